@@ -1,0 +1,22 @@
+import { defineConfig } from 'tsup'
+
+export default defineConfig([
+  {
+    entry: { main: 'src/main.ts' },
+    format: 'cjs',
+    target: 'node20',
+    platform: 'node',
+    clean: true,
+    removeNodeProtocol: false,
+  },
+  {
+    entry: { app: 'ui/app.tsx' },
+    outDir: 'dist/ui',
+    format: 'esm',
+    target: 'es2022',
+    platform: 'browser',
+    noExternal: [/.*/],
+    minify: true,
+    publicDir: 'ui/public',
+  },
+])

@@ -1,0 +1,327 @@
+/**
+ * Thrift's binary protocol, as little of it as Milo's formats need, written for speed and for hostile input.
+ *
+ * Writing goes into one growing buffer at a local offset. Reading never allocates from a length on the wire before it
+ * has been checked against the bytes that are really there.
+ */
+
+export enum T {
+  STOP = 0,
+  BOOL = 2,
+  BYTE = 3,
+  DOUBLE = 4,
+  I16 = 6,
+  I32 = 8,
+  I64 = 10,
+  STRING = 11,
+  STRUCT = 12,
+  MAP = 13,
+  SET = 14,
+  LIST = 15,
+  UUID = 16,
+}
+
+export enum MessageType {
+  CALL = 1,
+  REPLY = 2,
+  EXCEPTION = 3,
+  ONEWAY = 4,
+  /** The original Milo's own: a CALL with 24 bytes of ids between header and arguments. */
+  CALLTRACE = 5,
+}
+
+/** 0x8001____ as an i32: the binary protocol's version in a strict message header. */
+export const VERSION_1 = -2147418112
+const VERSION_MASK = -65536
+/** How deep unknown values may nest before they are refused; Thrift's own libraries use 64. */
+const MAX_DEPTH = 64
+
+/** Input that is not what it says it is. `code` is a short, stable word: it labels a counter. */
+export class CodecError extends Error {
+  readonly code: string
+  constructor(code: string, message: string) {
+    super(message)
+    this.name = 'CodecError'
+    this.code = code
+  }
+}
+
+export class Writer {
+  buf: Buffer
+  pos = 0
+
+  constructor(size = 4096) {
+    this.buf = Buffer.allocUnsafeSlow(size)
+  }
+
+  /** Makes room for `n` more bytes. */
+  reserve(n: number): void {
+    if (this.pos + n <= this.buf.length) return
+    const grown = Buffer.allocUnsafeSlow(Math.max(this.buf.length * 2, this.pos + n))
+    this.buf.copy(grown, 0, 0, this.pos)
+    this.buf = grown
+  }
+
+  byte(v: number): void {
+    this.reserve(1)
+    this.buf[this.pos++] = v
+  }
+
+  i32(v: number): void {
+    this.reserve(4)
+    this.putI32(v)
+  }
+
+  /** An i32 where room has been reserved. */
+  putI32(v: number): void {
+    const b = this.buf
+    const p = this.pos
+    b[p] = v >>> 24
+    b[p + 1] = v >>> 16
+    b[p + 2] = v >>> 8
+    b[p + 3] = v
+    this.pos = p + 4
+  }
+
+  field(type: number, id: number): void {
+    this.reserve(3)
+    const b = this.buf
+    const p = this.pos
+    b[p] = type
+    b[p + 1] = id >> 8
+    b[p + 2] = id
+    this.pos = p + 3
+  }
+
+  /** An i64 given as two 32-bit halves: an id. No BigInt on the hot path. */
+  i64(hi: number, lo: number): void {
+    this.reserve(8)
+    this.putI32(hi)
+    this.putI32(lo)
+  }
+
+  /** An i64 given as a number that is a whole one: a time in microseconds, a counter. */
+  i64FromNumber(v: number): void {
+    const hi = Math.floor(v / 4294967296)
+    this.i64(hi, v - hi * 4294967296)
+  }
+
+  double(v: number): void {
+    this.reserve(8)
+    this.pos = this.buf.writeDoubleBE(v, this.pos)
+  }
+
+  string(s: string): void {
+    const length = s.length
+    // Names and keys are short and ASCII: a loop beats a call into C++ there.
+    if (length <= 48) {
+      this.reserve(4 + length)
+      const b = this.buf
+      const start = this.pos + 4
+      let i = 0
+      for (; i < length; i++) {
+        const c = s.charCodeAt(i)
+        if (c > 127) break
+        b[start + i] = c
+      }
+      if (i === length) {
+        this.putI32(length)
+        this.pos += length
+        return
+      }
+    }
+    this.reserve(4 + length * 3)
+    const written = this.buf.write(s, this.pos + 4, 'utf8')
+    this.putI32(written)
+    this.pos += written
+  }
+
+  bytes(b: Uint8Array): void {
+    this.reserve(4 + b.length)
+    this.putI32(b.length)
+    this.buf.set(b, this.pos)
+    this.pos += b.length
+  }
+
+  raw(b: Uint8Array): void {
+    this.reserve(b.length)
+    this.buf.set(b, this.pos)
+    this.pos += b.length
+  }
+
+  /** What has been written, as a copy of its own. */
+  take(): Buffer {
+    const out = Buffer.from(this.buf.subarray(0, this.pos))
+    this.pos = 0
+    return out
+  }
+}
+
+export class Reader {
+  readonly buf: Buffer
+  pos: number
+  readonly end: number
+
+  constructor(buf: Buffer, pos = 0, end = buf.length) {
+    this.buf = buf
+    this.pos = pos
+    this.end = end
+  }
+
+  private need(n: number): void {
+    if (this.pos + n > this.end) {
+      throw new CodecError('truncated', `${n} bytes wanted at offset ${this.pos}, ${this.end - this.pos} left`)
+    }
+  }
+
+  byte(): number {
+    this.need(1)
+    return this.buf[this.pos++]!
+  }
+
+  i16(): number {
+    this.need(2)
+    const v = this.buf.readInt16BE(this.pos)
+    this.pos += 2
+    return v
+  }
+
+  i32(): number {
+    this.need(4)
+    const b = this.buf
+    const p = this.pos
+    this.pos = p + 4
+    return (b[p]! << 24) | (b[p + 1]! << 16) | (b[p + 2]! << 8) | b[p + 3]!
+  }
+
+  i64(): bigint {
+    this.need(8)
+    const v = this.buf.readBigInt64BE(this.pos)
+    this.pos += 8
+    return v
+  }
+
+  double(): number {
+    this.need(8)
+    const v = this.buf.readDoubleBE(this.pos)
+    this.pos += 8
+    return v
+  }
+
+  /** A length on the wire of things that take at least `minBytes` each; refused when they can't all be there. */
+  size(minBytes: number): number {
+    const n = this.i32()
+    if (n < 0) throw new CodecError('negative_length', `length ${n} at offset ${this.pos - 4}`)
+    if (n * minBytes > this.end - this.pos) {
+      throw new CodecError('truncated', `length ${n} at offset ${this.pos - 4}, ${this.end - this.pos} bytes left`)
+    }
+    return n
+  }
+
+  string(): string {
+    const n = this.size(1)
+    const s = this.buf.toString('utf8', this.pos, this.pos + n)
+    this.pos += n
+    return s
+  }
+
+  /** A view, not a copy. */
+  bytes(): Buffer {
+    const n = this.size(1)
+    const b = this.buf.subarray(this.pos, this.pos + n)
+    this.pos += n
+    return b
+  }
+
+  skip(type: number, depth = 0): void {
+    if (depth > MAX_DEPTH) throw new CodecError('too_deep', `values nest deeper than ${MAX_DEPTH}`)
+    switch (type) {
+      case T.BOOL:
+      case T.BYTE:
+        this.jump(1)
+        return
+      case T.I16:
+        this.jump(2)
+        return
+      case T.I32:
+        this.jump(4)
+        return
+      case T.I64:
+      case T.DOUBLE:
+        this.jump(8)
+        return
+      case T.UUID:
+        this.jump(16)
+        return
+      case T.STRING:
+        this.jump(this.size(1))
+        return
+      case T.STRUCT:
+        for (;;) {
+          const fieldType = this.byte()
+          if (fieldType === T.STOP) return
+          this.jump(2)
+          this.skip(fieldType, depth + 1)
+        }
+      case T.MAP: {
+        const keyType = this.byte()
+        const valueType = this.byte()
+        const n = this.size(2)
+        for (let i = 0; i < n; i++) {
+          this.skip(keyType, depth + 1)
+          this.skip(valueType, depth + 1)
+        }
+        return
+      }
+      case T.SET:
+      case T.LIST: {
+        const type = this.byte()
+        const n = this.size(1)
+        for (let i = 0; i < n; i++) this.skip(type, depth + 1)
+        return
+      }
+      default:
+        throw new CodecError('bad_type', `no such type: ${type} at offset ${this.pos}`)
+    }
+  }
+
+  private jump(n: number): void {
+    this.need(n)
+    this.pos += n
+  }
+
+  /** The header of a message, strict or not. Leaves the reader at the arguments (or at CALLTRACE's ids). */
+  messageBegin(): MessageHeader {
+    const first = this.i32()
+    if (first < 0) {
+      if ((first & VERSION_MASK) !== VERSION_1) {
+        throw new CodecError('bad_version', `not a Thrift binary message: first word 0x${(first >>> 0).toString(16)}`)
+      }
+      const name = this.string()
+      return { strict: true, type: first & 0xff, name, seqid: this.i32() }
+    }
+    this.pos -= 4
+    const name = this.string()
+    const type = this.byte()
+    return { strict: false, type, name, seqid: this.i32() }
+  }
+}
+
+export interface MessageHeader {
+  /** Whether the header carried the protocol's version; a reply takes the form of its request. */
+  strict: boolean
+  type: number
+  name: string
+  seqid: number
+}
+
+export function writeMessageBegin(w: Writer, header: MessageHeader): void {
+  if (header.strict) {
+    w.i32(VERSION_1 | header.type)
+    w.string(header.name)
+  } else {
+    w.string(header.name)
+    w.byte(header.type)
+  }
+  w.i32(header.seqid)
+}

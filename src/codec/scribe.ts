@@ -1,0 +1,82 @@
+import { MessageType, Reader, T, type Writer, writeMessageBegin } from './binary'
+
+/** Scribe's `Log` call on the wire, both ends. Frames (an i32 length before each message) are the callers' matter. */
+
+export const CATEGORY = 'Milo-Trace'
+export const ResultCode = { OK: 0, TRY_LATER: 1 } as const
+export type ResultCode = (typeof ResultCode)[keyof typeof ResultCode]
+
+export interface LogEntry {
+  category: string
+  /** A view into the frame it came in. */
+  message: Buffer
+}
+
+/** A whole `Log` call, frame length included, with one entry; `message` puts the entry's bytes. */
+export function writeLogFrame(w: Writer, seqid: number, category: string, message: (w: Writer) => void): void {
+  const frame = w.pos
+  w.i32(0)
+  writeMessageBegin(w, { strict: true, type: MessageType.CALL, name: 'Log', seqid })
+  w.field(T.LIST, 1)
+  w.byte(T.STRUCT)
+  w.i32(1)
+  w.field(T.STRING, 1)
+  w.string(category)
+  w.field(T.STRING, 2)
+  const start = w.pos
+  w.i32(0)
+  message(w)
+  w.buf.writeInt32BE(w.pos - start - 4, start)
+  w.byte(T.STOP)
+  w.byte(T.STOP)
+  w.buf.writeInt32BE(w.pos - frame - 4, frame)
+}
+
+/** The arguments of `Log`, after the message header. Entries without a message are left out. */
+export function readLogArgs(reader: Reader): LogEntry[] {
+  const entries: LogEntry[] = []
+  for (;;) {
+    const type = reader.byte()
+    if (type === T.STOP) return entries
+    const id = reader.i16()
+    if (id !== 1 || type !== T.LIST) {
+      reader.skip(type)
+      continue
+    }
+    const elementType = reader.byte()
+    const n = reader.size(1)
+    for (let i = 0; i < n; i++) {
+      if (elementType !== T.STRUCT) reader.skip(elementType)
+      else entries.push(readLogEntry(reader))
+    }
+  }
+}
+
+function readLogEntry(reader: Reader): LogEntry {
+  const entry: LogEntry = { category: '', message: Buffer.alloc(0) }
+  for (;;) {
+    const type = reader.byte()
+    if (type === T.STOP) return entry
+    const id = reader.i16()
+    if (id === 1 && type === T.STRING) entry.category = reader.string()
+    else if (id === 2 && type === T.STRING) entry.message = reader.bytes()
+    else reader.skip(type)
+  }
+}
+
+/** What a reply to `Log` says: the result code, or undefined for an exception or anything else that isn't one. */
+export function readLogReply(frame: Buffer): { seqid: number; code: number | undefined } {
+  const reader = new Reader(frame)
+  const header = reader.messageBegin()
+  let code: number | undefined
+  if (header.type === MessageType.REPLY && header.name === 'Log') {
+    for (;;) {
+      const type = reader.byte()
+      if (type === T.STOP) break
+      const id = reader.i16()
+      if (id === 0 && type === T.I32) code = reader.i32()
+      else reader.skip(type)
+    }
+  }
+  return { seqid: header.seqid, code }
+}

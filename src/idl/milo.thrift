@@ -1,0 +1,37 @@
+// Milo's structs, compatible on the wire with the original of 2010.
+// Fields 1–9 of Span are the original's and keep their ids for good; 10 and above are ours, all optional.
+
+namespace js milo
+namespace py milo
+namespace java milo
+
+enum EventType {
+  CLIENT_SEND = 1,
+  CLIENT_RECV = 2,
+  SERVER_SEND = 3,
+  SERVER_RECV = 4,
+  CUSTOM = 5
+}
+
+struct Event {
+  1: optional i64 timestamp,        // microseconds since the epoch
+  2: optional EventType event_type,
+  3: optional string value          // what happened, for CUSTOM
+}
+
+// Half a span, or a whole one: what one process reports. Client and server of one RPC report the same id.
+// In a Scribe message each is preceded by i32 0x8badf00d and i32 length.
+struct Span {
+  1: optional i64 trace_id,         // low 64 bits
+  2: optional string name,          // Service.method
+  3: optional i64 id,
+  4: optional i64 parent_id,        // 0 = root
+  5: optional string client_host,
+  6: optional string server_host,
+  7: optional list<Event> events,
+  8: optional map<string, string> annotations,
+  9: optional map<string, i64> counters,
+  10: optional i64 trace_id_high,   // high 64 bits of a 128-bit trace id; absent = 0
+  11: optional string service,      // who reports
+  12: optional double probability   // with which the trace was kept; 0 = forced, absent = unknown
+}
