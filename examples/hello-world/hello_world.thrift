@@ -1,0 +1,3 @@
+service HelloWorld {
+  string ping(1: string name)
+}
