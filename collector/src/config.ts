@@ -1,0 +1,331 @@
+import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
+import { LineCounter, parseDocument } from 'yaml'
+import { z } from 'zod'
+
+/**
+ * The collector's configuration: defaults, under a YAML file, under the environment.
+ *
+ * A key's variable is its path, joined with `_`, in upper case, after `MILO_COLLECTOR_`: `http.port` is
+ * `MILO_COLLECTOR_HTTP_PORT`. Keys that begin with `collector_` may leave that word out: `MILO_COLLECTOR_PORT` is
+ * `MILO_COLLECTOR_COLLECTOR_PORT`. Lists are separated by commas. An empty variable, and a key without a value, are as
+ * if they weren't there. A variable that names no key is an error, as a key is.
+ */
+
+const ENV_PREFIX = 'MILO_COLLECTOR_'
+const MIB = 1024 * 1024
+
+const host = z
+  .string({ error: 'is not a host: give a name or an address' })
+  .refine(v => isIP(v) !== 0 || /^\w[\w.-]*$/.test(v), {
+    error: 'is not a host: give a name or an address alone, without port or brackets',
+  })
+
+/** Environment variables are text, and people quote numbers in YAML. */
+const fromText = (v: unknown) => (typeof v === 'string' && /^\s*-?\d+\s*$/.test(v) ? Number(v) : v)
+
+function integer(from: number, to: number, what: string) {
+  const error = `is not a ${what}: give a whole number from ${from} to ${to}`
+  return z.preprocess(fromText, z.int({ error }).min(from, { error }).max(to, { error }))
+}
+
+const serverPort = integer(1, 65535, 'port')
+const listenPort = integer(0, 65535, 'port (0 takes a free one)')
+
+const listenPorts = z.preprocess(
+  v => (typeof v === 'string' ? v.split(',') : Array.isArray(v) ? v : [v]),
+  z
+    .array(listenPort)
+    .min(1, { error: 'holds no port: give one, or a list of them' })
+    .max(16, { error: 'holds more than 16 ports: give fewer' })
+    .refine(ports => ports.every((port, i) => port === 0 || ports.indexOf(port) === i), {
+      error: 'names a port twice: give each once',
+    }),
+)
+
+const text = (what: string) =>
+  z
+    .string({ error: `is not a ${what}: give a string (put quotes around a number)` })
+    .min(1, { error: `is empty: give a ${what}` })
+
+const password = z.string({ error: 'is not a string: put quotes around it' })
+
+/** A name that has to stand in DDL, where no parameter can. */
+const identifier = (what: string, maxLength: number) =>
+  text(what).regex(new RegExp(`^[A-Za-z]\\w{0,${maxLength - 1}}$`), {
+    error: `is not a ${what}: give a letter, then letters, digits and _, ${maxLength} at most`,
+  })
+
+/** Of the original; means nothing now. */
+const obsolete = z.unknown().optional()
+
+const section = <S extends z.ZodRawShape>(shape: S) =>
+  z.strictObject(shape, { error: 'is not a section: give keys and values below it' }).prefault({} as never)
+
+const schema = z.strictObject({
+  /** Where Scribe's `Log` is taken. Loopback unless told otherwise: neither Scribe nor the API knows a password. */
+  collector_host: host.default('127.0.0.1'),
+  collector_port: listenPorts.default([2100, 1463]),
+  collector_min_workers: obsolete,
+  scribe: section({
+    category: text('category').default('Milo-Trace'),
+    hostname: obsolete,
+    port: obsolete,
+  }),
+  http: section({
+    host: host.default('127.0.0.1'),
+    port: listenPort.default(2180),
+    /** Names under which a proxy on this machine passes requests on; see the Host check in api.ts. */
+    allowed_hosts: z
+      .preprocess(
+        v => (typeof v === 'string' ? v.split(',').map(s => s.trim()) : v),
+        z.array(host, { error: 'is not a list of names: give [name, …]' }),
+      )
+      .default([]),
+  }),
+  store: z
+    .enum(['embedded', 'cassandra-mysql'], { error: 'is not a store: give embedded or cassandra-mysql' })
+    .default('embedded'),
+  embedded: section({
+    /** Relative to the directory in which the collector is started. */
+    path: text('path').default('./milo.db'),
+  }),
+  cassandra: section({
+    hostname: host.default('127.0.0.1'),
+    port: serverPort
+      .refine(port => port !== 9160, {
+        error: "is Cassandra's old Thrift port: give the native protocol's, 9042 unless you changed it",
+      })
+      .default(9042),
+    local_dc: text('data centre').default('datacenter1'),
+    keyspace: identifier('keyspace', 48).default('milo'),
+    username: text('user name').optional(),
+    password: password.optional(),
+    column_family: obsolete,
+  }),
+  mysql: section({
+    hostname: host.default('127.0.0.1'),
+    port: serverPort.default(3306),
+    database: identifier('database', 64).default('milo'),
+    username: text('user name').default('milo'),
+    password: password.default(''),
+  }),
+  /** The longest Scribe frame that is read; longer ones close their connection. */
+  max_frame_bytes: integer(1024, 512 * MIB, 'frame size in bytes').default(16 * MIB),
+  /** What may wait for the store before senders are told TRY_LATER, in bytes of memory. */
+  max_in_flight_bytes: integer(MIB, 16384 * MIB, 'size in bytes').default(64 * MIB),
+  log_level: z
+    .enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent'], {
+      error: 'is not a level: give fatal, error, warn, info, debug or silent',
+    })
+    .default('info'),
+})
+
+export type Config = z.output<typeof schema> & {
+  /** Whether somebody chose the ports; a default may be busy, a choice may not. */
+  collectorPortGiven: boolean
+}
+
+const OBSOLETE: Record<string, string> = {
+  collector_min_workers: 'one thread serves every connection',
+  'scribe.hostname': "the collector takes Scribe's calls on collector_host itself",
+  'scribe.port': "the collector takes Scribe's calls on collector_port itself",
+  'cassandra.column_family': 'the tables have fixed names within the keyspace',
+}
+
+/** Bad configuration: one line for each problem, with key, value and remedy, and never with a secret. */
+export class ConfigError extends Error {
+  readonly problems: string[]
+  constructor(problems: string[]) {
+    super(problems.join('\n'))
+    this.name = 'ConfigError'
+    this.problems = problems
+  }
+}
+
+type Tree = { [key: string]: unknown }
+
+/**
+ * @param file a YAML file, or undefined for none
+ * @returns the configuration, and what should be said about keys that are accepted but mean nothing
+ * @throws ConfigError
+ */
+export function loadConfig(file: string | undefined, env: NodeJS.ProcessEnv): { config: Config; notices: string[] } {
+  const tree = file === undefined ? {} : readYaml(file)
+  const problems: string[] = []
+  const variables = applyEnvironment(tree, env, problems)
+  /** How the user called it. */
+  const called = (path: string) => variables.get(path) ?? (file === undefined ? path : `${file}: ${path}`)
+
+  const result = schema.safeParse(tree, { reportInput: true })
+  for (const issue of result.error?.issues ?? []) {
+    const path = issue.path.filter(part => typeof part === 'string').join('.')
+    if (issue.code === 'unrecognized_keys') {
+      for (const key of issue.keys) {
+        const full = path === '' ? key : `${path}.${key}`
+        problems.push(
+          `${called(full)}: no such key (value ${show(full, (issue.input as Tree)[key])}); ${suggestKey(full)}`,
+        )
+      }
+    } else {
+      problems.push(`${called(path)}: ${show(path, issue.input)} ${issue.message}`)
+    }
+  }
+  if (result.success && result.data.max_in_flight_bytes < result.data.max_frame_bytes) {
+    problems.push(
+      `${called('max_in_flight_bytes')}: ${result.data.max_in_flight_bytes} is less than max_frame_bytes: give at least ${result.data.max_frame_bytes}`,
+    )
+  }
+  // A value may break two rules with the same remedy.
+  if (problems.length > 0) throw new ConfigError([...new Set(problems)])
+
+  const notices: string[] = []
+  for (const [path, why] of Object.entries(OBSOLETE)) {
+    if (get(tree, path) !== undefined) notices.push(`${called(path)} means nothing any more: ${why}; remove it`)
+  }
+  return { config: { ...result.data!, collectorPortGiven: tree.collector_port !== undefined }, notices }
+}
+
+/** Errors say where, but quote nothing: the line may hold a password. */
+function readYaml(file: string): Tree {
+  let source: string
+  try {
+    source = readFileSync(file, 'utf8')
+  } catch (error) {
+    throw new ConfigError([
+      `${file}: can't be read (${(error as NodeJS.ErrnoException).code}): give a file with --config`,
+    ])
+  }
+  const lines = new LineCounter()
+  const document = parseDocument(source, { prettyErrors: false, lineCounter: lines })
+  if (document.errors.length > 0) {
+    throw new ConfigError(
+      document.errors.map(({ code, pos }) => {
+        const { line, col } = lines.linePos(pos[0])
+        return `${file}: line ${line}, column ${col} is not YAML: ${code.toLowerCase().replaceAll('_', ' ')}`
+      }),
+    )
+  }
+  let value: unknown
+  try {
+    value = document.toJS()
+  } catch {
+    throw new ConfigError([`${file}: an alias without an anchor: put quotes around a value that begins with *`])
+  }
+  if (value === null || value === undefined) return {}
+  if (!isTree(value)) throw new ConfigError([`${file}: holds no keys: give lines of the form key: value`])
+  return withoutEmpty(value)
+}
+
+function withoutEmpty(tree: Tree): Tree {
+  const out: Tree = {}
+  for (const [key, value] of Object.entries(tree)) {
+    if (value !== null) out[key] = isTree(value) ? withoutEmpty(value) : value
+  }
+  return out
+}
+
+/** Puts the variables into the tree; returns which key came from which. */
+function applyEnvironment(tree: Tree, env: NodeJS.ProcessEnv, problems: string[]): Map<string, string> {
+  const paths = new Map<string, string>()
+  for (const path of KEYS) {
+    for (const name of variablesOf(path)) paths.set(name, path)
+  }
+  const variables = new Map<string, string>()
+  for (const [name, value] of Object.entries(env)) {
+    if (!name.startsWith(ENV_PREFIX) || value === undefined || value === '') continue
+    const path = paths.get(name)
+    if (path === undefined) {
+      const near = nearest(name, [...paths.keys()])
+      const remedy = near === undefined ? `unset it` : `did you mean ${near}?`
+      problems.push(`${name}: no such variable (value ${show(near ?? name, value)}); ${remedy}`)
+      continue
+    }
+    const other = variables.get(path)
+    if (other !== undefined) {
+      problems.push(`${name}: ${show(path, value)} is given a second time, after ${other}: unset one of them`)
+      continue
+    }
+    variables.set(path, name)
+    put(tree, path, value)
+  }
+  return variables
+}
+
+function variablesOf(path: string): string[] {
+  const name = path.replaceAll('.', '_').toUpperCase()
+  return name.startsWith('COLLECTOR_') ? [`MILO_${name}`, ENV_PREFIX + name] : [ENV_PREFIX + name]
+}
+
+function put(tree: Tree, path: string, value: unknown): void {
+  const parts = path.split('.')
+  const last = parts.pop()!
+  for (const part of parts) {
+    const below = tree[part] ?? {}
+    // A section that isn't one: left as it is, for the schema to complain about.
+    if (!isTree(below)) return
+    tree[part] = below
+    tree = below
+  }
+  tree[last] = value
+}
+
+function get(tree: Tree, path: string): unknown {
+  let at: unknown = tree
+  for (const part of path.split('.')) at = isTree(at) ? at[part] : undefined
+  return at
+}
+
+function isTree(value: unknown): value is Tree {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** A value as an error shows it. What looks like a secret, even under a mistyped key, is not shown. */
+function show(path: string, value: unknown): string {
+  const near = nearest(path, KEYS) ?? ''
+  if (/pass|pwd|secret|token|credential/i.test(`${path} ${near}`)) return '(hidden)'
+  const json = isTree(value) ? '{…}' : (JSON.stringify(value) ?? String(value))
+  return json.length > 80 ? `${json.slice(0, 80)}…` : json
+}
+
+function suggestKey(path: string): string {
+  const above = path.slice(0, path.lastIndexOf('.') + 1)
+  const siblings = keysBelow(above)
+  const near = nearest(path, siblings) ?? KEYS.find(key => key.split('.').pop() === path.split('.').pop())
+  return near === undefined ? `remove it, or use one of ${siblings.join(', ')}` : `did you mean ${near}?`
+}
+
+/** Keys and sections right below a section. */
+function keysBelow(above: string): string[] {
+  const names = KEYS.filter(key => key.startsWith(above)).map(key => above + key.slice(above.length).split('.')[0])
+  return [...new Set(names)]
+}
+
+function nearest(word: string, candidates: readonly string[]): string | undefined {
+  let best: string | undefined
+  let bestDistance = Math.max(2, Math.floor(word.length / 4)) + 1
+  for (const candidate of candidates) {
+    const d = distance(word.toLowerCase(), candidate.toLowerCase())
+    if (d < bestDistance) [best, bestDistance] = [candidate, d]
+  }
+  return best
+}
+
+/** How many letters to insert, remove or change to make one word the other (Levenshtein). */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)))
+    }
+    row = next
+  }
+  return row[b.length]!
+}
+
+/** Every key's path, sections left out. */
+const KEYS: string[] = Object.entries(schema.shape).flatMap(([key, type]) => {
+  const inner: unknown = type instanceof z.ZodPrefault ? type.unwrap() : undefined
+  return inner instanceof z.ZodObject ? Object.keys(inner.shape).map(name => `${key}.${name}`) : [key]
+})
