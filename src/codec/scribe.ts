@@ -46,20 +46,26 @@ export function readLogArgs(reader: Reader): LogEntry[] {
     const elementType = reader.byte()
     const n = reader.size(1)
     for (let i = 0; i < n; i++) {
-      if (elementType !== T.STRUCT) reader.skip(elementType)
-      else entries.push(readLogEntry(reader))
+      if (elementType !== T.STRUCT) {
+        reader.skip(elementType)
+        continue
+      }
+      const entry = readLogEntry(reader)
+      if (entry !== undefined) entries.push(entry)
     }
   }
 }
 
-function readLogEntry(reader: Reader): LogEntry {
-  const entry: LogEntry = { category: '', message: Buffer.alloc(0) }
+function readLogEntry(reader: Reader): LogEntry | undefined {
+  let category = ''
+  let message: Buffer | undefined
   for (;;) {
     const type = reader.byte()
-    if (type === T.STOP) return entry
+    // An entry may be one byte on the wire: without a message it must not become 200 bytes of memory.
+    if (type === T.STOP) return message && { category, message }
     const id = reader.i16()
-    if (id === 1 && type === T.STRING) entry.category = reader.string()
-    else if (id === 2 && type === T.STRING) entry.message = reader.bytes()
+    if (id === 1 && type === T.STRING) category = reader.string()
+    else if (id === 2 && type === T.STRING) message = reader.bytes()
     else reader.skip(type)
   }
 }
