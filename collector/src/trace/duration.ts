@@ -1,0 +1,27 @@
+/** The original's three classes, by which calls are coloured: above 50 ms, above 25 ms, the rest. */
+export type DurationClass = 'high' | 'medium' | 'low'
+
+export function durationClass(us: number): DurationClass {
+  return us > 50_000 ? 'high' : us > 25_000 ? 'medium' : 'low'
+}
+
+/** Three digits and a unit: "870 µs", "12.3 ms", "1.52 s", "2 min 05 s"; a dash when unknown. */
+export function formatDuration(us: number | null): string {
+  if (us === null) return '–'
+  if (us < 999.5) return `${Math.round(us)} µs`
+  if (us < 999_500) return `${threeDigits(us / 1000)} ms`
+  if (us < 59_950_000) return `${threeDigits(us / 1_000_000)} s`
+  const seconds = Math.round(us / 1_000_000)
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${twoDigits(seconds % 60)} s`
+  const minutes = Math.round(seconds / 60)
+  if (minutes < 48 * 60) return `${Math.floor(minutes / 60)} h ${twoDigits(minutes % 60)} min`
+  return `${Math.round(minutes / 1440)} days`
+}
+
+function threeDigits(n: number): string {
+  return n < 9.995 ? n.toFixed(2) : n < 99.95 ? n.toFixed(1) : n.toFixed(0)
+}
+
+function twoDigits(n: number): string {
+  return String(n).padStart(2, '0')
+}

@@ -1,0 +1,108 @@
+/**
+ * A trace as people read it: half-spans merged, the tree laid out flat. These types are also the JSON of
+ * `GET /api/traces/{id}`, so every field is plain data: ids are lower-case hex, 64-bit counters decimal strings.
+ */
+export interface Trace {
+  /** 16 hex digits, or 32 when the high half isn't zero. */
+  traceId: string
+  /** The earliest time of any span, in microseconds since the epoch; null when no span has one. */
+  start: number | null
+  /** From the earliest time to the latest, in microseconds. */
+  duration: number | null
+  /** Who reported, distinct and sorted. */
+  services: string[]
+  /**
+   * Depth-first, parents before children, siblings by start. With `depth`, that is the tree: the descendants of spans[i]
+   * are the spans right after it that are deeper.
+   */
+  spans: TraceSpan[]
+}
+
+export interface TraceSpan {
+  /** 16 hex digits. */
+  spanId: string
+  /** 16 hex digits; all zero for a root. */
+  parentId: string
+  /** The server half's, or the client half's when the server gave none; empty when nobody did. */
+  name: string
+  /** Which halves were reported: both (`rpc`), one, or neither (`local`: work within one process). */
+  kind: SpanKind
+  /** The service that did the work: the server half's, or the reporter of a local span. Null when unknown. */
+  service: string | null
+  /** The service that called: the client half's. */
+  clientService: string | null
+  clientHost: string | null
+  serverHost: string | null
+  /** Microseconds since the epoch: the client half's, or the server half's without one. */
+  start: number | null
+  /**
+   * Microseconds: the longer half's. As a rule that is the client's, which holds the network too, but a client that doesn't
+   * wait (one-way, timed out) ends first. Not from the first event to the last: two clocks are involved.
+   */
+  duration: number | null
+  clientStart: number | null
+  clientDuration: number | null
+  serverStart: number | null
+  serverDuration: number | null
+  /** Of every report; where two differ the server half's stands here, and the other in `conflicts`. */
+  annotations: Record<string, string>
+  /** As annotations; decimal strings, since an i64 doesn't fit into a number. */
+  counters: Record<string, string>
+  /** What the application recorded, by time. */
+  events: TraceEvent[]
+  /** With which the trace was kept: 0 = forced, null = unknown. */
+  probability: number | null
+  error: boolean
+  /** 0 for a root. */
+  depth: number
+  /** It names a parent that isn't in the trace. */
+  orphan: boolean
+  /** Its parents form a circle, which has been cut here, at its earliest span. */
+  cycle: boolean
+  /** What a report says otherwise than the fields above. */
+  conflicts: Conflict[]
+  /** Every report of a side that reported more than once (retries, replays), by start. Empty as a rule. */
+  repeats: Report[]
+}
+
+export type SpanKind = 'rpc' | 'client' | 'server' | 'local'
+
+/** Whose half a record is. */
+export type Side = 'client' | 'server' | 'local'
+
+export interface TraceEvent {
+  time: number | null
+  value: string
+  side: Side
+}
+
+export interface Conflict {
+  field: 'name' | 'parentId' | 'annotation' | 'counter'
+  /** The annotation's or counter's; null for the others. */
+  key: string | null
+  value: string
+  side: Side
+}
+
+export interface Report {
+  side: Side
+  service: string | null
+  host: string | null
+  start: number | null
+  duration: number | null
+}
+
+export interface TraceSummary {
+  traceId: string
+  start: number | null
+  duration: number | null
+  /** The root's. */
+  name: string
+  /** Who reported, distinct and sorted. */
+  services: string[]
+  spanCount: number
+  /** Whether any span ended in an error. */
+  error: boolean
+}
+
+export const NO_PARENT = '0000000000000000'

@@ -1,0 +1,122 @@
+import { type DurationClass, durationClass, formatDuration } from './duration'
+import type { Trace, TraceSpan } from './model'
+
+export interface WaterfallOptions {
+  /** Columns of the terminal; below 60 it is drawn as for 60. */
+  width: number
+  /** Whether to use ANSI colours. */
+  color: boolean
+}
+
+const MIN_WIDTH = 60
+/** Deeper spans are indented no further, so that a long chain leaves room for its names. */
+const MAX_INDENT = 24
+const ANSI = { high: 31, medium: 33, low: 32, dim: 2, bold: 1, error: 31 } as const
+
+/**
+ * A trace for the terminal, one line a span:
+ *
+ *     name, indented by depth   service   │ bar │   duration
+ *
+ * In the bar ░ is the client half (network and waiting) and █ the server half, or all of a span with one half.
+ * Names come from strangers: control characters, which could steer the terminal, are shown as U+FFFD.
+ */
+export function renderWaterfall(trace: Trace, { width, color }: WaterfallOptions): string {
+  const total = Math.max(MIN_WIDTH, Math.floor(width))
+  const paint = (text: string, style: keyof typeof ANSI) => (color ? `\x1b[${ANSI[style]}m${text}\x1b[0m` : text)
+  const rows = trace.spans.map(span => ({
+    span,
+    name: ' '.repeat(Math.min(span.depth * 2, MAX_INDENT)) + (printable(span.name) || '(no name)') + marks(span),
+    services: services(span),
+    duration: formatDuration(span.duration),
+  }))
+  const nameWidth = widest(rows, 'name', Math.floor(total * 0.35))
+  const serviceWidth = widest(rows, 'services', Math.floor(total * 0.2))
+  const durationWidth = widest(rows, 'duration', 14)
+  const barWidth = total - nameWidth - serviceWidth - durationWidth - 7
+
+  const lines = rows.map(({ span, name, services, duration }) => {
+    const length: DurationClass = durationClass(span.duration ?? 0)
+    const shownName = fit(name, nameWidth)
+    return [
+      span.error ? paint(shownName, 'error') : shownName,
+      '  ',
+      paint(fit(services, serviceWidth), 'dim'),
+      '  │',
+      paint(bar(trace, span, barWidth), length),
+      '│ ',
+      paint(duration.padStart(durationWidth), length),
+    ].join('')
+  })
+  const spans = trace.spans.length === 1 ? '1 span' : `${trace.spans.length} spans`
+  const head = `Trace ${trace.traceId} · ${formatDuration(trace.duration)} · ${spans}`
+  return [paint(head, 'bold'), ...lines, ''].join('\n')
+}
+
+function widest<K extends string>(rows: Array<Record<K, string>>, column: K, most: number): number {
+  return rows.reduce((width, row) => Math.max(width, Math.min(most, columns(row[column]))), 0)
+}
+
+function marks(span: TraceSpan): string {
+  return (span.error ? ' ✗' : '') + (span.orphan ? ' (parent missing)' : '') + (span.cycle ? ' (circular)' : '')
+}
+
+/** "caller → callee", as far as they are known. */
+function services(span: TraceSpan): string {
+  const callee = span.service ?? span.serverHost
+  if (span.clientService === null || span.clientService === callee) return printable(callee ?? '')
+  return printable(`${span.clientService} → ${callee ?? '?'}`)
+}
+
+function bar(trace: Trace, span: TraceSpan, width: number): string {
+  const cells = new Array<string>(width).fill(' ')
+  const draw = (start: number | null, duration: number | null, sign: string) => {
+    if (start === null || trace.start === null) return
+    const scale = width / Math.max(1, trace.duration ?? 0)
+    const from = Math.min(width - 1, Math.floor((start - trace.start) * scale))
+    const to = Math.max(from + 1, Math.min(width, Math.round((start + (duration ?? 0) - trace.start) * scale)))
+    cells.fill(sign, from, to)
+  }
+  if (span.serverStart !== null && span.clientStart !== null) {
+    draw(span.clientStart, span.clientDuration, '░')
+    draw(span.serverStart, span.serverDuration, '█')
+  } else {
+    draw(span.start, span.duration, '█')
+  }
+  return cells.join('')
+}
+
+/** Control, format (also bidirectional overrides), separator and lone surrogate characters replaced. */
+function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, '\ufffd')
+}
+
+const WIDE =
+  /[\p{Script=Han}\p{Script=Hangul}\p{Script=Hiragana}\p{Script=Katakana}\p{Emoji_Presentation}\uff01-\uff60]/u
+
+/** Columns that the text takes in a terminal, near enough for an aligned table. */
+function columns(text: string): number {
+  let n = 0
+  for (const char of text) n += charColumns(char)
+  return n
+}
+
+function charColumns(char: string): number {
+  if (char <= '~') return 1
+  return /\p{M}/u.test(char) ? 0 : WIDE.test(char) ? 2 : 1
+}
+
+/** Cut or padded to exactly so many columns. */
+function fit(text: string, width: number): string {
+  const full = columns(text)
+  if (full <= width) return text + ' '.repeat(width - full)
+  let cut = ''
+  let n = 0
+  for (const char of text) {
+    const w = charColumns(char)
+    if (n + w > width - 1) break
+    cut += char
+    n += w
+  }
+  return `${cut}…${' '.repeat(Math.max(0, width - n - 1))}`
+}

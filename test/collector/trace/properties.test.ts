@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict'
+import fc from 'fast-check'
+import { buildTrace, renderWaterfall, summarize, type Trace } from '../../../collector/src/trace'
+import type { SpanEvent, SpanRecord } from '../../../src/codec/span'
+
+// Few distinct ids, so that halves meet, parents exist, and circles come about; and some from the edges of i64.
+const id = fc.oneof(
+  { weight: 9, arbitrary: fc.bigInt(0n, 12n) },
+  { weight: 1, arbitrary: fc.bigInt(-(2n ** 63n), 2n ** 63n - 1n) },
+)
+const i64 = fc.bigInt(-(2n ** 63n), 2n ** 63n - 1n)
+const text = fc.oneof(fc.string({ unit: 'binary' }), fc.constantFrom('milo.start', 'milo.end', '__proto__', 'error'))
+const event: fc.Arbitrary<SpanEvent> = fc.record(
+  {
+    timestamp: fc.oneof(fc.bigInt(0n, 1000n), i64),
+    eventType: fc.integer({ min: 0, max: 7 }),
+    value: text,
+  },
+  { requiredKeys: [] },
+)
+const record: fc.Arbitrary<SpanRecord> = fc.record(
+  {
+    traceId: i64,
+    name: text,
+    id,
+    parentId: id,
+    clientHost: text,
+    serverHost: text,
+    events: fc.array(event, { maxLength: 6 }),
+    annotations: fc.array(fc.tuple(text, text), { maxLength: 4 }).map(entries => new Map(entries)),
+    counters: fc.array(fc.tuple(text, i64), { maxLength: 4 }).map(entries => new Map(entries)),
+    traceIdHigh: i64,
+    service: text,
+    probability: fc.double(),
+  },
+  { requiredKeys: ['id'] },
+)
+const records = fc.array(record, { maxLength: 40 })
+
+/** The parent that each span's place in the list gives it. */
+function parentsByPlace({ spans }: Trace): Map<string, string | undefined> {
+  const path: string[] = []
+  const parents = new Map<string, string | undefined>()
+  for (const { spanId, depth } of spans) {
+    assert.ok(depth <= path.length, 'a span is at most one deeper than the one before it')
+    path.length = depth
+    parents.set(spanId, path.at(-1))
+    path.push(spanId)
+  }
+  return parents
+}
+
+describe('any records whatever', () => {
+  it('give every span id exactly once', () => {
+    fc.assert(
+      fc.property(records, list => {
+        const ids = buildTrace(list).spans.map(s => BigInt.asIntN(64, BigInt(`0x${s.spanId}`)))
+        assert.deepEqual(new Set(ids), new Set(list.map(r => r.id)))
+        assert.equal(ids.length, new Set(ids).size)
+      }),
+    )
+  })
+
+  it('give a list whose order and depths are the tree of the parent ids', () => {
+    fc.assert(
+      fc.property(records, list => {
+        const trace = buildTrace(list)
+        const parents = parentsByPlace(trace)
+        for (const span of trace.spans) {
+          const place = parents.get(span.spanId)
+          if (place !== undefined) assert.equal(place, span.parentId)
+          else if (span.orphan) assert.ok(!parents.has(span.parentId))
+          else if (span.cycle) assert.ok(parents.has(span.parentId))
+          else assert.equal(span.parentId, '0000000000000000')
+        }
+      }),
+    )
+  })
+
+  it('give siblings by start, those without one last', () => {
+    fc.assert(
+      fc.property(records, list => {
+        const trace = buildTrace(list)
+        const parents = parentsByPlace(trace)
+        const before = new Map<string | undefined, number>()
+        for (const span of trace.spans.filter(s => s.depth > 0)) {
+          const parent = parents.get(span.spanId)
+          const start = span.start ?? Infinity
+          assert.ok(start >= (before.get(parent) ?? -Infinity))
+          before.set(parent, start)
+        }
+      }),
+    )
+  })
+
+  it('give the same tree in whatever order they arrive', () => {
+    // One parent per span: where two halves name different ones, the earlier report stands, and ties go by arrival.
+    const consistent = fc.uniqueArray(record, { selector: r => r.id, maxLength: 30 })
+    fc.assert(
+      fc.property(consistent, consistent, (list, others) => {
+        const ids = (rs: SpanRecord[]) => buildTrace(rs).spans.map(s => [s.spanId, s.depth, s.start, s.duration])
+        const parents = new Map(list.map(r => [r.id, r.parentId]))
+        const all = [...list, ...others.map(r => ({ ...r, parentId: parents.get(r.id) ?? r.parentId }))]
+        assert.deepEqual(ids(all), ids([...all].reverse()))
+      }),
+    )
+  })
+
+  it('lose no annotation and no counter: each stands in its span or among the conflicts', () => {
+    fc.assert(
+      fc.property(records, list => {
+        const spans = new Map(buildTrace(list).spans.map(s => [BigInt.asIntN(64, BigInt(`0x${s.spanId}`)), s]))
+        const reachable = (id: bigint, field: string, key: string, value: string) => {
+          const span = spans.get(id)!
+          const map = field === 'annotation' ? span.annotations : span.counters
+          return (
+            Object.entries(map).some(([k, v]) => k === key && v === value) ||
+            span.conflicts.some(c => c.field === field && c.key === key && c.value === value)
+          )
+        }
+        for (const r of list) {
+          for (const [key, value] of r.annotations ?? []) assert.ok(reachable(r.id!, 'annotation', key, value))
+          for (const [key, value] of r.counters ?? []) assert.ok(reachable(r.id!, 'counter', key, String(value)))
+        }
+      }),
+    )
+  })
+
+  it('give JSON that reads back as it was', () => {
+    fc.assert(
+      fc.property(records, list => {
+        const trace = buildTrace(list)
+        assert.deepEqual(JSON.parse(JSON.stringify(trace)), JSON.parse(JSON.stringify(trace)))
+        assert.equal(JSON.stringify(JSON.parse(JSON.stringify(trace))), JSON.stringify(trace))
+        assert.ok(!JSON.stringify(summarize(trace)).includes('undefined'))
+      }),
+    )
+  })
+
+  it('never steer the terminal that the waterfall is printed on', () => {
+    fc.assert(
+      fc.property(records, fc.integer({ min: -5, max: 300 }), (list, width) => {
+        const trace = buildTrace(list)
+        const lines = renderWaterfall(trace, { width, color: false }).split('\n')
+        assert.equal(lines.length, trace.spans.length + 2)
+        for (const line of lines) assert.doesNotMatch(line, /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u)
+      }),
+    )
+  })
+})
