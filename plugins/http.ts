@@ -1,0 +1,142 @@
+import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
+import {
+  describe,
+  formatTraceparent,
+  frameWith,
+  isActive,
+  Kind,
+  type Plugin,
+  type PluginHandle,
+  parseTraceparent,
+  runInFrame,
+  type Span,
+  startServerSpan,
+  startSpan,
+} from 'milo/plugin'
+
+/**
+ * node:http and node:https, both sides, with W3C trace context: a request's span is the root, or the child of the
+ * caller's, of all that is done for it. No listener is added to anything of the application's: `emit` is watched instead.
+ */
+export const http: Plugin = {
+  name: 'http',
+  patches: [
+    { module: 'http', patch: patchModule },
+    { module: 'https', patch: patchModule },
+  ],
+}
+
+function patchModule(exports: any, plugin: PluginHandle): void {
+  plugin.wrap(exports.Server.prototype, 'emit', emit => watchServer(emit as Emit, plugin))
+  // http.get doesn't call the exported request: each is wrapped.
+  plugin.wrap(exports, 'request', request => watchClient(request as Request, plugin))
+  plugin.wrap(exports, 'get', get => watchClient(get as Request, plugin))
+}
+
+type Emit = (this: any, event: string | symbol, ...args: any[]) => boolean
+type Request = (this: unknown, ...args: any[]) => ClientRequest
+
+function watchServer(emit: Emit, plugin: PluginHandle): Emit {
+  return function (this: unknown, event, ...args) {
+    if (event !== 'request' || !plugin.enabled || !isActive()) return emit.call(this, event, ...args)
+    let span: Span | undefined
+    try {
+      span = startRequestSpan(args[0], args[1])
+    } catch (error) {
+      plugin.fail(error)
+    }
+    if (span === undefined) return emit.call(this, event, ...args)
+    return runInFrame(frameWith(span), () => emit.call(this, event, ...args))
+  }
+}
+
+function startRequestSpan(req: IncomingMessage, res: ServerResponse): Span {
+  const method = req.method ?? 'GET'
+  const url = req.url ?? '/'
+  const span = startServerSpan(operation(method, url), parseTraceparent(req.headers.traceparent))
+  if (!span.sampled) return span
+  span.annotate('http.request.method', method).annotate('url.path', pathOf(url))
+  watch(res, event => {
+    // 'close' comes after 'finish', and alone when the peer went away first.
+    if (event !== 'close') return
+    span.annotate('http.response.status_code', res.statusCode)
+    if (!res.writableFinished) span.annotate('error.type', 'aborted')
+    else if (res.statusCode >= 500) span.annotate('error.type', String(res.statusCode))
+    span.end()
+  })
+  return span
+}
+
+function watchClient(request: Request, plugin: PluginHandle): Request {
+  return function (this: unknown, ...args) {
+    const req = request.apply(this, args)
+    if (plugin.enabled && isActive()) {
+      try {
+        traceRequest(req)
+      } catch (error) {
+        plugin.fail(error)
+      }
+    }
+    return req
+  }
+}
+
+function traceRequest(req: ClientRequest): void {
+  const span = startSpan(Kind.CLIENT, operation(req.method, req.path))
+  // Sent already when the headers were given as an array, or with Expect; the application's own header stays.
+  if (!req.headersSent && req.getHeader('traceparent') === undefined)
+    req.setHeader('traceparent', formatTraceparent(span))
+  if (!span.sampled) return
+  span
+    .annotate('http.request.method', req.method)
+    .annotate('server.address', req.host)
+    .annotate('url.path', pathOf(req.path))
+  watch(req, (event, argument) => {
+    if (event === 'response') {
+      const status = (argument as IncomingMessage).statusCode ?? 0
+      span.annotate('http.response.status_code', status)
+      if (status >= 400) span.annotate('error.type', String(status))
+    } else if (event === 'error') {
+      const code = (argument as NodeJS.ErrnoException | undefined)?.code
+      span
+        .annotate('error.type', typeof code === 'string' ? code : 'error')
+        .annotate('error.message', describe(argument))
+    } else if (event === 'close') {
+      span.end()
+    }
+  })
+}
+
+/** Sees each event of one emitter before its listeners do, without being a listener: counts and defaults stay as they are. */
+function watch(
+  emitter: ClientRequest | ServerResponse,
+  see: (event: string | symbol, argument: unknown) => void,
+): void {
+  const emit: Emit = emitter.emit
+  const watching: Emit = function (this: unknown, event, ...args) {
+    if (event === 'close' || event === 'response' || event === 'error') {
+      try {
+        see(event, args[0])
+      } catch {
+        // A span that stays open is the worst that may come of it.
+      }
+    }
+    return emit.call(this, event, ...args)
+  }
+  Object.defineProperty(emitter, 'emit', { value: watching, configurable: true, writable: true, enumerable: false })
+}
+
+function pathOf(url: string): string {
+  const end = url.search(/[?#]/)
+  return end === -1 ? url : url.slice(0, end)
+}
+
+/**
+ * A name that few requests don't share: method and path, a segment that looks like a value replaced by `*` (one with a
+ * digit in it, or longer than 32 characters), four segments at most.
+ */
+function operation(method: string, url: string): string {
+  const segments = pathOf(url).split('/', 6).slice(1)
+  const kept = segments.slice(0, 4).map(segment => (/\d/.test(segment) || segment.length > 32 ? '*' : segment))
+  return `${method} /${kept.join('/')}${segments.length > 4 ? '/…' : ''}`
+}

@@ -1,0 +1,21 @@
+/**
+ * Names of services, from generated code: its classes are often anonymous, but each of its methods creates the struct of
+ * its arguments, `new Calculator_add_args(…)`, which names the service that declares it, inherited ones too.
+ */
+const known = new WeakMap<Function, string | undefined>()
+
+/** The service that declares `method`, by the source of its send_X or process_X. Undefined when it doesn't say. */
+export function serviceOf(generated: unknown, method: string): string | undefined {
+  if (typeof generated !== 'function') return undefined
+  if (known.has(generated)) return known.get(generated)
+  const source = Function.prototype.toString.call(generated)
+  const match = /new\s+(?:\w+\.)?(\w+)_args\b/.exec(source)?.[1]
+  const service = match?.endsWith(`_${method}`) ? match.slice(0, -method.length - 1) : undefined
+  known.set(generated, service)
+  return service
+}
+
+/** `Service.method`, or the method alone. */
+export function operation(service: string | undefined, method: string): string {
+  return service === undefined ? method : `${service}.${method}`
+}

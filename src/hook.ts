@@ -1,0 +1,152 @@
+import { readFileSync } from 'node:fs'
+import { builtinModules, syncBuiltinESMExports } from 'node:module'
+import { join, sep } from 'node:path'
+import { Hook } from 'require-in-the-middle'
+import * as shimmer from 'shimmer'
+import { describe, log } from './log'
+import type { Patch, Plugin, PluginHandle } from './plugin'
+
+/**
+ * Applies plugins: to built-in modules now, to packages when the application loads them. require-in-the-middle sees
+ * every CommonJS file, also those of a package that an ESM application imports; so patches name files, not packages.
+ */
+export function install(plugins: Plugin[]): void {
+  const byModule = new Map<string, [Patch, Handle][]>()
+  let builtin = false
+  for (const plugin of plugins) {
+    const handle = new Handle(plugin.name)
+    for (const patch of plugin.patches) {
+      if (builtinModules.includes(patch.module)) {
+        builtin = true
+        handle.apply(patch, require(patch.module))
+      } else {
+        const patches = byModule.get(patch.module) ?? []
+        patches.push([patch, handle])
+        byModule.set(patch.module, patches)
+      }
+    }
+  }
+  if (builtin) syncBuiltinESMExports()
+  if (byModule.size === 0) return
+  warnOfLoaded([...byModule.keys()])
+  new Hook([...byModule.keys()], { internals: true }, (exports, name, baseDir) => {
+    const path = name.split(sep).join('/')
+    // The name is the package's for its main file, else the package's and the path within it.
+    const module = path.split('/', path.startsWith('@') ? 2 : 1).join('/')
+    const file = path.slice(module.length + 1)
+    for (const [patch, handle] of byModule.get(module) ?? []) {
+      if ((patch.file ?? '') !== file) continue
+      const version = versionOf(baseDir)
+      if (patch.versions !== undefined && !inRange(version, patch.versions)) {
+        handle.leave(`${module} ${version} is outside ${patch.versions} and stays as it is`)
+      } else {
+        exports = handle.apply(patch, exports) as typeof exports
+      }
+    }
+    return exports
+  })
+}
+
+class Handle implements PluginHandle {
+  readonly name: string
+  enabled = true
+  private readonly wraps: [any, string][] = []
+  private readonly said = new Set<string>()
+
+  constructor(name: string) {
+    this.name = name
+  }
+
+  fail(error: unknown): void {
+    if (!this.enabled) return
+    this.enabled = false
+    const stack = error instanceof Error && typeof error.stack === 'string' ? error.stack : describe(error)
+    log('error', `the plugin ${this.name} failed and is off for this process: ${stack}`)
+  }
+
+  wrap<F extends Function>(target: any, name: string, make: (original: F) => F): void {
+    if (typeof target?.[name] !== 'function') throw new TypeError(`there is no function ${name} to wrap`)
+    shimmer.wrap(target, name, ((original: F) => this.imitate(original, make(original))) as never)
+    this.wraps.push([target, name])
+  }
+
+  imitate<F extends Function>(original: F, replacement: F): F {
+    for (const key of ['length', 'name'] as const) {
+      Object.defineProperty(replacement, key, { value: original[key], configurable: true })
+    }
+    return replacement
+  }
+
+  leave(reason: string): void {
+    if (this.said.has(reason)) return
+    this.said.add(reason)
+    log('warn', reason)
+  }
+
+  /** Returns the exports to use. A patch that throws leaves nothing of the plugin behind. */
+  apply(patch: Patch, exports: unknown): unknown {
+    if (!this.enabled) return exports
+    try {
+      return patch.patch(exports, this) ?? exports
+    } catch (error) {
+      this.fail(error)
+      for (const [target, name] of this.wraps) shimmer.unwrap(target, name as never)
+      return exports
+    }
+  }
+}
+
+function warnOfLoaded(modules: string[]): void {
+  for (const module of modules) {
+    const part = `${sep}node_modules${sep}${module.split('/').join(sep)}${sep}`
+    if (Object.keys(require.cache).some(file => file.includes(part))) {
+      log('warn', `${module} was loaded before Milo and isn't traced: load milo/register first (node -r milo/register)`)
+    }
+  }
+}
+
+const versions = new Map<string, string>()
+
+function versionOf(baseDir: string | undefined): string {
+  if (baseDir === undefined) return '0.0.0'
+  let version = versions.get(baseDir)
+  if (version === undefined) {
+    try {
+      version = String(JSON.parse(readFileSync(join(baseDir, 'package.json'), 'utf8')).version)
+    } catch {
+      version = '0.0.0'
+    }
+    versions.set(baseDir, version)
+  }
+  return version
+}
+
+/** Whether a version meets every comparator (>=, >, <=, <, =) of a range. A pre-release counts as its release. */
+export function inRange(version: string, range: string): boolean {
+  return range.split(/\s+/).every(comparator => {
+    const match = /^(>=|<=|>|<|=)?(\d+(?:\.\d+){0,2})$/.exec(comparator)
+    if (match === null) throw new Error(`'${comparator}' in the range '${range}' is no comparator such as >=1.2.3`)
+    const order = compareVersions(version, match[2]!)
+    switch (match[1]) {
+      case '>=':
+        return order >= 0
+      case '<=':
+        return order <= 0
+      case '>':
+        return order > 0
+      case '<':
+        return order < 0
+      default:
+        return order === 0
+    }
+  })
+}
+
+function compareVersions(a: string, b: string): number {
+  const [left, right] = [a, b].map(v => v.split(/[-+]/)[0]!.split('.').map(Number))
+  for (let i = 0; i < 3; i++) {
+    const difference = (left![i] ?? 0) - (right![i] ?? 0)
+    if (difference !== 0) return difference
+  }
+  return 0
+}

@@ -1,0 +1,48 @@
+import { randomFillSync } from 'node:crypto'
+
+/**
+ * Ids: random, non-zero, positive 63-bit numbers, as the original's Python clients made them, held as two signed 32-bit
+ * halves. A call of randomBytes for each costs about 2 µs; words from a pool that is filled 8 KiB at a time cost 5 ns.
+ */
+const pool = new Int32Array(2048)
+let next = pool.length
+
+/** A random signed 32-bit number. */
+export function randomWord(): number {
+  if (next === pool.length) {
+    randomFillSync(pool)
+    next = 0
+  }
+  return pool[next++]!
+}
+
+/** The high half of an id: never negative as an i64. */
+export function randomHigh(): number {
+  return randomWord() & 0x7fffffff
+}
+
+/** The low half: never zero, so that the id isn't (2^-32 of the randomness is given up for a branch). */
+export function randomLow(): number {
+  return randomWord() || 1
+}
+
+const HEX: string[] = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, '0'))
+
+/** 16 lower-case hex digits. */
+export function toHex(hi: number, lo: number): string {
+  return (
+    HEX[hi >>> 24]! +
+    HEX[(hi >>> 16) & 0xff] +
+    HEX[(hi >>> 8) & 0xff] +
+    HEX[hi & 0xff] +
+    HEX[lo >>> 24] +
+    HEX[(lo >>> 16) & 0xff] +
+    HEX[(lo >>> 8) & 0xff] +
+    HEX[lo & 0xff]
+  )
+}
+
+/** The low 56 bits of an id as a fraction in [0, 1): the randomness by which a trace is kept or not. */
+export function fraction(hi: number, lo: number): number {
+  return ((hi & 0xffffff) * 4294967296 + (lo >>> 0)) / 72057594037927936
+}

@@ -1,0 +1,209 @@
+import { readFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { basename, dirname, join, resolve } from 'node:path'
+import { MiloError, type MiloErrorCode } from './errors'
+import { LOG_LEVELS, type LogLevel } from './log'
+import type { Plugin } from './plugin'
+import { CARRIERS, type Carrier, type Propagation } from './propagation'
+import { always, type Sampler, samplerFrom } from './sampler'
+import type { ScribeAddress } from './scribe'
+
+/** What init takes. Each has an environment variable, which counts where the option isn't given. */
+export interface Options {
+  /** Off: nothing is patched, recorded or sent. MILO_ENABLED=0 turns it off whatever the option says. Default true. */
+  enabled?: boolean
+  /** Who reports. MILO_SERVICE. Default: the nearest package.json's name, else the script's. */
+  service?: string
+  /** This machine, as spans name it. Default: the host's name. */
+  host?: string
+  /** Where spans go: `host:port`, several separated by commas, tried in turn. MILO_SCRIBE. Default 127.0.0.1:1463. */
+  scribe?: string
+  /** `always`, `never`, `probability:0.01`, or one of your own. MILO_SAMPLER. Default always. */
+  sampler?: string | Sampler
+  /** The adaptive sampler's target. MILO_TRACES_PER_SECOND. */
+  tracesPerSecond?: number
+  /** The carrier towards Thrift servers: `field`, `host:port=calltrace`, several separated by commas. MILO_PROPAGATION. */
+  propagation?: string
+  /** Plugins of your own. Milo's come with milo/register, which takes MILO_PLUGINS: `thrift,http`, or `-http` for all but one. */
+  plugins?: Plugin[]
+  /** What Milo says on standard error: silent, error, warn, info, debug. MILO_LOG_LEVEL. Default warn. */
+  logLevel?: LogLevel
+  /** Ended spans kept while Scribe can't take them. Default 10,000. */
+  maxBufferedSpans?: number
+  /** How long the end of the process may wait for Scribe, in milliseconds. Default 1,000. */
+  exitTimeoutMs?: number
+}
+
+/** Options and environment, checked, with every default filled in. */
+export interface Settings {
+  enabled: boolean
+  service: string
+  host: string
+  scribe: ScribeAddress[]
+  sampler: Sampler
+  tracesPerSecond: number
+  propagation: Propagation
+  plugins: Plugin[]
+  /** MILO_PLUGINS as given: names, some with a `-`; empty for all. */
+  pluginNames: string[]
+  logLevel: LogLevel
+  maxBufferedSpans: number
+  exitTimeoutMs: number
+}
+
+const OPTION_NAMES: Record<keyof Options, true> = {
+  enabled: true,
+  service: true,
+  host: true,
+  scribe: true,
+  sampler: true,
+  tracesPerSecond: true,
+  propagation: true,
+  plugins: true,
+  logLevel: true,
+  maxBufferedSpans: true,
+  exitTimeoutMs: true,
+}
+
+/** @throws MiloError that names the value and the remedy */
+export function settle(options: Options = {}, env: NodeJS.ProcessEnv = process.env): Settings {
+  for (const name of Object.keys(options)) {
+    if (!Object.hasOwn(OPTION_NAMES, name)) {
+      throw new MiloError(
+        'MILO_BAD_OPTION',
+        `no such option: ${name}; there are ${Object.keys(OPTION_NAMES).join(', ')}`,
+      )
+    }
+  }
+  return {
+    enabled: enabled(options.enabled, env.MILO_ENABLED),
+    service: text('MILO_BAD_SERVICE', 'service', options.service ?? unset(env.MILO_SERVICE)) ?? defaultService(),
+    host: text('MILO_BAD_OPTION', 'host', options.host) ?? hostname(),
+    scribe: addresses(options.scribe ?? unset(env.MILO_SCRIBE) ?? '127.0.0.1:1463'),
+    sampler: sampler(options.sampler ?? unset(env.MILO_SAMPLER)),
+    tracesPerSecond: target(options.tracesPerSecond ?? number(env.MILO_TRACES_PER_SECOND) ?? 10),
+    propagation: propagation(options.propagation ?? unset(env.MILO_PROPAGATION) ?? 'field'),
+    plugins: plugins(options.plugins ?? []),
+    pluginNames: (unset(env.MILO_PLUGINS) ?? '').split(',').flatMap(name => name.trim() || []),
+    logLevel: level(options.logLevel ?? unset(env.MILO_LOG_LEVEL) ?? 'warn'),
+    maxBufferedSpans: whole('maxBufferedSpans', options.maxBufferedSpans ?? 10_000, 1, 10_000_000),
+    exitTimeoutMs: whole('exitTimeoutMs', options.exitTimeoutMs ?? 1_000, 0, 60_000),
+  }
+}
+
+function unset(value: string | undefined): string | undefined {
+  return value === undefined || value === '' ? undefined : value
+}
+
+function number(value: string | undefined): number | undefined {
+  return unset(value) === undefined ? undefined : Number(value)
+}
+
+function enabled(option: unknown, variable: string | undefined): boolean {
+  if (option !== undefined && typeof option !== 'boolean') {
+    throw new MiloError('MILO_BAD_ENABLED', `enabled must be true or false, got ${show(option)}`)
+  }
+  switch (unset(variable)?.toLowerCase()) {
+    case undefined:
+    case '1':
+    case 'true':
+      return option ?? true
+    case '0':
+    case 'false':
+      return false
+    default:
+      throw new MiloError('MILO_BAD_ENABLED', `MILO_ENABLED must be 1 or 0, got '${variable}'`)
+  }
+}
+
+function text(code: MiloErrorCode, name: string, value: unknown): string | undefined {
+  if (value === undefined) return undefined
+  if (typeof value === 'string' && value !== '' && value.length <= 256) return value
+  throw new MiloError(code, `${name} must be a text of 1 to 256 characters, got ${show(value)}`)
+}
+
+function addresses(value: unknown): ScribeAddress[] {
+  const parts = typeof value === 'string' ? value.split(',').map(part => part.trim()) : []
+  if (parts.length === 0)
+    throw new MiloError('MILO_BAD_SCRIBE', `scribe must be host:port[,host:port], got ${show(value)}`)
+  return parts.map(part => {
+    const match = /^(?:\[([^\]]+)\]|([^:\s]+)):(\d{1,5})$/.exec(part)
+    const port = Number(match?.[3])
+    if (match === null || port < 1 || port > 65535) {
+      throw new MiloError('MILO_BAD_SCRIBE', `scribe must be host:port with a port from 1 to 65535, got '${part}'`)
+    }
+    return { host: match[1] ?? match[2]!, port }
+  })
+}
+
+function sampler(value: unknown): Sampler {
+  if (value === undefined) return always
+  if (typeof value === 'string') return samplerFrom(value)
+  if (typeof value === 'object' && value !== null && typeof (value as Sampler).sample === 'function')
+    return value as Sampler
+  throw new MiloError('MILO_BAD_SAMPLER', `sampler must be a text or an object with sample(), got ${show(value)}`)
+}
+
+function target(value: unknown): number {
+  if (typeof value === 'number' && value > 0 && value < Number.POSITIVE_INFINITY) return value
+  throw new MiloError(
+    'MILO_BAD_TARGET',
+    `tracesPerSecond must be > 0, got ${show(value)}; to turn tracing off set MILO_ENABLED=0`,
+  )
+}
+
+function propagation(value: unknown): Propagation {
+  const result: Propagation = { default: 'field', peers: new Map() }
+  for (const part of typeof value === 'string' ? value.split(',').map(part => part.trim()) : ['']) {
+    const match = /^(?:(\S+:\d{1,5})=)?([\w-]+)$/.exec(part)
+    const carrier = match?.[2] as Carrier
+    if (match === null || !CARRIERS.includes(carrier)) {
+      throw new MiloError(
+        'MILO_BAD_PROPAGATION',
+        `propagation must be one of ${CARRIERS.join(', ')}, or host:port=one of them, separated by commas; got '${part || show(value)}'`,
+      )
+    }
+    if (match[1] === undefined) result.default = carrier
+    else result.peers.set(match[1], carrier)
+  }
+  return result
+}
+
+function plugins(value: unknown): Plugin[] {
+  if (Array.isArray(value) && value.every(one => typeof one?.name === 'string' && Array.isArray(one.patches)))
+    return value
+  throw new MiloError('MILO_BAD_PLUGINS', `plugins must be a list of objects with name and patches, got ${show(value)}`)
+}
+
+function level(value: unknown): LogLevel {
+  if (LOG_LEVELS.includes(value as LogLevel)) return value as LogLevel
+  throw new MiloError('MILO_BAD_LOG_LEVEL', `logLevel must be one of ${LOG_LEVELS.join(', ')}, got ${show(value)}`)
+}
+
+function whole(name: string, value: unknown, least: number, most: number): number {
+  if (Number.isInteger(value) && (value as number) >= least && (value as number) <= most) return value as number
+  throw new MiloError('MILO_BAD_LIMIT', `${name} must be a whole number from ${least} to ${most}, got ${show(value)}`)
+}
+
+function show(value: unknown): string {
+  return typeof value === 'string'
+    ? `'${value}'`
+    : typeof value === 'object' && value !== null
+      ? 'an object'
+      : String(value)
+}
+
+/** The nearest package.json's name above the script, else the script's own name. */
+function defaultService(): string {
+  const script = process.argv[1]
+  if (script === undefined) return 'node'
+  for (let folder = dirname(resolve(script)); ; folder = dirname(folder)) {
+    try {
+      const { name } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
+      if (typeof name === 'string' && name !== '') return name.slice(0, 256)
+    } catch {
+      // None here, or none that can be read: look further up.
+    }
+    if (folder === dirname(folder)) return basename(script).replace(/\.[cm]?js$/, '')
+  }
+}

@@ -1,0 +1,54 @@
+/**
+ * `milo/plugin`: what a plugin is, and what it may use. A plugin is a plain value that says which files of which package
+ * it patches; Milo calls it when the application loads them. docs/writing-a-plugin.md has an example.
+ */
+
+export { Frame, frameWith, runInFrame } from './context'
+export { describe } from './log'
+export type { Carrier, RemoteContext } from './propagation'
+export {
+  CARRIERS,
+  FIELD_ID,
+  fieldLength,
+  formatTraceparent,
+  parseTraceparent,
+  putField,
+  putIds,
+  readCallTrace,
+  readField,
+} from './propagation'
+export { Kind, type Span } from './span'
+export { currentSettings, currentSpan, isActive, startServerSpan, startSpan, UNSAMPLED } from './tracer'
+
+export interface Plugin {
+  /** Short and unique: MILO_PLUGINS and messages use it. */
+  name: string
+  patches: Patch[]
+}
+
+export interface Patch {
+  /** The package, or a built-in module without `node:`. */
+  module: string
+  /** Comparators that must all hold, as `>=0.9.3 <1`. Absent: every version. Built-in modules have none. */
+  versions?: string
+  /** The file within the package, with forward slashes. Absent: its main file. */
+  file?: string
+  /**
+   * Changes the module's exports in place, by `plugin.wrap`: only that reaches ESM importers. It may return a
+   * replacement for an export that is itself a function.
+   */
+  patch(exports: any, plugin: PluginHandle): unknown
+}
+
+/** A plugin's hold on the process. */
+export interface PluginHandle {
+  readonly name: string
+  /** False once it has failed: every wrapper checks it first, and then only calls the original. */
+  readonly enabled: boolean
+  /** Switches the plugin off for the process and says so, once. Call it with whatever your own code threw. */
+  fail(error: unknown): void
+  /** Replaces `target[name]` by what `make` returns, keeping its length, name and enumerability. */
+  wrap<F extends Function>(target: any, name: string, make: (original: F) => F): void
+  /** Gives `replacement` the length and name of `original`. */
+  imitate<F extends Function>(original: F, replacement: F): F
+}

@@ -1,0 +1,187 @@
+import { SpanBuffer, type SpanCounts } from './buffer'
+import { currentFrame } from './context'
+import { fraction, randomHigh, randomLow } from './id'
+import { describe, log, logRarely, setLogLevel } from './log'
+import type { Settings } from './options'
+import type { RemoteContext } from './propagation'
+import { writeSpan } from './record'
+import { NOT_KEPT, never, type Sampler } from './sampler'
+import { SCRIBE_DEFAULTS, ScribeEmitter } from './scribe'
+import { Kind, Span, type SpanSink, Trace } from './span'
+
+/** The process's one tracer: starts spans, and sees them off when they end. Off until init. */
+
+let settings: Settings | undefined
+let sampler: Sampler = never
+let buffer = new SpanBuffer(0)
+let emitter: ScribeEmitter | undefined
+let truncated = 0
+let tracesKept = 0
+let tracesNotKept = 0
+
+const sink: SpanSink = {
+  add(span) {
+    if (emitter === undefined) return
+    if (buffer.add(span)) emitter.wake()
+    else logRarely('buffer_full', 'warn', 'the buffer is full: spans are being dropped until Scribe keeps up again')
+  },
+  truncated() {
+    truncated++
+  },
+}
+
+/** What is current where nothing is traced, and the one span of every unsampled trace that began here: all its methods do nothing. */
+export const UNSAMPLED = new Span(
+  sink,
+  new Trace(0, 0, 0, 0, false, false, Number.NaN, 0),
+  0,
+  0,
+  0,
+  0,
+  Kind.LOCAL,
+  '',
+  0,
+)
+
+export function configure(next: Settings): void {
+  emitter?.close()
+  settings = next
+  setLogLevel(next.logLevel)
+  sampler = next.sampler
+  if (!next.enabled) {
+    emitter = undefined
+    return
+  }
+  buffer = new SpanBuffer(next.maxBufferedSpans)
+  const { service, host } = next
+  emitter = new ScribeEmitter({ ...SCRIBE_DEFAULTS, addresses: next.scribe }, buffer, (w, span) =>
+    writeSpan(w, span, service, host),
+  )
+  process.removeListener('beforeExit', flushAtExit)
+  process.on('beforeExit', flushAtExit)
+}
+
+/** Whether spans are recorded at all. Undefined settings: init has not been called. */
+export function isActive(): boolean {
+  return emitter !== undefined
+}
+
+export function currentSettings(): Settings | undefined {
+  return settings
+}
+
+export function currentSpan(): Span | undefined {
+  return currentFrame()?.span
+}
+
+/** Starts a child of the current span, or a new trace where none is current. */
+export function startSpan(kind: Kind, name: string): Span {
+  const parent = currentFrame()?.span
+  if (parent === undefined) return startRoot(kind, name)
+  const trace = parent.trace
+  if (!trace.sampled) return parent
+  return new Span(sink, trace, randomHigh(), randomLow(), parent.idHi, parent.idLo, kind, name, trace.nowUs())
+}
+
+/**
+ * Starts the server's span of a request. What is current where it arrives doesn't matter: a request that brings no
+ * context is a root.
+ */
+export function startServerSpan(name: string, remote: RemoteContext | undefined): Span {
+  if (remote === undefined) return startRoot(Kind.SERVER, name)
+  if (emitter === undefined || (!remote.sampled && !remote.hasIds)) return UNSAMPLED
+  const { hi, lo, highHi, highLo, sampled, debug, probability, spanHi, spanLo } = remote
+  const trace = new Trace(hi, lo, highHi, highLo, sampled, debug, probability, sampled ? clockOffsetUs() : 0)
+  // An unsampled span only carries the caller's ids on.
+  if (!sampled) return new Span(sink, trace, spanHi, spanLo, remote.parentHi, remote.parentLo, Kind.SERVER, '', 0)
+  if (remote.sharesSpan) {
+    return new Span(sink, trace, spanHi, spanLo, remote.parentHi, remote.parentLo, Kind.SERVER, name, trace.nowUs())
+  }
+  return new Span(sink, trace, randomHigh(), randomLow(), spanHi, spanLo, Kind.SERVER, name, trace.nowUs())
+}
+
+function startRoot(kind: Kind, name: string): Span {
+  if (emitter === undefined) return UNSAMPLED
+  const hi = randomHigh()
+  const lo = randomLow()
+  let probability = NOT_KEPT
+  try {
+    probability = sampler.sample(name, fraction(hi, lo))
+  } catch (error) {
+    logRarely('sampler', 'error', `the sampler threw (${describe(error)}); the trace isn't kept`)
+  }
+  if (!(probability >= 0)) {
+    tracesNotKept++
+    return UNSAMPLED
+  }
+  tracesKept++
+  const trace = new Trace(hi, lo, 0, 0, true, false, probability, clockOffsetUs())
+  return new Span(sink, trace, randomHigh(), randomLow(), 0, 0, kind, name, trace.nowUs())
+}
+
+let offsetUs = 0
+let offsetCheckedAt = Number.NEGATIVE_INFINITY
+
+/** Wall clock minus monotonic clock, looked up again once a second: a new trace sees a wall clock that was set. */
+function clockOffsetUs(): number {
+  const monotonicMs = performance.now()
+  if (monotonicMs - offsetCheckedAt >= 1000) {
+    offsetCheckedAt = monotonicMs
+    const seen = (Date.now() - monotonicMs) * 1000
+    // Date.now has whole milliseconds: a smaller difference is rounding, not a step of the clock.
+    if (Math.abs(seen - offsetUs) > 2000)
+      offsetUs = Math.abs(seen - performance.timeOrigin * 1000) > 2000 ? seen : performance.timeOrigin * 1000
+  }
+  return offsetUs
+}
+
+/** What Milo has done in this process. At any moment ended = sent + buffered + inFlight + dropped. */
+export interface Stats extends SpanCounts {
+  /** New traces that began here, by what the sampler said. */
+  tracesKept: number
+  tracesNotKept: number
+  /** Names, keys, values, annotations, events and counters that were cut or left out for their size or number. */
+  truncated: number
+  /** How often Scribe answered TRY_LATER. */
+  tryLater: number
+  /** How often a connection to Scribe failed or broke. */
+  failures: number
+}
+
+export function stats(): Stats {
+  const { tryLater, failures } = emitter ?? { tryLater: 0, failures: 0 }
+  return { ...buffer.counts(), tracesKept, tracesNotKept, truncated, tryLater, failures }
+}
+
+/**
+ * Sends every ended span now.
+ * @param timeoutMs how long to try
+ * @returns whether all were sent
+ */
+export async function flush(timeoutMs = 1000): Promise<boolean> {
+  return emitter === undefined ? true : emitter.flush(timeoutMs)
+}
+
+/** Flushes, then stops tracing for good (until another init). Spans that end later aren't counted. */
+export async function shutdown(timeoutMs = 1000): Promise<boolean> {
+  const closing = emitter
+  if (closing === undefined) return true
+  const sent = await closing.flush(timeoutMs)
+  closing.close()
+  if (emitter === closing) emitter = undefined
+  process.removeListener('beforeExit', flushAtExit)
+  return sent
+}
+
+/** The loop has run empty: what is still here leaves now, or is dropped when the deadline passes or Scribe isn't there. */
+function flushAtExit(): void {
+  const leaving = emitter
+  if (leaving === undefined || (buffer.length === 0 && buffer.counts().inFlight === 0)) return
+  void leaving.flush(settings!.exitTimeoutMs, true).then(sent => {
+    if (!sent) {
+      const { buffered, inFlight } = buffer.counts()
+      log('warn', `${buffered + inFlight} spans could not be sent before the process ended`)
+      leaving.abandon('exit')
+    }
+  })
+}
