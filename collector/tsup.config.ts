@@ -2,7 +2,8 @@ import { defineConfig } from 'tsup'
 
 export default defineConfig([
   {
-    entry: { main: 'src/main.ts' },
+    // trace: for programs that draw what the API gives, as examples/demo.mjs does.
+    entry: { main: 'src/main.ts', trace: 'src/trace/index.ts' },
     format: 'cjs',
     target: 'node20',
     platform: 'node',
