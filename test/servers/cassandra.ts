@@ -1,0 +1,253 @@
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Client } from 'cassandra-driver'
+import { apt, cached, run, which } from './install'
+import { freePorts, RunningServer, type Server, serverFolder } from './process'
+
+/**
+ * Apache Cassandra 5 from Maven's jars, one small node on loopback. Commit log mode `batch`: with `periodic`, the default,
+ * a killed Cassandra forgets what it had acknowledged in the last seconds.
+ */
+
+const VERSION = '5.0.9'
+const START_MS = 120_000
+
+export interface CassandraServer extends Server {
+  localDataCenter: string
+}
+
+let shared: Promise<CassandraServer> | undefined
+
+/** The Cassandra of this test run; a test must use a keyspace of its own, and leave it running. */
+export function startCassandra(): Promise<CassandraServer> {
+  shared ??= process.env.MILO_TEST_CASSANDRA ? externalCassandra(process.env.MILO_TEST_CASSANDRA) : startOwnCassandra()
+  return shared
+}
+
+/** Another one, for a test that stops it. */
+export async function startOwnCassandra(): Promise<CassandraServer> {
+  const [jars, java] = await Promise.all([installCassandra(), installJava()])
+  const [cqlPort, storagePort, tlsPort] = await freePorts(3)
+  const folder = serverFolder('cassandra')
+  const clusterName = folder
+  writeConfiguration(folder, clusterName, cqlPort!, storagePort!, tlsPort!)
+  const server = new RunningServer({
+    name: `Cassandra ${VERSION}`,
+    folder,
+    command: [java, ...javaArguments(folder, jars)],
+    ports: [cqlPort!, storagePort!],
+    ready: /Startup complete/,
+    startMs: START_MS,
+  })
+  await server.start()
+  const address = { host: '127.0.0.1', port: cqlPort!, localDataCenter: 'datacenter1' }
+  const found = await clusterNameOf(address)
+  if (found !== clusterName) throw new Error(`Port ${cqlPort} is that of another Cassandra: ${found}`)
+  return {
+    ...address,
+    external: false,
+    stop: () => server.stop(),
+    kill: () => server.kill(),
+    start: () => server.start(),
+  }
+}
+
+async function externalCassandra(address: string): Promise<CassandraServer> {
+  const [, host, port] = /^(.+):(\d+)$/.exec(address) ?? []
+  if (host === undefined) throw new Error(`MILO_TEST_CASSANDRA must be host:port, got ${address}`)
+  const client = new Client({ contactPoints: [`${host}:${port}`], localDataCenter: 'datacenter1' })
+  try {
+    // The wrong data centre's name is no obstacle to a first look.
+    await client.connect().catch(() => {})
+    const { rows } = await client.execute('SELECT data_center FROM system.local')
+    const no = () => Promise.reject(new Error(`MILO_TEST_CASSANDRA is not ours to stop: ${address}`))
+    return {
+      host,
+      port: Number(port),
+      localDataCenter: rows[0]!.data_center,
+      external: true,
+      stop: no,
+      kill: no,
+      start: no,
+    }
+  } finally {
+    await client.shutdown()
+  }
+}
+
+async function clusterNameOf(server: { host: string; port: number; localDataCenter: string }): Promise<string> {
+  const client = new Client({
+    contactPoints: [`${server.host}:${server.port}`],
+    localDataCenter: server.localDataCenter,
+  })
+  try {
+    return (await client.execute('SELECT cluster_name FROM system.local')).rows[0]!.cluster_name
+  } finally {
+    await client.shutdown()
+  }
+}
+
+const REMEDY = 'set MILO_TEST_CASSANDRA=host:port of a Cassandra in which tests may create keyspaces'
+
+/** Cassandra's jars. @returns the folder they are in */
+export function installCassandra(): Promise<string> {
+  return cached(`cassandra-${VERSION}`, async folder => {
+    if (which('mvn') === undefined) await apt(['maven'], REMEDY)
+    writeFileSync(
+      join(folder, 'pom.xml'),
+      `<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>milo.test</groupId>
+  <artifactId>cassandra</artifactId>
+  <version>1</version>
+  <dependencies>
+    <dependency>
+      <groupId>org.apache.cassandra</groupId>
+      <artifactId>cassandra-all</artifactId>
+      <version>${VERSION}</version>
+    </dependency>
+  </dependencies>
+</project>
+`,
+    )
+    try {
+      await run(
+        'mvn',
+        // The plugin's version is named, or Maven asks which is the newest.
+        [
+          '-q',
+          '-B',
+          'org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies',
+          '-DincludeScope=runtime',
+          `-DoutputDirectory=${folder}`,
+        ],
+        { cwd: folder },
+      )
+    } catch (error) {
+      throw new Error(`${(error as Error).message}\nTo go on without Maven: ${REMEDY}`)
+    }
+  })
+}
+
+/** A Java that Cassandra 5 runs on: 11 or 17. @returns the program's path */
+async function installJava(): Promise<string> {
+  const candidates = () => [
+    ...(process.env.JAVA_HOME ? [join(process.env.JAVA_HOME, 'bin/java')] : []),
+    ...[which('java')].filter(java => java !== undefined),
+    ...['17', '11'].flatMap(version => {
+      const folder = '/usr/lib/jvm'
+      try {
+        return readdirSync(folder)
+          .filter(name => name.startsWith(`java-${version}-`))
+          .map(name => join(folder, name, 'bin/java'))
+      } catch {
+        return []
+      }
+    }),
+  ]
+  const find = async () => {
+    for (const java of candidates()) {
+      const version = await run(java, ['--version']).catch(() => '')
+      if (/^\S+ (11|17)\b/.test(version)) return java
+    }
+    return undefined
+  }
+  const java = await find()
+  if (java !== undefined) return java
+  await apt(['openjdk-17-jre-headless'], REMEDY)
+  const installed = await find()
+  if (installed === undefined) throw new Error(`No Java 11 or 17 to be found after installing one; ${REMEDY}`)
+  return installed
+}
+
+function writeConfiguration(
+  folder: string,
+  clusterName: string,
+  cqlPort: number,
+  storagePort: number,
+  tlsPort: number,
+) {
+  mkdirSync(join(folder, 'conf'))
+  writeFileSync(
+    join(folder, 'conf/cassandra.yaml'),
+    `cluster_name: '${clusterName}'
+num_tokens: 1
+initial_token: 0
+partitioner: org.apache.cassandra.dht.Murmur3Partitioner
+seed_provider:
+  - class_name: org.apache.cassandra.locator.SimpleSeedProvider
+    parameters:
+      - seeds: '127.0.0.1:${storagePort}'
+endpoint_snitch: SimpleSnitch
+listen_address: 127.0.0.1
+rpc_address: 127.0.0.1
+storage_port: ${storagePort}
+ssl_storage_port: ${tlsPort}
+native_transport_port: ${cqlPort}
+auto_bootstrap: false
+hinted_handoff_enabled: false
+auto_snapshot: false
+commitlog_sync: batch
+commitlog_segment_size: 8MiB
+commitlog_total_space: 256MiB
+memtable_heap_space: 64MiB
+memtable_offheap_space: 64MiB
+key_cache_size: 8MiB
+concurrent_compactors: 1
+`,
+  )
+  writeFileSync(
+    join(folder, 'conf/logback.xml'),
+    `<configuration>
+  <appender name="OUT" class="ch.qos.logback.core.ConsoleAppender">
+    <encoder><pattern>%-5level %date{ISO8601} %F:%L - %msg%n</pattern></encoder>
+  </appender>
+  <root level="INFO"><appender-ref ref="OUT"/></root>
+</configuration>
+`,
+  )
+}
+
+function javaArguments(folder: string, jars: string): string[] {
+  const opens = [
+    ...['java.lang.module', 'jdk.internal.loader', 'jdk.internal.ref', 'jdk.internal.reflect', 'jdk.internal.math'],
+    ...['jdk.internal.module', 'jdk.internal.util.jar', 'sun.nio.ch', 'java.io', 'java.nio', 'java.util'],
+    ...['java.util.concurrent', 'java.util.concurrent.atomic', 'java.lang'],
+  ].map(name => `java.base/${name}`)
+  const exports = [
+    ...['java.base/jdk.internal.misc', 'java.base/jdk.internal.ref', 'java.base/sun.nio.ch', 'java.base/java.lang.ref'],
+    ...['java.management.rmi/com.sun.jmx.remote.internal.rmi', 'java.rmi/sun.rmi.registry', 'java.rmi/sun.rmi.server'],
+    ...[
+      'java.rmi/sun.rmi.transport.tcp',
+      'java.sql/java.sql',
+      'jdk.unsupported/sun.misc',
+      'jdk.attach/sun.tools.attach',
+    ],
+  ]
+  const jamm = readdirSync(jars).find(jar => /^jamm-.*\.jar$/.test(jar))
+  return [
+    `-javaagent:${join(jars, jamm!)}`,
+    ...[...opens, 'jdk.management/com.sun.management.internal'].flatMap(name => ['--add-opens', `${name}=ALL-UNNAMED`]),
+    ...exports.flatMap(name => ['--add-exports', `${name}=ALL-UNNAMED`]),
+    '-Djdk.attach.allowAttachSelf=true',
+    '-Djava.security.manager=allow',
+    ...['-Xms256M', '-Xmx256M', '-XX:+UseSerialGC', '-XX:MaxDirectMemorySize=256M', '-Xss512k'],
+    // Half the time to start, for code that runs a minute.
+    '-XX:TieredStopAtLevel=1',
+    `-Djava.io.tmpdir=${folder}`,
+    '-Djava.net.preferIPv4Stack=true',
+    '-Djna.nosys=true',
+    '-Dio.netty.tryReflectionSetAccessible=true',
+    '-Dcassandra.libjemalloc=-',
+    `-Dcassandra.storagedir=${folder}/data`,
+    `-Dcassandra.config=file://${folder}/conf/cassandra.yaml`,
+    `-Dlogback.configurationFile=${folder}/conf/logback.xml`,
+    '-Dcassandra.skip_wait_for_gossip_to_settle=0',
+    '-Dcassandra.ring_delay_ms=0',
+    '-Dcassandra.superuser_setup_delay_ms=0',
+    '-Dcassandra.load_ring_state=false',
+    '-Dcassandra-foreground=yes',
+    ...['-cp', `${folder}/conf:${jars}/*`],
+    'org.apache.cassandra.service.CassandraDaemon',
+  ]
+}

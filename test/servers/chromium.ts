@@ -1,0 +1,24 @@
+import { apt, which } from './install'
+
+const PROGRAMS = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable']
+
+let found: Promise<string> | undefined
+
+/**
+ * A Chromium's path, for playwright-core's `executablePath`. As root, and in containers, it also needs the arguments
+ * `--no-sandbox` and `--disable-dev-shm-usage`.
+ */
+export function chromiumPath(): Promise<string> {
+  found ??= find()
+  return found
+}
+
+async function find(): Promise<string> {
+  const look = () => PROGRAMS.map(which).find(path => path !== undefined)
+  const path = look()
+  if (path !== undefined) return path
+  await apt(['chromium'], '')
+  const installed = look()
+  if (installed === undefined) throw new Error("Chromium isn't on the PATH after installing it")
+  return installed
+}

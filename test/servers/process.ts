@@ -1,0 +1,156 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { lastLines, say } from './install'
+
+/** A server that tests talk to. */
+export interface Server {
+  host: string
+  port: number
+  /** Somebody else's, named by the environment: it can't be stopped, and what tests create there they must drop. */
+  external: boolean
+  /** Ends it as its operator would. Its data stay. */
+  stop(): Promise<void>
+  /** Ends it as a power cut would (SIGKILL). Its data stay, as far as it had written them. */
+  kill(): Promise<void>
+  /** After stop or kill: again, on the same data and port. */
+  start(): Promise<void>
+}
+
+export interface ServerProgram {
+  name: string
+  /** Made anew, and removed at the end of the test run, however that comes. */
+  folder: string
+  /** Program and arguments. */
+  command: string[]
+  env?: NodeJS.ProcessEnv
+  /** Every port it will listen on; `start` refuses when one is taken. The first is the one that must accept connections. */
+  ports: number[]
+  /** What its log says once it serves. */
+  ready: RegExp
+  startMs: number
+}
+
+const GUARD = join(__dirname, 'guard.sh')
+const STOP_MS = 30_000
+const running = new Set<RunningServer>()
+
+/** A new temporary folder that a server run as another user may enter. */
+export function serverFolder(name: string): string {
+  const folder = mkdtempSync(join(tmpdir(), `milo-test-${name}-`))
+  chmodSync(folder, 0o755)
+  return folder
+}
+
+/** Ports on 127.0.0.1 that were free a moment ago. */
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
+  // All open at once, so that they differ.
+  await Promise.all(servers.map(server => once(server, 'listening')))
+  const ports = servers.map(server => (server.address() as { port: number }).port)
+  await Promise.all(servers.map(server => once(server.close(), 'close')))
+  return ports
+}
+
+/** Whether something on 127.0.0.1 accepts connections there. */
+export function isListening(port: number): Promise<boolean> {
+  return new Promise(done => {
+    const socket = connect({ port, host: '127.0.0.1' })
+    const answer = (open: boolean) => {
+      socket.destroy()
+      done(open)
+    }
+    socket.on('connect', () => answer(true)).on('error', () => answer(false))
+  })
+}
+
+/** A server in a process of its own, guarded: see guard.sh. */
+export class RunningServer {
+  private readonly program: ServerProgram
+  private guard: ChildProcess | undefined
+  private pid = 0
+  private starts = 0
+
+  constructor(program: ServerProgram) {
+    this.program = program
+    running.add(this)
+  }
+
+  async start(): Promise<void> {
+    const { name, folder, command, env, ports, ready, startMs } = this.program
+    if (this.guard !== undefined) throw new Error(`${name} is running`)
+    for (const port of ports) {
+      if (await isListening(port)) throw new Error(`${name}: port ${port} is taken by another process`)
+    }
+    const beganMs = Date.now()
+    const log = join(folder, `log-${++this.starts}`)
+    const out = openSync(log, 'w')
+    // A session of its own: Ctrl-C reaches the tests alone, and they end their servers.
+    const guard = spawn('sh', [GUARD, folder, ...command], {
+      stdio: ['pipe', out, out, 'pipe'],
+      env: { ...process.env, ...env },
+      cwd: folder,
+      detached: true,
+    })
+    closeSync(out)
+    this.guard = guard
+    guard.on('exit', () => {
+      this.guard = undefined
+      guard.stdin!.destroy()
+    })
+    const [pid] = await once(guard.stdio[3]!, 'data')
+    this.pid = Number(pid)
+    for (;;) {
+      if (this.guard === undefined) throw new Error(`${name} didn't start:\n${lastLines(readFileSync(log, 'utf8'))}`)
+      if (ready.test(readFileSync(log, 'utf8')) && (await isListening(ports[0]!))) break
+      if (Date.now() - beganMs > startMs) {
+        await this.kill()
+        throw new Error(`${name} wasn't ready within ${startMs} ms:\n${lastLines(readFileSync(log, 'utf8'))}`)
+      }
+      await sleep(50)
+    }
+    // A server that is only waiting for the next test must not keep the process from ending.
+    guard.unref()
+    ;(guard.stdin as unknown as { unref(): void }).unref()
+    say(`${name}: ready on port ${ports[0]} after ${((Date.now() - beganMs) / 1000).toFixed(1)} s`)
+  }
+
+  async stop(): Promise<void> {
+    if (!this.signal('SIGTERM')) return
+    const deadlineMs = Date.now() + STOP_MS
+    while (this.guard !== undefined && Date.now() < deadlineMs) await sleep(20)
+    await this.kill()
+  }
+
+  async kill(): Promise<void> {
+    if (!this.signal('SIGKILL')) return
+    while (this.guard !== undefined) await sleep(5)
+  }
+
+  private signal(signal: NodeJS.Signals): boolean {
+    if (this.guard === undefined) return false
+    try {
+      process.kill(this.pid, signal)
+    } catch (error) {
+      // It ended a moment ago, and its guard is about to.
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+    }
+    return true
+  }
+
+  /** For good: the folder goes too. */
+  async remove(): Promise<void> {
+    running.delete(this)
+    await this.kill()
+    rmSync(this.program.folder, { recursive: true, force: true })
+  }
+}
+
+/** Ends everything that this process has started. */
+export async function removeServers(): Promise<void> {
+  await Promise.all([...running].map(server => server.remove()))
+}
