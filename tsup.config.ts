@@ -1,45 +1,52 @@
-import { writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { defineConfig } from 'tsup'
 
-/*
- * One CommonJS build, in which all entries share their chunks, and thin .mjs files that re-export it: so that `milo`,
- * `milo/register`, `milo/cls` and the plugins are one copy of their state, whichever way each is loaded.
- */
-const entry = {
-  index: 'src/index.ts',
-  register: 'src/register.ts',
-  cls: 'src/cls.ts',
-  plugin: 'src/plugin.ts',
-  'plugins/thrift': 'plugins/thrift/index.ts',
-  'plugins/http': 'plugins/http.ts',
+/** The package's entries, and what of src/bundle.ts each of them is. */
+const ENTRIES: Record<string, { source: string; exports: string }> = {
+  index: { source: 'src/index.ts', exports: '{ ...bundle.index }' },
+  cls: { source: 'src/cls.ts', exports: '{ ...bundle.cls }' },
+  plugin: { source: 'src/plugin.ts', exports: '{ ...bundle.plugin }' },
+  'plugins/thrift': { source: 'plugins/thrift/index.ts', exports: '{ thrift: bundle.thrift }' },
+  'plugins/http': { source: 'plugins/http.ts', exports: '{ http: bundle.http }' },
 }
 
-export default defineConfig({
-  entry,
-  format: 'cjs',
-  target: 'node20',
-  platform: 'node',
-  splitting: true,
-  clean: true,
-  dts: true,
-  removeNodeProtocol: false,
-  onSuccess: async () => {
-    for (const name of Object.keys(entry)) writeEsmEntry(name)
+// tsup's own splitting of CommonJS would share the state as well, but rewrites every `?.` into a call with closures.
+export default defineConfig([
+  {
+    entry: { bundle: 'src/bundle.ts' },
+    format: 'cjs',
+    target: 'node20',
+    platform: 'node',
+    removeNodeProtocol: false,
+    onSuccess: async () => writeEntries(),
   },
-})
+  {
+    entry: Object.fromEntries(Object.entries(ENTRIES).map(([name, { source }]) => [name, source])),
+    dts: { only: true },
+  },
+])
 
-function writeEsmEntry(name: string): void {
-  const file = resolve('dist', `${name}.js`)
-  const base = `./${name.split('/').pop()}.js`
-  const types = base.replace(/\.js$/, '')
-  // register does its work when loaded: its exports are found by its source, not by running it here.
-  const names =
-    name === 'register'
-      ? []
-      : Object.keys(createRequire(__filename)(file)).filter(key => /^[A-Za-z_$][\w$]*$/.test(key) && key !== 'default')
-  const exports = names.map(key => `export const ${key} = milo.${key}\n`).join('')
-  writeFileSync(file.replace(/\.js$/, '.mjs'), `import milo from '${base}'\n${exports}export default milo\n`)
-  writeFileSync(file.replace(/\.js$/, '.d.mts'), `export * from '${types}.js'\nexport { default } from '${types}.js'\n`)
+function writeEntries(): void {
+  const bundle = createRequire(__filename)(resolve('dist/bundle.js'))
+  for (const [name, entry] of Object.entries(ENTRIES)) {
+    const up = name.includes('/') ? '../' : './'
+    const names = Object.keys(new Function('bundle', `return ${entry.exports}`)(bundle))
+    const base = name.split('/').pop()
+    write(`${name}.js`, `const bundle = require('${up}bundle.js')\nmodule.exports = ${entry.exports}\n`)
+    write(
+      `${name}.mjs`,
+      `import milo from './${base}.js'\nexport const { ${names.join(', ')} } = milo\nexport default milo\n`,
+    )
+  }
+  write('register.js', `require('./bundle.js').register()\n`)
+  write('register.mjs', `import './register.js'\n`)
+  write('register.d.ts', 'export {}\n')
+}
+
+function write(file: string, text: string): void {
+  const path = resolve('dist', file)
+  mkdirSync(dirname(path), { recursive: true })
+  writeFileSync(path, text)
 }

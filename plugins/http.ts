@@ -28,9 +28,19 @@ export const http: Plugin = {
 
 function patchModule(exports: any, plugin: PluginHandle): void {
   plugin.wrap(exports.Server.prototype, 'emit', emit => watchServer(emit as Emit, plugin))
-  // http.get doesn't call the exported request: each is wrapped.
   plugin.wrap(exports, 'request', request => watchClient(request as Request, plugin))
-  plugin.wrap(exports, 'get', get => watchClient(get as Request, plugin))
+  // http.get calls a request of its own and ends it, and then it is too late for a header: so ours does the same here.
+  plugin.wrap(
+    exports,
+    'get',
+    get =>
+      function (this: unknown, ...args: any[]) {
+        if (!plugin.enabled || !isActive()) return (get as unknown as Request).apply(this, args)
+        const req: ClientRequest = exports.request.apply(this, args)
+        req.end()
+        return req
+      } as any,
+  )
 }
 
 type Emit = (this: any, event: string | symbol, ...args: any[]) => boolean

@@ -14,12 +14,18 @@ import { configure } from './tracer'
 
 const PLUGINS = [thrift, http]
 
-try {
-  const settings = settle()
-  configure(settings)
-  if (settings.enabled) install(chosen(settings.pluginNames))
-} catch (error) {
-  log('error', `${error instanceof MiloError ? error.message : describe(error)} — the application runs untraced`)
+let registered = false
+
+export function register(): void {
+  if (registered) return
+  registered = true
+  try {
+    const settings = settle()
+    configure(settings)
+    if (settings.enabled) install(chosen(settings.pluginNames))
+  } catch (error) {
+    log('error', `${error instanceof MiloError ? error.message : describe(error)} — the application runs untraced`)
+  }
 }
 
 /** All, or those named; a name with `-` before it is left out. */

@@ -32,6 +32,6 @@ struct Span {
   8: optional map<string, string> annotations,
   9: optional map<string, i64> counters,
   10: optional i64 trace_id_high,   // high 64 bits of a 128-bit trace id; absent = 0
-  11: optional string service,      // who reports
+  11: optional string service_name, // who reports; "service" in JSON and in speech: the word is reserved here
   12: optional double probability   // with which the trace was kept; 0 = forced, absent = unknown
 }

@@ -1,0 +1,10 @@
+/**
+ * Everything that the package's entries offer, in one file: dist/bundle.js. The entries are thin (tsup.config.ts writes
+ * them), for CommonJS and for ESM, so that whichever are loaded, in whichever way, Milo's state exists once.
+ */
+export { http } from '../plugins/http'
+export { thrift } from '../plugins/thrift'
+export * as cls from './cls'
+export * as index from './index'
+export * as plugin from './plugin'
+export { register } from './register'
