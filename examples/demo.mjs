@@ -18,6 +18,8 @@ import { parseArgs, styleText } from 'node:util'
 
 /** Until the trace is there, or with --once until the end; what isn't done by then is given up. */
 const DEADLINE_MS = 25_000
+/** How long spans may take from the last response to the collector's answers. */
+const ARRIVAL_MS = 8_000
 /** How long a process may take to end before it is killed. */
 const GRACE_MS = 2_000
 /** Clocks of one machine, read by two processes. */
@@ -42,12 +44,12 @@ const bought = [check(), estimate(), reserve(), place(), receipt()]
 const requests = [
   { path: '/checkout?user=ada&item=teapot', status: 200, calls: bought },
   { path: '/checkout?user=ada&item=umbrella', status: 409, calls: [check(), estimate(), reserve(fails)] },
-  { path: '/checkout?user=ada&item=unicorn', status: 502, calls: [check(fails), estimate(fails)] },
+  { path: '/checkout?user=ada&item=unicorn', status: 502, calls: [check(fails), estimate(fails)], fails: true },
   { path: '/checkout?user=bob&item=lamp', status: 200, calls: bought },
 ]
 
 /** What is wrong with a trace, in words; empty when it is exactly the request's. */
-function problemsOf(trace, calls) {
+function problemsOf(trace, request) {
   const problems = []
   const seen = new Set()
 
@@ -80,7 +82,9 @@ function problemsOf(trace, calls) {
   seen.add(top)
   if (top.kind !== 'server' || top.service !== 'front')
     problems.push(`the request to front: ${top.kind} of ${top.service}`)
-  visit(top, calls)
+  if (top.error !== Boolean(request.fails))
+    problems.push(`the request to front: ${top.error ? 'failed' : 'should have failed'}`)
+  visit(top, request.calls)
   for (const span of trace.spans) if (!seen.has(span)) problems.push(`${span.name}: a span that nobody expects there`)
   return problems
 }
@@ -150,12 +154,13 @@ process.on('exit', () => {
 })
 
 /** Asks `probe` until it returns something, or it is over. */
-async function until(what, probe) {
+async function until(what, probe, withinMs = DEADLINE_MS) {
+  const deadline = Math.min(performance.now() + withinMs, DEADLINE_MS)
   for (;;) {
     const found = await probe()
     if (found !== undefined) return found
     if (stop.signal.aborted) throw stop.signal.reason
-    if (performance.now() > DEADLINE_MS) throw new Error(`gave up after ${DEADLINE_MS / 1000} s: ${what()}`)
+    if (performance.now() > deadline) throw new Error(`gave up: ${what()}`)
     await pause(20)
   }
 }
@@ -244,11 +249,12 @@ async function readTraces(api) {
         return undefined
       }
       const traces = await Promise.all(ids.map(id => getJson(`${api}/traces/${id}`)))
-      missing = requests.flatMap(({ path, calls }, i) =>
-        (traces[i] === undefined ? ['no answer'] : problemsOf(traces[i], calls)).map(problem => `${path}: ${problem}`),
+      missing = requests.flatMap((request, i) =>
+        (traces[i] ? problemsOf(traces[i], request) : ['no answer']).map(problem => `${request.path}: ${problem}`),
       )
       return missing.length === 0 ? traces : undefined
     },
+    ARRIVAL_MS,
   )
 }
 
