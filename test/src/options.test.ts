@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type Options, settle } from '../../src/options'
+import { runNode } from '../helpers/child'
+
+const settings = (options: Options = {}, env: Record<string, string> = {}) => settle(options, env)
+
+describe('options', () => {
+  it('has the defaults of the documentation', () => {
+    const s = settings()
+    assert.equal(s.enabled, true)
+    assert.deepEqual(s.scribe, [{ host: '127.0.0.1', port: 1463 }])
+    assert.equal(s.sampler.sample('any', 0), 1)
+    assert.equal(s.tracesPerSecond, 10)
+    assert.deepEqual(s.propagation, { default: 'field', peers: new Map() })
+    assert.equal(s.logLevel, 'warn')
+  })
+
+  it('takes each setting from the environment, and an option before its variable', () => {
+    const env = {
+      MILO_SERVICE: 'shop',
+      MILO_SCRIBE: 'a:1, [::1]:2',
+      MILO_SAMPLER: 'never',
+      MILO_TRACES_PER_SECOND: '2.5',
+      MILO_PROPAGATION: 'off,10.0.0.1:9090=calltrace',
+      MILO_PLUGINS: 'thrift, -http',
+      MILO_LOG_LEVEL: 'debug',
+    }
+    const s = settings({}, env)
+    assert.equal(s.service, 'shop')
+    assert.deepEqual(s.scribe, [
+      { host: 'a', port: 1 },
+      { host: '::1', port: 2 },
+    ])
+    assert.equal(s.sampler.sample('any', 0.999), -1)
+    assert.equal(s.tracesPerSecond, 2.5)
+    assert.deepEqual(s.propagation, { default: 'off', peers: new Map([['10.0.0.1:9090', 'calltrace']]) })
+    assert.deepEqual(s.pluginNames, ['thrift', '-http'])
+    assert.equal(s.logLevel, 'debug')
+    assert.equal(settings({ service: 'mine' }, env).service, 'mine')
+  })
+
+  it('lets MILO_ENABLED=0 have the last word', () => {
+    assert.equal(settings({ enabled: true }, { MILO_ENABLED: '0' }).enabled, false)
+    assert.equal(settings({ enabled: false }, { MILO_ENABLED: '1' }).enabled, false)
+  })
+
+  const bad: [string, Options, Record<string, string>, RegExp][] = [
+    [
+      'MILO_BAD_TARGET',
+      { tracesPerSecond: -1 },
+      {},
+      /tracesPerSecond must be > 0, got -1; to turn tracing off set MILO_ENABLED=0/,
+    ],
+    ['MILO_BAD_TARGET', {}, { MILO_TRACES_PER_SECOND: 'many' }, /got NaN/],
+    ['MILO_BAD_SAMPLER', {}, { MILO_SAMPLER: 'adaptive' }, /isn't there yet; use always, never or probability/],
+    ['MILO_BAD_SAMPLER', { sampler: 'probability:1.5' }, {}, /probability:P with P from 0 to 1, got 'probability:1.5'/],
+    ['MILO_BAD_SAMPLER', { sampler: {} as any }, {}, /got an object/],
+    ['MILO_BAD_SCRIBE', {}, { MILO_SCRIBE: 'localhost' }, /host:port with a port from 1 to 65535, got 'localhost'/],
+    ['MILO_BAD_SCRIBE', { scribe: 'localhost:99999' }, {}, /got 'localhost:99999'/],
+    ['MILO_BAD_SCRIBE', { scribe: 7 as any }, {}, /got 7/],
+    ['MILO_BAD_PROPAGATION', {}, { MILO_PROPAGATION: 'telepathy' }, /one of field, .*got 'telepathy'/],
+    ['MILO_BAD_PROPAGATION', { propagation: '10.0.0.1=calltrace' }, {}, /got '10.0.0.1=calltrace'/],
+    ['MILO_BAD_ENABLED', {}, { MILO_ENABLED: 'perhaps' }, /must be 1 or 0, got 'perhaps'/],
+    ['MILO_BAD_LOG_LEVEL', {}, { MILO_LOG_LEVEL: 'loud' }, /silent, error, warn, info, debug, got 'loud'/],
+    ['MILO_BAD_SERVICE', { service: '' }, {}, /1 to 256 characters/],
+    ['MILO_BAD_PLUGINS', { plugins: 'thrift' as any }, {}, /list of objects/],
+    ['MILO_BAD_LIMIT', { maxBufferedSpans: 0 }, {}, /whole number from 1/],
+    ['MILO_BAD_OPTION', { samplr: 'always' } as any, {}, /no such option: samplr; there are enabled,/],
+  ]
+  for (const [code, options, env, message] of bad) {
+    it(`refuses ${JSON.stringify({ ...options, ...env })} with ${code}, the value and the remedy`, () => {
+      assert.throws(() => settings(options, env), { code, message })
+    })
+  }
+
+  it('names the service after the nearest package.json, else after the script', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'milo-service-'))
+    try {
+      const print = `require(${JSON.stringify(join(__dirname, '../../node_modules/tsx/dist/cjs/index.cjs'))}); process.stdout.write(require(${JSON.stringify(join(__dirname, '../../src/options.ts'))}).settle({}, {}).service)`
+      mkdirSync(join(folder, 'lib'))
+      writeFileSync(join(folder, 'lib', 'worker.js'), print)
+      assert.equal((await runNode([join(folder, 'lib', 'worker.js')])).stdout, 'worker')
+      writeFileSync(join(folder, 'package.json'), '{"name":"orders"}')
+      assert.equal((await runNode([join(folder, 'lib', 'worker.js')])).stdout, 'orders')
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  })
+})
