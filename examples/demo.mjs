@@ -263,7 +263,7 @@ async function demo(folder, once) {
   const [httpPort, scribePort, frontPort] = once ? await ports(0, 0, 0) : await ports(2180, 2100, 8080)
   const web = `http://127.0.0.1:${httpPort}`
   await startCollector(folder, httpPort, scribePort)
-  say(`  collector                     ${web}, Scribe on port ${scribePort}, spans in ${folder}`)
+  say(`  collector on ${web}, Scribe on port ${scribePort}, spans in ${folder}`)
   const shop = `http://127.0.0.1:${await startShop(scribePort, frontPort)}`
   say(`  front, orders, inventory, pricing, each with -r milo/register`)
   for (const { path, status } of requests) {
