@@ -1,0 +1,31 @@
+import pino, { type Logger } from 'pino'
+
+export type { Logger } from 'pino'
+
+/** JSON lines on standard error. Synchronous, so that the line which says why the process ends is never lost. */
+export function createLog(level: string): Logger {
+  return pino(
+    { level, base: undefined, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination({ fd: 2, sync: true }),
+  )
+}
+
+export type LogRarely = (key: string, fields: object, message: string) => void
+
+/**
+ * Warnings that hostile or broken input could repeat without end: at most one in 10 s for each `key` (a constant of the
+ * code), which then says how many were left out before it.
+ */
+export function limitWarnings(log: Logger): LogRarely {
+  const said = new Map<string, { at: number; suppressed: number }>()
+  return (key, fields, message) => {
+    const now = performance.now()
+    const last = said.get(key)
+    if (last !== undefined && now - last.at < 10_000) {
+      last.suppressed++
+      return
+    }
+    said.set(key, { at: now, suppressed: 0 })
+    log.warn(last?.suppressed ? { ...fields, suppressed: last.suppressed } : fields, message)
+  }
+}
