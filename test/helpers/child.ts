@@ -11,14 +11,14 @@ export interface Finished {
   stderr: string
 }
 
-/** Runs node with these arguments to its end, in the repository's root; MILO_ variables of the test's own are left out. */
-export async function runNode(args: string[], env: Record<string, string> = {}, limitMs = 20_000): Promise<Finished> {
-  return finished(startNode(args, env), limitMs)
+/** Runs node with these arguments to its end; MILO_ variables of the test's own are left out. */
+export async function runNode(args: string[], env: Record<string, string> = {}, cwd = ROOT): Promise<Finished> {
+  return finished(startNode(args, env, cwd))
 }
 
-export function startNode(args: string[], env: Record<string, string> = {}): ChildProcess {
+export function startNode(args: string[], env: Record<string, string> = {}, cwd = ROOT): ChildProcess {
   const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('MILO_')))
-  return spawn(process.execPath, args, { cwd: ROOT, env: { ...inherited, ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
+  return spawn(process.execPath, args, { cwd, env: { ...inherited, ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
 }
 
 export async function finished(child: ChildProcess, limitMs = 20_000): Promise<Finished> {
