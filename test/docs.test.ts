@@ -1,0 +1,152 @@
+import assert from 'node:assert/strict'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { loadConfig } from '../collector/src/config'
+import { binaryField, compactField } from '../plugins/thrift/carriers'
+import { MessageType, Reader, T } from '../src/codec/binary'
+import { encodeRecord, readRecord } from '../src/codec/span'
+import { settle } from '../src/options'
+import { Kind, Span, Trace } from '../src/span'
+import { ROOT, runNode } from './helpers/child'
+import { ScribePeer } from './helpers/scribe-peer'
+
+const read = (file: string) => readFileSync(join(ROOT, file), 'utf8')
+
+/** The fenced block of a page that begins with these words. */
+function block(page: string, words: string): string {
+  const text = read(`docs/${page}`)
+  const start = text.indexOf(`\`\`\`${words}\n`)
+  assert.notEqual(start, -1, `${page} has a block ${words}`)
+  return text.slice(start + words.length + 4, text.indexOf('\n```', start) + 1)
+}
+
+describe('the documentation', () => {
+  let folder: string
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'milo-test-docs-'))
+  })
+  after(() => rmSync(folder, { recursive: true }))
+
+  it('links to files that are there', () => {
+    const pages = ['examples/README.md', ...readdirSync(join(ROOT, 'docs')).map(name => `docs/${name}`)]
+    for (const page of pages) {
+      for (const [, target] of read(page).matchAll(/\]\((?!https?:)([^)#]+)/g)) {
+        assert.ok(existsSync(join(ROOT, dirname(page), target!)), `${page}: ${target}`)
+      }
+    }
+  })
+
+  describe('getting started', () => {
+    it('shows a program that runs, and whose span says what the page says', async () => {
+      const scribe = await ScribePeer.listen()
+      try {
+        const script = join(folder, 'catalogue.js')
+        writeFileSync(script, block('getting-started.md', 'js').replace("'milo'", JSON.stringify(ROOT)))
+        const { status, stdout, stderr } = await runNode(['-r', 'milo/register', script], {
+          MILO_SCRIBE: scribe.address,
+        })
+        assert.equal(status, 0, stderr)
+        assert.equal(stdout, '3\n')
+        assert.deepEqual(
+          scribe.spans.map(({ name }) => name),
+          ['catalogue.import'],
+        )
+        const [span] = scribe.spans
+        assert.deepEqual(Object.fromEntries(span!.annotations!), { supplier: 'acme' })
+        assert.deepEqual(Object.fromEntries(span!.counters!), { added: 2n, changed: 1n })
+        assert.deepEqual(
+          span!.events!.map(({ value }) => value),
+          ['milo.start', 'downloaded', 'milo.end'],
+        )
+      } finally {
+        await scribe.close()
+      }
+    })
+  })
+
+  describe('configuration', () => {
+    const page = read('docs/configuration.md')
+
+    it("shows the collector's defaults, all of them", () => {
+      const file = join(folder, 'collector.yaml')
+      writeFileSync(file, block('configuration.md', 'yaml'))
+      const { config, notices } = loadConfig(file, {})
+      assert.deepEqual(notices, [])
+      assert.deepEqual({ ...config, collectorPortGiven: false }, loadConfig(undefined, {}).config)
+    })
+
+    it("shows the collector's variables as they are read", () => {
+      const shown = [...page.matchAll(/(MILO_COLLECTOR_[A-Z_]+)=([^\s…]*)/g)].map(([, name, value]) => [name, value])
+      assert.ok(shown.length >= 4)
+      for (const [name, value] of shown) loadConfig(undefined, { [name!]: value })
+    })
+
+    it("names every option, variable and error code of the SDK's, and no other", () => {
+      const rows = [...page.matchAll(/^\| (?:`(MILO_\w+)` )?\| (?:`(\w+)` )?\|/gm)]
+      const named = (column: number) => rows.flatMap(row => row[column] ?? []).sort()
+      const source = read('src/options.ts')
+      assert.deepEqual(named(1), [...new Set([...source.matchAll(/env\.(MILO_\w+)/g)].map(m => m[1]!))].sort())
+      let options: string[] = []
+      try {
+        settle({ nonsense: 1 } as object, {})
+      } catch (error) {
+        options = / there are (.*)$/.exec((error as Error).message)![1]!.split(', ')
+      }
+      assert.deepEqual(named(2), options.sort())
+      const codes = (text: string) => [...new Set(text.match(/MILO_BAD_\w+/g))].sort()
+      assert.deepEqual(codes(page), codes(read('src/errors.ts')))
+    })
+  })
+
+  describe('the wire format', () => {
+    const hex = (name: string) =>
+      Buffer.from(
+        block('wire-format.md', `hex ${name}`)
+          .split('\n')
+          // Bytes are pairs of digits from the left; the first word of another length begins the explanation.
+          .flatMap(line => /^\s*((?:[0-9a-f]{2}\s+)*(?:[0-9a-f]{2}$)?)/.exec(line)![1]!.match(/../g) ?? [])
+          .join('')
+          .replace(/\s/g, ''),
+        'hex',
+      )
+    const span = new Span(
+      { add() {}, truncated() {} },
+      new Trace(0x11223344, 0x55667788, 0, 0, true, false, Math.fround(0.1), 0),
+      0x01020304,
+      0x05060708,
+      0,
+      0x2a,
+      Kind.CLIENT,
+      'HelloWorld.ping',
+      0,
+    )
+
+    it('shows a record that the codec writes just so', () => {
+      const bytes = hex('record')
+      const { record, end } = readRecord(bytes, 0)
+      assert.equal(end, 176)
+      assert.equal(bytes.length, 176)
+      assert.equal(record.name, 'HelloWorld.ping')
+      assert.equal(record.service, 'front')
+      assert.equal(record.events!.length, 2)
+      assert.deepEqual(encodeRecord(record), bytes)
+    })
+
+    it("shows Milo's field as the Thrift plugin writes it", () => {
+      assert.equal(hex('binary').toString('hex'), binaryField(span).toString('hex'))
+      assert.equal(hex('compact').toString('hex'), compactField(span).toString('hex'))
+    })
+
+    it('shows a CALLTRACE message', () => {
+      const reader = new Reader(hex('calltrace'))
+      assert.deepEqual(reader.messageBegin(), { strict: true, type: MessageType.CALLTRACE, name: 'ping', seqid: 0 })
+      assert.deepEqual([reader.i64(), reader.i64(), reader.i64()], [0x1122334455667788n, 0x0102030405060708n, 0x2an])
+      assert.equal(reader.byte(), T.STRING)
+      assert.equal(reader.i16(), 1)
+      assert.equal(reader.string(), 'ada')
+      assert.equal(reader.byte(), T.STOP)
+      assert.equal(reader.pos, reader.end)
+    })
+  })
+})
