@@ -7,7 +7,8 @@ export default defineConfig([
     format: 'cjs',
     target: 'node20',
     platform: 'node',
-    clean: true,
+    // The two builds run at once: each clears its own folder.
+    clean: ['!ui'],
     removeNodeProtocol: false,
   },
   {
@@ -19,5 +20,7 @@ export default defineConfig([
     noExternal: [/.*/],
     minify: true,
     publicDir: 'ui/public',
+    outExtension: () => ({ js: '.js' }),
+    clean: true,
   },
 ])
