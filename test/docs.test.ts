@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { loadConfig } from '../collector/src/config'
@@ -29,7 +38,7 @@ describe('the documentation', () => {
   after(() => rmSync(folder, { recursive: true }))
 
   it('links to files that are there', () => {
-    const pages = ['examples/README.md', ...readdirSync(join(ROOT, 'docs')).map(name => `docs/${name}`)]
+    const pages = ['README.md', 'examples/README.md', ...readdirSync(join(ROOT, 'docs')).map(name => `docs/${name}`)]
     for (const page of pages) {
       for (const [, target] of read(page).matchAll(/\]\((?!https?:)([^)#]+)/g)) {
         assert.ok(existsSync(join(ROOT, dirname(page), target!)), `${page}: ${target}`)
@@ -58,6 +67,29 @@ describe('the documentation', () => {
         assert.deepEqual(
           span!.events!.map(({ value }) => value),
           ['milo.start', 'downloaded', 'milo.end'],
+        )
+      } finally {
+        await scribe.close()
+      }
+    })
+  })
+
+  describe('writing a plugin', () => {
+    it('shows a plugin that traces a package', async () => {
+      const scribe = await ScribePeer.listen()
+      try {
+        const greeter = join(folder, 'node_modules', 'greeter')
+        mkdirSync(greeter, { recursive: true })
+        symlinkSync(ROOT, join(folder, 'node_modules', 'milo'))
+        writeFileSync(join(greeter, 'package.json'), '{"name":"greeter","version":"1.2.3"}')
+        writeFileSync(join(greeter, 'index.js'), 'exports.greet = async name => `hello ${name}`')
+        writeFileSync(join(folder, 'greeter.js'), block('writing-a-plugin.md', 'js'))
+        writeFileSync(join(folder, 'app.js'), "require('greeter').greet('ada').then(console.log)")
+        const run = await runNode(['-r', './greeter.js', 'app.js'], { MILO_SCRIBE: scribe.address }, folder)
+        assert.deepEqual(run, { status: 0, signal: null, stdout: 'hello ada\n', stderr: '' })
+        assert.deepEqual(
+          scribe.spans.map(({ name, annotations }) => [name, annotations!.get('server.address')]),
+          [['greeter.greet', 'ada']],
         )
       } finally {
         await scribe.close()
