@@ -1,7 +1,7 @@
 import { useEffect, useState } from 'preact/hooks'
 
 /** Nothing where the browser doesn't let a page copy: over plain HTTP to another host. */
-export function CopyButton({ text, what }: { text: string; what: string }) {
+export function CopyButton({ text, of }: { text: string; of: string }) {
   const [copied, setCopied] = useState(false)
   useEffect(() => {
     if (!copied) return
@@ -15,7 +15,7 @@ export function CopyButton({ text, what }: { text: string; what: string }) {
       () => setCopied(false),
     )
   return (
-    <button type="button" class="small" aria-label={`Copy ${what}`} onClick={copy}>
+    <button type="button" class="small" aria-label={copied ? 'Copied' : `Copy the ${of}'s id`} onClick={copy}>
       {copied ? 'Copied' : 'Copy'}
     </button>
   )

@@ -2,19 +2,31 @@ import type { ComponentChildren } from 'preact'
 import type { Problem } from './json'
 
 /** A page's or a list's place when there is nothing to show in it: what happened, and what to do next. */
-export function Notice({ title, children }: { title: string; children?: ComponentChildren }) {
+export function Notice({ title, page = false, children }: NoticeProps) {
   return (
     <section class="notice">
-      <h2>{title}</h2>
+      {page ? <h1>{title}</h1> : <h2>{title}</h2>}
       {children}
     </section>
   )
 }
 
-export function Failure({ title, problem, retry }: { title: string; problem: Problem; retry: () => void }) {
+interface NoticeProps {
+  title: string
+  /** Whether it is all that the page has. */
+  page?: boolean
+  children: ComponentChildren
+}
+
+interface FailureProps extends Omit<NoticeProps, 'children'> {
+  problem: Problem
+  retry(): void
+}
+
+export function Failure({ title, page, problem, retry }: FailureProps) {
   return (
     <div role="alert">
-      <Notice title={title}>
+      <Notice title={title} page={page}>
         <p>{problem.message}</p>
         <button type="button" onClick={retry}>
           Try again

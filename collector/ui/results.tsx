@@ -21,8 +21,7 @@ function Result({ trace, longest }: { trace: TraceSummary; longest: number }) {
   return (
     <a class="result" href={traceHref(trace.traceId)}>
       <span class="result-name">
-        {trace.name || <em>no name</em>}
-        {trace.error && <span class="error-mark">Error</span>}
+        {trace.name || <em>no name</em>} {trace.error && <span class="error-mark">Error</span>}
       </span>
       <span class="result-services" title={trace.services.join(', ')}>
         {trace.services.join(', ')}

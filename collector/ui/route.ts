@@ -1,10 +1,7 @@
 import { useEffect, useState } from 'preact/hooks'
 
 /** Where the viewer is. Everything that a link should restore stands in the address. */
-export type Route =
-  | { page: 'find'; query: SearchTerms }
-  | { page: 'trace'; id: string; spanId: string | null }
-  | { page: 'unknown' }
+export type Route = { page: 'find'; query: SearchTerms } | { page: 'trace'; id: string; spanId: string | null }
 
 export interface SearchTerms {
   name: string
@@ -43,15 +40,13 @@ export function traceHref(id: string, spanId?: string | null): string {
   return `/trace/${encodeURIComponent(id)}${spanId ? `?span=${encodeURIComponent(spanId)}` : ''}`
 }
 
+/** The collector serves the page for `/`, `/search` and `/trace/{id}`; the first two are one. */
 function parse({ pathname, search }: Location): Route {
   const query = new URLSearchParams(search)
   const get = (key: string) => query.get(key) ?? ''
-  if (pathname === '/' || pathname === '/search') {
-    return { page: 'find', query: { name: get('name'), key: get('key'), value: get('value'), before: get('before') } }
-  }
   const id = /^\/trace\/([^/]+)\/?$/.exec(pathname)?.[1]
-  if (id === undefined) return { page: 'unknown' }
-  return { page: 'trace', id: decoded(id), spanId: query.get('span') }
+  if (id !== undefined) return { page: 'trace', id: decoded(id), spanId: query.get('span') }
+  return { page: 'find', query: { name: get('name'), key: get('key'), value: get('value'), before: get('before') } }
 }
 
 function decoded(part: string): string {

@@ -40,7 +40,7 @@ export function SpanDetail({ trace, span, id, onClose }: Props) {
           {span.clientHost && <Pair name="Caller's host">{span.clientHost}</Pair>}
           <Pair name="Reported">{REPORTED[span.kind]}</Pair>
           <Pair name="Span id">
-            <code>{span.spanId}</code> <CopyButton text={span.spanId} what="span id" />
+            <code>{span.spanId}</code> <CopyButton text={span.spanId} of="span" />
           </Pair>
           <Pair name="Parent">
             <Parent span={span} id={id} />

@@ -46,7 +46,7 @@ export function TraceHead({ trace }: { trace: Trace }) {
         <div>
           <dt>Trace id</dt>
           <dd>
-            <code>{trace.traceId}</code> <CopyButton text={trace.traceId} what="trace id" />
+            <code>{trace.traceId}</code> <CopyButton text={trace.traceId} of="trace" />
           </dd>
         </div>
       </dl>

@@ -17,7 +17,7 @@ export function TracePage({ id, spanId }: { id: string; spanId: string | null })
   if (answer.state === 'failed') {
     if (answer.problem.status === 400) {
       return (
-        <Notice title="That is no trace id">
+        <Notice page title="That is no trace id">
           <p>{answer.problem.message}</p>
           <p>
             <a href="/">See the newest traces</a>, or look another id up above.
@@ -26,10 +26,10 @@ export function TracePage({ id, spanId }: { id: string; spanId: string | null })
       )
     }
     if (answer.problem.status !== 404) {
-      return <Failure title="The trace couldn't be read" problem={answer.problem} retry={answer.retry} />
+      return <Failure page title="The trace couldn't be read" problem={answer.problem} retry={answer.retry} />
     }
     return (
-      <Notice title="No such trace">
+      <Notice page title="No such trace">
         <p>
           Nothing has been stored under <code>{id}</code>. It may be on its way, it may not have been sampled, or it is
           older than what this collector keeps.
