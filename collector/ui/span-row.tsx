@@ -43,13 +43,15 @@ export function SpanRow({ span, axis, selected, onSelect }: Props) {
 
 /** Light for the client half, solid for work: the server half, or a span that isn't a call. */
 function Bars({ span, axis }: { span: TraceSpan; axis: Axis }) {
-  const solid = span.kind === 'local' ? [span.start, span.duration] : ([span.serverStart, span.serverDuration] as const)
+  const local = span.kind === 'local'
+  const workStart = local ? span.start : span.serverStart
+  const workDuration = local ? span.duration : span.serverDuration
   return (
     <>
       {span.clientStart !== null && (
         <span class="bar client" style={position(axis, span.clientStart, span.clientDuration ?? 0)} />
       )}
-      {solid[0] != null && <span class="bar server" style={position(axis, solid[0], solid[1] ?? 0)} />}
+      {workStart !== null && <span class="bar server" style={position(axis, workStart, workDuration ?? 0)} />}
     </>
   )
 }

@@ -19,7 +19,7 @@ export interface VisibleRows {
 /** Which rows of a long list are worth having in the page. All rows are as high as the style sheet's --row-height. */
 export function useVisibleRows(list: RefObject<HTMLElement | null>, count: number): VisibleRows {
   const [rowHeight, setRowHeight] = useState(0)
-  const [range, setRange] = useState({ from: 0, to: Math.min(count, ALL_ROWS) })
+  const [range, setRange] = useState({ from: 0, to: count <= ALL_ROWS ? count : 4 * SPARE_ROWS })
   useEffect(() => {
     const update = () => {
       if (list.current === null) return

@@ -18,7 +18,7 @@ const ANSI = { high: 31, medium: 33, low: 32, dim: 2, bold: 1, error: 31 } as co
  *
  *     name, indented by depth   service   │ bar │   duration
  *
- * In the bar ░ is the client half (network and waiting) and █ the server half, or all of a span with one half.
+ * In the bar ░ is the client half (network and waiting) and █ the server half, or work without a call.
  * Names come from strangers: control characters, which could steer the terminal, are shown as U+FFFD.
  */
 export function renderWaterfall(trace: Trace, { width, color }: WaterfallOptions): string {
@@ -73,16 +73,13 @@ function bar(trace: Trace, span: TraceSpan, width: number): string {
   const draw = (start: number | null, duration: number | null, sign: string) => {
     if (start === null || trace.start === null) return
     const scale = width / Math.max(1, trace.duration ?? 0)
-    const from = Math.min(width - 1, Math.floor((start - trace.start) * scale))
+    const from = Math.min(width - 1, Math.round((start - trace.start) * scale))
     const to = Math.max(from + 1, Math.min(width, Math.round((start + (duration ?? 0) - trace.start) * scale)))
     cells.fill(sign, from, to)
   }
-  if (span.serverStart !== null && span.clientStart !== null) {
-    draw(span.clientStart, span.clientDuration, '░')
-    draw(span.serverStart, span.serverDuration, '█')
-  } else {
-    draw(span.start, span.duration, '█')
-  }
+  draw(span.clientStart, span.clientDuration, '░')
+  if (span.kind === 'local') draw(span.start, span.duration, '█')
+  else draw(span.serverStart, span.serverDuration, '█')
   return cells.join('')
 }
 
