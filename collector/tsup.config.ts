@@ -1,3 +1,4 @@
+import { cpSync } from 'node:fs'
 import { defineConfig } from 'tsup'
 
 export default defineConfig([
@@ -10,6 +11,8 @@ export default defineConfig([
     // The two builds run at once: each clears its own folder.
     clean: ['!ui'],
     removeNodeProtocol: false,
+    // The migrations, where store/migrations.ts looks for them beside the bundle.
+    onSuccess: async () => cpSync('../sql', 'dist/sql', { recursive: true }),
   },
   {
     entry: { app: 'ui/app.tsx' },
