@@ -4,9 +4,9 @@ import { join } from 'node:path'
 import fastifyStatic from '@fastify/static'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import { EventType, type SpanRecord } from '../../src/codec/span'
-import type { Logger } from './log'
+import { type Logger, limitWarnings } from './log'
 import type { Metrics } from './metrics'
-import type { Cursor, SearchQuery, Store, StoredRecord } from './store/store'
+import { type Cursor, type SearchQuery, type Store, type StoredRecord, StoreError } from './store/store'
 import { buildTrace, summarize, type TraceSummary } from './trace'
 
 /**
@@ -52,10 +52,11 @@ class ApiError extends Error {
 
 export function createApi(options: ApiOptions): FastifyInstance {
   const { store, metrics, log } = options
+  const warn = limitWarnings(log)
   const app = fastify({
     forceCloseConnections: 'idle',
     // An id that is far too long is answered as one that isn't an id. Node bounds the whole request line.
-    routerOptions: { maxParamLength: 16_384 },
+    routerOptions: { maxParamLength: 16_384, ignoreTrailingSlash: true },
     frameworkErrors: (error, _request, reply) => void sendError(reply.headers(HEADERS), error),
     clientErrorHandler: answerBadHttp,
   })
@@ -66,8 +67,7 @@ export function createApi(options: ApiOptions): FastifyInstance {
     checkHost(request.headers.host, options)
   })
   app.setErrorHandler((error, request, reply) => {
-    const status = statusOf(error)
-    if (status >= 500) log.error({ err: error, url: request.url }, 'a request failed')
+    if (statusOf(error) === 500) log.error({ err: error, url: request.url }, 'a request failed')
     return sendError(reply, error)
   })
   app.setNotFoundHandler((request, reply) =>
@@ -137,13 +137,13 @@ export function createApi(options: ApiOptions): FastifyInstance {
     throw new ApiError(404, 'MILO_NO_SUCH_TRACE', `no trace ${quote(id)} is stored`)
   }
 
-  /** The store's own words go to the log: they may hold addresses, or SQL. */
   async function fromStore<V>(result: Promise<V>): Promise<V> {
     try {
       return await result
     } catch (error) {
-      log.error({ err: error }, 'the store could not be read')
-      throw new ApiError(503, 'MILO_STORE_UNAVAILABLE', "the store can't be read; the collector's log says why")
+      if (!(error instanceof StoreError)) throw error
+      warn(error.code, { code: error.code }, error.message)
+      throw new ApiError(503, error.code, error.message)
     }
   }
 }

@@ -21,6 +21,12 @@ const host = z
     error: 'is not a host: give a name or an address alone, without port or brackets',
   })
 
+/** One, several separated by commas, or a list. */
+const hosts = z.preprocess(
+  v => (typeof v === 'string' ? v.split(',').map(s => s.trim()) : v),
+  z.array(host, { error: 'is not a list of hosts: give [host, …]' }),
+)
+
 /** Environment variables are text, and people quote numbers in YAML. */
 const fromText = (v: unknown) => (typeof v === 'string' && /^\s*-?\d+\s*$/.test(v) ? Number(v) : v)
 
@@ -76,12 +82,7 @@ const schema = z.strictObject({
     host: host.default('127.0.0.1'),
     port: listenPort.default(2180),
     /** Names under which a proxy on this machine passes requests on; see the Host check in api.ts. */
-    allowed_hosts: z
-      .preprocess(
-        v => (typeof v === 'string' ? v.split(',').map(s => s.trim()) : v),
-        z.array(host, { error: 'is not a list of names: give [name, …]' }),
-      )
-      .default([]),
+    allowed_hosts: hosts.default([]),
   }),
   store: z
     .enum(['embedded', 'cassandra-mysql'], { error: 'is not a store: give embedded or cassandra-mysql' })
@@ -91,7 +92,8 @@ const schema = z.strictObject({
     path: text('path').default('./milo.db'),
   }),
   cassandra: section({
-    hostname: host.default('127.0.0.1'),
+    /** Where the cluster is first looked for; it names its other nodes itself. */
+    hostname: hosts.default(['127.0.0.1']),
     port: serverPort
       .refine(port => port !== 9160, {
         error: "is Cassandra's old Thrift port: give the native protocol's, 9042 unless you changed it",

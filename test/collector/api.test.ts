@@ -1,0 +1,411 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { request } from 'node:http'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { EventType, encodeRecord } from '../../src/codec/span'
+import { until } from '../helpers/until'
+import { collector, hex, Peer, randomId, span, type TestCollector, temporaryDirectory, undo } from './support'
+
+const START_US = 1_700_000_000_000_000n
+
+describe('the HTTP API', () => {
+  let c: TestCollector
+  let peer: Peer
+
+  before(async () => {
+    const uiDir = temporaryDirectory()
+    mkdirSync(join(uiDir, 'assets'))
+    writeFileSync(join(uiDir, 'index.html'), '<!doctype html><title>Milo</title><script src="/app.js"></script>')
+    writeFileSync(join(uiDir, 'app.js'), 'document.title = "Milo"')
+    c = await collector({}, uiDir)
+    peer = new Peer(c.scribePorts[0]!)
+  })
+  after(undo)
+
+  async function store(...records: (Parameters<Peer['log']>[0] | Buffer)[]): Promise<void> {
+    assert.equal(await peer.log(...records), 0)
+  }
+
+  /** Both halves of a call, as client and server report them. */
+  function halves(traceId = randomId(), fields: Parameters<typeof span>[0] = {}) {
+    const id = randomId()
+    const event = (offset: bigint, eventType: EventType) => ({ timestamp: START_US + offset, eventType })
+    return [
+      span({
+        traceId,
+        id,
+        service: 'front',
+        events: [event(0n, EventType.CLIENT_SEND), event(5000n, EventType.CLIENT_RECV)],
+        ...fields,
+      }),
+      span({
+        traceId,
+        id,
+        service: 'shop',
+        events: [event(1000n, EventType.SERVER_RECV), event(4000n, EventType.SERVER_SEND)],
+        ...fields,
+      }),
+    ] as const
+  }
+
+  describe('for one trace', () => {
+    it('gives one entry a span, halves merged, with ids in hex and times in microseconds', async () => {
+      const [client, server] = halves()
+      await store(client, server)
+      const { status, body } = await c.get(`/api/traces/${hex(client.traceId)}`)
+      assert.equal(status, 200)
+      assert.equal(body.traceId, hex(client.traceId))
+      assert.equal(body.spans.length, 1)
+      const { spanId, parentId, name, service, clientService, start, duration } = body.spans[0]
+      assert.deepEqual(
+        { spanId, parentId, name, service, clientService, start, duration },
+        {
+          spanId: hex(client.id),
+          parentId: '0000000000000000',
+          name: 'Shop.order',
+          service: 'shop',
+          clientService: 'front',
+          start: Number(START_US),
+          duration: 5000,
+        },
+      )
+    })
+
+    it('gives the records as they came with form=records, absent fields absent', async () => {
+      const traceId = -randomId()
+      const full = {
+        traceId,
+        name: 'Shop.order',
+        id: -1n,
+        parentId: 2n ** 62n + 1n,
+        clientHost: 'a',
+        serverHost: 'b',
+        events: [
+          { timestamp: 9007199254740993n, eventType: EventType.CUSTOM, value: 'x' },
+          { eventType: 42 as EventType },
+          {},
+        ],
+        annotations: new Map([
+          ['__proto__', 'p'],
+          ['k', 'é☃'],
+        ]),
+        counters: new Map([['big', -(2n ** 63n)]]),
+        traceIdHigh: -5n,
+        service: 's',
+        probability: 0.25,
+      }
+      await store(full, { traceId, id: 7n })
+      const { body } = await c.get(`/api/traces/${traceId}?form=records`)
+      const find = (id: string) => body.records.find((record: any) => record.id === id)
+      assert.equal(body.records.length, 2)
+      assert.deepEqual(
+        find('-1'),
+        JSON.parse(`{
+          "trace_id": "${traceId}", "name": "Shop.order", "id": "-1", "parent_id": "4611686018427387905",
+          "client_host": "a", "server_host": "b",
+          "events": [{ "timestamp": "9007199254740993", "event_type": "CUSTOM", "value": "x" }, { "event_type": 42 }, {}],
+          "annotations": { "__proto__": "p", "k": "é☃" }, "counters": { "big": "-9223372036854775808" },
+          "trace_id_high": "-5", "service": "s", "probability": 0.25 }`),
+      )
+      assert.deepEqual(find('7'), { trace_id: String(traceId), id: '7' })
+    })
+
+    it('gives byte-identical records once, however often they came', async () => {
+      const once = span()
+      await store(once, once)
+      await store(once)
+      const { body } = await c.get(`/api/traces/${hex(once.traceId)}?form=records`)
+      assert.equal(body.records.length, 1)
+    })
+
+    it('shows strings that are not UTF-8 with U+FFFD', async () => {
+      const sent = span({ name: 'xyz' })
+      const bytes = encodeRecord(sent)
+      bytes[bytes.indexOf('xyz') + 1] = 0xff
+      await store(bytes)
+      const { body } = await c.get(`/api/traces/${hex(sent.traceId)}`)
+      assert.equal(body.spans[0].name, 'x\ufffdz')
+      assert.equal(await c.metric('spans_not_utf8_total'), 1)
+    })
+
+    it('finds a trace by hex in either case, by signed and by unsigned decimal', async () => {
+      const negative = span({ traceId: -1234567890123456789n })
+      await store(negative)
+      const forms = ['eeddef0b82167eeb', 'EEDDEF0B82167EEB', '-1234567890123456789', '17212176183586094827']
+      for (const id of forms) {
+        const { status, body } = await c.get(`/api/traces/${id}`)
+        assert.deepEqual([status, body.traceId], [200, 'eeddef0b82167eeb'], id)
+      }
+      await store(span({ traceId: 42n }), span({ traceId: 0n }))
+      assert.equal((await c.get('/api/traces/42')).body.traceId, '000000000000002a')
+      assert.equal((await c.get('/api/traces/0')).body.traceId, '0000000000000000')
+    })
+
+    it('takes 16 digits for hex, and for decimal when nothing is found so', async () => {
+      const digits = '1234567890123456'
+      await store(span({ traceId: BigInt(digits) }))
+      assert.equal((await c.get(`/api/traces/${digits}`)).body.traceId, hex(BigInt(digits)))
+      await store(span({ traceId: BigInt(`0x${digits}`) }))
+      assert.equal((await c.get(`/api/traces/${digits}`)).body.traceId, digits)
+    })
+
+    it('takes 32 digits for hex, and for decimal when nothing is found so', async () => {
+      await store(span({ traceId: 77n }))
+      const { status, body } = await c.get(`/api/traces/${'77'.padStart(32, '0')}`)
+      assert.deepEqual([status, body.traceId], [200, hex(77n)])
+    })
+
+    it('compares the high half when it is given, and finds by the low half when it is not', async () => {
+      const traceId = randomId()
+      const high = randomId()
+      await store(span({ traceId, traceIdHigh: high }), span({ traceId }))
+      const whole = hex(high) + hex(traceId)
+      for (const id of [whole, hex(traceId)]) {
+        const { status, body } = await c.get(`/api/traces/${id}`)
+        assert.deepEqual([status, body.traceId, body.spans.length], [200, whole, 2])
+      }
+      assert.equal((await c.get(`/api/traces/${hex(high + 1n)}${hex(traceId)}`)).status, 404)
+    })
+
+    it('answers 404 to an id that is unknown', async () => {
+      for (const id of [hex(randomId()), hex(randomId()) + hex(randomId()), '-7', '18446744073709551615']) {
+        const { status, body } = await c.get(`/api/traces/${id}`)
+        assert.deepEqual([status, body], [404, { error: `no trace "${id}" is stored`, code: 'MILO_NO_SUCH_TRACE' }])
+      }
+    })
+
+    it('answers 400 to what is not an id', async () => {
+      const ids = [
+        'xyz',
+        'abc',
+        '-',
+        '+5',
+        '1.5',
+        '0x10',
+        'g'.repeat(16),
+        '18446744073709551616',
+        '-9223372036854775809',
+      ]
+      for (const id of [
+        ...ids,
+        '9'.repeat(33),
+        'a'.repeat(17),
+        'a'.repeat(3000),
+        '%00',
+        '%F0%9F%98%80',
+        "1' OR '1'='1",
+      ]) {
+        const { status, body } = await c.get(`/api/traces/${id}`)
+        assert.equal(status, 400, id)
+        assert.equal(body.code, 'MILO_BAD_TRACE_ID')
+        assert.match(body.error, /is not a trace id: give 16 or 32 hex digits/)
+        assert.ok(body.error.length < 300)
+      }
+    })
+
+    it('answers 400 to a form, or a parameter, that does not exist', async () => {
+      const id = hex(randomId())
+      assert.equal((await c.get(`/api/traces/${id}?form=xml`)).body.code, 'MILO_BAD_FORM')
+      assert.equal((await c.get(`/api/traces/${id}?from=records`)).body.code, 'MILO_BAD_PARAMETER')
+      assert.equal((await c.get(`/api/traces/${id}?form=records&form=records`)).body.code, 'MILO_BAD_PARAMETER')
+    })
+  })
+
+  describe('for search', () => {
+    async function searched(query: string): Promise<any[]> {
+      const { status, body } = await c.get(`/api/search?${query}`)
+      assert.equal(status, 200, JSON.stringify(body))
+      return body.traces
+    }
+
+    it('finds by name, key, and value on one and the same span, within a second', async () => {
+      const tag = `t${randomId()}`
+      const [client, server] = halves(randomId(), {
+        name: `Shop.${tag}`,
+        annotations: new Map([[`k${tag}`, `v${tag}`]]),
+      })
+      const other = span({ name: `Other.${tag}`, annotations: new Map([[`k${tag}`, 'another value']]) })
+      await store(client, server, other)
+      const found = await until('the trace is found', async () => {
+        const traces = await searched(`name=Shop.${tag}`)
+        return traces.length > 0 ? traces : undefined
+      })
+      assert.deepEqual(found, [
+        {
+          traceId: hex(client.traceId),
+          start: Number(START_US),
+          duration: 5000,
+          name: `Shop.${tag}`,
+          services: ['front', 'shop'],
+          spanCount: 1,
+          error: false,
+        },
+      ])
+      const ids = async (query: string) => (await searched(query)).map(({ traceId }) => traceId)
+      assert.deepEqual(await ids(`value=v${tag}`), [hex(client.traceId)])
+      assert.deepEqual(await ids(`key=k${tag}&value=v${tag}&name=Shop.${tag}`), [hex(client.traceId)])
+      assert.deepEqual(new Set(await ids(`key=k${tag}`)), new Set([hex(client.traceId), hex(other.traceId)]))
+      assert.deepEqual(await ids(`name=Other.${tag}&value=v${tag}`), [])
+      assert.deepEqual(await ids(`name=Shop.${tag.slice(0, -1)}`), [])
+      assert.deepEqual(await ids(`name=Shop.${tag}&key=&value=&limit=&before=`), [hex(client.traceId)])
+    })
+
+    it('pages newest first, each trace once, and ends with a null next', async () => {
+      const name = `Pages.${randomId()}`
+      const spans = Array.from({ length: 7 }, (_, i) =>
+        span({ name, events: [{ timestamp: START_US + BigInt(i % 4), eventType: EventType.SERVER_RECV }] }),
+      )
+      await store(...spans)
+      await until('all are found', async () => (await searched(`name=${name}`)).length === 7)
+      const seen: any[] = []
+      let next: string | null = ''
+      for (let page = 0; next !== null && page < 20; page++) {
+        const { body }: any = await c.get(`/api/search?name=${name}&limit=2&before=${next}`)
+        seen.push(...body.traces)
+        assert.ok(body.traces.length <= 2)
+        next = body.next
+      }
+      assert.equal(next, null)
+      assert.deepEqual(new Set(seen.map(t => t.traceId)), new Set(spans.map(s => hex(s.traceId))))
+      assert.equal(seen.length, 7)
+      const starts = seen.map(t => t.start)
+      assert.deepEqual(
+        starts,
+        [...starts].sort((a, b) => b - a),
+      )
+    })
+
+    const bad: [string, string][] = [
+      ['limit=0', 'MILO_BAD_LIMIT'],
+      ['limit=1001', 'MILO_BAD_LIMIT'],
+      ['limit=-1', 'MILO_BAD_LIMIT'],
+      ['limit=abc', 'MILO_BAD_LIMIT'],
+      ['limit=1.5', 'MILO_BAD_LIMIT'],
+      ['limit=1e2', 'MILO_BAD_LIMIT'],
+      ['before=x', 'MILO_BAD_CURSOR'],
+      ['before=MS4y%3D', 'MILO_BAD_CURSOR'],
+      [`before=${Buffer.from('9'.repeat(19) + '.1').toString('base64url')}`, 'MILO_BAD_CURSOR'],
+      [`before=${Buffer.from('01.1').toString('base64url')}`, 'MILO_BAD_CURSOR'],
+      ['names=x', 'MILO_BAD_PARAMETER'],
+      ['name=a&name=b', 'MILO_BAD_PARAMETER'],
+      ['__proto__=x', 'MILO_BAD_PARAMETER'],
+    ]
+    for (const [query, code] of bad) {
+      it(`answers 400 ${code} to ${query}`, async () => {
+        const { status, body } = await c.get(`/api/search?${query}`)
+        assert.deepEqual([status, body.code], [400, code])
+      })
+    }
+
+    it('takes limits from 1 to 1000, and any bytes for a name', async () => {
+      for (const query of [
+        'limit=1',
+        'limit=1000',
+        'name=%00',
+        "name='%20OR%201=1--",
+        'name=%F0%9F%98%80',
+        'name=%ff',
+      ]) {
+        assert.equal((await c.get(`/api/search?${query}`)).status, 200, query)
+      }
+    })
+  })
+
+  describe('beside traces', () => {
+    it('is healthy', async () => {
+      assert.deepEqual(await c.get('/healthz'), { status: 200, body: { status: 'ok' } })
+    })
+
+    it('tells metrics that add up', async () => {
+      await store(span(), encodeRecord({ name: 'no ids' }))
+      const [received, stored, rejected, inFlight] = await Promise.all([
+        c.metric('spans_received_total'),
+        c.metric('spans_stored_total'),
+        c.metric('spans_rejected_total{reason="no_trace_id"}'),
+        c.metric('spans_in_flight'),
+      ])
+      assert.ok(stored! > 0 && rejected === 1)
+      assert.equal(received, stored! + rejected! + inFlight!)
+      const response = await fetch(`${c.url}/metrics`)
+      assert.match(response.headers.get('content-type')!, /^text\/plain; version=/)
+      assert.match(await response.text(), /^process_cpu_seconds_total /m)
+    })
+
+    it('serves the page at its addresses and its files, and JSON errors elsewhere', async () => {
+      for (const path of ['/', '/index.html', '/trace/eeddef0b82167eeb', '/trace/1/', '/search', '/search?name=x']) {
+        const response = await fetch(c.url + path)
+        assert.equal(response.status, 200, path)
+        assert.match(response.headers.get('content-type')!, /^text\/html/)
+        assert.match(await response.text(), /<title>Milo/)
+      }
+      assert.match((await fetch(`${c.url}/app.js`)).headers.get('content-type')!, /javascript/)
+      for (const path of ['/nothing', '/api/nothing', '/api/traces', '/..%2f..%2fetc%2fpasswd', '/app.js/x']) {
+        const { status, body } = await c.get(path)
+        assert.deepEqual([status, body.code], [404, 'MILO_NO_SUCH_PATH'], path)
+      }
+      const posted = await fetch(`${c.url}/api/search`, { method: 'POST', body: '{' })
+      assert.ok(posted.status >= 400 && posted.status < 500)
+      assert.equal(typeof ((await posted.json()) as any).code, 'string')
+    })
+
+    it('lets a page load nothing from elsewhere, run nothing inline, and stand in no frame', async () => {
+      for (const path of ['/', '/app.js', '/api/search', '/nothing', '/api/traces/xyz', '/%']) {
+        const { headers } = await fetch(c.url + path)
+        const policy = headers.get('content-security-policy')!
+        assert.match(policy, /default-src 'self';.*frame-ancestors 'none'/, path)
+        assert.doesNotMatch(policy, /unsafe/)
+        assert.equal(headers.get('x-content-type-options'), 'nosniff')
+        assert.equal(headers.get('referrer-policy'), 'no-referrer')
+        assert.equal(headers.get('access-control-allow-origin'), null)
+      }
+    })
+
+    function statusFor(port: number, host: string, path = '/api/search'): Promise<{ status: number; body: any }> {
+      return new Promise((resolve, reject) => {
+        request({ port, host: '127.0.0.1', path, headers: { host } }, response => {
+          let text = ''
+          response.on('data', chunk => (text += chunk))
+          response.on('end', () => resolve({ status: response.statusCode!, body: JSON.parse(text) }))
+        })
+          .on('error', reject)
+          .end()
+      })
+    }
+
+    it('answers under addresses and localhost only, so that no site can point its own name here', async () => {
+      for (const host of [
+        '127.0.0.1',
+        `127.0.0.1:${c.httpPort}`,
+        'localhost:1',
+        'LOCALHOST',
+        '[::1]:2180',
+        '10.1.2.3',
+      ]) {
+        assert.equal((await statusFor(c.httpPort, host)).status, 200, host)
+      }
+      for (const host of ['evil.example', 'localhost.evil.example:2180', '127.0.0.1.evil.example']) {
+        const { status, body } = await statusFor(c.httpPort, host)
+        assert.deepEqual([status, body.code], [403, 'MILO_HOST_REFUSED'], host)
+      }
+    })
+
+    it('answers under names that the configuration allows', async () => {
+      const proxied = await collector({ http: { host: '127.0.0.1', port: 0, allowed_hosts: ['milo.example'] } })
+      assert.equal((await statusFor(proxied.httpPort, 'Milo.example:443')).status, 200)
+      assert.equal((await statusFor(proxied.httpPort, 'evil.example')).status, 403)
+    })
+
+    it('answers what is not HTTP with a JSON error, and stays up', async () => {
+      const answer = await new Promise<string>(resolve => {
+        let text = ''
+        const socket = connect(c.httpPort, '127.0.0.1')
+        socket.write('\x80\x01\x00\x01 nonsense\r\n\r\n')
+        socket.on('data', chunk => (text += chunk)).on('close', () => resolve(text))
+      })
+      assert.match(answer, /^HTTP\/1.1 400 Bad Request\r\n/)
+      assert.match(answer, /\{"error":"not an HTTP request","code":"HPE_INVALID_METHOD"\}$/)
+      assert.equal((await c.get('/healthz')).status, 200)
+    })
+  })
+})

@@ -1,0 +1,244 @@
+import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Config, ConfigError, loadConfig } from '../../collector/src/config'
+import { temporaryDirectory, undo } from './support'
+
+describe('the configuration', () => {
+  afterEach(undo)
+
+  function yaml(text: string): string {
+    const file = join(temporaryDirectory(), 'collector.yaml')
+    writeFileSync(file, text)
+    return file
+  }
+
+  function load(text: string, env: NodeJS.ProcessEnv = {}): Config {
+    return loadConfig(yaml(text), env).config
+  }
+
+  /** The problems, without the file's name before them. */
+  function problems(text: string, env: NodeJS.ProcessEnv = {}): string[] {
+    const file = yaml(text)
+    try {
+      loadConfig(file, env)
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error
+      return error.problems.map(line => line.replace(`${file}: `, ''))
+    }
+    return []
+  }
+
+  it('has a default for everything', () => {
+    const { config, notices } = loadConfig(undefined, {})
+    assert.deepEqual(config, {
+      collector_host: '127.0.0.1',
+      collector_port: [2100, 1463],
+      collectorPortGiven: false,
+      scribe: { category: 'Milo-Trace' },
+      http: { host: '127.0.0.1', port: 2180, allowed_hosts: [] },
+      store: 'embedded',
+      embedded: { path: './milo.db' },
+      cassandra: { hostname: ['127.0.0.1'], port: 9042, local_dc: 'datacenter1', keyspace: 'milo' },
+      mysql: { hostname: '127.0.0.1', port: 3306, database: 'milo', username: 'milo', password: '' },
+      max_frame_bytes: 16 * 1024 * 1024,
+      max_in_flight_bytes: 64 * 1024 * 1024,
+      log_level: 'info',
+    })
+    assert.deepEqual(notices, [])
+    assert.deepEqual(load(''), config)
+    assert.deepEqual(load('# nothing\nhttp:\nmysql: { password: }\ncollector_port:\n'), config)
+  })
+
+  it('takes every key from a file', () => {
+    const text = `
+collector_host: 0.0.0.0
+collector_port: 2101
+http: { host: "::1", port: 2181, allowed_hosts: [milo.example] }
+scribe: { category: Spans }
+store: cassandra-mysql
+embedded: { path: /var/lib/milo/milo.db }
+cassandra: { hostname: cassandra.example, port: 9043, local_dc: dc2, keyspace: Milo, username: u, password: p }
+mysql: { hostname: mysql.example, port: 3307, database: milo_2, username: u, password: "0123" }
+max_frame_bytes: 1048576
+max_in_flight_bytes: 8388608
+log_level: debug`
+    assert.deepEqual(load(text), {
+      collector_host: '0.0.0.0',
+      collector_port: [2101],
+      collectorPortGiven: true,
+      scribe: { category: 'Spans' },
+      http: { host: '::1', port: 2181, allowed_hosts: ['milo.example'] },
+      store: 'cassandra-mysql',
+      embedded: { path: '/var/lib/milo/milo.db' },
+      cassandra: {
+        hostname: ['cassandra.example'],
+        port: 9043,
+        local_dc: 'dc2',
+        keyspace: 'Milo',
+        username: 'u',
+        password: 'p',
+      },
+      mysql: { hostname: 'mysql.example', port: 3307, database: 'milo_2', username: 'u', password: '0123' },
+      max_frame_bytes: 1048576,
+      max_in_flight_bytes: 8388608,
+      log_level: 'debug',
+    })
+    assert.deepEqual(load('collector_port: [2100, 1463]').collector_port, [2100, 1463])
+    assert.equal(load('collector_port: [2100, 1463]').collectorPortGiven, true)
+  })
+
+  it('takes every key from the environment, above the file', () => {
+    const { config } = loadConfig(yaml('http: { host: "::1", port: 1 }\nmysql: { password: file }'), {
+      MILO_COLLECTOR_HOST: 'localhost',
+      MILO_COLLECTOR_PORT: '2100, 1463',
+      MILO_COLLECTOR_HTTP_PORT: '0',
+      MILO_COLLECTOR_HTTP_ALLOWED_HOSTS: 'a.example,b.example',
+      MILO_COLLECTOR_STORE: 'cassandra-mysql',
+      MILO_COLLECTOR_EMBEDDED_PATH: '/tmp/milo.db',
+      MILO_COLLECTOR_CASSANDRA_HOSTNAME: 'a.example, b.example',
+      MILO_COLLECTOR_CASSANDRA_LOCAL_DC: 'dc3',
+      MILO_COLLECTOR_CASSANDRA_KEYSPACE: '',
+      MILO_COLLECTOR_MYSQL_PASSWORD: '12345',
+      MILO_COLLECTOR_MAX_FRAME_BYTES: '4096',
+      MILO_ENABLED: '0',
+      HOME: '/root',
+    })
+    assert.equal(config.collector_host, 'localhost')
+    assert.deepEqual(config.collector_port, [2100, 1463])
+    assert.deepEqual(config.http, { host: '::1', port: 0, allowed_hosts: ['a.example', 'b.example'] })
+    assert.equal(config.store, 'cassandra-mysql')
+    assert.equal(config.embedded.path, '/tmp/milo.db')
+    assert.deepEqual(config.cassandra.hostname, ['a.example', 'b.example'])
+    assert.equal(config.cassandra.local_dc, 'dc3')
+    assert.equal(config.cassandra.keyspace, 'milo')
+    assert.equal(config.mysql.password, '12345')
+    assert.equal(config.max_frame_bytes, 4096)
+    const long = loadConfig(undefined, { MILO_COLLECTOR_COLLECTOR_PORT: '7', MILO_COLLECTOR_COLLECTOR_HOST: '::' })
+    assert.deepEqual(long.config.collector_port, [7])
+    assert.equal(long.config.collector_host, '::')
+  })
+
+  it("accepts the original's keys that mean nothing now, with a notice each", () => {
+    const { config, notices } = loadConfig(
+      yaml(`
+collector_port: 2100
+collector_min_workers: 64
+scribe: { hostname: localhost, port: 1463, category: Milo-Trace }
+cassandra: { hostname: localhost, port: 9042, keyspace: Milo, column_family: Traces }`),
+      {},
+    )
+    assert.equal(config.scribe.category, 'Milo-Trace')
+    assert.deepEqual(
+      notices.map(notice => /: ([\w.]+) means nothing any more: .*; remove it$/.exec(notice)?.[1]),
+      ['collector_min_workers', 'scribe.hostname', 'scribe.port', 'cassandra.column_family'],
+    )
+  })
+
+  const errors: [string, string, string][] = [
+    [
+      "the original's Thrift port of Cassandra",
+      'cassandra: { port: 9160 }',
+      "cassandra.port: 9160 is Cassandra's old Thrift port: give the native protocol's, 9042 unless you changed it",
+    ],
+    ['a mistyped key', 'colector_port: 2100', 'colector_port: no such key (value 2100); did you mean collector_port?'],
+    [
+      'a mistyped key in a section',
+      'cassandra: { hostnam: x }',
+      'cassandra.hostnam: no such key (value "x"); did you mean cassandra.hostname?',
+    ],
+    ['a mistyped section', 'htpp: { port: 1 }', 'htpp: no such key (value {…}); did you mean http?'],
+    ['a key outside of its section', 'path: x', 'path: no such key (value "x"); did you mean embedded.path?'],
+    [
+      'a key like no other',
+      'mysql: { flavour: sweet }',
+      'mysql.flavour: no such key (value "sweet"); remove it, or use one of mysql.hostname, mysql.port, mysql.database, mysql.username, mysql.password',
+    ],
+    [
+      'a port that is none',
+      'collector_port: abc',
+      'collector_port: "abc" is not a port (0 takes a free one): give a whole number from 0 to 65535',
+    ],
+    [
+      'a port in a list that is too large',
+      'collector_port: [2100, 70000]',
+      'collector_port: 70000 is not a port (0 takes a free one): give a whole number from 0 to 65535',
+    ],
+    ['a port twice', 'collector_port: [2100, 2100]', 'collector_port: [2100,2100] names a port twice: give each once'],
+    ['no port', 'collector_port: []', 'collector_port: [] holds no port: give one, or a list of them'],
+    [
+      'a negative port',
+      'http: { port: -1 }',
+      'http.port: -1 is not a port (0 takes a free one): give a whole number from 0 to 65535',
+    ],
+    ['half a port', 'mysql: { port: 33.5 }', 'mysql.port: 33.5 is not a port: give a whole number from 1 to 65535'],
+    [
+      'a host with a port',
+      'cassandra: { hostname: "a:9042" }',
+      'cassandra.hostname: "a:9042" is not a host: give a name or an address alone, without port or brackets',
+    ],
+    ['another store', 'store: sqlite', 'store: "sqlite" is not a store: give embedded or cassandra-mysql'],
+    ['a value for a section', 'http: 2180', 'http: 2180 is not a section: give keys and values below it'],
+    [
+      'a keyspace that would be CQL',
+      'cassandra: { keyspace: "milo; DROP" }',
+      'cassandra.keyspace: "milo; DROP" is not a keyspace: give a letter, then letters, digits and _, 48 at most',
+    ],
+    ['an empty path', 'embedded: { path: "" }', 'embedded.path: "" is empty: give a path'],
+    [
+      'a bound below the frame size',
+      'max_in_flight_bytes: 1048576',
+      'max_in_flight_bytes: 1048576 is less than max_frame_bytes: give at least 16777216',
+    ],
+    ['a list for a file', '[1, 2]', 'holds no keys: give lines of the form key: value'],
+    ['a key twice', 'store: embedded\nstore: embedded', 'line 2, column 1 is not YAML: duplicate key'],
+  ]
+  for (const [what, text, line] of errors) {
+    it(`refuses ${what} in one line with key, value and remedy`, () => {
+      assert.deepEqual(problems(text), [line])
+    })
+  }
+
+  it('names every problem at once', () => {
+    assert.equal(problems('store: x\nhttp: { port: x, prt: 1 }\nfoo: 1').length, 4)
+  })
+
+  it('names the variable when the value came from the environment', () => {
+    assert.deepEqual(problems('', { MILO_COLLECTOR_HTTP_PORT: 'x' }), [
+      'MILO_COLLECTOR_HTTP_PORT: "x" is not a port (0 takes a free one): give a whole number from 0 to 65535',
+    ])
+    assert.deepEqual(problems('', { MILO_COLLECTOR_HTP_PORT: '1' }), [
+      'MILO_COLLECTOR_HTP_PORT: no such variable (value "1"); did you mean MILO_COLLECTOR_HTTP_PORT?',
+    ])
+    assert.deepEqual(problems('', { MILO_COLLECTOR_PORT: '1', MILO_COLLECTOR_COLLECTOR_PORT: '2' }), [
+      'MILO_COLLECTOR_COLLECTOR_PORT: "2" is given a second time, after MILO_COLLECTOR_PORT: unset one of them',
+    ])
+  })
+
+  it('never shows a secret, under whatever key or in whatever line it stands', () => {
+    const secret = 'hunter2'
+    const texts = [
+      `mysql: { pasword: ${secret} }`,
+      `cassandra: { pwd: ${secret} }`,
+      `mysql: { password: [${secret}] }`,
+      `mysql:\n  password: *${secret}\n`,
+      `mysql:\n  password: @${secret}\n`,
+      `mysql:\n  password: "${secret}\n`,
+      `password: ${secret}`,
+    ]
+    for (const text of texts) {
+      const lines = problems(text)
+      assert.ok(lines.length > 0, text)
+      assert.doesNotMatch(lines.join('\n'), new RegExp(secret))
+    }
+    const env = problems('', { MILO_COLLECTOR_MYSQL_PASSWROD: secret, MILO_COLLECTOR_DB_PASSWORD: secret })
+    assert.equal(env.length, 2)
+    assert.doesNotMatch(env.join('\n'), new RegExp(secret))
+  })
+
+  it('names a file that cannot be read', () => {
+    assert.throws(() => loadConfig('/nonexistent/x.yaml', {}), {
+      message: "/nonexistent/x.yaml: can't be read (ENOENT): give a file with --config",
+    })
+  })
+})

@@ -1,0 +1,283 @@
+import assert from 'node:assert/strict'
+import { createIngest, readMessage } from '../../collector/src/ingest'
+import { createMetrics } from '../../collector/src/metrics'
+import type { Message } from '../../collector/src/store/store'
+import { ResultCode } from '../../src/codec/scribe'
+import { type EventType, encodeRecord, type SpanRecord } from '../../src/codec/span'
+import { recordingLog, span } from './support'
+
+const a = encodeRecord(span({ name: 'a' }))
+const b = encodeRecord(span({ name: 'b' }))
+const c = encodeRecord(span({ name: 'c' }))
+
+/** With another delimiter, length, or byte at an offset. */
+function broken(record: Buffer, change: { delimiter?: number; length?: number; byteAt?: [number, number] }): Buffer {
+  const copy = Buffer.from(record)
+  if (change.delimiter !== undefined) copy.writeUInt32BE(change.delimiter, 0)
+  if (change.length !== undefined) copy.writeInt32BE(change.length, 4)
+  if (change.byteAt !== undefined) copy[change.byteAt[0]] = change.byteAt[1]
+  return copy
+}
+
+function names(...parts: Buffer[]): (string | undefined)[] {
+  return readMessage(Buffer.concat(parts)).records.map(({ record }) => record.name)
+}
+
+function rejected(...parts: Buffer[]): Record<string, number> {
+  return Object.fromEntries(readMessage(Buffer.concat(parts)).rejected)
+}
+
+describe('what ingest takes out of a message', () => {
+  it('takes every record of a good message, whose bytes it passes on as they are', () => {
+    const bytes = Buffer.concat([a, b, c])
+    const message = readMessage(bytes)
+    assert.deepEqual(names(bytes), ['a', 'b', 'c'])
+    assert.equal(message.body, bytes)
+    assert.deepEqual(
+      message.records.map(({ start, end }) => bytes.subarray(start, end)),
+      [a, b, c],
+    )
+    assert.equal(message.rejected.size, 0)
+  })
+
+  it('finds nothing in an empty message, and rejects nothing', () => {
+    assert.deepEqual(names(Buffer.alloc(0)), [])
+    assert.deepEqual(rejected(Buffer.alloc(0)), {})
+  })
+
+  const cases: [string, Buffer, Record<string, number>][] = [
+    ['has another delimiter', broken(b, { delimiter: 0xdeadbeef }), { bad_delimiter: 1 }],
+    ['has a negative length', broken(b, { length: -1 }), { negative_length: 1 }],
+    ['has the lowest length there is', broken(b, { length: -2147483648 }), { negative_length: 1 }],
+    ['has a length beyond the message', broken(b, { length: 2147483647 }), { truncated: 1 }],
+    ['has a length of 0', broken(b, { length: 0 }), { truncated: 1 }],
+    ['has a length that is too short by one', broken(b, { length: b.length - 9 }), { truncated: 1 }],
+    ['has a length that is too long by one', broken(b, { length: b.length - 7 }), { bad_length: 1 }],
+    ['has a length that swallows the next record', broken(b, { length: b.length - 8 + c.length }), { bad_length: 1 }],
+    ['has a field of a type that does not exist', broken(b, { byteAt: [8, 99] }), { bad_type: 1 }],
+    ['is noise', Buffer.from('deadbeef00ff8badf00d01', 'hex'), { bad_delimiter: 1 }],
+    ['is a delimiter and nothing else', Buffer.from('8badf00d', 'hex'), { negative_length: 1 }],
+    ['has no trace id', encodeRecord({ id: 1n, name: 'b' }), { no_trace_id: 1 }],
+    ['has no span id', encodeRecord({ traceId: 1n, name: 'b' }), { no_span_id: 1 }],
+    ['has no field at all', encodeRecord({}), { no_trace_id: 1 }],
+    ['is larger than 1 MiB', encodeRecord(span({ name: 'x'.repeat(1024 * 1024) })), { too_large: 1 }],
+    [
+      'has a million events',
+      encodeRecord(span({ events: Array.from({ length: 1_000_000 }, () => ({})) })),
+      { too_large: 1 },
+    ],
+  ]
+  for (const [what, bad, reasons] of cases) {
+    it(`keeps the records around one that ${what}, and counts it`, () => {
+      assert.deepEqual(names(a, bad, c), ['a', 'c'])
+      assert.deepEqual(rejected(a, bad, c), reasons)
+      assert.deepEqual(readMessage(Buffer.concat([a, bad, c])).body, Buffer.concat([a, c]))
+    })
+
+    it(`keeps the records after a first one that ${what}`, () => {
+      assert.deepEqual(names(bad, a, c), ['a', 'c'])
+      assert.deepEqual(rejected(bad, a, c), reasons)
+    })
+
+    it(`keeps the records around one that ${what}, also in base64`, () => {
+      const text = Buffer.from(Buffer.concat([a, bad, c]).toString('base64'))
+      assert.deepEqual(names(text), ['a', 'c'])
+      assert.deepEqual(rejected(text), reasons)
+    })
+  }
+
+  it('keeps the records before a last one that is cut off at any byte, and invents none', () => {
+    for (let length = 1; length < b.length; length++) {
+      assert.deepEqual(names(a, b.subarray(0, length)), ['a'])
+      assert.deepEqual(rejected(a, b.subarray(0, length)), { truncated: 1 })
+    }
+  })
+
+  it('keeps the records around one that is cut off at any byte', () => {
+    const long = encodeRecord({ traceId: 1n, id: 2n, name: 'x'.repeat(100) })
+    for (const record of [b, long]) {
+      for (let length = 1; length < record.length; length++) {
+        // The next record in the very place of what is missing: that is what an annotation with a record in it looks like.
+        if (record.length - length === c.length) continue
+        assert.deepEqual(names(a, record.subarray(0, length), c), ['a', 'c'], `${length} bytes`)
+        assert.equal(readMessage(Buffer.concat([a, record.subarray(0, length), c])).rejected.size, 1)
+      }
+    }
+  })
+
+  it('counts each of several bad records', () => {
+    const bad = broken(b, { byteAt: [8, 99] })
+    assert.deepEqual(names(a, bad, bad, c, encodeRecord({}), bad), ['a', 'c'])
+    assert.deepEqual(rejected(a, bad, bad, c, encodeRecord({}), bad), { bad_type: 3, no_trace_id: 1 })
+  })
+
+  it('does not take a record for one that stands in the annotation of a bad one', () => {
+    const w = encodeRecord(span({ name: 'outer', annotations: new Map([['k', '\u0000\u0001i']]) }))
+    // The annotation's value, made as long as a record and replaced by it: bytes as somebody may have logged them.
+    const inner = encodeRecord({ traceId: 1n, id: 2n, name: 'inner' })
+    const value = w.indexOf(Buffer.from([0, 1, 0x69])) - 4
+    const outer = Buffer.concat([w.subarray(0, value), Buffer.alloc(4), inner, w.subarray(value + 7)])
+    outer.writeInt32BE(inner.length, value)
+    outer.writeInt32BE(outer.length - 8, 4)
+    assert.deepEqual(names(a, outer, c), ['a', 'outer', 'c'])
+    assert.deepEqual(names(a, broken(outer, { byteAt: [8, 99] }), c), ['a', 'c'])
+  })
+
+  it('takes ids that are 0 or negative when they are there', () => {
+    const low = encodeRecord(span({ traceId: 0n, id: -(2n ** 63n), name: 'low' }))
+    assert.deepEqual(names(low), ['low'])
+  })
+
+  it('takes event types and fields that it does not know', () => {
+    const odd = encodeRecord(span({ name: 'odd', events: [{ timestamp: 1n, eventType: 9 as EventType }] }))
+    const later = Buffer.concat([odd.subarray(0, -1), Buffer.from('0b004d000000016100', 'hex')])
+    later.writeInt32BE(later.length - 8, 4)
+    const message = readMessage(Buffer.concat([later, a]))
+    assert.deepEqual(
+      message.records.map(({ record }) => record.name),
+      ['odd', 'a'],
+    )
+    assert.equal(message.records[0]!.record.events![0]!.eventType, 9)
+    assert.deepEqual(message.body.subarray(0, later.length), later)
+  })
+
+  it('takes strings that are not UTF-8 with their bytes, and counts their records', () => {
+    const plain = encodeRecord(span({ name: 'xyz', annotations: new Map([['k', 'v']]) }))
+    const bad = broken(plain, { byteAt: [plain.indexOf('xyz') + 1, 0xff] })
+    const message = readMessage(Buffer.concat([bad, a]))
+    assert.equal(message.records[0]!.record.name, 'x\ufffdz')
+    assert.deepEqual(message.body.subarray(0, bad.length), bad)
+    assert.equal(message.notUtf8, 1)
+  })
+
+  it("does not count a sender's own U+FFFD as bad UTF-8", () => {
+    assert.equal(readMessage(encodeRecord(span({ name: 'x\ufffdz' }))).notUtf8, 0)
+  })
+
+  it('reads base64 with line breaks, without padding, in the URL alphabet, and several texts in a row', () => {
+    const bytes = Buffer.concat([a, b, c])
+    const base64 = bytes.toString('base64')
+    const forms = [
+      base64,
+      `\n ${base64}\r\n`,
+      base64.replace(/.{76}/g, '$&\r\n'),
+      base64.replace(/=+$/, ''),
+      bytes.toString('base64url'),
+      [a, b, c].map(record => record.toString('base64')).join('\n'),
+      [a, b, c].map(record => record.toString('base64')).join(''),
+    ]
+    for (const form of forms) {
+      const message = readMessage(Buffer.from(form))
+      assert.deepEqual(
+        message.records.map(({ record }) => record.name),
+        ['a', 'b', 'c'],
+      )
+      assert.deepEqual(message.body, bytes)
+      assert.equal(message.rejected.size, 0)
+    }
+  })
+
+  it('keeps the records of a base64 text up to what is not base64', () => {
+    const text = Buffer.from(`${Buffer.concat([a, b]).toString('base64')}\u0000${c.toString('base64')}`)
+    assert.deepEqual(names(text), ['a', 'b'])
+    assert.deepEqual(rejected(text), { bad_base64: 1 })
+  })
+
+  it('rejects text that is neither', () => {
+    assert.deepEqual(rejected(Buffer.from('Jan 1 00:00:00 host app: hello!')), { bad_delimiter: 1 })
+    assert.deepEqual(rejected(Buffer.from('hello')), { truncated: 1 })
+    assert.deepEqual(rejected(Buffer.from('helloworld')), { bad_delimiter: 1 })
+  })
+
+  it('gives up on a message in which every record that it tries holds all the following', () => {
+    // Each event carries the beginning of a span that reaches to the end and is bad there.
+    const event = Buffer.from('0b00630000000f8badf00d000fffff0f00070c0000ffff00', 'hex')
+    const hostile = Buffer.concat([Buffer.from([0xff]), ...Array.from({ length: 40_000 }, () => event)])
+    const message = readMessage(hostile)
+    assert.equal(message.records.length, 0)
+    assert.deepEqual([...message.rejected], [['bad_delimiter', 1]])
+  })
+})
+
+describe('what ingest answers', () => {
+  function ingest(append: (messages: Message[]) => Promise<void>, maxInFlightBytes = 1024 * 1024) {
+    const metrics = createMetrics()
+    const { log, lines } = recordingLog()
+    const it = createIngest({ store: { append }, category: 'Milo-Trace', maxInFlightBytes, metrics, log })
+    const send = (record: SpanRecord | Buffer, category = 'Milo-Trace') => {
+      const message = Buffer.isBuffer(record) ? record : encodeRecord(record)
+      return it.log([{ category, message }], message.length)
+    }
+    const count = async (name: string) => {
+      const metric = await metrics.registry.getSingleMetric(`milo_collector_${name}`)!.get()
+      return metric.values.reduce((sum, { value }) => sum + value, 0)
+    }
+    return { ...it, send, count, lines }
+  }
+
+  it('is TRY_LATER when the store refuses (a store in this test), OK when it takes them again, and it adds up', async () => {
+    let refuse = true
+    const { send, count, storeFails, lines } = ingest(async () => {
+      if (refuse) throw new Error('disk full')
+    })
+    assert.equal(await send(span()), ResultCode.TRY_LATER)
+    assert.equal(storeFails(), true)
+    assert.equal(await send(span()), ResultCode.TRY_LATER)
+    refuse = false
+    assert.equal(await send(Buffer.concat([a, encodeRecord({}), b])), ResultCode.OK)
+    assert.equal(storeFails(), false)
+    assert.equal(await count('spans_received_total'), 5)
+    assert.equal(await count('spans_stored_total'), 2)
+    assert.equal(await count('spans_rejected_total'), 1)
+    assert.equal(await count('spans_deferred_total'), 2)
+    assert.equal(await count('spans_in_flight'), 0)
+    assert.equal(await count('bytes_in_flight'), 0)
+    // Two refusals, one line: the second came too soon after it.
+    assert.equal(lines.filter(line => line.err?.message === 'disk full').length, 1)
+  })
+
+  it('is TRY_LATER when the store throws (a store in this test) instead of rejecting', async () => {
+    const { send } = ingest(() => {
+      throw new Error('closed')
+    })
+    assert.equal(await send(span()), ResultCode.TRY_LATER)
+  })
+
+  it('waits for the store: nothing is OK before it is durable (a store in this test)', async () => {
+    let release = () => {}
+    const { send, count } = ingest(() => new Promise(resolve => (release = resolve)))
+    let answered = false
+    const sent = send(span()).finally(() => (answered = true))
+    for (let i = 0; i < 10; i++) await new Promise(setImmediate)
+    assert.equal(answered, false)
+    assert.equal(await count('spans_in_flight'), 1)
+    release()
+    assert.equal(await sent, ResultCode.OK)
+    assert.equal(await count('spans_in_flight'), 0)
+  })
+
+  it('is TRY_LATER at once while too much waits for the store (a slow one in this test)', async () => {
+    const releases: (() => void)[] = []
+    const { send, count } = ingest(() => new Promise(resolve => releases.push(resolve)))
+    const large = () => send(span({ name: 'x'.repeat(600_000) }))
+    const waiting = [large(), large()]
+    assert.equal(await large(), ResultCode.TRY_LATER)
+    await new Promise(setImmediate)
+    for (const release of releases) release()
+    assert.deepEqual(await Promise.all(waiting), [ResultCode.OK, ResultCode.OK])
+    assert.equal(await count('bytes_in_flight'), 0)
+  })
+
+  it('is OK for nothing, for nothing good, and for other categories, none of which reaches the store', async () => {
+    const appends: number[] = []
+    const { send, log, count } = ingest(async messages => void appends.push(messages.length))
+    assert.equal(await log([], 20), ResultCode.OK)
+    assert.equal(await send(Buffer.alloc(0)), ResultCode.OK)
+    assert.equal(await send(Buffer.from('noise')), ResultCode.OK)
+    assert.equal(await send(span(), 'access-log'), ResultCode.OK)
+    assert.deepEqual(appends, [])
+    assert.equal(await count('entries_dropped_total'), 1)
+    assert.equal(await count('spans_received_total'), 1)
+    assert.equal(await count('spans_rejected_total'), 1)
+  })
+})
