@@ -13,8 +13,11 @@ import type { Message, MessageRecord, Store } from './store/store'
 
 /** The longest span that is taken. Real ones have a few hundred bytes. */
 const MAX_SPAN_BYTES = 1024 * 1024
-/** Events, annotations and counters of one span together: an event may take one byte on the wire and 60 in memory. */
-const MAX_SPAN_PARTS = 65_536
+/**
+ * What an event, annotation or counter takes on the wire if it says anything. An event that says nothing takes one byte
+ * there and 60 in memory, so a span that is full of them is refused.
+ */
+const MIN_PART_BYTES = 8
 /** What a decoded record, and each of its parts, take in memory besides their bytes; roughly. */
 const RECORD_OVERHEAD_BYTES = 256
 const PART_OVERHEAD_BYTES = 96
@@ -24,9 +27,10 @@ const DELIMITER_BYTES = Buffer.from([0x8b, 0xad, 0xf0, 0x0d])
 export interface Ingest {
   /**
    * Never rejects.
+   * @param entries are read at once, or not at all
    * @param frameBytes what the call took on the wire
    */
-  log(entries: LogEntry[], frameBytes: number): Promise<ResultCode>
+  log(entries: Iterable<LogEntry>, frameBytes: number): Promise<ResultCode>
   /** Whether the store refused what it was given last. */
   storeFails(): boolean
 }
@@ -44,7 +48,7 @@ export function createIngest({ store, category, maxInFlightBytes, metrics, log }
   let inFlightBytes = 0
   let storeFails = false
 
-  function take(entries: LogEntry[]): { messages: Message[]; spans: number; memory: number } {
+  function take(entries: Iterable<LogEntry>): { messages: Message[]; spans: number; memory: number } {
     const messages: Message[] = []
     let spans = 0
     let memory = 0
@@ -146,7 +150,7 @@ export function readMessage(entry: Buffer): ReadMessage {
     const attempt = readRecordAt(bytes, pos)
     if ('reason' in attempt) {
       reject(attempt.reason)
-      pos = attempt.follows ? attempt.next : search.after(pos, attempt.next)
+      pos = attempt.follows ? attempt.next : search.after(pos, attempt)
       continue
     }
     const { record, end } = attempt
@@ -161,7 +165,7 @@ export function readMessage(entry: Buffer): ReadMessage {
     const parts = (record.events?.length ?? 0) + (record.annotations?.size ?? 0) + (record.counters?.size ?? 0)
     if (!hasTraceId(record)) reject('no_trace_id')
     else if (!hasSpanId(record)) reject('no_span_id')
-    else if (parts > MAX_SPAN_PARTS) reject('too_large')
+    else if (parts * MIN_PART_BYTES > end - pos) reject('empty_parts')
     else {
       records.push({ start: pos, end, record })
       memory += RECORD_OVERHEAD_BYTES + parts * PART_OVERHEAD_BYTES
@@ -180,12 +184,13 @@ class RecordSearch {
 
   constructor(bytes: Buffer) {
     this.bytes = bytes
-    this.budget = 4 * bytes.length + MAX_SPAN_BYTES
+    this.budget = 2 * bytes.length + MAX_SPAN_BYTES
   }
 
-  /** Where to go on after a bad record, whose bytes seem to reach up to `end`. */
-  after(pos: number, end: number): number {
-    return this.across(pos, end) ?? this.find(end, this.bytes.length, 0) ?? this.bytes.length
+  /** Where to go on after a bad record at `pos`. */
+  after(pos: number, { next, read }: Failure): number {
+    this.budget -= read
+    return this.across(pos, next) ?? this.find(next, this.bytes.length, 0) ?? this.bytes.length
   }
 
   /**
@@ -210,19 +215,17 @@ class RecordSearch {
   }
 }
 
-type Attempt =
-  | { record: SpanRecord; end: number }
-  | {
-      reason: string
-      /** Where to go on. */
-      next: number
-      /** Whether the next record (or the end) is right there; otherwise it has to be looked for. */
-      follows: boolean
-      /** How many bytes it took to find out. */
-      read: number
-    }
+interface Failure {
+  reason: string
+  /** Where to go on: behind all that seemed to be the record's. */
+  next: number
+  /** Whether the next record (or the end) is right there; otherwise it has to be looked for. */
+  follows: boolean
+  /** How many bytes it took to find out. */
+  read: number
+}
 
-function readRecordAt(bytes: Buffer, pos: number): Attempt {
+function readRecordAt(bytes: Buffer, pos: number): { record: SpanRecord; end: number } | Failure {
   const start = pos + RECORD_HEADER
   const bad = (reason: string, next = pos + 4, read = RECORD_HEADER) => ({ reason, next, follows: false, read })
   if (pos + 4 <= bytes.length && bytes.readUInt32BE(pos) !== DELIMITER) return bad('bad_delimiter', pos + 1)
@@ -235,6 +238,9 @@ function readRecordAt(bytes: Buffer, pos: number): Attempt {
     follows(bytes, end) ? { ...bad(reason, end, read), follows: true } : bad(reason, pos + 4, read)
   if (length > MAX_SPAN_BYTES) return badWithin('too_large')
   const reader = new Reader(bytes, start, end)
+  // A frame may hold two million bad records, and most of an error's cost is its stack.
+  const { stackTraceLimit } = Error
+  Error.stackTraceLimit = 0
   try {
     const record = readSpanStruct(reader)
     if (reader.pos === end) return { record, end }
@@ -243,6 +249,8 @@ function readRecordAt(bytes: Buffer, pos: number): Attempt {
   } catch (error) {
     if (!(error instanceof CodecError)) throw error
     return badWithin(error.code, reader.pos - pos)
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit
   }
 }
 
@@ -283,13 +291,17 @@ function unwrap(entry: Buffer): { bytes: Buffer; cut: boolean } {
   const marked = /^\s*i63wD[Q-f]/.test(run)
   if (run.length < text.length && !marked) return { bytes: entry, cut: false }
   // Several texts in a row, each with its padding, are one.
-  const parts = run.replace(/\s+/g, '').split(/=+/)
-  return { bytes: Buffer.concat(parts.map(part => Buffer.from(part, 'base64'))), cut: run.length < text.length }
+  const bytes = Buffer.allocUnsafeSlow(run.length)
+  let length = 0
+  for (const [part] of run.replace(/\s+/g, '').matchAll(/[^=]+/g)) length += bytes.write(part, length, 'base64')
+  return { bytes: bytes.subarray(0, length), cut: run.length < text.length }
 }
 
 /** The codec decodes such strings with U+FFFD; unlike a sender's own U+FFFD, those bytes aren't in the record. */
 function holdsBadUtf8(record: SpanRecord, bytes: Buffer): boolean {
-  const bad = (s: string | undefined) => s?.includes('\ufffd') === true && !bytes.includes(s, 0, 'utf8')
+  // Each is looked for in the whole record: only so many, or a span made for it would take minutes.
+  let looks = 100
+  const bad = (s: string | undefined) => s?.includes('\ufffd') === true && looks-- > 0 && !bytes.includes(s, 0, 'utf8')
   if (bad(record.name) || bad(record.clientHost) || bad(record.serverHost) || bad(record.service)) return true
   for (const event of record.events ?? []) if (bad(event.value)) return true
   for (const [key, value] of record.annotations ?? []) if (bad(key) || bad(value)) return true

@@ -8,7 +8,7 @@ import {
   Writer,
   writeMessageBegin,
 } from '../../src/codec/binary'
-import { readLogArgs } from '../../src/codec/scribe'
+import { logEntries } from '../../src/codec/scribe'
 import { CallRefused, type Fb303, REFUSED_METHODS, type Result } from './fb303'
 import type { Ingest } from './ingest'
 import { type Logger, limitWarnings } from './log'
@@ -257,7 +257,9 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
   function call(method: string, args: Reader, peer: string): Promise<Result> | Result | 'refused' | undefined {
     if (method === 'Log') {
       metrics.calls.inc({ method })
-      return ingest.log(readLogArgs(args), args.buf.length).then(code => w => {
+      // Read through first: a call that can't be read to its end must have no effect.
+      new Reader(args.buf, args.pos).skip(T.STRUCT)
+      return ingest.log(logEntries(args), args.buf.length).then(code => w => {
         w.field(T.I32, 0)
         w.i32(code)
         w.byte(T.STOP)

@@ -34,10 +34,17 @@ export function writeLogFrame(w: Writer, seqid: number, category: string, messag
 
 /** The arguments of `Log`, after the message header. Entries without a message are left out. */
 export function readLogArgs(reader: Reader): LogEntry[] {
-  const entries: LogEntry[] = []
+  return [...logEntries(reader)]
+}
+
+/**
+ * The same one by one: two million entries fit into a frame of 16 MiB.
+ * @throws CodecError when it comes to what can't be read
+ */
+export function* logEntries(reader: Reader): Generator<LogEntry, void> {
   for (;;) {
     const type = reader.byte()
-    if (type === T.STOP) return entries
+    if (type === T.STOP) return
     const id = reader.i16()
     if (id !== 1 || type !== T.LIST) {
       reader.skip(type)
@@ -51,7 +58,7 @@ export function readLogArgs(reader: Reader): LogEntry[] {
         continue
       }
       const entry = readLogEntry(reader)
-      if (entry !== undefined) entries.push(entry)
+      if (entry !== undefined) yield entry
     }
   }
 }
@@ -61,7 +68,6 @@ function readLogEntry(reader: Reader): LogEntry | undefined {
   let message: Buffer | undefined
   for (;;) {
     const type = reader.byte()
-    // An entry may be one byte on the wire: without a message it must not become 200 bytes of memory.
     if (type === T.STOP) return message && { category, message }
     const id = reader.i16()
     if (id === 1 && type === T.STRING) category = reader.string()

@@ -3,7 +3,7 @@ import { createIngest, readMessage } from '../../collector/src/ingest'
 import { createMetrics } from '../../collector/src/metrics'
 import type { Message } from '../../collector/src/store/store'
 import { ResultCode } from '../../src/codec/scribe'
-import { type EventType, encodeRecord, type SpanRecord } from '../../src/codec/span'
+import { EventType, encodeRecord, type SpanRecord } from '../../src/codec/span'
 import { recordingLog, span } from './support'
 
 const a = encodeRecord(span({ name: 'a' }))
@@ -62,9 +62,9 @@ describe('what ingest takes out of a message', () => {
     ['has no field at all', encodeRecord({}), { no_trace_id: 1 }],
     ['is larger than 1 MiB', encodeRecord(span({ name: 'x'.repeat(1024 * 1024) })), { too_large: 1 }],
     [
-      'has a million events',
+      'has a million events that say nothing',
       encodeRecord(span({ events: Array.from({ length: 1_000_000 }, () => ({})) })),
-      { too_large: 1 },
+      { empty_parts: 1 },
     ],
   ]
   for (const [what, bad, reasons] of cases) {
@@ -121,6 +121,19 @@ describe('what ingest takes out of a message', () => {
     outer.writeInt32BE(outer.length - 8, 4)
     assert.deepEqual(names(a, outer, c), ['a', 'outer', 'c'])
     assert.deepEqual(names(a, broken(outer, { byteAt: [8, 99] }), c), ['a', 'c'])
+  })
+
+  it('takes events, annotations and counters that are small, and an event that says nothing', () => {
+    const small = span({
+      name: 'small',
+      events: Array.from({ length: 1000 }, (_, i) => (i % 2 ? { timestamp: 1n } : { eventType: EventType.CUSTOM })),
+      annotations: new Map([['', '']]),
+      counters: new Map([['', 0n]]),
+    })
+    assert.deepEqual(names(encodeRecord(small), encodeRecord({ traceId: 1n, id: 1n, events: [{}] })), [
+      'small',
+      undefined,
+    ])
   })
 
   it('takes ids that are 0 or negative when they are there', () => {
