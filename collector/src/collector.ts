@@ -79,7 +79,9 @@ export async function startCollector(config: Config, log: Logger, uiDir: string)
 
   try {
     const scribePorts = await listenScribe()
-    await listen('http.port', config.http.host, config.http.port, () => api.listen(config.http))
+    await listen('http.port', config.http.host, config.http.port, () =>
+      api.listen({ host: config.http.host, port: config.http.port }),
+    )
     const httpPort = (api.server.address() as AddressInfo).port
     log.info({ listener: 'http', host: config.http.host, port: httpPort }, 'listening')
     state = 'ALIVE'

@@ -27,6 +27,10 @@ import {
   undo,
 } from './support'
 
+const thrift = require('thrift')
+const Scribe = require('../gen/idl/scribe')
+const { LogEntry } = require('../gen/idl/scribe_types')
+
 const OK = 0
 const TRY_LATER = 1
 
@@ -239,6 +243,27 @@ describe('the Scribe server', () => {
       assert.equal(counters.get('spans_rejected_total.bad_delimiter'), 1n)
       assert.equal((await ask(peer, 'getCounter', 'spans_received_total')).value, 2n)
       assert.equal((await ask(peer, 'getCounter', 'no such counter')).value, 0n)
+    })
+
+    it("serves npm thrift's client, all of it: Log, fb303, an unknown counter, a refused option", async () => {
+      const c = await collector()
+      const connection = thrift.createConnection('127.0.0.1', c.scribePorts[0], { transport: thrift.TFramedTransport })
+      cleanUp.push(() => connection.end())
+      const client = thrift.createClient(Scribe, connection)
+      const sent = span()
+      const entry = new LogEntry({ category: 'Milo-Trace', message: encodeRecord(sent) })
+      assert.equal(await client.Log([entry, entry]), OK)
+      assert.equal((await stored(c, sent.traceId)).length, 1)
+      assert.equal(await client.getName(), 'milo-collector')
+      assert.equal(await client.getStatus(), 2)
+      assert.equal(String((await client.getCounters()).spans_stored_total), '2')
+      assert.equal(String(await client.getCounter('no such counter')), '0')
+      assert.equal(await client.setOption('a', 'b'), undefined)
+      assert.deepEqual({ ...(await client.getOptions()) }, { a: 'b' })
+      await assert.rejects(client.setOption('a', 'x'.repeat(5000)), /an option may have 4096 characters/)
+      client.shutdown()
+      assert.equal(await client.getStatusDetails(), '')
+      assert.ok(Number(await client.aliveSince()) > 1_600_000_000)
     })
 
     it('keeps options, but not without end', async () => {
