@@ -32,8 +32,47 @@ export function currentFrame(): Frame | undefined {
   return storage.getStore()
 }
 
+/**
+ * Runs `fn` in the frame. Afterwards the caller's span is current again; of the namespaces, what `fn` entered or left and
+ * the caller would see without Milo stays so.
+ */
 export function runInFrame<A extends unknown[], R>(frame: Frame | undefined, fn: (...args: A) => R, ...args: A): R {
-  return storage.run(frame, fn, ...args)
+  const end: End = { frame }
+  try {
+    return runAndObserve(frame, end, fn, undefined, args)
+  } finally {
+    if (end.frame !== frame && end.frame?.cells !== frame?.cells) keepCells(frame, end.frame)
+  }
+}
+
+/** A frame from elsewhere has namespaces that are not the caller's: nothing of them stays with the caller. */
+function keepCells(began: Frame | undefined, ended: Frame | undefined): void {
+  const here = storage.getStore()
+  if (here?.cells === began?.cells) storage.enterWith(new Frame(here?.span, ended?.cells))
+}
+
+/** Which frame was current when a function that ran in a frame ended: not the same one if something was entered. */
+export interface End {
+  frame: Frame | undefined
+}
+
+/** Calls `fn` in the frame, and notes the end. */
+export function runAndObserve<R>(
+  frame: Frame | undefined,
+  end: End,
+  fn: (...args: any[]) => R,
+  self: unknown,
+  args: ArrayLike<unknown>,
+): R {
+  return storage.run(frame, observed<R>, end, fn, self, args)
+}
+
+function observed<R>(end: End, fn: (...args: any[]) => R, self: unknown, args: ArrayLike<unknown>): R {
+  try {
+    return Reflect.apply(fn, self, args)
+  } finally {
+    end.frame = storage.getStore()
+  }
 }
 
 /** For the few APIs that have no callback to run in. It lasts until the current asynchronous resource ends. */
