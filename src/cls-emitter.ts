@@ -54,7 +54,7 @@ class AdditionsByType {
   add(emitter: Emitter, type: PropertyKey, listener: Listener, before: number, bindings: Binding[]): void {
     // Events named after an id come and go: forget those without listeners, seldom enough to cost nothing.
     if (this.types.size >= this.cleanAt) {
-      for (const each of this.types.keys()) if (each !== type && !emitter._events?.[each]) this.types.delete(each)
+      for (const each of this.types.keys()) if (!emitter._events?.[each]) this.types.delete(each)
       this.cleanAt = 32 + 2 * this.types.size
     }
     let listeners = this.types.get(type)

@@ -41,7 +41,7 @@ export function runInFrame<A extends unknown[], R>(frame: Frame | undefined, fn:
   try {
     return runAndObserve(frame, end, fn, undefined, args)
   } finally {
-    if (end.frame !== frame && end.frame?.cells !== frame?.cells) keepCells(frame, end.frame)
+    if (end.frame?.cells !== frame?.cells) keepCells(frame, end.frame)
   }
 }
 
