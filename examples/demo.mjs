@@ -70,7 +70,9 @@ function problemsOf(trace, request) {
       if (span.kind === 'rpc' && span.service !== call.to) problems.push(`${what}: served by ${span.service}`)
       if (span.start < parent.serverStart - TOLERANCE_US) problems.push(`${what}: begins before its parent`)
       if (span.repeats.length > 0) problems.push(`${what}: a half was reported more than once`)
-      if (span.conflicts.length > 0) problems.push(`${what}: the halves contradict each other`)
+      for (const { field } of span.conflicts.filter(({ key }) => key === null)) {
+        problems.push(`${what}: the halves give different values for ${field}`)
+      }
       if (span.error !== Boolean(call.fails)) problems.push(`${what}: ${span.error ? 'failed' : 'should have failed'}`)
       visit(span, call.calls)
     }
