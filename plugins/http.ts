@@ -63,7 +63,10 @@ function watchServer(emit: Emit, plugin: PluginHandle): Emit {
 function startRequestSpan(req: IncomingMessage, res: ServerResponse): Span {
   const method = req.method ?? 'GET'
   const url = req.url ?? '/'
-  const span = startServerSpan(operation(method, url), parseTraceparent(req.headers.traceparent))
+  const span = startServerSpan(
+    operation(method, url),
+    parseTraceparent(req.headers.traceparent, req.headers.tracestate),
+  )
   if (!span.sampled) return span
   span.annotate('http.request.method', method).annotate('url.path', pathOf(url))
   watch(res, event => {
@@ -94,8 +97,10 @@ function watchClient(request: Request, plugin: PluginHandle): Request {
 function traceRequest(req: ClientRequest): void {
   const span = startSpan(Kind.CLIENT, operation(req.method, req.path))
   // Sent already when the headers were given as an array, or with Expect; the application's own header stays.
-  if (!req.headersSent && req.getHeader('traceparent') === undefined)
+  if (!req.headersSent && req.getHeader('traceparent') === undefined) {
     req.setHeader('traceparent', formatTraceparent(span))
+    if (span.trace.state !== undefined) req.setHeader('tracestate', span.trace.state)
+  }
   if (!span.sampled) return
   span
     .annotate('http.request.method', req.method)

@@ -26,6 +26,11 @@ export function randomLow(): number {
   return randomWord() || 1
 }
 
+/** An id of 31 bits, positive and not zero. */
+export function randomNarrow(): number {
+  return randomWord() & 0x7fffffff || 1
+}
+
 const HEX: string[] = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, '0'))
 
 /** 16 lower-case hex digits. */

@@ -7,6 +7,7 @@ import type { Plugin } from './plugin'
 import { CARRIERS, type Carrier, type Propagation } from './propagation'
 import { always, type Sampler, samplerFrom } from './sampler'
 import type { ScribeAddress } from './scribe'
+import type { Span } from './span'
 
 /** What init takes. Each has an environment variable, which counts where the option isn't given. */
 export interface Options {
@@ -22,10 +23,12 @@ export interface Options {
   sampler?: string | Sampler
   /** The adaptive sampler's target. MILO_TRACES_PER_SECOND. */
   tracesPerSecond?: number
-  /** The carrier towards Thrift servers: `field`, `host:port=calltrace`, several separated by commas. MILO_PROPAGATION. */
+  /** The carrier towards Thrift servers: `field`, `host:port=calltrace`, `host=…`, several separated by commas. MILO_PROPAGATION. */
   propagation?: string
   /** Plugins of your own. Milo's come with milo/register, which takes MILO_PLUGINS: `thrift,http`, or `-http` for all but one. */
   plugins?: Plugin[]
+  /** Is shown the arguments of each sampled Thrift call, to annotate its span with what it likes: nothing of them is recorded otherwise. */
+  onRequest?: (span: Span, args: unknown[]) => void
   /** What Milo says on standard error: silent, error, warn, info, debug. MILO_LOG_LEVEL. Default warn. */
   logLevel?: LogLevel
   /** Ended spans kept while Scribe can't take them. Default 10,000. */
@@ -46,6 +49,7 @@ export interface Settings {
   plugins: Plugin[]
   /** MILO_PLUGINS as given: names, some with a `-`; empty for all. */
   pluginNames: string[]
+  onRequest: ((span: Span, args: unknown[]) => void) | undefined
   logLevel: LogLevel
   maxBufferedSpans: number
   exitTimeoutMs: number
@@ -60,6 +64,7 @@ const OPTION_NAMES: Record<keyof Options, true> = {
   tracesPerSecond: true,
   propagation: true,
   plugins: true,
+  onRequest: true,
   logLevel: true,
   maxBufferedSpans: true,
   exitTimeoutMs: true,
@@ -85,6 +90,7 @@ export function settle(options: Options = {}, env: NodeJS.ProcessEnv = process.e
     propagation: propagation(options.propagation ?? unset(env.MILO_PROPAGATION) ?? 'field'),
     plugins: plugins(options.plugins ?? []),
     pluginNames: (unset(env.MILO_PLUGINS) ?? '').split(',').flatMap(name => name.trim() || []),
+    onRequest: callable('onRequest', options.onRequest),
     logLevel: level(options.logLevel ?? unset(env.MILO_LOG_LEVEL) ?? 'warn'),
     maxBufferedSpans: whole('maxBufferedSpans', options.maxBufferedSpans ?? 10_000, 1, 10_000_000),
     exitTimeoutMs: whole('exitTimeoutMs', options.exitTimeoutMs ?? 1_000, 0, 60_000),
@@ -155,12 +161,12 @@ function target(value: unknown): number {
 function propagation(value: unknown): Propagation {
   const result: Propagation = { default: 'field', peers: new Map() }
   for (const part of typeof value === 'string' ? value.split(',').map(part => part.trim()) : ['']) {
-    const match = /^(?:(\S+:\d{1,5})=)?([\w-]+)$/.exec(part)
+    const match = /^(?:([^\s=]+)=)?([\w-]+)$/.exec(part)
     const carrier = match?.[2] as Carrier
     if (match === null || !CARRIERS.includes(carrier)) {
       throw new MiloError(
         'MILO_BAD_PROPAGATION',
-        `propagation must be one of ${CARRIERS.join(', ')}, or host:port=one of them, separated by commas; got '${part || show(value)}'`,
+        `propagation must be one of ${CARRIERS.join(', ')}, or host:port=one of them (host= for every port), separated by commas; got '${part || show(value)}'`,
       )
     }
     if (match[1] === undefined) result.default = carrier
@@ -173,6 +179,11 @@ function plugins(value: unknown): Plugin[] {
   if (Array.isArray(value) && value.every(one => typeof one?.name === 'string' && Array.isArray(one.patches)))
     return value
   throw new MiloError('MILO_BAD_PLUGINS', `plugins must be a list of objects with name and patches, got ${show(value)}`)
+}
+
+function callable<F extends Function>(name: string, value: F | undefined): F | undefined {
+  if (value === undefined || typeof value === 'function') return value
+  throw new MiloError('MILO_BAD_OPTION', `${name} must be a function, got ${show(value)}`)
 }
 
 function level(value: unknown): LogLevel {

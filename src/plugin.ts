@@ -3,18 +3,23 @@
  * it patches; Milo calls it when the application loads them. docs/writing-a-plugin.md has an example.
  */
 
-export { Frame, frameWith, runInFrame } from './context'
-export { describe } from './log'
+export { currentFrame, Frame, frameWith, runInFrame } from './context'
+export { describe, logRarely } from './log'
 export type { Carrier, RemoteContext } from './propagation'
 export {
   CARRIERS,
+  carrierFor,
   FIELD_ID,
   fieldLength,
   formatTraceparent,
+  parseB3,
   parseTraceparent,
+  parseUber,
   putField,
   putIds,
+  putIds16,
   readCallTrace,
+  readCallTrace16,
   readField,
 } from './propagation'
 export { Kind, type Span } from './span'

@@ -4,19 +4,26 @@ import type { Span } from './span'
 /**
  * How a trace travels from caller to callee: three 64-bit ids and the sampling decision, in one of these carriers.
  *
- *   field     Milo's own field in the arguments struct, the default: unaware servers skip it
- *   calltrace the original's message type 5, for peers that are known to understand it
- *   off       nothing
+ *   field              Milo's own field in the arguments struct, the default: unaware servers skip it
+ *   compat             W3C trace context in field 8888, as OpenTelemetry's Java agent and SkyWalking do
+ *   calltrace          the original's message type 5, for peers that are known to understand it
+ *   calltrace-legacy16 the same with 32-bit span ids, for the original's Java servers
+ *   off                nothing
  *
  * and W3C's traceparent over HTTP. docs/wire-format.md has the bytes.
  */
-export const CARRIERS = ['field', 'calltrace', 'off'] as const
+export const CARRIERS = ['field', 'compat', 'calltrace', 'calltrace-legacy16', 'off'] as const
 export type Carrier = (typeof CARRIERS)[number]
 
-/** Which carrier a client uses: by the peer's `host:port`, else the default. */
+/** Which carrier towards, and from, whom: by `host:port`, by `host`, else the default. */
 export interface Propagation {
   default: Carrier
   peers: Map<string, Carrier>
+}
+
+export function carrierFor({ peers, default: otherwise }: Propagation, host: unknown, port: unknown): Carrier {
+  if (peers.size === 0) return otherwise
+  return peers.get(`${host}:${port}`) ?? peers.get(String(host)) ?? otherwise
 }
 
 /** What a request brought. Ids are signed 32-bit halves. */
@@ -36,6 +43,8 @@ export interface RemoteContext {
   probability: number
   /** Unsampled calls may come without. */
   hasIds: boolean
+  /** W3C's tracestate, to be passed on as it is. */
+  state: string | undefined
   /** Milo's carriers: client and server report halves of one span. W3C's: the server's span is a child of the caller's. */
   sharesSpan: boolean
 }
@@ -123,6 +132,27 @@ export function readCallTrace(b: Buffer): RemoteContext | undefined {
   return hasZeroId(context) ? undefined : context
 }
 
+/** The same in the 16 bytes of the original's Java server: i64 trace id, and i32 span and parent id. */
+export function readCallTrace16(b: Buffer): RemoteContext | undefined {
+  const context = remote(true, false, Number.NaN)
+  context.hasIds = true
+  context.hi = b.readInt32BE(0)
+  context.lo = b.readInt32BE(4)
+  context.spanLo = b.readInt32BE(8)
+  context.spanHi = context.spanLo >> 31
+  context.parentLo = b.readInt32BE(12)
+  context.parentHi = context.parentLo >> 31
+  return hasZeroId(context) ? undefined : context
+}
+
+/** Puts those 16 bytes: a span that is to travel so has an id of 31 bits; of its parent's, the low half remains. */
+export function putIds16(b: Buffer, pos: number, span: Span): void {
+  b.writeInt32BE(span.trace.hi, pos)
+  b.writeInt32BE(span.trace.lo, pos + 4)
+  b.writeInt32BE(span.idLo, pos + 8)
+  b.writeInt32BE(span.parentLo, pos + 12)
+}
+
 function readIds(context: RemoteContext, b: Buffer, pos: number): void {
   context.hi = b.readInt32BE(pos)
   context.lo = b.readInt32BE(pos + 4)
@@ -147,6 +177,7 @@ function remote(sampled: boolean, debug: boolean, probability: number): RemoteCo
     debug,
     probability,
     hasIds: false,
+    state: undefined,
     sharesSpan: true,
   }
 }
@@ -155,29 +186,59 @@ function hasZeroId(c: RemoteContext): boolean {
   return (c.hi === 0 && c.lo === 0) || (c.spanHi === 0 && c.spanLo === 0)
 }
 
-const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/
-
-/** Reads W3C's traceparent header, version 00 and what later versions keep of it. Undefined when it isn't valid. */
-export function parseTraceparent(header: unknown): RemoteContext | undefined {
-  if (typeof header !== 'string' || header.length > 512) return undefined
-  const match = TRACEPARENT.exec(header.trim())
-  if (match === null) return undefined
-  const [, version, trace, span, flags, more] = match as unknown as [string, string, string, string, string, string?]
-  if (version === 'ff' || (version === '00' && more !== undefined)) return undefined
-  const context = remote((Number.parseInt(flags, 16) & 1) === 1, false, Number.NaN)
+/** A span of W3C's, Zipkin's or Jaeger's: ids in hex, and the server's span is a child of it. */
+function childContext(trace: string, span: string, sampled: boolean, debug: boolean): RemoteContext | undefined {
+  const t = trace.padStart(32, '0')
+  const s = span.padStart(16, '0')
+  const context = remote(sampled, debug, Number.NaN)
   context.sharesSpan = false
   context.hasIds = true
-  context.highHi = word(trace, 0)
-  context.highLo = word(trace, 8)
-  context.hi = word(trace, 16)
-  context.lo = word(trace, 24)
-  context.spanHi = word(span, 0)
-  context.spanLo = word(span, 8)
+  context.highHi = word(t, 0)
+  context.highLo = word(t, 8)
+  context.hi = word(t, 16)
+  context.lo = word(t, 24)
+  context.spanHi = word(s, 0)
+  context.spanLo = word(s, 8)
   return hasZeroId(context) ? undefined : context
 }
 
 function word(hex: string, pos: number): number {
   return Number.parseInt(hex.slice(pos, pos + 8), 16) | 0
+}
+
+const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/
+
+/** Reads W3C's traceparent, version 00 and what later versions keep of it. Undefined when it isn't valid. */
+export function parseTraceparent(header: unknown, state?: unknown): RemoteContext | undefined {
+  if (typeof header !== 'string' || header.length > 512) return undefined
+  const match = TRACEPARENT.exec(header.trim())
+  if (match === null) return undefined
+  const [, version, trace, span, flags, more] = match as unknown as [string, string, string, string, string, string?]
+  if (version === 'ff' || (version === '00' && more !== undefined)) return undefined
+  const context = childContext(trace, span, (Number.parseInt(flags, 16) & 1) === 1, false)
+  // W3C asks for 512 characters at least; more than this is nobody's state.
+  if (context !== undefined && typeof state === 'string' && state !== '' && state.length <= 2048) context.state = state
+  return context
+}
+
+const B3 = /^([0-9a-f]{16}|[0-9a-f]{32})-([0-9a-f]{16})(?:-([01d])(?:-[0-9a-f]{16})?)?$/
+
+/** Reads Zipkin's single b3 header; without a decision it counts as sampled. */
+export function parseB3(header: string): RemoteContext | undefined {
+  if (header === '0') return remote(false, false, Number.NaN)
+  const match = B3.exec(header)
+  if (match === null) return undefined
+  return childContext(match[1]!, match[2]!, match[3] !== '0', match[3] === 'd')
+}
+
+const UBER = /^([0-9a-f]{1,32}):([0-9a-f]{1,16}):[0-9a-f]{1,16}:([0-9a-f]{1,2})$/
+
+/** Reads Jaeger's uber-trace-id, also where its colons were escaped. */
+export function parseUber(header: string): RemoteContext | undefined {
+  const match = UBER.exec(header.replace(/%3A/gi, ':'))
+  if (match === null) return undefined
+  const flags = Number.parseInt(match[3]!, 16)
+  return childContext(match[1]!, match[2]!, (flags & 1) === 1, (flags & 2) === 2)
 }
 
 /** The traceparent of a call made in `span`. One that isn't sampled and has no ids gets some: W3C demands them. */

@@ -18,6 +18,8 @@ export class Trace {
   readonly probability: number
   /** Wall clock minus monotonic clock in microseconds: durations in a trace never see the wall clock step. */
   readonly clockOffsetUs: number
+  /** W3C's tracestate as it came, to be passed on. */
+  state: string | undefined = undefined
 
   constructor(
     hi: number,

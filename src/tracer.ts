@@ -1,6 +1,6 @@
 import { SpanBuffer, type SpanCounts } from './buffer'
 import { currentFrame } from './context'
-import { fraction, randomHigh, randomLow } from './id'
+import { fraction, randomHigh, randomLow, randomNarrow } from './id'
 import { describe, log, logRarely, setLogLevel } from './log'
 import type { Settings } from './options'
 import type { RemoteContext } from './propagation'
@@ -74,13 +74,18 @@ export function currentSpan(): Span | undefined {
   return currentFrame()?.span
 }
 
-/** Starts a child of the current span, or a new trace where none is current. */
-export function startSpan(kind: Kind, name: string): Span {
+/**
+ * Starts a child of the current span, or a new trace where none is current.
+ * @param narrow give the span an id of 31 bits, for a carrier that has no room for more
+ */
+export function startSpan(kind: Kind, name: string, narrow = false): Span {
   const parent = currentFrame()?.span
-  if (parent === undefined) return startRoot(kind, name)
+  if (parent === undefined) return startRoot(kind, name, narrow)
   const trace = parent.trace
   if (!trace.sampled) return parent
-  return new Span(sink, trace, randomHigh(), randomLow(), parent.idHi, parent.idLo, kind, name, trace.nowUs())
+  const hi = narrow ? 0 : randomHigh()
+  const lo = narrow ? randomNarrow() : randomLow()
+  return new Span(sink, trace, hi, lo, parent.idHi, parent.idLo, kind, name, trace.nowUs())
 }
 
 /**
@@ -88,10 +93,11 @@ export function startSpan(kind: Kind, name: string): Span {
  * context is a root.
  */
 export function startServerSpan(name: string, remote: RemoteContext | undefined): Span {
-  if (remote === undefined) return startRoot(Kind.SERVER, name)
+  if (remote === undefined) return startRoot(Kind.SERVER, name, false)
   if (emitter === undefined || (!remote.sampled && !remote.hasIds)) return UNSAMPLED
   const { hi, lo, highHi, highLo, sampled, debug, probability, spanHi, spanLo } = remote
   const trace = new Trace(hi, lo, highHi, highLo, sampled, debug, probability, sampled ? clockOffsetUs() : 0)
+  trace.state = remote.state
   // An unsampled span only carries the caller's ids on.
   if (!sampled) return new Span(sink, trace, spanHi, spanLo, remote.parentHi, remote.parentLo, Kind.SERVER, '', 0)
   if (remote.sharesSpan) {
@@ -100,7 +106,7 @@ export function startServerSpan(name: string, remote: RemoteContext | undefined)
   return new Span(sink, trace, randomHigh(), randomLow(), spanHi, spanLo, Kind.SERVER, name, trace.nowUs())
 }
 
-function startRoot(kind: Kind, name: string): Span {
+function startRoot(kind: Kind, name: string, narrow: boolean): Span {
   if (emitter === undefined) return UNSAMPLED
   const hi = randomHigh()
   const lo = randomLow()
@@ -116,7 +122,9 @@ function startRoot(kind: Kind, name: string): Span {
   }
   tracesKept++
   const trace = new Trace(hi, lo, 0, 0, true, false, probability, clockOffsetUs())
-  return new Span(sink, trace, randomHigh(), randomLow(), 0, 0, kind, name, trace.nowUs())
+  const spanHi = narrow ? 0 : randomHigh()
+  const spanLo = narrow ? randomNarrow() : randomLow()
+  return new Span(sink, trace, spanHi, spanLo, 0, 0, kind, name, trace.nowUs())
 }
 
 let offsetUs = 0

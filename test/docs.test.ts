@@ -12,7 +12,7 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { loadConfig } from '../collector/src/config'
-import { binaryField, compactField } from '../plugins/thrift/carriers'
+import { binaryCompat, binaryField, compactField } from '../plugins/thrift/carriers'
 import { MessageType, Reader, T } from '../src/codec/binary'
 import { encodeRecord, readRecord } from '../src/codec/span'
 import { settle } from '../src/options'
@@ -168,6 +168,10 @@ describe('the documentation', () => {
     it("shows Milo's field as the Thrift plugin writes it", () => {
       assert.equal(hex('binary').toString('hex'), binaryField(span).toString('hex'))
       assert.equal(hex('compact').toString('hex'), compactField(span).toString('hex'))
+    })
+
+    it('shows field 8888 as the Thrift plugin writes it', () => {
+      assert.equal(hex('compat').toString('hex'), binaryCompat(span).toString('hex'))
     })
 
     it('shows a CALLTRACE message', () => {

@@ -1,12 +1,14 @@
 import { AsyncResource } from 'node:async_hooks'
-import { type Carrier, currentSettings, isActive, Kind, type PluginHandle, type Span, startSpan } from 'milo/plugin'
+import { type Carrier, carrierFor, currentSettings, isActive, Kind, type PluginHandle, startSpan } from 'milo/plugin'
+import { type Call, fail, keep, openCalls, sent, settle } from './connection'
 import { operation, serviceOf } from './names'
+import { askApplication } from './on-request'
 import { now, type OutgoingCall } from './protocol'
 
 /*
  * A generated client's method takes a sequence id, keeps its callback (or the settling of its promise) in _reqs, and calls
- * send_X, which writes and flushes: all at once. So send_X is where a call begins, and what it finds in _reqs is where
- * it ends. The wrapper of send_X is made once a class.
+ * send_X, which writes and flushes: all at once. So send_X is where a call begins, what it finds in _reqs is where it
+ * ends, and recv_X is where its reply is read. All three are wrapped once a class.
  */
 
 interface Client {
@@ -17,12 +19,23 @@ interface Client {
 
 /** Whom a client talks to. */
 interface Peer {
-  connection: { host?: string; port?: number | string } | undefined
+  /** Undefined for a client that was made by hand. */
+  connection: any
   /** The name under which a multiplexed service is registered. */
   service: string | undefined
-  carrier: Carrier | undefined
+  /** Its open calls, by sequence id. */
+  open: Map<number, Call>
+  openOfConnection: Set<Call>
+  carrier: Carrier
   /** The settings by which the carrier was chosen. */
   settings: unknown
+  operations: Map<string, Operation>
+}
+
+/** What every call of a method says. */
+interface Operation {
+  name: string
+  annotations: string[]
 }
 
 const PEER = Symbol('milo.peer')
@@ -31,32 +44,45 @@ const wrapped = new WeakSet<object>()
 export function traceClient(client: any, connection: any, service: unknown, plugin: PluginHandle): void {
   if (!plugin.enabled) return
   try {
-    const peer: Peer = {
-      connection,
-      service: service === undefined ? undefined : String(service),
-      carrier: undefined,
-      settings: undefined,
-    }
-    Object.defineProperty(client, PEER, { value: peer, configurable: true })
-    for (
-      let level = Object.getPrototypeOf(client);
-      level && level !== Object.prototype;
-      level = Object.getPrototypeOf(level)
-    ) {
-      if (wrapped.has(level)) continue
-      wrapped.add(level)
-      for (const name of Object.getOwnPropertyNames(level)) {
-        if (name.startsWith('send_') && typeof level[name] === 'function') wrapSend(level, name, plugin)
-      }
-    }
+    Object.defineProperty(client, PEER, {
+      value: peerOf(connection, service === undefined ? undefined : String(service), plugin),
+      configurable: true,
+    })
+    traceClientClass(Object.getPrototypeOf(client), plugin)
   } catch (error) {
     plugin.fail(error)
+  }
+}
+
+/** Wraps the generated class and those that it inherits from. */
+export function traceClientClass(prototype: any, plugin: PluginHandle): void {
+  for (let level = prototype; level && level !== Object.prototype; level = Object.getPrototypeOf(level)) {
+    if (wrapped.has(level)) continue
+    wrapped.add(level)
+    for (const name of Object.getOwnPropertyNames(level)) {
+      if (typeof Object.getOwnPropertyDescriptor(level, name)!.value !== 'function') continue
+      if (name.startsWith('send_')) wrapSend(level, name, plugin)
+      else if (name.startsWith('recv_')) wrapRecv(level, name, plugin)
+    }
+  }
+}
+
+function peerOf(connection: any, service: string | undefined, plugin: PluginHandle): Peer {
+  return {
+    connection,
+    service,
+    open: new Map(),
+    openOfConnection: connection ? openCalls(connection, plugin) : new Set(),
+    carrier: 'field',
+    settings: undefined,
+    operations: new Map(),
   }
 }
 
 function wrapSend(prototype: any, name: string, plugin: PluginHandle): void {
   const method = name.slice('send_'.length)
   const declared = serviceOf(prototype[name], method)
+  const oneway = /MessageType\.ONEWAY/.test(String(prototype[name]))
   plugin.wrap(
     prototype,
     name,
@@ -65,7 +91,7 @@ function wrapSend(prototype: any, name: string, plugin: PluginHandle): void {
         if (!plugin.enabled || !isActive()) return original.apply(this, args)
         let call: OutgoingCall
         try {
-          call = begin(this, operation(this[PEER]?.service ?? declared, method))
+          call = begin(this, method, declared, oneway, args, plugin)
         } catch (error) {
           plugin.fail(error)
           return original.apply(this, args)
@@ -73,9 +99,11 @@ function wrapSend(prototype: any, name: string, plugin: PluginHandle): void {
         const outer = now.outgoing
         now.outgoing = call
         try {
-          return original.apply(this, args)
+          const result = original.apply(this, args)
+          if (call.span.sampled && call.span.endUs === 0) sent(call as Call)
+          return result
         } catch (error) {
-          call.span.fail(error).end()
+          if (call.span.sampled) fail(call as Call, 'not_sent', nameOf(error), error)
           throw error
         } finally {
           now.outgoing = outer
@@ -84,43 +112,140 @@ function wrapSend(prototype: any, name: string, plugin: PluginHandle): void {
   )
 }
 
-function begin(client: Client, name: string): OutgoingCall {
-  const peer = client[PEER]
-  const span = startSpan(Kind.CLIENT, name)
-  if (span.sampled) {
-    const { host, port } = peer?.connection ?? {}
-    if (host !== undefined) span.annotate('server.address', host)
-    if (port !== undefined) span.annotate('server.port', Number(port))
+function begin(
+  client: Client,
+  method: string,
+  declared: string | undefined,
+  oneway: boolean,
+  args: unknown[],
+  plugin: PluginHandle,
+): OutgoingCall {
+  const peer = client[PEER] ?? handMade(client, plugin)
+  const settings = currentSettings()!
+  if (peer.settings !== settings) {
+    peer.settings = settings
+    peer.carrier = carrierFor(settings.propagation, peer.connection?.host, peer.connection?.port)
   }
+  const { carrier } = peer
+  const { name, annotations } = peer.operations.get(method) ?? describeOperation(peer, method, declared, oneway)
+  const span = startSpan(Kind.CLIENT, name, carrier === 'calltrace-legacy16')
   const seqid = client._seqid
   const callback = client._reqs[seqid]
-  if (typeof callback === 'function') client._reqs[seqid] = settling(span, callback)
-  return { span, carrier: carrierFor(peer) }
+  if (!span.sampled) {
+    const call: OutgoingCall = { span, carrier, requestBytes: 0, replyBytes: 0 }
+    if (typeof callback === 'function') client._reqs[seqid] = bound(callback)
+    return call
+  }
+  span.annotations = annotations.slice()
+  const call: Call = {
+    span,
+    carrier,
+    requestBytes: 0,
+    replyBytes: 0,
+    method,
+    seqid,
+    connection: peer.connection,
+    ofClient: peer.open,
+    ofConnection: peer.openOfConnection,
+    queuedAtMs: 0,
+  }
+  if (typeof callback === 'function') client._reqs[seqid] = settling(call, callback)
+  keep(call)
+  askApplication(span, args)
+  return call
+}
+
+function handMade(client: Client, plugin: PluginHandle): Peer {
+  const peer = peerOf(undefined, undefined, plugin)
+  Object.defineProperty(client, PEER, { value: peer, configurable: true })
+  return peer
+}
+
+/** The keys are OpenTelemetry's semantic conventions; `thrift` is what its Java agent calls this system. */
+function describeOperation(peer: Peer, method: string, declared: string | undefined, oneway: boolean): Operation {
+  const service = peer.service ?? declared
+  const annotations = ['rpc.system', 'thrift', 'rpc.method', method]
+  if (service !== undefined) annotations.push('rpc.service', service)
+  const { host, port, path, socketPath } = peer.connection ?? {}
+  const address = host ?? path ?? socketPath
+  if (typeof address === 'string') annotations.push('server.address', address)
+  if (port !== undefined && host !== undefined) annotations.push('server.port', String(port))
+  if (oneway) annotations.push('thrift.oneway', 'true')
+  const known = { name: operation(service, method).slice(0, 256), annotations }
+  peer.operations.set(method, known)
+  return known
 }
 
 /**
  * Ends the span with the reply. The callback runs in its caller's context: thrift calls it in that of whoever made the
  * connection, where neither Milo's nor the application's own AsyncLocalStorage has the right value.
  */
-function settling(span: Span, callback: (...args: unknown[]) => unknown): (...args: unknown[]) => unknown {
+function settling(call: Call, callback: (...args: unknown[]) => unknown): (...args: unknown[]) => unknown {
+  const inContext = bound(callback)
+  return function (this: unknown, ...args: unknown[]) {
+    if (call.ofConnection.has(call)) settle(call, resultOf(call, args[0]))
+    return inContext.apply(this, args)
+  }
+}
+
+function bound(callback: (...args: unknown[]) => unknown): (...args: unknown[]) => unknown {
   const caller = new AsyncResource('MiloThriftCall')
   return function (this: unknown, ...args: unknown[]) {
-    if (span.sampled) {
-      const error = args[0]
-      if (error !== null && error !== undefined) span.fail(error)
-      span.end()
-    }
     return caller.runInAsyncScope(callback, this, ...args)
   }
 }
 
-function carrierFor(peer: Peer | undefined): Carrier {
-  const settings = currentSettings()!
-  if (peer === undefined) return settings.propagation.default
-  if (peer.settings !== settings || peer.carrier === undefined) {
-    const { host, port } = peer.connection ?? {}
-    peer.settings = settings
-    peer.carrier = settings.propagation.peers.get(`${host}:${port}`) ?? settings.propagation.default
+/** What became of a call, by the first argument of its callback. */
+function resultOf({ span }: Call, error: unknown): string {
+  if (error === null || error === undefined) return 'ok'
+  // Older generated code rejects with a text when a reply holds neither a result nor an exception.
+  if (typeof error === 'string') {
+    span.annotate('error.type', 'missing_result').annotate('error.message', error)
+    return 'application_exception'
   }
-  return peer.carrier
+  span.fail(error)
+  return nameOf(error) === 'TApplicationException' ? 'application_exception' : 'exception'
+}
+
+function nameOf(error: unknown): string {
+  return error instanceof Error ? error.name || error.constructor.name : typeof error
+}
+
+function wrapRecv(prototype: any, name: string, plugin: PluginHandle): void {
+  const method = name.slice('recv_'.length)
+  plugin.wrap(
+    prototype,
+    name,
+    original =>
+      function (this: Client, ...args: any[]) {
+        const peer = this[PEER]
+        if (peer === undefined || peer.open.size === 0 || !plugin.enabled) return original.apply(this, args)
+        // Thrift's connections give the sequence id's negative; callers of their own, the id itself.
+        const seqid = Math.abs(args[2])
+        let call = peer.open.get(seqid)
+        if (call === undefined && this._reqs[seqid] === undefined) {
+          // A reply that nobody waits for: thrift drops it, and the call that it was for will wait for ever.
+          call = oldestOf(peer, method)
+          if (call !== undefined) fail(call, 'transport_error', 'wrong sequence id')
+          call = undefined
+        }
+        const outer = now.replying
+        now.replying = call
+        try {
+          return original.apply(this, args)
+        } catch (error) {
+          // Not a reply that has arrived in part: that will be read again.
+          if (call?.ofConnection.has(call) && nameOf(error) !== 'InputBufferUnderrunError')
+            fail(call, 'transport_error', nameOf(error), error)
+          throw error
+        } finally {
+          now.replying = outer
+        }
+      } as any,
+  )
+}
+
+function oldestOf(peer: Peer, method: string): Call | undefined {
+  for (const call of peer.open.values()) if (call.method === method) return call
+  return undefined
 }

@@ -1,13 +1,36 @@
-import { type Carrier, type PluginHandle, type RemoteContext, readCallTrace, type Span } from 'milo/plugin'
-import { binaryField, compactField, type Input, idBlock, readBinaryField, readCompactField } from './carriers'
+import {
+  type Carrier,
+  type PluginHandle,
+  type RemoteContext,
+  readCallTrace,
+  readCallTrace16,
+  type Span,
+} from 'milo/plugin'
+import {
+  binaryCompat,
+  binaryField,
+  compactCompat,
+  compactField,
+  type Found,
+  type Input,
+  idBlock,
+  idBlock16,
+  jsonCompat,
+  jsonField,
+  RANK_CALLTRACE,
+  readBinaryCarrier,
+  readCompactCarrier,
+  readJsonCarrier,
+} from './carriers'
 
 /*
  * What the plugin does to a protocol's prototype. Nothing is done per field: a call is changed when its message ends,
  * and the only reading that is watched is that of fields nobody knows.
  *
- *   client   writeMessageBegin ── args.write ── writeMessageEnd        CALLTRACE │ Milo's field in place of the STOP
- *   server   readMessageBegin ── args.read (skip) ── readMessageEnd    CALLTRACE │ Milo's field │ the handler runs next
- *            writeMessageBegin ── result.write ── writeMessageEnd      the reply's outcome
+ *   client   writeMessageBegin ── args.write ── writeMessageEnd        CALLTRACE │ a field in place of the STOP
+ *            readMessageBegin ── result.read ── readMessageEnd         the reply's length
+ *   server   readMessageBegin ── args.read (skip) ── readMessageEnd    CALLTRACE │ the carriers │ the handler runs next
+ *            writeMessageBegin ── result.write ── writeMessageEnd      the reply's outcome and length
  */
 
 const CALL = 1
@@ -15,11 +38,15 @@ const REPLY = 2
 const EXCEPTION = 3
 const CALLTRACE = 5
 const STOP = 0
+const MAP = 13
 const LIST = 15
 
+/** A call on its way out, as the client side (client.ts) keeps it. */
 export interface OutgoingCall {
   span: Span
   carrier: Carrier
+  requestBytes: number
+  replyBytes: number
 }
 
 /** A request on its way in, as the server side (server.ts) wants to hear of it. */
@@ -27,11 +54,15 @@ export interface IncomingRequest {
   /** Whether its header has been read. */
   begun: boolean
   remote: RemoteContext | undefined
-  /** Milo's field has been found: it takes precedence. */
-  hasField: boolean
+  /** Which carrier that came from: a higher one takes precedence. */
+  rank: number
+  /** Whether this peer's CALLTRACE has 16 bytes. */
+  legacy: boolean
+  /** Where it begins in its transport's input. */
+  startsAt: number
   begin(name: string, type: number, seqid: number): void
   /** The arguments are complete; what runs next is the handler. */
-  argumentsRead(): void
+  argumentsRead(bytes: number): void
 }
 
 export const Outcome = { OK: 0, DECLARED: 1, APPLICATION: 2 } as const
@@ -42,34 +73,47 @@ export interface PendingReply {
   name: string
   seqid: number
   span: Span
-  replied(outcome: Outcome): void
+  replied(outcome: Outcome, bytes: number): void
 }
 
 /**
- * The call that is being written and the request that is being read at this very moment. Both are synchronous from end
- * to end, so there is one of each, whatever the number of connections, and copies of thrift, in the process.
+ * The call that is being written, the one whose reply is being read, and the request that is being read, at this very
+ * moment. All three are synchronous from end to end, so there is one of each, whatever the number of connections, and
+ * copies of thrift, in the process.
  */
-export const now: { outgoing: OutgoingCall | undefined; incoming: IncomingRequest | undefined } = {
-  outgoing: undefined,
-  incoming: undefined,
-}
+export const now: {
+  outgoing: OutgoingCall | undefined
+  replying: OutgoingCall | undefined
+  incoming: IncomingRequest | undefined
+  /** Where the reply that is being read begins in its transport's input. */
+  replyStartsAt: number
+} = { outgoing: undefined, replying: undefined, incoming: undefined, replyStartsAt: 0 }
 
 /** On an output protocol: requests whose replies will be written to it. One chunk's requests share their output. */
 const PENDING = Symbol('milo.pending')
 /** On an output protocol: the reply that is being written. */
 const REPLYING = Symbol('milo.replying')
 
+interface Transport {
+  outBuffers?: Buffer[]
+  outCount: number
+  /** TBufferedTransport's and TFramedTransport's names for how far they have been read. */
+  readCursor?: number
+  readPos?: number
+  borrow(): Input
+  read(length: number): Buffer
+  write(bytes: Buffer): void
+}
+
 interface Protocol {
-  trans: {
-    outBuffers?: Buffer[]
-    outCount: number
-    borrow(): Input
-    read(length: number): Buffer
-    write(bytes: Buffer): void
-  }
+  trans: Transport
+  /** The compact protocol's: the field that is being read. */
   lastFieldId_: number
+  /** The JSON protocol's: what is being written, and what has been read. */
+  tstack: unknown[]
+  rstack: unknown[]
   [PENDING]?: PendingReply[]
-  [REPLYING]?: { pending: PendingReply; type: number; at: number }
+  [REPLYING]?: { pending: PendingReply; type: number; at: number; bytesBefore: number }
 }
 
 export function awaitReply(output: unknown, pending: PendingReply): void {
@@ -79,34 +123,94 @@ export function awaitReply(output: unknown, pending: PendingReply): void {
   else list.push(pending)
 }
 
+export function forgetReply(output: unknown, pending: PendingReply): void {
+  const list = (output as Protocol)[PENDING]
+  const at = list?.indexOf(pending) ?? -1
+  if (at !== -1) list!.splice(at, 1)
+}
+
+function position(trans: Transport): number {
+  return trans.readCursor ?? trans.readPos ?? 0
+}
+
 /** What differs between the protocols. */
 interface Dialect {
   callTrace: boolean
-  field(span: Span): Buffer
-  readField(protocol: Protocol): RemoteContext | undefined
-  /** Whether the first field of a result, at outBuffers[at], is the return value's: id 0. Any other is an exception's. */
-  isSuccess(outBuffers: Buffer[], at: number): boolean
+  /** Puts the call's carrier at the end of the arguments; they have just been written. */
+  addCarrier(protocol: Protocol, call: OutgoingCall): void
+  /** A carrier in the arguments of a request whose header has just been read, for a protocol that reads it all at once. */
+  findCarrier?(protocol: Protocol): Found | undefined
+  /** A carrier in the field of this type that is about to be skipped. */
+  readCarrier?(protocol: Protocol, type: number): Found | undefined
+  /** Whether the result that has just been written, from outBuffers[at] on, is a return value or void. */
+  isSuccess(protocol: Protocol, at: number): boolean
+  /** The bytes of the message that has just been written. */
+  written(protocol: Protocol): number
+}
+
+/** Binary and compact: arguments are a row of buffers that ends in a STOP of its own. */
+function addInPlaceOfStop(protocol: Protocol, make: (span: Span) => Buffer, span: Span): void {
+  const out = protocol.trans.outBuffers
+  const last = out?.[out.length - 1]
+  // A transport that doesn't keep its output so stays without.
+  if (out === undefined || last === undefined || last.length !== 1 || last[0] !== STOP) return
+  const field = make(span)
+  out[out.length - 1] = field
+  protocol.trans.outCount += field.length - 1
 }
 
 export function patchBinaryProtocol(prototype: any, plugin: PluginHandle): void {
   patchProtocol(prototype, plugin, {
     callTrace: true,
-    field: binaryField,
-    readField: protocol => readBinaryField(protocol.trans.borrow()),
-    isSuccess: (out, at) => {
+    addCarrier(protocol, { carrier, span }) {
+      if (carrier === 'field') addInPlaceOfStop(protocol, binaryField, span)
+      else if (carrier === 'compat') addInPlaceOfStop(protocol, binaryCompat, span)
+    },
+    readCarrier: (protocol, type) => readBinaryCarrier(protocol.trans.borrow(), type),
+    isSuccess({ trans: { outBuffers: out } }, at) {
+      if (out?.[at] === undefined || out[at]![0] === STOP) return true
+      // The first field's id: 0 is the return value's, any other an exception's.
       const id = out[at + 1]
       return id === undefined || (id[0] === 0 && id[1] === 0)
     },
+    written: protocol => protocol.trans.outCount,
   })
 }
 
 export function patchCompactProtocol(prototype: any, plugin: PluginHandle): void {
   patchProtocol(prototype, plugin, {
     callTrace: false,
-    field: compactField,
-    readField: protocol => readCompactField(protocol.trans.borrow(), protocol.lastFieldId_),
-    // A short header's delta is an id of 1 to 15; the id 0 needs the long form.
-    isSuccess: (out, at) => out[at]![0]! >> 4 === 0,
+    addCarrier(protocol, { carrier, span }) {
+      if (carrier === 'field') addInPlaceOfStop(protocol, compactField, span)
+      else if (carrier === 'compat') addInPlaceOfStop(protocol, compactCompat, span)
+    },
+    readCarrier: (protocol, type) => readCompactCarrier(protocol.trans.borrow(), type, protocol.lastFieldId_),
+    isSuccess({ trans: { outBuffers: out } }, at) {
+      if (out?.[at] === undefined || out[at]![0] === STOP) return true
+      // A short header's delta is an id of 1 to 15; the id 0 needs the long form.
+      return out[at]![0]! >> 4 === 0
+    },
+    written: protocol => protocol.trans.outCount,
+  })
+}
+
+export function patchJsonProtocol(prototype: any, plugin: PluginHandle): void {
+  patchProtocol(prototype, plugin, {
+    callTrace: false,
+    addCarrier({ tstack }, { carrier, span }) {
+      const top = tstack.length - 1
+      const args = tstack[top]
+      const member = carrier === 'field' ? jsonField(span) : carrier === 'compat' ? jsonCompat(span) : undefined
+      if (member === undefined || typeof args !== 'string' || !args.endsWith('}')) return
+      tstack[top] = `${args.slice(0, -1)}${args === '{}' ? '' : ','}${member}}`
+    },
+    findCarrier: ({ rstack }) => readJsonCarrier(rstack[rstack.length - 1]),
+    // The result has been made when the message ends, and is asked for just before.
+    isSuccess({ tstack }) {
+      const result = tstack[tstack.length - 1]
+      return typeof result !== 'string' || result === '{}' || result.startsWith('{"0":')
+    },
+    written: ({ tstack }) => tstack.reduce((sum: number, part) => sum + String(part).length + 2, 0),
   })
 }
 
@@ -118,21 +222,23 @@ function patchProtocol(prototype: any, plugin: PluginHandle, dialect: Dialect): 
       function (this: Protocol, name: string, type: number, seqid: number) {
         const call = now.outgoing
         if (call !== undefined) {
-          if (
-            type === CALL &&
-            call.carrier === 'calltrace' &&
-            dialect.callTrace &&
-            call.span.sampled &&
-            plugin.enabled
-          ) {
-            original.call(this, name, CALLTRACE, seqid)
-            this.trans.write(idBlock(call.span))
-            return
+          if (type === CALL && dialect.callTrace && call.span.sampled && plugin.enabled) {
+            const block =
+              call.carrier === 'calltrace' ? idBlock : call.carrier === 'calltrace-legacy16' ? idBlock16 : undefined
+            if (block !== undefined) {
+              original.call(this, name, CALLTRACE, seqid)
+              this.trans.write(block(call.span))
+              return
+            }
           }
           return original.call(this, name, type, seqid)
         }
+        if (this[PENDING] === undefined || (type !== REPLY && type !== EXCEPTION)) {
+          return original.call(this, name, type, seqid)
+        }
+        const bytesBefore = this.trans.outCount
         const result = original.call(this, name, type, seqid)
-        if (this[PENDING] !== undefined && (type === REPLY || type === EXCEPTION)) beginReply(this, name, type, seqid)
+        beginReply(this, name, type, seqid, bytesBefore)
         return result
       } as any,
   )
@@ -143,7 +249,12 @@ function patchProtocol(prototype: any, plugin: PluginHandle, dialect: Dialect): 
       function (this: Protocol) {
         const call = now.outgoing
         if (call !== undefined) {
-          if (call.carrier === 'field' && plugin.enabled) guarded(plugin, () => addField(this, call.span, dialect))
+          if (plugin.enabled) {
+            guarded(plugin, () => {
+              dialect.addCarrier(this, call)
+              call.requestBytes = dialect.written(this)
+            })
+          }
         } else if (this[REPLYING] !== undefined) guarded(plugin, () => endReply(this, dialect))
         return original.call(this)
       } as any,
@@ -153,16 +264,23 @@ function patchProtocol(prototype: any, plugin: PluginHandle, dialect: Dialect): 
     'readMessageBegin',
     original =>
       function (this: Protocol) {
-        const header = original.call(this)
         const request = now.incoming
+        const startsAt = position(this.trans)
+        const header = original.call(this)
+        if (header.mtype === REPLY || header.mtype === EXCEPTION) now.replyStartsAt = startsAt
         if (request === undefined || request.begun || !plugin.enabled) return header
+        request.startsAt = startsAt
         if (header.mtype === CALLTRACE && dialect.callTrace) {
           // Outside of any guard: too few bytes means here what it means to thrift, wait for the rest.
-          request.remote = readCallTrace(this.trans.read(24))
+          request.remote = request.legacy ? readCallTrace16(this.trans.read(16)) : readCallTrace(this.trans.read(24))
+          request.rank = RANK_CALLTRACE
           header.mtype = CALL
         }
-        // A header without a version leaves the name as bytes.
-        guarded(plugin, () => request.begin(String(header.fname), header.mtype, header.rseqid))
+        guarded(plugin, () => {
+          // A header without a version leaves the name as bytes.
+          request.begin(String(header.fname), header.mtype, header.rseqid)
+          if (dialect.findCarrier !== undefined) take(request, dialect.findCarrier(this))
+        })
         return header
       } as any,
   )
@@ -172,13 +290,13 @@ function patchProtocol(prototype: any, plugin: PluginHandle, dialect: Dialect): 
     original =>
       function (this: Protocol, type: number, depth?: number) {
         const request = now.incoming
-        if (request !== undefined && type === LIST && !request.hasField && plugin.enabled) {
-          guarded(plugin, () => {
-            const remote = dialect.readField(this)
-            if (remote === undefined) return
-            request.remote = remote
-            request.hasField = true
-          })
+        if (
+          request !== undefined &&
+          (type === LIST || type === MAP) &&
+          dialect.readCarrier !== undefined &&
+          plugin.enabled
+        ) {
+          guarded(plugin, () => take(request, dialect.readCarrier!(this, type)))
         }
         return original.call(this, type, depth)
       } as any,
@@ -189,11 +307,12 @@ function patchProtocol(prototype: any, plugin: PluginHandle, dialect: Dialect): 
     original =>
       function (this: Protocol) {
         const result = original.call(this)
+        if (now.replying !== undefined) now.replying.replyBytes = position(this.trans) - now.replyStartsAt
         const request = now.incoming
         if (request?.begun) {
           // Whatever the handler calls or reads is no part of this request.
           now.incoming = undefined
-          if (plugin.enabled) guarded(plugin, () => request.argumentsRead())
+          if (plugin.enabled) guarded(plugin, () => request.argumentsRead(position(this.trans) - request.startsAt))
         }
         return result
       } as any,
@@ -208,32 +327,25 @@ function guarded(plugin: PluginHandle, act: () => void): void {
   }
 }
 
-/** Puts Milo's field where the STOP of the arguments is; a transport that doesn't keep its output so stays without. */
-function addField(protocol: Protocol, span: Span, dialect: Dialect): void {
-  const out = protocol.trans.outBuffers
-  const last = out?.[out.length - 1]
-  if (out === undefined || last === undefined || last.length !== 1 || last[0] !== STOP) return
-  const field = dialect.field(span)
-  out[out.length - 1] = field
-  protocol.trans.outCount += field.length - 1
+function take(request: IncomingRequest, found: Found | undefined): void {
+  if (found === undefined || found.rank <= request.rank) return
+  request.remote = found.remote
+  request.rank = found.rank
 }
 
-function beginReply(protocol: Protocol, name: string, type: number, seqid: number): void {
+function beginReply(protocol: Protocol, name: string, type: number, seqid: number, bytesBefore: number): void {
   // Python's clients always send sequence id 0: then any of those that wait will do, and one is as good as another.
   const pending = protocol[PENDING]!.find(pending => pending.seqid === seqid && pending.name === String(name))
-  if (pending !== undefined) protocol[REPLYING] = { pending, type, at: protocol.trans.outBuffers?.length ?? 0 }
+  if (pending === undefined) return
+  protocol[REPLYING] = { pending, type, at: protocol.trans.outBuffers?.length ?? 0, bytesBefore }
 }
 
 /** A reply whose encoding threw never comes here; the exception that follows it does. */
 function endReply(protocol: Protocol, dialect: Dialect): void {
-  const { pending, type, at } = protocol[REPLYING]!
+  const { pending, type, at, bytesBefore } = protocol[REPLYING]!
   protocol[REPLYING] = undefined
-  const list = protocol[PENDING]!
-  list.splice(list.indexOf(pending), 1)
-  const out = protocol.trans.outBuffers
-  const first = out?.[at]
-  if (type === EXCEPTION) pending.replied(Outcome.APPLICATION)
-  else if (out === undefined || first === undefined || first[0] === STOP || dialect.isSuccess(out, at))
-    pending.replied(Outcome.OK)
-  else pending.replied(Outcome.DECLARED)
+  forgetReply(protocol, pending)
+  const outcome =
+    type === EXCEPTION ? Outcome.APPLICATION : dialect.isSuccess(protocol, at) ? Outcome.OK : Outcome.DECLARED
+  pending.replied(outcome, dialect.written(protocol) - bytesBefore)
 }

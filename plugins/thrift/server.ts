@@ -1,35 +1,56 @@
 import {
+  carrierFor,
+  currentSettings,
+  currentSpan,
   type Frame,
   frameWith,
   isActive,
+  Kind,
   type PluginHandle,
   type RemoteContext,
   runInFrame,
   type Span,
   startServerSpan,
+  startSpan,
 } from 'milo/plugin'
 import { operation, serviceOf } from './names'
-import { awaitReply, type IncomingRequest, now, Outcome, type PendingReply } from './protocol'
+import { askApplication, wantsArguments } from './on-request'
+import { awaitReply, forgetReply, type IncomingRequest, now, Outcome, type PendingReply } from './protocol'
 
 /*
  * A server calls process() for what has arrived, again and again until a request is complete. Each time it runs in a
  * frame of its own, empty until the arguments have been read: then the request's span is put in, just before the handler
  * runs. So there is one switch of context a request, and a request that arrives byte by byte leaves nothing behind.
+ *
+ * Which connection a request came by is known from the socket's own `data` event, watched on its way to thrift.
  */
 
 const ONEWAY = 4
+/** At most so many requests of one connection wait for their handlers before the oldest is given up. */
+const MAX_PENDING = 10_000
 
 interface Processor {
   process(input: unknown, output: unknown): unknown
+  _handler?: object
   [method: string]: unknown
 }
+
+/** A client's connection to a server. */
+interface Connection {
+  address: string | undefined
+  port: number | undefined
+  pending: Set<Request>
+}
+
+/** The connection whose data is being handed to thrift; undefined within a web server. */
+let arriving: Connection | undefined
 
 const wrapped = new WeakSet<object>()
 
 export function traceProcessor(processor: any, plugin: PluginHandle): void {
-  if (!plugin.enabled || wrapped.has(processor)) return
+  if (!plugin.enabled || processor === null || typeof processor !== 'object' || wrapped.has(processor)) return
+  wrapped.add(processor)
   try {
-    wrapped.add(processor)
     plugin.wrap(
       processor,
       'process',
@@ -44,8 +65,47 @@ export function traceProcessor(processor: any, plugin: PluginHandle): void {
   }
 }
 
+/** Knows the server's connections from now on. */
+export function watchServer(server: any, secure: boolean, plugin: PluginHandle): void {
+  const accepts = secure ? 'secureConnection' : 'connection'
+  onEmit(server, plugin, (event, socket, emit) => {
+    if (event === accepts && plugin.enabled && isActive()) watchSocket(socket, plugin)
+    return emit()
+  })
+}
+
+function watchSocket(socket: any, plugin: PluginHandle): void {
+  const connection: Connection = { address: socket.remoteAddress, port: socket.remotePort, pending: new Set() }
+  onEmit(socket, plugin, (event, _argument, emit) => {
+    if (event === 'close') {
+      for (const request of [...connection.pending]) request.abandoned('connection closed')
+    }
+    if (event !== 'data') return emit()
+    const outer = arriving
+    arriving = connection
+    try {
+      return emit()
+    } finally {
+      arriving = outer
+    }
+  })
+}
+
+/** Stands before an emitter's `emit`, without being a listener. */
+function onEmit(
+  emitter: any,
+  plugin: PluginHandle,
+  see: (event: unknown, argument: any, emit: () => unknown) => unknown,
+): void {
+  const original = emitter.emit
+  const value = function (this: unknown, event: unknown, ...args: unknown[]) {
+    return see(event, args[0], () => original.call(this, event, ...args))
+  }
+  Object.defineProperty(emitter, 'emit', { value: plugin.imitate(original, value), configurable: true, writable: true })
+}
+
 function processTraced(processor: Processor, process: Processor['process'], args: [unknown, unknown]): unknown {
-  const request = new Request(processor, args[1])
+  const request = new Request(processor, args[1], arriving)
   const outer = now.incoming
   now.incoming = request
   try {
@@ -64,58 +124,115 @@ class Request implements IncomingRequest, PendingReply {
   readonly frame: Frame = frameWith(undefined)
   begun = false
   remote: RemoteContext | undefined = undefined
-  hasField = false
+  rank = 0
+  startsAt = 0
   name = ''
   seqid = 0
   private type = 0
   private service: string | undefined = undefined
-  private readonly processor: Processor
+  private owner: Processor
   private readonly output: unknown
+  private readonly connection: Connection | undefined
+  /** What is current where a web server hands its request over: the HTTP request's span. */
+  private readonly ambient: Span | undefined
 
-  constructor(processor: Processor, output: unknown) {
-    this.processor = processor
+  constructor(processor: Processor, output: unknown, connection: Connection | undefined) {
+    this.owner = processor
     this.output = output
+    this.connection = connection
+    this.ambient = connection === undefined ? currentSpan() : undefined
   }
 
   get span(): Span {
     return this.frame.span!
   }
 
+  get legacy(): boolean {
+    const { propagation } = currentSettings()!
+    return (
+      carrierFor(propagation, this.connection?.address?.replace(/^::ffff:/, ''), this.connection?.port) ===
+      'calltrace-legacy16'
+    )
+  }
+
   begin(name: string, type: number, seqid: number): void {
     this.begun = true
     this.type = type
     this.seqid = seqid
-    const colon = name.indexOf(':')
-    if (colon !== -1 && this.processor.services !== undefined) {
+    const services = this.owner.services as Record<string, Processor> | undefined
+    const colon = services === undefined ? -1 : name.indexOf(':')
+    if (colon !== -1) {
       // Multiplexed: the service's registered name goes before the method's.
       this.service = name.slice(0, colon)
       this.name = name.slice(colon + 1)
+      if (Object.hasOwn(services!, this.service)) this.owner = services![this.service]!
     } else {
       this.name = name
-      this.service = serviceOf(this.processor[`process_${name}`], name) ?? anyService(this.processor)
+      this.service = serviceOf(this.owner[`process_${name}`], name) ?? anyService(this.owner)
+    }
+    if (wantsArguments()) letArgumentsBeSeen(this.owner)
+  }
+
+  argumentsRead(bytes: number): void {
+    const name = operation(this.service, this.name).slice(0, 256)
+    const span =
+      this.remote === undefined && this.ambient !== undefined
+        ? startSpan(Kind.SERVER, name)
+        : startServerSpan(name, this.remote)
+    this.frame.span = span
+    if (!span.sampled) return
+    span.annotations = ['rpc.system', 'thrift', 'rpc.method', this.name.slice(0, 256)]
+    if (this.service !== undefined) span.annotations.push('rpc.service', this.service.slice(0, 256))
+    if (this.connection?.address !== undefined) {
+      span.annotations.push(
+        'network.peer.address',
+        this.connection.address,
+        'network.peer.port',
+        String(this.connection.port),
+      )
+    }
+    span.count('thrift.request_bytes', bytes)
+    if (this.type === ONEWAY) span.annotations.push('thrift.oneway', 'true')
+    else {
+      awaitReply(this.output, this)
+      const pending = this.connection?.pending
+      pending?.add(this)
+      if (pending !== undefined && pending.size > MAX_PENDING) {
+        pending.values().next().value!.abandoned('too many requests wait on this connection')
+      }
     }
   }
 
-  argumentsRead(): void {
-    this.frame.span = startServerSpan(operation(this.service, this.name).slice(0, 256), this.remote)
-    if (this.span.sampled && this.type !== ONEWAY) awaitReply(this.output, this)
-  }
-
-  replied(outcome: Outcome): void {
-    if (outcome === Outcome.APPLICATION) this.span.annotate('error.type', 'TApplicationException')
-    else if (outcome === Outcome.DECLARED)
-      this.span.annotate('error.type', declaredException(this.processor, this.name))
-    this.span.end()
+  replied(outcome: Outcome, bytes: number): void {
+    this.span.count('thrift.reply_bytes', bytes)
+    if (outcome === Outcome.APPLICATION) this.over('application_exception', 'TApplicationException')
+    else if (outcome === Outcome.DECLARED) this.over('exception', declaredException(this.owner, this.name))
+    else this.over('ok', undefined)
   }
 
   /** process() has returned: a oneway request is over, as far as thrift is concerned. */
   returned(): void {
-    if (this.type === ONEWAY) this.frame.span?.end()
+    if (this.type === ONEWAY && this.frame.span !== undefined) this.over('ok', undefined)
   }
 
   /** Before the arguments were complete it is thrift's way to wait for the rest; after, thrift closes the connection. */
   threw(error: unknown): void {
-    this.frame.span?.fail(error).end()
+    if (this.frame.span === undefined) return
+    this.span.fail(error)
+    this.over('exception', undefined)
+  }
+
+  abandoned(reason: string): void {
+    forgetReply(this.output, this)
+    this.over('abandoned', reason)
+  }
+
+  private over(result: string, errorType: string | undefined): void {
+    this.connection?.pending.delete(this)
+    if (!this.span.sampled) return
+    this.span.annotate('thrift.result', result)
+    if (errorType !== undefined) this.span.annotate('error.type', errorType)
+    this.span.end()
   }
 }
 
@@ -131,9 +248,37 @@ function anyService(processor: Processor): string | undefined {
   return undefined
 }
 
-/** The exception's type, where the method declares one only: generated code names it where it looks for it. */
+/**
+ * The exception's type, by what generated code says: the same method names the types that it looks for, in the order of
+ * their fields. With several, which of them it was isn't known here; the client's half knows.
+ */
 function declaredException(processor: Processor, method: string): string {
   const source = String(processor[`process_${method}`] ?? '')
-  const types = new Set([...source.matchAll(/err(?:or)? instanceof (?:\w+\.)?(\w+)/g)].map(match => match[1]!))
+  const types = new Set([...source.matchAll(/\b(?:err|error|e) instanceof (?:\w+\.)?(\w+)/g)].map(match => match[1]!))
   return types.size === 1 ? [...types][0]! : 'declared exception'
+}
+
+const seen = new WeakSet<object>()
+
+/**
+ * Lets `onRequest` see a handler's arguments. Only an application that asked for it gets this: its handler is reached
+ * through a proxy then, whose functions have the same length and `this` as its own.
+ */
+function letArgumentsBeSeen(processor: Processor): void {
+  const handler = processor._handler
+  if (handler === undefined || seen.has(processor)) return
+  seen.add(processor)
+  processor._handler = new Proxy(handler, {
+    get(target: any, key) {
+      const original = target[key]
+      if (typeof original !== 'function') return original
+      const watching = (...args: unknown[]) => {
+        const span = currentSpan()
+        if (span?.sampled) askApplication(span, typeof args.at(-1) === 'function' ? args.slice(0, -1) : args)
+        return original.apply(target, args)
+      }
+      Object.defineProperty(watching, 'length', { value: original.length, configurable: true })
+      return watching
+    },
+  })
 }

@@ -155,7 +155,7 @@ describe('codec: against npm thrift and our IDL', () => {
         const input = new thrift.TBinaryProtocol(new thrift.TFramedTransport(ours))
         const span = new GeneratedSpan()
         span.read(input)
-        let theirs = Buffer.alloc(0)
+        let theirs: Buffer = Buffer.alloc(0)
         const transport = new thrift.TBufferedTransport(undefined, (bytes: Buffer) => {
           theirs = bytes
         })
