@@ -137,7 +137,7 @@ describe('the documentation', () => {
         block('wire-format.md', `hex ${name}`)
           .split('\n')
           // Bytes are pairs of digits from the left; the first word of another length begins the explanation.
-          .flatMap(line => /^\s*((?:[0-9a-f]{2}\s+)*(?:[0-9a-f]{2}$)?)/.exec(line)![1]!.match(/../g) ?? [])
+          .flatMap(line => /^\s*((?:[0-9a-f]{2}\s+)*(?:[0-9a-f]{2}$)?)/.exec(line)![1]!.match(/[0-9a-f]{2}/g) ?? [])
           .join('')
           .replace(/\s/g, ''),
         'hex',
