@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Client } from 'cassandra-driver'
 import { apt, cached, run, which } from './install'
-import { freePorts, RunningServer, type Server, serverFolder } from './process'
+import { controls, freePorts, noControls, RunningServer, type Server, serverFolder } from './process'
 
 /**
  * Apache Cassandra 5 from Maven's jars, one small node on loopback. Commit log mode `batch`: with `periodic`, the default,
@@ -46,9 +46,7 @@ export async function startOwnCassandra(): Promise<CassandraServer> {
   return {
     ...address,
     external: false,
-    stop: () => server.stop(),
-    kill: () => server.kill(),
-    start: () => server.start(),
+    ...controls(server),
   }
 }
 
@@ -60,16 +58,8 @@ async function externalCassandra(address: string): Promise<CassandraServer> {
     // The wrong data centre's name is no obstacle to a first look.
     await client.connect().catch(() => {})
     const { rows } = await client.execute('SELECT data_center FROM system.local')
-    const no = () => Promise.reject(new Error(`MILO_TEST_CASSANDRA is not ours to stop: ${address}`))
-    return {
-      host,
-      port: Number(port),
-      localDataCenter: rows[0]!.data_center,
-      external: true,
-      stop: no,
-      kill: no,
-      start: no,
-    }
+    const localDataCenter = rows[0]!.data_center
+    return { host, port: Number(port), localDataCenter, external: true, ...noControls('MILO_TEST_CASSANDRA') }
   } finally {
     await client.shutdown()
   }

@@ -3,7 +3,7 @@ import { chownSync, mkdirSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import { createConnection } from 'mysql2/promise'
 import { apt, run, which } from './install'
-import { freePorts, RunningServer, type Server, serverFolder } from './process'
+import { controls, freePorts, noControls, RunningServer, type Server, serverFolder } from './process'
 
 /** MariaDB from Debian's packages, which hold programs alone: no service is set up, nothing of the machine is touched. */
 
@@ -78,9 +78,7 @@ export async function startOwnMariaDb(): Promise<MariaDbServer> {
     username: 'milo_test',
     password,
     external: false,
-    stop: () => server.stop(),
-    kill: () => server.kill(),
-    start: () => server.start(),
+    ...controls(server),
   }
 }
 
@@ -106,16 +104,13 @@ async function externalMySql(text: string): Promise<MariaDbServer> {
   } catch {
     throw new Error('MILO_TEST_MYSQL must be mysql://user:password@host:port')
   }
-  const no = () => Promise.reject(new Error(`MILO_TEST_MYSQL is not ours to stop: ${url.host}`))
   return {
     host: url.hostname,
     port: Number(url.port || 3306),
     username: decodeURIComponent(url.username),
     password: decodeURIComponent(url.password),
     external: true,
-    stop: no,
-    kill: no,
-    start: no,
+    ...noControls('MILO_TEST_MYSQL'),
   }
 }
 

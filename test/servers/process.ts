@@ -17,6 +17,9 @@ export interface Server {
   stop(): Promise<void>
   /** Ends it as a power cut would (SIGKILL). Its data stay, as far as it had written them. */
   kill(): Promise<void>
+  /** Halts it: connections stay open, and nothing answers. */
+  pause(): void
+  resume(): void
   /** After stop or kill: again, on the same data and port. */
   start(): Promise<void>
 }
@@ -131,6 +134,14 @@ export class RunningServer {
     while (this.guard !== undefined) await sleep(5)
   }
 
+  pause(): void {
+    this.signal('SIGSTOP')
+  }
+
+  resume(): void {
+    this.signal('SIGCONT')
+  }
+
   private signal(signal: NodeJS.Signals): boolean {
     if (this.guard === undefined) return false
     try {
@@ -147,6 +158,31 @@ export class RunningServer {
     running.delete(this)
     await this.kill()
     rmSync(this.program.folder, { recursive: true, force: true })
+  }
+}
+
+/** The part of Server that is done to its process. */
+export function controls(server: RunningServer): Omit<Server, 'host' | 'port' | 'external'> {
+  return {
+    stop: () => server.stop(),
+    kill: () => server.kill(),
+    pause: () => server.pause(),
+    resume: () => server.resume(),
+    start: () => server.start(),
+  }
+}
+
+/** The same of a server that the environment named. */
+export function noControls(variable: string): ReturnType<typeof controls> {
+  const refuse = (): never => {
+    throw new Error(`The server that ${variable} names isn't ours to stop`)
+  }
+  return {
+    stop: async () => refuse(),
+    kill: async () => refuse(),
+    pause: refuse,
+    resume: refuse,
+    start: async () => refuse(),
   }
 }
 

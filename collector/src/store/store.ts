@@ -63,7 +63,31 @@ export interface Cursor {
 }
 
 export interface SearchPage {
+  /** May be fewer than the limit, even none, before the last page: a page is also full when enough work went into it. */
   traces: Cursor[]
   /** Undefined on the last page. */
   next?: Cursor
 }
+
+/**
+ * What a store says when it can't do as asked: a sentence with the remedy, for the operator. It carries neither the
+ * driver's error nor anything else that could hold a password or somebody's data.
+ */
+export class StoreError extends Error {
+  readonly code: StoreErrorCode
+  constructor(code: StoreErrorCode, message: string) {
+    super(message)
+    this.name = 'StoreError'
+    this.code = code
+  }
+}
+
+export type StoreErrorCode =
+  /** Somebody else has the file. */
+  | 'MILO_STORE_LOCKED'
+  /** The schema is older or newer than this program wants. */
+  | 'MILO_STORE_SCHEMA'
+  /** File or database can't be reached, read or written now. */
+  | 'MILO_STORE_UNAVAILABLE'
+  /** close() has been called. */
+  | 'MILO_STORE_CLOSED'
