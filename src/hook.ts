@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { builtinModules, syncBuiltinESMExports } from 'node:module'
+import Module, { builtinModules, syncBuiltinESMExports } from 'node:module'
 import { join, sep } from 'node:path'
 import { Hook } from 'require-in-the-middle'
 import * as shimmer from 'shimmer'
@@ -15,6 +15,7 @@ export function install(plugins: Plugin[]): void {
   let builtin = false
   for (const plugin of plugins) {
     const handle = new Handle(plugin.name)
+    if (plugin.onLoad !== undefined) watchLoads(plugin.onLoad, handle)
     for (const patch of plugin.patches) {
       if (builtinModules.includes(patch.module)) {
         builtin = true
@@ -45,6 +46,28 @@ export function install(plugins: Plugin[]): void {
     }
     return exports
   })
+}
+
+function watchLoads(onLoad: NonNullable<Plugin['onLoad']>, handle: Handle): void {
+  // Undocumented, but the one place that every CommonJS module passes once, whether required or imported.
+  const prototype = (Module as any).prototype
+  if (typeof prototype.load !== 'function') return
+  handle.wrap(
+    prototype,
+    'load',
+    original =>
+      function (this: NodeModule, ...args: unknown[]) {
+        const result = original.apply(this, args)
+        if (handle.enabled) {
+          try {
+            onLoad(this.exports, handle)
+          } catch (error) {
+            handle.fail(error)
+          }
+        }
+        return result
+      } as any,
+  )
 }
 
 class Handle implements PluginHandle {

@@ -29,6 +29,11 @@ export interface Plugin {
   /** Short and unique: MILO_PLUGINS and messages use it. */
   name: string
   patches: Patch[]
+  /**
+   * Sees the exports of every CommonJS module once it has been loaded: for code that belongs to no package, as generated
+   * code does. Look with Object.getOwnPropertyDescriptor: a getter is the application's to call.
+   */
+  onLoad?(exports: any, plugin: PluginHandle): void
 }
 
 export interface Patch {

@@ -1,9 +1,9 @@
 import type { Plugin, PluginHandle } from 'milo/plugin'
-import { traceClient } from './client'
+import { traceClient, traceClientClass } from './client'
 import { patchConnection, patchRequests, patchXhr } from './connection'
 import { patchBinaryProtocol, patchCompactProtocol, patchJsonProtocol } from './protocol'
 import { patchQ } from './q'
-import { traceProcessor, watchServer } from './server'
+import { traceProcessing, traceProcessor, watchServer } from './server'
 
 /**
  * Apache Thrift (npm thrift), its clients and servers.
@@ -20,6 +20,16 @@ import { traceProcessor, watchServer } from './server'
  */
 export const thrift: Plugin = {
   name: 'thrift',
+  // The code that is generated for a service, whoever makes its clients and servers.
+  onLoad(exports, plugin) {
+    if (exports === null || typeof exports !== 'object') return
+    const Client = Object.getOwnPropertyDescriptor(exports, 'Client')?.value
+    const Processor = Object.getOwnPropertyDescriptor(exports, 'Processor')?.value
+    if (typeof Client !== 'function' || typeof Processor !== 'function') return
+    if (typeof Processor.prototype?.process !== 'function') return
+    traceClientClass(Client.prototype, plugin)
+    traceProcessing(Processor.prototype, plugin)
+  },
   patches: [
     patch('create_client.js', (createClient, plugin) =>
       plugin.imitate(createClient, function (this: unknown, ...args: any[]) {
@@ -32,6 +42,9 @@ export const thrift: Plugin = {
       after(plugin, exports.Multiplexer.prototype, 'createClient', (client, args) =>
         traceClient(client, args[2], args[0], plugin),
       ),
+    ),
+    patch('multiplexed_processor.js', (exports, plugin) =>
+      traceProcessing(exports.MultiplexedProcessor.prototype, plugin),
     ),
     patch('connection.js', patchConnection),
     patch('http_connection.js', (exports, plugin) => patchRequests(exports.HttpConnection.prototype, plugin)),

@@ -45,24 +45,29 @@ interface Connection {
 /** The connection whose data is being handed to thrift; undefined within a web server. */
 let arriving: Connection | undefined
 
-const wrapped = new WeakSet<object>()
-
+/** For a processor whose class Milo hasn't seen: one of somebody else's. */
 export function traceProcessor(processor: any, plugin: PluginHandle): void {
-  if (!plugin.enabled || processor === null || typeof processor !== 'object' || wrapped.has(processor)) return
-  wrapped.add(processor)
+  if (!plugin.enabled || processor === null || typeof processor !== 'object') return
   try {
-    plugin.wrap(
-      processor,
-      'process',
-      original =>
-        function (this: Processor, ...args: [unknown, unknown]) {
-          if (!plugin.enabled || !isActive()) return original.apply(this, args)
-          return processTraced(this, original as unknown as Processor['process'], args)
-        } as any,
-    )
+    traceProcessing(processor, plugin)
   } catch (error) {
     plugin.fail(error)
   }
+}
+
+const TRACED = Symbol('milo.traced')
+
+/** Wraps `process` of a generated class, of the multiplexed one, or of one processor. */
+export function traceProcessing(owner: any, plugin: PluginHandle): void {
+  if (owner.process?.[TRACED] === true) return
+  plugin.wrap(owner, 'process', original => {
+    const traced = function (this: Processor, ...args: [unknown, unknown]) {
+      // A multiplexed processor calls the one that it found.
+      if (!plugin.enabled || !isActive() || now.incoming !== undefined) return original.apply(this, args)
+      return processTraced(this, original as unknown as Processor['process'], args)
+    }
+    return Object.defineProperty(traced, TRACED, { value: true }) as any
+  })
 }
 
 /** Knows the server's connections from now on. */
@@ -134,13 +139,14 @@ class Request implements IncomingRequest, PendingReply {
   private readonly output: unknown
   private readonly connection: Connection | undefined
   /** What is current where a web server hands its request over: the HTTP request's span. */
-  private readonly ambient: Span | undefined
+  private readonly ambient: Span | undefined = undefined
 
   constructor(processor: Processor, output: unknown, connection: Connection | undefined) {
     this.owner = processor
     this.output = output
     this.connection = connection
-    this.ambient = connection === undefined ? currentSpan() : undefined
+    const around = connection === undefined ? currentSpan() : undefined
+    if (around?.kind === Kind.SERVER || around?.sampled === false) this.ambient = around
   }
 
   get span(): Span {

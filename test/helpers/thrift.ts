@@ -43,7 +43,7 @@ export const PROTOCOLS = ['TBinaryProtocol', 'TCompactProtocol'] as const
 
 export interface Wire {
   transport: (typeof TRANSPORTS)[number]
-  protocol: (typeof PROTOCOLS)[number]
+  protocol: (typeof PROTOCOLS)[number] | 'TJSONProtocol'
 }
 
 export const WIRES: Wire[] = TRANSPORTS.flatMap(transport => PROTOCOLS.map(protocol => ({ transport, protocol })))
@@ -56,7 +56,11 @@ function options(copy: ThriftCopy, wire: Wire) {
 }
 
 /** What a test has opened, to be closed at its end. */
-const open: (() => void)[] = []
+const open: (() => unknown)[] = []
+
+export function onClose(close: () => unknown): void {
+  open.push(close)
+}
 
 export function closeAll(): void {
   for (const close of open.splice(0)) close()

@@ -1,0 +1,560 @@
+import assert from 'node:assert/strict'
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { EventEmitter, once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { createServer as createHttpServer } from 'node:http'
+import { connect as connectSocket, createServer, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { http as httpPlugin } from '../../plugins/http'
+import { EventType, type SpanRecord } from '../../src/codec/span'
+import { install } from '../../src/hook'
+import { flush, init, shutdown, span } from '../../src/index'
+import { ScribePeer } from '../helpers/scribe-peer'
+import {
+  client,
+  closeAll,
+  connect,
+  listen,
+  onClose,
+  plain,
+  serve,
+  type ThriftCopy,
+  traced,
+  type Wire,
+} from '../helpers/thrift'
+import { until } from '../helpers/until'
+
+install([httpPlugin])
+
+const BINARY: Wire = { transport: 'TBufferedTransport', protocol: 'TBinaryProtocol' }
+const FRAMED: Wire = { transport: 'TFramedTransport', protocol: 'TBinaryProtocol' }
+
+let peer: ScribePeer
+
+const start = (more: object = {}) => init({ scribe: peer.address, service: 'test', host: 'here', ...more })
+
+async function spans(): Promise<SpanRecord[]> {
+  assert.equal(await flush(5000), true)
+  return peer.spans
+}
+
+const isClient = (s: SpanRecord) => s.events!.some(e => e.eventType === EventType.CLIENT_SEND)
+
+async function joined(name: string): Promise<SpanRecord> {
+  const found = (await spans()).filter(s => s.name === name)
+  assert.equal(found.length, 2, `${name}: ${found.length} records`)
+  const clientHalf = found.find(isClient)!
+  const serverHalf = found.find(s => !isClient(s))!
+  assert.deepEqual(
+    [clientHalf.traceId, clientHalf.id, clientHalf.parentId],
+    [serverHalf.traceId, serverHalf.id, serverHalf.parentId],
+  )
+  assert.equal(clientHalf.annotations!.get('thrift.result'), 'ok')
+  assert.equal(serverHalf.annotations!.get('thrift.result'), 'ok')
+  return clientHalf
+}
+
+/** Unlike once(), it isn't upset by an 'error' on the way, and adds no listener for one. */
+const happens = (emitter: any, event: string): Promise<void> =>
+  new Promise(resolve => emitter.once(event, () => resolve()))
+const closed = (connection: any): Promise<void> => happens(connection, 'close')
+
+/** The one span of a call that was never answered. */
+async function unanswered(name: string): Promise<{ result: string; error: string }> {
+  const found = (await spans()).filter(s => s.name === name && isClient(s))
+  assert.equal(found.length, 1, `${name}: ${found.length} records`)
+  const annotations = found[0]!.annotations!
+  return { result: annotations.get('thrift.result')!, error: annotations.get('error.type')! }
+}
+
+const handler = {
+  add: async (a: number, b: number) => a + b,
+  ping: async (name: string) => `hello ${name}`,
+  fire: () => {},
+}
+
+/** Whether a promise settles while other things happen: a call that thrift never settles must stay so. */
+function settled(promise: Promise<unknown>): () => boolean {
+  let done = false
+  promise.then(
+    () => (done = true),
+    () => (done = true),
+  )
+  return () => done
+}
+
+describe('the Thrift plugin: every connection', () => {
+  let folder: string
+
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'milo-uds-'))
+  })
+  after(() => rmSync(folder, { recursive: true }))
+
+  beforeEach(async () => {
+    peer = await ScribePeer.listen()
+    start()
+  })
+
+  afterEach(async () => {
+    closeAll()
+    await shutdown(0)
+    await peer.close()
+  })
+
+  it('TLS', async () => {
+    const tls = {
+      key: readFileSync(join(__dirname, '../fixtures/tls/key.pem')),
+      cert: readFileSync(join(__dirname, '../fixtures/tls/cert.pem')),
+      secureProtocol: 'TLS_method',
+    }
+    const { port } = await listen(traced.thrift.createServer(traced.Calculator, handler, { ...options(FRAMED), tls }))
+    const connection = traced.thrift.createSSLConnection('localhost', port, {
+      ...options(FRAMED),
+      rejectUnauthorized: false,
+      secureProtocol: 'TLS_method',
+    })
+    onClose(() => connection.destroy())
+    assert.equal(await traced.thrift.createClient(traced.Calculator, connection).add(1, 2), 3)
+    const call = await joined('Calculator.add')
+    assert.equal(call.annotations!.get('server.address'), 'localhost')
+    const served = peer.spans.find(s => !isClient(s))!
+    assert.match(served.annotations!.get('network.peer.address')!, /127\.0\.0\.1|::1/)
+  })
+
+  it('a Unix domain socket', async () => {
+    const path = join(folder, 'thrift.sock')
+    const server = traced.thrift.createServer(traced.Calculator, handler, options(BINARY))
+    server.listen(path)
+    await once(server, 'listening')
+    onClose(() => server.close())
+    const connection = traced.thrift.createUDSConnection(path, options(BINARY))
+    onClose(() => connection.destroy())
+    assert.equal(await traced.thrift.createClient(traced.Calculator, connection).add(1, 2), 3)
+    assert.equal((await joined('Calculator.add')).annotations!.get('server.address'), path)
+  })
+
+  it('a child process’s standard streams, and its end', async () => {
+    const connection = traced.thrift.createStdIOConnection(
+      `${process.execPath} ${join(__dirname, '../fixtures/stdio-server.js')}`,
+      options(BINARY),
+    )
+    onClose(() => connection.child.kill())
+    const c = traced.thrift.createStdIOClient(traced.Calculator, connection)
+    assert.equal(await c.add(1, 2), 3)
+    const done = settled(c.ping('exit'))
+    await closed(connection)
+    assert.deepEqual(await unanswered('Base.ping'), { result: 'transport_error', error: 'connection closed' })
+    assert.equal(done(), false)
+    assert.ok((await spans()).some(s => s.name === 'Calculator.add'))
+  })
+
+  for (const protocol of ['TBinaryProtocol', 'TCompactProtocol', 'TJSONProtocol']) {
+    it(`HTTP, ${protocol}: the call is the parent of its request`, async () => {
+      const server = await webServer(traced, protocol)
+      const connection = traced.thrift.createHttpConnection('127.0.0.1', server.port, {
+        transport: traced.thrift.TBufferedTransport,
+        protocol: traced.thrift[protocol],
+        path: '/calc',
+        nodeOptions: { agent: false },
+      })
+      const c = traced.thrift.createHttpClient(traced.Calculator, connection)
+      const store = new AsyncLocalStorage<string>()
+      await span('root', () => store.run('mine', async () => assert.equal(await c.add(1, 2), 3)))
+      // The http request's own spans end when its socket closes.
+      await until('all have come', async () => (await spans()).length === 5)
+      const call = await joined('Calculator.add')
+      const requests = peer.spans.filter(s => s.name === 'POST /calc')
+      const sent = requests.find(isClient)!
+      const received = requests.find(s => !isClient(s))!
+      assert.equal(sent.parentId, call.id)
+      assert.equal(received.parentId, sent.id)
+      assert.ok(peer.spans.every(s => s.traceId === call.traceId))
+    })
+  }
+
+  it('HTTP over a Unix domain socket', async () => {
+    const path = join(folder, 'http.sock')
+    const server = traced.thrift.createWebServer({
+      services: {
+        '/calc': {
+          transport: traced.thrift.TBufferedTransport,
+          protocol: traced.thrift.TJSONProtocol,
+          processor: traced.Calculator,
+          handler,
+        },
+      },
+    })
+    server.listen(path)
+    await once(server, 'listening')
+    onClose(() => server.close())
+    const connection = traced.thrift.createHttpUDSConnection(path, {
+      transport: traced.thrift.TBufferedTransport,
+      protocol: traced.thrift.TJSONProtocol,
+      path: '/calc',
+      nodeOptions: { agent: false },
+    })
+    assert.equal(await traced.thrift.createHttpClient(traced.Calculator, connection).add(1, 2), 3)
+    assert.equal((await joined('Calculator.add')).annotations!.get('server.address'), path)
+  })
+
+  it('XMLHttpRequest, where there is one', async () => {
+    const { port } = await webServer(traced, 'TJSONProtocol')
+    ;(globalThis as any).XMLHttpRequest = require('xhr2')
+    onClose(() => delete (globalThis as any).XMLHttpRequest)
+    const connection = traced.thrift.createXHRConnection('127.0.0.1', port, {
+      transport: traced.thrift.TBufferedTransport,
+      protocol: traced.thrift.TJSONProtocol,
+      path: '/calc',
+    })
+    const c = traced.thrift.createXHRClient(traced.Calculator, connection)
+    assert.equal(await c.add(1, 2), 3)
+    await joined('Calculator.add')
+    connection.url = connection.url.replace('/calc', '/nowhere')
+    const done = settled(c.ping('x'))
+    await until('the span has ended', async () => (await spans()).some(s => s.name === 'Base.ping'))
+    assert.deepEqual(await unanswered('Base.ping'), { result: 'transport_error', error: '403' })
+    assert.equal(done(), false)
+  })
+
+  for (const protocol of ['TJSONProtocol', 'TBinaryProtocol']) {
+    it(`WebSocket, ${protocol}: calls before it is open too, and those that its end leaves unanswered`, async () => {
+      const { port } = await webServer(traced, protocol, { ...handler, ping: (_name: string) => new Promise(() => {}) })
+      const connection = traced.thrift.createWSConnection('127.0.0.1', port, {
+        transport: traced.thrift.TBufferedTransport,
+        protocol: traced.thrift[protocol],
+        path: '/calc',
+      })
+      connection.open()
+      const c = traced.thrift.createWSClient(traced.Calculator, connection)
+      assert.equal(await c.add(1, 2), 3)
+      const call = await joined('Calculator.add')
+      assert.ok(call.counters!.get('thrift.queue_us')! > 0n)
+      const done = settled(c.ping('x'))
+      // Thrift's server doesn't answer a closing handshake.
+      connection.socket.terminate()
+      await until('the span has ended', async () => (await spans()).some(s => s.name === 'Base.ping' && isClient(s)))
+      assert.deepEqual(await unanswered('Base.ping'), { result: 'transport_error', error: 'connection closed' })
+      assert.equal(done(), false)
+    })
+  }
+
+  it('a connection class of somebody else’s', async () => {
+    const { port } = await serve(traced, traced.Calculator, handler, FRAMED)
+    class TheirConnection extends EventEmitter {
+      transport = traced.thrift.TFramedTransport
+      protocol = traced.thrift.TBinaryProtocol
+      client: any
+      socket = connectSocket(port, '127.0.0.1')
+      constructor() {
+        super()
+        this.socket.on('close', () => this.emit('close'))
+        this.socket.on(
+          'data',
+          this.transport.receiver((input: any) => {
+            const message = new this.protocol(input)
+            const header = message.readMessageBegin()
+            this.client[`recv_${header.fname}`](message, header.mtype, header.rseqid)
+          }),
+        )
+      }
+      write(bytes: Buffer) {
+        this.socket.write(bytes)
+      }
+    }
+    const connection = new TheirConnection()
+    onClose(() => connection.socket.destroy())
+    assert.equal(await traced.thrift.createClient(traced.Calculator, connection).add(1, 2), 3)
+    await joined('Calculator.add')
+  })
+
+  it('a client made by hand over a transport', async () => {
+    const { port } = await serve(traced, traced.Calculator, handler, FRAMED)
+    const socket = connectSocket(port, '127.0.0.1')
+    onClose(() => socket.destroy())
+    const transport = new traced.thrift.TFramedTransport(undefined, (bytes: Buffer) => socket.write(bytes))
+    // Nothing in thrift makes this client; its class has not been seen by createClient.
+    const fresh = freshCalculator()
+    const c = new fresh.Client(transport, traced.thrift.TBinaryProtocol)
+    socket.on(
+      'data',
+      traced.thrift.TFramedTransport.receiver((input: any) => {
+        const message = new traced.thrift.TBinaryProtocol(input)
+        const header = message.readMessageBegin()
+        c[`recv_${header.fname}`](message, header.mtype, header.rseqid)
+      }),
+    )
+    assert.equal(await c.add(1, 2), 3)
+    await joined('Calculator.add')
+    assert.equal(await c.ping('x'), 'hello x')
+  })
+
+  it('leaves THeader working as it does', async () => {
+    for (const copy of [plain, traced]) {
+      const { port } = await listen(
+        copy.thrift.createServer(copy.Calculator, handler, {
+          transport: copy.thrift.TBufferedTransport,
+          protocol: copy.thrift.THeaderProtocol,
+        }),
+      )
+      const connection = copy.thrift.createConnection('127.0.0.1', port, {
+        transport: copy.thrift.TBufferedTransport,
+        protocol: copy.thrift.TBinaryProtocol,
+      })
+      onClose(() => connection.destroy())
+      connection.on('error', () => {})
+      const done = settled(copy.thrift.createClient(copy.Calculator, connection).add(1, 2))
+      await new Promise(resolve => setTimeout(resolve, 50))
+      outcomes.push(done())
+    }
+    assert.equal(outcomes[0], outcomes[1])
+  })
+  const outcomes: boolean[] = []
+})
+
+function options(wire: Wire) {
+  return { transport: traced.thrift[wire.transport], protocol: traced.thrift[wire.protocol] }
+}
+
+async function webServer(copy: ThriftCopy, protocol: string, handlers: object = handler) {
+  return listen(
+    copy.thrift.createWebServer({
+      services: {
+        '/calc': {
+          transport: copy.thrift.TBufferedTransport,
+          protocol: copy.thrift[protocol],
+          processor: copy.Calculator,
+          handler: handlers,
+        },
+      },
+    }),
+  )
+}
+
+function freshCalculator(): any {
+  const file = require.resolve('../gen/es6/Calculator')
+  const base = require.resolve('../gen/es6/Base')
+  const kept = [require.cache[file], require.cache[base]]
+  delete require.cache[file]
+  delete require.cache[base]
+  const fresh = require('../gen/es6/Calculator')
+  require.cache[file] = kept[0]
+  require.cache[base] = kept[1]
+  return fresh
+}
+
+describe('the Thrift plugin: calls that thrift never settles', () => {
+  beforeEach(async () => {
+    peer = await ScribePeer.listen()
+    start()
+  })
+
+  afterEach(async () => {
+    closeAll()
+    await shutdown(0)
+    await peer.close()
+  })
+
+  /** A server that reads and does as it is told with the socket. */
+  async function rude(act: (socket: Socket, data: Buffer) => void) {
+    return listen(
+      createServer(socket => {
+        socket.on('error', () => {})
+        socket.on('data', data => act(socket, data))
+      }),
+    )
+  }
+
+  it('the peer closes: the span ends, the callback doesn’t come, nothing is kept', async () => {
+    for (const how of ['end', 'destroy', 'resetAndDestroy'] as const) {
+      peer.spans.length = 0
+      const { port } = await rude(socket => socket[how]())
+      const connection = connect(traced, port, FRAMED)
+      connection.on('error', () => {})
+      const c = traced.thrift.createClient(traced.Calculator, connection)
+      const done = settled(c.add(1, 2))
+      await closed(connection)
+      const { result } = await unanswered('Calculator.add')
+      assert.equal(result, 'transport_error')
+      assert.equal(done(), false)
+    }
+  })
+
+  it('nobody listens there', async () => {
+    const { port, server } = await rude(() => {})
+    server.close()
+    await once(server, 'close')
+    const connection = connect(traced, port, FRAMED)
+    connection.on('error', () => {})
+    const done = settled(traced.thrift.createClient(traced.Calculator, connection).add(1, 2))
+    await closed(connection)
+    assert.equal((await unanswered('Calculator.add')).result, 'transport_error')
+    assert.equal(done(), false)
+  })
+
+  it('a timeout', async () => {
+    const { port } = await rude(() => {})
+    const connection = traced.thrift.createConnection('127.0.0.1', port, { ...options(FRAMED), timeout: 30 })
+    onClose(() => connection.destroy())
+    const done = settled(traced.thrift.createClient(traced.Calculator, connection).add(1, 2))
+    await happens(connection, 'timeout')
+    assert.deepEqual(await unanswered('Calculator.add'), { result: 'transport_error', error: 'timeout' })
+    assert.equal(done(), false)
+  })
+
+  it('HTTP 500, with a body that is no reply', async () => {
+    const server = createHttpServer((_req, res) => {
+      res.statusCode = 500
+      res.end()
+    })
+    const { port } = await listen(server)
+    const connection = traced.thrift.createHttpConnection('127.0.0.1', port, {
+      ...options(BINARY),
+      path: '/',
+      nodeOptions: { agent: false },
+    })
+    const errors: Error[] = []
+    connection.on('error', (e: Error) => errors.push(e))
+    const c = traced.thrift.createHttpClient(traced.Calculator, connection)
+    const done = settled(c.add(1, 2))
+    await until('thrift has said so', () => errors.length === 1)
+    assert.deepEqual(await unanswered('Calculator.add'), { result: 'transport_error', error: '500' })
+    assert.equal(done(), false)
+  })
+
+  it('HTTP 200 without a body, and a connection that is refused', async () => {
+    const { port, server } = await listen(createHttpServer((_req, res) => res.end()))
+    const to = () => {
+      const connection = traced.thrift.createHttpConnection('127.0.0.1', port, {
+        ...options(BINARY),
+        path: '/',
+        nodeOptions: { agent: false },
+      })
+      connection.on('error', () => {})
+      return traced.thrift.createHttpClient(traced.Calculator, connection)
+    }
+    const done = settled(to().add(1, 2))
+    await until('the span has ended', async () => (await spans()).some(s => s.name === 'Calculator.add'))
+    assert.deepEqual(await unanswered('Calculator.add'), { result: 'transport_error', error: 'no reply' })
+    assert.equal(done(), false)
+    server.close()
+    await once(server, 'close')
+    to()
+      .ping('x')
+      .catch(() => {})
+    await until('the span has ended', async () => (await spans()).some(s => s.name === 'Base.ping'))
+    assert.deepEqual(await unanswered('Base.ping'), { result: 'transport_error', error: 'ECONNREFUSED' })
+  })
+
+  it('a reply with a wrong sequence id', async () => {
+    const { port } = await rude((socket, data) => {
+      const reply = Buffer.from('0000001780010002000000036164640000002a0800000000000500', 'hex')
+      assert.ok(data.length > 10)
+      socket.write(reply)
+    })
+    const c = client(traced, traced.Calculator, port, FRAMED)
+    const done = settled(c.add(1, 2))
+    await until('the span has ended', async () => (await spans()).length === 1)
+    assert.deepEqual(await unanswered('Calculator.add'), { result: 'transport_error', error: 'wrong sequence id' })
+    assert.equal(done(), false)
+  })
+
+  it('a reply that can’t be read', async () => {
+    const { port } = await rude(socket =>
+      socket.write(Buffer.from('000000178001000200000003616464000000010d00000c0c7fffff', 'hex')),
+    )
+    const connection = connect(traced, port, FRAMED)
+    connection.on('error', () => {})
+    const c = traced.thrift.createClient(traced.Calculator, connection)
+    const done = settled(c.add(1, 2))
+    connection.connection.once('data', () => setImmediate(() => connection.end()))
+    await closed(connection)
+    assert.equal((await unanswered('Calculator.add')).result, 'transport_error')
+    assert.equal(done(), false)
+  })
+
+  it('a call after end()', async () => {
+    const { port } = await serve(traced, traced.Calculator, handler, FRAMED)
+    const connection = connect(traced, port, FRAMED)
+    const c = traced.thrift.createClient(traced.Calculator, connection)
+    await c.add(1, 2)
+    connection.end()
+    await closed(connection)
+    const done = settled(c.ping('late'))
+    assert.deepEqual(await unanswered('Base.ping'), { result: 'transport_error', error: 'connection ended' })
+    assert.equal(done(), false)
+  })
+
+  it('a handler that never answers: the server’s half ends when its client goes', async () => {
+    const { port } = await serve(
+      traced,
+      traced.Calculator,
+      { ...handler, ping: (_name: string) => new Promise(() => {}) },
+      FRAMED,
+    )
+    const connection = connect(traced, port, FRAMED)
+    const c = traced.thrift.createClient(traced.Calculator, connection)
+    c.ping('x').catch(() => {})
+    await c.add(1, 2)
+    connection.end()
+    await until('both halves have ended', async () => (await spans()).filter(s => s.name === 'Base.ping').length === 2)
+    const served = peer.spans.find(s => s.name === 'Base.ping' && !isClient(s))!
+    assert.equal(served.annotations!.get('thrift.result'), 'abandoned')
+  })
+
+  it('keeps what waits for a reconnect, and says how long it waited', async () => {
+    const { port, server } = await rude(() => {})
+    server.close()
+    await once(server, 'close')
+    const connection = traced.thrift.createConnection('127.0.0.1', port, {
+      ...options(FRAMED),
+      max_attempts: 10,
+      retry_max_delay: 30,
+      connect_timeout: 5000,
+    })
+    onClose(() => connection.destroy())
+    connection.on('error', () => {})
+    const c = traced.thrift.createClient(traced.Calculator, connection)
+    const call = c.add(20, 22)
+    await happens(connection, 'reconnecting')
+    assert.equal((await spans()).length, 0)
+    const back = traced.thrift.createServer(traced.Calculator, handler, options(FRAMED))
+    back.listen(port, '127.0.0.1')
+    onClose(() => back.close())
+    assert.equal(await call, 42)
+    onClose(() => connection.end())
+    const half = await joined('Calculator.add')
+    assert.ok(half.counters!.get('thrift.queue_us')! > 0n)
+  })
+
+  it('behaves as without Milo: the same errors and events in the same order', async () => {
+    const story = async (copy: ThriftCopy, act: (socket: Socket) => void): Promise<string[]> => {
+      const told: string[] = []
+      const { port } = await rude(act)
+      const connection = connect(copy, port, FRAMED)
+      for (const event of ['connect', 'error', 'close', 'timeout', 'reconnecting']) {
+        connection.on(event, (e: any) => told.push(`${event} ${e?.message ?? ''}`.trim()))
+      }
+      const c = copy.thrift.createClient(copy.Calculator, connection)
+      c.add(1, 2).then(
+        (v: unknown) => told.push(`resolved ${v}`),
+        (e: any) => told.push(`rejected ${e?.name ?? typeof e} ${e?.message ?? e}`),
+      )
+      await closed(connection)
+      return told
+    }
+    const frame = (hex: string) => Buffer.from((hex.length / 2).toString(16).padStart(8, '0') + hex, 'hex')
+    const acts: ((socket: Socket) => void)[] = [
+      socket => socket.destroy(),
+      socket => socket.resetAndDestroy(),
+      socket => socket.end('garbage that is no frame at all'),
+      socket => socket.end(frame('80010002000000036164640000000100')),
+      socket => socket.end(frame('8001000300000003616464000000010b00010000000362616408000200000006' + '00')),
+      socket => socket.end(frame('80010002000000036e6f7000000001' + '00')),
+      socket => socket.end(frame('8001000200000003616464000000010800000000000500')),
+    ]
+    for (const [i, act] of acts.entries())
+      assert.deepEqual(await story(traced, act), await story(plain, act), `act ${i}`)
+  })
+})
