@@ -6,14 +6,19 @@ import * as shimmer from 'shimmer'
 import { describe, log } from './log'
 import type { Patch, Plugin, PluginHandle } from './plugin'
 
+/** Names of the plugins that are in place: a second time would trace everything twice. */
+const installed = new Set<string>()
+
 /**
  * Applies plugins: to built-in modules now, to packages when the application loads them. require-in-the-middle sees
  * every CommonJS file, also those of a package that an ESM application imports; so patches name files, not packages.
  */
 export function install(plugins: Plugin[]): void {
+  const fresh = plugins.filter(plugin => !installed.has(plugin.name))
   const byModule = new Map<string, [Patch, Handle][]>()
   let builtin = false
-  for (const plugin of plugins) {
+  for (const plugin of fresh) {
+    installed.add(plugin.name)
     const handle = new Handle(plugin.name)
     if (plugin.onLoad !== undefined) watchLoads(plugin.onLoad, handle)
     for (const patch of plugin.patches) {

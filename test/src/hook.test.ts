@@ -70,6 +70,15 @@ describe('the hook', () => {
     assert.equal(result.stderr.match(/the plugin mine failed and is off/g)?.length, 1)
   })
 
+  it('installs a plugin once, however often init is given it', async () => {
+    const plugin = `{ name: 'mine', patches: [{ module: 'library', patch(exports, plugin) { ${wrapHello} } }] }`
+    writeFileSync(
+      join(folder, 'twice.cjs'),
+      `const milo = require(${JSON.stringify(join(ROOT, 'dist/index.js'))}); for (let i = 0; i < 2; i++) milo.init({ sampler: 'never', plugins: [${plugin}] }); ${app}`,
+    )
+    assert.equal((await runNode([join(folder, 'twice.cjs')])).stdout, 'hello patched 2 hello inner\n')
+  })
+
   it('says when a package was loaded before Milo', async () => {
     const result = await runNode([
       '-e',
