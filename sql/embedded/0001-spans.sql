@@ -27,10 +27,12 @@ CREATE TABLE trace_start (
   trace_id INTEGER PRIMARY KEY,
   start_us INTEGER NOT NULL        -- the earliest span's, in microseconds since 1970; the time of receipt for a span without times
 );
-CREATE INDEX trace_start_by_time ON trace_start (start_us, trace_id);
+-- With the rowid, which trace_id is: so it is ordered by (start_us, trace_id).
+CREATE INDEX trace_start_by_time ON trace_start (start_us);
 
 -- One row, written to see whether anything can be.
 CREATE TABLE health (
   id INTEGER PRIMARY KEY,
-  checked_us INTEGER NOT NULL      -- microseconds since 1970
+  checked_us INTEGER NOT NULL,     -- microseconds since 1970
+  ballast BLOB NOT NULL            -- as much as a usual append takes, which must find room as well
 );

@@ -250,7 +250,13 @@ describe('cassandra-mysql store, with a database away', function () {
 
   before(async function () {
     this.timeout(300_000)
-    databases = new Databases(...(await Promise.all([startOwnCassandra(), startOwnMariaDb()])))
+    const own = Promise.all([startOwnCassandra(), startOwnMariaDb()])
+    const servers = await own.catch(error => {
+      // Where others' servers are given because none can be installed, none can be stopped either.
+      if (process.env.MILO_TEST_CASSANDRA && process.env.MILO_TEST_MYSQL) this.skip()
+      throw error
+    })
+    databases = new Databases(...servers)
     store = await openStore(databases.config)
   })
   after(async () => {

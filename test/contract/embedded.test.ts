@@ -1,14 +1,224 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import assert from 'node:assert/strict'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import Database from 'libsql'
 import { openEmbedded } from '../../collector/src/store/embedded'
-import { storeContract } from './store-contract'
+import { migrate, openStore, type StoreConfig } from '../../collector/src/store/open'
+import type { Store } from '../../collector/src/store/store'
+import { append, found, messageOf, span, storeContract, structs } from './store-contract'
+
+function newFolder(): string {
+  return mkdtempSync(join(tmpdir(), 'milo-embedded-'))
+}
+
+function open(path: string): Store {
+  return openEmbedded({ path }, () => {})
+}
 
 storeContract('embedded', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'milo-embedded-'))
-  const path = join(folder, 'milo.db')
+  const folder = newFolder()
   return {
-    open: async () => openEmbedded({ path }, () => {}),
+    open: async () => open(join(folder, 'milo.db')),
     remove: async () => rmSync(folder, { recursive: true }),
   }
+})
+
+describe('embedded store, its file', function () {
+  this.timeout(60_000)
+  let folder: string
+  let path: string
+
+  beforeEach(() => {
+    folder = newFolder()
+    path = join(folder, 'milo.db')
+  })
+  afterEach(() => rmSync(folder, { recursive: true }))
+
+  const writer = (command = 'exec "$0" "$@"') =>
+    spawn(
+      'sh',
+      ['-c', command, process.execPath, '--require', 'tsx/cjs', join(__dirname, 'embedded-writer.ts'), path],
+      {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    )
+
+  async function stopped(child: ChildProcess): Promise<void> {
+    child.kill('SIGKILL')
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+  }
+
+  /** What a writer acknowledged: names by trace id. */
+  async function readsBack(acknowledged: Map<bigint, string>): Promise<void> {
+    const store = open(path)
+    try {
+      for (const [traceId, name] of acknowledged) {
+        assert.deepEqual(
+          (await store.readTrace(traceId)).map(r => r.record.name),
+          [name],
+        )
+        assert.deepEqual(await found(store, { name }), [traceId])
+      }
+      await store.check()
+    } finally {
+      await store.close()
+    }
+  }
+
+  it('is made with its folder, and is one file again after close', async () => {
+    path = join(folder, 'a', 'b', 'milo.db')
+    const store = open(path)
+    await append(store, span({}))
+    await store.close()
+    assert.deepEqual(readdirSync(join(folder, 'a', 'b')), ['milo.db'])
+  })
+
+  it('belongs to one store at a time, which a second one is told and the first one never notices', async () => {
+    const store = open(path)
+    const record = span({})
+    await append(store, record)
+    const locked = { code: 'MILO_STORE_LOCKED', message: /milo\.db is in use by another process: .*embedded\.path/ }
+    assert.throws(() => open(path), locked)
+    await append(store, span({}))
+    assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
+    await store.close()
+    await open(path).close()
+  })
+
+  it('belongs to one process at a time', async () => {
+    const child = writer()
+    try {
+      await once(child.stdout, 'data')
+      assert.throws(() => open(path), { code: 'MILO_STORE_LOCKED' })
+    } finally {
+      await stopped(child)
+    }
+    await open(path).close()
+  })
+
+  it('has everything that was acknowledged, whenever its process is killed', async () => {
+    const acknowledged = new Map<bigint, string>()
+    for (let round = 0; round < 5; round++) {
+      const last = Math.ceil(Math.random() * 300)
+      const child = writer()
+      const exit = once(child, 'exit')
+      let lines = 0
+      for await (const line of createInterface(child.stdout)) {
+        const [traceId, name] = line.split(' ')
+        acknowledged.set(BigInt(traceId!), name!)
+        if (++lines === last) child.kill('SIGKILL')
+      }
+      await exit
+      assert.ok(lines >= last, `the writer ended by itself after ${lines} of ${last} spans`)
+    }
+    await readsBack(acknowledged)
+  })
+
+  it('refuses what it has no room for, keeps what it acknowledged, and takes more once there is room', async () => {
+    const acknowledged = new Map<bigint, string>()
+    // No file may grow beyond 4 MiB, as if the disk were full.
+    const child = writer('ulimit -f 8192 && exec "$0" "$@"')
+    let end = ''
+    for await (const line of createInterface(child.stdout)) {
+      const [traceId, name] = line.split(' ')
+      if (traceId === 'end') end = line
+      else acknowledged.set(BigInt(traceId!), name!)
+    }
+    const count = acknowledged.size
+    assert.ok(count > 100, `only ${count} before it was full`)
+    assert.equal(end, `end MILO_STORE_UNAVAILABLE ${count} ${count} MILO_STORE_UNAVAILABLE`)
+    await readsBack(acknowledged)
+  })
+
+  it('is left as it is when it is no database, or not ours, or of a later version', async () => {
+    const unusable: [string, () => void, object][] = [
+      [
+        'no database',
+        () => writeFileSync(path, 'x'.repeat(10_000)),
+        { code: 'MILO_STORE_UNAVAILABLE', message: /not a database/ },
+      ],
+      [
+        "another program's",
+        () => {
+          const db = new Database(path)
+          db.exec('CREATE TABLE mine (a)')
+          db.close()
+        },
+        { code: 'MILO_STORE_SCHEMA', message: /another program's database: give another embedded\.path/ },
+      ],
+      [
+        'later version',
+        () => {
+          const db = new Database(path)
+          db.exec(`CREATE TABLE message (a); PRAGMA application_id = ${0x4d696c6f}; PRAGMA user_version = 999`)
+          db.close()
+        },
+        { code: 'MILO_STORE_SCHEMA', message: /newer milo-collector \(schema 999/ },
+      ],
+    ]
+    for (const [what, make, error] of unusable) {
+      rmSync(path, { force: true })
+      make()
+      assert.throws(() => open(path), error, what)
+      if (what === 'no database') assert.equal(readFileSync(path, 'utf8'), 'x'.repeat(10_000))
+      else {
+        const db = new Database(path)
+        assert.equal((db.prepare('SELECT count(*) AS tables FROM sqlite_schema').get() as any).tables, 1, what)
+        db.close()
+      }
+    }
+  })
+
+  it('says which file it is that can not be opened', () => {
+    assert.throws(() => open(folder), { code: 'MILO_STORE_UNAVAILABLE', message: new RegExp(folder) })
+    writeFileSync(path, '')
+    assert.throws(() => open(join(path, 'below')), { code: 'MILO_STORE_UNAVAILABLE', message: /milo\.db/ })
+  })
+
+  it('is migrated by migrate as by opening, once', async () => {
+    const config = { store: 'embedded', embedded: { path } } as StoreConfig
+    const lines: string[] = []
+    await migrate(config, line => lines.push(line))
+    await migrate(config, line => lines.push(line))
+    await (await openStore(config, line => lines.push(line))).close()
+    assert.equal(lines.length, 1)
+    assert.match(lines[0]!, /milo\.db: 0001-/)
+  })
+
+  it('lets reads end when it is closed under them', async () => {
+    const store = open(path)
+    const record = span({})
+    // One pointer for each message: enough that reading takes several turns.
+    for (let i = 0; i < 200; i++) await append(store, { ...record, id: BigInt(i) })
+    const reading = store.readTrace(record.traceId)
+    const searching = store.search({ name: record.name, limit: 10 })
+    await store.close()
+    await assert.rejects(reading, { code: 'MILO_STORE_CLOSED' })
+    await assert.rejects(searching, { code: 'MILO_STORE_CLOSED' })
+  })
+
+  it('opens without loading the drivers of the other store', () => {
+    const script = `
+      const { openStore } = require('./collector/src/store/open')
+      openStore({ store: 'embedded', embedded: { path: process.argv[1] } }).then(store => store.close()).then(() => {
+        console.log(Object.keys(require.cache).filter(file => /node_modules.(cassandra-driver|mysql2)/.test(file)).length)
+      })`
+    const root = join(__dirname, '../..')
+    const output = execFileSync(process.execPath, ['--require', 'tsx/cjs', '-e', script, path], { cwd: root })
+    assert.equal(output.toString(), '0\n')
+  })
+
+  it('takes a message larger than a transaction', async () => {
+    const store = open(path)
+    const records = Array.from({ length: 2_000 }, (_, i) => span({ tags: { filler: String(i).repeat(200) } }))
+    const message = messageOf(records)
+    assert.ok(message.body.length > 1024 * 1024)
+    await Promise.all([append(store, span({})), store.append([message]), append(store, span({}))])
+    assert.equal((await store.readTrace(records[1_999]!.traceId)).length, 1)
+    await store.close()
+  })
 })

@@ -1,6 +1,6 @@
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Client } from 'cassandra-driver'
+import { Client, policies } from 'cassandra-driver'
 import { apt, cached, run, which } from './install'
 import { controls, freePorts, noControls, RunningServer, type Server, serverFolder } from './process'
 
@@ -53,10 +53,10 @@ export async function startOwnCassandra(): Promise<CassandraServer> {
 async function externalCassandra(address: string): Promise<CassandraServer> {
   const [, host, port] = /^(.+):(\d+)$/.exec(address) ?? []
   if (host === undefined) throw new Error(`MILO_TEST_CASSANDRA must be host:port, got ${address}`)
-  const client = new Client({ contactPoints: [`${host}:${port}`], localDataCenter: 'datacenter1' })
+  // Any node will do to ask for the data centre's name; other policies want to know it first.
+  const loadBalancing = new policies.loadBalancing.RoundRobinPolicy()
+  const client = new Client({ contactPoints: [`${host}:${port}`], policies: { loadBalancing } })
   try {
-    // The wrong data centre's name is no obstacle to a first look.
-    await client.connect().catch(() => {})
     const { rows } = await client.execute('SELECT data_center FROM system.local')
     const localDataCenter = rows[0]!.data_center
     return { host, port: Number(port), localDataCenter, external: true, ...noControls('MILO_TEST_CASSANDRA') }

@@ -1,6 +1,7 @@
 /** The real servers and programs that tests talk to, installed and started when first asked for. */
 export { type CassandraServer, startCassandra, startOwnCassandra } from './cassandra'
 export { chromiumPath } from './chromium'
+export { goPeer } from './go'
 export { type MariaDbServer, startMariaDb, startOwnMariaDb } from './mariadb'
 export type { Server } from './process'
 export { type Python, pythonWithThrift } from './python'

@@ -29,7 +29,7 @@ import { indexRows, TermReader } from './terms'
 /** Where a transaction ends. Everything else in the process waits for it: about 80 ms for so much. */
 const TRANSACTION_BYTES = 512 * 1024
 /** Pages (4 KiB) in the log before they are copied into the file: many changes meet on the same pages by then. */
-const CHECKPOINT_PAGES = 4_000
+const CHECKPOINT_PAGES = 16_000
 const CACHE_KIB = 64 * 1024
 /** Postings in one INSERT: a statement costs as much as several rows. */
 const INSERT_ROWS = 50
@@ -180,7 +180,7 @@ function prepare(db: Database.Database) {
     ),
     selectPointers: db.prepare('SELECT message_id, ranges FROM pointer WHERE trace_id = ? ORDER BY message_id').raw(),
     selectBody: db.prepare('SELECT body FROM message WHERE id = ?').raw(),
-    replaceHealth: db.prepare('INSERT OR REPLACE INTO health (id, checked_us) VALUES (0, ?)'),
+    replaceHealth: db.prepare('INSERT OR REPLACE INTO health (id, checked_us, ballast) VALUES (0, ?, zeroblob(65536))'),
   }
 }
 

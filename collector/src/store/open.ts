@@ -51,6 +51,6 @@ export async function migrate(config: StoreConfig, log: (message: string) => voi
   await cassandraMySql().migrateCassandraMySql(config, log)
 }
 
-// Loaded when chosen: the other store's drivers cost a start that doesn't need them 150 ms.
+// Loaded when chosen: the other store's drivers cost a start that doesn't need them about 90 ms.
 const embedded = () => require('./embedded') as typeof import('./embedded')
 const cassandraMySql = () => require('./cassandra-mysql') as typeof import('./cassandra-mysql')

@@ -5,7 +5,7 @@ import { queryTerms } from './terms'
  * Search over the two tables that both SQL databases have:
  *
  *     posting(term, trace_id, span_id)   primary key: all three
- *     trace_start(trace_id, start_us)    primary key: trace_id; index: (start_us, trace_id)
+ *     trace_start(trace_id, start_us)    primary key: trace_id; in order by (start_us, trace_id) too
  *
  * A rare term has few postings: they are read, and their traces sorted. A frequent one has matches everywhere: traces are
  * walked from the newest on, and each is looked up, until the page is full. Neither reads more than it may.
