@@ -144,10 +144,10 @@ export function readSpanStruct(reader: Reader): SpanRecord {
         r.events = readEvents(reader)
         break
       case (8 << 8) | T.MAP:
-        r.annotations = readMap(reader, T.STRING, () => reader.string())
+        r.annotations = readAnnotations(reader)
         break
       case (9 << 8) | T.MAP:
-        r.counters = readMap(reader, T.I64, () => reader.i64())
+        r.counters = readCounters(reader)
         break
       case (10 << 8) | T.I64:
         r.traceIdHigh = reader.i64()
@@ -188,24 +188,40 @@ function readEvents(reader: Reader): SpanEvent[] | undefined {
   return events
 }
 
-function readMap<V>(reader: Reader, wanted: number, readValue: () => V): Map<string, V> | undefined {
-  const keyType = reader.byte()
-  const valueType = reader.byte()
-  const n = reader.size(2)
-  // Some generators write an empty map with types of 0: there is nothing to skip then, and it is still a map.
-  if (n > 0 && (keyType !== T.STRING || valueType !== wanted)) {
-    for (let i = 0; i < n; i++) {
-      reader.skip(keyType)
-      reader.skip(valueType)
-    }
-    return undefined
-  }
-  const map = new Map<string, V>()
+function readAnnotations(reader: Reader): Map<string, string> | undefined {
+  const n = readMapHeader(reader, T.STRING)
+  if (n === -1) return undefined
+  const map = new Map<string, string>()
   for (let i = 0; i < n; i++) {
     const key = reader.string()
-    map.set(key, readValue())
+    map.set(key, reader.string())
   }
   return map
+}
+
+function readCounters(reader: Reader): Map<string, bigint> | undefined {
+  const n = readMapHeader(reader, T.I64)
+  if (n === -1) return undefined
+  const map = new Map<string, bigint>()
+  for (let i = 0; i < n; i++) {
+    const key = reader.string()
+    map.set(key, reader.i64())
+  }
+  return map
+}
+
+/** The size of a map from strings to `valueType`; −1 for one of other types, which is skipped. */
+function readMapHeader(reader: Reader, valueType: number): number {
+  const keyType = reader.byte()
+  const type = reader.byte()
+  const n = reader.size(2)
+  // Some generators write an empty map with types of 0: there is nothing to skip then, and it is still a map.
+  if (n === 0 || (keyType === T.STRING && type === valueType)) return n
+  for (let i = 0; i < n; i++) {
+    reader.skip(keyType)
+    reader.skip(type)
+  }
+  return -1
 }
 
 /** Reads one record at `pos`. @throws CodecError with code bad_delimiter, negative_length, truncated … */
