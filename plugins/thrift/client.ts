@@ -148,6 +148,7 @@ function begin(
     ofClient: peer.open,
     ofConnection: peer.openOfConnection,
     queuedAtMs: 0,
+    replayed: false,
   }
   if (typeof callback === 'function') client._reqs[seqid] = settling(call, callback)
   keep(call)

@@ -17,6 +17,8 @@ export interface Call extends OutgoingCall {
   ofConnection: Set<Call>
   /** In the connection's offline queue since, in milliseconds of performance.now(); 0 once it has been written. */
   queuedAtMs: number
+  /** Sent anew when the connection is lost and made again. */
+  replayed: boolean
 }
 
 /** At most so many calls wait on one connection before the oldest is given up: thrift keeps such for ever. */
@@ -33,7 +35,7 @@ export function openCalls(connection: any, plugin: PluginHandle): Set<Call> {
     watch(connection, plugin, (event, argument) => {
       if (event === 'close') failAll(open, 'transport_error', 'connection closed', argument)
       else if (event === 'timeout') failAll(open, 'transport_error', 'timeout', undefined)
-      else if (event === 'open') written(open)
+      else if (event === 'connect' || event === 'open') written(connection, open)
       else if (event === 'error') failOfFrame(argument)
     })
   }
@@ -77,11 +79,13 @@ function failAll(calls: Iterable<Call>, result: string, reason: string, error: u
 }
 
 /** What waited for the connection has left. */
-function written(open: Set<Call>): void {
+function written(connection: any, open: Set<Call>): void {
   for (const call of open) {
     if (call.queuedAtMs === 0) continue
     call.span.count('thrift.queue_us', Math.round((performance.now() - call.queuedAtMs) * 1000))
     call.queuedAtMs = 0
+    // Thrift 0.9.3 and 0.12 never empty that queue: they send all of it each time they connect.
+    call.replayed = connection.offline_queue?.length > 0
   }
 }
 
@@ -97,30 +101,20 @@ export function sent(call: Call): void {
 }
 
 export function patchConnection(exports: any, plugin: PluginHandle): void {
-  const { prototype } = exports.Connection
   plugin.wrap(
-    prototype,
+    exports.Connection.prototype,
     'connection_gone',
     original =>
       function (this: any) {
         // What is in the offline queue is sent when it reconnects; what was written won't be answered.
         if (this[OPEN] !== undefined) {
           failAll(
-            [...(this[OPEN] as Set<Call>)].filter(call => call.queuedAtMs === 0),
+            [...(this[OPEN] as Set<Call>)].filter(call => call.queuedAtMs === 0 && !call.replayed),
             'transport_error',
             'connection closed',
             undefined,
           )
         }
-        return original.call(this)
-      } as any,
-  )
-  plugin.wrap(
-    prototype,
-    'flush_offline_queue',
-    original =>
-      function (this: any) {
-        if (this[OPEN] !== undefined) written(this[OPEN])
         return original.call(this)
       } as any,
   )
@@ -211,11 +205,13 @@ function endWithoutReply(call: Call, status?: unknown): void {
   })
 }
 
-/** Sees each event before its listeners do, without being a listener: counts and defaults stay as they are. */
+const SEEN = new Set<unknown>(['close', 'connect', 'error', 'open', 'timeout'])
+
+/** Sees these events before their listeners do, without being a listener: counts and defaults stay as they are. */
 export function watch(emitter: any, plugin: PluginHandle, see: (event: unknown, argument: unknown) => void): void {
   const emit = emitter.emit
   const value = function (this: unknown, event: unknown, ...args: unknown[]) {
-    if (event === 'close' || event === 'error' || event === 'timeout' || event === 'open') {
+    if (SEEN.has(event)) {
       try {
         see(event, args[0])
       } catch (error) {
