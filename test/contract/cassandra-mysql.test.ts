@@ -78,6 +78,12 @@ async function newDatabases(): Promise<Databases> {
   return new Databases(...(await Promise.all([startCassandra(), startMariaDb()])))
 }
 
+/** Spans that have nothing but ids. */
+function bareTrace(length: number) {
+  const traceId = randomId()
+  return Array.from({ length }, (_, i) => ({ traceId, id: BigInt(i) }))
+}
+
 storeContract('cassandra-mysql', async () => {
   const databases = await newDatabases()
   return { open: () => openStore(databases.config), remove: () => databases.drop() }
@@ -222,6 +228,19 @@ describe('cassandra-mysql store, in the databases', function () {
     assert.deepEqual(structs(await store.readTrace(traceId)), structs(records))
   })
 
+  it('continues a trace of 100,000 spans in another partition, and reads it as one', async () => {
+    const records = bareTrace(100_010)
+    const { traceId } = records[0]!
+    await append(store, ...records.slice(0, 100_000))
+    await append(store, ...records.slice(100_000))
+    const { keyspace } = databases.config.cassandra
+    const rows = (bucket: number) =>
+      databases.cql(`SELECT uid FROM ${keyspace}.spans WHERE trace_id = ? AND bucket = ${bucket}`, [traceId])
+    assert.equal((await rows(1)).length, 1)
+    assert.equal((await rows(2)).length, 0)
+    assert.equal((await store.readTrace(traceId)).length, 100_010)
+  })
+
   it('writes the same index rows, whoever writes at the same time', async () => {
     const records = Array.from({ length: 300 }, (_, i) => span({ name: 'same', tags: { i: String(i % 7) } }))
     const other = await openStore(databases.config)
@@ -287,10 +306,14 @@ describe('cassandra-mysql store, with a database away', function () {
         const underWay = Promise.allSettled(late.map(record => append(store, record)))
         await server()[how]()
         await underWay
-        await assert.rejects(append(store, span({})), away)
+        // As long as a bucket, which must not count as full when none of it was written.
+        const long = bareTrace(100_000)
+        await assert.rejects(append(store, ...long), away)
         await assert.rejects(store.check(), away)
         await server().start()
         await soon(writesAndReads, 30_000)
+        await append(store, ...long)
+        assert.equal((await store.readTrace(long[0]!.traceId)).length, 100_000)
         assert.deepEqual(structs(await store.readTrace(kept.traceId)), structs([kept]))
         assert.deepEqual(await found(store, { name: kept.name }), [kept.traceId])
       })
@@ -300,8 +323,11 @@ describe('cassandra-mysql store, with a database away', function () {
   it('refuses writes when MariaDB hangs, and works again once it goes on', async () => {
     databases.mariaDb.pause()
     try {
-      await assert.rejects(append(store, span({})), away)
-      await assert.rejects(store.check(), away)
+      await Promise.all([
+        assert.rejects(append(store, span({})), away),
+        assert.rejects(store.check(), away),
+        assert.rejects(openStore(databases.config), away),
+      ])
     } finally {
       databases.mariaDb.resume()
     }

@@ -1,4 +1,5 @@
 import { CassandraSpans, migrateCassandra, newestCassandraVersion } from './cassandra'
+import { within } from './deadline'
 import { GroupCommit } from './group-commit'
 import { MySqlIndex, newestMySqlVersion, underMigrationLock } from './mysql'
 import type { StoreConfig } from './open'
@@ -9,6 +10,7 @@ import { type Message, type SearchPage, type SearchQuery, type Store, type Store
 /** Where a group ends; and how many are on their way at once, so that neither database waits for the other. */
 const GROUP_BYTES = 1024 * 1024
 const GROUPS = 4
+const GOODBYE_MS = 3_000
 
 /**
  * A schema that isn't there at all is made, as a newcomer expects and as can harm nobody. One that is there and older is
@@ -88,7 +90,8 @@ class CassandraMySqlStore implements Store {
 
   close(): Promise<void> {
     this.closing ??= this.commits.close().then(async () => {
-      await Promise.all([this.spans.close(), this.index.close()])
+      // All is written: a database that doesn't answer any more is no reason to fail, or to wait.
+      await within(GOODBYE_MS, Promise.all([this.spans.close(), this.index.close()])).catch(() => {})
     })
     return this.closing
   }

@@ -1,10 +1,10 @@
-import { hash } from 'node:crypto'
 import { Client, concurrent, policies, types } from 'cassandra-driver'
 import { within } from './deadline'
+import { hash64 } from './hash64'
 import { migrations, newestVersion, statements } from './migrations'
 import type { CassandraConfig } from './open'
 import { TraceRecords } from './records'
-import { type Message, type StoredRecord, StoreError } from './store'
+import { type Message, type StoredRecord, type StoreError, unavailable } from './store'
 
 /**
  * The raw spans: records of one trace that arrive together are one row, since Cassandra's cost is by the row and not by
@@ -49,9 +49,10 @@ export class CassandraSpans {
   /** Resolves when all of it is durable, as far as the cluster's own settings make it so. */
   async write(messages: Message[]): Promise<void> {
     const insert = `INSERT INTO ${this.spans} (trace_id, bucket, uid, records) VALUES (?, ?, ?, ?)`
-    const rows = [...byTrace(messages)].flatMap(([traceId, records]) => {
-      const bucket = this.bucketOf(traceId, records.length)
-      return fatRows(records).map(row => [traceId, bucket, contentId(row), row])
+    const traces = byTrace(messages)
+    const rows = [...traces].flatMap(([traceId, records]) => {
+      const bucket = Math.floor((this.lengths.get(traceId) ?? 0) / BUCKET_RECORDS)
+      return fatRows(records).map(row => [traceId, bucket, hash64(row), row])
     })
     await this.attempt(
       concurrent.executeConcurrent(this.client, insert, rows, {
@@ -59,6 +60,8 @@ export class CassandraSpans {
         raiseOnFirstError: true,
       }),
     )
+    // Not before: where a bucket has been left empty, readers would stop.
+    for (const [traceId, records] of traces) this.count(traceId, records.length)
   }
 
   async read(traceId: bigint): Promise<StoredRecord[]> {
@@ -93,10 +96,10 @@ export class CassandraSpans {
   }
 
   /**
-   * By what this process has written. Another collector, or this one after a restart, begins at bucket 0 again: then a
+   * Of what this process has written. Another collector, or this one after a restart, begins at bucket 0 again: then a
    * partition becomes as many times longer.
    */
-  private bucketOf(traceId: bigint, records: number): number {
+  private count(traceId: bigint, records: number): void {
     const length = this.lengths.get(traceId) ?? 0
     this.lengths.delete(traceId)
     this.lengths.set(traceId, length + records)
@@ -104,14 +107,13 @@ export class CassandraSpans {
       const [oldest] = this.lengths.keys()
       this.lengths.delete(oldest!)
     }
-    return Math.floor(length / BUCKET_RECORDS)
   }
 
   private async attempt<R>(promise: Promise<R>): Promise<R> {
     try {
       return await within(DEADLINE_MS, promise)
     } catch (error) {
-      throw unavailable(this.config, error)
+      throw away(this.config, error)
     }
   }
 }
@@ -122,7 +124,7 @@ export async function migrateCassandra(config: CassandraConfig, log: (message: s
   try {
     await createKeyspace(client, config, log)
   } catch (error) {
-    throw unavailable(config, error)
+    throw away(config, error)
   } finally {
     await client.shutdown()
   }
@@ -142,7 +144,7 @@ export async function migrateCassandra(config: CassandraConfig, log: (message: s
       log(`Cassandra, keyspace ${config.keyspace}: ${migration.name} applied`)
     }
   } catch (error) {
-    throw unavailable(config, error)
+    throw away(config, error)
   } finally {
     await inKeyspace.shutdown()
   }
@@ -203,7 +205,7 @@ async function connect(config: CassandraConfig, keyspace?: string): Promise<Clie
     return client
   } catch (error) {
     void client.shutdown().catch(() => {})
-    throw unavailable(config, error)
+    throw away(config, error)
   }
 }
 
@@ -212,9 +214,9 @@ function hosts({ hostname }: CassandraConfig): string[] {
   return list.map(host => host.trim())
 }
 
-function unavailable(config: CassandraConfig, error: unknown): StoreError {
+function away(config: CassandraConfig, error: unknown): StoreError {
   const where = `Cassandra at ${hosts(config).join(', ')}, port ${config.port}`
-  return new StoreError('MILO_STORE_UNAVAILABLE', `${where}: ${(error as Error).message}`)
+  return unavailable(where, error)
 }
 
 function quoted(identifier: string): string {
@@ -250,8 +252,4 @@ function fatRows(records: Buffer[]): Buffer[] {
   }
   rows.push(Buffer.concat(row))
   return rows
-}
-
-function contentId(bytes: Buffer): bigint {
-  return BigInt.asIntN(64, BigInt(`0x${hash('sha256', bytes).slice(0, 16)}`))
 }

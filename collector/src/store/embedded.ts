@@ -14,6 +14,7 @@ import {
   type Store,
   type StoredRecord,
   StoreError,
+  unavailable,
 } from './store'
 import { indexRows, TermReader } from './terms'
 
@@ -23,7 +24,7 @@ import { indexRows, TermReader } from './terms'
  * leaves nothing behind.
  *
  * Traps of libsql 0.5: `run(buffer)` aborts the process, `run([buffer])` doesn't; 64-bit integers need safeIntegers;
- * `close()` keeps file and locks until the garbage collector has taken every statement, hence the end of close() below.
+ * `close()` keeps file and locks until the garbage collector has taken every statement, hence letGo().
  */
 
 /** Where a transaction ends. Everything else in the process waits for it: about 80 ms for so much. */
@@ -107,7 +108,7 @@ class EmbeddedStore implements Store {
       try {
         letGo(this.db)
       } catch (error) {
-        throw this.unavailable(error)
+        throw unavailable(this.path, error)
       }
     })
     return this.closing
@@ -127,7 +128,7 @@ class EmbeddedStore implements Store {
         for (; i < postings.length; i++) insertPosting.run(postings[i]!)
       })
     } catch (error) {
-      throw this.unavailable(error)
+      throw unavailable(this.path, error)
     }
   }
 
@@ -157,12 +158,8 @@ class EmbeddedStore implements Store {
     try {
       return await work()
     } catch (error) {
-      throw this.unavailable(error)
+      throw unavailable(this.path, error)
     }
-  }
-
-  private unavailable(error: unknown): StoreError {
-    return error instanceof StoreError ? error : unavailable(this.path, error)
   }
 }
 
@@ -203,7 +200,6 @@ function openFile(path: string, log: (message: string) => void): Database.Databa
     return db
   } catch (error) {
     db?.close()
-    if (error instanceof StoreError) throw error
     if ((error as { code?: string }).code === 'SQLITE_BUSY') {
       throw new StoreError(
         'MILO_STORE_LOCKED',
@@ -261,8 +257,4 @@ function letGo(db: Database.Database): void {
   } finally {
     db.close()
   }
-}
-
-function unavailable(path: string, error: unknown): StoreError {
-  return new StoreError('MILO_STORE_UNAVAILABLE', `${path}: ${(error as Error).message}`)
 }

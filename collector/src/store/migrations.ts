@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
-/** The numbered files of sql/. A number, once released, never changes its meaning: a change is a new file. */
+/** The files of sql/, numbered from 1 without gaps. What is released is never changed again: a change is a new file. */
 export interface Migration {
   version: number
   /** The file's name. */

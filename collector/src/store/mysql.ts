@@ -5,14 +5,14 @@ import { within } from './deadline'
 import { migrations, newestVersion, statements } from './migrations'
 import type { MySqlConfig } from './open'
 import { search } from './search'
-import { type Cursor, type Message, type SearchPage, type SearchQuery, StoreError } from './store'
+import { type Cursor, type Message, type SearchPage, type SearchQuery, type StoreError, unavailable } from './store'
 import { indexRows, type Posting, type Start, TermReader } from './terms'
 
 /** The search index. It holds integers alone, see terms.ts; schema: sql/mysql/. */
 
 const CONNECTIONS = 10
 const CONNECT_MS = 5_000
-/** For one transaction or query, waiting for a connection included. */
+/** For one transaction or query. */
 const DEADLINE_MS = 10_000
 /** Rows of one INSERT: about 60 KB of SQL. */
 const INSERT_ROWS = 1_000
@@ -52,7 +52,7 @@ export class MySqlIndex {
       } catch (error) {
         const { errno } = error as { errno?: number }
         const inTheWay = errno === ERROR.deadlock || errno === ERROR.lockWaitTimeout
-        if (!inTheWay || attempt === ATTEMPTS) throw unavailable(this.config, error)
+        if (!inTheWay || attempt === ATTEMPTS) throw away(this.config, error)
         await sleep(Math.random() * 10 * attempt)
       }
     }
@@ -69,7 +69,7 @@ export class MySqlIndex {
     try {
       return await search({ rows, after }, query)
     } catch (error) {
-      throw unavailable(this.config, error)
+      throw away(this.config, error)
     }
   }
 
@@ -84,7 +84,7 @@ export class MySqlIndex {
         await connection.query('SELECT term FROM posting LIMIT 1')
       })
     } catch (error) {
-      throw unavailable(this.config, error)
+      throw away(this.config, error)
     }
   }
 
@@ -98,7 +98,7 @@ export class MySqlIndex {
       return await this.withConnection(schemaVersion)
     } catch (error) {
       if ((error as { errno?: number }).errno === ERROR.unknownDatabase) return undefined
-      throw unavailable(this.config, error)
+      throw away(this.config, error)
     }
   }
 
@@ -166,7 +166,7 @@ export async function underMigrationLock(
     }
     await work(() => applyMigrations(connection!, config, log))
   } catch (error) {
-    throw unavailable(config, error)
+    throw away(config, error)
   } finally {
     // The lock goes with it.
     connection?.destroy()
@@ -231,10 +231,8 @@ function connectionOptions({ hostname, port, username, password }: MySqlConfig) 
   }
 }
 
-function unavailable(config: MySqlConfig, error: unknown): StoreError {
-  if (error instanceof StoreError) return error
-  const where = `MySQL at ${config.hostname}:${config.port}, database ${config.database}`
-  return new StoreError('MILO_STORE_UNAVAILABLE', `${where}: ${(error as Error).message}`)
+function away(config: MySqlConfig, error: unknown): StoreError {
+  return unavailable(`MySQL at ${config.hostname}:${config.port}, database ${config.database}`, error)
 }
 
 function byColumns(a: bigint[], b: bigint[]): number {

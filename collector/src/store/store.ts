@@ -82,6 +82,14 @@ export class StoreError extends Error {
   }
 }
 
+/** @param where file or server */
+export function unavailable(where: string, error: unknown): StoreError {
+  if (error instanceof StoreError) return error
+  // Node leaves the message empty when it has tried several addresses.
+  const { message, code } = error as { message?: string; code?: string }
+  return new StoreError('MILO_STORE_UNAVAILABLE', `${where}: ${message || code || error}`)
+}
+
 export type StoreErrorCode =
   /** Somebody else has the file. */
   | 'MILO_STORE_LOCKED'

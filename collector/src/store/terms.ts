@@ -1,5 +1,5 @@
-import { hash } from 'node:crypto'
 import { EventType, type SpanRecord } from '../../../src/codec/span'
+import { hash64 } from './hash64'
 import type { Message, SearchQuery } from './store'
 
 /**
@@ -10,8 +10,7 @@ import type { Message, SearchQuery } from './store'
 const KIND = { name: 'n', key: 'k', value: 'v', pair: 'p' } as const
 
 function termOf(kind: string, text: string): bigint {
-  // The digest as hex and not as bytes: three times faster, as it needs no Buffer.
-  return BigInt.asIntN(64, BigInt(`0x${hash('sha256', kind + text).slice(0, 16)}`))
+  return hash64(kind + text)
 }
 
 function pairTerm(key: string, value: string): bigint {

@@ -1,0 +1,7 @@
+import { hash } from 'node:crypto'
+
+/** 64 bits of the SHA-256, as the signed integer that databases keep. */
+export function hash64(data: string | Buffer): bigint {
+  // The digest as hex and not as bytes: for short strings three times faster, as it needs no Buffer.
+  return BigInt.asIntN(64, BigInt(`0x${hash('sha256', data).slice(0, 16)}`))
+}
