@@ -40,6 +40,11 @@ export class SpanBuffer {
     return this.waiting.length
   }
 
+  /** How full it is: 0 to 1. */
+  get fullness(): number {
+    return Math.min(1, this.waiting.length / this.maxSpans)
+  }
+
   add(span: Span): boolean {
     this.ended++
     if (this.waiting.length >= this.maxSpans) {

@@ -89,6 +89,9 @@ export class ScribeEmitter {
   private lastSeqid = 0
   private flushers: Flusher[] = []
   private closed = false
+  /** Scribe's last answer was TRY_LATER. */
+  private refusing = false
+  private lastTryLaterMs = Number.NEGATIVE_INFINITY
 
   /** @param writeSpan appends a span as a record and returns its length in bytes */
   constructor(options: ScribeOptions, buffer: SpanBuffer, writeSpan: (w: Writer, span: Span) => number) {
@@ -96,6 +99,15 @@ export class ScribeEmitter {
     this.buffer = buffer
     this.writeSpan = writeSpan
     this.pauseMs = options.firstPauseMs
+  }
+
+  /**
+   * How hard it is to get spans out, for the sampler: 1 from a TRY_LATER until Scribe takes spans again, and for a second
+   * at least; else how full the buffer is, from 0.
+   */
+  pressure(): number {
+    if (this.refusing || performance.now() - this.lastTryLaterMs < 1000) return 1
+    return this.buffer.fullness
   }
 
   /** A span was added to the buffer. */
@@ -286,9 +298,12 @@ export class ScribeEmitter {
     this.awaiting = false
     if (code === ResultCode.OK) {
       this.pauseMs = this.options.firstPauseMs
+      this.refusing = false
       this.finish(batch, 'sent')
     } else if (code === ResultCode.TRY_LATER) {
       this.tryLater++
+      this.refusing = true
+      this.lastTryLaterMs = performance.now()
       this.pause()
     } else if (++batch.refusals >= MAX_REFUSALS) {
       logRarely(
