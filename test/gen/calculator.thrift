@@ -1,6 +1,9 @@
 // The services that the Thrift tests call. Generated code, with Debian's thrift-compiler 0.17:
 //   thrift --gen js:node,es6 -out test/gen/es6 test/gen/calculator.thrift
 //   thrift --gen js:node -out test/gen/js test/gen/calculator.thrift
+//   thrift --gen py -out test/gen/py test/gen/calculator.thrift
+//   thrift --gen go -out test/interop/go/gen test/gen/calculator.thrift
+// without the *-remote programs.
 
 exception Oops {
   1: string why,

@@ -1,90 +1,179 @@
 import assert from 'node:assert/strict'
+import { AsyncResource } from 'node:async_hooks'
 import { once } from 'node:events'
-import { connect, createServer, type Server } from 'node:net'
+import { connect } from 'node:net'
+import { MessageType, T, Writer, writeMessageBegin } from '../../src/codec/binary'
+import { current, flush, init, shutdown, span } from '../../src/index'
 import { Program, run } from '../helpers/programs'
-import { pythonWithThrift } from '../servers'
+import { ScribePeer } from '../helpers/scribe-peer'
+import { client, closeAll, plain, serve, traced, type Wire, wireName } from '../helpers/thrift'
+import { until } from '../helpers/until'
+import { type Python, pythonWithThrift } from '../servers'
+import {
+  assertCarrier,
+  assertClientHalves,
+  assertServerHalves,
+  callEverything,
+  HANDLERS,
+  PROPAGATIONS,
+  REPLIES,
+  relayTo,
+  WIRES,
+  wireArguments,
+} from './calculator'
 
-const NAMES = ['ada', '', 'Grüße, 世界 🙂', 'x'.repeat(5000)]
-const CALLS = NAMES.length * 2
+const PROGRAM = 'test/interop/calculator_peer.py'
+const SERVERS = ['TSimpleServer', 'TThreadedServer', 'TThreadPoolServer', 'TNonblockingServer']
 
-/** Bytes of Milo's field in a call: header of the field and the list, then 29 bytes. */
-const FIELD_BYTES = { binary: 37, compact: 34 }
+/** Python has pure and accelerated (C) implementations of the same protocol; how its program calls them. */
+const IMPLEMENTATIONS: { wire: Wire; transport: string; protocol: string; title: string }[] = WIRES.flatMap(wire => {
+  const [transport, protocol] = wireArguments(wire)
+  const pure = { wire, transport, protocol, title: wireName(wire) }
+  if (protocol === 'json') return [pure]
+  return [pure, { ...pure, protocol: `${protocol}-accelerated`, title: `${pure.title}, accelerated` }]
+})
 
-describe('a traced client of a Python server that knows nothing of Milo', () => {
-  let python: Program
-  let ports: Map<string, number>
+describe('Python peers that know nothing of Milo', () => {
+  let python: Python
+  let scribe: ScribePeer
 
   before(async function () {
     this.timeout(120_000)
-    const { python: interpreter, env } = await pythonWithThrift()
-    python = new Program(interpreter, ['test/interop/unaware_server.py'], env)
-    const all = await python.printed(/^(?:\w+ \w+ \w+ \d+\n){8}/)
-    ports = new Map(all[0].match(/.+ \d+/g)!.map(line => [line.replace(/ \d+$/, ''), Number(/\d+$/.exec(line)![0])]))
+    python = await pythonWithThrift()
   })
 
-  after(async () => {
-    await python?.stop()
+  beforeEach(async () => {
+    scribe = await ScribePeer.listen()
   })
 
-  for (const server of ['TSimpleServer', 'TThreadedServer']) {
-    for (const transport of ['buffered', 'framed']) {
-      for (const protocol of ['binary', 'compact'] as const) {
-        it(`gets the right replies from ${server}, ${transport}, ${protocol}, call after call on one connection`, async () => {
-          const relay = await countBytes(ports.get(`${server} ${transport} ${protocol}`)!)
-          const ping = async (env: NodeJS.ProcessEnv) => {
-            const sentBefore = relay.sent()
-            const args = [
-              '-r',
-              'milo/register',
-              'test/interop/ping-client.js',
+  afterEach(async () => {
+    closeAll()
+    await shutdown(0)
+    await scribe.close()
+  })
+
+  const start = (options: object) =>
+    init({ scribe: scribe.address, service: 'test', host: 'here', sampler: 'always', logLevel: 'warn', ...options })
+
+  describe('a traced client of a Python server', () => {
+    let servers: Program
+    let ports: Map<string, number>
+
+    before(async () => {
+      servers = new Program(python.python, [PROGRAM, 'serve'], python.env)
+      const [all] = await servers.printed(/^(?:.+ \d+\n){35}/)
+      ports = new Map(all.match(/.+ \d+/g)!.map(line => [line.replace(/ \d+$/, ''), Number(/\d+$/.exec(line)![0])]))
+    })
+
+    after(async () => {
+      await servers?.stop()
+    })
+
+    for (const server of SERVERS) {
+      for (const { wire, transport, protocol, title } of IMPLEMENTATIONS) {
+        if (server === 'TNonblockingServer' && transport === 'buffered') continue
+        for (const propagation of PROPAGATIONS) {
+          it(`gets the right replies from ${server}, call after call on one connection: ${title}, ${propagation.title}`, async () => {
+            const port = ports.get(`${server} ${transport} ${protocol}`)!
+            const unaware = await relayTo(port)
+            assert.deepEqual(
+              await callEverything(client(plain, plain.Calculator, unaware.port, wire), plain.types),
+              REPLIES,
+            )
+            // TSimpleServer serves one connection after the other.
+            closeAll()
+            start(propagation.options)
+            const relay = await relayTo(port)
+            const c = client(traced, traced.Calculator, relay.port, wire)
+            assert.deepEqual(await span('root', () => callEverything(c, traced.types)), REPLIES)
+            assertCarrier(unaware.sent(), relay.sent(), wire, propagation)
+            assert.equal(await flush(5000), true)
+            if (propagation.title === 'unsampled') return assert.deepEqual(scribe.spans, [])
+            const root = scribe.spans.find(s => s.name === 'root')!
+            assertClientHalves(
+              scribe.spans.filter(s => s !== root),
+              root,
               relay.port,
-              transport,
-              protocol,
-              ...NAMES,
-            ]
-            // Nobody listens for the spans: that is no matter of the application's.
-            const output = await run(process.execPath, args, {
-              MILO_SCRIBE: '127.0.0.1:1',
-              MILO_LOG_LEVEL: 'silent',
-              ...env,
-            })
-            const [replies, stats] = output.split('\n').map(line => (line === '' ? undefined : JSON.parse(line)))
-            return { replies, stats, sent: relay.sent() - sentBefore }
-          }
-          const greetings = NAMES.map(name => `Hello, ${name}!`)
-          try {
-            const off = await ping({ MILO_ENABLED: '0' })
-            assert.deepEqual(off.replies, [...greetings, ...greetings])
-            const on = await ping({ MILO_SAMPLER: 'always' })
-            assert.deepEqual(on.replies, [...greetings, ...greetings])
-            // It did trace, and the server did get the field.
-            assert.equal(on.stats.ended, CALLS)
-            assert.equal(on.sent - off.sent, CALLS * FIELD_BYTES[protocol])
-          } finally {
-            await relay.close()
-          }
-        })
+            )
+          })
+        }
       }
     }
-  }
-})
-
-/** A relay to `port` that counts what clients send. */
-async function countBytes(port: number) {
-  let bytes = 0
-  const relay: Server = createServer(client => {
-    const upstream = connect(port, '127.0.0.1')
-    client.on('data', data => {
-      bytes += data.length
-    })
-    client.pipe(upstream).pipe(client)
-    client.on('error', () => upstream.destroy())
-    upstream.on('error', () => client.destroy())
   })
-  await once(relay.listen(0, '127.0.0.1'), 'listening')
-  return {
-    port: String((relay.address() as { port: number }).port),
-    sent: () => bytes,
-    close: async () => once(relay.close(), 'close'),
-  }
-}
+
+  describe('a Python client of a traced server', () => {
+    for (const { wire, transport, protocol, title } of IMPLEMENTATIONS) {
+      for (const style of ['promises', 'callbacks'] as const) {
+        for (const [how, command] of [
+          ['call after call', 'call'],
+          ['all in one chunk', 'pipeline'],
+        ] as const) {
+          it(`gets the right replies, and each request is a root: ${title}, ${style}, ${how}`, async () => {
+            start({})
+            const { port } = await serve(traced, traced.Calculator, HANDLERS[style](traced), wire)
+            const output = await run(python.python, [PROGRAM, command, String(port), transport, protocol], python.env)
+            assert.deepEqual(JSON.parse(output), REPLIES)
+            assert.equal(await flush(5000), true)
+            assertServerHalves(scribe.spans)
+          })
+        }
+      }
+    }
+
+    for (const style of ['promises', 'callbacks'] as const) {
+      it(`has the requests of one chunk told apart, though all have the sequence id 0: ${style}`, async () => {
+        // They are answered last first: each answer must end its own span.
+        start({})
+        const answers: (() => void)[] = []
+        const { port } = await serve(
+          traced,
+          traced.Calculator,
+          {
+            ...HANDLERS[style](traced),
+            ping:
+              style === 'promises'
+                ? async (name: string) => {
+                    current().annotate('who', name)
+                    await new Promise<void>(resolve => answers.push(resolve))
+                    if (name === 'nobody') throw new Error('nobody is there')
+                    return name
+                  }
+                : (name: string, done: Function) => {
+                    current().annotate('who', name)
+                    const answer = () => (name === 'nobody' ? done(new Error('nobody is there')) : done(null, name))
+                    // Callbacks come from where the handler has got its answer, in a span of its own.
+                    span('asking', () => setImmediate(() => answers.push(AsyncResource.bind(answer))))
+                  },
+          },
+          { transport: 'TBufferedTransport', protocol: 'TBinaryProtocol' },
+        )
+        const names = ['ann', 'nobody', 'bob']
+        const w = new Writer()
+        for (const name of names) {
+          writeMessageBegin(w, { name: 'ping', type: MessageType.CALL, seqid: 0, strict: true })
+          w.field(T.STRING, 1)
+          w.string(name)
+          w.byte(T.STOP)
+        }
+        const socket = connect(port, '127.0.0.1')
+        socket.write(w.take())
+        await until('all are being handled', () => answers.length === names.length)
+        for (const answer of answers.reverse()) {
+          answer()
+          await once(socket, 'data')
+        }
+        socket.destroy()
+        assert.equal(await flush(5000), true)
+        const served = scribe.spans.filter(s => s.name === 'Base.ping')
+        assert.deepEqual(
+          served.map(s => [s.annotations!.get('who'), s.annotations!.get('thrift.result')]),
+          [
+            ['bob', 'ok'],
+            ['nobody', 'application_exception'],
+            ['ann', 'ok'],
+          ],
+        )
+      })
+    }
+  })
+})
