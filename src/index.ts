@@ -2,17 +2,19 @@
  * `milo`: the API for annotations by hand. Everything is safe to call at any time: before init, without a current span,
  * in a trace that isn't sampled. Only init throws.
  */
-import { frameWith, runInFrame } from './context'
+import { types } from 'node:util'
+import { currentFrame, frameWith, runInFrame } from './context'
 import { install } from './hook'
+import { describe } from './log'
 import { type Options, settle } from './options'
-import { Kind, type Span } from './span'
-import { configure, currentSpan, startSpan, UNSAMPLED } from './tracer'
+import { cut, Kind, LIMITS, type Span } from './span'
+import { configure, currentSpan, isActive, noteTruncated, startSpan, UNSAMPLED } from './tracer'
 
 export { MiloError, type MiloErrorCode } from './errors'
 export type { Options } from './options'
 export type { Sampler } from './sampler'
 export type { Span } from './span'
-export { flush, type Stats, shutdown, stats } from './tracer'
+export { flush, ids, type Stats, shutdown, stats } from './tracer'
 
 /**
  * Starts Milo, or starts it anew with other settings. With milo/register this has happened, from the environment.
@@ -27,28 +29,129 @@ export function init(options: Options = {}): void {
 /**
  * Runs `fn` in a new span, a child of the current one, and ends it when `fn` returns, throws, or the promise that it
  * returned settles. Returns what `fn` returns: the same value, the same promise, the same error.
+ *
+ * For code with callbacks `fn` declares a second parameter, `done`: the span then ends when `done` is called, as which it
+ * may be given to whatever wants a callback of Node's form. An error as the first argument marks the span as failed.
+ * `callback`, where one is given, is called with the same `this` and arguments, outside of the span. A span whose `done`
+ * is never called isn't reported.
  */
-export function span<R>(name: string, fn: (span: Span) => R): R
+export function span<R>(
+  name: string,
+  fn: (span: Span, done: (...args: any[]) => any) => R,
+  callback?: (...args: any[]) => unknown,
+): R
 /** Starts a span that isn't current anywhere and that you end yourself. */
 export function span(name: string): Span
-export function span<R>(name: string, fn?: (span: Span) => R): R | Span {
-  const started = startSpan(Kind.LOCAL, String(name).slice(0, 256))
+export function span<R>(
+  name: string,
+  fn?: (span: Span, done?: any) => R,
+  callback?: (...args: any[]) => unknown,
+): R | Span {
+  const started = startSpan(Kind.LOCAL, nameOf(name))
   if (fn === undefined) return started
+  const done = callback !== undefined || fn.length >= 2 ? doneOf(started, callback) : undefined
   let result: R
   try {
-    result = runInFrame(frameWith(started), fn, started)
+    // What is current here already, or may be nowhere, needs no frame.
+    const here = !started.sampled && (currentSpan() === started || !isActive())
+    result = here ? fn(started, done) : runInFrame(frameWith(started), fn, started, done)
   } catch (error) {
     started.fail(error).end()
     throw error
   }
-  if (isThenable(result)) {
-    // Observed, not replaced: the application gets its own promise, and its rejection stays unhandled if it was.
-    result.then(
-      () => started.end(),
-      error => started.fail(error).end(),
-    )
-  } else started.end()
+  if (started.sampled) endWith(started, result, done === undefined)
   return result
+}
+
+/** Ends the span when `result` settles if it is a promise, else at once unless `done` will. */
+function endWith(span: Span, result: unknown, atOnce: boolean): void {
+  const end = () => {
+    if (atOnce) span.end()
+  }
+  const fail = (error: unknown) => span.fail(error).end()
+  try {
+    const then = result !== null && typeof result === 'object' ? (result as PromiseLike<unknown>).then : undefined
+    if (typeof then !== 'function') end()
+    // Observed, not replaced: the application gets its own promise.
+    else if (isRunning(result)) then.call(result, end, fail)
+    else watchThen(result as PromiseLike<unknown>, then, end, fail)
+  } catch {
+    // A getter or a `then` that throws. It will throw for the application too, if that looks.
+    end()
+  }
+}
+
+/** Whether asking a thenable for its outcome starts nothing: so it is with promises, not with a query that `then` sends. */
+function isRunning(thenable: any): boolean {
+  return (
+    thenable instanceof Promise ||
+    typeof thenable.constructor?.resolve === 'function' ||
+    typeof thenable.promiseDispatch === 'function' // Q's
+  )
+}
+
+/** Lets the application's own first `then` tell of the outcome. */
+function watchThen(
+  thenable: PromiseLike<unknown>,
+  then: PromiseLike<unknown>['then'],
+  end: () => void,
+  fail: (error: unknown) => void,
+): void {
+  const own = Object.getOwnPropertyDescriptor(thenable, 'then')
+  const watching = function (this: unknown, onFulfilled: unknown, onRejected: unknown) {
+    if (own) Object.defineProperty(thenable, 'then', own)
+    else delete (thenable as any).then
+    return Reflect.apply(then, this, [
+      (value: unknown) => {
+        end()
+        return typeof onFulfilled === 'function' ? onFulfilled(value) : value
+      },
+      (error: unknown) => {
+        fail(error)
+        if (typeof onRejected === 'function') return onRejected(error)
+        throw error
+      },
+    ])
+  }
+  Object.defineProperty(thenable, 'then', { value: watching, configurable: true, writable: true, enumerable: false })
+}
+
+function doneOf(span: Span, callback: ((...args: any[]) => unknown) | undefined) {
+  const outer = currentFrame()
+  return function done(this: unknown, ...args: any[]): unknown {
+    // A realm of its own, as test runners make, has an Error of its own.
+    if (args[0] instanceof Error || types.isNativeError(args[0])) span.fail(args[0])
+    span.end()
+    if (callback !== undefined) return runInFrame(outer, () => Reflect.apply(callback, this, args))
+  }
+}
+
+/**
+ * A function that runs `fn` in a span each time, as `span` does: with the same length, name and properties, and the same
+ * `this`, arguments, result, promise and error. A generator function is given back as it is: its work is done by whoever
+ * iterates.
+ * @param name the span's; by default the function's
+ */
+export function wrap<F extends (...args: any[]) => any>(fn: F, name: string = fn?.name || 'anonymous'): F {
+  if (typeof fn !== 'function' || types.isGeneratorFunction(fn)) return fn
+  const wrapped = function (this: unknown, ...args: any[]) {
+    const target = new.target
+    return span(name, () =>
+      target === undefined
+        ? Reflect.apply(fn, this, args)
+        : Reflect.construct(fn, args, target === wrapped ? fn : target),
+    )
+  }
+  for (const [key, property] of Object.entries(Object.getOwnPropertyDescriptors(fn))) {
+    // What functions of sloppy mode have of their own, with values of a call that is going on.
+    if (key !== 'arguments' && key !== 'caller') Object.defineProperty(wrapped, key, property)
+  }
+  for (const key of Object.getOwnPropertySymbols(fn)) {
+    Object.defineProperty(wrapped, key, Object.getOwnPropertyDescriptor(fn, key)!)
+  }
+  // By which others tell an async function.
+  Object.setPrototypeOf(wrapped, Object.getPrototypeOf(fn))
+  return wrapped as unknown as F
 }
 
 /** Attaches a searchable key and value to the current span. */
@@ -71,6 +174,9 @@ export function current(): Span {
   return currentSpan() ?? UNSAMPLED
 }
 
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return value !== null && typeof value === 'object' && typeof (value as PromiseLike<unknown>).then === 'function'
+function nameOf(name: unknown): string {
+  const text = typeof name === 'string' ? name : describe(name)
+  if (text.length <= LIMITS.nameLength) return text
+  noteTruncated()
+  return cut(text, LIMITS.nameLength)
 }

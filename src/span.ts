@@ -1,3 +1,4 @@
+import { channel } from 'node:diagnostics_channel'
 import { EventType } from './codec/span'
 import { toHex } from './id'
 
@@ -46,6 +47,10 @@ export class Trace {
     return this.clockOffsetUs + performance.now() * 1000
   }
 }
+
+/** For whoever subscribes: each sampled span, as `{ span }`. Spans that are lost: buffer.ts. */
+const started = channel('milo:span:start')
+const ended = channel('milo:span:end')
 
 /** Where spans go when they end, and what was cut from them. One object, given by the tracer. */
 export interface SpanSink {
@@ -105,6 +110,7 @@ export class Span {
     this.kind = kind
     this.name = name
     this.startUs = startUs
+    if (started.hasSubscribers && trace.sampled) started.publish({ span: this })
   }
 
   get sampled(): boolean {
@@ -180,7 +186,7 @@ export class Span {
     if (!this.open()) return this
     try {
       if (error instanceof Error) {
-        this.annotate('error.type', error.name || 'Error')
+        this.annotate('error.type', typeof error.name === 'string' && error.name !== '' ? error.name : 'Error')
         if (error.message) this.annotate('error.message', error.message)
       } else {
         this.annotate('error.type', typeof error === 'string' && error !== '' ? error : typeof error)
@@ -196,6 +202,7 @@ export class Span {
   end(): void {
     if (!this.open()) return
     this.endUs = Math.max(this.trace.nowUs(), this.startUs)
+    if (ended.hasSubscribers) ended.publish({ span: this })
     this.sink.add(this)
   }
 
@@ -218,8 +225,13 @@ export class Span {
     }
     if (s.length <= limit) return s
     this.sink.truncated()
-    return s.slice(0, limit)
+    return cut(s, limit)
   }
+}
+
+/** The first characters of a text, as a copy: a slice would keep the whole text in memory. */
+export function cut(text: string, limit: number): string {
+  return Buffer.from(text.slice(0, limit), 'utf16le').toString('utf16le')
 }
 
 /** The event types of a span's start and end, by its kind; a local span's are CUSTOM and say which in their value. */

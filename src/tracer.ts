@@ -75,6 +75,21 @@ export function currentSpan(): Span | undefined {
 }
 
 /**
+ * The current span's ids in hex, to be written into logs: 16 digits, the trace's 32 when it has a high half. Undefined
+ * where there is nothing that another process or the collector knows.
+ */
+export function ids(): { traceId: string; spanId: string; sampled: boolean } | undefined {
+  const span = currentFrame()?.span
+  if (span === undefined || span === UNSAMPLED) return undefined
+  return { traceId: span.traceId, spanId: span.spanId, sampled: span.sampled }
+}
+
+/** Counts something that was cut before there was a span that could. */
+export function noteTruncated(): void {
+  truncated++
+}
+
+/**
  * Starts a child of the current span, or a new trace where none is current.
  * @param narrow give the span an id of 31 bits, for a carrier that has no room for more
  */

@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict'
-import { annotate, count, current, flush, init, record, shutdown, span, stats } from '../../src/index'
+import { readFile } from 'node:fs'
+import { promisify } from 'node:util'
+import { createNamespace } from '../../src/cls'
+import { annotate, count, current, flush, ids, init, record, shutdown, span, stats, wrap } from '../../src/index'
+import { frameWith, parseTraceparent, runInFrame, startServerSpan } from '../../src/plugin'
 import { ScribePeer } from '../helpers/scribe-peer'
 
 describe('span', () => {
@@ -148,6 +152,292 @@ describe('span', () => {
     assert.equal((await sent()).length, 1)
     assert.deepEqual(peer.spans[0]!.annotations, new Map([['a', '1']]))
     assert.match(s.traceId, /^[0-9a-f]{16}$/)
+  })
+
+  it('does not keep a huge text in memory for what is left of it, and sends a cut pair of surrogates as U+FFFD', async () => {
+    const huge = 'é'.repeat(4095) + '\u{1f600}'.repeat(50_000)
+    const before = stats().truncated
+    span(huge, s => s.annotate('k', huge).annotate(huge, 'v').record(huge).count(huge).fail(new Error(huge)))
+    const [s] = await sent()
+    assert.equal(s!.name, 'é'.repeat(256))
+    assert.equal(s!.annotations!.get('k'), 'é'.repeat(4095) + '\ufffd')
+    assert.equal(s!.annotations!.get('é'.repeat(256)), 'v')
+    assert.equal(stats().truncated - before, 6)
+  })
+
+  it('takes anything as a name, and says what it was', async () => {
+    const names: any[] = [Symbol('s'), 42, null, undefined, Object.create(null)]
+    for (const name of names)
+      assert.equal(
+        span(name, s => s.sampled),
+        true,
+      )
+    assert.deepEqual(
+      (await sent()).map(s => s.name),
+      ['Symbol(s)', '42', 'null', 'undefined', 'something that has no text'],
+    )
+  })
+
+  it('keeps a span that never ends to itself', async () => {
+    span('never')
+    span('done never called', (_span, _done) => {})
+    span('ended', () => {})
+    assert.deepEqual(
+      (await sent()).map(s => s.name),
+      ['ended'],
+    )
+    assert.equal(stats().ended, 1)
+  })
+
+  it('ends when the application asks a lazy thenable for its outcome, and starts none', async () => {
+    let queries = 0
+    const query = {
+      // As a query builder: sends when it is awaited.
+      // biome-ignore lint/suspicious/noThenProperty: a thenable is what is tested
+      then(fulfilled: (rows: number) => void) {
+        queries++
+        setImmediate(fulfilled, queries)
+      },
+    }
+    const own = Object.getOwnPropertyDescriptor(query, 'then')
+    assert.equal(
+      span('query', () => query as any),
+      query,
+    )
+    assert.equal(queries, 0)
+    assert.equal(await query, 1)
+    assert.equal(queries, 1)
+    assert.deepEqual(Object.getOwnPropertyDescriptor(query, 'then'), own)
+    // biome-ignore lint/suspicious/noThenProperty: a thenable is what is tested
+    const failing = { then: (_: unknown, rejected: (error: Error) => void) => rejected(new RangeError('no')) }
+    await assert.rejects(async () => await span('failing', () => failing as any), RangeError)
+    assert.deepEqual(
+      (await sent()).map(s => [s.name, s.annotations?.get('error.type')]),
+      [
+        ['query', undefined],
+        ['failing', 'RangeError'],
+      ],
+    )
+  })
+
+  it('survives results that throw when looked at, and frozen ones', async () => {
+    const evil = {
+      // biome-ignore lint/suspicious/noThenProperty: a thenable is what is tested
+      get then() {
+        throw new Error('mine')
+      },
+    }
+    // biome-ignore lint/suspicious/noThenProperty: a thenable is what is tested
+    const frozen = Object.freeze({ then: (fulfilled: (value: number) => void) => fulfilled(7) })
+    assert.equal(
+      span('evil', () => evil),
+      evil,
+    )
+    assert.equal(await span('frozen', () => frozen), 7)
+    assert.equal((await sent()).length, 2)
+  })
+
+  describe('with a callback', () => {
+    it('ends when done is called, and calls the callback outside of it with the same arguments', async () => {
+      const text = await new Promise((resolve, reject) => {
+        span('outer', outer => {
+          const result = span(
+            'read',
+            (inner, done) => {
+              assert.equal(current(), inner)
+              readFile(__filename, 'utf8', done)
+              return 'returned'
+            },
+            (error, data) => {
+              assert.equal(current(), outer)
+              if (error) reject(error)
+              else resolve(data)
+            },
+          )
+          assert.equal(result, 'returned')
+        })
+      })
+      assert.match(String(text), /ends when done is called/)
+      const spans = await sent()
+      assert.deepEqual(spans.map(s => s.name).sort(), ['outer', 'read'])
+      assert.equal(spans.find(s => s.name === 'read')!.annotations, undefined)
+    })
+
+    it('knows by two declared parameters that done will be called, and notes an error as its first argument', async () => {
+      await new Promise<void>(resolve => {
+        span('read', (_span, done) => {
+          readFile('/does/not/exist', error => {
+            done(error)
+            resolve()
+          })
+        })
+      })
+      const [s] = await sent()
+      assert.equal(s!.annotations!.get('error.type'), 'Error')
+      assert.match(s!.annotations!.get('error.message')!, /ENOENT/)
+    })
+
+    it('keeps this, the result and further calls of the callback; a result that comes first is no error', async () => {
+      const seen: unknown[] = []
+      const self = {}
+      let done: any
+      span(
+        'x',
+        (_span, given) => {
+          done = given
+        },
+        function (this: unknown, ...args) {
+          seen.push(this, args)
+          return 'back'
+        },
+      )
+      assert.equal(done.call(self, { statusCode: 200 }), 'back')
+      assert.equal(done.call(self, 2), 'back')
+      assert.deepEqual(seen, [self, [{ statusCode: 200 }], self, [2]])
+      const spans = await sent()
+      assert.deepEqual([spans.length, spans[0]!.annotations], [1, undefined])
+    })
+
+    it('ends when the function throws or its promise rejects, and not when that resolves', async () => {
+      const error = new TypeError('mine')
+      assert.throws(
+        () =>
+          span('throws', (_span, _done) => {
+            throw error
+          }),
+        e => e === error,
+      )
+      await assert.rejects(
+        span('rejects', async (_span, _done) => {
+          throw error
+        }),
+        e => e === error,
+      )
+      await span('resolves', async (_span, _done) => {})
+      assert.deepEqual(
+        (await sent()).map(s => [s.name, s.annotations!.get('error.type')]),
+        [
+          ['throws', 'TypeError'],
+          ['rejects', 'TypeError'],
+        ],
+      )
+    })
+
+    it('calls the callback in every case: off, and in a trace that isn’t sampled', () => {
+      for (const options of [{ enabled: false }, { sampler: 'never' }]) {
+        init({ scribe: peer.address, ...options })
+        const seen: unknown[] = []
+        span('outer', () =>
+          span(
+            'x',
+            (_span, done) => done(null, 1),
+            (...args) => seen.push(...args),
+          ),
+        )
+        assert.deepEqual(seen, [null, 1])
+      }
+    })
+
+    it('leaves a namespace’s context to the callback', () => {
+      const namespace = createNamespace('callback')
+      namespace.run(() => {
+        namespace.set('user', 'ann')
+        span(
+          'x',
+          (_span, done) => {
+            namespace.run(() => {
+              namespace.set('user', 'bob')
+              done()
+            })
+          },
+          () => assert.equal(namespace.get('user'), 'ann'),
+        )
+      })
+    })
+  })
+
+  describe('wrap', () => {
+    it('runs a function in a span each time, with the same length, name, properties, this, arguments and result', async () => {
+      function add(this: { base: number }, a: number, b: number) {
+        return this.base + a + b
+      }
+      add.note = 'mine'
+      const wrapped = wrap(add, 'sum')
+      assert.deepEqual([wrapped.length, wrapped.name, wrapped.note], [2, 'add', 'mine'])
+      assert.equal(wrapped.call({ base: 1 }, 2, 3), 6)
+      assert.equal(wrapped.call({ base: 2 }, 2, 3), 7)
+      assert.deepEqual(
+        (await sent()).map(s => s.name),
+        ['sum', 'sum'],
+      )
+    })
+
+    it('keeps an async function one, with its promise, its error and its span’s time', async () => {
+      const promise = Promise.resolve(1)
+      const same = wrap(function give() {
+        return promise
+      })
+      assert.equal(same(), promise)
+      const failing = wrap(async () => {
+        await null
+        throw new RangeError('no')
+      }, 'failing')
+      assert.equal(Object.prototype.toString.call(failing), '[object AsyncFunction]')
+      await assert.rejects(failing(), RangeError)
+      assert.deepEqual(
+        (await sent()).map(s => [s.name, s.annotations?.get('error.type')]),
+        [
+          ['give', undefined],
+          ['failing', 'RangeError'],
+        ],
+      )
+    })
+
+    it('gives back as they are generators and what is no function', () => {
+      function* generate() {}
+      async function* generateLater() {}
+      for (const one of [generate, generateLater, null, undefined, 'text'] as any[]) assert.equal(wrap(one, 'x'), one)
+    })
+
+    it('constructs, and keeps what promisify looks for', async () => {
+      class Point {
+        static origin = 0
+        x: number
+        constructor(x: number) {
+          this.x = x
+        }
+      }
+      const Wrapped: any = wrap(Point as any, 'new Point')
+      assert.deepEqual([new Wrapped(3).x, Wrapped.origin, new Wrapped(1) instanceof Point], [3, 0, true])
+      class Further extends Wrapped {}
+      assert.ok(new (Further as any)(1) instanceof Further)
+      assert.throws(() => Wrapped(1), TypeError)
+      assert.equal(await promisify(wrap(setTimeout) as any)(1, 'later'), 'later')
+      assert.equal((await sent()).filter(s => s.name === 'new Point').length, 4)
+    })
+  })
+
+  describe('ids', () => {
+    it('are those of the current span, for a log line', () => {
+      assert.equal(ids(), undefined)
+      span('x', s => assert.deepEqual(ids(), { traceId: s.traceId, spanId: s.spanId, sampled: true }))
+    })
+
+    it('are none in a trace that began here and isn’t kept: nobody knows it', () => {
+      init({ scribe: peer.address, sampler: 'never' })
+      span('x', () => assert.equal(ids(), undefined))
+    })
+
+    it('are the caller’s in a trace that the caller didn’t keep', () => {
+      const remote = parseTraceparent('00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00', undefined)
+      runInFrame(frameWith(startServerSpan('x', remote)), () =>
+        assert.deepEqual(ids(), {
+          traceId: '0af7651916cd43dd8448eb211c80319c',
+          spanId: 'b7ad6b7169203331',
+          sampled: false,
+        }),
+      )
+    })
   })
 
   it('always has a current span: one that does nothing where there is none', () => {
