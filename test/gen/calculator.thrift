@@ -2,6 +2,7 @@
 //   thrift --gen js:node,es6 -out test/gen/es6 test/gen/calculator.thrift
 //   thrift --gen js:node -out test/gen/js test/gen/calculator.thrift
 //   thrift --gen py -out test/gen/py test/gen/calculator.thrift
+//   thrift --gen java:generated_annotations=suppress -out test/gen/java test/gen/calculator.thrift
 //   thrift --gen go -out test/interop/go/gen test/gen/calculator.thrift
 // without the *-remote programs.
 

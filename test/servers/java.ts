@@ -111,6 +111,7 @@ export interface AgentSpan {
   name: string
   /** SERVER_KIND or CLIENT_KIND. */
   kind: number
+  attributes: { key: string; value: { stringValue?: string; intValue?: string } }[]
 }
 
 /** OTLP's numbers. */
