@@ -1,6 +1,6 @@
 import { AsyncResource } from 'node:async_hooks'
 import { type Carrier, carrierFor, currentSettings, isActive, Kind, type PluginHandle, startSpan } from 'milo/plugin'
-import { type Call, fail, keep, openCalls, sent, settle } from './connection'
+import { type Call, fail, keep, openCalls, replays, sent, settle } from './connection'
 import { operation, serviceOf } from './names'
 import { askApplication } from './on-request'
 import { now, type OutgoingCall } from './protocol'
@@ -224,7 +224,7 @@ function wrapRecv(prototype: any, name: string, plugin: PluginHandle): void {
         // Thrift's connections give the sequence id's negative; callers of their own, the id itself.
         const seqid = Math.abs(args[2])
         let call = peer.open.get(seqid)
-        if (call === undefined && this._reqs[seqid] === undefined) {
+        if (call === undefined && this._reqs[seqid] === undefined && !replays(peer.connection)) {
           // A reply that nobody waits for: thrift drops it, and the call that it was for will wait for ever.
           call = oldestOf(peer, method)
           if (call !== undefined) fail(call, 'transport_error', 'wrong sequence id')

@@ -78,14 +78,21 @@ function failAll(calls: Iterable<Call>, result: string, reason: string, error: u
   for (const call of [...calls]) fail(call, result, reason, error)
 }
 
+/**
+ * Whether a connection that is made sends its offline queue again when it is made anew: thrift 0.9.3 and 0.12 never empty
+ * it. A call may be answered more than once then.
+ */
+export function replays(connection: any): boolean {
+  return connection?.offline_queue?.length > 0
+}
+
 /** What waited for the connection has left. */
 function written(connection: any, open: Set<Call>): void {
   for (const call of open) {
     if (call.queuedAtMs === 0) continue
     call.span.count('thrift.queue_us', Math.round((performance.now() - call.queuedAtMs) * 1000))
     call.queuedAtMs = 0
-    // Thrift 0.9.3 and 0.12 never empty that queue: they send all of it each time they connect.
-    call.replayed = connection.offline_queue?.length > 0
+    call.replayed = replays(connection)
   }
 }
 
