@@ -16,49 +16,56 @@ import {
 
 /**
  * node:http and node:https, both sides, with W3C trace context: a request's span is the root, or the child of the
- * caller's, of all that is done for it. No listener is added to anything of the application's: `emit` is watched instead.
+ * caller's, of all that is done for it.
+ *
+ * Only prototypes are patched, those which both modules share: so https needn't be loaded for it (3 ms), and it doesn't
+ * matter how an application came by `request` or `get`. No listener is added to anything: `emit` is watched instead.
  */
 export const http: Plugin = {
   name: 'http',
-  patches: [
-    { module: 'http', patch: patchModule },
-    { module: 'https', patch: patchModule },
-  ],
+  patches: [{ module: 'http', patch: patchHttp }],
 }
 
-function patchModule(exports: any, plugin: PluginHandle): void {
-  plugin.wrap(exports.Server.prototype, 'emit', emit => watchServer(emit as Emit, plugin))
-  plugin.wrap(exports, 'request', request => watchClient(request as Request, plugin))
-  // http.get calls a request of its own and ends it, and then it is too late for a header: so ours does the same here.
+function patchHttp(exports: any, plugin: PluginHandle): void {
+  const { ClientRequest, IncomingMessage, Server } = exports
+  // net.Server's, from which the servers of both modules inherit.
   plugin.wrap(
-    exports,
-    'get',
-    get =>
-      function (this: unknown, ...args: any[]) {
-        if (!plugin.enabled || !isActive()) return (get as unknown as Request).apply(this, args)
-        const req: ClientRequest = exports.request.apply(this, args)
-        req.end()
-        return req
+    Object.getPrototypeOf(Server.prototype),
+    'emit',
+    emit =>
+      function (this: unknown, event: unknown, ...args: any[]) {
+        if (event !== 'request' || !(args[0] instanceof IncomingMessage) || !plugin.enabled || !isActive()) {
+          return emit.call(this, event, ...args)
+        }
+        let span: Span | undefined
+        try {
+          span = startRequestSpan(args[0], args[1])
+        } catch (error) {
+          plugin.fail(error)
+        }
+        if (span === undefined) return emit.call(this, event, ...args)
+        return runInFrame(frameWith(span), () => emit.call(this, event, ...args))
+      } as any,
+  )
+  // Where a request's headers are made, at its first write or its end: the last moment to add one.
+  plugin.wrap(
+    ClientRequest.prototype,
+    '_implicitHeader',
+    original =>
+      function (this: ClientRequest) {
+        if (plugin.enabled && isActive() && !this.headersSent) {
+          try {
+            traceRequest(this)
+          } catch (error) {
+            plugin.fail(error)
+          }
+        }
+        return original.call(this)
       } as any,
   )
 }
 
 type Emit = (this: any, event: string | symbol, ...args: any[]) => boolean
-type Request = (this: unknown, ...args: any[]) => ClientRequest
-
-function watchServer(emit: Emit, plugin: PluginHandle): Emit {
-  return function (this: unknown, event, ...args) {
-    if (event !== 'request' || !plugin.enabled || !isActive()) return emit.call(this, event, ...args)
-    let span: Span | undefined
-    try {
-      span = startRequestSpan(args[0], args[1])
-    } catch (error) {
-      plugin.fail(error)
-    }
-    if (span === undefined) return emit.call(this, event, ...args)
-    return runInFrame(frameWith(span), () => emit.call(this, event, ...args))
-  }
-}
 
 function startRequestSpan(req: IncomingMessage, res: ServerResponse): Span {
   const method = req.method ?? 'GET'
@@ -80,24 +87,10 @@ function startRequestSpan(req: IncomingMessage, res: ServerResponse): Span {
   return span
 }
 
-function watchClient(request: Request, plugin: PluginHandle): Request {
-  return function (this: unknown, ...args) {
-    const req = request.apply(this, args)
-    if (plugin.enabled && isActive()) {
-      try {
-        traceRequest(req)
-      } catch (error) {
-        plugin.fail(error)
-      }
-    }
-    return req
-  }
-}
-
 function traceRequest(req: ClientRequest): void {
   const span = startSpan(Kind.CLIENT, operation(req.method, req.path))
-  // Sent already when the headers were given as an array, or with Expect; the application's own header stays.
-  if (!req.headersSent && req.getHeader('traceparent') === undefined) {
+  // The application's own header stays.
+  if (req.getHeader('traceparent') === undefined) {
     req.setHeader('traceparent', formatTraceparent(span))
     if (span.trace.state !== undefined) req.setHeader('tracestate', span.trace.state)
   }

@@ -1,5 +1,5 @@
-import assert from 'node:assert'
 import shimmer from 'shimmer'
+import { ok } from './assert'
 
 /*
  * bindEmitter: `on` and `addListener` note the contexts in which a listener is added, and `emit` calls it in them. The
@@ -69,7 +69,7 @@ class AdditionsByType {
 
 export function bindListeners(target: object, namespace: BindingNamespace): void {
   const emitter = target as any
-  assert.ok(emitter.on && emitter.addListener && emitter.emit, 'can only bind real EEs')
+  ok(emitter.on && emitter.addListener && emitter.emit, 'can only bind real EEs')
   const bound: Set<BindingNamespace> | undefined = emitter[NAMESPACES]
   if (!bound) {
     shimmer.wrap(emitter, 'addListener', adding)

@@ -1,5 +1,5 @@
-import assert from 'node:assert'
 import type { EventEmitter } from 'node:events'
+import { ok } from './assert'
 import { bindListeners } from './cls-emitter'
 import { type Cell, currentFrame, enterFrame, Frame, runAndObserve } from './context'
 
@@ -145,14 +145,14 @@ class Namespace<N = Record<string, any>> {
 
   /** Makes `context` active until `exit`, or for the rest of this flow and what it starts. */
   enter(context: any): void {
-    assert.ok(context, 'context must be provided for entering')
+    ok(context, 'context must be provided for entering')
     this.#count(context, 1)
     this.#enterNode({ context, prev: this.#top(), entered: true, flow: thisFlow() })
   }
 
   /** Leaves `context`, which need not be the one entered last. */
   exit(context: any): void {
-    assert.ok(context, 'context must be provided for exiting')
+    ok(context, 'context must be provided for exiting')
     this.#leave(context, (this.#entries.get(context) ?? 0) > 0)
   }
 
@@ -179,11 +179,11 @@ class Namespace<N = Record<string, any>> {
     const index = stack.findIndex(node => node.context === context)
     const left = stack[index]
     if (!left) {
-      assert.ok(elsewhere, `context not currently entered; can't exit. (namespace ${this.name})`)
+      ok(elsewhere, `context not currently entered; can't exit. (namespace ${this.name})`)
       this.#count(context, -1)
       return
     }
-    assert.ok(left.prev, "can't remove top context")
+    ok(left.prev, "can't remove top context")
     if (left.entered) this.#count(context, -1)
     this.#enterNode(
       stack.slice(0, index).reduceRight((prev, above) => ({ ...above, prev, flow: thisFlow() }), left.prev),
@@ -293,7 +293,7 @@ registry.namespaces ??= Object.create(null)
 
 /** Creates a namespace, in the place of one of the same name if there is one. */
 export function createNamespace<N = Record<string, any>>(name: string): Namespace<N> {
-  assert.ok(name, 'namespace must be given a name.')
+  ok(name, 'namespace must be given a name.')
   const namespace = new Namespace<N>(name)
   registry.namespaces[name] = namespace
   return namespace
@@ -307,8 +307,8 @@ export function getNamespace<N = Record<string, any>>(name: string): Namespace<N
 /** Forgets the name. Whoever holds the namespace can go on using it. */
 export function destroyNamespace(name: string): void {
   const namespace = getNamespace(name)
-  assert.ok(namespace, `can't delete nonexistent namespace! "${name}"`)
-  assert.ok(namespace.id, "don't assign to process.namespaces directly!")
+  ok(namespace, `can't delete nonexistent namespace! "${name}"`)
+  ok(namespace.id, "don't assign to process.namespaces directly!")
   registry.namespaces[name] = null
 }
 

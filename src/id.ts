@@ -1,5 +1,3 @@
-import { randomFillSync } from 'node:crypto'
-
 /**
  * Ids: random, non-zero, positive 63-bit numbers, as the original's Python clients made them, held as two signed 32-bit
  * halves. A call of randomBytes for each costs about 2 µs; words from a pool that is filled 8 KiB at a time cost 5 ns.
@@ -10,7 +8,8 @@ let next = pool.length
 /** A random signed 32-bit number. */
 export function randomWord(): number {
   if (next === pool.length) {
-    randomFillSync(pool)
+    // Loaded late: it takes 2 ms of a start, and a program that starts no trace doesn't pay for it.
+    ;(require('node:crypto') as typeof import('node:crypto')).randomFillSync(pool)
     next = 0
   }
   return pool[next++]!

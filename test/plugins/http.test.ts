@@ -202,9 +202,12 @@ describe('the http plugin', () => {
       ['thrift', false],
       ['http', true],
     ] as const) {
-      const run = await runNode(['-r', 'milo/register', '-p', `'__wrapped' in require('http').get`], {
-        MILO_PLUGINS: plugins,
-      })
+      const run = await runNode(
+        ['-r', 'milo/register', '-p', `'__wrapped' in require('http').ClientRequest.prototype._implicitHeader`],
+        {
+          MILO_PLUGINS: plugins,
+        },
+      )
       assert.equal(run.stdout.trim(), String(patched))
     }
     const run = await runNode(['-r', 'milo/register', '-p', '1'], { MILO_PLUGINS: 'htp' })
