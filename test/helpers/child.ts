@@ -11,14 +11,24 @@ export interface Finished {
   stderr: string
 }
 
-/** Runs node with these arguments to its end; MILO_ variables of the test's own are left out. */
-export async function runNode(args: string[], env: Record<string, string> = {}, cwd = ROOT): Promise<Finished> {
-  return finished(startNode(args, env, cwd))
+/** Runs node, or another one, with these arguments to its end; MILO_ variables of the test's own are left out. */
+export async function runNode(
+  args: string[],
+  env: Record<string, string> = {},
+  cwd = ROOT,
+  node = process.execPath,
+): Promise<Finished> {
+  return finished(startNode(args, env, cwd, node))
 }
 
-export function startNode(args: string[], env: Record<string, string> = {}, cwd = ROOT): ChildProcess {
+export function startNode(
+  args: string[],
+  env: Record<string, string> = {},
+  cwd = ROOT,
+  node = process.execPath,
+): ChildProcess {
   const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('MILO_')))
-  return spawn(process.execPath, args, { cwd, env: { ...inherited, ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
+  return spawn(node, args, { cwd, env: { ...inherited, ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
 }
 
 export async function finished(child: ChildProcess, limitMs = 20_000): Promise<Finished> {

@@ -3,6 +3,7 @@ export { type CassandraServer, startCassandra, startOwnCassandra } from './cassa
 export { chromiumPath } from './chromium'
 export { goPeer } from './go'
 export { type MariaDbServer, startMariaDb, startOwnMariaDb } from './mariadb'
+export { NODE_VERSIONS, type NodeVersion, nodeOfVersion } from './node-versions'
 export type { Server } from './process'
 export { type Python, pythonWithThrift } from './python'
 export { THRIFT_VERSIONS, type ThriftVersion, thriftOfVersion } from './thrift-versions'
