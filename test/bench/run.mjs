@@ -15,7 +15,13 @@ const HERE = dirname(fileURLToPath(import.meta.url))
 const PAGE = join(HERE, '../../docs/performance.md')
 
 /** name → module with `options` (as parseArgs takes them) and `bench(values)`, which returns { text, failed }. */
-const BENCHES = { thrift: './thrift/bench.mjs' }
+const BENCHES = {
+  thrift: './thrift/bench.mjs',
+  span: './span/bench.mjs',
+  context: './context/bench.mjs',
+  startup: './startup/bench.mjs',
+  codec: './codec/bench.mjs',
+}
 
 const [name, ...rest] = process.argv.slice(2)
 if (!Object.hasOwn(BENCHES, name ?? '')) {

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { load, machine, median, nodes, Program, packages, progress, shuffled, table } from '../measure.mjs'
@@ -15,7 +16,7 @@ export const options = {
   node: { type: 'string', default: '' },
 }
 
-const NAMES = { milo: 'Milo', opentelemetry: 'OpenTelemetry', zipkin: 'zipkin-js' }
+const NAMES = { milo: 'Milo', opentelemetry: 'OpenTelemetry', zipkin: 'zipkin-js', ddtrace: 'dd-trace' }
 
 /** What is made, how often it is sampled, and the budget in ns. */
 const ROWS = [
@@ -47,6 +48,7 @@ export async function bench(values) {
 async function measure(node, ports, rounds, count) {
   const tracers = []
   for (const name of Object.keys(NAMES)) {
+    if (name === 'ddtrace' && !existsSync(join(HERE, '../node_modules/dd-trace'))) continue
     const [program] = await Program.start(join(HERE, 'program.cjs'), {
       node: node.path,
       args: [name],
@@ -72,16 +74,17 @@ async function measure(node, ports, rounds, count) {
     progress('')
   }
   const rows = ROWS.map(({ label, budget }, i) => {
-    const [milo, opentelemetry, zipkin] = tracers.map(({ costs }) => median(costs[i]))
+    const [milo, ...rivals] = tracers.map(({ costs }) => median(costs[i]))
+    const ratio = (milo / rivals[0]).toFixed(2)
     return [
       label,
       milo.toFixed(0),
       `≤ ${budget}`,
       milo <= budget ? 'yes' : 'no',
-      opentelemetry.toFixed(0),
-      zipkin.toFixed(0),
-      (milo / opentelemetry).toFixed(2),
+      ...rivals.map(ns => ns.toFixed(0)),
+      ratio,
     ]
   })
-  return `${table(['', 'Milo', 'budget', 'holds', 'OpenTelemetry', 'zipkin-js', 'Milo ÷ OpenTelemetry'], rows)}\n\n${rounds} rounds of ${count}; load ${Math.min(...loads).toFixed(1)}–${Math.max(...loads).toFixed(1)}.`
+  const names = tracers.slice(1).map(({ name }) => NAMES[name])
+  return `${table(['', 'Milo', 'budget', 'holds', ...names, 'Milo ÷ OpenTelemetry'], rows)}\n\n${rounds} rounds of ${count}; load ${Math.min(...loads).toFixed(1)}–${Math.max(...loads).toFixed(1)}.`
 }

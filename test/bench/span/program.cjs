@@ -71,6 +71,45 @@ const KINDS = {
       }
     }
   },
+  ddtrace() {
+    // No agent is here to take its spans: what it makes of that is not measured, as it comes later.
+    const tracer = require('dd-trace').init({
+      startupLogs: false,
+      flushInterval: 3_600_000,
+      plugins: false,
+      telemetry: { enabled: false },
+      remoteConfig: { enabled: false },
+    })
+    let priority
+    const root = name => {
+      const span = tracer.startSpan(name)
+      if (priority !== undefined) span.setTag('sampling.priority', priority)
+      return span
+    }
+    return {
+      prepare(probability) {
+        priority = probability === 1 ? 2 : -1
+      },
+      root(n) {
+        for (let i = 0; i < n; i++) root('root').finish()
+      },
+      child(n) {
+        const parent = root('root')
+        for (let i = 0; i < n; i++) tracer.startSpan('child', { childOf: parent }).finish()
+        parent.finish()
+      },
+      annotation: n => inSpan(n, s => s.setTag('key', 'value')),
+      event: n => inSpan(n, s => s.addEvent('event')),
+      flush: async () => {},
+    }
+    function inSpan(n, act) {
+      for (let done = 0; done < n; done += 100) {
+        const s = root('holder')
+        for (let i = 0; i < 100; i++) act(s)
+        s.finish()
+      }
+    }
+  },
   zipkin() {
     const zipkin = require('zipkin')
     let tracer
