@@ -239,22 +239,18 @@ export class Reader {
     const start = this.pos
     const end = start + n
     this.pos = end
-    if (n > KNOWN_LENGTH) return b.toString('utf8', start, end)
-    let hash = n
-    let all = 0
-    for (let i = start; i < end; i++) {
-      const byte = b[i]!
-      hash = Math.imul(hash ^ byte, 16777619)
-      all |= byte
-    }
-    if (all > 127) return b.toString('utf8', start, end)
-    const slot = (hash ^ (hash >>> 15)) & 2047
+    if (n > KNOWN_LENGTH || n === 0) return n === 0 ? '' : b.toString('utf8', start, end)
+    // The two ends and the middle tell most apart; all of it is compared below.
+    let hash = n ^ (b[start]! << 3) ^ (b[end - 1]! << 9)
+    if (n > 4) hash ^= (b[start + 1]! << 15) ^ (b[end - 2]! << 20) ^ (b[start + (n >> 1)]! << 6) ^ (b[end - 3]! << 12)
+    const slot = (hash ^ (hash >>> 11)) & 2047
     const known = KNOWN_STRINGS[slot]!
     if (known.length === n) {
       let i = 0
       while (i < n && known.charCodeAt(i) === b[start + i]) i++
       if (i === n) return known
     }
+    for (let i = start; i < end; i++) if (b[i]! > 127) return b.toString('utf8', start, end)
     const made = b.toString('latin1', start, end)
     KNOWN_STRINGS[slot] = made
     return made
