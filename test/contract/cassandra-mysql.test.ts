@@ -343,10 +343,14 @@ describe('cassandra-mysql store, with a database away', function () {
     const check = (pattern: RegExp) => (error: any) => {
       const everything = `${error.stack} ${JSON.stringify(error)} ${Object.values(error)} ${error.cause}`
       assert.match(error.message, pattern)
+      assert.doesNotMatch(error.message, /\n/)
       assert.ok(!everything.includes(secret), everything)
       return true
     }
     await assert.rejects(openStore(wrong), check(/^MySQL at .*Access denied/))
+    const elsewhere = structuredClone(databases.config)
+    elsewhere.cassandra.local_dc = 'elsewhere'
+    await assert.rejects(openStore(elsewhere), check(/^Cassandra at .*'elsewhere'.*datacenter1/))
     await databases.mariaDb.stop()
     await assert.rejects(openStore(wrong), check(/^MySQL at .*ECONNREFUSED/))
     await assert.rejects(migrate(wrong), check(/^MySQL at .*ECONNREFUSED/))

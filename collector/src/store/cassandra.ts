@@ -216,7 +216,9 @@ function hosts({ hostname }: CassandraConfig): string[] {
 
 function away(config: CassandraConfig, error: unknown): StoreError {
   const where = `Cassandra at ${hosts(config).join(', ')}, port ${config.port}`
-  return unavailable(where, error)
+  // Of the nodes that were tried, the first one's reason; the driver's own message is that with a stack trace in it.
+  const [reason] = Object.values((error as { innerErrors?: { [node: string]: Error } }).innerErrors ?? {})
+  return unavailable(where, reason ?? error)
 }
 
 function quoted(identifier: string): string {
