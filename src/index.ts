@@ -10,9 +10,10 @@ import { type Options, settle } from './options'
 import { cut, Kind, LIMITS, type Span } from './span'
 import { configure, currentSpan, isActive, noteTruncated, startSpan, UNSAMPLED } from './tracer'
 
+export type { OperationSampling } from './adaptive'
 export { MiloError, type MiloErrorCode } from './errors'
 export type { Options } from './options'
-export type { Sampler } from './sampler'
+export type { Sampler, SamplingRates } from './sampler'
 export type { Span } from './span'
 export { flush, ids, type Stats, shutdown, stats } from './tracer'
 
@@ -24,6 +25,14 @@ export function init(options: Options = {}): void {
   const settings = settle(options)
   configure(settings)
   if (settings.enabled && settings.plugins.length > 0) install(settings.plugins)
+}
+
+export interface SpanOptions {
+  /**
+   * Keep this trace, and what is called from here on, whatever the sampler says. Such traces are flagged as debug and have
+   * probability 0, so that no count is scaled up by them. Within a trace that isn't kept, a new one begins here.
+   */
+  force?: boolean
 }
 
 /**
@@ -40,14 +49,24 @@ export function span<R>(
   fn: (span: Span, done: (...args: any[]) => any) => R,
   callback?: (...args: any[]) => unknown,
 ): R
-/** Starts a span that isn't current anywhere and that you end yourself. */
-export function span(name: string): Span
 export function span<R>(
   name: string,
-  fn?: (span: Span, done?: any) => R,
+  options: SpanOptions | undefined,
+  fn: (span: Span, done: (...args: any[]) => any) => R,
   callback?: (...args: any[]) => unknown,
+): R
+/** Starts a span that isn't current anywhere and that you end yourself. */
+export function span(name: string, options?: SpanOptions): Span
+export function span<R>(
+  name: string,
+  first?: SpanOptions | ((...args: any[]) => R),
+  second?: (...args: any[]) => any,
+  third?: (...args: any[]) => unknown,
 ): R | Span {
-  const started = startSpan(Kind.LOCAL, nameOf(name))
+  const bare = typeof first === 'function'
+  const fn: ((...args: any[]) => R) | undefined = bare ? first : second
+  const callback = bare ? second : third
+  const started = startSpan(Kind.LOCAL, nameOf(name), false, !bare && first?.force === true)
   if (fn === undefined) return started
   const done = callback !== undefined || fn.length >= 2 ? doneOf(started, callback) : undefined
   let result: R

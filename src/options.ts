@@ -1,11 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
+import { AdaptiveSampler, type OperationSampling } from './adaptive'
 import { MiloError, type MiloErrorCode } from './errors'
 import { LOG_LEVELS, type LogLevel } from './log'
 import type { Plugin } from './plugin'
 import { CARRIERS, type Carrier, type Propagation } from './propagation'
-import { always, type Sampler, samplerFrom } from './sampler'
+import { type Sampler, samplerFrom } from './sampler'
 import type { ScribeAddress } from './scribe'
 import type { Span } from './span'
 
@@ -19,10 +20,12 @@ export interface Options {
   host?: string
   /** Where spans go: `host:port`, several separated by commas, tried in turn. MILO_SCRIBE. Default 127.0.0.1:1463. */
   scribe?: string
-  /** `always`, `never`, `probability:0.01`, or one of your own. MILO_SAMPLER. Default always. */
+  /** `adaptive`, `always`, `never`, `probability:0.01`, or one of your own. MILO_SAMPLER. Default adaptive. */
   sampler?: string | Sampler
-  /** The adaptive sampler's target. MILO_TRACES_PER_SECOND. */
+  /** How many new traces the adaptive sampler keeps in this process, about. MILO_TRACES_PER_SECOND. Default 10. */
   tracesPerSecond?: number
+  /** The adaptive sampler's exceptions, by the name of a trace's first span: a probability, or a target beside the others'. */
+  operations?: Record<string, OperationSampling>
   /** The carrier towards Thrift servers: `field`, `host:port=calltrace`, `host=…`, several separated by commas. MILO_PROPAGATION. */
   propagation?: string
   /** Plugins of your own. Milo's come with milo/register, which takes MILO_PLUGINS: `thrift,http`, or `-http` for all but one. */
@@ -62,6 +65,7 @@ const OPTION_NAMES: Record<keyof Options, true> = {
   scribe: true,
   sampler: true,
   tracesPerSecond: true,
+  operations: true,
   propagation: true,
   plugins: true,
   onRequest: true,
@@ -80,13 +84,15 @@ export function settle(options: Options = {}, env: NodeJS.ProcessEnv = process.e
       )
     }
   }
+  const tracesPerSecond = target(options.tracesPerSecond ?? number(env.MILO_TRACES_PER_SECOND) ?? 10)
+  const exceptions = operations(options.operations ?? {})
   return {
     enabled: enabled(options.enabled, env.MILO_ENABLED),
     service: text('MILO_BAD_SERVICE', 'service', options.service ?? unset(env.MILO_SERVICE)) ?? defaultService(),
     host: text('MILO_BAD_OPTION', 'host', options.host) ?? hostname(),
     scribe: addresses(options.scribe ?? unset(env.MILO_SCRIBE) ?? '127.0.0.1:1463'),
-    sampler: sampler(options.sampler ?? unset(env.MILO_SAMPLER)),
-    tracesPerSecond: target(options.tracesPerSecond ?? number(env.MILO_TRACES_PER_SECOND) ?? 10),
+    sampler: sampler(options.sampler ?? unset(env.MILO_SAMPLER) ?? 'adaptive', tracesPerSecond, exceptions),
+    tracesPerSecond,
     propagation: propagation(options.propagation ?? unset(env.MILO_PROPAGATION) ?? 'field'),
     plugins: plugins(options.plugins ?? []),
     pluginNames: (unset(env.MILO_PLUGINS) ?? '').split(',').flatMap(name => name.trim() || []),
@@ -142,16 +148,38 @@ function addresses(value: unknown): ScribeAddress[] {
   })
 }
 
-function sampler(value: unknown): Sampler {
-  if (value === undefined) return always
+function sampler(value: unknown, tracesPerSecond: number, operations: Record<string, OperationSampling>): Sampler {
+  if (value === 'adaptive') return new AdaptiveSampler({ tracesPerSecond, operations })
   if (typeof value === 'string') return samplerFrom(value)
   if (typeof value === 'object' && value !== null && typeof (value as Sampler).sample === 'function')
     return value as Sampler
   throw new MiloError('MILO_BAD_SAMPLER', `sampler must be a text or an object with sample(), got ${show(value)}`)
 }
 
+function operations(value: unknown): Record<string, OperationSampling> {
+  const bad = (message: string) => new MiloError('MILO_BAD_OPERATIONS', `operations ${message}`)
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw bad(`must be an object that has { probability } or { tracesPerSecond } by operation, got ${show(value)}`)
+  for (const [name, own] of Object.entries(value)) {
+    const { probability, tracesPerSecond, ...more } = own ?? {}
+    if ((probability === undefined) === (tracesPerSecond === undefined) || Object.keys(more).length > 0)
+      throw bad(`must have either { probability } or { tracesPerSecond } for '${name}', got ${show(own)}`)
+    if (probability !== undefined && !(typeof probability === 'number' && probability >= 0 && probability <= 1))
+      throw bad(`must have a probability from 0 to 1 for '${name}', got ${show(probability)}`)
+    if (tracesPerSecond !== undefined && !isTarget(tracesPerSecond))
+      throw bad(
+        `must have tracesPerSecond > 0 for '${name}', got ${show(tracesPerSecond)}; never is { probability: 0 }`,
+      )
+  }
+  return value as Record<string, OperationSampling>
+}
+
+function isTarget(value: unknown): value is number {
+  return typeof value === 'number' && value > 0 && value < Number.POSITIVE_INFINITY
+}
+
 function target(value: unknown): number {
-  if (typeof value === 'number' && value > 0 && value < Number.POSITIVE_INFINITY) return value
+  if (isTarget(value)) return value
   throw new MiloError(
     'MILO_BAD_TARGET',
     `tracesPerSecond must be > 0, got ${show(value)}; to turn tracing off set MILO_ENABLED=0`,

@@ -5,7 +5,7 @@ import { describe, log, logRarely, setLogLevel } from './log'
 import type { Settings } from './options'
 import type { RemoteContext } from './propagation'
 import { writeSpan } from './record'
-import { NOT_KEPT, never, type Sampler } from './sampler'
+import { NOT_KEPT, never, type Sampler, type SamplingRates } from './sampler'
 import { SCRIBE_DEFAULTS, ScribeEmitter } from './scribe'
 import { Kind, Span, type SpanSink, Trace } from './span'
 
@@ -18,6 +18,7 @@ let emitter: ScribeEmitter | undefined
 let truncated = 0
 let tracesKept = 0
 let tracesNotKept = 0
+let tracesForced = 0
 
 const sink: SpanSink = {
   add(span) {
@@ -92,10 +93,11 @@ export function noteTruncated(): void {
 /**
  * Starts a child of the current span, or a new trace where none is current.
  * @param narrow give the span an id of 31 bits, for a carrier that has no room for more
+ * @param force keep the new trace, whatever the sampler says; within a trace that isn't kept, start one that is
  */
-export function startSpan(kind: Kind, name: string, narrow = false): Span {
+export function startSpan(kind: Kind, name: string, narrow = false, force = false): Span {
   const parent = currentFrame()?.span
-  if (parent === undefined) return startRoot(kind, name, narrow)
+  if (parent === undefined || (force && !parent.trace.sampled)) return startRoot(kind, name, narrow, force)
   const trace = parent.trace
   if (!trace.sampled) return parent
   const hi = narrow ? 0 : randomHigh()
@@ -121,25 +123,48 @@ export function startServerSpan(name: string, remote: RemoteContext | undefined)
   return new Span(sink, trace, randomHigh(), randomLow(), spanHi, spanLo, Kind.SERVER, name, trace.nowUs())
 }
 
-function startRoot(kind: Kind, name: string, narrow: boolean): Span {
+function startRoot(kind: Kind, name: string, narrow: boolean, force = false): Span {
   if (emitter === undefined) return UNSAMPLED
   const hi = randomHigh()
   const lo = randomLow()
-  let probability = NOT_KEPT
-  try {
-    probability = sampler.sample(name, fraction(hi, lo))
-  } catch (error) {
-    logRarely('sampler', 'error', `the sampler threw (${describe(error)}); the trace isn't kept`)
+  // A forced trace stands for itself alone: of probability 0, so that no count takes it for others.
+  let probability = 0
+  if (force) tracesForced++
+  else {
+    probability = decide(name, fraction(hi, lo))
+    if (!(probability >= 0)) {
+      tracesNotKept++
+      return UNSAMPLED
+    }
+    tracesKept++
   }
-  if (!(probability >= 0)) {
-    tracesNotKept++
-    return UNSAMPLED
-  }
-  tracesKept++
-  const trace = new Trace(hi, lo, 0, 0, true, false, probability, clockOffsetUs())
+  const trace = new Trace(hi, lo, 0, 0, true, force, probability, clockOffsetUs())
+  const startUs = trace.nowUs()
+  if (Math.abs(startUs - pressurePassedOnUs) >= 100_000) passPressureOn(emitter, startUs)
   const spanHi = narrow ? 0 : randomHigh()
   const spanLo = narrow ? randomNarrow() : randomLow()
-  return new Span(sink, trace, spanHi, spanLo, 0, 0, kind, name, trace.nowUs())
+  return new Span(sink, trace, spanHi, spanLo, 0, 0, kind, name, startUs)
+}
+
+function decide(name: string, randomness: number): number {
+  try {
+    return sampler.sample(name, randomness)
+  } catch (error) {
+    logRarely('sampler', 'error', `the sampler threw (${describe(error)}); the trace isn't kept`)
+    return NOT_KEPT
+  }
+}
+
+let pressurePassedOnUs = Number.NEGATIVE_INFINITY
+
+/** Only a trace that is kept asks: without one there is nothing to lower, and the sampler comes back by itself. */
+function passPressureOn(from: ScribeEmitter, nowUs: number): void {
+  pressurePassedOnUs = nowUs
+  try {
+    sampler.adjust?.(from.pressure())
+  } catch (error) {
+    logRarely('sampler', 'error', `the sampler's adjust threw (${describe(error)})`)
+  }
 }
 
 let offsetUs = 0
@@ -160,9 +185,12 @@ function clockOffsetUs(): number {
 
 /** What Milo has done in this process. At any moment ended = sent + buffered + inFlight + dropped. */
 export interface Stats extends SpanCounts {
-  /** New traces that began here, by what the sampler said. */
+  /** New traces that began here, by what the sampler said, and those it wasn't asked about. */
   tracesKept: number
   tracesNotKept: number
+  tracesForced: number
+  /** What the sampler sees and does; undefined for one that doesn't say. */
+  sampling: SamplingRates | undefined
   /** Names, keys, values, annotations, events and counters that were cut or left out for their size or number. */
   truncated: number
   /** How often Scribe answered TRY_LATER. */
@@ -173,7 +201,25 @@ export interface Stats extends SpanCounts {
 
 export function stats(): Stats {
   const { tryLater, failures } = emitter ?? { tryLater: 0, failures: 0 }
-  return { ...buffer.counts(), tracesKept, tracesNotKept, truncated, tryLater, failures }
+  return {
+    ...buffer.counts(),
+    tracesKept,
+    tracesNotKept,
+    tracesForced,
+    sampling: rates(),
+    truncated,
+    tryLater,
+    failures,
+  }
+}
+
+function rates(): SamplingRates | undefined {
+  try {
+    return sampler.rates?.()
+  } catch {
+    // A sampler of the application's.
+    return undefined
+  }
 }
 
 /**

@@ -44,7 +44,7 @@ const JAVA_RESULTS = ['hello Grüße, 世界 🙂', '42', 'Oops zero 7', 'Point 
 let scribe: ScribePeer
 
 const start = (more: object = {}) =>
-  init({ scribe: scribe.address, service: 'node', host: 'here', logLevel: 'warn', ...more })
+  init({ scribe: scribe.address, service: 'node', host: 'here', sampler: 'always', logLevel: 'warn', ...more })
 
 const restart = async () => {
   scribe = await ScribePeer.listen()

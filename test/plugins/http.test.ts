@@ -22,7 +22,7 @@ describe('the http plugin', () => {
   let server: http.Server
   let handle: http.RequestListener
 
-  const start = (more: object = {}) => init({ scribe: peer.address, service: 'web', ...more })
+  const start = (more: object = {}) => init({ scribe: peer.address, service: 'web', sampler: 'always', ...more })
 
   beforeEach(async () => {
     peer = await ScribePeer.listen()

@@ -32,7 +32,8 @@ const FRAMED: Wire = { transport: 'TFramedTransport', protocol: 'TBinaryProtocol
 
 let peer: ScribePeer
 
-const start = (more: object = {}) => init({ scribe: peer.address, service: 'test', host: 'here', ...more })
+const start = (more: object = {}) =>
+  init({ scribe: peer.address, service: 'test', host: 'here', sampler: 'always', ...more })
 
 async function spans(): Promise<SpanRecord[]> {
   assert.equal(await flush(5000), true)

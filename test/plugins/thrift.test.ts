@@ -18,7 +18,7 @@ const FRAMED: Wire = { transport: 'TFramedTransport', protocol: 'TBinaryProtocol
 let peer: ScribePeer
 
 const start = (more: object = {}) =>
-  init({ scribe: peer.address, service: 'test', host: 'here', logLevel: 'warn', ...more })
+  init({ scribe: peer.address, service: 'test', host: 'here', sampler: 'always', logLevel: 'warn', ...more })
 
 async function spans(): Promise<SpanRecord[]> {
   assert.equal(await flush(5000), true)
@@ -614,6 +614,7 @@ describe('an unmodified Thrift application', () => {
       const scribe = await ScribePeer.listen()
       const run = await runNode([flag, 'milo/register', join(__dirname, '../fixtures', file)], {
         MILO_SCRIBE: scribe.address,
+        MILO_SAMPLER: 'always',
       })
       assert.deepEqual(run, { status: 0, signal: null, stdout: '42\n', stderr: '' })
       sameSpan(halves(scribe.spans, 'Calculator.add'))

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { AdaptiveSampler } from '../../src/adaptive'
 import { type Options, settle } from '../../src/options'
 import { runNode } from '../helpers/child'
 
@@ -12,7 +13,7 @@ describe('options', () => {
     const s = settings()
     assert.equal(s.enabled, true)
     assert.deepEqual(s.scribe, [{ host: '127.0.0.1', port: 1463 }])
-    assert.equal(s.sampler.sample('any', 0), 1)
+    assert.ok(s.sampler instanceof AdaptiveSampler)
     assert.equal(s.tracesPerSecond, 10)
     assert.deepEqual(s.propagation, { default: 'field', peers: new Map() })
     assert.equal(s.logLevel, 'warn')
@@ -55,7 +56,18 @@ describe('options', () => {
       /tracesPerSecond must be > 0, got -1; to turn tracing off set MILO_ENABLED=0/,
     ],
     ['MILO_BAD_TARGET', {}, { MILO_TRACES_PER_SECOND: 'many' }, /got NaN/],
-    ['MILO_BAD_SAMPLER', {}, { MILO_SAMPLER: 'adaptive' }, /isn't there yet; use always, never or probability/],
+    ['MILO_BAD_TARGET', { tracesPerSecond: Number.POSITIVE_INFINITY }, {}, /got Infinity/],
+    ['MILO_BAD_TARGET', { tracesPerSecond: '10' as any }, {}, /got '10'/],
+    ['MILO_BAD_TARGET', { tracesPerSecond: 0, sampler: 'always' }, {}, /got 0/],
+    ['MILO_BAD_OPERATIONS', { operations: [] as any }, {}, /an object that has \{ probability \} or/],
+    ['MILO_BAD_OPERATIONS', { operations: { a: 0.5 as any } }, {}, /either .* or .* for 'a', got 0.5/],
+    ['MILO_BAD_OPERATIONS', { operations: { a: null as any } }, {}, /either .* or .* for 'a', got null/],
+    ['MILO_BAD_OPERATIONS', { operations: { a: {} as any } }, {}, /either .* or .* for 'a'/],
+    ['MILO_BAD_OPERATIONS', { operations: { a: { probability: 1, tracesPerSecond: 1 } } }, {}, /either .* or/],
+    ['MILO_BAD_OPERATIONS', { operations: { a: { probability: 1, rate: 1 } as any } }, {}, /either .* or/],
+    ['MILO_BAD_OPERATIONS', { operations: { a: { probability: 1.5 } } }, {}, /from 0 to 1 for 'a', got 1.5/],
+    ['MILO_BAD_OPERATIONS', { operations: { a: { tracesPerSecond: 0 } } }, {}, /> 0 for 'a', got 0; never is/],
+    ['MILO_BAD_SAMPLER', {}, { MILO_SAMPLER: 'clever' }, /must be adaptive, always, never or .*got 'clever'/],
     ['MILO_BAD_SAMPLER', { sampler: 'probability:1.5' }, {}, /probability:P with P from 0 to 1, got 'probability:1.5'/],
     ['MILO_BAD_SAMPLER', { sampler: {} as any }, {}, /got an object/],
     ['MILO_BAD_SCRIBE', {}, { MILO_SCRIBE: 'localhost' }, /host:port with a port from 1 to 65535, got 'localhost'/],
