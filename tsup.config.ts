@@ -8,8 +8,11 @@ const ENTRIES: Record<string, { source: string; exports: string }> = {
   index: { source: 'src/index.ts', exports: '{ ...bundle.index }' },
   cls: { source: 'src/cls.ts', exports: '{ ...bundle.cls }' },
   plugin: { source: 'src/plugin.ts', exports: '{ ...bundle.plugin }' },
+  testing: { source: 'src/testing.ts', exports: '{ ...bundle.testing }' },
   'plugins/thrift': { source: 'plugins/thrift/index.ts', exports: '{ thrift: bundle.thrift }' },
   'plugins/http': { source: 'plugins/http.ts', exports: '{ http: bundle.http }' },
+  'plugins/pino': { source: 'plugins/pino.ts', exports: '{ pino: bundle.pino }' },
+  'plugins/winston': { source: 'plugins/winston.ts', exports: '{ winston: bundle.winston }' },
 }
 
 // tsup's own splitting of CommonJS would share the state as well, but rewrites every `?.` into a call with closures.

@@ -3,8 +3,11 @@
  * them), for CommonJS and for ESM, so that whichever are loaded, in whichever way, Milo's state exists once.
  */
 export { http } from '../plugins/http'
+export { pino } from '../plugins/pino'
 export { thrift } from '../plugins/thrift'
+export { winston } from '../plugins/winston'
 export * as cls from './cls'
 export * as index from './index'
 export * as plugin from './plugin'
 export { register } from './register'
+export * as testing from './testing'

@@ -4,6 +4,7 @@ import { join, sep } from 'node:path'
 import { Hook } from 'require-in-the-middle'
 import * as shimmer from 'shimmer'
 import { describe, log } from './log'
+import { noteLeft, notePatched } from './patched'
 import type { Patch, Plugin, PluginHandle } from './plugin'
 
 /** Names of the plugins that are in place: a second time would trace everything twice. */
@@ -24,7 +25,7 @@ export function install(plugins: Plugin[]): void {
     for (const patch of plugin.patches) {
       if (builtinModules.includes(patch.module)) {
         builtin = true
-        handle.apply(patch, require(patch.module))
+        handle.apply(patch, require(patch.module), patch.module)
       } else {
         const patches = byModule.get(patch.module) ?? []
         patches.push([patch, handle])
@@ -44,9 +45,10 @@ export function install(plugins: Plugin[]): void {
       if ((patch.file ?? '') !== file) continue
       const version = versionOf(baseDir)
       if (patch.versions !== undefined && !inRange(version, patch.versions)) {
-        handle.leave(`${module} ${version} is outside ${patch.versions} and stays as it is`)
+        const reason = `is outside ${patch.versions}`
+        if (noteLeft(`${module} ${version}`, reason)) log('warn', `${module} ${version} ${reason} and stays as it is`)
       } else {
-        exports = handle.apply(patch, exports) as typeof exports
+        exports = handle.apply(patch, exports, `${module} ${version}`) as typeof exports
       }
     }
     return exports
@@ -79,7 +81,7 @@ class Handle implements PluginHandle {
   readonly name: string
   enabled = true
   private readonly wraps: [any, string][] = []
-  private readonly said = new Set<string>()
+  private readonly patched = new Set<string>()
 
   constructor(name: string) {
     this.name = name
@@ -90,6 +92,7 @@ class Handle implements PluginHandle {
     this.enabled = false
     const stack = error instanceof Error && typeof error.stack === 'string' ? error.stack : describe(error)
     log('error', `the plugin ${this.name} failed and is off for this process: ${stack}`)
+    for (const what of this.patched) noteLeft(what, `the plugin ${this.name} failed`)
   }
 
   wrap<F extends Function>(target: any, name: string, make: (original: F) => F): void {
@@ -105,17 +108,14 @@ class Handle implements PluginHandle {
     return replacement
   }
 
-  leave(reason: string): void {
-    if (this.said.has(reason)) return
-    this.said.add(reason)
-    log('warn', reason)
-  }
-
   /** Returns the exports to use. A patch that throws leaves nothing of the plugin behind. */
-  apply(patch: Patch, exports: unknown): unknown {
+  apply(patch: Patch, exports: unknown, what: string): unknown {
     if (!this.enabled) return exports
+    this.patched.add(what)
     try {
-      return patch.patch(exports, this) ?? exports
+      const replaced = patch.patch(exports, this) ?? exports
+      notePatched(what)
+      return replaced
     } catch (error) {
       this.fail(error)
       for (const [target, name] of this.wraps) shimmer.unwrap(target, name as never)
@@ -128,6 +128,7 @@ function warnOfLoaded(modules: string[]): void {
   for (const module of modules) {
     const part = `${sep}node_modules${sep}${module.split('/').join(sep)}${sep}`
     if (Object.keys(require.cache).some(file => file.includes(part))) {
+      noteLeft(module, 'was loaded before Milo')
       log('warn', `${module} was loaded before Milo and isn't traced: load milo/register first (node -r milo/register)`)
     }
   }

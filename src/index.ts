@@ -3,10 +3,12 @@
  * in a trace that isn't sampled. Only init throws.
  */
 import { types } from 'node:util'
+import { replaceClsHooked } from './cls-hooked'
 import { currentFrame, frameWith, runInFrame } from './context'
 import { install } from './hook'
 import { describe } from './log'
 import { type Options, settle } from './options'
+import { logPlugins } from './register'
 import { cut, Kind, LIMITS, type Span } from './span'
 import { configure, currentSpan, isActive, noteTruncated, startSpan, UNSAMPLED } from './tracer'
 
@@ -24,7 +26,10 @@ export { flush, ids, type Stats, shutdown, stats } from './tracer'
 export function init(options: Options = {}): void {
   const settings = settle(options)
   configure(settings)
-  if (settings.enabled && settings.plugins.length > 0) install(settings.plugins)
+  if (!settings.enabled) return
+  if (settings.clsHooked) replaceClsHooked()
+  const plugins = [...settings.plugins, ...logPlugins(settings)]
+  if (plugins.length > 0) install(plugins)
 }
 
 export interface SpanOptions {

@@ -9,9 +9,14 @@ export function setLogLevel(level: LogLevel): void {
   threshold = LOG_LEVELS.indexOf(level)
 }
 
+/** Whether something of this level is said. */
+export function logs(level: LogLevel): boolean {
+  return LOG_LEVELS.indexOf(level) <= threshold
+}
+
 /** One line. Never throws: a closed or full standard error is not the application's problem. */
 export function log(level: Exclude<LogLevel, 'silent'>, message: string): void {
-  if (LOG_LEVELS.indexOf(level) > threshold) return
+  if (!logs(level)) return
   try {
     process.stderr.write(`milo ${level}: ${message}\n`)
   } catch {

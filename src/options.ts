@@ -32,6 +32,13 @@ export interface Options {
   plugins?: Plugin[]
   /** Is shown the arguments of each sampled Thrift call, to annotate its span with what it likes: nothing of them is recorded otherwise. */
   onRequest?: (span: Span, args: unknown[]) => void
+  /**
+   * trace_id and span_id in the records of pino and winston, where a span is current. It can't be taken back.
+   * MILO_LOG_CORRELATION. Default false.
+   */
+  logCorrelation?: boolean
+  /** `require('cls-hooked')` gives milo/cls. It can't be taken back. MILO_CLS_HOOKED. Default false. */
+  clsHooked?: boolean
   /** What Milo says on standard error: silent, error, warn, info, debug. MILO_LOG_LEVEL. Default warn. */
   logLevel?: LogLevel
   /** Ended spans kept while Scribe can't take them. Default 10,000. */
@@ -53,6 +60,8 @@ export interface Settings {
   /** MILO_PLUGINS as given: names, some with a `-`; empty for all. */
   pluginNames: string[]
   onRequest: ((span: Span, args: unknown[]) => void) | undefined
+  logCorrelation: boolean
+  clsHooked: boolean
   logLevel: LogLevel
   maxBufferedSpans: number
   exitTimeoutMs: number
@@ -69,6 +78,8 @@ const OPTION_NAMES: Record<keyof Options, true> = {
   propagation: true,
   plugins: true,
   onRequest: true,
+  logCorrelation: true,
+  clsHooked: true,
   logLevel: true,
   maxBufferedSpans: true,
   exitTimeoutMs: true,
@@ -97,6 +108,8 @@ export function settle(options: Options = {}, env: NodeJS.ProcessEnv = process.e
     plugins: plugins(options.plugins ?? []),
     pluginNames: (unset(env.MILO_PLUGINS) ?? '').split(',').flatMap(name => name.trim() || []),
     onRequest: callable('onRequest', options.onRequest),
+    logCorrelation: flag('logCorrelation', options.logCorrelation, 'MILO_LOG_CORRELATION', env.MILO_LOG_CORRELATION),
+    clsHooked: flag('clsHooked', options.clsHooked, 'MILO_CLS_HOOKED', env.MILO_CLS_HOOKED),
     logLevel: level(options.logLevel ?? unset(env.MILO_LOG_LEVEL) ?? 'warn'),
     maxBufferedSpans: whole('maxBufferedSpans', options.maxBufferedSpans ?? 10_000, 1, 10_000_000),
     exitTimeoutMs: whole('exitTimeoutMs', options.exitTimeoutMs ?? 1_000, 0, 60_000),
@@ -112,19 +125,32 @@ function number(value: string | undefined): number | undefined {
 }
 
 function enabled(option: unknown, variable: string | undefined): boolean {
-  if (option !== undefined && typeof option !== 'boolean') {
-    throw new MiloError('MILO_BAD_ENABLED', `enabled must be true or false, got ${show(option)}`)
-  }
-  switch (unset(variable)?.toLowerCase()) {
+  const given = truth('MILO_BAD_ENABLED', 'enabled', option)
+  const set = onOff('MILO_BAD_ENABLED', 'MILO_ENABLED', variable)
+  return set === false ? false : (given ?? true)
+}
+
+function flag(name: string, option: unknown, variableName: string, variable: string | undefined): boolean {
+  return truth('MILO_BAD_OPTION', name, option) ?? onOff('MILO_BAD_OPTION', variableName, variable) ?? false
+}
+
+function truth(code: MiloErrorCode, name: string, value: unknown): boolean | undefined {
+  if (value === undefined || typeof value === 'boolean') return value
+  throw new MiloError(code, `${name} must be true or false, got ${show(value)}`)
+}
+
+function onOff(code: MiloErrorCode, name: string, value: string | undefined): boolean | undefined {
+  switch (unset(value)?.toLowerCase()) {
     case undefined:
+      return undefined
     case '1':
     case 'true':
-      return option ?? true
+      return true
     case '0':
     case 'false':
       return false
     default:
-      throw new MiloError('MILO_BAD_ENABLED', `MILO_ENABLED must be 1 or 0, got '${variable}'`)
+      throw new MiloError(code, `${name} must be 1 or 0, got '${value}'`)
   }
 }
 

@@ -23,7 +23,7 @@ export {
   readField,
 } from './propagation'
 export { Kind, type Span } from './span'
-export { currentSettings, currentSpan, isActive, startServerSpan, startSpan, UNSAMPLED } from './tracer'
+export { currentSettings, currentSpan, ids, isActive, startServerSpan, startSpan, UNSAMPLED } from './tracer'
 
 export interface Plugin {
   /** Short and unique: MILO_PLUGINS and messages use it. */

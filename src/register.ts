@@ -4,15 +4,20 @@
  * and the application runs untraced.
  */
 import { http } from '../plugins/http'
+import { pino } from '../plugins/pino'
 import { thrift } from '../plugins/thrift'
+import { winston } from '../plugins/winston'
+import { replaceClsHooked } from './cls-hooked'
 import { MiloError } from './errors'
 import { install } from './hook'
 import { describe, log } from './log'
-import { settle } from './options'
+import { type Settings, settle } from './options'
 import type { Plugin } from './plugin'
 import { configure } from './tracer'
 
 const PLUGINS = [thrift, http]
+/** Those that change what the application writes: only if asked for. */
+const LOG_PLUGINS = [pino, winston]
 
 let registered = false
 
@@ -22,15 +27,24 @@ export function register(): void {
   try {
     const settings = settle()
     configure(settings)
-    if (settings.enabled) install(chosen(settings.pluginNames))
+    if (!settings.enabled) return
+    if (settings.clsHooked) replaceClsHooked()
+    install(chosen(settings))
   } catch (error) {
     log('error', `${error instanceof MiloError ? error.message : describe(error)} — the application runs untraced`)
   }
 }
 
+/** What init adds to the plugins that it is given. */
+export function logPlugins(settings: Settings): Plugin[] {
+  return settings.logCorrelation ? LOG_PLUGINS : []
+}
+
 /** All, or those named; a name with `-` before it is left out. */
-function chosen(names: string[]): Plugin[] {
-  const known = PLUGINS.map(plugin => plugin.name)
+function chosen(settings: Settings): Plugin[] {
+  const names = settings.pluginNames
+  const all = [...PLUGINS, ...LOG_PLUGINS]
+  const known = all.map(plugin => plugin.name)
   for (const name of names) {
     if (!known.includes(name.replace(/^-/, ''))) {
       throw new MiloError(
@@ -40,5 +54,8 @@ function chosen(names: string[]): Plugin[] {
     }
   }
   const wanted = names.filter(name => !name.startsWith('-'))
-  return PLUGINS.filter(({ name }) => (wanted.length === 0 || wanted.includes(name)) && !names.includes(`-${name}`))
+  const usual = [...(wanted.length === 0 ? PLUGINS : []), ...logPlugins(settings)]
+  return all.filter(
+    plugin => (wanted.includes(plugin.name) || usual.includes(plugin)) && !names.includes(`-${plugin.name}`),
+  )
 }

@@ -42,7 +42,9 @@ describe('the package', () => {
     for (const entry of Object.values<any>(exports)) {
       if (typeof entry === 'string') continue
       for (const path of Object.values<string>(entry)) {
-        for (const one of path.includes('*') ? ['thrift', 'http'].map(name => path.replace('*', name)) : [path]) {
+        for (const one of path.includes('*')
+          ? ['thrift', 'http', 'pino', 'winston'].map(name => path.replace('*', name))
+          : [path]) {
           assert.ok(files.includes(one.slice(2)), `${one} isn't in the package`)
         }
       }
@@ -64,12 +66,17 @@ describe('the package', () => {
       import { createNamespace, getNamespace } from 'milo/cls'
       import { thrift } from 'milo/plugins/thrift'
       import { http } from 'milo/plugins/http'
+      import { pino } from 'milo/plugins/pino'
+      import { winston } from 'milo/plugins/winston'
+      import { start, stop } from 'milo/testing'
       const required = require('milo')
       assert.equal(required.span, span); assert.equal(milo.span, span)
       assert.equal(require('milo/plugins/thrift').thrift, thrift); assert.equal(require('milo/plugins/http').http, http)
       required.init({ sampler: 'always', scribe: '127.0.0.1:1', logLevel: 'silent', exitTimeoutMs: 0 })
       span('x', s => { assert.equal(currentSpan(), s); assert.equal(require('milo/plugin').currentSpan(), s); assert.equal(required.current(), s) })
       assert.equal(stats().ended, 1); assert.equal(required.stats().ended, 1)
+      assert.equal(require('milo/plugins/pino').pino, pino); assert.equal(require('milo/plugins/winston').winston, winston)
+      const spans = start(); span('y', () => {}); assert.equal(spans[0].name, 'y'); assert.equal(require('milo/testing').tree(), 'y'); stop()
       const ns = createNamespace('n'); assert.equal(require('milo/cls').getNamespace('n'), ns)
       console.log('one')`
     assert.equal(await run('one.mjs', text), 'one')
@@ -117,13 +124,20 @@ describe('the package', () => {
        import type { Plugin } from 'milo/plugin'
        import { createNamespace } from 'milo/cls'
        import { thrift } from 'milo/plugins/thrift'
+       import { pino } from 'milo/plugins/pino'
+       import { winston } from 'milo/plugins/winston'
+       import { start, tree, assertTree, ended, type TestSpan } from 'milo/testing'
        import 'milo/register'
        const options: Options = { sampler: 'always' }
        init(options)
        const n: number = span('x', (s: Span) => s.annotate('a', 1).traceId.length)
        const stats: Stats = milo.stats()
        const plugin: Plugin = thrift
-       createNamespace('x'); void [n, stats, plugin]`,
+       const f: (a: number) => Promise<string> = milo.wrap(async (a: number) => String(a), 'f')
+       const r: number = span('x', (s, done) => { setTimeout(done, 1); return 1 }, (error: Error | null) => {})
+       const id: string | undefined = milo.ids()?.traceId
+       const spans: TestSpan[] = start({ plugins: [pino, winston] })
+       createNamespace('x'); void [n, stats, plugin, f, r, id, spans, tree(), assertTree, ended(1)]`,
     )
     execFileSync(
       join(ROOT, 'node_modules/.bin/tsc'),

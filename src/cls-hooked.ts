@@ -1,0 +1,41 @@
+import Module from 'node:module'
+import * as cls from './cls'
+import { log } from './log'
+import { noteLeft, notePatched } from './patched'
+
+/**
+ * MILO_CLS_HOOKED: whoever asks for cls-hooked gets milo/cls, also where cls-hooked isn't installed. An ES module's import
+ * comes by only once Node has found the file: so for those it must be installed.
+ */
+
+const FILE = /[\\/]node_modules[\\/]cls-hooked[\\/](?:index|context|context-legacy)\.js$/
+const REQUESTS = ['cls-hooked', 'cls-hooked/context', 'cls-hooked/context.js']
+
+let replaced = false
+
+export function replaceClsHooked(): void {
+  if (replaced) return
+  replaced = true
+  const loader = Module as any
+  const load = loader._load
+  // One object for all, which may be changed, as that of a package may.
+  const exports = { ...cls }
+  if (Object.keys(require.cache).some(file => FILE.test(file))) {
+    noteLeft('cls-hooked', 'was loaded before Milo')
+    log('warn', 'cls-hooked was loaded before Milo, and who has it keeps it: load milo/register first')
+  }
+  const give = () => {
+    notePatched('cls-hooked (milo/cls in its place)')
+    return exports
+  }
+  loader._load = function (this: unknown, request: unknown, ...rest: unknown[]) {
+    if (REQUESTS.includes(request as string)) return give()
+    return Reflect.apply(load, this, [request, ...rest])
+  }
+  // For those that come with the file's name.
+  const compile = loader._extensions['.js']
+  loader._extensions['.js'] = function (this: unknown, module: NodeModule, file: string, ...rest: unknown[]) {
+    if (FILE.test(file)) module.exports = give()
+    else return Reflect.apply(compile, this, [module, file, ...rest])
+  }
+}

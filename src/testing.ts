@@ -1,0 +1,175 @@
+import assert from 'node:assert'
+import { install } from './hook'
+import { type Options, settle } from './options'
+import { Kind, type Span } from './span'
+import { configure } from './tracer'
+
+/**
+ * `milo/testing`: spans in memory, for the tests of an application. Nothing is sent, and the environment's MILO_ variables
+ * don't count.
+ */
+
+/** An ended span as a plain value. Ids are hex, all zero for no parent; times are microseconds since the epoch. */
+export interface TestSpan {
+  name: string
+  kind: 'local' | 'client' | 'server'
+  traceId: string
+  spanId: string
+  parentId: string
+  startUs: number
+  endUs: number
+  annotations: Record<string, string>
+  counters: Record<string, number>
+  events: { timeUs: number; value: string }[]
+}
+
+export interface TreeOptions {
+  /** Which annotations are shown, by key. Absent: all of them. */
+  annotations?: string[]
+}
+
+const KINDS: Record<Kind, TestSpan['kind']> = {
+  [Kind.LOCAL]: 'local',
+  [Kind.CLIENT]: 'client',
+  [Kind.SERVER]: 'server',
+}
+
+let spans: TestSpan[] = []
+let waiting: (() => void)[] = []
+
+/**
+ * Starts Milo anew, with every trace kept unless the options say otherwise.
+ * @returns the spans that have ended, oldest first: the array grows; set its length to 0 to begin afresh
+ * @throws MiloError as init does
+ */
+export function start(options: Options = {}): TestSpan[] {
+  const settings = settle({ sampler: 'always', ...options }, {})
+  const collected: TestSpan[] = []
+  spans = collected
+  configure(settings, span => {
+    collected.push(plain(span))
+    for (const look of waiting) look()
+  })
+  if (settings.plugins.length > 0) install(settings.plugins)
+  return collected
+}
+
+/** Switches Milo off. What has been collected stays. */
+export function stop(): void {
+  configure(settle({ enabled: false }, {}))
+}
+
+/**
+ * Resolves when `count` spans have ended since the start; a server's may end a little after its client has the answer.
+ * @throws after `limitMs`, with the tree of those that have
+ */
+export function ended(count: number, limitMs = 1000): Promise<TestSpan[]> {
+  const wanted = spans
+  return new Promise((resolve, reject) => {
+    const look = () => {
+      if (wanted.length < count) return
+      settled()
+      resolve(wanted)
+    }
+    const settled = () => {
+      clearTimeout(timer)
+      waiting = waiting.filter(one => one !== look)
+    }
+    const timer = setTimeout(() => {
+      settled()
+      reject(new Error(`${wanted.length} of ${count} spans have ended within ${limitMs} ms:\n${tree()}`))
+    }, limitMs)
+    waiting.push(look)
+    look()
+  })
+}
+
+/**
+ * The ended spans as text, to be compared with: one on a line, below its parent and indented by two spaces, those of one
+ * parent in order of their start. A span whose parent hasn't ended or lives elsewhere stands at the left.
+ *
+ *     GET /checkout (server) http.response.status_code=200
+ *       cart.load rows+=3 [cache miss]
+ *       Pricing.quote (client)
+ *         Pricing.quote (server) error.type="Out of stock"
+ *
+ * After the name: `(client)` or `(server)`, annotations, counters with `+=`, events in brackets. Texts that hold a space,
+ * a quote, `=` or brackets are written as JSON. Ids and times aren't shown.
+ */
+export function tree(options: TreeOptions = {}): string {
+  const children = new Map<TestSpan | undefined, TestSpan[]>()
+  // Stable: those that start in the same microsecond stay in order of their end.
+  for (const span of [...spans].sort((a, b) => a.startUs - b.startUs)) {
+    const parent = parentOf(span)
+    const siblings = children.get(parent)
+    if (siblings === undefined) children.set(parent, [span])
+    else siblings.push(span)
+  }
+  const lines: string[] = []
+  const rest = (children.get(undefined) ?? []).map(span => ({ span, depth: 0 })).reverse()
+  for (let next = rest.pop(); next !== undefined; next = rest.pop()) {
+    const { span, depth } = next
+    lines.push('  '.repeat(depth) + line(span, options.annotations))
+    for (const child of [...(children.get(span) ?? [])].reverse()) rest.push({ span: child, depth: depth + 1 })
+  }
+  return lines.join('\n')
+}
+
+/**
+ * Asserts that the tree is this one. Blank lines around it and indentation that all of its lines share don't count.
+ * @throws AssertionError with the difference
+ */
+export function assertTree(expected: string, options?: TreeOptions): void {
+  const lines = expected.replace(/^\s*\n|\s+$/g, '').split('\n')
+  const shared = Math.min(...lines.filter(one => one.trim() !== '').map(one => one.search(/\S/)))
+  assert.strictEqual(tree(options), lines.map(one => one.slice(shared).trimEnd()).join('\n'))
+}
+
+/** The two halves of a call may share an id: then the server's is below the client's, and what it does below it. */
+function parentOf(span: TestSpan): TestSpan | undefined {
+  const twin = span.kind === 'server' ? find(span, span.spanId, ['client']) : undefined
+  return twin ?? find(span, span.parentId, ['server']) ?? find(span, span.parentId, ['local', 'client'])
+}
+
+function find(span: TestSpan, id: string, kinds: TestSpan['kind'][]): TestSpan | undefined {
+  return spans.find(
+    one => one !== span && one.spanId === id && one.traceId === span.traceId && kinds.includes(one.kind),
+  )
+}
+
+function line(span: TestSpan, keys: string[] | undefined): string {
+  const parts = [quote(span.name)]
+  if (span.kind !== 'local') parts.push(`(${span.kind})`)
+  for (const [key, value] of Object.entries(span.annotations)) {
+    if (keys === undefined || keys.includes(key)) parts.push(`${quote(key)}=${quote(value)}`)
+  }
+  for (const [key, n] of Object.entries(span.counters)) parts.push(`${quote(key)}+=${n}`)
+  for (const { value } of span.events) parts.push(`[${value}]`)
+  return parts.join(' ')
+}
+
+function quote(text: string): string {
+  return text === '' || /["=[\]\s]/.test(text) ? JSON.stringify(text) : text
+}
+
+function plain(span: Span): TestSpan {
+  const { name, kind, traceId, spanId, parentId, startUs, endUs } = span
+  return {
+    name,
+    kind: KINDS[kind],
+    traceId,
+    spanId,
+    parentId,
+    startUs,
+    endUs,
+    annotations: Object.fromEntries(pairs(span.annotations)),
+    counters: Object.fromEntries(pairs(span.counters)),
+    events: pairs(span.events).map(([timeUs, value]) => ({ timeUs, value })),
+  }
+}
+
+function pairs(list: unknown[] | undefined): [any, any][] {
+  const result: [any, any][] = []
+  for (let i = 0; list !== undefined && i < list.length; i += 2) result.push([list[i], list[i + 1]])
+  return result
+}

@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { span } from '../../src/index'
+import { start, stop } from '../../src/testing'
+import { ROOT, runNode } from '../helpers/child'
+
+describe('the start-up line', () => {
+  let folder: string
+
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'milo-start-'))
+    for (const [name, version] of [
+      ['thrift', '2.0.0'],
+      ['q', '1.5.1'],
+    ] as const) {
+      const library = join(folder, 'node_modules', name)
+      mkdirSync(library, { recursive: true })
+      writeFileSync(join(library, 'package.json'), JSON.stringify({ name, version }))
+      writeFileSync(join(library, 'index.js'), `require('./lib/nodejs/lib/thrift/server')`)
+      mkdirSync(join(library, 'lib/nodejs/lib/thrift'), { recursive: true })
+      writeFileSync(join(library, 'lib/nodejs/lib/thrift/server.js'), '')
+    }
+  })
+
+  after(() => rmSync(folder, { recursive: true }))
+
+  async function lines(application: string, env: Record<string, string>, args: string[] = []): Promise<string[]> {
+    writeFileSync(join(folder, 'app.cjs'), application)
+    const register = join(ROOT, 'dist/register.js')
+    const { status, stdout, stderr } = await runNode([...args, '-r', register, 'app.cjs'], env, folder)
+    assert.deepEqual([status, stdout], [0, ''])
+    return stderr.split('\n').slice(0, -1)
+  }
+
+  const own = `require(${JSON.stringify(join(ROOT, 'node_modules/thrift'))})`
+
+  it('says at level info what was patched', async () => {
+    const { version } = require('thrift/package.json')
+    assert.deepEqual(await lines(own, { MILO_LOG_LEVEL: 'info' }), [`milo info: patched: http, thrift ${version}`])
+  })
+
+  it('is not shown by default: a healthy start is silent', async () => {
+    assert.deepEqual(await lines(own, {}), [])
+  })
+
+  it('says what couldn’t be patched and why, which is shown by default', async () => {
+    const warning = 'milo warn: thrift 2.0.0 is outside >=0.9.3 <1 and stays as it is'
+    assert.deepEqual(await lines(`require('thrift')`, {}), [warning])
+    assert.deepEqual(await lines(`require('thrift')`, { MILO_LOG_LEVEL: 'info' }), [
+      warning,
+      'milo info: patched: http; not patched: thrift 2.0.0 (is outside >=0.9.3 <1)',
+    ])
+  })
+
+  it('says what was loaded before Milo', async () => {
+    const early = ['-r', './node_modules/q/index.js']
+    const warning = /^milo warn: q was loaded before Milo and isn't traced: load milo\/register first/
+    const [first, second, ...more] = await lines('', { MILO_LOG_LEVEL: 'info' }, early)
+    assert.match(first!, warning)
+    assert.equal(second, 'milo info: patched: http; not patched: q (was loaded before Milo)')
+    assert.deepEqual(more, [])
+  })
+
+  it('comes again when something is patched later, and not for what is patched already', async () => {
+    const application = `setTimeout(() => ${own}, 5); setTimeout(() => ${own}, 10)`
+    const said = await lines(application, { MILO_LOG_LEVEL: 'info' })
+    assert.deepEqual(
+      said.map(line => line.replace(/\d+\.\d+\.\d+/, 'X')),
+      ['milo info: patched: http', 'milo info: patched: http, thrift X'],
+    )
+  })
+})
+
+describe('diagnostics_channel', () => {
+  const heard: [string, any][] = []
+  const hear = (message: any, name: string | symbol) => heard.push([String(name), message])
+  const NAMES = ['milo:span:start', 'milo:span:end']
+
+  beforeEach(() => {
+    heard.length = 0
+    for (const name of NAMES) subscribe(name, hear)
+  })
+
+  afterEach(() => {
+    for (const name of NAMES) unsubscribe(name, hear)
+    stop()
+  })
+
+  it('tells of each sampled span when it starts and when it ends', () => {
+    start()
+    span('x', s => {
+      assert.deepEqual(heard, [['milo:span:start', { span: s }]])
+      s.annotate('a', 1)
+    })
+    span('y')
+    assert.deepEqual(
+      heard.map(([name, message]) => [name, message.span.name, message.span.endUs > 0]),
+      [
+        ['milo:span:start', 'x', true],
+        ['milo:span:end', 'x', true],
+        ['milo:span:start', 'y', false],
+      ],
+    )
+  })
+
+  it('tells nothing of traces that aren’t kept', () => {
+    start({ sampler: 'never' })
+    span('x', () => span('y', () => {}))
+    assert.deepEqual(heard, [])
+  })
+})
