@@ -1,8 +1,21 @@
 import assert from 'node:assert/strict'
 import { connect, createServer } from 'node:net'
 import { EventType, type SpanRecord } from '../../src/codec/span'
+import { flush, init, span } from '../../src/index'
 import { FIELD_ID } from '../../src/propagation'
-import { listen, type ThriftCopy, TRANSPORTS, type Wire, wireName } from '../helpers/thrift'
+import type { ScribePeer } from '../helpers/scribe-peer'
+import {
+  client,
+  closeAll,
+  listen,
+  plain,
+  serve,
+  type ThriftCopy,
+  TRANSPORTS,
+  traced,
+  type Wire,
+  wireName,
+} from '../helpers/thrift'
 
 /**
  * What the tests with peers in other languages have in common: the same calls of Calculator, in the same order, with the
@@ -39,11 +52,11 @@ const CALLS: [name: string, result: string, reply: unknown, call: (client: any, 
   ['Calculator.add', 'ok', 2, c => c.add(1, 1)],
 ]
 
-export const NUMBER_OF_CALLS = CALLS.length
-export const REPLIES = CALLS.map(([, , reply]) => reply)
+const NUMBER_OF_CALLS = CALLS.length
+const REPLIES = CALLS.map(([, , reply]) => reply)
 
 /** Makes all calls over one connection, each after the reply to the one before; what came of each, as in REPLIES. */
-export async function callEverything(client: any, types: any): Promise<unknown[]> {
+async function callEverything(client: any, types: any): Promise<unknown[]> {
   const replies = []
   for (const [, , , call] of CALLS) replies.push(await outcome(() => call(client, types), types))
   return replies
@@ -88,7 +101,7 @@ function calculator({ types }: ThriftCopy): Record<string, Method> {
  * As Node servers have it, in both styles. Replies leave in the order of their requests: clients in other languages count
  * on that, and a rejected promise takes thrift longer than a fulfilled one.
  */
-export const HANDLERS = {
+const HANDLERS = {
   promises: (copy: ThriftCopy) => {
     let turn: Promise<void> = Promise.resolve()
     return styled(copy, 0, method => async (...args) => {
@@ -146,7 +159,7 @@ function assertHalves(halves: SpanRecord[]): void {
 }
 
 /** One client half for each call, a child of `root`, and nothing else. */
-export function assertClientHalves(halves: SpanRecord[], root: SpanRecord, port: number): void {
+function assertClientHalves(halves: SpanRecord[], root: SpanRecord, port: number): void {
   assertHalves(halves)
   for (const s of halves) {
     assert.ok(isClient(s) && !isServer(s), s.name)
@@ -158,7 +171,7 @@ export function assertClientHalves(halves: SpanRecord[], root: SpanRecord, port:
 }
 
 /** One server half for each call, each the root of a trace of its own. */
-export function assertServerHalves(halves: SpanRecord[]): void {
+function assertServerHalves(halves: SpanRecord[]): void {
   assertHalves(halves)
   for (const s of halves) {
     assert.ok(isServer(s) && !isClient(s), s.name)
@@ -177,12 +190,7 @@ export const PROPAGATIONS = [
 ] as const
 
 /** That what `traced` sent is what `plain` did, and the carrier once a call. */
-export function assertCarrier(
-  plain: Buffer,
-  traced: Buffer,
-  wire: Wire,
-  { extra, id }: (typeof PROPAGATIONS)[number],
-): void {
+function assertCarrier(plain: Buffer, traced: Buffer, wire: Wire, { extra, id }: (typeof PROPAGATIONS)[number]): void {
   const protocol = wireArguments(wire)[1]
   if (id === undefined) assert.deepEqual(traced, plain)
   else if (protocol === 'json') {
@@ -193,7 +201,7 @@ export function assertCarrier(
 }
 
 /** A relay to `port` that keeps what its clients send. The tests' own closeAll ends it. */
-export async function relayTo(port: number): Promise<{ port: number; sent(): Buffer }> {
+async function relayTo(port: number): Promise<{ port: number; sent(): Buffer }> {
   const chunks: Buffer[] = []
   const relay = await listen(
     createServer(client => {
@@ -206,4 +214,54 @@ export async function relayTo(port: number): Promise<{ port: number; sent(): Buf
     }),
   )
   return { port: relay.port, sent: () => Buffer.concat(chunks) }
+}
+
+export const STYLES = Object.keys(HANDLERS) as (keyof typeof HANDLERS)[]
+
+export const start = (scribe: ScribePeer, options: object = {}) =>
+  init({ scribe: scribe.address, service: 'test', host: 'here', sampler: 'always', logLevel: 'warn', ...options })
+
+/** Calls a server that knows nothing of Milo, first without Milo and then with it: the same replies, and only the carrier more. */
+export async function checkClient(
+  scribe: ScribePeer,
+  port: number,
+  wire: Wire,
+  propagation: (typeof PROPAGATIONS)[number],
+): Promise<void> {
+  const unaware = await relayTo(port)
+  assert.deepEqual(await callEverything(client(plain, plain.Calculator, unaware.port, wire), plain.types), REPLIES)
+  // Some servers serve one connection after the other.
+  closeAll()
+  start(scribe, propagation.options)
+  const relay = await relayTo(port)
+  const c = client(traced, traced.Calculator, relay.port, wire)
+  assert.deepEqual(await span('root', () => callEverything(c, traced.types)), REPLIES)
+  assertCarrier(unaware.sent(), relay.sent(), wire, propagation)
+  assert.equal(await flush(5000), true)
+  if (propagation.title === 'unsampled') return assert.deepEqual(scribe.spans, [])
+  const root = scribe.spans.find(s => s.name === 'root')!
+  assertClientHalves(
+    scribe.spans.filter(s => s !== root),
+    root,
+    relay.port,
+  )
+}
+
+/** Has a traced server called by a client that knows nothing of Milo, which prints what came of its calls. */
+export async function checkServer(
+  scribe: ScribePeer,
+  wire: Wire,
+  style: keyof typeof HANDLERS,
+  call: (port: string) => Promise<string>,
+): Promise<void> {
+  start(scribe)
+  const { port } = await serve(traced, traced.Calculator, HANDLERS[style](traced), wire)
+  assert.deepEqual(JSON.parse(await call(String(port))), REPLIES)
+  assert.equal(await flush(5000), true)
+  assertServerHalves(scribe.spans)
+}
+
+/** What a program printed of its servers: their ports, by what it calls them. */
+export function portsOf(printed: string): Map<string, number> {
+  return new Map(printed.match(/.+ \d+/g)!.map(line => [line.replace(/ \d+$/, ''), Number(/\d+$/.exec(line)![0])]))
 }

@@ -3,24 +3,13 @@ import { AsyncResource } from 'node:async_hooks'
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { MessageType, T, Writer, writeMessageBegin } from '../../src/codec/binary'
-import { current, flush, init, shutdown, span } from '../../src/index'
+import { current, flush, shutdown, span } from '../../src/index'
 import { Program, run } from '../helpers/programs'
 import { ScribePeer } from '../helpers/scribe-peer'
-import { client, closeAll, plain, serve, traced, type Wire, wireName } from '../helpers/thrift'
+import { closeAll, serve, traced, type Wire, wireName } from '../helpers/thrift'
 import { until } from '../helpers/until'
 import { type Python, pythonWithThrift } from '../servers'
-import {
-  assertCarrier,
-  assertClientHalves,
-  assertServerHalves,
-  callEverything,
-  HANDLERS,
-  PROPAGATIONS,
-  REPLIES,
-  relayTo,
-  WIRES,
-  wireArguments,
-} from './calculator'
+import { checkClient, checkServer, PROPAGATIONS, portsOf, STYLES, start, WIRES, wireArguments } from './calculator'
 
 const PROGRAM = 'test/interop/calculator_peer.py'
 const SERVERS = ['TSimpleServer', 'TThreadedServer', 'TThreadPoolServer', 'TNonblockingServer']
@@ -52,9 +41,6 @@ describe('Python peers that know nothing of Milo', () => {
     await scribe.close()
   })
 
-  const start = (options: object) =>
-    init({ scribe: scribe.address, service: 'test', host: 'here', sampler: 'always', logLevel: 'warn', ...options })
-
   describe('a traced client of a Python server', () => {
     let servers: Program
     let ports: Map<string, number>
@@ -62,7 +48,7 @@ describe('Python peers that know nothing of Milo', () => {
     before(async () => {
       servers = new Program(python.python, [PROGRAM, 'serve'], python.env)
       const [all] = await servers.printed(/^(?:.+ \d+\n){35}/)
-      ports = new Map(all.match(/.+ \d+/g)!.map(line => [line.replace(/ \d+$/, ''), Number(/\d+$/.exec(line)![0])]))
+      ports = portsOf(all)
     })
 
     after(async () => {
@@ -74,27 +60,7 @@ describe('Python peers that know nothing of Milo', () => {
         if (server === 'TNonblockingServer' && transport === 'buffered') continue
         for (const propagation of PROPAGATIONS) {
           it(`gets the right replies from ${server}, call after call on one connection: ${title}, ${propagation.title}`, async () => {
-            const port = ports.get(`${server} ${transport} ${protocol}`)!
-            const unaware = await relayTo(port)
-            assert.deepEqual(
-              await callEverything(client(plain, plain.Calculator, unaware.port, wire), plain.types),
-              REPLIES,
-            )
-            // TSimpleServer serves one connection after the other.
-            closeAll()
-            start(propagation.options)
-            const relay = await relayTo(port)
-            const c = client(traced, traced.Calculator, relay.port, wire)
-            assert.deepEqual(await span('root', () => callEverything(c, traced.types)), REPLIES)
-            assertCarrier(unaware.sent(), relay.sent(), wire, propagation)
-            assert.equal(await flush(5000), true)
-            if (propagation.title === 'unsampled') return assert.deepEqual(scribe.spans, [])
-            const root = scribe.spans.find(s => s.name === 'root')!
-            assertClientHalves(
-              scribe.spans.filter(s => s !== root),
-              root,
-              relay.port,
-            )
+            await checkClient(scribe, ports.get(`${server} ${transport} ${protocol}`)!, wire, propagation)
           })
         }
       }
@@ -103,33 +69,29 @@ describe('Python peers that know nothing of Milo', () => {
 
   describe('a Python client of a traced server', () => {
     for (const { wire, transport, protocol, title } of IMPLEMENTATIONS) {
-      for (const style of ['promises', 'callbacks'] as const) {
+      for (const style of STYLES) {
         for (const [how, command] of [
           ['call after call', 'call'],
           ['all in one chunk', 'pipeline'],
         ] as const) {
           it(`gets the right replies, and each request is a root: ${title}, ${style}, ${how}`, async () => {
-            start({})
-            const { port } = await serve(traced, traced.Calculator, HANDLERS[style](traced), wire)
-            const output = await run(python.python, [PROGRAM, command, String(port), transport, protocol], python.env)
-            assert.deepEqual(JSON.parse(output), REPLIES)
-            assert.equal(await flush(5000), true)
-            assertServerHalves(scribe.spans)
+            await checkServer(scribe, wire, style, port =>
+              run(python.python, [PROGRAM, command, port, transport, protocol], python.env),
+            )
           })
         }
       }
     }
 
-    for (const style of ['promises', 'callbacks'] as const) {
+    for (const style of STYLES) {
       it(`has the requests of one chunk told apart, though all have the sequence id 0: ${style}`, async () => {
         // They are answered last first: each answer must end its own span.
-        start({})
+        start(scribe)
         const answers: (() => void)[] = []
         const { port } = await serve(
           traced,
           traced.Calculator,
           {
-            ...HANDLERS[style](traced),
             ping:
               style === 'promises'
                 ? async (name: string) => {

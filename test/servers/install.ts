@@ -4,7 +4,7 @@ import { delimiter, join, resolve } from 'node:path'
 
 /**
  * What tests need and a machine may lack: looked for first, installed when that is allowed, and otherwise asked for.
- * Packages come from apt (as root on Debian), Maven and pip; what isn't a system package is kept in a cache.
+ * Packages come from apt (as root on Debian), Maven, pip, npm and Go; what isn't a system package is kept in a cache.
  */
 
 const CACHE = process.env.XDG_CACHE_HOME ? join(process.env.XDG_CACHE_HOME, 'milo') : resolve(__dirname, '../../.cache')
