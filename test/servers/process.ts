@@ -40,7 +40,11 @@ export interface ServerProgram {
 
 const GUARD = join(__dirname, 'guard.sh')
 const STOP_MS = 30_000
-const running = new Set<RunningServer>()
+const servers = new Set<RunningServer>()
+// Without the root hooks: guards see to servers that run, and this to those that a test has stopped.
+process.on('exit', () => {
+  for (const server of servers) server.removeStopped()
+})
 
 /** A new temporary folder that a server run as another user may enter. */
 export function serverFolder(name: string): string {
@@ -51,11 +55,11 @@ export function serverFolder(name: string): string {
 
 /** Ports on 127.0.0.1 that were free a moment ago. */
 export async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
+  const listeners = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
   // All open at once, so that they differ.
-  await Promise.all(servers.map(server => once(server, 'listening')))
-  const ports = servers.map(server => (server.address() as { port: number }).port)
-  await Promise.all(servers.map(server => once(server.close(), 'close')))
+  await Promise.all(listeners.map(listener => once(listener, 'listening')))
+  const ports = listeners.map(listener => (listener.address() as { port: number }).port)
+  await Promise.all(listeners.map(listener => once(listener.close(), 'close')))
   return ports
 }
 
@@ -80,7 +84,7 @@ export class RunningServer {
 
   constructor(program: ServerProgram) {
     this.program = program
-    running.add(this)
+    servers.add(this)
   }
 
   async start(): Promise<void> {
@@ -153,11 +157,15 @@ export class RunningServer {
     return true
   }
 
+  removeStopped(): void {
+    if (this.guard === undefined) rmSync(this.program.folder, { recursive: true, force: true })
+  }
+
   /** For good: the folder goes too. */
   async remove(): Promise<void> {
-    running.delete(this)
+    servers.delete(this)
     await this.kill()
-    rmSync(this.program.folder, { recursive: true, force: true })
+    this.removeStopped()
   }
 }
 
@@ -188,5 +196,5 @@ export function noControls(variable: string): ReturnType<typeof controls> {
 
 /** Ends everything that this process has started. */
 export async function removeServers(): Promise<void> {
-  await Promise.all([...running].map(server => server.remove()))
+  await Promise.all([...servers].map(server => server.remove()))
 }

@@ -59,21 +59,23 @@ describe('servers of tests', function () {
     await server.remove()
   })
 
-  for (const signal of ['SIGKILL', 'SIGINT'] as const) {
-    it(`end with their folder when the test process is ended by ${signal}`, async () => {
+  for (const end of ['SIGKILL', 'SIGINT', 'stop'] as const) {
+    it(`are gone with their folder when the test process ends: ${end}`, async () => {
       const [port] = await freePorts(1)
       const definition = program(port!)
       const script = `
         const { RunningServer } = require(${JSON.stringify(join(__dirname, 'process'))})
         const definition = ${JSON.stringify({ ...definition, ready: '' })}
-        new RunningServer({ ...definition, ready: /ready/ }).start().then(() => console.log('started'))
-        setInterval(() => {}, 1000)`
+        const server = new RunningServer({ ...definition, ready: /ready/ })
+        process.stdin.once('data', () => server.stop().then(() => process.stdin.destroy()))
+        server.start().then(() => console.log('started'))`
       const tests = spawn(process.execPath, ['--require', 'tsx/cjs', '-e', script], {
-        stdio: ['ignore', 'pipe', 'ignore'],
+        stdio: ['pipe', 'pipe', 'ignore'],
       })
       await once(tests.stdout, 'data')
       assert.equal(await isListening(port!), true)
-      tests.kill(signal)
+      if (end === 'stop') tests.stdin.write('stop')
+      else tests.kill(end)
       await once(tests, 'exit')
       const endMs = Date.now() + 10_000
       while (((await isListening(port!)) || existsSync(definition.folder)) && Date.now() < endMs) await sleep(20)
