@@ -1,7 +1,7 @@
 import type { EventEmitter } from 'node:events'
 import { ok } from './assert'
 import { bindListeners } from './cls-emitter'
-import { type Cell, currentFrame, enterFrame, Frame, runAndObserve } from './context'
+import { type Cell, currentFrame, enterFrame, expectNamespaces, Frame, runAndObserve } from './context'
 
 /*
  * `milo/cls`: the API of cls-hooked 4.2.2, on Milo's one AsyncLocalStorage. A program that requires cls-hooked can move by
@@ -294,6 +294,7 @@ registry.namespaces ??= Object.create(null)
 /** Creates a namespace, in the place of one of the same name if there is one. */
 export function createNamespace<N = Record<string, any>>(name: string): Namespace<N> {
   ok(name, 'namespace must be given a name.')
+  expectNamespaces()
   const namespace = new Namespace<N>(name)
   registry.namespaces[name] = namespace
   return namespace

@@ -32,11 +32,19 @@ export function currentFrame(): Frame | undefined {
   return storage.getStore()
 }
 
+/** Whether any namespace has been made: only then can what runs in a frame enter or leave one. */
+let namespacesExist = false
+
+export function expectNamespaces(): void {
+  namespacesExist = true
+}
+
 /**
  * Runs `fn` in the frame. Afterwards the caller's span is current again; of the namespaces, what `fn` entered or left and
  * the caller would see without Milo stays so.
  */
 export function runInFrame<A extends unknown[], R>(frame: Frame | undefined, fn: (...args: A) => R, ...args: A): R {
+  if (!namespacesExist) return storage.run(frame, fn, ...args)
   const end: End = { frame }
   try {
     return runAndObserve(frame, end, fn, undefined, args)

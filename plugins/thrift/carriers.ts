@@ -29,9 +29,21 @@ const OPENTRACING_ID = 3333
 const MAX_ENTRIES = 64
 const MAX_TEXT_BYTES = 2048
 
+/** What an unsampled call carries is always the same; nobody writes into it. */
+const UNSAMPLED_BINARY = Buffer.from([LIST, FIELD_ID >> 8, FIELD_ID & 0xff, BYTE, 0, 0, 0, 1, 0, STOP])
+const UNSAMPLED_COMPACT = Buffer.from([
+  9,
+  ((FIELD_ID * 2) & 0x7f) | 0x80,
+  (FIELD_ID * 2) >> 7,
+  (1 << 4) | BYTE,
+  0,
+  STOP,
+])
+
 /** Milo's field and the STOP behind it, in the binary protocol: type, id, element type, i32 size, content. */
 export function binaryField(span: Span): Buffer {
   const length = fieldLength(span)
+  if (length === 1) return UNSAMPLED_BINARY
   const b = Buffer.allocUnsafe(3 + 5 + length + 1)
   b[0] = LIST
   b[1] = FIELD_ID >> 8
@@ -46,17 +58,15 @@ export function binaryField(span: Span): Buffer {
 /** The same in the compact protocol, with the long field header, which doesn't depend on the field before. */
 export function compactField(span: Span): Buffer {
   const length = fieldLength(span)
-  const header = length < 15 ? 1 : 2
-  const b = Buffer.allocUnsafe(3 + header + length + 1)
+  if (length === 1) return UNSAMPLED_COMPACT
+  const b = Buffer.allocUnsafe(5 + length + 1)
   b[0] = 9
   putVarint(b, 1, FIELD_ID * 2)
-  if (header === 1) b[3] = (length << 4) | BYTE
-  else {
-    b[3] = 0xf3
-    b[4] = length
-  }
-  putField(b, 3 + header, span, length)
-  b[3 + header + length] = STOP
+  // A list of 15 or more has its length in a byte of its own.
+  b[3] = 0xf3
+  b[4] = length
+  putField(b, 5, span, length)
+  b[5 + length] = STOP
   return b
 }
 

@@ -83,23 +83,27 @@ function wrapSend(prototype: any, name: string, plugin: PluginHandle): void {
   const method = name.slice('send_'.length)
   const declared = serviceOf(prototype[name], method)
   const oneway = /MessageType\.ONEWAY/.test(String(prototype[name]))
+  // A method that takes no callback makes a promise, whose continuations keep their contexts by themselves.
+  const promises = prototype[method]?.length === prototype[name].length
+  const kind: Method = { method, declared, oneway, promises }
   plugin.wrap(
     prototype,
     name,
     original =>
-      function (this: Client, ...args: unknown[]) {
-        if (!plugin.enabled || !isActive()) return original.apply(this, args)
+      // biome-ignore-start lint/complexity/noArguments: to be passed on as they are, they needn't be made an array
+      function (this: Client) {
+        if (!plugin.enabled || !isActive()) return original.apply(this, arguments)
         let call: OutgoingCall
         try {
-          call = begin(this, method, declared, oneway, args, plugin)
+          call = begin(this, kind, arguments, plugin)
         } catch (error) {
           plugin.fail(error)
-          return original.apply(this, args)
+          return original.apply(this, arguments)
         }
         const outer = now.outgoing
         now.outgoing = call
         try {
-          const result = original.apply(this, args)
+          const result = original.apply(this, arguments)
           if (call.span.sampled && call.span.endUs === 0) sent(call as Call)
           return result
         } catch (error) {
@@ -109,17 +113,19 @@ function wrapSend(prototype: any, name: string, plugin: PluginHandle): void {
           now.outgoing = outer
         }
       } as any,
+    // biome-ignore-end lint/complexity/noArguments: see above
   )
 }
 
-function begin(
-  client: Client,
-  method: string,
-  declared: string | undefined,
-  oneway: boolean,
-  args: unknown[],
-  plugin: PluginHandle,
-): OutgoingCall {
+/** What is known of a method once its class has been generated. */
+interface Method {
+  method: string
+  declared: string | undefined
+  oneway: boolean
+  promises: boolean
+}
+
+function begin(client: Client, kind: Method, args: ArrayLike<unknown>, plugin: PluginHandle): OutgoingCall {
   const peer = client[PEER] ?? handMade(client, plugin)
   const settings = currentSettings()!
   if (peer.settings !== settings) {
@@ -127,13 +133,14 @@ function begin(
     peer.carrier = carrierFor(settings.propagation, peer.connection?.host, peer.connection?.port)
   }
   const { carrier } = peer
-  const { name, annotations } = peer.operations.get(method) ?? describeOperation(peer, method, declared, oneway)
+  const { method, promises } = kind
+  const { name, annotations } = peer.operations.get(method) ?? describeOperation(peer, kind)
   const span = startSpan(Kind.CLIENT, name, carrier === 'calltrace-legacy16')
   const seqid = client._seqid
   const callback = client._reqs[seqid]
   if (!span.sampled) {
     const call: OutgoingCall = { span, carrier, requestBytes: 0, replyBytes: 0 }
-    if (typeof callback === 'function') client._reqs[seqid] = bound(callback)
+    if (!promises && typeof callback === 'function') client._reqs[seqid] = bound(callback)
     return call
   }
   span.annotations = annotations.slice()
@@ -150,9 +157,9 @@ function begin(
     queuedAtMs: 0,
     replayed: false,
   }
-  if (typeof callback === 'function') client._reqs[seqid] = settling(call, callback)
+  if (typeof callback === 'function') client._reqs[seqid] = settling(call, promises ? callback : bound(callback))
   keep(call)
-  askApplication(span, args)
+  if (settings.onRequest !== undefined) askApplication(span, Array.from(args))
   return call
 }
 
@@ -163,7 +170,7 @@ function handMade(client: Client, plugin: PluginHandle): Peer {
 }
 
 /** The keys are OpenTelemetry's semantic conventions; `thrift` is what its Java agent calls this system. */
-function describeOperation(peer: Peer, method: string, declared: string | undefined, oneway: boolean): Operation {
+function describeOperation(peer: Peer, { method, declared, oneway }: Method): Operation {
   const service = peer.service ?? declared
   const annotations = ['rpc.system', 'thrift', 'rpc.method', method]
   if (service !== undefined) annotations.push('rpc.service', service)
@@ -177,18 +184,18 @@ function describeOperation(peer: Peer, method: string, declared: string | undefi
   return known
 }
 
-/**
- * Ends the span with the reply. The callback runs in its caller's context: thrift calls it in that of whoever made the
- * connection, where neither Milo's nor the application's own AsyncLocalStorage has the right value.
- */
+/** Ends the span with the reply. */
 function settling(call: Call, callback: (...args: unknown[]) => unknown): (...args: unknown[]) => unknown {
-  const inContext = bound(callback)
   return function (this: unknown, ...args: unknown[]) {
     if (call.ofConnection.has(call)) settle(call, resultOf(call, args[0]))
-    return inContext.apply(this, args)
+    return callback.apply(this, args)
   }
 }
 
+/**
+ * A callback that runs in its caller's context: thrift calls it in that of whoever made the connection, where neither
+ * Milo's nor the application's own AsyncLocalStorage has the right value.
+ */
 function bound(callback: (...args: unknown[]) => unknown): (...args: unknown[]) => unknown {
   const caller = new AsyncResource('MiloThriftCall')
   return function (this: unknown, ...args: unknown[]) {
@@ -218,11 +225,12 @@ function wrapRecv(prototype: any, name: string, plugin: PluginHandle): void {
     prototype,
     name,
     original =>
-      function (this: Client, ...args: any[]) {
+      // biome-ignore-start lint/complexity/noArguments: to be passed on as they are, they needn't be made an array
+      function (this: Client) {
         const peer = this[PEER]
-        if (peer === undefined || peer.open.size === 0 || !plugin.enabled) return original.apply(this, args)
+        if (peer === undefined || peer.open.size === 0 || !plugin.enabled) return original.apply(this, arguments)
         // Thrift's connections give the sequence id's negative; callers of their own, the id itself.
-        const seqid = Math.abs(args[2])
+        const seqid = Math.abs(arguments[2])
         let call = peer.open.get(seqid)
         if (call === undefined && this._reqs[seqid] === undefined && !replays(peer.connection)) {
           // A reply that nobody waits for: thrift drops it, and the call that it was for will wait for ever.
@@ -233,7 +241,7 @@ function wrapRecv(prototype: any, name: string, plugin: PluginHandle): void {
         const outer = now.replying
         now.replying = call
         try {
-          return original.apply(this, args)
+          return original.apply(this, arguments)
         } catch (error) {
           // Not a reply that has arrived in part: that will be read again.
           if (call?.ofConnection.has(call) && nameOf(error) !== 'InputBufferUnderrunError')
@@ -243,6 +251,7 @@ function wrapRecv(prototype: any, name: string, plugin: PluginHandle): void {
           now.replying = outer
         }
       } as any,
+    // biome-ignore-end lint/complexity/noArguments: see above
   )
 }
 

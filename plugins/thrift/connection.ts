@@ -48,9 +48,11 @@ export function settle(call: Call, result: string): void {
   call.ofConnection.delete(call)
   if (call.ofClient.get(call.seqid) === call) call.ofClient.delete(call.seqid)
   const { span } = call
-  span.annotate('thrift.result', result)
-  if (call.requestBytes > 0) span.count('thrift.request_bytes', call.requestBytes)
-  if (call.replyBytes > 0) span.count('thrift.reply_bytes', call.replyBytes)
+  // Straight into the span's lists: the keys are Milo's own, and are written once.
+  span.annotations?.push('thrift.result', result)
+  const counters = (span.counters ??= [])
+  if (call.requestBytes > 0) counters.push('thrift.request_bytes', call.requestBytes)
+  if (call.replyBytes > 0) counters.push('thrift.reply_bytes', call.replyBytes)
   span.end()
 }
 

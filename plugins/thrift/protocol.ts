@@ -142,8 +142,6 @@ interface Dialect {
   findCarrier?(protocol: Protocol): Found | undefined
   /** A carrier in the field of this type that is about to be skipped. */
   readCarrier?(protocol: Protocol, type: number): Found | undefined
-  /** Whether thrift can't skip a field that it doesn't know: a carrier then has to be skipped for it. */
-  cannotSkip?: boolean
   /** Whether the result that has just been written, from outBuffers[at] on, is a return value or void. */
   isSuccess(protocol: Protocol, at: number): boolean
   /** The bytes of the message that has just been written. */
@@ -197,13 +195,9 @@ export function patchCompactProtocol(prototype: any, plugin: PluginHandle): void
 }
 
 export function patchJsonProtocol(prototype: any, plugin: PluginHandle): void {
-  // Thrift 0.9.3's throws. Who calls with it may well call its like, which any carrier would break.
-  const cannotSkip = /not supported/.test(Function.prototype.toString.call(prototype.skip))
   patchProtocol(prototype, plugin, {
     callTrace: false,
-    cannotSkip,
     addCarrier({ tstack }, { carrier, span }) {
-      if (cannotSkip) return
       const top = tstack.length - 1
       const args = tstack[top]
       const member = carrier === 'field' ? jsonField(span) : carrier === 'compat' ? jsonCompat(span) : undefined
@@ -255,13 +249,21 @@ function patchProtocol(prototype: any, plugin: PluginHandle, dialect: Dialect): 
       function (this: Protocol) {
         const call = now.outgoing
         if (call !== undefined) {
-          if (plugin.enabled) {
-            guarded(plugin, () => {
+          try {
+            if (plugin.enabled) {
               dialect.addCarrier(this, call)
               call.requestBytes = dialect.written(this)
-            })
+            }
+          } catch (error) {
+            plugin.fail(error)
           }
-        } else if (this[REPLYING] !== undefined) guarded(plugin, () => endReply(this, dialect))
+        } else if (this[REPLYING] !== undefined) {
+          try {
+            endReply(this, dialect)
+          } catch (error) {
+            plugin.fail(error)
+          }
+        }
         return original.call(this)
       } as any,
   )
@@ -282,11 +284,13 @@ function patchProtocol(prototype: any, plugin: PluginHandle, dialect: Dialect): 
           request.rank = RANK_CALLTRACE
           header.mtype = CALL
         }
-        guarded(plugin, () => {
+        try {
           // A header without a version leaves the name as bytes.
           request.begin(String(header.fname), header.mtype, header.rseqid)
           if (dialect.findCarrier !== undefined) take(request, dialect.findCarrier(this))
-        })
+        } catch (error) {
+          plugin.fail(error)
+        }
         return header
       } as any,
   )
@@ -302,10 +306,12 @@ function patchProtocol(prototype: any, plugin: PluginHandle, dialect: Dialect): 
           dialect.readCarrier !== undefined &&
           plugin.enabled
         ) {
-          guarded(plugin, () => take(request, dialect.readCarrier!(this, type)))
+          try {
+            take(request, dialect.readCarrier(this, type))
+          } catch (error) {
+            plugin.fail(error)
+          }
         }
-        // What the field holds leaves the protocol's stack when the field ends.
-        if (dialect.cannotSkip && request?.remote !== undefined && (type === LIST || type === MAP)) return
         return original.call(this, type, depth)
       } as any,
   )
@@ -320,19 +326,15 @@ function patchProtocol(prototype: any, plugin: PluginHandle, dialect: Dialect): 
         if (request?.begun) {
           // Whatever the handler calls or reads is no part of this request.
           now.incoming = undefined
-          if (plugin.enabled) guarded(plugin, () => request.argumentsRead(position(this.trans) - request.startsAt))
+          try {
+            if (plugin.enabled) request.argumentsRead(position(this.trans) - request.startsAt)
+          } catch (error) {
+            plugin.fail(error)
+          }
         }
         return result
       } as any,
   )
-}
-
-function guarded(plugin: PluginHandle, act: () => void): void {
-  try {
-    act()
-  } catch (error) {
-    plugin.fail(error)
-  }
 }
 
 function take(request: IncomingRequest, found: Found | undefined): void {

@@ -62,12 +62,21 @@ export function traceProcessing(owner: any, plugin: PluginHandle): void {
   if (owner.process?.[TRACED] === true) return
   plugin.wrap(owner, 'process', original => {
     const traced = function (this: Processor, ...args: [unknown, unknown]) {
-      // A multiplexed processor calls the one that it found.
-      if (!plugin.enabled || !isActive() || now.incoming !== undefined) return original.apply(this, args)
+      // A multiplexed processor calls the one that it found. And after the last request of a chunk thrift tries once more,
+      // to be thrown out: nothing is there to be traced then.
+      if (!plugin.enabled || !isActive() || now.incoming !== undefined || isEmpty(args[0]))
+        return original.apply(this, args)
       return processTraced(this, original as unknown as Processor['process'], args)
     }
     return Object.defineProperty(traced, TRACED, { value: true }) as any
   })
+}
+
+/** Whether nothing is left to be read from a protocol's transport, where it is one of thrift's own. */
+function isEmpty(input: any): boolean {
+  const trans = input?.trans
+  if (trans === undefined || trans === null) return false
+  return trans.readPos >= trans.inBuf?.length || trans.readCursor >= trans.writeCursor
 }
 
 /** Knows the server's connections from now on. */
@@ -109,12 +118,16 @@ function onEmit(
   Object.defineProperty(emitter, 'emit', { value: plugin.imitate(original, value), configurable: true, writable: true })
 }
 
+function callProcess(process: Processor['process'], processor: Processor, args: [unknown, unknown]): unknown {
+  return process.apply(processor, args)
+}
+
 function processTraced(processor: Processor, process: Processor['process'], args: [unknown, unknown]): unknown {
   const request = new Request(processor, args[1], arriving)
   const outer = now.incoming
   now.incoming = request
   try {
-    const result = runInFrame(request.frame, () => process.apply(processor, args))
+    const result = runInFrame(request.frame, callProcess, process, processor, args)
     request.returned()
     return result
   } catch (error) {
@@ -172,14 +185,16 @@ class Request implements IncomingRequest, PendingReply {
       this.service = name.slice(0, colon)
       this.name = name.slice(colon + 1)
       if (Object.hasOwn(services!, this.service)) this.owner = services![this.service]!
-    } else {
-      this.name = name
-      this.service = serviceOf(this.owner[`process_${name}`], name) ?? anyService(this.owner)
-    }
+    } else this.name = name
     if (wantsArguments()) letArgumentsBeSeen(this.owner)
   }
 
   argumentsRead(bytes: number): void {
+    if (this.remote !== undefined && !this.remote.sampled) {
+      this.frame.span = startServerSpan('', this.remote)
+      return
+    }
+    this.service ??= serviceOf(this.owner[`process_${this.name}`], this.name) ?? anyService(this.owner)
     const name = operation(this.service, this.name).slice(0, 256)
     const span =
       this.remote === undefined && this.ambient !== undefined
@@ -187,17 +202,23 @@ class Request implements IncomingRequest, PendingReply {
         : startServerSpan(name, this.remote)
     this.frame.span = span
     if (!span.sampled) return
-    span.annotations = ['rpc.system', 'thrift', 'rpc.method', this.name.slice(0, 256)]
+    const method = this.name.slice(0, 256)
+    const { address, port } = this.connection ?? {}
+    span.annotations =
+      address === undefined
+        ? ['rpc.system', 'thrift', 'rpc.method', method]
+        : [
+            'rpc.system',
+            'thrift',
+            'rpc.method',
+            method,
+            'network.peer.address',
+            address,
+            'network.peer.port',
+            String(port),
+          ]
     if (this.service !== undefined) span.annotations.push('rpc.service', this.service.slice(0, 256))
-    if (this.connection?.address !== undefined) {
-      span.annotations.push(
-        'network.peer.address',
-        this.connection.address,
-        'network.peer.port',
-        String(this.connection.port),
-      )
-    }
-    span.count('thrift.request_bytes', bytes)
+    span.counters = ['thrift.request_bytes', bytes]
     if (this.type === ONEWAY) span.annotations.push('thrift.oneway', 'true')
     else {
       awaitReply(this.output, this)
@@ -210,7 +231,7 @@ class Request implements IncomingRequest, PendingReply {
   }
 
   replied(outcome: Outcome, bytes: number): void {
-    this.span.count('thrift.reply_bytes', bytes)
+    this.span.counters?.push('thrift.reply_bytes', bytes)
     if (outcome === Outcome.APPLICATION) this.over('application_exception', 'TApplicationException')
     else if (outcome === Outcome.DECLARED) this.over('exception', declaredException(this.owner, this.name))
     else this.over('ok', undefined)
@@ -236,7 +257,7 @@ class Request implements IncomingRequest, PendingReply {
   private over(result: string, errorType: string | undefined): void {
     this.connection?.pending.delete(this)
     if (!this.span.sampled) return
-    this.span.annotate('thrift.result', result)
+    this.span.annotations?.push('thrift.result', result)
     if (errorType !== undefined) this.span.annotate('error.type', errorType)
     this.span.end()
   }
