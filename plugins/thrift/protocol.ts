@@ -1,5 +1,6 @@
 import {
   type Carrier,
+  currentSpan,
   type PluginHandle,
   type RemoteContext,
   readCallTrace,
@@ -344,8 +345,16 @@ function take(request: IncomingRequest, found: Found | undefined): void {
 }
 
 function beginReply(protocol: Protocol, name: string, type: number, seqid: number, bytesBefore: number): void {
-  // Python's clients always send sequence id 0: then any of those that wait will do, and one is as good as another.
-  const pending = protocol[PENDING]!.find(pending => pending.seqid === seqid && pending.name === String(name))
+  let pending: PendingReply | undefined
+  for (const candidate of protocol[PENDING]!) {
+    if (candidate.seqid !== seqid || candidate.name !== String(name)) continue
+    pending ??= candidate
+    // Python's clients always send sequence id 0: then it is the one in whose context this reply is written.
+    if (candidate.span.trace === currentSpan()?.trace) {
+      pending = candidate
+      break
+    }
+  }
   if (pending === undefined) return
   protocol[REPLYING] = { pending, type, at: protocol.trans.outBuffers?.length ?? 0, bytesBefore }
 }

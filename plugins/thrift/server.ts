@@ -194,7 +194,10 @@ class Request implements IncomingRequest, PendingReply {
       this.frame.span = startServerSpan('', this.remote)
       return
     }
-    this.service ??= serviceOf(this.owner[`process_${this.name}`], this.name) ?? anyService(this.owner)
+    const generated = this.owner[`process_${this.name}`]
+    this.service ??= serviceOf(generated, this.name) ?? anyService(this.owner)
+    // Go's clients send a oneway call as any other: whether it will be answered, only the generated code says.
+    if (neverReplies(generated)) this.type = ONEWAY
     const name = operation(this.service, this.name).slice(0, 256)
     const span =
       this.remote === undefined && this.ambient !== undefined
@@ -273,6 +276,20 @@ function anyService(processor: Processor): string | undefined {
     }
   }
   return undefined
+}
+
+const oneway = new WeakMap<Function, boolean>()
+
+/** Whether a process_X is that of a oneway method: generated code that reads arguments and writes nothing. */
+function neverReplies(generated: unknown): boolean {
+  if (typeof generated !== 'function') return false
+  let known = oneway.get(generated)
+  if (known === undefined) {
+    const source = Function.prototype.toString.call(generated)
+    known = /_args\b/.test(source) && !source.includes('writeMessageBegin')
+    oneway.set(generated, known)
+  }
+  return known
 }
 
 /**

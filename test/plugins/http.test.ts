@@ -211,7 +211,7 @@ describe('the http plugin', () => {
       assert.equal(run.stdout.trim(), String(patched))
     }
     const run = await runNode(['-r', 'milo/register', '-p', '1'], { MILO_PLUGINS: 'htp' })
-    assert.match(run.stderr, /MILO_BAD_PLUGINS: MILO_PLUGINS knows thrift, http .*got 'htp'/)
+    assert.match(run.stderr, /MILO_BAD_PLUGINS: MILO_PLUGINS knows thrift, http,.*got 'htp'/)
     assert.equal(run.stdout, '1\n')
   })
 })
