@@ -10,7 +10,12 @@ const ENTRIES: Record<string, { source: string; exports: string }> = {
   plugin: { source: 'src/plugin.ts', exports: '{ ...bundle.plugin }' },
   testing: { source: 'src/testing.ts', exports: '{ ...bundle.testing }' },
   'plugins/thrift': { source: 'plugins/thrift/index.ts', exports: '{ thrift: bundle.thrift }' },
+  'plugins/cassandra-driver': {
+    source: 'plugins/cassandra-driver.ts',
+    exports: '{ cassandraDriver: bundle.cassandraDriver }',
+  },
   'plugins/http': { source: 'plugins/http.ts', exports: '{ http: bundle.http }' },
+  'plugins/mysql2': { source: 'plugins/mysql2.ts', exports: '{ mysql2: bundle.mysql2 }' },
   'plugins/pino': { source: 'plugins/pino.ts', exports: '{ pino: bundle.pino }' },
   'plugins/winston': { source: 'plugins/winston.ts', exports: '{ winston: bundle.winston }' },
 }

@@ -2,7 +2,9 @@
  * Everything that the package's entries offer, in one file: dist/bundle.js. The entries are thin (tsup.config.ts writes
  * them), for CommonJS and for ESM, so that whichever are loaded, in whichever way, Milo's state exists once.
  */
+export { cassandraDriver } from '../plugins/cassandra-driver'
 export { http } from '../plugins/http'
+export { mysql2 } from '../plugins/mysql2'
 export { pino } from '../plugins/pino'
 export { thrift } from '../plugins/thrift'
 export { winston } from '../plugins/winston'

@@ -95,7 +95,9 @@ function endWith(span: Span, result: unknown, atOnce: boolean): void {
   const fail = (error: unknown) => span.fail(error).end()
   try {
     const then = result !== null && typeof result === 'object' ? (result as PromiseLike<unknown>).then : undefined
-    if (typeof then !== 'function') end()
+    // mysql2's query has a `then` that throws and prints, for those who await it by mistake.
+    const trap = typeof (result as any)?.on === 'function' && typeof (result as any).catch !== 'function'
+    if (typeof then !== 'function' || trap) end()
     // Observed, not replaced: the application gets its own promise.
     else if (isRunning(result)) then.call(result, end, fail)
     else watchThen(result as PromiseLike<unknown>, then, end, fail)

@@ -3,7 +3,9 @@
  * environment and patches what the application will load. It never throws: with settings that can't be used it says so,
  * and the application runs untraced.
  */
+import { cassandraDriver } from '../plugins/cassandra-driver'
 import { http } from '../plugins/http'
+import { mysql2 } from '../plugins/mysql2'
 import { pino } from '../plugins/pino'
 import { thrift } from '../plugins/thrift'
 import { winston } from '../plugins/winston'
@@ -15,7 +17,7 @@ import { type Settings, settle } from './options'
 import type { Plugin } from './plugin'
 import { configure } from './tracer'
 
-const PLUGINS = [thrift, http]
+const PLUGINS = [thrift, http, mysql2, cassandraDriver]
 /** Those that change what the application writes: only if asked for. */
 const LOG_PLUGINS = [pino, winston]
 

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { EventEmitter } from 'node:events'
 import { readFile } from 'node:fs'
 import { promisify } from 'node:util'
 import { createNamespace } from '../../src/cls'
@@ -218,6 +219,20 @@ describe('span', () => {
         ['failing', 'RangeError'],
       ],
     )
+  })
+
+  it('ends at once with an emitter whose then is there to complain, as mysql2’s queries have', async () => {
+    const query = Object.assign(new EventEmitter(), {
+      // biome-ignore lint/suspicious/noThenProperty: a thenable is what is tested
+      then() {
+        throw new Error('never call me')
+      },
+    })
+    assert.equal(
+      span('query', () => query as any),
+      query,
+    )
+    assert.equal((await sent()).length, 1)
   })
 
   it('survives results that throw when looked at, and frozen ones', async () => {

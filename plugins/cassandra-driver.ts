@@ -1,0 +1,33 @@
+import { AsyncResource } from 'node:async_hooks'
+import { isActive, type Plugin } from 'milo/plugin'
+
+/**
+ * Contexts in cassandra-driver: callbacks that it calls from a connection's reader are bound to where they were given.
+ * Those are eachRow's, of which streams are made, and in its first versions all of them. Promises need nothing.
+ */
+export const cassandraDriver: Plugin = {
+  name: 'cassandra-driver',
+  patches: [
+    {
+      module: 'cassandra-driver',
+      versions: '>=4 <5',
+      file: 'lib/client.js',
+      patch(Client, plugin) {
+        for (const name of ['execute', 'batch', 'eachRow']) {
+          plugin.wrap(
+            Client.prototype,
+            name,
+            original =>
+              function (this: unknown, ...args: unknown[]) {
+                return original.apply(this, plugin.enabled && isActive() ? args.map(bound) : args)
+              } as any,
+          )
+        }
+      },
+    },
+  ],
+}
+
+function bound(argument: unknown): unknown {
+  return typeof argument === 'function' ? AsyncResource.bind(argument as () => void) : argument
+}
