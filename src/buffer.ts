@@ -1,89 +1,149 @@
 import type { Span } from './span'
 
 /** Why a span was lost. Each has a counter. */
-export type DropReason = 'buffer_full' | 'too_large' | 'refused' | 'exit' | 'shutdown'
+export type DropReason = 'buffer_full' | 'too_large' | 'unencodable' | 'refused' | 'spool_lost' | 'exit' | 'shutdown'
 
-/** What became of the spans that ended: at any moment ended = sent + buffered + in flight + dropped. */
+/** What became of the spans that ended: at any moment ended = sent + buffered + in flight + spooled + dropped. */
 export interface SpanCounts {
   ended: number
   sent: number
   buffered: number
+  /** Taken from the buffer, and neither answered by Scribe nor safe in the spool yet. */
   inFlight: number
+  /** In files of the spool directory that this process wrote. */
+  spooled: number
   dropped: number
   /** `dropped`, by reason. */
   drops: Record<DropReason, number>
 }
 
+/** What a span without texts takes in memory, about: the object, its trace, its numbers. */
+const SPAN_BYTES = 400
+/** What a text takes besides its characters. */
+const TEXT_BYTES = 24
+
 /**
- * Ended spans that wait to be sent, at most `maxSpans` of them: when Scribe can't keep up, newer ones are dropped and
- * counted. Also the ledger of what became of each.
+ * Ended spans that wait to be sent, at most `maxSpans` of them and about `maxBytes`: when Scribe can't keep up, newer
+ * ones are dropped and counted. Also the ledger of what became of each.
  */
 export class SpanBuffer {
-  private waiting: Span[] = []
+  /** About how many bytes the waiting spans take. */
+  bytes = 0
+  private waiting: (Span | undefined)[] = []
+  /** The estimate of each, so that what is added is what is subtracted again. */
+  private sizes: number[] = []
+  /** Where the oldest is: taking it moves this instead of the whole list. */
+  private head = 0
   private readonly maxSpans: number
+  private readonly maxBytes: number
   private ended = 0
   private sent = 0
   private inFlight = 0
+  private spooled = 0
   private readonly drops: Record<DropReason, number> = {
     buffer_full: 0,
     too_large: 0,
+    unencodable: 0,
     refused: 0,
+    spool_lost: 0,
     exit: 0,
     shutdown: 0,
   }
 
-  constructor(maxSpans: number) {
+  constructor(maxSpans: number, maxBytes = Number.POSITIVE_INFINITY) {
     this.maxSpans = maxSpans
+    this.maxBytes = maxBytes
   }
 
   get length(): number {
-    return this.waiting.length
+    return this.waiting.length - this.head
   }
 
   /** How full it is: 0 to 1. */
   get fullness(): number {
-    return Math.min(1, this.waiting.length / this.maxSpans)
+    return Math.min(1, Math.max(this.length / this.maxSpans, this.bytes / this.maxBytes))
   }
 
   add(span: Span): boolean {
     this.ended++
-    if (this.waiting.length >= this.maxSpans) {
+    const size = estimate(span)
+    if (this.length >= this.maxSpans || this.bytes + size > this.maxBytes) {
       this.drops.buffer_full++
       return false
     }
     this.waiting.push(span)
+    this.sizes.push(size)
+    this.bytes += size
     return true
   }
 
-  /** Takes up to `n` of the oldest; they are in flight until `settle` says what became of them. */
-  take(n: number): Span[] {
-    const taken = this.waiting.splice(0, n)
-    this.inFlight += taken.length
-    return taken
-  }
-
-  /** Puts spans that were taken back in front of the others. */
-  untake(spans: Span[]): void {
-    this.inFlight -= spans.length
-    this.waiting.unshift(...spans)
+  /** Takes the oldest; it is in flight until `settle` says what became of it. */
+  take(): Span | undefined {
+    const { head } = this
+    const span = this.waiting[head]
+    if (span === undefined) return undefined
+    this.bytes -= this.sizes[head]!
+    this.waiting[head] = undefined
+    this.head = head + 1
+    if (this.head === this.waiting.length) this.clear()
+    else if (this.head >= 1024 && this.head * 2 >= this.waiting.length) {
+      this.waiting = this.waiting.slice(this.head)
+      this.sizes = this.sizes.slice(this.head)
+      this.head = 0
+    }
+    this.inFlight++
+    return span
   }
 
   /** Ends the flight of `n` spans. */
-  settle(n: number, outcome: 'sent' | DropReason): void {
+  settle(n: number, outcome: 'sent' | 'spooled' | DropReason): void {
     this.inFlight -= n
     if (outcome === 'sent') this.sent += n
+    else if (outcome === 'spooled') this.spooled += n
     else this.drops[outcome] += n
+  }
+
+  /** `n` spans have left the spool: to be sent, or for good. */
+  unspool(n: number, to: 'flight' | 'spool_lost'): void {
+    this.spooled -= n
+    if (to === 'flight') this.inFlight += n
+    else this.drops[to] += n
   }
 
   /** Gives up everything that waits. */
   drop(reason: DropReason): void {
-    this.drops[reason] += this.waiting.length
-    this.waiting = []
+    this.drops[reason] += this.length
+    this.clear()
   }
 
   counts(): SpanCounts {
-    const { ended, sent, inFlight, drops } = this
+    const { ended, sent, inFlight, spooled, drops } = this
     const dropped = Object.values(drops).reduce((sum, n) => sum + n, 0)
-    return { ended, sent, buffered: this.waiting.length, inFlight, dropped, drops: { ...drops } }
+    return { ended, sent, buffered: this.length, inFlight, spooled, dropped, drops: { ...drops } }
   }
+
+  private clear(): void {
+    this.waiting = []
+    this.sizes = []
+    this.head = 0
+    this.bytes = 0
+  }
+}
+
+/**
+ * About how many bytes of memory a span takes. A character counts as two: whether it takes one can't be asked. Without
+ * a look at the Span's texts themselves: a length is all that is read of each.
+ */
+function estimate(span: Span): number {
+  let bytes = SPAN_BYTES + 2 * (span.name?.length ?? 0)
+  const { annotations, counters, events } = span
+  if (annotations !== undefined) for (const text of annotations) bytes += TEXT_BYTES + 2 * text.length
+  if (counters !== undefined) {
+    for (let i = 0; i < counters.length; i += 2) bytes += 2 * TEXT_BYTES + 2 * (counters[i] as string).length
+  }
+  if (events !== undefined) {
+    for (let i = 1; i < events.length; i += 2) bytes += 2 * TEXT_BYTES + 2 * (events[i] as string).length
+  }
+  // NaN: a name that isn't a text, which the encoder refuses.
+  return bytes > 0 ? bytes : SPAN_BYTES
 }

@@ -23,3 +23,4 @@ export type MiloErrorCode =
   | 'MILO_BAD_PLUGINS'
   | 'MILO_BAD_LOG_LEVEL'
   | 'MILO_BAD_LIMIT'
+  | 'MILO_BAD_SPOOL'

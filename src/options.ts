@@ -7,8 +7,10 @@ import { LOG_LEVELS, type LogLevel } from './log'
 import type { Plugin } from './plugin'
 import { CARRIERS, type Carrier, type Propagation } from './propagation'
 import { type Sampler, samplerFrom } from './sampler'
-import type { ScribeAddress } from './scribe'
+import type { ScribeEncoding } from './scribe'
+import type { ScribeAddress, ScribeTls } from './scribe-connection'
 import type { Span } from './span'
+import type { SpoolOptions } from './spool'
 
 /** What init takes. Each has an environment variable, which counts where the option isn't given. */
 export interface Options {
@@ -18,8 +20,12 @@ export interface Options {
   service?: string
   /** This machine, as spans name it. Default: the host's name. */
   host?: string
-  /** Where spans go: `host:port`, several separated by commas, tried in turn. MILO_SCRIBE. Default 127.0.0.1:1463. */
+  /** Where spans go: `host:port` or `tls://host:port`, several separated by commas, tried in turn. MILO_SCRIBE. Default 127.0.0.1:1463. */
   scribe?: string
+  /** TLS towards every address, also one without `tls://`: PEM as a text or bytes. Default: the authorities that Node trusts. */
+  scribeTls?: ScribeTlsOptions
+  /** `raw`, or `base64` for a relay that keeps nothing but text. MILO_SCRIBE_ENCODING. Default raw. */
+  scribeEncoding?: ScribeEncoding
   /** `adaptive`, `always`, `never`, `probability:0.01`, or one of your own. MILO_SAMPLER. Default adaptive. */
   sampler?: string | Sampler
   /** How many new traces the adaptive sampler keeps in this process, about. MILO_TRACES_PER_SECOND. Default 10. */
@@ -43,8 +49,20 @@ export interface Options {
   logLevel?: LogLevel
   /** Ended spans kept while Scribe can't take them. Default 10,000. */
   maxBufferedSpans?: number
+  /** About how many bytes of memory they may take. Default 16 MiB. */
+  maxBufferedBytes?: number
+  /** A directory for spans that can't be sent, and how many bytes it may have: default 64 MiB. MILO_SPOOL, MILO_SPOOL_MAX_BYTES. Default: none. */
+  spool?: { directory: string; maxBytes?: number }
   /** How long the end of the process may wait for Scribe, in milliseconds. Default 1,000. */
   exitTimeoutMs?: number
+}
+
+export interface ScribeTlsOptions {
+  ca?: string | Buffer | (string | Buffer)[]
+  cert?: string | Buffer
+  key?: string | Buffer
+  /** False: any certificate will do. Default true. */
+  rejectUnauthorized?: boolean
 }
 
 /** Options and environment, checked, with every default filled in. */
@@ -53,6 +71,7 @@ export interface Settings {
   service: string
   host: string
   scribe: ScribeAddress[]
+  scribeEncoding: ScribeEncoding
   sampler: Sampler
   tracesPerSecond: number
   propagation: Propagation
@@ -64,6 +83,8 @@ export interface Settings {
   clsHooked: boolean
   logLevel: LogLevel
   maxBufferedSpans: number
+  maxBufferedBytes: number
+  spool: SpoolOptions | undefined
   exitTimeoutMs: number
 }
 
@@ -72,6 +93,8 @@ const OPTION_NAMES: Record<keyof Options, true> = {
   service: true,
   host: true,
   scribe: true,
+  scribeTls: true,
+  scribeEncoding: true,
   sampler: true,
   tracesPerSecond: true,
   operations: true,
@@ -82,6 +105,8 @@ const OPTION_NAMES: Record<keyof Options, true> = {
   clsHooked: true,
   logLevel: true,
   maxBufferedSpans: true,
+  maxBufferedBytes: true,
+  spool: true,
   exitTimeoutMs: true,
 }
 
@@ -101,7 +126,8 @@ export function settle(options: Options = {}, env: NodeJS.ProcessEnv = process.e
     enabled: enabled(options.enabled, env.MILO_ENABLED),
     service: text('MILO_BAD_SERVICE', 'service', options.service ?? unset(env.MILO_SERVICE)) ?? defaultService(),
     host: text('MILO_BAD_OPTION', 'host', options.host) ?? hostname(),
-    scribe: addresses(options.scribe ?? unset(env.MILO_SCRIBE) ?? '127.0.0.1:1463'),
+    scribe: addresses(options.scribe ?? unset(env.MILO_SCRIBE) ?? '127.0.0.1:1463', options.scribeTls),
+    scribeEncoding: encoding(options.scribeEncoding ?? unset(env.MILO_SCRIBE_ENCODING) ?? 'raw'),
     sampler: sampler(options.sampler ?? unset(env.MILO_SAMPLER) ?? 'adaptive', tracesPerSecond, exceptions),
     tracesPerSecond,
     propagation: propagation(options.propagation ?? unset(env.MILO_PROPAGATION) ?? 'field'),
@@ -112,9 +138,13 @@ export function settle(options: Options = {}, env: NodeJS.ProcessEnv = process.e
     clsHooked: flag('clsHooked', options.clsHooked, 'MILO_CLS_HOOKED', env.MILO_CLS_HOOKED),
     logLevel: level(options.logLevel ?? unset(env.MILO_LOG_LEVEL) ?? 'warn'),
     maxBufferedSpans: whole('maxBufferedSpans', options.maxBufferedSpans ?? 10_000, 1, 10_000_000),
+    maxBufferedBytes: whole('maxBufferedBytes', options.maxBufferedBytes ?? 16 * MIB, 1024, 1024 * MIB),
+    spool: spool(options.spool, unset(env.MILO_SPOOL), number(env.MILO_SPOOL_MAX_BYTES)),
     exitTimeoutMs: whole('exitTimeoutMs', options.exitTimeoutMs ?? 1_000, 0, 60_000),
   }
 }
+
+const MIB = 1024 * 1024
 
 function unset(value: string | undefined): string | undefined {
   return value === undefined || value === '' ? undefined : value
@@ -160,18 +190,67 @@ function text(code: MiloErrorCode, name: string, value: unknown): string | undef
   throw new MiloError(code, `${name} must be a text of 1 to 256 characters, got ${show(value)}`)
 }
 
-function addresses(value: unknown): ScribeAddress[] {
+function addresses(value: unknown, tlsOptions: ScribeTlsOptions | undefined): ScribeAddress[] {
   const parts = typeof value === 'string' ? value.split(',').map(part => part.trim()) : []
   if (parts.length === 0)
     throw new MiloError('MILO_BAD_SCRIBE', `scribe must be host:port[,host:port], got ${show(value)}`)
+  const needsTls = tlsOptions !== undefined || parts.some(part => part.startsWith('tls://'))
+  const tls = needsTls ? scribeTls(tlsOptions ?? {}) : undefined
   return parts.map(part => {
-    const match = /^(?:\[([^\]]+)\]|([^:\s]+)):(\d{1,5})$/.exec(part)
-    const port = Number(match?.[3])
+    const match = /^(tls:\/\/)?(?:\[([^\]]+)\]|([^:\s/]+)):(\d{1,5})$/.exec(part)
+    const port = Number(match?.[4])
     if (match === null || port < 1 || port > 65535) {
-      throw new MiloError('MILO_BAD_SCRIBE', `scribe must be host:port with a port from 1 to 65535, got '${part}'`)
+      throw new MiloError(
+        'MILO_BAD_SCRIBE',
+        `scribe must be host:port with a port from 1 to 65535, got '${part}'; with TLS it is tls://host:port`,
+      )
     }
-    return { host: match[1] ?? match[2]!, port }
+    const host = match[2] ?? match[3]!
+    return tlsOptions !== undefined || match[1] !== undefined ? { host, port, tls } : { host, port }
   })
+}
+
+/** Certificates and keys are never shown. */
+function scribeTls(value: unknown): ScribeTls {
+  const bad = (message: string) => new MiloError('MILO_BAD_SCRIBE', `scribeTls ${message}`)
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw bad(`must be an object of ca, cert, key and rejectUnauthorized, got ${show(value)}`)
+  const { ca, cert, key, rejectUnauthorized = true, ...more } = value as ScribeTlsOptions
+  for (const name of Object.keys(more)) throw bad(`has ca, cert, key and rejectUnauthorized, got ${name}`)
+  if (typeof rejectUnauthorized !== 'boolean')
+    throw bad(`must have true or false for rejectUnauthorized, got ${show(rejectUnauthorized)}`)
+  if ((cert === undefined) !== (key === undefined)) throw bad('must have both cert and key, or neither')
+  // Loaded late: without TLS nobody pays for it.
+  const { createSecureContext } = require('node:tls') as typeof import('node:tls')
+  try {
+    return { context: createSecureContext({ ca, cert, key }), rejectUnauthorized }
+  } catch (error) {
+    throw bad(`must have ca, cert and key as PEM: ${(error as Error).message}`)
+  }
+}
+
+function encoding(value: unknown): ScribeEncoding {
+  if (value === 'raw' || value === 'base64') return value
+  throw new MiloError('MILO_BAD_SCRIBE', `scribeEncoding must be raw or base64, got ${show(value)}`)
+}
+
+function spool(
+  option: unknown,
+  variable: string | undefined,
+  variableBytes: number | undefined,
+): SpoolOptions | undefined {
+  const value = option ?? (variable === undefined ? undefined : { directory: variable })
+  if (value === undefined) return undefined
+  const bad = (message: string) => new MiloError('MILO_BAD_SPOOL', `spool ${message}`)
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw bad(`must be an object of directory and maxBytes, got ${show(value)}`)
+  const { directory, maxBytes = variableBytes ?? 64 * MIB, ...more } = value as Partial<SpoolOptions>
+  for (const name of Object.keys(more)) throw bad(`has directory and maxBytes, got ${name}`)
+  if (typeof directory !== 'string' || directory === '' || directory.includes('\0'))
+    throw bad(`must have a path as directory, got ${show(directory)}`)
+  if (!Number.isSafeInteger(maxBytes) || maxBytes < MIB)
+    throw bad(`must have a whole number from ${MIB} as maxBytes, got ${show(maxBytes)}`)
+  return { directory: resolve(directory), maxBytes }
 }
 
 function sampler(value: unknown, tracesPerSecond: number, operations: Record<string, OperationSampling>): Sampler {

@@ -1,41 +1,49 @@
 import { AsyncResource } from 'node:async_hooks'
-import type { Socket } from 'node:net'
 import type { SpanBuffer } from './buffer'
 import { Writer } from './codec/binary'
-import { CATEGORY, ResultCode, readLogReply, writeLogFrame } from './codec/scribe'
+import { CATEGORY, writeLogFrame } from './codec/scribe'
 import { describe, logRarely } from './log'
+import { type Answer, type ScribeAddress, ScribeConnection } from './scribe-connection'
 import type { Span } from './span'
+import type { Spool, Spooled, SpoolOptions } from './spool'
 
 /**
  * Sends spans to Scribe, one `Log` call at a time:
  *
  *      a span waits ──100 ms, or a full batch──▶ encode ──▶ connect ──▶ Log ──▶ OK: sent
  *                                                  ▲           │          │
- *                                                  │           └─ error ──┴─ TRY_LATER, no reply
- *                                                  └──── the same batch, after a pause ◀──┘
+ *            the same batch, to the next address,  │           └─ error ──┴─ TRY_LATER, no reply
+ *            after all of them with a pause        └──────────────────────────────┘
+ *
+ * and with a spool, a side way:
+ *
+ *      all addresses have failed, or the buffer is half full ──▶ encode ──▶ a file ──▶ Scribe is back: oldest first,
+ *                                                                                      in turn with what is new
  *
  * A batch is kept until Scribe answers OK, so a span may arrive twice but isn't lost while the buffer has room. Nothing
- * here keeps the process alive: sockets and timers are unref'd, and only flush() holds it, until its deadline.
+ * here keeps the process alive: sockets and timers are unref'd, and only flush() and drain() hold it, until their
+ * deadline.
  */
 
-export interface ScribeAddress {
-  host: string
-  port: number
-}
+export type ScribeEncoding = 'raw' | 'base64'
 
 export interface ScribeOptions {
   addresses: ScribeAddress[]
+  encoding: ScribeEncoding
   /** How long a span waits for company. */
   delayMs: number
+  /** A batch, and what is encoded in one turn of the loop. */
   batchSpans: number
   batchBytes: number
   connectTimeoutMs: number
   replyTimeoutMs: number
   firstPauseMs: number
   longestPauseMs: number
+  /** How long another address serves before the first is tried again. */
+  returnMs: number
 }
 
-export const SCRIBE_DEFAULTS: Omit<ScribeOptions, 'addresses'> = {
+export const SCRIBE_DEFAULTS: Omit<ScribeOptions, 'addresses' | 'encoding'> = {
   delayMs: 100,
   batchSpans: 500,
   batchBytes: 512 * 1024,
@@ -43,20 +51,25 @@ export const SCRIBE_DEFAULTS: Omit<ScribeOptions, 'addresses'> = {
   replyTimeoutMs: 5_000,
   firstPauseMs: 50,
   longestPauseMs: 10_000,
+  returnMs: 30_000,
 }
 
 /** A record above this isn't sent: the collector refuses it as well. */
 const MAX_RECORD_BYTES = 1024 * 1024
-/** A reply to Log has 20-odd bytes; an exception some hundred. More than this is no Scribe. */
-const MAX_REPLY_BYTES = 64 * 1024
+/** What the writer keeps of the memory that a large record took. */
+const WRITER_BYTES = 2 * 1024 * 1024
 /** So often Scribe may answer a batch with an exception before it is dropped. */
 const MAX_REFUSALS = 5
+/** How full the buffer may get before a part of it goes to the spool. */
+const SPOOL_ABOVE = 0.5
 
 interface Batch {
-  frame: Buffer
-  seqid: number
+  records: Buffer
+  /** Of this process: what the ledger counts as in flight. */
   spans: number
   refusals: number
+  /** The file that holds it. */
+  file: Spooled | undefined
 }
 
 interface Flusher {
@@ -70,35 +83,74 @@ export class ScribeEmitter {
   failures = 0
   private readonly options: ScribeOptions
   private readonly buffer: SpanBuffer
+  private readonly spool: Spool | undefined
   private readonly writeSpan: (w: Writer, span: Span) => number
-  private readonly writer = new Writer(64 * 1024)
+  private writer = new Writer(64 * 1024)
   /** Timers and sockets are made in here, so that they don't keep the context of whichever request ended a span. */
   private readonly scope = new AsyncResource('MiloScribe')
-  private socket: Socket | undefined
-  private connected = false
-  private replyBytes: Buffer = Buffer.alloc(0)
+  private connection: ScribeConnection | undefined
+  /** What is being sent, or is the next to be. */
   private batch: Batch | undefined
-  /** The batch has been written and its reply is awaited. */
+  /** The batch has been given to the connection, and no answer has come. */
   private awaiting = false
+  /** What is being written to the spool. */
+  private spooling: Batch | undefined
+  /** What the spool couldn't take: sent before anything else. Two at most: the failed batch and the one being written. */
+  private readonly returned: Batch[] = []
+  /** The spool's oldest, read already: it was to be sent, and is safe in its file until it is its turn again. */
+  private held: Batch | undefined
+  /** The spool's oldest is being read. */
+  private reading = false
+  /** Everything that waits goes to the spool. */
+  private draining = false
+  private replayNext = true
   private timer: NodeJS.Timeout | undefined
-  private replyTimer: NodeJS.Timeout | undefined
   private pausing = false
-  private pumpSoon = false
+  private turnTaken = false
   private address = 0
+  /** Addresses that have failed since the last OK or pause. */
+  private failedInRound = 0
+  private returnAtMs = 0
   private pauseMs: number
   private lastSeqid = 0
   private flushers: Flusher[] = []
+  private drained: (() => void)[] = []
   private closed = false
   /** Scribe's last answer was TRY_LATER. */
   private refusing = false
   private lastTryLaterMs = Number.NEGATIVE_INFINITY
 
-  /** @param writeSpan appends a span as a record and returns its length in bytes */
-  constructor(options: ScribeOptions, buffer: SpanBuffer, writeSpan: (w: Writer, span: Span) => number) {
+  /**
+   * @param writeSpan appends a span as a record and returns its length in bytes
+   */
+  constructor(
+    options: ScribeOptions,
+    buffer: SpanBuffer,
+    writeSpan: (w: Writer, span: Span) => number,
+    spool?: SpoolOptions,
+  ) {
     this.options = options
     this.buffer = buffer
     this.writeSpan = writeSpan
     this.pauseMs = options.firstPauseMs
+    if (spool === undefined) return
+    // Loaded late, with what it loads of Node: most processes have none.
+    const { Spool } = require('./spool') as typeof import('./spool')
+    this.spool = new Spool(
+      spool,
+      () => this.pumpSoon(),
+      lost => this.buffer.unspool(lost, 'spool_lost'),
+    )
+    this.scope.runInAsyncScope(() => this.spool!.start())
+  }
+
+  /** Of the spool; zero without one. */
+  get spoolErrors(): number {
+    return this.spool?.spoolErrors ?? 0
+  }
+
+  get recovered(): number {
+    return this.spool?.recovered ?? 0
   }
 
   /**
@@ -112,19 +164,11 @@ export class ScribeEmitter {
 
   /** A span was added to the buffer. */
   wake(): void {
-    if (this.closed || this.batch !== undefined || this.pausing) return
-    if (this.buffer.length >= this.options.batchSpans) {
-      if (this.pumpSoon) return
-      this.pumpSoon = true
-      this.scope.runInAsyncScope(() => {
-        setImmediate(() => {
-          this.pumpSoon = false
-          this.pump()
-        }).unref()
-      })
-    } else if (this.timer === undefined) {
-      this.pumpAfter(this.options.delayMs)
-    }
+    if (this.closed) return
+    if (this.spool !== undefined && this.buffer.fullness > SPOOL_ABOVE) this.divert()
+    if (this.batch !== undefined || this.pausing || this.reading) return
+    if (this.full()) this.pumpSoon()
+    else if (this.timer === undefined) this.pumpAfter(this.options.delayMs)
   }
 
   /**
@@ -133,40 +177,128 @@ export class ScribeEmitter {
    * @returns whether all was sent
    */
   flush(deadlineMs: number, impatient = false): Promise<boolean> {
-    if (this.closed || (this.batch === undefined && this.buffer.length === 0)) return Promise.resolve(!this.closed)
+    if (this.closed) return Promise.resolve(false)
+    const before = this.buffer.counts()
+    if (before.buffered + before.inFlight + before.spooled === 0) return Promise.resolve(true)
     return new Promise(resolve => {
       const flusher: Flusher = {
         impatient,
         done: allSent => {
           clearTimeout(deadline)
           this.flushers = this.flushers.filter(other => other !== flusher)
-          resolve(allSent)
+          resolve(allSent && this.buffer.counts().dropped === before.dropped)
         },
       }
       // The one timer that keeps the process alive.
       const deadline = setTimeout(() => flusher.done(false), deadlineMs)
       this.flushers.push(flusher)
-      this.pausing = false
-      this.pump()
+      this.hurry()
     })
+  }
+
+  /** Sends what waits at once, without a promise of it: the process may be about to end. */
+  hurry(): void {
+    this.pausing = false
+    this.pump()
+  }
+
+  /** Writes everything that hasn't been sent to the spool, if there is one: until then, or the deadline. */
+  drain(deadlineMs: number): Promise<void> {
+    if (this.closed || this.spool === undefined || this.inMemory() === 0) return Promise.resolve()
+    return new Promise(resolve => {
+      const done = (): void => {
+        clearTimeout(deadline)
+        this.drained = this.drained.filter(other => other !== done)
+        resolve()
+      }
+      const deadline = setTimeout(done, deadlineMs)
+      this.drained.push(done)
+      this.giveBack()
+      this.draining = true
+      this.divert()
+    })
+  }
+
+  /** The same in the process's last moment. What can't be written stays where it is. */
+  drainNow(): void {
+    const { spool } = this
+    if (this.closed || spool === undefined) return
+    this.giveBack()
+    const put = (batch: Batch): boolean => {
+      if (!spool.putSync(batch.records, batch.spans)) return false
+      this.buffer.settle(batch.spans, 'spooled')
+      return true
+    }
+    const { spooling } = this
+    if (spooling !== undefined && put(spooling)) this.spooling = undefined
+    while (this.returned[0] !== undefined && put(this.returned[0])) this.returned.shift()
+    if (this.returned.length > 0) return
+    while (this.buffer.length > 0) {
+      const batch = this.encode()
+      if (batch !== undefined && !put(batch)) return void this.returned.push(batch)
+    }
   }
 
   /** Gives up what waits and what flies, and counts it under `reason`. */
   abandon(reason: 'exit' | 'shutdown'): void {
-    clearTimeout(this.timer)
-    this.timer = undefined
-    this.pausing = false
-    this.dropSocket()
-    if (this.batch !== undefined) this.buffer.settle(this.batch.spans, reason)
-    this.batch = undefined
+    this.stop()
+    this.giveBack()
+    if (this.spooling !== undefined) this.returned.push(this.spooling)
+    this.spooling = undefined
+    for (const { spans } of this.returned.splice(0)) this.buffer.settle(spans, reason)
     this.buffer.drop(reason)
     for (const flusher of [...this.flushers]) flusher.done(false)
+    for (const done of this.drained) done()
   }
 
   /** The same, for good. */
   close(): void {
     this.closed = true
     this.abandon('shutdown')
+    this.spool?.close()
+  }
+
+  /** Lets the spool go at the end of the process. */
+  leave(): void {
+    this.spool?.close()
+  }
+
+  private stop(): void {
+    clearTimeout(this.timer)
+    this.timer = undefined
+    this.pausing = false
+    this.disconnect()
+  }
+
+  private disconnect(): void {
+    this.connection?.destroy()
+    this.connection = undefined
+    this.awaiting = false
+  }
+
+  private full(): boolean {
+    const { length, bytes, fullness } = this.buffer
+    // What a span takes in memory is some four times what it takes in a batch.
+    return length >= this.options.batchSpans || bytes >= 4 * this.options.batchBytes || fullness > SPOOL_ABOVE
+  }
+
+  /** Spans that would be lost with the process. */
+  inMemory(): number {
+    const { buffered, inFlight } = this.buffer.counts()
+    return buffered + inFlight
+  }
+
+  /** The batch that is being sent goes back to where it came from. */
+  private giveBack(): void {
+    const { batch } = this
+    if (batch === undefined) return
+    if (this.awaiting) this.disconnect()
+    this.batch = undefined
+    if (batch.file === undefined) this.returned.unshift(batch)
+    else {
+      this.buffer.settle(batch.spans, 'spooled')
+      this.held = batch
+    }
   }
 
   private pumpAfter(ms: number): void {
@@ -181,174 +313,216 @@ export class ScribeEmitter {
     })
   }
 
-  private pump(): void {
-    if (this.closed || this.awaiting || this.pausing) return
-    clearTimeout(this.timer)
-    this.timer = undefined
-    if (this.batch === undefined) this.batch = this.encode()
-    if (this.batch === undefined) return
-    if (this.connected) this.send(this.batch)
-    else if (this.socket === undefined) this.connect()
+  /** In a turn of its own: a backlog mustn't hold the loop. */
+  private pumpSoon(): void {
+    if (this.turnTaken) return
+    this.turnTaken = true
+    this.scope.runInAsyncScope(() => {
+      setImmediate(() => {
+        this.turnTaken = false
+        this.pump()
+      }).unref()
+    })
   }
 
-  private encode(): Batch | undefined {
-    const { batchSpans, batchBytes } = this.options
-    while (this.buffer.length > 0) {
-      const spans = this.buffer.take(batchSpans)
-      const seqid = (this.lastSeqid = (this.lastSeqid % 0x7fffffff) + 1)
-      const w = this.writer
-      let count = 0
-      w.pos = 0
-      writeLogFrame(w, seqid, CATEGORY, w => {
-        let next = 0
-        while (next < spans.length && (next === 0 || w.pos < batchBytes)) {
-          const start = w.pos
-          const length = this.writeSpan(w, spans[next++]!)
-          if (length > MAX_RECORD_BYTES) {
-            w.pos = start
-            this.buffer.settle(1, 'too_large')
-            logRarely(
-              'too_large',
-              'warn',
-              `a span of ${length} bytes was dropped: at most ${MAX_RECORD_BYTES} are sent`,
-            )
-          } else count++
-        }
-        this.buffer.untake(spans.slice(next))
-      })
-      if (count > 0) return { frame: w.take(), seqid, spans: count, refusals: 0 }
+  private pump(): void {
+    if (this.closed || this.awaiting || this.pausing || this.reading || this.drained.length > 0) return
+    clearTimeout(this.timer)
+    this.timer = undefined
+    const batch = (this.batch ??= this.next())
+    if (batch === undefined) {
+      // Nothing but what was too large, for this turn.
+      if (this.buffer.length > 0 && !this.reading) this.pumpSoon()
+      this.settleFlushers()
+      return
     }
+    this.send(batch)
+  }
+
+  /** What is to be sent now. Undefined: nothing, or the spool's oldest as soon as it has been read. */
+  private next(): Batch | undefined {
+    const returned = this.returned.shift()
+    if (returned !== undefined) return returned
+    const { spool, held } = this
+    const replays = held !== undefined || (spool?.waiting === true && spool.usable)
+    if (spool === undefined || !replays || !(this.replayNext || this.buffer.length === 0)) {
+      this.replayNext = true
+      return this.encode()
+    }
+    this.replayNext = false
+    if (held !== undefined) {
+      this.held = undefined
+      this.buffer.unspool(held.spans, 'flight')
+      return held
+    }
+    this.reading = true
+    this.scope.runInAsyncScope(() => {
+      void spool.oldest().then(file => {
+        this.reading = false
+        if (file === undefined) return void this.pumpSoon()
+        if (this.closed) return
+        this.buffer.unspool(file.own, 'flight')
+        this.batch = { records: file.records, spans: file.own, refusals: 0, file }
+        this.pump()
+      })
+    })
     return undefined
   }
 
-  private connect(): void {
-    const { host, port } = this.options.addresses[this.address]!
-    this.scope.runInAsyncScope(() => {
-      // Loaded late: a program that ends no span doesn't pay for it.
-      const net = require('node:net') as typeof import('node:net')
-      const socket = net.connect({ host, port, noDelay: true, keepAlive: true })
-      this.socket = socket
-      socket.unref()
-      const timeout = setTimeout(
-        () => socket.destroy(new Error('no connection in time')),
-        this.options.connectTimeoutMs,
-      )
-      timeout.unref()
-      let reason = 'closed by the peer'
-      socket.on('connect', () => {
-        clearTimeout(timeout)
-        this.connected = true
-        this.replyBytes = Buffer.alloc(0)
-        if (this.batch !== undefined) this.send(this.batch)
-      })
-      socket.on('data', data => this.received(socket, data))
-      socket.on('error', error => {
-        reason = describe(error)
-      })
-      socket.on('close', () => {
-        clearTimeout(timeout)
-        if (this.socket !== socket) return
-        this.dropSocket()
-        if (this.batch !== undefined) this.failed(`${host}:${port}: ${reason}`)
-      })
-    })
+  /** One batch: the work of one turn of the loop. */
+  private encode(): Batch | undefined {
+    const { batchSpans, batchBytes } = this.options
+    const w = this.writer
+    w.pos = 0
+    let spans = 0
+    let work = 0
+    while (spans < batchSpans && work < batchBytes) {
+      const span = this.buffer.take()
+      if (span === undefined) break
+      const start = w.pos
+      let length = 0
+      try {
+        length = this.writeSpan(w, span)
+      } catch (error) {
+        // A name that the application has set to something that is no text.
+        w.pos = start
+        this.buffer.settle(1, 'unencodable')
+        logRarely('unencodable', 'warn', `a span was dropped, it can't be encoded: ${describe(error)}`)
+        continue
+      }
+      work += length
+      if (length > MAX_RECORD_BYTES) {
+        w.pos = start
+        this.buffer.settle(1, 'too_large')
+        logRarely('too_large', 'warn', `a span of ${length} bytes was dropped: at most ${MAX_RECORD_BYTES} are sent`)
+      } else spans++
+    }
+    const records = spans === 0 ? undefined : w.take()
+    if (w.buf.length > WRITER_BYTES) this.writer = new Writer(64 * 1024)
+    return records && { records, spans, refusals: 0, file: undefined }
   }
 
   private send(batch: Batch): void {
+    const { addresses, encoding, connectTimeoutMs, replyTimeoutMs } = this.options
+    if (this.connection?.dead) this.connection = undefined
+    if (this.address !== 0 && performance.now() >= this.returnAtMs) {
+      this.disconnect()
+      this.address = 0
+    }
+    const seqid = (this.lastSeqid = (this.lastSeqid % 0x7fffffff) + 1)
+    const { records } = batch
+    const message = encoding === 'raw' ? records : Buffer.from(records.toString('base64'), 'latin1')
+    const w = new Writer(message.length + 64)
+    writeLogFrame(w, seqid, CATEGORY, w => w.raw(message))
+    const frame = w.buf.subarray(0, w.pos)
     this.awaiting = true
     this.scope.runInAsyncScope(() => {
-      this.replyTimer = setTimeout(
-        () => this.socket?.destroy(new Error('no reply in time')),
-        this.options.replyTimeoutMs,
-      )
-      this.replyTimer.unref()
-      this.socket!.write(batch.frame)
+      const address = addresses[this.address]!
+      const connection = (this.connection ??= new ScribeConnection(address, connectTimeoutMs, replyTimeoutMs))
+      connection.send(frame, seqid, answer => {
+        if (this.connection !== connection) return
+        this.awaiting = false
+        this.answered(batch, answer)
+      })
     })
   }
 
-  private received(socket: Socket, data: Buffer): void {
-    if (this.socket !== socket) return
-    const bytes = this.replyBytes.length === 0 ? data : Buffer.concat([this.replyBytes, data])
-    this.replyBytes = bytes
-    if (bytes.length < 4) return
-    const length = bytes.readInt32BE(0)
-    if (length <= 0 || length > MAX_REPLY_BYTES) {
-      socket.destroy(new Error(`a reply of ${length} bytes: this is no Scribe`))
-      return
-    }
-    if (bytes.length < 4 + length) return
-    this.replyBytes = bytes.subarray(4 + length)
-    let reply: ReturnType<typeof readLogReply>
-    try {
-      reply = readLogReply(bytes.subarray(4, 4 + length))
-    } catch (error) {
-      socket.destroy(error as Error)
-      return
-    }
-    const batch = this.batch
-    if (batch === undefined || !this.awaiting || reply.seqid !== batch.seqid) {
-      socket.destroy(new Error('a reply to nothing that was asked'))
-      return
-    }
-    this.answered(batch, reply.code)
-  }
-
-  private answered(batch: Batch, code: number | undefined): void {
-    clearTimeout(this.replyTimer)
-    this.awaiting = false
-    if (code === ResultCode.OK) {
-      this.pauseMs = this.options.firstPauseMs
-      this.refusing = false
-      this.finish(batch, 'sent')
-    } else if (code === ResultCode.TRY_LATER) {
-      this.tryLater++
-      this.refusing = true
-      this.lastTryLaterMs = performance.now()
-      this.pause()
-    } else if (++batch.refusals >= MAX_REFUSALS) {
-      logRarely(
-        'refused',
-        'warn',
-        `Scribe refused a batch of ${batch.spans} spans ${MAX_REFUSALS} times; it was dropped`,
-      )
-      this.finish(batch, 'refused')
-    } else {
-      this.pause()
+  private answered(batch: Batch, answer: Answer): void {
+    const { host, port } = this.options.addresses[this.address]!
+    switch (answer.code) {
+      case 'ok':
+        this.pauseMs = this.options.firstPauseMs
+        this.failedInRound = 0
+        this.refusing = false
+        this.finish(batch, 'sent')
+        return
+      case 'try_later':
+        this.tryLater++
+        this.refusing = true
+        this.lastTryLaterMs = performance.now()
+        this.nextAddress()
+        return
+      case 'refused':
+        if (++batch.refusals < MAX_REFUSALS) return void this.nextAddress()
+        logRarely('refused', 'warn', `Scribe refused a batch ${MAX_REFUSALS} times; it was dropped`)
+        this.finish(batch, 'refused')
+        return
+      case 'failed':
+        this.failures++
+        this.connection = undefined
+        logRarely(
+          'scribe',
+          'warn',
+          `Scribe at ${host}:${port}: ${answer.reason}; spans wait, ${this.buffer.length} of them now`,
+        )
+        this.nextAddress()
     }
   }
 
   private finish(batch: Batch, outcome: 'sent' | 'refused'): void {
     this.batch = undefined
+    this.draining = false
     this.buffer.settle(batch.spans, outcome)
-    if (this.buffer.length === 0) for (const flusher of [...this.flushers]) flusher.done(outcome === 'sent')
-    else if (this.flushers.length > 0) this.pump()
-    else this.wake()
+    if (batch.file !== undefined) this.spool!.remove(batch.file, outcome === 'sent')
+    this.settleFlushers()
+    if (this.flushers.length > 0 || this.full() || this.returned.length > 0 || this.held || this.spool?.waiting)
+      this.pumpSoon()
+    else if (this.buffer.length > 0) this.wake()
   }
 
-  private failed(reason: string): void {
-    this.failures++
+  private settleFlushers(): void {
+    if (this.flushers.length === 0) return
+    const { buffered, inFlight, spooled } = this.buffer.counts()
+    if (buffered + inFlight + spooled === 0) for (const flusher of [...this.flushers]) flusher.done(true)
+  }
+
+  /** Another address is tried at once; a pause comes after each has failed. */
+  private nextAddress(): void {
     const { addresses } = this.options
-    logRarely('scribe', 'warn', `Scribe at ${reason}; spans wait, ${this.buffer.length} of them now`)
-    this.address = (this.address + 1) % addresses.length
-    // Another address is tried at once; a pause comes after each has failed.
-    if (this.address !== 0) this.pump()
-    else this.pause()
-  }
-
-  private pause(): void {
+    if (addresses.length > 1) {
+      this.disconnect()
+      if (this.address === 0) this.returnAtMs = performance.now() + this.options.returnMs
+      this.address = (this.address + 1) % addresses.length
+    }
+    if (++this.failedInRound < addresses.length) return void this.pump()
+    this.failedInRound = 0
     for (const flusher of this.flushers.filter(flusher => flusher.impatient)) flusher.done(false)
     if (this.closed) return
     this.pausing = true
     // Between half of it and all of it, so that a thousand processes don't come back in one instant.
     this.pumpAfter(this.pauseMs * (0.5 + Math.random() / 2))
     this.pauseMs = Math.min(this.pauseMs * 2, this.options.longestPauseMs)
+    if (this.batch?.file !== undefined) this.giveBack()
+    if (this.spool?.usable) {
+      this.giveBack()
+      this.draining = true
+      this.divert()
+    }
   }
 
-  private dropSocket(): void {
-    clearTimeout(this.replyTimer)
-    this.socket?.destroy()
-    this.socket = undefined
-    this.connected = false
-    this.awaiting = false
+  /** Puts a batch into the spool, and more while everything, or the buffer's upper half, has to go there. */
+  private divert(): void {
+    const { spool } = this
+    if (spool === undefined || this.spooling !== undefined || this.closed) return
+    const batch = spool.usable ? (this.returned.shift() ?? this.encode()) : undefined
+    if (batch === undefined) {
+      // Nothing but what was too large, for this turn.
+      if (spool.usable && this.buffer.length > 0) return void setImmediate(() => this.divert())
+      this.draining = false
+      for (const done of this.drained) done()
+      return
+    }
+    this.spooling = batch
+    this.scope.runInAsyncScope(() => {
+      void spool.put(batch.records, batch.spans).then(safe => {
+        // Given up, or written again, in the meantime.
+        if (this.spooling !== batch) return
+        this.spooling = undefined
+        if (safe) this.buffer.settle(batch.spans, 'spooled')
+        else this.returned.push(batch)
+        if (this.draining || this.drained.length > 0 || this.buffer.fullness > SPOOL_ABOVE) this.divert()
+        if (this.batch === undefined) this.pumpSoon()
+      })
+    })
   }
 }

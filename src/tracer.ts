@@ -1,5 +1,6 @@
 import { SpanBuffer, type SpanCounts } from './buffer'
 import { currentFrame } from './context'
+import { unwatchExit, watchExit } from './exit'
 import { fraction, randomHigh, randomLow, randomNarrow } from './id'
 import { describe, log, logRarely, setLogLevel } from './log'
 import type { Settings } from './options'
@@ -57,15 +58,26 @@ export function configure(next: Settings, collector?: (span: Span) => void): voi
   sampler = next.sampler
   if (!next.enabled) {
     emitter = undefined
+    unwatchExit()
     return
   }
-  buffer = new SpanBuffer(next.maxBufferedSpans)
-  const { service, host } = next
-  emitter = new ScribeEmitter({ ...SCRIBE_DEFAULTS, addresses: next.scribe }, buffer, (w, span) =>
-    writeSpan(w, span, service, host),
+  buffer = new SpanBuffer(next.maxBufferedSpans, next.maxBufferedBytes)
+  const { service, host, spool } = next
+  const starting = new ScribeEmitter(
+    { ...SCRIBE_DEFAULTS, addresses: next.scribe, encoding: next.scribeEncoding },
+    buffer,
+    (w, span) => writeSpan(w, span, service, host),
+    spool,
   )
-  process.removeListener('beforeExit', flushAtExit)
-  process.on('beforeExit', flushAtExit)
+  emitter = starting
+  watchExit({
+    hurry: () => starting.hurry(),
+    leave: () => leave(starting, next.exitTimeoutMs),
+    last: () => {
+      starting.drainNow()
+      starting.leave()
+    },
+  })
 }
 
 /** Whether spans are recorded at all. Undefined settings: init has not been called. */
@@ -189,7 +201,7 @@ function clockOffsetUs(): number {
   return offsetUs
 }
 
-/** What Milo has done in this process. At any moment ended = sent + buffered + inFlight + dropped. */
+/** What Milo has done in this process. At any moment ended = sent + buffered + inFlight + spooled + dropped. */
 export interface Stats extends SpanCounts {
   /** New traces that began here, by what the sampler said, and those it wasn't asked about. */
   tracesKept: number
@@ -203,10 +215,16 @@ export interface Stats extends SpanCounts {
   tryLater: number
   /** How often a connection to Scribe failed or broke. */
   failures: number
+  /** How often the spool was full, or a file in it couldn't be written, read, taken over or removed. */
+  spoolErrors: number
+  /** Spans of processes that have ended, found in the spool and sent; no other counter has them. */
+  recovered: number
 }
 
+const NOTHING_YET = { tryLater: 0, failures: 0, spoolErrors: 0, recovered: 0 }
+
 export function stats(): Stats {
-  const { tryLater, failures } = emitter ?? { tryLater: 0, failures: 0 }
+  const { tryLater, failures, spoolErrors, recovered } = emitter ?? NOTHING_YET
   return {
     ...buffer.counts(),
     tracesKept,
@@ -216,6 +234,8 @@ export function stats(): Stats {
     truncated,
     tryLater,
     failures,
+    spoolErrors,
+    recovered,
   }
 }
 
@@ -242,21 +262,25 @@ export async function shutdown(timeoutMs = 1000): Promise<boolean> {
   const closing = emitter
   if (closing === undefined) return true
   const sent = await closing.flush(timeoutMs)
+  // The disk is given a moment even when Scribe was given none.
+  if (!sent) await closing.drain(Math.max(timeoutMs, 1000))
   closing.close()
-  if (emitter === closing) emitter = undefined
-  process.removeListener('beforeExit', flushAtExit)
+  if (emitter === closing) {
+    emitter = undefined
+    unwatchExit()
+  }
   return sent
 }
 
-/** The loop has run empty: what is still here leaves now, or is dropped when the deadline passes or Scribe isn't there. */
-function flushAtExit(): void {
-  const leaving = emitter
-  if (leaving === undefined || (buffer.length === 0 && buffer.counts().inFlight === 0)) return
-  void leaving.flush(settings!.exitTimeoutMs, true).then(sent => {
-    if (!sent) {
-      const { buffered, inFlight } = buffer.counts()
-      log('warn', `${buffered + inFlight} spans could not be sent before the process ended`)
-      leaving.abandon('exit')
-    }
-  })
+/**
+ * The process ends: what is still here leaves now, or goes to the spool, or is dropped when the deadline passes or Scribe
+ * isn't there.
+ */
+async function leave(leaving: ScribeEmitter, timeoutMs: number): Promise<void> {
+  if (leaving.inMemory() === 0 || (await leaving.flush(timeoutMs, true))) return
+  await leaving.drain(timeoutMs)
+  const lost = leaving.inMemory()
+  if (lost === 0) return
+  log('warn', `${lost} spans could not be sent before the process ended`)
+  leaving.abandon('exit')
 }

@@ -1,8 +1,9 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
+import { createServer as createTlsServer, type TlsOptions } from 'node:tls'
 import { MessageType, Reader, T, Writer, writeMessageBegin } from '../../src/codec/binary'
 import { ResultCode, readLogArgs } from '../../src/codec/scribe'
-import { readRecord, type SpanRecord } from '../../src/codec/span'
+import { DELIMITER, readRecord, type SpanRecord } from '../../src/codec/span'
 
 /** What the peer does with a Log call. */
 export type Reaction =
@@ -13,6 +14,10 @@ export type Reaction =
   | 'garbage'
   | 'huge length'
   | 'byte by byte'
+  | 'reset'
+  | 'half a reply'
+  | 'two replies'
+  | 'another call’s reply'
 
 /**
  * A Scribe server that keeps the spans it is sent, and misbehaves on demand. It is a real peer on a real socket, but not
@@ -24,16 +29,21 @@ export class ScribePeer {
   /** Spans of each Log call, also of those that were not answered OK. */
   readonly calls: number[] = []
   connections = 0
+  /** Whether a message came as base64. */
+  sawBase64 = false
   react: (call: number) => Reaction = () => ({ reply: ResultCode.OK })
   private readonly server: Server
   private readonly sockets = new Set<Socket>()
 
-  private constructor() {
-    this.server = createServer(socket => this.serve(socket))
+  private constructor(tls: TlsOptions | undefined) {
+    const serve = (socket: Socket) => this.serve(socket)
+    this.server = tls === undefined ? createServer(serve) : createTlsServer(tls, serve)
+    // Clients whose handshake fails are the client's test.
+    this.server.on('tlsClientError', () => {})
   }
 
-  static async listen(port = 0): Promise<ScribePeer> {
-    const peer = new ScribePeer()
+  static async listen(port = 0, tls?: TlsOptions): Promise<ScribePeer> {
+    const peer = new ScribePeer(tls)
     peer.server.listen(port, '127.0.0.1')
     await once(peer.server, 'listening')
     return peer
@@ -47,8 +57,13 @@ export class ScribePeer {
     return `127.0.0.1:${this.port}`
   }
 
-  async close(): Promise<void> {
+  /** Breaks all connections; new ones are welcome. */
+  disconnect(): void {
     for (const socket of this.sockets) socket.destroy()
+  }
+
+  async close(): Promise<void> {
+    this.disconnect()
     this.server.close()
     if (this.server.listening) await once(this.server, 'close')
   }
@@ -73,8 +88,13 @@ export class ScribePeer {
     const reader = new Reader(frame)
     const header = reader.messageBegin()
     const spans: SpanRecord[] = []
-    for (const { category, message } of readLogArgs(reader)) {
-      this.categories.push(category)
+    for (const entry of readLogArgs(reader)) {
+      this.categories.push(entry.category)
+      let { message } = entry
+      if (message.readUInt32BE(0) !== DELIMITER) {
+        message = Buffer.from(message.toString('latin1'), 'base64')
+        this.sawBase64 = true
+      }
       for (let pos = 0; pos < message.length; ) {
         const { record, end } = readRecord(message, pos)
         spans.push(record)
@@ -85,6 +105,7 @@ export class ScribePeer {
     const reaction = this.react(this.calls.length)
     if (reaction === 'silence') return
     if (reaction === 'close') return void socket.destroy()
+    if (reaction === 'reset') return void socket.resetAndDestroy()
     if (reaction === 'garbage') return void socket.write('HTTP/1.1 400 Bad Request\r\n\r\n')
     if (reaction === 'huge length') return void socket.write(Buffer.from('7fffffff', 'hex'))
     const w = new Writer()
@@ -92,16 +113,21 @@ export class ScribePeer {
     if (reaction === 'exception') {
       writeMessageBegin(w, { ...header, type: MessageType.EXCEPTION })
     } else {
-      const ok = reaction === 'byte by byte' || reaction.reply === ResultCode.OK
-      if (ok) this.spans.push(...spans)
-      const strict = reaction === 'byte by byte' || reaction.strict !== false
-      writeMessageBegin(w, { ...header, strict, type: MessageType.REPLY })
+      const plain = typeof reaction === 'string'
+      const ok = plain || reaction.reply === ResultCode.OK
+      const seqid = reaction === 'another call’s reply' ? header.seqid + 1 : header.seqid
+      // Of what the sender can't take for an answer to its call, it will send all of it again.
+      if (reaction === 'byte by byte' || (!plain && ok)) this.spans.push(...spans)
+      const strict = plain || reaction.strict !== false
+      writeMessageBegin(w, { ...header, seqid, strict, type: MessageType.REPLY })
       w.field(T.I32, 0)
       w.i32(ok ? ResultCode.OK : ResultCode.TRY_LATER)
     }
     w.byte(T.STOP)
     const reply = w.take()
     reply.writeInt32BE(reply.length - 4, 0)
+    if (reaction === 'half a reply') return void socket.write(reply.subarray(0, 9))
+    if (reaction === 'two replies') return void socket.write(Buffer.concat([reply, reply]))
     if (reaction !== 'byte by byte') return void socket.write(reply)
     const next = (i: number): void => {
       if (i === reply.length || socket.destroyed) return

@@ -23,6 +23,9 @@ describe('options', () => {
     const env = {
       MILO_SERVICE: 'shop',
       MILO_SCRIBE: 'a:1, [::1]:2',
+      MILO_SCRIBE_ENCODING: 'base64',
+      MILO_SPOOL: '/var/spool/milo',
+      MILO_SPOOL_MAX_BYTES: '2000000',
       MILO_SAMPLER: 'never',
       MILO_TRACES_PER_SECOND: '2.5',
       MILO_PROPAGATION: 'off,10.0.0.1:9090=calltrace',
@@ -35,6 +38,8 @@ describe('options', () => {
       { host: 'a', port: 1 },
       { host: '::1', port: 2 },
     ])
+    assert.equal(s.scribeEncoding, 'base64')
+    assert.deepEqual(s.spool, { directory: '/var/spool/milo', maxBytes: 2_000_000 })
     assert.equal(s.sampler.sample('any', 0.999), -1)
     assert.equal(s.tracesPerSecond, 2.5)
     assert.deepEqual(s.propagation, { default: 'off', peers: new Map([['10.0.0.1:9090', 'calltrace']]) })
@@ -80,6 +85,20 @@ describe('options', () => {
     ['MILO_BAD_SERVICE', { service: '' }, {}, /1 to 256 characters/],
     ['MILO_BAD_PLUGINS', { plugins: 'thrift' as any }, {}, /list of objects/],
     ['MILO_BAD_LIMIT', { maxBufferedSpans: 0 }, {}, /whole number from 1/],
+    ['MILO_BAD_LIMIT', { maxBufferedBytes: 1.5 }, {}, /maxBufferedBytes must be a whole number from 1024/],
+    ['MILO_BAD_SCRIBE', {}, { MILO_SCRIBE: 'https://a:1' }, /got 'https:\/\/a:1'; with TLS it is tls:\/\/host:port/],
+    ['MILO_BAD_SCRIBE', { scribeTls: { ca: 'no PEM', key: 'secret' } }, {}, /both cert and key, or neither$/],
+    ['MILO_BAD_SCRIBE', { scribeTls: { cert: 'no PEM', key: 'secret' } }, {}, /ca, cert and key as PEM: (?!.*secret)/],
+    [
+      'MILO_BAD_SCRIBE',
+      { scribeTls: { verify: false } as any },
+      {},
+      /has ca, cert, key and rejectUnauthorized, got verify/,
+    ],
+    ['MILO_BAD_SCRIBE', {}, { MILO_SCRIBE_ENCODING: 'gzip' }, /raw or base64, got 'gzip'/],
+    ['MILO_BAD_SPOOL', { spool: '/tmp' as any }, {}, /object of directory and maxBytes, got '\/tmp'/],
+    ['MILO_BAD_SPOOL', { spool: { directory: '' } }, {}, /must have a path as directory/],
+    ['MILO_BAD_SPOOL', {}, { MILO_SPOOL: '/tmp/x', MILO_SPOOL_MAX_BYTES: '64MB' }, /from 1048576 as maxBytes, got NaN/],
     ['MILO_BAD_OPTION', { samplr: 'always' } as any, {}, /no such option: samplr; there are enabled,/],
   ]
   for (const [code, options, env, message] of bad) {

@@ -6,8 +6,8 @@ import { type Reaction, ScribePeer } from '../helpers/scribe-peer'
 import { until } from '../helpers/until'
 
 function addsUp(): void {
-  const { ended, sent, buffered, inFlight, dropped, drops } = stats()
-  assert.equal(ended, sent + buffered + inFlight + dropped)
+  const { ended, sent, buffered, inFlight, spooled, dropped, drops } = stats()
+  assert.equal(ended, sent + buffered + inFlight + spooled + dropped)
   assert.equal(
     dropped,
     Object.values(drops).reduce((a, b) => a + b, 0),
@@ -74,7 +74,15 @@ describe('the Scribe emitter', () => {
     addsUp()
   })
 
-  for (const reaction of ['close', 'garbage', 'huge length', 'exception'] as Reaction[]) {
+  for (const reaction of [
+    'close',
+    'reset',
+    'garbage',
+    'huge length',
+    'exception',
+    'two replies',
+    'another call’s reply',
+  ] as Reaction[]) {
     it(`sends again after ${reaction}`, async () => {
       start()
       peer.react = call => (call === 1 ? reaction : { reply: 0 })

@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict'
+import { SpanBuffer } from '../../src/buffer'
+import { randomHigh, randomLow } from '../../src/id'
+import { writeSpan } from '../../src/record'
+import { SCRIBE_DEFAULTS, ScribeEmitter, type ScribeOptions } from '../../src/scribe'
+import type { ScribeAddress } from '../../src/scribe-connection'
+import { Kind, Span, Trace } from '../../src/span'
+import type { SpoolOptions } from '../../src/spool'
+
+export interface Bench {
+  emitter: ScribeEmitter
+  buffer: SpanBuffer
+  /** Ends so many spans. */
+  work(spans: number, value?: string): void
+  addsUp(): void
+}
+
+/** An emitter of its own, with times that suit a test. */
+export function bench(
+  scribe: string,
+  options: Partial<ScribeOptions> = {},
+  spool?: SpoolOptions,
+  buffer = new SpanBuffer(10_000, 16 * 1024 * 1024),
+): Bench {
+  const addresses = scribe.split(',').map((text): ScribeAddress => {
+    const [host, port] = text.split(':')
+    return { host: host!, port: Number(port) }
+  })
+  const emitter = new ScribeEmitter(
+    { ...SCRIBE_DEFAULTS, addresses, encoding: 'raw', longestPauseMs: 100, ...options },
+    buffer,
+    (w, span) => writeSpan(w, span, 'test', 'here'),
+    spool,
+  )
+  let n = 0
+  return {
+    emitter,
+    buffer,
+    work(spans, value) {
+      for (let i = 0; i < spans; i++) {
+        if (buffer.add(endedSpan(`work ${n++}`, value))) emitter.wake()
+      }
+    },
+    addsUp() {
+      const { ended, sent, buffered, inFlight, spooled, dropped } = buffer.counts()
+      assert.equal(ended, sent + buffered + inFlight + spooled + dropped)
+      for (const count of [sent, buffered, inFlight, spooled, dropped]) assert.ok(count >= 0)
+    },
+  }
+}
+
+export function endedSpan(name: string, value?: string): Span {
+  const trace = new Trace(randomHigh(), randomLow(), 0, 0, true, false, 1, 0)
+  const span = new Span(
+    { add() {}, truncated() {} },
+    trace,
+    randomHigh(),
+    randomLow(),
+    0,
+    0,
+    Kind.LOCAL,
+    name,
+    trace.nowUs(),
+  )
+  if (value !== undefined) span.annotate('value', value)
+  span.end()
+  return span
+}
