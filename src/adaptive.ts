@@ -33,7 +33,7 @@ const FORGET_ONCE_S = 30
 const FORGET_S = 300
 /** A rate isn't read from less: a burst of a moment says little about the second that follows. */
 const SHORTEST_S = 0.02
-/** In one step. What is rare suffers with the rest here, and so by no more than a burst has shown twice. */
+/** In one step, as what is rare suffers with the rest here. */
 const STRONGEST_SQUEEZE = 1 / 3
 /** A weight of 10^9 is more than any count can bear. */
 const LEAST_PROBABILITY = 1e-9
@@ -56,9 +56,12 @@ class Operation {
   idleS = 0
   cameAgain = false
   readonly budget: Budget
+  /** It is the shared one, which a squeeze leaves alone: the first call of what is rare mustn't suffer, and a flood has a rate. */
+  readonly newcomers: boolean
 
-  constructor(budget: Budget) {
+  constructor(budget: Budget, newcomers = false) {
     this.budget = budget
+    this.newcomers = newcomers
     budget.members.push(this)
   }
 }
@@ -111,7 +114,7 @@ export class AdaptiveSampler implements Sampler {
     this.now = now
     this.tickStartMs = now()
     this.common = new Budget(tracesPerSecond)
-    this.shared = new Operation(this.common)
+    this.shared = new Operation(this.common, true)
     this.budgets = [this.common]
     for (const [name, own] of Object.entries(operations)) {
       const budget =
@@ -234,7 +237,7 @@ export class AdaptiveSampler implements Sampler {
 }
 
 function redistribute(budget: Budget, target: number, seconds: number): void {
-  const { members, room } = budget
+  const { members } = budget
   const gain = 1 - 0.75 ** Math.max(seconds, SHORTEST_S)
   for (const operation of members) learn(operation, seconds, gain)
   budget.level = levelOf(members, target)
@@ -246,8 +249,8 @@ function redistribute(budget: Budget, target: number, seconds: number): void {
   // What the new rates would have kept of this tick: if that is too much as well, the burst isn't a single operation's.
   let kept = 0
   for (const operation of members) kept += operation.arrivals * probability(operation)
-  if (kept > room + target * seconds)
-    budget.squeeze *= Math.max(STRONGEST_SQUEEZE, (target * Math.max(seconds, SHORTEST_S)) / kept)
+  const meant = target * Math.max(seconds, SHORTEST_S)
+  if (kept > 1 + 2 * meant) budget.squeeze *= Math.max(STRONGEST_SQUEEZE, meant / kept)
   budget.room = narrowRoom(target)
 }
 
@@ -277,6 +280,6 @@ function levelOf(members: Operation[], target: number): number {
   return Number.POSITIVE_INFINITY
 }
 
-function probability({ rate, budget: { level, squeeze } }: Operation): number {
-  return (rate <= level ? 1 : level / rate) * squeeze
+function probability({ rate, newcomers, budget: { level, squeeze } }: Operation): number {
+  return (rate <= level ? 1 : level / rate) * (newcomers ? 1 : squeeze)
 }
