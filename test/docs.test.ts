@@ -74,6 +74,65 @@ describe('the documentation', () => {
     })
   })
 
+  describe('the API', () => {
+    async function example(words: string) {
+      const scribe = await ScribePeer.listen()
+      try {
+        const script = join(folder, 'example.js')
+        writeFileSync(
+          script,
+          block('api.md', words).replace(/'milo(\/\w+)?'/g, (_, entry = '/index') =>
+            JSON.stringify(join(ROOT, `dist${entry}`)),
+          ),
+        )
+        const env = { MILO_SCRIBE: scribe.address, MILO_SAMPLER: 'always' }
+        const { status, stdout, stderr } = await runNode(['-r', 'milo/register', script], env)
+        assert.deepEqual([status, stderr], [0, ''])
+        return { stdout, spans: scribe.spans }
+      } finally {
+        await scribe.close()
+      }
+    }
+
+    it('shows spans of every kind', async () => {
+      const { stdout, spans } = await example('js spans')
+      assert.deepEqual(stdout.trim().split('\n').sort(), ['42', 'ENOENT undefined'])
+      assert.deepEqual(
+        new Map(spans.map(({ name, annotations }) => [name, annotations && Object.fromEntries(annotations)])),
+        new Map<string, any>([
+          ['parse', undefined],
+          ['import', { supplier: 'acme' }],
+          ['double', undefined],
+          [
+            'read',
+            {
+              'error.type': 'Error',
+              'error.message': "ENOENT: no such file or directory, open '/does/not/exist'",
+            },
+          ],
+          ['waiting', { reason: 'lock' }],
+        ]),
+      )
+    })
+
+    it('shows a test with milo/testing', async () => {
+      assert.deepEqual(await example('js testing'), { stdout: 'ann\n', spans: [] })
+    })
+
+    it('shows a subscriber', async () => {
+      assert.equal((await example('js diagnostics')).stdout, 'work true\n')
+    })
+  })
+
+  describe('milo/cls', () => {
+    it('shows a namespace that survives a timer', async () => {
+      const script = join(folder, 'cls.js')
+      writeFileSync(script, block('cls.md', 'js').replace("'milo/cls'", JSON.stringify(join(ROOT, 'dist/cls.js'))))
+      const result = await runNode([script])
+      assert.deepEqual([result.stdout, result.stderr], ['ann\n', ''])
+    })
+  })
+
   describe('writing a plugin', () => {
     it('shows a plugin that traces a package', async () => {
       const scribe = await ScribePeer.listen()
