@@ -1,3 +1,4 @@
+import { spanDrop, tell } from './channels'
 import type { Span } from './span'
 
 /** Why a span was lost. Each has a counter. */
@@ -68,7 +69,7 @@ export class SpanBuffer {
     this.ended++
     const size = estimate(span)
     if (this.length >= this.maxSpans || this.bytes + size > this.maxBytes) {
-      this.drops.buffer_full++
+      this.lose(1, 'buffer_full')
       return false
     }
     this.waiting.push(span)
@@ -100,26 +101,32 @@ export class SpanBuffer {
     this.inFlight -= n
     if (outcome === 'sent') this.sent += n
     else if (outcome === 'spooled') this.spooled += n
-    else this.drops[outcome] += n
+    else this.lose(n, outcome)
   }
 
   /** `n` spans have left the spool: to be sent, or for good. */
   unspool(n: number, to: 'flight' | 'spool_lost'): void {
     this.spooled -= n
     if (to === 'flight') this.inFlight += n
-    else this.drops[to] += n
+    else this.lose(n, to)
   }
 
   /** Gives up everything that waits. */
   drop(reason: DropReason): void {
-    this.drops[reason] += this.length
+    const n = this.length
     this.clear()
+    this.lose(n, reason)
   }
 
   counts(): SpanCounts {
     const { ended, sent, inFlight, spooled, drops } = this
     const dropped = Object.values(drops).reduce((sum, n) => sum + n, 0)
     return { ended, sent, buffered: this.length, inFlight, spooled, dropped, drops: { ...drops } }
+  }
+
+  private lose(count: number, reason: DropReason): void {
+    this.drops[reason] += count
+    if (spanDrop.hasSubscribers && count > 0) tell(spanDrop, { count, reason })
   }
 
   private clear(): void {

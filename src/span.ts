@@ -1,4 +1,4 @@
-import { channel } from 'node:diagnostics_channel'
+import { spanEnd, spanStart, tell } from './channels'
 import { EventType } from './codec/span'
 import { toHex } from './id'
 
@@ -47,10 +47,6 @@ export class Trace {
     return this.clockOffsetUs + performance.now() * 1000
   }
 }
-
-/** For whoever subscribes: each sampled span, as `{ span }`. Spans that are lost: buffer.ts. */
-const started = channel('milo:span:start')
-const ended = channel('milo:span:end')
 
 /** Where spans go when they end, and what was cut from them. One object, given by the tracer. */
 export interface SpanSink {
@@ -110,7 +106,7 @@ export class Span {
     this.kind = kind
     this.name = name
     this.startUs = startUs
-    if (started.hasSubscribers && trace.sampled) started.publish({ span: this })
+    if (spanStart.hasSubscribers && trace.sampled) tell(spanStart, { span: this })
   }
 
   get sampled(): boolean {
@@ -202,7 +198,7 @@ export class Span {
   end(): void {
     if (!this.open()) return
     this.endUs = Math.max(this.trace.nowUs(), this.startUs)
-    if (ended.hasSubscribers) ended.publish({ span: this })
+    if (spanEnd.hasSubscribers) tell(spanEnd, { span: this })
     this.sink.add(this)
   }
 

@@ -3,8 +3,8 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { span } from '../../src/index'
-import { start, stop } from '../../src/testing'
+import { init, shutdown, span } from '../../src/index'
+import { start, stop, tree } from '../../src/testing'
 import { ROOT, runNode } from '../helpers/child'
 
 describe('the start-up line', () => {
@@ -77,15 +77,16 @@ describe('the start-up line', () => {
 describe('diagnostics_channel', () => {
   const heard: [string, any][] = []
   const hear = (message: any, name: string | symbol) => heard.push([String(name), message])
-  const NAMES = ['milo:span:start', 'milo:span:end']
+  const NAMES = ['milo:span:start', 'milo:span:end', 'milo:span:drop']
 
   beforeEach(() => {
     heard.length = 0
     for (const name of NAMES) subscribe(name, hear)
   })
 
-  afterEach(() => {
+  afterEach(async () => {
     for (const name of NAMES) unsubscribe(name, hear)
+    await shutdown()
     stop()
   })
 
@@ -110,5 +111,28 @@ describe('diagnostics_channel', () => {
     start({ sampler: 'never' })
     span('x', () => span('y', () => {}))
     assert.deepEqual(heard, [])
+  })
+
+  it('tells how many spans are lost, and why', async () => {
+    init({ scribe: '127.0.0.1:1', sampler: 'always', maxBufferedSpans: 2, logLevel: 'silent', exitTimeoutMs: 0 })
+    for (let i = 0; i < 5; i++) span('x', () => {})
+    await shutdown()
+    const drops = heard.filter(([name]) => name === 'milo:span:drop').map(([, message]) => message)
+    const sum = (reason: string) => drops.filter(d => d.reason === reason).reduce((n, d) => n + d.count, 0)
+    assert.deepEqual([sum('buffer_full'), sum('shutdown')], [3, 2])
+  })
+
+  it('tells nothing of the spans that a subscriber makes', () => {
+    start()
+    let calls = 0
+    const make = () => {
+      calls++
+      span('of the subscriber', () => {})
+    }
+    for (const name of NAMES) subscribe(name, make)
+    span('x', () => {})
+    for (const name of NAMES) unsubscribe(name, make)
+    assert.equal(calls, 2)
+    assert.equal(tree().split('\n').length, 3)
   })
 })
