@@ -15,7 +15,9 @@ import { NOT_KEPT, type Sampler, type SamplingRates } from './sampler'
  */
 
 /** An operation's own share: a fixed probability, or a target of its own beside everybody else's. */
-export type OperationSampling = { probability: number } | { tracesPerSecond: number }
+export type OperationSampling =
+  | { probability: number; tracesPerSecond?: undefined }
+  | { probability?: undefined; tracesPerSecond: number }
 
 export interface AdaptiveOptions {
   tracesPerSecond: number
@@ -118,7 +120,9 @@ export class AdaptiveSampler implements Sampler {
     this.budgets = [this.common]
     for (const [name, own] of Object.entries(operations)) {
       const budget =
-        'probability' in own ? new Budget(Number.POSITIVE_INFINITY, own.probability) : new Budget(own.tracesPerSecond)
+        own.probability === undefined
+          ? new Budget(own.tracesPerSecond)
+          : new Budget(Number.POSITIVE_INFINITY, own.probability)
       this.budgets.push(budget)
       this.operations.set(name, new Operation(budget))
     }

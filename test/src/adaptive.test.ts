@@ -324,7 +324,11 @@ describe('the adaptive sampler', () => {
   describe('with overrides', () => {
     it('gives an operation its own probability or its own target, beside everybody else’s', () => {
       const loads = [constant('fixed', 100), constant('own', 1000), constant('never', 50), constant('busy', 1000)]
-      const operations = { fixed: { probability: 0.5 }, own: { tracesPerSecond: 3 }, never: { probability: 0 } }
+      const operations = {
+        fixed: { probability: 0.5 },
+        own: { probability: undefined, tracesPerSecond: 3 },
+        never: { probability: 0 },
+      }
       const { tallies } = simulate({ loads, operations, seconds: 120, seed: 11 })
       const perSecond = tallies.map(tally => tally.kept / 120)
       assert.ok(Math.abs(perSecond[0]! - 50) < 3, `${perSecond}`)
