@@ -187,6 +187,19 @@ describe('the adaptive sampler', () => {
     assert.ok(mean(perSecond.slice(45)) > 8 && mean(perSecond.slice(45)) < 12, `${perSecond}`)
   })
 
+  it('spares the first calls of what is rare from the burst of a start', () => {
+    const busy = [constant('500', 500), constant('20 a', 20), constant('20 b', 20)]
+    const rare = constant('rare', 1)
+    const tallies = seeds(100).map(seed => simulate({ loads: [...busy, rare], seconds: 1, seed }).tallies[3]!)
+    // A second call within the second is a known operation's, and of those too many have come.
+    const once = tallies.filter(tally => tally.calls === 1)
+    assert.ok(once.length > 20)
+    assert.deepEqual(
+      once.filter(tally => tally.kept === 0),
+      [],
+    )
+  })
+
   describe('in a flood of a million names', () => {
     const flood: Load = {
       name: call => `GET /item/${call}`,
