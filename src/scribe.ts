@@ -73,7 +73,7 @@ interface Batch {
 }
 
 interface Flusher {
-  /** Whether one round of failures is enough to give up. */
+  /** Whether one round of failures is enough to give up, and the spool to be content. */
   impatient: boolean
   done: (allSent: boolean) => void
 }
@@ -107,6 +107,7 @@ export class ScribeEmitter {
   private timer: NodeJS.Timeout | undefined
   private pausing = false
   private turnTaken = false
+  private divertTaken = false
   private address = 0
   /** Addresses that have failed since the last OK or pause. */
   private failedInRound = 0
@@ -165,7 +166,7 @@ export class ScribeEmitter {
   /** A span was added to the buffer. */
   wake(): void {
     if (this.closed) return
-    if (this.spool !== undefined && this.buffer.fullness > SPOOL_ABOVE) this.divert()
+    if (this.spool !== undefined && this.buffer.fullness > SPOOL_ABOVE) this.divertSoon()
     if (this.batch !== undefined || this.pausing || this.reading) return
     if (this.full()) this.pumpSoon()
     else if (this.timer === undefined) this.pumpAfter(this.options.delayMs)
@@ -173,7 +174,7 @@ export class ScribeEmitter {
 
   /**
    * Sends everything that waits, now.
-   * @param impatient give up after one failure of every address rather than at the deadline
+   * @param impatient give up after one failure of every address rather than at the deadline, and when all is in the spool
    * @returns whether all was sent
    */
   flush(deadlineMs: number, impatient = false): Promise<boolean> {
@@ -473,7 +474,9 @@ export class ScribeEmitter {
   private settleFlushers(): void {
     if (this.flushers.length === 0) return
     const { buffered, inFlight, spooled } = this.buffer.counts()
-    if (buffered + inFlight + spooled === 0) for (const flusher of [...this.flushers]) flusher.done(true)
+    if (buffered + inFlight > 0) return
+    // At the end of a process what is in the spool may stay there.
+    for (const flusher of [...this.flushers]) if (spooled === 0 || flusher.impatient) flusher.done(spooled === 0)
   }
 
   /** Another address is tried at once; a pause comes after each has failed. */
@@ -500,6 +503,18 @@ export class ScribeEmitter {
     }
   }
 
+  /** Not within the application's call that ended a span. */
+  private divertSoon(): void {
+    if (this.divertTaken || this.spooling !== undefined) return
+    this.divertTaken = true
+    this.scope.runInAsyncScope(() => {
+      setImmediate(() => {
+        this.divertTaken = false
+        this.divert()
+      }).unref()
+    })
+  }
+
   /** Puts a batch into the spool, and more while everything, or the buffer's upper half, has to go there. */
   private divert(): void {
     const { spool } = this
@@ -507,7 +522,7 @@ export class ScribeEmitter {
     const batch = spool.usable ? (this.returned.shift() ?? this.encode()) : undefined
     if (batch === undefined) {
       // Nothing but what was too large, for this turn.
-      if (spool.usable && this.buffer.length > 0) return void setImmediate(() => this.divert())
+      if (spool.usable && this.buffer.length > 0) return void this.divertSoon()
       this.draining = false
       for (const done of this.drained) done()
       return

@@ -134,7 +134,7 @@ describe('beside a Scribe that misbehaves by chance', () => {
   /** Lets it work until `enough`, ends it by SIGTERM, and returns its last report. */
   async function load(env: Record<string, string>, enough: (seen: Report) => boolean): Promise<Report> {
     const child = application(env)
-    const end = finished(child, 60_000)
+    const end = finished(child, 110_000)
     await new Promise(resolve => child.stdout!.once('data', resolve))
     const seen = await until(
       'it has worked enough',
@@ -143,7 +143,7 @@ describe('beside a Scribe that misbehaves by chance', () => {
         await new Promise(resolve => setTimeout(resolve, 50))
         return enough(now) ? now : undefined
       },
-      40_000,
+      90_000,
     )
     child.kill('SIGTERM')
     const { status, signal, stderr } = await end
@@ -158,7 +158,7 @@ describe('beside a Scribe that misbehaves by chance', () => {
       const scribe = `127.0.0.1:${(rude.address() as AddressInfo).port},${peers.map(peer => peer.address).join(',')}`
       const having = await load(
         { MILO_SCRIBE: scribe, ...(withSpool && { MILO_SPOOL: spool, MILO_SPOOL_MAX_BYTES: '8000000' }) },
-        seen => seen.answered > 3000 && seen.stats.ended > 40_000 && seen.stats.failures + seen.stats.tryLater > 20,
+        seen => seen.answered > 3000 && seen.stats.ended > 40_000 && seen.stats.failures + seen.stats.tryLater > 8,
       )
       assert.deepEqual(having.bad, [])
       assert.ok(having.stats.sent > 0)
