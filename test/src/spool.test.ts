@@ -308,6 +308,37 @@ describe('the spool', () => {
     assert.deepEqual([...files('spans'), ...files('tmp')], [])
   })
 
+  it('is shared by two processes, one of which is killed: nothing that was spooled is lost, and both add up', async () => {
+    const { port } = peer
+    await peer.close()
+    const program = (name: string) => `
+      const milo = require('milo')
+      milo.init({ sampler: 'always', scribe: '127.0.0.1:${port}', spool: { directory: ${JSON.stringify(directory)} }, logLevel: 'silent' })
+      for (let i = 0; i < 1200; i++) milo.span('${name}', () => {})
+      setInterval(() => {
+        const { ended, sent, buffered, inFlight, spooled, dropped } = milo.stats()
+        if (ended !== sent + buffered + inFlight + spooled + dropped) process.exit(1)
+        process.stdout.write(spooled + ' ' + sent + '\\n')
+        if (sent === 1200) process.exit(0)
+      }, 10)`
+    const [one, two] = ['one', 'two'].map(name => startNode(['-e', program(name)]))
+    const said = ['', '']
+    one!.stdout!.on('data', data => (said[0] += data))
+    two!.stdout!.on('data', data => (said[1] += data))
+    const ends = [finished(one!), finished(two!)]
+    await until('both have spooled', () => said.every(text => text.includes('1200 0')))
+    one!.kill('SIGKILL')
+    await ends[0]
+    peer = await ScribePeer.listen(port)
+    assert.equal((await ends[1]!).status, 0)
+    const count = (name: string) => new Set(peer.spans.filter(s => s.name === name).map(s => s.id)).size
+    assert.equal(count('two'), 1200)
+    const next = start(peer.address)
+    await until('what the killed one left has come', () => count('one') === 1200)
+    next.addsUp()
+    await until('no file is left', () => files('spans').length === 0)
+  })
+
   it('survives kill -9 at any moment: what was in the spool arrives after a restart, whole', async function () {
     this.timeout(60_000)
     const program = `
