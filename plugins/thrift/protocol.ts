@@ -143,6 +143,8 @@ interface Dialect {
   findCarrier?(protocol: Protocol): Found | undefined
   /** A carrier in the field of this type that is about to be skipped. */
   readCarrier?(protocol: Protocol, type: number): Found | undefined
+  /** Whether thrift can't skip a field that it doesn't know: a carrier then has to be skipped for it. */
+  cannotSkip?: boolean
   /** Whether the result that has just been written, from outBuffers[at] on, is a return value or void. */
   isSuccess(protocol: Protocol, at: number): boolean
   /** The bytes of the message that has just been written. */
@@ -196,9 +198,13 @@ export function patchCompactProtocol(prototype: any, plugin: PluginHandle): void
 }
 
 export function patchJsonProtocol(prototype: any, plugin: PluginHandle): void {
+  // Thrift 0.9.3's throws. Who calls with it may well call its like, which any carrier would break.
+  const cannotSkip = /not supported/.test(Function.prototype.toString.call(prototype.skip))
   patchProtocol(prototype, plugin, {
     callTrace: false,
+    cannotSkip,
     addCarrier({ tstack }, { carrier, span }) {
+      if (cannotSkip) return
       const top = tstack.length - 1
       const args = tstack[top]
       const member = carrier === 'field' ? jsonField(span) : carrier === 'compat' ? jsonCompat(span) : undefined
@@ -313,6 +319,8 @@ function patchProtocol(prototype: any, plugin: PluginHandle, dialect: Dialect): 
             plugin.fail(error)
           }
         }
+        // What the field holds leaves the protocol's stack when the field ends.
+        if (dialect.cannotSkip && request?.remote !== undefined && (type === LIST || type === MAP)) return
         return original.call(this, type, depth)
       } as any,
   )
