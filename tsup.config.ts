@@ -24,6 +24,10 @@ const ENTRIES: Record<string, { source: string; exports: string }> = {
 export default defineConfig([
   {
     entry: { bundle: 'src/bundle.ts' },
+    // Every process that is traced reads it at its start; names stay, for stack traces.
+    esbuildOptions: options => {
+      options.minifyWhitespace = true
+    },
     format: 'cjs',
     target: 'node20',
     platform: 'node',
