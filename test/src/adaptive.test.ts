@@ -380,7 +380,8 @@ describe('the adaptive sampler', () => {
 
 describe('sampling in a process', () => {
   let peer: ScribePeer
-  const start = (more: object = {}) => init({ scribe: peer.address, service: 'test', logLevel: 'silent', ...more })
+  const start = (more: object = {}) =>
+    init({ scribe: peer.address, service: 'test', logLevel: 'silent', sampler: 'adaptive', ...more })
 
   beforeEach(async () => {
     peer = await ScribePeer.listen()
@@ -391,7 +392,7 @@ describe('sampling in a process', () => {
     await peer.close()
   })
 
-  it('is adaptive by default, puts p into every span, and tells its rates in stats()', async () => {
+  it('is chosen by its name, puts p into every span, and tells its rates in stats()', async () => {
     start({ tracesPerSecond: 5 })
     for (let i = 0; i < 2000; i++) span('busy', () => span('within', () => {}))
     assert.equal(await flush(5000), true)
