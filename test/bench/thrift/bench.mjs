@@ -75,8 +75,8 @@ function about() {
   return [
     `${machine()}. ${packages(['thrift']).join(', ')}.`,
     '',
-    'A Thrift echo (one string, binary protocol) over TCP loopback, client and server in one process; each call makes two halves of a span,',
-    'or two spans. CPU time of that process per call, user and system, garbage collection, encoding and sending included; the',
+    'A Thrift echo (one string, binary protocol, generated code with promises) over TCP loopback, client and server in one process; each',
+    'call makes two halves of a span, or two spans. CPU time of that process per call, user and system, garbage collection, encoding and sending included; the',
     'receivers run in a process of their own, and no span is dropped. Medians of interleaved rounds; *added* is the median of',
     'the differences to untraced within a round, its quartiles in brackets. OpenTelemetry (batch processor, OTLP protobuf) and',
     'zipkin-js (JSON over HTTP, its explicit context) are instrumented by hand, their headers in an argument of their own.',
@@ -190,7 +190,7 @@ async function checkForLeaks(node, ports, calls) {
     at.dropped.toLocaleString('en'),
   ])
   const head = ['calls', 'heap, MiB', 'external, MiB', '_reqs', 'open calls', 'live spans', 'sent', 'dropped']
-  const verdict = wrong.length === 0 ? 'No leak' : `FAILED: ${wrong.join('; ')}`
+  const verdict = wrong.length === 0 ? 'No leak' : `FAILED, ${wrong.join('; ')}`
   return {
     failed: wrong.length > 0,
     text: [
