@@ -370,6 +370,43 @@ describe('the Thrift plugin', () => {
     }
   })
 
+  it('understands replies split at every byte, each of them once', async () => {
+    for (const wire of WIRES) {
+      const { port } = await serve(plain, plain.Calculator, handler(plain.types), wire)
+      // Between the two, somebody hands every byte of the replies on by itself.
+      const drip = await listen(
+        createServer(downstream => {
+          const upstream = connectSocket(port, '127.0.0.1')
+          downstream.setNoDelay(true)
+          downstream.pipe(upstream)
+          downstream.on('error', () => upstream.destroy())
+          let bytes = Promise.resolve()
+          upstream.on('data', data => {
+            for (const byte of data) {
+              bytes = bytes.then(() => {
+                downstream.write(Buffer.of(byte))
+                return new Promise(resolve => setImmediate(resolve))
+              })
+            }
+          })
+          upstream.on('close', () => bytes.then(() => downstream.destroy()))
+        }),
+      )
+      peer.spans.length = 0
+      const c = client(traced, traced.Calculator, drip.port, wire)
+      assert.deepEqual(
+        await Promise.all([c.add(1, 2), c.ping('Zoë'), c.add(3, 4)]),
+        [3, 'hello Zoë', 7],
+        wireName(wire),
+      )
+      const all = await spans()
+      assert.equal(all.length, 3)
+      assert.ok(
+        all.every(s => s.annotations!.get('thrift.result') === 'ok' && s.counters!.get('thrift.reply_bytes')! > 0n),
+      )
+    }
+  })
+
   it('reports a method that the service doesn’t have, under the service’s name', async () => {
     const { port } = await serve(traced, traced.Calculator, handler(traced.types), FRAMED)
     const socket = connectSocket(port, '127.0.0.1')
