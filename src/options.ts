@@ -26,7 +26,7 @@ export interface Options {
   scribeTls?: ScribeTlsOptions
   /** `raw`, or `base64` for a relay that keeps nothing but text. MILO_SCRIBE_ENCODING. Default raw. */
   scribeEncoding?: ScribeEncoding
-  /** `adaptive`, `always`, `never`, `probability:0.01`, or one of your own. MILO_SAMPLER. Default always. */
+  /** `adaptive`, `always`, `never`, `probability:0.01`, or one of your own. MILO_SAMPLER. Default adaptive. */
   sampler?: string | Sampler
   /** How many new traces the adaptive sampler keeps in this process, about. MILO_TRACES_PER_SECOND. Default 10. */
   tracesPerSecond?: number
@@ -128,7 +128,7 @@ export function settle(options: Options = {}, env: NodeJS.ProcessEnv = process.e
     host: text('MILO_BAD_OPTION', 'host', options.host) ?? hostname(),
     scribe: addresses(options.scribe ?? unset(env.MILO_SCRIBE) ?? '127.0.0.1:1463', options.scribeTls),
     scribeEncoding: encoding(options.scribeEncoding ?? unset(env.MILO_SCRIBE_ENCODING) ?? 'raw'),
-    sampler: sampler(options.sampler ?? unset(env.MILO_SAMPLER) ?? 'always', tracesPerSecond, exceptions),
+    sampler: sampler(options.sampler ?? unset(env.MILO_SAMPLER) ?? 'adaptive', tracesPerSecond, exceptions),
     tracesPerSecond,
     propagation: propagation(options.propagation ?? unset(env.MILO_PROPAGATION) ?? 'field'),
     plugins: plugins(options.plugins ?? []),

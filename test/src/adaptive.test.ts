@@ -380,8 +380,7 @@ describe('the adaptive sampler', () => {
 
 describe('sampling in a process', () => {
   let peer: ScribePeer
-  const start = (more: object = {}) =>
-    init({ scribe: peer.address, service: 'test', logLevel: 'silent', sampler: 'adaptive', ...more })
+  const start = (more: object = {}) => init({ scribe: peer.address, service: 'test', logLevel: 'silent', ...more })
 
   beforeEach(async () => {
     peer = await ScribePeer.listen()
@@ -392,7 +391,7 @@ describe('sampling in a process', () => {
     await peer.close()
   })
 
-  it('is chosen by its name, puts p into every span, and tells its rates in stats()', async () => {
+  it('is adaptive by default, puts p into every span, and tells its rates in stats()', async () => {
     start({ tracesPerSecond: 5 })
     for (let i = 0; i < 2000; i++) span('busy', () => span('within', () => {}))
     assert.equal(await flush(5000), true)
@@ -406,6 +405,15 @@ describe('sampling in a process', () => {
     const { sampling } = stats()
     assert.equal(sampling!.operations, 1)
     assert.equal(sampling!.share, 1)
+  })
+
+  it('keeps the first traces of a process, however fast they come: who tries Milo sees each call', () => {
+    for (const more of [{}, { operations: { 'call 1': { tracesPerSecond: 3 } } }]) {
+      start(more)
+      const before = stats().tracesKept
+      for (let i = 0; i < 3; i++) for (const name of ['call 0', 'call 1', 'call 2']) span(name, () => {})
+      assert.deepEqual([stats().tracesKept - before, stats().buffered], [9, 9])
+    }
   })
 
   it('keeps less while Scribe says TRY_LATER, and more again when it takes spans', async () => {
