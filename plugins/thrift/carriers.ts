@@ -152,6 +152,8 @@ export interface Input {
 export interface Found {
   remote: RemoteContext
   rank: number
+  /** Of the field in the input, where it has been read whole: it needn't be skipped again. Else 0. */
+  bytes: number
 }
 
 export const RANK_FIELD = 3
@@ -167,7 +169,7 @@ export function readBinaryCarrier({ buf, readIndex: at, writeIndex }: Input, typ
     if (id !== FIELD_ID || at + 5 > writeIndex || buf[at] !== BYTE) return undefined
     const length = buf.readInt32BE(at + 1)
     if (length < 1 || at + 5 + length > writeIndex) return undefined
-    return found(readField(buf, at + 5, length), RANK_FIELD)
+    return found(readField(buf, at + 5, length), RANK_FIELD, 5 + length)
   }
   if ((id !== COMPAT_ID && id !== OPENTRACING_ID) || at + 6 > writeIndex) return undefined
   if (buf[at] !== STRING || buf[at + 1] !== STRING) return undefined
@@ -203,7 +205,7 @@ export function readCompactCarrier(input: Input, type: number, id: number): Foun
     if ((header & 0x0f) !== BYTE) return undefined
     const length = header >> 4 === 15 ? varint() : header >> 4
     if (length < 1 || pos + length > writeIndex) return undefined
-    return found(readField(buf, pos, length), RANK_FIELD)
+    return found(readField(buf, pos, length), RANK_FIELD, pos + length - input.readIndex)
   }
   if (id !== COMPAT_ID && id !== OPENTRACING_ID) return undefined
   const entries = varint()
@@ -271,6 +273,6 @@ function readEntries(id: number, entries: number, next: () => string | undefined
   return found((b3 === undefined ? undefined : parseB3(b3)) ?? (uber === undefined ? undefined : parseUber(uber)), rank)
 }
 
-function found(remote: RemoteContext | undefined, rank: number): Found | undefined {
-  return remote === undefined ? undefined : { remote, rank }
+function found(remote: RemoteContext | undefined, rank: number, bytes = 0): Found | undefined {
+  return remote === undefined ? undefined : { remote, rank, bytes }
 }

@@ -3,6 +3,7 @@ import { type Carrier, carrierFor, currentSettings, isActive, Kind, type PluginH
 import { type Call, fail, keep, openCalls, replays, sent, settle } from './connection'
 import { operation, serviceOf } from './names'
 import { askApplication } from './on-request'
+import { BySeqid, Pending } from './pending'
 import { now, type OutgoingCall } from './protocol'
 
 /*
@@ -24,8 +25,8 @@ interface Peer {
   /** The name under which a multiplexed service is registered. */
   service: string | undefined
   /** Its open calls, by sequence id. */
-  open: Map<number, Call>
-  openOfConnection: Set<Call>
+  open: BySeqid<Call>
+  openOfConnection: Pending<Call>
   carrier: Carrier
   /** The settings by which the carrier was chosen. */
   settings: unknown
@@ -71,8 +72,8 @@ function peerOf(connection: any, service: string | undefined, plugin: PluginHand
   return {
     connection,
     service,
-    open: new Map(),
-    openOfConnection: connection ? openCalls(connection, plugin) : new Set(),
+    open: new BySeqid(),
+    openOfConnection: connection ? openCalls(connection, plugin) : new Pending(),
     carrier: 'field',
     settings: undefined,
     operations: new Map(),
@@ -156,6 +157,9 @@ function begin(client: Client, kind: Method, args: ArrayLike<unknown>, plugin: P
     ofConnection: peer.openOfConnection,
     queuedAtMs: 0,
     replayed: false,
+    previous: undefined,
+    next: undefined,
+    list: undefined,
   }
   if (typeof callback === 'function') client._reqs[seqid] = settling(call, promises ? callback : bound(callback))
   keep(call)
@@ -234,7 +238,7 @@ function wrapRecv(prototype: any, name: string, plugin: PluginHandle): void {
         let call = peer.open.get(seqid)
         if (call === undefined && this._reqs[seqid] === undefined && !replays(peer.connection)) {
           // A reply that nobody waits for: thrift drops it, and the call that it was for will wait for ever.
-          call = oldestOf(peer, method)
+          call = peer.open.find(open => open.method === method)
           if (call !== undefined) fail(call, 'transport_error', 'wrong sequence id')
           call = undefined
         }
@@ -253,9 +257,4 @@ function wrapRecv(prototype: any, name: string, plugin: PluginHandle): void {
       } as any,
     // biome-ignore-end lint/complexity/noArguments: see above
   )
-}
-
-function oldestOf(peer: Peer, method: string): Call | undefined {
-  for (const call of peer.open.values()) if (call.method === method) return call
-  return undefined
 }

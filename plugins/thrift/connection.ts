@@ -1,4 +1,5 @@
 import { currentFrame, describe, Frame, type PluginHandle, runInFrame, type Span } from 'milo/plugin'
+import { type BySeqid, type Entry, Pending } from './pending'
 import { now, type OutgoingCall } from './protocol'
 
 /*
@@ -8,13 +9,13 @@ import { now, type OutgoingCall } from './protocol'
  */
 
 /** A call between send_X and its end. Unsampled calls are not kept. */
-export interface Call extends OutgoingCall {
+export interface Call extends OutgoingCall, Entry {
   method: string
   seqid: number
   connection: any
   /** The calls of its client, and those of its connection, among which it is. */
-  ofClient: Map<number, Call>
-  ofConnection: Set<Call>
+  ofClient: BySeqid<Call>
+  ofConnection: Pending<Call>
   /** In the connection's offline queue since, in milliseconds of performance.now(); 0 once it has been written. */
   queuedAtMs: number
   /** Sent anew when the connection is lost and made again. */
@@ -26,15 +27,15 @@ const MAX_OPEN = 10_000
 const OPEN = Symbol('milo.open')
 
 /** The connection's open calls; from the first time on, it is watched. */
-export function openCalls(connection: any, plugin: PluginHandle): Set<Call> {
-  const known: Set<Call> | undefined = connection[OPEN]
+export function openCalls(connection: any, plugin: PluginHandle): Pending<Call> {
+  const known: Pending<Call> | undefined = connection[OPEN]
   if (known !== undefined) return known
-  const open = new Set<Call>()
+  const open = new Pending<Call>()
   Object.defineProperty(connection, OPEN, { value: open, configurable: true })
   if (typeof connection.emit === 'function') {
     watch(connection, plugin, (event, argument) => {
-      if (event === 'close') failAll(open, 'transport_error', 'connection closed', argument)
-      else if (event === 'timeout') failAll(open, 'transport_error', 'timeout', undefined)
+      if (event === 'close') failAll(open.all(), 'transport_error', 'connection closed', argument)
+      else if (event === 'timeout') failAll(open.all(), 'transport_error', 'timeout', undefined)
       else if (event === 'connect' || event === 'open') written(connection, open)
       else if (event === 'error') failOfFrame(argument)
     })
@@ -60,8 +61,7 @@ export function keep(call: Call): void {
   call.ofClient.set(call.seqid, call)
   call.ofConnection.add(call)
   if (call.ofConnection.size > MAX_OPEN) {
-    const oldest = call.ofConnection.values().next().value!
-    fail(oldest, 'abandoned', 'too many calls wait on this connection')
+    fail(call.ofConnection.oldest!, 'abandoned', 'too many calls wait on this connection')
   }
 }
 
@@ -76,8 +76,8 @@ function codeOf(error: unknown): string | undefined {
   return typeof code === 'string' ? code : undefined
 }
 
-function failAll(calls: Iterable<Call>, result: string, reason: string, error: unknown): void {
-  for (const call of [...calls]) fail(call, result, reason, error)
+function failAll(calls: Call[], result: string, reason: string, error: unknown): void {
+  for (const call of calls) fail(call, result, reason, error)
 }
 
 /**
@@ -89,8 +89,8 @@ export function replays(connection: any): boolean {
 }
 
 /** What waited for the connection has left. */
-function written(connection: any, open: Set<Call>): void {
-  for (const call of open) {
+function written(connection: any, open: Pending<Call>): void {
+  for (const call of open.all()) {
     if (call.queuedAtMs === 0) continue
     call.span.count('thrift.queue_us', Math.round((performance.now() - call.queuedAtMs) * 1000))
     call.queuedAtMs = 0
@@ -118,7 +118,7 @@ export function patchConnection(exports: any, plugin: PluginHandle): void {
         // What is in the offline queue is sent when it reconnects; what was written won't be answered.
         if (this[OPEN] !== undefined) {
           failAll(
-            [...(this[OPEN] as Set<Call>)].filter(call => call.queuedAtMs === 0 && !call.replayed),
+            (this[OPEN] as Pending<Call>).all().filter(call => call.queuedAtMs === 0 && !call.replayed),
             'transport_error',
             'connection closed',
             undefined,

@@ -15,6 +15,7 @@ import {
 } from 'milo/plugin'
 import { operation, serviceOf } from './names'
 import { askApplication, wantsArguments } from './on-request'
+import { Entry, Pending } from './pending'
 import { awaitReply, forgetReply, type IncomingRequest, now, Outcome, type PendingReply } from './protocol'
 
 /*
@@ -39,7 +40,7 @@ interface Processor {
 interface Connection {
   address: string | undefined
   port: number | undefined
-  pending: Set<Request>
+  pending: Pending<Request>
 }
 
 /** The connection whose data is being handed to thrift; undefined within a web server. */
@@ -89,10 +90,10 @@ export function watchServer(server: any, secure: boolean, plugin: PluginHandle):
 }
 
 function watchSocket(socket: any, plugin: PluginHandle): void {
-  const connection: Connection = { address: socket.remoteAddress, port: socket.remotePort, pending: new Set() }
+  const connection: Connection = { address: socket.remoteAddress, port: socket.remotePort, pending: new Pending() }
   onEmit(socket, plugin, (event, _argument, emit) => {
     if (event === 'close') {
-      for (const request of [...connection.pending]) request.abandoned('connection closed')
+      for (const request of connection.pending.all()) request.abandoned('connection closed')
     }
     if (event !== 'data') return emit()
     const outer = arriving
@@ -138,7 +139,7 @@ function processTraced(processor: Processor, process: Processor['process'], args
   }
 }
 
-class Request implements IncomingRequest, PendingReply {
+class Request extends Entry implements IncomingRequest, PendingReply {
   readonly frame: Frame = frameWith(undefined)
   begun = false
   remote: RemoteContext | undefined = undefined
@@ -155,6 +156,7 @@ class Request implements IncomingRequest, PendingReply {
   private readonly ambient: Span | undefined = undefined
 
   constructor(processor: Processor, output: unknown, connection: Connection | undefined) {
+    super()
     this.owner = processor
     this.output = output
     this.connection = connection
@@ -228,7 +230,7 @@ class Request implements IncomingRequest, PendingReply {
       const pending = this.connection?.pending
       pending?.add(this)
       if (pending !== undefined && pending.size > MAX_PENDING) {
-        pending.values().next().value!.abandoned('too many requests wait on this connection')
+        pending.oldest!.abandoned('too many requests wait on this connection')
       }
     }
   }
