@@ -34,7 +34,7 @@ export enum MessageType {
 export const VERSION_1 = -2147418112
 const VERSION_MASK = -65536
 /** How deep unknown values may nest before they are refused; Thrift's own libraries use 64. */
-const MAX_DEPTH = 64
+export const MAX_DEPTH = 64
 
 /** Input that is not what it says it is. `code` is a short, stable word: it labels a counter. */
 export class CodecError extends Error {

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { CodecError, MessageType, Reader, T, Writer, writeMessageBegin } from '../../src/codec/binary'
+import { SpanScan, scanSpanStruct } from '../../src/codec/scan'
 import { CATEGORY, readLogArgs, readLogReply, writeLogFrame } from '../../src/codec/scribe'
 import {
   EventType,
@@ -239,5 +240,190 @@ describe('codec: against npm thrift and our IDL', () => {
     w.i64(0, 7)
     w.byte(T.STOP)
     assert.deepEqual(withoutUndefined(readSpanStruct(new Reader(w.take()))), { id: 7n })
+  })
+})
+
+/** What scanSpanStruct should say of bytes from `pos` to `end`, by decoding them. */
+function decoded(bytes: Buffer, pos: number, end: number) {
+  const reader = new Reader(bytes, pos, end)
+  let record: SpanRecord
+  try {
+    record = readSpanStruct(reader)
+  } catch (error) {
+    assert.ok(error instanceof CodecError, String(error))
+    return 'refused'
+  }
+  const times = (record.events ?? []).filter(event => event.timestamp !== undefined)
+  const calls = times.filter(({ eventType }) => eventType !== undefined && eventType >= 1 && eventType <= 4)
+  const startUs = (calls.length > 0 ? calls : times)
+    .map(event => event.timestamp!)
+    .reduce<bigint | undefined>((least, t) => (least === undefined || t < least ? t : least), undefined)
+  const { traceId, id, traceIdHigh, events, annotations, counters } = record
+  const parts = (events?.length ?? 0) + (annotations?.size ?? 0) + (counters?.size ?? 0)
+  return { end: reader.pos, traceId, id, traceIdHigh, startUs, parts }
+}
+
+function scanned(bytes: Buffer, pos: number, end: number) {
+  const found = new SpanScan()
+  const behind = scanSpanStruct(bytes, pos, end, found)
+  if (behind === -1) return 'refused'
+  const at = (offset: number) => (offset === -1 ? undefined : bytes.readBigInt64BE(offset))
+  const { traceIdAt, idAt, traceIdHighAt, startAt, parts } = found
+  return {
+    end: behind,
+    traceId: at(traceIdAt),
+    id: at(idAt),
+    traceIdHigh: at(traceIdHighAt),
+    startUs: at(startAt),
+    parts,
+  }
+}
+
+describe('codec: a scan', () => {
+  const seen = { good: 0, refused: 0 }
+  /** A key that comes twice in a map counts twice in a scan. */
+  function agree(bytes: Buffer, pos = 0, end = bytes.length): void {
+    const expected = decoded(bytes, pos, end)
+    const actual = scanned(bytes, pos, end)
+    if (expected === 'refused' || actual === 'refused') {
+      assert.equal(actual, expected, bytes.toString('hex'))
+      seen.refused++
+      return
+    }
+    assert.ok(actual.parts >= expected.parts, bytes.toString('hex'))
+    assert.deepEqual({ ...actual, parts: 0 }, { ...expected, parts: 0 }, bytes.toString('hex'))
+    seen.good++
+  }
+
+  beforeEach(() => Object.assign(seen, { good: 0, refused: 0 }))
+
+  const struct = (record: SpanRecord) => {
+    const w = new Writer(8)
+    writeSpanStruct(w, record)
+    return w.take()
+  }
+
+  it('finds in every span the ids, start, end and number of parts that decoding finds', () => {
+    fc.assert(
+      fc.property(anyRecord, fc.nat(20), fc.nat(20), (record, before, behind) => {
+        const bytes = Buffer.concat([Buffer.alloc(before, 7), struct(record), Buffer.alloc(behind, 7)])
+        const found = scanned(bytes, before, bytes.length)
+        assert.deepEqual(found, decoded(bytes, before, bytes.length))
+        assert.notEqual(found, 'refused')
+      }),
+    )
+  })
+
+  it('refuses a span that is cut off, wherever it is', () => {
+    fc.assert(
+      fc.property(anyRecord, record => {
+        const bytes = struct(record)
+        for (let end = 0; end < bytes.length; end++) assert.equal(scanned(bytes, 0, end), 'refused')
+      }),
+      { numRuns: 30 },
+    )
+  })
+
+  it('accepts what decoding accepts, and nothing else, of spans with changed bytes', () => {
+    const telling = fc.constantFrom(0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 0x7f, 0x80, 0xff)
+    const change = fc.tuple(fc.nat(2000), telling)
+    fc.assert(
+      fc.property(anyRecord, fc.array(change, { minLength: 1, maxLength: 4 }), (record, changes) => {
+        const bytes = struct(record)
+        for (const [at, value] of changes) bytes[at % bytes.length] = value
+        agree(bytes)
+      }),
+      { numRuns: 5000 },
+    )
+    assert.ok(seen.good > 500 && seen.refused > 500, JSON.stringify(seen))
+  })
+
+  it('does so with known fields of other types, repeated ones, empty lists and maps of anything, and what nests deep', () => {
+    const types = [2, 3, 4, 6, 8, 10, 11, 12, 13, 14, 15, 16]
+    /** A value of the type, by the dice. */
+    function put(w: Writer, type: number, roll: (below: number) => number, depth: number): void {
+      const inner = () => (depth > 70 ? T.BYTE : roll(6) === 0 ? roll(18) : types[roll(types.length)]!)
+      switch (type) {
+        case T.STRING:
+          w.string('x'.repeat(roll(20)))
+          return
+        case T.STRUCT:
+          for (let n = roll(4); n > 0; n--) {
+            const field = inner() || T.BYTE
+            w.field(field, 1 + roll(3))
+            put(w, field, roll, depth + 1)
+          }
+          w.byte(T.STOP)
+          return
+        case T.MAP:
+        case T.LIST:
+        case T.SET: {
+          const element = type === T.LIST && roll(2) === 0 ? T.STRUCT : inner()
+          const value = roll(2) === 0 ? element : inner()
+          w.byte(element)
+          if (type === T.MAP) w.byte(value)
+          const n = roll(4)
+          w.i32(n)
+          for (let i = 0; i < n; i++) {
+            put(w, element, roll, depth + 1)
+            if (type === T.MAP) put(w, value, roll, depth + 1)
+          }
+          return
+        }
+        default: {
+          const width = { [T.BOOL]: 1, [T.BYTE]: 1, [T.I16]: 2, [T.I32]: 4, [T.I64]: 8, [T.DOUBLE]: 8, [T.UUID]: 16 }[
+            type
+          ]
+          w.raw(Buffer.alloc(width ?? 0, roll(256)))
+        }
+      }
+    }
+    fc.assert(
+      fc.property(fc.infiniteStream(fc.nat(1 << 20)), stream => {
+        const roll = (below: number) => stream.next().value % below
+        const w = new Writer()
+        const own = { 1: 10, 2: 11, 3: 10, 7: 15, 8: 13, 9: 13, 10: 10 } as Record<number, number>
+        for (let n = roll(8); n > 0; n--) {
+          const id = roll(14)
+          const type = roll(4) === 0 ? types[roll(types.length)]! : (own[id] ?? T.I32)
+          w.field(type, id)
+          put(w, type, roll, 0)
+        }
+        w.byte(T.STOP)
+        agree(w.take())
+      }),
+      { numRuns: 3000 },
+    )
+    assert.ok(seen.good > 500 && seen.refused > 100, JSON.stringify(seen))
+  })
+
+  it('counts the depth of what it skips as decoding does', () => {
+    const lists = (depth: number) =>
+      Buffer.concat([...Array(depth).fill(Buffer.from([T.LIST, 0, 0, 0, 1])), Buffer.from([T.BYTE, 0, 0, 0, 1, 0])])
+    // A field of its own, and the value of annotations that aren't texts.
+    for (const head of [
+      [T.LIST, 0, 50],
+      [T.MAP, 0, 8, T.BYTE, T.LIST, 0, 0, 0, 1, 1],
+    ]) {
+      for (let depth = 60; depth < 70; depth++) {
+        agree(Buffer.concat([Buffer.from(head), lists(depth), Buffer.from([T.STOP])]))
+      }
+    }
+    assert.ok(seen.good >= 6 && seen.refused >= 6, JSON.stringify(seen))
+  })
+
+  it('finds in the original’s records what decoding finds', () => {
+    for (const vector of vectors('scribe-log').filter(v => v.decoded.type === MessageType.CALL)) {
+      const reader = new Reader(Buffer.from(vector.hex, 'hex'), 4)
+      reader.messageBegin()
+      for (const { message } of readLogArgs(reader)) {
+        for (let pos = 0; pos < message.length; ) {
+          const { end } = readRecord(message, pos)
+          const found = scanned(message, pos + 8, end)
+          assert.deepEqual(found, decoded(message, pos + 8, end))
+          pos = end
+        }
+      }
+    }
   })
 })

@@ -3,7 +3,9 @@
 // One codec in a process of its own, on one span of about 300 bytes.
 const WAYS = {
   milo() {
-    const { Kind, readRecord, Span, Trace, Writer, writeSpan } = require(process.env.BENCH_CODEC)
+    const { Kind, readRecord, Span, SpanScan, scanSpanStruct, Trace, Writer, writeSpan } = require(
+      process.env.BENCH_CODEC,
+    )
     const span = new Span(
       { add() {}, truncated() {} },
       new Trace(0x11223344, 5, 0, 0, true, false, 1, 0),
@@ -28,6 +30,7 @@ const WAYS = {
     const w = new Writer(1 << 20)
     writeSpan(w, span, 'front', 'web-1')
     const bytes = w.take()
+    const found = new SpanScan()
     return {
       sample: bytes.toString('base64'),
       encode() {
@@ -35,6 +38,9 @@ const WAYS = {
         writeSpan(w, span, 'front', 'web-1')
       },
       decode: () => readRecord(bytes, 0),
+      scan() {
+        if (scanSpanStruct(bytes, 8, bytes.length, found) !== bytes.length) throw new Error('the span is refused')
+      },
     }
   },
   thrift() {
