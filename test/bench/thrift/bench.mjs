@@ -5,7 +5,7 @@ import { load, machine, median, nodes, Program, packages, progress, quantile, sh
 /*
  * A Thrift echo over TCP loopback, client and server in one process: what tracing it costs, in CPU time of that process.
  *
- *   sink.cjs      where spans go; one process for all
+ *   ../sink.cjs   where spans go; one process for all
  *   program.cjs   one variant (untraced, milo, opentelemetry, zipkin .cjs) in a process of its own; runs echo.cjs
  *   leak.cjs      a million sampled calls, and what is left in memory
  */
@@ -47,7 +47,7 @@ const MOST_GROWTH_BYTES = 1024 * 1024
 const MOST_SPANS = 10
 
 export async function bench(values) {
-  const [sink, ports] = await Program.start(join(HERE, 'sink.cjs'), {})
+  const [sink, ports] = await Program.start(join(HERE, '../sink.cjs'), {})
   const wanted = (list, value) => list === '' || list.split(',').includes(String(value))
   const text = [about()]
   let failed = false

@@ -1,25 +1,4 @@
 'use strict'
-const milo = require('milo')
 
-// `-r milo/register` has patched what is loaded from here on. Only the buffer is larger than by default, as that of
-// OpenTelemetry's processor is: what is dropped costs nothing, and would flatter whoever drops it.
-milo.init({
-  service: 'bench',
-  scribe: `127.0.0.1:${process.env.BENCH_SCRIBE_PORT}`,
-  sampler: sampler(Number(process.env.BENCH_PROBABILITY)),
-  maxBufferedSpans: 100_000,
-})
-
-module.exports = {
-  ...require('./untraced.cjs'),
-  drain: () => milo.flush(30_000),
-  counts() {
-    const { sent, dropped } = milo.stats()
-    return { sent, lost: dropped }
-  },
-}
-
-function sampler(probability) {
-  if (probability === 0) return 'never'
-  return probability === 1 ? 'always' : `probability:${probability}`
-}
+// Under `-r milo/register` the program is the untraced one.
+module.exports = { ...require('./untraced.cjs'), ...require('../milo.cjs') }

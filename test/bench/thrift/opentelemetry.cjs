@@ -1,55 +1,8 @@
 'use strict'
 const { context, propagation, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } = require('@opentelemetry/api')
-const { AsyncLocalStorageContextManager } = require('@opentelemetry/context-async-hooks')
-const { W3CTraceContextPropagator } = require('@opentelemetry/core')
-const { OTLPTraceExporter } = require('@opentelemetry/exporter-trace-otlp-proto')
-const { resourceFromAttributes } = require('@opentelemetry/resources')
-const {
-  AlwaysOffSampler,
-  AlwaysOnSampler,
-  BasicTracerProvider,
-  BatchSpanProcessor,
-  ParentBasedSampler,
-  TraceIdRatioBasedSampler,
-} = require('@opentelemetry/sdk-trace-base')
+const { counts, drain } = require('../opentelemetry.cjs')
 
-let flying = 0
-let sent = 0
-let lost = 0
-
-/** Says what became of each batch; otherwise the exporter as it is. */
-class CountedExporter extends OTLPTraceExporter {
-  export(spans, done) {
-    flying++
-    super.export(spans, result => {
-      flying--
-      if (result.code === 0) sent += spans.length
-      else lost += spans.length
-      done(result)
-    })
-  }
-}
-
-const provider = new BasicTracerProvider({
-  resource: resourceFromAttributes({ 'service.name': 'bench' }),
-  sampler: new ParentBasedSampler({ root: sampler(Number(process.env.BENCH_PROBABILITY)) }),
-  spanProcessors: [
-    new BatchSpanProcessor(
-      new CountedExporter({ url: `http://127.0.0.1:${process.env.BENCH_HTTP_PORT}/v1/traces` }),
-      // By default 2048: it would drop most of what a busy process ends, and what is dropped costs nothing.
-      { maxQueueSize: 100_000 },
-    ),
-  ],
-})
-trace.setGlobalTracerProvider(provider)
-context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable())
-propagation.setGlobalPropagator(new W3CTraceContextPropagator())
 const tracer = trace.getTracer('bench')
-
-function sampler(probability) {
-  if (probability === 0) return new AlwaysOffSampler()
-  return probability === 1 ? new AlwaysOnSampler() : new TraceIdRatioBasedSampler(probability)
-}
 
 function failed(span, error) {
   span.setAttribute('error.type', error.name)
@@ -104,9 +57,5 @@ exports.handler = {
   },
 }
 
-exports.drain = async () => {
-  await provider.forceFlush()
-  while (flying > 0) await new Promise(resolve => setTimeout(resolve, 1))
-}
-
-exports.counts = () => ({ sent, lost })
+exports.drain = drain
+exports.counts = counts

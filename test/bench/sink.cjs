@@ -29,7 +29,11 @@ function okReply(seqid) {
   return reply
 }
 
+/** Of dd-trace, which doesn't say itself what it has sent. */
+let traces = 0
+
 const http = createHttpServer((request, response) => {
+  traces += Number(request.headers['x-datadog-trace-count'] ?? 0)
   request.resume()
   request.on('end', () => response.end())
 })
@@ -39,4 +43,5 @@ scribe.listen(0, '127.0.0.1', () => {
     process.send({ scribePort: scribe.address().port, httpPort: http.address().port })
   })
 })
+process.on('message', () => process.send({ traces }))
 process.on('disconnect', () => process.exit())
