@@ -76,6 +76,46 @@ describe('the http plugin', () => {
     assert.equal(all.find(s => s.name === 'work')!.parentId, request.id)
   })
 
+  it('names requests by method and path, values in it replaced, and cut after four segments', async () => {
+    const names = {
+      '/': 'GET /',
+      '/?x=/1': 'GET /',
+      '/a/b/c/d': 'GET /a/b/c/d',
+      '/a/b/c/d/e?f': 'GET /a/b/c/d/…',
+      '/a/b/c/d/': 'GET /a/b/c/d/…',
+      '/users/42/orders/a7': 'GET /users/*/orders/*',
+      [`/${'x'.repeat(32)}/${'y'.repeat(33)}/z`]: `GET /${'x'.repeat(32)}/*/z`,
+      '//v1//': 'GET //*//',
+    }
+    for (const path of Object.keys(names)) await fetchText(path)
+    const served = (await spans(2 * Object.keys(names).length)).filter(isServer)
+    assert.deepEqual(served.map(s => s.name).sort(), Object.values(names).sort())
+  })
+
+  it('sees a request once that one server hands on to another', async () => {
+    const inner = live.createServer((_req, res) => res.end(String(current().spanId)))
+    let spanId: string | undefined
+    handle = (req, res) => {
+      spanId = current().spanId
+      inner.emit('request', req, res)
+    }
+    assert.equal((await fetchText('/')).text, spanId)
+    assert.equal((await spans(2)).filter(isServer).length, 1)
+  })
+
+  it('leaves nothing to be seen on requests and responses', async () => {
+    const own = (o: object) => Reflect.ownKeys(o).map(String)
+    const seen: string[][] = []
+    handle = (req, res) => {
+      seen.push([...own(req), ...own(res)])
+      res.end()
+    }
+    await fetchText('/')
+    start({ enabled: false })
+    await fetchText('/')
+    assert.deepEqual(seen[0], seen[1])
+  })
+
   it('continues a caller’s trace: the server’s span is a child with an id of its own', async () => {
     await fetchText('/', { headers: { traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01' } })
     const request = (await spans(2)).find(isServer)!

@@ -3,13 +3,14 @@
 // One variant in a process of its own: an HTTP server, whose clients are elsewhere. Says what it cost between two questions.
 const WAYS = {
   untraced: './untraced.cjs',
+  asynclocalstorage: './asynclocalstorage.cjs',
   milo: '../milo.cjs',
   opentelemetry: './opentelemetry.cjs',
   ddtrace: './ddtrace.cjs',
 }
 const { counts, drain } = require(WAYS[process.argv[2]])
 // Whoever patches it has been loaded.
-const http = require('http')
+const http = require('node:http')
 
 let before
 let from
