@@ -74,13 +74,13 @@ describe('the direction of imports', () => {
     )
   })
 
-  it('the web page takes from the collector only the pure trace code', () => {
+  it('the web page takes from the collector only the pure code for traces and queries', () => {
     assert.deepEqual(
       broken(
         (file, target) =>
           file.startsWith('collector/ui/') &&
           target.startsWith('collector/src/') &&
-          !target.startsWith('collector/src/trace'),
+          !/^collector\/src\/(trace|query)\b/.test(target),
       ),
       [],
     )
@@ -92,6 +92,13 @@ describe('the direction of imports', () => {
         (file, target) =>
           file.startsWith('collector/src/trace/') && !/^(collector\/src\/trace|src\/codec)/.test(target),
       ),
+      [],
+    )
+  })
+
+  it('the query language knows nothing but itself', () => {
+    assert.deepEqual(
+      broken((file, target) => file.startsWith('collector/src/query/') && !target.startsWith('collector/src/query')),
       [],
     )
   })

@@ -1,0 +1,10 @@
+/**
+ * The search box's language: pure, without Node, shared by the API and the web interface.
+ *
+ *     name:Shop.checkout service:shop user=42 city^=Lon note*="a b" key:user paid duration>50ms duration<=2s error last 1h
+ */
+export { type Completion, completionAt, insertCompletion } from './complete'
+export type { AnnotationCondition, Match, Query, Time } from './model'
+export { type Parsed, type Problem, parse, parseAnnotation } from './parse'
+export { print, printAnnotation } from './print'
+export { DURATION_REMEDY, parseDurationUs, parseTime, printDurationUs, printTime, TIME_REMEDY, timeUs } from './units'

@@ -1,0 +1,27 @@
+/** What a search asks for, as people say it: times may be relative to the moment at which it runs. */
+export interface Query {
+  name?: string
+  service?: string
+  /** Microseconds, inclusive. */
+  minDurationUs?: number
+  maxDurationUs?: number
+  annotations: AnnotationCondition[]
+  error?: boolean
+  /** Inclusive. */
+  from?: Time
+  to?: Time
+}
+
+/** At least one of key and value. */
+export interface AnnotationCondition {
+  key?: string
+  /** Of that key, or without one of any. */
+  value?: string
+  /** How the value is compared; exact where there is none. */
+  match: Match
+}
+
+export type Match = 'exact' | 'prefix' | 'contains'
+
+/** Microseconds: since the epoch, or before now. */
+export type Time = { atUs: number } | { agoUs: number }

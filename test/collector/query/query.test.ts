@@ -1,0 +1,321 @@
+import assert from 'node:assert/strict'
+import fc from 'fast-check'
+import {
+  completionAt,
+  insertCompletion,
+  parse,
+  parseAnnotation,
+  parseDurationUs,
+  parseTime,
+  print,
+  printAnnotation,
+  printDurationUs,
+  printTime,
+  type Query,
+  timeUs,
+} from '../../../collector/src/query'
+
+/** Words that the language gives a meaning, and characters that it does, among any others. */
+const text = fc.oneof(
+  fc.string({ unit: 'binary', maxLength: 12 }),
+  fc.string({ unit: fc.constantFrom(...'ab:=^*<>!"\\ \n\tµé☃-'.split('')), maxLength: 12 }),
+  fc.constantFrom(
+    'name',
+    'service',
+    'key',
+    'from',
+    'to',
+    'last',
+    'error',
+    '!error',
+    'duration',
+    'now',
+    '-1h',
+    '1h',
+    '',
+  ),
+)
+const match = fc.constantFrom('exact', 'prefix', 'contains')
+const annotation = fc.oneof(
+  fc.record({ key: text, match: fc.constant('exact') }, { noNullPrototype: true }),
+  fc.record({ value: text, match }, { noNullPrototype: true }),
+  fc.record({ key: text, value: text, match }, { noNullPrototype: true }),
+)
+const us = fc.oneof(fc.integer({ min: 0, max: 100_000_000 }), fc.maxSafeNat())
+const time = fc.oneof(
+  us.map(agoUs => ({ agoUs })),
+  us.map(atUs => ({ atUs })),
+)
+const query = fc
+  .record(
+    {
+      name: text,
+      service: text,
+      minDurationUs: us,
+      maxDurationUs: us,
+      annotations: fc.array(annotation, { maxLength: 5 }),
+      error: fc.boolean(),
+      from: time,
+      to: time,
+    },
+    { requiredKeys: ['annotations'], noNullPrototype: true },
+  )
+  .map(q => q as Query)
+
+describe('the query language', () => {
+  const cases: [string, Query][] = [
+    ['', { annotations: [] }],
+    ['  \n\t ', { annotations: [] }],
+    ['name:Shop.checkout', { name: 'Shop.checkout', annotations: [] }],
+    ['name: Shop.checkout service:"front end"', { name: 'Shop.checkout', service: 'front end', annotations: [] }],
+    ['user=42', { annotations: [{ key: 'user', value: '42', match: 'exact' }] }],
+    [
+      'city^=Lon note*="a b"',
+      {
+        annotations: [
+          { key: 'city', value: 'Lon', match: 'prefix' },
+          { key: 'note', value: 'a b', match: 'contains' },
+        ],
+      },
+    ],
+    [
+      'key:user key: user',
+      {
+        annotations: [
+          { key: 'user', match: 'exact' },
+          { key: 'user', match: 'exact' },
+        ],
+      },
+    ],
+    ['=42', { annotations: [{ value: '42', match: 'exact' }] }],
+    [
+      '^=4 *=2',
+      {
+        annotations: [
+          { value: '4', match: 'prefix' },
+          { value: '2', match: 'contains' },
+        ],
+      },
+    ],
+    ['paid', { annotations: [{ value: 'paid', match: 'contains' }] }],
+    ['"a \\"b\\" \\\\"', { annotations: [{ value: 'a "b" \\', match: 'contains' }] }],
+    ['url=http://x/?a=b^=c', { annotations: [{ key: 'url', value: 'http://x/?a=b^=c', match: 'exact' }] }],
+    ['http://x', { annotations: [{ value: 'http://x', match: 'contains' }] }],
+    [
+      'name=x "name:x" error=y',
+      {
+        annotations: [
+          { key: 'name', value: 'x', match: 'exact' },
+          { value: 'name:x', match: 'contains' },
+          { key: 'error', value: 'y', match: 'exact' },
+        ],
+      },
+    ],
+    [
+      'a="" ""="" key:""',
+      {
+        annotations: [
+          { key: 'a', value: '', match: 'exact' },
+          { key: '', value: '', match: 'exact' },
+          { key: '', match: 'exact' },
+        ],
+      },
+    ],
+    ['error', { error: true, annotations: [] }],
+    ['!error "error"', { error: false, annotations: [{ value: 'error', match: 'contains' }] }],
+    ['duration>50ms duration<=2s', { minDurationUs: 50_001, maxDurationUs: 2_000_000, annotations: [] }],
+    ['duration>=1.5s duration<2s', { minDurationUs: 1_500_000, maxDurationUs: 1_999_999, annotations: [] }],
+    ['last 1h', { from: { agoUs: 3_600_000_000 }, annotations: [] }],
+    ['from:-1h to:now', { from: { agoUs: 3_600_000_000 }, to: { agoUs: 0 }, annotations: [] }],
+    ['from:1970-01-01T00:00:01.5Z to:2000000', { from: { atUs: 1_500_000 }, to: { atUs: 2_000_000 }, annotations: [] }],
+  ]
+  for (const [source, expected] of cases) {
+    it(`understands ${JSON.stringify(source)}`, () =>
+      assert.deepEqual(parse(source), { query: expected, problems: [] }))
+  }
+
+  const wrong: [string, number, number, RegExp][] = [
+    ['a name:', 2, 5, /^name: what\? give/],
+    ['user= b', 0, 5, /^user= what\? .*""/],
+    ['x "a b', 2, 4, /quote has no end/],
+    ['duration', 0, 8, /duration>50ms/],
+    ['duration>', 0, 9, /20us, 50ms/],
+    ['duration>5', 0, 10, /20us, 50ms/],
+    ['duration>5parsec', 0, 16, /20us, 50ms/],
+    ['duration<0us', 0, 12, /give another/],
+    ['last', 0, 4, /^last how long\?/],
+    ['last week', 0, 9, /^last how long\?/],
+    ['from:yesterday', 0, 14, /^from is no time: give/],
+    ['from:2026-02-30', 0, 15, /^from is no time: give/],
+    ['name:a name:b', 7, 6, /one name/],
+    ['error !error', 6, 6, /twice/],
+    ['last 1h from:-2h', 8, 8, /twice/],
+    ['duration>1s duration>=2s', 12, 12, /twice/],
+    ['duration>2s duration<1s', 0, 23, /swap/],
+    ['from:now to:-1h', 0, 15, /swap/],
+    ['from:2 to:1', 0, 11, /swap/],
+  ]
+  for (const [source, at, length, message] of wrong) {
+    it(`says what is wrong with ${JSON.stringify(source)}, and where`, () => {
+      const { problems } = parse(source)
+      assert.equal(problems.length, 1)
+      assert.deepEqual([problems[0]!.at, problems[0]!.length], [at, length])
+      assert.match(problems[0]!.message, message)
+    })
+  }
+
+  it('keeps the good parts of a query that has bad ones', () => {
+    assert.deepEqual(parse('user=42 duration>x error').query, {
+      annotations: [{ key: 'user', value: '42', match: 'exact' }],
+      error: true,
+    })
+  })
+
+  it('reads back what it prints, whatever stands in it', () => {
+    fc.assert(
+      fc.property(query, q => assert.deepEqual(parse(print(q)).query, q)),
+      { numRuns: 3000 },
+    )
+  })
+
+  it('prints what it has read in a form that is read the same', () => {
+    fc.assert(
+      fc.property(text, text, text, (a, b, c) => {
+        const { query } = parse(`${a}${b} ${c}`)
+        assert.deepEqual(parse(print(query)).query, query)
+      }),
+      { numRuns: 3000 },
+    )
+  })
+
+  it('finds the places of its problems within the text, whatever the text', () => {
+    fc.assert(
+      fc.property(fc.array(text), parts => {
+        const source = parts.join('')
+        for (const { at, length } of parse(source).problems) {
+          assert.ok(at >= 0 && length > 0 && at + length <= source.length)
+        }
+      }),
+    )
+  })
+
+  it('reads back durations and times that it prints', () => {
+    fc.assert(fc.property(us, n => assert.equal(parseDurationUs(printDurationUs(n)), n)))
+    fc.assert(fc.property(time, t => assert.deepEqual(parseTime(printTime(t)), t)))
+    assert.equal(printDurationUs(1_500_000), '1.5s')
+    assert.equal(printDurationUs(50_000), '50ms')
+    assert.equal(printDurationUs(3_600_000_000), '1h')
+    assert.equal(printTime({ atUs: 1_700_000_000_000_001 }), '2023-11-14T22:13:20.000001Z')
+  })
+
+  it('takes ISO times with zones, to the microsecond, and without a zone in UTC', () => {
+    const at = 1_700_000_000_000_000
+    for (const iso of [
+      '2023-11-14T22:13:20Z',
+      '2023-11-14T22:13:20',
+      '2023-11-14 23:13:20.000+01:00',
+      '2023-11-14T17:13:20-0500',
+    ]) {
+      assert.deepEqual(parseTime(iso), { atUs: at }, iso)
+    }
+    assert.deepEqual(parseTime('2023-11-14'), { atUs: 1_699_920_000_000_000 })
+    for (const bad of [
+      '2023-13-01',
+      '2023-02-29',
+      '2023-11-14T25:00',
+      '99999999999999999',
+      '-',
+      '-1',
+      '1h',
+      '1969-01-01',
+      'Nov 14',
+    ]) {
+      assert.equal(parseTime(bad), undefined, bad)
+    }
+    assert.equal(timeUs({ agoUs: 5 }, 12), 7)
+    assert.equal(timeUs({ agoUs: 50 }, 12), 0)
+  })
+
+  it("reads back an address's conditions that it prints, and says of which it can't", () => {
+    fc.assert(
+      fc.property(annotation, condition => {
+        const printed = printAnnotation(condition as never)
+        if (printed !== undefined) assert.deepEqual(parseAnnotation(printed), condition)
+      }),
+    )
+    assert.equal(printAnnotation({ key: 'a', value: 'b=c', match: 'prefix' }), 'a^=b=c')
+    assert.equal(printAnnotation({ key: 'a=', value: 'b', match: 'exact' }), undefined)
+  })
+
+  describe('while it is typed', () => {
+    /** With | for the cursor. */
+    function at(marked: string) {
+      return completionAt(marked.replace('|', ''), marked.indexOf('|'))
+    }
+
+    const contexts: [string, ReturnType<typeof completionAt>][] = [
+      ['|', { field: 'key', prefix: '', from: 0, to: 0 }],
+      ['us|', { field: 'key', prefix: 'us', from: 0, to: 2 }],
+      ['a=b us|er=x', { field: 'key', prefix: 'us', from: 4, to: 8 }],
+      ['name:|', { field: 'name', prefix: '', from: 5, to: 5 }],
+      ['name: |', { field: 'name', prefix: '', from: 6, to: 6 }],
+      ['name:Sh|op x', { field: 'name', prefix: 'Sh', from: 5, to: 9 }],
+      ['service:"front e|', { field: 'service', prefix: 'front e', from: 8, to: 16 }],
+      ['key:us|', { field: 'key', prefix: 'us', from: 4, to: 6 }],
+      ['user=|', { field: 'value', key: 'user', prefix: '', from: 5, to: 5 }],
+      ['user^=4|', { field: 'value', key: 'user', prefix: '4', from: 6, to: 7 }],
+      ['"a b"="c |d" x', { field: 'value', key: 'a b', prefix: 'c ', from: 6, to: 11 }],
+      ['=4|', { field: 'value', prefix: '4', from: 1, to: 2 }],
+      ['user=42 |', { field: 'key', prefix: '', from: 8, to: 8 }],
+      ['duration>5|', undefined],
+      ['last 1|', undefined],
+      ['from:-1|', undefined],
+    ]
+    for (const [marked, expected] of contexts) {
+      it(`knows what is wanted at ${marked}`, () => assert.deepEqual(at(marked), expected))
+    }
+
+    it('puts a choice in the place of what was typed, quoted where it must be', () => {
+      const put = (marked: string, choice: string) => {
+        const { text, cursor } = insertCompletion(marked.replace('|', ''), at(marked)!, choice)
+        return `${text.slice(0, cursor)}|${text.slice(cursor)}`
+      }
+      assert.equal(put('name:Sh|', 'Shop.checkout'), 'name:Shop.checkout |')
+      assert.equal(put('us| error', 'user'), 'user=| error')
+      assert.equal(put('us|er=42', 'user id'), '"user id"|=42')
+      assert.equal(put('city=L|on error', 'Los Angeles'), 'city="Los Angeles"| error')
+      assert.equal(put('key:us|', 'user'), 'key:user |')
+      assert.equal(put('a=b |', 'x=y'), 'a=b "x=y"=|')
+    })
+
+    it('gives a choice that is read as it was meant', () => {
+      fc.assert(
+        fc.property(text, choice => {
+          for (const [before, read] of [
+            ['name:', (q: Query) => q.name],
+            ['user=', (q: Query) => q.annotations[0]?.value],
+            ['key:', (q: Query) => q.annotations[0]?.key],
+          ] as const) {
+            const { text: completed } = insertCompletion(before, completionAt(before, before.length)!, choice)
+            assert.equal(read(parse(completed).query), choice)
+          }
+          const { text: completed } = insertCompletion('', completionAt('', 0)!, choice)
+          assert.equal(parse(`${completed}v`).query.annotations[0]?.key, choice)
+        }),
+      )
+    })
+
+    it('gives places within the text, whatever the text', () => {
+      fc.assert(
+        fc.property(fc.array(text), fc.nat(60), (parts, n) => {
+          const source = parts.join('')
+          const cursor = Math.min(n, source.length)
+          const completion = completionAt(source, cursor)
+          if (completion !== undefined) {
+            assert.ok(completion.from <= cursor && cursor <= completion.to && completion.to <= source.length)
+          }
+        }),
+      )
+    })
+  })
+})
