@@ -17,7 +17,7 @@ function imports(): [string, string][] {
     .split('\n')
     .filter(name => /\.tsx?$/.test(name) && !name.endsWith('tsup.config.ts'))) {
     const text = readFileSync(join(ROOT, file), 'utf8')
-    for (const match of text.matchAll(/(?:\bfrom|\bimport|\brequire\(|\bimport\()\s*['"]([^'"]+)['"]/g)) {
+    for (const match of text.matchAll(/(?:(?<!['"])\bfrom|\bimport|\brequire\(|\bimport\()\s*['"]([^'"]+)['"]/g)) {
       const target = match[1]!
       result.push([file, target.startsWith('.') ? normalize(join(dirname(file), target)) : target])
     }
