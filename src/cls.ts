@@ -1,7 +1,7 @@
 import type { EventEmitter } from 'node:events'
 import { ok } from './assert'
 import { bindListeners } from './cls-emitter'
-import { type Cell, currentFrame, enterFrame, expectNamespaces, Frame, runAndObserve } from './context'
+import { type Cell, currentFrame, derive, enterFrame, expectNamespaces, type Frame, runAndObserve } from './context'
 
 /*
  * `milo/cls`: the API of cls-hooked 4.2.2, on Milo's one AsyncLocalStorage. A program that requires cls-hooked can move by
@@ -203,7 +203,7 @@ class Namespace<N = Record<string, any>> {
   #within(context: any, fn: (...args: any[]) => unknown, self: unknown, args: ArrayLike<unknown>): unknown {
     const outer = currentFrame()
     const node = { context, prev: topIn(outer?.cells, this), entered: false, flow: undefined as Flow | undefined }
-    const inner = new Frame(outer?.span, withTop(outer?.cells, this, node))
+    const inner = derive(outer, withTop(outer?.cells, this, node))
     const end = { frame: inner as Frame | undefined }
     try {
       return runAndObserve(inner, end, fn, self, args)
@@ -275,7 +275,7 @@ function without(cells: Cell | undefined, namespace: object): Cell | undefined {
 }
 
 function frameOf(frame: Frame | undefined, cells: Cell | undefined): Frame | undefined {
-  return frame?.span || cells ? new Frame(frame?.span, cells) : undefined
+  return frame?.span || frame?.unfilled || cells ? derive(frame, cells) : undefined
 }
 
 /** Every context that the error leaves writes itself over the one before. What can't be written to stays as it is. */

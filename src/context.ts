@@ -6,10 +6,12 @@ import type { Span } from './span'
  * every further one alive costs 45–130 ns on each `run` (Node 24+), and hundreds of them ruin Node 20.
  *
  * A frame is never changed once others may see it, with one exception: a server plugin enters a frame before it has
- * read the request, and puts the span in when it knows it.
+ * read the request, and fills the span in when it knows it, also in those that a namespace has derived in the meantime.
  */
 export class Frame {
   span: Span | undefined
+  /** While the span is yet to be filled in: it and what was derived of it. */
+  unfilled: readonly Frame[] | undefined = undefined
   /** The namespaces' list: see cls.ts. */
   readonly cells: Cell | undefined
 
@@ -56,7 +58,7 @@ export function runInFrame<A extends unknown[], R>(frame: Frame | undefined, fn:
 /** A frame from elsewhere has namespaces that are not the caller's: nothing of them stays with the caller. */
 function keepCells(began: Frame | undefined, ended: Frame | undefined): void {
   const here = storage.getStore()
-  if (here?.cells === began?.cells) storage.enterWith(new Frame(here?.span, ended?.cells))
+  if (here?.cells === began?.cells) storage.enterWith(derive(here, ended?.cells))
 }
 
 /** Which frame was current when a function that ran in a frame ended: not the same one if something was entered. */
@@ -91,4 +93,36 @@ export function enterFrame(frame: Frame | undefined): void {
 /** A frame in which `span` is current and the namespaces are as they are here. */
 export function frameWith(span: Span | undefined): Frame {
   return new Frame(span, storage.getStore()?.cells)
+}
+
+/** The same span with other namespaces. */
+export function derive(frame: Frame | undefined, cells: Cell | undefined): Frame {
+  const derived = new Frame(frame?.span, cells)
+  if (frame?.unfilled === undefined) return derived
+  if (frame.unfilled === NONE_BUT_ITSELF) frame.unfilled = [frame]
+  ;(frame.unfilled as Frame[]).push(derived)
+  derived.unfilled = frame.unfilled
+  return derived
+}
+
+/** No list is made where no namespace derives anything. */
+const NONE_BUT_ITSELF: readonly Frame[] = []
+
+/** A frame with the namespaces that are here, to be entered now and filled once. */
+export function frameToFill(): Frame {
+  const frame = frameWith(undefined)
+  frame.unfilled = NONE_BUT_ITSELF
+  return frame
+}
+
+/** @param span undefined when there won't be one */
+export function fillFrame(frame: Frame, span: Span | undefined): void {
+  const { unfilled } = frame
+  frame.span = span
+  frame.unfilled = undefined
+  if (unfilled === undefined) return
+  for (const derived of unfilled) {
+    derived.span = span
+    derived.unfilled = undefined
+  }
 }

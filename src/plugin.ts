@@ -3,7 +3,7 @@
  * it patches; Milo calls it when the application loads them. docs/writing-a-plugin.md has an example.
  */
 
-export { currentFrame, Frame, frameWith, runInFrame } from './context'
+export { currentFrame, Frame, fillFrame, frameToFill, frameWith, runInFrame } from './context'
 export { describe, logRarely } from './log'
 export type { Carrier, RemoteContext } from './propagation'
 export {

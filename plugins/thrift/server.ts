@@ -3,7 +3,8 @@ import {
   currentSettings,
   currentSpan,
   type Frame,
-  frameWith,
+  fillFrame,
+  frameToFill,
   isActive,
   Kind,
   type PluginHandle,
@@ -136,11 +137,13 @@ function processTraced(processor: Processor, process: Processor['process'], args
     throw error
   } finally {
     now.incoming = outer
+    // It wasn't complete.
+    if (request.frame.unfilled !== undefined) fillFrame(request.frame, undefined)
   }
 }
 
 class Request extends Entry implements IncomingRequest, PendingReply {
-  readonly frame: Frame = frameWith(undefined)
+  readonly frame: Frame = frameToFill()
   begun = false
   remote: RemoteContext | undefined = undefined
   rank = 0
@@ -193,7 +196,7 @@ class Request extends Entry implements IncomingRequest, PendingReply {
 
   argumentsRead(bytes: number): void {
     if (this.remote !== undefined && !this.remote.sampled) {
-      this.frame.span = startServerSpan('', this.remote)
+      fillFrame(this.frame, startServerSpan('', this.remote))
       return
     }
     const generated = this.owner[`process_${this.name}`]
@@ -205,7 +208,7 @@ class Request extends Entry implements IncomingRequest, PendingReply {
       this.remote === undefined && this.ambient !== undefined
         ? startSpan(Kind.SERVER, name)
         : startServerSpan(name, this.remote)
-    this.frame.span = span
+    fillFrame(this.frame, span)
     if (!span.sampled) return
     const method = this.name.slice(0, 256)
     const { address, port } = this.connection ?? {}
