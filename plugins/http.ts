@@ -179,8 +179,11 @@ function watch(req: ClientRequest, see: (event: string | symbol, argument: unkno
 }
 
 function pathOf(url: string): string {
-  const end = url.search(/[?#]/)
-  return end === -1 ? url : url.slice(0, end)
+  for (let i = 0; i < url.length; i++) {
+    const c = url.charCodeAt(i)
+    if (c === QUESTION_MARK || c === HASH) return url.slice(0, i)
+  }
+  return url
 }
 
 const SLASH = 47

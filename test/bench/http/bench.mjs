@@ -17,7 +17,7 @@ export const options = {
   /** So often each variant is measured, in turns. */
   rounds: { type: 'string', default: '15' },
   /** Requests that each measurement makes. */
-  calls: { type: 'string', default: '20000' },
+  calls: { type: 'string', default: '50000' },
   /** Only these major versions of Node, these settings, these variants (untraced always runs). */
   node: { type: 'string', default: '' },
   setting: { type: 'string', default: '' },
