@@ -28,6 +28,8 @@ export class ScribePeer {
   readonly categories: string[] = []
   /** Spans of each Log call, also of those that were not answered OK. */
   readonly calls: number[] = []
+  /** Their ids. */
+  readonly seen: bigint[][] = []
   connections = 0
   /** Whether a message came as base64. */
   sawBase64 = false
@@ -102,6 +104,7 @@ export class ScribePeer {
       }
     }
     this.calls.push(spans.length)
+    this.seen.push(spans.map(({ id }) => id!))
     const reaction = this.react(this.calls.length)
     if (reaction === 'silence') return
     if (reaction === 'close') return void socket.destroy()

@@ -1,0 +1,232 @@
+import { Counter, Gauge } from 'prom-client'
+import { Reader, Writer } from '../../../src/codec/binary'
+import { type LogEntry, ResultCode } from '../../../src/codec/scribe'
+import type { Ingest } from '../ingest'
+import { type Logger, limitWarnings } from '../log'
+import type { Metrics } from '../metrics'
+import { StoreError } from '../store/store'
+import { openSpool, type Spool, type SpooledCall } from './spool'
+import { createUpstream, type LogAnswer, type UpstreamAddress } from './upstream'
+
+/**
+ * What scribed did on each host: calls of Log are answered OK once they are on disk, and forwarded from there, oldest first,
+ * to whoever answers of those upstream. Entries are passed on as they are, of every category, unread.
+ *
+ *     Log → spool (durable) → OK           spool → Log → first upstream that says OK → forgotten
+ *
+ * A call that was forwarded and not yet forgotten when the process died is forwarded once more: at least once, as Scribe
+ * does it. Milo's collectors take what comes twice once.
+ */
+export interface Relay {
+  ingest: Ingest
+  /** Whether calls can be taken: for health. Throws a StoreError with the reason. */
+  check(): void
+  /** Forwards what it can in the time that is left, and lets go of the file; what isn't forwarded stays there. */
+  close(deadlineMs: number): Promise<void>
+}
+
+export interface RelayOptions {
+  path: string
+  /** What the spool may hold; beyond it senders are told TRY_LATER. */
+  maxBytes: number
+  upstreams: UpstreamAddress[]
+  /** For relays and servers that keep text only, such as Flume: messages that are not ASCII go as base64. */
+  base64: boolean
+  /** Between rounds in which no upstream took the oldest calls: from the first to the last, twice as long each time. */
+  retryMs?: readonly [number, number]
+  metrics: Metrics
+  log: Logger
+}
+
+/** One call of Log upstream holds at least one spooled call, and no more than so many bytes of several. */
+const BATCH_BYTES = 1024 * 1024
+const RETRY_MS = [250, 10_000] as const
+/**
+ * After so many rounds in which servers were there and took the connection but not the calls, only the oldest goes; after
+ * so many more it goes behind all others, in case it is the one that nobody can take.
+ */
+const ALONE_AFTER = 3
+const POSTPONE_AFTER = 8
+
+/** @throws StoreError when the spool can't be opened */
+export function createRelay(options: RelayOptions): Relay {
+  const { metrics, log, base64, retryMs: [firstRetryMs, lastRetryMs] = RETRY_MS } = options
+  const spool = openSpool(options.path, options.maxBytes)
+  const counters = createCounters(metrics, spool)
+  const upstreams = options.upstreams.map(address => ({
+    ...createUpstream(address),
+    name: `${address.host}:${address.port}`,
+  }))
+  const warn = limitWarnings(log)
+  /** The one that took the last call. */
+  let preferred = 0
+  let storeFails = false
+  let closing = false
+  let wake: (() => void) | undefined
+  let forwarding: Promise<void> | undefined
+
+  async function forward(): Promise<void> {
+    let retryMs = firstRetryMs
+    let reachedRounds = 0
+    while (!closing) {
+      const calls = spool.oldest(reachedRounds >= ALONE_AFTER ? 1 : BATCH_BYTES, 0n)
+      if (calls.length === 0) return
+      const answer = await round(calls)
+      if (answer.is === 'ok') {
+        spool.remove(calls.map(({ id }) => id))
+        counters.forwarded.inc(calls.length)
+        retryMs = firstRetryMs
+        reachedRounds = 0
+        continue
+      }
+      reachedRounds = answer.is === 'failed' && answer.reached ? reachedRounds + 1 : 0
+      if (reachedRounds >= POSTPONE_AFTER && spool.size().calls > 1) {
+        spool.postpone(calls[0]!.id)
+        counters.postponed.inc()
+        warn('postponed', { bytes: calls[0]!.body.length }, 'a call that no upstream takes goes behind the others')
+        reachedRounds = ALONE_AFTER
+      }
+      await sleep(retryMs * (0.5 + Math.random() / 2))
+      retryMs = Math.min(retryMs * 2, lastRetryMs)
+    }
+  }
+
+  /** Each upstream once, beginning with the one that answered last. */
+  async function round(calls: SpooledCall[]): Promise<LogAnswer> {
+    const entries = calls.flatMap(({ body }) => readCall(body)).map(entry => (base64 ? asText(entry) : entry))
+    let worst: LogAnswer = { is: 'try later' }
+    for (let i = 0; i < upstreams.length && !closing; i++) {
+      const at = (preferred + i) % upstreams.length
+      const upstream = upstreams[at]!
+      const answer = await upstream.log(entries)
+      if (answer.is === 'ok') {
+        preferred = at
+        return answer
+      }
+      counters.failures.inc({ reason: answer.is === 'failed' ? 'failed' : 'try_later' })
+      const reason = answer.is === 'failed' ? answer.reason : 'TRY_LATER'
+      warn(`upstream ${upstream.name}`, { upstream: upstream.name, reason }, 'an upstream took no calls')
+      if (answer.is === 'failed' && (worst.is !== 'failed' || answer.reached)) worst = answer
+    }
+    return worst
+  }
+
+  function sleep(ms: number): Promise<void> {
+    return new Promise(resolve => {
+      const timer = setTimeout(resolve, ms)
+      wake = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+
+  function start(): void {
+    if (closing || forwarding !== undefined) return
+    forwarding = forward()
+      .catch(error => {
+        // The spool's own: a disk that can't be read or written. The calls stay.
+        log.error({ err: error }, 'the relay could not read or write its spool')
+        return sleep(lastRetryMs)
+      })
+      .finally(() => {
+        forwarding = undefined
+        // One may have come just after the last look.
+        if (spool.size().calls > 0) start()
+      })
+  }
+
+  start()
+  return {
+    ingest: {
+      async log(entries) {
+        const call = writeCall(entries)
+        if (call.length > 0) {
+          try {
+            await spool.append(call)
+            storeFails = false
+          } catch (error) {
+            const busy = error instanceof StoreError && error.code === 'MILO_STORE_BUSY'
+            storeFails = !busy
+            metrics.logResults.inc({ result: busy ? 'busy' : 'store' })
+            warn('spool', { err: error }, 'the relay refused a call: TRY_LATER')
+            return ResultCode.TRY_LATER
+          }
+          start()
+        }
+        metrics.logResults.inc({ result: 'ok' })
+        return ResultCode.OK
+      },
+      storeFails: () => storeFails,
+    },
+    check: () => spool.check(),
+    async close(deadlineMs) {
+      const deadline = Date.now() + deadlineMs
+      while (forwarding !== undefined && Date.now() < deadline) {
+        const rest = new Promise(resolve => setTimeout(resolve, Math.min(deadline - Date.now(), 100)))
+        await Promise.race([forwarding, rest])
+      }
+      closing = true
+      wake?.()
+      for (const upstream of upstreams) upstream.close()
+      await forwarding
+      await spool.close()
+    },
+  }
+}
+
+function createCounters({ registry }: Metrics, spool: Spool) {
+  const registers = [registry]
+  const name = (rest: string) => `milo_collector_relay_${rest}`
+  const gauge = (rest: string, help: string, value: () => number) =>
+    new Gauge({
+      name: name(rest),
+      help,
+      registers,
+      collect() {
+        this.set(value())
+      },
+    })
+  gauge('spooled_calls', 'Calls of Log on disk that wait to be forwarded.', () => spool.size().calls)
+  gauge('spooled_bytes', 'What they take.', () => spool.size().bytes)
+  return {
+    forwarded: new Counter({
+      name: name('forwarded_calls_total'),
+      help: 'Calls that an upstream answered OK.',
+      registers,
+    }),
+    failures: new Counter({
+      name: name('failures_total'),
+      help: 'Attempts that an upstream did not answer OK: try_later, failed.',
+      labelNames: ['reason'],
+      registers,
+    }),
+    postponed: new Counter({
+      name: name('postponed_calls_total'),
+      help: 'Calls put behind the others because no upstream took them.',
+      registers,
+    }),
+  }
+}
+
+/** In the spool: category and message of each entry, as Thrift writes strings. */
+function writeCall(entries: Iterable<LogEntry>): Buffer {
+  const w = new Writer()
+  for (const { category, message } of entries) {
+    w.string(category)
+    w.bytes(message)
+  }
+  return w.take()
+}
+
+function readCall(body: Buffer): LogEntry[] {
+  const reader = new Reader(body)
+  const entries: LogEntry[] = []
+  while (reader.pos < body.length) entries.push({ category: reader.string(), message: reader.bytes() })
+  return entries
+}
+
+function asText({ category, message }: LogEntry): LogEntry {
+  const ascii = message.every(byte => byte < 128)
+  return ascii ? { category, message } : { category, message: Buffer.from(message.toString('base64'), 'latin1') }
+}

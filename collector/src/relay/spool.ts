@@ -1,0 +1,195 @@
+import { mkdirSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import Database from 'libsql'
+import { StoreError, unavailable } from '../store/store'
+
+/**
+ * Calls of Log that wait on disk to be forwarded, oldest first: one file, which is the only copy of what was answered OK.
+ * It is SQLite, so that a crash at any moment leaves either a whole call or none.
+ */
+export interface Spool {
+  /** Resolves when the calls are durable; calls that wait together are written together. */
+  append(call: Buffer): Promise<void>
+  /** The oldest calls, whole, as many as fit into so many bytes and at least one; those before `after` are left out. */
+  oldest(maxBytes: number, after: bigint): SpooledCall[]
+  /** Forgets them: they have arrived. */
+  remove(ids: bigint[]): void
+  /** Puts a call behind all others. */
+  postpone(id: bigint): void
+  /** What is on disk. */
+  size(): { bytes: number; calls: number }
+  /** Rejects nothing: throws when the file can't be written. */
+  check(): void
+  close(): Promise<void>
+}
+
+export interface SpooledCall {
+  id: bigint
+  body: Buffer
+}
+
+/** "Milo" with a capital R: a relay's file, and no store's. */
+const APPLICATION_ID = 0x4d696c52n
+/** What a call takes in the file besides its bytes, at most. */
+const ROW_BYTES = 64
+/** Calls in one transaction end here. */
+const GROUP_BYTES = 4 * 1024 * 1024
+
+interface Waiting {
+  call: Buffer
+  resolve(): void
+  reject(error: unknown): void
+}
+
+/**
+ * @param maxBytes of calls; more are refused with MILO_STORE_BUSY
+ * @throws StoreError when the file can't be opened, is somebody else's, or another process has it
+ */
+export function openSpool(path: string, maxBytes: number): Spool {
+  const db = openFile(path)
+  const insert = db.prepare('INSERT INTO call (body) VALUES (?)')
+  const select = db.prepare('SELECT id, length(body) FROM call WHERE id > ? ORDER BY id LIMIT 1000').raw()
+  const body = db.prepare('SELECT body FROM call WHERE id = ?').raw()
+  const del = db.prepare('DELETE FROM call WHERE id = ?')
+  const health = db.prepare('INSERT OR REPLACE INTO health (id, checked_ms) VALUES (0, ?)')
+  const sum = db.prepare('SELECT coalesce(sum(length(body)), 0), count(*) FROM call').raw()
+  let [bytes, calls] = (sum.get([]) as [bigint, bigint]).map(Number) as [number, number]
+  const waiting: Waiting[] = []
+  let waitingBytes = 0
+  let scheduled = false
+  let closed = false
+
+  function writeGroup(): void {
+    scheduled = false
+    while (waiting.length > 0) {
+      let groupBytes = 0
+      let n = 0
+      while (n < waiting.length && (n === 0 || groupBytes + waiting[n]!.call.length <= GROUP_BYTES)) {
+        groupBytes += waiting[n++]!.call.length
+      }
+      const group = waiting.splice(0, n)
+      waitingBytes -= groupBytes
+      try {
+        transaction(db, () => {
+          for (const { call } of group) insert.run([call])
+        })
+        bytes += groupBytes
+        calls += group.length
+        for (const { resolve } of group) resolve()
+      } catch (error) {
+        for (const { reject } of group) reject(unavailable(path, error))
+      }
+    }
+  }
+
+  return {
+    append(call) {
+      return new Promise((resolve, reject) => {
+        if (closed) return reject(new StoreError('MILO_STORE_CLOSED', 'the relay has been closed'))
+        if (bytes + waitingBytes + call.length + (calls + 1) * ROW_BYTES > maxBytes) {
+          return reject(
+            new StoreError('MILO_STORE_BUSY', `${path} holds ${bytes} bytes: no more until some are forwarded`),
+          )
+        }
+        waiting.push({ call, resolve, reject })
+        waitingBytes += call.length
+        if (scheduled) return
+        scheduled = true
+        // After the sockets that are readable in this turn of the event loop: what they bring joins the group.
+        setImmediate(writeGroup)
+      })
+    },
+    oldest(maxBytesOfAll, after) {
+      const found: SpooledCall[] = []
+      let total = 0
+      for (const [id, length] of select.all([after]) as [bigint, bigint][]) {
+        total += Number(length)
+        if (found.length > 0 && total > maxBytesOfAll) break
+        found.push({ id, body: (body.get([id]) as [Buffer])[0] })
+      }
+      return found
+    },
+    remove(ids) {
+      const removed = ids.map(id => [id, (body.get([id]) as [Buffer] | undefined)?.[0].length] as const)
+      transaction(db, () => {
+        for (const id of ids) del.run([id])
+      })
+      for (const [, length] of removed) {
+        if (length === undefined) continue
+        bytes -= length
+        calls--
+      }
+    },
+    postpone(id) {
+      const [call] = body.get([id]) as [Buffer]
+      transaction(db, () => {
+        del.run([id])
+        insert.run([call])
+      })
+    },
+    size: () => ({ bytes, calls }),
+    check() {
+      try {
+        health.run([BigInt(Date.now())])
+      } catch (error) {
+        throw unavailable(path, error)
+      }
+    },
+    async close() {
+      if (closed) return
+      closed = true
+      writeGroup()
+      try {
+        db.exec('PRAGMA journal_mode = DELETE; PRAGMA locking_mode = NORMAL; SELECT count(*) FROM sqlite_schema')
+      } finally {
+        db.close()
+      }
+    },
+  }
+}
+
+function openFile(path: string): Database.Database {
+  let db: Database.Database | undefined
+  try {
+    const file = resolve(path)
+    mkdirSync(dirname(file), { recursive: true })
+    db = new Database(file)
+    db.defaultSafeIntegers(true)
+    db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
+    const integer = (sql: string) => (db!.prepare(sql).raw().get([]) as [bigint])[0]
+    const empty = integer('SELECT count(*) FROM sqlite_schema') === 0n
+    if (!empty && integer('PRAGMA application_id') !== APPLICATION_ID) {
+      throw new StoreError('MILO_STORE_SCHEMA', `${path} is no relay's file: give another relay.path`)
+    }
+    if (empty) {
+      transaction(db, () =>
+        db!.exec(`
+          CREATE TABLE call (id INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL);
+          CREATE TABLE health (id INTEGER PRIMARY KEY, checked_ms INTEGER NOT NULL);
+          PRAGMA application_id = ${APPLICATION_ID}`),
+      )
+    }
+    return db
+  } catch (error) {
+    db?.close()
+    if ((error as { code?: string }).code === 'SQLITE_BUSY') {
+      throw new StoreError(
+        'MILO_STORE_LOCKED',
+        `${path} is in use by another process: stop that collector, or give this one a file of its own (relay.path)`,
+      )
+    }
+    throw unavailable(path, error)
+  }
+}
+
+function transaction(db: Database.Database, work: () => void): void {
+  db.exec('BEGIN IMMEDIATE')
+  try {
+    work()
+    db.exec('COMMIT')
+  } catch (error) {
+    // Some errors have rolled back already: a full disk, for one.
+    if (db.inTransaction) db.exec('ROLLBACK')
+    throw error
+  }
+}

@@ -1,0 +1,206 @@
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { createMetrics } from '../../collector/src/metrics'
+import { createRelay, type Relay, type RelayOptions } from '../../collector/src/relay/relay'
+import { ResultCode } from '../../src/codec/scribe'
+import { encodeRecord, readRecord } from '../../src/codec/span'
+import { Program } from '../helpers/programs'
+import { ScribePeer } from '../helpers/scribe-peer'
+import { until } from '../helpers/until'
+import { Flume } from '../servers/flume'
+import { freePorts } from '../servers/process'
+import { relayedSpan } from './relayed-span'
+import { cleanUp, recordingLog, temporaryDirectory, undo } from './support'
+
+const KILLS = 5
+
+describe('relay', function () {
+  this.timeout(60_000)
+  afterEach(undo)
+
+  const newPath = () => join(temporaryDirectory(), 'relay.db')
+
+  function relay(
+    ports: number[],
+    options: Partial<RelayOptions> = {},
+  ): Relay & { metric(name: string): Promise<number> } {
+    const metrics = createMetrics()
+    const made = createRelay({
+      path: newPath(),
+      maxBytes: 10_000_000,
+      upstreams: ports.map(port => ({ host: '127.0.0.1', port, tls: undefined })),
+      base64: false,
+      metrics,
+      log: recordingLog().log,
+      ...options,
+    })
+    let closed: Promise<void> | undefined
+    const close = (deadlineMs: number) => (closed ??= made.close(deadlineMs))
+    cleanUp.push(() => close(0))
+    const metric = async (name: string) => {
+      const { values } = (await metrics.registry.getSingleMetric(`milo_collector_relay_${name}`)!.get()) as any
+      return values.reduce((sum: number, { value }: { value: number }) => sum + value, 0)
+    }
+    return { ...made, close, metric }
+  }
+
+  async function peer(port = 0): Promise<ScribePeer> {
+    const made = await ScribePeer.listen(port)
+    cleanUp.push(() => made.close())
+    return made
+  }
+
+  async function send(to: Relay, ...ids: bigint[]): Promise<ResultCode> {
+    const entries = ids.map(id => ({ category: 'Milo-Trace', message: encodeRecord(relayedSpan(id)) }))
+    return to.ingest.log(entries, 0)
+  }
+
+  const ids = ({ spans }: ScribePeer) => spans.map(({ id }) => id!)
+  const numbers = (n: number) => Array.from({ length: n }, (_, i) => BigInt(i + 1))
+
+  it('forwards what it is given, in order, and forgets it', async () => {
+    const upstream = await peer()
+    const r = relay([upstream.port])
+    for (const id of numbers(100)) assert.equal(await send(r, id), ResultCode.OK)
+    await until('all have arrived', () => upstream.spans.length === 100)
+    assert.deepEqual(ids(upstream), numbers(100))
+    await until('nothing is left', async () => (await r.metric('spooled_calls')) === 0)
+    assert.equal(await r.metric('spooled_bytes'), 0)
+    assert.equal(await r.metric('forwarded_calls_total'), 100)
+  })
+
+  it('answers an empty call, which is how a network store of Scribe asks whether somebody is there', async () => {
+    const r = relay([1])
+    assert.equal(await r.ingest.log([], 0), ResultCode.OK)
+    assert.equal(await r.metric('spooled_calls'), 0)
+  })
+
+  it('passes on every category, each entry as it came', async () => {
+    const upstream = await peer()
+    const r = relay([upstream.port])
+    const entries = ['a', 'Milo-Trace'].map(category => ({ category, message: encodeRecord(relayedSpan(1n)) }))
+    await r.ingest.log(entries, 0)
+    await until('both have arrived', () => upstream.spans.length === 2)
+    assert.deepEqual(upstream.categories, ['a', 'Milo-Trace'])
+  })
+
+  it('keeps what nobody takes, and forwards it when somebody does: also after a restart', async () => {
+    const [port] = (await freePorts(1)) as [number]
+    const path = newPath()
+    const first = relay([port], { path })
+    for (const id of numbers(20)) assert.equal(await send(first, id), ResultCode.OK)
+    await first.close(0)
+    relay([port], { path })
+    const upstream = await peer(port)
+    await until('all have arrived', () => upstream.spans.length === 20, 30_000)
+    assert.deepEqual(ids(upstream), numbers(20))
+  })
+
+  it('goes to the next upstream when one is away, says TRY_LATER or answers nonsense', async () => {
+    const [nobody] = (await freePorts(1)) as [number]
+    const busy = await peer()
+    busy.react = () => ({ reply: ResultCode.TRY_LATER })
+    const mad = await peer()
+    mad.react = () => 'garbage'
+    const good = await peer()
+    const r = relay([nobody, busy.port, mad.port, good.port])
+    await send(r, ...numbers(3))
+    await until('they have arrived', () => good.spans.length === 3)
+    assert.ok(busy.calls.length > 0 && mad.calls.length > 0)
+    assert.equal(busy.spans.length + mad.spans.length, 0)
+    await send(r, 4n)
+    await until('that has arrived too', () => good.spans.length === 4)
+    assert.equal(busy.calls.length, 1, 'the one that took the last is asked first')
+  })
+
+  it('says TRY_LATER when its spool is full, and takes calls again when some have been forwarded', async () => {
+    const upstream = await peer()
+    let open = false
+    upstream.react = () => ({ reply: open ? ResultCode.OK : ResultCode.TRY_LATER })
+    const r = relay([upstream.port], { maxBytes: 20_000 })
+    const taken: bigint[] = []
+    for (let id = 1n; (await send(r, id)) === ResultCode.OK; id++) taken.push(id)
+    assert.ok(taken.length > 50)
+    open = true
+    await until('what was answered OK has arrived', () => upstream.spans.length >= taken.length, 30_000)
+    assert.deepEqual(ids(upstream).slice(0, taken.length), taken)
+    await until('it takes calls again', async () => (await send(r, 0n)) === ResultCode.OK)
+  })
+
+  it('lets others pass a call that no upstream can take, and keeps it', async () => {
+    const upstream = await peer()
+    // Whatever holds span 2 breaks it.
+    const isPoison = () => upstream.calls.length > 0 && lastCall().includes(2n)
+    const lastCall = () => upstream.seen.at(-1) ?? []
+    upstream.react = () => (isPoison() ? 'close' : { reply: ResultCode.OK })
+    const r = relay([upstream.port], { retryMs: [1, 20] })
+    for (const id of numbers(5)) await send(r, id)
+    await until('the others have arrived', () => new Set(ids(upstream)).size === 4, 50_000)
+    assert.deepEqual(
+      [...new Set(ids(upstream))].sort((a, b) => Number(a - b)),
+      [1n, 3n, 4n, 5n],
+    )
+    assert.equal(await r.metric('spooled_calls'), 1)
+  })
+
+  it('loses nothing that it answered OK when it is killed', async () => {
+    const seed = Number(process.env.MILO_TEST_SEED ?? Date.now() % 100_000)
+    const path = newPath()
+    const upstream = await peer()
+    const answered = new Set<bigint>()
+    let random = seed
+    for (let kill = 0; kill < KILLS; kill++) {
+      random = (random * 1_103_515_245 + 12_345) % 2 ** 31
+      const wanted = 50 + (random % 500)
+      const program = new Program(process.execPath, [
+        '--require',
+        'tsx/cjs',
+        join(__dirname, 'relay-process.ts'),
+        path,
+        String(upstream.port),
+        String(kill),
+      ])
+      const printed = () => program.stdout.slice(0, program.stdout.lastIndexOf('\n') + 1).match(/\d+/g) ?? []
+      await until(`${wanted} are answered`, () => printed().length >= wanted || program.mustRun(), 30_000)
+      await program.stop('SIGKILL')
+      for (const id of printed()) answered.add(BigInt(id))
+    }
+    relay([upstream.port], { path })
+    const missing = () => {
+      const arrived = new Set(ids(upstream))
+      return [...answered].filter(id => !arrived.has(id))
+    }
+    await until(`all have arrived (seed ${seed})`, () => missing().length === 0, 30_000)
+  })
+
+  it('refuses a spool that another process has, or that is no spool', async () => {
+    const path = newPath()
+    relay([1], { path })
+    assert.throws(() => relay([1], { path }), { code: 'MILO_STORE_LOCKED' })
+  })
+
+  describe('to Flume', () => {
+    it('passes base64 through a server that keeps text only, and waits while its channel is full', async () => {
+      const flume = await Flume.start()
+      cleanUp.push(() => flume.stop())
+      const r = relay([flume.port], { base64: true })
+      for (const id of numbers(200)) assert.equal(await send(r, id), ResultCode.OK)
+      const arrived = () => flume.messages().map(text => readRecord(Buffer.from(text, 'base64'), 0).record)
+      await until('all have arrived', () => flume.messages().length === 200, 30_000)
+      assert.deepEqual(
+        arrived().map(({ id, annotations }) => [id, annotations]),
+        numbers(200).map(id => [id, relayedSpan(id).annotations]),
+      )
+    })
+
+    it('keeps what a full Flume does not take', async () => {
+      const flume = await Flume.start({ capacity: 10, sink: false })
+      cleanUp.push(() => flume.stop())
+      const r = relay([flume.port], { base64: true })
+      for (const id of numbers(50)) assert.equal(await send(r, id), ResultCode.OK)
+      await until('Flume has said TRY_LATER', async () => (await r.metric('failures_total')) > 0)
+      assert.ok((await r.metric('spooled_calls')) > 0)
+      assert.equal((await r.metric('spooled_calls')) + (await r.metric('forwarded_calls_total')), 50)
+    })
+  })
+})
