@@ -20,6 +20,9 @@ import type { Spool, Spooled, SpoolOptions } from './spool'
  *      all addresses have failed, or the buffer is half full ──▶ encode ──▶ a file ──▶ Scribe is back: oldest first,
  *                                                                                      in turn with what is new
  *
+ * The next batch is begun ahead of its time, in a turn of its own, when some spans wait and no batch is under way: young
+ * spans are encoded from the processor's cache, and die before the garbage collector copies them.
+ *
  * A batch is kept until Scribe answers OK, so a span may arrive twice but isn't lost while the buffer has room. Nothing
  * here keeps the process alive: sockets and timers are unref'd, and only flush() and drain() hold it, until their
  * deadline.
@@ -32,6 +35,8 @@ export interface ScribeOptions {
   encoding: ScribeEncoding
   /** How long a span waits for company. */
   delayMs: number
+  /** So many that wait begin the next batch. */
+  aheadSpans: number
   /** A batch, and what is encoded in one turn of the loop. */
   batchSpans: number
   batchBytes: number
@@ -45,6 +50,7 @@ export interface ScribeOptions {
 
 export const SCRIBE_DEFAULTS: Omit<ScribeOptions, 'addresses' | 'encoding'> = {
   delayMs: 100,
+  aheadSpans: 32,
   batchSpans: 500,
   batchBytes: 512 * 1024,
   connectTimeoutMs: 2_000,
@@ -86,6 +92,9 @@ export class ScribeEmitter {
   private readonly spool: Spool | undefined
   private readonly writeSpan: (w: Writer, span: Span) => number
   private writer = new Writer(64 * 1024)
+  /** The batch that has been begun: spans in the writer, and the bytes that were encoded for it, kept or not. */
+  private begunSpans = 0
+  private begunBytes = 0
   /** Timers and sockets are made in here, so that they don't keep the context of whichever request ended a span. */
   private readonly scope = new AsyncResource('MiloScribe')
   private connection: ScribeConnection | undefined
@@ -108,6 +117,7 @@ export class ScribeEmitter {
   private pausing = false
   private turnTaken = false
   private divertTaken = false
+  private aheadTaken = false
   private address = 0
   /** Addresses that have failed since the last OK or pause. */
   private failedInRound = 0
@@ -168,8 +178,9 @@ export class ScribeEmitter {
     if (this.closed) return
     if (this.spool !== undefined && this.buffer.fullness > SPOOL_ABOVE) this.divertSoon()
     if (this.batch !== undefined || this.pausing || this.reading) return
-    if (this.full()) this.pumpSoon()
-    else if (this.timer === undefined) this.pumpAfter(this.options.delayMs)
+    if (this.full()) return void this.pumpSoon()
+    if (this.timer === undefined) this.pumpAfter(this.options.delayMs)
+    if (this.buffer.length >= this.options.aheadSpans) this.beginSoon()
   }
 
   /**
@@ -234,7 +245,7 @@ export class ScribeEmitter {
     if (spooling !== undefined && put(spooling)) this.spooling = undefined
     while (this.returned[0] !== undefined && put(this.returned[0])) this.returned.shift()
     if (this.returned.length > 0) return
-    while (this.buffer.length > 0) {
+    while (this.waiting > 0) {
       const batch = this.encode()
       if (batch !== undefined && !put(batch)) return void this.returned.push(batch)
     }
@@ -244,6 +255,8 @@ export class ScribeEmitter {
   abandon(reason: 'exit' | 'shutdown'): void {
     this.stop()
     this.giveBack()
+    const begun = this.seal()
+    if (begun !== undefined) this.returned.push(begun)
     if (this.spooling !== undefined) this.returned.push(this.spooling)
     this.spooling = undefined
     for (const { spans } of this.returned.splice(0)) this.buffer.settle(spans, reason)
@@ -277,10 +290,16 @@ export class ScribeEmitter {
     this.awaiting = false
   }
 
+  /** Spans that are in no batch yet, or in one that has only been begun. */
+  private get waiting(): number {
+    return this.buffer.length + this.begunSpans
+  }
+
   private full(): boolean {
-    const { length, bytes, fullness } = this.buffer
+    const { batchSpans, batchBytes } = this.options
+    const { bytes, fullness } = this.buffer
     // What a span takes in memory is some four times what it takes in a batch.
-    return length >= this.options.batchSpans || bytes >= 4 * this.options.batchBytes || fullness > SPOOL_ABOVE
+    return this.waiting >= batchSpans || bytes / 4 + this.begunBytes >= batchBytes || fullness > SPOOL_ABOVE
   }
 
   /** Spans that would be lost with the process. */
@@ -346,7 +365,7 @@ export class ScribeEmitter {
     if (returned !== undefined) return returned
     const { spool, held } = this
     const replays = held !== undefined || (spool?.waiting === true && spool.usable)
-    if (spool === undefined || !replays || !(this.replayNext || this.buffer.length === 0)) {
+    if (spool === undefined || !replays || !(this.replayNext || this.waiting === 0)) {
       this.replayNext = true
       return this.encode()
     }
@@ -370,14 +389,30 @@ export class ScribeEmitter {
     return undefined
   }
 
+  /** In a turn of its own: not within the application's call that ended a span. */
+  private beginSoon(): void {
+    if (this.aheadTaken) return
+    this.aheadTaken = true
+    this.scope.runInAsyncScope(() => {
+      setImmediate(() => {
+        this.aheadTaken = false
+        // While a batch is under way the spans stay in the buffer, which is bounded.
+        if (!this.closed && this.batch === undefined) this.fill()
+      }).unref()
+    })
+  }
+
   /** One batch: the work of one turn of the loop. */
   private encode(): Batch | undefined {
+    this.fill()
+    return this.seal()
+  }
+
+  /** Encodes what waits, until the batch is full. */
+  private fill(): void {
     const { batchSpans, batchBytes } = this.options
     const w = this.writer
-    w.pos = 0
-    let spans = 0
-    let work = 0
-    while (spans < batchSpans && work < batchBytes) {
+    while (this.begunSpans < batchSpans && this.begunBytes < batchBytes) {
       const span = this.buffer.take()
       if (span === undefined) break
       const start = w.pos
@@ -391,13 +426,20 @@ export class ScribeEmitter {
         logRarely('unencodable', 'warn', `a span was dropped, it can't be encoded: ${describe(error)}`)
         continue
       }
-      work += length
+      this.begunBytes += length
       if (length > MAX_RECORD_BYTES) {
         w.pos = start
         this.buffer.settle(1, 'too_large')
         logRarely('too_large', 'warn', `a span of ${length} bytes was dropped: at most ${MAX_RECORD_BYTES} are sent`)
-      } else spans++
+      } else this.begunSpans++
     }
+  }
+
+  /** What has been begun is a batch. */
+  private seal(): Batch | undefined {
+    const w = this.writer
+    const spans = this.begunSpans
+    this.begunSpans = this.begunBytes = 0
     const records = spans === 0 ? undefined : w.take()
     if (w.buf.length > WRITER_BYTES) this.writer = new Writer(64 * 1024)
     return records && { records, spans, refusals: 0, file: undefined }
@@ -468,7 +510,7 @@ export class ScribeEmitter {
     this.settleFlushers()
     if (this.flushers.length > 0 || this.full() || this.returned.length > 0 || this.held || this.spool?.waiting)
       this.pumpSoon()
-    else if (this.buffer.length > 0) this.wake()
+    else if (this.waiting > 0) this.wake()
   }
 
   private settleFlushers(): void {

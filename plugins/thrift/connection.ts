@@ -51,9 +51,15 @@ export function settle(call: Call, result: string): void {
   const { span } = call
   // Straight into the span's lists: the keys are Milo's own, and are written once.
   span.annotations?.push('thrift.result', result)
-  const counters = (span.counters ??= [])
-  if (call.requestBytes > 0) counters.push('thrift.request_bytes', call.requestBytes)
-  if (call.replyBytes > 0) counters.push('thrift.reply_bytes', call.replyBytes)
+  const { requestBytes, replyBytes } = call
+  if (span.counters === undefined && requestBytes > 0 && replyBytes > 0) {
+    // The usual: a list of the right length, where pushing would reserve four times as much.
+    span.counters = ['thrift.request_bytes', requestBytes, 'thrift.reply_bytes', replyBytes]
+  } else {
+    const counters = (span.counters ??= [])
+    if (requestBytes > 0) counters.push('thrift.request_bytes', requestBytes)
+    if (replyBytes > 0) counters.push('thrift.reply_bytes', replyBytes)
+  }
   span.end()
 }
 

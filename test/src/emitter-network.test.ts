@@ -95,6 +95,35 @@ describe('the emitter', () => {
     assert.ok(Math.max(...encoded.filter(n => n > 0)) <= 501, `${encoded.filter(n => n > 0)}`)
   })
 
+  it('encodes what waits ahead of its time, but no more than a batch while Scribe is away', async () => {
+    peer.react = () => 'silence'
+    const buffer = new SpanBuffer(1000)
+    running = bench(peer.address, { delayMs: 1, aheadSpans: 10, batchSpans: 100 }, undefined, buffer)
+    const waitingOrNot = () => [buffer.counts().buffered, buffer.counts().inFlight]
+    running.work(9)
+    assert.deepEqual(waitingOrNot(), [9, 0])
+    running.work(1)
+    assert.deepEqual(waitingOrNot(), [10, 0], 'nothing is encoded within the call')
+    await until('the batch has been begun', () => buffer.counts().inFlight === 10)
+    await until('it is under way', () => peer.calls.length === 1)
+    for (let i = 0; i < 20; i++) {
+      running.work(25)
+      await new Promise(resolve => setImmediate(resolve))
+      running.addsUp()
+    }
+    assert.deepEqual(waitingOrNot(), [500, 10])
+  })
+
+  it('gives up the batch that has been begun with the rest, and counts it', async () => {
+    const buffer = new SpanBuffer(1000)
+    running = bench(peer.address, { delayMs: 60_000, aheadSpans: 10 }, undefined, buffer)
+    running.work(15)
+    await until('the batch has been begun', () => buffer.counts().inFlight === 15)
+    running.work(5)
+    running.emitter.close()
+    assert.deepEqual([buffer.counts().drops.shutdown, buffer.counts().inFlight], [20, 0])
+  })
+
   it('does a bounded piece of work in a turn when every span is too large to be sent', async () => {
     running = bench(peer.address, {}, undefined, new SpanBuffer(1000))
     const { buffer } = running
