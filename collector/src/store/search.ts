@@ -1,108 +1,195 @@
-import type { Cursor, SearchPage, SearchQuery } from './store'
-import { queryTerms } from './terms'
+import type { SpanRecord } from '../../../src/codec/span'
+import { buildTrace, summarize } from '../trace'
+import type { TraceSummary } from '../trace/model'
+import { holds, isError, isHalf, matchesTrace, recordStartUs } from './match'
+import { type Match, type SearchPage, type SearchQuery, type StoredRecord, StoreError } from './store'
 
 /**
- * Search over the two tables that both SQL databases have:
+ * Search, whatever the index is made of. Of the query's terms one drives: the index lists the places of the records that
+ * have it, newest first, and leaves out what it cheaply can by the other terms. Each place's trace is read, which its
+ * summary needs anyway, and has to match: so an index may list too much, but never too little.
  *
- *     posting(term, trace_id, span_id)   primary key: all three
- *     trace_start(trace_id, start_us)    primary key: trace_id; in order by (start_us, trace_id) too
+ *     query → terms → the rarest drives → places, newest first → traces → match? → summaries
  *
- * A rare term has few postings: they are read, and their traces sorted. A frequent one has matches everywhere: traces are
- * walked from the newest on, and each is looked up, until the page is full. Neither reads more than it may.
+ * A trace stands at its newest place. `next` is a place and who drove to it: pages follow each other without gaps, and a
+ * trace that has stood on an earlier page is known by its records. Within a page the order is that of the traces' starts.
  */
-export interface IndexDatabase {
-  /** Runs a SELECT of integer columns; parameters are integers too. */
-  rows(sql: string, parameters: bigint[]): Promise<bigint[][]>
-  /** The condition "comes after this place, newest first" in the form whose index range this database finds. */
-  after(place: Cursor): { sql: string; parameters: bigint[] }
+export interface SpanIndex {
+  /** How many records have the term, about; counted no further than `most`. */
+  count(term: Term, most: number): Promise<number>
+  /** Places of records in the order newest first, by start and then by trace id, behind `after`. */
+  places(query: IndexQuery, after: Place | undefined, most: number): Promise<Places>
 }
 
-/** Above so many postings a term is frequent. Reading so many takes about 10 ms. */
-const RARE = 5_000n
-/** How many traces one query walks at most, and the whole search. */
-const WALK_STEP = 2_000
-const WALK_MAX = 100_000
+/** What a record can be found by. */
+export type Term =
+  /** All of one and the same record; without any, every record. */
+  | { kind: 'half'; name: string | undefined; service: string | undefined; minDurationUs: number | undefined }
+  | { kind: 'key'; key: string }
+  /** An annotation's value; of any key without one. */
+  | { kind: 'value'; key: string | undefined; value: string; match: Match }
+  | { kind: 'error' }
 
-export async function search(db: IndexDatabase, query: SearchQuery): Promise<SearchPage> {
-  const terms = await byFrequency(db, queryTerms(query))
-  const rarest = terms[0]
-  return rarest !== undefined && rarest.count <= RARE
-    ? sortFew(db, terms, query)
-    : walkMany(db, terms, query.limit, query.before)
+export interface IndexQuery {
+  /** The records that are listed: these and no others, apart from hashes that meet. */
+  driver: Term
+  /** A trace that lacks one of these altogether may be left out. */
+  others: Term[]
+  /** Of the driver's record, inclusive. */
+  fromUs: bigint | undefined
+  toUs: bigint | undefined
 }
 
-interface Term {
-  term: bigint
-  /** Its postings, counted up to just above RARE. */
-  count: bigint
+/** A record's start in microseconds (the time of receipt for one without times), and its trace. */
+export interface Place {
+  startUs: bigint
+  traceId: bigint
 }
 
-async function byFrequency(db: IndexDatabase, terms: bigint[]): Promise<Term[]> {
-  const counted: Term[] = []
-  for (const term of terms) {
-    const sql = 'SELECT count(*) FROM (SELECT 1 FROM posting WHERE term = ? LIMIT ?) AS counted'
-    const [[count]] = (await db.rows(sql, [term, RARE + 1n])) as [[bigint]]
-    counted.push({ term, count })
+export interface Places {
+  /** The same trace, and the same place, may come again. */
+  places: Place[]
+  /** Where to go on; undefined at the end. Fewer places than asked for don't mean the end. */
+  resume: Place | undefined
+}
+
+export interface SearchStore {
+  index: SpanIndex
+  readTrace(traceId: bigint): Promise<StoredRecord[]>
+}
+
+/** The rarest term is looked for among so many records. */
+const COUNT_MOST = 100_000
+/** Two halves of a span are on two clocks, and one is what the time range is about. */
+const HALVES_APART_US = 2_000_000n
+const READS_AT_ONCE = 8
+/** What a search does at most before it gives what it has. */
+const READS_MOST = 2_000
+const DEADLINE_MS = 2_000
+
+/** @throws StoreError MILO_BAD_CURSOR */
+export async function search({ index, readTrace }: SearchStore, query: SearchQuery): Promise<SearchPage> {
+  const deadline = Date.now() + DEADLINE_MS
+  const terms = termsOf(query)
+  const cursor = query.after === undefined ? undefined : decodeCursor(query.after, terms.length)
+  const driverAt = cursor?.driver ?? (await rarest(index, terms))
+  const driver = terms[driverAt]!
+  const { fromUs, toUs, limit } = query
+  const indexQuery: IndexQuery = {
+    driver,
+    others: terms.filter((_, i) => i !== driverAt),
+    fromUs: fromUs === undefined ? undefined : BigInt(Math.ceil(fromUs)) - HALVES_APART_US,
+    toUs: toUs === undefined ? undefined : BigInt(Math.floor(toUs)) + HALVES_APART_US,
   }
-  return counted.sort((a, b) => Number(a.count - b.count))
-}
+  const after = cursor?.place
+  const seen = new Set<bigint>()
+  const traces: TraceSummary[] = []
+  const page = (end: Place | undefined): SearchPage => {
+    traces.sort((a, b) => (b.start ?? 0) - (a.start ?? 0) || (a.traceId < b.traceId ? 1 : -1))
+    return end === undefined ? { traces } : { traces, next: encodeCursor(driverAt, end) }
+  }
 
-async function sortFew(db: IndexDatabase, terms: Term[], { limit, before }: SearchQuery): Promise<SearchPage> {
-  const [rarest, ...others] = terms
-  const after = before === undefined ? undefined : db.after(before)
-  const rows = await db.rows(
-    `SELECT start_us, trace_id FROM trace_start
-     WHERE trace_id IN (SELECT p.trace_id FROM posting p WHERE p.term = ?${others.map(onSameSpan).join('')})
-     ${after === undefined ? '' : `AND ${after.sql}`}
-     ORDER BY start_us DESC, trace_id DESC LIMIT ?`,
-    [rarest!.term, ...others.map(({ term }) => term), ...(after?.parameters ?? []), BigInt(limit + 1)],
-  )
-  const traces = rows.slice(0, limit).map(cursorOf)
-  return { traces, next: rows.length > limit ? traces.at(-1) : undefined }
-}
-
-async function walkMany(
-  db: IndexDatabase,
-  terms: Term[],
-  limit: number,
-  before: Cursor | undefined,
-): Promise<SearchPage> {
-  const [first, ...others] = terms
-  const hit =
-    first === undefined
-      ? '1'
-      : `EXISTS (SELECT 1 FROM posting p WHERE p.term = ? AND p.trace_id = t.trace_id${others.map(onSameSpan).join('')})`
-  const parameters = terms.map(({ term }) => term)
-  const traces: Cursor[] = []
-  let place = before
-  let walked = 0
-  // A very frequent term fills the page in the first step: that one is kept short.
-  for (let step = limit + 1; walked < WALK_MAX; step = Math.min(step * 4, WALK_STEP)) {
-    const after = place === undefined ? undefined : db.after(place)
-    const rows = await db.rows(
-      `SELECT start_us, trace_id, ${hit} FROM trace_start t
-       ${after === undefined ? '' : `WHERE ${after.sql}`}
-       ORDER BY start_us DESC, trace_id DESC LIMIT ?`,
-      [...parameters, ...(after?.parameters ?? []), BigInt(step)],
-    )
-    for (const row of rows) {
-      if (row[2] === 0n) continue
-      if (traces.length === limit) return { traces, next: traces.at(-1) }
-      traces.push(cursorOf(row))
+  /** Of the last trace taken. */
+  let lastTaken: Place | undefined
+  let from = after
+  let reads = 0
+  for (;;) {
+    const { places, resume } = await index.places(indexQuery, from, 2 * limit)
+    const fresh = places.filter(({ traceId }) => !seen.has(traceId) && seen.add(traceId))
+    for (let i = 0; i < fresh.length; i += READS_AT_ONCE) {
+      const some = fresh.slice(i, i + READS_AT_ONCE)
+      const read = await Promise.all(some.map(({ traceId }) => readTrace(traceId)))
+      reads += some.length
+      for (const [j, stored] of read.entries()) {
+        const place = some[j]!
+        const records = stored.map(({ record }) => record)
+        if (!matchesTrace(records, query)) continue
+        if (after !== undefined && hasStoodBefore(records, driver, after, indexQuery)) continue
+        // One more than asked for, to know whether there is one.
+        if (traces.length === limit) return page(lastTaken)
+        traces.push(summarize(buildTrace(records)))
+        lastTaken = place
+      }
+      if (reads >= READS_MOST || Date.now() > deadline) {
+        const place = some.at(-1)!
+        const last = resume === undefined && i + READS_AT_ONCE >= fresh.length
+        return page(last ? undefined : place)
+      }
     }
-    if (rows.length < step) return { traces }
-    place = cursorOf(rows.at(-1)!)
-    walked += rows.length
+    if (resume === undefined) return page(undefined)
+    if (Date.now() > deadline) return page(resume)
+    from = resume
   }
-  return { traces, next: place }
 }
 
-function onSameSpan(_: Term, i: number): string {
-  const q = `q${i}`
-  return ` AND EXISTS (SELECT 1 FROM posting ${q}
-    WHERE ${q}.term = ? AND ${q}.trace_id = p.trace_id AND ${q}.span_id = p.span_id)`
+/** The query's terms, in an order that depends on the query alone. */
+function termsOf({ name, service, minDurationUs, annotations, error }: SearchQuery): Term[] {
+  const terms: Term[] = annotations.map(({ key, value, match }) =>
+    value === undefined ? { kind: 'key', key: key! } : { kind: 'value', key, value, match },
+  )
+  if (error === true) terms.push({ kind: 'error' })
+  const ofHalf = name !== undefined || service !== undefined || minDurationUs !== undefined
+  if (ofHalf || terms.length === 0) terms.push({ kind: 'half', name, service, minDurationUs })
+  return terms
 }
 
-function cursorOf([startUs, traceId]: bigint[]): Cursor {
-  return { startUs: startUs!, traceId: traceId! }
+async function rarest(index: SpanIndex, terms: Term[]): Promise<number> {
+  if (terms.length === 1) return 0
+  let best = 0
+  let least = Infinity
+  for (const [i, term] of terms.entries()) {
+    const count = await index.count(term, Math.min(least, COUNT_MOST))
+    if (count < least) [best, least] = [i, count]
+  }
+  return best
+}
+
+/** Whether the trace has a record with the term at or before a place in the order, newest first. */
+function hasStoodBefore(records: SpanRecord[], term: Term, place: Place, { fromUs, toUs }: IndexQuery): boolean {
+  return records.some(record => {
+    if (!hasTerm(record, term)) return false
+    const startUs = recordStartUs(record)
+    if (startUs === undefined) return false
+    if ((fromUs !== undefined && startUs < fromUs) || (toUs !== undefined && startUs > toUs)) return false
+    if (startUs !== place.startUs) return startUs > place.startUs
+    return record.traceId! >= place.traceId
+  })
+}
+
+function hasTerm(record: SpanRecord, term: Term): boolean {
+  switch (term.kind) {
+    case 'half':
+      return isHalf(record, term)
+    case 'error':
+      return isError(record)
+    case 'key':
+      return record.annotations?.has(term.key) === true
+    case 'value':
+      return holds(record, term)
+  }
+}
+
+interface SearchCursor {
+  /** Which of the query's terms drove. */
+  driver: number
+  place: Place
+}
+
+function encodeCursor(driver: number, { startUs, traceId }: Place): string {
+  return Buffer.from(`${driver}.${startUs}.${traceId}`).toString('base64url')
+}
+
+function decodeCursor(text: string, terms: number): SearchCursor {
+  const parts = /^(\d{1,3})\.(-?\d{1,19})\.(-?\d{1,19})$/.exec(Buffer.from(text, 'base64url').toString('latin1'))
+  if (parts !== null) {
+    const driver = Number(parts[1])
+    const place = { startUs: BigInt(parts[2]!), traceId: BigInt(parts[3]!) }
+    const good = driver < terms && isI64(place.startUs) && isI64(place.traceId)
+    if (good && encodeCursor(driver, place) === text) return { driver, place }
+  }
+  throw new StoreError('MILO_BAD_CURSOR', 'no place of this search: give the next of the page before, unchanged')
+}
+
+function isI64(n: bigint): boolean {
+  return BigInt.asIntN(64, n) === n
 }

@@ -1,22 +1,32 @@
 import type { SpanRecord } from '../../../src/codec/span'
+import type { TraceSummary } from '../trace/model'
 
 /**
  * What the collector asks of a place to keep spans.
  *
- * The unit of writing is the message, as a sender sent it: whole, already validated, decoded once by ingest. A store
- * never sees spans one by one, so that it can journal messages first and regroup later.
+ * The unit of writing is the message, as a sender sent it: whole and already validated. A store never takes spans one by
+ * one, so that it can journal messages first and regroup later (pipeline.ts).
  */
 export interface Store {
   /**
    * Resolves when every record of every message is durable: only then is the sender told OK. Readable at once,
-   * searchable within a second. Rejects when it can't be: the sender is told TRY_LATER and sends again, so that a
-   * record that was written twice must come out once.
+   * searchable within a second. Rejects when it can't be, or when too much waits already: the sender is told TRY_LATER
+   * and sends again, so that a record that was written twice must come out once.
    */
   append(messages: Message[]): Promise<void>
-  /** Every record of a trace, byte-identical ones once, in the order of `compare` on their bytes' arrival if known. */
+  /** Every record of a trace, byte-identical ones once, in the order of arrival as far as it is known. */
   readTrace(traceId: bigint): Promise<StoredRecord[]>
-  /** Ids of the traces that match, newest first. */
+  /** Summaries of the traces that match, newest first. */
   search(query: SearchQuery): Promise<SearchPage>
+  /** Words that can be searched for, for the completion of what somebody types: sorted, distinct. */
+  complete(query: CompletionQuery): Promise<string[]>
+  savedSearches(): Promise<SavedSearch[]>
+  /** Creates, or replaces the one of the same id. */
+  saveSearch(search: SavedSearch): Promise<void>
+  /** @returns whether there was one */
+  deleteSearch(id: string): Promise<boolean>
+  /** What is accepted, and so durable, but not yet where searches and later reads find it. */
+  backlog(): Backlog
   /** Rejects, with the reason, unless what is stored can be read and more can be written. */
   check(): Promise<void>
   /** Finishes what was accepted, then lets go. */
@@ -24,17 +34,15 @@ export interface Store {
 }
 
 export interface Message {
-  /** Nothing but good records, concatenated: i32 0x8badf00d, i32 length, struct. */
+  /** Nothing but good records, concatenated: i32 0x8badf00d, i32 length, struct with a trace id and a span id. */
   body: Buffer
-  /** The same, decoded, in order; `start` and `end` delimit the record (header included) within `body`. */
-  records: MessageRecord[]
+  /** How many. */
+  spans: number
 }
 
-export interface MessageRecord {
-  start: number
-  end: number
-  /** Has a trace id and a span id. */
-  record: SpanRecord & { traceId: bigint; id: bigint }
+export interface Backlog {
+  spans: number
+  bytes: number
 }
 
 export interface StoredRecord {
@@ -43,30 +51,63 @@ export interface StoredRecord {
   bytes: Buffer
 }
 
-/** All that are given must hold on one and the same span. All absent: every trace. */
+/**
+ * All conditions must hold on one and the same span; none: every trace. Name, service and minimal duration are those of
+ * one half; annotations and the error may stand on either.
+ */
 export interface SearchQuery {
-  /** The span's name, exactly. */
+  /** Exactly. */
   name?: string
-  /** An annotation's key, exactly. */
-  key?: string
-  /** An annotation's value, exactly; of `key` when that is given, of any otherwise. */
-  value?: string
+  /** Who reported the half; exactly. */
+  service?: string
+  /** Microseconds, inclusive. */
+  minDurationUs?: number
+  /** Microseconds, inclusive; of the span's longest half. */
+  maxDurationUs?: number
+  annotations: AnnotationCondition[]
+  /** Whether the span ended in an error. */
+  error?: boolean
+  /** The span's start, as trees have it; microseconds since the epoch, inclusive. */
+  fromUs?: number
+  toUs?: number
   limit: number
-  /** Go on after this trace: `next` of the page before. */
-  before?: Cursor
+  /** Go on behind the page whose `next` this was, of the same query. */
+  after?: string
 }
 
-/** A place in the order newest first: by start (microseconds), then by id. */
-export interface Cursor {
-  startUs: bigint
-  traceId: bigint
+/** At least one of key and value. */
+export interface AnnotationCondition {
+  /** Exactly. */
+  key?: string
+  /** Of that key, or without one of any. */
+  value?: string
+  /** How the value is compared. */
+  match: Match
 }
+
+export type Match = 'exact' | 'prefix' | 'contains'
 
 export interface SearchPage {
   /** May be fewer than the limit, even none, before the last page: a page is also full when enough work went into it. */
-  traces: Cursor[]
+  traces: TraceSummary[]
   /** Undefined on the last page. */
-  next?: Cursor
+  next?: string
+}
+
+export interface CompletionQuery {
+  field: 'name' | 'service' | 'key' | 'value'
+  /** For values: of this key. */
+  key?: string
+  prefix: string
+  limit: number
+}
+
+export interface SavedSearch {
+  id: string
+  name: string
+  /** What to search for, in the words of the web interface's address. */
+  query: string
+  createdUs: number
 }
 
 /**
@@ -97,5 +138,13 @@ export type StoreErrorCode =
   | 'MILO_STORE_SCHEMA'
   /** File or database can't be reached, read or written now. */
   | 'MILO_STORE_UNAVAILABLE'
+  /** More is accepted already than could be settled: wait. */
+  | 'MILO_STORE_BUSY'
+  /** A search's `after` is none of that query's. */
+  | 'MILO_BAD_CURSOR'
+  /** A search asks for what the index leaves out. */
+  | 'MILO_NOT_INDEXED'
+  /** A search was given up: it would keep others waiting. */
+  | 'MILO_SEARCH_TOO_LONG'
   /** close() has been called. */
   | 'MILO_STORE_CLOSED'

@@ -1,0 +1,129 @@
+import { EventType, type SpanEvent, type SpanRecord } from '../../../src/codec/span'
+import type { Match, SearchQuery } from './store'
+
+/**
+ * Whether a trace is what a search asks for, decided on its records: the last word on every hit, so that an index need
+ * only be sure to leave nothing out.
+ */
+export function matchesTrace(records: SpanRecord[], query: SearchQuery): boolean {
+  const spans = new Map<bigint | undefined, SpanRecord[]>()
+  for (const record of records) {
+    const halves = spans.get(record.id)
+    if (halves === undefined) spans.set(record.id, [record])
+    else halves.push(record)
+  }
+  for (const halves of spans.values()) if (matchesSpan(halves, query)) return true
+  return false
+}
+
+/** @param halves all the records of one span */
+function matchesSpan(halves: SpanRecord[], query: SearchQuery): boolean {
+  const { annotations, maxDurationUs, error, fromUs, toUs } = query
+  if (!halves.some(half => isHalf(half, query))) return false
+  if (error !== undefined && halves.some(isError) !== error) return false
+  for (const condition of annotations) if (!halves.some(half => holds(half, condition))) return false
+  if (maxDurationUs !== undefined) {
+    let longest = Number.NaN
+    for (const half of halves) {
+      const durationUs = recordDurationUs(half)
+      if (durationUs !== undefined && !(durationUs <= longest)) longest = durationUs
+    }
+    if (!(longest <= maxDurationUs)) return false
+  }
+  if (fromUs !== undefined || toUs !== undefined) {
+    const startUs = spanStartUs(halves)
+    // One without a time is listed when it was received, which its record doesn't say: the index has seen to it.
+    if (startUs !== undefined && (startUs < (fromUs ?? -Infinity) || startUs > (toUs ?? Infinity))) return false
+  }
+  return true
+}
+
+export interface HalfConditions {
+  name?: string | undefined
+  service?: string | undefined
+  minDurationUs?: number | undefined
+}
+
+export function isHalf(record: SpanRecord, { name, service, minDurationUs }: HalfConditions): boolean {
+  if (name !== undefined && record.name !== name) return false
+  if (service !== undefined && record.service !== service) return false
+  return minDurationUs === undefined || (recordDurationUs(record) ?? -1) >= minDurationUs
+}
+
+export interface ValueCondition {
+  key?: string | undefined
+  value?: string | undefined
+  match: Match
+}
+
+export function holds({ annotations }: SpanRecord, { key, value, match }: ValueCondition): boolean {
+  if (annotations === undefined) return false
+  if (key !== undefined) {
+    const found = annotations.get(key)
+    return found !== undefined && (value === undefined || compares(found, value, match))
+  }
+  for (const found of annotations.values()) if (compares(found, value!, match)) return true
+  return false
+}
+
+function compares(found: string, value: string, match: Match): boolean {
+  if (match === 'exact') return found === value
+  return match === 'prefix' ? found.startsWith(value) : found.includes(value)
+}
+
+export function isError({ annotations }: SpanRecord): boolean {
+  return annotations !== undefined && (annotations.has('error.type') || annotations.has('error'))
+}
+
+/** As trees have it: the client half's start, or that of who there is. */
+function spanStartUs(halves: SpanRecord[]): number | undefined {
+  let ofClient: number | undefined
+  let ofAny: number | undefined
+  for (const half of halves) {
+    const startUs = recordStartUs(half)
+    if (startUs === undefined) continue
+    const start = Number(startUs)
+    if (ofAny === undefined || start < ofAny) ofAny = start
+    if (isClientHalf(half) && (ofClient === undefined || start < ofClient)) ofClient = start
+  }
+  return ofClient ?? ofAny
+}
+
+function isClientHalf({ events }: SpanRecord): boolean {
+  const first = events?.find(isCall)
+  return first?.eventType === EventType.CLIENT_SEND || first?.eventType === EventType.CLIENT_RECV
+}
+
+/**
+ * When the record's span began, in microseconds: its earliest client or server event, whatever its label (the original's
+ * Python client swapped send and receive); without one the earliest of any kind; undefined when it has no time at all.
+ * The same as SpanScan's startAt.
+ */
+export function recordStartUs({ events }: SpanRecord): bigint | undefined {
+  let ofCall: bigint | undefined
+  let ofAny: bigint | undefined
+  for (const event of events ?? []) {
+    const { timestamp } = event
+    if (timestamp === undefined) continue
+    if (ofAny === undefined || timestamp < ofAny) ofAny = timestamp
+    if (isCall(event) && (ofCall === undefined || timestamp < ofCall)) ofCall = timestamp
+  }
+  return ofCall ?? ofAny
+}
+
+/** From the first to the last of the events that recordStartUs looks at; undefined without any. */
+export function recordDurationUs({ events }: SpanRecord): number | undefined {
+  const timed = (events ?? []).filter(({ timestamp }) => timestamp !== undefined)
+  const calls = timed.filter(isCall)
+  let first: bigint | undefined
+  let last: bigint | undefined
+  for (const { timestamp } of calls.length > 0 ? calls : timed) {
+    if (first === undefined || timestamp! < first) first = timestamp!
+    if (last === undefined || timestamp! > last) last = timestamp!
+  }
+  return first === undefined ? undefined : Number(last! - first)
+}
+
+function isCall({ eventType }: SpanEvent): boolean {
+  return eventType !== undefined && eventType >= EventType.CLIENT_SEND && eventType <= EventType.SERVER_RECV
+}
