@@ -1,0 +1,22 @@
+import { BadInput, type Converted } from './fields'
+import { readMiloJson } from './milo-json'
+import { readOtlpJson } from './otlp'
+import { readZipkinJson } from './zipkin'
+
+/**
+ * A trace as somebody uploads it, in whichever of the three forms it is.
+ * @param json what JSON.parse made of the body
+ * @throws BadInput when it is none of them
+ */
+export function detectAndRead(json: unknown): Generator<Converted> {
+  if (Array.isArray(json)) return readZipkinJson(json)
+  const has = (field: string) => typeof json === 'object' && json !== null && Object.hasOwn(json, field)
+  if (has('records')) return readMiloJson(json)
+  if (has('resourceSpans')) return readOtlpJson(json)
+  if (has('traceId') && has('spans')) {
+    throw new BadInput('this is a trace as it is drawn, without its records: give what ?form=records answers')
+  }
+  throw new BadInput(
+    "neither Milo's records ({ records: [...] }), nor OTLP's JSON ({ resourceSpans: [...] }), nor Zipkin's (a list of spans)",
+  )
+}

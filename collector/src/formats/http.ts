@@ -1,0 +1,342 @@
+import type { IncomingMessage } from 'node:http'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { gunzip, inflate, inflateRaw } from 'node:zlib'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { Writer as ProtobufWriter } from 'protobufjs'
+import { Writer } from '../../../src/codec/binary'
+import { RECORD_HEADER, type SpanRecord, writeRecord, writeSpanStruct } from '../../../src/codec/span'
+import { type Logger, limitWarnings } from '../log'
+import { detectAndRead } from './detect'
+import { BadInput, type Converted, hexOf, MAX_SPAN_BYTES, MAX_SPAN_PARTS, Unusable } from './fields'
+import { parseJson } from './json'
+import { readOtlpJson, readOtlpProtobuf } from './otlp'
+import { messageType } from './protobuf'
+import { readZipkinJson, readZipkinProtobuf } from './zipkin'
+
+/**
+ * Spans over HTTP: `POST /v1/traces` (OTLP), `POST /api/v2/spans` (Zipkin) and `POST /api/traces` (a trace that somebody
+ * uploads, in any JSON of the three).
+ *
+ *     body, within the budget ─ decompressed, bounded ─ spans, one by one ─ records, 1 MiB at a time ─ store
+ *
+ * Answered as good only when all of it is stored. When the store says no on the way, the sender is told to try later: it
+ * sends everything again, and what was stored already is stored once.
+ */
+
+export type Source = 'otlp' | 'zipkin' | 'upload'
+
+export interface FormatsOptions {
+  /**
+   * Makes records durable.
+   * @param records as in a Scribe message: each with its delimiter and length
+   * @param spans how many there are
+   */
+  store(records: Buffer, spans: number, source: Source): Promise<'ok' | 'try later'>
+  /** Is told of spans that were left out. */
+  rejected(source: Source, reason: string, spans: number): void
+  /** Of one body, as it comes and decompressed. */
+  maxBodyBytes: number
+  /** Of all bodies that are being received and worked on. */
+  maxInFlightBytes: number
+  log: Logger
+}
+
+/** How much is stored at once. */
+const CHUNK_BYTES = 1024 * 1024
+/** What the resource says is repeated with each span. So many times the largest body may one become; real ones treble. */
+const MAX_GROWTH = 8
+/** So many spans are converted before others have their turn. */
+const SPANS_AT_ONCE = 256
+/** A body that hasn't arrived by then won't. */
+const BODY_DEADLINE_MS = 30_000
+const RETRY_AFTER_SECONDS = 1
+/** What is told of one body's rejected spans. */
+const MAX_REASONS = 10
+
+const JSON_TYPE = 'application/json'
+const PROTOBUF_TYPE = 'application/x-protobuf'
+
+/** Google's codes, which OTLP's errors carry. */
+const INVALID_ARGUMENT = 3
+const RESOURCE_EXHAUSTED = 8
+const INTERNAL = 13
+const UNAVAILABLE = 14
+
+/** An answer that isn't a good one. */
+class Refusal extends Error {
+  readonly status: number
+  readonly code: string
+  constructor(status: number, code: string, message: string) {
+    super(message)
+    this.status = status
+    this.code = code
+  }
+}
+
+interface Readers {
+  json(json: unknown): Generator<Converted>
+  protobuf?(body: Buffer): Generator<Converted>
+}
+
+interface Taken {
+  spans: number
+  rejected: number
+  reasons: { reason: string; spans: number; message: string }[]
+  traceIds: Set<string>
+}
+
+/** To be registered: `app.register(takeSpans, options)`. */
+export async function takeSpans(app: FastifyInstance, options: FormatsOptions): Promise<void> {
+  const { maxBodyBytes, maxInFlightBytes, log } = options
+  const warn = limitWarnings(log)
+  let inFlightBytes = 0
+  let jsonTurn: Promise<void> = Promise.resolve()
+
+  // The body is read below, once the request has been looked at.
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
+
+  app.post('/v1/traces', async (request, reply) => {
+    const isProtobuf = mediaType(request) === PROTOBUF_TYPE
+    const type = isProtobuf ? PROTOBUF_TYPE : JSON_TYPE
+    try {
+      const { rejected, reasons } = await take(request, 'otlp', { json: readOtlpJson, protobuf: readOtlpProtobuf })
+      const answer =
+        rejected === 0 ? {} : { partialSuccess: { rejectedSpans: rejected, errorMessage: explain(rejected, reasons) } }
+      return reply.type(type).send(isProtobuf ? encodeAnswer(answer) : answer)
+    } catch (error) {
+      const { status, message } = refusal(error, request, reply)
+      const code =
+        status === 429 ? RESOURCE_EXHAUSTED : status === 503 ? UNAVAILABLE : status < 500 ? INVALID_ARGUMENT : INTERNAL
+      const answer = isProtobuf ? encodeStatus(code, message) : { code, message }
+      return reply.code(status).type(type).send(answer)
+    }
+  })
+
+  app.post('/api/v2/spans', async (request, reply) => {
+    try {
+      const taken = await take(request, 'zipkin', { json: readZipkinJson, protobuf: readZipkinProtobuf })
+      refuseIfNothing(taken)
+      return reply.code(202).send()
+    } catch (error) {
+      return answerRefusal(error, request, reply)
+    }
+  })
+
+  app.post('/api/traces', async (request, reply) => {
+    try {
+      const taken = await take(request, 'upload', { json: detectAndRead })
+      refuseIfNothing(taken)
+      const { traceIds, spans, rejected, reasons } = taken
+      return { traceIds: [...traceIds], spans, rejected, ...(rejected > 0 && { reasons }) }
+    } catch (error) {
+      return answerRefusal(error, request, reply)
+    }
+  })
+
+  /** The whole way of a body. @throws Refusal, BadInput */
+  async function take(request: FastifyRequest, source: Source, readers: Readers): Promise<Taken> {
+    const type = mediaType(request)
+    const isProtobuf = type === PROTOBUF_TYPE && readers.protobuf !== undefined
+    if (!isProtobuf && type !== JSON_TYPE) {
+      const wanted = readers.protobuf === undefined ? JSON_TYPE : `${JSON_TYPE} or ${PROTOBUF_TYPE}`
+      throw new Refusal(415, 'MILO_BAD_CONTENT_TYPE', `content-type has to be ${wanted}`)
+    }
+    const decompress = decompressorOf(request)
+    let held = 0
+    const hold = (bytes: number) => {
+      if (inFlightBytes + bytes > maxInFlightBytes) {
+        throw new Refusal(429, 'MILO_TRY_LATER', 'too much is being received: try later')
+      }
+      inFlightBytes += bytes
+      held += bytes
+    }
+    try {
+      let body = await receive(request.raw, hold)
+      if (decompress !== undefined) {
+        body = await decompress(body)
+        hold(body.length)
+      }
+      const taken: Taken = { spans: 0, rejected: 0, reasons: [], traceIds: new Set() }
+      const sink = createSink(source, taken)
+      if (isProtobuf) await sink.putAll(readers.protobuf!(body))
+      else await inJsonTurn(() => sink.putAll(readers.json(parseJson(body))))
+      await sink.flush()
+      return taken
+    } finally {
+      inFlightBytes -= held
+    }
+  }
+
+  /** @throws Refusal */
+  function receive(raw: IncomingMessage, hold: (bytes: number) => void): Promise<Buffer> {
+    const tooLarge = () => new Refusal(413, 'MILO_BODY_TOO_LARGE', `the body is over ${maxBodyBytes} bytes`)
+    if (Number(raw.headers['content-length']) > maxBodyBytes) throw tooLarge()
+    const chunks: Buffer[] = []
+    let length = 0
+    return new Promise((resolve, reject) => {
+      // Also when the answer is there: a sender who never ends would hold the connection.
+      const deadline = setTimeout(() => raw.destroy(), BODY_DEADLINE_MS)
+      raw.on('data', (chunk: Buffer) => {
+        length += chunk.length
+        try {
+          if (length > maxBodyBytes) throw tooLarge()
+          hold(chunk.length)
+          chunks.push(chunk)
+        } catch (error) {
+          chunks.length = 0
+          reject(error)
+          raw.removeAllListeners('data').resume()
+        }
+      })
+      raw.on('end', () => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)))
+      raw.on('close', () => {
+        clearTimeout(deadline)
+        reject(new Refusal(400, 'MILO_BAD_BODY', 'the body ended early'))
+      })
+      raw.on('error', () => {})
+    })
+  }
+
+  /** @returns undefined for a body that comes as it is */
+  function decompressorOf(request: FastifyRequest): ((body: Buffer) => Promise<Buffer>) | undefined {
+    const encoding = request.headers['content-encoding']?.trim().toLowerCase() ?? 'identity'
+    if (encoding === 'identity') return undefined
+    if (encoding !== 'gzip' && encoding !== 'x-gzip' && encoding !== 'deflate') {
+      throw new Refusal(415, 'MILO_BAD_CONTENT_ENCODING', 'content-encoding has to be gzip, deflate or identity')
+    }
+    return async body => {
+      // Deflate should be in zlib's wrapper, whose first byte says 8 in its low half; some senders leave it out.
+      const method = encoding !== 'deflate' ? gunzip : (body[0]! & 0xf) === 8 ? inflate : inflateRaw
+      try {
+        return await promisify<Buffer, object, Buffer>(method)(body, { maxOutputLength: maxBodyBytes })
+      } catch (error) {
+        const { code, message } = error as NodeJS.ErrnoException
+        if (code === 'ERR_BUFFER_TOO_LARGE') {
+          throw new Refusal(413, 'MILO_BODY_TOO_LARGE', `the body is over ${maxBodyBytes} bytes once decompressed`)
+        }
+        throw new Refusal(400, 'MILO_BAD_BODY', `the body is not ${encoding}: ${message}`)
+      }
+    }
+  }
+
+  /** Parsed, JSON takes ten times its room: so one body is at a time. */
+  async function inJsonTurn(work: () => Promise<void>): Promise<void> {
+    const before = jsonTurn
+    let end = () => {}
+    jsonTurn = new Promise(resolve => (end = resolve))
+    await before
+    try {
+      await work()
+    } finally {
+      end()
+    }
+  }
+
+  /** Where the spans of one body go. */
+  function createSink(source: Source, taken: Taken) {
+    const w = new Writer(16 * 1024)
+    let pending = 0
+    let bytes = 0
+
+    async function flush(): Promise<void> {
+      if (pending === 0) return
+      const spans = pending
+      pending = 0
+      if ((await options.store(w.take(), spans, source)) !== 'ok') {
+        throw new Refusal(503, 'MILO_TRY_LATER', 'the spans can not be stored now: try later')
+      }
+      taken.spans += spans
+    }
+
+    function reject({ reason, message }: Unusable): void {
+      taken.rejected++
+      options.rejected(source, reason, 1)
+      const known = taken.reasons.find(entry => entry.reason === reason)
+      if (known !== undefined) known.spans++
+      else if (taken.reasons.length < MAX_REASONS) taken.reasons.push({ reason, spans: 1, message })
+    }
+
+    /** @returns why it isn't one */
+    function put(record: SpanRecord): Unusable | undefined {
+      const { events, annotations, counters } = record
+      const parts = (events?.length ?? 0) + (annotations?.size ?? 0) + (counters?.size ?? 0)
+      if (parts > MAX_SPAN_PARTS) {
+        return new Unusable('too_large', `a span has more than ${MAX_SPAN_PARTS} attributes and events`)
+      }
+      const start = w.pos
+      writeRecord(w, () => writeSpanStruct(w, record))
+      const length = w.pos - start
+      const isTooMuch = bytes + length > MAX_GROWTH * maxBodyBytes
+      if (length - RECORD_HEADER > MAX_SPAN_BYTES || isTooMuch) {
+        w.pos = start
+        const what = isTooMuch ? 'with the resource in each span, the body' : 'with the resource, a span'
+        return new Unusable('too_large', `${what} is too large`)
+      }
+      bytes += length
+      pending++
+      if (source === 'upload') taken.traceIds.add(traceIdOf(record.traceId!, record.traceIdHigh))
+      return undefined
+    }
+
+    async function putAll(spans: Generator<Converted>): Promise<void> {
+      let n = 0
+      for (const span of spans) {
+        const unusable = span instanceof Unusable ? span : put(span)
+        if (unusable !== undefined) reject(unusable)
+        if (w.pos >= CHUNK_BYTES) await flush()
+        else if (++n % SPANS_AT_ONCE === 0) await nextTurn()
+      }
+      if (taken.rejected > 0) {
+        warn(`rejected ${source}`, { source, reasons: taken.reasons }, 'unusable spans rejected')
+      }
+    }
+
+    return { putAll, flush }
+  }
+
+  function refusal(error: unknown, request: FastifyRequest, reply: FastifyReply): Refusal {
+    if (error instanceof BadInput) return new Refusal(400, 'MILO_BAD_BODY', error.message)
+    if (error instanceof Refusal) {
+      if (error.status === 429 || error.status === 503) reply.header('retry-after', RETRY_AFTER_SECONDS)
+      return error
+    }
+    log.error({ err: error, url: request.url }, 'a request failed')
+    return new Refusal(500, 'MILO_INTERNAL', 'the collector failed; its log says why')
+  }
+
+  function answerRefusal(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+    const { status, code, message } = refusal(error, request, reply)
+    return reply.code(status).send({ error: message, code })
+  }
+}
+
+function mediaType(request: FastifyRequest): string {
+  const type = (request.headers['content-type'] ?? '').split(';')[0]!.trim().toLowerCase()
+  return type === 'application/protobuf' ? PROTOBUF_TYPE : type
+}
+
+function traceIdOf(low: bigint, high: bigint | undefined): string {
+  return (high ? hexOf(high, 16) : '') + hexOf(low, 16)
+}
+
+/** For those whose answer has no place for a number of rejected ones. */
+function refuseIfNothing({ spans, rejected, reasons }: Taken): void {
+  if (spans === 0 && rejected > 0) throw new Refusal(400, 'MILO_BAD_SPANS', explain(rejected, reasons))
+}
+
+function explain(rejected: number, reasons: Taken['reasons']): string {
+  const what = reasons.map(({ reason, spans, message }) => `${reason} ×${spans} (${message})`).join(', ')
+  return `${rejected} spans rejected: ${what}`
+}
+
+function encodeAnswer(answer: object): Buffer {
+  const type = messageType('opentelemetry.proto.collector.trace.v1.ExportTraceServiceResponse')
+  return Buffer.from(type.encode(answer).finish())
+}
+
+/** google.rpc.Status: 1 int32 code, 2 string message. */
+function encodeStatus(code: number, message: string): Buffer {
+  return Buffer.from(ProtobufWriter.create().uint32(8).int32(code).uint32(18).string(message).finish())
+}
