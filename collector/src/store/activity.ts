@@ -1,0 +1,331 @@
+import { EventType, type SpanRecord } from '../../../src/codec/span'
+import { isError, recordDurationUs, recordStartUs } from './match'
+
+/**
+ * What services did, minute by minute: how often, how long, how often in vain, and who called whom. It is counted while
+ * spans are settled, and kept as one row for each minute and counter, always as a whole: so a row that is written twice
+ * counts once, and rows of several collectors add up.
+ *
+ * Every number is scaled by the probability with which its trace was kept: a trace kept with 0.01 stands for a hundred.
+ */
+
+/** Those of one minute, from however many rows. */
+export interface ActivityMinute {
+  /** Minutes since the epoch. */
+  minute: number
+  operations: Operation[]
+  calls: Calls[]
+}
+
+export interface Operation extends Measure {
+  service: string
+  name: string
+  side: Side
+  /** Of those counted, how many began a trace. */
+  roots: number
+}
+
+/** Client and server halves, and local spans. */
+export type Side = 'client' | 'server' | 'local'
+
+export interface Calls extends Measure {
+  caller: string
+  callee: string
+}
+
+export interface Measure {
+  /** Scaled. */
+  count: number
+  /** Scaled. */
+  errors: number
+  /** How many of each length (see bucketOf), scaled; those without a duration are in none. */
+  durations: Record<number, number>
+}
+
+/** Four buckets to each doubling: a percentile is off by 9 % at most. */
+const BUCKETS_PER_DOUBLING = 4
+
+function bucketOf(durationUs: number): number {
+  return durationUs < 1 ? 0 : 1 + Math.floor(BUCKETS_PER_DOUBLING * Math.log2(durationUs))
+}
+
+/** A bucket's middle, in microseconds. */
+function durationOf(bucket: number): number {
+  return bucket === 0 ? 0 : 2 ** ((bucket - 0.5) / BUCKETS_PER_DOUBLING)
+}
+
+/** In microseconds; undefined when nothing has a duration. */
+export function percentile({ durations }: Pick<Measure, 'durations'>, share: number): number | undefined {
+  const buckets = Object.entries(durations)
+    .map(([bucket, count]) => [Number(bucket), count] as const)
+    .sort(([a], [b]) => a - b)
+  const total = buckets.reduce((sum, [, count]) => sum + count, 0)
+  let below = 0
+  for (const [bucket, count] of buckets) {
+    below += count
+    if (below >= share * total) return durationOf(bucket)
+  }
+  return undefined
+}
+
+export function addMeasure(to: Measure, from: Measure): void {
+  to.count += from.count
+  to.errors += from.errors
+  for (const [bucket, count] of Object.entries(from.durations)) {
+    to.durations[Number(bucket)] = (to.durations[Number(bucket)] ?? 0) + count
+  }
+}
+
+export const emptyMeasure = (): Measure => ({ count: 0, errors: 0, durations: {} })
+
+/** A row to be kept: the whole of what this counter knows of a minute. */
+export interface ActivityRow {
+  minute: number
+  /** Of the counter: a row of the same minute and part takes the place of the one before. */
+  part: string
+  body: string
+}
+
+/** Operations of one minute that are told apart, and pairs of services; the rest is counted as OTHER. */
+const OPERATIONS_MOST = 2_000
+const CALLS_MOST = 1_000
+const OTHER = '(other)'
+/** A minute that nothing was added to for so many others is forgotten: what still comes for it begins a new part. */
+const MINUTES_KEPT = 15
+/** Halves that wait for their other one; and messages remembered, to count what is sent again once. */
+const WAITING_MOST = 50_000
+const MESSAGES_MOST = 10_000
+
+interface Counter {
+  minute: number
+  part: string
+  operations: Map<string, Operation>
+  calls: Map<string, Calls>
+  changed: boolean
+  touched: number
+}
+
+interface Half {
+  traceId: bigint | undefined
+  parentId: bigint | undefined
+  service: string
+  durationUs: number | undefined
+  error: boolean
+  weight: number
+  startUs: bigint
+}
+
+export class ActivityMeter {
+  private readonly counters = new Map<number, Counter>()
+  /** Halves of calls whose other half hasn't come yet, by span id. */
+  private readonly clients = new Map<bigint, Half>()
+  private servers = new Map<bigint, Half>()
+  /** Those that have waited for longer than since the last rows(). */
+  private lateServers = new Map<bigint, Half>()
+  private readonly messages = new Map<string, true>()
+  private readonly newPart: () => string
+  private touches = 0
+
+  /** @param newPart gives words that nobody else gives */
+  constructor(newPart: () => string) {
+    this.newPart = newPart
+  }
+
+  /**
+   * @param body the message's bytes, by which one that was sent again is known
+   * @param receivedUs the time of spans without any
+   */
+  add(body: Buffer, records: SpanRecord[], receivedUs: bigint): void {
+    const seen = `${body.length}${body.toString('latin1', 0, 64)}${body.toString('latin1', body.length - 64)}`
+    if (this.messages.has(seen)) return
+    remember(this.messages, seen, true, MESSAGES_MOST)
+    for (const record of records) this.addRecord(record, receivedUs)
+  }
+
+  /** What has changed since the last call. */
+  rows(): ActivityRow[] {
+    this.meetParents()
+    const rows: ActivityRow[] = []
+    for (const counter of this.counters.values()) {
+      if (!counter.changed) continue
+      counter.changed = false
+      const { minute, part, operations, calls } = counter
+      rows.push({
+        minute,
+        part,
+        body: JSON.stringify({ operations: [...operations.values()], calls: [...calls.values()] }),
+      })
+    }
+    return rows
+  }
+
+  private addRecord(record: SpanRecord, receivedUs: bigint): void {
+    const startUs = recordStartUs(record) ?? receivedUs
+    const half: Half = {
+      traceId: record.traceId,
+      parentId: record.parentId,
+      service: record.service ?? '',
+      durationUs: recordDurationUs(record),
+      error: isError(record),
+      weight: weightOf(record.probability),
+      startUs,
+    }
+    const side = sideOf(record)
+    const counter = this.counter(startUs)
+    const operation = entry(
+      counter.operations,
+      OPERATIONS_MOST,
+      [half.service, record.name ?? '', side],
+      [half.service, OTHER, side],
+      ([service, name]) => ({ service: service!, name: name!, side, roots: 0, ...emptyMeasure() }),
+    )
+    count(operation, half)
+    if (!record.parentId) operation.roots += half.weight
+    if (side === 'client') this.addClient(record.id!, half)
+    else if (side === 'server') this.addServer(record.id!, half)
+  }
+
+  private addClient(id: bigint, client: Half): void {
+    for (const servers of [this.servers, this.lateServers]) {
+      const server = servers.get(id)
+      if (server?.traceId !== client.traceId) continue
+      servers.delete(id)
+      this.addCall(client, server!.service)
+      return
+    }
+    remember(this.clients, id, client)
+  }
+
+  private addServer(id: bigint, server: Half): void {
+    const client = this.clients.get(id)
+    if (client?.traceId !== server.traceId) {
+      remember(this.servers, id, server)
+      return
+    }
+    this.clients.delete(id)
+    this.addCall(client!, server.service)
+  }
+
+  /**
+   * With OpenTelemetry a server half has an id of its own, and its client's for its parent. Only who has waited in vain may
+   * be such a one: the parent of a server half of ours is a call as well, but one that somebody else answered.
+   */
+  private meetParents(): void {
+    for (const { traceId, parentId, service } of this.lateServers.values()) {
+      const client = parentId ? this.clients.get(parentId) : undefined
+      if (client === undefined || client.traceId !== traceId) continue
+      this.clients.delete(parentId!)
+      this.addCall(client, service)
+    }
+    this.lateServers = this.servers
+    this.servers = new Map()
+  }
+
+  private addCall(client: Half, callee: string): void {
+    const { calls } = this.counter(client.startUs)
+    const pair = entry(calls, CALLS_MOST, [client.service, callee], [OTHER, OTHER], ([from, to]) => ({
+      caller: from!,
+      callee: to!,
+      ...emptyMeasure(),
+    }))
+    count(pair, client)
+  }
+
+  private counter(startUs: bigint): Counter {
+    const minute = Number(startUs / 60_000_000n)
+    let counter = this.counters.get(minute)
+    if (counter === undefined) {
+      if (this.counters.size >= MINUTES_KEPT) this.forgetOldest()
+      const fresh = { minute, part: this.newPart(), changed: true, touched: 0 }
+      counter = { ...fresh, operations: new Map(), calls: new Map() }
+      this.counters.set(minute, counter)
+    }
+    counter.changed = true
+    counter.touched = ++this.touches
+    return counter
+  }
+
+  private forgetOldest(): void {
+    let oldest: Counter | undefined
+    for (const counter of this.counters.values()) {
+      // What hasn't been written has to stay.
+      if (!counter.changed && (oldest === undefined || counter.touched < oldest.touched)) oldest = counter
+    }
+    if (oldest !== undefined) this.counters.delete(oldest.minute)
+  }
+}
+
+function count(measure: Measure, { durationUs, error, weight }: Half): void {
+  measure.count += weight
+  if (error) measure.errors += weight
+  if (durationUs === undefined) return
+  const bucket = bucketOf(durationUs)
+  measure.durations[bucket] = (measure.durations[bucket] ?? 0) + weight
+}
+
+/** A trace that was forced, or of which nothing is known, stands for itself. */
+function weightOf(probability: number | undefined): number {
+  return probability !== undefined && probability > 0 && probability <= 1 ? 1 / probability : 1
+}
+
+function sideOf({ events }: SpanRecord): Side {
+  for (const { eventType } of events ?? []) {
+    if (eventType === EventType.CLIENT_SEND || eventType === EventType.CLIENT_RECV) return 'client'
+    if (eventType === EventType.SERVER_SEND || eventType === EventType.SERVER_RECV) return 'server'
+  }
+  return 'local'
+}
+
+function entry<V>(
+  map: Map<string, V>,
+  most: number,
+  words: string[],
+  others: string[],
+  make: (words: string[]) => V,
+): V {
+  const known = map.get(words.join('\0'))
+  if (known !== undefined) return known
+  const used = map.size < most ? words : others
+  const key = used.join('\0')
+  const value = map.get(key) ?? make(used)
+  map.set(key, value)
+  return value
+}
+
+/** The oldest are forgotten. */
+function remember<K, V>(map: Map<K, V>, key: K, value: V, most = WAITING_MOST): void {
+  map.set(key, value)
+  if (map.size > most) map.delete(map.keys().next().value!)
+}
+
+/** Rows as they are read back, of any minutes and parts, added up by minute. */
+export function readActivity(rows: { minute: number; body: string }[]): ActivityMinute[] {
+  const minutes = new Map<number, { operations: Map<string, Operation>; calls: Map<string, Calls> }>()
+  for (const { minute, body } of rows) {
+    const of = minutes.get(minute) ?? { operations: new Map(), calls: new Map() }
+    minutes.set(minute, of)
+    const { operations, calls } = JSON.parse(body) as Omit<ActivityMinute, 'minute'>
+    for (const operation of operations) {
+      const key = `${operation.service}\0${operation.name}\0${operation.side}`
+      const known = of.operations.get(key)
+      if (known === undefined) of.operations.set(key, operation)
+      else {
+        addMeasure(known, operation)
+        known.roots += operation.roots
+      }
+    }
+    for (const pair of calls) {
+      const key = `${pair.caller}\0${pair.callee}`
+      const known = of.calls.get(key)
+      if (known === undefined) of.calls.set(key, pair)
+      else addMeasure(known, pair)
+    }
+  }
+  return [...minutes]
+    .sort(([a], [b]) => a - b)
+    .map(([minute, { operations, calls }]) => ({
+      minute,
+      operations: [...operations.values()],
+      calls: [...calls.values()],
+    }))
+}
