@@ -268,4 +268,68 @@ describe('the last spans of a process', () => {
     assert.deepEqual([status, stdout], [0, 'null SIGTERM\nnull SIGTERM\n'])
     assert.deepEqual(names(), ['handled', 'handled'])
   })
+
+  it('of a cluster’s workers arrive once each when they are disconnected, or disconnect themselves', async () => {
+    const script = join(folder, 'cluster.js')
+    writeFileSync(
+      script,
+      `const milo = require(${JSON.stringify(process.cwd())})
+      const cluster = require('node:cluster')
+      const http = require('node:http')
+      if (cluster.isPrimary) {
+        const REQUESTS = 60
+        const workers = [1, 2].map(() => cluster.fork())
+        let listening = 0
+        for (const worker of workers) {
+          worker.on('exit', (code, signal) => console.log(code, signal))
+          worker.on('listening', ({ port }) => ++listening === workers.length && load(port))
+        }
+        async function load(port) {
+          const get = path => new Promise((resolve, reject) =>
+            http.get({ port, host: '127.0.0.1', path, agent: false }, res => res.resume().on('end', resolve)).on('error', reject))
+          await Promise.all(Array.from({ length: REQUESTS }, (_, i) => get('/' + i)))
+          workers[0].disconnect()
+          workers[1].send('disconnect')
+        }
+      } else {
+        http.createServer((req, res) => milo.span('handled' + req.url, () => res.end('ok'))).listen(0, '127.0.0.1')
+        process.on('message', () => {
+          milo.span('told', () => {})
+          cluster.worker.disconnect()
+        })
+      }`,
+    )
+    const { status, stdout, stderr } = await runNode(['-r', './dist/register.js', script], {
+      MILO_SCRIBE: peer.address,
+      MILO_SAMPLER: 'always',
+      MILO_PLUGINS: 'thrift',
+    })
+    assert.deepEqual([status, stdout, stderr], [0, '0 null\n0 null\n', ''])
+    const handled = Array.from({ length: 60 }, (_, i) => `handled/${i}`)
+    assert.deepEqual(names(), [...handled, 'told'].sort())
+    assert.equal(new Set(peer.spans.map(s => s.id)).size, 61)
+  })
+
+  it('that are lost when a handler calls process.exit() have ended within the last 200 ms', async () => {
+    const body = `
+      const ended = []
+      let n = 0
+      setInterval(() => { milo.span('s' + n++, () => {}); ended.push(performance.now()) }, 1)
+      process.on('SIGTERM', () => process.exit(0))
+      process.on('exit', () => {
+        const before = performance.now() - 200
+        process.stdout.write(JSON.stringify({ safe: ended.filter(t => t < before).length, all: n }))
+      })
+      setTimeout(() => process.kill(process.pid, 'SIGTERM'), 1000)`
+    const { status, stdout } = await run(body)
+    const { safe, all } = JSON.parse(stdout)
+    assert.deepEqual([status, safe > 100, all > safe], [0, true, true], stdout)
+    // What was written to the socket arrives after the process's end.
+    await until('all but the last have come', () => peer.spans.length >= safe)
+    const expected = Array.from({ length: peer.spans.length }, (_, i) => `s${i}`)
+    assert.deepEqual(
+      peer.spans.map(s => s.name),
+      expected,
+    )
+  })
 })
