@@ -28,13 +28,12 @@ const TEXT_BYTES = 24
  * ones are dropped and counted. Also the ledger of what became of each.
  */
 export class SpanBuffer {
-  /** About how many bytes the waiting spans take. */
+  /** How many wait, and about how many bytes they take. */
+  length = 0
   bytes = 0
-  private waiting: (Span | undefined)[] = []
-  /** The estimate of each, so that what is added is what is subtracted again. */
-  private sizes: number[] = []
-  /** Where the oldest is: taking it moves this instead of the whole list. */
-  private head = 0
+  /** A list through the spans themselves: an array of them would be copied whenever it grows. */
+  private oldest: Span | undefined = undefined
+  private newest: Span | undefined = undefined
   private readonly maxSpans: number
   private readonly maxBytes: number
   private ended = 0
@@ -56,10 +55,6 @@ export class SpanBuffer {
     this.maxBytes = maxBytes
   }
 
-  get length(): number {
-    return this.waiting.length - this.head
-  }
-
   /** How full it is: 0 to 1. */
   get fullness(): number {
     return Math.min(1, Math.max(this.length / this.maxSpans, this.bytes / this.maxBytes))
@@ -72,26 +67,25 @@ export class SpanBuffer {
       this.lose(1, 'buffer_full')
       return false
     }
-    this.waiting.push(span)
-    this.sizes.push(size)
+    // Kept, so that what is added is what is subtracted again.
+    span.bytes = size
+    if (this.newest === undefined) this.oldest = span
+    else this.newest.next = span
+    this.newest = span
+    this.length++
     this.bytes += size
     return true
   }
 
   /** Takes the oldest; it is in flight until `settle` says what became of it. */
   take(): Span | undefined {
-    const { head } = this
-    const span = this.waiting[head]
+    const span = this.oldest
     if (span === undefined) return undefined
-    this.bytes -= this.sizes[head]!
-    this.waiting[head] = undefined
-    this.head = head + 1
-    if (this.head === this.waiting.length) this.clear()
-    else if (this.head >= 1024 && this.head * 2 >= this.waiting.length) {
-      this.waiting = this.waiting.slice(this.head)
-      this.sizes = this.sizes.slice(this.head)
-      this.head = 0
-    }
+    this.oldest = span.next
+    if (this.oldest === undefined) this.newest = undefined
+    span.next = undefined
+    this.length--
+    this.bytes -= span.bytes
     this.inFlight++
     return span
   }
@@ -114,7 +108,8 @@ export class SpanBuffer {
   /** Gives up everything that waits. */
   drop(reason: DropReason): void {
     const n = this.length
-    this.clear()
+    this.oldest = this.newest = undefined
+    this.length = this.bytes = 0
     this.lose(n, reason)
   }
 
@@ -127,13 +122,6 @@ export class SpanBuffer {
   private lose(count: number, reason: DropReason): void {
     this.drops[reason] += count
     if (spanDrop.hasSubscribers && count > 0) tell(spanDrop, { count, reason })
-  }
-
-  private clear(): void {
-    this.waiting = []
-    this.sizes = []
-    this.head = 0
-    this.bytes = 0
   }
 }
 

@@ -122,7 +122,7 @@ export function assertTree(expected: string, options?: TreeOptions): void {
   const lines = expected.replace(/^\s*\n|\s+$/g, '').split('\n')
   const shared = Math.min(...lines.filter(one => one.trim() !== '').map(one => one.search(/\S/)))
   // Loaded late: this file is in the one bundle that every start reads, and node:assert takes 2 to 5 ms of it.
-  const assert = require('node:assert') as typeof import('node:assert')
+  const assert: typeof import('node:assert') = require('node:assert')
   assert.strictEqual(tree(options), lines.map(one => one.slice(shared).trimEnd()).join('\n'))
 }
 

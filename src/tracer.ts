@@ -8,7 +8,7 @@ import type { RemoteContext } from './propagation'
 import { writeSpan } from './record'
 import { NOT_KEPT, never, type Sampler, type SamplingRates } from './sampler'
 import { SCRIBE_DEFAULTS, ScribeEmitter } from './scribe'
-import { Kind, Span, type SpanSink, Trace } from './span'
+import { clock, Kind, Span, type SpanSink, Trace } from './span'
 
 /** The process's one tracer: starts spans, and sees them off when they end. Off until init. */
 
@@ -131,7 +131,7 @@ export function startServerSpan(name: string, remote: RemoteContext | undefined)
   if (remote === undefined) return startRoot(Kind.SERVER, name, false)
   if (emitter === undefined || (!remote.sampled && !remote.hasIds)) return UNSAMPLED
   const { hi, lo, highHi, highLo, sampled, debug, probability, spanHi, spanLo } = remote
-  const monotonicMs = sampled ? performance.now() : 0
+  const monotonicMs = sampled ? clock.now() : 0
   const offset = sampled ? clockOffsetUs(monotonicMs) : 0
   const trace = new Trace(hi, lo, highHi, highLo, sampled, debug, probability, offset)
   trace.state = remote.state
@@ -160,7 +160,7 @@ function startRoot(kind: Kind, name: string, narrow: boolean, force = false): Sp
     tracesKept++
   }
   // One look at the clock serves both: it costs 40 ns.
-  const monotonicMs = performance.now()
+  const monotonicMs = clock.now()
   const offset = clockOffsetUs(monotonicMs)
   const trace = new Trace(hi, lo, 0, 0, true, force, probability, offset)
   const startUs = offset + monotonicMs * 1000
@@ -201,7 +201,7 @@ function clockOffsetUs(monotonicMs: number): number {
     const seen = (Date.now() - monotonicMs) * 1000
     // Date.now has whole milliseconds: a smaller difference is rounding, not a step of the clock.
     if (Math.abs(seen - offsetUs) > 2000)
-      offsetUs = Math.abs(seen - performance.timeOrigin * 1000) > 2000 ? seen : performance.timeOrigin * 1000
+      offsetUs = Math.abs(seen - clock.timeOrigin * 1000) > 2000 ? seen : clock.timeOrigin * 1000
   }
   return offsetUs
 }
