@@ -47,6 +47,15 @@ export class Program {
   stop() {
     this.#child.kill()
   }
+
+  /** Ends it by SIGTERM. @returns how long it took, in ms, and what it ended by */
+  async end() {
+    const from = performance.now()
+    const exit = once(this.#child, 'exit')
+    this.#child.kill('SIGTERM')
+    const [status, signal] = await exit
+    return { ms: performance.now() - from, by: signal ?? `status ${status}` }
+  }
 }
 
 /** The Node versions to run on: this one, and those that package.json pins where the machine can run them. */

@@ -18,6 +18,7 @@ const PAGE = join(HERE, '../../docs/performance.md')
 const BENCHES = {
   thrift: './thrift/bench.mjs',
   http: './http/bench.mjs',
+  chaos: './chaos/bench.mjs',
   span: './span/bench.mjs',
   context: './context/bench.mjs',
   startup: './startup/bench.mjs',

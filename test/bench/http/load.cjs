@@ -9,8 +9,11 @@ const connections = new Map()
 process.on('message', async ({ port, calls, connections: n, depth }) => {
   const key = `${port} ${n}`
   if (!connections.has(key)) connections.set(key, await Promise.all(Array.from({ length: n }, () => open(port))))
-  await Promise.all(connections.get(key).map(run => run(calls / n, depth)))
-  process.send({})
+  const latenciesMs = []
+  await Promise.all(connections.get(key).map(run => run(calls / n, depth, latenciesMs)))
+  latenciesMs.sort((a, b) => a - b)
+  const quantile = q => latenciesMs[Math.floor(q * (latenciesMs.length - 1))]
+  process.send({ medianMs: quantile(0.5), p99Ms: quantile(0.99), mostMs: quantile(1) })
 })
 process.on('disconnect', () => process.exit())
 process.send({})
@@ -37,8 +40,9 @@ function open(port) {
         seen()
       }
     })
-    const run = (calls, depth) =>
+    const run = (calls, depth, latenciesMs = []) =>
       new Promise(done => {
+        let sentAt = performance.now()
         let toSend = calls - depth
         let open = depth
         let answers = 0
@@ -46,10 +50,12 @@ function open(port) {
         seen = () => {
           open--
           answers++
+          latenciesMs.push(performance.now() - sentAt)
           if (answers === calls) return done()
           if (open === 0) {
             open = Math.min(depth, toSend)
             toSend -= open
+            sentAt = performance.now()
             socket.write(REQUEST.repeat(open))
           }
         }

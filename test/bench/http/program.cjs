@@ -28,10 +28,15 @@ process.on('message', async what => {
     process.send({})
     return
   }
-  // What waits to be sent is part of the price.
-  await drain()
+  // What waits to be sent is part of the price, where there is somebody who takes it.
+  if (what === 'end') await drain()
   const { user, system } = process.cpuUsage(from)
   const { sent, lost } = counts()
-  process.send({ cpuUs: user + system, sent: sent - before.sent, lost: lost - before.lost })
+  process.send({
+    cpuUs: user + system,
+    sent: sent - before.sent,
+    lost: lost - before.lost,
+    mostBytes: process.resourceUsage().maxRSS * 1024,
+  })
 })
 process.on('disconnect', () => process.exit())

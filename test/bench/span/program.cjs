@@ -2,6 +2,19 @@
 
 // One tracer in a process of its own. Makes what its parent asks for, again and again, and says what one of it costs.
 const KINDS = {
+  /** What a look at the context costs, whoever does it. */
+  context() {
+    const storage = new (require('node:async_hooks').AsyncLocalStorage)()
+    return {
+      prepare() {},
+      child(n) {
+        storage.run({}, () => {
+          for (let i = 0; i < n; i++) if (storage.getStore() === undefined) throw new Error('the context was lost')
+        })
+      },
+      flush: async () => {},
+    }
+  },
   milo() {
     const milo = require('milo')
     const at = probability =>
