@@ -135,7 +135,9 @@ type Fields = Record<string, unknown>
 
 /** A list that spans are in. */
 function lists(parent: unknown, field: string): unknown[] {
-  if (typeof parent !== 'object' || parent === null) throw new BadInput(`not OTLP: ${field} is missing`)
+  if (typeof parent !== 'object' || parent === null || Array.isArray(parent)) {
+    throw new BadInput(`not OTLP: there should be an object with ${field}`)
+  }
   const value = (parent as Fields)[field] ?? []
   if (!Array.isArray(value)) throw new BadInput(`not OTLP: ${field} is not a list`)
   return value

@@ -1,0 +1,202 @@
+import assert from 'node:assert/strict'
+import fc from 'fast-check'
+import { Unusable } from '../../../collector/src/formats/fields'
+import { messageType } from '../../../collector/src/formats/protobuf'
+import { readZipkinJson, readZipkinProtobuf, toZipkinJson } from '../../../collector/src/formats/zipkin'
+import { buildTrace } from '../../../collector/src/trace'
+import { EventType, encodeRecord, readRecord, type SpanRecord } from '../../../src/codec/span'
+
+type Json = Record<string, any>
+
+/** As they come back from the store. */
+function stored(spans: Iterable<SpanRecord | Unusable>): SpanRecord[] {
+  return [...spans].map(span => {
+    if (span instanceof Unusable) throw new Error(`${span.reason}: ${span.message}`)
+    return readRecord(encodeRecord(span), 0).record
+  })
+}
+
+const hex = (bytes: number) =>
+  fc
+    .uint8Array({ minLength: bytes, maxLength: bytes })
+    .filter(b => b.slice(0, 8).some(byte => byte !== 0) && b.slice(-8).some(byte => byte !== 0))
+    .map(b => Buffer.from(b).toString('hex'))
+const text = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 10 })
+const timestamp = fc.integer({ min: 1_700_000_000_000_000, max: 1_700_000_001_000_000 })
+const endpoint = fc
+  .record(
+    {
+      serviceName: fc.oneof(text, fc.constantFrom('front', '10.0.0.1')),
+      ipv4: fc.ipV4(),
+      ipv6: fc.constantFrom('::1', '2001:db8::c001', 'fe80::1:2'),
+      port: fc.integer({ min: 1, max: 65535 }),
+    },
+    { requiredKeys: [] },
+  )
+  .filter(e => Object.keys(e).length > 0)
+const zipkinSpan: fc.Arbitrary<Json> = fc.record(
+  {
+    traceId: fc.oneof(hex(8), hex(16)),
+    id: hex(8),
+    parentId: hex(8),
+    kind: fc.constantFrom('CLIENT', 'SERVER', 'PRODUCER', 'CONSUMER'),
+    name: text,
+    timestamp,
+    duration: fc.integer({ min: 1, max: 10_000_000 }),
+    localEndpoint: endpoint,
+    remoteEndpoint: endpoint,
+    annotations: fc.array(
+      fc.record({ timestamp, value: fc.oneof(text, fc.constantFrom('milo.start', 'milo.end', 'ws')) }),
+      { minLength: 1, maxLength: 3 },
+    ),
+    tags: fc.dictionary(
+      fc.oneof(text, fc.constantFrom('http.path', 'error', 'zipkin.kind', 'zipkin.tags', '__proto__', '7')),
+      fc.string({ unit: 'grapheme' }),
+      { minKeys: 1, maxKeys: 4 },
+    ),
+    debug: fc.constant(true),
+    shared: fc.constant(true),
+  },
+  { requiredKeys: ['traceId', 'id'] },
+)
+
+const plain = (v: unknown) => JSON.parse(JSON.stringify(v))
+
+describe('Zipkin spans', () => {
+  it('go into records and back without loss, from JSON', () => {
+    fc.assert(
+      fc.property(zipkinSpan, span => {
+        assert.deepEqual(plain(toZipkinJson(stored(readZipkinJson([plain(span)])))), [plain(span)])
+      }),
+      { numRuns: 2000 },
+    )
+  })
+
+  it('make the same records of protobuf as of JSON', () => {
+    const ipv6: Record<string, string> = {
+      '::1': '00000000000000000000000000000001',
+      '2001:db8::c001': '20010db800000000000000000000c001',
+      'fe80::1:2': 'fe800000000000000000000000010002',
+    }
+    const toBytes = ({ ipv4, ipv6: v6, ...rest }: Json = {}) => ({
+      ...rest,
+      ...(ipv4 && { ipv4: Buffer.from(ipv4.split('.').map(Number)) }),
+      ...(v6 && { ipv6: Buffer.from(ipv6[v6]!, 'hex') }),
+    })
+    const type = messageType('zipkin.proto3.ListOfSpans')
+    fc.assert(
+      fc.property(zipkinSpan, zipkin => {
+        const span = plain(zipkin)
+        const body = type
+          .encode(
+            type.fromObject({
+              spans: [
+                {
+                  ...span,
+                  traceId: Buffer.from(span.traceId, 'hex'),
+                  id: Buffer.from(span.id, 'hex'),
+                  parentId: Buffer.from(span.parentId ?? '', 'hex'),
+                  localEndpoint: toBytes(span.localEndpoint),
+                  remoteEndpoint: toBytes(span.remoteEndpoint),
+                },
+              ],
+            }),
+          )
+          .finish()
+        assert.deepEqual(stored(readZipkinProtobuf(body)), stored(readZipkinJson([span])))
+      }),
+      { numRuns: 1000 },
+    )
+  })
+
+  it('of one id make one span of a client and a server that shares it', () => {
+    const [traceId, id] = ['463ac35c9f6413ad48485a3953bb6124', 'a2fb4a1d1a96d312']
+    const client = {
+      ...{ traceId, id, kind: 'CLIENT', name: 'get', timestamp: 1_700_000_000_000_000, duration: 5000 },
+      localEndpoint: { serviceName: 'front', ipv4: '10.0.0.1' },
+      remoteEndpoint: { serviceName: 'shop', ipv4: '10.0.0.2', port: 9090 },
+    }
+    const server = {
+      ...{ traceId, id, kind: 'SERVER', shared: true, name: 'get', timestamp: 1_700_000_000_001_000, duration: 3000 },
+      localEndpoint: { serviceName: 'shop', ipv4: '10.0.0.2' },
+      tags: { error: '' },
+    }
+    const trace = buildTrace(stored(readZipkinJson([client, server])))
+    assert.equal(trace.traceId, traceId)
+    assert.equal(trace.spans.length, 1)
+    const { kind, service, clientService, clientHost, serverHost, duration, serverDuration, error } = trace.spans[0]!
+    assert.deepEqual(
+      { kind, service, clientService, clientHost, serverHost, duration, serverDuration, error },
+      {
+        ...{ kind: 'rpc', service: 'shop', clientService: 'front', clientHost: '10.0.0.1', serverHost: '10.0.0.2' },
+        ...{ duration: 5000, serverDuration: 3000, error: true },
+      },
+    )
+  })
+
+  it('are taken with short ids, zero parents, numbers as tags and fractions of microseconds', () => {
+    const span = {
+      ...{ traceId: 'ABC', id: '1', parentId: '0000000000000000', timestamp: 1_700_000_000_000_000.5, duration: '7' },
+      tags: { status: 200, cached: true },
+    }
+    const [record] = stored(readZipkinJson([[span]]))
+    assert.deepEqual([record!.traceId, record!.id, record!.parentId], [0xabcn, 1n, 0n])
+    assert.deepEqual(
+      record!.events!.map(({ timestamp }) => timestamp),
+      [1_700_000_000_000_000n, 1_700_000_000_000_007n],
+    )
+    assert.deepEqual([...record!.annotations!], Object.entries({ status: '200', cached: 'true' }))
+  })
+
+  it('come out of Milo’s own records, the server’s half as one that shares its id', () => {
+    const ids = { traceId: 1n, id: 2n, parentId: 0n, name: 'Shop.order' }
+    const [client, server, local] = toZipkinJson([
+      {
+        ...ids,
+        service: 'front',
+        // The original's Python client swapped them.
+        events: [
+          { timestamp: 1_700_000_000_000_000n, eventType: EventType.CLIENT_RECV },
+          { timestamp: 1_700_000_000_005_000n, eventType: EventType.CLIENT_SEND },
+        ],
+        counters: new Map([['rows', 3n]]),
+      },
+      {
+        ...ids,
+        service: 'shop',
+        events: [
+          { timestamp: 1_700_000_000_001_000n, eventType: EventType.SERVER_RECV },
+          { timestamp: 1_700_000_000_002_000n, eventType: EventType.CUSTOM, value: 'cached' },
+          { timestamp: 1_700_000_000_004_000n, eventType: EventType.SERVER_SEND },
+        ],
+        probability: 0,
+      },
+      {
+        ...{ traceId: 1n, id: 3n, parentId: 2n, name: 'sum', clientHost: 'web1' },
+        events: [
+          { timestamp: 1_700_000_000_002_000n, eventType: EventType.CUSTOM, value: 'milo.start' },
+          { timestamp: 1_700_000_000_003_000n, eventType: EventType.CUSTOM, value: 'milo.end' },
+        ],
+      },
+    ]).map(plain)
+    const traceId = '0000000000000001'
+    assert.deepEqual(client, {
+      ...{ traceId, id: '0000000000000002', kind: 'CLIENT', name: 'Shop.order' },
+      ...{
+        timestamp: 1_700_000_000_000_000,
+        duration: 5000,
+        localEndpoint: { serviceName: 'front' },
+        tags: { rows: '3' },
+      },
+    })
+    assert.deepEqual(server, {
+      ...{ traceId, id: '0000000000000002', kind: 'SERVER', name: 'Shop.order', shared: true, debug: true },
+      ...{ timestamp: 1_700_000_000_001_000, duration: 3000, localEndpoint: { serviceName: 'shop' } },
+      annotations: [{ timestamp: 1_700_000_000_002_000, value: 'cached' }],
+    })
+    assert.deepEqual(local, {
+      ...{ traceId, id: '0000000000000003', parentId: '0000000000000002', name: 'sum' },
+      ...{ timestamp: 1_700_000_000_002_000, duration: 1000 },
+    })
+  })
+})
