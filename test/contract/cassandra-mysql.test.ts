@@ -86,7 +86,7 @@ function bareTrace(length: number) {
 
 storeContract('cassandra-mysql', async () => {
   const databases = await newDatabases()
-  return { open: () => openStore(databases.config), remove: () => databases.drop() }
+  return { open: index => openStore({ ...databases.config, index }), remove: () => databases.drop() }
 })
 
 describe('cassandra-mysql store, schema', function () {

@@ -1,93 +1,46 @@
-import { Client, concurrent, policies, types } from 'cassandra-driver'
-import { within } from './deadline'
-import { hash64 } from './hash64'
-import { migrations, newestVersion, statements } from './migrations'
-import type { CassandraConfig } from './open'
-import { TraceRecords } from './records'
-import { type Message, type StoredRecord, type StoreError, unavailable } from './store'
+import { type ArrayOrObject, Client, policies, types } from 'cassandra-driver'
+import { databaseError, within } from './deadline'
+import { type Migration, migrations, newestVersion, statements } from './migrations'
+import { readTls } from './mysql'
+import type { StoreError } from './store'
+import type { CassandraConfig, Consistency } from './store-config'
 
-/**
- * The raw spans: records of one trace that arrive together are one row, since Cassandra's cost is by the row and not by
- * the byte. Schema: sql/cassandra/.
- */
+/** Cassandra: connections and schema. What is in the tables: cassandra-spans.ts; schema: sql/cassandra/. */
 
-/** A row's size at most, unless a single record is larger. */
-const ROW_BYTES = 256 * 1024
-/** Rows on their way at once, for each write. */
-const WRITE_CONCURRENCY = 64
-/** A partition's length at most, roughly: beyond, the trace goes on in the next bucket. */
-const BUCKET_RECORDS = 100_000
-/** Of how many traces we remember how long they have become. */
-const COUNTED_TRACES = 100_000
-/** Rows of one page of a read: at most 64 MB. */
-const PAGE_ROWS = 250
 const CONNECT_MS = 5_000
 const REQUEST_MS = 5_000
-/** For a write or a read as a whole, retries included. */
+/** For a request, retries included. */
 const DEADLINE_MS = 10_000
+/** Rows of one page of a read: at most 64 MB. */
+const PAGE_ROWS = 250
 
-export class CassandraSpans {
+/** What is asked of a client: nothing that does harm when done twice. */
+export class Cassandra {
+  readonly config: CassandraConfig
   private readonly client: Client
-  private readonly config: CassandraConfig
-  private readonly spans: string
-  private readonly health: string
-  private readonly lengths = new Map<bigint, number>()
 
   /** @throws StoreError when no node can be reached */
-  static async open(config: CassandraConfig): Promise<CassandraSpans> {
-    return new CassandraSpans(await connect(config), config)
+  static async open(config: CassandraConfig): Promise<Cassandra> {
+    return new Cassandra(await connect(config), config)
   }
 
   private constructor(client: Client, config: CassandraConfig) {
-    const keyspace = quoted(config.keyspace)
     this.client = client
     this.config = config
-    this.spans = `${keyspace}.spans`
-    this.health = `${keyspace}.health`
   }
 
-  /** Resolves when all of it is durable, as far as the cluster's own settings make it so. */
-  async write(messages: Message[]): Promise<void> {
-    const insert = `INSERT INTO ${this.spans} (trace_id, bucket, uid, records) VALUES (?, ?, ?, ?)`
-    const traces = byTrace(messages)
-    const rows = [...traces].flatMap(([traceId, records]) => {
-      const bucket = Math.floor((this.lengths.get(traceId) ?? 0) / BUCKET_RECORDS)
-      return fatRows(records).map(row => [traceId, bucket, hash64(row), row])
-    })
-    await this.attempt(
-      concurrent.executeConcurrent(this.client, insert, rows, {
-        concurrencyLevel: WRITE_CONCURRENCY,
-        raiseOnFirstError: true,
-      }),
-    )
-    // Not before: where a bucket has been left empty, readers would stop.
-    for (const [traceId, records] of traces) this.count(traceId, records.length)
+  /** As CQL has it. */
+  table(name: string): string {
+    return `${quoted(this.config.keyspace)}.${name}`
   }
 
-  async read(traceId: bigint): Promise<StoredRecord[]> {
-    const select = `SELECT records FROM ${this.spans} WHERE trace_id = ? AND bucket = ?`
-    const trace = new TraceRecords()
-    for (let bucket = 0; ; bucket++) {
-      let empty = true
-      let pageState: string | undefined
-      do {
-        const page = await this.attempt(this.client.execute(select, [traceId, bucket], { pageState }))
-        for (const { records } of page.rows) trace.add(records, 0, records.length)
-        empty &&= page.rows.length === 0
-        pageState = page.pageState
-      } while (pageState)
-      if (empty) return trace.records
-    }
+  execute(query: string, params: ArrayOrObject = [], options: { pageState?: string | undefined } = {}) {
+    return this.attempt(this.client.execute(query, params, options))
   }
 
-  async check(): Promise<void> {
-    const nowUs = BigInt(Date.now()) * 1000n
-    await this.attempt(this.client.execute(`INSERT INTO ${this.health} (id, checked_us) VALUES (0, ?)`, [nowUs]))
-    await this.attempt(this.client.execute(`SELECT uid FROM ${this.spans} WHERE trace_id = 0 AND bucket = 0 LIMIT 1`))
-  }
-
-  close(): Promise<void> {
-    return this.client.shutdown()
+  /** All or, after a rejection, any of them. */
+  batch(queries: { query: string; params: unknown[] }[]) {
+    return this.attempt(this.client.batch(queries, { prepare: true, logged: false, isIdempotent: true }))
   }
 
   /** The number of the last migration that was applied; undefined when there is nothing yet. */
@@ -95,25 +48,28 @@ export class CassandraSpans {
     return this.attempt(schemaVersion(this.client, this.config.keyspace))
   }
 
-  /**
-   * Of what this process has written. Another collector, or this one after a restart, begins at bucket 0 again: then a
-   * partition becomes as many times longer.
-   */
-  private count(traceId: bigint, records: number): void {
-    const length = this.lengths.get(traceId) ?? 0
-    this.lengths.delete(traceId)
-    this.lengths.set(traceId, length + records)
-    if (this.lengths.size > COUNTED_TRACES) {
-      const [oldest] = this.lengths.keys()
-      this.lengths.delete(oldest!)
+  /** What an operator should know; undefined when all is well, or when the server doesn't say. */
+  async warning(): Promise<string | undefined> {
+    try {
+      const { rows } = await this.execute("SELECT value FROM system_views.settings WHERE name = 'commitlog_sync'")
+      const value: string | undefined = rows[0]?.value
+      if (value === undefined || value === 'batch') return undefined
+      return `Cassandra's commitlog_sync is ${value}: what it acknowledges is lost if it is killed within the next seconds; set commitlog_sync: batch in cassandra.yaml`
+    } catch {
+      // Cassandra 3 has no such table, and a user with few rights may not read it.
+      return undefined
     }
+  }
+
+  close(): Promise<void> {
+    return this.client.shutdown()
   }
 
   private async attempt<R>(promise: Promise<R>): Promise<R> {
     try {
       return await within(DEADLINE_MS, promise)
     } catch (error) {
-      throw away(this.config, error)
+      throw cassandraError(this.config, error)
     }
   }
 }
@@ -124,7 +80,7 @@ export async function migrateCassandra(config: CassandraConfig, log: (message: s
   try {
     await createKeyspace(client, config, log)
   } catch (error) {
-    throw away(config, error)
+    throw cassandraError(config, error)
   } finally {
     await client.shutdown()
   }
@@ -144,9 +100,19 @@ export async function migrateCassandra(config: CassandraConfig, log: (message: s
       log(`Cassandra, keyspace ${config.keyspace}: ${migration.name} applied`)
     }
   } catch (error) {
-    throw away(config, error)
+    throw cassandraError(config, error)
   } finally {
     await inKeyspace.shutdown()
+  }
+}
+
+/** What migrateCassandra would apply, without changing anything. */
+export async function pendingCassandra(config: CassandraConfig): Promise<Migration[]> {
+  const cassandra = await Cassandra.open(config)
+  try {
+    return migrations('cassandra').slice((await cassandra.schemaVersion()) ?? 0)
+  } finally {
+    await cassandra.close()
   }
 }
 
@@ -178,16 +144,18 @@ async function schemaVersion(client: Client, keyspace: string): Promise<number |
 }
 
 async function connect(config: CassandraConfig, keyspace?: string): Promise<Client> {
-  const { username, password = '' } = config
+  const { username, password = '', tls, consistency = 'LOCAL_QUORUM' } = config
   const client = new Client({
     contactPoints: hosts(config).map(host => `${host.includes(':') ? `[${host}]` : host}:${config.port}`),
     localDataCenter: config.local_dc,
     ...(keyspace === undefined ? {} : { keyspace }),
     ...(username === undefined ? {} : { credentials: { username, password } }),
+    // The driver's own default takes any certificate.
+    ...(tls === undefined ? {} : { sslOptions: { ...readTls(tls), rejectUnauthorized: true } }),
     encoding: { useBigIntAsLong: true },
     queryOptions: {
       prepare: true,
-      consistency: types.consistencies.localQuorum,
+      consistency: consistencyOf(consistency),
       // Nothing here does harm when done twice, so that the driver may try another node.
       isIdempotent: true,
       fetchSize: PAGE_ROWS,
@@ -205,8 +173,14 @@ async function connect(config: CassandraConfig, keyspace?: string): Promise<Clie
     return client
   } catch (error) {
     void client.shutdown().catch(() => {})
-    throw away(config, error)
+    throw cassandraError(config, error)
   }
+}
+
+/** The driver's names are those of CQL in camel case. */
+function consistencyOf(name: Consistency): types.consistencies {
+  const camel = name.toLowerCase().replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase())
+  return types.consistencies[camel as keyof typeof types.consistencies]
 }
 
 function hosts({ hostname }: CassandraConfig): string[] {
@@ -214,44 +188,14 @@ function hosts({ hostname }: CassandraConfig): string[] {
   return list.map(host => host.trim())
 }
 
-function away(config: CassandraConfig, error: unknown): StoreError {
+function cassandraError(config: CassandraConfig, error: unknown): StoreError {
   const where = `Cassandra at ${hosts(config).join(', ')}, port ${config.port}`
   // Of the nodes that were tried, the first one's reason; the driver's own message is that with a stack trace in it.
-  const [reason] = Object.values((error as { innerErrors?: { [node: string]: Error } }).innerErrors ?? {})
-  return unavailable(where, reason ?? error)
+  const [reason = error] = Object.values((error as { innerErrors?: { [node: string]: Error } }).innerErrors ?? {})
+  const { name } = reason as Error
+  return databaseError(where, reason, name === 'AuthenticationError' || name === 'ArgumentError')
 }
 
 function quoted(identifier: string): string {
   return `"${identifier.replaceAll('"', '""')}"`
-}
-
-/** Each trace's records, header included. */
-function byTrace(messages: Message[]): Map<bigint, Buffer[]> {
-  const traces = new Map<bigint, Buffer[]>()
-  for (const { body, records } of messages) {
-    for (const { record, start, end } of records) {
-      const bytes = body.subarray(start, end)
-      const known = traces.get(record.traceId)
-      if (known === undefined) traces.set(record.traceId, [bytes])
-      else known.push(bytes)
-    }
-  }
-  return traces
-}
-
-function fatRows(records: Buffer[]): Buffer[] {
-  const rows: Buffer[] = []
-  let row: Buffer[] = []
-  let bytes = 0
-  for (const record of records) {
-    if (bytes > 0 && bytes + record.length > ROW_BYTES) {
-      rows.push(Buffer.concat(row))
-      row = []
-      bytes = 0
-    }
-    row.push(record)
-    bytes += record.length
-  }
-  rows.push(Buffer.concat(row))
-  return rows
 }

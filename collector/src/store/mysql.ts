@@ -1,109 +1,145 @@
 import { hash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Connection, createConnection, createPool, type Pool, type PoolConnection } from 'mysql2/promise'
-import { within } from './deadline'
-import { migrations, newestVersion, statements } from './migrations'
-import type { MySqlConfig } from './open'
-import { search } from './search'
-import { type Cursor, type Message, type SearchPage, type SearchQuery, type StoreError, unavailable } from './store'
-import { indexRows, type Posting, type Start, TermReader } from './terms'
+import {
+  type Connection,
+  type ConnectionOptions,
+  createConnection,
+  createPool,
+  type Pool,
+  type PoolConnection,
+} from 'mysql2/promise'
+import { databaseError, within } from './deadline'
+import { type Migration, migrations, newestVersion, statements } from './migrations'
+import { StoreError } from './store'
+import type { MySqlConfig } from './store-config'
 
-/** The search index. It holds integers alone, see terms.ts; schema: sql/mysql/. */
+/** MySQL or MariaDB: connections, transactions, schema. What is in the tables: mysql-index.ts; schema: sql/mysql/. */
 
-const CONNECTIONS = 10
+const WRITE_CONNECTIONS = 6
+/** Of their own, so that searches that take long keep no writes waiting. */
+const READ_CONNECTIONS = 6
 const CONNECT_MS = 5_000
 /** For one transaction or query. */
 const DEADLINE_MS = 10_000
-/** Rows of one INSERT: about 60 KB of SQL. */
-const INSERT_ROWS = 1_000
+/** For one statement of a search, by the server's own clock. */
+const SEARCH_SECONDS = 5
 /** How often a transaction is tried that others stand in the way of. */
 const ATTEMPTS = 8
 /** How long migrate waits for another one. */
 const LOCK_SECONDS = 60
-/** Their numbers are the same in MySQL and MariaDB. */
-const ERROR = { unknownDatabase: 1049, noSuchTable: 1146, lockWaitTimeout: 1205, deadlock: 1213 } as const
+/** Their numbers are the same in MySQL and MariaDB, where both have them. */
+const ERROR = {
+  databaseAccessDenied: 1044,
+  accessDenied: 1045,
+  unknownDatabase: 1049,
+  tableExists: 1050,
+  tableAccessDenied: 1142,
+  noSuchTable: 1146,
+  lockWaitTimeout: 1205,
+  deadlock: 1213,
+  accessDeniedNoPassword: 1698,
+  statementTimeoutOfMariaDb: 1969,
+  statementTimeoutOfMySql: 3024,
+} as const
+const DENIED: number[] = [
+  ERROR.databaseAccessDenied,
+  ERROR.accessDenied,
+  ERROR.tableAccessDenied,
+  ERROR.accessDeniedNoPassword,
+]
 
-export class MySqlIndex {
-  private readonly config: MySqlConfig
-  private readonly pool: Pool
-  private readonly terms = new TermReader()
+// Commands of a connection run in order: this one before any of ours. Strings are escaped with backslashes, whatever the
+// server's own mode is. Fewer gap locks mean fewer deadlocks; and a transaction that waits for another's locks longer than
+// we wait for it would be in vain.
+const ON_CONNECT = [
+  "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', innodb_lock_wait_timeout = 3",
+  'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
+]
+/** Each server passes over the other's comment. Milliseconds in MySQL. */
+const ON_CONNECT_TO_READ = [
+  ...ON_CONNECT,
+  `SET SESSION innodb_lock_wait_timeout = 3 /*M! , max_statement_time = ${SEARCH_SECONDS}, in_predicate_conversion_threshold = 0 */ /*!80000 , max_execution_time = ${SEARCH_SECONDS}000 */`,
+]
+
+export type Row = (string | number | null)[]
+
+export class MySql {
+  readonly config: MySqlConfig
+  private readonly writers: Pool
+  private readonly readers: Pool
 
   constructor(config: MySqlConfig) {
     this.config = config
-    this.pool = createPool({ ...connectionOptions(config), database: config.database, connectionLimit: CONNECTIONS })
-    this.pool.on('connection', connection => {
-      // Commands of a connection run in order: this one before any of ours. Fewer gap locks, so fewer deadlocks; and a
-      // transaction that waits for another's locks longer than we wait for it would be in vain.
-      connection.query('SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED')
-      connection.query('SET SESSION innodb_lock_wait_timeout = 3')
-    })
+    const pool = (connectionLimit: number, onConnect: string[]) => {
+      const made = createPool({ ...connectionOptions(config), database: config.database, connectionLimit })
+      made.on('connection', connection => {
+        for (const sql of onConnect) connection.query(sql)
+      })
+      return made
+    }
+    this.writers = pool(WRITE_CONNECTIONS, ON_CONNECT)
+    this.readers = pool(READ_CONNECTIONS, ON_CONNECT_TO_READ)
   }
 
-  /** Resolves when the messages' spans can be found. */
-  async add(messages: Message[]): Promise<void> {
-    const { postings, starts } = indexRows(this.terms, messages)
-    // In the order of the keys: whoever else inserts comes by the same way, and waits instead of meeting head-on.
-    postings.sort(byColumns)
-    starts.sort(byColumns)
+  /** Runs `work` in a transaction, again when others stood in its way: it must change nothing but the database. */
+  async transact<R>(work: (connection: Connection) => Promise<R>): Promise<R> {
     for (let attempt = 1; ; attempt++) {
       try {
-        await this.withConnection(connection => insert(connection, postings, starts))
-        return
+        return await this.withConnection(this.writers, async connection => {
+          await connection.beginTransaction()
+          const result = await work(connection)
+          await connection.commit()
+          return result
+        })
       } catch (error) {
         const { errno } = error as { errno?: number }
         const inTheWay = errno === ERROR.deadlock || errno === ERROR.lockWaitTimeout
-        if (!inTheWay || attempt === ATTEMPTS) throw away(this.config, error)
+        if (!inTheWay || attempt === ATTEMPTS) throw mysqlError(this.config, error)
         await sleep(Math.random() * 10 * attempt)
       }
     }
   }
 
-  async search(query: SearchQuery): Promise<SearchPage> {
-    const after = ({ startUs, traceId }: Cursor) => ({
-      // MySQL finds no index range for (start_us, trace_id) < (?, ?).
-      sql: '(start_us < ? OR (start_us = ? AND trace_id < ?))',
-      parameters: [startUs, startUs, traceId],
-    })
-    const rows = (sql: string, parameters: bigint[]) =>
-      this.withConnection(async connection => integers(connection, sql, parameters))
+  /** One statement that changes something. @returns how many rows it did */
+  async write(sql: string, parameters: unknown[] = []): Promise<number> {
     try {
-      return await search({ rows, after }, query)
-    } catch (error) {
-      throw away(this.config, error)
-    }
-  }
-
-  async check(): Promise<void> {
-    try {
-      await this.withConnection(async connection => {
-        const nowUs = BigInt(Date.now()) * 1000n
-        await connection.query(
-          'INSERT INTO health (id, checked_us) VALUES (0, ?) ON DUPLICATE KEY UPDATE checked_us = VALUES(checked_us)',
-          [nowUs],
-        )
-        await connection.query('SELECT term FROM posting LIMIT 1')
+      return await this.withConnection(this.writers, async connection => {
+        const [{ affectedRows }] = await connection.query<any>(sql, parameters)
+        return affectedRows
       })
     } catch (error) {
-      throw away(this.config, error)
+      throw mysqlError(this.config, error)
     }
   }
 
-  close(): Promise<void> {
-    return this.pool.end()
-  }
-
-  /** The number of the last migration that was applied; undefined when there is nothing yet. */
-  async schemaVersion(): Promise<number | undefined> {
+  /** Rows of one SELECT; its 64-bit integers as strings. */
+  async read(sql: string, parameters: unknown[] = []): Promise<Row[]> {
     try {
-      return await this.withConnection(schemaVersion)
+      return await this.withConnection(this.readers, connection => rowsOf(connection, sql, parameters))
     } catch (error) {
-      if ((error as { errno?: number }).errno === ERROR.unknownDatabase) return undefined
-      throw away(this.config, error)
+      throw mysqlError(this.config, error)
     }
   }
 
-  private async withConnection<R>(work: (connection: PoolConnection) => Promise<R>): Promise<R> {
-    const opening = this.pool.getConnection()
+  /** How many rows the server believes it will look at, by a few probes of the index. */
+  async estimate(sql: string): Promise<number> {
+    try {
+      return await this.withConnection(this.readers, async connection => {
+        const [plan] = await connection.query<any[]>(`EXPLAIN ${sql}`)
+        return plan.reduce((sum, { rows }) => sum + Number(rows ?? 0), 0)
+      })
+    } catch (error) {
+      throw mysqlError(this.config, error)
+    }
+  }
+
+  close(): Promise<unknown> {
+    return Promise.all([this.writers.end(), this.readers.end()])
+  }
+
+  private async withConnection<R>(pool: Pool, work: (connection: PoolConnection) => Promise<R>): Promise<R> {
+    const opening = pool.getConnection()
     const connection = await within(CONNECT_MS, opening).catch(error => {
       // One that comes late must not be lost to the pool.
       opening.then(late => late.release()).catch(() => {})
@@ -121,59 +157,62 @@ export class MySqlIndex {
   }
 }
 
-async function insert(connection: Connection, postings: Posting[], starts: Start[]): Promise<void> {
-  await connection.beginTransaction()
-  for (let i = 0; i < postings.length; i += INSERT_ROWS) {
-    await connection.query('INSERT IGNORE INTO posting (term, trace_id, span_id) VALUES ?', [
-      postings.slice(i, i + INSERT_ROWS),
-    ])
-  }
-  for (let i = 0; i < starts.length; i += INSERT_ROWS) {
-    await connection.query(
-      `INSERT INTO trace_start (trace_id, start_us) VALUES ?
-       ON DUPLICATE KEY UPDATE start_us = LEAST(start_us, VALUES(start_us))`,
-      [starts.slice(i, i + INSERT_ROWS)],
-    )
-  }
-  await connection.commit()
+export async function rowsOf(connection: Connection, sql: string, parameters: unknown[] = []): Promise<Row[]> {
+  const [rows] = await connection.query<any[]>({ sql, rowsAsArray: true }, parameters)
+  return rows as Row[]
 }
 
-/** The columns of a SELECT that gives integers alone; 64-bit ones come as strings, others as numbers. */
-async function integers(connection: Connection, sql: string, parameters: unknown[] = []): Promise<bigint[][]> {
-  const [rows] = await connection.query<any[]>({ sql, rowsAsArray: true }, parameters)
-  return (rows as (string | number)[][]).map(row => row.map(BigInt))
+/** Names of locks are the server's: those of different Milo databases have to differ. */
+export function lockName({ database }: MySqlConfig, what: string): string {
+  return `milo ${hash('sha256', `${database} ${what}`).slice(0, 32)}`
+}
+
+/** A connection outside the pools, for a lock that lasts. */
+export async function connectMySql(config: MySqlConfig, withDatabase = true): Promise<Connection> {
+  const options = { ...connectionOptions(config), ...(withDatabase ? { database: config.database } : {}) }
+  const opening = createConnection(options)
+  const connection = await within(CONNECT_MS, opening).catch(error => {
+    opening.then(late => late.destroy()).catch(() => {})
+    throw mysqlError(config, error)
+  })
+  for (const sql of ON_CONNECT) await within(CONNECT_MS, connection.query(sql))
+  return connection
 }
 
 /**
  * Makes the database if need be, and lets `work` run while no other collector runs its own: Cassandra has no such lock.
- * @param work is given what makes the tables, or brings them up to date
  */
 export async function underMigrationLock(
   config: MySqlConfig,
   log: (message: string) => void,
-  work: (migrateMySql: () => Promise<void>) => Promise<void>,
+  work: (connection: Connection) => Promise<void>,
 ): Promise<void> {
   let connection: Connection | undefined
   try {
-    connection = await createConnection(connectionOptions(config))
+    connection = await connectMySql(config, false)
     await useDatabase(connection, config, log)
-    const lock = `milo ${hash('sha256', config.database).slice(0, 32)}`
-    const [[got]] = (await integers(connection, 'SELECT COALESCE(GET_LOCK(?, ?), 0)', [lock, LOCK_SECONDS])) as [
-      [bigint],
-    ]
-    if (got !== 1n) {
+    const lock = lockName(config, 'migrate')
+    const [row] = await rowsOf(connection, 'SELECT GET_LOCK(?, ?)', [lock, LOCK_SECONDS])
+    if (row![0] !== 1) {
       throw new Error(`another milo-collector has been migrating for ${LOCK_SECONDS} s: wait for it, or stop it`)
     }
-    await work(() => applyMigrations(connection!, config, log))
+    await work(connection)
   } catch (error) {
-    throw away(config, error)
+    throw mysqlError(config, error)
   } finally {
     // The lock goes with it.
     connection?.destroy()
   }
 }
 
-async function applyMigrations(connection: Connection, { database }: MySqlConfig, log: (message: string) => void) {
+/** What migrateMySql would apply, without changing anything, not even making the database. */
+export async function pendingMySql(config: MySqlConfig): Promise<Migration[]> {
+  const version = await mysqlSchemaVersion(config)
+  return migrations('mysql').slice(version ?? 0)
+}
+
+/** @param connection under the migration lock */
+export async function migrateMySql(connection: Connection, { database }: MySqlConfig, log: (message: string) => void) {
   const version = (await schemaVersion(connection)) ?? 0
   await connection.query(
     `CREATE TABLE IF NOT EXISTS schema_migration (
@@ -181,12 +220,38 @@ async function applyMigrations(connection: Connection, { database }: MySqlConfig
      ) ENGINE = InnoDB`,
   )
   for (const migration of migrations('mysql').slice(version)) {
-    for (const sql of statements(migration)) await connection.query(sql)
+    for (const sql of statements(migration)) await apply(connection, sql, log)
     await connection.query('INSERT INTO schema_migration (version, name, applied_at) VALUES (?, ?, NOW())', [
       migration.version,
       migration.name,
     ])
     log(`MySQL, database ${database}: ${migration.name} applied`)
+  }
+}
+
+async function apply(connection: Connection, sql: string, log: (message: string) => void): Promise<void> {
+  const view = /^CREATE VIEW (\w+)/.exec(sql)?.[1]
+  try {
+    await connection.query(sql)
+  } catch (error) {
+    // The original's, or ours after a migration that stopped half way. Not every server has CREATE VIEW IF NOT EXISTS.
+    if (view === undefined || (error as { errno?: number }).errno !== ERROR.tableExists) throw error
+    log(`MySQL: there is a ${view} already, which stays as it is`)
+  }
+}
+
+/** The number of the last migration that was applied; undefined when there is nothing yet. */
+export async function mysqlSchemaVersion(config: MySqlConfig): Promise<number | undefined> {
+  let connection: Connection | undefined
+  try {
+    connection = await connectMySql(config, false)
+    await connection.query('USE ??', [config.database])
+    return await within(DEADLINE_MS, schemaVersion(connection))
+  } catch (error) {
+    if ((error as { errno?: number }).errno === ERROR.unknownDatabase) return undefined
+    throw mysqlError(config, error)
+  } finally {
+    connection?.destroy()
   }
 }
 
@@ -208,36 +273,50 @@ async function useDatabase(connection: Connection, { database }: MySqlConfig, lo
 
 async function schemaVersion(connection: Connection): Promise<number | undefined> {
   try {
-    const [[version]] = (await integers(connection, 'SELECT COALESCE(MAX(version), 0) FROM schema_migration')) as [
-      [bigint],
-    ]
-    return Number(version)
+    const [row] = await rowsOf(connection, 'SELECT COALESCE(MAX(version), 0) FROM schema_migration')
+    return Number(row![0])
   } catch (error) {
     if ((error as { errno?: number }).errno === ERROR.noSuchTable) return undefined
     throw error
   }
 }
 
-function connectionOptions({ hostname, port, username, password }: MySqlConfig) {
+function connectionOptions({ hostname, port, username, password, tls }: MySqlConfig): ConnectionOptions {
   return {
     host: hostname,
     port,
     user: username,
     password,
+    charset: 'utf8mb4_bin',
     connectTimeout: CONNECT_MS,
     // 64-bit integers as strings: exact.
     supportBigNumbers: true,
     bigNumberStrings: true,
+    ...(tls === undefined ? {} : { ssl: { ...readTls(tls), rejectUnauthorized: true } }),
   }
 }
 
-function away(config: MySqlConfig, error: unknown): StoreError {
-  return unavailable(`MySQL at ${config.hostname}:${config.port}, database ${config.database}`, error)
+/** @throws what says which file can't be read */
+export function readTls({ ca, cert, key }: NonNullable<MySqlConfig['tls']>): {
+  ca?: Buffer
+  cert?: Buffer
+  key?: Buffer
+} {
+  const files = Object.entries({ ca, cert, key }).filter(([, file]) => file !== undefined)
+  return Object.fromEntries(files.map(([what, file]) => [what, readFileSync(file!)]))
 }
 
-function byColumns(a: bigint[], b: bigint[]): number {
-  for (let i = 0; i < a.length; i++) {
-    if (a[i] !== b[i]) return a[i]! < b[i]! ? -1 : 1
+export function mysqlError(config: MySqlConfig, error: unknown): StoreError {
+  const { errno, code } = error as { errno?: number; code?: string }
+  if (errno === ERROR.statementTimeoutOfMariaDb || errno === ERROR.statementTimeoutOfMySql) {
+    const remedy = 'add a name, a service or an exact value, or ask for a shorter time'
+    return new StoreError('MILO_SEARCH_TOO_LONG', `the search took MySQL more than ${SEARCH_SECONDS} s: ${remedy}`)
   }
-  return 0
+  const refused = (errno !== undefined && DENIED.includes(errno)) || code === 'HANDSHAKE_NO_SSL_SUPPORT'
+  return databaseError(`MySQL at ${config.hostname}:${config.port}, database ${config.database}`, error, refused)
+}
+
+/** Whether the user may not do what was asked for. */
+export function isDenied(error: unknown): boolean {
+  return DENIED.includes((error as { errno?: number }).errno ?? 0)
 }

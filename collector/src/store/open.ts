@@ -1,35 +1,12 @@
 import type { Store } from './store'
+import type { Progress, StoreConfig } from './store-config'
 
-/** What openStore needs of the collector's configuration, under the names it has there. */
-export interface StoreConfig {
-  store: 'embedded' | 'cassandra-mysql'
-  embedded: { path: string }
-  cassandra: CassandraConfig
-  mysql: MySqlConfig
-}
-
-export interface CassandraConfig {
-  /** A name or an address, or several: a list, or separated by commas. */
-  hostname: string | string[]
-  port: number
-  local_dc: string
-  keyspace: string
-  username?: string | undefined
-  password?: string | undefined
-}
-
-export interface MySqlConfig {
-  hostname: string
-  port: number
-  database: string
-  username: string
-  password: string
-}
+export type { CassandraConfig, MySqlConfig, StoreConfig } from './store-config'
 
 /**
  * Opens the configured store. Makes the schema where there is none; an older one is brought up to date in an embedded
  * file, which nobody else uses, but not in databases: that is `milo-collector migrate`, at a time of somebody's choosing.
- * @param log takes a line about each migration
+ * @param log takes a line about each migration, and what an operator should know
  * @throws StoreError with the remedy
  */
 export async function openStore(config: StoreConfig, log: (message: string) => void = () => {}): Promise<Store> {
@@ -49,6 +26,28 @@ export async function migrate(config: StoreConfig, log: (message: string) => voi
     return
   }
   await cassandraMySql().migrateCassandraMySql(config, log)
+}
+
+/** What migrate would do, a line each; does nothing. An embedded file is brought up to date by every start. */
+export async function pendingMigrations(config: StoreConfig): Promise<string[]> {
+  if (config.store === 'embedded') return []
+  const pending = await cassandraMySql().pendingMigrations(config)
+  return pending.map(({ database, migration }) => `${database}: ${migration.name}`)
+}
+
+/**
+ * Settles the journal of a collector that won't come back: what it had acknowledged last.
+ * @param progress told how much of the journal's time is done
+ * @returns how many spans that were
+ * @throws StoreError while that collector lives
+ */
+export function replayCollector(
+  config: StoreConfig,
+  collector: string,
+  log: (message: string) => void,
+  progress: Progress = () => {},
+): Promise<number> {
+  return cassandraMySql().replayCollector(config, collector, log, progress)
 }
 
 // Loaded when chosen: the other store's drivers cost a start that doesn't need them about 90 ms.

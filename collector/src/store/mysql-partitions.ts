@@ -1,0 +1,89 @@
+import type { Connection } from 'mysql2/promise'
+import { connectMySql, isDenied, lockName, type MySql, mysqlError, rowsOf } from './mysql'
+import type { MySqlConfig } from './store-config'
+
+/**
+ * The days of the index: made ahead, dropped when their spans have expired. Rows of a day before the first partition go
+ * there, those of a day after the last into "later": nothing that is accepted is without a place.
+ */
+
+const TABLES = ['span_idx', 'post', 'dict'] as const
+/** More than a weekend without anybody who may alter tables. */
+const DAYS_AHEAD = 4
+const DAY_MS = 86_400_000
+const EVERY_MS = 600_000
+/** DDL waits for transactions under way, and keeps new ones waiting meanwhile. */
+const WAIT_SECONDS = 3
+
+/** Whatever there is to do, unless another collector is at it. @returns lines for the log */
+export async function maintainPartitions(
+  connection: Connection,
+  config: MySqlConfig,
+  retentionDays: number,
+): Promise<string[]> {
+  const lock = lockName(config, 'partitions')
+  const [got] = await rowsOf(connection, 'SELECT GET_LOCK(?, 0)', [lock])
+  if (got![0] !== 1) return []
+  const done: string[] = []
+  try {
+    await connection.query(`SET SESSION lock_wait_timeout = ${WAIT_SECONDS}`)
+    const today = Math.floor(Date.now() / DAY_MS)
+    for (const table of TABLES) {
+      const days = await daysOf(connection, config, table)
+      const first = Math.max(today, ...days.map(day => day + 1))
+      const missing = Array.from({ length: Math.max(0, today + DAYS_AHEAD - first + 1) }, (_, i) => first + i)
+      if (missing.length > 0) {
+        const parts = missing.map(day => `PARTITION d${day} VALUES LESS THAN (${day + 1})`)
+        const later = 'PARTITION later VALUES LESS THAN MAXVALUE'
+        await connection.query(`ALTER TABLE ${table} REORGANIZE PARTITION later INTO (${parts.join(', ')}, ${later})`)
+      }
+      // Rows live for as long as the spans of their day's last moment.
+      const expired = days.filter(day => day < today - retentionDays)
+      if (expired.length > 0) {
+        await connection.query(`ALTER TABLE ${table} DROP PARTITION ${expired.map(day => `d${day}`).join(', ')}`)
+        done.push(`MySQL: ${expired.length} expired ${expired.length === 1 ? 'day' : 'days'} of ${table} dropped`)
+      }
+    }
+    await connection.query('DELETE FROM long_trace WHERE day < ?', [today - retentionDays])
+  } finally {
+    await connection.query('DO RELEASE_LOCK(?)', [lock])
+  }
+  return done
+}
+
+async function daysOf(connection: Connection, { database }: MySqlConfig, table: string): Promise<number[]> {
+  const rows = await rowsOf(
+    connection,
+    'SELECT PARTITION_NAME FROM information_schema.PARTITIONS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?',
+    [database, table],
+  )
+  return rows
+    .map(([name]) => /^d(\d+)$/.exec(String(name))?.[1])
+    .filter(day => day !== undefined)
+    .map(Number)
+}
+
+/** Keeps the days as they should be while the collector runs. @returns what ends it */
+export function keepPartitions(db: MySql, retentionDays: number, log: (message: string) => void): () => void {
+  let warned = ''
+  const run = async () => {
+    let connection: Connection | undefined
+    try {
+      connection = await connectMySql(db.config)
+      for (const line of await maintainPartitions(connection, db.config, retentionDays)) log(line)
+      warned = ''
+    } catch (error) {
+      const remedy = isDenied(error)
+        ? 'this user may not alter tables: run milo-collector migrate every day as one who may, or grant ALTER and DROP'
+        : mysqlError(db.config, error).message
+      if (warned !== remedy) log(`MySQL: expired days of the index can't be dropped, nor new ones made: ${remedy}`)
+      warned = remedy
+    } finally {
+      connection?.destroy()
+    }
+  }
+  const timer = setInterval(() => void run(), EVERY_MS)
+  timer.unref()
+  void run()
+  return () => clearInterval(timer)
+}

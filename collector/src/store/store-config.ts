@@ -1,0 +1,64 @@
+import { hostname } from 'node:os'
+import type { IndexSettings } from './index-policy'
+
+/** What stores need of the collector's configuration, under the names it has there. */
+export interface StoreConfig {
+  store: 'embedded' | 'cassandra-mysql'
+  embedded: { path: string }
+  cassandra: CassandraConfig
+  mysql: MySqlConfig
+  /** For how long spans are kept. */
+  retention_days?: number | undefined
+  /** Which annotations can be searched for. */
+  index?: IndexSettings | undefined
+  /** Whose journal this is; of no two collectors that share databases the same. */
+  collector_id?: string | undefined
+  /** Scribe's ports; the first one tells collectors of a host apart. */
+  collector_port?: number[] | undefined
+}
+
+export interface CassandraConfig {
+  /** A name or an address, or several: a list, or separated by commas. */
+  hostname: string | string[]
+  port: number
+  local_dc: string
+  keyspace: string
+  username?: string | undefined
+  password?: string | undefined
+  /** Of every request, in CQL's words. */
+  consistency?: Consistency | undefined
+  tls?: TlsConfig | undefined
+}
+
+export const CONSISTENCIES = [
+  ...(['LOCAL_QUORUM', 'QUORUM', 'EACH_QUORUM', 'LOCAL_ONE', 'ONE', 'TWO', 'THREE', 'ALL'] as const),
+] as const
+export type Consistency = (typeof CONSISTENCIES)[number]
+
+export interface MySqlConfig {
+  hostname: string
+  port: number
+  database: string
+  username: string
+  password: string
+  tls?: TlsConfig | undefined
+}
+
+/** Files in PEM. Encrypted when there is this section at all; servers' certificates are always checked. */
+export interface TlsConfig {
+  /** Who signed the server's certificate; the system's authorities unless given. */
+  ca?: string | undefined
+  /** For a server that wants one from us. */
+  cert?: string | undefined
+  key?: string | undefined
+}
+
+export const DEFAULT_RETENTION_DAYS = 7
+
+/** The configured one, or the host's name and the first Scribe port: several collectors may run on a host. */
+export function collectorId({ collector_id, collector_port }: StoreConfig): string {
+  return collector_id ?? `${hostname()}:${collector_port?.[0] ?? 2100}`
+}
+
+/** Told by what works long: how much of it is done. */
+export type Progress = (done: number, total: number) => void
