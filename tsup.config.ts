@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, resolve } from 'node:path'
-import { defineConfig } from 'tsup'
+import { defineConfig, type Options } from 'tsup'
 
 /** The package's entries, and what of src/bundle.ts each of them is. */
 const ENTRIES: Record<string, { source: string; exports: string }> = {
@@ -20,19 +20,35 @@ const ENTRIES: Record<string, { source: string; exports: string }> = {
   'plugins/winston': { source: 'plugins/winston.ts', exports: '{ winston: bundle.winston }' },
 }
 
+/** What both JavaScript files have in common. */
+const javascript: Options = {
+  // Every process that is traced reads it at its start; names stay, for stack traces.
+  esbuildOptions: options => {
+    options.minifyWhitespace = true
+  },
+  format: 'cjs',
+  target: 'node20',
+  platform: 'node',
+  removeNodeProtocol: false,
+}
+
+/** Imports what `filter` matches from another file of dist. */
+const elsewhere = (filter: RegExp, path: string): Options['esbuildPlugins'] => [
+  { name: 'elsewhere', setup: build => build.onResolve({ filter }, () => ({ path, external: true })) },
+]
+
 // tsup's own splitting of CommonJS would share the state as well, but rewrites every `?.` into a call with closures.
 export default defineConfig([
   {
+    ...javascript,
     entry: { bundle: 'src/bundle.ts' },
-    // Every process that is traced reads it at its start; names stay, for stack traces.
-    esbuildOptions: options => {
-      options.minifyWhitespace = true
-    },
-    format: 'cjs',
-    target: 'node20',
-    platform: 'node',
-    removeNodeProtocol: false,
+    esbuildPlugins: elsewhere(/^\.\/code$/, './thrift-code.js'),
     onSuccess: async () => writeEntries(),
+  },
+  {
+    ...javascript,
+    entry: { 'thrift-code': 'plugins/thrift/code.ts' },
+    esbuildPlugins: elsewhere(/^milo\/plugin$/, './plugin.js'),
   },
   {
     entry: Object.fromEntries(Object.entries(ENTRIES).map(([name, { source }]) => [name, source])),

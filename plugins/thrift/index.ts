@@ -1,13 +1,9 @@
 import type { Plugin, PluginHandle } from 'milo/plugin'
-import { traceClient, traceClientClass } from './client'
-import { patchConnection, patchRequests, patchXhr } from './connection'
-import { patchBinaryProtocol, patchCompactProtocol, patchJsonProtocol } from './protocol'
-import { patchQ } from './q'
-import { traceProcessing, traceProcessor, watchServer } from './server'
 
 /**
  * Apache Thrift (npm thrift), its clients and servers.
  *
+ *   code.ts        all of the following
  *   client.ts      createClient → each send_X starts a client half and hands it to the protocol
  *   connection.ts  what becomes of calls that thrift never settles
  *   server.ts      createServer → each process() starts a server half when its arguments have been read
@@ -18,6 +14,15 @@ import { traceProcessing, traceProcessor, watchServer } from './server'
  *
  * Facts about the library and the reasons for this shape: docs/rationale.md.
  */
+
+/**
+ * Loaded when the first patch is applied, from a file of its own in dist (tsup.config.ts): it is a quarter of all code,
+ * and to read it takes a millisecond of the start of a program that doesn't use Thrift.
+ */
+const code = () => (loaded ??= require('./code') as typeof import('./code'))
+/** Kept: it has state, and an application may empty Node's cache of modules. */
+let loaded: typeof import('./code') | undefined
+
 export const thrift: Plugin = {
   name: 'thrift',
   // The code that is generated for a service, whoever makes its clients and servers.
@@ -27,28 +32,28 @@ export const thrift: Plugin = {
     const Processor = Object.getOwnPropertyDescriptor(exports, 'Processor')?.value
     if (typeof Client !== 'function' || typeof Processor !== 'function') return
     if (typeof Processor.prototype?.process !== 'function') return
-    traceClientClass(Client.prototype, plugin)
-    traceProcessing(Processor.prototype, plugin)
+    code().traceClientClass(Client.prototype, plugin)
+    code().traceProcessing(Processor.prototype, plugin)
   },
   patches: [
     patch('create_client.js', (createClient, plugin) =>
       plugin.imitate(createClient, function (this: unknown, ...args: any[]) {
         const client = createClient.apply(this, args)
-        traceClient(client, args[1], undefined, plugin)
+        code().traceClient(client, args[1], undefined, plugin)
         return client
       }),
     ),
     patch('multiplexed_protocol.js', (exports, plugin) =>
       after(plugin, exports.Multiplexer.prototype, 'createClient', (client, args) =>
-        traceClient(client, args[2], args[0], plugin),
+        code().traceClient(client, args[2], args[0], plugin),
       ),
     ),
     patch('multiplexed_processor.js', (exports, plugin) =>
-      traceProcessing(exports.MultiplexedProcessor.prototype, plugin),
+      code().traceProcessing(exports.MultiplexedProcessor.prototype, plugin),
     ),
-    patch('connection.js', patchConnection),
-    patch('http_connection.js', (exports, plugin) => patchRequests(exports.HttpConnection.prototype, plugin)),
-    patch('xhr_connection.js', (exports, plugin) => patchXhr(exports.XHRConnection.prototype, plugin)),
+    patch('connection.js', (exports, plugin) => code().patchConnection(exports, plugin)),
+    patch('http_connection.js', (exports, plugin) => code().patchRequests(exports.HttpConnection.prototype, plugin)),
+    patch('xhr_connection.js', (exports, plugin) => code().patchXhr(exports.XHRConnection.prototype, plugin)),
     patch('server.js', (exports, plugin) => {
       // createServer calls this one through the exports, so it covers both.
       plugin.wrap(
@@ -56,9 +61,9 @@ export const thrift: Plugin = {
         'createMultiplexServer',
         original =>
           function (this: unknown, ...args: any[]) {
-            traceProcessor(args[0], plugin)
+            code().traceProcessor(args[0], plugin)
             const server = original.apply(this, args)
-            watchServer(server, Boolean(args[1]?.tls), plugin)
+            code().watchServer(server, Boolean(args[1]?.tls), plugin)
             return server
           } as any,
       )
@@ -66,13 +71,14 @@ export const thrift: Plugin = {
     patch('web_server.js', (exports, plugin) =>
       // It puts each service's processor in place before it returns.
       after(plugin, exports, 'createWebServer', (_server, [options]) => {
-        for (const service of Object.values<any>(options?.services ?? {})) traceProcessor(service?.processor, plugin)
+        for (const service of Object.values<any>(options?.services ?? {}))
+          code().traceProcessor(service?.processor, plugin)
       }),
     ),
-    patch('binary_protocol.js', (exports, plugin) => patchBinaryProtocol(exports.prototype, plugin)),
-    patch('compact_protocol.js', (exports, plugin) => patchCompactProtocol(exports.prototype, plugin)),
-    patch('json_protocol.js', (exports, plugin) => patchJsonProtocol(exports.prototype, plugin)),
-    { module: 'q', versions: '>=0.9 <2', patch: patchQ },
+    patch('binary_protocol.js', (exports, plugin) => code().patchBinaryProtocol(exports.prototype, plugin)),
+    patch('compact_protocol.js', (exports, plugin) => code().patchCompactProtocol(exports.prototype, plugin)),
+    patch('json_protocol.js', (exports, plugin) => code().patchJsonProtocol(exports.prototype, plugin)),
+    { module: 'q', versions: '>=0.9 <2', patch: (exports, plugin) => code().patchQ(exports, plugin) },
   ],
 }
 

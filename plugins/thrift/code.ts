@@ -1,0 +1,6 @@
+/** What the plugin's patches do: all of it but the list of them, which every start needs. */
+export { traceClient, traceClientClass } from './client'
+export { patchConnection, patchRequests, patchXhr } from './connection'
+export { patchBinaryProtocol, patchCompactProtocol, patchJsonProtocol } from './protocol'
+export { patchQ } from './q'
+export { traceProcessing, traceProcessor, watchServer } from './server'
