@@ -8,22 +8,10 @@ export default defineConfig([
     format: 'cjs',
     target: 'node20',
     platform: 'node',
-    // The two builds run at once: each clears its own folder.
+    // The web interface is Vite's.
     clean: ['!ui'],
     removeNodeProtocol: false,
     // The migrations, where store/migrations.ts looks for them beside the bundle.
     onSuccess: async () => cpSync('../sql', 'dist/sql', { recursive: true }),
-  },
-  {
-    entry: { app: 'ui/app.tsx' },
-    outDir: 'dist/ui',
-    format: 'esm',
-    target: 'es2022',
-    platform: 'browser',
-    noExternal: [/.*/],
-    minify: true,
-    publicDir: 'ui/public',
-    outExtension: () => ({ js: '.js' }),
-    clean: true,
   },
 ])

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { findTraceId } from '../../../collector/ui/trace-id'
+import { findTraceId } from '../../../collector/ui/shell/trace-id'
 
 describe('the trace id in what people paste', () => {
   const cases: [what: string, pasted: string, id: string | null][] = [

@@ -1,0 +1,28 @@
+import { Notice } from '../shell/notice'
+
+/** What an empty collector shows. */
+export function FirstTrace() {
+  return (
+    <Notice title="No traces yet">
+      <p>This collector is running and waits for its first trace. To send one:</p>
+      <ol class="steps">
+        <li>
+          From Milo's repository, run the example shop:
+          <pre>
+            <code>npm run demo</code>
+          </pre>
+        </li>
+        <li>
+          Or start an application of yours that speaks Thrift or HTTP, unchanged:
+          <pre>
+            <code>node -r milo/register app.js</code>
+          </pre>
+          It sends to 127.0.0.1:1463; set <code>MILO_SCRIBE=host:port</code> if this collector listens elsewhere.
+        </li>
+      </ol>
+      <p>
+        Then <a href="/">reload</a>. A trace can be found within a second of its arrival.
+      </p>
+    </Notice>
+  )
+}

@@ -1,0 +1,50 @@
+import '../styles/tokens.css'
+import '../styles/base.css'
+import '../styles/find.css'
+import { render } from 'preact'
+import { useEffect, useRef } from 'preact/hooks'
+import { FindPage } from '../find/find-page'
+import { useAddress, watchAddress } from './address'
+import { Header } from './header'
+import { Later } from './later'
+import { Waiting } from './notice'
+import { routeOf } from './route'
+import { listenForShortcuts } from './shortcuts'
+
+function App() {
+  const address = useAddress()
+  const route = routeOf(address)
+  const main = useRef<HTMLElement>(null)
+  const first = useRef(true)
+  useEffect(() => {
+    if (!first.current) {
+      scrollTo(0, 0)
+      main.current?.focus({ preventScroll: true })
+    }
+    first.current = false
+  }, [address.path])
+  return (
+    <>
+      <button type="button" class="skip" onClick={() => main.current?.focus()}>
+        Skip to the content
+      </button>
+      <Header route={route} />
+      <main id="main" ref={main} tabIndex={-1} class={route.page}>
+        {route.page === 'trace' ? (
+          <Later
+            key={route.id}
+            load={() => import('../trace/trace-page')}
+            show={({ TracePage }) => <TracePage id={route.id} query={address.query} />}
+            meanwhile={<Waiting what={`trace ${route.id}`} />}
+          />
+        ) : (
+          <FindPage query={address.query} />
+        )}
+      </main>
+    </>
+  )
+}
+
+watchAddress()
+listenForShortcuts()
+render(<App />, document.getElementById('app')!)

@@ -1,0 +1,49 @@
+import { useCallback, useEffect, useState } from 'preact/hooks'
+import { type Problem, problemOf, unreachable } from './problem'
+
+export type Loading<T> =
+  | { state: 'loading' }
+  | { state: 'ready'; value: T }
+  | { state: 'failed'; problem: Problem; retry: () => void }
+
+/** What the collector answers at `url`; asks again when the address changes. Without an address it doesn't ask. */
+export function useJson<T>(url: string | null): Loading<T> {
+  const [answer, setAnswer] = useState<{ url: string; loading: Loading<T> } | null>(null)
+  const [attempt, setAttempt] = useState(0)
+  const retry = useCallback(() => {
+    setAnswer(null)
+    setAttempt(n => n + 1)
+  }, [])
+  useEffect(() => {
+    if (url === null) return
+    const aborter = new AbortController()
+    requestJson<T>(url, { signal: aborter.signal }).then(
+      value => setAnswer({ url, loading: { state: 'ready', value } }),
+      (problem: Problem) => {
+        if (!aborter.signal.aborted) setAnswer({ url, loading: { state: 'failed', problem, retry } })
+      },
+    )
+    return () => aborter.abort()
+  }, [url, attempt, retry])
+  return answer !== null && answer.url === url ? answer.loading : { state: 'loading' }
+}
+
+/** @throws Problem */
+export async function requestJson<T>(url: string, options: RequestInit = {}): Promise<T> {
+  let response: Response
+  try {
+    response = await fetch(url, { ...options, headers: { accept: 'application/json', ...options.headers } })
+  } catch {
+    throw unreachable()
+  }
+  if (response.status === 204) return undefined as T
+  const body = await response.json().catch(() => undefined)
+  if (response.ok && body !== undefined) return body
+  throw problemOf(response.status, body)
+}
+
+/** For a change: sends `body` as JSON. @throws Problem */
+export function sendJson<T>(method: 'POST' | 'PUT' | 'DELETE', url: string, body?: unknown): Promise<T> {
+  if (body === undefined) return requestJson(url, { method })
+  return requestJson(url, { method, body: JSON.stringify(body), headers: { 'content-type': 'application/json' } })
+}

@@ -1,0 +1,46 @@
+import type { ComponentChildren } from 'preact'
+import type { Problem } from './problem'
+
+/** A page's or a list's place when there is nothing to show in it: what happened, and what to do next. */
+export function Notice({ title, page = false, children }: NoticeProps) {
+  return (
+    <section class="notice">
+      {page ? <h1>{title}</h1> : <h2>{title}</h2>}
+      {children}
+    </section>
+  )
+}
+
+interface NoticeProps {
+  title: string
+  /** Whether it is all that the page has. */
+  page?: boolean
+  children: ComponentChildren
+}
+
+interface FailureProps extends Omit<NoticeProps, 'children'> {
+  problem: Problem
+  retry(): void
+}
+
+export function Failure({ title, page, problem, retry }: FailureProps) {
+  return (
+    <div role="alert">
+      <Notice title={title} page={page}>
+        <p>{problem.message}</p>
+        <button type="button" onClick={retry}>
+          Try again
+        </button>
+      </Notice>
+    </div>
+  )
+}
+
+/** Said to screen readers at once; shown only when waiting takes long enough to wonder. */
+export function Waiting({ what }: { what: string }) {
+  return (
+    <p class="waiting" role="status">
+      Loading {what}…
+    </p>
+  )
+}

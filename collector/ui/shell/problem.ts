@@ -1,0 +1,22 @@
+/** Why something the page asked for didn't come. */
+export interface Problem {
+  /** The collector's status; 0 when it didn't answer. */
+  status: number
+  message: string
+}
+
+export function unreachable(): Problem {
+  return { status: 0, message: `The collector at ${location.host} didn't answer. Is it still running?` }
+}
+
+/** The collector's own words where it gave some. */
+export function problemOf(status: number, body: any): Problem {
+  const said = body?.error
+  const message = typeof said === 'string' ? sentence(said) : `The collector answered ${status} without a reason.`
+  return { status, message }
+}
+
+/** The collector's errors start small, as they also stand within others. */
+function sentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.?!]$/.test(text) ? '' : '.'}`
+}

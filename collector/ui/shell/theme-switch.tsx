@@ -1,0 +1,22 @@
+import { useState } from 'preact/hooks'
+import { useShortcuts } from './shortcuts'
+import { chooseTheme, chosenTheme, type Theme } from './theme'
+
+const NEXT: Record<Theme, Theme> = { system: 'light', light: 'dark', dark: 'system' }
+const SIGN: Record<Theme, string> = { system: '◐', light: '☀', dark: '☾' }
+
+/** One button, three states: the system's theme, light, dark. */
+export function ThemeSwitch() {
+  const [theme, setTheme] = useState(chosenTheme)
+  const next = () => {
+    chooseTheme(NEXT[theme])
+    setTheme(NEXT[theme])
+  }
+  useShortcuts('Everywhere', [{ keys: ['t'], does: 'the next theme: the system’s, light, dark', run: next }])
+  const label = theme === 'system' ? 'Theme: the system’s' : `Theme: ${theme}`
+  return (
+    <button type="button" class="icon" aria-label={label} title={label} onClick={next}>
+      <span aria-hidden="true">{SIGN[theme]}</span>
+    </button>
+  )
+}

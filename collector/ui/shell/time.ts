@@ -1,0 +1,45 @@
+import { formatDuration } from '../../src/trace'
+
+const date = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short', year: 'numeric' })
+const dateOfYear = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' })
+const clock = new Intl.DateTimeFormat(undefined, {
+  hour: '2-digit',
+  minute: '2-digit',
+  second: '2-digit',
+  hourCycle: 'h23',
+})
+
+/** In the viewer's zone, with milliseconds: "12 Jun 2026, 14:03:22.123". */
+export function localTime(us: number): string {
+  const time = at(us)
+  return time ? `${date.format(time)}, ${clock.format(time)}.${fraction(time)}` : 'at an impossible time'
+}
+
+/** To the second, and without what is the same today: "14:03:22", "12 Jun, 14:03:22". */
+export function shortLocalTime(us: number, now = new Date()): string {
+  const time = at(us)
+  if (!time) return localTime(us)
+  if (time.toDateString() === now.toDateString()) return clock.format(time)
+  const day = time.getFullYear() === now.getFullYear() ? dateOfYear : date
+  return `${day.format(time)}, ${clock.format(time)}`
+}
+
+/** ISO 8601 in UTC, or undefined for a time that no calendar has: senders may send any 64-bit number. */
+export function utcTime(us: number): string | undefined {
+  return at(us)?.toISOString()
+}
+
+/** Distance from the trace's start: "+12.3 ms". */
+export function offset(us: number | null, start: number | null): string {
+  if (us === null || start === null) return '–'
+  return us < start ? `−${formatDuration(start - us)}` : `+${formatDuration(us - start)}`
+}
+
+function at(us: number): Date | undefined {
+  const time = new Date(us / 1000)
+  return Number.isNaN(time.getTime()) ? undefined : time
+}
+
+function fraction(time: Date): string {
+  return String(time.getMilliseconds()).padStart(3, '0')
+}

@@ -1,0 +1,44 @@
+import { useState } from 'preact/hooks'
+import { navigate } from './address'
+import { traceHref } from './route'
+import { findTraceId } from './trace-id'
+
+/** On every page: one field that takes a trace's id in any form, and goes there. */
+export function TraceLookup() {
+  const [text, setText] = useState('')
+  const [wrong, setWrong] = useState(false)
+  const lookUp = (event: Event) => {
+    event.preventDefault()
+    const id = findTraceId(text)
+    setWrong(id === null)
+    if (id === null) return
+    setText('')
+    navigate(traceHref(id))
+  }
+  return (
+    <form class="lookup" onSubmit={lookUp}>
+      <label for="trace-id">Trace id</label>
+      <input
+        id="trace-id"
+        value={text}
+        onInput={event => {
+          setText(event.currentTarget.value)
+          setWrong(false)
+        }}
+        placeholder="hex, decimal, traceparent or a link"
+        autocomplete="off"
+        autocapitalize="none"
+        spellcheck={false}
+        required
+        aria-invalid={wrong}
+        aria-describedby={wrong ? 'trace-id-problem' : undefined}
+      />
+      <button type="submit">Look up</button>
+      {wrong && (
+        <p id="trace-id-problem" class="field-problem" role="alert">
+          There is no trace id in that. It has up to 32 hex digits, or is a decimal number.
+        </p>
+      )}
+    </form>
+  )
+}

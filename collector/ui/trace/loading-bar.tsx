@@ -1,0 +1,22 @@
+import type { LoadedTrace } from './load-trace'
+
+/** How much of a large trace has arrived. Its place is kept when it goes, so that nothing moves. */
+export function LoadingBar({ trace: { complete, columns, expected } }: { trace: LoadedTrace }) {
+  return (
+    <div class="loading-bar">
+      {!complete && (
+        <>
+          <progress
+            aria-label="Loading the trace"
+            max={expected ?? undefined}
+            value={expected === null ? undefined : columns.count}
+          />
+          <span>
+            {columns.count.toLocaleString()}
+            {expected === null ? '' : ` of ${expected.toLocaleString()}`} spans
+          </span>
+        </>
+      )}
+    </div>
+  )
+}

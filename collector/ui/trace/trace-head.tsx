@@ -1,0 +1,67 @@
+import { durationClass, formatDuration } from '../../src/trace'
+import { CopyButton } from '../shell/copy-button'
+import { TimeStamp } from '../shell/time-stamp'
+import { serviceColours } from './colours'
+import { FLAG, nameAt } from './columns'
+import type { LoadedTrace } from './load-trace'
+import { ServiceMark } from './service-mark'
+
+export function TraceHead({ trace: { head, columns, complete, expected }, id }: { trace: LoadedTrace; id: string }) {
+  const flags = columns.flags.subarray(0, columns.count)
+  const errors = flags.reduce((n, f) => n + (f & FLAG.error), 0)
+  const detached = flags.reduce((n, f) => n + ((f & (FLAG.orphan | FLAG.cycle)) !== 0 ? 1 : 0), 0)
+  const colours = serviceColours(head.services)
+  const spans = complete ? columns.count : (expected ?? columns.count)
+  return (
+    <div class="trace-head">
+      <h1>{columns.count === 0 ? id : nameAt(columns, 0) || <em>no name</em>}</h1>
+      <dl class="facts">
+        <div>
+          <dt>Duration</dt>
+          <dd class="duration" data-duration={durationClass(head.duration ?? 0)}>
+            {formatDuration(head.duration)}
+          </dd>
+        </div>
+        <div>
+          <dt>Started</dt>
+          <dd>{head.start === null ? 'no span has a time' : <TimeStamp us={head.start} />}</dd>
+        </div>
+        <div>
+          <dt>Spans</dt>
+          <dd>
+            {spans.toLocaleString()}
+            {errors > 0 && (
+              <span class="error-mark">{errors === 1 ? '1 error' : `${errors.toLocaleString()} errors`}</span>
+            )}
+          </dd>
+        </div>
+        {head.services.length > 0 && (
+          <div>
+            <dt>{head.services.length === 1 ? 'Service' : `${head.services.length} services`}</dt>
+            <dd class="services">
+              {head.services.map(service => (
+                <span key={service} class="service-name">
+                  <ServiceMark colour={colours.get(service)} />
+                  {service}
+                </span>
+              ))}
+            </dd>
+          </div>
+        )}
+        <div>
+          <dt>Trace id</dt>
+          <dd>
+            <code>{head.traceId}</code> <CopyButton text={head.traceId} what="the trace's id" />
+          </dd>
+        </div>
+      </dl>
+      {detached > 0 && (
+        <p class="hint">
+          {detached === 1 ? 'One span is' : `${detached.toLocaleString()} spans are`} shown at the top level although{' '}
+          {detached === 1 ? 'it names' : 'they name'} a parent: that parent hasn't arrived, or the parents form a
+          circle.
+        </p>
+      )}
+    </div>
+  )
+}

@@ -1,0 +1,97 @@
+import '../styles/trace.css'
+import { useCallback, useEffect, useMemo } from 'preact/hooks'
+import { setQuery } from '../shell/address'
+import { Failure, Notice, Waiting } from '../shell/notice'
+import type { Problem } from '../shell/problem'
+import { serviceColours } from './colours'
+import { nameAt, spanById, spanIdAt } from './columns'
+import { type LoadedTrace, useTrace } from './load-trace'
+import { LoadingBar } from './loading-bar'
+import { SpanDetail } from './span-detail'
+import { TabPanel, Tabs, tabOf } from './tabs/tabs'
+import { TraceHead } from './trace-head'
+
+export function TracePage({ id, query }: { id: string; query: URLSearchParams }) {
+  const loading = useTrace(id)
+  const trace = loading.state === 'ready' ? loading.trace : undefined
+  const name = trace && trace.columns.count > 0 ? nameAt(trace.columns, 0) : ''
+  useEffect(() => {
+    document.title = `${name || `Trace ${id}`} – Milo`
+  }, [name, id])
+  if (trace !== undefined) return <Shown trace={trace} id={id} query={query} />
+  if (loading.state === 'failed') return <NotShown id={id} {...loading} />
+  return <Waiting what={`trace ${id}`} />
+}
+
+function Shown({ trace, id, query }: { trace: LoadedTrace; id: string; query: URLSearchParams }) {
+  const { columns, tree, head } = trace
+  const spanId = query.get('span')
+  const selected = useMemo(() => (spanId === null ? -1 : spanById(columns, spanId)), [spanId, tree])
+  const select = useCallback(
+    (span: number) => setQuery({ span: span === -1 ? null : spanIdAt(columns, span) }),
+    [columns],
+  )
+  const colourOf = useColours(trace)
+  return (
+    <>
+      <TraceHead trace={trace} id={id} />
+      <LoadingBar trace={trace} />
+      <Tabs id={id} query={query} />
+      <div class={selected === -1 ? 'trace' : 'trace with-detail'}>
+        <TabPanel
+          tab={tabOf(query)}
+          trace={trace}
+          id={id}
+          query={query}
+          selected={selected}
+          colourOf={colourOf}
+          onSelect={select}
+        />
+        {selected !== -1 && <SpanDetail trace={trace} index={selected} onClose={() => select(-1)} />}
+      </div>
+      {spanId !== null && selected === -1 && trace.complete && (
+        <p class="hint">
+          The address names the span <code>{spanId}</code>, which is not in trace <code>{head.traceId}</code>.
+        </p>
+      )}
+    </>
+  )
+}
+
+/** Index into the palette for each span; −1 for those of nobody. */
+function useColours({ columns, head, tree }: LoadedTrace): (span: number) => number {
+  return useMemo(() => {
+    const { integers, strings } = columns
+    const colours = serviceColours(head.services)
+    const slots = strings.map(text => colours.get(text) ?? -1)
+    return (span: number) => slots[integers.service[span]! || integers.caller[span]!] ?? -1
+  }, [columns.strings.length, tree])
+}
+
+function NotShown({ id, problem, retry }: { id: string; problem: Problem; retry(): void }) {
+  if (problem.status === 400) {
+    return (
+      <Notice page title="That is no trace id">
+        <p>{problem.message}</p>
+        <p>
+          <a href="/">See the newest traces</a>, or look another id up above.
+        </p>
+      </Notice>
+    )
+  }
+  if (problem.status !== 404) return <Failure page title="The trace couldn't be read" problem={problem} retry={retry} />
+  return (
+    <Notice page title="No such trace">
+      <p>
+        Nothing has been stored under <code>{id}</code>. It may be on its way, it may not have been sampled, or it is
+        older than what this collector keeps.
+      </p>
+      <p>
+        <button type="button" onClick={retry}>
+          Look again
+        </button>{' '}
+        or <a href="/">see the newest traces</a>.
+      </p>
+    </Notice>
+  )
+}

@@ -1,0 +1,97 @@
+import type { TraceSpan } from '../../src/trace'
+import { type Problem, problemOf, unreachable } from '../shell/problem'
+import { buffersOf, type Columns, ColumnWriter, type TraceHead } from './columns'
+import { SpanSplitter } from './span-splitter'
+import { findText, textOf } from './span-text'
+
+/**
+ * Fetches and parses a trace beside the page, so that the page stays fluid; keeps its JSON, and answers for single spans and
+ * searches within. One worker a trace.
+ */
+export type Request =
+  | { type: 'load'; url: string }
+  | { type: 'span'; call: number; span: number }
+  | { type: 'find'; call: number; text: string }
+
+export type Message =
+  | { type: 'head'; head: TraceHead }
+  | { type: 'batch'; batch: Columns }
+  | { type: 'end'; head: TraceHead; bytes: number }
+  | { type: 'failed'; problem: Problem }
+  | { type: 'answer'; call: number; answer: TraceSpan | Int32Array }
+
+/** Spans parsed at once: some ten milliseconds of work. */
+const BATCH = 2000
+
+let splitter = new SpanSplitter()
+let texts: string[] | undefined
+
+addEventListener('message', ({ data }: MessageEvent<Request>) => {
+  if (data.type === 'load') void load(data.url)
+  else if (data.type === 'span') {
+    post({ type: 'answer', call: data.call, answer: splitter.spans(data.span, data.span + 1)[0] as TraceSpan })
+  } else {
+    const answer = find(data.text)
+    post({ type: 'answer', call: data.call, answer }, [answer.buffer])
+  }
+})
+
+async function load(url: string): Promise<void> {
+  let writer: ColumnWriter | undefined
+  let written = 0
+  const write = (to: number) => {
+    while (written < to) {
+      const next = Math.min(to, written + BATCH)
+      const batch = writer!.write(splitter.spans(written, next) as TraceSpan[])
+      post({ type: 'batch', batch }, buffersOf(batch))
+      written = next
+    }
+  }
+  try {
+    const response = await fetch(url, { headers: { accept: 'application/json' } })
+    if (!response.ok || response.body === null) {
+      post({ type: 'failed', problem: problemOf(response.status, await response.json().catch(() => undefined)) })
+      return
+    }
+    splitter = new SpanSplitter(Number(response.headers.get('content-length')) || undefined)
+    const reader = response.body.getReader()
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (done) break
+      splitter.push(value)
+      if (writer === undefined) {
+        const head = splitter.head() as TraceHead | undefined
+        if (head === undefined) continue
+        writer = new ColumnWriter(head.start)
+        post({ type: 'head', head })
+      }
+      // The first few at once, then by full batches.
+      if (written === 0 || splitter.count - written >= BATCH) write(splitter.count)
+    }
+    const head = splitter.whole() as TraceHead
+    writer ??= new ColumnWriter(head.start)
+    write(splitter.count)
+    post({ type: 'end', head, bytes: splitter.length })
+  } catch (error) {
+    // The connection ended within the answer, or what came isn't JSON.
+    const problem = error instanceof SyntaxError ? { status: 0, message: CUT } : unreachable()
+    post({ type: 'failed', problem })
+  }
+}
+
+const CUT = 'The trace arrived incomplete: the connection ended, or what came is not what the collector sends.'
+
+function find(text: string): Int32Array {
+  if (texts === undefined) {
+    texts = []
+    for (let from = 0; from < splitter.count; from += BATCH) {
+      const spans = splitter.spans(from, Math.min(splitter.count, from + BATCH)) as TraceSpan[]
+      for (const span of spans) texts.push(textOf(span))
+    }
+  }
+  return findText(texts, text)
+}
+
+function post(message: Message, transfer: ArrayBufferLike[] = []): void {
+  postMessage(message, { transfer: transfer as ArrayBuffer[] })
+}

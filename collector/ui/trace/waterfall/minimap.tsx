@@ -1,0 +1,57 @@
+import { useLayoutEffect, useRef, useState } from 'preact/hooks'
+import { useShownTheme } from '../../shell/theme'
+import { readPalette } from '../colours'
+import type { Columns } from '../columns'
+import { useDrag } from './drag'
+import { paintMinimap } from './paint-minimap'
+import { isWhole, type View } from './view'
+
+interface Props {
+  columns: Columns
+  /** Changes when spans are added. */
+  count: number
+  extent: View
+  view: View
+  raw: boolean
+  colourOf(span: number): number
+  onChoose(view: View): void
+}
+
+/** The whole trace, small. Dragging over it chooses what the waterfall shows; what it doesn't is shaded. */
+export function Minimap({ columns, count, extent, view, raw, colourOf, onChoose }: Props) {
+  const box = useRef<HTMLDivElement>(null)
+  const canvas = useRef<HTMLCanvasElement>(null)
+  const theme = useShownTheme()
+  const [size, setSize] = useState({ width: 0, height: 0 })
+  const dragged = useDrag(box, extent, onChoose)
+  useLayoutEffect(() => {
+    const observer = new ResizeObserver(([entry]) => {
+      const { width, height } = entry!.contentRect
+      setSize({ width: Math.round(width), height: Math.round(height) })
+    })
+    observer.observe(canvas.current!)
+    return () => observer.disconnect()
+  }, [])
+  useLayoutEffect(() => {
+    const { width, height } = size
+    if (width === 0 || height === 0) return
+    Object.assign(canvas.current!, { width, height })
+    const context = canvas.current!.getContext('2d')!
+    const image = context.createImageData(width, height)
+    paintMinimap(image, { columns, count, extent, raw, colourOf }, readPalette())
+    context.putImageData(image, 0, 0)
+  }, [size, theme, columns, count, extent, raw, colourOf])
+  const at = (us: number) => `${(100 * (us - extent.from)) / (extent.to - extent.from)}%`
+  const shown = dragged ?? view
+  return (
+    <div class="minimap" ref={box} aria-hidden="true" title="Drag to zoom to a stretch of time">
+      <canvas ref={canvas} />
+      {!isWhole(shown, extent) && (
+        <>
+          <span class="shade" style={{ left: 0, right: `calc(100% - ${at(shown.from)})` }} />
+          <span class="shade" style={{ left: at(shown.to), right: 0 }} />
+        </>
+      )}
+    </div>
+  )
+}

@@ -1,0 +1,104 @@
+import { EventType, type SpanRecord } from '../../src/codec/span'
+
+/**
+ * A trace as large as one likes, always the same for the same arguments: a checkout of a shop whose services call each other,
+ * with both halves of each call, local work, errors, annotations and events.
+ */
+export interface GeneratedTrace {
+  traceId: bigint
+  spans: number
+  startUs: number
+  /** How far the clock of each service but the first is off; 0 when left out. */
+  skewUs?: number
+}
+
+const SERVICES = ['web', 'cart', 'inventory', 'pricing', 'orders', 'mail', 'users']
+const METHODS = ['get', 'list', 'reserve', 'quote', 'place', 'send', 'check', 'load']
+
+export function generateTrace({ traceId, spans, startUs, skewUs = 0 }: GeneratedTrace): SpanRecord[] {
+  const random = randomNumbers(Number(BigInt.asUintN(31, traceId)) + spans)
+  const records: SpanRecord[] = []
+  let made = 0
+  const queue: { id: bigint; parentId: bigint; service: number; from: number; to: number; level: number }[] = []
+  // A root that is long enough for all: a span gets at least some microseconds.
+  const length = Math.max(80_000, spans * 40)
+  queue.push({ id: 1n, parentId: 0n, service: 0, from: 0, to: length, level: 0 })
+  made = 1
+  for (let at = 0; at < queue.length; at++) {
+    const { id, parentId, service, from, to, level } = queue[at]!
+    const name =
+      level === 0 ? 'POST /checkout' : `${capital(SERVICES[service]!)}.${METHODS[Number(id) % METHODS.length]}`
+    const failed = level > 0 && random() < 0.004
+    const local = level > 0 && random() < 0.15
+    const time = (us: number, skewed: boolean) => BigInt(Math.round(startUs + us + (skewed ? skewUs : 0)))
+    const fields = { traceId, id, parentId, name, probability: 1 }
+    const own: SpanRecord = {
+      ...fields,
+      service: SERVICES[service]!,
+      serverHost: `10.0.0.${service + 1}:9090`,
+      annotations: new Map([
+        ['user', String(Number(id) % 100)],
+        ['region', service % 2 === 0 ? 'eu-north' : 'eu-west'],
+        ...(failed ? [['error.type', 'TIMEOUT'] as const] : []),
+      ]),
+    }
+    const gap = (to - from) * 0.04
+    const off = service !== 0
+    if (local) {
+      own.events = [
+        { timestamp: time(from, off), eventType: EventType.CUSTOM, value: 'milo.start' },
+        { timestamp: time(to, off), eventType: EventType.CUSTOM, value: 'milo.end' },
+      ]
+    } else {
+      own.events = [
+        { timestamp: time(from + gap, off), eventType: EventType.SERVER_RECV },
+        ...(random() < 0.2
+          ? [{ timestamp: time(from + 2 * gap, off), eventType: EventType.CUSTOM, value: 'cache miss' }]
+          : []),
+        { timestamp: time(to - gap, off), eventType: EventType.SERVER_SEND },
+      ]
+      if (level > 0) {
+        records.push({
+          ...fields,
+          service: SERVICES[(service + 1 + (level % 3)) % SERVICES.length]!,
+          clientHost: '10.0.0.1:50123',
+          events: [
+            { timestamp: time(from, false), eventType: EventType.CLIENT_SEND },
+            { timestamp: time(to, false), eventType: EventType.CLIENT_RECV },
+          ],
+        })
+      }
+    }
+    records.push(own)
+    const children = level === 0 ? Math.min(spans, 12) : 1 + Math.floor(random() * (level > 12 ? 2 : 5))
+    // One after the other, with some side by side.
+    const room = (to - from - 4 * gap) / children
+    for (let c = 0; c < children && made < spans; c++) {
+      const start = from + 2 * gap + c * room
+      const end = start + room * (random() < 0.3 ? 1.4 : 0.5 + random() * 0.45)
+      queue.push({
+        id: BigInt(++made),
+        parentId: id,
+        service: Math.floor(random() * SERVICES.length),
+        from: start,
+        to: Math.min(end, to - 2 * gap),
+        level: level + 1,
+      })
+    }
+  }
+  return records
+}
+
+function capital(text: string): string {
+  return text[0]!.toUpperCase() + text.slice(1)
+}
+
+/** Mulberry32: from 0 to 1. */
+function randomNumbers(seed: number): () => number {
+  return () => {
+    seed = (seed + 0x6d2b79f5) | 0
+    let t = Math.imul(seed ^ (seed >>> 15), seed | 1)
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
+  }
+}
