@@ -1,97 +1,18 @@
 import assert from 'node:assert/strict'
 import { request as httpRequest } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { deflateRawSync, deflateSync, gzipSync } from 'node:zlib'
 import fc from 'fast-check'
-import { fastify } from 'fastify'
-import pino from 'pino'
-import { type FormatsOptions, takeSpans } from '../../../collector/src/formats/http'
+import type { FormatsOptions } from '../../../collector/src/formats/http'
 import { recordToJson } from '../../../collector/src/formats/milo-json'
 import { toOtlpJson } from '../../../collector/src/formats/otlp'
 import { messageType } from '../../../collector/src/formats/protobuf'
 import { toZipkinJson } from '../../../collector/src/formats/zipkin'
-import { EventType, readRecord, type SpanRecord } from '../../../src/codec/span'
+import { EventType, type SpanRecord } from '../../../src/codec/span'
 import { until } from '../../helpers/until'
 import { otlpRequest, toProtobuf } from './otlp-arbitrary'
+import { JSON_TYPE, PROTOBUF_TYPE, SpanServer } from './span-server'
 
-const JSON_TYPE = 'application/json'
-const PROTOBUF_TYPE = 'application/x-protobuf'
 const SERVICE = 'opentelemetry.proto.collector.trace.v1'
-
-const cleanUp: (() => unknown)[] = []
-
-interface Server {
-  url: string
-  /** What was stored, and in how many pieces. */
-  records: SpanRecord[]
-  pieces: number[]
-  rejected: [string, string, number][]
-  answer: 'ok' | 'try later'
-  /** Before a piece is stored. */
-  wait: Promise<void> | undefined
-  post(path: string, body: Uint8Array | string, headers?: Record<string, string>): Promise<Answer>
-}
-
-interface Answer {
-  status: number
-  headers: Headers
-  bytes: Buffer
-  json: any
-}
-
-async function serve(overrides: Partial<FormatsOptions> = {}): Promise<Server> {
-  const app = fastify()
-  const server: Server = {
-    url: '',
-    records: [],
-    pieces: [],
-    rejected: [],
-    answer: 'ok',
-    wait: undefined,
-    async post(path, body, headers = {}) {
-      const response = await fetch(server.url + path, {
-        method: 'POST',
-        body: body as BodyInit,
-        headers: { 'content-type': typeof body === 'string' ? JSON_TYPE : PROTOBUF_TYPE, ...headers },
-      })
-      const bytes = Buffer.from(await response.arrayBuffer())
-      const isJson = response.headers.get('content-type')?.startsWith(JSON_TYPE)
-      return {
-        status: response.status,
-        headers: response.headers,
-        bytes,
-        json: isJson ? JSON.parse(bytes.toString()) : undefined,
-      }
-    },
-  }
-  app.register(takeSpans, {
-    async store(records, spans) {
-      await server.wait
-      if (server.answer !== 'ok') return server.answer
-      const before = server.records.length
-      for (let pos = 0; pos < records.length; ) {
-        const { record, end } = readRecord(records, pos)
-        server.records.push(record)
-        pos = end
-      }
-      assert.equal(server.records.length - before, spans)
-      server.pieces.push(records.length)
-      return 'ok'
-    },
-    rejected: (...args) => server.rejected.push(args),
-    maxBodyBytes: 1 << 20,
-    maxInFlightBytes: 4 << 20,
-    log: pino({ level: 'silent' }),
-    ...overrides,
-  } satisfies FormatsOptions)
-  await app.listen({ host: '127.0.0.1', port: 0 })
-  cleanUp.push(() => {
-    app.server.closeAllConnections()
-    return app.close()
-  })
-  server.url = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`
-  return server
-}
 
 const otlp = (...spans: object[]) => ({
   resourceSpans: [
@@ -121,13 +42,13 @@ function decodeStatus(bytes: Buffer): { code: number; message: string } {
 }
 
 describe('spans over HTTP', () => {
-  let server: Server
-  beforeEach(async () => {
-    server = await serve()
-  })
-  afterEach(async () => {
-    while (cleanUp.length > 0) await cleanUp.pop()!()
-  })
+  let server: SpanServer
+  const serve = async (overrides: Partial<FormatsOptions> = {}) => {
+    await server?.close()
+    server = await SpanServer.start({ maxBodyBytes: 1 << 20, maxInFlightBytes: 4 << 20, ...overrides })
+  }
+  beforeEach(() => serve())
+  after(() => server.close())
 
   describe('in OTLP', () => {
     it('are stored and answered in the encoding of the request', async () => {
@@ -219,7 +140,7 @@ describe('spans over HTTP', () => {
     })
 
     it('are stored piece by piece when there are many, each with what the resource says', async () => {
-      server = await serve({ maxBodyBytes: 16 << 20, maxInFlightBytes: 64 << 20 })
+      await serve({ maxBodyBytes: 16 << 20, maxInFlightBytes: 64 << 20 })
       const spans = Array.from({ length: 5000 }, (_, i) => otlpSpan({ spanId: (i + 1).toString(16).padStart(16, '0') }))
       const request = otlp(...spans)
       request.resourceSpans[0]!.resource.attributes.push({ key: 'os', value: { stringValue: 'x'.repeat(1000) } })
