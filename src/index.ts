@@ -71,7 +71,7 @@ export function span<R>(
   const bare = typeof first === 'function'
   const fn: ((...args: any[]) => R) | undefined = bare ? first : second
   const callback = bare ? second : third
-  const started = startSpan(Kind.LOCAL, nameOf(name), false, !bare && first?.force === true)
+  const started = startSpan(Kind.LOCAL, nameOf(name), false, !bare && isForced(first))
   if (fn === undefined) return started
   const done = callback !== undefined || fn.length >= 2 ? doneOf(started, callback) : undefined
   let result: R
@@ -85,6 +85,15 @@ export function span<R>(
   }
   if (started.sampled) endWith(started, result, done === undefined)
   return result
+}
+
+/** Options may be anything, also what throws when it is looked at. */
+function isForced(options: SpanOptions | undefined): boolean {
+  try {
+    return options?.force === true
+  } catch {
+    return false
+  }
 }
 
 /** Ends the span when `result` settles if it is a promise, else at once unless `done` will. */

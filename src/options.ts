@@ -112,6 +112,8 @@ const OPTION_NAMES: Record<keyof Options, true> = {
 
 /** @throws MiloError that names the value and the remedy */
 export function settle(options: Options = {}, env: NodeJS.ProcessEnv = process.env): Settings {
+  if (typeof options !== 'object' || options === null)
+    throw new MiloError('MILO_BAD_OPTION', `the options must be an object, got ${show(options)}`)
   for (const name of Object.keys(options)) {
     if (!Object.hasOwn(OPTION_NAMES, name)) {
       throw new MiloError(

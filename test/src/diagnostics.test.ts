@@ -136,3 +136,22 @@ describe('diagnostics_channel', () => {
     assert.equal(tree().split('\n').length, 3)
   })
 })
+
+describe('a warning', () => {
+  it('is said once in 30 s, however often it happens, and again after that or when the clock was set back', async () => {
+    const program = `
+      const milo = require('milo')
+      const { now } = Date
+      let ms = 0
+      Date.now = () => 1e12 + ms
+      milo.init({ maxBufferedSpans: 1, exitTimeoutMs: 0 })
+      const lose = () => { for (let i = 0; i < 10_000; i++) milo.span('x').end() }
+      for (ms of [0, 1, 29_999, 30_000, 59_999, 10, 20]) { process.stderr.write(ms + '\\n'); lose() }
+      Date.now = now`
+    const { status, stderr } = await runNode(['-e', program], { MILO_SCRIBE: '127.0.0.1:1', MILO_SAMPLER: 'always' })
+    assert.equal(status, 0)
+    const full = 'milo warn: the buffer is full: spans are being dropped until Scribe keeps up again'
+    const said = stderr.split('\n').filter(line => /^\d+$/.test(line) || line === full)
+    assert.deepEqual(said, ['0', full, '1', '29999', '30000', full, '59999', '10', full, '20'])
+  })
+})

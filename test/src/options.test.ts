@@ -99,10 +99,12 @@ describe('options', () => {
     ['MILO_BAD_SPOOL', { spool: '/tmp' as any }, {}, /object of directory and maxBytes, got '\/tmp'/],
     ['MILO_BAD_SPOOL', { spool: { directory: '' } }, {}, /must have a path as directory/],
     ['MILO_BAD_SPOOL', {}, { MILO_SPOOL: '/tmp/x', MILO_SPOOL_MAX_BYTES: '64MB' }, /from 1048576 as maxBytes, got NaN/],
+    ['MILO_BAD_OPTION', 'always' as any, {}, /the options must be an object, got 'always'/],
+    ['MILO_BAD_OPTION', null as any, {}, /the options must be an object, got null/],
     ['MILO_BAD_OPTION', { samplr: 'always' } as any, {}, /no such option: samplr; there are enabled,/],
   ]
   for (const [code, options, env, message] of bad) {
-    it(`refuses ${JSON.stringify({ ...options, ...env })} with ${code}, the value and the remedy`, () => {
+    it(`refuses ${JSON.stringify(Object.keys(env).length > 0 ? { ...options, ...env } : options)} with ${code}, the value and the remedy`, () => {
       assert.throws(() => settings(options, env), { code, message })
     })
   }

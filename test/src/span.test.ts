@@ -3,9 +3,23 @@ import { EventEmitter } from 'node:events'
 import { readFile } from 'node:fs'
 import { promisify } from 'node:util'
 import { createNamespace } from '../../src/cls'
-import { annotate, count, current, flush, ids, init, record, shutdown, span, stats, wrap } from '../../src/index'
+import {
+  annotate,
+  count,
+  current,
+  flush,
+  ids,
+  init,
+  record,
+  type Span,
+  shutdown,
+  span,
+  stats,
+  wrap,
+} from '../../src/index'
 import { frameWith, parseTraceparent, runInFrame, startServerSpan } from '../../src/plugin'
 import { ScribePeer } from '../helpers/scribe-peer'
+import { until } from '../helpers/until'
 
 describe('span', () => {
   let peer: ScribePeer
@@ -128,6 +142,15 @@ describe('span', () => {
     })
     const [s] = await sent()
     assert.equal(s!.annotations!.get('error.type'), 'unreadable')
+    const hostile = new Proxy({}, { get: () => evil.toString() })
+    for (const options of [hostile, evil, null, 5, Symbol('s'), 'x'] as any[]) {
+      assert.equal(
+        span('x', options, () => 1),
+        1,
+      )
+      const s: Span = span('x', options)
+      s.end()
+    }
   })
 
   it('cuts what is too long and leaves out what is too much, and counts it', async () => {
@@ -142,6 +165,35 @@ describe('span', () => {
     assert.equal(s!.events!.length, 2 + 256)
     assert.equal(s!.counters!.size, 128)
     assert.equal(stats().truncated - before, 1 + (1000 - 127) + (1000 - 256) + (1000 - 128))
+  })
+
+  it('keeps its durations when the wall clock is set back, which the traces that begin a second later tell', async () => {
+    const { now } = Date
+    const before: Span = span('before')
+    const during: Span = span('during')
+    try {
+      Date.now = () => now() - 3_600_000
+      during.record('set back')
+      during.end()
+      const later = await until('a new trace has the new time', () => {
+        const s: Span = span('later')
+        s.end()
+        return s.startUs < before.startUs - 3_590_000_000 ? s : undefined
+      })
+      before.end()
+      assert.ok(later.startUs > before.startUs - 3_610_000_000 && later.endUs >= later.startUs)
+    } finally {
+      Date.now = now
+    }
+    assert.ok(before.endUs >= before.startUs && during.endUs >= during.startUs)
+    await sent()
+    for (const { events } of peer.spans) {
+      const times = events!.map(event => event.timestamp!)
+      assert.deepEqual(
+        times,
+        [...times].sort((a, b) => Number(a - b)),
+      )
+    }
   })
 
   it('gives a span to end by hand, which ends once and then changes no more', async () => {
