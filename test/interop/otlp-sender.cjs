@@ -38,7 +38,9 @@ async function main() {
     trace.setSpan(context.active(), server),
   )
   client.addEvent('retry', { attempt: 2 })
-  client.recordException(new TypeError('boom'))
+  const error = new TypeError('boom')
+  error.stack = 'TypeError: boom\n    at order (shop.js:1:7)'
+  client.recordException(error)
   client.setStatus({ code: SpanStatusCode.ERROR, message: 'boom' })
   client.end()
   server.end()
