@@ -35,12 +35,13 @@ function patchHttp(exports: any, plugin: PluginHandle): void {
     'emit',
     emit =>
       function (this: unknown, event: unknown, ...args: any[]) {
-        if (event !== 'request' || !(args[0] instanceof IncomingMessage) || !plugin.enabled || !isActive()) {
-          return emit.call(this, event, ...args)
-        }
+        if (event !== 'request' || !plugin.enabled || !isActive()) return emit.call(this, event, ...args)
+        // Whoever emits others makes them himself, and says when they are over in his own way.
+        const [req, res] = args
+        if (!(req instanceof IncomingMessage && res instanceof ServerResponse)) return emit.call(this, event, ...args)
         let span: Span | undefined
         try {
-          span = startRequestSpan(args[0], args[1])
+          span = startRequestSpan(req, res)
         } catch (error) {
           plugin.fail(error)
         }

@@ -103,6 +103,21 @@ describe('the http plugin', () => {
     assert.equal((await spans(2)).filter(isServer).length, 1)
   })
 
+  it('passes on what applications emit as requests that aren’t node’s', async () => {
+    const seen: unknown[][] = []
+    const other = live.createServer().on('request', (...args: unknown[]) => seen.push(args))
+    handle = (req, res) => {
+      for (const args of [[], [req], [req, {}], [{}, res], ['a', 'b', 'c']]) other.emit('request', ...args)
+      res.end()
+    }
+    await fetchText('/')
+    assert.deepEqual(
+      seen.map(args => args.length),
+      [0, 1, 2, 2, 3],
+    )
+    assert.equal((await spans(2)).filter(isServer).length, 1)
+  })
+
   it('leaves nothing to be seen on requests and responses', async () => {
     const own = (o: object) => Reflect.ownKeys(o).map(String)
     const seen: string[][] = []
