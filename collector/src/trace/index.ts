@@ -1,8 +1,10 @@
 /**
  * From stored half-spans to trees: pure, without Node, shared by the API, the web interface and batch jobs.
  */
-export { buildTrace } from './build'
+export { buildTrace, buildTraceInSlices } from './build'
+export { type DiffNode, diffTraces, type TraceDiff } from './diff'
 export { type DurationClass, durationClass, formatDuration } from './duration'
+export { traceJson } from './json'
 export * from './model'
 export { summarize } from './summary'
 export { renderWaterfall, type WaterfallOptions } from './waterfall'

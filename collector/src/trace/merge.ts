@@ -1,162 +1,266 @@
-import type { EventType, SpanEvent, SpanRecord } from '../../../src/codec/span'
-import { type Conflict, NO_PARENT, type Report, type Side, type TraceEvent, type TraceSpan } from './model'
+import type { SpanRecord } from '../../../src/codec/span'
+import { hexId } from './ids'
+import { type Conflict, NO_PARENT, type Report, type TraceEvent, type TraceSpan } from './model'
+import { CLIENT, customEvents, hostOf, LOCAL, type Reports, SERVER, SIDES, UNKNOWN } from './reports'
 
-// The codec's values, by type only: the codec needs Node's Buffer, and this runs in browsers.
-const CLIENT_SEND: typeof EventType.CLIENT_SEND = 1
-const CLIENT_RECV: typeof EventType.CLIENT_RECV = 2
-const SERVER_SEND: typeof EventType.SERVER_SEND = 3
-const SERVER_RECV: typeof EventType.SERVER_RECV = 4
-const CUSTOM: typeof EventType.CUSTOM = 5
-
-/** From the first event to the last, whatever their labels: the original's Python client swapped send and receive. */
+/** All reports of one side together, by corrected clocks; `raw` is the start as it was reported. NaN where there are none. */
 interface Window {
   start: number
   end: number
+  raw: number
 }
 
-/** A record, and what its events say of times. A record may hold times of both sides; each counts for its own. */
-interface ReadRecord {
-  record: SpanRecord
-  side: Side
-  client: Window | undefined
-  server: Window | undefined
-  local: Window | undefined
-}
+// What most spans have none of. Nobody changes a built trace.
+const NO_EVENTS: TraceEvent[] = []
+const NO_CONFLICTS: Conflict[] = []
+const NO_REPEATS: Report[] = []
 
-/** Makes one span of all records that have its id; its place in the tree is still to be filled in. */
-export function mergeSpan(spanId: string, records: SpanRecord[]): TraceSpan {
-  const events: TraceEvent[] = []
-  const reports: ReadRecord[] = []
-  for (const record of records) reports.push(readRecord(record, events))
-  // The server half's word stands, and of several that of the earliest.
-  if (reports.length > 1) reports.sort((a, b) => RANK[a.side] - RANK[b.side] || byTime(startOf(a), startOf(b)))
-  if (events.length > 1) events.sort((a, b) => byTime(a.time, b.time))
+/** Makes one span of all records that have its id. What it needs meanwhile is made once, and not for each of 100,000 spans. */
+export class Merger {
+  /** Takes the number of each span's parent: −1 where there is none, or where it isn't in the trace. */
+  readonly parents: Int32Array
+  private readonly reports: Reports
+  private readonly offsets: Float64Array
+  private readonly hex: string[] = []
+  /** The span's records, those first whose word stands. */
+  private ranked: number[] = []
+  private conflicts = NO_CONFLICTS
+  private readonly windows: Window[] = [SERVER, CLIENT, LOCAL].map(() => ({ start: NaN, end: NaN, raw: NaN }))
 
-  const client = union(reports, 'client')
-  const server = union(reports, 'server')
-  const called = client !== undefined || reports.some(r => r.side === 'client')
-  const served = server !== undefined || reports.some(r => r.side === 'server')
-  const own = client ?? server ?? union(reports, 'local')
-  const conflicts: Conflict[] = []
-  const annotations = mergeMaps(reports, 'annotations', conflicts)
-  const counters = mergeMaps(reports, 'counters', conflicts)
-  return {
-    spanId,
-    parentId: agree(reports, 'parentId', conflicts) ?? NO_PARENT,
-    name: agree(reports, 'name', conflicts) ?? '',
-    kind: called ? (served ? 'rpc' : 'client') : served ? 'server' : 'local',
-    service: said(reports, 'server', 'service') ?? (called ? null : said(reports, 'local', 'service')),
-    clientService: said(reports, 'client', 'service'),
-    // Each side knows its own host best; the other's word is better than none.
-    clientHost: said(reports, 'client', 'clientHost') ?? said(reports, undefined, 'clientHost'),
-    serverHost: said(reports, undefined, 'serverHost'),
-    start: own?.start ?? null,
-    duration: own === undefined ? null : Math.max(durationOf(own)!, durationOf(server) ?? 0),
-    clientStart: client?.start ?? null,
-    clientDuration: durationOf(client),
-    serverStart: server?.start ?? null,
-    serverDuration: durationOf(server),
-    annotations,
-    counters,
-    events,
-    probability: probabilityOf(reports),
-    error: Object.hasOwn(annotations, 'error.type') || Object.hasOwn(annotations, 'error'),
-    depth: 0,
-    orphan: false,
-    cycle: false,
-    conflicts,
-    repeats: repeatsOf(reports),
+  /** @param offsets of the clocks, to be added to their times */
+  constructor(reports: Reports, offsets: Float64Array) {
+    const { ids } = reports
+    this.reports = reports
+    this.offsets = offsets
+    this.parents = new Int32Array(ids.size)
+    for (let i = 0; i < ids.size; i++) this.hex.push(ids.hex(i))
   }
-}
 
-const RANK: Record<Side, number> = { server: 0, client: 1, local: 2 }
+  /** Its place in the tree, and what follows from that, is still to be filled in. */
+  merge(span: number): TraceSpan {
+    this.rank(span)
+    this.conflicts = NO_CONFLICTS
+    const server = this.window(SERVER)
+    const client = this.window(CLIENT)
+    const local = this.window(LOCAL)
+    const hasClient = !Number.isNaN(client.start)
+    const hasServer = !Number.isNaN(server.start)
+    const own = hasClient ? client : hasServer ? server : local
+    const timed = !Number.isNaN(own.start)
+    const clientDuration = hasClient ? client.end - client.start : null
+    const serverDuration = hasServer ? server.end - server.start : null
+    const called = hasClient || this.has(CLIENT)
+    const served = hasServer || this.has(SERVER)
 
-/** Also adds what the application recorded to `events`. */
-function readRecord(record: SpanRecord, events: TraceEvent[]): ReadRecord {
-  const list = record.events ?? []
-  const side = sideOf(list)
-  const read: ReadRecord = { record, side, client: undefined, server: undefined, local: undefined }
-  // The two events with which the SDK times a local span; others of the same words are the application's own.
-  const begin = side === 'local' ? list.find(e => e.eventType === CUSTOM && e.value === 'milo.start') : undefined
-  const end = side === 'local' ? list.findLast(e => e.eventType === CUSTOM && e.value === 'milo.end') : undefined
-  for (const event of list) {
-    const time = event.timestamp === undefined ? null : Number(event.timestamp)
-    if (event.eventType === CUSTOM && event !== begin && event !== end) {
-      events.push({ time, value: event.value ?? '', side })
+    const annotations = this.mergeMaps('annotations')
+    const counters = this.mergeMaps('counters')
+    const parentId = this.agree('parentId') as bigint | undefined
+    // A span whose id really is 0 has no children: parent 0 means that there is no parent.
+    const parent = parentId === undefined ? -1 : this.reports.ids.find(parentId)
+    this.parents[span] = parent
+    const merged: TraceSpan = {
+      spanId: this.hex[span]!,
+      parentId: parentId === undefined ? NO_PARENT : parent === -1 ? hexId(parentId) : this.hex[parent]!,
+      name: (this.agree('name') as string | undefined) ?? '',
+      kind: called ? (served ? 'rpc' : 'client') : served ? 'server' : 'local',
+      service: this.said(SERVER, 'service') ?? (called ? null : this.said(LOCAL, 'service')),
+      clientService: this.said(CLIENT, 'service'),
+      // Each side knows its own host best; the other's word is better than none.
+      clientHost: this.said(CLIENT, 'clientHost') ?? this.said(undefined, 'clientHost'),
+      serverHost: this.said(undefined, 'serverHost'),
+      start: timed ? own.start : null,
+      duration: timed ? Math.max(own.end - own.start, serverDuration ?? 0) : null,
+      clientStart: hasClient ? client.start : null,
+      clientDuration,
+      serverStart: hasServer ? server.start : null,
+      serverDuration,
+      annotations,
+      counters,
+      events: this.events(),
+      probability: this.probability(),
+      error: typeof annotations['error.type'] === 'string' || typeof annotations.error === 'string',
+      depth: 0,
+      orphan: false,
+      cycle: false,
+      conflicts: this.conflicts,
+      repeats: this.repeats(),
+      selfTime: null,
+      criticalTime: 0,
+      networkTime: clientDuration === null || serverDuration === null ? null : waited(clientDuration - serverDuration),
     }
-    const of = eventSide(event.eventType) ?? (side === 'local' ? side : undefined)
-    if (time === null || of === undefined) continue
-    const window = read[of]
-    if (window === undefined) read[of] = { start: time, end: time }
-    else if (time < window.start) window.start = time
-    else if (time > window.end) window.end = time
+    if (this.ranked.some(r => this.offset(r) !== 0)) {
+      merged.rawStart = timed ? own.raw : null
+      merged.rawClientStart = hasClient ? client.raw : null
+      merged.rawServerStart = hasServer ? server.raw : null
+    }
+    return merged
   }
-  return read
-}
 
-/** A half is what its first client or server event says, as in the original's Cassandra columns. */
-function sideOf(events: SpanEvent[]): Side {
-  for (const event of events) {
-    const side = eventSide(event.eventType)
-    if (side !== undefined) return side
+  /** The server half's word stands, and of several that of the earliest. Who said the same twice is heard once. */
+  private rank(span: number): void {
+    const { side, last, before, records } = this.reports
+    const { ranked } = this
+    ranked.length = 0
+    for (let r = last[span]!; r !== -1; r = before[r]!) ranked.push(r)
+    if (ranked.length === 1) return
+    ranked.reverse()
+    ranked.sort((a, b) => side[a]! - side[b]! || byTime(this.start(a), this.start(b)))
+    if (this.isPair()) return
+    const heard = new Set<string>()
+    this.ranked = ranked.filter(r => {
+      const words = inWords(records[r]!)
+      return !heard.has(words) && heard.add(words)
+    })
   }
-  return 'local'
-}
 
-function eventSide(type: number | undefined): 'client' | 'server' | undefined {
-  if (type === CLIENT_SEND || type === CLIENT_RECV) return 'client'
-  if (type === SERVER_SEND || type === SERVER_RECV) return 'server'
-  return undefined
-}
-
-function union(reports: ReadRecord[], side: Side): Window | undefined {
-  let all: Window | undefined
-  for (const { [side]: window } of reports) {
-    if (window === undefined) continue
-    if (all === undefined) all = window
-    else all = { start: Math.min(all.start, window.start), end: Math.max(all.end, window.end) }
+  /** A half of each side, or fewer: nothing comes twice. */
+  private isPair(): boolean {
+    const { side } = this.reports
+    const { ranked } = this
+    return ranked.length === 1 || (ranked.length === 2 && side[ranked[0]!] !== side[ranked[1]!])
   }
-  return all
-}
 
-function durationOf(window: Window | undefined): number | null {
-  return window === undefined ? null : window.end - window.start
-}
-
-/** The first of that side (or of any) that said something. */
-function said(reports: ReadRecord[], side: Side | undefined, field: 'service' | 'clientHost' | 'serverHost') {
-  for (const report of reports) {
-    const value = side === undefined || report.side === side ? report.record[field] : undefined
-    if (value) return value
+  private has(of: number): boolean {
+    for (const r of this.ranked) if (this.reports.side[r] === of) return true
+    return false
   }
-  return null
-}
 
-/** What the first says stands; who says otherwise is noted. Who says nothing agrees. */
-function agree(reports: ReadRecord[], field: 'name' | 'parentId', conflicts: Conflict[]): string | undefined {
-  let standing: string | undefined
-  for (const { record, side } of reports) {
-    const said = record[field]
-    if (!said) continue
-    const value = typeof said === 'bigint' ? hexId(said) : said
-    if (standing === undefined) standing = value
-    else if (value !== standing) conflicts.push({ field, key: null, value, side })
+  private offset(r: number): number {
+    const clock = this.reports.clock[r]!
+    return clock === UNKNOWN ? 0 : this.offsets[clock]!
   }
-  return standing
-}
 
-function mergeMaps(reports: ReadRecord[], field: 'annotations' | 'counters', conflicts: Conflict[]) {
-  const merged: Record<string, string> = {}
-  for (const { record, side } of reports) {
-    for (const [key, v] of record[field] ?? []) {
-      const value = String(v)
-      if (!Object.hasOwn(merged, key)) put(merged, key, value)
-      else if (merged[key] !== value) {
-        conflicts.push({ field: field === 'annotations' ? 'annotation' : 'counter', key, value, side })
+  /** Of its own side, corrected. */
+  private start(r: number): number | null {
+    const start = this.reports.start[3 * r + this.reports.side[r]!]!
+    return Number.isNaN(start) ? null : start + this.offset(r)
+  }
+
+  private window(side: number): Window {
+    const { start, end } = this.reports
+    const all = this.windows[side]!
+    all.start = NaN
+    all.end = NaN
+    for (const r of this.ranked) {
+      const raw = start[3 * r + side]!
+      if (Number.isNaN(raw)) continue
+      const offset = this.offset(r)
+      if (!(all.start <= raw + offset)) {
+        all.start = raw + offset
+        all.raw = raw
+      }
+      if (!(all.end >= end[3 * r + side]! + offset)) all.end = end[3 * r + side]! + offset
+    }
+    return all
+  }
+
+  /** The first of that side (or of any) that said something. */
+  private said(of: number | undefined, field: 'service' | 'clientHost' | 'serverHost'): string | null {
+    const { records, side } = this.reports
+    for (const r of this.ranked) {
+      const value = of === undefined || side[r] === of ? records[r]![field] : undefined
+      if (value) return value
+    }
+    return null
+  }
+
+  /** What the first says stands; who says otherwise is noted. Who says nothing agrees. */
+  private agree(field: 'name' | 'parentId'): string | bigint | undefined {
+    let standing: string | bigint | undefined
+    for (const r of this.ranked) {
+      const said = this.reports.records[r]![field]
+      if (!said) continue
+      if (standing === undefined) standing = said
+      else if (said !== standing) this.differs(field, null, typeof said === 'bigint' ? hexId(said) : said, r)
+    }
+    return standing
+  }
+
+  private differs(field: Conflict['field'], key: string | null, value: string, r: number): void {
+    if (this.conflicts === NO_CONFLICTS) this.conflicts = []
+    this.conflicts.push({ field, key, value, side: SIDES[this.reports.side[r]!]! })
+  }
+
+  private mergeMaps(field: 'annotations' | 'counters'): Record<string, string> {
+    const merged: Record<string, string> = {}
+    for (const r of this.ranked) {
+      const map: Map<string, string | bigint> | undefined = this.reports.records[r]![field]
+      if (map === undefined) continue
+      for (const [key, said] of map) {
+        const value = typeof said === 'string' ? said : String(said)
+        // Nothing that an object inherits is a string.
+        const standing = merged[key]
+        if (typeof standing !== 'string') put(merged, key, value)
+        else if (standing !== value) this.differs(field === 'annotations' ? 'annotation' : 'counter', key, value, r)
       }
     }
+    return merged
   }
-  return merged
+
+  private events(): TraceEvent[] {
+    const { records, side, custom } = this.reports
+    let events = NO_EVENTS
+    for (const r of this.ranked) {
+      if (!custom[r]) continue
+      for (const { timestamp, value } of customEvents(records[r]!, side[r]!)) {
+        const raw = timestamp === undefined ? null : Number(timestamp)
+        const offset = this.offset(r)
+        const event: TraceEvent = {
+          time: raw === null ? null : raw + offset,
+          value: value ?? '',
+          side: SIDES[side[r]!]!,
+        }
+        if (raw !== null && offset !== 0) event.rawTime = raw
+        if (events === NO_EVENTS) events = []
+        events.push(event)
+      }
+    }
+    return events.length > 1 ? events.sort((a, b) => byTime(a.time, b.time)) : events
+  }
+
+  private probability(): number | null {
+    for (const r of this.ranked) {
+      const { probability } = this.reports.records[r]!
+      // The wire has doubles that JSON hasn't.
+      if (probability !== undefined && Number.isFinite(probability)) return probability
+    }
+    return null
+  }
+
+  private repeats(): Report[] {
+    if (this.isPair()) return NO_REPEATS
+    const { records, side, start, end } = this.reports
+    const perSide = [0, 0, 0]
+    for (const r of this.ranked) perSide[side[r]!]!++
+    const repeats: Report[] = []
+    for (const r of this.ranked) {
+      if (perSide[side[r]!] === 1) continue
+      const at = 3 * r + side[r]!
+      const timed = !Number.isNaN(start[at]!)
+      const report: Report = {
+        side: SIDES[side[r]!]!,
+        service: records[r]!.service || null,
+        host: hostOf(records[r]!, side[r]!) || null,
+        start: this.start(r),
+        duration: timed ? end[at]! - start[at]! : null,
+      }
+      if (timed && this.offset(r) !== 0) report.rawStart = start[at]!
+      repeats.push(report)
+    }
+    return repeats.sort((a, b) => byTime(a.start, b.start))
+  }
+}
+
+/** A client whose server took longer didn't wait for it: what they differ by isn't the network. */
+export function waited(networkTime: number): number | null {
+  return networkTime >= 0 ? networkTime : null
+}
+
+function inWords(record: SpanRecord): string {
+  return JSON.stringify(
+    Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1)),
+    (_, value) => (typeof value === 'bigint' ? `${value}n` : value instanceof Map ? [...value] : value),
+  )
 }
 
 function put(map: Record<string, string>, key: string, value: string): void {
@@ -165,40 +269,7 @@ function put(map: Record<string, string>, key: string, value: string): void {
   else Object.defineProperty(map, key, { value, enumerable: true, writable: true, configurable: true })
 }
 
-function probabilityOf(reports: ReadRecord[]): number | null {
-  for (const { record } of reports) {
-    // The wire has doubles that JSON hasn't.
-    if (record.probability !== undefined && Number.isFinite(record.probability)) return record.probability
-  }
-  return null
-}
-
-function repeatsOf(reports: ReadRecord[]): Report[] {
-  if (reports.length < 2) return []
-  const perSide = { client: 0, server: 0, local: 0 }
-  for (const { side } of reports) perSide[side]++
-  return reports
-    .filter(({ side }) => perSide[side] > 1)
-    .map(report => ({
-      side: report.side,
-      service: report.record.service || null,
-      host: (report.side === 'server' ? report.record.serverHost : report.record.clientHost) || null,
-      start: startOf(report),
-      duration: durationOf(report[report.side]),
-    }))
-    .sort((a, b) => byTime(a.start, b.start))
-}
-
-function startOf(report: ReadRecord): number | null {
-  return report[report.side]?.start ?? null
-}
-
 /** For sorting: what has no time comes last. */
 export function byTime(a: number | null, b: number | null): number {
   return (a ?? Infinity) - (b ?? Infinity) || 0
-}
-
-/** 16 lower-case hex digits of an i64; negative ones as their two's complement. */
-export function hexId(id: bigint): string {
-  return BigInt.asUintN(64, id).toString(16).padStart(16, '0')
 }

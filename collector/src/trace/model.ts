@@ -11,11 +11,52 @@ export interface Trace {
   duration: number | null
   /** Who reported, distinct and sorted. */
   services: string[]
+  /** The clocks by which the times were taken. */
+  clocks: Clock[]
+  totals: { services: ServiceTotals[]; names: NameTotals[] }
   /**
    * Depth-first, parents before children, siblings by start. With `depth`, that is the tree: the descendants of spans[i]
    * are the spans right after it that are deeper.
    */
   spans: TraceSpan[]
+}
+
+/** A host's; or a service's, where its host is unknown or has a name that every host has, such as localhost. */
+export interface Clock {
+  host: string | null
+  service: string | null
+  /**
+   * How far it is ahead of the root's, as estimated from the calls. All times of this clock have been corrected by it: what is
+   * given is what was reported less this.
+   */
+  skewUs: number
+  /** How many calls to or from other clocks agree with that. */
+  pairs: number
+}
+
+/** Microseconds, but for the counts. */
+export interface Totals {
+  /** Spans. */
+  count: number
+  errors: number
+  /** Of all durations; calls that run side by side count in full. */
+  total: number
+  max: number
+  self: number
+  /** On the critical path. */
+  critical: number
+}
+
+/** Of the spans that a service worked on, or that it called when nobody else reported; null for those of nobody. */
+export interface ServiceTotals extends Totals {
+  service: string | null
+  /** Spans of which it reported a half or more. */
+  reported: number
+}
+
+export interface NameTotals extends Totals {
+  service: string | null
+  name: string
 }
 
 export interface TraceSpan {
@@ -33,7 +74,10 @@ export interface TraceSpan {
   clientService: string | null
   clientHost: string | null
   serverHost: string | null
-  /** Microseconds since the epoch: the client half's, or the server half's without one. */
+  /**
+   * Microseconds since the epoch: the client half's, or the server half's without one. This time and all others are corrected
+   * by the skew of the clock that took them.
+   */
   start: number | null
   /**
    * Microseconds: the longer half's. As a rule that is the client's, which holds the network too, but a client that doesn't
@@ -63,6 +107,19 @@ export interface TraceSpan {
   conflicts: Conflict[]
   /** Every report of a side that reported more than once (retries, replays), by start. Empty as a rule. */
   repeats: Report[]
+  /** What is left of the duration without the time in which children ran; null without a duration. */
+  selfTime: number | null
+  /** For how much of the first root's duration this span, and no child that it waited for, was what took the time. */
+  criticalTime: number
+  /**
+   * Of a call, what it took beyond the server's work: network and queues. Null when the client didn't wait for the server, or a
+   * half is missing. Where client and server are spans of their own, the client's has it.
+   */
+  networkTime: number | null
+  /** The times as reported; absent from a span that no skewed clock had a part in. */
+  rawStart?: number | null
+  rawClientStart?: number | null
+  rawServerStart?: number | null
 }
 
 export type SpanKind = 'rpc' | 'client' | 'server' | 'local'
@@ -72,6 +129,8 @@ export type Side = 'client' | 'server' | 'local'
 
 export interface TraceEvent {
   time: number | null
+  /** As reported, if that was by a skewed clock. */
+  rawTime?: number
   value: string
   side: Side
 }
@@ -90,6 +149,8 @@ export interface Report {
   host: string | null
   start: number | null
   duration: number | null
+  /** As reported, if that was by a skewed clock. */
+  rawStart?: number
 }
 
 export interface TraceSummary {
@@ -98,11 +159,16 @@ export interface TraceSummary {
   duration: number | null
   /** The root's. */
   name: string
+  /** Who worked on the root, or called it when nobody else reported; null when unknown. */
+  service: string | null
   /** Who reported, distinct and sorted. */
   services: string[]
+  /** Of each of them, how many spans it reported a half of. */
+  serviceSpans: number[]
   spanCount: number
   /** Whether any span ended in an error. */
   error: boolean
+  errorCount: number
 }
 
 export const NO_PARENT = '0000000000000000'

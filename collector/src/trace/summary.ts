@@ -1,14 +1,21 @@
+import { ownerOf } from './measure'
 import type { Trace, TraceSummary } from './model'
 
 /** What a list of traces shows of one. */
 export function summarize(trace: Trace): TraceSummary {
+  const reported = new Map(trace.totals.services.map(totals => [totals.service, totals.reported]))
+  const root = trace.spans[0]
+  const errorCount = trace.totals.services.reduce((sum, { errors }) => sum + errors, 0)
   return {
     traceId: trace.traceId,
     start: trace.start,
     duration: trace.duration,
-    name: trace.spans[0]?.name ?? '',
+    name: root?.name ?? '',
+    service: root === undefined ? null : ownerOf(root),
     services: trace.services,
+    serviceSpans: trace.services.map(service => reported.get(service) ?? 0),
     spanCount: trace.spans.length,
-    error: trace.spans.some(span => span.error),
+    error: errorCount > 0,
+    errorCount,
   }
 }

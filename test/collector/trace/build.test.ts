@@ -41,7 +41,22 @@ describe('merging the halves of a span', () => {
       cycle: false,
       conflicts: [],
       repeats: [],
+      selfTime: 500,
+      criticalTime: 500,
+      networkTime: 200,
     })
+  })
+
+  it('counts for each service the spans of which it reported anything', () => {
+    const trace = buildTrace([
+      half(client, 1n, { service: 'web' }),
+      half(server, 1n, { service: 'cart' }),
+      half(server, 1n, { service: 'stock' }),
+      half(client, 2n, { parentId: 1n, service: 'cart' }),
+      half(client, 3n, { parentId: 1n }),
+    ])
+    const { services, serviceSpans } = summarize(trace)
+    assert.deepEqual([services, serviceSpans], [['cart', 'stock', 'web'], [2, 1, 1]]) // biome-ignore format: short
   })
 
   it('says which halves there are: both, one, or neither', () => {
@@ -139,6 +154,13 @@ describe('merging the halves of a span', () => {
   it('marks a span as failed by its annotation error.type or error, of either half', () => {
     const annotated = (key: string) => only([half(client, 1n, { annotations: new Map([[key, 'x']]) })]).error
     assert.deepEqual(['error.type', 'error', 'errors'].map(annotated), [true, true, false])
+  })
+
+  it('hears once what was said twice, and both when they differ in anything', () => {
+    const said = half(server, 1n, { from: 10, to: 20, service: 'cart', annotations: new Map([['k', 'v']]) })
+    const again = { ...said, events: [...said.events!], annotations: new Map(said.annotations) }
+    assert.deepEqual(only([said, again, half(client, 1n, { from: 5, to: 25 }), again]).repeats, [])
+    assert.equal(only([said, { ...again, counters: new Map([['n', 1n]]) }]).repeats.length, 2)
   })
 
   it('loses neither of two halves of the same side', () => {
@@ -266,7 +288,15 @@ describe('building the tree', () => {
 
   it('makes an empty trace of nothing', () => {
     const trace = buildTrace([])
-    assert.deepEqual(trace, { traceId: '0000000000000000', start: null, duration: null, services: [], spans: [] })
+    assert.deepEqual(trace, {
+      traceId: '0000000000000000',
+      start: null,
+      duration: null,
+      services: [],
+      clocks: [],
+      totals: { services: [], names: [] },
+      spans: [],
+    })
     assert.deepEqual(summarize(trace).name, '')
   })
 
@@ -303,9 +333,12 @@ describe('summing up a trace', () => {
       start: 10,
       duration: 30,
       name: 'GET /',
+      service: 'web',
       services: ['cart', 'web'],
+      serviceSpans: [1, 2],
       spanCount: 2,
       error: true,
+      errorCount: 1,
     })
   })
 })

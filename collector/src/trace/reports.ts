@@ -1,0 +1,138 @@
+import type { EventType, SpanEvent, SpanRecord } from '../../../src/codec/span'
+import { IdTable } from './ids'
+import type { Side } from './model'
+
+// The codec's values, by type only: the codec needs Node's Buffer, and this runs in browsers.
+const CLIENT_SEND: typeof EventType.CLIENT_SEND = 1
+const CLIENT_RECV: typeof EventType.CLIENT_RECV = 2
+const SERVER_SEND: typeof EventType.SERVER_SEND = 3
+const SERVER_RECV: typeof EventType.SERVER_RECV = 4
+const CUSTOM: typeof EventType.CUSTOM = 5
+
+/** Numbers of the sides, by which half's word stands where they differ. */
+export const SERVER = 0
+export const CLIENT = 1
+export const LOCAL = 2
+export const SIDES: readonly Side[] = ['server', 'client', 'local']
+
+/** A clock that has no name. */
+export const UNKNOWN = -1
+
+/**
+ * What the records of a trace say of ids and times, in columns: records are numbered, spans (all records of one id) as well,
+ * and none of 200,000 records makes an object. `start` and `end` hold three windows a record, at 3 × record + side, from
+ * the first event to the last whatever their labels (the original's Python client swapped send and receive); NaN where
+ * there is none. A record may hold times of both sides; each counts for its own.
+ */
+export class Reports {
+  readonly records: SpanRecord[]
+  /** The side that its first client or server event names, as in the original's Cassandra columns. */
+  readonly side: Uint8Array
+  readonly start: Float64Array
+  readonly end: Float64Array
+  /** Whether it has custom events. */
+  readonly custom: Uint8Array
+  /** Index into `clocks`; UNKNOWN where neither host nor service is. */
+  readonly clock: Int32Array
+  /** The span's. */
+  readonly span: Int32Array
+  readonly ids: IdTable
+  /** The records of a span: its last, and from each the one before; −1 at the end. */
+  readonly last: Int32Array
+  readonly before: Int32Array
+  readonly clocks: Array<{ host: string | null; service: string | null }> = []
+  private readonly clockOfHost = new Map<string, number>()
+  private readonly clockOfService = new Map<string, number>()
+
+  constructor(records: SpanRecord[]) {
+    const n = records.length
+    this.records = records
+    this.side = new Uint8Array(n)
+    this.start = new Float64Array(3 * n).fill(Number.NaN)
+    this.end = new Float64Array(3 * n).fill(Number.NaN)
+    this.custom = new Uint8Array(n)
+    this.clock = new Int32Array(n)
+    this.span = new Int32Array(n)
+    this.ids = new IdTable(n)
+    this.last = new Int32Array(n).fill(-1)
+    this.before = new Int32Array(n)
+  }
+
+  /** Reads a record that has an id. Those before it have been read. */
+  read(r: number): void {
+    const record = this.records[r]!
+    const events = record.events ?? []
+    const side = sideOf(events)
+    this.side[r] = side
+    for (let i = 0; i < events.length; i++) {
+      const { timestamp, eventType } = events[i]!
+      if (eventType === CUSTOM) this.custom[r] = 1
+      const of = timestamp === undefined ? undefined : (eventSide(eventType) ?? (side === LOCAL ? LOCAL : undefined))
+      if (of === undefined) continue
+      const time = Number(timestamp)
+      const at = 3 * r + of
+      // Written so that NaN, no time yet, gives way.
+      if (!(this.start[at]! <= time)) this.start[at] = time
+      if (!(this.end[at]! >= time)) this.end[at] = time
+    }
+    this.clock[r] = this.clockOf(record, side)
+    const span = this.ids.add(record.id!)
+    this.span[r] = span
+    this.before[r] = this.last[span]!
+    this.last[span] = r
+  }
+
+  /**
+   * A clock belongs to a host. Where the host has no name, or one that every host has, the service stands for it.
+   */
+  private clockOf(record: SpanRecord, side: number): number {
+    const host = hostOf(record, side)
+    const byHost = this.clockOfHost.get(host)
+    if (byHost !== undefined && byHost !== UNKNOWN) return byHost
+    if (byHost === undefined) {
+      const known = host !== '' && !/^(localhost|127\.|0\.0\.0\.0$|::1?$|\[::1?\])/i.test(host)
+      this.clockOfHost.set(host, known ? this.clocks.length : UNKNOWN)
+      if (known) return this.clocks.push({ host, service: null }) - 1
+    }
+    const service = record.service ?? ''
+    if (service === '') return UNKNOWN
+    let clock = this.clockOfService.get(service)
+    if (clock === undefined) {
+      clock = this.clocks.push({ host: null, service }) - 1
+      this.clockOfService.set(service, clock)
+    }
+    return clock
+  }
+}
+
+/** Who reported; a local span's host stands where a client's does. */
+export function hostOf(record: SpanRecord, side: number): string {
+  return (side === SERVER ? record.serverHost : record.clientHost || (side === LOCAL && record.serverHost)) || ''
+}
+
+/** What the application recorded: custom events, but for the two with which the SDK times a local span. */
+export function customEvents({ events }: SpanRecord, side: number): SpanEvent[] {
+  if (events === undefined) return []
+  // Others of the same words are the application's own.
+  const begin = side === LOCAL ? events.find(e => isCustom(e) && e.value === 'milo.start') : undefined
+  const end = side === LOCAL ? events.findLast(e => isCustom(e) && e.value === 'milo.end') : undefined
+  return events.filter(e => isCustom(e) && e !== begin && e !== end)
+}
+
+function isCustom({ eventType }: SpanEvent): boolean {
+  return eventType === CUSTOM
+}
+
+function sideOf(events: SpanEvent[]): number {
+  for (let i = 0; i < events.length; i++) {
+    const side = eventSide(events[i]!.eventType)
+    if (side !== undefined) return side
+  }
+  return LOCAL
+}
+
+function eventSide(type: number | undefined): number | undefined {
+  if (type === CLIENT_SEND || type === CLIENT_RECV) return CLIENT
+  if (type === SERVER_SEND || type === SERVER_RECV) return SERVER
+  return undefined
+}

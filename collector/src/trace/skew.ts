@@ -1,0 +1,315 @@
+import type { Clock } from './model'
+import { CLIENT, type Reports, SERVER, UNKNOWN } from './reports'
+
+/**
+ * How far the hosts' clocks are apart, from the calls between them, as NTP does it. A server's window lies within that of
+ * its client, so each call bounds what has to be added to the one clock if the other is right:
+ *
+ *     client   ├──────────────────────┤          sent ≤ received      gives the lower bound
+ *     server        ├────────┤                   answered ≤ answer    gives the upper one
+ *
+ * The bounds of all calls between two clocks are intersected; where they contradict each other (a half was stored with a
+ * wrong time, a clock was set in between), what most of them allow is taken. From the root's clock, which is taken for
+ * right, the clocks are then set along the calls. Nothing is moved that can stay where it is; what can't goes to the
+ * middle of its bounds, where the error is at most half of the time that the calls spent on the network.
+ */
+
+/** What one clock is off from another: `lo ≤ offset of to − offset of from ≤ hi`, by so many calls. */
+interface Bounds {
+  from: number
+  to: number
+  lo: number
+  hi: number
+  weight: number
+}
+
+/** The bounds that single calls give, in columns, of `size` calls; `from` is the client's clock. */
+interface Calls {
+  size: number
+  from: Int32Array
+  to: Int32Array
+  lo: Float64Array
+  hi: Float64Array
+}
+
+/** Beyond so many clocks, bounds that go round in a circle aren't tightened: it takes the third power of their number. */
+const MAX_TIGHTENED = 100
+
+/**
+ * @returns what is to be added to the times of each of `reports.clocks`, in whole microseconds, and what is said of them
+ */
+export function estimateSkew(reports: Reports): { offsets: Float64Array; clocks: Clock[] } {
+  const count = reports.clocks.length
+  const offsets = new Float64Array(count)
+  const agreeing = new Int32Array(count)
+  if (count > 1) {
+    const calls = callsOf(reports)
+    const bounds = betweenClocks(calls, count)
+    // Without a circle among the clocks, setting one after the other can't lead into a contradiction.
+    if (bounds.length > 2 && count <= MAX_TIGHTENED) setClocks(reports, tightened(bounds, count), offsets)
+    else if (bounds.length > 0) setClocks(reports, bounds, offsets)
+    for (let i = 0; i < calls.size; i++) {
+      const from = calls.from[i]!
+      const to = calls.to[i]!
+      const apart = offsets[to]! - offsets[from]!
+      if (apart < calls.lo[i]! || apart > calls.hi[i]!) continue
+      agreeing[from]!++
+      agreeing[to]!++
+    }
+  }
+  // 0 − 0, and not −0, for what is right.
+  return {
+    offsets,
+    clocks: reports.clocks.map((clock, i) => ({ ...clock, skewUs: 0 - offsets[i]!, pairs: agreeing[i]! })),
+  }
+}
+
+/**
+ * Every server half with the client's window: that of the same span, or where contexts are W3C's, that of its parent, which
+ * is a client-only span. Where clients of several clocks reported one span, nobody knows whom the server answered.
+ */
+function callsOf(reports: Reports): Calls {
+  const { side, start, end, clock, ids, last, before, records } = reports
+  const spans = ids.size
+  const sent = new Float64Array(spans).fill(Infinity)
+  const answered = new Float64Array(spans).fill(-Infinity)
+  const caller = new Int32Array(spans).fill(UNKNOWN)
+  const served = new Uint8Array(spans)
+  for (let span = 0; span < spans; span++) {
+    let several = false
+    for (let r = last[span]!; r !== -1; r = before[r]!) {
+      if (side[r] === SERVER) served[span] = 1
+      const at = 3 * r + CLIENT
+      if (side[r] !== CLIENT || Number.isNaN(start[at]!)) continue
+      several ||= caller[span] !== UNKNOWN && caller[span] !== clock[r]
+      caller[span] = clock[r]!
+      sent[span] = Math.min(sent[span]!, start[at]!)
+      answered[span] = Math.max(answered[span]!, end[at]!)
+    }
+    if (several) caller[span] = UNKNOWN
+  }
+  const n = records.length
+  const calls: Calls = {
+    size: 0,
+    from: new Int32Array(n),
+    to: new Int32Array(n),
+    lo: new Float64Array(n),
+    hi: new Float64Array(n),
+  }
+  for (let span = 0; span < spans; span++) {
+    if (!served[span]) continue
+    for (let r = last[span]!; r !== -1; r = before[r]!) {
+      const at = 3 * r + SERVER
+      if (side[r] !== SERVER || clock[r] === UNKNOWN || Number.isNaN(start[at]!)) continue
+      let call = span
+      if (sent[span] === Infinity) {
+        const { parentId } = records[r]!
+        call = parentId ? ids.find(parentId) : -1
+        if (call === -1 || served[call]) continue
+      }
+      const from = caller[call]!
+      if (from === UNKNOWN || from === clock[r]) continue
+      const lo = sent[call]! - start[at]!
+      const hi = answered[call]! - end[at]!
+      // A client that doesn't wait (one-way, timed out) says only that the server can't have begun before.
+      const waited = hi >= lo && !records[r]!.annotations?.has('thrift.oneway')
+      const i = calls.size++
+      calls.from[i] = from
+      calls.to[i] = clock[r]!
+      calls.lo[i] = lo
+      calls.hi[i] = waited ? hi : Infinity
+    }
+  }
+  return calls
+}
+
+/** What the calls between two clocks allow, in one direction for each two. */
+function betweenClocks(calls: Calls, count: number): Bounds[] {
+  const found = new Map<number, Bounds>()
+  const bounds: Bounds[] = []
+  for (let i = 0; i < calls.size; i++) {
+    const call = boundsOf(calls, i)
+    const key = call.from * count + call.to
+    let all = found.get(key)
+    if (all === undefined) {
+      all = { ...call, weight: 0 }
+      found.set(key, all)
+      bounds.push(all)
+    }
+    all.lo = Math.max(all.lo, call.lo)
+    all.hi = Math.min(all.hi, call.hi)
+    all.weight++
+  }
+  const contradicting = new Map<Bounds, Bounds[]>()
+  for (const all of bounds) if (all.lo > all.hi) contradicting.set(all, [])
+  for (let i = 0; contradicting.size > 0 && i < calls.size; i++) {
+    const call = boundsOf(calls, i)
+    contradicting.get(found.get(call.from * count + call.to)!)?.push(call)
+  }
+  return bounds.map(all => {
+    const list = contradicting.get(all)
+    return list === undefined ? all : mostAllowed(list)
+  })
+}
+
+/** From the clock of the lower number to the other. */
+function boundsOf(calls: Calls, i: number): Bounds {
+  const from = calls.from[i]!
+  const to = calls.to[i]!
+  const lo = calls.lo[i]!
+  const hi = calls.hi[i]!
+  return from < to ? { from, to, lo, hi, weight: 1 } : { from: to, to: from, lo: -hi, hi: -lo, weight: 1 }
+}
+
+/**
+ * The bounds that all of the list allow, or else what most of them do (Marzullo's algorithm). Of several such, the one where
+ * nothing needs to be moved, or else the narrowest.
+ * @param list of the same two clocks; not empty
+ * @param stay the offset at which nothing would be moved
+ */
+function mostAllowed(list: Bounds[], stay = 0): Bounds {
+  let lo = -Infinity
+  let hi = Infinity
+  let weight = 0
+  for (const bounds of list) {
+    lo = Math.max(lo, bounds.lo)
+    hi = Math.min(hi, bounds.hi)
+    weight += bounds.weight
+  }
+  const { from, to } = list[0]!
+  if (lo <= hi) return { from, to, lo, hi, weight }
+
+  const edges: Array<{ at: number; add: number }> = []
+  for (const bounds of list) {
+    edges.push({ at: bounds.lo, add: bounds.weight }, { at: bounds.hi, add: -bounds.weight })
+  }
+  // At the same place those that begin come first: the bounds belong to what is allowed.
+  edges.sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : b.add - a.add))
+  const best: Bounds = { from, to, lo: 0, hi: 0, weight: 0 }
+  const rank = (low: number, high: number) => (low <= stay && stay <= high ? -1 : high - low)
+  let allow = 0
+  for (let i = 0; i < edges.length - 1; i++) {
+    allow += edges[i]!.add
+    // What most allow begins with a beginning, and lasts until the next edge, which is an end.
+    if (edges[i]!.add < 0) continue
+    const low = edges[i]!.at
+    const high = edges[i + 1]!.at
+    if (allow > best.weight || (allow === best.weight && rank(low, high) < rank(best.lo, best.hi))) {
+      best.lo = low
+      best.hi = high
+      best.weight = allow
+    }
+  }
+  return best
+}
+
+/**
+ * The same bounds, as tight as the others make them: what is then allowed between two clocks can be had together with
+ * something allowed between all others (Floyd and Warshall's shortest paths over differences). As they were, when they
+ * contradict each other.
+ */
+function tightened(bounds: Bounds[], count: number): Bounds[] {
+  // most[i × count + j]: the offset of j is at most that of i and so much.
+  const most = new Float64Array(count * count).fill(Infinity)
+  const weights = new Map<number, number>()
+  for (let i = 0; i < count; i++) most[i * count + i] = 0
+  for (const { from, to, lo, hi, weight } of bounds) {
+    most[from * count + to] = hi
+    most[to * count + from] = -lo
+    weights.set(from * count + to, weight)
+  }
+  for (let via = 0; via < count; via++) {
+    for (let i = 0; i < count; i++) {
+      const there = most[i * count + via]!
+      if (there === Infinity) continue
+      for (let j = 0; j < count; j++) {
+        const way = there + most[via * count + j]!
+        if (way < most[i * count + j]!) most[i * count + j] = way
+      }
+    }
+  }
+  const tight: Bounds[] = []
+  for (let from = 0; from < count; from++) {
+    if (most[from * count + from]! < 0) return bounds
+    for (let to = from + 1; to < count; to++) {
+      const hi = most[from * count + to]!
+      const lo = -most[to * count + from]!
+      if (hi === Infinity && lo === -Infinity) continue
+      tight.push({ from, to, lo, hi, weight: weights.get(from * count + to) ?? 0 })
+    }
+  }
+  return tight
+}
+
+/** Sets one clock after the other, from those that are taken for right outwards, within the bounds to all set before. */
+function setClocks(reports: Reports, bounds: Bounds[], offsets: Float64Array): void {
+  const neighbours: Bounds[][] = Array.from(offsets, () => [])
+  for (const b of bounds) {
+    neighbours[b.from]!.push(b)
+    neighbours[b.to]!.push({ from: b.to, to: b.from, lo: -b.hi, hi: -b.lo, weight: b.weight })
+  }
+  const order = byStanding(reports)
+  const standing = new Int32Array(order.length)
+  for (let i = 0; i < order.length; i++) standing[order[i]!] = i
+  const found = new Uint8Array(offsets.length)
+  const set = new Uint8Array(offsets.length)
+  for (const first of order) {
+    if (found[first]) continue
+    const queue = [first]
+    found[first] = 1
+    set[first] = 1
+    for (let q = 0; q < queue.length; q++) {
+      const near = queue[q]!
+      // Calls tell; what was only derived from calls of others comes after them.
+      const next = neighbours[near]!.filter(({ to, weight }) => weight > 0 && !found[to])
+      next.sort((a, b) => standing[a.to]! - standing[b.to]!)
+      for (const { to } of next) {
+        found[to] = 1
+        queue.push(to)
+        offsets[to] = place(neighbours[to]!, set, offsets, offsets[near]!)
+        set[to] = 1
+      }
+    }
+  }
+}
+
+/** @param stay the offset of the clock whose calls led here: what agrees with it keeps its distance */
+function place(neighbours: Bounds[], set: Uint8Array, offsets: Float64Array, stay: number): number {
+  const list: Bounds[] = []
+  for (const { from, to, lo, hi, weight } of neighbours) {
+    // From here to there is turned around: there the offset is known.
+    if (set[to]) list.push({ from, to, lo: offsets[to]! - hi, hi: offsets[to]! - lo, weight })
+  }
+  const { lo, hi } = mostAllowed(list, stay)
+  if (lo <= stay && stay <= hi) return stay
+  if (lo === -Infinity) return hi
+  if (hi === Infinity) return lo
+  return Math.round((lo + hi) / 2)
+}
+
+/**
+ * The clocks, by how likely they are right for want of a better one: first those of roots, and of those the one that reported
+ * most; the order of arrival plays no part.
+ */
+function byStanding({ clock, clocks, side, span, ids, records }: Reports): number[] {
+  const reported = new Int32Array(clocks.length)
+  const rank = new Uint8Array(clocks.length).fill(3)
+  const called = new Uint8Array(ids.size)
+  for (let r = 0; r < records.length; r++) if (side[r] === CLIENT) called[span[r]!] = 1
+  for (let r = 0; r < records.length; r++) {
+    const c = clock[r]!
+    if (c === UNKNOWN) continue
+    reported[c]!++
+    const { parentId } = records[r]!
+    if (parentId && ids.find(parentId) !== -1) continue
+    // Of a root call the client's, by whose times it is shown.
+    const second = side[r] === SERVER && called[span[r]!]
+    rank[c] = Math.min(rank[c]!, parentId ? 2 : second ? 1 : 0)
+  }
+  const name = ({ host, service }: { host: string | null; service: string | null }) => `${host ?? ''} ${service ?? ''}`
+  return clocks
+    .map((_, i) => i)
+    .sort(
+      (a, b) => rank[a]! - rank[b]! || reported[b]! - reported[a]! || (name(clocks[a]!) < name(clocks[b]!) ? -1 : 1),
+    )
+}
