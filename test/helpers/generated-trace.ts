@@ -12,6 +12,19 @@ export interface GeneratedTrace {
   skewUs?: number
 }
 
+interface Call {
+  id: bigint
+  parentId: bigint
+  /** Both index SERVICES. */
+  caller: number
+  service: number
+  method: number
+  /** Microseconds from the trace's start. */
+  from: number
+  to: number
+  level: number
+}
+
 const SERVICES = ['web', 'cart', 'inventory', 'pricing', 'orders', 'mail', 'users']
 const METHODS = ['get', 'list', 'reserve', 'quote', 'place', 'send', 'check', 'load']
 
@@ -19,23 +32,24 @@ export function generateTrace({ traceId, spans, startUs, skewUs = 0 }: Generated
   const random = randomNumbers(Number(BigInt.asUintN(31, traceId)) + spans)
   const records: SpanRecord[] = []
   let made = 0
-  const queue: { id: bigint; parentId: bigint; service: number; from: number; to: number; level: number }[] = []
+  const queue: Call[] = []
   // A root that is long enough for all: a span gets at least some microseconds.
   const length = Math.max(80_000, spans * 40)
-  queue.push({ id: 1n, parentId: 0n, service: 0, from: 0, to: length, level: 0 })
+  queue.push({ id: 1n, parentId: 0n, caller: 0, service: 0, method: 0, from: 0, to: length, level: 0 })
   made = 1
   for (let at = 0; at < queue.length; at++) {
-    const { id, parentId, service, from, to, level } = queue[at]!
-    const name =
-      level === 0 ? 'POST /checkout' : `${capital(SERVICES[service]!)}.${METHODS[Number(id) % METHODS.length]}`
-    const failed = level > 0 && random() < 0.004
+    const { id, parentId, caller, method, from, to, level } = queue[at]!
     const local = level > 0 && random() < 0.15
+    // Local work stays where it is.
+    const service = local ? caller : queue[at]!.service
+    const name = level === 0 ? 'POST /checkout' : `${capital(SERVICES[service]!)}.${METHODS[method]}`
+    const failed = level > 0 && random() < 0.004
     const time = (us: number, skewed: boolean) => BigInt(Math.round(startUs + us + (skewed ? skewUs : 0)))
     const fields = { traceId, id, parentId, name, probability: 1 }
     const own: SpanRecord = {
       ...fields,
       service: SERVICES[service]!,
-      serverHost: `10.0.0.${service + 1}:9090`,
+      serverHost: `10.0.0.${service + 1}`,
       annotations: new Map([
         ['user', String(Number(id) % 100)],
         ['region', service % 2 === 0 ? 'eu-north' : 'eu-west'],
@@ -60,11 +74,11 @@ export function generateTrace({ traceId, spans, startUs, skewUs = 0 }: Generated
       if (level > 0) {
         records.push({
           ...fields,
-          service: SERVICES[(service + 1 + (level % 3)) % SERVICES.length]!,
-          clientHost: '10.0.0.1:50123',
+          service: SERVICES[caller]!,
+          clientHost: `10.0.0.${caller + 1}`,
           events: [
-            { timestamp: time(from, false), eventType: EventType.CLIENT_SEND },
-            { timestamp: time(to, false), eventType: EventType.CLIENT_RECV },
+            { timestamp: time(from, caller !== 0), eventType: EventType.CLIENT_SEND },
+            { timestamp: time(to, caller !== 0), eventType: EventType.CLIENT_RECV },
           ],
         })
       }
@@ -75,11 +89,15 @@ export function generateTrace({ traceId, spans, startUs, skewUs = 0 }: Generated
     const room = (to - from - 4 * gap) / children
     for (let c = 0; c < children && made < spans; c++) {
       const start = from + 2 * gap + c * room
+      const callee = (service + 1 + (c % 2)) % SERVICES.length
       const end = start + room * (random() < 0.3 ? 1.4 : 0.5 + random() * 0.45)
       queue.push({
         id: BigInt(++made),
         parentId: id,
-        service: Math.floor(random() * SERVICES.length),
+        caller: service,
+        // Each method calls two others, as programs do.
+        service: callee,
+        method: (callee * 3 + (c % 2)) % METHODS.length,
         from: start,
         to: Math.min(end, to - 2 * gap),
         level: level + 1,

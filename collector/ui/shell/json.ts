@@ -1,4 +1,5 @@
 import { useCallback, useEffect, useState } from 'preact/hooks'
+import { requestHeaders, token } from './credentials'
 import { type Problem, problemOf, unreachable } from './problem'
 
 export type Loading<T> =
@@ -32,7 +33,7 @@ export function useJson<T>(url: string | null): Loading<T> {
 export async function requestJson<T>(url: string, options: RequestInit = {}): Promise<T> {
   let response: Response
   try {
-    response = await fetch(url, { ...options, headers: { accept: 'application/json', ...options.headers } })
+    response = await fetch(url, { ...options, headers: { ...requestHeaders(token()), ...options.headers } })
   } catch {
     throw unreachable()
   }

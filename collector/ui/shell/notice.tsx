@@ -1,5 +1,6 @@
 import type { ComponentChildren } from 'preact'
 import type { Problem } from './problem'
+import { TokenForm } from './token-form'
 
 /** A page's or a list's place when there is nothing to show in it: what happened, and what to do next. */
 export function Notice({ title, page = false, children }: NoticeProps) {
@@ -28,9 +29,13 @@ export function Failure({ title, page, problem, retry }: FailureProps) {
     <div role="alert">
       <Notice title={title} page={page}>
         <p>{problem.message}</p>
-        <button type="button" onClick={retry}>
-          Try again
-        </button>
+        {problem.status === 401 ? (
+          <TokenForm onGiven={retry} />
+        ) : (
+          <button type="button" onClick={retry}>
+            Try again
+          </button>
+        )}
       </Notice>
     </div>
   )

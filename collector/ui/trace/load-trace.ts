@@ -1,5 +1,6 @@
 import { useEffect, useState } from 'preact/hooks'
 import type { TraceSpan } from '../../src/trace'
+import { token } from '../shell/credentials'
 import type { Problem } from '../shell/problem'
 import { append, type Columns, emptyColumns, type TraceHead } from './columns'
 import type { Message, Request } from './trace-worker'
@@ -98,7 +99,7 @@ export function loadTrace(url: string, { onTrace, onFailure }: Watcher): () => v
   worker.addEventListener('error', () =>
     onFailure({ status: 0, message: "A part of the page couldn't be loaded. Load the page again." }),
   )
-  send({ type: 'load', url })
+  send({ type: 'load', url, token: token() })
   return () => worker.terminate()
 }
 

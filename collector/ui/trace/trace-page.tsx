@@ -1,3 +1,4 @@
+import '../styles/tabs.css'
 import '../styles/trace.css'
 import { useCallback, useEffect, useMemo } from 'preact/hooks'
 import { setQuery } from '../shell/address'

@@ -1,4 +1,5 @@
 import type { TraceSpan } from '../../src/trace'
+import { requestHeaders } from '../shell/credentials'
 import { type Problem, problemOf, unreachable } from '../shell/problem'
 import { buffersOf, type Columns, ColumnWriter, type TraceHead } from './columns'
 import { SpanSplitter } from './span-splitter'
@@ -9,7 +10,7 @@ import { findText, textOf } from './span-text'
  * searches within. One worker a trace.
  */
 export type Request =
-  | { type: 'load'; url: string }
+  | { type: 'load'; url: string; token: string | null }
   | { type: 'span'; call: number; span: number }
   | { type: 'find'; call: number; text: string }
 
@@ -27,7 +28,7 @@ let splitter = new SpanSplitter()
 let texts: string[] | undefined
 
 addEventListener('message', ({ data }: MessageEvent<Request>) => {
-  if (data.type === 'load') void load(data.url)
+  if (data.type === 'load') void load(data.url, data.token)
   else if (data.type === 'span') {
     post({ type: 'answer', call: data.call, answer: splitter.spans(data.span, data.span + 1)[0] as TraceSpan })
   } else {
@@ -36,7 +37,7 @@ addEventListener('message', ({ data }: MessageEvent<Request>) => {
   }
 })
 
-async function load(url: string): Promise<void> {
+async function load(url: string, token: string | null): Promise<void> {
   let writer: ColumnWriter | undefined
   let written = 0
   const write = (to: number) => {
@@ -48,7 +49,7 @@ async function load(url: string): Promise<void> {
     }
   }
   try {
-    const response = await fetch(url, { headers: { accept: 'application/json' } })
+    const response = await fetch(url, { headers: requestHeaders(token) })
     if (!response.ok || response.body === null) {
       post({ type: 'failed', problem: problemOf(response.status, await response.json().catch(() => undefined)) })
       return

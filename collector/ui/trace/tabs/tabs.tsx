@@ -1,7 +1,14 @@
 import { hrefOf, navigate } from '../../shell/address'
+import { Waiting } from '../../shell/notice'
 import { useShortcuts } from '../../shell/shortcuts'
 import type { LoadedTrace } from '../load-trace'
 import { Waterfall } from '../waterfall/waterfall'
+import { CallGraph } from './call-graph'
+import { Compare } from './compare'
+import { FlameGraph } from './flame-graph'
+import { RawJson } from './raw-json'
+import { Statistics } from './statistics'
+import { TreeTable } from './tree-table'
 
 export interface TabProps {
   trace: LoadedTrace
@@ -16,6 +23,12 @@ export interface TabProps {
 
 const TABS = {
   waterfall: 'Waterfall',
+  table: 'Tree table',
+  graph: 'Call graph',
+  flame: 'Flame graph',
+  statistics: 'Statistics',
+  compare: 'Compare',
+  json: 'JSON',
 } as const
 type Tab = keyof typeof TABS
 
@@ -29,6 +42,7 @@ export function Tabs({ id, query }: { id: string; query: URLSearchParams }) {
   const current = tabOf(query)
   const hrefTo = (tab: Tab) => {
     const next = new URLSearchParams(query)
+    next.delete('sort')
     if (tab === 'waterfall') next.delete('tab')
     else next.set('tab', tab)
     return hrefOf({ path: `/trace/${encodeURIComponent(id)}`, query: next })
@@ -50,8 +64,19 @@ export function Tabs({ id, query }: { id: string; query: URLSearchParams }) {
 }
 
 export function TabPanel({ tab, ...props }: TabProps & { tab: Tab }) {
+  if (tab === 'waterfall') return <Waterfall {...props} />
+  if (tab === 'json') return <RawJson {...props} />
+  if (tab === 'compare') return <Compare {...props} />
+  // The others add up: half of a trace would show wrong sums.
+  if (!props.trace.complete) return <Waiting what="the rest of the trace" />
   switch (tab) {
-    case 'waterfall':
-      return <Waterfall {...props} />
+    case 'table':
+      return <TreeTable {...props} />
+    case 'graph':
+      return <CallGraph {...props} />
+    case 'flame':
+      return <FlameGraph {...props} />
+    case 'statistics':
+      return <Statistics {...props} />
   }
 }

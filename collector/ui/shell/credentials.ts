@@ -1,0 +1,25 @@
+/**
+ * The token with which this tab asks, where the collector wants one. Browsers keep passwords themselves; a token is kept until
+ * the tab is closed.
+ */
+const KEY = 'milo.token'
+
+export function token(): string | null {
+  try {
+    return sessionStorage.getItem(KEY)
+  } catch {
+    return null
+  }
+}
+
+export function setToken(token: string): void {
+  try {
+    sessionStorage.setItem(KEY, token)
+  } catch {
+    // Storage is forbidden: then there is no way to keep one.
+  }
+}
+
+export function requestHeaders(token: string | null): Record<string, string> {
+  return { accept: 'application/json', ...(token === null ? {} : { authorization: `Bearer ${token}` }) }
+}

@@ -1,0 +1,166 @@
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
+import { Notice, Waiting } from '../../shell/notice'
+import type { GraphLayout } from './graph-layout'
+import { type Graph, type GraphNode, graphOf } from './graph-model'
+import type { TabProps } from './tabs'
+
+const NODE_HEIGHT = 28
+const LETTER_PX = 7.1
+const PADDING_PX = 24
+
+const WHAT = {
+  span: 'A box is a span.',
+  path: 'A box is all calls of one name that came by the same path; its duration is the longest.',
+  name: 'A box is all calls of one name; its duration is the longest.',
+} as const
+
+/** Who called whom, laid out by Graphviz. */
+export function CallGraph({ trace, selected, onSelect }: TabProps) {
+  const graph = useMemo(() => graphOf(trace.columns, trace.tree), [trace.tree])
+  const layout = useLayout(graph)
+  if (layout === null) return <Waiting what="Graphviz" />
+  if ('failed' in layout) {
+    return (
+      <Notice title="The graph couldn't be laid out">
+        <p>{layout.failed}</p>
+        <p>The tree table shows the same calls.</p>
+      </Notice>
+    )
+  }
+  return <Drawing graph={graph} layout={layout} selected={selected} onSelect={onSelect} />
+}
+
+function useLayout(graph: Graph): GraphLayout | { failed: string } | null {
+  const [layout, setLayout] = useState<GraphLayout | { failed: string } | null>(null)
+  useEffect(() => {
+    setLayout(null)
+    const worker = new Worker(new URL('./graph-worker.ts', import.meta.url), { type: 'module' })
+    worker.addEventListener('message', ({ data }) => setLayout(data))
+    worker.addEventListener('error', event =>
+      setLayout({ failed: event.message || 'Graphviz could not be loaded. Load the page again.' }),
+    )
+    worker.postMessage({
+      nodes: graph.nodes.map(({ label }) => ({ width: widthOf(label), height: NODE_HEIGHT })),
+      edges: graph.edges,
+    })
+    return () => worker.terminate()
+  }, [graph])
+  return layout
+}
+
+function widthOf(label: string): number {
+  return Math.round(label.length * LETTER_PX) + PADDING_PX
+}
+
+interface DrawingProps {
+  graph: Graph
+  layout: GraphLayout
+  selected: number
+  onSelect(span: number): void
+}
+
+function Drawing({ graph, layout, selected, onSelect }: DrawingProps) {
+  const box = useRef<HTMLDivElement>(null)
+  const [scale, setScale] = useState(1)
+  const fitted = () => Math.min(1, Math.max(0.3, ((box.current?.clientWidth ?? 0) - 4) / layout.width))
+  useEffect(() => setScale(fitted()), [layout])
+  const width = layout.width + 2
+  const height = layout.height + 2
+  return (
+    <div class="graph">
+      <div class="choices">
+        <button type="button" aria-label="Larger" onClick={() => setScale(scale * 1.25)}>
+          +
+        </button>
+        <button type="button" aria-label="Smaller" onClick={() => setScale(scale / 1.25)}>
+          −
+        </button>
+        <button type="button" onClick={() => setScale(fitted())}>
+          Fit
+        </button>
+        <ul class="legend" aria-label="Legend">
+          <li>
+            <span class="swatch heat-high" /> over 50 ms
+          </li>
+          <li>
+            <span class="swatch heat-medium" /> over 20 ms
+          </li>
+          <li>{WHAT[graph.by]}</li>
+          {graph.leftOut > 0 && <li>{graph.leftOut.toLocaleString()} with the least time are left out.</li>}
+          {graph.edgesLeftOut > 0 && (
+            <li>{graph.edgesLeftOut.toLocaleString()} arrows with the fewest calls are left out.</li>
+          )}
+        </ul>
+      </div>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard */}
+      <section class="graph-box" ref={box} tabIndex={0} aria-label="Call graph">
+        <svg width={width * scale} height={height * scale} viewBox={`-1 -1 ${width} ${height}`}>
+          <title>Who called whom</title>
+          {layout.edges.map(({ path, tip, angle }, i) => (
+            <g key={i} class="edge">
+              <path d={path} />
+              <path class="tip" d="M-7 -3.5 L1 0 L-7 3.5 Z" transform={`translate(${tip}) rotate(${angle})`} />
+              {graph.edges[i]!.count > 1 && (
+                <text x={tip[0] - 10} y={tip[1] - 4} text-anchor="end">
+                  {graph.edges[i]!.count.toLocaleString()}
+                </text>
+              )}
+            </g>
+          ))}
+          {graph.nodes.map((node, i) => (
+            <Box
+              key={i}
+              node={node}
+              x={layout.nodes[i]!.x}
+              y={layout.nodes[i]!.y}
+              selected={node.span === selected}
+              onSelect={onSelect}
+            />
+          ))}
+        </svg>
+      </section>
+    </div>
+  )
+}
+
+interface BoxProps {
+  node: GraphNode
+  x: number
+  y: number
+  selected: boolean
+  onSelect(span: number): void
+}
+
+function Box({ node, x, y, selected, onSelect }: BoxProps) {
+  const width = widthOf(node.label)
+  const select = () => onSelect(selected ? -1 : node.span)
+  const onKeyDown = (event: KeyboardEvent) => {
+    if (event.key !== 'Enter' && event.key !== ' ') return
+    event.preventDefault()
+    select()
+  }
+  return (
+    // biome-ignore lint/a11y/useSemanticElements: SVG has no button
+    <g
+      class={`node heat-${node.heat}${selected ? ' chosen' : ''}`}
+      transform={`translate(${x} ${y})`}
+      role="button"
+      tabIndex={0}
+      aria-pressed={selected}
+      aria-label={`${node.label}${node.service && `, ${node.service}`}${node.failed ? ', failed' : ''}`}
+      onClick={select}
+      onKeyDown={onKeyDown}
+    >
+      <rect x={-width / 2} y={-NODE_HEIGHT / 2} width={width} height={NODE_HEIGHT} rx="5" />
+      {node.failed && <rect class="failed-end" x={width / 2 - 4} y={-NODE_HEIGHT / 2} width="4" height={NODE_HEIGHT} />}
+      <text
+        text-anchor="middle"
+        dominant-baseline="central"
+        textLength={width - PADDING_PX}
+        lengthAdjust="spacingAndGlyphs"
+      >
+        {node.label}
+      </text>
+    </g>
+  )
+}

@@ -1,0 +1,30 @@
+import { diffTraces, type Trace, type TraceDiff } from '../../../src/trace'
+import { requestHeaders } from '../../shell/credentials'
+import { type Problem, problemOf, unreachable } from '../../shell/problem'
+
+/** Fetches two traces and lays them over each other, beside the page. */
+export type Compared = { diff: TraceDiff; a: Side; b: Side } | { problem: Problem; which: 'a' | 'b' }
+
+interface Side {
+  duration: number | null
+  spans: number
+}
+
+addEventListener('message', async ({ data }: MessageEvent<{ a: string; b: string; token: string | null }>) => {
+  const headers = requestHeaders(data.token)
+  const post = (message: Compared) => postMessage(message)
+  const traces: Trace[] = []
+  for (const which of ['a', 'b'] as const) {
+    try {
+      const response = await fetch(`/api/traces/${encodeURIComponent(data[which])}`, { headers })
+      const body = await response.json().catch(() => undefined)
+      if (!response.ok || body === undefined) return post({ which, problem: problemOf(response.status, body) })
+      traces.push(body)
+    } catch {
+      return post({ which, problem: unreachable() })
+    }
+  }
+  const [a, b] = traces as [Trace, Trace]
+  const side = ({ duration, spans }: Trace): Side => ({ duration, spans: spans.length })
+  post({ diff: diffTraces(a, b), a: side(a), b: side(b) })
+})

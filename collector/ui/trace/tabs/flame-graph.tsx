@@ -1,0 +1,172 @@
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
+import { formatDuration } from '../../../src/trace'
+import { setQuery } from '../../shell/address'
+import { useShownTheme } from '../../shell/theme'
+import { type Palette, readPalette, serviceColours } from '../colours'
+import { type CallNode, callTree } from './call-tree'
+import { type Box, boxAt, layOut } from './flame-layout'
+import type { TabProps } from './tabs'
+
+const ROW_PX = 22
+/** Deeper calls are reached by zooming. */
+const MOST_ROWS = 60
+
+/**
+ * Calls merged by path, each as wide as the time spent in it and below it, side by side or not. A click makes a call as wide as
+ * the page; the arrow keys walk from call to call.
+ */
+export function FlameGraph({ trace, query, onSelect }: TabProps) {
+  const nodes = useMemo(() => callTree(trace.columns, trace.tree), [trace.tree])
+  const wanted = Number(query.get('flame') ?? -1)
+  const root = Number.isInteger(wanted) && wanted > 0 && wanted < nodes.length ? wanted : -1
+  const boxes = useMemo(() => layOut(nodes, root), [nodes, root])
+  const colours = useMemo(() => serviceColours(trace.head.services), [trace.head])
+  const [pointed, setPointed] = useState<number>(-1)
+  const [width, setWidth] = useState(0)
+  const theme = useShownTheme()
+  const canvas = useRef<HTMLCanvasElement>(null)
+  const depth = Math.min(MOST_ROWS, boxes.reduce((most, box) => Math.max(most, box.row), 0) + 1)
+  useLayoutEffect(() => {
+    const observer = new ResizeObserver(([entry]) => setWidth(Math.round(entry!.contentRect.width)))
+    observer.observe(canvas.current!)
+    return () => observer.disconnect()
+  }, [])
+  useLayoutEffect(() => {
+    if (width === 0) return
+    const element = canvas.current!
+    const scale = devicePixelRatio
+    element.width = Math.round(width * scale)
+    element.height = Math.round(depth * ROW_PX * scale)
+    const context = element.getContext('2d')!
+    context.setTransform(scale, 0, 0, scale, 0, 0)
+    draw(context, { nodes, boxes, width, pointed, colours }, readPalette())
+  }, [nodes, boxes, width, depth, pointed, colours, theme])
+  useEffect(() => setPointed(-1), [boxes])
+
+  const zoomTo = (node: number) => setQuery({ flame: node <= 0 ? null : String(node) }, { replace: false })
+  const nodeUnder = (event: MouseEvent) => {
+    const { left, top } = canvas.current!.getBoundingClientRect()
+    return boxAt(boxes, (event.clientX - left) / width, Math.floor((event.clientY - top) / ROW_PX))
+  }
+  const onKeyDown = (event: KeyboardEvent) => {
+    const at = boxes.findIndex(box => box.node === pointed)
+    const box = boxes[Math.max(0, at)]!
+    const beside = (step: number) => boxes.filter(other => other.row === box.row).at(placeIn(boxes, box) + step)?.node
+    const to =
+      pointed === -1
+        ? event.key.startsWith('Arrow')
+          ? boxes[0]?.node
+          : undefined
+        : event.key === 'ArrowDown'
+          ? boxes.find(other => nodes[other.node]!.parent === pointed)?.node
+          : event.key === 'ArrowUp'
+            ? boxes.find(other => other.node === nodes[pointed]!.parent)?.node
+            : event.key === 'ArrowRight'
+              ? beside(1)
+              : event.key === 'ArrowLeft' && placeIn(boxes, box) > 0
+                ? beside(-1)
+                : undefined
+    if (to !== undefined) setPointed(to)
+    else if (event.key === 'Enter' && pointed !== -1) zoomTo(pointed)
+    else if (event.key === 'Escape' && root !== -1) zoomTo(nodes[root]!.parent)
+    else return
+    event.preventDefault()
+  }
+  const node = nodes[pointed] ?? nodes[root]
+  return (
+    <div class="flame">
+      <p class="summary">
+        {root !== -1 && (
+          <button type="button" class="small" onClick={() => zoomTo(-1)}>
+            Whole trace
+          </button>
+        )}{' '}
+        {nodes.length.toLocaleString()} calls of {trace.columns.count.toLocaleString()} spans, by the time in them and
+        below them
+      </p>
+
+      <section
+        class="flame-box"
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: the arrow keys walk through it
+        tabIndex={0}
+        aria-label="Flame graph: arrow keys walk, Enter zooms, Escape zooms out"
+        onKeyDown={onKeyDown}
+      >
+        <canvas
+          ref={canvas}
+          style={{ height: `${depth * ROW_PX}px` }}
+          onMouseMove={event => setPointed(nodeUnder(event))}
+          onMouseLeave={() => setPointed(-1)}
+          onClick={event => {
+            const under = nodeUnder(event)
+            if (under !== -1) zoomTo(under)
+          }}
+        />
+      </section>
+      <p class="flame-tip" role="status">
+        {node === undefined ? (
+          'Point at a call for its figures.'
+        ) : (
+          <>
+            <strong>{node.name || 'no name'}</strong> {node.service} · {node.count.toLocaleString()}{' '}
+            {node.count === 1 ? 'span' : 'spans'} · in it and below {formatDuration(node.weight)}, itself{' '}
+            {formatDuration(node.self)}, longest {formatDuration(node.max)}
+            {node.errors > 0 && ` · ${node.errors.toLocaleString()} errors`}{' '}
+          </>
+        )}
+      </p>
+      {root !== -1 && (
+        <button type="button" class="small" onClick={() => onSelect(nodes[root]!.span)}>
+          Detail of the longest
+        </button>
+      )}
+    </div>
+  )
+}
+
+function placeIn(boxes: Box[], box: Box): number {
+  return boxes.filter(other => other.row === box.row).indexOf(box)
+}
+
+interface Picture {
+  nodes: CallNode[]
+  boxes: Box[]
+  width: number
+  pointed: number
+  colours: Map<string, number>
+}
+
+function draw(context: CanvasRenderingContext2D, picture: Picture, palette: Palette): void {
+  const { nodes, boxes, width, pointed, colours } = picture
+  context.font = `12px ${palette.font}`
+  context.textBaseline = 'middle'
+  for (const { node, row, from, to } of boxes) {
+    if (row >= MOST_ROWS) continue
+    const left = from * width
+    const boxWidth = Math.max(0.5, (to - from) * width - 1)
+    const top = row * ROW_PX
+    const { name, service, errors } = nodes[node]!
+    const slot = colours.get(service)
+    // Pale, so that ink on it can be read in both themes; the service's full colour is at the left.
+    context.fillStyle = slot === undefined ? palette.unknown : palette.services[slot]!
+    context.globalAlpha = node === pointed ? 0.5 : 0.26
+    context.fillRect(left, top, boxWidth, ROW_PX - 1)
+    context.globalAlpha = 1
+    context.fillRect(left, top, Math.min(3, boxWidth), ROW_PX - 1)
+    if (errors > 0) {
+      context.fillStyle = palette.high
+      context.fillRect(left, top + ROW_PX - 4, boxWidth, 3)
+    }
+    if (boxWidth < 28) continue
+    context.fillStyle = palette.ink
+    context.fillText(cut(context, name, boxWidth - 12), left + 7, top + ROW_PX / 2)
+  }
+}
+
+/** The text as far as there is room. */
+function cut(context: CanvasRenderingContext2D, text: string, width: number): string {
+  if (context.measureText(text).width <= width) return text
+  let length = Math.min(text.length, Math.floor(width / 4))
+  while (length > 1 && context.measureText(`${text.slice(0, length)}…`).width > width) length--
+  return `${text.slice(0, length)}…`
+}

@@ -1,0 +1,52 @@
+/** What is to be laid out: boxes in pixels, and edges between them. */
+export interface Sizes {
+  nodes: { width: number; height: number }[]
+  edges: { from: number; to: number }[]
+}
+
+/** In pixels; y goes down. */
+export interface GraphLayout {
+  width: number
+  height: number
+  /** Each node's middle. */
+  nodes: { x: number; y: number }[]
+  /** Each edge as an SVG path, and where its arrow points. */
+  edges: { path: string; tip: [number, number]; angle: number }[]
+}
+
+/**
+ * Out of Graphviz's JSON: `bb` is "0,0,width,height", a node's `pos` its middle, an edge's `pos` "e,tip start c1 c2 end c1 …",
+ * a chain of Bézier curves; y goes up.
+ */
+export function readLayout(graph: any, { nodes, edges }: Sizes): GraphLayout {
+  const [, , width = 0, height = 0] = String(graph.bb).split(',').map(Number)
+  const point = (text: string): [number, number] => {
+    const [x = 0, y = 0] = text.split(',').map(Number)
+    return [round(x), round(height - y)]
+  }
+  const places = nodes.map(() => ({ x: 0, y: 0 }))
+  for (const object of graph.objects ?? []) {
+    const place = places[Number(object.name)]
+    if (place === undefined || typeof object.pos !== 'string') continue
+    const [x, y] = point(object.pos)
+    Object.assign(place, { x, y })
+  }
+  const lines = edges.map(() => ({ path: '', tip: [0, 0] as [number, number], angle: 0 }))
+  for (const edge of graph.edges ?? []) {
+    const line = lines[Number(edge.id)]
+    if (line === undefined || typeof edge.pos !== 'string') continue
+    const parts = edge.pos.split(' ')
+    const points = parts.filter((part: string) => !/^[es],/.test(part)).map(point)
+    const tip = point((parts.find((part: string) => part.startsWith('e,')) ?? `e,${edge.pos}`).slice(2))
+    const [start, ...rest] = points
+    const last = points.at(-1)!
+    line.path = `M${start} C${rest.join(' ')}`
+    line.tip = tip
+    line.angle = (Math.atan2(tip[1] - last[1], tip[0] - last[0]) * 180) / Math.PI
+  }
+  return { width: Math.ceil(width), height: Math.ceil(height), nodes: places, edges: lines }
+}
+
+function round(n: number): number {
+  return Math.round(n * 10) / 10
+}

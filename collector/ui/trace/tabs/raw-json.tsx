@@ -1,0 +1,105 @@
+import { useEffect, useState } from 'preact/hooks'
+import { setQuery } from '../../shell/address'
+import { CopyButton } from '../../shell/copy-button'
+import { requestHeaders, token } from '../../shell/credentials'
+import { Failure, Waiting } from '../../shell/notice'
+import { type Problem, problemOf, unreachable } from '../../shell/problem'
+import { indentJson } from './indent-json'
+import type { TabProps } from './tabs'
+
+const FORMS = {
+  milo: { title: 'Milo', what: 'the tree as this page shows it' },
+  records: { title: 'Records', what: 'every half-span as it was reported' },
+  otlp: { title: 'OTLP', what: 'for OpenTelemetry and Jaeger' },
+  zipkin: { title: 'Zipkin', what: 'Zipkin v2' },
+} as const
+type Form = keyof typeof FORMS
+
+/** So much is shown; all of it is for downloading. */
+const SHOWN_BYTES = 200_000
+
+/** The trace as programs get it. */
+export function RawJson({ id, query }: TabProps) {
+  const asked = query.get('form') ?? 'milo'
+  const form: Form = Object.hasOwn(FORMS, asked) ? (asked as Form) : 'milo'
+  const url = `/api/traces/${encodeURIComponent(id)}${form === 'milo' ? '' : `?form=${form}`}`
+  const answer = useStart(url)
+  return (
+    <div class="raw">
+      <fieldset class="choices" aria-label="Form">
+        {(Object.keys(FORMS) as Form[]).map(key => (
+          <button
+            type="button"
+            key={key}
+            aria-pressed={key === form}
+            title={FORMS[key].what}
+            onClick={() => setQuery({ form: key === 'milo' ? null : key })}
+          >
+            {FORMS[key].title}
+          </button>
+        ))}
+        <a class="button" href={url} download={`trace-${id}.${form}.json`}>
+          Download
+        </a>
+        {answer.state === 'ready' && answer.whole && <CopyButton text={answer.text} what="the JSON" />}
+      </fieldset>
+      <p class="summary">
+        {FORMS[form].title}: {FORMS[form].what}.
+      </p>
+      {answer.state === 'loading' && <Waiting what="the JSON" />}
+      {answer.state === 'failed' && (
+        <Failure title="The trace couldn't be had in this form" problem={answer.problem} retry={answer.retry} />
+      )}
+      {answer.state === 'ready' && (
+        <>
+          {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard */}
+          <pre tabIndex={0} class="json">
+            <code>{indentJson(answer.text)}</code>
+          </pre>
+          {!answer.whole && <p class="summary">This is the beginning. The download has all of it.</p>}
+        </>
+      )}
+    </div>
+  )
+}
+
+type Start =
+  | { state: 'loading' }
+  | { state: 'ready'; text: string; whole: boolean }
+  | { state: 'failed'; problem: Problem; retry(): void }
+
+/** The first part of what is at `url`; the rest isn't fetched. */
+function useStart(url: string): Start {
+  const [answer, setAnswer] = useState<Start>({ state: 'loading' })
+  const [attempt, setAttempt] = useState(0)
+  useEffect(() => {
+    const aborter = new AbortController()
+    setAnswer({ state: 'loading' })
+    readStart(url, aborter).then(setAnswer, (problem: Problem) => {
+      if (!aborter.signal.aborted) setAnswer({ state: 'failed', problem, retry: () => setAttempt(n => n + 1) })
+    })
+    return () => aborter.abort()
+  }, [url, attempt])
+  return answer
+}
+
+/** @throws Problem */
+async function readStart(url: string, aborter: AbortController): Promise<Start> {
+  const response = await fetch(url, { signal: aborter.signal, headers: requestHeaders(token()) }).catch(() => {
+    throw unreachable()
+  })
+  if (!response.ok || response.body === null) throw problemOf(response.status, await response.json().catch(() => null))
+  const reader = response.body.getReader()
+  const decoder = new TextDecoder()
+  let text = ''
+  for (;;) {
+    const { done, value } = await reader.read().catch(() => {
+      throw unreachable()
+    })
+    if (done) return { state: 'ready', text: text + decoder.decode(), whole: true }
+    text += decoder.decode(value, { stream: true })
+    if (text.length < SHOWN_BYTES) continue
+    void reader.cancel()
+    return { state: 'ready', text: text.slice(0, SHOWN_BYTES), whole: false }
+  }
+}

@@ -1,0 +1,101 @@
+import { useMemo } from 'preact/hooks'
+import { formatDuration } from '../../../src/trace'
+import { setQuery } from '../../shell/address'
+import { serviceColours } from '../colours'
+import { DurationText } from '../duration-text'
+import { ServiceMark } from '../service-mark'
+import { type Column, SortedTable } from './sorted-table'
+import { type Group, statistics } from './statistics-groups'
+import type { TabProps } from './tabs'
+
+/** Where the time went, by service or by service and name. */
+export function Statistics({ trace, query }: TabProps) {
+  const byName = query.get('by') !== 'service'
+  const groups = useMemo(() => statistics(trace.columns, byName), [trace.tree, byName])
+  const colours = useMemo(() => serviceColours(trace.head.services), [trace.head])
+  const time = (
+    key: keyof Group & ('total' | 'self' | 'critical' | 'p50' | 'p95' | 'max'),
+    title: string,
+  ): Column<Group> => ({
+    key,
+    title,
+    value: group => group[key],
+    show: group => <DurationText us={group[key]} classed={key === 'p50' || key === 'p95' || key === 'max'} />,
+  })
+  const whole = trace.head.duration ?? 0
+  const table: Column<Group>[] = [
+    {
+      key: 'service',
+      title: 'Service',
+      value: group => group.service,
+      show: group => (
+        <>
+          <ServiceMark colour={colours.get(group.service)} /> {group.service || <em>unknown</em>}
+        </>
+      ),
+    },
+    ...(byName
+      ? [
+          {
+            key: 'name',
+            title: 'Name',
+            value: (group: Group) => group.name,
+            show: (group: Group) => (
+              <button
+                type="button"
+                class="link"
+                title="Show them in the waterfall"
+                onClick={() => setQuery({ tab: null, find: group.name }, { replace: false })}
+              >
+                {group.name || 'no name'}
+              </button>
+            ),
+          },
+        ]
+      : []),
+    { key: 'count', title: 'Spans', value: group => group.count, show: group => group.count.toLocaleString() },
+    {
+      key: 'errors',
+      title: 'Errors',
+      value: group => group.errors,
+      show: group => (group.errors === 0 ? '0' : <span class="error-mark">{group.errors.toLocaleString()}</span>),
+    },
+    {
+      key: 'critical',
+      title: 'Critical path',
+      value: group => group.critical,
+      show: group => (
+        <span class="share">
+          <span>{formatDuration(group.critical)}</span>
+          <span class="gauge" aria-hidden="true">
+            <span style={{ '--length': whole === 0 ? 0 : (100 * group.critical) / whole }} />
+          </span>
+        </span>
+      ),
+    },
+    time('self', 'Itself'),
+    time('total', 'Total'),
+    time('p50', 'Median'),
+    time('p95', '95 %'),
+    time('max', 'Longest'),
+  ]
+  return (
+    <div>
+      <fieldset class="choices" aria-label="Group by">
+        <button type="button" aria-pressed={byName} onClick={() => setQuery({ by: null })}>
+          By service and name
+        </button>
+        <button type="button" aria-pressed={!byName} onClick={() => setQuery({ by: 'service' })}>
+          By service
+        </button>
+      </fieldset>
+      <SortedTable
+        caption={byName ? 'Spans by service and name' : 'Spans by service'}
+        columns={table}
+        rows={groups}
+        sort={query.get('sort') ?? 'critical'}
+        rowKey={group => `${group.service}\n${group.name}`}
+      />
+    </div>
+  )
+}

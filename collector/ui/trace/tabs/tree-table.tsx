@@ -1,0 +1,142 @@
+import { useMemo } from 'preact/hooks'
+import { setQuery } from '../../shell/address'
+import { FLAG, hasFlag, nameAt, ownerAt, spanById, spanIdAt } from '../columns'
+import { DurationText } from '../duration-text'
+import type { LoadedTrace } from '../load-trace'
+import { ServiceMark } from '../service-mark'
+import { ancestorsOf, childrenOf } from '../tree'
+import { type Column, SortedTable } from './sorted-table'
+import type { TabProps } from './tabs'
+
+/** The original's view: a call, and its direct sub-calls, into which one descends by a click. */
+export function TreeTable({ trace, query, selected, colourOf, onSelect }: TabProps) {
+  const { columns, tree } = trace
+  const top = useMemo(() => topOf(trace, query.get('top')), [tree, query.get('top')])
+  const calls = useMemo(() => (top === -1 ? rootsOf(trace) : childrenOf(tree, top)), [tree, top])
+  const descend = (span: number) => setQuery({ top: span === -1 ? 'all' : spanIdAt(columns, span) }, { replace: false })
+  const { numbers } = columns
+  // The original had the server's durations; a call without them is measured by its client.
+  const duration = (span: number) =>
+    Number.isNaN(numbers.serverDuration[span]!) ? numbers.duration[span]! : numbers.serverDuration[span]!
+  const below = (span: number) => tree.end[span]! - span - 1
+  const table: Column<number>[] = [
+    {
+      key: 'name',
+      title: 'Call',
+      value: span => nameAt(columns, span),
+      show: span => (
+        <>
+          <ServiceMark colour={colourOf(span) === -1 ? undefined : colourOf(span)} />{' '}
+          {tree.childCount[span]! > 0 ? (
+            <button type="button" class="link" onClick={() => descend(span)}>
+              {nameAt(columns, span) || 'no name'}
+            </button>
+          ) : (
+            <span>{nameAt(columns, span) || <em>no name</em>}</span>
+          )}{' '}
+          {hasFlag(columns, span, FLAG.error) && <span class="error-mark">Error</span>}
+        </>
+      ),
+    },
+    { key: 'service', title: 'Service', value: span => ownerAt(columns, span), show: span => ownerAt(columns, span) },
+    { key: 'duration', title: 'Duration', value: duration, show: span => <DurationText us={duration(span)} /> },
+    {
+      key: 'self',
+      title: 'Itself',
+      value: span => numbers.self[span]!,
+      show: span => <DurationText us={numbers.self[span]!} classed={false} />,
+    },
+    {
+      key: 'network',
+      title: 'Network',
+      value: span => numbers.network[span]!,
+      show: span => <DurationText us={numbers.network[span]!} classed={false} />,
+    },
+    {
+      key: 'calls',
+      title: 'Sub-calls',
+      value: span => tree.childCount[span]!,
+      show: span => tree.childCount[span]!.toLocaleString(),
+    },
+    { key: 'below', title: 'Calls below', value: below, show: span => below(span).toLocaleString() },
+    {
+      key: 'detail',
+      title: 'Detail',
+      value: span => spanIdAt(columns, span),
+      show: span => (
+        <button
+          type="button"
+          class="small"
+          aria-pressed={span === selected}
+          aria-label={`Detail of ${nameAt(columns, span)}`}
+          onClick={() => onSelect(span === selected ? -1 : span)}
+        >
+          Detail
+        </button>
+      ),
+    },
+  ]
+  const path = top === -1 ? [] : [...ancestorsOf(tree, top), top]
+  return (
+    <div>
+      <nav class="crumbs" aria-label="The calls that led here">
+        {tree.roots > 1 && (
+          <button type="button" class="link" aria-current={top === -1 ? 'true' : undefined} onClick={() => descend(-1)}>
+            All at the top
+          </button>
+        )}
+        {shortened(path).map(span =>
+          span === null ? (
+            <span key="gap">…</span>
+          ) : (
+            <button
+              type="button"
+              class="link"
+              key={span}
+              aria-current={span === top ? 'true' : undefined}
+              onClick={() => descend(span)}
+            >
+              {nameAt(columns, span) || 'no name'}
+            </button>
+          ),
+        )}
+      </nav>
+      {top !== -1 && (
+        <p class="summary">
+          <DurationText us={duration(top)} /> · {ownerAt(columns, top) || 'unknown service'} ·{' '}
+          {tree.childCount[top]!.toLocaleString()} sub-calls, {below(top).toLocaleString()} calls below
+        </p>
+      )}
+      {calls.length === 0 ? (
+        <p class="summary">This call made no further calls that were traced.</p>
+      ) : (
+        <SortedTable
+          caption={top === -1 ? 'What is at the top' : `Direct sub-calls of ${nameAt(columns, top)}`}
+          columns={table}
+          rows={calls}
+          sort={query.get('sort') ?? ''}
+          rowKey={span => span}
+          rowClass={span => (span === selected ? 'chosen' : undefined)}
+        />
+      )}
+    </div>
+  )
+}
+
+/** The span to look at; −1 for all at the top. */
+function topOf({ columns, tree }: LoadedTrace, id: string | null): number {
+  if (id === 'all') return -1
+  const span = id === null ? -1 : spanById(columns, id)
+  return span !== -1 ? span : tree.roots === 1 ? 0 : -1
+}
+
+function rootsOf({ tree }: LoadedTrace): number[] {
+  const roots: number[] = []
+  for (let i = 0; i < tree.end.length; i = tree.end[i]!) roots.push(i)
+  return roots
+}
+
+/** A path of hundreds of calls by its ends. */
+function shortened(path: number[]): (number | null)[] {
+  return path.length <= 12 ? path : [...path.slice(0, 4), null, ...path.slice(-7)]
+}
