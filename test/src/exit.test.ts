@@ -193,13 +193,12 @@ describe('the last spans of a process', () => {
     it(`are in the spool after ${what}, and sent by the next process`, async () => {
       const first = await run(`for (let i = 0; i < 700; i++) milo.span('s', () => {}); ${end}`, { MILO_SPOOL: folder })
       assert.equal(first.status, status)
-      const sent = peer.spans.length
-      assert.equal(sent, 0)
       assert.equal(readdirSync(folder).length, 2)
       await run(`const t = setInterval(() => milo.stats().recovered === 700 && clearInterval(t), 5)`, {
         MILO_SPOOL: folder,
       })
-      assert.equal(peer.spans.length, 700)
+      // A batch may have been on its way already: what Scribe hasn't said OK to is sent again.
+      assert.equal(new Set(peer.spans.map(s => s.id)).size, 700)
       assert.deepEqual(readdirSync(folder), [])
     })
   }
