@@ -57,7 +57,12 @@ export class SpanBuffer {
 
   /** How full it is: 0 to 1. */
   get fullness(): number {
-    return Math.min(1, Math.max(this.length / this.maxSpans, this.bytes / this.maxBytes))
+    return this.fullnessWith(0, 0)
+  }
+
+  /** How full it would be with so many spans and bytes more. */
+  fullnessWith(spans: number, bytes: number): number {
+    return Math.min(1, Math.max((this.length + spans) / this.maxSpans, (this.bytes + bytes) / this.maxBytes))
   }
 
   add(span: Span): boolean {

@@ -170,13 +170,13 @@ export class ScribeEmitter {
    */
   pressure(): number {
     if (this.refusing || performance.now() - this.lastTryLaterMs < 1000) return 1
-    return this.buffer.fullness
+    return this.fullness
   }
 
   /** A span was added to the buffer. */
   wake(): void {
     if (this.closed) return
-    if (this.spool !== undefined && this.buffer.fullness > SPOOL_ABOVE) this.divertSoon()
+    if (this.spool !== undefined && this.fullness > SPOOL_ABOVE) this.divertSoon()
     if (this.batch !== undefined || this.pausing || this.reading) return
     if (this.full()) return void this.pumpSoon()
     if (this.timer === undefined) this.pumpAfter(this.options.delayMs)
@@ -295,11 +295,16 @@ export class ScribeEmitter {
     return this.buffer.length + this.begunSpans
   }
 
+  /** How full the buffer is; a batch that has been begun still counts. */
+  private get fullness(): number {
+    return this.buffer.fullnessWith(this.begunSpans, this.begunBytes)
+  }
+
   private full(): boolean {
     const { batchSpans, batchBytes } = this.options
-    const { bytes, fullness } = this.buffer
     // What a span takes in memory is some four times what it takes in a batch.
-    return this.waiting >= batchSpans || bytes / 4 + this.begunBytes >= batchBytes || fullness > SPOOL_ABOVE
+    const bytes = this.buffer.bytes / 4 + this.begunBytes
+    return this.waiting >= batchSpans || bytes >= batchBytes || this.fullness > SPOOL_ABOVE
   }
 
   /** Spans that would be lost with the process. */
@@ -577,7 +582,7 @@ export class ScribeEmitter {
         this.spooling = undefined
         if (safe) this.buffer.settle(batch.spans, 'spooled')
         else this.returned.push(batch)
-        if (this.draining || this.drained.length > 0 || this.buffer.fullness > SPOOL_ABOVE) this.divert()
+        if (this.draining || this.drained.length > 0 || this.fullness > SPOOL_ABOVE) this.divert()
         if (this.batch === undefined) this.pumpSoon()
       })
     })

@@ -114,6 +114,18 @@ describe('the emitter', () => {
     assert.deepEqual(waitingOrNot(), [500, 10])
   })
 
+  it('begins no more ahead than a small buffer holds', async () => {
+    const buffer = new SpanBuffer(60)
+    running = bench(peer.address, { delayMs: 60_000, aheadSpans: 10 }, undefined, buffer)
+    for (let i = 0; i < 12; i++) {
+      running.work(5)
+      const { buffered, inFlight } = buffer.counts()
+      assert.ok(buffered + inFlight <= 60, `${buffered} + ${inFlight}`)
+      await new Promise(resolve => setImmediate(resolve))
+    }
+    await until('it was sent before its time', () => buffer.counts().sent > 30)
+  })
+
   it('gives up the batch that has been begun with the rest, and counts it', async () => {
     const buffer = new SpanBuffer(1000)
     running = bench(peer.address, { delayMs: 60_000, aheadSpans: 10 }, undefined, buffer)

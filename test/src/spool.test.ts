@@ -135,14 +135,14 @@ describe('the spool', () => {
         const { blocks, size } = statSync(join(directory, name))
         return sum + Math.max(size, blocks * 512)
       }, 0)
-    await until('spans are dropped', () => {
+    // On a slow disk the buffer is full before the spool is.
+    await until('spans are dropped, and the spool is full', () => {
       work(100, 'x'.repeat(1000))
       addsUp()
-      return buffer.counts().drops.buffer_full > 0
+      return buffer.counts().drops.buffer_full > 0 && emitter.spoolErrors > 0
     })
     assert.ok(size() <= MIB + 8192, `${size()}`)
     assert.ok(size() > MIB / 2)
-    assert.ok(emitter.spoolErrors > 0)
     const { spooled, buffered, inFlight } = buffer.counts()
     assert.ok(spooled > 0 && buffered > 0 && inFlight <= 1000)
   })
