@@ -13,9 +13,9 @@ import { decodeRecords } from './records'
 
 /** Scopes of words in dict; keys' own ids, which are values' scopes, begin at 16. */
 export const SCOPE = { name: 1, service: 2, key: 3 } as const
-/** A kv and its key_id: the record ended in an error. */
+/** The kv that says that a record ended in an error. */
 export const ERROR_MARK = 4
-const FIRST_ID = 16
+export const FIRST_ID = 16
 /** Above the ids of words in dict. */
 const FIRST_KV = 2 ** 36
 export const MAX_DURATION_US = Number.MAX_SAFE_INTEGER
@@ -23,7 +23,7 @@ export const DAY_US = 86_400_000_000n
 
 /** Rows of one INSERT: about 300 KB of SQL. */
 const INSERT_ROWS = 4_000
-/** Texts whose numbers are remembered; twice as many at most. */
+/** Texts whose numbers are remembered: beyond, it starts anew, which costs those that are in use a hash. */
 const CACHE_TEXTS = 200_000
 /** Long texts seldom come twice. */
 const CACHED_LENGTH = 300
@@ -40,16 +40,8 @@ const SCOPES = 2 ** 32
 
 /** @param value cut */
 export function kvOf(key: string, value: string): number {
-  return kvOfPair(pairOf(key, value))
-}
-
-/** With the key's length, or a key that ends where another's value begins would do as well. */
-function pairOf(key: string, value: string): string {
-  return `${key.length}:${key}${value}`
-}
-
-function kvOfPair(pair: string): number {
-  const kv = hash52(pair)
+  // With the key's length, or a key that ends where another's value begins would do as well.
+  const kv = hash52(`${key.length}:${key}${value}`)
   return kv < FIRST_KV ? kv + FIRST_KV : kv
 }
 
@@ -68,16 +60,23 @@ interface Word {
   known: number
 }
 
+interface KeyWord extends Word {
+  values: Map<string, Word>
+}
+
 interface Post {
   kv: number
-  /** The other columns, as SQL. */
-  rest: string
+  /** The row as SQL. */
+  sql: string
 }
 
 export class MySqlIndex {
   private readonly db: MySql
   private readonly policy: IndexPolicy
-  private readonly words = new RecentMap<Word>()
+  private names = new Map<string, Word>()
+  private services = new Map<string, Word>()
+  private keys = new Map<string, KeyWord>()
+  private cached = 0
 
   constructor(db: MySql, policy: IndexPolicy) {
     this.db = db
@@ -108,85 +107,77 @@ export class MySqlIndex {
       for (const record of decodeRecords(body)) {
         const { name, service, annotations } = record
         const place = `${recordStartUs(record) ?? id},${record.traceId},${record.id},${day}`
-        const nameId = name === undefined ? 0 : idOf(this.word(SCOPE.name, name)) % SCOPES
-        const serviceId = service === undefined ? 0 : idOf(this.word(SCOPE.service, service)) % SCOPES
+        const nameId = name === undefined ? 0 : idOf(this.word(this.names, SCOPE.name, name)) % SCOPES
+        const serviceId = service === undefined ? 0 : idOf(this.word(this.services, SCOPE.service, service)) % SCOPES
         const duration = Math.min(recordDurationUs(record) ?? -1, MAX_DURATION_US)
         spans.push(`(${place},${nameId},${serviceId},${duration})`)
         if (annotations === undefined) continue
         for (const [key, value] of annotations) {
           if (!this.policy.indexes(key)) continue
-          const keyId = idOf(this.word(SCOPE.key, key)) % SCOPES
-          posts.push({ kv: idOf(this.value(key, keyId, value)), rest: `,${place},${keyId})` })
+          const keyWord = this.key(key)
+          idOf(keyWord)
+          const kv = idOf(this.value(keyWord, key, this.policy.cut(value)))
+          posts.push({ kv, sql: `(${kv},${place})` })
         }
-        if (isError(record)) posts.push({ kv: ERROR_MARK, rest: `,${place},${ERROR_MARK})` })
+        if (isError(record)) posts.push({ kv: ERROR_MARK, sql: `(${ERROR_MARK},${place})` })
       }
     }
     if (spans.length === 0) return
-    // In the same order everywhere: who inserts the same comes by the same way, and waits instead of meeting head-on.
-    spans.sort()
-    posts.sort((a, b) => a.kv - b.kv || (a.rest < b.rest ? -1 : 1))
+    // In the order of the keys: whoever else inserts comes by the same way, and waits instead of meeting head-on.
+    posts.sort((a, b) => a.kv - b.kv)
     const words = [...fresh].sort((a, b) => a.id - b.id)
     await this.db.transact(async connection => {
       for (let i = 0; i < words.length; i += INSERT_ROWS) {
         const rows = words.slice(i, i + INSERT_ROWS).map(({ id, scope, text }) => [id, day, scope, text])
         await connection.query('INSERT IGNORE INTO dict (id, day, scope, text) VALUES ?', [rows])
       }
-      const spanColumns = 'span_idx (ts, trace_id, span_id, day, name_id, service_id, duration)'
-      await insert(connection, spanColumns, spans)
-      const postColumns = 'post (kv, ts, trace_id, span_id, day, key_id)'
+      await insert(connection, 'span_idx (ts, trace_id, span_id, day, name_id, service_id, duration)', spans)
       await insert(
         connection,
-        postColumns,
-        posts.map(({ kv, rest }) => `(${kv}${rest}`),
+        'post (kv, ts, trace_id, span_id, day)',
+        posts.map(({ sql }) => sql),
       )
     })
     for (const word of words) word.known = day
   }
 
-  private word(scope: number, text: string): Word {
-    const key = `${scope}.${text}`
-    return this.words.get(key) ?? this.keep(key, scope * SCOPES + wordId(text), scope, text)
+  private word(words: Map<string, Word>, scope: number, text: string): Word {
+    return words.get(text) ?? this.keep(words, text, newWord(scope * SCOPES + wordId(text), scope, text))
   }
 
-  private value(key: string, keyId: number, value: string): Word {
-    const text = this.policy.cut(value)
-    const pair = pairOf(key, text)
-    return this.words.get(pair) ?? this.keep(pair, kvOfPair(pair), keyId, text)
+  private key(text: string): KeyWord {
+    const known = this.keys.get(text)
+    if (known !== undefined) return known
+    const word = newWord(SCOPE.key * SCOPES + wordId(text), SCOPE.key, text)
+    return this.keep(this.keys, text, { ...word, values: new Map() })
   }
 
-  private keep(key: string, id: number, scope: number, text: string): Word {
-    const word = { id, scope, text: text.slice(0, MAX_WORD_LENGTH), known: -1 }
-    if (key.length <= CACHED_LENGTH) this.words.set(key, word)
+  private value({ id, values }: KeyWord, key: string, text: string): Word {
+    return values.get(text) ?? this.keep(values, text, newWord(kvOf(key, text), id % SCOPES, text))
+  }
+
+  private keep<W extends Word>(words: Map<string, W>, text: string, word: W): W {
+    if (text.length > CACHED_LENGTH) return word
+    if (++this.cached > CACHE_TEXTS) {
+      this.names = new Map()
+      this.services = new Map()
+      this.keys = new Map()
+      this.cached = 0
+    } else {
+      words.set(text, word)
+    }
     return word
   }
+}
+
+function newWord(id: number, scope: number, text: string): Word {
+  return { id, scope, text: text.slice(0, MAX_WORD_LENGTH), known: -1 }
 }
 
 /** @param rows as SQL, of nothing but numbers: as parameters they would cost twice as much */
 async function insert(connection: Connection, columns: string, rows: string[]): Promise<void> {
   for (let i = 0; i < rows.length; i += INSERT_ROWS) {
     await connection.query(`INSERT IGNORE INTO ${columns} VALUES ${rows.slice(i, i + INSERT_ROWS).join(',')}`)
-  }
-}
-
-/** A map that forgets what hasn't been asked for lately: when one generation is full, the one before goes. */
-class RecentMap<V> {
-  private young = new Map<string, V>()
-  private old = new Map<string, V>()
-
-  get(key: string): V | undefined {
-    const value = this.young.get(key)
-    if (value !== undefined) return value
-    const older = this.old.get(key)
-    if (older !== undefined) this.set(key, older)
-    return older
-  }
-
-  set(key: string, value: V): void {
-    if (this.young.size >= CACHE_TEXTS) {
-      this.old = this.young
-      this.young = new Map()
-    }
-    this.young.set(key, value)
   }
 }
 

@@ -1,6 +1,6 @@
 import type { IndexPolicy } from './index-policy'
 import type { MySql, Row } from './mysql'
-import { ERROR_MARK, kvOf, MAX_DURATION_US, MAX_WORD_LENGTH, SCOPE, wordId } from './mysql-index'
+import { ERROR_MARK, FIRST_ID, kvOf, MAX_DURATION_US, MAX_WORD_LENGTH, SCOPE, wordId } from './mysql-index'
 import type { IndexQuery, Place, Places, SpanIndex, Term } from './search'
 import { type CompletionQuery, StoreError } from './store'
 
@@ -8,12 +8,12 @@ import { type CompletionQuery, StoreError } from './store'
  * The index of sql/mysql/0002-index.sql, searched. Every term is one or more lists of places: stretches of a B-tree in the
  * order of time, which the server walks backwards and merges over the days' partitions.
  *
- *     name            by_name, name_id               key            by_key, key_id
- *     service         by_service, service_id         key = value    kv
- *     none of them    the primary key                error          kv 4
+ *     name            by_name, name_id               key = value    post, kv
+ *     service         by_service, service_id         error          post, kv 4
+ *     none of them    span_idx, ts
  *
- * A part of a value is looked up in dict: few values are a list each; many that are seldom are joined and sorted; many that
- * are common are met soon on the key's own list.
+ * A key alone, or a part of a value, stands for the values that dict has of it: few are a list each; many that are seldom are
+ * sorted; many that are common are met soon among all spans, newest first.
  */
 
 /** Lists that are merged by the server; beyond, values are joined or met. */
@@ -41,7 +41,7 @@ const I64_MIN = -(2n ** 63n)
 /** A stretch of an index, in the order of time. */
 interface List {
   table: 'span_idx' | 'post'
-  index: 'PRIMARY' | 'by_name' | 'by_service' | 'by_key'
+  index: 'PRIMARY' | 'by_name' | 'by_service'
   /** Of the index's first column; empty for all of it. */
   equals: string
   /** What the index doesn't order by. */
@@ -52,9 +52,10 @@ interface List {
 export class MySqlSearch implements SpanIndex {
   private readonly db: MySql
   private readonly policy: IndexPolicy
-  private readonly resolved = new Map<Term, Promise<Values>>()
-  /** Whether a value is one that the driver looks for. */
-  private readonly tested = new Map<string, boolean>()
+  private readonly resolved = new Map<ValuesTerm, Promise<Values>>()
+  /** Values that the driver's has been compared with, and those that it stands for. */
+  private readonly tested = new Set<string>()
+  private readonly wanted = new Set<string>()
 
   constructor(db: MySql, policy: IndexPolicy) {
     this.db = db
@@ -72,7 +73,7 @@ export class MySqlSearch implements SpanIndex {
       }
       return sum
     }
-    const { ids, more } = await this.valuesOf(term)
+    const { ids, more } = await this.valuesOf(term as ValuesTerm)
     return more ? most : Math.min(await this.countOf('post FORCE INDEX (PRIMARY)', `kv IN (${ids})`), most)
   }
 
@@ -114,10 +115,8 @@ export class MySqlSearch implements SpanIndex {
         return [halfList(term)]
       case 'error':
         return [{ ...post, equals: `kv = ${ERROR_MARK}` }]
-      case 'key':
-        return [{ ...post, index: 'by_key', equals: `key_id = ${wordId(term.key)}` }]
-      case 'value': {
-        if (term.key !== undefined && term.match === 'exact') {
+      default: {
+        if (term.kind === 'value' && term.key !== undefined && term.match === 'exact') {
           return [{ ...post, equals: `kv = ${kvOf(term.key, this.policy.cut(term.value))}` }]
         }
         const { ids, more } = await this.valuesOf(term)
@@ -127,35 +126,36 @@ export class MySqlSearch implements SpanIndex {
   }
 
   /** The values in dict that a term stands for. */
-  private valuesOf(term: Term): Promise<Values> {
+  private valuesOf(term: ValuesTerm): Promise<Values> {
     let values = this.resolved.get(term)
     if (values === undefined) {
-      values = this.lookUp(term as ValueTerm)
+      values = this.lookUp(term)
       this.resolved.set(term, values)
     }
     return values
   }
 
-  private async lookUp(term: ValueTerm): Promise<Values> {
-    const rows = await this.db.read(
-      `SELECT DISTINCT id FROM dict WHERE ${await this.scopeOf(term)} AND ${LIKE} LIMIT ${VALUES_MOST + 1}`,
-      [this.pattern(term)],
-    )
+  private async lookUp(term: ValuesTerm): Promise<Values> {
+    const { sql, parameters } = this.comparison(term)
+    const where = conditions(await this.scopeOf(term), sql)
+    const rows = await this.db.read(`SELECT DISTINCT id FROM dict WHERE ${where} LIMIT ${VALUES_MOST + 1}`, parameters)
     const ids = rows.map(([id]) => String(id))
     return { ids: ids.slice(0, VALUES_MOST), more: ids.length > VALUES_MOST }
   }
 
-  private async scopeOf({ key, match }: ValueTerm): Promise<string> {
-    if (key !== undefined) return `scope = ${wordId(key)}`
+  private async scopeOf(term: ValuesTerm): Promise<string> {
+    if (term.key !== undefined) return `scope = ${wordId(term.key)}`
     // Every key's values have their own place in by_text; for what may stand anywhere in a value there is none.
-    if (match === 'contains') return 'scope >= 16'
+    if (term.kind === 'value' && term.match === 'contains') return `scope >= ${FIRST_ID}`
     const rows = await this.db.read(`SELECT DISTINCT id & 0xffffffff FROM dict WHERE scope = ${SCOPE.key}`)
     return rows.length === 0 ? 'FALSE' : `scope IN (${rows.map(([id]) => id)})`
   }
 
-  private pattern({ value, match }: ValueTerm): string {
-    const text = literally(this.policy.cut(value))
-    return match === 'exact' ? text : match === 'prefix' ? `${text}%` : `%${text}%`
+  private comparison(term: ValuesTerm): { sql: string; parameters: string[] } {
+    if (term.kind === 'key') return { sql: '', parameters: [] }
+    const text = literally(this.policy.cut(term.value))
+    const pattern = term.match === 'exact' ? text : term.match === 'prefix' ? `${text}%` : `%${text}%`
+    return { sql: LIKE, parameters: [pattern] }
   }
 
   /** What gives the driver's places, a stretch at a time. */
@@ -173,20 +173,19 @@ export class MySqlSearch implements SpanIndex {
         return walked
       }
     }
-    const term = driver as ValueTerm
+    const term = driver as ValuesTerm
     const { ids, more } = await this.valuesOf(term)
-    if (!more) {
-      const where = `kv IN (${ids})`
-      const rows = await this.db.read(
-        `SELECT COUNT(*) FROM (SELECT 1 FROM post FORCE INDEX (PRIMARY) WHERE ${where} LIMIT ${SORTED_MOST + 1}) t`,
-      )
-      if (Number(rows[0]![0]) <= SORTED_MOST) {
-        const list: List = { table: 'post', index: 'PRIMARY', equals: where, filter: '' }
-        return (range, size) => this.walkLists([list], range, size)
-      }
-      for (const id of ids) this.tested.set(id, true)
+    if (more) return range => this.walkValues(range, kvs => this.test(term, kvs))
+    const where = `kv IN (${ids})`
+    const [row] = await this.db.read(
+      `SELECT COUNT(*) FROM (SELECT 1 FROM post FORCE INDEX (PRIMARY) WHERE ${where} LIMIT ${SORTED_MOST + 1}) t`,
+    )
+    if (Number(row![0]) <= SORTED_MOST) {
+      const list: List = { table: 'post', index: 'PRIMARY', equals: where, filter: '' }
+      return (range, size) => this.walkLists([list], range, size)
     }
-    return (range, size) => this.walkValues(term, range, Math.max(size, STRETCH[0]), more)
+    const wanted = new Set(ids)
+    return range => this.walkValues(range, async () => wanted)
   }
 
   private async walkLists(lists: List[], range: Range, size: number): Promise<Places> {
@@ -216,61 +215,56 @@ export class MySqlSearch implements SpanIndex {
     return { places, resume: places.length < size ? end : places.at(-1) }
   }
 
-  /** Newest first through all values of the key, or through all spans, and each value is tested. */
-  private async walkValues(term: ValueTerm, range: Range, size: number, untested: boolean): Promise<Places> {
-    let rows: Row[]
-    let resume: Place | undefined
-    if (term.key !== undefined) {
-      const where = conditions(`key_id = ${wordId(term.key)}`, range.sql)
-      rows = await this.db.read(
-        `SELECT ts, trace_id, kv FROM post FORCE INDEX (by_key) WHERE ${where} ${NEWEST_FIRST} LIMIT ${size}`,
-      )
-      resume = rows.length < size ? undefined : placesOf(rows).at(-1)
-    } else {
-      const spans: List = { table: 'span_idx', index: 'PRIMARY', equals: '', filter: '' }
-      const walked = await this.walkLists([spans], range, IN_MOST)
-      resume = walked.resume
-      rows = []
-      if (walked.places.length > 0) {
-        const traces = new Set(walked.places.map(({ traceId }) => traceId))
-        const [newest, oldest] = [walked.places[0]!.startUs, walked.places.at(-1)!.startUs]
-        rows = await this.db.read(
-          `SELECT ts, trace_id, kv FROM post FORCE INDEX (by_trace)
-           WHERE trace_id IN (${[...traces]}) AND ts BETWEEN ${oldest} AND ${newest} AND kv <> ${ERROR_MARK} AND ${range.sql} ${NEWEST_FIRST}`,
-        )
-      }
-    }
-    if (untested)
-      await this.test(
-        term,
-        rows.map(([, , kv]) => String(kv)),
-      )
-    return { places: placesOf(rows.filter(([, , kv]) => this.tested.get(String(kv)) === true)), resume }
+  /**
+   * Newest first through all spans, and all they have is tested.
+   * @param test says which of the values are wanted; may give others too
+   */
+  private async walkValues(range: Range, test: (kvs: Set<string>) => Promise<Set<string>>): Promise<Places> {
+    const spans: List = { table: 'span_idx', index: 'PRIMARY', equals: '', filter: '' }
+    const { places, resume } = await this.walkLists([spans], range, IN_MOST)
+    if (places.length === 0) return { places, resume }
+    const traces = new Set(places.map(({ traceId }) => traceId))
+    const [newest, oldest] = [places[0]!.startUs, places.at(-1)!.startUs]
+    const rows = await this.db.read(
+      `SELECT ts, trace_id, kv FROM post FORCE INDEX (by_trace)
+       WHERE trace_id IN (${[...traces]}) AND ts BETWEEN ${oldest} AND ${newest} AND ${range.sql} ${NEWEST_FIRST}`,
+    )
+    const wanted = await test(new Set(rows.map(([, , kv]) => String(kv))))
+    const found = placesOf(rows.filter(([, , kv]) => wanted.has(String(kv))))
+    // Further down than the spans go, the next stretch looks again.
+    return { places: resume === undefined ? found : found.filter(place => !isBehind(place, resume)), resume }
   }
 
-  private async test(term: ValueTerm, kvs: string[]): Promise<void> {
-    const fresh = [...new Set(kvs)].filter(kv => !this.tested.has(kv))
+  private async test(term: ValuesTerm, kvs: Set<string>): Promise<Set<string>> {
+    const { sql, parameters } = this.comparison(term)
+    const fresh = [...kvs].filter(kv => !this.tested.has(kv))
     for (let i = 0; i < fresh.length; i += IN_MOST) {
       const some = fresh.slice(i, i + IN_MOST)
-      for (const kv of some) this.tested.set(kv, false)
-      const rows = await this.db.read(`SELECT id FROM dict WHERE id IN (${some}) AND ${LIKE}`, [this.pattern(term)])
-      for (const [id] of rows) this.tested.set(String(id), true)
+      const where = conditions(`id IN (${some})`, term.key === undefined ? '' : await this.scopeOf(term), sql)
+      const rows = await this.db.read(`SELECT id FROM dict WHERE ${where}`, parameters)
+      const wanted = new Set(rows.map(([id]) => String(id)))
+      for (const kv of some) {
+        this.tested.add(kv)
+        if (wanted.has(kv)) this.wanted.add(kv)
+      }
     }
+    return this.wanted
   }
 
   /** What a trace must have in by_trace; only what is looked up at once, since the matcher decides anyway. */
   private async filters(others: Term[]): Promise<Filter[]> {
     const filters: Filter[] = []
     for (const term of others) {
-      if (!this.isIndexed(term) || term.kind === 'key') continue
+      if (!this.isIndexed(term)) continue
       if (term.kind === 'half') {
         const { equals, filter } = halfList(term)
         filters.push({ table: 'span_idx', where: conditions(equals, filter) })
       } else {
         const lists = await this.listsOf(term)
         if (lists === undefined) {
-          const { ids, more } = await this.valuesOf(term)
-          if (!more) filters.push({ table: 'post', where: `kv IN (${ids})` })
+          const { ids, more } = await this.valuesOf(term as ValuesTerm)
+          // With a sum, so that the index isn't looked up for each trace with each value.
+          if (!more) filters.push({ table: 'post', where: `kv + 0 IN (${ids})` })
         } else if (lists.length === 0) {
           filters.push({ table: 'post', where: 'FALSE' })
         } else {
@@ -304,7 +298,7 @@ export class MySqlSearch implements SpanIndex {
   }
 }
 
-type ValueTerm = Extract<Term, { kind: 'value' }>
+type ValuesTerm = Extract<Term, { kind: 'key' | 'value' }>
 
 interface Values {
   ids: string[]
@@ -349,6 +343,10 @@ function halfList({ name, service, minDurationUs }: Extract<Term, { kind: 'half'
 
 function conditions(...sql: string[]): string {
   return sql.filter(part => part !== '').join(' AND ') || 'TRUE'
+}
+
+function isBehind({ startUs, traceId }: Place, other: Place): boolean {
+  return startUs < other.startUs || (startUs === other.startUs && traceId < other.traceId)
 }
 
 function placesOf(rows: Row[]): Place[] {
