@@ -1,19 +1,30 @@
 import type { AddressInfo } from 'node:net'
+import type { Server as TlsServer } from 'node:tls'
+import { version } from '../package.json'
 import { createApi } from './api'
-import type { Config } from './config'
-import { createFb303, type Status } from './fb303'
+import { type Credentials, readCredentials } from './api/credentials'
+import { type Config, changedKeys, isLoopback } from './config'
+import { createFb303, type Fb303Options, type Status } from './fb303'
 import { createIngest } from './ingest'
 import type { Logger } from './log'
-import { createMetrics, flatCounters } from './metrics'
+import { createMetrics, exposeBacklog, flatCounters } from './metrics'
 import { createScribeServer } from './scribe-server'
 import { openStore } from './store/open'
 import { type Store, StoreError } from './store/store'
+import { collectorId } from './store/store-config'
+import { readTls } from './tls'
 
 /** The whole collector: its parts, opened in order and closed in reverse. */
 export interface Collector {
   /** Where it really listens, Scribe's ports in the order of the configuration. */
   scribePorts: number[]
   httpPort: number
+  /**
+   * Takes over what can be changed while it runs: log level, users and tokens, rate limit, certificates.
+   * @returns the keys that have another value, and for which the collector has to be started again
+   * @throws Error when a certificate can't be read; then everything stays
+   */
+  reload(config: Config): string[]
   /** Answers what is in flight, within 10 s, and lets go of the store. */
   close(): Promise<void>
 }
@@ -23,50 +34,114 @@ export class StartError extends Error {}
 
 /** How long calls in flight may take once the collector stops. */
 const STOP_DEADLINE_MS = 10_000
-/** A store that doesn't answer for so long is not healthy. */
+/** A store that doesn't answer for so long is not ready. */
 const CHECK_DEADLINE_MS = 5_000
+const DEFAULT_RATE_LIMIT = 600
+const RELOADED = ['log_level', 'http.users', 'http.tokens', 'http.auth', 'http.rate_limit']
 
 /**
  * Opens the store, then Scribe's ports, then HTTP, and says so in the log: a line `listening` with listener, host and port
  * for each (the real port, also where 0 was asked for), and `ready` at the end.
  * @param uiDir where the built web interface is
+ * @param control what fb303's shutdown and reinitialize do, if the configuration allows them
  * @throws StartError, or StoreError with what the store says
  */
-export async function startCollector(config: Config, log: Logger, uiDir: string): Promise<Collector> {
+export async function startCollector(
+  config: Config,
+  log: Logger,
+  uiDir: string,
+  control?: Fb303Options['control'],
+): Promise<Collector> {
+  const tls = { scribe: readTls('scribe.tls', config.scribe.tls), http: readTls('http.tls', config.http.tls) }
   const metrics = createMetrics()
   const store = await openStore(config, message => log.info(message))
+  exposeBacklog(metrics, () => store.backlog())
   let state: 'STARTING' | 'ALIVE' | 'STOPPING' = 'STARTING'
+  let http = config.http
+  let credentials = credentialsOf(config)
+  const { max_backlog_spans: maxBacklogSpans, max_backlog_bytes: maxBacklogBytes } = config
   const ingest = createIngest({
     store,
     category: config.scribe.category,
     maxInFlightBytes: config.max_in_flight_bytes,
+    maxBacklogSpans,
+    maxBacklogBytes,
     metrics,
     log,
   })
   const status = (): Status => (state === 'ALIVE' && ingest.storeFails() ? 'WARNING' : state)
   const scribe = createScribeServer({
     ingest,
-    fb303: createFb303(status, () => flatCounters(metrics.registry)),
+    fb303: createFb303({
+      status,
+      counters: () => flatCounters(metrics.registry),
+      control: config.fb303.allow_shutdown ? control : undefined,
+    }),
     maxFrameBytes: config.max_frame_bytes,
     maxUnfinishedBytes: config.max_in_flight_bytes,
+    maxConnections: config.max_connections,
+    idleTimeoutMs: config.idle_timeout_ms,
+    tls: tls.scribe,
     metrics,
     log,
   })
-  const api = createApi({
+  const closedListeners = () =>
+    scribe
+      .listeners()
+      .filter(({ open }) => !open)
+      .map(({ host, port }) => `Scribe's listener on ${host}:${port} is closed`)
+  const api = await createApi({
     store,
+    ingest,
     metrics,
-    problems: async () => {
-      const closed = scribe.listeners().filter(({ open }) => !open)
-      return [
-        ...closed.map(({ host, port }) => `Scribe's listener on ${host}:${port} is closed`),
-        ...(await storeProblems(store, log)),
-      ]
+    dead: closedListeners,
+    async problems() {
+      if (state !== 'ALIVE') return [`the collector is ${state === 'STOPPING' ? 'stopping' : 'starting'}`]
+      return [...closedListeners(), ...backlogProblems(), ...(await storeProblems(store, log))]
     },
+    status: () => ({
+      version,
+      store: config.store,
+      backlogSpans: store.backlog().spans,
+      collectorId: collectorId(config),
+      scribe: scribe.listeners().map(({ host, port }) => ({ host, port })),
+      auth: credentials.schemes[0] ?? 'none',
+      retentionDays: config.retention_days,
+    }),
+    credentials: () => credentials,
+    rateLimit: () => http.rate_limit ?? (isLoopback(http.host) ? 0 : DEFAULT_RATE_LIMIT),
     uiDir,
     host: config.http.host,
     allowedHosts: config.http.allowed_hosts,
+    tls: tls.http,
+    maxConnections: config.max_connections,
+    maxBodyBytes: config.http.max_body_bytes,
+    maxInFlightBytes: config.max_in_flight_bytes,
     log,
   })
+
+  function backlogProblems(): string[] {
+    const { spans, bytes } = store.backlog()
+    if (spans < maxBacklogSpans && bytes < maxBacklogBytes) return []
+    return [`${spans} accepted spans (${bytes} bytes) wait to be indexed: senders are told TRY_LATER`]
+  }
+
+  function reload(next: Config): string[] {
+    const nextTls = { scribe: readTls('scribe.tls', next.scribe.tls), http: readTls('http.tls', next.http.tls) }
+    const changed = changedKeys(config, next).filter(
+      key =>
+        !RELOADED.includes(key) &&
+        !(key.startsWith('scribe.tls.') && tls.scribe && nextTls.scribe) &&
+        !(key.startsWith('http.tls.') && tls.http && nextTls.http),
+    )
+    // Where TLS began or ended, the listener stays what it is.
+    if (tls.scribe && nextTls.scribe) scribe.setTls(nextTls.scribe)
+    if (tls.http && nextTls.http) (api.server as unknown as TlsServer).setSecureContext(nextTls.http)
+    log.level = next.log_level
+    credentials = credentialsOf(next)
+    http = { ...http, rate_limit: next.http.rate_limit }
+    return changed
+  }
 
   async function close(): Promise<void> {
     state = 'STOPPING'
@@ -86,7 +161,7 @@ export async function startCollector(config: Config, log: Logger, uiDir: string)
     log.info({ listener: 'http', host: config.http.host, port: httpPort }, 'listening')
     state = 'ALIVE'
     log.info('ready')
-    return { scribePorts, httpPort, close }
+    return { scribePorts, httpPort, reload, close }
   } catch (error) {
     await close()
     throw error
@@ -116,6 +191,10 @@ export async function startCollector(config: Config, log: Logger, uiDir: string)
     }
     return ports
   }
+}
+
+function credentialsOf({ http: { auth, users, tokens } }: Config): Credentials {
+  return auth === 'none' ? readCredentials([], []) : readCredentials(users, tokens)
 }
 
 async function listen<R>(key: string, host: string, port: number, open: () => Promise<R>): Promise<R> {

@@ -2,6 +2,9 @@ import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
+import { TOKEN_LINE, USER_LINE } from './api/credentials'
+import { DEFAULT_VALUE_LENGTH } from './store/index-policy'
+import { CONSISTENCIES, DEFAULT_RETENTION_DAYS } from './store/store-config'
 
 /**
  * The collector's configuration: defaults, under a YAML file, under the environment.
@@ -20,12 +23,6 @@ const host = z
   .refine(v => isIP(v) !== 0 || /^\w[\w.-]*$/.test(v), {
     error: 'is not a host: give a name or an address alone, without port or brackets',
   })
-
-/** One, several separated by commas, or a list. */
-const hosts = z.preprocess(
-  v => (typeof v === 'string' ? v.split(',').map(s => s.trim()) : v),
-  z.array(host, { error: 'is not a list of hosts: give [host, …]' }),
-)
 
 /** Environment variables are text, and people quote numbers in YAML. */
 const fromText = (v: unknown) => (typeof v === 'string' && /^\s*-?\d+\s*$/.test(v) ? Number(v) : v)
@@ -68,21 +65,94 @@ const obsolete = z.unknown().optional()
 const section = <S extends z.ZodRawShape>(shape: S) =>
   z.strictObject(shape, { error: 'is not a section: give keys and values below it' }).prefault({} as never)
 
+/** One, several separated by commas, or a list. */
+const several = <T extends z.ZodType>(what: string, one: T) =>
+  z.preprocess(
+    v => (typeof v === 'string' ? v.split(',').map(s => s.trim()) : v),
+    z.array(one, { error: `is not a list: give [${what}, …]` }),
+  )
+
+const hosts = several('host', host)
+
+/** Files in PEM, as paths. */
+const pem = (what: string) => text(`path to ${what}`)
+
+/** Of a listener: nothing but TLS is spoken with it. */
+const listenerTls = z
+  .strictObject(
+    {
+      cert: pem('a certificate').optional(),
+      key: pem('a private key').optional(),
+      /** With it, only who shows a certificate of this authority is served. */
+      ca: pem("an authority's certificate").optional(),
+    },
+    { error: 'is not a section: give keys and values below it' },
+  )
+  .refine(
+    ({ cert, key, ca }) => (cert === undefined) === (key === undefined) && (ca === undefined || cert !== undefined),
+    {
+      error: 'lacks a file: give both cert and key',
+    },
+  )
+  .optional()
+
+/** To a database: encrypted when there is the section at all. */
+const clientTls = z
+  .strictObject(
+    {
+      ca: pem("an authority's certificate").optional(),
+      cert: pem('a certificate').optional(),
+      key: pem('a private key').optional(),
+    },
+    { error: 'is not a section: give keys and values below it, or {}' },
+  )
+  .optional()
+
+const line = (what: string, form: RegExp, command: string) => {
+  const error = `is not a ${what}: give a line that 'milo-collector ${command}' prints`
+  return several(what, z.string({ error }).regex(form, { error }))
+}
+
+const boolean = z.preprocess(
+  v => (v === 'true' || v === '1' ? true : v === 'false' || v === '0' ? false : v),
+  z.boolean({ error: 'is neither true nor false: give one of them' }),
+)
+
+const MILLIS = 'time in milliseconds'
+
 const schema = z.strictObject({
-  /** Where Scribe's `Log` is taken. Loopback unless told otherwise: neither Scribe nor the API knows a password. */
+  /** Where Scribe's `Log` is taken. Loopback unless told otherwise: Scribe knows no password. */
   collector_host: host.default('127.0.0.1'),
   collector_port: listenPorts.default([2100, 1463]),
   collector_min_workers: obsolete,
+  /** Whose journal is this collector's; of no two collectors that share databases the same. */
+  collector_id: text('name').max(100, { error: 'is too long: give 100 characters at most' }).optional(),
   scribe: section({
     category: text('category').default('Milo-Trace'),
+    tls: listenerTls,
     hostname: obsolete,
     port: obsolete,
+  }),
+  fb303: section({
+    /** Whether `shutdown` stops the collector and `reinitialize` reloads its configuration, whoever calls them. */
+    allow_shutdown: boolean.default(false),
   }),
   http: section({
     host: host.default('127.0.0.1'),
     port: listenPort.default(2180),
-    /** Names under which a proxy on this machine passes requests on; see the Host check in api.ts. */
+    /** Names under which a proxy on this machine passes requests on; see the Host check in api/guard.ts. */
     allowed_hosts: hosts.default([]),
+    tls: listenerTls,
+    /** `none`: whoever reaches the port may read every trace. */
+    auth: z.enum(['none'], { error: 'is not a choice: give none, or users and tokens instead' }).optional(),
+    /** Lines of `milo-collector hash-password`. */
+    users: line('user', USER_LINE, 'hash-password NAME').default([]),
+    /** Lines of `milo-collector token`. */
+    tokens: line('token', TOKEN_LINE, 'token NAME').default([]),
+    /** Requests a minute and address, those that bring spans not counted; 0: no limit. On loopback 0, else 600. */
+    rate_limit: integer(0, 1_000_000, 'number of requests a minute').optional(),
+    /** Of one body that brings spans, as it comes and decompressed. */
+    max_body_bytes: integer(1024, 512 * MIB, 'size in bytes').default(16 * MIB),
   }),
   store: z
     .enum(['embedded', 'cassandra-mysql'], { error: 'is not a store: give embedded or cassandra-mysql' })
@@ -103,6 +173,10 @@ const schema = z.strictObject({
     keyspace: identifier('keyspace', 48).default('milo'),
     username: text('user name').optional(),
     password: password.optional(),
+    consistency: z
+      .enum(CONSISTENCIES, { error: `is not a consistency: give one of ${CONSISTENCIES.join(', ')}` })
+      .default('LOCAL_QUORUM'),
+    tls: clientTls,
     column_family: obsolete,
   }),
   mysql: section({
@@ -111,11 +185,27 @@ const schema = z.strictObject({
     database: identifier('database', 64).default('milo'),
     username: text('user name').default('milo'),
     password: password.default(''),
+    tls: clientTls,
+  }),
+  /** For how long spans are kept. */
+  retention_days: integer(1, 3650, 'number of days').default(DEFAULT_RETENTION_DAYS),
+  /** Which annotations can be searched for. */
+  index: section({
+    allow: several('key', text('key')).optional(),
+    deny: several('key', text('key')).default([]),
+    value_length: integer(1, 4096, 'number of characters').default(DEFAULT_VALUE_LENGTH),
   }),
   /** The longest Scribe frame that is read; longer ones close their connection. */
   max_frame_bytes: integer(1024, 512 * MIB, 'frame size in bytes').default(16 * MIB),
   /** What may wait for the store before senders are told TRY_LATER, in bytes of memory. */
   max_in_flight_bytes: integer(MIB, 16384 * MIB, 'size in bytes').default(64 * MIB),
+  /** What may be accepted and not indexed yet before senders are told TRY_LATER. */
+  max_backlog_spans: integer(1000, 1_000_000_000, 'number of spans').default(500_000),
+  max_backlog_bytes: integer(MIB, 16384 * MIB, 'size in bytes').default(256 * MIB),
+  /** Of Scribe. Above it, the one that has been idle for longest makes room. */
+  max_connections: integer(1, 1_000_000, 'number of connections').default(4096),
+  /** A Scribe connection on which nothing comes for so long is closed; senders open another. */
+  idle_timeout_ms: integer(1000, 2 ** 31 - 1, MILLIS).default(600_000),
   log_level: z
     .enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent'], {
       error: 'is not a level: give fatal, error, warn, info, debug or silent',
@@ -178,6 +268,7 @@ export function loadConfig(file: string | undefined, env: NodeJS.ProcessEnv): { 
       `${called('max_in_flight_bytes')}: ${result.data.max_in_flight_bytes} is less than max_frame_bytes: give at least ${result.data.max_frame_bytes}`,
     )
   }
+  if (result.success) problems.push(...authProblems(result.data.http, called))
   // A value may break two rules with the same remedy.
   if (problems.length > 0) throw new ConfigError([...new Set(problems)])
 
@@ -187,6 +278,27 @@ export function loadConfig(file: string | undefined, env: NodeJS.ProcessEnv): { 
   }
   return { config: { ...result.data!, collectorPortGiven: tree.collector_port !== undefined }, notices }
 }
+
+/** Without a password the API is for this machine alone, unless somebody says that he means it. */
+function authProblems({ host, auth, users, tokens }: Config['http'], called: (path: string) => string): string[] {
+  const credentials = users.length + tokens.length > 0
+  if (auth === 'none') {
+    return credentials
+      ? [`${called('http.auth')}: "none", but there are users or tokens: remove the one or the others`]
+      : []
+  }
+  if (credentials || isLoopback(host)) return []
+  return [
+    `${called('http.host')}: ${show('http.host', host)} lets others than this machine read every trace: give http.users ('milo-collector hash-password') or http.tokens ('milo-collector token'), or say http.auth: none`,
+  ]
+}
+
+export function isLoopback(host: string): boolean {
+  return /^(127\.|::1$|localhost$)/i.test(host)
+}
+
+/** One mistake may make every line after it one. */
+const MAX_YAML_ERRORS = 20
 
 /** Errors say where, but quote nothing: the line may hold a password. */
 function readYaml(file: string): Tree {
@@ -202,7 +314,7 @@ function readYaml(file: string): Tree {
   const document = parseDocument(source, { prettyErrors: false, lineCounter: lines })
   if (document.errors.length > 0) {
     throw new ConfigError(
-      document.errors.map(({ code, pos }) => {
+      document.errors.slice(0, MAX_YAML_ERRORS).map(({ code, pos }) => {
         const { line, col } = lines.linePos(pos[0])
         return `${file}: line ${line}, column ${col} is not YAML: ${code.toLowerCase().replaceAll('_', ' ')}`
       }),
@@ -212,7 +324,9 @@ function readYaml(file: string): Tree {
   try {
     value = document.toJS()
   } catch {
-    throw new ConfigError([`${file}: an alias without an anchor: put quotes around a value that begins with *`])
+    throw new ConfigError([
+      `${file}: aliases without an anchor, or too many of them: put quotes around a value that begins with *`,
+    ])
   }
   if (value === null || value === undefined) return {}
   if (!isTree(value)) throw new ConfigError([`${file}: holds no keys: give lines of the form key: value`])
@@ -272,7 +386,7 @@ function put(tree: Tree, path: string, value: unknown): void {
   tree[last] = value
 }
 
-function get(tree: Tree, path: string): unknown {
+function get(tree: object, path: string): unknown {
   let at: unknown = tree
   for (const part of path.split('.')) at = isTree(at) ? at[part] : undefined
   return at
@@ -285,7 +399,7 @@ function isTree(value: unknown): value is Tree {
 /** A value as an error shows it. What looks like a secret, even under a mistyped key, is not shown. */
 function show(path: string, value: unknown): string {
   const near = nearest(path, KEYS) ?? ''
-  if (/pass|pwd|secret|token|credential/i.test(`${path} ${near}`)) return '(hidden)'
+  if (/pass|pwd|secret|tokens?$|credential|users/i.test(`${path} ${near}`)) return '(hidden)'
   const json = isTree(value) ? '{…}' : (JSON.stringify(value) ?? String(value))
   return json.length > 80 ? `${json.slice(0, 80)}…` : json
 }
@@ -326,8 +440,18 @@ function distance(a: string, b: string): number {
   return row[b.length]!
 }
 
+/** The keys that differ. */
+export function changedKeys(a: Config, b: Config): string[] {
+  return KEYS.filter(key => JSON.stringify(get(a, key)) !== JSON.stringify(get(b, key)))
+}
+
 /** Every key's path, sections left out. */
-const KEYS: string[] = Object.entries(schema.shape).flatMap(([key, type]) => {
-  const inner: unknown = type instanceof z.ZodPrefault ? type.unwrap() : undefined
-  return inner instanceof z.ZodObject ? Object.keys(inner.shape).map(name => `${key}.${name}`) : [key]
-})
+const KEYS: string[] = keysOf(schema)
+
+function keysOf(object: z.ZodObject, above = ''): string[] {
+  return Object.entries(object.shape).flatMap(([key, type]) => {
+    let inner: unknown = type
+    while (inner instanceof z.ZodPrefault || inner instanceof z.ZodOptional) inner = inner.unwrap()
+    return inner instanceof z.ZodObject ? keysOf(inner, `${above}${key}.`) : [above + key]
+  })
+}

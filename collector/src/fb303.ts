@@ -6,16 +6,21 @@ import { version } from '../package.json'
  */
 export interface Fb303 {
   /**
-   * @returns what puts the result struct; undefined for a method that isn't one of fb303's
+   * @returns what puts the result struct; undefined for a method that isn't one of fb303's. Of oneway methods nobody hears
+   * more, whether they were refused or not.
    * @throws CodecError for arguments that can't be read, CallRefused for ones that aren't taken
    */
-  call(method: string, args: Reader): Promise<Result> | Result | undefined
+  call(method: string, args: Reader): Promise<Result> | Result | 'refused' | 'done' | undefined
 }
 
 export type Result = (w: Writer) => void
 
-/** Nobody who reaches the port may stop the collector; they are oneway, so nobody hears of it either. */
-export const REFUSED_METHODS = ['shutdown', 'reinitialize']
+export interface Fb303Options {
+  status(): Status
+  counters(): Promise<Map<string, bigint>>
+  /** What `shutdown` and `reinitialize` do; without it they are refused, since anybody may call who reaches the port. */
+  control?: { shutdown(): void; reinitialize(): void } | undefined
+}
 
 export class CallRefused extends Error {}
 
@@ -31,7 +36,7 @@ const STATUS_DETAILS: Record<Status, string> = {
 const MAX_OPTIONS = 100
 const MAX_OPTION_LENGTH = 4096
 
-export function createFb303(status: () => Status, counters: () => Promise<Map<string, bigint>>): Fb303 {
+export function createFb303({ status, counters, control }: Fb303Options): Fb303 {
   const startedS = BigInt(Math.floor(Date.now() / 1000))
   // As in fb303's own base class: a bag in which peers may leave things. Nothing here reads it.
   const options = new Map<string, string>()
@@ -78,6 +83,11 @@ export function createFb303(status: () => Status, counters: () => Promise<Map<st
           return stringResult('')
         case 'aliveSince':
           return i64Result(startedS)
+        case 'shutdown':
+        case 'reinitialize':
+          if (control === undefined) return 'refused'
+          control[method]()
+          return 'done'
       }
     },
   }

@@ -1,218 +1,391 @@
 import { CodecError, Reader } from '../../src/codec/binary'
+import { SpanScan, scanSpanStruct } from '../../src/codec/scan'
 import { type LogEntry, ResultCode } from '../../src/codec/scribe'
-import { DELIMITER, RECORD_HEADER, readSpanStruct, type SpanRecord } from '../../src/codec/span'
-import type { Logger, LogRarely } from './log'
-import { limitWarnings } from './log'
+import { DELIMITER, RECORD_HEADER, readSpanStruct } from '../../src/codec/span'
+import { type Logger, limitWarnings } from './log'
 import type { Metrics } from './metrics'
-import type { Message, MessageRecord, Store } from './store/store'
+import { type Message, type Store, StoreError } from './store/store'
 
 /**
- * From a `Log` call's bytes to the store: takes the records out of the entries, sorts out what is unusable, and answers
- * OK only when the rest is durable.
+ * From a call's bytes to the store: decides whether it can be taken now, takes the records out of it, sorts out what is
+ * unusable, and answers OK only when the rest is durable.
+ *
+ *     admit? ─no→ TRY_LATER, unread
+ *       │yes
+ *     entries → records, in steps → counted → store.append → OK, or TRY_LATER
  */
 
 /** The longest span that is taken. Real ones have a few hundred bytes. */
 const MAX_SPAN_BYTES = 1024 * 1024
 /**
  * What an event, annotation or counter takes on the wire if it says anything. An event that says nothing takes one byte
- * there and 60 in memory, so a span that is full of them is refused.
+ * there and 60 in memory once a trace is read, so a span that is full of them is refused.
  */
 const MIN_PART_BYTES = 8
-/** What a decoded record, and each of its parts, take in memory besides their bytes; roughly. */
-const RECORD_OVERHEAD_BYTES = 256
-const PART_OVERHEAD_BYTES = 96
+/** Records go to the store in messages of about this length: small entries of a call together, large ones in parts. */
+const MESSAGE_BYTES = 512 * 1024
+/** How long one step of reading a call may take: then it is another connection's turn. */
+const STEP_MS = 2
 
 const DELIMITER_BYTES = Buffer.from([0x8b, 0xad, 0xf0, 0x0d])
 
+/** How spans come in; labels their counters. */
+export type Source = 'scribe' | 'otlp' | 'zipkin' | 'upload'
+
+/** Somebody who sends, for what he has in flight not to keep others out. */
+export interface Sender {
+  inFlightBytes: number
+}
+
 export interface Ingest {
   /**
-   * Never rejects.
-   * @param entries are read at once, or not at all
+   * A call of Log, read in steps of a few milliseconds. The promise is the answer's, and never rejects.
    * @param frameBytes what the call took on the wire
+   * @throws CodecError (a step does) when the entries can't be read; then the call has had no effect
    */
-  log(entries: Iterable<LogEntry>, frameBytes: number): Promise<ResultCode>
+  log(
+    entries: Iterable<LogEntry>,
+    frameBytes: number,
+    sender: Sender,
+  ): Generator<void, Promise<ResultCode>> | Promise<ResultCode>
   /** Whether the store refused what it was given last. */
   storeFails(): boolean
 }
 
+/** For spans that come by HTTP. */
+export interface SpanIngest extends Ingest {
+  /** Whether there is room for more: to be asked before a body is read. */
+  hasRoom(): boolean
+  /**
+   * Takes records in a row, which are checked as Scribe's are.
+   * @returns 'try later' when nothing of it was taken; never rejects
+   */
+  add(records: Buffer, source: Source): Promise<'ok' | 'try later'>
+  /** Counts spans that were unusable before they became records. */
+  reject(source: Source, reason: string, spans: number): void
+}
+
 export interface IngestOptions {
-  store: Pick<Store, 'append'>
+  store: Pick<Store, 'append' | 'backlog'>
   category: string
   maxInFlightBytes: number
+  /** The store's bounds: what would be refused there isn't read at all. */
+  maxBacklogSpans: number
+  maxBacklogBytes: number
   metrics: Metrics
   log: Logger
 }
 
-export function createIngest({ store, category, maxInFlightBytes, metrics, log }: IngestOptions): Ingest {
-  const warn: LogRarely = limitWarnings(log)
+export function createIngest(options: IngestOptions): SpanIngest {
+  const { store, category, maxInFlightBytes, maxBacklogSpans, maxBacklogBytes, metrics, log } = options
+  const warn = limitWarnings(log)
+  const overHttp: Sender = { inFlightBytes: 0 }
   let inFlightBytes = 0
   let storeFails = false
 
-  function take(entries: Iterable<LogEntry>): { messages: Message[]; spans: number; memory: number } {
-    const messages: Message[] = []
-    let spans = 0
-    let memory = 0
-    for (const entry of entries) {
-      if (entry.category !== category) {
-        metrics.entriesDropped.inc()
-        warn(
-          'category',
-          { category: entry.category.slice(0, 100), wanted: category },
-          'log entry of another category dropped',
-        )
-        continue
-      }
-      const message = readMessage(entry.message)
-      for (const [reason, count] of message.rejected) {
-        metrics.spansRejected.inc({ reason }, count)
-        metrics.spansReceived.inc(count)
-        warn(`rejected ${reason}`, { reason, count }, 'unusable span records rejected')
-      }
-      if (message.records.length === 0) continue
-      metrics.spansReceived.inc(message.records.length)
-      if (message.notUtf8 > 0) metrics.spansNotUtf8.inc(message.notUtf8)
-      messages.push({ body: message.body, records: message.records })
-      spans += message.records.length
-      memory += message.memory
-    }
-    return { messages, spans, memory }
+  /**
+   * Nobody may have more in flight than is still free. So one sender alone gets half of the memory, each of n gets
+   * 1/(n+1), and as much is left for who comes next: what switches do to share a buffer between queues (Choudhury and
+   * Hahne's dynamic thresholds, 1998).
+   */
+  function hasRoom(sender: Sender): boolean {
+    return sender.inFlightBytes < maxInFlightBytes - inFlightBytes && !backlogFull()
   }
 
-  function track(calls: number, spans: number, bytes: number): void {
+  function backlogFull(): boolean {
+    const { spans, bytes } = store.backlog()
+    return spans >= maxBacklogSpans || bytes >= maxBacklogBytes
+  }
+
+  function hold(sender: Sender, bytes: number): void {
+    sender.inFlightBytes += bytes
     inFlightBytes += bytes
     metrics.bytesInFlight.set(inFlightBytes)
-    metrics.spansInFlight.inc(spans)
-    metrics.logInFlight.inc(calls)
+  }
+
+  async function append(source: Source, taken: Taken): Promise<'ok' | 'busy' | 'store'> {
+    taken.count(source, metrics)
+    for (const [reason, count] of taken.rejected) {
+      warn(`rejected ${reason}`, { source, reason, count }, 'unusable span records rejected')
+    }
+    const { messages, spans } = taken
+    if (spans === 0) return 'ok'
+    metrics.spansInFlight.inc({ source }, spans)
+    const stop = metrics.appendSeconds.startTimer()
+    try {
+      await store.append(messages)
+      metrics.spansStored.inc({ source }, spans)
+      storeFails = false
+      return 'ok'
+    } catch (error) {
+      metrics.spansDeferred.inc({ source }, spans)
+      const busy = error instanceof StoreError && error.code === 'MILO_STORE_BUSY'
+      // A store that is busy does what it can.
+      storeFails = !busy
+      warn(busy ? 'busy' : 'store', { err: error }, 'the store refused spans: TRY_LATER')
+      return busy ? 'busy' : 'store'
+    } finally {
+      stop()
+      metrics.spansInFlight.dec({ source }, spans)
+    }
+  }
+
+  function busy(): void {
+    warn('busy', { inFlightBytes, backlog: store.backlog() }, 'too much waits for the store: TRY_LATER')
   }
 
   return {
-    async log(entries, frameBytes) {
-      if (inFlightBytes > maxInFlightBytes) {
+    *log(entries, frameBytes, sender) {
+      if (!hasRoom(sender)) {
+        busy()
         metrics.logResults.inc({ result: 'busy' })
-        warn('busy', { inFlightBytes }, 'too much waits for the store: TRY_LATER')
-        return ResultCode.TRY_LATER
+        return Promise.resolve(ResultCode.TRY_LATER)
       }
-      const { messages, spans, memory } = take(entries)
-      if (messages.length > 0) {
-        const bytes = frameBytes + memory
-        track(1, spans, bytes)
-        const stop = metrics.appendSeconds.startTimer()
-        try {
-          await store.append(messages)
-          metrics.spansStored.inc(spans)
-          storeFails = false
-        } catch (error) {
-          metrics.spansDeferred.inc(spans)
-          metrics.logResults.inc({ result: 'store' })
-          storeFails = true
-          warn('store', { err: error }, 'the store refused spans: TRY_LATER')
-          return ResultCode.TRY_LATER
-        } finally {
-          stop()
-          track(-1, -spans, -bytes)
+      hold(sender, frameBytes)
+      metrics.logInFlight.inc()
+      let bytes = frameBytes
+      const release = () => {
+        hold(sender, -bytes)
+        metrics.logInFlight.dec()
+      }
+      const taken = new Taken()
+      try {
+        const clock = new StepClock()
+        for (const entry of entries) {
+          if (entry.category === category) yield* taken.read(entry.message, clock)
+          else taken.drop(entry.category)
+          if (clock.over()) yield* clock.rest()
         }
+        taken.flush()
+      } catch (error) {
+        release()
+        throw error
       }
-      metrics.logResults.inc({ result: 'ok' })
-      return ResultCode.OK
+      if (taken.dropped > 0) {
+        metrics.entriesDropped.inc(taken.dropped)
+        warn(
+          'category',
+          { category: taken.droppedCategory.slice(0, 100), wanted: category, count: taken.dropped },
+          'log entries of another category dropped',
+        )
+      }
+      hold(sender, taken.copiedBytes)
+      bytes += taken.copiedBytes
+      return append('scribe', taken).then(result => {
+        release()
+        metrics.logResults.inc({ result })
+        return result === 'ok' ? ResultCode.OK : ResultCode.TRY_LATER
+      })
     },
     storeFails: () => storeFails,
-  }
-}
-
-export interface ReadMessage extends Message {
-  /** Unusable records by reason. */
-  rejected: Map<string, number>
-  /** How many of the records hold a string that isn't UTF-8. */
-  notUtf8: number
-  /** What the message takes when decoded, in bytes, besides what it took on the wire; roughly. */
-  memory: number
-}
-
-/**
- * Takes the good records out of an entry's bytes, raw or base64.
- *
- * Where a record should begin and doesn't, or lies about its length, reading goes on at the next delimiter that has a
- * whole record behind it. If a record is only bad inside, and another or the end follows where its length says, it is
- * passed over instead: what looks like a record inside it is somebody's annotation.
- */
-export function readMessage(entry: Buffer): ReadMessage {
-  const rejected = new Map<string, number>()
-  const reject = (reason: string) => rejected.set(reason, (rejected.get(reason) ?? 0) + 1)
-  const { bytes, cut } = unwrap(entry)
-  if (cut) reject('bad_base64')
-
-  const records: MessageRecord[] = []
-  let notUtf8 = 0
-  let memory = bytes === entry ? 0 : bytes.length
-  const search = new RecordSearch(bytes)
-  let pos = 0
-  while (pos < bytes.length) {
-    const attempt = readRecordAt(bytes, pos)
-    if ('reason' in attempt) {
-      reject(attempt.reason)
-      pos = attempt.follows ? attempt.next : search.after(pos, attempt)
-      continue
-    }
-    const { record, end } = attempt
-    if (!follows(bytes, end)) {
-      const swallowed = search.across(pos, end)
-      if (swallowed !== undefined) {
-        reject('truncated')
-        pos = swallowed
-        continue
+    hasRoom: () => hasRoom(overHttp),
+    async add(records, source) {
+      if (!hasRoom(overHttp)) {
+        busy()
+        return 'try later'
       }
-    }
-    const parts = (record.events?.length ?? 0) + (record.annotations?.size ?? 0) + (record.counters?.size ?? 0)
-    if (!hasTraceId(record)) reject('no_trace_id')
-    else if (!hasSpanId(record)) reject('no_span_id')
-    else if (parts * MIN_PART_BYTES > end - pos) reject('empty_parts')
-    else {
-      records.push({ start: pos, end, record })
-      memory += RECORD_OVERHEAD_BYTES + parts * PART_OVERHEAD_BYTES
-      if (holdsBadUtf8(record, bytes.subarray(pos, end))) notUtf8++
-    }
-    pos = end
+      hold(overHttp, records.length)
+      try {
+        const taken = new Taken()
+        for (const _ of taken.read(records, new StepClock())) await new Promise(setImmediate)
+        taken.flush()
+        return (await append(source, taken)) === 'ok' ? 'ok' : 'try later'
+      } finally {
+        hold(overHttp, -records.length)
+      }
+    },
+    reject(source, reason, spans) {
+      metrics.spansReceived.inc({ source }, spans)
+      metrics.spansRejected.inc({ source, reason }, spans)
+    },
   }
-  return { ...(rejected.size === 0 ? { body: bytes, records } : extract(bytes, records)), rejected, notUtf8, memory }
+}
+
+/** Says when a step has taken long enough; the clock is looked at now and then. */
+class StepClock {
+  private until = performance.now() + STEP_MS
+  private looks = 0
+
+  over(): boolean {
+    return (++this.looks & 63) === 0 && performance.now() > this.until
+  }
+
+  *rest(): Generator<void, void> {
+    yield
+    this.until = performance.now() + STEP_MS
+  }
+}
+
+/** What a call brought; nothing is counted before it has been read to its end. */
+export class Taken {
+  readonly messages: Message[] = []
+  spans = 0
+  /** Unusable records by reason. */
+  readonly rejected = new Map<string, number>()
+  /** Entries of other categories. */
+  dropped = 0
+  droppedCategory = ''
+  /** Memory besides the call's own bytes. */
+  copiedBytes = 0
+  /** Good records that are no message yet. */
+  private parts: Buffer[] = []
+  private partBytes = 0
+  private partSpans = 0
+
+  drop(category: string): void {
+    this.dropped++
+    this.droppedCategory = category
+  }
+
+  reject(reason: string, count = 1): void {
+    this.rejected.set(reason, (this.rejected.get(reason) ?? 0) + count)
+  }
+
+  /**
+   * Takes the good records out of an entry's bytes, raw or base64.
+   *
+   * Where a record should begin and doesn't, or lies about its length, reading goes on at the next delimiter that has a
+   * whole record behind it. If a record is only bad inside, and another or the end follows where its length says, it is
+   * passed over instead: what looks like a record inside it is somebody's annotation.
+   */
+  *read(entry: Buffer, clock: StepClock): Generator<void, void> {
+    const { bytes, cut } = isText(entry) ? yield* readText(entry, clock) : { bytes: entry, cut: false }
+    if (bytes !== entry) this.copiedBytes += bytes.length
+    if (cut) this.reject('bad_base64')
+
+    const search = new RecordSearch(bytes, clock)
+    const found = new SpanScan()
+    let pos = 0
+    /** Where the good records begin that reach up to `pos`, and how many they are. */
+    let start = 0
+    let spans = 0
+    while (pos < bytes.length) {
+      if (clock.over()) yield* clock.rest()
+      const end = scanRecordAt(bytes, pos, found)
+      let next = end
+      if (end === -1) {
+        const failure = explain(bytes, pos)
+        this.reject(failure.reason)
+        next = failure.follows ? failure.next : yield* search.after(pos, failure)
+      } else {
+        const swallowed = follows(bytes, end) ? undefined : yield* search.across(pos, end)
+        const reason = swallowed === undefined ? unusable(found, end - pos) : 'truncated'
+        if (reason === undefined) {
+          spans++
+          pos = end
+          if (pos - start >= MESSAGE_BYTES) {
+            this.add(bytes.subarray(start, pos), spans)
+            start = pos
+            spans = 0
+          }
+          continue
+        }
+        this.reject(reason)
+        next = swallowed ?? end
+      }
+      this.add(bytes.subarray(start, pos), spans)
+      start = pos = next
+      spans = 0
+    }
+    this.add(bytes.subarray(start, pos), spans)
+  }
+
+  private add(records: Buffer, spans: number): void {
+    if (spans === 0) return
+    if (this.partBytes > 0 && this.partBytes + records.length > MESSAGE_BYTES) this.flush()
+    this.parts.push(records)
+    this.partBytes += records.length
+    this.partSpans += spans
+  }
+
+  /** Makes a message of what is left. */
+  flush(): void {
+    if (this.parts.length === 0) return
+    if (this.parts.length > 1) this.copiedBytes += this.partBytes
+    const body = this.parts.length === 1 ? this.parts[0]! : Buffer.concat(this.parts, this.partBytes)
+    this.messages.push({ body, spans: this.partSpans })
+    this.spans += this.partSpans
+    this.parts = []
+    this.partBytes = 0
+    this.partSpans = 0
+  }
+
+  count(source: Source, metrics: Metrics): void {
+    let received = this.spans
+    for (const [reason, count] of this.rejected) {
+      metrics.spansRejected.inc({ source, reason }, count)
+      received += count
+    }
+    if (received > 0) metrics.spansReceived.inc({ source }, received)
+  }
+}
+
+/** An entry read at once. */
+export function readEntry(entry: Buffer): Taken {
+  const taken = new Taken()
+  for (const _ of taken.read(entry, new StepClock()));
+  taken.flush()
+  return taken
+}
+
+/** Why a whole record is of no use all the same. */
+function unusable({ traceIdAt, idAt, parts }: SpanScan, bytes: number): string | undefined {
+  if (traceIdAt === -1) return 'no_trace_id'
+  if (idAt === -1) return 'no_span_id'
+  return parts * MIN_PART_BYTES > bytes ? 'empty_parts' : undefined
 }
 
 /** Looks for whole records in one message. */
 class RecordSearch {
   private readonly bytes: Buffer
+  private readonly clock: StepClock
+  private readonly found = new SpanScan()
   /** Attempts may overlap, so a message made for it would take a time that grows with the square of its length. */
   private budget: number
 
-  constructor(bytes: Buffer) {
+  constructor(bytes: Buffer, clock: StepClock) {
     this.bytes = bytes
+    this.clock = clock
     this.budget = 2 * bytes.length + MAX_SPAN_BYTES
   }
 
   /** Where to go on after a bad record at `pos`. */
-  after(pos: number, { next, read }: Failure): number {
+  *after(pos: number, { next, read }: Failure): Generator<void, number> {
     this.budget -= read
-    return this.across(pos, next) ?? this.find(next, this.bytes.length, 0) ?? this.bytes.length
+    return (yield* this.across(pos, next)) ?? (yield* this.find(next, this.bytes.length, 0)) ?? this.bytes.length
   }
 
   /**
    * A record that was cut off may still read as one, with what came next for its own end: then another begins within it
    * and ends behind it. One that ends within it too is somebody's annotation.
    */
-  across(pos: number, end: number): number | undefined {
+  across(pos: number, end: number): Generator<void, number | undefined> {
     return this.find(pos + DELIMITER_BYTES.length, end, end)
   }
 
   /** The next one that begins between `pos` and `to`, and ends behind `behind`. */
-  private find(pos: number, to: number, behind: number): number | undefined {
+  private *find(pos: number, to: number, behind: number): Generator<void, number | undefined> {
     for (; this.budget > 0; pos += DELIMITER_BYTES.length) {
+      if (this.clock.over()) yield* this.clock.rest()
       const found = this.bytes.subarray(pos, to + DELIMITER_BYTES.length - 1).indexOf(DELIMITER_BYTES)
       if (found === -1) return undefined
       pos += found
-      const attempt = readRecordAt(this.bytes, pos)
-      if (!('reason' in attempt) && attempt.end > behind) return pos
-      this.budget -= 'reason' in attempt ? attempt.read : attempt.end - pos
+      const end = scanRecordAt(this.bytes, pos, this.found)
+      if (end > behind) return pos
+      this.budget -= end === -1 ? explain(this.bytes, pos).read : end - pos
     }
     return undefined
   }
+}
+
+/** Where the record at `pos` ends; −1 for what is none, which `explain` then explains. */
+function scanRecordAt(bytes: Buffer, pos: number, found: SpanScan): number {
+  const start = pos + RECORD_HEADER
+  if (start > bytes.length || bytes.readUInt32BE(pos) !== DELIMITER) return -1
+  const length = bytes.readInt32BE(pos + 4)
+  const end = start + length
+  if (length < 0 || length > MAX_SPAN_BYTES || end > bytes.length) return -1
+  return scanSpanStruct(bytes, start, end, found) === end ? end : -1
 }
 
 interface Failure {
@@ -225,7 +398,8 @@ interface Failure {
   read: number
 }
 
-function readRecordAt(bytes: Buffer, pos: number): { record: SpanRecord; end: number } | Failure {
+/** What is wrong with what should be a record. */
+function explain(bytes: Buffer, pos: number): Failure {
   const start = pos + RECORD_HEADER
   const bad = (reason: string, next = pos + 4, read = RECORD_HEADER) => ({ reason, next, follows: false, read })
   if (pos + 4 <= bytes.length && bytes.readUInt32BE(pos) !== DELIMITER) return bad('bad_delimiter', pos + 1)
@@ -242,8 +416,7 @@ function readRecordAt(bytes: Buffer, pos: number): { record: SpanRecord; end: nu
   const { stackTraceLimit } = Error
   Error.stackTraceLimit = 0
   try {
-    const record = readSpanStruct(reader)
-    if (reader.pos === end) return { record, end }
+    readSpanStruct(reader)
     // The struct is whole, so a record that the length swallowed begins behind it.
     return bad('bad_length', reader.pos, reader.pos - pos)
   } catch (error) {
@@ -259,52 +432,56 @@ function follows(bytes: Buffer, pos: number): boolean {
   return pos === bytes.length || (pos + 4 <= bytes.length && bytes.readUInt32BE(pos) === DELIMITER)
 }
 
-function hasTraceId(record: SpanRecord): record is SpanRecord & { traceId: bigint } {
-  return record.traceId !== undefined
-}
-
-function hasSpanId<R extends SpanRecord>(record: R): record is R & { id: bigint } {
-  return record.id !== undefined
-}
-
-/** A body of nothing but these records. */
-function extract(bytes: Buffer, records: MessageRecord[]): Message {
-  let pos = 0
-  const moved = records.map(({ start, end, record }) => {
-    const at = pos
-    pos += end - start
-    return { start: at, end: pos, record }
-  })
-  return { body: Buffer.concat(records.map(({ start, end }) => bytes.subarray(start, end))), records: moved }
-}
-
 /**
- * Some Scribe relays keep only text, so senders behind them use base64 (padded or not, in lines or not). Raw records
- * are never mistaken for it: the delimiter's first byte is no ASCII.
- * @returns `cut` when the base64 ends in something else, which is left out
+ * Some Scribe relays keep only text, so senders behind them use base64 (padded or not, in lines or not, several texts in a
+ * row). Raw records are never mistaken for it: the delimiter's first byte is no ASCII.
  */
-function unwrap(entry: Buffer): { bytes: Buffer; cut: boolean } {
-  if (entry.length === 0 || entry[0] === DELIMITER_BYTES[0]) return { bytes: entry, cut: false }
-  const text = entry.toString('latin1')
-  const run = /^[\sA-Za-z0-9+/=_-]*/.exec(text)![0]
-  // i63wD and one of 16 letters are the delimiter's first 36 bits.
-  const marked = /^\s*i63wD[Q-f]/.test(run)
-  if (run.length < text.length && !marked) return { bytes: entry, cut: false }
-  // Several texts in a row, each with its padding, are one.
-  const bytes = Buffer.allocUnsafeSlow(run.length)
-  let length = 0
-  for (const [part] of run.replace(/\s+/g, '').matchAll(/[^=]+/g)) length += bytes.write(part, length, 'base64')
-  return { bytes: bytes.subarray(0, length), cut: run.length < text.length }
+function isText(entry: Buffer): boolean {
+  return entry.length > 0 && entry[0] !== DELIMITER_BYTES[0]
 }
 
-/** The codec decodes such strings with U+FFFD; unlike a sender's own U+FFFD, those bytes aren't in the record. */
-function holdsBadUtf8(record: SpanRecord, bytes: Buffer): boolean {
-  // Each is looked for in the whole record: only so many, or a span made for it would take minutes.
-  let looks = 100
-  const bad = (s: string | undefined) => s?.includes('\ufffd') === true && looks-- > 0 && !bytes.includes(s, 0, 'utf8')
-  if (bad(record.name) || bad(record.clientHost) || bad(record.serverHost) || bad(record.service)) return true
-  for (const event of record.events ?? []) if (bad(event.value)) return true
-  for (const [key, value] of record.annotations ?? []) if (bad(key) || bad(value)) return true
-  for (const key of record.counters?.keys() ?? []) if (bad(key)) return true
-  return false
+const SPACE = 64
+const PADDING = 65
+const NEITHER = 66
+/** What a byte means in base64, of either alphabet. */
+const BASE64 = new Uint8Array(256).fill(NEITHER)
+for (const [i, c] of [...Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/')].entries()) {
+  BASE64[c] = i
+}
+BASE64[0x2d] = 62
+BASE64[0x5f] = 63
+BASE64[0x3d] = PADDING
+for (const c of Buffer.from(' \t\n\v\f\r')) BASE64[c] = SPACE
+
+/** Up to this length a text of the common form is decoded at once, by Node. */
+const NATIVE_BYTES = 256 * 1024
+
+/** @returns the entry itself when it isn't base64; `cut` when the base64 ends in something else, which is left out */
+function* readText(entry: Buffer, clock: StepClock): Generator<void, { bytes: Buffer; cut: boolean }> {
+  if (entry.length <= NATIVE_BYTES) {
+    const text = entry.toString('latin1')
+    if (/^[A-Za-z0-9+/]+={0,2}\n?$/.test(text)) return { bytes: Buffer.from(text, 'base64'), cut: false }
+  }
+  const bytes = Buffer.allocUnsafeSlow(Math.ceil((entry.length * 3) / 4))
+  let length = 0
+  let bits = 0
+  let held = 0
+  let pos = 0
+  for (; pos < entry.length; pos++) {
+    const v = BASE64[entry[pos]!]!
+    if (v < 64) {
+      held = (held << 6) | v
+      bits += 6
+      if (bits >= 8) {
+        bits -= 8
+        bytes[length++] = held >>> bits
+      }
+    } else if (v === PADDING) bits = 0
+    else if (v === NEITHER) break
+    if ((pos & 4095) === 4095 && clock.over()) yield* clock.rest()
+  }
+  const cut = pos < entry.length
+  // Somebody's text, unless it began as a record does.
+  if (cut && !bytes.subarray(0, Math.min(length, 4)).equals(DELIMITER_BYTES)) return { bytes: entry, cut: false }
+  return { bytes: bytes.subarray(0, length), cut }
 }

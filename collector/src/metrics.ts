@@ -1,14 +1,15 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { Backlog } from './store/store'
 
 /**
- * What the collector counts. Health is stated as equations, which hold whenever nothing is being worked on right now:
+ * What the collector counts. Health is stated as equations, which hold at any moment, by source too where there is one:
  *
  *     spans received = stored + rejected + deferred + in flight
  *     calls of Log   = ok + try_later (busy or store) + bad_arguments + in flight
  *
  * A deferred span was answered TRY_LATER: its sender keeps it and sends it again, and then it is received once more. What
  * arrives while too much is in flight is deferred unread, so it counts as a call but not as spans. A stretch of a message
- * that is no record counts as one rejected span, however long it is.
+ * that is no record counts as one rejected span, however long it is. A call that can't be read to its end has no spans.
  */
 export type Metrics = ReturnType<typeof createMetrics>
 
@@ -26,19 +27,34 @@ export function createMetrics() {
     connectionErrors: counter('connection_errors_total', 'Scribe connections closed for what they sent, by reason.', [
       'reason',
     ]),
+    /** idle; stalled: a frame or its replies didn't move; evicted: the idlest when there were too many; refused: too many. */
+    connectionsClosed: counter(
+      'connections_closed_total',
+      'Scribe connections closed for want of activity, by reason.',
+      ['reason'],
+    ),
     calls: counter('calls_total', 'Thrift calls, by method; unknown ones together.', ['method']),
     logResults: counter('log_calls_total', 'Calls of Log, by answer: ok, busy and store (TRY_LATER), bad_arguments.', [
       'result',
     ]),
-    logInFlight: gauge('log_calls_in_flight', 'Calls of Log that wait for the store.'),
+    logInFlight: gauge('log_calls_in_flight', 'Calls of Log that are being read or wait for the store.'),
     entriesDropped: counter('entries_dropped_total', 'Log entries of another category than the configured one.'),
-    spansReceived: counter('spans_received_total', 'Span records that arrived, good and bad.'),
-    spansStored: counter('spans_stored_total', 'Span records that are durable.'),
-    spansRejected: counter('spans_rejected_total', 'Span records that are unusable, by reason.', ['reason']),
-    spansDeferred: counter('spans_deferred_total', 'Span records that the store refused and the sender keeps.'),
-    spansInFlight: gauge('spans_in_flight', 'Span records that wait for the store.'),
-    spansNotUtf8: counter('spans_not_utf8_total', 'Stored span records with a string that is not UTF-8.'),
-    bytesInFlight: gauge('bytes_in_flight', 'Memory of what waits for the store.'),
+    spansReceived: counter('spans_received_total', 'Span records that arrived, good and bad, by source.', ['source']),
+    spansStored: counter('spans_stored_total', 'Span records that are durable, by source.', ['source']),
+    spansRejected: counter('spans_rejected_total', 'Span records that are unusable, by source and reason.', [
+      'source',
+      'reason',
+    ]),
+    spansDeferred: counter('spans_deferred_total', 'Span records that the store refused and the sender keeps.', [
+      'source',
+    ]),
+    spansInFlight: new Gauge({
+      name: 'milo_collector_spans_in_flight',
+      help: 'Span records that wait for the store, by source.',
+      labelNames: ['source'],
+      registers,
+    }),
+    bytesInFlight: gauge('bytes_in_flight', 'Memory of the calls that are being read or wait for the store.'),
     bytesUnfinished: gauge('bytes_unfinished', 'Memory of frames that have arrived in part.'),
     appendSeconds: new Histogram({
       name: 'milo_collector_append_seconds',
@@ -46,18 +62,50 @@ export function createMetrics() {
       buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
       registers,
     }),
+    httpSeconds: new Histogram({
+      name: 'milo_collector_http_request_seconds',
+      help: 'How long HTTP requests take, by route and status.',
+      labelNames: ['route', 'status'],
+      buckets: [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
+      registers,
+    }),
+    authFailures: counter('auth_failures_total', 'HTTP requests with credentials that are none.'),
   }
 }
 
-/** Milo's own counters and gauges as flat names and whole numbers, as fb303 wants them: `spans_rejected_total.truncated`. */
+/** What is accepted, and so durable, but not yet where searches find it. */
+export function exposeBacklog({ registry }: Metrics, backlog: () => Backlog): void {
+  for (const [unit, what] of [
+    ['spans', 'Accepted span records that are not indexed yet.'],
+    ['bytes', 'What they take.'],
+  ] as const) {
+    new Gauge({
+      name: `milo_backlog_${unit}`,
+      help: what,
+      registers: [registry],
+      collect() {
+        this.set(backlog()[unit])
+      },
+    })
+  }
+}
+
+/**
+ * Milo's own counters and gauges as flat names and whole numbers, as fb303 wants them: `spans_rejected_total`, the sum, and
+ * `spans_rejected_total.scribe.truncated`.
+ */
 export async function flatCounters(registry: Registry): Promise<Map<string, bigint>> {
   const flat = new Map<string, bigint>()
   for (const metric of await registry.getMetricsAsJSON()) {
-    if (!metric.name.startsWith('milo_collector_') || String(metric.type) === 'histogram') continue
+    const [, name] = /^milo_(?:collector_)?(.*)/.exec(metric.name) ?? []
+    if (name === undefined || String(metric.type) === 'histogram') continue
+    let sum = 0
     for (const { labels, value } of metric.values) {
-      const name = [metric.name.slice('milo_collector_'.length), ...Object.values(labels)].join('.')
-      flat.set(name, BigInt(Math.round(value)))
+      sum += value
+      const labelled = Object.values(labels)
+      if (labelled.length > 0) flat.set([name, ...labelled].join('.'), BigInt(Math.round(value)))
     }
+    flat.set(name, BigInt(Math.round(sum)))
   }
   return flat
 }

@@ -1,4 +1,5 @@
 import { createServer, type Server, type Socket } from 'node:net'
+import { createServer as createTlsServer, type SecureContextOptions, type Server as TlsServer } from 'node:tls'
 import {
   CodecError,
   type MessageHeader,
@@ -9,27 +10,31 @@ import {
   writeMessageBegin,
 } from '../../src/codec/binary'
 import { logEntries } from '../../src/codec/scribe'
-import { CallRefused, type Fb303, REFUSED_METHODS, type Result } from './fb303'
-import type { Ingest } from './ingest'
+import { CallRefused, type Fb303, type Result } from './fb303'
+import type { Ingest, Sender } from './ingest'
 import { type Logger, limitWarnings } from './log'
 import type { Metrics } from './metrics'
 
 /**
- * Scribe over TCP: frames of Thrift's binary protocol, each an i32 length and a message.
+ * Scribe over TCP or TLS: frames of Thrift's binary protocol, each an i32 length and a message.
  *
- *     bytes → frame → message header → Log, fb303 or an exception → slot ─┐
- *     socket ← replies in the order of their calls ← slots, oldest first ←┘
+ *     bytes → frame → slot ──→ in turn: message header → Log, fb303 or an exception ─┐
+ *     socket ← replies in the order of their calls ← slots, oldest first ←───────────┘
  *
- * A connection's calls run side by side, but each holds a slot, and a reply leaves when all before it have left. What a
- * peer can make the collector keep is bounded: a frame by its length, unfinished frames of all connections together, and
- * waiting calls by pausing the connection. What can't be read closes its connection; a call whose header can be read
- * gets an exception in its place.
+ * A connection's calls wait for the store side by side, but each holds a slot, and a reply leaves when all before it have
+ * left. Frames are read in turns, one connection after the other, each a frame or a few milliseconds of a large one, so
+ * that nobody waits for what another has sent. What a peer can make the collector keep is bounded: a frame by its length,
+ * unfinished frames of all connections together, waiting calls by pausing the connection, and connections by their number
+ * and by what moves on them. What can't be read closes its connection; a call whose header can be read gets an exception
+ * in its place.
  */
 export interface ScribeServer {
   /** @returns the port, which is another than the one asked for when that was 0 */
   listen(host: string, port: number): Promise<number>
   /** Those that should be open, and whether they are. */
   listeners(): { host: string; port: number; open: boolean }[]
+  /** For connections from now on; throws for what is no certificate. */
+  setTls(tls: SecureContextOptions): void
   /** Takes no more calls, answers those in flight, and closes; after the deadline, closes what is left. */
   close(deadlineMs: number): Promise<void>
 }
@@ -40,6 +45,11 @@ export interface ScribeServerOptions {
   maxFrameBytes: number
   /** For the unfinished frames of all connections together. */
   maxUnfinishedBytes: number
+  maxConnections: number
+  /** After so long without a byte a connection is closed. */
+  idleTimeoutMs: number
+  /** With it, only TLS is spoken. */
+  tls?: SecureContextOptions | undefined
   metrics: Metrics
   log: Logger
 }
@@ -50,6 +60,11 @@ const MAX_WAITING_CALLS = 256
 const MAX_WAITING_BYTES = 4 * 1024 * 1024
 /** The first piece of a frame that arrives in parts gets this much room; it doubles up to the frame's length. */
 const FIRST_PART_BYTES = 16 * 1024
+/** How long turns go on before sockets and HTTP have theirs. */
+const TURNS_MS = 10
+/** How long a frame that has begun, or replies that nobody takes, may stand still. */
+const STALL_MS = 60_000
+const HANDSHAKE_MS = 10_000
 
 const EMPTY = Buffer.alloc(0)
 
@@ -65,21 +80,87 @@ interface Slot {
 }
 
 interface Connection {
+  /** Memory of a frame that has arrived in part. */
+  unfinishedBytes(): number
+  /** When something last moved, if nothing is being done for it now. */
+  idleSince(): number | undefined
+  stalledSince(): number | undefined
+  /** Reads a frame, or a step of one; returns whether there is more to read. */
+  turn(): boolean
   /** Stops reading, closes when what is in flight has been answered. */
   finish(): void
+  fail(reason: string, message: string): void
   destroy(): void
 }
 
 export function createScribeServer(options: ScribeServerOptions): ScribeServer {
-  const { ingest, fb303, maxFrameBytes, maxUnfinishedBytes, metrics, log } = options
+  const { ingest, fb303, maxFrameBytes, maxUnfinishedBytes, maxConnections, idleTimeoutMs, metrics, log } = options
+  const stallTimeoutMs = Math.min(STALL_MS, idleTimeoutMs)
   const warn = limitWarnings(log)
-  const servers: { server: Server; host: string; port: number }[] = []
+  const servers: { server: Server | TlsServer; host: string; port: number }[] = []
   const connections = new Set<Connection>()
+  /** Those with frames to read, in turn. */
+  const turns: Connection[] = []
+  let tls = options.tls
   let unfinishedBytes = 0
   let whenEmpty: (() => void) | undefined
+  const sweeper = setInterval(sweep, Math.max(50, Math.min(5_000, stallTimeoutMs / 4))).unref()
+
+  function takeTurns(): void {
+    const until = performance.now() + TURNS_MS
+    for (;;) {
+      const connection = turns.shift()
+      if (connection === undefined) return
+      if (connection.turn()) turns.push(connection)
+      if (turns.length > 0 && performance.now() > until) {
+        setImmediate(takeTurns)
+        return
+      }
+    }
+  }
+
+  function wantTurn(connection: Connection): void {
+    // After all sockets that are readable now have been read: small frames of many are there for the same commit.
+    if (turns.push(connection) === 1) setImmediate(takeTurns)
+  }
+
+  function sweep(): void {
+    const now = performance.now()
+    for (const connection of connections) {
+      if (now - (connection.stalledSince() ?? now) > stallTimeoutMs) close(connection, 'stalled')
+      else if (now - (connection.idleSince() ?? now) > idleTimeoutMs) close(connection, 'idle')
+    }
+  }
+
+  function close(connection: Connection, reason: string): void {
+    metrics.connectionsClosed.inc({ reason })
+    connection.destroy()
+  }
+
+  /** Who has been idle for longest goes first: to fill the table with connections keeps nobody out. */
+  function makeRoomForConnection(): boolean {
+    if (connections.size < maxConnections) return true
+    let idlest: Connection | undefined
+    let since = Number.POSITIVE_INFINITY
+    for (const connection of connections) {
+      const idle = connection.idleSince() ?? Number.POSITIVE_INFINITY
+      if (idle < since) [idlest, since] = [connection, idle]
+    }
+    warn('max_connections', { maxConnections }, 'as many Scribe connections as max_connections allows')
+    if (idlest === undefined) return false
+    close(idlest, 'evicted')
+    connections.delete(idlest)
+    return true
+  }
 
   function accept(socket: Socket): void {
+    if (!makeRoomForConnection()) {
+      metrics.connectionsClosed.inc({ reason: 'refused' })
+      socket.destroy()
+      return
+    }
     const peer = `${socket.remoteAddress}:${socket.remotePort}`
+    const sender: Sender = { inFlightBytes: 0 }
     /** Bytes of the next frame's length, and how many of the four are there. */
     let head = 0
     let headBytes = 0
@@ -87,21 +168,21 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
     let frameBytes = 0
     let part: Buffer = EMPTY
     let filled = 0
+    /** Frames that are there and wait for their turn, each with its slot; and the one that is being read. */
+    const frames: { frame: Buffer; slot: Slot }[] = []
+    let reading: Generator<void, void> | undefined
     const slots: Slot[] = []
     let waitingBytes = 0
     /** Nothing more is read: the peer ended, or was cut off, or the collector stops. */
     let finishing = false
+    let lastMovedAt = performance.now()
+    /** Since when replies wait for the peer to take those before. */
+    let blockedSince: number | undefined
 
     function setPart(buffer: Buffer): void {
       unfinishedBytes += buffer.length - part.length
       metrics.bytesUnfinished.set(unfinishedBytes)
       part = buffer
-    }
-
-    function fail(reason: string, message: string): void {
-      metrics.connectionErrors.inc({ reason })
-      warn(`connection ${reason}`, { peer, reason, detail: message }, 'Scribe connection closed for what it sent')
-      connection.finish()
     }
 
     function read(chunk: Buffer): void {
@@ -111,7 +192,7 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
           for (; headBytes < 4 && pos < chunk.length; headBytes++) head = (head << 8) | chunk[pos++]!
           if (headBytes < 4) return
           if (head <= 0 || head > maxFrameBytes) {
-            fail('frame_length', `a frame of ${head} bytes; 1 to ${maxFrameBytes} are taken`)
+            connection.fail('frame_length', `a frame of ${head} bytes; 1 to ${maxFrameBytes} are taken`)
             return
           }
           frameBytes = head
@@ -121,7 +202,7 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
             const frame = chunk.subarray(pos, pos + frameBytes)
             pos += frameBytes
             frameBytes = 0
-            take(frame)
+            arrived(frame)
             continue
           }
         }
@@ -135,18 +216,30 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
           setPart(EMPTY)
           frameBytes = 0
           filled = 0
-          take(frame)
+          arrived(frame)
         }
       }
     }
 
-    /** Memory follows what has arrived, not what was announced: a length alone costs its sender nothing. */
+    /**
+     * Memory follows what has arrived, not what was announced: a length alone costs its sender nothing. When there is too
+     * much of it, the largest goes.
+     */
     function makeRoom(wanted: number): boolean {
       if (wanted <= part.length) return true
       const size = Math.min(frameBytes, Math.max(wanted, 2 * part.length, FIRST_PART_BYTES))
-      if (unfinishedBytes + size - part.length > maxUnfinishedBytes) {
-        fail('frame_memory', `unfinished frames take ${unfinishedBytes} bytes; ${maxUnfinishedBytes} are allowed`)
-        return false
+      while (unfinishedBytes + size - part.length > maxUnfinishedBytes) {
+        let largest: Connection = connection
+        let most = size
+        for (const other of connections) {
+          if (other !== connection && other.unfinishedBytes() > most) {
+            largest = other
+            most = other.unfinishedBytes()
+          }
+        }
+        const message = `unfinished frames take ${unfinishedBytes} bytes; ${maxUnfinishedBytes} are allowed`
+        largest.fail('frame_memory', message)
+        if (largest === connection) return false
       }
       const grown = Buffer.allocUnsafeSlow(size)
       part.copy(grown, 0, 0, filled)
@@ -154,7 +247,15 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
       return true
     }
 
-    function take(frame: Buffer): void {
+    function arrived(frame: Buffer): void {
+      const slot: Slot = { bytes: frame.length, reply: undefined }
+      slots.push(slot)
+      waitingBytes += slot.bytes
+      frames.push({ frame, slot })
+      if (frames.length === 1 && reading === undefined) wantTurn(connection)
+    }
+
+    function* take(frame: Buffer, slot: Slot): Generator<void, void> {
       const reader = new Reader(frame)
       let header: MessageHeader
       try {
@@ -164,12 +265,12 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
         if (header.type === MessageType.CALLTRACE) for (let i = 0; i < 3; i++) reader.i64()
       } catch (error) {
         if (!(error instanceof CodecError)) throw error
-        fail(error.code, error.message)
+        // Nobody knows what follows means.
+        slots.splice(slots.indexOf(slot))
+        frames.length = 0
+        connection.fail(error.code, error.message)
         return
       }
-      const slot: Slot = { bytes: frame.length, reply: undefined }
-      slots.push(slot)
-      waitingBytes += slot.bytes
       const answer = (type: number, result: Result) => {
         slot.reply = header.type === MessageType.ONEWAY ? EMPTY : encodeReply({ ...header, type }, result)
         flush()
@@ -187,9 +288,10 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
         }
       }
       try {
-        const result = call(header.name, reader, peer)
+        const result = header.name === 'Log' ? yield* callLog(reader, sender) : callFb303(header.name, reader, peer)
         if (result instanceof Promise) result.then(r => answer(MessageType.REPLY, r)).catch(failed)
-        else if (result === 'refused') {
+        else if (result === 'refused' || result === 'done') {
+          // Oneway; to a peer that called it otherwise nothing is said either.
           slot.reply = EMPTY
           flush()
         } else if (result !== undefined) answer(MessageType.REPLY, result)
@@ -203,8 +305,10 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
       let ready = 0
       for (; ready < slots.length && slots[ready]!.reply !== undefined; ready++) waitingBytes -= slots[ready]!.bytes
       if (ready > 0) {
+        lastMovedAt = performance.now()
         const replies = slots.splice(0, ready).map(slot => slot.reply!)
-        if (socket.writable) socket.write(replies.length === 1 ? replies[0]! : Buffer.concat(replies))
+        const taken = !socket.writable || socket.write(replies.length === 1 ? replies[0]! : Buffer.concat(replies))
+        if (!taken) blockedSince ??= performance.now()
       }
       pace()
     }
@@ -217,15 +321,38 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
       }
       const full = slots.length > MAX_WAITING_CALLS || waitingBytes > MAX_WAITING_BYTES || socket.writableNeedDrain
       if (full && !socket.isPaused()) socket.pause()
-      else if (!full && socket.isPaused()) socket.resume()
+      else if (!full && socket.isPaused()) {
+        lastMovedAt = performance.now()
+        socket.resume()
+      }
     }
 
     const connection: Connection = {
+      unfinishedBytes: () => part.length,
+      idleSince: () => (slots.length === 0 && frameBytes + headBytes === 0 ? lastMovedAt : undefined),
+      stalledSince() {
+        if (blockedSince !== undefined) return blockedSince
+        return frameBytes + headBytes > 0 && !socket.isPaused() ? lastMovedAt : undefined
+      },
+      turn() {
+        if (reading === undefined) {
+          const next = frames.shift()
+          if (next === undefined) return false
+          reading = take(next.frame, next.slot)
+        }
+        if (reading.next().done) reading = undefined
+        return reading !== undefined || frames.length > 0
+      },
       finish() {
         finishing = true
         socket.pause()
         setPart(EMPTY)
         pace()
+      },
+      fail(reason, message) {
+        metrics.connectionErrors.inc({ reason })
+        warn(`connection ${reason}`, { peer, reason, detail: message }, 'Scribe connection closed for what it sent')
+        connection.finish()
       },
       destroy: () => socket.destroy(),
     }
@@ -234,18 +361,24 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
     socket.setNoDelay(true)
     socket.setKeepAlive(true, 60_000)
     socket.on('data', chunk => {
+      lastMovedAt = performance.now()
       read(chunk)
       pace()
     })
-    socket.on('drain', pace)
+    socket.on('drain', () => {
+      blockedSince = undefined
+      pace()
+    })
     socket.on('end', () => {
       if (finishing) return
-      if (frameBytes > 0 || headBytes > 0) fail('truncated_frame', `ended after ${filled} of ${frameBytes} bytes`)
-      else connection.finish()
+      if (frameBytes > 0 || headBytes > 0) {
+        connection.fail('truncated_frame', `ended after ${filled} of ${frameBytes} bytes`)
+      } else connection.finish()
     })
     // A reset, a broken pipe: 'close' follows.
     socket.on('error', error => log.debug({ peer, err: error }, 'Scribe connection broken'))
     socket.on('close', () => {
+      // What has arrived whole is taken all the same: a oneway call waits for no answer.
       finishing = true
       setPart(EMPTY)
       connections.delete(connection)
@@ -254,30 +387,36 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
     })
   }
 
-  function call(method: string, args: Reader, peer: string): Promise<Result> | Result | 'refused' | undefined {
-    if (method === 'Log') {
-      metrics.calls.inc({ method })
-      // Read through first: a call that can't be read to its end must have no effect.
-      new Reader(args.buf, args.pos).skip(T.STRUCT)
-      return ingest.log(logEntries(args), args.buf.length).then(code => w => {
-        w.field(T.I32, 0)
-        w.i32(code)
-        w.byte(T.STOP)
-      })
-    }
-    if (REFUSED_METHODS.includes(method)) {
-      metrics.calls.inc({ method })
-      warn(method, { peer, method }, 'refused: nobody who reaches the port may do this')
-      return 'refused'
-    }
+  function* callLog(args: Reader, sender: Sender): Generator<void, Promise<Result>> {
+    metrics.calls.inc({ method: 'Log' })
+    const reading = ingest.log(logEntries(args), args.buf.length, sender)
+    const answer = reading instanceof Promise ? reading : yield* reading
+    return answer.then(code => w => {
+      w.field(T.I32, 0)
+      w.i32(code)
+      w.byte(T.STOP)
+    })
+  }
+
+  function callFb303(method: string, args: Reader, peer: string): ReturnType<Fb303['call']> {
     const result = fb303.call(method, args)
     metrics.calls.inc({ method: result === undefined ? 'unknown' : method })
+    if (result === 'refused') warn(method, { peer, method }, 'refused: fb303.allow_shutdown is not set')
     return result
   }
 
   return {
     listen(host, port) {
-      const server = createServer({ allowHalfOpen: true }, accept)
+      const server =
+        tls === undefined
+          ? createServer({ allowHalfOpen: true }, accept)
+          : createTlsServer({ ...tls, allowHalfOpen: true, handshakeTimeout: HANDSHAKE_MS }, accept)
+      // Handshakes that nobody finishes aren't connections yet.
+      server.maxConnections = 2 * maxConnections
+      server.on('tlsClientError', (error, socket) => {
+        metrics.connectionErrors.inc({ reason: 'tls' })
+        warn('tls', { peer: socket.remoteAddress, detail: error.message }, 'a Scribe connection without good TLS')
+      })
       return new Promise((resolve, reject) => {
         server.once('error', reject)
         server.listen(port, host, () => {
@@ -292,7 +431,12 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
       })
     },
     listeners: () => servers.map(({ server, host, port }) => ({ host, port, open: server.listening })),
+    setTls(context) {
+      tls = context
+      for (const { server } of servers) if ('setSecureContext' in server) server.setSecureContext(context)
+    },
     async close(deadlineMs) {
+      clearInterval(sweeper)
       for (const { server } of servers) server.close()
       const empty = new Promise<void>(resolve => {
         whenEmpty = resolve

@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Config, ConfigError, loadConfig } from '../../collector/src/config'
+import fc from 'fast-check'
+import { type Config, ConfigError, changedKeys, loadConfig } from '../../collector/src/config'
 import { temporaryDirectory, undo } from './support'
+
+const USER = `anna:scrypt$32768$8$1$${'s'.repeat(22)}$${'h'.repeat(43)}`
+const TOKEN = `grafana:read:sha256$${'h'.repeat(43)}`
 
 describe('the configuration', () => {
   afterEach(undo)
@@ -36,13 +40,33 @@ describe('the configuration', () => {
       collector_port: [2100, 1463],
       collectorPortGiven: false,
       scribe: { category: 'Milo-Trace' },
-      http: { host: '127.0.0.1', port: 2180, allowed_hosts: [] },
+      fb303: { allow_shutdown: false },
+      http: {
+        host: '127.0.0.1',
+        port: 2180,
+        allowed_hosts: [],
+        users: [],
+        tokens: [],
+        max_body_bytes: 16 * 1024 * 1024,
+      },
       store: 'embedded',
       embedded: { path: './milo.db' },
-      cassandra: { hostname: ['127.0.0.1'], port: 9042, local_dc: 'datacenter1', keyspace: 'milo' },
+      cassandra: {
+        hostname: ['127.0.0.1'],
+        port: 9042,
+        local_dc: 'datacenter1',
+        keyspace: 'milo',
+        consistency: 'LOCAL_QUORUM',
+      },
       mysql: { hostname: '127.0.0.1', port: 3306, database: 'milo', username: 'milo', password: '' },
+      retention_days: 7,
+      index: { deny: [], value_length: 256 },
       max_frame_bytes: 16 * 1024 * 1024,
       max_in_flight_bytes: 64 * 1024 * 1024,
+      max_backlog_spans: 500_000,
+      max_backlog_bytes: 256 * 1024 * 1024,
+      max_connections: 4096,
+      idle_timeout_ms: 600_000,
       log_level: 'info',
     })
     assert.deepEqual(notices, [])
@@ -54,21 +78,56 @@ describe('the configuration', () => {
     const text = `
 collector_host: 0.0.0.0
 collector_port: 2101
-http: { host: "::1", port: 2181, allowed_hosts: [milo.example] }
-scribe: { category: Spans }
+collector_id: front-1
+http:
+  host: "::1"
+  port: 2181
+  allowed_hosts: [milo.example]
+  tls: { cert: /etc/milo/http.pem, key: /etc/milo/http.key }
+  users: ["${USER}"]
+  tokens: ["${TOKEN}"]
+  rate_limit: 100
+  max_body_bytes: 2048
+scribe: { category: Spans, tls: { cert: a.pem, key: a.key, ca: ca.pem } }
+fb303: { allow_shutdown: true }
 store: cassandra-mysql
 embedded: { path: /var/lib/milo/milo.db }
-cassandra: { hostname: cassandra.example, port: 9043, local_dc: dc2, keyspace: Milo, username: u, password: p }
-mysql: { hostname: mysql.example, port: 3307, database: milo_2, username: u, password: "0123" }
+cassandra:
+  hostname: cassandra.example
+  port: 9043
+  local_dc: dc2
+  keyspace: Milo
+  username: u
+  password: p
+  consistency: QUORUM
+  tls: { ca: ca.pem }
+mysql: { hostname: mysql.example, port: 3307, database: milo_2, username: u, password: "0123", tls: {} }
+retention_days: 30
+index: { allow: [user, "http.url"], deny: secret, value_length: 64 }
 max_frame_bytes: 1048576
 max_in_flight_bytes: 8388608
+max_backlog_spans: 1000
+max_backlog_bytes: 1048576
+max_connections: 10
+idle_timeout_ms: 1000
 log_level: debug`
     assert.deepEqual(load(text), {
       collector_host: '0.0.0.0',
       collector_port: [2101],
       collectorPortGiven: true,
-      scribe: { category: 'Spans' },
-      http: { host: '::1', port: 2181, allowed_hosts: ['milo.example'] },
+      collector_id: 'front-1',
+      scribe: { category: 'Spans', tls: { cert: 'a.pem', key: 'a.key', ca: 'ca.pem' } },
+      fb303: { allow_shutdown: true },
+      http: {
+        host: '::1',
+        port: 2181,
+        allowed_hosts: ['milo.example'],
+        tls: { cert: '/etc/milo/http.pem', key: '/etc/milo/http.key' },
+        users: [USER],
+        tokens: [TOKEN],
+        rate_limit: 100,
+        max_body_bytes: 2048,
+      },
       store: 'cassandra-mysql',
       embedded: { path: '/var/lib/milo/milo.db' },
       cassandra: {
@@ -78,10 +137,18 @@ log_level: debug`
         keyspace: 'Milo',
         username: 'u',
         password: 'p',
+        consistency: 'QUORUM',
+        tls: { ca: 'ca.pem' },
       },
-      mysql: { hostname: 'mysql.example', port: 3307, database: 'milo_2', username: 'u', password: '0123' },
+      mysql: { hostname: 'mysql.example', port: 3307, database: 'milo_2', username: 'u', password: '0123', tls: {} },
+      retention_days: 30,
+      index: { allow: ['user', 'http.url'], deny: ['secret'], value_length: 64 },
       max_frame_bytes: 1048576,
       max_in_flight_bytes: 8388608,
+      max_backlog_spans: 1000,
+      max_backlog_bytes: 1048576,
+      max_connections: 10,
+      idle_timeout_ms: 1000,
       log_level: 'debug',
     })
     assert.deepEqual(load('collector_port: [2100, 1463]').collector_port, [2100, 1463])
@@ -94,6 +161,12 @@ log_level: debug`
       MILO_COLLECTOR_PORT: '2100, 1463',
       MILO_COLLECTOR_HTTP_PORT: '0',
       MILO_COLLECTOR_HTTP_ALLOWED_HOSTS: 'a.example,b.example',
+      MILO_COLLECTOR_HTTP_TLS_CERT: 'a.pem',
+      MILO_COLLECTOR_HTTP_TLS_KEY: 'a.key',
+      MILO_COLLECTOR_HTTP_USERS: `${USER},${USER}`,
+      MILO_COLLECTOR_FB303_ALLOW_SHUTDOWN: 'true',
+      MILO_COLLECTOR_INDEX_ALLOW: 'user,city',
+      MILO_COLLECTOR_INDEX_VALUE_LENGTH: '10',
       MILO_COLLECTOR_STORE: 'cassandra-mysql',
       MILO_COLLECTOR_EMBEDDED_PATH: '/tmp/milo.db',
       MILO_COLLECTOR_CASSANDRA_HOSTNAME: 'a.example, b.example',
@@ -106,7 +179,11 @@ log_level: debug`
     })
     assert.equal(config.collector_host, 'localhost')
     assert.deepEqual(config.collector_port, [2100, 1463])
-    assert.deepEqual(config.http, { host: '::1', port: 0, allowed_hosts: ['a.example', 'b.example'] })
+    const { host, port, allowed_hosts, tls, users } = config.http
+    assert.deepEqual([host, port, allowed_hosts], ['::1', 0, ['a.example', 'b.example']])
+    assert.deepEqual([tls, users], [{ cert: 'a.pem', key: 'a.key' }, [USER, USER]])
+    assert.equal(config.fb303.allow_shutdown, true)
+    assert.deepEqual(config.index, { allow: ['user', 'city'], deny: [], value_length: 10 })
     assert.equal(config.store, 'cassandra-mysql')
     assert.equal(config.embedded.path, '/tmp/milo.db')
     assert.deepEqual(config.cassandra.hostname, ['a.example', 'b.example'])
@@ -152,7 +229,7 @@ cassandra: { hostname: localhost, port: 9042, keyspace: Milo, column_family: Tra
     [
       'a key like no other',
       'mysql: { flavour: sweet }',
-      'mysql.flavour: no such key (value "sweet"); remove it, or use one of mysql.hostname, mysql.port, mysql.database, mysql.username, mysql.password',
+      'mysql.flavour: no such key (value "sweet"); remove it, or use one of mysql.hostname, mysql.port, mysql.database, mysql.username, mysql.password, mysql.tls',
     ],
     [
       'a port that is none',
@@ -189,6 +266,41 @@ cassandra: { hostname: localhost, port: 9042, keyspace: Milo, column_family: Tra
       'a bound below the frame size',
       'max_in_flight_bytes: 1048576',
       'max_in_flight_bytes: 1048576 is less than max_frame_bytes: give at least 16777216',
+    ],
+    [
+      'a certificate without its key',
+      'http: { tls: { cert: a.pem } }',
+      'http.tls: {…} lacks a file: give both cert and key',
+    ],
+    [
+      'a mistyped key deep down',
+      'http: { tls: { crt: a.pem } }',
+      'http.tls.crt: no such key (value "a.pem"); did you mean http.tls.cert?',
+    ],
+    [
+      'a consistency that does not exist',
+      'cassandra: { consistency: SOME }',
+      'cassandra.consistency: "SOME" is not a consistency: give one of LOCAL_QUORUM, QUORUM, EACH_QUORUM, LOCAL_ONE, ONE, TWO, THREE, ALL',
+    ],
+    [
+      'a password in the place of its hash, which it does not show',
+      'http: { users: ["anna:hunter2"] }',
+      "http.users: (hidden) is not a user: give a line that 'milo-collector hash-password NAME' prints",
+    ],
+    [
+      'a token in the place of its hash, which it does not show',
+      'http: { tokens: ["milo_0123456789"] }',
+      "http.tokens: (hidden) is not a token: give a line that 'milo-collector token NAME' prints",
+    ],
+    [
+      'the API on another address than loopback without anybody to ask for a password',
+      'http: { host: 0.0.0.0 }',
+      "http.host: \"0.0.0.0\" lets others than this machine read every trace: give http.users ('milo-collector hash-password') or http.tokens ('milo-collector token'), or say http.auth: none",
+    ],
+    [
+      'users whom nobody would ask for a password',
+      `http: { auth: none, tokens: ["${TOKEN}"] }`,
+      'http.auth: "none", but there are users or tokens: remove the one or the others',
     ],
     ['a list for a file', '[1, 2]', 'holds no keys: give lines of the form key: value'],
     ['a key twice', 'store: embedded\nstore: embedded', 'line 2, column 1 is not YAML: duplicate key'],
@@ -234,6 +346,65 @@ cassandra: { hostname: localhost, port: 9042, keyspace: Milo, column_family: Tra
     const env = problems('', { MILO_COLLECTOR_MYSQL_PASSWROD: secret, MILO_COLLECTOR_DB_PASSWORD: secret })
     assert.equal(env.length, 2)
     assert.doesNotMatch(env.join('\n'), new RegExp(secret))
+  })
+
+  it('takes another address than loopback with users, with tokens, or when it is told that nobody is asked', () => {
+    for (const who of [`users: ["${USER}"]`, `tokens: ["${TOKEN}"]`, 'auth: none']) {
+      assert.equal(load(`http: { host: 0.0.0.0, ${who} }`).http.host, '0.0.0.0')
+    }
+    for (const host of ['127.0.0.1', '127.1.2.3', '::1', 'localhost', 'LOCALHOST']) {
+      assert.equal(load(`http: { host: "${host}" }`).http.host, host)
+    }
+  })
+
+  it('says which keys two configurations differ in', () => {
+    const [a, b] = [load(''), load('http: { port: 1, tls: { cert: a, key: b } }\nindex: { allow: [x] }')]
+    assert.deepEqual(changedKeys(a, b), ['http.port', 'http.tls.cert', 'http.tls.key', 'index.allow'])
+    assert.deepEqual(changedKeys(a, load('')), [])
+  })
+
+  it('reads any file, or says in lines what is wrong with it, within a second', () => {
+    const scalar = fc.oneof(fc.string({ unit: 'binary' }), fc.integer(), fc.boolean(), fc.constant(null), fc.double())
+    const keys = fc.constantFrom(
+      'http',
+      'store',
+      'tls',
+      'users',
+      'collector_port',
+      'index',
+      'cassandra',
+      'port',
+      '<<',
+      'x',
+    )
+    const { tree } = fc.letrec<{ tree: unknown }>(tie => ({
+      tree: fc.oneof(
+        { maxDepth: 4 },
+        scalar,
+        fc.array(tie('tree'), { maxLength: 4 }),
+        fc.dictionary(fc.oneof(keys, fc.string()), tie('tree'), { maxKeys: 4, noNullPrototype: true }),
+      ),
+    }))
+    const file = fc.oneof(
+      tree.map(value => JSON.stringify(value) ?? ''),
+      fc.string({ unit: 'binary', maxLength: 200 }),
+      fc.string({ unit: fc.constantFrom(...':-&*![]{}|>#%@`"\'?, \nab1'.split('')), maxLength: 60 }),
+    )
+    fc.assert(
+      fc.property(file, source => {
+        for (const line of problems(source)) assert.ok(line.length > 10 && line.length < 1000, line)
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  it('is not brought down by aliases that multiply, and by depth', () => {
+    const levels = Array.from({ length: 12 }, (_, i) => `a${i + 1}: &a${i + 1} [${Array(9).fill(`*a${i}`).join(',')}]`)
+    assert.ok(problems(`a0: &a0 [x]\n${levels.join('\n')}`).length > 0)
+    for (const deep of ['['.repeat(20_000), `http: ${'{a: '.repeat(5_000)}`, '- '.repeat(5_000), '? '.repeat(5_000)]) {
+      const lines = problems(deep)
+      assert.ok(lines.length > 0 && lines.length <= 20)
+    }
   })
 
   it('names a file that cannot be read', () => {

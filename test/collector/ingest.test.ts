@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
-import { createIngest, readMessage } from '../../collector/src/ingest'
+import { createIngest, readEntry, type Sender } from '../../collector/src/ingest'
 import { createMetrics } from '../../collector/src/metrics'
-import type { Message } from '../../collector/src/store/store'
-import { ResultCode } from '../../src/codec/scribe'
+import { decodeRecords } from '../../collector/src/store/records'
+import { type Message, StoreError } from '../../collector/src/store/store'
+import { CodecError } from '../../src/codec/binary'
+import { type LogEntry, ResultCode } from '../../src/codec/scribe'
 import { EventType, encodeRecord, type SpanRecord } from '../../src/codec/span'
 import { recordingLog, span } from './support'
 
@@ -19,25 +21,35 @@ function broken(record: Buffer, change: { delimiter?: number; length?: number; b
   return copy
 }
 
+/** What the store is given of an entry. */
+function taken(...parts: Buffer[]): Buffer {
+  const { messages, spans } = readEntry(Buffer.concat(parts))
+  const body = Buffer.concat(messages.map(message => message.body))
+  assert.equal(spans, decodeRecords(body).length)
+  assert.equal(
+    spans,
+    messages.reduce((sum, message) => sum + message.spans, 0),
+  )
+  return body
+}
+
 function names(...parts: Buffer[]): (string | undefined)[] {
-  return readMessage(Buffer.concat(parts)).records.map(({ record }) => record.name)
+  return decodeRecords(taken(...parts)).map(({ name }) => name)
 }
 
 function rejected(...parts: Buffer[]): Record<string, number> {
-  return Object.fromEntries(readMessage(Buffer.concat(parts)).rejected)
+  return Object.fromEntries(readEntry(Buffer.concat(parts)).rejected)
 }
 
 describe('what ingest takes out of a message', () => {
   it('takes every record of a good message, whose bytes it passes on as they are', () => {
     const bytes = Buffer.concat([a, b, c])
-    const message = readMessage(bytes)
     assert.deepEqual(names(bytes), ['a', 'b', 'c'])
-    assert.equal(message.body, bytes)
-    assert.deepEqual(
-      message.records.map(({ start, end }) => bytes.subarray(start, end)),
-      [a, b, c],
-    )
-    assert.equal(message.rejected.size, 0)
+    assert.deepEqual(rejected(bytes), {})
+    assert.deepEqual(taken(bytes), bytes)
+    const [message, ...others] = readEntry(bytes).messages
+    assert.equal(others.length, 0)
+    assert.equal(message!.body.buffer, bytes.buffer, 'not a copy')
   })
 
   it('finds nothing in an empty message, and rejects nothing', () => {
@@ -71,7 +83,7 @@ describe('what ingest takes out of a message', () => {
     it(`keeps the records around one that ${what}, and counts it`, () => {
       assert.deepEqual(names(a, bad, c), ['a', 'c'])
       assert.deepEqual(rejected(a, bad, c), reasons)
-      assert.deepEqual(readMessage(Buffer.concat([a, bad, c])).body, Buffer.concat([a, c]))
+      assert.deepEqual(taken(a, bad, c), Buffer.concat([a, c]))
     })
 
     it(`keeps the records after a first one that ${what}`, () => {
@@ -100,7 +112,7 @@ describe('what ingest takes out of a message', () => {
         // The next record in the very place of what is missing: that is what an annotation with a record in it looks like.
         if (record.length - length === c.length) continue
         assert.deepEqual(names(a, record.subarray(0, length), c), ['a', 'c'], `${length} bytes`)
-        assert.equal(readMessage(Buffer.concat([a, record.subarray(0, length), c])).rejected.size, 1)
+        assert.equal(Object.keys(rejected(a, record.subarray(0, length), c)).length, 1)
       }
     }
   })
@@ -145,26 +157,25 @@ describe('what ingest takes out of a message', () => {
     const odd = encodeRecord(span({ name: 'odd', events: [{ timestamp: 1n, eventType: 9 as EventType }] }))
     const later = Buffer.concat([odd.subarray(0, -1), Buffer.from('0b004d000000016100', 'hex')])
     later.writeInt32BE(later.length - 8, 4)
-    const message = readMessage(Buffer.concat([later, a]))
-    assert.deepEqual(
-      message.records.map(({ record }) => record.name),
-      ['odd', 'a'],
-    )
-    assert.equal(message.records[0]!.record.events![0]!.eventType, 9)
-    assert.deepEqual(message.body.subarray(0, later.length), later)
+    assert.deepEqual(names(later, a), ['odd', 'a'])
+    assert.equal(decodeRecords(taken(later))[0]!.events![0]!.eventType, 9)
+    assert.deepEqual(taken(later, a), Buffer.concat([later, a]))
   })
 
-  it('takes strings that are not UTF-8 with their bytes, and counts their records', () => {
+  it('takes strings that are not UTF-8, with their bytes', () => {
     const plain = encodeRecord(span({ name: 'xyz', annotations: new Map([['k', 'v']]) }))
     const bad = broken(plain, { byteAt: [plain.indexOf('xyz') + 1, 0xff] })
-    const message = readMessage(Buffer.concat([bad, a]))
-    assert.equal(message.records[0]!.record.name, 'x\ufffdz')
-    assert.deepEqual(message.body.subarray(0, bad.length), bad)
-    assert.equal(message.notUtf8, 1)
+    assert.deepEqual(names(bad, a), ['x\ufffdz', 'a'])
+    assert.deepEqual(taken(bad, a), Buffer.concat([bad, a]))
   })
 
-  it("does not count a sender's own U+FFFD as bad UTF-8", () => {
-    assert.equal(readMessage(encodeRecord(span({ name: 'x\ufffdz' }))).notUtf8, 0)
+  it('makes one message of small entries, and several of a large one, and loses none on the way', () => {
+    const many = Array.from({ length: 3000 }, (_, i) => encodeRecord(span({ name: `n${i}`, service: 'x'.repeat(500) })))
+    const bytes = Buffer.concat(many)
+    const { messages } = readEntry(bytes)
+    assert.ok(messages.length > 1)
+    for (const { body } of messages) assert.ok(body.length < 1024 * 1024)
+    assert.deepEqual(taken(bytes), bytes)
   })
 
   it('reads base64 with line breaks, without padding, in the URL alphabet, and several texts in a row', () => {
@@ -180,13 +191,8 @@ describe('what ingest takes out of a message', () => {
       [a, b, c].map(record => record.toString('base64')).join(''),
     ]
     for (const form of forms) {
-      const message = readMessage(Buffer.from(form))
-      assert.deepEqual(
-        message.records.map(({ record }) => record.name),
-        ['a', 'b', 'c'],
-      )
-      assert.deepEqual(message.body, bytes)
-      assert.equal(message.rejected.size, 0)
+      assert.deepEqual(taken(Buffer.from(form)), bytes)
+      assert.deepEqual(rejected(Buffer.from(form)), {})
     }
   })
 
@@ -206,9 +212,8 @@ describe('what ingest takes out of a message', () => {
     // Each event carries the beginning of a span that reaches to the end and is bad there.
     const event = Buffer.from('0b00630000000f8badf00d000fffff0f00070c0000ffff00', 'hex')
     const hostile = Buffer.concat([Buffer.from([0xff]), ...Array.from({ length: 40_000 }, () => event)])
-    const message = readMessage(hostile)
-    assert.equal(message.records.length, 0)
-    assert.deepEqual([...message.rejected], [['bad_delimiter', 1]])
+    assert.deepEqual(names(hostile), [])
+    assert.deepEqual(rejected(hostile), { bad_delimiter: 1 })
   })
 })
 
@@ -216,16 +221,37 @@ describe('what ingest answers', () => {
   function ingest(append: (messages: Message[]) => Promise<void>, maxInFlightBytes = 1024 * 1024) {
     const metrics = createMetrics()
     const { log, lines } = recordingLog()
-    const it = createIngest({ store: { append }, category: 'Milo-Trace', maxInFlightBytes, metrics, log })
-    const send = (record: SpanRecord | Buffer, category = 'Milo-Trace') => {
-      const message = Buffer.isBuffer(record) ? record : encodeRecord(record)
-      return it.log([{ category, message }], message.length)
+    const backlog = { spans: 0, bytes: 0 }
+    const it = createIngest({
+      store: { append, backlog: () => backlog },
+      category: 'Milo-Trace',
+      maxInFlightBytes,
+      maxBacklogSpans: 1000,
+      maxBacklogBytes: 1024 * 1024,
+      metrics,
+      log,
+    })
+    /** A call, read at once. */
+    const call = (entries: Iterable<LogEntry>, bytes: number, sender: Sender): Promise<ResultCode> => {
+      const reading = it.log(entries, bytes, sender)
+      if (reading instanceof Promise) return reading
+      for (;;) {
+        const step = reading.next()
+        if (step.done) return step.value
+      }
+    }
+    const newSender = () => {
+      const sender: Sender = { inFlightBytes: 0 }
+      return (record: SpanRecord | Buffer, category = 'Milo-Trace') => {
+        const message = Buffer.isBuffer(record) ? record : encodeRecord(record)
+        return call([{ category, message }], message.length, sender)
+      }
     }
     const count = async (name: string) => {
       const metric = await metrics.registry.getSingleMetric(`milo_collector_${name}`)!.get()
       return metric.values.reduce((sum, { value }) => sum + value, 0)
     }
-    return { ...it, send, count, lines }
+    return { ...it, call, newSender, send: newSender(), count, lines, backlog }
   }
 
   it('is TRY_LATER when the store refuses (a store in this test), OK when it takes them again, and it adds up', async () => {
@@ -271,20 +297,105 @@ describe('what ingest answers', () => {
 
   it('is TRY_LATER at once while too much waits for the store (a slow one in this test)', async () => {
     const releases: (() => void)[] = []
-    const { send, count } = ingest(() => new Promise(resolve => releases.push(resolve)))
-    const large = () => send(span({ name: 'x'.repeat(600_000) }))
+    const { newSender, count } = ingest(() => new Promise(resolve => releases.push(resolve)))
+    const large = () => newSender()(span({ name: 'x'.repeat(600_000) }))
     const waiting = [large(), large()]
     assert.equal(await large(), ResultCode.TRY_LATER)
     await new Promise(setImmediate)
     for (const release of releases) release()
     assert.deepEqual(await Promise.all(waiting), [ResultCode.OK, ResultCode.OK])
     assert.equal(await count('bytes_in_flight'), 0)
+    assert.equal(await count('log_calls_in_flight'), 0)
+  })
+
+  it('is TRY_LATER for who floods, and OK for who sends little beside him (a slow store in this test)', async () => {
+    const releases: (() => void)[] = []
+    const { newSender } = ingest(() => new Promise(resolve => releases.push(resolve)))
+    const [flood, second, third] = [newSender(), newSender(), newSender()]
+    const piece = () => span({ name: 'x'.repeat(100_000) })
+    const waiting: Promise<ResultCode>[] = []
+    const sendUntilRefused = async (send: typeof flood) => {
+      for (let taken = 0; ; taken++) {
+        const before = releases.length
+        const answer = send(piece())
+        if (releases.length === before) {
+          assert.equal(await answer, ResultCode.TRY_LATER)
+          return taken
+        }
+        waiting.push(answer)
+      }
+    }
+    // Of 1 MiB: half for one alone, and then shares of what is left.
+    assert.ok(Math.abs((await sendUntilRefused(flood)) - 5) <= 1)
+    assert.ok(Math.abs((await sendUntilRefused(second)) - 2) <= 1)
+    const before = releases.length
+    waiting.push(third(span()))
+    assert.equal(releases.length, before + 1)
+    for (const release of releases) release()
+    for (const code of await Promise.all(waiting)) assert.equal(code, ResultCode.OK)
+  })
+
+  it('is TRY_LATER, before a call is read, while too much waits to be indexed', async () => {
+    const { send, backlog, count, hasRoom } = ingest(async () => assert.fail('asked for no append'))
+    backlog.spans = 1000
+    assert.equal(await send(span()), ResultCode.TRY_LATER)
+    assert.equal(hasRoom(), false)
+    backlog.spans = 0
+    backlog.bytes = 1024 * 1024
+    assert.equal(await send(Buffer.from('not even a record')), ResultCode.TRY_LATER)
+    assert.equal(await count('spans_received_total'), 0)
+    assert.equal(await count('log_calls_total'), 2)
+    backlog.bytes = 0
+    assert.equal(hasRoom(), true)
+  })
+
+  it('is TRY_LATER when the store says that it is busy, which is no failure (a store in this test)', async () => {
+    const { send, storeFails } = ingest(() => Promise.reject(new StoreError('MILO_STORE_BUSY', 'wait')))
+    assert.equal(await send(span()), ResultCode.TRY_LATER)
+    assert.equal(storeFails(), false)
+  })
+
+  it('has no effect when the entries can not be read to their end', async () => {
+    const { call, count } = ingest(async () => assert.fail('asked for no append'))
+    function* entries() {
+      yield { category: 'Milo-Trace', message: a }
+      yield { category: 'other', message: a }
+      throw new CodecError('truncated', 'cut off')
+    }
+    const sender = { inFlightBytes: 0 }
+    assert.throws(() => call(entries(), 1000, sender), { code: 'truncated' })
+    assert.equal(sender.inFlightBytes, 0)
+    for (const name of ['spans_received_total', 'entries_dropped_total', 'bytes_in_flight', 'log_calls_in_flight']) {
+      assert.equal(await count(name), 0, name)
+    }
+  })
+
+  it('takes a call of 200,000 bad records in steps, between which others have their turn', () => {
+    const bad = broken(encodeRecord({}), { length: 1 })
+    const message = Buffer.concat(Array.from({ length: 200_000 }, () => bad))
+    const { log } = ingest(async () => {})
+    const reading = log([{ category: 'Milo-Trace', message }], message.length, { inFlightBytes: 0 })
+    let steps = 0
+    if (!(reading instanceof Promise)) while (!reading.next().done) steps++
+    assert.ok(steps > 3, `${steps} steps`)
+  })
+
+  it('checks what comes over HTTP as it does what comes from Scribe, and counts it by its source', async () => {
+    const stored: Message[] = []
+    const { add, reject, count } = ingest(async messages => void stored.push(...messages))
+    assert.equal(await add(Buffer.concat([a, encodeRecord({}), b]), 'otlp'), 'ok')
+    reject('otlp', 'bad_trace_id', 3)
+    assert.deepEqual(Buffer.concat(stored.map(({ body }) => body)), Buffer.concat([a, b]))
+    assert.equal(await count('spans_received_total'), 6)
+    assert.equal(await count('spans_stored_total'), 2)
+    assert.equal(await count('spans_rejected_total'), 4)
+    assert.equal(await count('bytes_in_flight'), 0)
   })
 
   it('is OK for nothing, for nothing good, and for other categories, none of which reaches the store', async () => {
     const appends: number[] = []
-    const { send, log, count } = ingest(async messages => void appends.push(messages.length))
-    assert.equal(await log([], 20), ResultCode.OK)
+    const { send, call, count } = ingest(async messages => void appends.push(messages.length))
+    assert.equal(await call([], 20, { inFlightBytes: 0 }), ResultCode.OK)
     assert.equal(await send(Buffer.alloc(0)), ResultCode.OK)
     assert.equal(await send(Buffer.from('noise')), ResultCode.OK)
     assert.equal(await send(span(), 'access-log'), ResultCode.OK)

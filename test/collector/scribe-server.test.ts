@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
-import { createFb303 } from '../../collector/src/fb303'
+import type { SecureContextOptions } from 'node:tls'
+import { loadConfig } from '../../collector/src/config'
+import { createFb303, type Fb303Options } from '../../collector/src/fb303'
 import { createIngest } from '../../collector/src/ingest'
 import { createMetrics } from '../../collector/src/metrics'
 import { createScribeServer } from '../../collector/src/scribe-server'
+import type { Message } from '../../collector/src/store/store'
 import { MessageType, T, type Writer } from '../../src/codec/binary'
 import { encodeRecord } from '../../src/codec/span'
 import { until } from '../helpers/until'
@@ -240,7 +243,7 @@ describe('the Scribe server', () => {
       await peer.log(span(), Buffer.from('not a record'))
       const counters = (await ask(peer, 'getCounters')).value as Map<string, bigint>
       assert.equal(counters.get('spans_stored_total'), 1n)
-      assert.equal(counters.get('spans_rejected_total.bad_delimiter'), 1n)
+      assert.equal(counters.get('spans_rejected_total.scribe.bad_delimiter'), 1n)
       assert.equal((await ask(peer, 'getCounter', 'spans_received_total')).value, 2n)
       assert.equal((await ask(peer, 'getCounter', 'no such counter')).value, 0n)
     })
@@ -466,32 +469,49 @@ describe('the Scribe server', () => {
   })
 
   /** A Scribe server on a store of the test's own. */
-  async function server(append: () => Promise<void>, limits: { unfinished?: number; inFlight?: number } = {}) {
+  async function server(append: (messages: Message[]) => Promise<void>, limits: Limits = {}) {
     const metrics = createMetrics()
     const { log, lines } = recordingLog()
     const ingest = createIngest({
-      store: { append },
+      store: { append, backlog: () => ({ spans: 0, bytes: 0 }) },
       category: 'Milo-Trace',
       maxInFlightBytes: limits.inFlight ?? 1024 * 1024,
+      maxBacklogSpans: 1,
+      maxBacklogBytes: 1,
       metrics,
       log,
     })
-    const fb303 = createFb303(
-      () => (ingest.storeFails() ? 'WARNING' : 'ALIVE'),
-      async () => new Map(),
-    )
+    const fb303 = createFb303({
+      status: () => (ingest.storeFails() ? 'WARNING' : 'ALIVE'),
+      counters: async () => new Map(),
+      control: limits.control,
+    })
     const scribe = createScribeServer({
       ingest,
       fb303,
       maxFrameBytes: 16 * 1024 * 1024,
       maxUnfinishedBytes: limits.unfinished ?? 64 * 1024 * 1024,
+      maxConnections: limits.connections ?? 1000,
+      idleTimeoutMs: limits.idleMs ?? 60_000,
+      tls: limits.tls,
       metrics,
       log,
     })
     cleanUp.push(() => scribe.close(0))
     const value = async (name: string) =>
       (await metrics.registry.getSingleMetric(`milo_collector_${name}`)!.get()).values
-    return { port: await scribe.listen('127.0.0.1', 0), scribe, lines, value }
+    const closed = async (reason: string) =>
+      (await value('connections_closed_total')).find(({ labels }) => labels.reason === reason)?.value ?? 0
+    return { port: await scribe.listen('127.0.0.1', 0), scribe, lines, value, closed }
+  }
+
+  interface Limits {
+    unfinished?: number
+    inFlight?: number
+    connections?: number
+    idleMs?: number
+    tls?: SecureContextOptions
+    control?: Fb303Options['control']
   }
 
   it('answers in the order of the calls, though later ones are done first (a slow store in this test)', async () => {
@@ -542,6 +562,131 @@ describe('the Scribe server', () => {
       for (const release of releases.splice(0)) release()
       return received === calls
     })
+  })
+
+  it('closes who keeps the most memory with frames that never end, not who comes after him', async () => {
+    const { port, value } = await server(async () => {}, { unfinished: 2_500_000 })
+    const announced = Buffer.from('01000000', 'hex')
+    const greedy = new Peer(port)
+    greedy.send(Buffer.concat([announced, Buffer.alloc(1_500_000)]))
+    await until('most of it is there', async () => (await value('bytes_unfinished'))[0]!.value > 1_500_000)
+    const sender = new Peer(port)
+    assert.equal(await sender.log(span({ name: 'x'.repeat(1_000_000) })), OK)
+    await greedy.closed
+    assert.equal((await value('connection_errors_total')).find(v => v.labels.reason === 'frame_memory')?.value, 1)
+  })
+
+  it('reads a small call at once while others send large ones full of bad records', async () => {
+    const { port, value } = await server(async () => {}, { inFlight: 1024 ** 3 })
+    const bad = encodeRecord({}).subarray(0)
+    const hostile = logFrame([Buffer.concat(Array.from({ length: 400_000 }, () => bad))])
+    const floods = Array.from({ length: 3 }, () => new Peer(port))
+    const answers = floods.map(peer => peer.call(hostile))
+    let answered = 0
+    for (const answer of answers) void answer.then(() => answered++)
+    await until('all are being read', async () => (await value('log_calls_in_flight'))[0]!.value === 3)
+    const peer = new Peer(port)
+    assert.equal(await peer.log(span()), OK)
+    assert.equal(answered, 0)
+    assert.deepEqual((await Promise.all(answers)).map(resultCode), [OK, OK, OK])
+    assert.equal((await value('spans_rejected_total'))[0]!.value, 1_200_000)
+  })
+
+  it('closes connections on which nothing comes, but not one that waits for its answer', async () => {
+    const releases: (() => void)[] = []
+    const { port, closed, value } = await server(() => new Promise(resolve => releases.push(resolve)), { idleMs: 1000 })
+    const waiting = new Peer(port)
+    const answer = waiting.log(span())
+    await until('the call reaches the store', () => releases.length === 1)
+    await new Peer(port).closed
+    assert.equal(await closed('idle'), 1)
+    await until('one is left', async () => (await value('connections'))[0]!.value === 1)
+    releases[0]!()
+    assert.equal(await answer, OK)
+    await waiting.closed
+    assert.equal(await closed('idle'), 2)
+  })
+
+  it('closes a connection whose frame stands still, and one that takes no replies', async () => {
+    const { port, closed } = await server(async () => {}, { idleMs: 200 })
+    const stuck = new Peer(port)
+    stuck.send(Buffer.from('0000100080010001', 'hex'))
+    await stuck.closed
+    assert.equal(await closed('stalled'), 1)
+    // Many small calls with a large answer each.
+    const deaf = connect(port, '127.0.0.1')
+    cleanUp.push(() => deaf.destroy())
+    deaf.on('error', () => {})
+    deaf.pause()
+    const key = 'k'.repeat(4000)
+    const set = callFrame('setOption', {}, w => {
+      w.field(T.STRING, 1)
+      w.string('key')
+      w.field(T.STRING, 2)
+      w.string(key)
+      w.byte(T.STOP)
+    })
+    deaf.write(set)
+    const calls = Buffer.concat(Array.from({ length: 20_000 }, () => callFrame('getOptions')))
+    deaf.write(calls)
+    await until('it is closed', async () => (await closed('stalled')) === 2)
+  })
+
+  it('makes room for a new connection by closing the one that has been idle for longest', async () => {
+    const releases: (() => void)[] = []
+    const { port, closed, value } = await server(() => new Promise(resolve => releases.push(resolve)), {
+      connections: 3,
+    })
+    const open = async () => (await value('connections'))[0]!.value
+    const busy = new Peer(port)
+    const answer = busy.log(span())
+    await until('its call reaches the store', () => releases.length === 1)
+    const first = new Peer(port)
+    await until('it is there', async () => (await open()) === 2)
+    const second = new Peer(port)
+    await until('it is there', async () => (await open()) === 3)
+    const third = new Peer(port)
+    await first.closed
+    assert.equal(await closed('evicted'), 1)
+    const call = third.log(span())
+    await until('its call reaches the store', () => releases.length === 2)
+    assert.equal(second.socket.destroyed, false)
+    for (const release of releases) release()
+    assert.deepEqual(await Promise.all([answer, call]), [OK, OK])
+  })
+
+  it('refuses a connection when all are busy', async () => {
+    const releases: (() => void)[] = []
+    const { port, closed } = await server(() => new Promise(resolve => releases.push(resolve)), { connections: 2 })
+    const answers = [new Peer(port).log(span()), new Peer(port).log(span())]
+    await until('both calls reach the store', () => releases.length === 2)
+    await new Peer(port).closed
+    assert.equal(await closed('refused'), 1)
+    for (const release of releases) release()
+    assert.deepEqual(await Promise.all(answers), [OK, OK])
+  })
+
+  it('takes a oneway call whose sender is gone already', async () => {
+    const appended: Message[] = []
+    const { port } = await server(async messages => void appended.push(...messages))
+    const peer = new Peer(port)
+    peer.socket.end(logFrame([span(), span()], { type: MessageType.ONEWAY }))
+    await peer.closed
+    await until('it is stored', () => appended.length > 0)
+  })
+
+  it('lets fb303 stop and reload it where the configuration says so', async () => {
+    const called: string[] = []
+    const control = {
+      shutdown: () => void called.push('shutdown'),
+      reinitialize: () => void called.push('reinitialize'),
+    }
+    const { port } = await server(async () => {}, { control })
+    const peer = new Peer(port)
+    peer.send(callFrame('reinitialize', { type: MessageType.ONEWAY, seqid: 1 }))
+    peer.send(callFrame('shutdown', { type: MessageType.ONEWAY, seqid: 2 }))
+    await until('both are called', () => called.length === 2)
+    assert.deepEqual(called, ['reinitialize', 'shutdown'])
   })
 
   it('does not keep memory for a length that was only announced, and bounds what has arrived in part', async () => {
@@ -632,7 +777,7 @@ describe('the ports', () => {
     await assert.rejects(collector({ collector_port: [0, busy], collectorPortGiven: true }), taken)
     await assert.rejects(collector({ collector_port: [busy], collectorPortGiven: false }), taken)
     await assert.rejects(
-      collector({ http: { host: '127.0.0.1', port: busy, allowed_hosts: [] } }),
+      collector({ http: { ...loadConfig(undefined, {}).config.http, port: busy } }),
       /^Error: http.port: /,
     )
   })

@@ -34,7 +34,7 @@ export interface TestCollector extends Collector {
   lines: Record<string, any>[]
   url: string
   get(path: string): Promise<{ status: number; body: any }>
-  /** A counter of /metrics by name and labels as they stand there; 0 when it isn't there. */
+  /** A metric of /metrics by its name without prefix: the sum of those with the labels; 0 when there is none. */
   metric(name: string): Promise<number>
 }
 
@@ -55,10 +55,16 @@ export async function collector(overrides: Partial<Config> = {}, uiDir = '/nonex
     const response = await fetch(url + path)
     return { status: response.status, body: await response.json() }
   }
-  const metric = async (name: string) => {
+  const metric = async (wanted: string) => {
+    const [, name, labels = ''] = /^(\w+)(?:\{(.*)\})?$/.exec(wanted)!
     const text = await (await fetch(`${url}/metrics`)).text()
-    const line = text.split('\n').find(l => l.startsWith(`milo_collector_${name} `))
-    return line === undefined ? 0 : Number(line.split(' ')[1])
+    let sum = 0
+    for (const [, theirs = '', value] of text.matchAll(
+      new RegExp(`^milo_(?:collector_)?${name}(?:{(.*)})? (.*)$`, 'gm'),
+    )) {
+      if (theirs.includes(labels)) sum += Number(value)
+    }
+    return sum
   }
   return { ...started, close, lines, url, get, metric }
 }

@@ -18,7 +18,7 @@ import { createUpstream, type LogAnswer, type UpstreamAddress } from './upstream
  * does it. Milo's collectors take what comes twice once.
  */
 export interface Relay {
-  ingest: Ingest
+  ingest: Ingest & { log(entries: Iterable<LogEntry>, frameBytes?: number): Promise<ResultCode> }
   /** Whether calls can be taken: for health. Throws a StoreError with the reason. */
   check(): void
   /** Forwards what it can in the time that is left, and lets go of the file; what isn't forwarded stays there. */

@@ -1,0 +1,149 @@
+import { createHash, createHmac, randomBytes, type ScryptOptions, scrypt, timingSafeEqual } from 'node:crypto'
+
+/**
+ * Who may ask for what. The configuration holds lines that the command line prints, with hashes alone: scrypt's of
+ * passwords, which people choose, and SHA-256 of tokens, which are 256 random bits, so that nothing slower is needed.
+ *
+ *     anna:scrypt$32768$8$1$SALT$HASH
+ *     grafana:read:sha256$HASH
+ */
+export const USER_LINE = /^([^:,\s]{1,100}):scrypt\$(\d{4,6})\$(\d{1,2})\$(\d{1,2})\$([\w-]{16,86})\$([\w-]{43})$/
+export const TOKEN_LINE = /^([^:,\s]{1,100}):(full|read|ingest):sha256\$([\w-]{43})$/
+
+/** read: GET, metrics too. ingest: POST of spans. full: everything, which users have as well. */
+export type Scope = 'full' | 'read' | 'ingest'
+
+/** About 32 MiB and 80 ms of CPU to try one password. */
+const COST: ScryptOptions = { N: 32768, r: 8, p: 1, maxmem: 256 * 1024 * 1024 }
+const KEY_BYTES = 32
+/** Passwords that are being tried at once, and how many may wait: each costs as said above. */
+const TRIES_AT_ONCE = 2
+const TRIES_WAITING = 20
+/** Passwords that were right are known by their HMAC, so that a page's requests don't cost a try each. */
+const MAX_KNOWN = 1000
+
+/** @param name without colons, commas and spaces */
+export async function hashPassword(name: string, password: string): Promise<string> {
+  const salt = randomBytes(16)
+  const hash = await derive(password, salt, COST)
+  const line = `${name}:scrypt$${COST.N}$${COST.r}$${COST.p}$${salt.toString('base64url')}$${hash.toString('base64url')}`
+  if (!USER_LINE.test(line)) throw new RangeError('a name has 1 to 100 characters, and no colon, comma or space')
+  return line
+}
+
+/** @returns the token, to be shown once, and the line for the configuration */
+export function createToken(name: string, scope: Scope): { token: string; line: string } {
+  const token = `milo_${randomBytes(32).toString('base64url')}`
+  const line = `${name}:${scope}:sha256$${sha256(token).toString('base64url')}`
+  if (!TOKEN_LINE.test(line)) throw new RangeError('a name has 1 to 100 characters, and no colon, comma or space')
+  return { token, line }
+}
+
+export interface Credentials {
+  /** Whether there are any: otherwise nobody is asked. */
+  required: boolean
+  /** How people (basic) or programs (bearer) are to say who they are. */
+  schemes: ('basic' | 'bearer')[]
+  /**
+   * @param authorization the header
+   * @param mayTry is asked before a password is tried, which costs time
+   * @returns undefined for who isn't known, 'later' for who has to wait
+   */
+  scopeOf(authorization: string, mayTry: () => Promise<boolean>): Promise<Scope | 'later' | undefined>
+}
+
+interface User {
+  cost: ScryptOptions
+  salt: Buffer
+  hash: Buffer
+}
+
+/** @param users and tokens: lines as above */
+export function readCredentials(users: string[], tokens: string[]): Credentials {
+  const byName = new Map<string, User>()
+  for (const line of users) {
+    const [, name, N, r, p, salt, hash] = USER_LINE.exec(line)!
+    byName.set(name!, {
+      cost: { N: Number(N), r: Number(r), p: Number(p), maxmem: COST.maxmem! },
+      salt: Buffer.from(salt!, 'base64url'),
+      hash: Buffer.from(hash!, 'base64url'),
+    })
+  }
+  const known = tokens.map(line => {
+    const [, , scope, hash] = TOKEN_LINE.exec(line)!
+    return { scope: scope as Scope, hash: Buffer.from(hash!, 'base64url') }
+  })
+  // Who isn't there takes as long as who is.
+  const nobody: User = { cost: COST, salt: randomBytes(16), hash: randomBytes(KEY_BYTES) }
+  const hmacKey = randomBytes(32)
+  const right = new Set<string>()
+  const tries = new Tries()
+
+  function bearer(token: string): Scope | undefined {
+    const hash = sha256(token)
+    let scope: Scope | undefined
+    // All of them: how long it takes says nothing.
+    for (const one of known) if (timingSafeEqual(one.hash, hash)) scope = one.scope
+    return scope
+  }
+
+  async function basic(encoded: string, mayTry: () => Promise<boolean>): Promise<Scope | 'later' | undefined> {
+    const hmac = createHmac('sha256', hmacKey).update(encoded).digest('base64')
+    if (right.has(hmac)) return 'full'
+    const text = Buffer.from(encoded, 'base64').toString('utf8')
+    const colon = text.indexOf(':')
+    if (colon === -1) return undefined
+    if (!(await mayTry()) || !(await tries.begin())) return 'later'
+    try {
+      const user = byName.get(text.slice(0, colon)) ?? nobody
+      const hash = await derive(text.slice(colon + 1), user.salt, user.cost)
+      if (!timingSafeEqual(hash, user.hash)) return undefined
+    } finally {
+      tries.end()
+    }
+    if (right.size >= MAX_KNOWN) right.clear()
+    right.add(hmac)
+    return 'full'
+  }
+
+  return {
+    required: byName.size + known.length > 0,
+    schemes: [...(byName.size > 0 ? (['basic'] as const) : []), ...(known.length > 0 ? (['bearer'] as const) : [])],
+    async scopeOf(authorization, mayTry) {
+      const [, scheme, value] = /^(basic|bearer) +([\w+/=.~-]{1,4096}) *$/i.exec(authorization) ?? []
+      if (value === undefined) return undefined
+      return scheme!.toLowerCase() === 'bearer' ? bearer(value) : basic(value, mayTry)
+    },
+  }
+}
+
+/** So many at once; more wait, and of those only so many. */
+class Tries {
+  private running = 0
+  private readonly waiting: (() => void)[] = []
+
+  /** @returns false when too many wait already */
+  async begin(): Promise<boolean> {
+    if (this.running >= TRIES_AT_ONCE) {
+      if (this.waiting.length >= TRIES_WAITING) return false
+      await new Promise<void>(resolve => this.waiting.push(resolve))
+    } else this.running++
+    return true
+  }
+
+  end(): void {
+    const next = this.waiting.shift()
+    if (next === undefined) this.running--
+    else next()
+  }
+}
+
+function derive(password: string, salt: Buffer, cost: ScryptOptions): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    scrypt(password.normalize('NFC'), salt, KEY_BYTES, cost, (error, key) => (error ? reject(error) : resolve(key)))
+  })
+}
+
+function sha256(text: string): Buffer {
+  return createHash('sha256').update(text).digest()
+}

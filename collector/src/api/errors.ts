@@ -1,0 +1,55 @@
+import type { Socket } from 'node:net'
+import type { FastifyReply } from 'fastify'
+
+/** What is answered instead: `{ error, code }`, with a code that stays the same and a sentence that needn't. */
+export class ApiError extends Error {
+  readonly status: number
+  readonly code: string
+  /** Further fields of the answer. */
+  readonly details: object | undefined
+  constructor(status: number, code: string, message: string, details?: object) {
+    super(message)
+    this.status = status
+    this.code = code
+    this.details = details
+  }
+}
+
+export function statusOf(error: unknown): number {
+  if (error instanceof ApiError) return error.status
+  return (error as { statusCode?: number }).statusCode ?? 500
+}
+
+export function sendError(reply: FastifyReply, error: unknown): FastifyReply {
+  const status = statusOf(error)
+  const { message, code, details } = error as ApiError
+  // A bug's message is for the log.
+  const known = error instanceof ApiError || status < 500
+  return reply
+    .code(status)
+    .type('application/json; charset=utf-8')
+    .send(
+      known
+        ? { error: message, code, ...details }
+        : { error: 'the collector failed; its log says why', code: 'MILO_INTERNAL' },
+    )
+}
+
+/** What isn't even HTTP. */
+export function answerBadHttp(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed) return
+  const tooLarge = error.code === 'HPE_HEADER_OVERFLOW'
+  const body = JSON.stringify({ error: tooLarge ? 'the request is too long' : 'not an HTTP request', code: error.code })
+  const status = tooLarge ? '431 Request Header Fields Too Large' : '400 Bad Request'
+  if (socket.writable) {
+    socket.write(
+      `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`,
+    )
+  }
+  socket.destroy()
+}
+
+/** What came in, as an error repeats it. */
+export function quote(text: string): string {
+  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text)
+}

@@ -1,0 +1,134 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import type { SecureContextOptions } from 'node:tls'
+import fastifyCompress from '@fastify/compress'
+import fastifyStatic from '@fastify/static'
+import {
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  type FastifyServerOptions,
+  fastify,
+} from 'fastify'
+import { takeSpans } from '../formats/http'
+import type { SpanIngest } from '../ingest'
+import { type Logger, limitWarnings } from '../log'
+import { type Store, StoreError } from '../store/store'
+import { ApiError, answerBadHttp, sendError, statusOf } from './errors'
+import { type GuardOptions, guard } from './guard'
+import { searchRoutes } from './search'
+import { type StatusOptions, statusRoutes } from './status'
+import { traceRoutes } from './traces'
+
+/**
+ * What people and programs ask of the collector over HTTP: traces, search, spans that are posted, health, metrics and the
+ * web interface. docs/http-api.md says it all.
+ */
+export interface ApiOptions extends GuardOptions, Omit<StatusOptions, 'explains'> {
+  store: Store
+  ingest: SpanIngest
+  /** The built web interface; when it isn't there, the API goes without. */
+  uiDir: string
+  tls: SecureContextOptions | undefined
+  maxConnections: number
+  maxBodyBytes: number
+  /** For bodies that are being received and worked on. */
+  maxInFlightBytes: number
+  log: Logger
+}
+
+/** Gives what the store gives; its errors become answers. */
+export type FromStore = <V>(result: Promise<V>) => Promise<V>
+
+/** From its first byte to its last. */
+const REQUEST_DEADLINE_MS = 120_000
+
+const HEADERS = {
+  'content-security-policy':
+    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'",
+  'cross-origin-resource-policy': 'same-origin',
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff',
+}
+
+/** What a search asks for wrongly. */
+const ASKED_WRONGLY = ['MILO_BAD_CURSOR', 'MILO_NOT_INDEXED']
+
+export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
+  const { store, ingest, log, metrics } = options
+  const warn = limitWarnings(log)
+  const server: FastifyServerOptions = {
+    forceCloseConnections: 'idle',
+    requestTimeout: REQUEST_DEADLINE_MS,
+    // An id that is far too long is answered as one that isn't an id. Node bounds the whole request line.
+    routerOptions: { maxParamLength: 16_384, ignoreTrailingSlash: true },
+    frameworkErrors: (error, _request, reply) => void sendError(reply.headers(HEADERS), error),
+    clientErrorHandler: answerBadHttp,
+  }
+  const { tls } = options
+  const app = tls === undefined ? fastify(server) : (fastify({ ...server, https: tls } as object) as FastifyInstance)
+  app.server.maxConnections = options.maxConnections
+
+  app.addHook('onRequest', async (request, reply) => {
+    reply.headers(HEADERS)
+    if (request.url.startsWith('/api/')) reply.header('cache-control', 'no-store')
+  })
+  app.addHook('onResponse', async (request, reply) => {
+    const route = request.routeOptions.url ?? 'none'
+    metrics.httpSeconds.observe({ route, status: String(reply.statusCode) }, reply.elapsedTime / 1000)
+  })
+  app.setErrorHandler((error, request, reply) => {
+    if (statusOf(error) === 500) log.error({ err: error, url: request.url }, 'a request failed')
+    return sendError(reply, error)
+  })
+  app.setNotFoundHandler((request, reply) =>
+    sendError(
+      reply,
+      new ApiError(404, 'MILO_NO_SUCH_PATH', `nothing at ${request.method} ${request.url.split('?')[0]}`),
+    ),
+  )
+  // Within this scope, not one of its own: what it checks, it checks for all that follows.
+  await guard(app, options)
+  // gzip alone: everybody knows it, and what is rather newer takes longer for the same trace.
+  await app.register(fastifyCompress, { encodings: ['gzip'], globalDecompression: false } as object)
+
+  traceRoutes(app, store, fromStore)
+  searchRoutes(app, store, fromStore)
+  statusRoutes(app, { ...options, explains: () => !options.credentials().required })
+  app.register(async scope => {
+    scope.addHook('onRequest', async (_request, reply) => {
+      if (ingest.hasRoom()) return
+      reply.header('retry-after', 1)
+      throw new ApiError(503, 'MILO_TRY_LATER', 'too much waits for the store: try later')
+    })
+    await takeSpans(scope, {
+      store: (records, _spans, source) => ingest.add(records, source),
+      rejected: ingest.reject,
+      maxBodyBytes: options.maxBodyBytes,
+      maxInFlightBytes: options.maxInFlightBytes,
+      log,
+    })
+  })
+
+  if (existsSync(join(options.uiDir, 'index.html'))) {
+    app.register(fastifyStatic, { root: options.uiDir, wildcard: false })
+    // Places within the one page, which reads its own address.
+    const page = (_request: FastifyRequest, reply: FastifyReply) => reply.sendFile('index.html')
+    app.get('/trace/:id', page)
+    app.get('/search', page)
+  } else {
+    log.warn({ dir: options.uiDir }, 'the web interface is not built: the API goes without; npm run build makes it')
+  }
+  return app
+
+  async function fromStore<V>(result: Promise<V>): Promise<V> {
+    try {
+      return await result
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error
+      if (ASKED_WRONGLY.includes(error.code)) throw new ApiError(400, error.code, error.message)
+      warn(error.code, { code: error.code }, error.message)
+      throw new ApiError(503, error.code, error.message)
+    }
+  }
+}

@@ -1,0 +1,133 @@
+import {
+  type AnnotationCondition,
+  DURATION_REMEDY,
+  type Match,
+  parse,
+  parseAnnotation,
+  parseDurationUs,
+  parseTime,
+  type Query,
+  TIME_REMEDY,
+  type Time,
+  timeUs,
+} from '../query'
+import type { SearchQuery } from '../store/store'
+import { ApiError, quote } from './errors'
+
+/** An address's parameters, each checked: every one that isn't known, or says nothing sensible, is an error. */
+
+export type Parameters = Record<string, string | string[] | undefined>
+
+const DEFAULT_LIMIT = 25
+const MAX_LIMIT = 1000
+const MAX_CONDITIONS = 32
+const PLACE = ['limit', 'before']
+const CONDITIONS = ['name', 'service', 'key', 'value', 'match', 'annotation', 'min_duration', 'max_duration', 'error']
+const TIMES = ['from', 'to']
+
+/**
+ * An empty one is as if it weren't there, as forms send them.
+ * @throws ApiError for one that isn't in `known`, or is given twice
+ */
+export function readParameters<K extends string>(given: unknown, known: readonly K[]): Partial<Record<K, string>> {
+  const out: Partial<Record<K, string>> = {}
+  for (const [name, value] of Object.entries(given as Parameters)) {
+    mustBeKnown(name, known)
+    if (typeof value !== 'string') throw new ApiError(400, 'MILO_BAD_PARAMETER', `${name} is given twice: give it once`)
+    if (value !== '') out[name as K] = value
+  }
+  return out
+}
+
+function mustBeKnown(name: string, known: readonly string[]): void {
+  if (known.includes(name)) return
+  throw new ApiError(400, 'MILO_BAD_PARAMETER', `no such parameter: ${quote(name)}; there is ${known.join(', ')}`)
+}
+
+export function readLimit(limit: string | undefined, most = MAX_LIMIT, byDefault = DEFAULT_LIMIT): number {
+  if (limit === undefined) return byDefault
+  const n = /^\d{1,4}$/.test(limit) ? Number(limit) : 0
+  if (n < 1 || n > most) {
+    throw new ApiError(400, 'MILO_BAD_LIMIT', `limit is ${quote(limit)}: give a whole number from 1 to ${most}`)
+  }
+  return n
+}
+
+/** A search, by parameters or by `q`, the search box's language. */
+export function readSearch(given: unknown, nowUs: number): SearchQuery {
+  const { annotation, ...others } = given as Parameters
+  const values = readParameters(others, [...CONDITIONS, ...TIMES, 'q', ...PLACE])
+  const repeated = [annotation ?? []].flat().filter(text => text !== '')
+  const { q, limit, before } = values
+  let query: Query
+  if (q === undefined) query = readConditions(values, repeated)
+  else {
+    const beside = [...CONDITIONS, ...TIMES].find(name => values[name] !== undefined)
+    if (beside !== undefined || repeated.length > 0) {
+      throw new ApiError(400, 'MILO_BAD_PARAMETER', `${beside ?? 'annotation'} stands beside q: say it within q`)
+    }
+    const parsed = parse(q)
+    query = parsed.query
+    const [problem] = parsed.problems
+    if (problem !== undefined) {
+      const at = quote(q.slice(problem.at, problem.at + problem.length))
+      throw new ApiError(400, 'MILO_BAD_QUERY', `q: ${at}: ${problem.message}`, { problems: parsed.problems })
+    }
+  }
+  if (query.annotations.length > MAX_CONDITIONS) {
+    throw new ApiError(400, 'MILO_BAD_QUERY', `${query.annotations.length} annotations: give ${MAX_CONDITIONS} at most`)
+  }
+  const { from, to, ...conditions } = query
+  return {
+    ...conditions,
+    ...(from === undefined ? {} : { fromUs: timeUs(from, nowUs) }),
+    ...(to === undefined ? {} : { toUs: timeUs(to, nowUs) }),
+    limit: readLimit(limit),
+    ...(before === undefined ? {} : { after: before }),
+  }
+}
+
+function readConditions(values: Partial<Record<string, string>>, annotations: string[]): Query {
+  const { name, service, key, value, match, min_duration, max_duration, error, from, to } = values
+  const query: Query = { annotations: annotations.map(parseAnnotation) }
+  if (name !== undefined) query.name = name
+  if (service !== undefined) query.service = service
+  if (key !== undefined || value !== undefined) {
+    const condition: AnnotationCondition = { match: value === undefined ? 'exact' : readMatch(match) }
+    if (key !== undefined) condition.key = key
+    if (value !== undefined) condition.value = value
+    query.annotations.push(condition)
+  } else if (match !== undefined) {
+    throw new ApiError(400, 'MILO_BAD_PARAMETER', 'match without value: give the value, or leave match out')
+  }
+  if (min_duration !== undefined) query.minDurationUs = readDuration('min_duration', min_duration)
+  if (max_duration !== undefined) query.maxDurationUs = readDuration('max_duration', max_duration)
+  if (error !== undefined) {
+    if (error !== 'true' && error !== 'false') {
+      throw new ApiError(400, 'MILO_BAD_PARAMETER', `error is ${quote(error)}: give true or false`)
+    }
+    query.error = error === 'true'
+  }
+  if (from !== undefined) query.from = readTime('from', from)
+  if (to !== undefined) query.to = readTime('to', to)
+  return query
+}
+
+function readMatch(match: string | undefined): Match {
+  if (match === undefined) return 'exact'
+  if (match === 'exact' || match === 'prefix' || match === 'contains') return match
+  throw new ApiError(400, 'MILO_BAD_PARAMETER', `match is ${quote(match)}: give exact, prefix or contains`)
+}
+
+function readDuration(name: string, text: string): number {
+  const us = parseDurationUs(text, true)
+  if (us !== undefined) return us
+  const remedy = `${DURATION_REMEDY}, or microseconds`
+  throw new ApiError(400, 'MILO_BAD_DURATION', `${name} is ${quote(text)}: ${remedy}`)
+}
+
+export function readTime(name: string, text: string): Time {
+  const time = parseTime(text)
+  if (time !== undefined) return time
+  throw new ApiError(400, 'MILO_BAD_TIME', `${name} is ${quote(text)}: ${TIME_REMEDY}`)
+}

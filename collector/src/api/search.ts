@@ -1,0 +1,128 @@
+import { randomBytes } from 'node:crypto'
+import type { FastifyInstance } from 'fastify'
+import type { CompletionQuery, SavedSearch, Store } from '../store/store'
+import { ApiError, quote } from './errors'
+import type { FromStore } from './index'
+import { readLimit, readParameters, readSearch } from './parameters'
+
+/** Search, the completion of what is typed, and searches that somebody saved. */
+
+const MAX_COMPLETIONS = 100
+const FIELDS = ['name', 'service', 'key', 'value'] as const
+const MAX_SAVED = 1000
+const MAX_NAME_LENGTH = 200
+const MAX_QUERY_LENGTH = 8000
+
+type SearchStore = Pick<Store, 'search' | 'complete' | 'savedSearches' | 'saveSearch' | 'deleteSearch'>
+
+export function searchRoutes(app: FastifyInstance, store: SearchStore, fromStore: FromStore): void {
+  app.get('/api/search', async request => {
+    const { traces, next = null } = await fromStore(store.search(readSearch(request.query, nowUs())))
+    return { traces, next }
+  })
+
+  app.get('/api/complete', async request => {
+    const given = readParameters(request.query, ['field', 'key', 'prefix', 'limit'])
+    const field = FIELDS.find(name => name === given.field)
+    if (field === undefined) {
+      const is = given.field === undefined ? 'is missing' : `is ${quote(given.field)}`
+      throw new ApiError(400, 'MILO_BAD_PARAMETER', `field ${is}: give one of ${FIELDS.join(', ')}`)
+    }
+    if (given.key !== undefined && field !== 'value') {
+      throw new ApiError(400, 'MILO_BAD_PARAMETER', 'key is for field=value: leave it out')
+    }
+    const query: CompletionQuery = {
+      field,
+      prefix: given.prefix ?? '',
+      limit: readLimit(given.limit, MAX_COMPLETIONS, 10),
+    }
+    if (given.key !== undefined) query.key = given.key
+    return { values: await fromStore(store.complete(query)) }
+  })
+
+  app.get('/api/saved-searches', async request => {
+    readParameters(request.query, [])
+    const searches = await fromStore(store.savedSearches())
+    return { searches: searches.map(toJson) }
+  })
+
+  app.post('/api/saved-searches', async (request, reply) => {
+    const { name, query } = readBody(request.body)
+    if (name === undefined || query === undefined) {
+      throw new ApiError(
+        400,
+        'MILO_BAD_BODY',
+        `${name === undefined ? 'name' : 'query'} is missing: give name and query`,
+      )
+    }
+    if ((await fromStore(store.savedSearches())).length >= MAX_SAVED) {
+      throw new ApiError(409, 'MILO_TOO_MANY_SAVED_SEARCHES', `there are ${MAX_SAVED} already: delete one first`)
+    }
+    const search: SavedSearch = { id: randomBytes(9).toString('base64url'), name, query, createdUs: nowUs() }
+    await fromStore(store.saveSearch(search))
+    return reply.code(201).header('location', `/api/saved-searches/${search.id}`).send(toJson(search))
+  })
+
+  app.get<{ Params: { id: string } }>('/api/saved-searches/:id', async request => toJson(await find(request.params.id)))
+
+  app.put<{ Params: { id: string } }>('/api/saved-searches/:id', async request => {
+    const changes = readBody(request.body)
+    const search = { ...(await find(request.params.id)), ...changes }
+    await fromStore(store.saveSearch(search))
+    return toJson(search)
+  })
+
+  app.delete<{ Params: { id: string } }>('/api/saved-searches/:id', async (request, reply) => {
+    if (!(await fromStore(store.deleteSearch(request.params.id)))) throw unknown(request.params.id)
+    return reply.code(204).send()
+  })
+
+  async function find(id: string): Promise<SavedSearch> {
+    const search = (await fromStore(store.savedSearches())).find(search => search.id === id)
+    if (search === undefined) throw unknown(id)
+    return search
+  }
+}
+
+function unknown(id: string): ApiError {
+  return new ApiError(404, 'MILO_NO_SUCH_SEARCH', `no saved search ${quote(id)}`)
+}
+
+/** @throws ApiError for what isn't a name, or a query that couldn't be run */
+function readBody(body: unknown): { name?: string; query?: string } {
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) {
+    throw new ApiError(400, 'MILO_BAD_BODY', 'not an object: give {"name": …, "query": …}')
+  }
+  const { name, query, ...others } = body as Record<string, unknown>
+  const [other] = Object.keys(others)
+  if (other !== undefined)
+    throw new ApiError(400, 'MILO_BAD_BODY', `no such field: ${quote(other)}; there is name, query`)
+  const out: { name?: string; query?: string } = {}
+  if (name !== undefined) {
+    if (typeof name !== 'string' || name.trim() === '' || name.length > MAX_NAME_LENGTH) {
+      throw new ApiError(400, 'MILO_BAD_BODY', `name is no name: give a string of 1 to ${MAX_NAME_LENGTH} characters`)
+    }
+    out.name = name.trim()
+  }
+  if (query !== undefined) {
+    if (typeof query !== 'string' || query.length > MAX_QUERY_LENGTH) {
+      throw new ApiError(400, 'MILO_BAD_BODY', `query is none: give a string of ${MAX_QUERY_LENGTH} characters at most`)
+    }
+    out.query = query.replace(/^\?/, '')
+    const parameters: Record<string, string | string[]> = Object.create(null)
+    for (const [key, value] of new URLSearchParams(out.query)) {
+      const before = parameters[key]
+      parameters[key] = before === undefined ? value : [before, value].flat()
+    }
+    readSearch(parameters, nowUs())
+  }
+  return out
+}
+
+function toJson({ id, name, query, createdUs }: SavedSearch) {
+  return { id, name, query, created: createdUs }
+}
+
+function nowUs(): number {
+  return Date.now() * 1000
+}
