@@ -4,7 +4,11 @@ import { defineConfig } from 'tsup'
 export default defineConfig([
   {
     // trace: for programs that draw what the API gives, as examples/demo.mjs does.
-    entry: { main: 'src/main.ts', trace: 'src/trace/index.ts' },
+    entry: {
+      main: 'src/main.ts',
+      'embedded-worker': 'src/store/embedded-worker.ts',
+      trace: 'src/trace/index.ts',
+    },
     format: 'cjs',
     target: 'node20',
     platform: 'node',

@@ -7,7 +7,7 @@ import { append, span, unique } from './store-contract'
  * them could still be read, and what check says.
  */
 async function main(): Promise<void> {
-  const store = openEmbedded({ path: process.argv[2]! }, () => {})
+  const store = await openEmbedded({ path: process.argv[2]! }, () => {})
   const acknowledged: bigint[] = []
   const write = async () => {
     for (;;) {
@@ -29,6 +29,8 @@ async function main(): Promise<void> {
       error => error.code,
     )
   process.stdout.write(`end ${[...codes]} ${acknowledged.length} ${readable} ${health}\n`)
+  // Ends one way or the other, and its thread with it.
+  await store.close().catch(() => {})
 }
 
 void main()

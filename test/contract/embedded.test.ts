@@ -6,23 +6,23 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import Database from 'libsql'
-import { openEmbedded } from '../../collector/src/store/embedded'
+import { type EmbeddedOptions, openEmbedded } from '../../collector/src/store/embedded'
 import { migrate, openStore, type StoreConfig } from '../../collector/src/store/open'
 import type { Store } from '../../collector/src/store/store'
-import { append, found, messageOf, span, storeContract, structs } from './store-contract'
+import { append, found, messageOf, soon, span, storeContract, structs } from './store-contract'
 
 function newFolder(): string {
   return mkdtempSync(join(tmpdir(), 'milo-embedded-'))
 }
 
-function open(path: string): Store {
-  return openEmbedded({ path }, () => {})
+function open(path: string, options: Partial<EmbeddedOptions> = {}): Promise<Store> {
+  return openEmbedded({ path, ...options }, () => {})
 }
 
 storeContract('embedded', async () => {
   const folder = newFolder()
   return {
-    open: async () => open(join(folder, 'milo.db')),
+    open: index => open(join(folder, 'milo.db'), index === undefined ? {} : { index }),
     remove: async () => rmSync(folder, { recursive: true }),
   }
 })
@@ -54,14 +54,14 @@ describe('embedded store, its file', function () {
 
   /** What a writer acknowledged: names by trace id. */
   async function readsBack(acknowledged: Map<bigint, string>): Promise<void> {
-    const store = open(path)
+    const store = await open(path)
     try {
       for (const [traceId, name] of acknowledged) {
         assert.deepEqual(
           (await store.readTrace(traceId)).map(r => r.record.name),
           [name],
         )
-        assert.deepEqual(await found(store, { name }), [traceId])
+        await soon(async () => assert.deepEqual(await found(store, { name }), [traceId]), 10_000)
       }
       await store.check()
     } finally {
@@ -71,33 +71,33 @@ describe('embedded store, its file', function () {
 
   it('is made with its folder, and is one file again after close', async () => {
     path = join(folder, 'a', 'b', 'milo.db')
-    const store = open(path)
+    const store = await open(path)
     await append(store, span({}))
     await store.close()
     assert.deepEqual(readdirSync(join(folder, 'a', 'b')), ['milo.db'])
   })
 
   it('belongs to one store at a time, which a second one is told and the first one never notices', async () => {
-    const store = open(path)
+    const store = await open(path)
     const record = span({})
     await append(store, record)
     const locked = { code: 'MILO_STORE_LOCKED', message: /milo\.db is in use by another process: .*embedded\.path/ }
-    assert.throws(() => open(path), locked)
+    await assert.rejects(open(path), locked)
     await append(store, span({}))
     assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
     await store.close()
-    await open(path).close()
+    await (await open(path)).close()
   })
 
   it('belongs to one process at a time', async () => {
     const child = writer()
     try {
       await once(child.stdout, 'data')
-      assert.throws(() => open(path), { code: 'MILO_STORE_LOCKED' })
+      await assert.rejects(open(path), { code: 'MILO_STORE_LOCKED' })
     } finally {
       await stopped(child)
     }
-    await open(path).close()
+    await (await open(path)).close()
   })
 
   it('has everything that was acknowledged, whenever its process is killed', async () => {
@@ -163,7 +163,7 @@ describe('embedded store, its file', function () {
     for (const [what, make, error] of unusable) {
       rmSync(path, { force: true })
       make()
-      assert.throws(() => open(path), error, what)
+      await assert.rejects(open(path), error, what)
       if (what === 'no database') assert.equal(readFileSync(path, 'utf8'), 'x'.repeat(10_000))
       else {
         const db = new Database(path)
@@ -173,10 +173,10 @@ describe('embedded store, its file', function () {
     }
   })
 
-  it('says which file it is that can not be opened', () => {
-    assert.throws(() => open(folder), { code: 'MILO_STORE_UNAVAILABLE', message: new RegExp(folder) })
+  it('says which file it is that can not be opened', async () => {
+    await assert.rejects(open(folder), { code: 'MILO_STORE_UNAVAILABLE', message: new RegExp(folder) })
     writeFileSync(path, '')
-    assert.throws(() => open(join(path, 'below')), { code: 'MILO_STORE_UNAVAILABLE', message: /milo\.db/ })
+    await assert.rejects(open(join(path, 'below')), { code: 'MILO_STORE_UNAVAILABLE', message: /milo\.db/ })
   })
 
   it('is migrated by migrate as by opening, once', async () => {
@@ -185,20 +185,25 @@ describe('embedded store, its file', function () {
     await migrate(config, line => lines.push(line))
     await migrate(config, line => lines.push(line))
     await (await openStore(config, line => lines.push(line))).close()
-    assert.equal(lines.length, 1)
+    assert.equal(lines.length, 2)
     assert.match(lines[0]!, /milo\.db: 0001-/)
+    assert.match(lines[1]!, /milo\.db: 0002-/)
   })
 
-  it('lets reads end when it is closed under them', async () => {
-    const store = open(path)
-    const record = span({})
-    // One pointer for each message: enough that reading takes several turns.
+  it('lets reads end when it is closed under them, well or with the reason', async () => {
+    const store = await open(path)
+    const record = span({ name: 'read' })
     for (let i = 0; i < 200; i++) await append(store, { ...record, id: BigInt(i) })
-    const reading = store.readTrace(record.traceId)
-    const searching = store.search({ name: record.name, limit: 10 })
+    const reads = Promise.allSettled([
+      store.readTrace(record.traceId).then(records => records.length),
+      store.search({ name: 'read', annotations: [], limit: 10 }).then(({ traces }) => Math.min(traces.length, 1) * 200),
+    ])
     await store.close()
-    await assert.rejects(reading, { code: 'MILO_STORE_CLOSED' })
-    await assert.rejects(searching, { code: 'MILO_STORE_CLOSED' })
+    for (const read of await reads) {
+      if (read.status === 'fulfilled') assert.ok(read.value === 200 || read.value === 0)
+      else assert.equal(read.reason.code, 'MILO_STORE_CLOSED')
+    }
+    await assert.rejects(store.readTrace(record.traceId), { code: 'MILO_STORE_CLOSED' })
   })
 
   it('opens without loading the drivers of the other store', () => {
@@ -213,7 +218,7 @@ describe('embedded store, its file', function () {
   })
 
   it('takes a message larger than a transaction', async () => {
-    const store = open(path)
+    const store = await open(path)
     const records = Array.from({ length: 2_000 }, (_, i) => span({ tags: { filler: String(i).repeat(200) } }))
     const message = messageOf(records)
     assert.ok(message.body.length > 1024 * 1024)

@@ -11,7 +11,7 @@ export type { CassandraConfig, MySqlConfig, StoreConfig } from './store-config'
  */
 export async function openStore(config: StoreConfig, log: (message: string) => void = () => {}): Promise<Store> {
   return config.store === 'embedded'
-    ? embedded().openEmbedded(config.embedded, log)
+    ? embedded().openEmbedded({ ...config.embedded, retentionDays: config.retention_days, index: config.index }, log)
     : cassandraMySql().openCassandraMySql(config, log)
 }
 

@@ -1,0 +1,209 @@
+import { parentPort, workerData } from 'node:worker_threads'
+import type { EmbeddedOptions } from './embedded'
+import { EmbeddedBackend } from './embedded/backend'
+import { EmbeddedFile } from './embedded/file'
+import { SegmentIndex } from './embedded/lookup'
+import { closedError } from './group-commit'
+import { type IndexPolicy, indexPolicy } from './index-policy'
+import { Pipeline } from './pipeline'
+import { search } from './search'
+import { type Backlog, type Message, type SavedSearch, type StoredRecord, type StoreError, unavailable } from './store'
+import { DEFAULT_RETENTION_DAYS } from './store-config'
+
+/** The thread that has the file; see embedded.ts. */
+
+export type Request = { id: number } & Call
+
+export type Call =
+  | { method: 'append'; bodies: ArrayBuffer; lengths: number[]; spans: number[] }
+  | { method: 'readTrace'; traceId: bigint }
+  | { method: 'search'; query: Parameters<typeof search>[1] }
+  | { method: 'complete'; query: Parameters<SegmentIndex['complete']>[0] }
+  | { method: 'savedSearches' | 'check' | 'close' }
+  | { method: 'saveSearch'; search: SavedSearch }
+  | { method: 'deleteSearch'; searchId: string }
+
+export type Reply =
+  | { kind: 'opened' }
+  | { kind: 'log'; level: 'info' | 'warn'; message: string }
+  | { kind: 'backlog'; backlog: Backlog }
+  | { kind: 'result'; id: number; result: unknown; backlog: Backlog }
+  | { kind: 'error'; id: number; error: { code: StoreError['code']; message: string }; backlog: Backlog }
+  | { kind: 'refused'; error: { code: StoreError['code']; message: string } }
+
+const MAX_BACKLOG_SPANS = 400_000
+const MAX_BACKLOG_BYTES = 256 * 1024 * 1024
+/** How often the backlog is told when nobody asks for anything. */
+const BACKLOG_MS = 100
+
+const port = parentPort!
+
+class Thread {
+  private readonly path: string
+  private readonly file: EmbeddedFile
+  private readonly backend: EmbeddedBackend
+  private readonly policy: IndexPolicy
+  private readonly index: SegmentIndex
+  private pipeline!: Pipeline
+  private closing: Promise<void> | undefined
+  /** Reads that are under way. */
+  private readonly reads = new Set<Promise<unknown>>()
+  private told = 0
+
+  constructor(options: EmbeddedOptions) {
+    const { path, retentionDays = DEFAULT_RETENTION_DAYS, index } = options
+    this.path = path
+    this.policy = indexPolicy(index)
+    this.file = new EmbeddedFile(path, message => post({ kind: 'log', level: 'info', message }))
+    this.backend = new EmbeddedBackend(this.file, {
+      policy: this.policy,
+      retentionDays,
+      onTendError: error => this.warn('merging or removing failed, and is tried again', error),
+    })
+    this.index = new SegmentIndex(this.file, this.backend, this.policy)
+  }
+
+  async open(): Promise<void> {
+    this.pipeline = await Pipeline.open(this.backend, this.backend.lastId(), {
+      maxBacklogSpans: MAX_BACKLOG_SPANS,
+      maxBacklogBytes: MAX_BACKLOG_BYTES,
+      onSettleError: error => this.warn('indexing failed, and is tried again', error),
+    })
+    const timer = setInterval(() => {
+      const backlog = this.pipeline.backlog()
+      if (backlog.spans !== this.told) post({ kind: 'backlog', backlog })
+      this.told = backlog.spans
+    }, BACKLOG_MS)
+    timer.unref()
+  }
+
+  async answer({ id, ...call }: Request): Promise<void> {
+    try {
+      const { result, transfer } = await this.handle(call)
+      const backlog = this.pipeline.backlog()
+      this.told = backlog.spans
+      post({ kind: 'result', id, result, backlog }, transfer)
+    } catch (error) {
+      post({ kind: 'error', id, error: told(this.path, error), backlog: this.pipeline.backlog() })
+    }
+    if (call.method === 'close') port.close()
+  }
+
+  private async handle(call: Call): Promise<{ result?: unknown; transfer?: ArrayBuffer[] }> {
+    if (call.method === 'close') {
+      await this.close()
+      return {}
+    }
+    if (this.closing !== undefined) throw closedError()
+    const { file, index, pipeline } = this
+    switch (call.method) {
+      case 'append':
+        await pipeline.append(messagesOf(call))
+        return {}
+      case 'readTrace': {
+        const packed = await this.reading(pipeline.readTrace(call.traceId).then(pack))
+        return { result: packed, transfer: [packed.records] }
+      }
+      case 'search': {
+        const readTrace = (traceId: bigint) => pipeline.readTrace(traceId)
+        return { result: await this.reading(search({ index, readTrace }, call.query)) }
+      }
+      case 'complete':
+        return { result: await this.reading(index.complete(call.query)) }
+      case 'savedSearches': {
+        const rows = file.sql.selectSearches.all([]) as [string, string, string, bigint][]
+        const searches: SavedSearch[] = rows.map(([id, name, query, createdUs]) => {
+          return { id, name, query, createdUs: Number(createdUs) }
+        })
+        return { result: searches }
+      }
+      case 'saveSearch': {
+        const { id, name, query, createdUs } = call.search
+        file.durable(() => file.sql.replaceSearch.run([id, name, query, BigInt(createdUs)]))
+        return {}
+      }
+      case 'deleteSearch': {
+        let deleted = 0
+        file.durable(() => {
+          deleted = file.sql.deleteSearch.run([call.searchId]).changes
+        })
+        return { result: deleted > 0 }
+      }
+      case 'check':
+        file.check()
+        return {}
+    }
+  }
+
+  private async reading<R>(read: Promise<R>): Promise<R> {
+    this.reads.add(read)
+    try {
+      return await read
+    } finally {
+      this.reads.delete(read)
+    }
+  }
+
+  private close(): Promise<void> {
+    this.closing ??= this.pipeline.close().then(() => this.letGo())
+    return this.closing
+  }
+
+  async letGo(): Promise<void> {
+    await this.backend.close()
+    await Promise.allSettled(this.reads)
+    this.file.close()
+  }
+
+  private warn(what: string, error: unknown): void {
+    post({ kind: 'log', level: 'warn', message: `${what}: ${told(this.path, error).message}` })
+  }
+}
+
+function messagesOf({ bodies, lengths, spans }: Call & { method: 'append' }): Message[] {
+  let at = 0
+  return lengths.map((length, i) => {
+    const body = Buffer.from(bodies, at, length)
+    at += length
+    return { body, spans: spans[i]! }
+  })
+}
+
+/** Structs one after the other, and where each ends. */
+export interface PackedRecords {
+  records: ArrayBuffer
+  ends: number[]
+}
+
+function pack(stored: StoredRecord[]): PackedRecords {
+  let length = 0
+  const ends = stored.map(({ bytes }) => (length += bytes.length))
+  const records = new Uint8Array(length)
+  for (const [i, { bytes }] of stored.entries()) records.set(bytes, ends[i]! - bytes.length)
+  return { records: records.buffer, ends }
+}
+
+function told(path: string, error: unknown): { code: StoreError['code']; message: string } {
+  const { code, message } = unavailable(path, error)
+  return { code, message }
+}
+
+function post(reply: Reply, transfer: ArrayBuffer[] = []): void {
+  port.postMessage(reply, transfer)
+}
+
+async function main(options: EmbeddedOptions): Promise<void> {
+  let thread: Thread | undefined
+  try {
+    thread = new Thread(options)
+    await thread.open()
+  } catch (error) {
+    post({ kind: 'refused', error: told(options.path, error) })
+    await thread?.letGo()
+    return
+  }
+  port.on('message', (request: Request) => void thread.answer(request))
+  post({ kind: 'opened' })
+}
+
+void main(workerData)

@@ -1,0 +1,369 @@
+import { closedError } from '../group-commit'
+import type { IndexPolicy } from '../index-policy'
+import type { Backend, Entry } from '../pipeline'
+import { scanRecords } from '../records'
+import type { Message } from '../store'
+import { buildSegment } from './build'
+import { compareBytes } from './bytes'
+import type { EmbeddedFile } from './file'
+import { fieldBytes, SEGMENT_ROWS } from './format'
+import { mergeSegments } from './merge'
+import { SegmentRows } from './rows'
+import { blocksFrom, type Segment } from './segments'
+import { Turns } from './turns'
+
+/** Segments that are merged into one, and the most records that this one may have. */
+const MERGE_SEGMENTS = 8
+const MERGE_RECORDS = 2_000_000
+/** So many small segments wait to be merged that settling has to wait for it. */
+const MOST_SMALL_SEGMENTS = 48
+/** A segment goes when its last message is too old: it spans no more than so much of the retention. */
+const RETENTION_PARTS = 8
+/** Rows that are removed in one transaction; a message has up to thousands of pages. */
+const REMOVE_ROWS = 64
+const REMOVE_MESSAGES = 16
+const RETRY_MS = 1_000
+const DAY_MS = 86_400_000
+
+export interface BackendOptions {
+  policy: IndexPolicy
+  retentionDays: number
+  /** Told when merging or removing fails; it is tried again. */
+  onTendError(error: unknown): void
+}
+
+/** The segments of a file: made, read, merged and retired. */
+export class EmbeddedBackend implements Backend {
+  readonly groupBytes = 1024 * 1024
+  readonly groups = 1
+  readonly settleSpans = 20_000
+  readonly settleMs = 250
+  /** By their messages. */
+  live: Segment[] = []
+  private readonly file: EmbeddedFile
+  private readonly options: BackendOptions
+  private readonly retentionMs: number
+  /** To be removed once nobody reads them. */
+  private dead: Segment[] = []
+  private nextId = 1n
+  private settled: bigint
+  private retired: bigint
+  private retiredMessages = false
+  private readonly old: { last: bigint; us: bigint }
+  private tending: Promise<void> | undefined
+  private timer: NodeJS.Timeout | undefined
+  private closing = false
+
+  constructor(file: EmbeddedFile, options: BackendOptions) {
+    this.file = file
+    this.options = options
+    this.retentionMs = options.retentionDays * DAY_MS
+    const { selectProgress, selectSegments } = file.sql
+    const [settled, retired, last, us] = selectProgress.get([]) as [bigint, bigint, bigint, bigint]
+    this.settled = settled
+    this.retired = retired
+    this.old = { last, us }
+    for (const row of selectSegments.all([]) as bigint[][]) {
+      const [id, live, first, last, records, blocks, firstUs, lastUs] = row as [
+        bigint,
+        bigint,
+        bigint,
+        bigint,
+        bigint,
+        bigint,
+        bigint,
+        bigint,
+      ]
+      const segment = { id, first, last, records: Number(records), blocks: Number(blocks), firstUs, lastUs, readers: 0 }
+      // What a crash left half made, or half removed.
+      if (live === 1n) this.live.push(segment)
+      else this.dead.push(segment)
+      this.nextId = id + 1n
+    }
+    this.live.sort(byMessages)
+    this.retiredMessages = retired > 0n
+    this.scheduleTending(0)
+  }
+
+  /** No message may have this number, or one below. */
+  lastId(): bigint {
+    const [last] = this.file.sql.selectLastMessage.get([]) as [bigint]
+    // biome-ignore lint/complexity/useMathMinMax: of bigints there is none
+    return last > this.settled ? last : this.settled
+  }
+
+  /** Microseconds. */
+  receivedUs(message: bigint): bigint {
+    return message > this.old.last ? message : this.old.us
+  }
+
+  accept(first: bigint, messages: Message[]): void {
+    const { insertMessage } = this.file.sql
+    this.file.durable(() => {
+      let id = first
+      for (const { body } of messages) insertMessage.run([id++, body])
+    })
+  }
+
+  async *replay(): AsyncIterable<Entry> {
+    for (let last = this.settled; ; ) {
+      const row = this.file.sql.selectNextMessage.get([last]) as [bigint, Buffer] | undefined
+      if (row === undefined) return
+      const [id, body] = row
+      last = id
+      let spans = 0
+      scanRecords(body, () => spans++)
+      yield { id, body, spans }
+    }
+  }
+
+  async settle(unordered: Entry[], checkpoint: bigint): Promise<void> {
+    while (this.tending !== undefined && this.small() > MOST_SMALL_SEGMENTS) await this.tending
+    const entries = [...unordered].sort((a, b) => (a.id < b.id ? -1 : 1))
+    const build = (rows: SegmentRows, turns: Turns) =>
+      buildSegment(entries, { policy: this.options.policy, receivedUs: id => this.receivedUs(id) }, rows, turns)
+    // Not stopped by a close, which waits for it.
+    const turns = new Turns(() => {})
+    const settled = () => {
+      this.file.sql.updateSettled.run([checkpoint])
+      return []
+    }
+    await this.make(entries[0]!.id, entries.at(-1)!.id, turns, build, settled)
+    this.settled = checkpoint
+    this.scheduleTending(0)
+  }
+
+  async readSettled(traceId: bigint, add: (records: Buffer) => void): Promise<void> {
+    const term = Buffer.allocUnsafe(8)
+    term.writeBigInt64BE(traceId)
+    const turns = this.turns()
+    await this.reading(async segments => {
+      for (const segment of segments) {
+        if (turns.over()) await turns.next()
+        let read = -1
+        let body: Buffer | undefined
+        for (const block of this.blocksOfTrace(segment, term)) {
+          const found: number[] = []
+          block.pointers((message, start, length) => found.push(message, start, length))
+          for (let i = 0; i < found.length; i += 3) {
+            const [message, start, length] = [found[i]!, found[i + 1]!, found[i + 2]!]
+            if (message !== read) {
+              if (turns.over()) await turns.next()
+              const row = this.file.sql.selectBody.get([segment.first + BigInt(message)]) as [Buffer] | undefined
+              // Retired while this reads.
+              body = row?.[0]
+              read = message
+            }
+            if (body !== undefined) add(body.subarray(start, start + length))
+          }
+        }
+      }
+    })
+  }
+
+  private *blocksOfTrace(segment: Segment, term: Buffer) {
+    for (const block of blocksFrom(this.file, segment, TRACE, term)) {
+      while (block.next()) {
+        const order = compareBytes(block.data, block.termStart, block.termEnd, term, 0, 8)
+        if (order === 0) yield block
+        else if (order > 0) return
+      }
+    }
+  }
+
+  /** The segments that are live now stay whole until `work` is done, though they be replaced meanwhile. */
+  async reading<R>(work: (segments: Segment[]) => Promise<R>): Promise<R> {
+    const segments = this.live
+    for (const segment of segments) segment.readers++
+    try {
+      return await work(segments)
+    } finally {
+      for (const segment of segments) segment.readers--
+      if (this.dead.length > 0) this.scheduleTending(0)
+    }
+  }
+
+  turns(): Turns {
+    return new Turns(() => {
+      if (this.closing) throw closedError()
+    })
+  }
+
+  /** Resolves when nothing is under way any more. What is half done is taken up by the next start. */
+  async close(): Promise<void> {
+    this.closing = true
+    clearTimeout(this.timer)
+    await this.tending
+  }
+
+  private small(): number {
+    return this.live.filter(({ records }) => records < MERGE_RECORDS / MERGE_SEGMENTS).length
+  }
+
+  /**
+   * Makes a segment, which comes to life in the last transaction.
+   * @param finish what else belongs into this one; returns the segments that the new one replaces
+   */
+  private async make(
+    first: bigint,
+    last: bigint,
+    turns: Turns,
+    fill: (rows: SegmentRows, turns: Turns) => Promise<void>,
+    finish: () => Segment[],
+  ): Promise<void> {
+    const { file } = this
+    const id = this.nextId++
+    const segment: Segment = { id, first, last, records: 0, blocks: 0, firstUs: 0n, lastUs: 0n, readers: 0 }
+    try {
+      file.background(() => file.sql.insertSegment.run([id, first, last]))
+      const rows = new SegmentRows(file, id)
+      await fill(rows, turns)
+      const { records, blocks, firstUs, lastUs } = rows
+      Object.assign(segment, { records, blocks, firstUs, lastUs })
+      let replaced: Segment[] = []
+      file.background(() => {
+        rows.writeAll()
+        file.sql.finishSegment.run([BigInt(records), BigInt(blocks), firstUs, lastUs, id])
+        replaced = finish()
+      })
+      this.live = [...this.live.filter(other => !replaced.includes(other)), segment].sort(byMessages)
+      this.dead.push(...replaced)
+    } catch (error) {
+      this.dead.push(segment)
+      throw error
+    }
+  }
+
+  private scheduleTending(ms: number): void {
+    if (this.tending !== undefined || this.closing) return
+    clearTimeout(this.timer)
+    this.timer = setTimeout(() => {
+      this.tending = this.tend().then(
+        () => {
+          this.tending = undefined
+          // Retention.
+          this.scheduleTending(Math.min(60_000, this.retentionMs / 50))
+        },
+        error => {
+          this.tending = undefined
+          if (this.closing) return
+          this.options.onTendError(error)
+          this.scheduleTending(RETRY_MS)
+        },
+      )
+    }, ms)
+  }
+
+  /** Merges, retires and removes until there is nothing to do. */
+  private async tend(): Promise<void> {
+    const turns = this.turns()
+    for (;;) {
+      await turns.next()
+      const sources = this.nextMerge()
+      const unread = this.dead.find(({ readers }) => readers === 0)
+      const oldest = this.live[0]
+      if (sources !== undefined) await this.merge(sources, turns)
+      else if (oldest !== undefined && this.isExpired(oldest)) this.retire(oldest)
+      else if (unread !== undefined) await this.remove(unread, turns)
+      else if (this.retiredMessages) await this.removeMessages(turns)
+      else return
+    }
+  }
+
+  /**
+   * Neighbours, of about the same size so that no record is moved more often than a few times; of one stretch of time, or
+   * the oldest would keep the youngest's retention.
+   */
+  private nextMerge(): Segment[] | undefined {
+    let best: Segment[] | undefined
+    let fewest = MERGE_RECORDS
+    const now = this.partOf(BigInt(Date.now()) * 1000n)
+    for (let from = 0; from + 1 < this.live.length; from++) {
+      const part = this.partOf(this.live[from]!.first)
+      let total = 0
+      let largest = 0
+      for (let to = from; to < this.live.length; to++) {
+        const { first, records } = this.live[to]!
+        if (this.partOf(first) !== part) break
+        total += records
+        largest = Math.max(largest, records)
+        if (total >= fewest) break
+        const count = to - from + 1
+        const enough = part < now ? count >= 2 : count === MERGE_SEGMENTS && 2 * largest <= total
+        if (!enough) continue
+        best = this.live.slice(from, to + 1)
+        if (part < now) continue
+        fewest = total
+        break
+      }
+      if (best !== undefined && part < now) return best
+    }
+    return best
+  }
+
+  private partOf(message: bigint): number {
+    return Math.floor(Number(this.receivedUs(message)) / ((this.retentionMs * 1000) / RETENTION_PARTS))
+  }
+
+  private async merge(sources: Segment[], turns: Turns): Promise<void> {
+    const fill = (rows: SegmentRows) => mergeSegments(this.file, sources, rows, turns)
+    for (const source of sources) source.readers++
+    try {
+      await this.make(sources[0]!.first, sources.at(-1)!.last, turns, fill, () => {
+        for (const { id } of sources) this.file.sql.endSegment.run([id])
+        return sources
+      })
+    } finally {
+      for (const source of sources) source.readers--
+    }
+  }
+
+  private isExpired({ last }: Segment): boolean {
+    return Number(this.receivedUs(last)) < (Date.now() - this.retentionMs) * 1000
+  }
+
+  private retire(segment: Segment): void {
+    this.file.background(() => {
+      this.file.sql.endSegment.run([segment.id])
+      this.file.sql.updateRetired.run([segment.last])
+    })
+    this.live = this.live.filter(other => other !== segment)
+    this.dead.push(segment)
+    this.retired = segment.last
+    this.retiredMessages = true
+  }
+
+  private async remove(segment: Segment, turns: Turns): Promise<void> {
+    const { deleteBlocks, deleteChunks, deleteDirectory, deleteSegment } = this.file.sql
+    const from = segment.id * SEGMENT_ROWS
+    const to = from + SEGMENT_ROWS
+    const rows = BigInt(REMOVE_ROWS)
+    await this.inPieces(turns, () => deleteBlocks.run([from, to, rows]).changes)
+    await this.inPieces(turns, () => deleteChunks.run([from, to, rows]).changes)
+    await this.inPieces(turns, () => deleteDirectory.run([segment.id, rows]).changes)
+    this.file.background(() => deleteSegment.run([segment.id]))
+    this.dead = this.dead.filter(other => other !== segment)
+  }
+
+  private async removeMessages(turns: Turns): Promise<void> {
+    const { retired } = this
+    await this.inPieces(turns, () => this.file.sql.deleteMessages.run([retired, BigInt(REMOVE_MESSAGES)]).changes)
+    if (this.retired === retired) this.retiredMessages = false
+  }
+
+  private async inPieces(turns: Turns, remove: () => number): Promise<void> {
+    let removed = 1
+    while (removed > 0) {
+      await turns.next()
+      this.file.background(() => {
+        removed = remove()
+      })
+    }
+  }
+}
+
+const TRACE = fieldBytes('trace')
+
+function byMessages(a: Segment, b: Segment): number {
+  return a.first < b.first ? -1 : a.first > b.first ? 1 : 0
+}
