@@ -23,6 +23,8 @@ const BENCHES = {
   context: './context/bench.mjs',
   startup: './startup/bench.mjs',
   codec: './codec/bench.mjs',
+  collector: './collector/bench.mjs',
+  trees: './trees/bench.mjs',
 }
 
 const [name, ...rest] = process.argv.slice(2)

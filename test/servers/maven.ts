@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { apt, cached, run, which } from './install'
 
-/** `group:artifact:version`, or with `:type:classifier` behind it. */
+/** `group:artifact:version`; or with `:type:classifier` behind it, which holds all that it needs. */
 export type Coordinates = string
 
 /** What Maven finds for these, with all that they need to run. @returns the folder of the jars */
@@ -10,7 +10,10 @@ export function mavenJars(name: string, dependencies: Coordinates[], remedy: str
     if (which('mvn') === undefined) await apt(['maven'], remedy)
     const listed = dependencies.map(dependency => {
       const [group, artifact, version, type, classifier] = dependency.split(':')
-      const extra = type === undefined ? '' : `<type>${type}</type><classifier>${classifier}</classifier>`
+      const extra =
+        type === undefined
+          ? ''
+          : `<type>${type}</type><classifier>${classifier}</classifier><exclusions><exclusion><groupId>*</groupId><artifactId>*</artifactId></exclusion></exclusions>`
       return `<dependency><groupId>${group}</groupId><artifactId>${artifact}</artifactId><version>${version}</version>${extra}</dependency>`
     })
     writeFileSync(
