@@ -2,12 +2,16 @@ import pino, { type Logger } from 'pino'
 
 export type { Logger } from 'pino'
 
-/** JSON lines on standard error. Synchronous, so that the line which says why the process ends is never lost. */
+/**
+ * JSON lines on standard error, or lines for people where that is a terminal. Synchronous, so that the line which says why
+ * the process ends is never lost.
+ */
 export function createLog(level: string): Logger {
-  return pino(
-    { level, base: undefined, timestamp: pino.stdTimeFunctions.isoTime },
-    pino.destination({ fd: 2, sync: true }),
-  )
+  const destination = process.stderr.isTTY
+    ? // Loaded here: a service has no terminal.
+      (require('pino-pretty') as typeof import('pino-pretty')).default({ destination: 2, sync: true })
+    : pino.destination({ fd: 2, sync: true })
+  return pino({ level, base: undefined, timestamp: pino.stdTimeFunctions.isoTime }, destination)
 }
 
 export type LogRarely = (key: string, fields: object, message: string) => void

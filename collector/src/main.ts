@@ -1,36 +1,90 @@
+import { createWriteStream } from 'node:fs'
 import { join } from 'node:path'
-import { Command, CommanderError } from 'commander'
+import { createInterface } from 'node:readline'
+import { Writable } from 'node:stream'
+import { finished } from 'node:stream/promises'
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { version } from '../package.json'
+import { createToken, hashPassword, type Scope } from './api/credentials'
+import { readSearch } from './api/parameters'
 import { startCollector } from './collector'
+import { type ExportForm, exportTraces } from './commands/export'
+import { importFiles } from './commands/import'
+import { showProgress } from './commands/progress'
 import { type Config, ConfigError, loadConfig } from './config'
 import { createLog, type Logger } from './log'
-import { migrate } from './store/open'
+import { migrate, openStore, pendingMigrations, replayCollector } from './store/open'
 
 /**
- * The command line. Everything goes to standard error, so that a service's standard output stays empty.
+ * The command line. What it says goes to standard error, so that a service's standard output stays empty; standard output
+ * is for what a command was asked for.
  *
- * Exit status: 0 stopped by SIGTERM or SIGINT, or migrated; 1 it couldn't start, migrate or stop (a busy port, a store
- * that doesn't answer); 2 the command line or the configuration is wrong, with one line for each problem.
+ * Exit status: 0 stopped by SIGTERM or SIGINT, or done; 1 it couldn't start, do it or stop (a busy port, a store that
+ * doesn't answer); 2 the command line or the configuration is wrong, with one line for each problem.
  */
 
 const write = (text: string) => process.stderr.write(text)
+/** Commander hands each action its arguments, then its options, then the command. */
+type Job<O> = (config: Config, log: Logger, options: O, args: string[]) => Promise<void>
 
 const program = new Command('milo-collector')
-  .description("Milo's collector: takes spans from Scribe senders, keeps them, shows traces.")
+  .description("Milo's collector: takes spans, keeps them, shows traces.")
   .version(version)
   .option('--config <file>', 'a YAML file; without one, defaults and MILO_COLLECTOR_… variables')
   .exitOverride()
   .configureOutput({ writeOut: write, writeErr: write })
   .showHelpAfterError('(milo-collector --help says what there is)')
   .allowExcessArguments(false)
-  .action(() => configured(run))
+  .action(withConfig(run))
+
+command('migrate', "creates the store's schema, or brings it up to date, and ends")
+  .option('--dry-run', 'only says what would be done')
+  .action(withConfig(applySchema))
+
+command('replay', 'indexes what a collector that will not come back had accepted last, and ends')
+  .requiredOption('--collector <id>', 'its collector_id, as GET /api/status says it')
+  .action(withConfig(replay))
+
+command('import', 'puts spans from files into the store, and ends')
+  .argument('<file...>', 'JSON of Milo, OTLP or Zipkin, one document or one in each line; or raw records')
+  .action(withConfig(importAll))
+
+command('export', 'writes traces out of the store, newest first, and ends')
+  .option('--query <text>', "which, in the search box's language; all without it", '')
+  .option('--from <time>', 'those from this time on: -1h, 2026-11-22T17:30:00Z')
+  .option('--to <time>', 'those up to this time')
+  .option('--limit <number>', 'how many at most', wholeNumber)
+  .addOption(
+    new Option('--form <form>', 'one document for each trace, or for all')
+      .choices(['ndjson', 'milo'])
+      .default('ndjson'),
+  )
+  .option('--output <file>', 'where to; standard output without it')
+  .action(withConfig(exportAll))
 
 program
-  .command('migrate')
-  .description("creates the store's schema, or brings it up to date, and ends")
-  .option('--config <file>', 'a YAML file')
+  .command('hash-password')
+  .description('asks for a password, and prints the line for http.users')
+  .argument('<name>')
   .allowExcessArguments(false)
-  .action(() => configured(applySchema))
+  .action(async (name: string) => {
+    process.stdout.write(`${await orRefuse(async () => hashPassword(name, await askPassword()))}\n`)
+  })
+
+program
+  .command('token')
+  .description('makes a token for a program, and prints the line for http.tokens')
+  .argument('<name>', "the program's")
+  .addOption(
+    new Option('--scope <scope>', 'what it may: read traces and metrics, send spans (ingest), or everything (full)')
+      .choices(['full', 'read', 'ingest'])
+      .default('full'),
+  )
+  .allowExcessArguments(false)
+  .action(async (name: string, { scope }: { scope: Scope }) => {
+    const { token, line } = await orRefuse(async () => createToken(name, scope))
+    process.stdout.write(`token, shown this once: ${token}\nline for http.tokens:   ${line}\n`)
+  })
 
 program.parseAsync().catch(error => {
   // Commander has said what is wrong; help and version aren't.
@@ -38,59 +92,182 @@ program.parseAsync().catch(error => {
   throw error
 })
 
-/** `--config` is the same before and after `migrate`. */
-function configFile(): string | undefined {
-  const { config } = { ...program.opts(), ...program.commands[0]!.opts() } as { config?: string }
-  return config
+/** `--config` is the same before and after the command. */
+function command(name: string, description: string): Command {
+  return program
+    .command(name)
+    .description(description)
+    .option('--config <file>', 'a YAML file')
+    .allowExcessArguments(false)
 }
 
-async function configured(command: (config: Config, log: Logger) => Promise<void>): Promise<void> {
-  let loaded: ReturnType<typeof loadConfig>
-  try {
-    loaded = loadConfig(configFile(), process.env)
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error
-    for (const problem of error.problems) write(`milo-collector: ${problem}\n`)
-    process.exit(2)
+function wholeNumber(text: string): number {
+  if (!/^[1-9]\d{0,11}$/.test(text)) throw new InvalidArgumentError('give a whole number above 0')
+  return Number(text)
+}
+
+function withConfig<O>(job: Job<O>): (...given: unknown[]) => Promise<void> {
+  return async (...given) => {
+    const command = given.at(-1) as Command
+    let loaded: ReturnType<typeof loadConfig>
+    try {
+      loaded = loadConfig(configFile(command), process.env)
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error
+      for (const problem of error.problems) write(`milo-collector: ${problem}\n`)
+      process.exit(2)
+    }
+    const { config, notices } = loaded
+    const log = createLog(config.log_level)
+    for (const notice of notices) log.warn(notice)
+    try {
+      await job(config, log, command.opts() as O, command.args)
+    } catch (error) {
+      log.fatal({ err: error }, (error as Error).message)
+      process.exit(1)
+    }
   }
-  const { config, notices } = loaded
-  const log = createLog(config.log_level)
-  for (const notice of notices) log.warn(notice)
-  try {
-    await command(config, log)
-  } catch (error) {
-    log.fatal({ err: error }, (error as Error).message)
-    process.exit(1)
-  }
+}
+
+function configFile(command: Command): string | undefined {
+  return (command.opts().config ?? program.opts().config) as string | undefined
 }
 
 async function run(config: Config, log: Logger): Promise<void> {
-  const starting = startCollector(config, log, join(__dirname, 'ui'))
-  let signalled = false
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => {
-      // A second one from somebody who doesn't want to wait.
-      if (signalled) process.exit(1)
-      signalled = true
-      log.info({ signal }, 'stopping')
-      starting
-        .then(collector => collector.close())
-        .then(
-          () => {
-            log.info('stopped')
-            process.exit(0)
-          },
-          error => {
-            log.fatal({ err: error }, 'could not stop properly')
-            process.exit(1)
-          },
-        )
-    })
+  let stopping = false
+  const stop = (why: object) => {
+    // A second time, from somebody who doesn't want to wait.
+    if (stopping) process.exit(1)
+    stopping = true
+    log.info(why, 'stopping')
+    starting
+      .then(collector => collector.close())
+      .then(
+        () => {
+          log.info('stopped')
+          process.exit(0)
+        },
+        error => {
+          log.fatal({ err: error }, 'could not stop properly')
+          process.exit(1)
+        },
+      )
   }
+  const reload = () => {
+    starting
+      .then(collector => {
+        const next = loadConfig(configFile(program), process.env)
+        const others = collector.reload(next.config)
+        if (others.length > 0) log.warn({ keys: others }, 'changed, but taken over only by a restart')
+        log.info('configuration reloaded')
+      })
+      .catch(error => {
+        const problems = error instanceof ConfigError ? error.problems : [(error as Error).message]
+        log.error({ problems }, 'configuration not reloaded: everything stays as it was')
+      })
+  }
+  const control = {
+    shutdown: () => stop({ fb303: 'shutdown' }),
+    reinitialize: () => reload(),
+  }
+  const starting = startCollector(config, log, join(__dirname, 'ui'), control)
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop({ signal }))
+  process.on('SIGHUP', reload)
   await starting
 }
 
-async function applySchema(config: Config, log: Logger): Promise<void> {
-  await migrate(config, message => log.info(message))
+async function applySchema(config: Config, log: Logger, { dryRun }: { dryRun?: boolean }): Promise<void> {
+  const pending = await pendingMigrations(config)
+  if (dryRun) {
+    for (const migration of pending) log.info({ migration }, 'would be applied')
+    log.info({ store: config.store, migrations: pending.length }, 'nothing has been changed')
+    return
+  }
+  const progress = showProgress('migrations')
+  let done = 0
+  await migrate(config, message => {
+    progress.update(++done, pending.length)
+    log.info(message)
+  }).finally(progress.stop)
   log.info({ store: config.store }, 'the schema is up to date')
+}
+
+async function replay(config: Config, log: Logger, { collector }: { collector: string }): Promise<void> {
+  if (config.store === 'embedded') {
+    throw new Error(
+      'store: embedded has no journal but its own, which every start replays: give store: cassandra-mysql',
+    )
+  }
+  const progress = showProgress('journal')
+  const spans = await replayCollector(config, collector, message => log.info(message), progress.update).finally(
+    progress.stop,
+  )
+  log.info({ collector, spans }, 'replayed')
+}
+
+async function importAll(config: Config, log: Logger, _options: object, files: string[]): Promise<void> {
+  const store = await openStore(config, message => log.info(message))
+  const progress = showProgress('import')
+  try {
+    const { spans, rejected } = await importFiles(files, store, progress.update)
+    if (rejected.size > 0) log.warn({ rejected: Object.fromEntries(rejected) }, 'unusable spans left out')
+    log.info({ spans, files: files.length }, 'imported')
+  } finally {
+    progress.stop()
+    await store.close()
+  }
+}
+
+interface ExportOptions {
+  query: string
+  from?: string
+  to?: string
+  limit?: number
+  form: ExportForm
+  output?: string
+}
+
+async function exportAll(config: Config, log: Logger, options: ExportOptions): Promise<void> {
+  const { query: words, from, to, limit = Number.POSITIVE_INFINITY, form, output } = options
+  const times = [...(from === undefined ? [] : [`from:${from}`]), ...(to === undefined ? [] : [`to:${to}`])]
+  const { limit: _, ...query } = readSearch({ q: [words, ...times].join(' ') }, Date.now() * 1000)
+  const store = await openStore(config, message => log.info(message))
+  const progress = showProgress('export')
+  try {
+    const out = output === undefined ? process.stdout : createWriteStream(output, { flags: 'wx', mode: 0o600 })
+    const exported = await exportTraces(store, query, limit, form, out, done =>
+      progress.update(done, Number.isFinite(limit) ? limit : 0),
+    )
+    if (output !== undefined) await finished(out.end())
+    log.info({ ...exported }, 'exported')
+  } finally {
+    progress.stop()
+    await store.close()
+  }
+}
+
+/** From standard input: typed without being shown, or the first line of a pipe. */
+async function askPassword(): Promise<string> {
+  const { isTTY = false } = process.stdin
+  if (isTTY) write('password: ')
+  // What readline shows of the typing goes nowhere.
+  const output = new Writable({ write: (_chunk, _encoding, done) => done() })
+  const lines = createInterface({ input: process.stdin, output, terminal: isTTY })
+  for await (const line of lines) {
+    lines.close()
+    if (isTTY) write('\n')
+    if (line.length < 8) throw new RangeError('a password has 8 characters at least')
+    return line
+  }
+  throw new RangeError('no password on standard input')
+}
+
+async function orRefuse<V>(work: () => Promise<V>): Promise<V> {
+  try {
+    return await work()
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+    write(`milo-collector: ${error.message}\n`)
+    process.exit(2)
+  }
 }

@@ -31,6 +31,7 @@ export function recordingLog(): { log: Logger; lines: Record<string, any>[] } {
 }
 
 export interface TestCollector extends Collector {
+  config: Config
   lines: Record<string, any>[]
   url: string
   get(path: string): Promise<{ status: number; body: any }>
@@ -46,7 +47,8 @@ export async function collector(overrides: Partial<Config> = {}, uiDir = '/nonex
     MILO_COLLECTOR_EMBEDDED_PATH: join(temporaryDirectory(), 'milo.db'),
   })
   const { log, lines } = recordingLog()
-  const started = await startCollector({ ...config, ...overrides }, log, uiDir)
+  const whole = { ...config, ...overrides }
+  const started = await startCollector(whole, log, uiDir)
   let closed: Promise<void> | undefined
   const close = () => (closed ??= started.close())
   cleanUp.push(close)
@@ -66,7 +68,7 @@ export async function collector(overrides: Partial<Config> = {}, uiDir = '/nonex
     }
     return sum
   }
-  return { ...started, close, lines, url, get, metric }
+  return { ...started, config: whole, close, lines, url, get, metric }
 }
 
 /** One connection that sends frames and takes what comes back. */

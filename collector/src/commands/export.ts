@@ -1,0 +1,57 @@
+import { once } from 'node:events'
+import type { Writable } from 'node:stream'
+import { readTraceId, withHigh } from '../api/trace-id'
+import { recordToJson } from '../formats/milo-json'
+import type { SearchQuery, Store } from '../store/store'
+
+/**
+ * Traces out of the store, newest first, as `milo-collector import` and `POST /api/traces` take them: one document for each
+ * trace in a line (ndjson), or one for all (milo).
+ */
+export type ExportForm = 'ndjson' | 'milo'
+
+export interface Exported {
+  traces: number
+  spans: number
+}
+
+const PAGE = 200
+
+/**
+ * @param limit how many traces at most
+ * @param progress told how many traces are done
+ */
+export async function exportTraces(
+  store: Pick<Store, 'search' | 'readTrace'>,
+  query: Omit<SearchQuery, 'limit' | 'after'>,
+  limit: number,
+  form: ExportForm,
+  out: Writable,
+  progress: (done: number) => void,
+): Promise<Exported> {
+  const exported: Exported = { traces: 0, spans: 0 }
+  const write = async (text: string) => {
+    if (!out.write(text)) await once(out, 'drain')
+  }
+  if (form === 'milo') await write('{"records":[')
+  let after: string | undefined
+  do {
+    const place = after === undefined ? {} : { after }
+    const page = await store.search({ ...query, ...place, limit: Math.min(PAGE, limit - exported.traces) })
+    for (const { traceId } of page.traces) {
+      const [{ low, high }] = readTraceId(traceId) as [{ low: bigint; high?: bigint }]
+      const records = withHigh(await store.readTrace(low), high).map(({ record }) =>
+        JSON.stringify(recordToJson(record)),
+      )
+      if (records.length === 0) continue
+      if (form === 'ndjson') await write(`{"traceId":"${traceId}","records":[${records}]}\n`)
+      else await write(`${exported.spans === 0 ? '' : ','}\n${records.join(',\n')}`)
+      exported.traces++
+      exported.spans += records.length
+      progress(exported.traces)
+    }
+    after = page.next
+  } while (after !== undefined && exported.traces < limit)
+  if (form === 'milo') await write('\n]}\n')
+  return exported
+}
