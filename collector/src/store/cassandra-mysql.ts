@@ -123,7 +123,7 @@ export async function migrateCassandraMySql(config: StoreConfig, log: (message: 
 async function migrateBoth(config: StoreConfig, connection: Connection, log: (message: string) => void): Promise<void> {
   await migrateMySql(connection, config.mysql, log)
   const retentionDays = config.retention_days ?? DEFAULT_RETENTION_DAYS
-  for (const line of await maintainPartitions(connection, config.mysql, retentionDays)) log(line)
+  await maintainPartitions(connection, config.mysql, retentionDays, log)
   await migrateCassandra(config.cassandra, log)
 }
 

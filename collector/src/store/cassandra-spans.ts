@@ -99,16 +99,14 @@ export class CassandraSpans {
   }
 
   private async *readSlot(collector: string, slot: number, after: bigint): AsyncGenerator<Entry> {
-    let pageState: string | undefined
-    do {
-      const page = await this.db.execute(this.sql.selectJournal, [collector, slot, after], { pageState })
-      for (const { seq, body } of page.rows) {
+    const params = [collector, slot, after]
+    for await (const rows of this.db.pages(this.sql.selectJournal, params, row => row.body.length)) {
+      for (const { seq, body } of rows) {
         let spans = 0
         scanRecords(body, () => spans++)
         yield { id: seq, body, spans }
       }
-      pageState = page.pageState
-    } while (pageState)
+    }
   }
 
   /** Resolves when the rows are written; those that are already stay as they are. */
@@ -134,16 +132,12 @@ export class CassandraSpans {
 
   /** Calls `add` with stretches of the trace's records. */
   async read(traceId: bigint, add: (records: Buffer) => void): Promise<void> {
-    for (let bucket = 0; ; bucket++) {
-      let empty = true
-      let pageState: string | undefined
-      do {
-        const page = await this.db.execute(this.sql.selectSpans, [traceId, bucket], { pageState })
-        for (const { records } of page.rows) add(records)
-        empty &&= page.rows.length === 0
-        pageState = page.pageState
-      } while (pageState)
-      if (empty) return
+    for (let bucket = 0, empty = false; !empty; bucket++) {
+      empty = true
+      for await (const rows of this.db.pages(this.sql.selectSpans, [traceId, bucket], row => row.records.length)) {
+        for (const { records } of rows) add(records)
+        empty = false
+      }
     }
   }
 

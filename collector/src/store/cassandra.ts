@@ -11,8 +11,10 @@ const CONNECT_MS = 5_000
 const REQUEST_MS = 5_000
 /** For a request, retries included. */
 const DEADLINE_MS = 10_000
-/** Rows of one page of a read: at most 64 MB. */
-const PAGE_ROWS = 250
+/** What Cassandra and we hold in memory of a read: pages of about so much; the first one, whose rows are unknown, by rows. */
+const PAGE_BYTES = 8 * 1024 * 1024
+const FIRST_PAGE_ROWS = 32
+const PAGE_ROWS_MOST = 5_000
 
 /** What is asked of a client: nothing that does harm when done twice. */
 export class Cassandra {
@@ -34,8 +36,23 @@ export class Cassandra {
     return `${quoted(this.config.keyspace)}.${name}`
   }
 
-  execute(query: string, params: ArrayOrObject = [], options: { pageState?: string | undefined } = {}) {
-    return this.attempt(this.client.execute(query, params, options))
+  execute(query: string, params: ArrayOrObject = []) {
+    return this.attempt(this.client.execute(query, params))
+  }
+
+  /** All rows of a SELECT, page by page. @param bytes of a row, about */
+  async *pages(query: string, params: unknown[], bytes: (row: types.Row) => number): AsyncGenerator<types.Row[]> {
+    let fetchSize = FIRST_PAGE_ROWS
+    let pageState: string | undefined
+    do {
+      const page = await this.attempt(this.client.execute(query, params, { fetchSize, pageState }))
+      if (page.rows.length > 0) {
+        yield page.rows
+        const average = page.rows.reduce((sum, row) => sum + bytes(row), 0) / page.rows.length
+        fetchSize = Math.max(1, Math.min(Math.floor(PAGE_BYTES / (average + 1)), PAGE_ROWS_MOST))
+      }
+      pageState = page.pageState
+    } while (pageState)
   }
 
   /** All or, after a rejection, any of them. */
@@ -139,8 +156,8 @@ async function schemaVersion(client: Client, keyspace: string): Promise<number |
     [keyspace],
   )
   if (table.rows.length === 0) return undefined
-  const { rows } = await client.execute(`SELECT max(version) AS version FROM ${quoted(keyspace)}.schema_migration`)
-  return rows[0]!.version ?? 0
+  const { rows } = await client.execute(`SELECT version FROM ${quoted(keyspace)}.schema_migration`)
+  return Math.max(0, ...rows.map(({ version }) => version))
 }
 
 async function connect(config: CassandraConfig, keyspace?: string): Promise<Client> {
@@ -158,7 +175,6 @@ async function connect(config: CassandraConfig, keyspace?: string): Promise<Clie
       consistency: consistencyOf(consistency),
       // Nothing here does harm when done twice, so that the driver may try another node.
       isIdempotent: true,
-      fetchSize: PAGE_ROWS,
     },
     socketOptions: { connectTimeout: CONNECT_MS, readTimeout: REQUEST_MS },
     // The driver's own goes up to ten minutes.

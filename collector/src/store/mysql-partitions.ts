@@ -15,16 +15,16 @@ const EVERY_MS = 600_000
 /** DDL waits for transactions under way, and keeps new ones waiting meanwhile. */
 const WAIT_SECONDS = 3
 
-/** Whatever there is to do, unless another collector is at it. @returns lines for the log */
+/** Whatever there is to do, unless another collector is at it. */
 export async function maintainPartitions(
   connection: Connection,
   config: MySqlConfig,
   retentionDays: number,
-): Promise<string[]> {
+  log: (message: string) => void,
+): Promise<void> {
   const lock = lockName(config, 'partitions')
   const [got] = await rowsOf(connection, 'SELECT GET_LOCK(?, 0)', [lock])
-  if (got![0] !== 1) return []
-  const done: string[] = []
+  if (got![0] !== 1) return
   try {
     await connection.query(`SET SESSION lock_wait_timeout = ${WAIT_SECONDS}`)
     const today = Math.floor(Date.now() / DAY_MS)
@@ -41,14 +41,13 @@ export async function maintainPartitions(
       const expired = days.filter(day => day < today - retentionDays)
       if (expired.length > 0) {
         await connection.query(`ALTER TABLE ${table} DROP PARTITION ${expired.map(day => `d${day}`).join(', ')}`)
-        done.push(`MySQL: ${expired.length} expired ${expired.length === 1 ? 'day' : 'days'} of ${table} dropped`)
+        log(`MySQL: ${expired.length} expired ${expired.length === 1 ? 'day' : 'days'} of ${table} dropped`)
       }
     }
     await connection.query('DELETE FROM long_trace WHERE day < ?', [today - retentionDays])
   } finally {
     await connection.query('DO RELEASE_LOCK(?)', [lock])
   }
-  return done
 }
 
 async function daysOf(connection: Connection, { database }: MySqlConfig, table: string): Promise<number[]> {
@@ -70,7 +69,7 @@ export function keepPartitions(db: MySql, retentionDays: number, log: (message: 
     let connection: Connection | undefined
     try {
       connection = await connectMySql(db.config)
-      for (const line of await maintainPartitions(connection, db.config, retentionDays)) log(line)
+      await maintainPartitions(connection, db.config, retentionDays, log)
       warned = ''
     } catch (error) {
       const remedy = isDenied(error)
