@@ -1,4 +1,4 @@
-import { BadInput, type Converted } from './fields'
+import { BadInput, type Spans } from './fields'
 import { readMiloJson } from './milo-json'
 import { readOtlpJson } from './otlp'
 import { readZipkinJson } from './zipkin'
@@ -8,7 +8,7 @@ import { readZipkinJson } from './zipkin'
  * @param json what JSON.parse made of the body
  * @throws BadInput when it is none of them
  */
-export function detectAndRead(json: unknown): Generator<Converted> {
+export function detectAndRead(json: unknown): Spans {
   if (Array.isArray(json)) return readZipkinJson(json)
   const has = (field: string) => typeof json === 'object' && json !== null && Object.hasOwn(json, field)
   if (has('records')) return readMiloJson(json)

@@ -18,14 +18,38 @@ export class Unusable {
   }
 }
 
-/** What reading a body gives, one by one: a record, or why there is none. */
+/** A record, or why there is none. */
 export type Converted = SpanRecord | Unusable
+
+/** The spans of a body, in order, each to be converted by a call: not all are, when it would become too much. */
+export type Spans = Generator<() => Converted>
+
+/** What `make` gives, or why there is none. */
+export function attempt<V>(make: () => V): V | Unusable {
+  try {
+    return make()
+  } catch (error) {
+    if (error instanceof Unusable) return error
+    throw error
+  }
+}
 
 /** A span's most: ingest takes no longer one. */
 export const MAX_SPAN_BYTES = 1024 * 1024
 export const MAX_SPAN_PARTS = 65_536
 
-type Fields = Record<string, unknown>
+/** Counts what a body holds. Senders put thousands of spans into one; two bytes are enough for a span that says nothing. */
+export class EntryCount {
+  private left = 250_000
+
+  /** @throws BadInput when there are too many */
+  add(entries: number): void {
+    this.left -= entries
+    if (this.left < 0) throw new BadInput('more than 250,000 spans: send fewer at a time')
+  }
+}
+
+export type Fields = Record<string, unknown>
 
 export function object(v: unknown, what: string): Fields | undefined {
   if (v === undefined || v === null) return undefined

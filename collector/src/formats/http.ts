@@ -5,10 +5,10 @@ import { gunzip, inflate, inflateRaw } from 'node:zlib'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Writer as ProtobufWriter } from 'protobufjs'
 import { Writer } from '../../../src/codec/binary'
-import { RECORD_HEADER, type SpanRecord, writeRecord, writeSpanStruct } from '../../../src/codec/span'
+import { RECORD_HEADER, writeRecord, writeSpanStruct } from '../../../src/codec/span'
 import { type Logger, limitWarnings } from '../log'
 import { detectAndRead } from './detect'
-import { BadInput, type Converted, hexOf, MAX_SPAN_BYTES, MAX_SPAN_PARTS, Unusable } from './fields'
+import { BadInput, type Converted, hexOf, MAX_SPAN_BYTES, MAX_SPAN_PARTS, type Spans, Unusable } from './fields'
 import { parseJson } from './json'
 import { readOtlpJson, readOtlpProtobuf } from './otlp'
 import { messageType } from './protobuf'
@@ -46,13 +46,11 @@ export interface FormatsOptions {
 const CHUNK_BYTES = 1024 * 1024
 /** What the resource says is repeated with each span. So many times the largest body may one become; real ones treble. */
 const MAX_GROWTH = 8
-/** So many spans are converted before others have their turn. */
-const SPANS_AT_ONCE = 256
+/** So long others may wait for their turn, but for one large span. */
+const STEP_MS = 10
 /** A body that hasn't arrived by then won't. */
 const BODY_DEADLINE_MS = 30_000
 const RETRY_AFTER_SECONDS = 1
-/** What is told of one body's rejected spans. */
-const MAX_REASONS = 10
 
 const JSON_TYPE = 'application/json'
 const PROTOBUF_TYPE = 'application/x-protobuf'
@@ -75,8 +73,8 @@ class Refusal extends Error {
 }
 
 interface Readers {
-  json(json: unknown): Generator<Converted>
-  protobuf?(body: Buffer): Generator<Converted>
+  json(json: unknown): Spans
+  protobuf?(body: Buffer): Spans
 }
 
 interface Taken {
@@ -238,7 +236,8 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
   function createSink(source: Source, taken: Taken) {
     const w = new Writer(16 * 1024)
     let pending = 0
-    let bytes = 0
+    /** Bytes of records, taken or not: what has been worked on. */
+    let made = 0
 
     async function flush(): Promise<void> {
       if (pending === 0) return
@@ -252,44 +251,52 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
 
     function reject({ reason, message }: Unusable): void {
       taken.rejected++
-      options.rejected(source, reason, 1)
       const known = taken.reasons.find(entry => entry.reason === reason)
       if (known !== undefined) known.spans++
-      else if (taken.reasons.length < MAX_REASONS) taken.reasons.push({ reason, spans: 1, message })
+      else taken.reasons.push({ reason, spans: 1, message })
     }
 
-    /** @returns why it isn't one */
-    function put(record: SpanRecord): Unusable | undefined {
+    /** @returns why it isn't taken */
+    function put(convert: () => Converted): Unusable | undefined {
+      if (made > MAX_GROWTH * maxBodyBytes) {
+        return new Unusable('too_large', 'with what the resource says in each span, the body is too large')
+      }
+      const record = convert()
+      if (record instanceof Unusable) return record
       const { events, annotations, counters } = record
       const parts = (events?.length ?? 0) + (annotations?.size ?? 0) + (counters?.size ?? 0)
       if (parts > MAX_SPAN_PARTS) {
+        made += MAX_SPAN_BYTES
         return new Unusable('too_large', `a span has more than ${MAX_SPAN_PARTS} attributes and events`)
       }
       const start = w.pos
       writeRecord(w, () => writeSpanStruct(w, record))
       const length = w.pos - start
-      const isTooMuch = bytes + length > MAX_GROWTH * maxBodyBytes
-      if (length - RECORD_HEADER > MAX_SPAN_BYTES || isTooMuch) {
+      made += length
+      if (length - RECORD_HEADER > MAX_SPAN_BYTES) {
         w.pos = start
-        const what = isTooMuch ? 'with the resource in each span, the body' : 'with the resource, a span'
-        return new Unusable('too_large', `${what} is too large`)
+        return new Unusable('too_large', `with what the resource says, a span is over ${MAX_SPAN_BYTES} bytes`)
       }
-      bytes += length
       pending++
       if (source === 'upload') taken.traceIds.add(traceIdOf(record.traceId!, record.traceIdHigh))
       return undefined
     }
 
-    async function putAll(spans: Generator<Converted>): Promise<void> {
-      let n = 0
-      for (const span of spans) {
-        const unusable = span instanceof Unusable ? span : put(span)
-        if (unusable !== undefined) reject(unusable)
-        if (w.pos >= CHUNK_BYTES) await flush()
-        else if (++n % SPANS_AT_ONCE === 0) await nextTurn()
-      }
-      if (taken.rejected > 0) {
-        warn(`rejected ${source}`, { source, reasons: taken.reasons }, 'unusable spans rejected')
+    async function putAll(spans: Spans): Promise<void> {
+      let stepEnd = performance.now() + STEP_MS
+      try {
+        for (const convert of spans) {
+          const unusable = put(convert)
+          if (unusable !== undefined) reject(unusable)
+          if (w.pos >= CHUNK_BYTES) await flush()
+          else if (performance.now() > stepEnd) await nextTurn()
+          else continue
+          stepEnd = performance.now() + STEP_MS
+        }
+      } finally {
+        const { reasons } = taken
+        for (const { reason, spans } of reasons) options.rejected(source, reason, spans)
+        if (reasons.length > 0) warn(`rejected ${source}`, { source, reasons }, 'unusable spans rejected')
       }
     }
 

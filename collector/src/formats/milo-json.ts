@@ -1,5 +1,18 @@
 import { EventType, type SpanEvent, type SpanRecord } from '../../../src/codec/span'
-import { BadInput, type Converted, double, i32, i64, list, object, plainObject, text, Unusable } from './fields'
+import {
+  attempt,
+  BadInput,
+  double,
+  EntryCount,
+  i32,
+  i64,
+  list,
+  object,
+  plainObject,
+  type Spans,
+  text,
+  Unusable,
+} from './fields'
 
 /**
  * Records as `GET /api/traces/{id}?form=records` answers them, in the words of the IDL: 64-bit numbers as decimal strings,
@@ -34,17 +47,11 @@ export function recordToJson(r: SpanRecord) {
  * @param json what JSON.parse made of the body
  * @throws BadInput before the first record, when it isn't such an answer
  */
-export function* readMiloJson(json: unknown): Generator<Converted> {
+export function* readMiloJson(json: unknown): Spans {
   const { records } = (json ?? {}) as { records?: unknown }
   if (!Array.isArray(records)) throw new BadInput('not records of Milo: there should be a list "records"')
-  for (const record of records) {
-    try {
-      yield readRecord(object(record, 'a record') ?? {})
-    } catch (error) {
-      if (!(error instanceof Unusable)) throw error
-      yield error
-    }
-  }
+  new EntryCount().add(records.length)
+  for (const record of records) yield () => attempt(() => readRecord(object(record, 'a record') ?? {}))
 }
 
 function readRecord(raw: Record<string, unknown>): SpanRecord {

@@ -10,8 +10,10 @@ import {
   type Value,
 } from './any-value'
 import {
+  attempt,
   BadInput,
-  type Converted,
+  EntryCount,
+  type Fields,
   hexOf,
   i32,
   id,
@@ -19,6 +21,7 @@ import {
   MAX_SPAN_BYTES,
   object,
   plainObject,
+  type Spans,
   signed,
   text,
   Unusable,
@@ -84,7 +87,7 @@ function isOurs(key: string): boolean {
 }
 
 /** @throws BadInput before the first span, when the bytes aren't a request */
-export function* readOtlpProtobuf(body: Uint8Array): Generator<Converted> {
+export function* readOtlpProtobuf(body: Uint8Array): Spans {
   const type = (name: string) => messageType(`opentelemetry.proto.${name}`)
   const requestType = type('collector.trace.v1.ExportTraceServiceRequest')
   const resourceSpansType = type('trace.v1.ResourceSpans')
@@ -94,20 +97,28 @@ export function* readOtlpProtobuf(body: Uint8Array): Generator<Converted> {
   const scopesIn = (resourceSpans: Uint8Array) => fieldBytes(resourceSpans, resourceSpansType, 'scopeSpans')
   const spansIn = (scopeSpans: Uint8Array) => fieldBytes(scopeSpans, scopeSpansType, 'spans')
 
-  for (const resource of resourcesIn(body)) for (const scope of scopesIn(resource)) for (const _ of spansIn(scope));
+  const count = new EntryCount()
   for (const resourceSpans of resourcesIn(body)) {
-    const resource = attempt(() =>
+    count.add(1)
+    for (const scopeSpans of scopesIn(resourceSpans)) {
+      count.add(1)
+      for (const _ of spansIn(scopeSpans)) count.add(1)
+    }
+  }
+  for (const resourceSpans of resourcesIn(body)) {
+    const resource = once(() =>
       readResource(decodeWithout(resourceSpans, resourceSpansType, 'scopeSpans', MAX_SPAN_BYTES)),
     )
     for (const scopeSpans of scopesIn(resourceSpans)) {
-      const scope = attempt(() =>
+      const scope = once(() =>
         readScope(decodeWithout(scopeSpans, scopeSpansType, 'spans', MAX_SPAN_BYTES), resource()),
       )
       for (const span of spansIn(scopeSpans)) {
-        yield attempt(() => {
-          if (span.length > MAX_SPAN_BYTES) throw new Unusable('too_large', `a span is over ${MAX_SPAN_BYTES} bytes`)
-          return readSpan(decode(span, spanType), scope())
-        }).made
+        yield () =>
+          attempt(() => {
+            if (span.length > MAX_SPAN_BYTES) throw new Unusable('too_large', `a span is over ${MAX_SPAN_BYTES} bytes`)
+            return readSpan(decode(span, spanType), scope)
+          })
       }
     }
   }
@@ -117,21 +128,22 @@ export function* readOtlpProtobuf(body: Uint8Array): Generator<Converted> {
  * @param json what JSON.parse made of the body
  * @throws BadInput before the first span, when it isn't a request
  */
-export function* readOtlpJson(json: unknown): Generator<Converted> {
-  for (const resource of lists(json, 'resourceSpans'))
-    for (const scope of lists(resource, 'scopeSpans')) lists(scope, 'spans')
+export function* readOtlpJson(json: unknown): Spans {
+  const count = new EntryCount()
   for (const resourceSpans of lists(json, 'resourceSpans')) {
-    const resource = attempt(() => readResource(resourceSpans as Fields))
+    count.add(1)
+    for (const scopeSpans of lists(resourceSpans, 'scopeSpans')) count.add(1 + lists(scopeSpans, 'spans').length)
+  }
+  for (const resourceSpans of lists(json, 'resourceSpans')) {
+    const resource = once(() => readResource(resourceSpans as Fields))
     for (const scopeSpans of lists(resourceSpans, 'scopeSpans')) {
-      const scope = attempt(() => readScope(scopeSpans as Fields, resource()))
+      const scope = once(() => readScope(scopeSpans as Fields, resource()))
       for (const span of lists(scopeSpans, 'spans')) {
-        yield attempt(() => readSpan(object(span, 'a span') ?? {}, scope())).made
+        yield () => attempt(() => readSpan(object(span, 'a span') ?? {}, scope))
       }
     }
   }
 }
-
-type Fields = Record<string, unknown>
 
 /** A list that spans are in. */
 function lists(parent: unknown, field: string): unknown[] {
@@ -143,24 +155,14 @@ function lists(parent: unknown, field: string): unknown[] {
   return value
 }
 
-interface Attempt<V> {
-  (): V
-  made: V | Unusable
-}
-
-/** What `make` gives, made once. If that is Unusable, so is all that asks for it. */
-function attempt<V>(make: () => V): Attempt<V> {
-  const get = () => {
-    if (get.made instanceof Unusable) throw get.made
-    return get.made
+/** What `make` gives, made when it is first asked for. What is Unusable then makes all unusable that asks for it. */
+function once<V extends object>(make: () => V): () => V {
+  let made: V | Unusable | undefined
+  return () => {
+    made ??= attempt(make)
+    if (made instanceof Unusable) throw made
+    return made
   }
-  try {
-    get.made = make() as V | Unusable
-  } catch (error) {
-    if (!(error instanceof Unusable)) throw error
-    get.made = error
-  }
-  return get as Attempt<V>
 }
 
 /** What all spans of a resource and scope have in common. */
@@ -176,7 +178,7 @@ function readResource(raw: Fields): Common {
   const common: Common = { service: undefined, host: undefined, annotations: [], counters: [] }
   const add = adder(common)
   const attributes = readKeyValues(resource.attributes)
-  // The one attribute that has a field of its own. If it comes twice, or is no string, it stays where it is.
+  // The one attribute that has a field of its own. A second one, or one that is no string, stays with the others.
   const named = attributes.findIndex(([key]) => key === 'service.name')
   if (typeof attributes[named]?.[1] === 'string') common.service = attributes.splice(named, 1)[0]![1] as string
   const placed = new Map<string, string>()
@@ -263,12 +265,14 @@ function place(
   }
 }
 
-function readSpan(raw: Fields, common: Common): SpanRecord {
+/** @param scope what the span's resource and scope say */
+function readSpan(raw: Fields, scope: () => Common): SpanRecord {
   const traceId = id(raw.traceId, 16, 'trace_id')
   if (traceId === undefined) throw new Unusable('no_trace_id', 'traceId is absent or zero')
   const spanId = id(raw.spanId, 8, 'span_id')
   if (spanId === undefined) throw new Unusable('no_span_id', 'spanId is absent or zero')
   const parentId = id(raw.parentSpanId, 8, 'parent_id') ?? 0n
+  const common = scope()
   const kind = enumeration(raw.kind, 'SPAN_KIND_', KINDS)
   const kindName = KINDS[kind] ?? String(kind)
   const status = object(raw.status, 'status') ?? {}

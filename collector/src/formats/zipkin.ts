@@ -1,15 +1,18 @@
 import { isIP, isIPv4 } from 'node:net'
 import { EventType, type SpanEvent, type SpanRecord } from '../../../src/codec/span'
 import {
+  attempt,
   BadInput,
   bool,
-  type Converted,
+  EntryCount,
+  type Fields,
   hexOf,
   isEmpty,
   list,
   MAX_SPAN_BYTES,
   object,
   plainObject,
+  type Spans,
   signed,
   text,
   Unusable,
@@ -39,39 +42,32 @@ const OURS = {
 } as const
 const OUR_NAMES = new Set<string>(Object.values(OURS))
 
-type Fields = Record<string, unknown>
-
 /**
  * @param json what JSON.parse made of the body: a list of spans, or of such lists, as Zipkin's own API answers
  * @throws BadInput before the first span
  */
-export function* readZipkinJson(json: unknown): Generator<Converted> {
+export function* readZipkinJson(json: unknown): Spans {
   if (!Array.isArray(json)) throw new BadInput('not Zipkin: there should be a list of spans')
+  const count = new EntryCount()
+  for (const entry of json) count.add(1 + (Array.isArray(entry) ? entry.length : 0))
   for (const entry of json) {
-    if (Array.isArray(entry)) for (const span of entry) yield convert(() => readSpan(fieldsOf(span)))
-    else yield convert(() => readSpan(fieldsOf(entry)))
+    if (Array.isArray(entry)) for (const span of entry) yield () => attempt(() => readSpan(fieldsOf(span)))
+    else yield () => attempt(() => readSpan(fieldsOf(entry)))
   }
 }
 
 /** @throws BadInput before the first span, when the bytes aren't a list of spans */
-export function* readZipkinProtobuf(body: Uint8Array): Generator<Converted> {
+export function* readZipkinProtobuf(body: Uint8Array): Spans {
   const listType = messageType('zipkin.proto3.ListOfSpans')
   const spanType = messageType('zipkin.proto3.Span')
-  for (const _ of fieldBytes(body, listType, 'spans'));
+  const count = new EntryCount()
+  for (const _ of fieldBytes(body, listType, 'spans')) count.add(1)
   for (const bytes of fieldBytes(body, listType, 'spans')) {
-    yield convert(() => {
-      if (bytes.length > MAX_SPAN_BYTES) throw new Unusable('too_large', `a span is over ${MAX_SPAN_BYTES} bytes`)
-      return readSpan(decode(bytes, spanType))
-    })
-  }
-}
-
-function convert(read: () => SpanRecord): Converted {
-  try {
-    return read()
-  } catch (error) {
-    if (error instanceof Unusable) return error
-    throw error
+    yield () =>
+      attempt(() => {
+        if (bytes.length > MAX_SPAN_BYTES) throw new Unusable('too_large', `a span is over ${MAX_SPAN_BYTES} bytes`)
+        return readSpan(decode(bytes, spanType))
+      })
   }
 }
 

@@ -41,6 +41,14 @@ function decodeStatus(bytes: Buffer): { code: number; message: string } {
   return { code: bytes[1]!, message: bytes.toString('utf8', 4 + long) }
 }
 
+/** A field of a message's bytes. */
+function wrap(tag: number, inner: Uint8Array) {
+  const head = [tag]
+  let length = inner.length
+  for (; length > 127; length >>>= 7) head.push((length & 127) | 128)
+  return Buffer.concat([Buffer.from([...head, length]), inner])
+}
+
 describe('spans over HTTP', () => {
   let server: SpanServer
   const serve = async (overrides: Partial<FormatsOptions> = {}) => {
@@ -155,7 +163,8 @@ describe('spans over HTTP', () => {
       const request = otlp(...spans)
       request.resourceSpans[0]!.resource.attributes.push({ key: 'os', value: { stringValue: 'x'.repeat(500_000) } })
       const { partialSuccess } = (await server.post('/v1/traces', JSON.stringify(request))).json
-      assert.ok(server.pieces.reduce((sum, n) => sum + n, 0) <= 8 << 20)
+      // The last may go beyond.
+      assert.ok(server.pieces.reduce((sum, n) => sum + n, 0) <= 9 << 20)
       assert.equal(server.records.length + partialSuccess.rejectedSpans, 2000)
       assert.match(partialSuccess.errorMessage, /too_large/)
     })
@@ -337,6 +346,38 @@ describe('spans over HTTP', () => {
       assert.equal((await server.post('/v1/traces', '{}', { 'content-encoding': 'gzip' })).status, 400)
     })
 
+    it('are refused when they are more than a body can mean, however little each says', async () => {
+      await serve({ maxBodyBytes: 16 << 20, maxInFlightBytes: 64 << 20 })
+      const many = (tag: number) => Buffer.alloc(600_000).fill(Buffer.from([tag, 0]))
+      const nothing = '{},'.repeat(250_001)
+      const answers = [
+        await server.post('/v1/traces', many(0x0a)),
+        await server.post('/v1/traces', wrap(0x0a, many(0x12))),
+        await server.post('/v1/traces', wrap(0x0a, wrap(0x12, many(0x12)))),
+        await server.post('/api/v2/spans', many(0x0a)),
+        await server.post('/v1/traces', `{"resourceSpans":[{"scopeSpans":[{"spans":[${nothing}{}]}]}]}`),
+        await server.post('/api/traces', `[${nothing}{}]`),
+        await server.post('/api/traces', `[${'[],'.repeat(250_001)}[]]`),
+        await server.post('/api/traces', `{"records":[${nothing}{}]}`),
+        await server.post('/api/traces', `[${'[],'.repeat(600_000)}[]]`),
+        await server.post('/api/traces', `[${'0,'.repeat(700_000)}0]`),
+      ]
+      assert.deepEqual(
+        answers.map(({ status }) => status),
+        answers.map(() => 400),
+      )
+      assert.deepEqual(server.rejected, [])
+      // One span that holds as much is left out alone.
+      const ids = Buffer.from(`0a10${'1'.repeat(32)}1208${'1'.repeat(16)}`, 'hex')
+      const events = wrap(0x12, Buffer.concat([ids, Buffer.alloc(200_000).fill(Buffer.from([0x5a, 0]))]))
+      const body = wrap(0x0a, wrap(0x12, Buffer.concat([events, wrap(0x12, ids)])))
+      assert.match(
+        decodeAnswer((await server.post('/v1/traces', body)).bytes).partialSuccess.errorMessage,
+        /^1 spans rejected: too_large/,
+      )
+      assert.equal(server.records.length, 1)
+    })
+
     it('that nest without end, in JSON and in protobuf, are left out alone', async () => {
       let value: any = { stringValue: 'x' }
       for (let i = 0; i < 40; i++) value = { arrayValue: { values: [value] } }
@@ -350,15 +391,7 @@ describe('spans over HTTP', () => {
       const deeper = `{"resourceSpans":${'['.repeat(100_000)}`
       assert.equal((await server.post('/v1/traces', deeper)).status, 400)
       // A message within a message, of the field that AnyValue has for lists, 20,000 deep.
-      let bytes = Buffer.alloc(0)
-      const wrap = (tag: number, inner: Buffer) => {
-        const length = []
-        for (let n = inner.length; ; n >>>= 7) {
-          length.push(n > 127 ? (n & 127) | 128 : n)
-          if (n <= 127) break
-        }
-        return Buffer.concat([Buffer.from([tag, ...length]), inner])
-      }
+      let bytes: Uint8Array = Buffer.alloc(0)
       for (let i = 0; i <= 20_000; i++) bytes = wrap(i % 2 === 0 ? 0x2a : 0x0a, bytes)
       const body = wrap(0x0a, wrap(0x12, wrap(0x12, wrap(0x4a, wrap(0x12, bytes)))))
       const answer = await server.post('/v1/traces', body)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { Unusable } from '../../../collector/src/formats/fields'
+import { type Spans, Unusable } from '../../../collector/src/formats/fields'
 import { parseJson } from '../../../collector/src/formats/json'
 import { readOtlpJson, readOtlpProtobuf, toOtlpJson } from '../../../collector/src/formats/otlp'
 import { messageType } from '../../../collector/src/formats/protobuf'
@@ -11,8 +11,9 @@ import { flatten, type Json, otlpRequest, toProtobuf } from './otlp-arbitrary'
 const requestType = () => messageType('opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest')
 
 /** As they come back from the store. */
-function stored(spans: Iterable<SpanRecord | Unusable>): SpanRecord[] {
-  return [...spans].map(span => {
+function stored(spans: Spans): SpanRecord[] {
+  return [...spans].map(convert => {
+    const span = convert()
     if (span instanceof Unusable) throw new Error(`${span.reason}: ${span.message}`)
     return readRecord(encodeRecord(span), 0).record
   })
@@ -128,7 +129,7 @@ describe('OTLP', () => {
       { ...ids, id: 1n, parentId: 0n, events: [at(10n, EventType.SERVER_RECV), at(800n, EventType.SERVER_SEND)] },
       { ...ids, id: 5n, parentId: 4n, events: [at(50n, EventType.SERVER_RECV), at(60n, EventType.SERVER_SEND)] },
     ]
-    const records = stored([client, server, internal].flatMap(request => [...readOtlpJson(request)]))
+    const records = [client, server, internal].flatMap(request => stored(readOtlpJson(request)))
     const { spans } = buildTrace([...records, ...milo])
     assert.deepEqual(
       spans.map(({ spanId, depth, kind, orphan }) => [Number(`0x${spanId}`), depth, kind, orphan]),

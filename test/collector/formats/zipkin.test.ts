@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { Unusable } from '../../../collector/src/formats/fields'
+import { type Spans, Unusable } from '../../../collector/src/formats/fields'
 import { messageType } from '../../../collector/src/formats/protobuf'
 import { readZipkinJson, readZipkinProtobuf, toZipkinJson } from '../../../collector/src/formats/zipkin'
 import { buildTrace } from '../../../collector/src/trace'
@@ -9,8 +9,9 @@ import { EventType, encodeRecord, readRecord, type SpanRecord } from '../../../s
 type Json = Record<string, any>
 
 /** As they come back from the store. */
-function stored(spans: Iterable<SpanRecord | Unusable>): SpanRecord[] {
-  return [...spans].map(span => {
+function stored(spans: Spans): SpanRecord[] {
+  return [...spans].map(convert => {
+    const span = convert()
     if (span instanceof Unusable) throw new Error(`${span.reason}: ${span.message}`)
     return readRecord(encodeRecord(span), 0).record
   })
