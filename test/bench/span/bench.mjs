@@ -34,7 +34,7 @@ export async function bench(values) {
     `${machine()}. ${packages([]).join(', ')}.`,
     'CPU time in ns of one span (started and ended), annotation or event, garbage collection included, up to the buffer. Medians of interleaved rounds, a process for each tracer.',
   ]
-  const [sink, ports] = await Program.start(join(HERE, '../thrift/sink.cjs'), {})
+  const [sink, ports] = await Program.start(join(HERE, '../sink.cjs'), {})
   try {
     for (const node of nodes().filter(({ version }) => values.node === '' || version.startsWith(`${values.node}.`))) {
       text.push(`### Node ${node.version}`, await measure(node, ports, Number(values.rounds), Number(values.count)))
@@ -96,6 +96,6 @@ async function measure(node, ports, rounds, count) {
   const child = median(
     tracers[0].costs[ROWS.findIndex(({ what, probability }) => what === 'child' && probability === 0)],
   )
-  const note = `\`AsyncLocalStorage.getStore()\` alone: ${lookup.toFixed(0)} ns. Each root and child of Milo's and OpenTelemetry's asks it for the current span; the sketch from which the budget of an unsampled child comes did not. Besides it, that costs Milo ${(child - lookup).toFixed(0)} ns.`
+  const note = `\`AsyncLocalStorage.getStore()\` alone: ${lookup.toFixed(0)} ns. Each root and child of Milo's, and each child of OpenTelemetry's, asks for the current span so; the sketch from which the budget of an unsampled child comes did not. Besides it, that costs Milo ${(child - lookup).toFixed(0)} ns.`
   return `${table(['', 'Milo', 'budget', 'holds', ...names, 'Milo ÷ OpenTelemetry'], rows)}\n\n${note}\n\n${rounds} rounds of ${count}; load ${Math.min(...loads).toFixed(1)}–${Math.max(...loads).toFixed(1)}.`
 }
