@@ -10,6 +10,8 @@ export interface GeneratedTrace {
   startUs: number
   /** How far the clock of each service but the first is off; 0 when left out. */
   skewUs?: number
+  /** How long it takes; as long as it needs when left out. */
+  lengthUs?: number
 }
 
 interface Call {
@@ -28,13 +30,13 @@ interface Call {
 const SERVICES = ['web', 'cart', 'inventory', 'pricing', 'orders', 'mail', 'users']
 const METHODS = ['get', 'list', 'reserve', 'quote', 'place', 'send', 'check', 'load']
 
-export function generateTrace({ traceId, spans, startUs, skewUs = 0 }: GeneratedTrace): SpanRecord[] {
+export function generateTrace({ traceId, spans, startUs, skewUs = 0, lengthUs }: GeneratedTrace): SpanRecord[] {
   const random = randomNumbers(Number(BigInt.asUintN(31, traceId)) + spans)
   const records: SpanRecord[] = []
   let made = 0
   const queue: Call[] = []
   // A root that is long enough for all: a span gets at least some microseconds.
-  const length = Math.max(80_000, spans * 40)
+  const length = lengthUs ?? Math.max(80_000, spans * 40)
   queue.push({ id: 1n, parentId: 0n, caller: 0, service: 0, method: 0, from: 0, to: length, level: 0 })
   made = 1
   for (let at = 0; at < queue.length; at++) {

@@ -1,22 +1,156 @@
-import { useEffect } from 'preact/hooks'
+import { useEffect, useMemo } from 'preact/hooks'
 import type { TraceSummary } from '../../src/trace'
+import { navigate } from '../shell/address'
 import { useJson } from '../shell/json'
-import { Failure, Waiting } from '../shell/notice'
-import { FirstTrace } from './first-trace'
+import { Later } from '../shell/later'
+import { Failure, Notice, Waiting } from '../shell/notice'
+import { useShortcuts } from '../shell/shortcuts'
+import { Empty } from './empty'
+import {
+  apiQuery,
+  boxAddress,
+  changedAddress,
+  fieldsAddress,
+  readAsked,
+  searchAddress,
+  searchOnly,
+} from './query-address'
 import { Results } from './results'
+import { SavedBar } from './saved-bar'
+import { useSavedSearches } from './saved-searches'
+import { SearchBox } from './search-box'
+import { SearchFields } from './search-fields'
+import { Upload } from './upload'
 
-export function FindPage({ query }: { query: URLSearchParams }) {
-  const search = useJson<{ traces: TraceSummary[]; next: string | null }>(`/api/search?${query}`)
+interface SearchAnswer {
+  traces: TraceSummary[]
+  next: string | null
+}
+
+export function FindPage({ path, query }: { path: string; query: URLSearchParams }) {
+  const saved = useSavedSearches()
+  // The bare address begins with the viewer's default search; /search without a query is everything.
+  const savedId = query.get('saved') ?? (path === '/' && query.size === 0 ? saved.defaultId : '')
+  const found = saved.list?.find(({ id }) => id === savedId)
+  const waiting = savedId !== '' && saved.list === null && saved.problem === null
+  const missing = query.has('saved') && saved.list !== null && found === undefined
+  const params = useMemo(() => paramsOf(query, found?.query), [query, found?.query])
+  const asked = useMemo(() => readAsked(params), [params])
+  const ready = !waiting && !missing
+  const search = useJson<SearchAnswer>(ready && asked.problems.length === 0 ? `/api/search?${apiQuery(params)}` : null)
+  const narrowed = searchOnly(params) !== ''
+  const before = params.get('before') ?? ''
+  const title = found?.name ?? (narrowed ? asked.text : '')
   useEffect(() => {
-    document.title = 'Milo'
-  }, [])
+    document.title = title === '' ? 'Milo' : `${title} – Milo`
+  }, [title])
+  useShortcuts('Find', [{ keys: ['r'], does: 'search again', run: search.again }])
+  const first = new URLSearchParams(params)
+  first.delete('before')
+  const at = (before: string) => {
+    const next = new URLSearchParams(first)
+    next.set('before', before)
+    return searchAddress(next)
+  }
+  const fields = fieldsAddress(asked.query)
   return (
     <>
-      <h1>Newest traces</h1>
-      {search.state === 'loading' && <Waiting what="traces" />}
-      {search.state === 'failed' && <Failure title="The search failed" problem={search.problem} retry={search.retry} />}
-      {search.state === 'ready' &&
-        (search.value.traces.length === 0 ? <FirstTrace /> : <Results traces={search.value.traces} />)}
+      <h1 class="hidden">Find traces</h1>
+      {asked.form === 'box' ? (
+        <SearchBox text={asked.text} />
+      ) : (
+        <SearchFields key={String(params)} query={asked.query} />
+      )}
+      <div class="bar">
+        <SavedBar saved={saved} current={savedId} query={narrowed ? searchOnly(params) : null} />
+        <div class="bar-end">
+          {asked.form === 'fields' ? (
+            <a class="quiet-link" href={boxAddress(asked.text)}>
+              Search box
+            </a>
+          ) : (
+            fields !== undefined && (
+              <a class="quiet-link" href={fields}>
+                Fields
+              </a>
+            )
+          )}
+          <Upload />
+        </div>
+      </div>
+      {waiting && <Waiting what="the saved search" />}
+      {missing && (
+        <Notice title="No such saved search">
+          <p>
+            It may have been deleted. <a href="/search">See the newest traces</a>.
+          </p>
+        </Notice>
+      )}
+      {asked.problems.length > 0 && (
+        <Notice title="That search can't be understood">
+          {asked.problems.map(({ at, length, message }) => (
+            <p key={at}>
+              <code>{asked.text.slice(at, at + length)}</code>: {message}
+            </p>
+          ))}
+        </Notice>
+      )}
+      {ready && asked.problems.length === 0 && (
+        <>
+          <div class="results-head">
+            <h2>{found?.name ?? (narrowed ? 'Matching traces' : before ? 'Older traces' : 'Newest traces')}</h2>
+            {(narrowed || found) && (
+              <a class="quiet-link" href="/search">
+                All traces
+              </a>
+            )}
+          </div>
+          {search.state === 'loading' && <Waiting what="traces" />}
+          {search.state === 'failed' && (
+            <Failure title="The search failed" problem={search.problem} retry={search.again} />
+          )}
+          {search.state === 'ready' && search.value.traces.length === 0 && (
+            <Empty asked={asked} narrowed={narrowed} before={before} first={searchAddress(first)} />
+          )}
+          {search.state === 'ready' && search.value.traces.length > 0 && (
+            <>
+              <Later
+                load={() => import('./scatter-plot')}
+                show={({ ScatterPlot }) => (
+                  <ScatterPlot
+                    traces={search.value.traces}
+                    onBrush={([from, to], [min, max]) =>
+                      navigate(
+                        changedAddress(asked, {
+                          ...asked.query,
+                          from: { atUs: from },
+                          to: { atUs: to },
+                          minDurationUs: min,
+                          maxDurationUs: max,
+                        }),
+                      )
+                    }
+                  />
+                )}
+                meanwhile={<div class="scatter" />}
+              />
+              <Results traces={search.value.traces} />
+              <nav class="pages" aria-label="Pages of results">
+                {before !== '' && <a href={searchAddress(first)}>Back to the newest</a>}
+                {search.value.next && <a href={at(search.value.next)}>Older traces</a>}
+              </nav>
+            </>
+          )}
+        </>
+      )}
     </>
   )
+}
+
+/** A saved search's own conditions, with the place in the results and the form from the address. */
+function paramsOf(query: URLSearchParams, saved: string | undefined): URLSearchParams {
+  if (saved === undefined) return query
+  const params = new URLSearchParams(saved)
+  for (const name of ['before', 'limit']) if (query.has(name)) params.set(name, query.get(name)!)
+  return params
 }

@@ -1,6 +1,8 @@
 import { durationClass, formatDuration, type TraceSummary } from '../../src/trace'
 import { traceHref } from '../shell/route'
 import { TimeStamp } from '../shell/time-stamp'
+import { serviceColours } from '../trace/colours'
+import { ServiceMark } from '../trace/service-mark'
 
 /** Traces, newest first; each a link, with a bar that compares its duration with the page's longest. */
 export function Results({ traces }: { traces: TraceSummary[] }) {
@@ -17,16 +19,24 @@ export function Results({ traces }: { traces: TraceSummary[] }) {
 }
 
 function Result({ trace, longest }: { trace: TraceSummary; longest: number }) {
-  const length = durationClass(trace.duration ?? 0)
+  const colours = serviceColours(trace.services)
+  const errors = trace.errorCount
   return (
     <a class="result" href={traceHref(trace.traceId)}>
       <span class="result-name">
-        {trace.name || <em>no name</em>} {trace.error && <span class="error-mark">Error</span>}
+        {trace.service !== null && <span class="result-service">{trace.service} </span>}
+        <span class="name">{trace.name || <em>no name</em>}</span>
+        {trace.error && <span class="error-mark">{errors > 1 ? `${errors.toLocaleString()} errors` : 'Error'}</span>}
       </span>
       <span class="result-services" title={trace.services.join(', ')}>
-        {trace.services.join(', ')}
+        {trace.services.map((service, i) => (
+          <span key={service} class="service-name">
+            <ServiceMark colour={colours.get(service)} />
+            {service} <span class="count">{trace.serviceSpans[i]?.toLocaleString()}</span>
+          </span>
+        ))}
       </span>
-      <span class="result-duration" data-duration={length}>
+      <span class="result-duration" data-duration={durationClass(trace.duration ?? 0)}>
         <span class="duration">{formatDuration(trace.duration)}</span>
         <span class="gauge" aria-hidden="true">
           <span style={{ '--length': (100 * (trace.duration ?? 0)) / longest }} />

@@ -38,7 +38,7 @@ function App() {
             meanwhile={<Waiting what={`trace ${route.id}`} />}
           />
         ) : (
-          <FindPage query={address.query} />
+          <FindPage path={address.path} query={address.query} />
         )}
       </main>
     </>

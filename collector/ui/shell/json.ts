@@ -2,16 +2,17 @@ import { useCallback, useEffect, useState } from 'preact/hooks'
 import { requestHeaders, token } from './credentials'
 import { type Problem, problemOf, unreachable } from './problem'
 
-export type Loading<T> =
+export type Loading<T> = { again(): void } & (
   | { state: 'loading' }
   | { state: 'ready'; value: T }
-  | { state: 'failed'; problem: Problem; retry: () => void }
+  | { state: 'failed'; problem: Problem }
+)
 
 /** What the collector answers at `url`; asks again when the address changes. Without an address it doesn't ask. */
 export function useJson<T>(url: string | null): Loading<T> {
   const [answer, setAnswer] = useState<{ url: string; loading: Loading<T> } | null>(null)
   const [attempt, setAttempt] = useState(0)
-  const retry = useCallback(() => {
+  const again = useCallback(() => {
     setAnswer(null)
     setAttempt(n => n + 1)
   }, [])
@@ -19,14 +20,14 @@ export function useJson<T>(url: string | null): Loading<T> {
     if (url === null) return
     const aborter = new AbortController()
     requestJson<T>(url, { signal: aborter.signal }).then(
-      value => setAnswer({ url, loading: { state: 'ready', value } }),
+      value => setAnswer({ url, loading: { state: 'ready', value, again } }),
       (problem: Problem) => {
-        if (!aborter.signal.aborted) setAnswer({ url, loading: { state: 'failed', problem, retry } })
+        if (!aborter.signal.aborted) setAnswer({ url, loading: { state: 'failed', problem, again } })
       },
     )
     return () => aborter.abort()
-  }, [url, attempt, retry])
-  return answer !== null && answer.url === url ? answer.loading : { state: 'loading' }
+  }, [url, attempt, again])
+  return answer !== null && answer.url === url ? answer.loading : { state: 'loading', again }
 }
 
 /** @throws Problem */
@@ -47,4 +48,9 @@ export async function requestJson<T>(url: string, options: RequestInit = {}): Pr
 export function sendJson<T>(method: 'POST' | 'PUT' | 'DELETE', url: string, body?: unknown): Promise<T> {
   if (body === undefined) return requestJson(url, { method })
   return requestJson(url, { method, body: JSON.stringify(body), headers: { 'content-type': 'application/json' } })
+}
+
+/** A file, which is JSON of some kind. @throws Problem */
+export function sendBody<T>(url: string, body: Blob): Promise<T> {
+  return requestJson(url, { method: 'POST', body, headers: { 'content-type': 'application/json' } })
 }

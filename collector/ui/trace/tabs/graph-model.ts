@@ -31,7 +31,7 @@ export interface Graph {
 const MOST_SPANS = 120
 const MOST_BOXES = 160
 /** Graphviz takes seconds for more, and nobody follows them. */
-const MOST_EDGES = 320
+const MOST_EDGES = 240
 
 export function graphOf(columns: Columns, tree: Tree): Graph {
   if (columns.count <= MOST_SPANS) return bySpan(columns, tree)

@@ -1,0 +1,45 @@
+import { Notice } from '../shell/notice'
+import { FirstTrace } from './first-trace'
+import { type AskedSearch, changedAddress, conditionsOf } from './query-address'
+
+interface Props {
+  asked: AskedSearch
+  narrowed: boolean
+  before: string
+  /** Of the first page. */
+  first: string
+}
+
+/** What to do when there are no results. */
+export function Empty({ asked, narrowed, before, first }: Props) {
+  if (before !== '') {
+    return (
+      <Notice title="No older traces">
+        <p>
+          This is the end of the list. <a href={first}>Back to the newest</a>
+        </p>
+      </Notice>
+    )
+  }
+  if (!narrowed) return <FirstTrace />
+  const conditions = conditionsOf(asked.query)
+  return (
+    <Notice title="Nothing matches">
+      <p>
+        No span meets {conditions.length === 1 ? 'this condition' : 'all of these conditions'}. Search without{' '}
+        {conditions.length === 1 ? 'it' : 'one of them'}:
+      </p>
+      <p class="conditions">
+        {conditions.map(({ text, without }) => (
+          <a key={text} class="chip" href={changedAddress(asked, without)} aria-label={`Search without ${text}`}>
+            <code>{text}</code> <span aria-hidden="true">×</span>
+          </a>
+        ))}
+      </p>
+      <p>
+        Names, keys and values are compared exactly, capitals included; <code>key^=value</code> takes what begins with
+        it, <code>key*=value</code> what holds it. All conditions must hold on one span.
+      </p>
+    </Notice>
+  )
+}

@@ -1,0 +1,92 @@
+import { useCallback, useEffect, useState } from 'preact/hooks'
+import { requestJson, sendJson } from '../shell/json'
+import type { Problem } from '../shell/problem'
+
+/** A search that somebody gave a name; everybody who uses this collector sees it. */
+export interface SavedSearch {
+  id: string
+  name: string
+  /** The address's query string. */
+  query: string
+}
+
+export interface SavedSearches {
+  /** Null until they have been read. */
+  list: SavedSearch[] | null
+  problem: Problem | null
+  save(name: string, query: string): Promise<SavedSearch | null>
+  rename(id: string, name: string): Promise<void>
+  remove(id: string): Promise<void>
+  /** With which this viewer begins; empty when with the newest traces. */
+  defaultId: string
+  setDefault(id: string): void
+}
+
+const DEFAULT_KEY = 'milo.default-search'
+
+export function useSavedSearches(): SavedSearches {
+  const [list, setList] = useState<SavedSearch[] | null>(null)
+  const [problem, setProblem] = useState<Problem | null>(null)
+  const [defaultId, setDefaultId] = useState(readDefault)
+  const load = useCallback(async () => {
+    const { searches } = await requestJson<{ searches: SavedSearch[] }>('/api/saved-searches')
+    setList(searches)
+  }, [])
+  const attempt = async <T>(change: () => Promise<T>): Promise<T | null> => {
+    try {
+      const result = await change()
+      setProblem(null)
+      return result
+    } catch (problem) {
+      setProblem(problem as Problem)
+      return null
+    }
+  }
+  useEffect(() => {
+    void attempt(load)
+  }, [])
+  const url = (id: string) => `/api/saved-searches/${encodeURIComponent(id)}`
+  return {
+    list,
+    problem,
+    defaultId,
+    save: (name, query) =>
+      attempt(async () => {
+        const saved = await sendJson<SavedSearch>('POST', '/api/saved-searches', { name, query })
+        await load()
+        return saved
+      }),
+    rename: async (id, name) => {
+      await attempt(async () => {
+        await sendJson('PUT', url(id), { name })
+        await load()
+      })
+    },
+    remove: async id => {
+      await attempt(async () => {
+        await sendJson('DELETE', url(id))
+        await load()
+      })
+      if (id === defaultId) chooseDefault('')
+    },
+    setDefault: chooseDefault,
+  }
+
+  function chooseDefault(id: string): void {
+    try {
+      if (id === '') localStorage.removeItem(DEFAULT_KEY)
+      else localStorage.setItem(DEFAULT_KEY, id)
+    } catch {
+      // Storage is forbidden: it holds until the page is left.
+    }
+    setDefaultId(id)
+  }
+}
+
+function readDefault(): string {
+  try {
+    return localStorage.getItem(DEFAULT_KEY) ?? ''
+  } catch {
+    return ''
+  }
+}

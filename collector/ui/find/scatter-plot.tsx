@@ -1,0 +1,199 @@
+import 'uplot/dist/uPlot.min.css'
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
+import uPlot from 'uplot'
+import { formatDuration, type TraceSummary } from '../../src/trace'
+import { navigate } from '../shell/address'
+import { traceHref } from '../shell/route'
+import { useShownTheme } from '../shell/theme'
+import { shortLocalTime } from '../shell/time'
+
+const HEIGHT_PX = 170
+const NEAR_PX = 14
+
+interface Props {
+  traces: TraceSummary[]
+  /** A stretch of times and durations that was drawn with the mouse, microseconds. */
+  onBrush(times: [number, number], durations: [number, number]): void
+}
+
+/**
+ * When the traces began, and how long they took: a click opens one, dragging searches within the box that it draws. The list
+ * below says the same in words.
+ */
+export function ScatterPlot({ traces, onBrush }: Props) {
+  const box = useRef<HTMLDivElement>(null)
+  const theme = useShownTheme()
+  const [pointed, setPointed] = useState<{ trace: TraceSummary; left: number; top: number } | null>(null)
+  const points = useMemo(
+    () =>
+      traces.filter(({ start, duration }) => start !== null && duration !== null).sort((a, b) => a.start! - b.start!),
+    [traces],
+  )
+  const brush = useRef(onBrush)
+  brush.current = onBrush
+  useEffect(() => {
+    if (points.length === 0) return
+    const style = getComputedStyle(document.documentElement)
+    const colour = (name: string) => style.getPropertyValue(`--${name}`)
+    const plot = new uPlot(
+      optionsFor(points, box.current!.clientWidth, colour, {
+        brush: (times, durations) => brush.current(times, durations),
+        point: (trace, left, top) => setPointed(trace === null ? null : { trace, left, top }),
+      }),
+      dataOf(points),
+      box.current!,
+    )
+    const observer = new ResizeObserver(([entry]) => {
+      plot.setSize({ width: Math.round(entry!.contentRect.width), height: HEIGHT_PX })
+    })
+    observer.observe(box.current!)
+    return () => {
+      observer.disconnect()
+      plot.destroy()
+      setPointed(null)
+    }
+  }, [points, theme])
+  if (points.length === 0) return null
+  return (
+    <figure class="scatter">
+      <div
+        class="plot"
+        ref={box}
+        role="img"
+        aria-label="Durations of the traces below by the time at which they began"
+      />
+      {pointed && (
+        <div class="plot-tip" style={{ left: `${pointed.left}px`, top: `${pointed.top}px` }}>
+          <strong>{pointed.trace.name || 'no name'}</strong> {formatDuration(pointed.trace.duration)}
+          {pointed.trace.error && ', with errors'} · {shortLocalTime(pointed.trace.start!)}
+        </div>
+      )}
+      <figcaption class="hint">Click a point to open its trace; drag a box to search within it.</figcaption>
+    </figure>
+  )
+}
+
+/** Times in seconds; durations of those without and with errors. A logarithm has no zero: the least is a microsecond. */
+function dataOf(points: TraceSummary[]): uPlot.AlignedData {
+  const duration = (trace: TraceSummary) => Math.max(1, trace.duration!)
+  return [
+    points.map(({ start }) => start! / 1e6),
+    points.map(trace => (trace.error ? null : duration(trace))),
+    points.map(trace => (trace.error ? duration(trace) : null)),
+  ]
+}
+
+interface Handlers {
+  brush(times: [number, number], durations: [number, number]): void
+  point(trace: TraceSummary | null, left: number, top: number): void
+}
+
+function optionsFor(
+  points: TraceSummary[],
+  width: number,
+  colour: (name: string) => string,
+  { brush, point }: Handlers,
+): uPlot.Options {
+  const near = (plot: uPlot, left: number, top: number) => nearest(plot, points, left, top)
+  const series = (stroke: string): uPlot.Series => ({
+    paths: () => null,
+    points: { show: true, size: 9, width: 1, stroke, fill: `color-mix(in srgb, ${stroke} 45%, transparent)` },
+  })
+  const axis = { stroke: colour('quiet'), grid: { stroke: colour('line'), width: 1 }, ticks: { show: false } }
+  const [from, to] = [points[0]!.start! / 1e6, points.at(-1)!.start! / 1e6]
+  const room = Math.max((to - from) * 0.03, 0.5)
+  return {
+    width,
+    height: HEIGHT_PX,
+    legend: { show: false },
+    cursor: { points: { show: false }, x: false, y: false, drag: { x: true, y: true, setScale: false } },
+    scales: {
+      x: { range: [from - room, to + room] },
+      y: { distr: 3, range: (_plot, min, max) => [(min ?? 1) / 1.6, (max ?? 1) * 1.6] },
+    },
+    axes: [
+      { ...axis, values: (_plot, values) => values.map(value => timeLabel(value, to - from)) },
+      {
+        ...axis,
+        size: 66,
+        splits: (_plot, _axis, min, max) => splits(min, max),
+        values: (_plot, values) => values.map(value => formatDuration(value).replace(/\.0+(?= )/, '')),
+        filter: (_plot, values) => values,
+      },
+    ],
+    series: [{}, series(colour('accent')), series(colour('high'))],
+    hooks: {
+      setCursor: [
+        plot => {
+          const { left = -1, top = -1 } = plot.cursor
+          const trace = near(plot, left, top)
+          plot.over.classList.toggle('on-point', trace !== null)
+          const box = plot.over.getBoundingClientRect()
+          const outer = plot.root.getBoundingClientRect()
+          point(trace, left + box.left - outer.left, top + box.top - outer.top)
+        },
+      ],
+      setSelect: [
+        plot => {
+          const { left, top, width, height } = plot.select
+          if (width < 6 && height < 6) return
+          const time = (px: number) => Math.round(plot.posToVal(px, 'x') * 1e6)
+          const duration = (px: number) => Math.max(0, Math.round(plot.posToVal(px, 'y')))
+          brush([time(left), time(left + width)], [duration(top + height), duration(top)])
+        },
+      ],
+      ready: [
+        plot => {
+          let down = { x: 0, y: 0 }
+          plot.over.addEventListener('mousedown', event => {
+            down = { x: event.clientX, y: event.clientY }
+          })
+          plot.over.addEventListener('click', event => {
+            if (Math.hypot(event.clientX - down.x, event.clientY - down.y) >= 6) return
+            const { left, top } = plot.over.getBoundingClientRect()
+            const trace = near(plot, event.clientX - left, event.clientY - top)
+            if (trace !== null) navigate(traceHref(trace.traceId))
+          })
+        },
+      ],
+    },
+  }
+}
+
+const minutes = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
+const seconds = new Intl.DateTimeFormat(undefined, {
+  minute: '2-digit',
+  second: '2-digit',
+  hour: '2-digit',
+  hourCycle: 'h23',
+})
+const days = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' })
+
+/** As fine as the stretch needs, in the viewer's zone. @param length of all that is shown, in seconds */
+function timeLabel(second: number, length: number): string {
+  const time = new Date(second * 1000)
+  return (length > 3 * 86_400 ? days : length > 900 ? minutes : seconds).format(time)
+}
+
+/** 1, 2, 5, 10, … of the axis; the whole powers alone where there are many. */
+function splits(min: number, max: number): number[] {
+  const steps = max / min > 1000 ? [1] : max / min > 30 ? [1, 3] : [1, 2, 5]
+  const all: number[] = []
+  for (let power = 10 ** Math.floor(Math.log10(Math.max(min, 1e-3))); power <= max; power *= 10) {
+    for (const step of steps) if (step * power >= min && step * power <= max) all.push(step * power)
+  }
+  return all
+}
+
+function nearest(plot: uPlot, points: TraceSummary[], left: number, top: number): TraceSummary | null {
+  let best: TraceSummary | null = null
+  let distance = NEAR_PX
+  for (const trace of points) {
+    const dx = plot.valToPos(trace.start! / 1e6, 'x') - left
+    const dy = plot.valToPos(Math.max(1, trace.duration!), 'y') - top
+    if (Math.hypot(dx, dy) >= distance) continue
+    distance = Math.hypot(dx, dy)
+    best = trace
+  }
+  return best
+}

@@ -1,0 +1,217 @@
+import { useEffect, useId, useRef, useState } from 'preact/hooks'
+import { type Completion, completionAt, insertCompletion, type Problem, parse } from '../../src/query'
+import { navigate } from '../shell/address'
+import { requestJson } from '../shell/json'
+import { traceHref } from '../shell/route'
+import { useShortcuts } from '../shell/shortcuts'
+import { findTraceId } from '../shell/trace-id'
+import { boxAddress } from './query-address'
+
+const TYPING_MS = 120
+
+/** What the language itself has, proposed beside the keys that were reported. */
+const WORDS: { text: string; what: string }[] = [
+  { text: 'name:', what: 'a span’s name' },
+  { text: 'service:', what: 'who worked' },
+  { text: 'duration>', what: 'at least so long: duration>50ms' },
+  { text: 'duration<', what: 'at most so long' },
+  { text: 'error', what: 'ended in an error' },
+  { text: '!error', what: 'ended without one' },
+  { text: 'last 1h', what: 'began within the last hour' },
+  { text: 'key:', what: 'has an annotation of that key' },
+]
+
+interface Proposal {
+  text: string
+  what: string
+  /** The language's own, put in as it is. */
+  word: boolean
+}
+
+/** One field for every search, with completion; a trace's id in any form leads to the trace. */
+export function SearchBox({ text: given }: { text: string }) {
+  const [text, setText] = useState(given)
+  const [cursor, setCursor] = useState(given.length)
+  const [open, setOpen] = useState(false)
+  const [chosen, setChosen] = useState(-1)
+  const [problems, setProblems] = useState<Problem[]>([])
+  const field = useRef<HTMLInputElement>(null)
+  const listId = useId()
+  const completion = completionAt(text, cursor)
+  const id = traceIdIn(text)
+  const proposals = useProposals(open ? completion : undefined)
+  useEffect(() => setText(given), [given])
+  useEffect(() => setChosen(-1), [text, cursor])
+  useShortcuts('Find', [{ keys: ['/', 'f'], does: 'the search box', run: () => field.current?.focus() }])
+
+  const take = (proposal: Proposal) => {
+    if (completion === undefined) return
+    const next = proposal.word
+      ? putWord(text, completion, proposal.text)
+      : insertCompletion(text, completion, proposal.text)
+    setText(next.text)
+    setCursor(next.cursor)
+    setProblems([])
+    requestAnimationFrame(() => {
+      field.current?.focus()
+      field.current?.setSelectionRange(next.cursor, next.cursor)
+    })
+  }
+  const search = (event?: Event) => {
+    event?.preventDefault()
+    setOpen(false)
+    if (id !== null) return navigate(traceHref(id))
+    const { problems } = parse(text)
+    setProblems(problems)
+    if (problems.length === 0) navigate(boxAddress(text))
+  }
+  const onKeyDown = (event: KeyboardEvent) => {
+    if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
+      event.preventDefault()
+      setOpen(true)
+      const step = event.key === 'ArrowDown' ? 1 : -1
+      const count = proposals.length
+      setChosen(count === 0 ? -1 : chosen === -1 && step === -1 ? count - 1 : (chosen + step + count) % count)
+    } else if (event.key === 'Escape') {
+      if (open) event.preventDefault()
+      setOpen(false)
+    } else if ((event.key === 'Enter' || event.key === 'Tab') && open && chosen !== -1) {
+      event.preventDefault()
+      take(proposals[chosen]!)
+    }
+  }
+  const follow = () => {
+    setCursor(field.current?.selectionStart ?? text.length)
+  }
+  const shown = open && proposals.length > 0
+  return (
+    <search>
+      <form class="box" action="/search" onSubmit={search}>
+        <div class="box-field">
+          <input
+            ref={field}
+            id="q"
+            name="q"
+            role="combobox"
+            aria-label="Search"
+            aria-expanded={shown}
+            aria-controls={listId}
+            aria-autocomplete="list"
+            aria-activedescendant={shown && chosen !== -1 ? `${listId}-${chosen}` : undefined}
+            aria-invalid={problems.length > 0}
+            aria-describedby="q-help"
+            placeholder="name:Shop.checkout user=42 duration>50ms error last 1h"
+            value={text}
+            onInput={event => {
+              setText(event.currentTarget.value)
+              setCursor(event.currentTarget.selectionStart ?? 0)
+              setProblems([])
+              setOpen(true)
+            }}
+            onKeyUp={follow}
+            onClick={() => {
+              follow()
+              setOpen(true)
+            }}
+            onBlur={() => setOpen(false)}
+            onKeyDown={onKeyDown}
+            autocomplete="off"
+            autocapitalize="none"
+            spellcheck={false}
+          />
+          <div class="proposals" id={listId} role="listbox" aria-label="Proposals" hidden={!shown}>
+            {proposals.map(({ text, what, word }, i) => (
+              // biome-ignore lint/a11y/useKeyWithClickEvents: the field has the keys
+              // biome-ignore lint/a11y/useFocusableInteractive: the field keeps the focus
+              <div
+                key={`${word} ${text}`}
+                id={`${listId}-${i}`}
+                role="option"
+                aria-selected={i === chosen}
+                // The field keeps the focus, or the list would close before the click.
+                onMouseDown={event => event.preventDefault()}
+                onClick={() => take(proposals[i]!)}
+              >
+                <span>{text}</span>
+                <span class="what">{what}</span>
+              </div>
+            ))}
+          </div>
+        </div>
+        <button type="submit" class="main">
+          {id === null ? 'Search' : 'Open trace'}
+        </button>
+      </form>
+      <div id="q-help" class="box-help">
+        {problems.length > 0 ? (
+          <ul role="alert">
+            {problems.map(({ at, length, message }) => (
+              <li key={at} class="field-problem">
+                <code>{text.slice(at, at + length)}</code>: {message}
+              </li>
+            ))}
+          </ul>
+        ) : id === null ? (
+          <span class="hint">
+            <code>name:</code> <code>service:</code> <code>key=value</code> <code>key^=begins</code>{' '}
+            <code>key*=holds</code> <code>duration&gt;50ms</code> <code>error</code> <code>last 1h</code>, a word of any
+            value, or a trace's id
+          </span>
+        ) : (
+          <span class="hint">
+            That is a trace's id: <code>{id}</code>
+          </span>
+        )}
+      </div>
+    </search>
+  )
+}
+
+/** Only what can't be a word that somebody looks for: long, or a header, or a link. */
+function traceIdIn(text: string): string | null {
+  const bare = text.trim()
+  if (/\s/.test(bare) || !/^(0x)?[0-9a-f-]{16,}$|\/traces?\/|[0-9a-f]+(-|:|%3a)[0-9a-f]{16}/i.test(bare)) return null
+  return findTraceId(bare)
+}
+
+function putWord(text: string, { from, to }: Completion, word: string): { text: string; cursor: number } {
+  const rest = text.slice(to)
+  const space = /[:>]$|<$/.test(word) || /^\s/.test(rest) ? '' : ' '
+  return { text: text.slice(0, from) + word + space + rest, cursor: from + word.length + space.length }
+}
+
+/** The language's words, and what has been reported, that begin as what is being typed. */
+function useProposals(completion: Completion | undefined): Proposal[] {
+  const [answer, setAnswer] = useState<{ url: string; values: string[] }>({ url: '', values: [] })
+  const url = completion === undefined ? null : urlOf(completion)
+  useEffect(() => {
+    if (url === null) return
+    const aborter = new AbortController()
+    const timer = setTimeout(() => {
+      // Without an answer there are no proposals; the search itself says what is wrong.
+      requestJson<{ values: string[] }>(url, { signal: aborter.signal }).then(
+        ({ values }) => setAnswer({ url, values }),
+        () => setAnswer({ url, values: [] }),
+      )
+    }, TYPING_MS)
+    return () => {
+      clearTimeout(timer)
+      aborter.abort()
+    }
+  }, [url])
+  if (completion === undefined) return []
+  const { field, prefix } = completion
+  const words = field === 'key' ? WORDS.filter(({ text }) => text.startsWith(prefix) && text !== prefix) : []
+  const values = answer.url === url ? answer.values.filter(value => value !== prefix) : []
+  const what = field === 'key' ? 'a key of annotations' : ''
+  return [...words.map(word => ({ ...word, word: true })), ...values.map(text => ({ text, what, word: false }))].slice(
+    0,
+    12,
+  )
+}
+
+function urlOf({ field, key, prefix }: Completion): string {
+  const query = new URLSearchParams({ field, prefix, limit: '8' })
+  if (key !== undefined) query.set('key', key)
+  return `/api/complete?${query}`
+}

@@ -1,0 +1,133 @@
+import { useEffect, useState } from 'preact/hooks'
+import { parseDurationUs, parseTime, printAnnotation, printDurationUs, printTime, type Query } from '../../src/query'
+import { navigate } from '../shell/address'
+import { fieldsAddress } from './query-address'
+
+/** The form for those who prefer fields: the original's three, and what came since. */
+export function SearchFields({ query }: { query: Query }) {
+  const [wrong, setWrong] = useState<string | null>(null)
+  const [first, ...others] = query.annotations
+  useEffect(() => setWrong(null), [query])
+  const search = (event: SubmitEvent) => {
+    event.preventDefault()
+    const data = new FormData(event.currentTarget as HTMLFormElement)
+    const asked = readForm(name => String(data.get(name) ?? '').trim(), others)
+    if (typeof asked === 'string') setWrong(asked)
+    else navigate(fieldsAddress(asked) ?? '/search')
+  }
+  return (
+    <search>
+      <form class="fields" action="/search" onSubmit={search}>
+        <Field id="name" label="Name" placeholder="Service.method" value={query.name} />
+        <Field id="key" label="Key" placeholder="of an annotation" value={first?.key} />
+        <div class="field">
+          <label for="match">Compared</label>
+          <select id="match" name="match" defaultValue={first?.match ?? 'exact'}>
+            <option value="exact">is</option>
+            <option value="prefix">begins with</option>
+            <option value="contains">holds</option>
+          </select>
+        </div>
+        <Field id="value" label="Value" placeholder="of that key, or of any" value={first?.value} />
+        <Field id="service" label="Service" placeholder="who worked" value={query.service} />
+        <Field id="min_duration" label="At least" placeholder="50ms" value={durationOf(query.minDurationUs)} />
+        <Field id="max_duration" label="At most" placeholder="2s" value={durationOf(query.maxDurationUs)} />
+        <div class="field">
+          <label for="error">Ended</label>
+          <select id="error" name="error" defaultValue={query.error === undefined ? '' : String(query.error)}>
+            <option value="">in any way</option>
+            <option value="true">in an error</option>
+            <option value="false">without an error</option>
+          </select>
+        </div>
+        <Field id="from" label="From" placeholder="-1h, or 2026-11-22T17:30" value={timeOf(query.from)} />
+        <Field id="to" label="To" placeholder="now" value={timeOf(query.to)} />
+        <button type="submit" class="main">
+          Search
+        </button>
+        {others.length > 0 && (
+          <p class="hint wide">
+            And also{' '}
+            {others.map(other => (
+              <code key={printAnnotation(other)}>{printAnnotation(other)}</code>
+            ))}
+          </p>
+        )}
+        {wrong !== null && (
+          <p class="field-problem wide" role="alert">
+            {wrong}
+          </p>
+        )}
+      </form>
+    </search>
+  )
+}
+
+interface FieldProps {
+  id: string
+  label: string
+  placeholder: string
+  value: string | undefined
+}
+
+function Field({ id, label, placeholder, value = '' }: FieldProps) {
+  return (
+    <div class="field">
+      <label for={id}>{label}</label>
+      <input
+        id={id}
+        name={id}
+        defaultValue={value}
+        placeholder={placeholder}
+        autocomplete="off"
+        autocapitalize="none"
+        spellcheck={false}
+      />
+    </div>
+  )
+}
+
+/** @returns what is wrong, when something is */
+function readForm(get: (name: string) => string, others: Query['annotations']): Query | string {
+  const query: Query = { annotations: [] }
+  if (get('name')) query.name = get('name')
+  if (get('service')) query.service = get('service')
+  const [key, value] = [get('key'), get('value')]
+  if (key || value) {
+    const match = value ? (get('match') as 'exact' | 'prefix' | 'contains') : 'exact'
+    query.annotations.push({ ...(key ? { key } : {}), ...(value ? { value } : {}), match })
+  }
+  query.annotations.push(...others)
+  for (const [name, field] of [
+    ['min_duration', 'minDurationUs'],
+    ['max_duration', 'maxDurationUs'],
+  ] as const) {
+    if (!get(name)) continue
+    const us = parseDurationUs(get(name), true)
+    if (us === undefined) return `“${get(name)}” is no duration: give a number with a unit, as 50ms or 1.5s.`
+    query[field] = us
+  }
+  for (const name of ['from', 'to'] as const) {
+    if (!get(name)) continue
+    const time = parseTime(localToUtc(get(name)))
+    if (time === undefined) return `“${get(name)}” is no time: give -1h, or 2026-11-22T17:30.`
+    query[name] = time
+  }
+  if (get('error')) query.error = get('error') === 'true'
+  return query
+}
+
+/** A time without a zone is the viewer's. */
+function localToUtc(text: string): string {
+  if (!/^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?$/.test(text)) return text
+  const time = new Date(text.includes(':') ? text.replace(' ', 'T') : `${text}T00:00`)
+  return Number.isNaN(time.getTime()) ? text : time.toISOString()
+}
+
+function durationOf(us: number | undefined): string | undefined {
+  return us === undefined ? undefined : printDurationUs(us)
+}
+
+function timeOf(time: Query['from']): string | undefined {
+  return time === undefined ? undefined : printTime(time)
+}

@@ -1,0 +1,104 @@
+import { useEffect, useRef, useState } from 'preact/hooks'
+import { navigate } from '../shell/address'
+import { sendBody } from '../shell/json'
+import type { Problem } from '../shell/problem'
+import { traceHref } from '../shell/route'
+
+interface Uploaded {
+  traceIds: string[]
+  spans: number
+  rejected: number
+  reasons?: string[]
+}
+
+type State =
+  | { at: 'idle' }
+  | { at: 'sending'; name: string }
+  | { at: 'failed'; problem: Problem }
+  | { at: 'done'; got: Uploaded }
+
+/** Takes a trace from elsewhere: a file of Milo's, OpenTelemetry's or Zipkin's JSON, chosen or dropped on the page. */
+export function Upload() {
+  const [state, setState] = useState<State>({ at: 'idle' })
+  const [over, setOver] = useState(false)
+  const input = useRef<HTMLInputElement>(null)
+  const send = async (file: File | undefined) => {
+    if (file === undefined) return
+    setState({ at: 'sending', name: file.name })
+    try {
+      const got = await sendBody<Uploaded>('/api/traces', file)
+      // A single trace is what somebody wants to see.
+      if (got.traceIds.length === 1 && got.rejected === 0) navigate(traceHref(got.traceIds[0]!))
+      else setState({ at: 'done', got })
+    } catch (problem) {
+      setState({ at: 'failed', problem: problem as Problem })
+    }
+  }
+  useEffect(() => {
+    const hasFile = (event: DragEvent) => event.dataTransfer?.types.includes('Files') ?? false
+    const dragOver = (event: DragEvent) => {
+      if (!hasFile(event)) return
+      event.preventDefault()
+      setOver(true)
+    }
+    const leave = (event: DragEvent) => {
+      if (event.relatedTarget === null) setOver(false)
+    }
+    const drop = (event: DragEvent) => {
+      setOver(false)
+      if (!hasFile(event)) return
+      event.preventDefault()
+      void send(event.dataTransfer?.files[0])
+    }
+    addEventListener('dragover', dragOver)
+    addEventListener('dragleave', leave)
+    addEventListener('drop', drop)
+    return () => {
+      removeEventListener('dragover', dragOver)
+      removeEventListener('dragleave', leave)
+      removeEventListener('drop', drop)
+    }
+  }, [])
+  return (
+    <div class="upload">
+      <button type="button" class="small" disabled={state.at === 'sending'} onClick={() => input.current?.click()}>
+        Upload a trace
+      </button>
+      <input
+        ref={input}
+        type="file"
+        accept=".json,application/json"
+        hidden
+        aria-label="A trace's file"
+        onChange={event => {
+          void send(event.currentTarget.files?.[0])
+          event.currentTarget.value = ''
+        }}
+      />
+      {over && <div class="drop">Drop a trace: Milo’s, OpenTelemetry’s or Zipkin’s JSON</div>}
+      <div role="status" class="hint">
+        {state.at === 'sending' && `Sending ${state.name} …`}
+        {state.at === 'done' && <Result got={state.got} />}
+      </div>
+      {state.at === 'failed' && (
+        <p class="field-problem" role="alert">
+          {state.problem.message}
+        </p>
+      )}
+    </div>
+  )
+}
+
+function Result({ got: { traceIds, spans, rejected, reasons } }: { got: Uploaded }) {
+  return (
+    <>
+      {spans.toLocaleString()} spans of {traceIds.length.toLocaleString()} traces are stored
+      {rejected > 0 && `, ${rejected.toLocaleString()} were not taken (${reasons?.join('; ') ?? 'no reason given'})`}:{' '}
+      {traceIds.slice(0, 20).map(id => (
+        <a key={id} href={traceHref(id)}>
+          {id}{' '}
+        </a>
+      ))}
+    </>
+  )
+}
