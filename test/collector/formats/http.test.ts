@@ -293,6 +293,22 @@ describe('spans over HTTP', () => {
       await until('a body is taken again', async () => (await server.post('/v1/traces', body)).status === 200)
     })
 
+    it('are put off also for what they are once decompressed', async () => {
+      let go = () => {}
+      server.wait = new Promise(resolve => (go = resolve))
+      const zipped = gzipSync(protobuf(otlp(otlpSpan({ name: 'x'.repeat(900_000) }))))
+      const statuses = await Promise.all(
+        Array.from({ length: 12 }, async () => {
+          const { status } = await server.post('/v1/traces', zipped, { 'content-encoding': 'gzip' })
+          // Once some have been refused, those that wait may go on.
+          if (status === 429) go()
+          return status
+        }),
+      )
+      assert.deepEqual([...new Set(statuses)].sort(), [200, 429])
+      assert.equal(server.records.length, statuses.filter(status => status === 200).length)
+    })
+
     it('free what a body held whose sender went away', async () => {
       for (let i = 0; i < 12; i++) {
         await new Promise<void>(resolve => {
