@@ -52,7 +52,9 @@ export function decodeWithout(message: Uint8Array, type: Type, field: string, ma
   const rest = Buffer.allocUnsafe(Math.min(message.length, maxBytes))
   let length = 0
   for (const bytes of fieldBytes(message, type, field, true)) {
-    if (length + bytes.length > rest.length) throw new Unusable('too_large', `${type.name} without its ${field} …`)
+    if (length + bytes.length > rest.length) {
+      throw new Unusable('too_large', `${type.name} is over ${maxBytes} bytes without its ${field}`)
+    }
     rest.set(bytes, length)
     length += bytes.length
   }
