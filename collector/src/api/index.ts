@@ -14,7 +14,7 @@ import { takeSpans } from '../formats/http'
 import type { SpanIngest } from '../ingest'
 import { type Logger, limitWarnings } from '../log'
 import { type Store, StoreError } from '../store/store'
-import { ApiError, answerBadHttp, sendError, statusOf } from './errors'
+import { ApiError, answerBadHttp, quote, sendError, statusOf } from './errors'
 import { type GuardOptions, guard } from './guard'
 import { searchRoutes } from './search'
 import { type StatusOptions, statusRoutes } from './status'
@@ -84,7 +84,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   app.setNotFoundHandler((request, reply) =>
     sendError(
       reply,
-      new ApiError(404, 'MILO_NO_SUCH_PATH', `nothing at ${request.method} ${request.url.split('?')[0]}`),
+      new ApiError(404, 'MILO_NO_SUCH_PATH', `nothing at ${request.method} ${quote(request.url.split('?')[0]!)}`),
     ),
   )
   // Within this scope, not one of its own: what it checks, it checks for all that follows.

@@ -7,13 +7,13 @@ import { recordToJson } from '../formats/milo-json'
 import { toOtlpJson } from '../formats/otlp'
 import { toZipkinJson } from '../formats/zipkin'
 import type { Store, StoredRecord } from '../store/store'
-import { buildTraceInSlices } from '../trace'
+import { buildTraceInSlices, diffTraces, type Trace, traceJson } from '../trace'
 import { ApiError, quote } from './errors'
 import type { FromStore } from './index'
 import { readParameters } from './parameters'
 import { readTraceId, withHigh } from './trace-id'
 
-/** One trace: as a tree, or as its records in one of three forms. */
+/** One trace: as a tree, or as its records in one of three forms; and two, compared. */
 
 /** How much of a trace is made into JSON at once: a millisecond's work. Such pieces are sent as they are ready. */
 const SPANS_AT_ONCE = 200
@@ -42,6 +42,21 @@ export function traceRoutes(app: FastifyInstance, store: Pick<Store, 'readTrace'
     return Readable.from(FORMS[form]!(found.map(({ record }) => record)))
   })
 
+  app.get('/api/compare', async request => {
+    const ids = readParameters(request.query, ['a', 'b'])
+    const [a, b] = await Promise.all([readTree('a', ids.a), readTree('b', ids.b)])
+    return { a: headOf(a), b: headOf(b), ...diffTraces(a, b) }
+  })
+
+  async function readTree(which: string, id: string | undefined): Promise<Trace> {
+    if (id === undefined) throw new ApiError(400, 'MILO_BAD_PARAMETER', `${which} is missing: give two traces, a and b`)
+    const found = await findTrace(id)
+    return buildTraceInSlices(
+      found.map(({ record }) => record),
+      nextTurn,
+    )
+  }
+
   async function findTrace(id: string): Promise<StoredRecord[]> {
     for (const { low, high } of readTraceId(id)) {
       const records = withHigh(await fromStore(store.readTrace(low)), high)
@@ -51,9 +66,15 @@ export function traceRoutes(app: FastifyInstance, store: Pick<Store, 'readTrace'
   }
 }
 
+function headOf({ traceId, start, duration, spans }: Trace) {
+  return { traceId, start, duration, spanCount: spans.length }
+}
+
 async function* treeJson(records: SpanRecord[]): AsyncGenerator<string> {
-  const { spans, ...head } = await buildTraceInSlices(records, nextTurn)
-  yield* listJson(`${JSON.stringify(head).slice(0, -1)},"spans":[`, spans, some => some, ']}')
+  for (const piece of traceJson(await buildTraceInSlices(records, nextTurn))) {
+    yield piece
+    await nextTurn()
+  }
 }
 
 /** What the elements become, in pieces, with a turn of the event loop in between. */
