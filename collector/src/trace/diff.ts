@@ -1,5 +1,5 @@
-import { add, nothing, ownerOf } from './measure'
 import type { Totals, Trace } from './model'
+import { addSpan, nothing, ownerOf } from './totals'
 
 /** Two traces laid over each other. */
 export interface TraceDiff {
@@ -67,7 +67,7 @@ function layOver(trace: Trace, which: 'a' | 'b', nodes: Node[], byPath: Map<stri
     const { node } = nodes[i]!
     let totals = node[which]
     if (totals === null) node[which] = totals = nothing()
-    add(totals, span)
+    addSpan(totals, span)
     if (start !== null) nodes[i]!.began = Math.min(nodes[i]!.began, start - trace.start!)
   }
 }

@@ -1,7 +1,8 @@
 import type { SpanRecord } from '../../../src/codec/span'
 import { hexId } from './ids'
+import { waited } from './measure'
 import { type Conflict, NO_PARENT, type Report, type TraceEvent, type TraceSpan } from './model'
-import { CLIENT, customEvents, hostOf, LOCAL, type Reports, SERVER, SIDES, UNKNOWN } from './reports'
+import { CLIENT, customEvents, HAS_CUSTOM, hostOf, LOCAL, type Reports, SERVER, SIDES, UNKNOWN } from './reports'
 
 /** All reports of one side together, by corrected clocks; `raw` is the start as it was reported. NaN where there are none. */
 interface Window {
@@ -15,10 +16,34 @@ const NO_EVENTS: TraceEvent[] = []
 const NO_CONFLICTS: Conflict[] = []
 const NO_REPEATS: Report[] = []
 
+/** What is needed of all merged spans together, in columns by their numbers; NaN for what is null. */
+export class SpanColumns {
+  /** The number of the parent: −1 where there is none, or where it isn't in the trace. */
+  readonly parent: Int32Array
+  readonly start: Float64Array
+  readonly duration: Float64Array
+  readonly clientStart: Float64Array
+  readonly clientDuration: Float64Array
+  readonly serverDuration: Float64Array
+  /** The earliest and the latest time of all. */
+  first = Infinity
+  latest = -Infinity
+  /** Of how many spans each service reported, as far as they have been merged. */
+  readonly reported = new Map<string, { spans: number; latest: number }>()
+
+  constructor(count: number) {
+    this.parent = new Int32Array(count)
+    this.start = new Float64Array(count)
+    this.duration = new Float64Array(count)
+    this.clientStart = new Float64Array(count)
+    this.clientDuration = new Float64Array(count)
+    this.serverDuration = new Float64Array(count)
+  }
+}
+
 /** Makes one span of all records that have its id. What it needs meanwhile is made once, and not for each of 100,000 spans. */
 export class Merger {
-  /** Takes the number of each span's parent: −1 where there is none, or where it isn't in the trace. */
-  readonly parents: Int32Array
+  readonly columns: SpanColumns
   private readonly reports: Reports
   private readonly offsets: Float64Array
   private readonly hex: string[] = []
@@ -32,7 +57,7 @@ export class Merger {
     const { ids } = reports
     this.reports = reports
     this.offsets = offsets
-    this.parents = new Int32Array(ids.size)
+    this.columns = new SpanColumns(ids.size)
     for (let i = 0; i < ids.size; i++) this.hex.push(ids.hex(i))
   }
 
@@ -47,8 +72,10 @@ export class Merger {
     const hasServer = !Number.isNaN(server.start)
     const own = hasClient ? client : hasServer ? server : local
     const timed = !Number.isNaN(own.start)
-    const clientDuration = hasClient ? client.end - client.start : null
-    const serverDuration = hasServer ? server.end - server.start : null
+    const clientDuration = client.end - client.start
+    const serverDuration = server.end - server.start
+    let duration = own.end - own.start
+    if (serverDuration > duration) duration = serverDuration
     const called = hasClient || this.has(CLIENT)
     const served = hasServer || this.has(SERVER)
 
@@ -57,7 +84,16 @@ export class Merger {
     const parentId = this.agree('parentId') as bigint | undefined
     // A span whose id really is 0 has no children: parent 0 means that there is no parent.
     const parent = parentId === undefined ? -1 : this.reports.ids.find(parentId)
-    this.parents[span] = parent
+    const { columns } = this
+    columns.parent[span] = parent
+    columns.start[span] = own.start
+    columns.duration[span] = duration
+    columns.clientStart[span] = client.start
+    columns.clientDuration[span] = clientDuration
+    columns.serverDuration[span] = serverDuration
+    this.extend(own.start, own.start + duration)
+    this.extend(server.start, server.end)
+    this.count(span)
     const merged: TraceSpan = {
       spanId: this.hex[span]!,
       parentId: parentId === undefined ? NO_PARENT : parent === -1 ? hexId(parentId) : this.hex[parent]!,
@@ -69,11 +105,11 @@ export class Merger {
       clientHost: this.said(CLIENT, 'clientHost') ?? this.said(undefined, 'clientHost'),
       serverHost: this.said(undefined, 'serverHost'),
       start: timed ? own.start : null,
-      duration: timed ? Math.max(own.end - own.start, serverDuration ?? 0) : null,
+      duration: timed ? duration : null,
       clientStart: hasClient ? client.start : null,
-      clientDuration,
+      clientDuration: hasClient ? clientDuration : null,
       serverStart: hasServer ? server.start : null,
-      serverDuration,
+      serverDuration: hasServer ? serverDuration : null,
       annotations,
       counters,
       events: this.events(),
@@ -86,7 +122,7 @@ export class Merger {
       repeats: this.repeats(),
       selfTime: null,
       criticalTime: 0,
-      networkTime: clientDuration === null || serverDuration === null ? null : waited(clientDuration - serverDuration),
+      networkTime: waited(clientDuration - serverDuration),
     }
     if (this.ranked.some(r => this.offset(r) !== 0)) {
       merged.rawStart = timed ? own.raw : null
@@ -111,6 +147,26 @@ export class Merger {
       const words = inWords(records[r]!)
       return !heard.has(words) && heard.add(words)
     })
+  }
+
+  private extend(from: number, to: number): void {
+    const { columns } = this
+    if (from < columns.first) columns.first = from
+    if (to > columns.latest) columns.latest = to
+  }
+
+  private count(span: number): void {
+    const { reported } = this.columns
+    for (const r of this.ranked) {
+      const { service } = this.reports.records[r]!
+      if (!service) continue
+      const known = reported.get(service)
+      if (known === undefined) reported.set(service, { spans: 1, latest: span })
+      else if (known.latest !== span) {
+        known.spans++
+        known.latest = span
+      }
+    }
   }
 
   /** A half of each side, or fewer: nothing comes twice. */
@@ -198,10 +254,10 @@ export class Merger {
   }
 
   private events(): TraceEvent[] {
-    const { records, side, custom } = this.reports
+    const { records, side, flags } = this.reports
     let events = NO_EVENTS
     for (const r of this.ranked) {
-      if (!custom[r]) continue
+      if (!(flags[r]! & HAS_CUSTOM)) continue
       for (const { timestamp, value } of customEvents(records[r]!, side[r]!)) {
         const raw = timestamp === undefined ? null : Number(timestamp)
         const offset = this.offset(r)
@@ -249,11 +305,6 @@ export class Merger {
     }
     return repeats.sort((a, b) => byTime(a.start, b.start))
   }
-}
-
-/** A client whose server took longer didn't wait for it: what they differ by isn't the network. */
-export function waited(networkTime: number): number | null {
-  return networkTime >= 0 ? networkTime : null
 }
 
 function inWords(record: SpanRecord): string {

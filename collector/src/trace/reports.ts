@@ -18,6 +18,11 @@ export const SIDES: readonly Side[] = ['server', 'client', 'local']
 /** A clock that has no name. */
 export const UNKNOWN = -1
 
+/** Flags of a record. */
+export const ROOT = 1
+export const ONEWAY = 2
+export const HAS_CUSTOM = 4
+
 /**
  * What the records of a trace say of ids and times, in columns: records are numbered, spans (all records of one id) as well,
  * and none of 200,000 records makes an object. `start` and `end` hold three windows a record, at 3 × record + side, from
@@ -30,8 +35,7 @@ export class Reports {
   readonly side: Uint8Array
   readonly start: Float64Array
   readonly end: Float64Array
-  /** Whether it has custom events. */
-  readonly custom: Uint8Array
+  readonly flags: Uint8Array
   /** Index into `clocks`; UNKNOWN where neither host nor service is. */
   readonly clock: Int32Array
   /** The span's. */
@@ -40,6 +44,9 @@ export class Reports {
   /** The records of a span: its last, and from each the one before; −1 at the end. */
   readonly last: Int32Array
   readonly before: Int32Array
+  /** The trace's, low and high half: of the latest record that has one. */
+  traceId = 0n
+  traceIdHigh = 0n
   readonly clocks: Array<{ host: string | null; service: string | null }> = []
   private readonly clockOfHost = new Map<string, number>()
   private readonly clockOfService = new Map<string, number>()
@@ -50,7 +57,7 @@ export class Reports {
     this.side = new Uint8Array(n)
     this.start = new Float64Array(3 * n).fill(Number.NaN)
     this.end = new Float64Array(3 * n).fill(Number.NaN)
-    this.custom = new Uint8Array(n)
+    this.flags = new Uint8Array(n)
     this.clock = new Int32Array(n)
     this.span = new Int32Array(n)
     this.ids = new IdTable(n)
@@ -58,15 +65,23 @@ export class Reports {
     this.before = new Int32Array(n)
   }
 
-  /** Reads a record that has an id. Those before it have been read. */
+  /** Reads a record, if it has an id. Those before it have been read. */
   read(r: number): void {
     const record = this.records[r]!
+    if (record.id === undefined) {
+      this.clock[r] = UNKNOWN
+      return
+    }
+    if (record.traceId) this.traceId = record.traceId
+    if (record.traceIdHigh) this.traceIdHigh = record.traceIdHigh
+    let flags = record.parentId ? 0 : ROOT
+    if (record.annotations?.has('thrift.oneway')) flags |= ONEWAY
     const events = record.events ?? []
     const side = sideOf(events)
     this.side[r] = side
     for (let i = 0; i < events.length; i++) {
       const { timestamp, eventType } = events[i]!
-      if (eventType === CUSTOM) this.custom[r] = 1
+      if (eventType === CUSTOM) flags |= HAS_CUSTOM
       const of = timestamp === undefined ? undefined : (eventSide(eventType) ?? (side === LOCAL ? LOCAL : undefined))
       if (of === undefined) continue
       const time = Number(timestamp)
@@ -75,8 +90,9 @@ export class Reports {
       if (!(this.start[at]! <= time)) this.start[at] = time
       if (!(this.end[at]! >= time)) this.end[at] = time
     }
+    this.flags[r] = flags
     this.clock[r] = this.clockOf(record, side)
-    const span = this.ids.add(record.id!)
+    const span = this.ids.add(record.id)
     this.span[r] = span
     this.before[r] = this.last[span]!
     this.last[span] = r

@@ -1,5 +1,5 @@
 import type { Clock } from './model'
-import { CLIENT, type Reports, SERVER, UNKNOWN } from './reports'
+import { CLIENT, ONEWAY, type Reports, ROOT, SERVER, UNKNOWN } from './reports'
 
 /**
  * How far the hosts' clocks are apart, from the calls between them, as NTP does it. A server's window lies within that of
@@ -69,7 +69,7 @@ export function estimateSkew(reports: Reports): { offsets: Float64Array; clocks:
  * is a client-only span. Where clients of several clocks reported one span, nobody knows whom the server answered.
  */
 function callsOf(reports: Reports): Calls {
-  const { side, start, end, clock, ids, last, before, records } = reports
+  const { side, start, end, clock, flags, ids, last, before, records } = reports
   const spans = ids.size
   const sent = new Float64Array(spans).fill(Infinity)
   const answered = new Float64Array(spans).fill(-Infinity)
@@ -112,7 +112,7 @@ function callsOf(reports: Reports): Calls {
       const lo = sent[call]! - start[at]!
       const hi = answered[call]! - end[at]!
       // A client that doesn't wait (one-way, timed out) says only that the server can't have begun before.
-      const waited = hi >= lo && !records[r]!.annotations?.has('thrift.oneway')
+      const waited = hi >= lo && !(flags[r]! & ONEWAY)
       const i = calls.size++
       calls.from[i] = from
       calls.to[i] = clock[r]!
@@ -291,25 +291,27 @@ function place(neighbours: Bounds[], set: Uint8Array, offsets: Float64Array, sta
  * The clocks, by how likely they are right for want of a better one: first those of roots, and of those the one that reported
  * most; the order of arrival plays no part.
  */
-function byStanding({ clock, clocks, side, span, ids, records }: Reports): number[] {
+function byStanding({ clock, clocks, side, flags, span, ids, records }: Reports): number[] {
   const reported = new Int32Array(clocks.length)
-  const rank = new Uint8Array(clocks.length).fill(3)
+  const rank = new Uint8Array(clocks.length).fill(2)
   const called = new Uint8Array(ids.size)
-  for (let r = 0; r < records.length; r++) if (side[r] === CLIENT) called[span[r]!] = 1
+  let hasRoot = false
+  for (let r = 0; r < records.length; r++) {
+    if (clock[r] === UNKNOWN) continue
+    if (side[r] === CLIENT) called[span[r]!] = 1
+    if (flags[r]! & ROOT) hasRoot = true
+  }
   for (let r = 0; r < records.length; r++) {
     const c = clock[r]!
     if (c === UNKNOWN) continue
     reported[c]!++
-    const { parentId } = records[r]!
-    if (parentId && ids.find(parentId) !== -1) continue
+    // Without a root, spans whose parent isn't there are as near to one as can be.
+    const top = hasRoot ? flags[r]! & ROOT : ids.find(records[r]!.parentId!) === -1
     // Of a root call the client's, by whose times it is shown.
-    const second = side[r] === SERVER && called[span[r]!]
-    rank[c] = Math.min(rank[c]!, parentId ? 2 : second ? 1 : 0)
+    if (top) rank[c] = Math.min(rank[c]!, side[r] === SERVER && called[span[r]!] ? 1 : 0)
   }
-  const name = ({ host, service }: { host: string | null; service: string | null }) => `${host ?? ''} ${service ?? ''}`
+  const names = clocks.map(({ host, service }) => `${host ?? ''} ${service ?? ''}`)
   return clocks
     .map((_, i) => i)
-    .sort(
-      (a, b) => rank[a]! - rank[b]! || reported[b]! - reported[a]! || (name(clocks[a]!) < name(clocks[b]!) ? -1 : 1),
-    )
+    .sort((a, b) => rank[a]! - rank[b]! || reported[b]! - reported[a]! || (names[a]! < names[b]! ? -1 : 1))
 }

@@ -1,5 +1,5 @@
-import { ownerOf } from './measure'
 import type { Trace, TraceSummary } from './model'
+import { ownerOf } from './totals'
 
 /** What a list of traces shows of one. */
 export function summarize(trace: Trace): TraceSummary {
