@@ -1,4 +1,10 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { type AddressInfo, connect } from 'node:net'
+import { join } from 'node:path'
+import { pipeline } from 'node:stream'
+import { createServer, type Server } from 'node:tls'
 import { Client } from 'cassandra-driver'
 import { createConnection } from 'mysql2/promise'
 import { migrate, openStore, pendingMigrations, replayCollector } from '../../collector/src/store/open'
@@ -582,6 +588,64 @@ describe('cassandra-mysql store, in the databases', function () {
     )
     for (const record of wanted) assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
     assert.equal(await replayCollector(databases.config, gone, () => {}), 0)
+  })
+})
+
+describe('cassandra-mysql store, over TLS', function () {
+  this.timeout(60_000)
+  const file = (name: string) => join(__dirname, '../fixtures/tls', name)
+  const servers: Server[] = []
+  let databases: Databases
+
+  before(async function () {
+    this.timeout(300_000)
+    const own = startOwnMariaDb({ cert: file('cert.pem'), key: file('key.pem') }).catch(error => {
+      if (process.env.MILO_TEST_MYSQL) this.skip()
+      throw error
+    })
+    databases = new Databases(...(await Promise.all([startCassandra(), own])))
+    await databases.sql('ALTER USER milo_test@127.0.0.1 REQUIRE SSL')
+  })
+  after(async () => {
+    for (const server of servers) server.close()
+    await databases?.mariaDb.kill()
+    await databases?.cql(`DROP KEYSPACE IF EXISTS ${databases.config.cassandra.keyspace}`)
+  })
+
+  /** Takes TLS off what Cassandra's drivers say. @returns its port */
+  async function cassandraOverTls(): Promise<number> {
+    const { host, port } = databases.cassandra
+    const options = { cert: readFileSync(file('cert.pem')), key: readFileSync(file('key.pem')) }
+    const server = createServer(options, socket => {
+      const upstream = connect(port, host)
+      pipeline(socket, upstream, () => {})
+      pipeline(upstream, socket, () => {})
+    })
+    server.on('tlsClientError', () => {})
+    servers.push(server)
+    await once(server.listen(0, '127.0.0.1'), 'listening')
+    return (server.address() as AddressInfo).port
+  }
+
+  it('speaks with servers whose certificates it can check, and with no others', async () => {
+    const { config } = databases
+    const port = await cassandraOverTls()
+    const tls = { ca: file('cert.pem') }
+    const encrypted = { ...config, cassandra: { ...config.cassandra, port, tls }, mysql: { ...config.mysql, tls } }
+    const store = await openStore(encrypted)
+    const record = span({ name: unique('encrypted') })
+    await append(store, record)
+    assert.deepEqual(await found(store, { name: record.name }), [record.traceId])
+    await store.close()
+
+    const stranger = { ca: file('first.pem') }
+    for (const [name, refused] of [
+      ['Cassandra', { ...encrypted, cassandra: { ...encrypted.cassandra, tls: stranger } }],
+      ['MySQL', { ...encrypted, mysql: { ...encrypted.mysql, tls: stranger } }],
+      ['MySQL', { ...encrypted, mysql: config.mysql }],
+    ] as const) {
+      await assert.rejects(migrate(refused), { code: 'MILO_STORE_UNAVAILABLE', message: new RegExp(`^${name} at `) })
+    }
   })
 })
 

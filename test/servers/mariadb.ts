@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { chownSync, mkdirSync, realpathSync } from 'node:fs'
+import { chownSync, copyFileSync, mkdirSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import { createConnection } from 'mysql2/promise'
 import { apt, run, which } from './install'
@@ -23,18 +23,24 @@ export function startMariaDb(): Promise<MariaDbServer> {
   return shared
 }
 
-/** Another one, for a test that stops it. */
-export async function startOwnMariaDb(): Promise<MariaDbServer> {
+/**
+ * Another one, for a test that stops it.
+ * @param tls files in PEM, when connections may be encrypted
+ */
+export async function startOwnMariaDb(tls?: { cert: string; key: string }): Promise<MariaDbServer> {
   const { daemon, installDb } = await installMariaDb()
   const [port] = await freePorts(1)
   const folder = serverFolder('mariadb')
   const data = join(folder, 'data')
   mkdirSync(data)
+  const files =
+    tls === undefined ? [] : Object.entries(tls).map(([what, file]) => [what, join(folder, what), file] as const)
+  for (const [, path, file] of files) copyFileSync(file, path)
   // mariadbd refuses to run as root.
   const asNobody: string[] = []
   if (process.getuid!() === 0) {
     const [user, group] = (await run('getent', ['passwd', 'nobody'])).split(':').slice(2, 4).map(Number)
-    for (const path of [folder, data]) chownSync(path, user!, group!)
+    for (const path of [folder, data, ...files.map(([, path]) => path)]) chownSync(path, user!, group!)
     asNobody.push('setpriv', `--reuid=${user}`, `--regid=${group}`, '--clear-groups')
   }
   const [first, ...rest] = [
@@ -64,6 +70,7 @@ export async function startOwnMariaDb(): Promise<MariaDbServer> {
       '--skip-log-bin',
       '--character-set-server=utf8mb4',
       '--innodb-buffer-pool-size=64M',
+      ...files.map(([what, path]) => `--ssl-${what}=${path}`),
     ],
     ports: [port!],
     ready: /ready for connections/,

@@ -39,8 +39,8 @@ const GROUP_BYTES = 1024 * 1024
 const GROUPS = 4
 const SETTLE_SPANS = 20_000
 const SETTLE_MS = 1_000
-const MAX_BACKLOG_SPANS = 500_000
-const MAX_BACKLOG_BYTES = 256 * 1024 * 1024
+const BACKLOG_SPANS = 500_000
+const BACKLOG_BYTES = 256 * 1024 * 1024
 const GOODBYE_MS = 3_000
 /** Entries of a journal that are indexed at once when it is replayed. */
 const REPLAY_ENTRIES = 50
@@ -77,8 +77,7 @@ async function connectStore(config: StoreConfig, log: (message: string) => void)
   const backend = await CassandraMySqlBackend.open(config, collectorId(config), log)
   try {
     const pipeline = await Pipeline.open(backend, 0n, {
-      maxBacklogSpans: MAX_BACKLOG_SPANS,
-      maxBacklogBytes: MAX_BACKLOG_BYTES,
+      ...backlogOf(config),
       onSettleError: error => log(`spans are accepted, but can't be settled yet: ${(error as Error).message}`),
     })
     return new CassandraMySqlStore(backend, pipeline, keepPartitions(backend.mysql, backend.retentionDays, log))
@@ -86,6 +85,10 @@ async function connectStore(config: StoreConfig, log: (message: string) => void)
     await backend.close()
     throw error
   }
+}
+
+function backlogOf({ max_backlog_spans = BACKLOG_SPANS, max_backlog_bytes = BACKLOG_BYTES }: StoreConfig) {
+  return { maxBacklogSpans: max_backlog_spans, maxBacklogBytes: max_backlog_bytes }
 }
 
 /** A newer schema is fine: migrations leave what older collectors need. */
@@ -151,8 +154,7 @@ export async function replayCollector(
   let failure: unknown
   try {
     const pipeline = await Pipeline.open(backend, 0n, {
-      maxBacklogSpans: MAX_BACKLOG_SPANS,
-      maxBacklogBytes: MAX_BACKLOG_BYTES,
+      ...backlogOf(config),
       onSettleError: error => {
         failure = error
       },

@@ -3,12 +3,16 @@ import type { IndexSettings } from './index-policy'
 
 /** What stores need of the collector's configuration, under the names it has there. */
 export interface StoreConfig {
-  store: 'embedded' | 'cassandra-mysql'
+  /** With `scribe` there is none: relay/ has what is kept. */
+  store: 'embedded' | 'cassandra-mysql' | 'scribe'
   embedded: { path: string }
   cassandra: CassandraConfig
   mysql: MySqlConfig
   /** For how long spans are kept. */
   retention_days?: number | undefined
+  /** What may be accepted and not yet settled: above it, nothing more is. */
+  max_backlog_spans?: number | undefined
+  max_backlog_bytes?: number | undefined
   /** Which annotations can be searched for. */
   index?: IndexSettings | undefined
   /** Whose journal this is; of no two collectors that share databases the same. */
