@@ -7,12 +7,13 @@ import { type Config, changedKeys, isLoopback } from './config'
 import { createFb303, type Fb303Options, type Status } from './fb303'
 import { createIngest } from './ingest'
 import type { Logger } from './log'
-import { createMetrics, exposeBacklog, flatCounters } from './metrics'
+import { createMetrics, exposeBacklog, flatCounters, type Metrics } from './metrics'
+import { createRelay, type Relay } from './relay/relay'
 import { createScribeServer } from './scribe-server'
 import { openStore } from './store/open'
 import { type Store, StoreError } from './store/store'
 import { collectorId } from './store/store-config'
-import { readTls } from './tls'
+import { readClientTls, readTls } from './tls'
 
 /** The whole collector: its parts, opened in order and closed in reverse. */
 export interface Collector {
@@ -54,21 +55,24 @@ export async function startCollector(
 ): Promise<Collector> {
   const tls = { scribe: readTls('scribe.tls', config.scribe.tls), http: readTls('http.tls', config.http.tls) }
   const metrics = createMetrics()
-  const store = await openStore(config, message => log.info(message))
+  const relay = config.store === 'scribe' ? openRelay(config, metrics, log) : undefined
+  const store = relay?.store ?? (await openStore(config, message => log.info(message)))
   exposeBacklog(metrics, () => store.backlog())
   let state: 'STARTING' | 'ALIVE' | 'STOPPING' = 'STARTING'
   let http = config.http
   let credentials = credentialsOf(config)
   const { max_backlog_spans: maxBacklogSpans, max_backlog_bytes: maxBacklogBytes } = config
-  const ingest = createIngest({
-    store,
-    category: config.scribe.category,
-    maxInFlightBytes: config.max_in_flight_bytes,
-    maxBacklogSpans,
-    maxBacklogBytes,
-    metrics,
-    log,
-  })
+  const ingest =
+    relay?.ingest ??
+    createIngest({
+      store,
+      category: config.scribe.category,
+      maxInFlightBytes: config.max_in_flight_bytes,
+      maxBacklogSpans,
+      maxBacklogBytes,
+      metrics,
+      log,
+    })
   const status = (): Status => (state === 'ALIVE' && ingest.storeFails() ? 'WARNING' : state)
   const scribe = createScribeServer({
     ingest,
@@ -191,6 +195,20 @@ export async function startCollector(
     }
     return ports
   }
+}
+
+function openRelay({ relay, scribe }: Config, metrics: Metrics, log: Logger): Relay {
+  const tls = relay.tls && readClientTls('relay.tls', relay.tls)
+  return createRelay({
+    path: relay.path,
+    maxBytes: relay.max_bytes,
+    upstreams: relay.upstreams.map(address => ({ ...address, tls })),
+    base64: relay.base64,
+    category: scribe.category,
+    closeMs: STOP_DEADLINE_MS,
+    metrics,
+    log,
+  })
 }
 
 function credentialsOf({ http: { auth, users, tokens } }: Config): Credentials {

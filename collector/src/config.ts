@@ -3,7 +3,7 @@ import { isIP } from 'node:net'
 import { LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
 import { TOKEN_LINE, USER_LINE } from './api/credentials'
-import { DEFAULT_VALUE_LENGTH } from './store/index-policy'
+import { DEFAULT_DENY, DEFAULT_VALUE_LENGTH } from './store/index-policy'
 import { CONSISTENCIES, DEFAULT_RETENTION_DAYS } from './store/store-config'
 
 /**
@@ -73,6 +73,16 @@ const several = <T extends z.ZodType>(what: string, one: T) =>
   )
 
 const hosts = several('host', host)
+
+const UPSTREAM_REMEDY = 'is not an address: give host:port, with brackets around an IPv6 address'
+const upstream = z
+  .string({ error: UPSTREAM_REMEDY })
+  .regex(/^(\[[0-9a-f:.]+\]|\w[\w.-]*):\d{1,5}$/i, { error: UPSTREAM_REMEDY })
+  .transform(text => {
+    const at = text.lastIndexOf(':')
+    return { host: text.slice(0, at).replace(/^\[(.*)\]$/, '$1'), port: Number(text.slice(at + 1)) }
+  })
+  .refine(({ port }) => port > 0 && port < 65_536, { error: UPSTREAM_REMEDY })
 
 /** Files in PEM, as paths. */
 const pem = (what: string) => text(`path to ${what}`)
@@ -155,7 +165,9 @@ const schema = z.strictObject({
     max_body_bytes: integer(1024, 512 * MIB, 'size in bytes').default(16 * MIB),
   }),
   store: z
-    .enum(['embedded', 'cassandra-mysql'], { error: 'is not a store: give embedded or cassandra-mysql' })
+    .enum(['embedded', 'cassandra-mysql', 'scribe'], {
+      error: 'is not a store: give embedded, cassandra-mysql or scribe',
+    })
     .default('embedded'),
   embedded: section({
     /** Relative to the directory in which the collector is started. */
@@ -187,12 +199,23 @@ const schema = z.strictObject({
     password: password.default(''),
     tls: clientTls,
   }),
+  /** For store: scribe, which keeps calls of Log only until another collector, or any Scribe, has taken them. */
+  relay: section({
+    path: text('path').default('./milo-relay.db'),
+    /** What may wait there before senders are told TRY_LATER. */
+    max_bytes: integer(MIB, 1024 * 1024 * MIB, 'size in bytes').default(1024 * MIB),
+    /** Where to: the first that takes a call gets it. */
+    upstreams: several('address', upstream).default([]),
+    tls: clientTls,
+    /** For servers that keep text only. */
+    base64: boolean.default(false),
+  }),
   /** For how long spans are kept. */
   retention_days: integer(1, 3650, 'number of days').default(DEFAULT_RETENTION_DAYS),
   /** Which annotations can be searched for. */
   index: section({
     allow: several('key', text('key')).optional(),
-    deny: several('key', text('key')).default([]),
+    deny: several('key', text('key')).default(DEFAULT_DENY),
     value_length: integer(1, 4096, 'number of characters').default(DEFAULT_VALUE_LENGTH),
   }),
   /** The longest Scribe frame that is read; longer ones close their connection. */
@@ -269,6 +292,11 @@ export function loadConfig(file: string | undefined, env: NodeJS.ProcessEnv): { 
     )
   }
   if (result.success) problems.push(...authProblems(result.data.http, called))
+  if (result.success && result.data.store === 'scribe' && result.data.relay.upstreams.length === 0) {
+    problems.push(
+      `${called('relay.upstreams')}: store is scribe, and there is nobody to forward to: give [host:port, …]`,
+    )
+  }
   // A value may break two rules with the same remedy.
   if (problems.length > 0) throw new ConfigError([...new Set(problems)])
 

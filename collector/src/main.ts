@@ -1,4 +1,4 @@
-import { createWriteStream } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { Writable } from 'node:stream'
@@ -193,9 +193,9 @@ async function applySchema(config: Config, log: Logger, { dryRun }: { dryRun?: b
 }
 
 async function replay(config: Config, log: Logger, { collector }: { collector: string }): Promise<void> {
-  if (config.store === 'embedded') {
+  if (config.store !== 'cassandra-mysql') {
     throw new Error(
-      'store: embedded has no journal but its own, which every start replays: give store: cassandra-mysql',
+      `store: ${config.store} has no journal but its own, which every start replays: give store: cassandra-mysql`,
     )
   }
   const progress = showProgress('journal')
@@ -231,14 +231,16 @@ async function exportAll(config: Config, log: Logger, options: ExportOptions): P
   const { query: words, from, to, limit = Number.POSITIVE_INFINITY, form, output } = options
   const times = [...(from === undefined ? [] : [`from:${from}`]), ...(to === undefined ? [] : [`to:${to}`])]
   const { limit: _, ...query } = readSearch({ q: [words, ...times].join(' ') }, Date.now() * 1000)
+  // Never over a file that is there, and for its owner alone: spans may hold anything.
+  const file = output === undefined ? undefined : await open(output, 'wx', 0o600)
   const store = await openStore(config, message => log.info(message))
   const progress = showProgress('export')
   try {
-    const out = output === undefined ? process.stdout : createWriteStream(output, { flags: 'wx', mode: 0o600 })
+    const out = file?.createWriteStream() ?? process.stdout
     const exported = await exportTraces(store, query, limit, form, out, done =>
       progress.update(done, Number.isFinite(limit) ? limit : 0),
     )
-    if (output !== undefined) await finished(out.end())
+    if (out !== process.stdout) await finished(out.end())
     log.info({ ...exported }, 'exported')
   } finally {
     progress.stop()

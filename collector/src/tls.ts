@@ -15,6 +15,19 @@ export interface TlsFiles {
  */
 export function readTls(at: string, files: TlsFiles | undefined): SecureContextOptions | undefined {
   if (files?.cert === undefined) return undefined
+  const { cert, key, ca } = readClientTls(at, files)
+  const options = { cert, key, ...(ca && { ca, requestCert: true, rejectUnauthorized: true }) }
+  try {
+    createSecureContext(options)
+  } catch (error) {
+    const { code = 'no reason given' } = error as NodeJS.ErrnoException
+    throw new Error(`${at}: these are no certificate and its key, in PEM (${code}): give both`)
+  }
+  return options
+}
+
+/** What a client shows and whom it trusts. @throws as readTls does */
+export function readClientTls(at: string, files: TlsFiles): { cert?: Buffer; key?: Buffer; ca?: Buffer } {
   const read = (key: keyof TlsFiles) => {
     const path = files[key]
     if (path === undefined) return undefined
@@ -24,13 +37,6 @@ export function readTls(at: string, files: TlsFiles | undefined): SecureContextO
       throw new Error(`${at}.${key}: ${path} can't be read (${(error as NodeJS.ErrnoException).code}): give a PEM file`)
     }
   }
-  const [cert, key, ca] = [read('cert')!, read('key')!, read('ca')]
-  const options = { cert, key, ...(ca && { ca, requestCert: true, rejectUnauthorized: true }) }
-  try {
-    createSecureContext(options)
-  } catch (error) {
-    const { code = 'no reason given' } = error as NodeJS.ErrnoException
-    throw new Error(`${at}: these are no certificate and its key, in PEM (${code}): give both`)
-  }
-  return options
+  const [cert, key, ca] = [read('cert'), read('key'), read('ca')]
+  return { ...(cert && { cert }), ...(key && { key }), ...(ca && { ca }) }
 }

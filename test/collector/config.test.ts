@@ -3,12 +3,14 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { type Config, ConfigError, changedKeys, loadConfig } from '../../collector/src/config'
+import { DEFAULT_DENY } from '../../collector/src/store/index-policy'
 import { temporaryDirectory, undo } from './support'
 
 const USER = `anna:scrypt$32768$8$1$${'s'.repeat(22)}$${'h'.repeat(43)}`
 const TOKEN = `grafana:read:sha256$${'h'.repeat(43)}`
 
-describe('the configuration', () => {
+describe('the configuration', function () {
+  this.timeout(20_000)
   afterEach(undo)
 
   function yaml(text: string): string {
@@ -59,8 +61,9 @@ describe('the configuration', () => {
         consistency: 'LOCAL_QUORUM',
       },
       mysql: { hostname: '127.0.0.1', port: 3306, database: 'milo', username: 'milo', password: '' },
+      relay: { path: './milo-relay.db', max_bytes: 1024 * 1024 * 1024, upstreams: [], base64: false },
       retention_days: 7,
-      index: { deny: [], value_length: 256 },
+      index: { deny: DEFAULT_DENY, value_length: 256 },
       max_frame_bytes: 16 * 1024 * 1024,
       max_in_flight_bytes: 64 * 1024 * 1024,
       max_backlog_spans: 500_000,
@@ -102,6 +105,7 @@ cassandra:
   consistency: QUORUM
   tls: { ca: ca.pem }
 mysql: { hostname: mysql.example, port: 3307, database: milo_2, username: u, password: "0123", tls: {} }
+relay: { path: spool.db, max_bytes: 1048576, upstreams: "a.example:2100, [::1]:1463", base64: true, tls: {} }
 retention_days: 30
 index: { allow: [user, "http.url"], deny: secret, value_length: 64 }
 max_frame_bytes: 1048576
@@ -141,6 +145,16 @@ log_level: debug`
         tls: { ca: 'ca.pem' },
       },
       mysql: { hostname: 'mysql.example', port: 3307, database: 'milo_2', username: 'u', password: '0123', tls: {} },
+      relay: {
+        path: 'spool.db',
+        max_bytes: 1_048_576,
+        upstreams: [
+          { host: 'a.example', port: 2100 },
+          { host: '::1', port: 1463 },
+        ],
+        base64: true,
+        tls: {},
+      },
       retention_days: 30,
       index: { allow: ['user', 'http.url'], deny: ['secret'], value_length: 64 },
       max_frame_bytes: 1048576,
@@ -183,7 +197,7 @@ log_level: debug`
     assert.deepEqual([host, port, allowed_hosts], ['::1', 0, ['a.example', 'b.example']])
     assert.deepEqual([tls, users], [{ cert: 'a.pem', key: 'a.key' }, [USER, USER]])
     assert.equal(config.fb303.allow_shutdown, true)
-    assert.deepEqual(config.index, { allow: ['user', 'city'], deny: [], value_length: 10 })
+    assert.deepEqual(config.index, { allow: ['user', 'city'], deny: DEFAULT_DENY, value_length: 10 })
     assert.equal(config.store, 'cassandra-mysql')
     assert.equal(config.embedded.path, '/tmp/milo.db')
     assert.deepEqual(config.cassandra.hostname, ['a.example', 'b.example'])
@@ -254,7 +268,7 @@ cassandra: { hostname: localhost, port: 9042, keyspace: Milo, column_family: Tra
       'cassandra: { hostname: "a:9042" }',
       'cassandra.hostname: "a:9042" is not a host: give a name or an address alone, without port or brackets',
     ],
-    ['another store', 'store: sqlite', 'store: "sqlite" is not a store: give embedded or cassandra-mysql'],
+    ['another store', 'store: sqlite', 'store: "sqlite" is not a store: give embedded, cassandra-mysql or scribe'],
     ['a value for a section', 'http: 2180', 'http: 2180 is not a section: give keys and values below it'],
     [
       'a keyspace that would be CQL',

@@ -2,7 +2,7 @@ import pino from 'pino'
 import { createMetrics } from '../../collector/src/metrics'
 import { createRelay } from '../../collector/src/relay/relay'
 import { encodeRecord } from '../../src/codec/span'
-import { relayedSpan } from './relayed-span'
+import { log, relayedSpan } from './relayed-span'
 
 /**
  * A relay that takes spans until it is killed. Arguments: the spool's path, the upstream's port, and a number that makes its
@@ -14,6 +14,8 @@ const relay = createRelay({
   maxBytes: 100_000_000,
   upstreams: [{ host: '127.0.0.1', port: Number(port), tls: undefined }],
   base64: false,
+  category: 'Milo-Trace',
+  closeMs: 0,
   metrics: createMetrics(),
   log: pino({ level: 'silent' }),
 })
@@ -22,7 +24,7 @@ async function take(lane: number): Promise<void> {
   for (let i = 0n; ; i++) {
     const id = BigInt(run) * 1_000_000_000n + BigInt(lane) * 1_000_000n + i + 1n
     const message = encodeRecord(relayedSpan(id))
-    if ((await relay.ingest.log([{ category: 'Milo-Trace', message }], message.length)) === 0) {
+    if ((await log(relay.ingest, [{ category: 'Milo-Trace', message }])) === 0) {
       process.stdout.write(`${id}\n`)
     }
   }

@@ -9,8 +9,8 @@ import { ScribePeer } from '../helpers/scribe-peer'
 import { until } from '../helpers/until'
 import { Flume } from '../servers/flume'
 import { freePorts } from '../servers/process'
-import { relayedSpan } from './relayed-span'
-import { cleanUp, recordingLog, temporaryDirectory, undo } from './support'
+import { log, relayedSpan } from './relayed-span'
+import { cleanUp, collector, recordingLog, temporaryDirectory, undo } from './support'
 
 const KILLS = 5
 
@@ -30,18 +30,20 @@ describe('relay', function () {
       maxBytes: 10_000_000,
       upstreams: ports.map(port => ({ host: '127.0.0.1', port, tls: undefined })),
       base64: false,
+      category: 'Milo-Trace',
+      closeMs: 0,
       metrics,
       log: recordingLog().log,
       ...options,
     })
     let closed: Promise<void> | undefined
-    const close = (deadlineMs: number) => (closed ??= made.close(deadlineMs))
-    cleanUp.push(() => close(0))
+    const close = () => (closed ??= made.store.close())
+    cleanUp.push(close)
     const metric = async (name: string) => {
       const { values } = (await metrics.registry.getSingleMetric(`milo_collector_relay_${name}`)!.get()) as any
       return values.reduce((sum: number, { value }: { value: number }) => sum + value, 0)
     }
-    return { ...made, close, metric }
+    return { ...made, store: { ...made.store, close }, metric }
   }
 
   async function peer(port = 0): Promise<ScribePeer> {
@@ -52,7 +54,7 @@ describe('relay', function () {
 
   async function send(to: Relay, ...ids: bigint[]): Promise<ResultCode> {
     const entries = ids.map(id => ({ category: 'Milo-Trace', message: encodeRecord(relayedSpan(id)) }))
-    return to.ingest.log(entries, 0)
+    return log(to.ingest, entries)
   }
 
   const ids = ({ spans }: ScribePeer) => spans.map(({ id }) => id!)
@@ -71,7 +73,7 @@ describe('relay', function () {
 
   it('answers an empty call, which is how a network store of Scribe asks whether somebody is there', async () => {
     const r = relay([1])
-    assert.equal(await r.ingest.log([], 0), ResultCode.OK)
+    assert.equal(await log(r.ingest, []), ResultCode.OK)
     assert.equal(await r.metric('spooled_calls'), 0)
   })
 
@@ -79,7 +81,7 @@ describe('relay', function () {
     const upstream = await peer()
     const r = relay([upstream.port])
     const entries = ['a', 'Milo-Trace'].map(category => ({ category, message: encodeRecord(relayedSpan(1n)) }))
-    await r.ingest.log(entries, 0)
+    await log(r.ingest, entries)
     await until('both have arrived', () => upstream.spans.length === 2)
     assert.deepEqual(upstream.categories, ['a', 'Milo-Trace'])
   })
@@ -89,7 +91,7 @@ describe('relay', function () {
     const path = newPath()
     const first = relay([port], { path })
     for (const id of numbers(20)) assert.equal(await send(first, id), ResultCode.OK)
-    await first.close(0)
+    await first.store.close()
     relay([port], { path })
     const upstream = await peer(port)
     await until('all have arrived', () => upstream.spans.length === 20, 30_000)
@@ -177,6 +179,31 @@ describe('relay', function () {
     const path = newPath()
     relay([1], { path })
     assert.throws(() => relay([1], { path }), { code: 'MILO_STORE_LOCKED' })
+  })
+
+  it('is a collector of its own: what it takes by Scribe and by HTTP is found in the one that it forwards to', async () => {
+    const keeps = await collector()
+    const relays = await collector({
+      store: 'scribe',
+      relay: {
+        path: newPath(),
+        max_bytes: 10_000_000,
+        upstreams: [{ host: '127.0.0.1', port: keeps.scribePorts[0]! }],
+        base64: false,
+        tls: undefined,
+      },
+    })
+    const span = { traceId: '7'.repeat(32), id: '7'.repeat(16), name: 'by http', timestamp: 1, duration: 1 }
+    const posted = await fetch(`${relays.url}/api/v2/spans`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify([span]),
+    })
+    assert.equal(posted.status, 202)
+    await until('it is found', async () => (await keeps.get(`/api/traces/${span.traceId}`)).status === 200)
+    assert.equal((await relays.get('/readyz')).status, 200)
+    const { status, body } = await relays.get('/api/search')
+    assert.deepEqual([status, body.code], [400, 'MILO_STORE_ELSEWHERE'])
   })
 
   describe('to Flume', () => {

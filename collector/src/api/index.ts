@@ -52,7 +52,7 @@ const HEADERS = {
 }
 
 /** What a search asks for wrongly. */
-const ASKED_WRONGLY = ['MILO_BAD_CURSOR', 'MILO_NOT_INDEXED']
+const ASKED_WRONGLY = ['MILO_BAD_CURSOR', 'MILO_NOT_INDEXED', 'MILO_STORE_ELSEWHERE']
 
 export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   const { store, ingest, log, metrics } = options

@@ -1,10 +1,10 @@
 import { Counter, Gauge } from 'prom-client'
 import { Reader, Writer } from '../../../src/codec/binary'
 import { type LogEntry, ResultCode } from '../../../src/codec/scribe'
-import type { Ingest } from '../ingest'
+import type { SpanIngest } from '../ingest'
 import { type Logger, limitWarnings } from '../log'
 import type { Metrics } from '../metrics'
-import { StoreError } from '../store/store'
+import { type Store, StoreError } from '../store/store'
 import { openSpool, type Spool, type SpooledCall } from './spool'
 import { createUpstream, type LogAnswer, type UpstreamAddress } from './upstream'
 
@@ -18,11 +18,9 @@ import { createUpstream, type LogAnswer, type UpstreamAddress } from './upstream
  * does it. Milo's collectors take what comes twice once.
  */
 export interface Relay {
-  ingest: Ingest & { log(entries: Iterable<LogEntry>, frameBytes?: number): Promise<ResultCode> }
-  /** Whether calls can be taken: for health. Throws a StoreError with the reason. */
-  check(): void
-  /** Forwards what it can in the time that is left, and lets go of the file; what isn't forwarded stays there. */
-  close(deadlineMs: number): Promise<void>
+  ingest: SpanIngest
+  /** For what the collector asks of a store: health, and an end. It keeps nothing that could be read. */
+  store: Store
 }
 
 export interface RelayOptions {
@@ -34,6 +32,10 @@ export interface RelayOptions {
   base64: boolean
   /** Between rounds in which no upstream took the oldest calls: from the first to the last, twice as long each time. */
   retryMs?: readonly [number, number]
+  /** Of what comes by HTTP. */
+  category: string
+  /** How long a close may go on forwarding; what isn't forwarded stays in the spool. */
+  closeMs: number
   metrics: Metrics
   log: Logger
 }
@@ -50,7 +52,7 @@ const POSTPONE_AFTER = 8
 
 /** @throws StoreError when the spool can't be opened */
 export function createRelay(options: RelayOptions): Relay {
-  const { metrics, log, base64, retryMs: [firstRetryMs, lastRetryMs] = RETRY_MS } = options
+  const { metrics, log, base64, category, closeMs, retryMs: [firstRetryMs, lastRetryMs] = RETRY_MS } = options
   const spool = openSpool(options.path, options.maxBytes)
   const counters = createCounters(metrics, spool)
   const upstreams = options.upstreams.map(address => ({
@@ -136,43 +138,76 @@ export function createRelay(options: RelayOptions): Relay {
       })
   }
 
+  async function take(call: Buffer): Promise<'ok' | 'busy' | 'store'> {
+    if (call.length === 0) return 'ok'
+    try {
+      await spool.append(call)
+      storeFails = false
+    } catch (error) {
+      const busy = error instanceof StoreError && error.code === 'MILO_STORE_BUSY'
+      storeFails = !busy
+      warn('spool', { err: error }, 'the relay refused a call: TRY_LATER')
+      return busy ? 'busy' : 'store'
+    }
+    start()
+    return 'ok'
+  }
+
+  async function close(): Promise<void> {
+    const deadline = Date.now() + closeMs
+    while (forwarding !== undefined && Date.now() < deadline) {
+      await Promise.race([forwarding, new Promise(resolve => setTimeout(resolve, 50))])
+    }
+    closing = true
+    wake?.()
+    for (const upstream of upstreams) upstream.close()
+    await forwarding
+    await spool.close()
+  }
+
   start()
   return {
     ingest: {
-      async log(entries) {
-        const call = writeCall(entries)
-        if (call.length > 0) {
-          try {
-            await spool.append(call)
-            storeFails = false
-          } catch (error) {
-            const busy = error instanceof StoreError && error.code === 'MILO_STORE_BUSY'
-            storeFails = !busy
-            metrics.logResults.inc({ result: busy ? 'busy' : 'store' })
-            warn('spool', { err: error }, 'the relay refused a call: TRY_LATER')
-            return ResultCode.TRY_LATER
-          }
-          start()
-        }
-        metrics.logResults.inc({ result: 'ok' })
-        return ResultCode.OK
+      *log(entries) {
+        return take(writeCall(entries)).then(result => {
+          metrics.logResults.inc({ result })
+          return result === 'ok' ? ResultCode.OK : ResultCode.TRY_LATER
+        })
       },
       storeFails: () => storeFails,
+      hasRoom: () => spool.size().bytes < options.maxBytes,
+      async add(records) {
+        return (await take(writeCall([{ category, message: records }]))) === 'ok' ? 'ok' : 'try later'
+      },
+      reject(source, reason, spans) {
+        metrics.spansReceived.inc({ source }, spans)
+        metrics.spansRejected.inc({ source, reason }, spans)
+      },
     },
-    check: () => spool.check(),
-    async close(deadlineMs) {
-      const deadline = Date.now() + deadlineMs
-      while (forwarding !== undefined && Date.now() < deadline) {
-        const rest = new Promise(resolve => setTimeout(resolve, Math.min(deadline - Date.now(), 100)))
-        await Promise.race([forwarding, rest])
-      }
-      closing = true
-      wake?.()
-      for (const upstream of upstreams) upstream.close()
-      await forwarding
-      await spool.close()
+    store: {
+      ...ELSEWHERE,
+      backlog: () => ({ spans: 0, bytes: 0 }),
+      check: async () => spool.check(),
+      close,
     },
   }
+}
+
+const elsewhere = () =>
+  Promise.reject(
+    new StoreError(
+      'MILO_STORE_ELSEWHERE',
+      'this collector only forwards (store: scribe): ask those that it forwards to',
+    ),
+  )
+const ELSEWHERE = {
+  append: elsewhere,
+  readTrace: elsewhere,
+  search: elsewhere,
+  complete: elsewhere,
+  savedSearches: elsewhere,
+  saveSearch: elsewhere,
+  deleteSearch: elsewhere,
 }
 
 function createCounters({ registry }: Metrics, spool: Spool) {

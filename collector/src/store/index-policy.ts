@@ -19,9 +19,11 @@ export interface IndexSettings {
 }
 
 export const DEFAULT_VALUE_LENGTH = 256
+/** What converters write for themselves to read (collector/src/formats): long, and nothing that anybody would search for. */
+export const DEFAULT_DENY = ['otel.links', 'otel.events', 'otel.types', 'otel.resource_types']
 
 export function indexPolicy(settings: IndexSettings = {}): IndexPolicy {
-  const { allow, deny = [], value_length: maxValueLength = DEFAULT_VALUE_LENGTH } = settings
+  const { allow, deny = DEFAULT_DENY, value_length: maxValueLength = DEFAULT_VALUE_LENGTH } = settings
   const allowed = allow === undefined ? undefined : new Set(allow)
   const denied = new Set(deny)
   return {

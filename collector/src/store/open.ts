@@ -1,4 +1,4 @@
-import type { Store } from './store'
+import { type Store, StoreError } from './store'
 import type { Progress, StoreConfig } from './store-config'
 
 export type { CassandraConfig, MySqlConfig, StoreConfig } from './store-config'
@@ -10,6 +10,7 @@ export type { CassandraConfig, MySqlConfig, StoreConfig } from './store-config'
  * @throws StoreError with the remedy
  */
 export async function openStore(config: StoreConfig, log: (message: string) => void = () => {}): Promise<Store> {
+  mustKeep(config)
   return config.store === 'embedded'
     ? embedded().openEmbedded({ ...config.embedded, retentionDays: config.retention_days, index: config.index }, log)
     : cassandraMySql().openCassandraMySql(config, log)
@@ -25,12 +26,12 @@ export async function migrate(config: StoreConfig, log: (message: string) => voi
     await store.close()
     return
   }
-  await cassandraMySql().migrateCassandraMySql(config, log)
+  if (config.store === 'cassandra-mysql') await cassandraMySql().migrateCassandraMySql(config, log)
 }
 
 /** What migrate would do, a line each; does nothing. An embedded file is brought up to date by every start. */
 export async function pendingMigrations(config: StoreConfig): Promise<string[]> {
-  if (config.store === 'embedded') return []
+  if (config.store !== 'cassandra-mysql') return []
   const pending = await cassandraMySql().pendingMigrations(config)
   return pending.map(({ database, migration }) => `${database}: ${migration.name}`)
 }
@@ -48,6 +49,14 @@ export function replayCollector(
   progress: Progress = () => {},
 ): Promise<number> {
   return cassandraMySql().replayCollector(config, collector, log, progress)
+}
+
+function mustKeep({ store }: StoreConfig): void {
+  if (store !== 'scribe') return
+  throw new StoreError(
+    'MILO_STORE_ELSEWHERE',
+    'store: scribe keeps nothing that could be read: ask the collectors that it forwards to',
+  )
 }
 
 // Loaded when chosen: the other store's drivers cost a start that doesn't need them about 90 ms.

@@ -146,5 +146,7 @@ export type StoreErrorCode =
   | 'MILO_NOT_INDEXED'
   /** A search was given up: it would keep others waiting. */
   | 'MILO_SEARCH_TOO_LONG'
+  /** A relay keeps nothing that could be read. */
+  | 'MILO_STORE_ELSEWHERE'
   /** close() has been called. */
   | 'MILO_STORE_CLOSED'
