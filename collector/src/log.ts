@@ -9,7 +9,7 @@ export type { Logger } from 'pino'
 export function createLog(level: string): Logger {
   const destination = process.stderr.isTTY
     ? // Loaded here: a service has no terminal.
-      (require('pino-pretty') as typeof import('pino-pretty')).default({ destination: 2, sync: true })
+      (require('pino-pretty') as typeof import('pino-pretty'))({ destination: 2, sync: true })
     : pino.destination({ fd: 2, sync: true })
   return pino({ level, base: undefined, timestamp: pino.stdTimeFunctions.isoTime }, destination)
 }

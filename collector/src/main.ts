@@ -210,6 +210,7 @@ async function importAll(config: Config, log: Logger, _options: object, files: s
   const progress = showProgress('import')
   try {
     const { spans, rejected } = await importFiles(files, store, progress.update)
+    progress.stop()
     if (rejected.size > 0) log.warn({ rejected: Object.fromEntries(rejected) }, 'unusable spans left out')
     log.info({ spans, files: files.length }, 'imported')
   } finally {
@@ -241,6 +242,7 @@ async function exportAll(config: Config, log: Logger, options: ExportOptions): P
       progress.update(done, Number.isFinite(limit) ? limit : 0),
     )
     if (out !== process.stdout) await finished(out.end())
+    progress.stop()
     log.info({ ...exported }, 'exported')
   } finally {
     progress.stop()

@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict'
-import { writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { createToken } from '../../collector/src/api/credentials'
+import { MessageType } from '../../src/codec/binary'
+import { encodeRecord } from '../../src/codec/span'
 import { ROOT } from '../helpers/child'
 import { Program } from '../helpers/programs'
 import { until } from '../helpers/until'
-import { cleanUp, hex, Peer, randomId, span, temporaryDirectory, undo } from './support'
+import { callFrame, cleanUp, hex, Peer, randomId, span, temporaryDirectory, undo } from './support'
 
 const BIN = join(ROOT, 'collector/bin/milo-collector.js')
 
@@ -147,6 +151,136 @@ describe('milo-collector', () => {
     }
     const { program } = await startOn(path)
     assert.equal(await program.stop(), 0)
+  })
+
+  it('loads its configuration again on SIGHUP, says what needs a restart, and keeps what it has when it is bad', async () => {
+    const directory = temporaryDirectory()
+    const file = join(directory, 'collector.yaml')
+    const base = `collector_port: 0\nembedded: { path: ${directory}/x.db }\n`
+    const { token, line } = createToken('me', 'full')
+    writeFileSync(file, `${base}http: { port: 0 }\n`)
+    const program = start(['--config', file])
+    const said = (text: string) =>
+      until(`it says ${text}`, () => logLines(program).find(({ msg }) => String(msg).includes(text)))
+    await said('ready')
+    const port = logLines(program).find(({ listener }) => listener === 'http')!.port
+    const status = (headers: Record<string, string> = {}) =>
+      fetch(`http://127.0.0.1:${port}/api/status`, { headers }).then(response => response.status)
+    assert.equal(await status(), 200)
+
+    writeFileSync(file, `${base}http: { port: 0, tokens: ["${line}"] }\nretention_days: 3\n`)
+    program.child.kill('SIGHUP')
+    await said('configuration reloaded')
+    assert.deepEqual((await said('only by a restart')).keys, ['retention_days'])
+    assert.deepEqual([await status(), await status({ authorization: `Bearer ${token}` })], [401, 200])
+
+    writeFileSync(file, 'htpp: 1\n')
+    program.child.kill('SIGHUP')
+    const [problem] = (await said('not reloaded')).problems as string[]
+    assert.match(problem!, /htpp: no such key/)
+    assert.equal(await status({ authorization: `Bearer ${token}` }), 200)
+    assert.equal(await program.stop(), 0)
+  })
+
+  it("stops on fb303's shutdown where the configuration allows it", async () => {
+    const { program, scribePort } = await startOn(join(temporaryDirectory(), 'milo.db'), {
+      MILO_COLLECTOR_FB303_ALLOW_SHUTDOWN: 'true',
+    })
+    new Peer(scribePort).send(callFrame('shutdown', { type: MessageType.ONEWAY }))
+    assert.equal(await ended(program), 0)
+    assert.equal(logLines(program).at(-1)!.msg, 'stopped')
+  })
+
+  it('makes passwords and tokens that it takes, and shows a password nowhere', async () => {
+    const hashing = spawnSync(process.execPath, [BIN, 'hash-password', 'anna'], { input: 'correct horse\n' })
+    assert.equal(hashing.status, 0)
+    const user = hashing.stdout.toString().trim()
+    assert.doesNotMatch(hashing.stderr.toString() + user, /horse/)
+    const making = spawnSync(process.execPath, [BIN, 'token', 'grafana', '--scope', 'read'])
+    const [, token, line] = /once: (\S+)\n.*: +(\S+)\n$/.exec(making.stdout.toString())!
+    const { program, url } = await startOn(join(temporaryDirectory(), 'milo.db'), {
+      MILO_COLLECTOR_HTTP_HOST: '0.0.0.0',
+      MILO_COLLECTOR_HTTP_USERS: user,
+      MILO_COLLECTOR_HTTP_TOKENS: line!,
+    })
+    const status = (authorization: string) =>
+      fetch(`${url}/api/search`, { headers: { authorization } }).then(response => response.status)
+    assert.equal(await status(`Basic ${Buffer.from('anna:correct horse').toString('base64')}`), 200)
+    assert.equal(await status(`Bearer ${token}`), 200)
+    assert.equal(await status('Bearer nonsense'), 401)
+    assert.equal(await program.stop(), 0)
+    for (const [args, input] of [
+      [['hash-password', 'a:b'], 'correct horse\n'],
+      [['hash-password', 'anna'], 'short\n'],
+      [['hash-password', 'anna'], ''],
+      [['token', 'x', '--scope', 'everything'], ''],
+    ] as const) {
+      const refused = spawnSync(process.execPath, [BIN, ...args], { input })
+      assert.equal(refused.status, 2, args.join(' '))
+      assert.equal(refused.stdout.toString(), '')
+      assert.ok(refused.stderr.length > 10)
+    }
+  })
+
+  it('exports traces, which another imports, in either form; and takes raw records, and the formats of others', async () => {
+    const directory = temporaryDirectory()
+    const path = join(directory, 'milo.db')
+    const first = await startOn(path)
+    const sent = Array.from({ length: 300 }, (_, i) =>
+      span({ name: i % 2 ? 'odd' : 'even', annotations: new Map([['n', `${i}`]]) }),
+    )
+    assert.equal(await new Peer(first.scribePort).log(...sent), 0)
+    assert.equal(await first.program.stop(), 0)
+
+    const command = (args: string[], path: string) => {
+      const { status, stdout, stderr } = spawnSync(process.execPath, [BIN, ...args], {
+        env: { ...process.env, MILO_COLLECTOR_EMBEDDED_PATH: path },
+        maxBuffer: 64 * 1024 * 1024,
+      })
+      const lines = stderr.toString().trimEnd().split('\n')
+      return { status, stdout: stdout.toString(), said: JSON.parse(lines.at(-1)!) }
+    }
+    const all = command(['export', '--output', join(directory, 'all.ndjson')], path)
+    assert.deepEqual([all.status, all.said.traces, all.said.spans, all.stdout], [0, 300, 300, ''])
+    const odd = command(['export', '--query', 'name:odd', '--form', 'milo'], path)
+    assert.equal(JSON.parse(odd.stdout).records.length, 150)
+    assert.equal(command(['export', '--limit', '7'], path).stdout.trimEnd().split('\n').length, 7)
+    assert.equal(command(['export', '--from', '-1h'], path).said.traces, 0)
+    assert.equal(command(['export', '--output', join(directory, 'all.ndjson')], path).status, 1)
+
+    writeFileSync(join(directory, 'odd.json'), odd.stdout)
+    writeFileSync(
+      join(directory, 'raw'),
+      Buffer.concat([encodeRecord(span()), Buffer.from('noise'), encodeRecord(span())]),
+    )
+    writeFileSync(
+      join(directory, 'zipkin.json'),
+      '[\n{"traceId": "000000000000000a", "id": "000000000000000b"},\n{"id": "1"}\n]',
+    )
+    const files = ['all.ndjson', 'odd.json', 'raw', 'zipkin.json'].map(name => join(directory, name))
+    const other = join(directory, 'other.db')
+    const imported = command(['import', ...files], other)
+    assert.deepEqual([imported.status, imported.said.spans], [0, 300 + 150 + 2 + 1])
+    const again = await startOn(other)
+    for (const { traceId, id } of sent) assert.deepEqual(await storedIds(again.url, traceId), new Set([String(id)]))
+    // The file is taken: by the collector.
+    assert.equal(command(['export'], other).status, 1)
+    assert.equal(await again.program.stop(), 0)
+
+    writeFileSync(join(directory, 'bad.json'), '{"spans": 1}')
+    const bad = command(['import', join(directory, 'bad.json')], other)
+    assert.equal(bad.status, 1)
+    assert.match(bad.said.msg, /bad\.json: .*neither Milo's records/)
+  })
+
+  it('says what migrate would do, without doing it, and that an embedded store needs no replay', async () => {
+    const path = join(temporaryDirectory(), 'milo.db')
+    const dry = start(['migrate', '--dry-run'], { MILO_COLLECTOR_EMBEDDED_PATH: path })
+    assert.equal(await ended(dry), 0)
+    assert.equal(existsSync(path), false)
+    const replay = start(['replay', '--collector', 'x'], { MILO_COLLECTOR_EMBEDDED_PATH: path })
+    assert.equal(await ended(replay), 1)
+    assert.match(String(logLines(replay).at(-1)!.msg), /give store: cassandra-mysql/)
   })
 
   it('answers every call that it has taken when SIGTERM comes, and keeps what it answered OK', async () => {

@@ -136,7 +136,8 @@ function convert(json: unknown, bytes: number, where: string): Piece {
   const records: Buffer[] = []
   const rejected = new Map<string, number>()
   try {
-    for (const converted of detectAndRead(json)) {
+    for (const convertNext of detectAndRead(json)) {
+      const converted = convertNext()
       if (converted instanceof Unusable) rejected.set(converted.reason, (rejected.get(converted.reason) ?? 0) + 1)
       else records.push(encodeRecord(converted))
     }

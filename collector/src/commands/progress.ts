@@ -24,6 +24,7 @@ export function showProgress(label: string, stream: NodeJS.WriteStream = process
     },
     stop() {
       if (started) bar.stop()
+      started = false
     },
   }
 }
