@@ -321,6 +321,41 @@ describe('building the tree', () => {
   })
 })
 
+describe('traces that were made to be hard', () => {
+  const n = 100_000
+  const many = (record: (i: number) => SpanRecord) => buildTrace(Array.from({ length: n }, (_, i) => record(i)))
+
+  it('takes 100,000 reports of one span, equal or different', () => {
+    assert.deepEqual(many(() => half(server, 1n, { from: 1, to: 2 })).spans[0]!.repeats, [])
+    const sides = [client, server]
+    const one = many(i => half(sides[i % 2]!, 1n, { from: i, clientHost: `c${i % 9}`, serverHost: `s${i % 99}` }))
+    assert.equal(one.spans[0]!.repeats.length, n)
+  })
+
+  it('takes 100,000 hosts, services and names, clocks that contradict each other, and times at the edges of i64', () => {
+    const edge = 2n ** 63n - 1n
+    const hosts = many(i => {
+      const call = { parentId: BigInt(i >> 2), from: i * 7919, to: 8 * n, name: `n${i}`, service: `s${i}` }
+      return half([client, server][i & 1]!, BigInt((i >> 1) + 1), { ...call, clientHost: `h${i}`, serverHost: `h${i}` })
+    })
+    assert.deepEqual([hosts.clocks.length, hosts.totals.services.length, hosts.spans.length], [n, n, n / 2])
+    const torn = many(i =>
+      half([client, server][i & 1]!, BigInt((i >> 1) + 1), {
+        from: (i * 7919) % n,
+        to: ((i * 7919) % n) + 50,
+        clientHost: `h${i % 89}`,
+        serverHost: `h${i % 97}`,
+      }),
+    )
+    assert.ok(torn.clocks.every(({ skewUs }) => Number.isFinite(skewUs)))
+    const far = many(i => ({
+      ...half(client, BigInt(i + 1)),
+      events: [{ timestamp: i % 2 ? edge : -edge, eventType: EventType.CLIENT_SEND }],
+    }))
+    assert.equal(far.duration, 2 ** 64)
+  })
+})
+
 describe('summing up a trace', () => {
   it("gives the root's name, both sides' services in order and once, and whether anything failed", () => {
     const trace = buildTrace([
