@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { type Config, ConfigError, changedKeys, loadConfig } from '../../collector/src/config'
 import { DEFAULT_DENY } from '../../collector/src/store/index-policy'
+import { ROOT } from '../helpers/child'
 import { temporaryDirectory, undo } from './support'
 
 const USER = `anna:scrypt$32768$8$1$${'s'.repeat(22)}$${'h'.repeat(43)}`
@@ -369,6 +370,17 @@ cassandra: { hostname: localhost, port: 9042, keyspace: Milo, column_family: Tra
     for (const host of ['127.0.0.1', '127.1.2.3', '::1', 'localhost', 'LOCALHOST']) {
       assert.equal(load(`http: { host: "${host}" }`).http.host, host)
     }
+  })
+
+  it('knows the variables of the examples that deploy it', () => {
+    const container = readFileSync(join(ROOT, 'examples/deploy/Containerfile'), 'utf8')
+    const variables = [...container.matchAll(/(MILO_COLLECTOR_\w+)=([^\s"]+)/g)].map(([, name, value]) => [
+      name!,
+      value!,
+    ])
+    assert.ok(variables.length >= 3)
+    const { config } = loadConfig(undefined, { ...Object.fromEntries(variables), MILO_COLLECTOR_HTTP_USERS: USER })
+    assert.deepEqual([config.collector_host, config.http.host], ['0.0.0.0', '0.0.0.0'])
   })
 
   it('says which keys two configurations differ in', () => {
