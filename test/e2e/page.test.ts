@@ -1,313 +1,200 @@
 import assert from 'node:assert/strict'
-import { connect } from 'node:net'
-import { type Browser, type BrowserContext, chromium, type Locator, type Page } from 'playwright-core'
-import { Writer } from '../../src/codec/binary'
-import { CATEGORY, ResultCode, readLogReply, writeLogFrame } from '../../src/codec/scribe'
-import { EventType, encodeRecord, type SpanRecord } from '../../src/codec/span'
-import { type Collector, startCollector } from '../helpers/programs'
-import { chromiumPath } from '../servers'
+import { gzipSync } from 'node:zlib'
+import { EventType } from '../../src/codec/span'
+import {
+  client,
+  detailOf,
+  EVIL,
+  findResult,
+  pageTests,
+  rowsOf,
+  SHOP_ID,
+  START_US,
+  server,
+  shop,
+  shown,
+} from '../helpers/page'
+import { sendSpans } from '../helpers/send'
+import { until } from '../helpers/until'
 
-const START_US = 1_750_000_000_000_000
-const EVIL = `<img src=x onerror="alert(1)"><script>alert(2)</script>"'javascript:alert(3)`
+const q = (text: string) => `/search?${new URLSearchParams({ q: text })}`
 
-/** One frame to the collector; resolves when it has answered OK. */
-async function send(collector: Collector, records: SpanRecord[]): Promise<void> {
-  const [host, port] = collector.scribe.split(':')
-  const w = new Writer()
-  writeLogFrame(w, 1, CATEGORY, w => w.raw(Buffer.concat(records.map(encodeRecord))))
-  const socket = connect(Number(port), host)
-  try {
-    socket.write(w.take())
-    const reply: Buffer[] = []
-    for await (const chunk of socket) {
-      reply.push(chunk)
-      const got = Buffer.concat(reply)
-      if (got.length >= 4 && got.length >= 4 + got.readInt32BE(0)) break
-    }
-    assert.equal(readLogReply(Buffer.concat(reply).subarray(4)).code, ResultCode.OK)
-  } finally {
-    socket.destroy()
-  }
-}
-
-type Half = SpanRecord & { from: number; ms: number }
-
-function half(send: EventType, receive: EventType, { from, ms, ...record }: Half): SpanRecord {
-  const at = (ms: number) => BigInt(START_US + Math.round(ms * 1000))
-  return {
-    ...record,
-    events: [
-      { timestamp: at(from), eventType: send },
-      ...(record.events ?? []),
-      { timestamp: at(from + ms), eventType: receive },
-    ],
-  }
-}
-const client = (record: Half) => half(EventType.CLIENT_SEND, EventType.CLIENT_RECV, record)
-const server = (record: Half) => half(EventType.SERVER_RECV, EventType.SERVER_SEND, record)
-
-const TRACE = 0x112210f47de98115n
-const shop: SpanRecord[] = [
-  server({ traceId: TRACE, id: 1n, name: 'POST /checkout', service: 'web', from: 0, ms: 80 }),
-  client({ traceId: TRACE, id: 2n, parentId: 1n, name: 'Cart.total', service: 'web', from: 5, ms: 30 }),
-  server({
-    traceId: TRACE,
-    id: 2n,
-    parentId: 1n,
-    name: 'Cart.total',
-    service: 'cart',
-    from: 7,
-    ms: 26,
-    annotations: new Map([['user', '42']]),
-    counters: new Map([['bytes', 9007199254740993n]]),
-    events: [{ timestamp: BigInt(START_US + 9000), eventType: EventType.CUSTOM, value: 'cache miss' }],
-  }),
-  client({
-    traceId: TRACE,
-    id: 3n,
-    parentId: 1n,
-    name: 'Mail.send',
-    service: 'web',
-    from: 40,
-    ms: 2,
-    annotations: new Map([['error.type', 'ECONNREFUSED']]),
-  }),
-]
-
-/** The text that people see, in one line. */
-async function shown(locator: Locator): Promise<string> {
-  return (await locator.allInnerTexts()).join(' ').replace(/\s+/g, ' ')
-}
-
-describe('the web page, in Chromium', function () {
-  this.timeout(60_000)
-  let collector: Collector
-  let browser: Browser
-  let context: BrowserContext
-  let page: Page
-  /** What must not happen on any page: errors in the console (violations of the CSP are among them), and dialogs. */
-  let trouble: string[]
-  /** Chromium's own line about an answer that the page is to explain. */
-  let expected: RegExp | undefined
-
-  before(async function () {
-    // Chromium may have to be installed first.
-    this.timeout(300_000)
-    const executablePath = await chromiumPath()
-    browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-dev-shm-usage'] })
-    collector = await startCollector()
-  })
-  after(async () => {
-    await browser?.close()
-    await collector?.stop()
-  })
-
-  beforeEach(async () => {
-    trouble = []
-    expected = undefined
-    context = await browser.newContext({ baseURL: collector.web })
-    page = await context.newPage()
-    page.on('console', message => {
-      if (message.type() !== 'error' && message.type() !== 'warning') return
-      if (!expected?.test(message.text())) trouble.push(message.text())
-    })
-    page.on('pageerror', error => trouble.push(String(error)))
-    page.on('dialog', dialog => {
-      trouble.push(`dialog: ${dialog.message()}`)
-      void dialog.dismiss()
-    })
-  })
-  afterEach(async () => {
-    await context.close()
-    assert.deepEqual(trouble, [])
-  })
-
-  const rows = () => page.getByRole('treeitem')
-  const detail = () => page.getByRole('complementary', { name: 'Selected span' })
-  /** The list of traces as it is asked for again and again: what was just stored may take a second to be found. */
-  async function findResult(path: string, text: string) {
-    const result = page.locator('.result', { hasText: text })
-    for (const deadline = Date.now() + 10_000; ; ) {
-      await page.goto(path)
-      await page.locator('.result, .notice').first().waitFor()
-      if ((await result.count()) > 0) return result.first()
-      assert.ok(Date.now() < deadline, `${text} isn't among the results of ${path}`)
-    }
-  }
+describe('the web page: finding, in Chromium', function () {
+  this.timeout(90_000)
+  const tests = pageTests()
+  const send = (records: Parameters<typeof sendSpans>[1]) => sendSpans(tests.collector.scribe, records)
 
   it('tells people with an empty collector how to send a first trace', async () => {
-    const response = await page.goto('/')
-    assert.match(response!.headers()['content-security-policy'] ?? '', /default-src 'self'/)
-    await page.getByText('No traces yet').waitFor()
-    await page.getByText('npm run demo').waitFor()
-    await page.getByText('node -r milo/register app.js').waitFor()
+    const response = await tests.page.goto('/')
+    const csp = response!.headers()['content-security-policy'] ?? ''
+    assert.match(csp, /default-src 'self'/)
+    assert.doesNotMatch(csp, /unsafe-inline|'unsafe-eval'|https?:|data:|\*/)
+    await tests.page.getByText('No traces yet').waitFor()
+    await tests.page.getByText('npm run demo').waitFor()
+    await tests.page.getByText('node -r milo/register app.js').waitFor()
   })
 
-  it('finds traces by name, key and value, and leads from a result to the tree and to a span', async () => {
-    await send(collector, shop)
-    await findResult('/', 'POST /checkout')
+  it('loads in 150 kB compressed, every file but the first named by its content, and nothing from elsewhere', async () => {
+    await send(shop)
+    await until('the trace is found', async () => {
+      const answer = await (await fetch(`${tests.collector.web}/api/search`)).json()
+      return (answer as { traces: unknown[] }).traces.length > 0
+    })
+    const loaded: Promise<[string, Buffer]>[] = []
+    tests.page.on('response', response => {
+      const { pathname } = new URL(response.url())
+      if (!pathname.startsWith('/api/'))
+        loaded.push(response.body().then(body => [pathname, body] as const as [string, Buffer]))
+    })
+    await tests.page.goto('/')
+    await tests.page.locator('.scatter canvas').waitFor()
+    await tests.page.locator('.result').first().click()
+    await rowsOf(tests.page).first().waitFor()
+    const files = await Promise.all(loaded)
+    const bytes = files.reduce((sum, [, body]) => sum + gzipSync(body).length, 0)
+    assert.ok(files.length >= 5, String(files.length))
+    assert.ok(bytes <= 150_000, `${bytes} bytes: ${files.map(([path, body]) => `${path} ${gzipSync(body).length}`)}`)
+    for (const [path] of files) if (path !== '/') assert.match(path, /^\/assets\/.+-[\w-]{8}\.\w+$/)
+    assert.deepEqual(tests.elsewhere, [])
+  })
+
+  it('finds by the box’s language, and leads from a slow request to its cause in three clicks', async () => {
+    const { page } = tests
+    await page.goto('/')
+    await page.getByRole('combobox', { name: 'Search' }).fill('name:Cart.total user=42 duration>20ms')
+    await page.getByRole('button', { name: 'Search', exact: true }).click()
+    await page.waitForURL(q('name:Cart.total user=42 duration>20ms'))
+    const result = page.locator('.result')
+    await result.getByText('80.0 ms').waitFor()
+    assert.match(await shown(result), /web POST \/checkout ?Error cart 1 web \d 80\.0 ms 3 spans/)
+    await result.click()
+    await page.waitForURL(`/trace/${SHOP_ID}`)
+    await rowsOf(page).nth(1).click()
+    await detailOf(page).getByText('cache miss').waitFor()
+    await page.goBack()
+    await result.getByText('80.0 ms').waitFor()
+    assert.equal(
+      await page.getByRole('combobox', { name: 'Search' }).inputValue(),
+      'name:Cart.total user=42 duration>20ms',
+    )
+  })
+
+  it('proposes words of the language, keys, values, names and services while one types', async () => {
+    const { page } = tests
+    await page.goto('/')
+    const box = page.getByRole('combobox', { name: 'Search' })
+    await box.click()
+    await page.getByRole('option', { name: 'duration>' }).waitFor()
+    await box.pressSequentially('us')
+    await page.getByRole('option', { name: 'user' }).waitFor()
+    await page.keyboard.press('ArrowDown')
+    await page.keyboard.press('Enter')
+    assert.equal(await box.inputValue(), 'user=')
+    await page.getByRole('option', { name: '42' }).click()
+    assert.equal(await box.inputValue(), 'user=42 ')
+    await box.pressSequentially('service:ca')
+    await page.getByRole('option', { name: 'cart' }).waitFor()
+    await page.keyboard.press('ArrowDown')
+    await page.keyboard.press('Tab')
+    await box.pressSequentially('name:Cart.t')
+    await page.getByRole('option', { name: 'Cart.total' }).click()
+    await page.keyboard.press('Enter')
+    await page.waitForURL(q('user=42 service:cart name:Cart.total'))
+    await page.locator('.result').waitFor()
+  })
+
+  it('says what is wrong with a search, and where', async () => {
+    const { page } = tests
+    await page.goto('/')
+    await page.getByRole('combobox', { name: 'Search' }).fill('user=42 duration>fast')
+    await page.keyboard.press('Enter')
+    await page.getByRole('alert').getByText('duration>fast').waitFor()
+    assert.equal(new URL(page.url()).pathname, '/')
+    await page.goto(q('duration>fast'))
+    await page.getByText("That search can't be understood").waitFor()
+  })
+
+  it('has the form for those who prefer fields, and goes to and fro between them', async () => {
+    const { page } = tests
+    await page.goto('/')
+    await page.getByRole('link', { name: 'Fields' }).click()
     await page.getByLabel('Name').fill('Cart.total')
     await page.getByLabel('Key').fill('user')
     await page.getByLabel('Value').fill('42')
-    await page.getByRole('button', { name: 'Search' }).click()
-    const result = page.locator('.result')
-    await page.waitForURL('/?name=Cart.total&key=user&value=42')
-    await result.getByText('80.0 ms').waitFor()
-    assert.match(await shown(result), /POST \/checkout Error cart, web 80\.0 ms 3 spans/)
-
-    await result.click()
-    await page.waitForURL('/trace/112210f47de98115')
-    await rows().first().waitFor()
-    const tree = await rows().evaluateAll(all =>
-      all.map(row => [
-        Number(row.ariaLevel),
-        row.querySelector('.name')?.textContent,
-        row.querySelector('.service')?.textContent,
-        row.querySelector('.duration')?.textContent,
-        (row as HTMLElement).dataset.duration,
-        row.querySelectorAll('.bar.client').length,
-        row.querySelectorAll('.bar.server').length,
-        row.querySelector('.error-mark') !== null,
-      ]),
+    await page.getByLabel('At least').fill('20ms')
+    await page.getByLabel('Ended').selectOption('false')
+    await page.getByRole('button', { name: 'Search', exact: true }).click()
+    await page.locator('.result').getByText('80.0 ms').waitFor()
+    const query = new URL(page.url()).searchParams
+    assert.deepEqual(
+      ['name', 'key', 'value', 'min_duration', 'error'].map(name => query.get(name)),
+      ['Cart.total', 'user', '42', '20ms', 'false'],
     )
-    assert.deepEqual(tree, [
-      [1, 'POST /checkout', 'web', '80.0 ms', 'high', 0, 1, false],
-      [2, 'Cart.total', 'cart', '30.0 ms', 'medium', 1, 1, false],
-      [2, 'Mail.send', 'web → unknown', '2.00 ms', 'low', 1, 0, true],
-    ])
-
-    await rows().nth(1).click()
-    const text = await shown(detail())
-    assert.match(text, /Client \+5\.00 ms 30\.0 ms Server \+7\.00 ms 26\.0 ms Network and waiting 4\.00 ms/)
-    assert.match(text, /Annotations user 42 Events \+9\.00 ms cache miss server Counters bytes 9007199254740993/)
-    assert.match(text, /Service cart Called by web/)
-    await page.waitForURL('/trace/112210f47de98115?span=0000000000000002')
-
     await page.reload()
-    await detail().getByText('cache miss').waitFor()
-    await page.goBack()
-    await page.waitForURL('/?name=Cart.total&key=user&value=42')
-    await result.getByText('80.0 ms').waitFor()
     assert.equal(await page.getByLabel('Key').inputValue(), 'user')
+    await page.getByLabel('At least').fill('soon')
+    await page.keyboard.press('Enter')
+    await page.getByText('“soon” is no duration').waitFor()
+    await page.getByRole('link', { name: 'Search box' }).click()
+    await page.locator('.result').getByText('80.0 ms').waitFor()
+    assert.equal(
+      await page.getByRole('combobox', { name: 'Search' }).inputValue(),
+      'name:Cart.total user=42 duration>=20ms !error',
+    )
   })
 
-  it('places the bars by time', async () => {
-    await page.goto('/trace/112210f47de98115')
-    await rows().first().waitFor()
-    const bars = await rows()
-      .locator('.bar')
-      .evaluateAll(all =>
-        all.map(bar => {
-          const lane = bar.parentElement!.getBoundingClientRect()
-          const { left, width } = bar.getBoundingClientRect()
-          return [(left - lane.left) / lane.width, width / lane.width].map(n => Math.round(n * 80))
-        }),
-      )
-    assert.deepEqual(bars, [
-      [0, 80],
-      [5, 30],
-      [7, 26],
-      [40, 2],
-    ])
-  })
-
-  it('looks a trace up by its id in hex, in decimal and within a traceparent header', async () => {
+  it('looks a trace up by its id in any form, in the head of each page and in the box', async () => {
+    const { page } = tests
     for (const id of [
       '112210F47DE98115',
       '1234567890123456789',
-      `00-${'0'.repeat(16)}112210f47de98115-0000000000000002-01`,
+      `00-${'0'.repeat(16)}${SHOP_ID}-0000000000000002-01`,
     ]) {
       await page.goto('/')
       await page.getByLabel('Trace id').fill(id)
       await page.getByRole('button', { name: 'Look up' }).click()
       await page.getByRole('heading', { name: 'POST /checkout' }).waitFor()
-      assert.equal(await rows().count(), 3)
+      await rowsOf(page).nth(2).waitFor()
+      await page.goto('/')
+      await page.getByRole('combobox', { name: 'Search' }).fill(id)
+      await page.getByRole('button', { name: 'Open trace' }).click()
+      await page.getByRole('heading', { name: 'POST /checkout' }).waitFor()
     }
     await page.getByLabel('Trace id').fill('no such thing')
     await page.keyboard.press('Enter')
     await page.getByText('There is no trace id in that').waitFor()
   })
 
-  it('says so when there is no such trace, and when nothing matches', async () => {
-    expected = /Failed to load resource.*404/
+  it('says what to do when there is no such trace, and when nothing matches', async () => {
+    const { page } = tests
+    tests.expected = /Failed to load resource.*(404|400)/
     await page.goto('/trace/00000000000000ff')
     await page.getByText('No such trace').waitFor()
-    await page.goto('/?name=cart.total')
-    await page.getByText('No span is called “cart.total”.').waitFor()
-  })
-
-  it('can be read and walked with the keyboard alone', async () => {
-    await page.goto('/trace/112210f47de98115')
-    await rows().first().waitFor()
-    const focused = () => page.evaluate(() => document.activeElement?.getAttribute('role'))
-    for (let presses = 0; presses < 20 && (await focused()) !== 'tree'; presses++) await page.keyboard.press('Tab')
-    assert.equal(await focused(), 'tree')
-    await page.keyboard.press('ArrowDown')
-    await page.keyboard.press('ArrowRight')
-    await detail().getByRole('heading', { name: 'Cart.total' }).waitFor()
-    await page.keyboard.press('End')
-    await detail().getByText('Failed: ECONNREFUSED').waitFor()
-    await page.keyboard.press('ArrowLeft')
-    await detail().getByRole('heading', { name: 'POST /checkout' }).waitFor()
-    await page.keyboard.press('Escape')
-    await detail().waitFor({ state: 'detached' })
-  })
-
-  it('shows markup in names, keys, values and hosts as the text that it is', async () => {
-    const pairs = new Map([[EVIL, EVIL]])
-    const events = [{ timestamp: BigInt(START_US), eventType: EventType.CUSTOM, value: EVIL }]
-    const fields = { traceId: 66n, name: EVIL, service: EVIL, annotations: pairs, from: 1e6, ms: 1, events }
-    await send(collector, [
-      server({ ...fields, id: 1n, serverHost: EVIL, counters: new Map([[EVIL, 1n]]) }),
-      client({
-        ...fields,
-        id: 1n,
-        clientHost: EVIL,
-        annotations: new Map([
-          [EVIL, `${EVIL}!`],
-          ['error', EVIL],
-        ]),
-      }),
-    ])
-    const result = await findResult(`/?${new URLSearchParams({ name: EVIL, key: EVIL, value: EVIL })}`, EVIL)
-    assert.equal(await page.getByLabel('Name').inputValue(), EVIL)
-    await result.click()
-    await rows().first().click()
-    await detail().getByText(`Failed: ${EVIL}`).waitFor()
-    const said = await shown(page.locator('main'))
-    // Name ×3 (page, row, panel), services ×2, error, key and value, the same of the conflict, event ×2, counter, hosts …
-    assert.ok(said.split(EVIL).length - 1 >= 14, said)
-    assert.equal(await page.locator('main img, main script, main [onerror], a[href^="javascript"]').count(), 0)
-    await detail().getByRole('link', { name: EVIL }).first().click()
-    await findResult(page.url(), EVIL)
-  })
-
-  it('fits a screen 360 pixels wide', async () => {
-    await page.setViewportSize({ width: 360, height: 740 })
-    for (const path of ['/', '/trace/112210f47de98115', '/trace/112210f47de98115?span=0000000000000002', '/?name=x']) {
-      await page.goto(path)
-      await page.locator('.result, .row, .notice').first().waitFor()
-      const tooWide = await page.evaluate(
-        () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
-      )
-      assert.equal(tooWide, 0, path)
-    }
+    await page.goto('/trace/nonsense')
+    await page.getByText('That is no trace id').waitFor()
+    await page.goto(q('name:Cart.total user=43'))
+    await page.getByText('Nothing matches').waitFor()
+    await page.getByRole('link', { name: 'Search without user=43' }).click()
+    await page.locator('.result').getByText('80.0 ms').waitFor()
+    assert.equal(page.url(), new URL(q('name:Cart.total'), page.url()).href)
   })
 
   it('leads through older traces page by page, and back to the newest', async () => {
-    const traces = Array.from({ length: 30 }, (_, i) =>
-      server({
-        traceId: BigInt(1000 + i),
-        id: 1n,
-        name: `Page.n${i}`,
-        from: 2e6 + i,
-        ms: 1,
-        annotations: new Map([['run', 'pages']]),
-      }),
+    const { page } = tests
+    await send(
+      Array.from({ length: 30 }, (_, i) =>
+        server({
+          traceId: BigInt(1000 + i),
+          id: 1n,
+          name: `Page.n${i}`,
+          from: 2e6 + i * 1000,
+          ms: 1 + i,
+          annotations: new Map([['run', 'pages']]),
+        }),
+      ),
     )
-    await send(collector, traces)
-    const names = () => page.locator('.result-name').allInnerTexts()
-    await findResult('/?key=run&value=pages', 'Page.n29')
+    const names = () => page.locator('.result-name .name').allInnerTexts()
+    await findResult(page, q('run=pages'), 'Page.n29')
     assert.deepEqual(
       await names(),
       Array.from({ length: 25 }, (_, i) => `Page.n${29 - i}`),
@@ -320,28 +207,203 @@ describe('the web page, in Chromium', function () {
     await page.getByText('Page.n29').waitFor()
   })
 
-  it('keeps a trace of 10,000 spans usable: only rows near the view are in the page, and End reaches the last', async () => {
-    const spans = Array.from({ length: 10_000 }, (_, i) =>
-      server({
-        traceId: 77n,
-        id: BigInt(i + 1),
-        parentId: BigInt(Math.floor(i / 2)),
-        name: `n${i + 1}`,
-        from: 3e6 + i,
-        ms: 1,
+  it('shows durations by time: a click opens a trace, and a box that is drawn becomes part of the search', async () => {
+    const { page } = tests
+    await page.goto(q('run=pages'))
+    const plot = page.locator('.scatter .u-over')
+    await plot.waitFor()
+    const box = (await plot.boundingBox())!
+    // The later, the longer: the right half holds the upper half.
+    await page.mouse.move(box.x + box.width * 0.6, box.y + 2)
+    await page.mouse.down()
+    await page.mouse.move(box.x + box.width - 2, box.y + box.height - 2, { steps: 4 })
+    await page.mouse.up()
+    await page.waitForURL(/from%3A/)
+    const text = await page.getByRole('combobox', { name: 'Search' }).inputValue()
+    assert.match(text, /^run=pages duration>=\S+ duration<=\S+ from:\S+Z to:\S+Z$/)
+    await page.getByText('Page.n29').waitFor()
+    const count = await page.locator('.result').count()
+    assert.ok(count > 2 && count < 20, String(count))
+    // The last point is at the right, at the top.
+    await plot.waitFor()
+    await page.waitForFunction(() => document.querySelector('.scatter canvas') !== null)
+    const end = (await plot.boundingBox())!
+    for (let x = end.width - 1; x > end.width * 0.5; x -= 3) {
+      await page.mouse.move(end.x + x, end.y + end.height * 0.35)
+      if ((await page.locator('.u-over.on-point').count()) > 0) break
+    }
+    const tip = await shown(page.locator('.plot-tip'))
+    await page.mouse.down()
+    await page.mouse.up()
+    await page.waitForURL(/\/trace\//)
+    const name = await page.getByRole('heading', { level: 1 }).textContent()
+    assert.ok(name && tip.startsWith(name), `${tip} led to ${name}`)
+  })
+
+  it('saves a search under a name, runs, links, renames and deletes it, and begins with the default one', async () => {
+    const { page } = tests
+    await page.goto(q('name:Cart.total user=42'))
+    await page.getByRole('button', { name: 'Save this search' }).click()
+    await page.getByLabel('Name').fill(EVIL)
+    await page.getByRole('button', { name: 'Save', exact: true }).click()
+    await page.waitForURL(/saved=/)
+    const link = page.url()
+    await page.getByRole('heading', { name: EVIL }).waitFor()
+    await page.locator('.result').getByText('80.0 ms').waitFor()
+
+    await page.goto('/')
+    const chip = () => page.getByRole('navigation', { name: 'Saved searches' }).getByRole('link')
+    await chip().click()
+    assert.equal(page.url(), link)
+    await page.getByRole('button', { name: 'Manage' }).click()
+    const dialog = page.getByRole('dialog')
+    await dialog.getByText('name:Cart.total user=42').waitFor()
+    await dialog.getByRole('textbox').fill('Totals of 42')
+    await dialog.getByRole('button', { name: 'Rename' }).click()
+    await dialog.getByLabel('Name of Totals of 42').waitFor()
+    await dialog.getByRole('button', { name: 'Make default' }).click()
+    await dialog.getByRole('button', { name: '★ Default' }).waitFor()
+    await dialog.getByRole('button', { name: 'Close' }).click()
+
+    await page.goto('/')
+    await page.getByRole('heading', { name: 'Totals of 42' }).waitFor()
+    await page.locator('.result').getByText('80.0 ms').waitFor()
+    assert.equal(await page.locator('.result').count(), 1)
+    await page.goto('/search')
+    await page.getByRole('heading', { name: 'Newest traces' }).waitFor()
+
+    await page.getByRole('button', { name: 'Manage' }).click()
+    await dialog.getByRole('button', { name: 'Delete' }).click()
+    await dialog.getByLabel('Name of Totals of 42').waitFor({ state: 'detached' })
+    await page.goto(link)
+    await page.getByText('No such saved search').waitFor()
+    await page.goto('/')
+    await page.getByRole('heading', { name: 'Newest traces' }).waitFor()
+  })
+
+  it('takes a trace as a file: Zipkin’s by choosing it, OpenTelemetry’s by dropping it', async () => {
+    const { page } = tests
+    const start = START_US + 5e9
+    const zipkin = [
+      {
+        traceId: '00000000000000aa',
+        id: '1',
+        name: 'get /from-zipkin',
+        kind: 'SERVER',
+        timestamp: start,
+        duration: 5000,
+        localEndpoint: { serviceName: 'zip' },
+      },
+    ]
+    const otlp = {
+      resourceSpans: [
+        {
+          resource: { attributes: [{ key: 'service.name', value: { stringValue: 'otel' } }] },
+          scopeSpans: [
+            {
+              spans: [
+                {
+                  traceId: '000000000000000000000000000000bb',
+                  spanId: '0000000000000001',
+                  name: 'GET /from-otel',
+                  kind: 2,
+                  startTimeUnixNano: `${start}000`,
+                  endTimeUnixNano: `${start + 7000}000`,
+                },
+              ],
+            },
+          ],
+        },
+      ],
+    }
+    await page.goto('/')
+    await page
+      .getByLabel('A trace’s file')
+      .or(page.getByLabel("A trace's file"))
+      .setInputFiles({
+        name: 'zipkin.json',
+        mimeType: 'application/json',
+        buffer: Buffer.from(JSON.stringify(zipkin)),
+      })
+    await page.waitForURL(/\/trace\/0*aa$/)
+    await page.getByRole('heading', { name: 'get /from-zipkin' }).waitFor()
+
+    await page.goto('/')
+    await page.getByRole('button', { name: 'Upload a trace' }).waitFor()
+    await page.evaluate(json => {
+      const data = new DataTransfer()
+      data.items.add(new File([json], 'otlp.json', { type: 'application/json' }))
+      dispatchEvent(new DragEvent('dragover', { dataTransfer: data, bubbles: true, cancelable: true }))
+      dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }))
+    }, JSON.stringify(otlp))
+    await page.waitForURL(/\/trace\/0*bb$/)
+    await page.getByRole('heading', { name: 'GET /from-otel' }).waitFor()
+
+    tests.expected = /Failed to load resource.*400/
+    await page.goto('/')
+    await page.locator('input[type=file]').setInputFiles({
+      name: 'x.json',
+      mimeType: 'application/json',
+      buffer: Buffer.from('{"not":"a trace"}'),
+    })
+    await page.locator('.upload [role=alert]').waitFor()
+  })
+
+  it('shows markup in names, keys, values and hosts as the text that it is', async () => {
+    const { page } = tests
+    const pairs = new Map([[EVIL, EVIL]])
+    const events = [{ timestamp: BigInt(START_US), eventType: EventType.CUSTOM, value: EVIL }]
+    const fields = { traceId: 66n, name: EVIL, service: EVIL, annotations: pairs, from: 1e6, ms: 1, events }
+    await send([
+      server({ ...fields, id: 1n, serverHost: EVIL, counters: new Map([[EVIL, 1n]]) }),
+      client({
+        ...fields,
+        id: 1n,
+        clientHost: EVIL,
+        annotations: new Map([
+          [EVIL, `${EVIL}!`],
+          ['error', EVIL],
+        ]),
       }),
+    ])
+    const result = await findResult(
+      page,
+      `/search?${new URLSearchParams({ name: EVIL, key: EVIL, value: EVIL })}`,
+      EVIL,
     )
-    for (let i = 0; i < spans.length; i += 1000) await send(collector, spans.slice(i, i + 1000))
-    await page.goto('/trace/000000000000004d')
-    await page.getByText('10,000').waitFor()
-    assert.ok((await rows().count()) < 200)
-    await page.getByRole('tree').focus()
-    await page.keyboard.press('End')
-    const last = page.getByRole('treeitem', { selected: true })
-    await last.waitFor()
-    const box = (await last.boundingBox())!
-    const { height } = page.viewportSize()!
-    assert.ok(box.y >= 0 && box.y + box.height <= height, `the last row is in view: ${JSON.stringify(box)}`)
-    assert.equal(await shown(last.locator('.name')), await shown(detail().getByRole('heading', { level: 2 })))
+    assert.equal(await page.getByLabel('Name').inputValue(), EVIL)
+    await result.click()
+    await rowsOf(page).first().click()
+    await detailOf(page).getByText(`Failed: ${EVIL}`).waitFor()
+    const said = await shown(page.locator('main'))
+    // Name ×3 (page, row, panel), services ×3, error, key and value, the same of the conflict, event ×2, counter, hosts …
+    assert.ok(said.split(EVIL).length - 1 >= 14, said)
+    for (const tab of ['Tree table', 'Call graph', 'Flame graph', 'Statistics', 'JSON']) {
+      await page.getByRole('link', { name: tab }).click()
+      await page.locator('.table, .graph-box svg, .flame-box, .json').first().waitFor()
+      const injected = await page.locator('main img, main script, main [onerror], a[href^="javascript"]').count()
+      assert.equal(injected, 0, tab)
+    }
+    await page.goto(`/search?${new URLSearchParams({ q: EVIL })}`)
+    await page.locator('.notice, .result').first().waitFor()
+    await page.goto(`/trace/0000000000000042?span=${encodeURIComponent(EVIL)}&find=${encodeURIComponent(EVIL)}`)
+    await rowsOf(page).first().waitFor()
+    tests.expected = /Failed to load resource.*400/
+    await page.goto(`/trace/${encodeURIComponent(EVIL)}`)
+    await page.getByText('That is no trace id').waitFor()
+    assert.equal(await page.locator('main img, main script, main [onerror]').count(), 0)
+  })
+
+  it('explains itself when the collector is gone', async () => {
+    const { page } = tests
+    await page.goto('/search')
+    await page.locator('.result').first().waitFor()
+    tests.expected = /ERR_FAILED|Failed to load resource/
+    await page.route('**/api/**', route => route.abort())
+    await page.keyboard.press('r')
+    await page.getByText("didn't answer. Is it still running?").waitFor()
+    await page.unroute('**/api/**')
+    await page.getByRole('button', { name: 'Try again' }).click()
+    await page.locator('.result').first().waitFor()
   })
 })

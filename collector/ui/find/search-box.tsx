@@ -41,7 +41,6 @@ export function SearchBox({ text: given }: { text: string }) {
   const id = traceIdIn(text)
   const proposals = useProposals(open ? completion : undefined)
   useEffect(() => setText(given), [given])
-  useEffect(() => setChosen(-1), [text, cursor])
   useShortcuts('Find', [{ keys: ['/', 'f'], does: 'the search box', run: () => field.current?.focus() }])
 
   const take = (proposal: Proposal) => {
@@ -51,6 +50,7 @@ export function SearchBox({ text: given }: { text: string }) {
       : insertCompletion(text, completion, proposal.text)
     setText(next.text)
     setCursor(next.cursor)
+    setChosen(-1)
     setProblems([])
     requestAnimationFrame(() => {
       field.current?.focus()
@@ -106,6 +106,7 @@ export function SearchBox({ text: given }: { text: string }) {
               setText(event.currentTarget.value)
               setCursor(event.currentTarget.selectionStart ?? 0)
               setProblems([])
+              setChosen(-1)
               setOpen(true)
             }}
             onKeyUp={follow}

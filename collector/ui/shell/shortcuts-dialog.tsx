@@ -13,12 +13,12 @@ export function ShortcutsDialog() {
   useShortcuts('Everywhere', [{ keys: ['?'], does: 'this list', run: open }])
   return (
     <>
-      <button type="button" class="icon" aria-label="Keyboard shortcuts" title="Keyboard shortcuts (?)" onClick={open}>
+      <button type="button" class="icon" aria-label="Shortcuts" title="Shortcuts (?)" onClick={open}>
         <span aria-hidden="true">?</span>
       </button>
       <dialog ref={dialog} class="dialog" aria-labelledby="shortcuts-title">
         <div class="dialog-head">
-          <h2 id="shortcuts-title">Keyboard shortcuts</h2>
+          <h2 id="shortcuts-title">Shortcuts</h2>
           <button type="button" class="small" onClick={() => dialog.current?.close()}>
             Close
           </button>

@@ -38,6 +38,7 @@ export function ticks(view: View, most: number): number[] {
   const magnitude = 10 ** Math.floor(Math.log10(rough))
   const step = [1, 2, 5, 10].map(n => n * magnitude).find(n => n >= rough)!
   const all: number[] = []
-  for (let n = Math.ceil(view.from / step - 1e-9); n * step < view.from + length * 0.93; n++) all.push(n * step)
+  // The sum makes a zero of a negative one.
+  for (let n = Math.ceil(view.from / step - 1e-9); n * step < view.from + length * 0.93; n++) all.push(n * step + 0)
   return all
 }

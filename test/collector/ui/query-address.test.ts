@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict'
+import { print } from '../../../collector/src/query'
+import {
+  apiQuery,
+  boxAddress,
+  changedAddress,
+  conditionsOf,
+  fieldsAddress,
+  readAsked,
+  searchOnly,
+} from '../../../collector/ui/find/query-address'
+
+const params = (text: string) => new URLSearchParams(text)
+
+describe('a search in the address', () => {
+  it('is the same by the box and by the fields', () => {
+    const text = 'name:Shop.checkout service:shop user=42 city^=Lon duration>=50ms duration<=2s error last 1h'
+    const box = readAsked(params(boxAddress(text).split('?')[1]!))
+    const fields = readAsked(params(fieldsAddress(box.query)!.split('?')[1]!))
+    assert.equal(box.form, 'box')
+    assert.equal(fields.form, 'fields')
+    assert.deepEqual(fields.query, box.query)
+    assert.equal(fields.text, text)
+    assert.deepEqual(readAsked(params(boxAddress(fields.text).split('?')[1]!)).query, box.query)
+  })
+
+  it('takes the original’s three fields', () => {
+    const asked = readAsked(params('name=Cart.total&key=user&value=42'))
+    assert.equal(asked.form, 'fields')
+    assert.deepEqual(asked.query, { name: 'Cart.total', annotations: [{ key: 'user', value: '42', match: 'exact' }] })
+  })
+
+  it('says which conditions fields can’t have', () => {
+    for (const text of ['user=""', 'a=1 "k=v"=2']) {
+      assert.equal(fieldsAddress(readAsked(params(`q=${encodeURIComponent(text)}`)).query), undefined)
+    }
+  })
+
+  it('asks the API for what it knows, and saves no place in the results', () => {
+    const query = params('q=error&saved=abc&fields=1&before=xyz&limit=100&name=')
+    assert.equal(apiQuery(query), 'q=error&before=xyz&limit=100')
+    assert.equal(searchOnly(query), 'q=error')
+    assert.equal(searchOnly(params('')), '')
+  })
+
+  it('loses one condition at a time', () => {
+    const asked = readAsked(params(`q=${encodeURIComponent('name:A user=42 error last 1h')}`))
+    assert.deepEqual(
+      conditionsOf(asked.query).map(({ text, without }) => [text, print(without)]),
+      [
+        ['name:A', 'user=42 error last 1h'],
+        ['error', 'name:A user=42 last 1h'],
+        ['last 1h', 'name:A user=42 error'],
+        ['user=42', 'name:A error last 1h'],
+      ],
+    )
+    assert.equal(changedAddress(asked, { name: 'A', annotations: [] }), '/search?q=name%3AA')
+  })
+})

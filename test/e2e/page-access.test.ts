@@ -1,0 +1,187 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import type { Page } from 'playwright-core'
+import { generateTrace } from '../helpers/generated-trace'
+import { detailOf, findResult, pageTests, rowsOf, SHOP_ID, START_US, shop } from '../helpers/page'
+import { sendSpans } from '../helpers/send'
+
+const AXE = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8')
+
+interface Violation {
+  id: string
+  impact: string
+  nodes: { html: string; failureSummary: string }[]
+}
+
+/** What axe finds on the page, of serious and critical impact. */
+async function violations(page: Page): Promise<string[]> {
+  // By the debugger, which the page's CSP doesn't bind.
+  await page.evaluate(AXE)
+  const found = (await page.evaluate('axe.run(document, { resultTypes: ["violations"] })')) as {
+    violations: Violation[]
+  }
+  return found.violations
+    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .map(({ id, nodes }) => `${id}: ${nodes[0]!.html} ${nodes[0]!.failureSummary}`)
+}
+
+describe('the web page: for everybody, in Chromium', function () {
+  this.timeout(90_000)
+  const tests = pageTests()
+
+  before(async () => {
+    await sendSpans(tests.collector.scribe, shop)
+    await sendSpans(
+      tests.collector.scribe,
+      generateTrace({ traceId: 1000n, spans: 1000, startUs: START_US + 1e6, skewUs: 20_000 }),
+    )
+    const headers = { 'content-type': 'application/json' }
+    const body = JSON.stringify({ name: 'All carts', query: 'q=service:cart' })
+    const saved = await fetch(`${tests.collector.web}/api/saved-searches`, { method: 'POST', headers, body })
+    assert.equal(saved.status, 201)
+  })
+
+  for (const theme of ['light', 'dark'] as const) {
+    const pages: [what: string, path: string, mark: string][] = [
+      ['the newest traces', '/', '.scatter canvas'],
+      ['an empty result', '/search?q=name:Nobody%20last%201h', '.notice'],
+      ['the fields', '/search?fields=1', '.fields'],
+      ['a waterfall with a detail', `/trace/${SHOP_ID}?span=0000000000000002`, '.detail .events'],
+      ['a large waterfall', '/trace/00000000000003e8?find=cart', '.row.matches'],
+      ['the tree table', '/trace/00000000000003e8?tab=table', '.table tbody tr'],
+      ['the call graph', `/trace/${SHOP_ID}?tab=graph`, '.graph-box svg'],
+      ['the flame graph', '/trace/00000000000003e8?tab=flame', '.flame-box canvas'],
+      ['the statistics', '/trace/00000000000003e8?tab=statistics', '.table tbody tr'],
+      ['the comparison', `/trace/00000000000003e8?tab=compare&with=${SHOP_ID}`, '.table tbody tr'],
+      ['the JSON', `/trace/${SHOP_ID}?tab=json`, '.json'],
+      ['a trace that is not there', '/trace/00000000000000ff', '.notice'],
+    ]
+    for (const [what, path, mark] of pages) {
+      it(`has nothing serious for axe on ${what}, in the ${theme} theme`, async () => {
+        const { page } = tests
+        tests.expected = /Failed to load resource.*404/
+        await page.emulateMedia({ colorScheme: theme })
+        await findResult(page, '/search', 'POST /checkout')
+        await page.goto(path)
+        await page.locator(mark).first().waitFor()
+        assert.deepEqual(await violations(page), [])
+      })
+    }
+
+    it(`has nothing serious for axe in its dialogs, in the ${theme} theme`, async () => {
+      const { page } = tests
+      await page.emulateMedia({ colorScheme: theme })
+      await page.goto('/')
+      await page.getByRole('button', { name: 'Manage' }).click()
+      await page
+        .getByRole('dialog')
+        .getByText('q=service:cart')
+        .or(page.getByRole('dialog').getByText('service:cart'))
+        .waitFor()
+      assert.deepEqual(await violations(page), [])
+      await page.getByRole('dialog').getByRole('button', { name: 'Close' }).click()
+      await page.getByRole('combobox').click()
+      await page.getByRole('option').first().waitFor()
+      assert.deepEqual(await violations(page), [])
+    })
+  }
+
+  it('follows the system’s theme until another is chosen, and keeps the choice', async () => {
+    const { page } = tests
+    const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor)
+    await page.emulateMedia({ colorScheme: 'light' })
+    await page.goto('/')
+    await page.getByRole('button', { name: 'Theme: the system’s' }).waitFor()
+    const light = await paper()
+    await page.emulateMedia({ colorScheme: 'dark' })
+    const dark = await paper()
+    assert.notEqual(light, dark)
+    await page.getByRole('button', { name: /^Theme/ }).click()
+    assert.equal(await paper(), light)
+    await page.reload()
+    assert.equal(await paper(), light)
+    await page.getByRole('button', { name: 'Theme: light' }).waitFor()
+    await page.keyboard.press('t')
+    await page.keyboard.press('t')
+    await page.getByRole('button', { name: 'Theme: the system’s' }).waitFor()
+    assert.equal(await paper(), dark)
+  })
+
+  it('lists its shortcuts at ?, those of the page among them', async () => {
+    const { page } = tests
+    await page.goto(`/trace/${SHOP_ID}`)
+    await rowsOf(page).first().waitFor()
+    await page.keyboard.press('?')
+    const dialog = page.getByRole('dialog')
+    for (const text of ['zoom in', 'search within the trace', 'Call graph', 'this list'])
+      await dialog.getByText(text).first().waitFor()
+    await page.keyboard.press('Escape')
+    await dialog.waitFor({ state: 'hidden' })
+    await page.keyboard.press('2')
+    await page.waitForURL(/tab=table/)
+    await page.keyboard.press('1')
+    await rowsOf(page).first().waitFor()
+    await page.keyboard.press('f')
+    await page.locator('input:focus').waitFor()
+    await page.keyboard.type('?2t')
+    assert.equal(await page.getByRole('searchbox').inputValue(), '?2t')
+  })
+
+  it('shows times in the viewer’s zone, with UTC when one points at them', async () => {
+    const browser = tests.context.browser()!
+    const context = await browser.newContext({ baseURL: tests.collector.web, timezoneId: 'Asia/Tokyo' })
+    try {
+      const page = await context.newPage()
+      await page.goto(`/trace/${SHOP_ID}`)
+      const time = page.locator('.facts time')
+      await time.waitFor()
+      const utc = new Date(START_US / 1000).toISOString()
+      assert.equal(await time.getAttribute('title'), `${utc} (UTC)`)
+      const hour = (Number(utc.slice(11, 13)) + 9) % 24
+      assert.match(
+        (await time.textContent())!,
+        new RegExp(`, ${String(hour).padStart(2, '0')}:\\d\\d:\\d\\d\\.\\d{3}$`),
+      )
+    } finally {
+      await context.close()
+    }
+  })
+
+  it('moves nothing while it loads', async () => {
+    const { page } = tests
+    await page.addInitScript(() => {
+      Object.assign(window, { shift: 0 })
+      new PerformanceObserver(list => {
+        for (const entry of list.getEntries()) {
+          if (!(entry as unknown as { hadRecentInput: boolean }).hadRecentInput) {
+            ;(window as unknown as { shift: number }).shift += (entry as unknown as { value: number }).value
+          }
+        }
+      }).observe({ type: 'layout-shift', buffered: true })
+    })
+    for (const [path, mark] of [
+      ['/', '.scatter canvas'],
+      ['/trace/00000000000003e8', '.row'],
+      [`/trace/${SHOP_ID}?span=0000000000000002`, '.detail .events'],
+    ] as const) {
+      await page.goto(path)
+      await page.locator(mark).first().waitFor()
+      // What is good by the Web Vitals' measure is below 0.1.
+      const shift = await page.evaluate(() => (window as unknown as { shift: number }).shift)
+      assert.ok(shift < 0.05, `${path}: ${shift}`)
+    }
+  })
+
+  it('leads past the head to the content, and tells where the page is', async () => {
+    const { page } = tests
+    await page.goto(`/trace/${SHOP_ID}`)
+    await rowsOf(page).first().waitFor()
+    await page.keyboard.press('Tab')
+    await page.keyboard.press('Enter')
+    assert.equal(await page.evaluate(() => document.activeElement?.id), 'main')
+    assert.equal(await page.title(), 'POST /checkout – Milo')
+    await page.goto(`/trace/${SHOP_ID}?span=0000000000000002`)
+    await detailOf(page).getByRole('button', { name: 'Close' }).click()
+    await page.waitForURL(url => !url.searchParams.has('span'))
+  })
+})

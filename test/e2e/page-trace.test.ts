@@ -1,0 +1,404 @@
+import assert from 'node:assert/strict'
+import type { Page } from 'playwright-core'
+import { generateTrace } from '../helpers/generated-trace'
+import { client, detailOf, pageTests, rowsOf, SHOP_ID, START_US, server, shop, shown } from '../helpers/page'
+import { sendSpans } from '../helpers/send'
+
+const SKEWED_ID = '0000000000005e3d'
+const LARGER_ID = '00000000000003e8'
+const SLOWER_ID = '112210f47de98116'
+
+describe('the web page: a trace, in Chromium', function () {
+  this.timeout(90_000)
+  const tests = pageTests()
+
+  before(async () => {
+    const send = (records: Parameters<typeof sendSpans>[1]) => sendSpans(tests.collector.scribe, records)
+    await send(shop)
+    await send(generateTrace({ traceId: 0x5e3dn, spans: 40, startUs: START_US, skewUs: 30_000 }))
+    await send(generateTrace({ traceId: 1000n, spans: 1000, startUs: START_US }))
+    const traceId = 0x112210f47de98116n
+    await send([
+      server({ traceId, id: 1n, name: 'POST /checkout', service: 'web', from: 0, ms: 200 }),
+      client({ traceId, id: 2n, parentId: 1n, name: 'Cart.total', service: 'web', from: 5, ms: 150 }),
+      server({ traceId, id: 2n, parentId: 1n, name: 'Cart.total', service: 'cart', from: 7, ms: 140 }),
+      server({ traceId, id: 4n, parentId: 2n, name: 'Pricing.quote', service: 'pricing', from: 10, ms: 100 }),
+    ])
+  })
+
+  const open = async (path: string) => {
+    await tests.page.goto(path)
+    await rowsOf(tests.page).first().waitFor()
+  }
+  const names = (page: Page) => rowsOf(page).locator('.name').allTextContents()
+  const param = (name: string) => new URL(tests.page.url()).searchParams.get(name)
+
+  it('is a tree with levels, services, durations and errors', async () => {
+    await open(`/trace/${SHOP_ID}`)
+    const tree = await rowsOf(tests.page).evaluateAll(all =>
+      all.map(row => [
+        Number(row.ariaLevel),
+        Number(row.ariaPosInSet),
+        Number(row.ariaSetSize),
+        row.ariaExpanded,
+        row.querySelector('.name')?.textContent,
+        row.querySelector('.service')?.textContent,
+        row.querySelector('.duration')?.textContent,
+        row.querySelector('.error-mark') !== null,
+      ]),
+    )
+    assert.deepEqual(tree, [
+      [1, 1, 1, 'true', 'POST /checkout', 'web', '80.0 ms', false],
+      [2, 1, 2, null, 'Cart.total', 'cart', '30.0 ms', false],
+      [2, 2, 2, null, 'Mail.send', 'web → unknown', '2.00 ms', true],
+    ])
+    assert.match(await shown(tests.page.locator('.facts')), /Duration 80\.0 ms Started .* Spans 3 ?1 error 2 services/)
+  })
+
+  /** For each row, where in the middle of its bar there is colour: the first and last pixel, in per cent of the lane. */
+  const bars = () =>
+    tests.page.locator('canvas.bars').evaluate(element => {
+      const style = getComputedStyle(element)
+      const height = Number.parseFloat(style.getPropertyValue('--row-height'))
+      const middle = Number.parseFloat(style.getPropertyValue('--bar-top')) + 6
+      // A copy, for Chromium warns of reading from one that is shown.
+      const copy = new OffscreenCanvas((element as HTMLCanvasElement).width, (element as HTMLCanvasElement).height)
+      const context = copy.getContext('2d', { willReadFrequently: true })!
+      context.drawImage(element as HTMLCanvasElement, 0, 0)
+      const all: [number, number][] = []
+      for (let y = middle; y < copy.height; y += height) {
+        const { data } = context.getImageData(0, Math.round(y), copy.width, 1)
+        const below = context.getImageData(0, Math.round(y + 11), copy.width, 1).data
+        let from = copy.width
+        let to = 0
+        for (let x = 0; x < copy.width; x++) {
+          // The ticks go through every row; bars don't.
+          const tick = below[4 * x + 3]! > 0 && below[4 * x] === data[4 * x]
+          if (data[4 * x + 3] === 0 || tick) continue
+          from = Math.min(from, x)
+          to = x + 1
+        }
+        all.push([Math.round((100 * from) / copy.width), Math.round((100 * to) / copy.width)])
+      }
+      return all
+    })
+
+  it('places the bars by time, and anew when it is zoomed', async () => {
+    const { page } = tests
+    await open(`/trace/${SHOP_ID}`)
+    const near = async (expected: [number, number][]) => {
+      const found = await bars()
+      found.forEach(([from, to], i) => {
+        const [a, b] = expected[i]!
+        assert.ok(Math.abs(from - a) <= 1 && Math.abs(to - b) <= 1, `${JSON.stringify(found)}`)
+      })
+    }
+    await near([
+      [0, 100],
+      [6, 44],
+      [50, 53],
+    ])
+    await page.goto(`/trace/${SHOP_ID}?from=0&to=40000`)
+    await rowsOf(page).first().waitFor()
+    await near([
+      [0, 100],
+      [13, 88],
+      [99, 100],
+    ])
+  })
+
+  it('zooms by wheel and keys, pans by dragging, and chooses a stretch on the minimap; the address keeps it', async () => {
+    const { page } = tests
+    await open(`/trace/${LARGER_ID}`)
+    const lane = (await page.locator('canvas.bars').boundingBox())!
+    await page.mouse.move(lane.x + lane.width / 2, lane.y + 100)
+    await page.keyboard.down('Control')
+    await page.mouse.wheel(0, -300)
+    await page.keyboard.up('Control')
+    await page.waitForURL(/from=/)
+    // The root lasts 80 ms less what the network takes of it.
+    const whole = 73_600
+    const view = () => [Number(param('from')), Number(param('to'))] as const
+    const [from, to] = view()
+    assert.ok(to - from < whole * 0.6 && from > 0 && to < whole, String(view()))
+    await page.mouse.down()
+    await page.mouse.move(lane.x + lane.width / 2 + 100, lane.y + 100, { steps: 3 })
+    await page.mouse.up()
+    await page.waitForFunction(from => Number(new URL(location.href).searchParams.get('from')) < from, from)
+    assert.equal(param('span'), null, 'a drag selects nothing')
+    const [earlier] = view()
+    await page.keyboard.press('d')
+    await page.waitForFunction(from => Number(new URL(location.href).searchParams.get('from')) > from, earlier)
+    await page.keyboard.press('0')
+    await page.waitForURL(url => !url.searchParams.has('from'))
+
+    const map = (await page.locator('.minimap').boundingBox())!
+    await page.mouse.move(map.x + map.width * 0.25, map.y + 20)
+    await page.mouse.down()
+    await page.mouse.move(map.x + map.width * 0.5, map.y + 20, { steps: 3 })
+    await page.mouse.up()
+    await page.waitForURL(/from=/)
+    const chosen = view()
+    assert.ok(Math.abs(chosen[0] - whole * 0.25) < 900 && Math.abs(chosen[1] - whole * 0.5) < 900, String(chosen))
+    await page.reload()
+    await rowsOf(page).first().waitFor()
+    assert.equal(await page.locator('.minimap .shade').count(), 2)
+    await page.getByRole('button', { name: 'Whole trace' }).click()
+    assert.equal(await page.locator('.minimap .shade').count(), 0)
+  })
+
+  it('tells all of a span beside it, and leads to other traces with the same', async () => {
+    const { page } = tests
+    await open(`/trace/${SHOP_ID}`)
+    await rowsOf(page).nth(1).click()
+    const detail = detailOf(page)
+    await detail.getByText('cache miss').waitFor()
+    const text = await shown(detail)
+    assert.match(text, /Client \+5\.00 ms 30\.0 ms Server \+7\.00 ms 26\.0 ms Network and waiting 4\.00 ms/)
+    assert.match(text, /Itself, without calls 30\.0 ms On the critical path 30\.0 ms/)
+    assert.match(text, /Annotations user 42 Events \+9\.00 ms cache miss server Counters bytes 9007199254740993/)
+    assert.match(text, /Service cart Called by web/)
+    await page.waitForURL(`/trace/${SHOP_ID}?span=0000000000000002`)
+    await page.reload()
+    await detail.getByText('cache miss').waitFor()
+    await detail.getByRole('button', { name: '0000000000000001' }).click()
+    await detail.getByRole('heading', { name: 'POST /checkout' }).waitFor()
+    await page.goBack()
+    await page.goto(`/trace/${SHOP_ID}?span=0000000000000002`)
+    await detail.getByRole('link', { name: '42' }).click()
+    await page.waitForURL(/\/search\?key=user&value=42/)
+  })
+
+  it('copies ids', async () => {
+    const { page } = tests
+    await tests.context.grantPermissions(['clipboard-read', 'clipboard-write'])
+    await open(`/trace/${SHOP_ID}`)
+    await page.getByRole('button', { name: "Copy the trace's id" }).click()
+    await page.getByRole('button', { name: 'Copied' }).waitFor()
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), SHOP_ID)
+  })
+
+  it('can be walked, folded and unfolded with the keyboard alone', async () => {
+    const { page } = tests
+    await open(`/trace/${LARGER_ID}`)
+    const focused = () => page.evaluate(() => document.activeElement?.getAttribute('role'))
+    for (let presses = 0; presses < 40 && (await focused()) !== 'tree'; presses++) await page.keyboard.press('Tab')
+    assert.equal(await focused(), 'tree')
+    const heading = (name: string) => detailOf(page).getByRole('heading', { name, exact: true })
+    const selected = page.getByRole('treeitem', { selected: true })
+    const [root, first] = (await names(page)) as [string, string]
+    await page.keyboard.press('ArrowDown')
+    await heading(root).waitFor()
+    await page.keyboard.press('ArrowRight')
+    await heading(first).waitFor()
+    assert.equal(
+      await page.getByRole('tree').getAttribute('aria-activedescendant'),
+      await selected.getAttribute('id'),
+      'screen readers follow',
+    )
+    await page.keyboard.press('ArrowLeft')
+    await page.waitForFunction(() => document.querySelector('[aria-selected=true]')?.ariaExpanded === 'false')
+    assert.match(await shown(selected), /\d+ inside/)
+    await page.keyboard.press('ArrowRight')
+    await page.waitForFunction(() => document.querySelector('[aria-selected=true]')?.ariaExpanded === 'true')
+    await page.keyboard.press('End')
+    await page.waitForFunction(() => scrollY > 1000)
+    await selected.waitFor()
+    await page.keyboard.press('Home')
+    await heading(root).waitFor()
+    await page.keyboard.press('Escape')
+    await detailOf(page).waitFor({ state: 'detached' })
+    await page.getByRole('button', { name: 'Fold all' }).click()
+    assert.equal(await rowsOf(page).count(), 13)
+  })
+
+  it('searches within: next and previous go round, into what is folded too', async () => {
+    const { page } = tests
+    await open(`/trace/${LARGER_ID}`)
+    await page.keyboard.press('f')
+    await page.keyboard.type('user=17')
+    const status = page.locator('.within-count')
+    await status.getByText(/^\d+$/).waitFor()
+    const count = Number(await status.textContent())
+    assert.equal(count, 10)
+    await page.getByRole('button', { name: 'Fold all' }).click()
+    await page.getByRole('button', { name: 'Next match' }).click()
+    await status.getByText('1 of 10').waitFor()
+    const selected = page.getByRole('treeitem', { selected: true })
+    await selected.waitFor()
+    assert.match((await selected.getAttribute('class')) ?? '', /matches/)
+    await detailOf(page).getByRole('link', { name: '17', exact: true }).waitFor()
+    await page.getByRole('button', { name: 'Previous match' }).click()
+    await status.getByText('10 of 10').waitFor()
+    await page.getByRole('treeitem', { selected: true }).waitFor()
+    await page.getByRole('searchbox').press('Enter')
+    await status.getByText('1 of 10').waitFor()
+    await page.waitForURL(/find=user%3D17/)
+    await page.getByRole('searchbox').fill('nowhere to be found')
+    await status.getByText('none').waitFor()
+  })
+
+  it('shows clocks as they were reported, on request', async () => {
+    const { page } = tests
+    await open(`/trace/${SKEWED_ID}`)
+    const before = await bars()
+    await page.getByLabel('Clocks as reported').check()
+    await page.waitForURL(/reported=1/)
+    const after = await bars()
+    assert.notDeepEqual(after, before)
+    await rowsOf(page).nth(1).click()
+    await detailOf(page).getByText('Server, as reported').waitFor()
+    await page.goto(`/trace/${SHOP_ID}`)
+    await rowsOf(page).first().waitFor()
+    assert.equal(await page.getByLabel('Clocks as reported').count(), 0)
+  })
+
+  it('draws the critical path unless it is switched off', async () => {
+    const { page } = tests
+    await open(`/trace/${SHOP_ID}`)
+    /** Whether there is ink just under the bar of the root, in the middle between two ticks. */
+    const path = () =>
+      page.locator('canvas.bars').evaluate(element => {
+        const copy = new OffscreenCanvas(1, 1).getContext('2d')!
+        copy.drawImage(element as HTMLCanvasElement, -Math.round((element as HTMLCanvasElement).width * 0.02), -21)
+        return copy.getImageData(0, 0, 1, 1).data[3]! > 0
+      })
+    assert.equal(await path(), true)
+    await page.getByLabel('Critical path').uncheck()
+    assert.equal(await path(), false)
+    await page.waitForURL(/nopath=1/)
+    await page.keyboard.press('Tab')
+    await page.keyboard.press('p')
+    assert.equal(await path(), true)
+  })
+
+  it('has the original’s table: direct sub-calls in three classes, into which one descends', async () => {
+    const { page } = tests
+    await open(`/trace/${SLOWER_ID}`)
+    await page.getByRole('link', { name: 'Tree table' }).click()
+    const lines = page.locator('.table tbody tr')
+    await lines.first().waitFor()
+    assert.match(await shown(lines), /Cart\.total cart 140 ms .* 10\.0 ms 1 1 Detail/)
+    assert.equal(await lines.locator('.duration').first().getAttribute('data-duration'), 'high')
+    await page.getByRole('button', { name: 'Cart.total', exact: true }).click()
+    await page.getByRole('button', { name: 'Detail of Pricing.quote' }).click()
+    await detailOf(page).getByRole('heading', { name: 'Pricing.quote' }).waitFor()
+    await page.waitForURL(/top=0000000000000002/)
+    const crumbs = page.getByRole('navigation', { name: 'The calls that led here' })
+    assert.equal((await crumbs.getByRole('button').allTextContents()).join(), 'POST /checkout,Cart.total')
+    await crumbs.getByRole('button', { name: 'POST /checkout' }).click()
+    await page.getByRole('button', { name: 'Cart.total', exact: true }).waitFor()
+    await page.goto(`/trace/${LARGER_ID}?tab=table`)
+    await page.getByRole('button', { name: 'Duration' }).click()
+    await page.waitForURL(/sort=duration/)
+    assert.equal(await page.locator('th[aria-sort=descending]').textContent(), 'Duration ↓')
+  })
+
+  it('has a call graph, laid out by Graphviz, with names, durations and colours', async () => {
+    const { page } = tests
+    await open(`/trace/${SLOWER_ID}`)
+    await page.getByRole('link', { name: 'Call graph' }).click()
+    const boxes = page.locator('.graph-box .node')
+    await boxes.first().waitFor()
+    assert.deepEqual(await boxes.allTextContents(), [
+      'POST /checkout (200 ms)',
+      'Cart.total (150 ms)',
+      'Pricing.quote (100 ms)',
+    ])
+    assert.equal(await page.locator('.node.heat-high').count(), 3)
+    const lefts = await boxes.evaluateAll(all => all.map(box => box.getBoundingClientRect().left))
+    assert.ok(lefts[0]! < lefts[1]! && lefts[1]! < lefts[2]!, String(lefts))
+    assert.equal(await page.locator('.edge').count(), 2)
+    await boxes.nth(1).click()
+    await detailOf(page).getByRole('heading', { name: 'Cart.total' }).waitFor()
+    await page.goto(`/trace/${LARGER_ID}?tab=graph`)
+    await boxes.first().waitFor()
+    await page.getByText('its duration is the longest').waitFor()
+  })
+
+  it('has a flame graph that is zoomed by a click and by keys', async () => {
+    const { page } = tests
+    await open(`/trace/${SLOWER_ID}`)
+    await page.getByRole('link', { name: 'Flame graph' }).click()
+    const canvas = page.locator('.flame-box canvas')
+    await canvas.waitFor()
+    await page.getByText('3 calls of 3 spans').waitFor()
+    await canvas.hover({ position: { x: 20, y: 32 } })
+    await page.getByRole('status').getByText('Cart.total').waitFor()
+    await canvas.click({ position: { x: 20, y: 32 } })
+    await page.waitForURL(/flame=1/)
+    await page.getByRole('button', { name: 'Whole trace' }).click()
+    await page.waitForURL(url => !url.searchParams.has('flame'))
+    await page.locator('.flame-box').focus()
+    for (const key of ['ArrowDown', 'ArrowDown', 'ArrowDown', 'Enter']) await page.keyboard.press(key)
+    await page.waitForURL(/flame=2/)
+    await page.getByRole('button', { name: 'Detail of the longest' }).click()
+    await detailOf(page).getByRole('heading', { name: 'Pricing.quote' }).waitFor()
+  })
+
+  it('has statistics by service and by name', async () => {
+    const { page } = tests
+    await open(`/trace/${SLOWER_ID}`)
+    await page.getByRole('link', { name: 'Statistics' }).click()
+    await page.locator('.table tbody tr').first().waitFor()
+    assert.match(await shown(page.locator('.table tbody')), /pricing Pricing\.quote 1 0 100 ms 100 ms 100 ms/)
+    await page.getByRole('button', { name: 'By service', exact: true }).click()
+    await page.waitForURL(/by=service/)
+    assert.equal(await page.locator('.table tbody tr').count(), 3)
+  })
+
+  it('gives the JSON in each form, to see and to download', async () => {
+    const { page } = tests
+    await open(`/trace/${SHOP_ID}`)
+    await page.getByRole('link', { name: 'JSON' }).click()
+    const json = page.locator('.json')
+    await json.getByText('"traceId": "112210f47de98115"').waitFor()
+    for (const [button, mark] of [
+      ['OTLP', '"resourceSpans"'],
+      ['Zipkin', '"localEndpoint"'],
+      ['Records', '"trace_id"'],
+    ] as const) {
+      await page.getByRole('button', { name: button }).click()
+      await json.getByText(mark).first().waitFor()
+    }
+    const download = page.waitForEvent('download')
+    await page.getByRole('link', { name: 'Download' }).click()
+    assert.equal((await download).suggestedFilename(), `trace-${SHOP_ID}.records.json`)
+  })
+
+  it('is compared with another trace', async () => {
+    const { page } = tests
+    await open(`/trace/${SLOWER_ID}`)
+    await page.getByRole('link', { name: 'Compare' }).click()
+    await page.getByLabel('Other trace').fill(`${tests.collector.web}/trace/${SHOP_ID}`)
+    await page.getByRole('button', { name: 'Compare' }).click()
+    await page.waitForURL(/with=112210f47de98115/)
+    const lines = page.locator('.table tbody tr')
+    await lines.first().waitFor()
+    const kinds = await lines.evaluateAll(all =>
+      all.map(line => [line.className, line.querySelector('.diff-name')?.textContent?.replace(/\s+/g, ' ').trim()]),
+    )
+    assert.deepEqual(kinds, [
+      ['diff-changed', '± POST /checkout'],
+      ['diff-changed', '± Cart.total'],
+      ['diff-added', '+ Pricing.quote only here'],
+      ['diff-removed', '− Mail.send only in the other'],
+    ])
+    assert.match(await shown(lines.nth(1)), /1 1 30\.0 ms 150 ms \+120 ms/)
+  })
+
+  it('fits a screen 360 pixels wide, on every tab', async () => {
+    const { page } = tests
+    await page.setViewportSize({ width: 360, height: 740 })
+    const ways = ['', '?span=0000000000000002', '?tab=table', '?tab=graph', '?tab=flame', '?tab=statistics']
+    const traces = [...ways, '?tab=json', `?tab=compare&with=${SLOWER_ID}`].map(way => `/trace/${SHOP_ID}${way}`)
+    for (const path of [...traces, '/', '/search?q=x', '/search?fields=1', '/search?q=duration%3E1us']) {
+      await page.goto(path)
+      await page.locator('.result, .row, .notice, .table, .graph-box svg, .flame-box, .json').first().waitFor()
+      const tooWide = await page.evaluate(
+        () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+      )
+      assert.equal(tooWide, 0, path)
+    }
+  })
+})

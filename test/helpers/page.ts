@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict'
+import { type Browser, type BrowserContext, chromium, type Locator, type Page } from 'playwright-core'
+import { EventType, type SpanRecord } from '../../src/codec/span'
+import { chromiumPath } from '../servers'
+import { type Collector, startCollector } from './programs'
+
+/** Of all spans that tests of the page make. */
+export const START_US = 1_750_000_000_000_000
+export const EVIL = `<img src=x onerror="alert(1)"><script>alert(2)</script>"'javascript:alert(3)`
+
+type Half = SpanRecord & { from: number; ms: number }
+
+function half(send: EventType, receive: EventType, { from, ms, ...record }: Half): SpanRecord {
+  const at = (ms: number) => BigInt(START_US + Math.round(ms * 1000))
+  return {
+    ...record,
+    events: [
+      { timestamp: at(from), eventType: send },
+      ...(record.events ?? []),
+      { timestamp: at(from + ms), eventType: receive },
+    ],
+  }
+}
+
+/** A client half that begins `from` ms after START_US. */
+export const client = (record: Half) => half(EventType.CLIENT_SEND, EventType.CLIENT_RECV, record)
+export const server = (record: Half) => half(EventType.SERVER_RECV, EventType.SERVER_SEND, record)
+
+/** The text that people see, in one line. */
+export async function shown(locator: Locator): Promise<string> {
+  return (await locator.allInnerTexts()).join(' ').replace(/\s+/g, ' ')
+}
+
+/** A collector of its own and a page of a fresh browser profile for each test. */
+export interface PageTests {
+  collector: Collector
+  context: BrowserContext
+  page: Page
+  /** Chromium's own line about an answer that the page is to explain. */
+  expected: RegExp | undefined
+  /** Hosts that were asked other than the collector. */
+  elsewhere: string[]
+}
+
+/**
+ * Sets up the hooks of a describe: nothing on any page may write an error or a warning to the console (violations of the CSP are
+ * among them), throw, open a dialog, or ask another host.
+ */
+export function pageTests(): PageTests {
+  const tests = { expected: undefined, elsewhere: [] as string[] } as unknown as PageTests
+  let browser: Browser
+  let trouble: string[]
+
+  before(async function () {
+    // Chromium may have to be installed first.
+    this.timeout(300_000)
+    const executablePath = await chromiumPath()
+    browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-dev-shm-usage'] })
+    tests.collector = await startCollector()
+  })
+  after(async () => {
+    await browser?.close()
+    await tests.collector?.stop()
+  })
+  beforeEach(async () => {
+    trouble = []
+    tests.expected = undefined
+    tests.elsewhere = []
+    tests.context = await browser.newContext({ baseURL: tests.collector.web })
+    const page = await tests.context.newPage()
+    tests.page = page
+    page.on('console', message => {
+      if (message.type() !== 'error' && message.type() !== 'warning') return
+      if (!tests.expected?.test(message.text())) trouble.push(message.text())
+    })
+    page.on('pageerror', error => trouble.push(String(error)))
+    page.on('dialog', dialog => {
+      trouble.push(`dialog: ${dialog.message()}`)
+      void dialog.dismiss()
+    })
+    tests.context.on('request', request => {
+      const { origin, protocol } = new URL(request.url())
+      if (protocol !== 'blob:' && origin !== tests.collector.web) tests.elsewhere.push(request.url())
+    })
+  })
+  afterEach(async () => {
+    await tests.context.close()
+    assert.deepEqual(trouble, [])
+    assert.deepEqual(tests.elsewhere, [])
+  })
+  return tests
+}
+
+/** The list of traces as it is asked for again and again: what was just stored may take a second to be found. */
+export async function findResult(page: Page, path: string, text: string): Promise<Locator> {
+  const result = page.locator('.result', { hasText: text })
+  for (const deadline = Date.now() + 15_000; ; ) {
+    await page.goto(path)
+    await page.locator('.result, .notice').first().waitFor()
+    if ((await result.count()) > 0) return result.first()
+    assert.ok(Date.now() < deadline, `${text} isn't among the results of ${path}`)
+  }
+}
+
+/** A small trace with everything in it: both halves, an error, an event, a counter. */
+export const SHOP_ID = '112210f47de98115'
+const traceId = 0x112210f47de98115n
+export const shop: SpanRecord[] = [
+  server({ traceId, id: 1n, name: 'POST /checkout', service: 'web', from: 0, ms: 80 }),
+  client({ traceId, id: 2n, parentId: 1n, name: 'Cart.total', service: 'web', from: 5, ms: 30 }),
+  server({
+    traceId,
+    id: 2n,
+    parentId: 1n,
+    name: 'Cart.total',
+    service: 'cart',
+    from: 7,
+    ms: 26,
+    annotations: new Map([['user', '42']]),
+    counters: new Map([['bytes', 9007199254740993n]]),
+    events: [{ timestamp: BigInt(START_US + 9000), eventType: EventType.CUSTOM, value: 'cache miss' }],
+  }),
+  client({
+    traceId,
+    id: 3n,
+    parentId: 1n,
+    name: 'Mail.send',
+    service: 'web',
+    from: 40,
+    ms: 2,
+    annotations: new Map([['error.type', 'ECONNREFUSED']]),
+  }),
+]
+
+/** The rows of the waterfall that are in the page. */
+export function rowsOf(page: Page): Locator {
+  return page.getByRole('treeitem')
+}
+
+export function detailOf(page: Page): Locator {
+  return page.getByRole('complementary', { name: 'Selected span' })
+}
