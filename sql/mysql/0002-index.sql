@@ -29,7 +29,9 @@ CREATE TABLE IF NOT EXISTS post (
   trace_id BIGINT NOT NULL,
   span_id BIGINT NOT NULL,
   day SMALLINT UNSIGNED NOT NULL,
+  key_id INT UNSIGNED NOT NULL COMMENT 'of dict, scope 3; 4 for an error',
   PRIMARY KEY (kv, ts, trace_id, span_id, day),
+  KEY by_key (key_id, ts, trace_id),
   KEY by_trace (trace_id, kv)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
   COMMENT = 'Annotations of records'
@@ -80,7 +82,7 @@ CREATE VIEW annotations AS
          FROM_UNIXTIME(p.ts / 1000000) AS date_created
   FROM post p
   JOIN dict v ON v.id = p.kv AND v.day = p.day
-  JOIN dict k ON k.id = 12884901888 + v.scope AND k.day = v.day
+  JOIN dict k ON k.id = 12884901888 + p.key_id AND k.day = p.day
   JOIN span_idx s ON s.ts = p.ts AND s.trace_id = p.trace_id AND s.span_id = p.span_id AND s.day = p.day
   LEFT JOIN dict n ON n.id = 4294967296 + s.name_id AND n.day = s.day;
 

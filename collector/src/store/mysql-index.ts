@@ -13,7 +13,7 @@ import { decodeRecords } from './records'
 
 /** Scopes of words in dict; keys' own ids, which are values' scopes, begin at 16. */
 export const SCOPE = { name: 1, service: 2, key: 3 } as const
-/** The kv that says that a record ended in an error. */
+/** The kv, and key_id, that say that a record ended in an error. */
 export const ERROR_MARK = 4
 export const FIRST_ID = 16
 /** Above the ids of words in dict. */
@@ -115,11 +115,11 @@ export class MySqlIndex {
         for (const [key, value] of annotations) {
           if (!this.policy.indexes(key)) continue
           const keyWord = this.key(key)
-          idOf(keyWord)
+          const keyId = idOf(keyWord) % SCOPES
           const kv = idOf(this.value(keyWord, key, this.policy.cut(value)))
-          posts.push({ kv, sql: `(${kv},${place})` })
+          posts.push({ kv, sql: `(${kv},${place},${keyId})` })
         }
-        if (isError(record)) posts.push({ kv: ERROR_MARK, sql: `(${ERROR_MARK},${place})` })
+        if (isError(record)) posts.push({ kv: ERROR_MARK, sql: `(${ERROR_MARK},${place},${ERROR_MARK})` })
       }
     }
     if (spans.length === 0) return
@@ -134,7 +134,7 @@ export class MySqlIndex {
       await insert(connection, 'span_idx (ts, trace_id, span_id, day, name_id, service_id, duration)', spans)
       await insert(
         connection,
-        'post (kv, ts, trace_id, span_id, day)',
+        'post (kv, ts, trace_id, span_id, day, key_id)',
         posts.map(({ sql }) => sql),
       )
     })

@@ -8,20 +8,22 @@ import { type CompletionQuery, StoreError } from './store'
  * The index of sql/mysql/0002-index.sql, searched. Every term is one or more lists of places: stretches of a B-tree in the
  * order of time, which the server walks backwards and merges over the days' partitions.
  *
- *     name            by_name, name_id               key = value    post, kv
- *     service         by_service, service_id         error          post, kv 4
- *     none of them    span_idx, ts
+ *     name            by_name, name_id               key            by_key, key_id
+ *     service         by_service, service_id         key = value    post, kv
+ *     none of them    span_idx, ts                   error          post, kv 4
  *
- * A key alone, or a part of a value, stands for the values that dict has of it: few are a list each; many that are seldom are
- * sorted; many that are common are met soon among all spans, newest first.
+ * A part of a value stands for the values that dict has of it. Where they have few places, these are sorted; where they have
+ * many, they are met soon among those of the key, newest first; or of all spans, where no key is given.
  */
 
-/** Lists that are merged by the server; beyond, values are joined or met. */
-const LISTS_MOST = 32
 /** Values of which the ids are fetched. */
 const VALUES_MOST = 4_000
-/** Places that are sorted for a page. */
-const SORTED_MOST = 20_000
+/** Places of theirs that are fetched and sorted. */
+const SORTED_MOST = 10_000
+/** Rows of a key's list that are compared at once. */
+const COMPARED = 2_000
+/** A key with more values than this share of dict is read by reading all of it: in the order in which it lies. */
+const MOST_OF_DICT = 0.2
 /** A stretch of a list that is searched for what its index doesn't order, in rows; it grows up to the second. */
 const STRETCH = [2_000, 128_000] as const
 /** Places asked for at once, where most will be left out. */
@@ -41,7 +43,7 @@ const I64_MIN = -(2n ** 63n)
 /** A stretch of an index, in the order of time. */
 interface List {
   table: 'span_idx' | 'post'
-  index: 'PRIMARY' | 'by_name' | 'by_service'
+  index: 'PRIMARY' | 'by_name' | 'by_service' | 'by_key'
   /** Of the index's first column; empty for all of it. */
   equals: string
   /** What the index doesn't order by. */
@@ -52,10 +54,10 @@ interface List {
 export class MySqlSearch implements SpanIndex {
   private readonly db: MySql
   private readonly policy: IndexPolicy
-  private readonly resolved = new Map<ValuesTerm, Promise<Values>>()
-  /** Values that the driver's has been compared with, and those that it stands for. */
-  private readonly tested = new Set<string>()
-  private readonly wanted = new Set<string>()
+  private readonly values = new Map<ValueTerm, Promise<Value[] | undefined>>()
+  private readonly sorted = new Map<ValueTerm, Promise<Place[] | undefined>>()
+  /** Whether a value is one that the driver stands for. */
+  private readonly compares = new Map<string, boolean>()
 
   constructor(db: MySql, policy: IndexPolicy) {
     this.db = db
@@ -64,42 +66,40 @@ export class MySqlSearch implements SpanIndex {
 
   async count(term: Term, most: number): Promise<number> {
     if (!this.isIndexed(term)) return Infinity
-    const lists = await this.listsOf(term)
-    if (lists !== undefined) {
-      let sum = 0
-      for (const list of lists) {
-        sum += await this.countOf(`${list.table} FORCE INDEX (${list.index})`, conditions(list.equals))
-        if (sum >= most) return most
-      }
-      return sum
+    const list = this.listOf(term)
+    if (list !== undefined) {
+      return Math.min(most, await this.countOf(`${list.table} FORCE INDEX (${list.index})`, conditions(list.equals)))
     }
-    const { ids, more } = await this.valuesOf(term as ValuesTerm)
-    return more ? most : Math.min(await this.countOf('post FORCE INDEX (PRIMARY)', `kv IN (${ids})`), most)
+    const sorted = await this.sortedPlaces(term as ValueTerm)
+    return sorted === undefined ? most : Math.min(most, sorted.length)
   }
 
   async places(query: IndexQuery, after: Place | undefined, most: number): Promise<Places> {
     const { driver, others } = query
     if (!this.isIndexed(driver)) throw notIndexed(driver)
-    const next = await this.walker(driver)
+    const next = await this.walker(driver, query)
     const filters = await this.filters(others)
+    // What passes the filters are hits, as a rule, of which half as many as were asked for make a page.
+    const wanted = filters.length === 0 ? most : most / 2
     const deadline = Date.now() + TURN_MS
     const found: Place[] = []
     const seen = new Set<bigint>()
     let size = filters.length === 0 ? most : Math.max(most, BATCH[0])
     let from = after
     for (;;) {
-      const stretch = await next(rangeOf(query, from), size)
+      const stretch = await next(rangeOf(query, from), size, from)
       let fresh = stretch.places.filter(({ traceId }) => !seen.has(traceId) && seen.add(traceId))
       for (const filter of filters) {
         if (fresh.length > 0) fresh = await this.filtered(fresh, filter)
       }
       found.push(...fresh)
-      if (stretch.resume === undefined || found.length >= most || Date.now() > deadline) {
+      if (stretch.resume === undefined || found.length >= wanted || Date.now() > deadline) {
         return { places: found, resume: stretch.resume }
       }
       from = stretch.resume
-      // A long trace's places come one after the other.
-      size = Math.min(Math.max(size * 4, BATCH[0]), BATCH[1])
+      // As many as it seems to take; a long trace's places come one after the other.
+      const share = Math.max(fresh.length / size, 0.01)
+      size = Math.min(Math.max(Math.ceil((wanted - found.length) / share), BATCH[0]), BATCH[1])
     }
   }
 
@@ -107,102 +107,130 @@ export class MySqlSearch implements SpanIndex {
     return !('key' in term) || term.key === undefined || this.policy.indexes(term.key)
   }
 
-  /** Undefined when they are too many. */
-  private async listsOf(term: Term): Promise<List[] | undefined> {
+  /** Undefined for a part of a value, and for a value of any key. */
+  private listOf(term: Term): List | undefined {
     const post = { table: 'post', index: 'PRIMARY', filter: '' } as const
     switch (term.kind) {
       case 'half':
-        return [halfList(term)]
+        return halfList(term)
       case 'error':
-        return [{ ...post, equals: `kv = ${ERROR_MARK}` }]
-      default: {
-        if (term.kind === 'value' && term.key !== undefined && term.match === 'exact') {
-          return [{ ...post, equals: `kv = ${kvOf(term.key, this.policy.cut(term.value))}` }]
-        }
-        const { ids, more } = await this.valuesOf(term)
-        return more || ids.length > LISTS_MOST ? undefined : ids.map(id => ({ ...post, equals: `kv = ${id}` }))
-      }
+        return { ...post, equals: `kv = ${ERROR_MARK}` }
+      case 'key':
+        return { ...post, index: 'by_key', equals: `key_id = ${wordId(term.key)}` }
+      case 'value':
+        if (term.key === undefined || term.match !== 'exact') return undefined
+        return { ...post, equals: `kv = ${kvOf(term.key, this.policy.cut(term.value))}` }
     }
   }
 
-  /** The values in dict that a term stands for. */
-  private valuesOf(term: ValuesTerm): Promise<Values> {
-    let values = this.resolved.get(term)
+  /** The values in dict that a term stands for; undefined when they are too many. */
+  private valuesOf(term: ValueTerm): Promise<Value[] | undefined> {
+    let values = this.values.get(term)
     if (values === undefined) {
       values = this.lookUp(term)
-      this.resolved.set(term, values)
+      this.values.set(term, values)
     }
     return values
   }
 
-  private async lookUp(term: ValuesTerm): Promise<Values> {
-    const { sql, parameters } = this.comparison(term)
-    const where = conditions(await this.scopeOf(term), sql)
-    const rows = await this.db.read(`SELECT DISTINCT id FROM dict WHERE ${where} LIMIT ${VALUES_MOST + 1}`, parameters)
-    const ids = rows.map(([id]) => String(id))
-    return { ids: ids.slice(0, VALUES_MOST), more: ids.length > VALUES_MOST }
+  private async lookUp(term: ValueTerm): Promise<Value[] | undefined> {
+    const scope = await this.scopeOf(term)
+    let index = 'by_text'
+    if (term.match === 'contains') {
+      const [all, ofScope] = [
+        await this.db.estimate('SELECT 1 FROM dict'),
+        await this.db.estimate(`SELECT 1 FROM dict FORCE INDEX (by_text) WHERE ${scope}`),
+      ]
+      // by_text has only the beginnings: every row would be fetched from where it lies.
+      if (ofScope > MOST_OF_DICT * all) index = 'PRIMARY'
+    }
+    const rows = await this.db.read(
+      `SELECT id, day FROM dict FORCE INDEX (${index}) WHERE ${scope} AND ${LIKE} LIMIT ${VALUES_MOST + 1}`,
+      [this.pattern(term)],
+    )
+    return rows.length > VALUES_MOST ? undefined : rows.map(([id, day]) => ({ id: String(id), day: Number(day) }))
   }
 
-  private async scopeOf(term: ValuesTerm): Promise<string> {
-    if (term.key !== undefined) return `scope = ${wordId(term.key)}`
+  /** Of a term's values, newest first; undefined when they are too many. */
+  private sortedPlaces(term: ValueTerm): Promise<Place[] | undefined> {
+    let places = this.sorted.get(term)
+    if (places === undefined) {
+      places = this.sort(term)
+      this.sorted.set(term, places)
+    }
+    return places
+  }
+
+  private async sort(term: ValueTerm): Promise<Place[] | undefined> {
+    const values = await this.valuesOf(term)
+    if (values === undefined) return undefined
+    const places: Place[] = []
+    // A value's rows of a day are all in that day's partition.
+    for (const [day, ids] of byDay(values)) {
+      for (let i = 0; i < ids.length; i += IN_MOST) {
+        const left = SORTED_MOST - places.length
+        const rows = await this.db.read(
+          `SELECT ts, trace_id FROM post FORCE INDEX (PRIMARY) WHERE day = ${day} AND kv IN (${ids.slice(i, i + IN_MOST)}) LIMIT ${left + 1}`,
+        )
+        if (rows.length > left) return undefined
+        places.push(...placesOf(rows))
+      }
+    }
+    return places.sort((a, b) => (isBehind(a, b) ? 1 : isBehind(b, a) ? -1 : 0))
+  }
+
+  private async scopeOf({ key, match }: ValueTerm): Promise<string> {
+    if (key !== undefined) return `scope = ${wordId(key)}`
     // Every key's values have their own place in by_text; for what may stand anywhere in a value there is none.
-    if (term.kind === 'value' && term.match === 'contains') return `scope >= ${FIRST_ID}`
+    if (match === 'contains') return `scope >= ${FIRST_ID}`
     const rows = await this.db.read(`SELECT DISTINCT id & 0xffffffff FROM dict WHERE scope = ${SCOPE.key}`)
     return rows.length === 0 ? 'FALSE' : `scope IN (${rows.map(([id]) => id)})`
   }
 
-  private comparison(term: ValuesTerm): { sql: string; parameters: string[] } {
-    if (term.kind === 'key') return { sql: '', parameters: [] }
-    const text = literally(this.policy.cut(term.value))
-    const pattern = term.match === 'exact' ? text : term.match === 'prefix' ? `${text}%` : `%${text}%`
-    return { sql: LIKE, parameters: [pattern] }
+  private pattern({ value, match }: ValueTerm): string {
+    const text = literally(this.policy.cut(value))
+    return match === 'exact' ? text : match === 'prefix' ? `${text}%` : `%${text}%`
   }
 
   /** What gives the driver's places, a stretch at a time. */
-  private async walker(driver: Term): Promise<(range: Range, size: number) => Promise<Places>> {
-    const lists = await this.listsOf(driver)
-    if (lists?.length === 0) return async () => ({ places: [], resume: undefined })
-    if (lists?.every(({ filter }) => filter === '')) {
-      return (range, size) => this.walkLists(lists, range, size)
-    }
-    if (lists !== undefined) {
+  private async walker(driver: Term, { fromUs, toUs }: IndexQuery): Promise<Walk> {
+    const list = this.listOf(driver)
+    if (list?.filter === '') return (range, size) => this.walkList(list, range, size)
+    if (list !== undefined) {
       let stretch: number = STRETCH[0]
       return (range, size) => {
-        const walked = this.walkFiltered(lists[0]!, range, size, stretch)
+        const walked = this.walkFiltered(list, range, size, stretch)
         stretch = Math.min(stretch * 4, STRETCH[1])
         return walked
       }
     }
-    const term = driver as ValuesTerm
-    const { ids, more } = await this.valuesOf(term)
-    if (more) return range => this.walkValues(range, kvs => this.test(term, kvs))
-    const where = `kv IN (${ids})`
-    const [row] = await this.db.read(
-      `SELECT COUNT(*) FROM (SELECT 1 FROM post FORCE INDEX (PRIMARY) WHERE ${where} LIMIT ${SORTED_MOST + 1}) t`,
-    )
-    if (Number(row![0]) <= SORTED_MOST) {
-      const list: List = { table: 'post', index: 'PRIMARY', equals: where, filter: '' }
-      return (range, size) => this.walkLists([list], range, size)
+    const term = driver as ValueTerm
+    const sorted = await this.sortedPlaces(term)
+    if (sorted !== undefined) {
+      const within = sorted.filter(({ startUs }) => startUs >= (fromUs ?? I64_MIN) && startUs <= (toUs ?? I64_MAX))
+      return async (_range, size, from) => {
+        const start = from === undefined ? 0 : within.findIndex(place => isBehind(place, from))
+        const places = start === -1 ? [] : within.slice(start, start + size)
+        return { places, resume: places.length < size ? undefined : places.at(-1) }
+      }
     }
-    const wanted = new Set(ids)
-    return range => this.walkValues(range, async () => wanted)
+    return range => (term.key === undefined ? this.walkSpans(term, range) : this.walkKey(term, term.key, range))
   }
 
-  private async walkLists(lists: List[], range: Range, size: number): Promise<Places> {
-    const one = (list: List) =>
-      `SELECT ts, trace_id FROM ${list.table} FORCE INDEX (${list.index}) WHERE ${conditions(list.equals, list.filter, range.sql)} ${NEWEST_FIRST} LIMIT ${size}`
-    const sql =
-      lists.length === 1
-        ? one(lists[0]!)
-        : `${lists.map(list => `(${one(list)})`).join(' UNION ALL ')} ${NEWEST_FIRST} LIMIT ${size}`
-    const places = placesOf(await this.db.read(sql))
+  private async walkList({ table, index, equals }: List, range: string, size: number): Promise<Places> {
+    const where = conditions(equals, range)
+    const places = placesOf(
+      await this.db.read(
+        `SELECT ts, trace_id FROM ${table} FORCE INDEX (${index}) WHERE ${where} ${NEWEST_FIRST} LIMIT ${size}`,
+      ),
+    )
     return { places, resume: places.length < size ? undefined : places.at(-1) }
   }
 
   /** Only so far into the list, whose next rows may all be wrong. */
-  private async walkFiltered(list: List, range: Range, size: number, stretch: number): Promise<Places> {
+  private async walkFiltered(list: List, range: string, size: number, stretch: number): Promise<Places> {
     const from = `FROM ${list.table} FORCE INDEX (${list.index})`
-    const base = conditions(list.equals, range.sql)
+    const base = conditions(list.equals, range)
     const [end] = placesOf(
       await this.db.read(`SELECT ts, trace_id ${from} WHERE ${base} ${NEWEST_FIRST} LIMIT 1 OFFSET ${stretch}`),
     )
@@ -215,62 +243,71 @@ export class MySqlSearch implements SpanIndex {
     return { places, resume: places.length < size ? end : places.at(-1) }
   }
 
-  /**
-   * Newest first through all spans, and all they have is tested.
-   * @param test says which of the values are wanted; may give others too
-   */
-  private async walkValues(range: Range, test: (kvs: Set<string>) => Promise<Set<string>>): Promise<Places> {
+  /** Newest first through all values of the key, which are compared. */
+  private async walkKey(term: ValueTerm, key: string, range: string): Promise<Places> {
+    const where = conditions(`key_id = ${wordId(key)}`, range)
+    const rows = await this.db.read(
+      `SELECT ts, trace_id, kv, day FROM post FORCE INDEX (by_key) WHERE ${where} ${NEWEST_FIRST} LIMIT ${COMPARED}`,
+    )
+    const places = placesOf(await this.compared(term, rows))
+    return { places, resume: rows.length < COMPARED ? undefined : placesOf(rows).at(-1) }
+  }
+
+  /** Newest first through all spans, and all they have is compared. */
+  private async walkSpans(term: ValueTerm, range: string): Promise<Places> {
     const spans: List = { table: 'span_idx', index: 'PRIMARY', equals: '', filter: '' }
-    const { places, resume } = await this.walkLists([spans], range, IN_MOST)
+    const { places, resume } = await this.walkList(spans, range, IN_MOST)
     if (places.length === 0) return { places, resume }
     const traces = new Set(places.map(({ traceId }) => traceId))
     const [newest, oldest] = [places[0]!.startUs, places.at(-1)!.startUs]
     const rows = await this.db.read(
-      `SELECT ts, trace_id, kv FROM post FORCE INDEX (by_trace)
-       WHERE trace_id IN (${[...traces]}) AND ts BETWEEN ${oldest} AND ${newest} AND ${range.sql} ${NEWEST_FIRST}`,
+      `SELECT ts, trace_id, kv, day FROM post FORCE INDEX (by_trace)
+       WHERE trace_id IN (${[...traces]}) AND ts BETWEEN ${oldest} AND ${newest} AND kv <> ${ERROR_MARK} AND ${range} ${NEWEST_FIRST}`,
     )
-    const wanted = await test(new Set(rows.map(([, , kv]) => String(kv))))
-    const found = placesOf(rows.filter(([, , kv]) => wanted.has(String(kv))))
-    // Further down than the spans go, the next stretch looks again.
+    const found = placesOf(await this.compared(term, rows))
+    // What lies further down than these spans, the next stretch comes by again.
     return { places: resume === undefined ? found : found.filter(place => !isBehind(place, resume)), resume }
   }
 
-  private async test(term: ValuesTerm, kvs: Set<string>): Promise<Set<string>> {
-    const { sql, parameters } = this.comparison(term)
-    const fresh = [...kvs].filter(kv => !this.tested.has(kv))
-    for (let i = 0; i < fresh.length; i += IN_MOST) {
-      const some = fresh.slice(i, i + IN_MOST)
-      const where = conditions(`id IN (${some})`, term.key === undefined ? '' : await this.scopeOf(term), sql)
-      const rows = await this.db.read(`SELECT id FROM dict WHERE ${where}`, parameters)
-      const wanted = new Set(rows.map(([id]) => String(id)))
-      for (const kv of some) {
-        this.tested.add(kv)
-        if (wanted.has(kv)) this.wanted.add(kv)
+  /** @param rows kv in the third column, day in the fourth */
+  private async compared(term: ValueTerm, rows: Row[]): Promise<Row[]> {
+    const values = await this.valuesOf(term)
+    if (values !== undefined) for (const { id } of values) this.compares.set(id, true)
+    else {
+      const fresh = rows
+        .map(([, , kv, day]) => ({ id: String(kv), day: Number(day) }))
+        .filter(({ id }) => !this.compares.has(id))
+      for (const [day, ids] of byDay(fresh)) {
+        const distinct = [...new Set(ids)]
+        for (let i = 0; i < distinct.length; i += IN_MOST) {
+          const some = distinct.slice(i, i + IN_MOST)
+          for (const id of some) this.compares.set(id, false)
+          const good = await this.db.read(`SELECT id FROM dict WHERE day = ${day} AND id IN (${some}) AND ${LIKE}`, [
+            this.pattern(term),
+          ])
+          for (const [id] of good) this.compares.set(String(id), true)
+        }
       }
     }
-    return this.wanted
+    return rows.filter(([, , kv]) => this.compares.get(String(kv)) === true)
   }
 
   /** What a trace must have in by_trace; only what is looked up at once, since the matcher decides anyway. */
   private async filters(others: Term[]): Promise<Filter[]> {
     const filters: Filter[] = []
     for (const term of others) {
-      if (!this.isIndexed(term)) continue
-      if (term.kind === 'half') {
-        const { equals, filter } = halfList(term)
-        filters.push({ table: 'span_idx', where: conditions(equals, filter) })
-      } else {
-        const lists = await this.listsOf(term)
-        if (lists === undefined) {
-          const { ids, more } = await this.valuesOf(term as ValuesTerm)
-          // With a sum, so that the index isn't looked up for each trace with each value.
-          if (!more) filters.push({ table: 'post', where: `kv + 0 IN (${ids})` })
-        } else if (lists.length === 0) {
-          filters.push({ table: 'post', where: 'FALSE' })
-        } else {
-          filters.push({ table: 'post', where: `(${lists.map(({ equals }) => equals).join(' OR ')})` })
-        }
+      // by_trace doesn't have the keys.
+      if (!this.isIndexed(term) || term.kind === 'key') continue
+      const list = this.listOf(term)
+      if (list !== undefined) {
+        filters.push({ table: list.table, where: conditions(list.equals, list.filter) })
+        continue
       }
+      const values = await this.valuesOf(term as ValueTerm)
+      if (values === undefined) continue
+      // With a sum, so that the index isn't looked up for each trace with each value.
+      const ids = new Set(values.map(({ id }) => id))
+      filters.push({ table: 'post', where: ids.size === 0 ? 'FALSE' : `kv + 0 IN (${[...ids]})` })
     }
     return filters
   }
@@ -298,12 +335,25 @@ export class MySqlSearch implements SpanIndex {
   }
 }
 
-type ValuesTerm = Extract<Term, { kind: 'key' | 'value' }>
+type ValueTerm = Extract<Term, { kind: 'value' }>
 
-interface Values {
-  ids: string[]
-  /** Whether there are more, or too many to be sorted. */
-  more: boolean
+/** A row of dict. */
+interface Value {
+  id: string
+  day: number
+}
+
+/** @param from behind which; the range has it too */
+type Walk = (range: string, size: number, from: Place | undefined) => Promise<Places>
+
+function byDay(values: Value[]): Map<number, string[]> {
+  const days = new Map<number, string[]>()
+  for (const { id, day } of values) {
+    const ids = days.get(day)
+    if (ids === undefined) days.set(day, [id])
+    else ids.push(id)
+  }
+  return days
 }
 
 interface Filter {
@@ -311,19 +361,15 @@ interface Filter {
   where: string
 }
 
-/** Places that may be listed, as SQL. */
-interface Range {
-  sql: string
-}
-
 const NEWEST_FIRST = 'ORDER BY ts DESC, trace_id DESC'
 
-function rangeOf({ fromUs, toUs }: IndexQuery, after: Place | undefined): Range {
+/** Places that may be listed, as SQL. */
+function rangeOf({ fromUs, toUs }: IndexQuery, after: Place | undefined): string {
   const sql = [`ts >= ${clamped(fromUs ?? I64_MIN)}`]
   if (toUs !== undefined) sql.push(`ts <= ${clamped(toUs)}`)
   // MySQL finds no range of an index in (ts, trace_id) < (?, ?).
   if (after !== undefined) sql.push(`(ts < ${after.startUs} OR ts = ${after.startUs} AND trace_id < ${after.traceId})`)
-  return { sql: sql.join(' AND ') }
+  return sql.join(' AND ')
 }
 
 function clamped(us: bigint): bigint {
