@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, renameSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { connect } from 'node:net'
 import { join } from 'node:path'
@@ -321,19 +321,56 @@ describe('the HTTP API', () => {
       assert.deepEqual(await c.get('/healthz'), { status: 200, body: { status: 'ok' } })
     })
 
-    it('tells metrics that add up', async () => {
+    it('is ready as long as the store is, and alive even when it is not', async () => {
+      const own = await collector()
+      assert.deepEqual(await own.get('/readyz'), { status: 200, body: { status: 'ok' } })
+      const { path } = own.config.embedded
+      renameSync(path, `${path}.away`)
+      const { status, body } = await own.get('/readyz')
+      assert.deepEqual([status, body.code, body.problems.length], [503, 'MILO_NOT_READY', 1])
+      assert.match(body.error, /milo\.db/)
+      assert.deepEqual(await own.get('/healthz'), { status: 200, body: { status: 'ok' } })
+      const peer = new Peer(own.scribePorts[0]!)
+      assert.equal(await peer.log(span()), 1)
+      renameSync(`${path}.away`, path)
+      assert.equal((await own.get('/readyz')).status, 200)
+      assert.equal(await peer.log(span()), 0)
+    })
+
+    it('tells metrics that add up, for each source', async () => {
       await store(span(), encodeRecord({ name: 'no ids' }))
-      const [received, stored, rejected, inFlight] = await Promise.all([
-        c.metric('spans_received_total'),
-        c.metric('spans_stored_total'),
-        c.metric('spans_rejected_total{reason="no_trace_id"}'),
-        c.metric('spans_in_flight'),
-      ])
-      assert.ok(stored! > 0 && rejected === 1)
-      assert.equal(received, stored! + rejected! + inFlight!)
+      const post = (path: string, body: unknown) =>
+        fetch(c.url + path, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify(body),
+        })
+      const ids = { traceId: '0000000000000001'.repeat(2), id: '0000000000000002' }
+      const otlp = { traceId: ids.traceId, spanId: ids.id, name: 'x' }
+      await post('/api/v2/spans', [ids, { id: '1' }])
+      await post('/v1/traces', { resourceSpans: [{ scopeSpans: [{ spans: [otlp, otlp, { name: 'no ids' }] }] }] })
+      await post('/api/traces', { records: [{ trace_id: '1', id: '2' }, { id: '2' }] })
+      for (const [source, least] of Object.entries({ scribe: 2, zipkin: 2, otlp: 3, upload: 2 })) {
+        const of = (name: string) => c.metric(`${name}{source="${source}"}`)
+        const [received, stored, rejected, deferred, inFlight] = await Promise.all([
+          of('spans_received_total'),
+          of('spans_stored_total'),
+          of('spans_rejected_total'),
+          of('spans_deferred_total'),
+          of('spans_in_flight'),
+        ])
+        assert.ok(received >= least && stored >= 1 && rejected >= 1, source)
+        assert.equal(received, stored + rejected + deferred + inFlight, source)
+      }
+      const results = await c.metric('log_calls_total')
+      assert.equal(await c.metric('calls_total{method="Log"}'), results + (await c.metric('log_calls_in_flight')))
+      await until('everything is indexed', async () => (await c.metric('backlog_spans')) === 0)
       const response = await fetch(`${c.url}/metrics`)
       assert.match(response.headers.get('content-type')!, /^text\/plain; version=/)
-      assert.match(await response.text(), /^process_cpu_seconds_total /m)
+      const text = await response.text()
+      assert.match(text, /^process_cpu_seconds_total /m)
+      assert.match(text, /^milo_backlog_spans 0$/m)
+      assert.match(text, /^milo_collector_http_request_seconds_count\{route="\/api\/search",status="400"\} \d+$/m)
     })
 
     it('serves the page at its addresses and its files, and JSON errors elsewhere', async () => {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import fc from 'fast-check'
 import { createIngest, readEntry, type Sender } from '../../collector/src/ingest'
 import { createMetrics } from '../../collector/src/metrics'
 import { decodeRecords } from '../../collector/src/store/records'
@@ -214,6 +215,39 @@ describe('what ingest takes out of a message', () => {
     const hostile = Buffer.concat([Buffer.from([0xff]), ...Array.from({ length: 40_000 }, () => event)])
     assert.deepEqual(names(hostile), [])
     assert.deepEqual(rejected(hostile), { bad_delimiter: 1 })
+  })
+
+  it('takes nothing but good records out of any bytes, and every good one that nothing has been put into', () => {
+    const good = fc.constantFrom(a, b, c)
+    const broken = fc.tuple(good, fc.nat(), fc.integer({ min: 0, max: 255 })).map(([record, at, byte]) => {
+      const copy = Buffer.from(record)
+      copy[at % copy.length] = byte
+      return copy
+    })
+    const piece = fc.oneof(
+      good,
+      broken,
+      fc.uint8Array({ maxLength: 40 }).map(bytes => Buffer.from(bytes)),
+      fc.tuple(good, fc.nat()).map(([record, at]) => record.subarray(0, at % record.length)),
+      fc.constantFrom(Buffer.from('8badf00d', 'hex'), Buffer.from('8badf00d7fffffff', 'hex'), Buffer.alloc(8)),
+    )
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 8 }), fc.boolean(), (pieces, base64) => {
+        const bytes = Buffer.concat(pieces)
+        // Asserts that they decode.
+        taken(base64 ? Buffer.from(bytes.toString('base64')) : bytes)
+      }),
+      { numRuns: 1000 },
+    )
+    fc.assert(
+      fc.property(fc.array(good, { maxLength: 5 }), broken, fc.array(good, { maxLength: 5 }), (before, bad, after) => {
+        const all = names(...before, bad, ...after)
+        // The broken one may be good still, or swallow its neighbour as any record of its length would.
+        assert.ok(all.length >= before.length && all.length <= before.length + after.length + 1)
+        assert.deepEqual(all.slice(0, before.length), names(...before))
+      }),
+      { numRuns: 1000 },
+    )
   })
 })
 

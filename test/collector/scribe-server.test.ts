@@ -3,13 +3,14 @@ import { readFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import type { SecureContextOptions } from 'node:tls'
+import fc from 'fast-check'
 import { loadConfig } from '../../collector/src/config'
 import { createFb303, type Fb303Options } from '../../collector/src/fb303'
 import { createIngest } from '../../collector/src/ingest'
 import { createMetrics } from '../../collector/src/metrics'
 import { createScribeServer } from '../../collector/src/scribe-server'
 import type { Message } from '../../collector/src/store/store'
-import { MessageType, T, type Writer } from '../../src/codec/binary'
+import { MessageType, Reader, T, type Writer } from '../../src/codec/binary'
 import { encodeRecord } from '../../src/codec/span'
 import { until } from '../helpers/until'
 import {
@@ -562,6 +563,71 @@ describe('the Scribe server', () => {
       for (const release of releases.splice(0)) release()
       return received === calls
     })
+  })
+
+  it('reads the same calls wherever the stream is cut, and answers each in its place', async () => {
+    const { port } = await server(async () => {})
+    const calls = [
+      logFrame([span(), span()]),
+      callFrame('getName'),
+      logFrame([]),
+      logFrame([Buffer.from('noise')], { strict: false }),
+      callFrame('nothing', { strict: false }),
+      callFrame('Log', {}, w => w.byte(99)),
+      logFrame([span({ name: 'x'.repeat(70_000) })]),
+    ]
+    const withId = fc.array(fc.constantFrom(...calls), { minLength: 1, maxLength: 6 })
+    await fc.assert(
+      fc.asyncProperty(withId, fc.array(fc.nat(), { maxLength: 6 }), async (calls, cuts) => {
+        const stream = Buffer.concat(calls)
+        const peer = new Peer(port)
+        const replies = calls.map(() => peer.reply())
+        let from = 0
+        for (const to of [...cuts.map(cut => cut % stream.length).sort((a, b) => a - b), stream.length]) {
+          peer.send(stream.subarray(from, to))
+          from = to
+          await new Promise(setImmediate)
+        }
+        const names = (await Promise.all(replies)).map(reply => readReply(reply).name)
+        assert.deepEqual(
+          names,
+          calls.map(call => new Reader(call.subarray(4)).messageBegin().name),
+        )
+        peer.socket.destroy()
+      }),
+      { numRuns: 60 },
+    )
+  })
+
+  it('answers any arguments of any method, or closes the connection, and never dies', async () => {
+    const { port } = await server(async () => {})
+    const method = fc.constantFrom(
+      'Log',
+      'getCounter',
+      'getOption',
+      'setOption',
+      'getOptions',
+      'shutdown',
+      '',
+      '__proto__',
+    )
+    const args = fc.oneof(
+      fc.uint8Array({ maxLength: 60 }),
+      // Thrift's own types and small lengths: deeper than random bytes get.
+      fc.array(fc.constantFrom(0, 1, 2, 3, 4, 6, 8, 10, 11, 12, 13, 14, 15, 16, 127, 128, 255), { maxLength: 60 }),
+    )
+    await fc.assert(
+      fc.asyncProperty(method, args, fc.constantFrom(1, 4, 5), async (name, bytes, type) => {
+        const peer = new Peer(port)
+        peer.send(callFrame(name, { type }, w => w.raw(Uint8Array.from(bytes))))
+        const reply = await peer.call(callFrame('getName', { seqid: 77 })).catch(() => undefined)
+        // What the first call was answered with comes before, unless it is oneway.
+        if (reply !== undefined) assert.ok(readReply(reply).seqid === 77 || readReply(await peer.reply()).seqid === 77)
+        peer.socket.destroy()
+      }),
+      { numRuns: 300 },
+    )
+    assert.equal(await new Peer(port).log(span()), OK)
   })
 
   it('closes who keeps the most memory with frames that never end, not who comes after him', async () => {
