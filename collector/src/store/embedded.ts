@@ -43,6 +43,8 @@ export interface EmbeddedOptions {
   /** How long a message is kept at least. */
   retentionDays?: number | undefined
   index?: IndexSettings | undefined
+  /** How long what was accepted may wait until it is indexed, so that much is indexed together. */
+  settleMs?: number
 }
 
 /** Where a group of messages ends on its way to the thread, and how many groups may be under way. */
@@ -81,9 +83,9 @@ class EmbeddedStore implements Store {
     this.opened = new Promise((resolve, reject) => {
       this.worker.on('message', (reply: Reply) => {
         if (reply.kind === 'log') log(reply.message)
-        else if (reply.kind === 'opened') resolve()
         else if (reply.kind === 'refused') this.end(new StoreError(reply.error.code, reply.error.message))
         else this.take(reply)
+        if (reply.kind === 'opened') resolve()
       })
       this.worker.on('error', ({ message }) =>
         this.end(threadError(`${options.path}: its thread has failed: ${message}`)),
@@ -179,9 +181,9 @@ class EmbeddedStore implements Store {
     })
   }
 
-  private take(reply: Reply & { kind: 'backlog' | 'result' | 'error' }): void {
+  private take(reply: Exclude<Reply, { kind: 'log' | 'refused' }>): void {
     this.lastBacklog = reply.backlog
-    if (reply.kind === 'backlog') return
+    if (!('id' in reply)) return
     const { resolve, reject } = this.waiting.get(reply.id)!
     this.waiting.delete(reply.id)
     if (reply.kind === 'result') resolve(reply.result)

@@ -22,12 +22,14 @@ const RETENTION_PARTS = 8
 /** Rows that are removed in one transaction; a message has up to thousands of pages. */
 const REMOVE_ROWS = 64
 const REMOVE_MESSAGES = 16
-const RETRY_MS = 1_000
+/** How long after a failure it is tried again; twice as long each time, up to the second. */
+const RETRY_MS = [1_000, 60_000] as const
 const DAY_MS = 86_400_000
 
 export interface BackendOptions {
   policy: IndexPolicy
   retentionDays: number
+  settleMs: number
   /** Told when merging or removing fails; it is tried again. */
   onTendError(error: unknown): void
 }
@@ -37,7 +39,7 @@ export class EmbeddedBackend implements Backend {
   readonly groupBytes = 1024 * 1024
   readonly groups = 1
   readonly settleSpans = 20_000
-  readonly settleMs = 250
+  readonly settleMs: number
   /** By their messages. */
   live: Segment[] = []
   private readonly file: EmbeddedFile
@@ -53,10 +55,12 @@ export class EmbeddedBackend implements Backend {
   private tending: Promise<void> | undefined
   private timer: NodeJS.Timeout | undefined
   private closing = false
+  private retryMs: number = RETRY_MS[0]
 
   constructor(file: EmbeddedFile, options: BackendOptions) {
     this.file = file
     this.options = options
+    this.settleMs = options.settleMs
     this.retentionMs = options.retentionDays * DAY_MS
     const { selectProgress, selectSegments } = file.sql
     const [settled, retired, last, us] = selectProgress.get([]) as [bigint, bigint, bigint, bigint]
@@ -241,6 +245,7 @@ export class EmbeddedBackend implements Backend {
       this.tending = this.tend().then(
         () => {
           this.tending = undefined
+          this.retryMs = RETRY_MS[0]
           // Retention.
           this.scheduleTending(Math.min(60_000, this.retentionMs / 50))
         },
@@ -248,7 +253,8 @@ export class EmbeddedBackend implements Backend {
           this.tending = undefined
           if (this.closing) return
           this.options.onTendError(error)
-          this.scheduleTending(RETRY_MS)
+          this.scheduleTending(this.retryMs)
+          this.retryMs = Math.min(2 * this.retryMs, RETRY_MS[1])
         },
       )
     }, ms)

@@ -1,8 +1,6 @@
-import { EventType, readRecord, type SpanEvent, type SpanRecord } from '../../../../src/codec/span'
 import type { IndexPolicy } from '../index-policy'
-import { isError } from '../match'
 import type { Entry } from '../pipeline'
-import { Bytes } from './bytes'
+import { Bytes, compareBytes } from './bytes'
 import {
   BlockWriter,
   CHUNK_RECORDS,
@@ -14,14 +12,17 @@ import {
   NO_DURATION,
   newColumns,
 } from './format'
+import { RecordReader } from './record-reader'
 import type { SegmentRows } from './rows'
+import { KEY_BITS, sortedNumbers } from './sort'
 import type { Turns } from './turns'
+import { grown, Words } from './words'
 
 /**
  * Makes a segment of messages.
  *
- *     records, as they come → columns, and for each record its terms' numbers
- *     sorted by place       → chunks; each term's ordinals, by going through the records in that order
+ *     records, as they come   → columns, and for each record its terms' numbers
+ *     sorted by place         → chunks; each term's ordinals, by going through the records in that order
  *     fields and terms sorted → blocks
  */
 export async function buildSegment(
@@ -40,21 +41,20 @@ export async function buildSegment(
     rows.putChunk(encodeChunk(draft.columns, i => order[from + i]!, Math.min(CHUNK_RECORDS, order.length - from)))
     if (turns.over()) await rows.write(turns)
   }
-  await turns.next()
   const postings = draft.postings(order)
+  if (turns.over()) await turns.next()
   const writer = new BlockWriter(row => rows.putBlock(row))
-  const term = new Bytes()
   for (const { bytes, terms } of draft.sortedFields()) {
     writer.beginField(bytes)
-    if (bytes[0] === TRACE[0]) {
+    if (terms === undefined) {
       draft.addTraces(writer)
+      if (turns.over()) await rows.write(turns)
       continue
     }
-    for (const word of sortedWords(terms)) {
-      const number = terms.get(word)!
-      term.pos = 0
-      term.text(word)
-      writer.addOrdinals(term.buf, 0, term.pos, postings.ordinals, postings.starts[number]!, postings.ends[number]!)
+    for (const term of draft.words.sorted(terms)) {
+      draft.words.read(term, (buf, start, end) => {
+        writer.addOrdinals(buf, start, end, postings.ordinals, postings.starts[term]!, postings.ends[term]!)
+      })
       if (turns.over()) await rows.write(turns)
     }
   }
@@ -72,18 +72,19 @@ export interface BuildOptions {
   receivedUs(id: bigint): bigint
 }
 
-interface FieldTerms {
-  bytes: Buffer
-  /** Words and their numbers, which all fields share. */
-  terms: Map<string, number>
-}
-
-const TRACE = fieldBytes('trace')
+/** Fields by number; those of keys' values follow, from 4 + the key's term on. */
+const NAMES = 0
+const SERVICES = 1
+const KEYS = 2
+const ERRORS = 3
+const VALUES = 4
 
 class Draft {
   readonly columns: ReturnType<typeof newColumns>
+  readonly words: Words
   private readonly entries: Entry[]
   private readonly options: BuildOptions
+  private readonly reader = new RecordReader()
   private records = 0
   /** Where each record is: the entry, start and end in it. */
   private readonly entryOf: Uint32Array
@@ -93,20 +94,17 @@ class Draft {
   private recordTerms = new Uint32Array(64 * 1024)
   private termsEnd = 0
   private readonly termsEndOf: Uint32Array
-  /** How many records each term has. */
-  private counts = new Uint32Array(16 * 1024)
-  private terms = 0
-
-  private readonly names: FieldTerms = { bytes: fieldBytes('name'), terms: new Map() }
-  private readonly services: FieldTerms = { bytes: fieldBytes('service'), terms: new Map() }
-  private readonly keys: FieldTerms = { bytes: fieldBytes('key'), terms: new Map() }
-  private readonly errors: FieldTerms = { bytes: fieldBytes('error'), terms: new Map() }
-  /** By key; undefined for keys that aren't indexed. */
-  private readonly values = new Map<string, FieldTerms | undefined>()
+  /** Of each key's term: 1 indexed, 2 not, 4 an error as well. */
+  private readonly keyKinds: number[] = []
+  /** The record in which each key was last, as which of its annotations, and where the value's term stands. */
+  private readonly keyRecords: number[] = []
+  private readonly keyAnnotations: number[] = []
+  private readonly keySlots: number[] = []
 
   constructor(entries: Entry[], options: BuildOptions) {
     this.entries = entries
     this.options = options
+    this.words = new Words(options.policy)
     let records = 0
     for (const { spans } of entries) records += spans
     this.columns = newColumns(records)
@@ -119,106 +117,142 @@ class Draft {
   addEntry(entry: number): void {
     const { body, id } = this.entries[entry]!
     for (let pos = 0; pos < body.length; ) {
-      const { record, end } = readRecord(body, pos)
+      const end = this.reader.read(body, pos)
       this.entryOf[this.records] = entry
       this.startOf[this.records] = pos
       this.endOf[this.records] = end
-      this.addRecord(record, id)
+      this.addRecord(body, id)
       pos = end
     }
   }
 
-  private addRecord(record: SpanRecord, messageId: bigint): void {
-    const { columns, records } = this
-    wide[0] = record.traceId!
-    columns.traceHigh[records] = halves[HIGH]!
-    columns.traceLow[records] = halves[LOW]!
-    columns.durationUs[records] = readTimes(record.events) ? durationUs() : NO_DURATION
-    if (columns.durationUs[records] === NO_DURATION) wide[0] = this.options.receivedUs(messageId)
-    else wide[0] = firstUs
-    columns.startHigh[records] = halves[HIGH]!
-    columns.startLow[records] = halves[LOW]!
-
-    const { policy } = this.options
-    if (record.name !== undefined) this.addTerm(this.names, policy.cut(record.name))
-    if (record.service !== undefined) this.addTerm(this.services, policy.cut(record.service))
-    if (record.annotations !== undefined) {
-      for (const [key, value] of record.annotations) {
-        const field = this.valuesOf(key)
-        if (field === undefined) continue
-        this.addTerm(this.keys, policy.cut(key))
-        this.addTerm(field, policy.cut(value))
-      }
-      if (isError(record)) this.addTerm(this.errors, '')
+  private addRecord(buf: Buffer, messageId: bigint): void {
+    const { columns, reader, records, words } = this
+    columns.traceHigh[records] = buf.readInt32BE(reader.traceIdAt)
+    columns.traceLow[records] = buf.readUInt32BE(reader.traceIdAt + 4)
+    const { firstAt, lastAt } = reader
+    if (firstAt === -1) {
+      columns.durationUs[records] = NO_DURATION
+      const receivedUs = this.options.receivedUs(messageId)
+      columns.startHigh[records] = Number(receivedUs >> 32n)
+      columns.startLow[records] = Number(receivedUs & 0xffffffffn)
+    } else {
+      const high = buf.readInt32BE(firstAt)
+      const low = buf.readUInt32BE(firstAt + 4)
+      columns.startHigh[records] = high
+      columns.startLow[records] = low
+      const durationUs = (buf.readInt32BE(lastAt) - high) * 2 ** 32 + (buf.readUInt32BE(lastAt + 4) - low)
+      columns.durationUs[records] = Math.min(durationUs, LONGEST_US)
     }
+    if (reader.nameAt !== -1) this.addTerm(words.add(NAMES, buf, reader.nameAt, reader.nameEnd))
+    if (reader.serviceAt !== -1) this.addTerm(words.add(SERVICES, buf, reader.serviceAt, reader.serviceEnd))
+    const { annotations } = reader
+    let isError = false
+    for (let i = 0; i < annotations.length; i += 4) {
+      const key = words.add(KEYS, buf, annotations[i]!, annotations[i + 1]!)
+      const kind = (this.keyKinds[key] ??= this.kindOf(key))
+      if (kind >= 4) isError = true
+      if ((kind & 1) === 0) continue
+      const value = words.add(VALUES + key, buf, annotations[i + 2]!, annotations[i + 3]!)
+      if (this.keyRecords[key] !== records) this.addTerm(key)
+      // The same key again, and not two long ones that are cut to the same: its last value counts.
+      else if (isSame(buf, annotations, this.keyAnnotations[key]!, i)) {
+        this.recordTerms[this.keySlots[key]!] = value
+        continue
+      }
+      this.keyRecords[key] = records
+      this.keyAnnotations[key] = i
+      this.keySlots[key] = this.termsEnd
+      this.addTerm(value)
+    }
+    if (isError) this.addTerm(words.add(ERRORS, buf, 0, 0))
     this.termsEndOf[records] = this.termsEnd
     this.records++
   }
 
-  private valuesOf(key: string): FieldTerms | undefined {
-    let field = this.values.get(key)
-    if (field !== undefined || this.values.has(key)) return field
-    const { policy } = this.options
-    const cut = policy.cut(key)
-    if (cut !== key) field = this.valuesOf(cut)
-    else if (policy.indexes(key)) field = { bytes: fieldBytes('value', key), terms: new Map() }
-    this.values.set(key, field)
-    return field
+  private kindOf(key: number): number {
+    const word = this.words.read(key, (buf, start, end) => buf.toString('utf8', start, end))
+    const error = word === 'error' || word === 'error.type' ? 4 : 0
+    return (this.options.policy.indexes(word) ? 1 : 2) + error
   }
 
-  private addTerm({ terms }: FieldTerms, word: string): void {
-    let number = terms.get(word)
-    if (number === undefined) {
-      number = this.terms++
-      terms.set(word, number)
-      if (number === this.counts.length) this.counts = grown(this.counts)
-    }
-    this.counts[number]!++
+  private addTerm(term: number): void {
     if (this.termsEnd === this.recordTerms.length) this.recordTerms = grown(this.recordTerms)
-    this.recordTerms[this.termsEnd++] = number
+    this.recordTerms[this.termsEnd++] = term
   }
 
   /** Records in the order of their ordinals. */
   sortByPlace(): Uint32Array {
-    const { columns } = this
-    return Uint32Array.from({ length: this.records }, (_, i) => i).sort((a, b) => comparePlaces(columns, a, columns, b))
+    const { columns, records } = this
+    const { startHigh, startLow } = columns
+    const start = (i: number) => startHigh[i]! * 2 ** 32 + startLow[i]!
+    let first = Infinity
+    let last = -Infinity
+    for (let i = 0; i < records; i++) {
+      first = Math.min(first, start(i))
+      last = Math.max(last, start(i))
+    }
+    // Doubles, and coarser ones for more than 12 days, keep the order; what becomes equal is compared in full.
+    const scale = Math.max(1, (last - first) / 2 ** (KEY_BITS - 1))
+    return sortedNumbers(
+      records,
+      i => Math.floor((start(i) - first) / scale),
+      (a, b) => comparePlaces(columns, a, columns, b),
+    )
   }
 
-  /** Each term's ordinals: `ordinals` from starts[number] to ends[number]. */
+  /** Each term's ordinals: `ordinals` from starts[term] to ends[term]. */
   postings(order: Uint32Array): { ordinals: Uint32Array; starts: Uint32Array; ends: Uint32Array } {
-    const starts = new Uint32Array(this.terms)
-    let total = 0
-    for (let number = 0; number < this.terms; number++) {
-      starts[number] = total
-      total += this.counts[number]!
-    }
-    const ordinals = new Uint32Array(total)
-    const ends = starts.slice()
-    for (const [ordinal, r] of order.entries()) {
+    const { recordTerms, termsEnd } = this
+    const starts = new Uint32Array(this.words.termCount + 1)
+    for (let i = 0; i < termsEnd; i++) starts[recordTerms[i]! + 1]!++
+    for (let term = 1; term < starts.length; term++) starts[term]! += starts[term - 1]!
+    const ordinals = new Uint32Array(termsEnd)
+    const ends = starts.slice(0, -1)
+    for (let ordinal = 0; ordinal < order.length; ordinal++) {
+      const r = order[ordinal]!
       const to = this.termsEndOf[r]!
       for (let i = r === 0 ? 0 : this.termsEndOf[r - 1]!; i < to; i++) {
-        const number = this.recordTerms[i]!
-        const end = ends[number]!
-        // Two long keys may be one term.
-        if (end > starts[number]! && ordinals[end - 1] === ordinal) continue
+        const term = recordTerms[i]!
+        const end = ends[term]!
+        // Two long values may be one term.
+        if (end > starts[term]! && ordinals[end - 1] === ordinal) continue
         ordinals[end] = ordinal
-        ends[number] = end + 1
+        ends[term] = end + 1
       }
     }
     return { ordinals, starts, ends }
   }
 
-  /** In the order of the blocks; the traces' without terms. */
-  sortedFields(): FieldTerms[] {
-    const values = new Set([...this.values.values()].filter(field => field !== undefined))
-    const all = [this.errors, this.keys, this.names, this.services, { bytes: TRACE, terms: new Map() }, ...values]
-    return all.sort((a, b) => Buffer.compare(a.bytes, b.bytes))
+  /** In the order of the blocks; that of the traces without terms. */
+  sortedFields(): { bytes: Buffer; terms: Uint32Array | undefined }[] {
+    const byField = new Map<number, number[]>()
+    for (let term = 0; term < this.words.termCount; term++) {
+      const field = this.words.fieldOf(term)
+      // Keys that aren't indexed have been numbered all the same.
+      if (field === KEYS && (this.keyKinds[term]! & 1) === 0) continue
+      const terms = byField.get(field)
+      if (terms === undefined) byField.set(field, [term])
+      else terms.push(term)
+    }
+    const fields: { bytes: Buffer; terms: Uint32Array | undefined }[] = [
+      { bytes: fieldBytes('trace'), terms: undefined },
+    ]
+    for (const [field, terms] of byField) fields.push({ bytes: this.bytesOf(field), terms: Uint32Array.from(terms) })
+    return fields.sort((a, b) => Buffer.compare(a.bytes, b.bytes))
+  }
+
+  private bytesOf(field: number): Buffer {
+    if (field < VALUES) return fieldBytes((['name', 'service', 'key', 'error'] as const)[field]!)
+    return this.words.read(field - VALUES, (buf, start, end) => fieldBytes('value', buf.toString('utf8', start, end)))
   }
 
   addTraces(writer: BlockWriter): void {
     const { traceHigh, traceLow } = this.columns
-    const order = Uint32Array.from({ length: this.records }, (_, i) => i).sort(
-      (a, b) => (traceHigh[a]! >>> 0) - (traceHigh[b]! >>> 0) || traceLow[a]! - traceLow[b]! || a - b,
+    const order = sortedNumbers(
+      this.records,
+      i => (traceHigh[i]! >>> 0) * 256 + (traceLow[i]! >>> 24),
+      (a, b) => traceLow[a]! - traceLow[b]! || a - b,
     )
     const base = this.entries[0]!.id
     const messages = Float64Array.from(this.entries, ({ id }) => Number(id - base))
@@ -241,50 +275,7 @@ class Draft {
   }
 }
 
-const wide = new BigInt64Array(1)
-const halves = new Int32Array(wide.buffer)
-const LOW = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1 ? 0 : 1
-const HIGH = 1 - LOW
-
-let firstUs = 0n
-let lastUs = 0n
-
-/** Finds first and last of the events that count, as recordStartUs and recordDurationUs do; false when there are none. */
-function readTimes(events: SpanEvent[] | undefined): boolean {
-  if (events === undefined) return false
-  let found = false
-  let ofCall = false
-  for (const event of events) {
-    const { timestamp, eventType = 0 } = event
-    if (timestamp === undefined) continue
-    const call = eventType >= EventType.CLIENT_SEND && eventType <= EventType.SERVER_RECV
-    if (ofCall && !call) continue
-    if (!found || (call && !ofCall)) {
-      firstUs = lastUs = timestamp
-      found = true
-      ofCall = call
-    } else if (timestamp < firstUs) firstUs = timestamp
-    else if (timestamp > lastUs) lastUs = timestamp
-  }
-  return found
-}
-
-function durationUs(): number {
-  return Math.min(Number(lastUs - firstUs), LONGEST_US)
-}
-
-function grown(array: Uint32Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {
-  const larger = new Uint32Array(array.length * 2)
-  larger.set(array)
-  return larger
-}
-
-/** As their bytes are in UTF-8, which is JavaScript's order but for what lies beyond its 16-bit characters. */
-function sortedWords(terms: Map<string, number>): string[] {
-  const words = [...terms.keys()].sort()
-  if (!words.some(word => /[\ud800-\udfff]/.test(word))) return words
-  return words
-    .map(word => ({ word, bytes: Buffer.from(word) }))
-    .sort((a, b) => Buffer.compare(a.bytes, b.bytes))
-    .map(({ word }) => word)
+/** Whether two annotations have the same key. */
+function isSame(buf: Buffer, annotations: number[], i: number, j: number): boolean {
+  return compareBytes(buf, annotations[i]!, annotations[i + 1]!, buf, annotations[j]!, annotations[j + 1]!) === 0
 }

@@ -4,11 +4,11 @@ import { Bytes, Cursor, compareBytes } from './bytes'
  * What a segment is made of, byte by byte. Its records are numbered by their places: start, then trace id, both ascending
  * (signed); the number is the record's ordinal.
  *
- *     chunk  of 1024 records │ first start i64 │ wide u8 │ starts │ trace ids │ durations │
+ *     chunk  of 4096 records │ first start i64 │ wide u8 │ starts │ trace ids │ durations │
  *            starts: u32 µs behind the first, or the i64 itself where those don't do (wide)
  *            durations: u32 µs; the two highest mean "as long or longer" and "none"
  *
- *     block  of about 8 KiB  │ field │ terms │ postings │
+ *     block  of about 16 KiB │ field │ terms │ postings │
  *            field:    varint length, bytes                      what kind of term, and for values the key
  *            terms:    varint count, varint bytes, then each     varint length, bytes; ascending as memcmp has it
  *            postings: for each term varint count, varint bytes, then
@@ -21,8 +21,8 @@ import { Bytes, Cursor, compareBytes } from './bytes'
  * messages at the segment's first.
  */
 
-export const CHUNK_RECORDS = 1024
-const BLOCK_BYTES = 8 * 1024
+export const CHUNK_RECORDS = 4096
+const BLOCK_BYTES = 16 * 1024
 /** Rows of a segment are numbered from its id × this. */
 export const SEGMENT_ROWS = 2n ** 24n
 
@@ -107,6 +107,45 @@ export function encodeChunk(columns: Columns, order: (i: number) => number, n: n
     out.i32(durationUs)
   }
   return { firstUs: joined(high, low), longestUs, data: out.taken() }
+}
+
+/** Reads single records of a chunk, without decoding all of it. */
+export class ChunkReader {
+  readonly records: number
+  private readonly data: Buffer
+  private readonly wide: boolean
+  private readonly traces: number
+  private readonly durations: number
+
+  constructor(data: Buffer) {
+    this.data = data
+    this.wide = data[8] === 1
+    this.records = (data.length - CHUNK_HEADER) / (this.wide ? 20 : 16)
+    this.traces = CHUNK_HEADER + this.records * (this.wide ? 8 : 4)
+    this.durations = this.traces + this.records * 8
+  }
+
+  startUs(i: number): bigint {
+    const { data } = this
+    if (this.wide) return data.readBigInt64BE(CHUNK_HEADER + 8 * i)
+    return data.readBigInt64BE(0) + BigInt(data.readUInt32BE(CHUNK_HEADER + 4 * i))
+  }
+
+  traceId(i: number): bigint {
+    return this.data.readBigInt64BE(this.traces + 8 * i)
+  }
+
+  traceHigh(i: number): number {
+    return this.data.readInt32BE(this.traces + 8 * i)
+  }
+
+  traceLow(i: number): number {
+    return this.data.readInt32BE(this.traces + 8 * i + 4)
+  }
+
+  durationUs(i: number): number {
+    return this.data.readUInt32BE(this.durations + 4 * i)
+  }
 }
 
 export function decodeChunk(data: Buffer): Columns & { records: number } {

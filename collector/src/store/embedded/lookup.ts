@@ -5,14 +5,25 @@ import { type CompletionQuery, type Match, StoreError } from '../store'
 import type { EmbeddedBackend } from './backend'
 import { compareBytes } from './bytes'
 import type { EmbeddedFile } from './file'
-import { type BlockReader, CHUNK_RECORDS, fieldBytes, joined, LONGEST_US, NO_DURATION, SEGMENT_ROWS } from './format'
-import { blocksFrom, type Chunk, readChunk, type Segment } from './segments'
+import {
+  type BlockReader,
+  CHUNK_RECORDS,
+  ChunkReader,
+  fieldBytes,
+  joined,
+  LONGEST_US,
+  NO_DURATION,
+  SEGMENT_ROWS,
+} from './format'
+import { blocksFrom, type Segment } from './segments'
 import type { Turns } from './turns'
 
 /** Terms' ordinals that are kept, for the pages and the terms that follow: they never change. In bytes. */
 const CACHE_BYTES = 64 * 1024 * 1024
+/** Chunks that are kept: 64 KiB each. */
+const CACHED_CHUNKS = 2_000
 /** After so many places that were listed for a query, it pays to find out which traces have its other terms at all. */
-const LISTED_BEFORE_SIEVE = 300
+const LISTED_BEFORE_SIEVE = 50
 /** But not among more records than so many. */
 const SIEVE_RECORDS = 8_000_000
 /** How long what was found out holds while more arrives. */
@@ -29,12 +40,14 @@ export class SegmentIndex implements SpanIndex {
   private readonly backend: EmbeddedBackend
   private readonly policy: IndexPolicy
   private readonly cache = new OrdinalsCache()
+  private readonly chunks: ChunkCache
   private readonly sieves = new Map<string, Sieve>()
 
   constructor(file: EmbeddedFile, backend: EmbeddedBackend, policy: IndexPolicy) {
     this.file = file
     this.backend = backend
     this.policy = policy
+    this.chunks = new ChunkCache(file)
   }
 
   count(term: Term, most: number): Promise<number> {
@@ -120,7 +133,7 @@ export class SegmentIndex implements SpanIndex {
       if (next !== undefined && (newest === undefined || next.lastUs >= newest.place.startUs)) {
         closed.pop()
         const ordinals = await this.ordinals(next, query.driver, turns)
-        const list = new PlaceList(this.file, next, ordinals, minDurationUs)
+        const list = new PlaceList(this.file, this.chunks, next, ordinals, minDurationUs)
         if (list.seek(after, query.toUs)) lists.push(list)
         continue
       }
@@ -285,7 +298,8 @@ export class SegmentIndex implements SpanIndex {
       if (this.unindexed(term) !== undefined) continue
       // A record with the value may be on a key that isn't indexed.
       if (term !== driver && term.kind === 'value' && term.key === undefined && !this.policy.indexesAll) continue
-      const found: TraceSet = new TraceSet()
+      if (term.kind === 'half' && term.name === undefined && term.service === undefined) continue
+      const found = new TraceSet()
       for (const segment of segments) {
         const ordinals = await this.ordinals(segment, term, turns)
         records += lengthOf(ordinals)
@@ -312,17 +326,17 @@ export class SegmentIndex implements SpanIndex {
     visit: (high: number, low: number) => void,
   ): Promise<void> {
     let number = -1
-    let chunk: Chunk | undefined
+    let chunk: ChunkReader | undefined
     for (let i = 0; i < lengthOf(ordinals); i++) {
       const ordinal = typeof ordinals === 'number' ? i : ordinals[i]!
       const inChunk = Math.floor(ordinal / CHUNK_RECORDS)
       if (inChunk !== number) {
         if (turns.over()) await turns.next()
         number = inChunk
-        chunk = readChunk(this.file, segment, number)
+        chunk = this.chunks.get(segment, number)
       }
       const at = ordinal % CHUNK_RECORDS
-      visit(chunk!.traceHigh[at]!, chunk!.traceLow[at]!)
+      visit(chunk!.traceHigh(at), chunk!.traceLow(at))
     }
   }
 }
@@ -343,12 +357,14 @@ class PlaceList {
   private readonly segment: Segment
   private readonly ordinals: Ordinals
   private readonly minDurationUs: number
+  private readonly chunks: ChunkCache
   private at = 0
-  private chunk: Chunk | undefined
+  private chunk: ChunkReader | undefined
   private chunkNumber = -1
 
-  constructor(file: EmbeddedFile, segment: Segment, ordinals: Ordinals, minDurationUs: number) {
+  constructor(file: EmbeddedFile, chunks: ChunkCache, segment: Segment, ordinals: Ordinals, minDurationUs: number) {
     this.file = file
+    this.chunks = chunks
     this.segment = segment
     this.ordinals = ordinals
     this.minDurationUs = Math.min(minDurationUs, LONGEST_US)
@@ -385,17 +401,20 @@ class PlaceList {
         }
         this.load(number)
       }
-      const { durationUs, startHigh, startLow, traceHigh, traceLow } = this.chunk!
+      const chunk = this.chunk!
       const i = ordinal % CHUNK_RECORDS
-      if (minDurationUs > 0 && (durationUs[i] === NO_DURATION || durationUs[i]! < minDurationUs)) continue
-      this.place = { startUs: joined(startHigh[i]!, startLow[i]!), traceId: joined(traceHigh[i]!, traceLow[i]!) }
+      if (minDurationUs > 0) {
+        const durationUs = chunk.durationUs(i)
+        if (durationUs === NO_DURATION || durationUs < minDurationUs) continue
+      }
+      this.place = { startUs: chunk.startUs(i), traceId: chunk.traceId(i) }
       return true
     }
     return false
   }
 
   private load(number: number): void {
-    this.chunk = readChunk(this.file, this.segment, number)
+    this.chunk = this.chunks.get(this.segment, number)
     this.chunkNumber = number
   }
 
@@ -413,11 +432,16 @@ class PlaceList {
     }
     for (let number = low; number * CHUNK_RECORDS < segment.records; number++) {
       this.load(number)
-      const { records, startHigh, startLow, traceHigh, traceLow } = this.chunk!
-      for (let i = 0; i < records; i++) {
-        const other = { startUs: joined(startHigh[i]!, startLow[i]!), traceId: joined(traceHigh[i]!, traceLow[i]!) }
-        if (comparePlaces(other, place) >= 0) return number * CHUNK_RECORDS + i
+      const chunk = this.chunk!
+      let from = 0
+      let to = chunk.records
+      while (from < to) {
+        const middle = (from + to) >> 1
+        const other = { startUs: chunk.startUs(middle), traceId: chunk.traceId(middle) }
+        if (comparePlaces(other, place) < 0) from = middle + 1
+        else to = middle
       }
+      if (from < chunk.records) return number * CHUNK_RECORDS + from
     }
     return segment.records
   }
@@ -451,6 +475,28 @@ class OrdinalsCache {
       this.bytes -= sizeOf(oldest, ordinals)
     }
     return list
+  }
+}
+
+class ChunkCache {
+  private readonly file: EmbeddedFile
+  private readonly chunks = new Map<bigint, ChunkReader>()
+
+  constructor(file: EmbeddedFile) {
+    this.file = file
+  }
+
+  get(segment: Segment, number: number): ChunkReader {
+    const id = segment.id * SEGMENT_ROWS + BigInt(number)
+    let chunk = this.chunks.get(id)
+    if (chunk === undefined) {
+      const [data] = this.file.sql.selectChunk.get([id]) as [Buffer]
+      chunk = new ChunkReader(data)
+      // The oldest one, whether it was used since or not: a scan of everything would drive all others out either way.
+      if (this.chunks.size >= CACHED_CHUNKS) this.chunks.delete(this.chunks.keys().next().value!)
+      this.chunks.set(id, chunk)
+    }
+    return chunk
   }
 }
 

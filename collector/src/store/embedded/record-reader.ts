@@ -1,0 +1,125 @@
+import { Reader, T } from '../../../../src/codec/binary'
+import { EventType, RECORD_HEADER } from '../../../../src/codec/span'
+
+/**
+ * What the index needs of a record, as offsets into its bytes and halves of numbers: nothing is made of it, since most words
+ * have come before. Of fields and keys that come twice the last one counts, as in readSpanStruct.
+ */
+export class RecordReader {
+  /** Offsets; −1 where there is none. */
+  traceIdAt = -1
+  nameAt = -1
+  nameEnd = -1
+  serviceAt = -1
+  serviceEnd = -1
+  /** Key's start and end, value's start and end, and so on. */
+  annotations: number[] = []
+  /** Of the first and last of the events that recordStartUs looks at. */
+  firstAt = -1
+  lastAt = -1
+
+  /** A record that has been found good. @returns where it ends */
+  read(buf: Buffer, pos: number): number {
+    const end = pos + RECORD_HEADER + buf.readInt32BE(pos + 4)
+    this.nameAt = this.serviceAt = this.firstAt = this.lastAt = -1
+    this.annotations.length = 0
+    const reader = new Reader(buf, pos + RECORD_HEADER, end)
+    for (;;) {
+      const type = buf[reader.pos++]!
+      if (type === T.STOP) return end
+      const field = (buf[reader.pos]! << 16) | (buf[reader.pos + 1]! << 8) | type
+      reader.pos += 2
+      switch (field) {
+        case (1 << 8) | T.I64:
+          this.traceIdAt = reader.pos
+          reader.pos += 8
+          break
+        case (2 << 8) | T.STRING:
+          this.nameEnd = stringEnd(reader)
+          this.nameAt = reader.pos
+          reader.pos = this.nameEnd
+          break
+        case (11 << 8) | T.STRING:
+          this.serviceEnd = stringEnd(reader)
+          this.serviceAt = reader.pos
+          reader.pos = this.serviceEnd
+          break
+        case (7 << 8) | T.LIST:
+          this.readEvents(reader)
+          break
+        case (8 << 8) | T.MAP:
+          this.readAnnotations(reader)
+          break
+        default:
+          reader.skip(type)
+      }
+    }
+  }
+
+  private readEvents(reader: Reader): void {
+    const { buf } = reader
+    this.firstAt = this.lastAt = -1
+    if (buf[reader.pos] !== T.STRUCT) {
+      reader.skip(T.LIST)
+      return
+    }
+    reader.pos++
+    let ofCall = false
+    for (let n = reader.i32(); n > 0; n--) {
+      let timeAt = -1
+      let eventType = 0
+      for (;;) {
+        const type = buf[reader.pos++]!
+        if (type === T.STOP) break
+        const field = (buf[reader.pos]! << 16) | (buf[reader.pos + 1]! << 8) | type
+        reader.pos += 2
+        if (field === ((1 << 8) | T.I64)) {
+          timeAt = reader.pos
+          reader.pos += 8
+        } else if (field === ((2 << 8) | T.I32)) eventType = reader.i32()
+        else if (type === T.STRING) reader.pos = stringEnd(reader)
+        else reader.skip(type)
+      }
+      if (timeAt === -1) continue
+      const isCall = eventType >= EventType.CLIENT_SEND && eventType <= EventType.SERVER_RECV
+      if (ofCall && !isCall) continue
+      if (this.firstAt === -1 || (isCall && !ofCall)) {
+        this.firstAt = this.lastAt = timeAt
+        ofCall = isCall
+      } else if (isEarlier(buf, timeAt, this.firstAt)) this.firstAt = timeAt
+      else if (isEarlier(buf, this.lastAt, timeAt)) this.lastAt = timeAt
+    }
+  }
+
+  private readAnnotations(reader: Reader): void {
+    const { buf } = reader
+    const { annotations } = this
+    annotations.length = 0
+    if (buf[reader.pos] !== T.STRING || buf[reader.pos + 1] !== T.STRING) {
+      // Some generators write an empty map with types of 0: there is nothing to skip then.
+      if (buf.readInt32BE(reader.pos + 2) === 0) reader.pos += 6
+      else reader.skip(T.MAP)
+      return
+    }
+    reader.pos += 2
+    for (let n = reader.i32(); n > 0; n--) {
+      const keyEnd = stringEnd(reader)
+      const keyAt = reader.pos
+      reader.pos = keyEnd
+      const valueEnd = stringEnd(reader)
+      annotations.push(keyAt, keyEnd, reader.pos, valueEnd)
+      reader.pos = valueEnd
+    }
+  }
+}
+
+/** Leaves the reader where the string's bytes begin. */
+function stringEnd(reader: Reader): number {
+  const length = reader.i32()
+  return reader.pos + length
+}
+
+function isEarlier(buf: Buffer, a: number, b: number): boolean {
+  const difference = buf.readInt32BE(a) - buf.readInt32BE(b)
+  return difference !== 0 ? difference < 0 : buf.readUInt32BE(a + 4) < buf.readUInt32BE(b + 4)
+}

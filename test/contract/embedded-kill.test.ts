@@ -1,0 +1,157 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
+import Database from 'libsql'
+import { openEmbedded } from '../../collector/src/store/embedded'
+import { append, idOf, randomId, searchAll, soon, span, tag } from './store-contract'
+
+/** How often a process is killed; a longer run: MILO_TEST_KILLS=200. The same points again: MILO_TEST_SEED. */
+const KILLS = Number(process.env.MILO_TEST_KILLS ?? 6)
+const SEED = Number(process.env.MILO_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31))
+const DAY_MS = 86_400_000
+
+interface Acknowledged {
+  sentMs: number
+  traces: number
+}
+
+describe(`embedded store, killed at random moments (MILO_TEST_SEED=${SEED})`, function () {
+  this.timeout(60_000 + KILLS * 20_000)
+  let folder: string
+  let path: string
+  let state = SEED
+
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'milo-killed-'))
+    path = join(folder, 'milo.db')
+  })
+  afterEach(() => rmSync(folder, { recursive: true }))
+
+  /** Mulberry32. */
+  function random(): number {
+    state = (state + 0x6d2b79f5) | 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
+  }
+
+  /** Lets a process work on the file, and kills it some time after its first answer, or before that. */
+  async function killed(retentionMs: number, acknowledged: Map<string, Acknowledged>): Promise<void> {
+    const program = join(__dirname, 'embedded-killed.ts')
+    const args = ['--require', 'tsx/cjs', program, path, String(retentionMs / DAY_MS)]
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+    const exit = once(child, 'exit')
+    const early = random() < 0.2
+    const afterMs = random() * 1_500
+    const kill = () => setTimeout(() => child.kill('SIGKILL'), afterMs)
+    if (early) kill()
+    let answers = 0
+    for await (const line of createInterface(child.stdout)) {
+      const [sentMs, traces, name] = line.split(' ')
+      // The last line may be cut off.
+      if (name?.length === 'killed-'.length + 16) {
+        acknowledged.set(name, { sentMs: Number(sentMs), traces: Number(traces) })
+      }
+      if (answers++ === 0 && !early) kill()
+    }
+    assert.deepEqual(await exit, [null, 'SIGKILL'])
+  }
+
+  /** @param mayBeGone what was sent before this may have been retired, of one message all or nothing */
+  async function verify(acknowledged: Map<string, Acknowledged>, mayBeGoneMs: number): Promise<void> {
+    const store = await openEmbedded({ path }, () => {})
+    try {
+      await soon(async () => assert.equal(store.backlog().spans, 0), 20_000)
+      for (const [name, { sentMs, traces }] of acknowledged) {
+        const found = await searchAll(store, { name, annotations: [tag('number', name.slice(-6))] })
+        if (sentMs < mayBeGoneMs && found.length === 0) continue
+        assert.equal(new Set(found.map(idOf)).size, traces, name)
+        assert.equal(found.length, traces, name)
+        for (const trace of found) assert.equal((await store.readTrace(idOf(trace))).length, 1, name)
+      }
+      await store.check()
+    } finally {
+      await store.close()
+    }
+    assert.deepEqual(readdirSync(folder), ['milo.db'])
+  }
+
+  it('has everything that was acknowledged, once, and finds it', async () => {
+    const acknowledged = new Map<string, Acknowledged>()
+    for (let i = 0; i < KILLS; i++) {
+      await killed(7 * DAY_MS, acknowledged)
+      // Not after each one, for a start may find what several kills have left.
+      if (random() < 0.5) await verify(acknowledged, 0)
+    }
+    assert.ok(acknowledged.size > 0)
+    await verify(acknowledged, 0)
+    assertWhole(path)
+  })
+
+  it('has everything that is younger than the retention, and forgets the rest for good', async () => {
+    const retentionMs = 1_500
+    const acknowledged = new Map<string, Acknowledged>()
+    for (let i = 0; i < KILLS; i++) {
+      await killed(retentionMs, acknowledged)
+      await verify(acknowledged, Date.now() - retentionMs)
+    }
+    await sleepUntilGone(path, retentionMs)
+  })
+
+  it('forgets what is too old, while it takes more', async () => {
+    const retentionMs = 1_000
+    const store = await openEmbedded({ path, retentionDays: retentionMs / DAY_MS, settleMs: 10 }, () => {})
+    const traceId = randomId()
+    await append(store, span({ traceId }), span({ traceId }))
+    const others: bigint[] = []
+    await soon(async () => {
+      const other = span({})
+      others.push(other.traceId)
+      await append(store, other)
+      assert.equal((await store.readTrace(traceId)).length, 0)
+    }, 20_000)
+    assert.equal((await store.readTrace(others.at(-1)!)).length, 1)
+    await store.close()
+  })
+})
+
+/** Every row belongs to a segment that is live, and every segment has all of its rows. */
+function assertWhole(path: string): void {
+  const db = new Database(path)
+  const all = (sql: string) => db.prepare(sql).all() as Record<string, number>[]
+  for (const table of ['chunk', 'block']) {
+    const rows = all(`SELECT id / 16777216 AS segment, count(*) AS n FROM ${table} GROUP BY 1`)
+    const segments = all(`SELECT id AS segment, ${table === 'block' ? 'blocks' : '(records + 4095) / 4096'} AS n,
+                          live FROM segment`)
+    for (const { segment, n, live } of segments) {
+      if (live === 1) assert.equal(rows.find(row => row.segment === segment)?.n, n, `${table} of ${segment}`)
+    }
+    for (const { segment } of rows)
+      assert.ok(
+        segments.some(row => row.segment === segment),
+        `${table} of ${segment}`,
+      )
+  }
+  assert.deepEqual(all('PRAGMA integrity_check'), [{ integrity_check: 'ok' }])
+  db.close()
+}
+
+/** Opens the file with a retention that is over, until all of its rows are removed. */
+async function sleepUntilGone(path: string, retentionMs: number): Promise<void> {
+  await soon(async () => {
+    const store = await openEmbedded({ path, retentionDays: retentionMs / DAY_MS }, () => {})
+    await sleep(retentionMs)
+    await store.close()
+    const db = new Database(path)
+    const counts = ['message', 'segment', 'chunk', 'block', 'directory'].map(
+      table => (db.prepare(`SELECT count(*) AS n FROM ${table}`).get() as { n: number }).n,
+    )
+    db.close()
+    assert.deepEqual(counts, [0, 0, 0, 0, 0])
+  }, 60_000)
+}
