@@ -23,7 +23,7 @@ export interface Collector {
   /**
    * Takes over what can be changed while it runs: log level, users and tokens, rate limit, certificates.
    * @returns the keys that have another value, and for which the collector has to be started again
-   * @throws Error when a certificate can't be read; then everything stays
+   * @throws Error when a certificate can't be read, or nobody would be asked any more; then everything stays
    */
   reload(config: Config): string[]
   /** Answers what is in flight, within 10 s, and lets go of the store. */
@@ -132,6 +132,10 @@ export async function startCollector(
 
   function reload(next: Config): string[] {
     const nextTls = { scribe: readTls('scribe.tls', next.scribe.tls), http: readTls('http.tls', next.http.tls) }
+    const nextCredentials = credentialsOf(next)
+    if (!nextCredentials.required && next.http.auth !== 'none' && !isLoopback(config.http.host)) {
+      throw new Error(`http.users: nobody is left, and the API still listens on ${config.http.host}: restart instead`)
+    }
     const changed = changedKeys(config, next).filter(
       key =>
         !RELOADED.includes(key) &&
@@ -142,7 +146,7 @@ export async function startCollector(
     if (tls.scribe && nextTls.scribe) scribe.setTls(nextTls.scribe)
     if (tls.http && nextTls.http) (api.server as unknown as TlsServer).setSecureContext(nextTls.http)
     log.level = next.log_level
-    credentials = credentialsOf(next)
+    credentials = nextCredentials
     http = { ...http, rate_limit: next.http.rate_limit }
     return changed
   }

@@ -132,6 +132,17 @@ describe('who may ask the API', () => {
       assert.equal(await post(who!, '/api/v2/spans', spans), sends)
       assert.equal(await post(who!, '/api/saved-searches', saved), changes)
     }
+    for (const path of [
+      '/%61pi/search',
+      '/api/../api/search',
+      '//api/search',
+      '/api/search/',
+      '/API/search',
+      '/metrics/',
+    ]) {
+      const { status, text } = await ask(c, path)
+      assert.ok(status === 401 || status === 404, `${path}: ${status} ${text}`)
+    }
     // A browser can't send a token for a page.
     assert.equal((await ask(c, '/nothing')).status, 404)
   })
@@ -149,6 +160,14 @@ describe('who may ask the API', () => {
     })
     assert.deepEqual([await asked('correct horse'), await asked('another one')], [401, 200])
     assert.deepEqual(others, ['http.allowed_hosts'])
+  })
+
+  it('is never suddenly everybody: without anybody left to ask for a password, the configuration is not taken', async () => {
+    const { token, line } = createToken('me', 'full')
+    const c = await collector(http({ host: '0.0.0.0', tokens: [line] }))
+    assert.throws(() => c.reload({ ...c.config, ...http({ host: '127.0.0.1' }) }), /still listens on 0\.0\.0\.0/)
+    assert.equal((await ask(c, '/api/search')).status, 401)
+    assert.equal((await ask(c, '/api/search', { authorization: `Bearer ${token}` })).status, 200)
   })
 
   it('is no page of another site, when something would change', async () => {

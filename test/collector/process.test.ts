@@ -96,7 +96,7 @@ describe('milo-collector', () => {
     const file = join(temporaryDirectory(), 'collector.yaml')
     writeFileSync(file, 'colector_port: 2100\ncassandra: { port: 9160 }\nmysql: { pasword: hunter2 }\n')
     const expected = new Set([
-      'milo-collector: MILO_COLLECTOR_STORE: "sqlite" is not a store: give embedded or cassandra-mysql',
+      'milo-collector: MILO_COLLECTOR_STORE: "sqlite" is not a store: give embedded, cassandra-mysql or scribe',
       `milo-collector: ${file}: cassandra.port: 9160 is Cassandra's old Thrift port: give the native protocol's, 9042 unless you changed it`,
       `milo-collector: ${file}: colector_port: no such key (value 2100); did you mean collector_port?`,
       `milo-collector: ${file}: mysql.pasword: no such key (value (hidden)); did you mean mysql.password?`,

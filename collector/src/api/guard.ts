@@ -82,9 +82,12 @@ export async function guard(app: FastifyInstance, options: GuardOptions): Promis
   }
 }
 
-/** No browser can send a token for a page, and a page holds no data: with tokens alone, pages are open. */
-function isOpen({ routeOptions, url }: FastifyRequest, { schemes }: Credentials): boolean {
-  if (OPEN.includes(routeOptions.url ?? '')) return true
+/**
+ * No browser can send a token for a page, and a page holds no data: with tokens alone, pages are open. It is the route that
+ * counts, not the address, which may be written in many ways.
+ */
+function isOpen({ routeOptions: { url = '' } }: FastifyRequest, { schemes }: Credentials): boolean {
+  if (OPEN.includes(url)) return true
   return !schemes.includes('basic') && !/^\/(api|v1|metrics)\b/.test(url)
 }
 
