@@ -7,6 +7,7 @@ import type { IdentifiedRecord } from '../../collector/src/store/records'
 import type { CompletionQuery, Match, Message, SearchPage, SearchQuery, Store } from '../../collector/src/store/store'
 import type { TraceSummary } from '../../collector/src/trace/model'
 import { EventType, encodeRecord, RECORD_HEADER, type SpanEvent, type SpanRecord } from '../../src/codec/span'
+import { until } from '../helpers/until'
 
 /** What every store does, whatever it is made of. */
 
@@ -851,6 +852,35 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         assert.deepEqual(await complete({ field: 'key', prefix: `${nonce}A` }), [])
         assert.deepEqual(await complete({ field: 'value', key: unique('nobody'), prefix: '' }), [])
         assert.ok((await complete({ field: 'service', prefix: '' })).length > 0)
+      })
+    })
+
+    describe('activity', () => {
+      it('counts what was settled once, by the minute, also what was sent twice, and after reopening', async () => {
+        const service = unique('service')
+        const startUs = 1_600_000_000_000_000n
+        const records = Array.from({ length: 30 }, (_, i) =>
+          span({ service, name: `operation ${i % 2}`, startUs: startUs + BigInt(i) * 6_000_000n, probability: 0.5 }),
+        )
+        const counts = async () => {
+          const minutes = await store.activity(Number(startUs), Number(startUs) + 600_000_000)
+          return minutes.map(({ operations }) =>
+            operations.filter(of => of.service === service).reduce((sum, { count }) => sum + count, 0),
+          )
+        }
+        const message = messageOf(records)
+        await store.append([message])
+        await until('all is settled', () => store.backlog().spans === 0)
+        await store.append([message])
+        await until('all is settled', () => store.backlog().spans === 0)
+        const once = await counts()
+        assert.equal(
+          once.reduce((a, b) => a + b, 0),
+          60,
+        )
+        assert.ok(once.length >= 3, `${once}`)
+        await reopen()
+        assert.deepEqual(await counts(), once)
       })
     })
 

@@ -17,6 +17,7 @@ import { type Store, StoreError } from '../store/store'
 import { ApiError, answerBadHttp, quote, sendError, statusOf } from './errors'
 import { type GuardOptions, guard } from './guard'
 import { searchRoutes } from './search'
+import { serviceRoutes } from './services'
 import { type StatusOptions, statusRoutes } from './status'
 import { traceRoutes } from './traces'
 
@@ -94,6 +95,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
 
   traceRoutes(app, store, fromStore)
   searchRoutes(app, store, fromStore)
+  serviceRoutes(app, store, fromStore)
   statusRoutes(app, { ...options, explains: () => !options.credentials().required })
   app.register(async scope => {
     scope.addHook('onRequest', async (_request, reply) => {

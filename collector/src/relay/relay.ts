@@ -205,6 +205,7 @@ const ELSEWHERE = {
   readTrace: elsewhere,
   search: elsewhere,
   complete: elsewhere,
+  activity: elsewhere,
   savedSearches: elsewhere,
   saveSearch: elsewhere,
   deleteSearch: elsewhere,

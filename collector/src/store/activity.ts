@@ -298,6 +298,11 @@ function remember<K, V>(map: Map<K, V>, key: K, value: V, most = WAITING_MOST): 
   if (map.size > most) map.delete(map.keys().next().value!)
 }
 
+/** The first and the last minute of a stretch of time. */
+export function minutesOf(fromUs: number, toUs: number): [number, number] {
+  return [Math.floor(fromUs / 60_000_000), Math.floor(toUs / 60_000_000)]
+}
+
 /** Rows as they are read back, of any minutes and parts, added up by minute. */
 export function readActivity(rows: { minute: number; body: string }[]): ActivityMinute[] {
   const minutes = new Map<number, { operations: Map<string, Operation>; calls: Map<string, Calls> }>()

@@ -1,4 +1,5 @@
 import type { Connection } from 'mysql2/promise'
+import type { ActivityMinute, ActivityRow } from './activity'
 import { Cassandra, migrateCassandra, newestCassandraVersion, pendingCassandra } from './cassandra'
 import { CassandraSpans, rowsByTrace, type SpanRow } from './cassandra-spans'
 import { CollectorLock } from './collector-lock'
@@ -7,7 +8,8 @@ import { closedError } from './group-commit'
 import { type IndexPolicy, indexPolicy } from './index-policy'
 import type { Migration } from './migrations'
 import { MySql, migrateMySql, mysqlSchemaVersion, newestMySqlVersion, pendingMySql, underMigrationLock } from './mysql'
-import { lengthenTraces, MySqlIndex, readCheckpoint, writeCheckpoint } from './mysql-index'
+import { readMySqlActivity, writeSettled } from './mysql-activity'
+import { lengthenTraces, MySqlIndex, readCheckpoint } from './mysql-index'
 import { keepPartitions, maintainPartitions } from './mysql-partitions'
 import { completeFromMySql, MySqlSearch } from './mysql-search'
 import { type Backend, type Entry, Pipeline } from './pipeline'
@@ -249,10 +251,10 @@ class CassandraMySqlBackend implements Backend {
     return entries
   }
 
-  async settle(entries: Entry[], checkpoint: bigint): Promise<void> {
+  async settle(entries: Entry[], checkpoint: bigint, activity: ActivityRow[]): Promise<void> {
     if (this.planned?.entries !== entries) this.planned = { entries, rows: await this.plan(entries) }
     await this.spans.write(this.planned.rows)
-    await writeCheckpoint(this.mysql, this.collector, checkpoint)
+    await writeSettled(this.mysql, this.collector, checkpoint, activity)
     this.planned = undefined
   }
 
@@ -346,6 +348,10 @@ class CassandraMySqlStore implements Store {
 
   complete(query: CompletionQuery): Promise<string[]> {
     return completeFromMySql(this.backend.mysql, this.backend.policy, query)
+  }
+
+  activity(fromUs: number, toUs: number): Promise<ActivityMinute[]> {
+    return readMySqlActivity(this.backend.mysql, fromUs, toUs)
   }
 
   async savedSearches(): Promise<SavedSearch[]> {

@@ -19,6 +19,7 @@ export type Call =
   | { method: 'readTrace'; traceId: bigint }
   | { method: 'search'; query: Parameters<typeof search>[1] }
   | { method: 'complete'; query: Parameters<SegmentIndex['complete']>[0] }
+  | { method: 'activity'; fromMinute: number; toMinute: number }
   | { method: 'savedSearches' | 'check' | 'close' }
   | { method: 'saveSearch'; search: SavedSearch }
   | { method: 'deleteSearch'; searchId: string }
@@ -112,6 +113,10 @@ class Thread {
       }
       case 'complete':
         return { result: await this.reading(index.complete(call.query)) }
+      case 'activity': {
+        const rows = file.sql.selectActivity.all([BigInt(call.fromMinute), BigInt(call.toMinute)]) as [bigint, string][]
+        return { result: rows.map(([minute, body]) => ({ minute: Number(minute), body })) }
+      }
       case 'savedSearches': {
         const rows = file.sql.selectSearches.all([]) as [string, string, string, bigint][]
         const searches: SavedSearch[] = rows.map(([id, name, query, createdUs]) => {

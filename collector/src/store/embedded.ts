@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { Reader } from '../../../src/codec/binary'
 import { readSpanStruct } from '../../../src/codec/span'
+import { type ActivityMinute, minutesOf, readActivity } from './activity'
 import type { Call, PackedRecords, Reply } from './embedded-worker'
 import { closedError, GroupCommit } from './group-commit'
 import type { IndexSettings } from './index-policy'
@@ -120,6 +121,13 @@ class EmbeddedStore implements Store {
 
   complete(query: CompletionQuery): Promise<string[]> {
     return this.call({ method: 'complete', query })
+  }
+
+  async activity(fromUs: number, toUs: number): Promise<ActivityMinute[]> {
+    const [fromMinute, toMinute] = minutesOf(fromUs, toUs)
+    return readActivity(
+      await this.call<{ minute: number; body: string }[]>({ method: 'activity', fromMinute, toMinute }),
+    )
   }
 
   savedSearches(): Promise<SavedSearch[]> {

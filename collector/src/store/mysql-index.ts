@@ -187,13 +187,6 @@ export async function readCheckpoint(db: MySql, collector: string): Promise<bigi
   return row === undefined ? undefined : BigInt(row[0]!)
 }
 
-export async function writeCheckpoint(db: MySql, collector: string, seq: bigint): Promise<void> {
-  await db.write(
-    'INSERT INTO checkpoint (collector, seq) VALUES (?, ?) ON DUPLICATE KEY UPDATE seq = GREATEST(seq, VALUES(seq))',
-    [collector, seq],
-  )
-}
-
 /**
  * Adds to the lengths of traces, for every collector to know.
  * @returns how long they were before

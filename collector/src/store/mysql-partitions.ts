@@ -45,6 +45,7 @@ export async function maintainPartitions(
       }
     }
     await connection.query('DELETE FROM long_trace WHERE day < ?', [today - retentionDays])
+    await connection.query('DELETE FROM activity WHERE minute < ?', [(today - retentionDays) * 1440])
   } finally {
     await connection.query('DO RELEASE_LOCK(?)', [lock])
   }

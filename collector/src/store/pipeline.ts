@@ -1,5 +1,8 @@
+import { randomBytes } from 'node:crypto'
+import { setImmediate } from 'node:timers/promises'
+import { ActivityMeter, type ActivityRow } from './activity'
 import { closedError, GroupCommit } from './group-commit'
-import { scanRecords, TraceRecords } from './records'
+import { decodeRecords, scanRecords, TraceRecords } from './records'
 import { type Backlog, type Message, type StoredRecord, StoreError } from './store'
 
 /**
@@ -30,8 +33,9 @@ export interface Backend {
   /**
    * Resolves when the entries can be found, and every entry up to the checkpoint is known to be settled: what comes after it
    * is replayed by the next start. The last rejection is tried again, with the same entries, until it resolves.
+   * @param activity rows to be written with the checkpoint or not at all, so that every span counts once
    */
-  settle(entries: Entry[], checkpoint: bigint): Promise<void>
+  settle(entries: Entry[], checkpoint: bigint, activity: ActivityRow[]): Promise<void>
   /** Calls `add` with stretches of the trace's records, of what is settled. */
   readSettled(traceId: bigint, add: (records: Buffer) => void): Promise<void>
 }
@@ -65,6 +69,7 @@ export class Pipeline {
   private readonly batches: Batch[] = []
   /** The first numbers of groups that are being accepted. */
   private readonly accepting = new Set<bigint>()
+  private readonly meter = new ActivityMeter(() => randomBytes(8).toString('hex'))
   private lastId: bigint
   private spans = 0
   private bytes = 0
@@ -80,7 +85,7 @@ export class Pipeline {
     const pipeline = new Pipeline(backend, lastId, options)
     for await (const entry of backend.replay()) {
       if (pipeline.batches[0]?.isFull(backend.settleSpans)) await pipeline.settleFirst()
-      pipeline.lastId = entry.id > pipeline.lastId ? entry.id : pipeline.lastId
+      if (entry.id > pipeline.lastId) pipeline.lastId = entry.id
       pipeline.addPending([entry])
     }
     pipeline.schedule()
@@ -197,10 +202,19 @@ export class Pipeline {
   private async settleFirst(): Promise<void> {
     const batch = this.batches[0]!
     batch.settling = true
-    await this.backend.settle(batch.entries, this.checkpointBehind(batch))
+    batch.activity ??= await this.measure(batch)
+    await this.backend.settle(batch.entries, this.checkpointBehind(batch), batch.activity)
     this.batches.shift()
     this.spans -= batch.spans
     this.bytes -= batch.bytes
+  }
+
+  private async measure({ entries }: Batch): Promise<ActivityRow[]> {
+    for (const { id, body } of entries) {
+      this.meter.add(body, decodeRecords(body), id)
+      await setImmediate()
+    }
+    return this.meter.rows()
   }
 
   /** The highest number up to which everything is settled once the batch is. */
@@ -222,6 +236,7 @@ class Batch {
   spans = 0
   bytes = 0
   settling = false
+  activity: ActivityRow[] | undefined
   /** The lowest: entries needn't come in order. */
   firstId = 2n ** 63n
 

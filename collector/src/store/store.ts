@@ -1,5 +1,6 @@
 import type { SpanRecord } from '../../../src/codec/span'
 import type { TraceSummary } from '../trace/model'
+import type { ActivityMinute } from './activity'
 
 /**
  * What the collector asks of a place to keep spans.
@@ -20,6 +21,8 @@ export interface Store {
   search(query: SearchQuery): Promise<SearchPage>
   /** Words that can be searched for, for the completion of what somebody types: sorted, distinct. */
   complete(query: CompletionQuery): Promise<string[]>
+  /** What services did in the minutes of this stretch of time (microseconds since the epoch), oldest first. */
+  activity(fromUs: number, toUs: number): Promise<ActivityMinute[]>
   savedSearches(): Promise<SavedSearch[]>
   /** Creates, or replaces the one of the same id. */
   saveSearch(search: SavedSearch): Promise<void>

@@ -1,3 +1,4 @@
+import type { ActivityMinute } from './activity'
 import { closedError } from './group-commit'
 import type {
   Backlog,
@@ -45,6 +46,9 @@ export class WaitingStore implements Store {
   }
   complete(query: CompletionQuery): Promise<string[]> {
     return this.ask(store => store.complete(query))
+  }
+  activity(fromUs: number, toUs: number): Promise<ActivityMinute[]> {
+    return this.ask(store => store.activity(fromUs, toUs))
   }
   savedSearches(): Promise<SavedSearch[]> {
     return this.ask(store => store.savedSearches())

@@ -1,3 +1,4 @@
+import type { ActivityRow } from '../activity'
 import { closedError } from '../group-commit'
 import type { IndexPolicy } from '../index-policy'
 import type { Backend, Entry } from '../pipeline'
@@ -121,7 +122,7 @@ export class EmbeddedBackend implements Backend {
     }
   }
 
-  async settle(unordered: Entry[], checkpoint: bigint): Promise<void> {
+  async settle(unordered: Entry[], checkpoint: bigint, activity: ActivityRow[]): Promise<void> {
     while (this.tending !== undefined && this.small() > MOST_SMALL_SEGMENTS) await this.tending
     const entries = [...unordered].sort((a, b) => (a.id < b.id ? -1 : 1))
     const build = (rows: SegmentRows, turns: Turns) =>
@@ -130,6 +131,7 @@ export class EmbeddedBackend implements Backend {
     const turns = new Turns(() => {})
     const settled = () => {
       this.file.sql.updateSettled.run([checkpoint])
+      for (const { minute, part, body } of activity) this.file.sql.replaceActivity.run([BigInt(minute), part, body])
       return []
     }
     await this.make(entries[0]!.id, entries.at(-1)!.id, turns, build, settled)
@@ -332,6 +334,7 @@ export class EmbeddedBackend implements Backend {
     this.file.background(() => {
       this.file.sql.endSegment.run([segment.id])
       this.file.sql.updateRetired.run([segment.last])
+      this.file.sql.deleteActivity.run([BigInt(Math.floor((Date.now() - this.retentionMs) / 60_000))])
     })
     this.live = this.live.filter(other => other !== segment)
     this.dead.push(segment)

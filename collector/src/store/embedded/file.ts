@@ -134,6 +134,10 @@ function prepare(db: Database.Database) {
     replaceSearch: db.prepare('INSERT OR REPLACE INTO saved_search VALUES (?, ?, ?, ?)'),
     deleteSearch: db.prepare('DELETE FROM saved_search WHERE id = ?'),
 
+    selectActivity: db.prepare('SELECT minute, body FROM activity WHERE minute BETWEEN ? AND ?').raw(),
+    replaceActivity: db.prepare('INSERT OR REPLACE INTO activity (minute, part, body) VALUES (?, ?, ?)'),
+    deleteActivity: db.prepare('DELETE FROM activity WHERE minute < ?'),
+
     selectHealth: one('SELECT checked_us FROM health'),
     replaceHealth: db.prepare('INSERT OR REPLACE INTO health (id, checked_us, ballast) VALUES (0, ?, zeroblob(65536))'),
   }

@@ -1,0 +1,153 @@
+import type { FastifyInstance } from 'fastify'
+import { parseTime, TIME_REMEDY, timeUs } from '../query'
+import {
+  type ActivityMinute,
+  addMeasure,
+  emptyMeasure,
+  type Measure,
+  type Operation,
+  percentile,
+} from '../store/activity'
+import type { Store } from '../store/store'
+import { ApiError, quote } from './errors'
+import type { FromStore } from './index'
+import { readParameters } from './parameters'
+
+/** What services there are, what they did and whom they called: GET /api/services and /api/dependencies. */
+
+const MINUTE_US = 60_000_000
+const DEFAULT_RANGE_US = 60 * MINUTE_US
+const RANGE_MOST_US = 24 * 60 * MINUTE_US
+/** The steps of a series in minutes: the first that makes no more points than this is taken. */
+const STEPS = [1, 5, 15, 30]
+const POINTS_MOST = 60
+
+export function serviceRoutes(app: FastifyInstance, store: Pick<Store, 'activity'>, fromStore: FromStore): void {
+  app.get('/api/services', async request => {
+    const range = readRange(request.query)
+    return { ...range, ...serviceReport(await fromStore(store.activity(range.from, range.to)), range) }
+  })
+  app.get('/api/dependencies', async request => {
+    const range = readRange(request.query)
+    return { ...range, edges: dependencies(await fromStore(store.activity(range.from, range.to))) }
+  })
+}
+
+interface Range {
+  /** Microseconds since the epoch. */
+  from: number
+  to: number
+}
+
+function readRange(given: unknown): Range {
+  const values = readParameters(given, ['from', 'to'])
+  const nowUs = Date.now() * 1000
+  const read = (key: 'from' | 'to', otherwise: number) => {
+    const text = values[key]
+    if (text === undefined) return otherwise
+    const time = parseTime(text)
+    if (time === undefined) throw new ApiError(400, 'MILO_BAD_PARAMETER', `${key} is ${quote(text)}: ${TIME_REMEDY}`)
+    return timeUs(time, nowUs)
+  }
+  const to = read('to', nowUs)
+  const from = read('from', to - DEFAULT_RANGE_US)
+  if (!(from < to)) throw new ApiError(400, 'MILO_BAD_PARAMETER', 'from is not before to: give an earlier from')
+  if (to - from > RANGE_MOST_US) {
+    throw new ApiError(400, 'MILO_BAD_PARAMETER', 'from and to are more than 24 hours apart: give less')
+  }
+  return { from, to }
+}
+
+/** Numbers are scaled by sampling probability; durations are microseconds, null where none is known. */
+interface Figures {
+  spans: number
+  errors: number
+  p50: number | null
+  p95: number | null
+  p99: number | null
+}
+
+interface ServiceFigures extends Figures {
+  service: string
+  /** The busiest first. */
+  names: ({ name: string } & Figures)[]
+  /** Each point is a step long and begins at `time`; steps in which nothing happened are left out. */
+  series: ({ time: number } & Figures)[]
+}
+
+export function serviceReport(
+  minutes: ActivityMinute[],
+  { from, to }: Range,
+): { step: number; services: ServiceFigures[] } {
+  const stepMinutes = STEPS.find(step => (to - from) / (step * MINUTE_US) <= POINTS_MOST) ?? STEPS.at(-1)!
+  const services = new Map<string, { all: Measure; names: Map<string, Measure>; steps: Map<number, Measure> }>()
+  for (const { minute, operations } of minutes) {
+    const step = Math.floor(minute / stepMinutes) * stepMinutes
+    for (const operation of operations) {
+      if (!isWork(operation)) continue
+      const of = services.get(operation.service) ?? { all: emptyMeasure(), names: new Map(), steps: new Map() }
+      services.set(operation.service, of)
+      for (const measure of [of.all, under(of.names, operation.name), under(of.steps, step)])
+        addMeasure(measure, operation)
+    }
+  }
+  return {
+    step: stepMinutes * MINUTE_US,
+    services: [...services]
+      .map(([service, { all, names, steps }]) => ({
+        service,
+        ...figures(all),
+        names: [...names].map(([name, measure]) => ({ name, ...figures(measure) })).sort(busiest),
+        series: [...steps]
+          .sort(([a], [b]) => a - b)
+          .map(([step, measure]) => ({ time: step * MINUTE_US, ...figures(measure) })),
+      }))
+      .sort(busiest),
+  }
+}
+
+/** What a service was asked to do: calls that it answered, and what began with it (a job, a client's own trace). */
+function isWork({ side, count, roots }: Operation): boolean {
+  return side === 'server' || roots * 2 >= count
+}
+
+export function dependencies(minutes: ActivityMinute[]) {
+  const edges = new Map<string, { from: string; to: string; measure: Measure }>()
+  for (const { calls } of minutes) {
+    for (const pair of calls) {
+      const key = `${pair.caller}\0${pair.callee}`
+      const edge = edges.get(key) ?? { from: pair.caller, to: pair.callee, measure: emptyMeasure() }
+      edges.set(key, edge)
+      addMeasure(edge.measure, pair)
+    }
+  }
+  return [...edges.values()]
+    .map(({ from, to, measure }) => {
+      const { spans, ...others } = figures(measure)
+      return { from, to, calls: spans, ...others }
+    })
+    .sort((a, b) => b.calls - a.calls)
+}
+
+function under<K>(map: Map<K, Measure>, key: K): Measure {
+  const measure = map.get(key) ?? emptyMeasure()
+  map.set(key, measure)
+  return measure
+}
+
+function figures(measure: Measure): Figures {
+  const at = (share: number) => {
+    const us = percentile(measure, share)
+    return us === undefined ? null : Math.round(us)
+  }
+  return { spans: round(measure.count), errors: round(measure.errors), p50: at(0.5), p95: at(0.95), p99: at(0.99) }
+}
+
+/** A tenth of a span is precise enough. */
+function round(n: number): number {
+  return Math.round(n * 10) / 10
+}
+
+function busiest(a: { spans: number }, b: { spans: number }): number {
+  return b.spans - a.spans
+}
