@@ -21,6 +21,10 @@ function read(href: string): Address {
   return { path: pathname, query: searchParams }
 }
 
+export function currentAddress(): Address {
+  return current
+}
+
 export function hrefOf({ path, query }: Address): string {
   return query.size === 0 ? path : `${path}?${query}`
 }

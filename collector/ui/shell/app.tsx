@@ -4,7 +4,8 @@ import '../styles/find.css'
 import { render } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
 import { FindPage } from '../find/find-page'
-import { useAddress, watchAddress } from './address'
+import { loadTraceAhead } from '../trace/load-trace'
+import { currentAddress, useAddress, watchAddress } from './address'
 import { Header } from './header'
 import { Later } from './later'
 import { Waiting } from './notice'
@@ -37,6 +38,13 @@ function App() {
             show={({ TracePage }) => <TracePage id={route.id} query={address.query} />}
             meanwhile={<Waiting what={`trace ${route.id}`} />}
           />
+        ) : route.page === 'services' ? (
+          <Later
+            key="services"
+            load={() => import('../services/services-page')}
+            show={({ ServicesPage }) => <ServicesPage query={address.query} />}
+            meanwhile={<Waiting what="services" />}
+          />
         ) : (
           <FindPage path={address.path} query={address.query} />
         )}
@@ -47,4 +55,6 @@ function App() {
 
 watchAddress()
 listenForShortcuts()
+const first = routeOf(currentAddress())
+if (first.page === 'trace') loadTraceAhead(first.id)
 render(<App />, document.getElementById('app')!)

@@ -15,6 +15,9 @@ export function Header({ route }: { route: Route }) {
         <a href="/" aria-current={route.page === 'find' ? 'page' : undefined}>
           Find
         </a>
+        <a href="/services" aria-current={route.page === 'services' ? 'page' : undefined}>
+          Services
+        </a>
       </nav>
       <TraceLookup />
       <div class="top-buttons">

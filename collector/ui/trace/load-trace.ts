@@ -35,7 +35,7 @@ export function useTrace(id: string): TraceLoading {
   useEffect(() => {
     setLoading({ state: 'loading' })
     const retry = () => setAttempt(n => n + 1)
-    return loadTrace(`/api/traces/${encodeURIComponent(id)}`, {
+    return loadTrace(urlOf(id), {
       onTrace: trace => setLoading({ state: 'ready', trace }),
       onFailure: problem => setLoading({ state: 'failed', problem, retry }),
     })
@@ -49,9 +49,36 @@ interface Watcher {
   onFailure(problem: Problem): void
 }
 
+interface Started {
+  url: string
+  worker: Worker
+  /** What it has said before anybody listened. */
+  said: Message[]
+}
+
+let ahead: Started | undefined
+
+/** Before the trace page itself has been loaded: the collector works meanwhile. */
+export function loadTraceAhead(id: string): void {
+  ahead = start(urlOf(id))
+}
+
+function start(url: string): Started {
+  const worker = new Worker(new URL('./trace-worker.ts', import.meta.url), { type: 'module' })
+  const said: Message[] = []
+  worker.onmessage = ({ data }) => said.push(data)
+  worker.postMessage({ type: 'load', url, token: token() } satisfies Request)
+  return { url, worker, said }
+}
+
+function urlOf(id: string): string {
+  return `/api/traces/${encodeURIComponent(id)}`
+}
+
 /** @returns ends it, and all that the trace can still be asked */
 export function loadTrace(url: string, { onTrace, onFailure }: Watcher): () => void {
-  const worker = new Worker(new URL('./trace-worker.ts', import.meta.url), { type: 'module' })
+  const { worker, said } = ahead?.url === url ? ahead : start(url)
+  ahead = undefined
   const columns = emptyColumns(4096)
   const calls = new Map<number, (answer: never) => void>()
   let lastCall = 0
@@ -75,7 +102,7 @@ export function loadTrace(url: string, { onTrace, onFailure }: Watcher): () => v
       find: text => call(call => ({ type: 'find', call, text })),
     })
   }
-  worker.addEventListener('message', ({ data }: MessageEvent<Message>) => {
+  const take = (data: Message) => {
     switch (data.type) {
       case 'head':
         head = data.head
@@ -95,11 +122,11 @@ export function loadTrace(url: string, { onTrace, onFailure }: Watcher): () => v
         calls.get(data.call)?.(data.answer as never)
         calls.delete(data.call)
     }
-  })
-  worker.addEventListener('error', () =>
-    onFailure({ status: 0, message: "A part of the page couldn't be loaded. Load the page again." }),
-  )
-  send({ type: 'load', url, token: token() })
+  }
+  worker.onmessage = ({ data }) => take(data)
+  worker.onerror = () =>
+    onFailure({ status: 0, message: "A part of the page couldn't be loaded. Load the page again." })
+  for (const data of said) take(data)
   return () => worker.terminate()
 }
 

@@ -1,12 +1,10 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
+import { EdgeLine } from '../../graph/edge-line'
+import type { GraphLayout } from '../../graph/graph-layout'
+import { NODE_HEIGHT, NODE_PADDING, nodeWidth, useLayout } from '../../graph/use-layout'
 import { Notice, Waiting } from '../../shell/notice'
-import type { GraphLayout } from './graph-layout'
 import { type Graph, type GraphNode, graphOf } from './graph-model'
 import type { TabProps } from './tabs'
-
-const NODE_HEIGHT = 28
-const LETTER_PX = 7.1
-const PADDING_PX = 24
 
 const WHAT = {
   span: 'A box is a span.',
@@ -17,7 +15,14 @@ const WHAT = {
 /** Who called whom, laid out by Graphviz. */
 export function CallGraph({ trace, selected, onSelect }: TabProps) {
   const graph = useMemo(() => graphOf(trace.columns, trace.tree), [trace.tree])
-  const layout = useLayout(graph)
+  const sizes = useMemo(
+    () => ({
+      nodes: graph.nodes.map(({ label }) => ({ width: nodeWidth(label), height: NODE_HEIGHT })),
+      edges: graph.edges,
+    }),
+    [graph],
+  )
+  const layout = useLayout(sizes)
   if (layout === null) return <Waiting what="Graphviz" />
   if ('failed' in layout) {
     return (
@@ -28,28 +33,6 @@ export function CallGraph({ trace, selected, onSelect }: TabProps) {
     )
   }
   return <Drawing graph={graph} layout={layout} selected={selected} onSelect={onSelect} />
-}
-
-function useLayout(graph: Graph): GraphLayout | { failed: string } | null {
-  const [layout, setLayout] = useState<GraphLayout | { failed: string } | null>(null)
-  useEffect(() => {
-    setLayout(null)
-    const worker = new Worker(new URL('./graph-worker.ts', import.meta.url), { type: 'module' })
-    worker.addEventListener('message', ({ data }) => setLayout(data))
-    worker.addEventListener('error', event =>
-      setLayout({ failed: event.message || 'Graphviz could not be loaded. Load the page again.' }),
-    )
-    worker.postMessage({
-      nodes: graph.nodes.map(({ label }) => ({ width: widthOf(label), height: NODE_HEIGHT })),
-      edges: graph.edges,
-    })
-    return () => worker.terminate()
-  }, [graph])
-  return layout
-}
-
-function widthOf(label: string): number {
-  return Math.round(label.length * LETTER_PX) + PADDING_PX
 }
 
 interface DrawingProps {
@@ -96,17 +79,10 @@ function Drawing({ graph, layout, selected, onSelect }: DrawingProps) {
       <section class="graph-box" ref={box} tabIndex={0} aria-label="Call graph">
         <svg width={width * scale} height={height * scale} viewBox={`-1 -1 ${width} ${height}`}>
           <title>Who called whom</title>
-          {layout.edges.map(({ path, tip, angle }, i) => (
-            <g key={i} class="edge">
-              <path d={path} />
-              <path class="tip" d="M-7 -3.5 L1 0 L-7 3.5 Z" transform={`translate(${tip}) rotate(${angle})`} />
-              {graph.edges[i]!.count > 1 && (
-                <text x={tip[0] - 10} y={tip[1] - 4} text-anchor="end">
-                  {graph.edges[i]!.count.toLocaleString()}
-                </text>
-              )}
-            </g>
-          ))}
+          {layout.edges.map((line, i) => {
+            const { count } = graph.edges[i]!
+            return <EdgeLine key={i} line={line} label={count > 1 ? count.toLocaleString() : ''} />
+          })}
           {graph.nodes.map((node, i) => (
             <Box
               key={i}
@@ -132,7 +108,7 @@ interface BoxProps {
 }
 
 function Box({ node, x, y, selected, onSelect }: BoxProps) {
-  const width = widthOf(node.label)
+  const width = nodeWidth(node.label)
   const select = () => onSelect(selected ? -1 : node.span)
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.key !== 'Enter' && event.key !== ' ') return
@@ -156,7 +132,7 @@ function Box({ node, x, y, selected, onSelect }: BoxProps) {
       <text
         text-anchor="middle"
         dominant-baseline="central"
-        textLength={width - PADDING_PX}
+        textLength={width - NODE_PADDING}
         lengthAdjust="spacingAndGlyphs"
       >
         {node.label}

@@ -2,6 +2,8 @@
 export interface Sizes {
   nodes: { width: number; height: number }[]
   edges: { from: number; to: number }[]
+  /** Pixels between columns, where labels of edges have to fit. */
+  columnGap?: number
 }
 
 /** In pixels; y goes down. */

@@ -12,7 +12,12 @@ addEventListener('message', ({ data }: MessageEvent<Sizes>) => {
     viz => {
       const graph = viz.renderJSON({
         directed: true,
-        graphAttributes: { rankdir: 'LR', nodesep: 0.18, ranksep: 0.5, ...(data.edges.length > 80 ? QUICK : {}) },
+        graphAttributes: {
+          rankdir: 'LR',
+          nodesep: 0.18,
+          ranksep: (data.columnGap ?? 36) / 72,
+          ...(data.edges.length > 80 ? QUICK : {}),
+        },
         nodeAttributes: { shape: 'box', fixedsize: true, label: '' },
         nodes: data.nodes.map(({ width, height }, i) => ({
           name: String(i),

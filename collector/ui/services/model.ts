@@ -1,0 +1,45 @@
+/** What `GET /api/services` and `GET /api/dependencies` answer. Counts are scaled by sampling probability; durations are µs. */
+export interface Figures {
+  spans: number
+  errors: number
+  p50: number | null
+  p95: number | null
+  p99: number | null
+}
+
+export interface ServiceFigures extends Figures {
+  service: string
+  names: ({ name: string } & Figures)[]
+  /** Steps in which nothing happened are left out. */
+  series: ({ time: number } & Figures)[]
+}
+
+export interface ServicesAnswer {
+  from: number
+  to: number
+  /** Of the series, µs. */
+  step: number
+  services: ServiceFigures[]
+}
+
+export interface Dependency {
+  from: string
+  to: string
+  calls: number
+  errors: number
+  p50: number | null
+  p95: number | null
+}
+
+/** "3.1/s", "12/min", "0.4/min" */
+export function rateOf(spans: number, lengthUs: number): string {
+  const perSecond = spans / (lengthUs / 1e6)
+  const [n, unit] = perSecond >= 1 ? [perSecond, 's'] : [perSecond * 60, 'min']
+  return `${n >= 100 ? Math.round(n).toLocaleString() : Number(n.toPrecision(2))}/${unit}`
+}
+
+/** "0.4 %" */
+export function shareOf(errors: number, spans: number): string {
+  const share = spans === 0 ? 0 : (100 * errors) / spans
+  return `${share === 0 || share >= 10 ? Math.round(share) : Number(share.toPrecision(2))} %`
+}
