@@ -121,13 +121,16 @@ describe('the HTTP API', () => {
       assert.equal(body.records.length, 1)
     })
 
-    it('shows strings that are not UTF-8 with U+FFFD', async () => {
+    it('shows strings that are not UTF-8 with U+FFFD, and counts them', async () => {
       const sent = span({ name: 'xyz' })
       const bytes = encodeRecord(sent)
       bytes[bytes.indexOf('xyz') + 1] = 0xff
       await store(bytes)
       const { body } = await c.get(`/api/traces/${hex(sent.traceId)}`)
       assert.equal(body.spans[0].name, 'x\ufffdz')
+      // A sender's own U+FFFD is UTF-8.
+      await store(encodeRecord(span({ name: 'x\ufffdz' })))
+      await until('it is counted', async () => (await c.metric('spans_not_utf8_total')) === 1)
     })
 
     it('finds a trace by hex in either case, by signed and by unsigned decimal', async () => {

@@ -186,7 +186,7 @@ export function createRelay(options: RelayOptions): Relay {
     },
     store: {
       ...ELSEWHERE,
-      backlog: () => ({ spans: 0, bytes: 0 }),
+      backlog: () => ({ spans: 0, bytes: 0, notUtf8: 0 }),
       check: async () => spool.check(),
       close,
     },

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
 import { ActivityMeter, type ActivityRow } from './activity'
 import { closedError, GroupCommit } from './group-commit'
-import { decodeRecords, scanRecords, TraceRecords } from './records'
+import { decodeRecords, holdsBadUtf8, scanRecords, TraceRecords } from './records'
 import { type Backlog, type Message, type StoredRecord, StoreError } from './store'
 
 /**
@@ -73,6 +73,7 @@ export class Pipeline {
   private lastId: bigint
   private spans = 0
   private bytes = 0
+  private notUtf8 = 0
   private settling: Promise<void> | undefined
   private timer: NodeJS.Timeout | undefined
   private closing: Promise<void> | undefined
@@ -119,7 +120,7 @@ export class Pipeline {
   }
 
   backlog(): Backlog {
-    return { spans: this.spans, bytes: this.bytes }
+    return { spans: this.spans, bytes: this.bytes, notUtf8: this.notUtf8 }
   }
 
   /** Resolves when nothing waits, or can't be settled in time. The backend is the caller's to close. */
@@ -211,7 +212,10 @@ export class Pipeline {
 
   private async measure({ entries }: Batch): Promise<ActivityRow[]> {
     for (const { id, body } of entries) {
-      this.meter.add(body, decodeRecords(body), id)
+      const records = decodeRecords(body, (record, bytes) => {
+        if (holdsBadUtf8(record, bytes)) this.notUtf8++
+      })
+      this.meter.add(body, records, id)
       await setImmediate()
     }
     return this.meter.rows()

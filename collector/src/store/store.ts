@@ -46,6 +46,8 @@ export interface Message {
 export interface Backlog {
   spans: number
   bytes: number
+  /** Of what was settled by this process: records with a string that isn't UTF-8. They are kept as they came. */
+  notUtf8: number
 }
 
 export interface StoredRecord {

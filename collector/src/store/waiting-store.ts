@@ -63,7 +63,7 @@ export class WaitingStore implements Store {
     return this.ask(store => store.check())
   }
   backlog(): Backlog {
-    return this.store?.backlog() ?? { spans: 0, bytes: 0 }
+    return this.store?.backlog() ?? { spans: 0, bytes: 0, notUtf8: 0 }
   }
 
   close(): Promise<void> {
