@@ -29,7 +29,7 @@ CREATE TABLE segment (
   last_us INTEGER NOT NULL         -- the last record's start
 );
 
--- Starts, traces and durations of 4096 records of a segment.
+-- Starts, traces, spans and durations of 4096 records of a segment.
 CREATE TABLE chunk (
   id INTEGER PRIMARY KEY,          -- segment × 2^24 + number
   first_us INTEGER NOT NULL,       -- the first record's start

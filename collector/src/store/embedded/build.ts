@@ -130,6 +130,7 @@ class Draft {
     const { columns, reader, records, words } = this
     columns.traceHigh[records] = buf.readInt32BE(reader.traceIdAt)
     columns.traceLow[records] = buf.readUInt32BE(reader.traceIdAt + 4)
+    columns.span[records] = buf.readInt32BE(reader.idAt) ^ buf.readInt32BE(reader.idAt + 4)
     const { firstAt, lastAt } = reader
     if (firstAt === -1) {
       columns.durationUs[records] = NO_DURATION

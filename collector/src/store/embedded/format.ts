@@ -4,8 +4,9 @@ import { Bytes, Cursor, compareBytes } from './bytes'
  * What a segment is made of, byte by byte. Its records are numbered by their places: start, then trace id, both ascending
  * (signed); the number is the record's ordinal.
  *
- *     chunk  of 4096 records │ first start i64 │ wide u8 │ starts │ trace ids │ durations │
+ *     chunk  of 4096 records │ first start i64 │ wide u8 │ starts │ trace ids │ spans │ durations │
  *            starts: u32 µs behind the first, or the i64 itself where those don't do (wide)
+ *            spans: u32, the halves of the span's id, one xor the other: tells a trace's spans apart
  *            durations: u32 µs; the two highest mean "as long or longer" and "none"
  *
  *     block  of about 16 KiB │ field │ terms │ postings │
@@ -43,6 +44,7 @@ export interface Columns {
   startLow: Uint32Array
   traceHigh: Int32Array
   traceLow: Uint32Array
+  span: Uint32Array
   durationUs: Uint32Array
 }
 
@@ -52,6 +54,7 @@ export function newColumns(records: number): Columns {
     startLow: new Uint32Array(records),
     traceHigh: new Int32Array(records),
     traceLow: new Uint32Array(records),
+    span: new Uint32Array(records),
     durationUs: new Uint32Array(records),
   }
 }
@@ -85,7 +88,7 @@ export function encodeChunk(columns: Columns, order: (i: number) => number, n: n
   const high = columns.startHigh[first]!
   const low = columns.startLow[first]!
   const wide = (columns.startHigh[last]! - high) * 2 ** 32 + columns.startLow[last]! - low >= 2 ** 32
-  const out = new Bytes(CHUNK_HEADER + n * 20)
+  const out = new Bytes(CHUNK_HEADER + n * 24)
   out.i32(high)
   out.i32(low)
   out.buf[out.pos++] = wide ? 1 : 0
@@ -101,6 +104,7 @@ export function encodeChunk(columns: Columns, order: (i: number) => number, n: n
     out.i32(columns.traceHigh[r]!)
     out.i32(columns.traceLow[r]!)
   }
+  for (let i = 0; i < n; i++) out.i32(columns.span[order(i)]!)
   for (let i = 0; i < n; i++) {
     const durationUs = columns.durationUs[order(i)]!
     if (durationUs !== NO_DURATION && durationUs > longestUs) longestUs = durationUs
@@ -120,9 +124,9 @@ export class ChunkReader {
   constructor(data: Buffer) {
     this.data = data
     this.wide = data[8] === 1
-    this.records = (data.length - CHUNK_HEADER) / (this.wide ? 20 : 16)
+    this.records = (data.length - CHUNK_HEADER) / (this.wide ? 24 : 20)
     this.traces = CHUNK_HEADER + this.records * (this.wide ? 8 : 4)
-    this.durations = this.traces + this.records * 8
+    this.durations = this.traces + this.records * 12
   }
 
   startUs(i: number): bigint {
@@ -143,6 +147,10 @@ export class ChunkReader {
     return this.data.readInt32BE(this.traces + 8 * i + 4)
   }
 
+  span(i: number): number {
+    return this.data.readInt32BE(this.traces + 8 * this.records + 4 * i)
+  }
+
   durationUs(i: number): number {
     return this.data.readUInt32BE(this.durations + 4 * i)
   }
@@ -150,7 +158,7 @@ export class ChunkReader {
 
 export function decodeChunk(data: Buffer): Columns & { records: number } {
   const wide = data[8] === 1
-  const records = (data.length - CHUNK_HEADER) / (wide ? 20 : 16)
+  const records = (data.length - CHUNK_HEADER) / (wide ? 24 : 20)
   const columns = newColumns(records)
   const high = data.readInt32BE(0)
   const low = data.readUInt32BE(4)
@@ -171,6 +179,7 @@ export function decodeChunk(data: Buffer): Columns & { records: number } {
     columns.traceHigh[i] = data.readInt32BE(at)
     columns.traceLow[i] = data.readUInt32BE(at + 4)
   }
+  for (let i = 0; i < records; i++, at += 4) columns.span[i] = data.readUInt32BE(at)
   for (let i = 0; i < records; i++, at += 4) columns.durationUs[i] = data.readUInt32BE(at)
   return { records, ...columns }
 }

@@ -10,7 +10,6 @@ import {
   CHUNK_RECORDS,
   ChunkReader,
   fieldBytes,
-  joined,
   LONGEST_US,
   NO_DURATION,
   SEGMENT_ROWS,
@@ -22,10 +21,12 @@ import type { Turns } from './turns'
 const CACHE_BYTES = 64 * 1024 * 1024
 /** Chunks that are kept: 64 KiB each. */
 const CACHED_CHUNKS = 2_000
-/** After so many places that were listed for a query, it pays to find out which traces have its other terms at all. */
+/**
+ * Among how many records it pays to find out, before any trace is read, which traces have all of a query's terms at all; and
+ * among how many once so many places have been listed.
+ */
+const SIEVE_RECORDS = { atOnce: 500_000, later: 8_000_000 } as const
 const LISTED_BEFORE_SIEVE = 50
-/** But not among more records than so many. */
-const SIEVE_RECORDS = 8_000_000
 /** How long what was found out holds while more arrives. */
 const SIEVE_MS = 1_000
 /** What lists places gives what it has after so long. */
@@ -111,12 +112,13 @@ export class SegmentIndex implements SpanIndex {
     segments: Segment[],
     query: IndexQuery,
     after: Place | undefined,
-    most: number,
+    limit: number,
   ): Promise<Places> {
     const turns = this.backend.turns()
     const endMs = performance.now() + PLACES_MS
     const sieve = this.sieveOf(query, after)
-    const allowed = sieve.listed < LISTED_BEFORE_SIEVE ? undefined : await this.allowed(segments, query, sieve, turns)
+    const most = SIEVE_RECORDS[sieve.listed < LISTED_BEFORE_SIEVE ? 'atOnce' : 'later']
+    const allowed = await this.allowed(segments, query, sieve, most, turns)
     const minDurationUs = query.driver.kind === 'half' ? (query.driver.minDurationUs ?? 0) : 0
 
     // Those whose records may come next are opened: as a rule one or two, for segments follow each other in time.
@@ -140,12 +142,12 @@ export class SegmentIndex implements SpanIndex {
       if (newest === undefined) return { places, resume: undefined }
       const { place } = newest
       if (query.fromUs !== undefined && place.startUs < query.fromUs) return { places, resume: undefined }
-      if (!seen.has(place.traceId) && (allowed === undefined || allowed.has(place.traceId))) {
-        if (places.length === most) return { places, resume: last }
+      if (!seen.has(place.traceId) && (allowed === undefined || allowed.has(...newest.spanKey()))) {
+        if (places.length === limit) return { places, resume: last }
         places.push(place)
         sieve.listed++
+        seen.add(place.traceId)
       }
-      seen.add(place.traceId)
       last = place
       if (!newest.next()) lists.splice(lists.indexOf(newest), 1)
       if (turns.over()) {
@@ -268,58 +270,64 @@ export class SegmentIndex implements SpanIndex {
   private sieveOf(query: IndexQuery, after: Place | undefined): Sieve {
     const key = JSON.stringify(query, (_, v) => (typeof v === 'bigint' ? String(v) : v))
     let sieve = this.sieves.get(key)
-    if (sieve === undefined || (after === undefined && sieve.listed > 0)) {
-      sieve = { listed: 0, madeMs: -Infinity, allowed: undefined }
+    if (sieve === undefined) {
+      sieve = { listed: 0, most: 0, madeMs: -Infinity, allowed: undefined }
       if (this.sieves.size > 100) this.sieves.clear()
       this.sieves.set(key, sieve)
+    } else if (after === undefined) {
+      // Who asks anew is told what has come since.
+      sieve.listed = 0
+      sieve.madeMs = -Infinity
     }
     return sieve
   }
 
   /**
-   * The traces that have the driver and all of the other terms, somewhere; undefined when that would take too long. Terms
-   * that are common, but seldom together, would otherwise mean to read thousands of traces.
+   * The spans that have the driver and all of the other terms, on whichever half; undefined when that would take too long.
+   * Terms that are common, but seldom together, would otherwise mean to read thousands of traces.
    */
   private async allowed(
     segments: Segment[],
     { driver, others }: IndexQuery,
     sieve: Sieve,
+    most: number,
     turns: Turns,
-  ): Promise<Set<bigint> | undefined> {
+  ): Promise<SpanSet | undefined> {
     if (others.length === 0) return undefined
     const known = sieve.segments
     const grown = known === undefined || segments.length !== known.length || segments.some((s, i) => s !== known[i])
-    if (!grown || performance.now() < sieve.madeMs + SIEVE_MS) return sieve.allowed
+    if (sieve.most >= most && (!grown || performance.now() < sieve.madeMs + SIEVE_MS)) return sieve.allowed
     sieve.segments = segments
+    sieve.most = most
     sieve.allowed = undefined
-    let kept: TraceSet | undefined
+    let kept: SpanSet | undefined
     let records = 0
     for (const term of [driver, ...others]) {
       if (this.unindexed(term) !== undefined) continue
       // A record with the value may be on a key that isn't indexed.
       if (term !== driver && term.kind === 'value' && term.key === undefined && !this.policy.indexesAll) continue
       if (term.kind === 'half' && term.name === undefined && term.service === undefined) continue
-      const found = new TraceSet()
+      const found = new SpanSet()
       for (const segment of segments) {
         const ordinals = await this.ordinals(segment, term, turns)
         records += lengthOf(ordinals)
-        if (records > SIEVE_RECORDS) {
+        if (records > most) {
           sieve.madeMs = performance.now()
           return undefined
         }
-        await this.eachTrace(segment, ordinals, turns, (high, low) => {
+        await this.eachSpan(segment, ordinals, turns, (high, low) => {
           if (kept === undefined || kept.has(high, low)) found.add(high, low)
         })
       }
       kept = found
       if (kept.size === 0) break
     }
-    sieve.allowed = kept?.ids()
+    sieve.allowed = kept
     sieve.madeMs = performance.now()
     return sieve.allowed
   }
 
-  private async eachTrace(
+  private async eachSpan(
     segment: Segment,
     ordinals: Ordinals,
     turns: Turns,
@@ -336,7 +344,7 @@ export class SegmentIndex implements SpanIndex {
         chunk = this.chunks.get(segment, number)
       }
       const at = ordinal % CHUNK_RECORDS
-      visit(chunk!.traceHigh(at), chunk!.traceLow(at))
+      visit(chunk!.traceHigh(at) ^ chunk!.span(at), chunk!.traceLow(at))
     }
   }
 }
@@ -344,10 +352,12 @@ export class SegmentIndex implements SpanIndex {
 interface Sieve {
   /** How many places were listed since the first page. */
   listed: number
+  /** Among how many records at most it was made. */
+  most: number
   madeMs: number
   /** For these. */
   segments?: Segment[]
-  allowed: Set<bigint> | undefined
+  allowed: SpanSet | undefined
 }
 
 /** A term's places in one segment, newest first. */
@@ -359,6 +369,7 @@ class PlaceList {
   private readonly minDurationUs: number
   private readonly chunks: ChunkCache
   private at = 0
+  private inChunk = 0
   private chunk: ChunkReader | undefined
   private chunkNumber = -1
 
@@ -408,9 +419,15 @@ class PlaceList {
         if (durationUs === NO_DURATION || durationUs < minDurationUs) continue
       }
       this.place = { startUs: chunk.startUs(i), traceId: chunk.traceId(i) }
+      this.inChunk = i
       return true
     }
     return false
+  }
+
+  spanKey(): [high: number, low: number] {
+    const { chunk, inChunk } = this
+    return [chunk!.traceHigh(inChunk) ^ chunk!.span(inChunk), chunk!.traceLow(inChunk)]
   }
 
   private load(number: number): void {
@@ -504,8 +521,11 @@ function sizeOf(key: string, list: Uint32Array): number {
   return list.byteLength + key.length + 200
 }
 
-/** Trace ids in halves: open addressing, half full at most. */
-class TraceSet {
+/**
+ * Spans by 64 bits: the halves of the trace id, the high one xor what stands for the span. Open addressing, half full at
+ * most. Two spans that are taken for one are told apart when the trace is read.
+ */
+class SpanSet {
   size = 0
   private slots = new Int32Array(2 * 1024)
   private used = new Uint8Array(1024)
@@ -523,19 +543,11 @@ class TraceSet {
     if (++this.size * 2 > this.used.length) this.grow()
   }
 
-  ids(): Set<bigint> {
-    const ids = new Set<bigint>()
-    for (const [slot, used] of this.used.entries()) {
-      if (used === 1) ids.add(joined(this.slots[2 * slot]!, this.slots[2 * slot + 1]! >>> 0))
-    }
-    return ids
-  }
-
   private find(high: number, low: number): number {
     const mask = this.used.length - 1
     let slot = Math.imul(high ^ Math.imul(low, 0x9e3779b1), 0x85ebca6b)
     slot = (slot ^ (slot >>> 15)) & mask
-    while (this.used[slot] === 1 && (this.slots[2 * slot] !== high || this.slots[2 * slot + 1] !== (low | 0))) {
+    while (this.used[slot] === 1 && (this.slots[2 * slot] !== high || this.slots[2 * slot + 1] !== low)) {
       slot = (slot + 1) & mask
     }
     return slot

@@ -51,6 +51,7 @@ async function mergeChunks(
     out.startLow[n] = chunk.startLow[at]!
     out.traceHigh[n] = chunk.traceHigh[at]!
     out.traceLow[n] = chunk.traceLow[at]!
+    out.span[n] = chunk.span[at]!
     out.durationUs[n] = chunk.durationUs[at]!
     renumbered[cursor.source]![cursor.ordinal] = rows.records++
     n++

@@ -8,6 +8,7 @@ import { EventType, RECORD_HEADER } from '../../../../src/codec/span'
 export class RecordReader {
   /** Offsets; −1 where there is none. */
   traceIdAt = -1
+  idAt = -1
   nameAt = -1
   nameEnd = -1
   serviceAt = -1
@@ -32,6 +33,10 @@ export class RecordReader {
       switch (field) {
         case (1 << 8) | T.I64:
           this.traceIdAt = reader.pos
+          reader.pos += 8
+          break
+        case (3 << 8) | T.I64:
+          this.idAt = reader.pos
           reader.pos += 8
           break
         case (2 << 8) | T.STRING:
