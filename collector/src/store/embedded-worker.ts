@@ -3,11 +3,12 @@ import type { EmbeddedOptions } from './embedded'
 import { EmbeddedBackend } from './embedded/backend'
 import { EmbeddedFile } from './embedded/file'
 import { SegmentIndex } from './embedded/lookup'
+import { UniqueRecords } from './embedded/unique-records'
 import { closedError } from './group-commit'
 import { type IndexPolicy, indexPolicy } from './index-policy'
 import { Pipeline } from './pipeline'
 import { search } from './search'
-import { type Backlog, type Message, type SavedSearch, type StoredRecord, type StoreError, unavailable } from './store'
+import { type Backlog, type Message, type SavedSearch, type StoreError, unavailable } from './store'
 import { DEFAULT_RETENTION_DAYS } from './store-config'
 
 /** The thread that has the file; see embedded.ts. */
@@ -104,8 +105,11 @@ class Thread {
         await pipeline.append(messagesOf(call))
         return {}
       case 'readTrace': {
-        const packed = await this.reading(pipeline.readTrace(call.traceId).then(pack))
-        return { result: packed, transfer: [packed.records] }
+        // Decoded where they are wanted: not here, and once.
+        const unique = new UniqueRecords()
+        await this.reading(pipeline.readRecords(call.traceId, records => unique.add(records)))
+        const records = unique.taken()
+        return { result: records, transfer: [records] }
       }
       case 'search': {
         const readTrace = (traceId: bigint) => pipeline.readTrace(traceId)
@@ -174,20 +178,6 @@ function messagesOf({ bodies, lengths, spans }: Call & { method: 'append' }): Me
     at += length
     return { body, spans: spans[i]! }
   })
-}
-
-/** Structs one after the other, and where each ends. */
-export interface PackedRecords {
-  records: ArrayBuffer
-  ends: number[]
-}
-
-function pack(stored: StoredRecord[]): PackedRecords {
-  let length = 0
-  const ends = stored.map(({ bytes }) => (length += bytes.length))
-  const records = new Uint8Array(length)
-  for (const [i, { bytes }] of stored.entries()) records.set(bytes, ends[i]! - bytes.length)
-  return { records: records.buffer, ends }
 }
 
 function told(path: string, error: unknown): { code: StoreError['code']; message: string } {

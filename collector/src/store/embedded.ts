@@ -2,9 +2,9 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { Reader } from '../../../src/codec/binary'
-import { readSpanStruct } from '../../../src/codec/span'
+import { RECORD_HEADER, readSpanStruct } from '../../../src/codec/span'
 import { type ActivityMinute, minutesOf, readActivity } from './activity'
-import type { Call, PackedRecords, Reply } from './embedded-worker'
+import type { Call, Reply } from './embedded-worker'
 import { closedError, GroupCommit } from './group-commit'
 import type { IndexSettings } from './index-policy'
 import {
@@ -104,15 +104,14 @@ class EmbeddedStore implements Store {
   }
 
   async readTrace(traceId: bigint): Promise<StoredRecord[]> {
-    const { records, ends } = await this.call<PackedRecords>({ method: 'readTrace', traceId })
-    const all = Buffer.from(records)
-    let start = 0
-    return ends.map(end => {
-      const record = readSpanStruct(new Reader(all, start, end))
-      const bytes = all.subarray(start, end)
-      start = end
-      return { record, bytes }
-    })
+    const all = Buffer.from(await this.call<ArrayBuffer>({ method: 'readTrace', traceId }))
+    const records: StoredRecord[] = []
+    for (let pos = 0; pos < all.length; ) {
+      const start = pos + RECORD_HEADER
+      pos = start + all.readInt32BE(pos + 4)
+      records.push({ record: readSpanStruct(new Reader(all, start, pos)), bytes: all.subarray(start, pos) })
+    }
+    return records
   }
 
   search(query: SearchQuery): Promise<SearchPage> {

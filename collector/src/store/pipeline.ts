@@ -110,13 +110,18 @@ export class Pipeline {
   }
 
   async readTrace(traceId: bigint): Promise<StoredRecord[]> {
-    if (this.closing !== undefined) throw closedError()
     const trace = new TraceRecords()
+    await this.readRecords(traceId, records => trace.add(records))
+    return trace.records
+  }
+
+  /** Calls `add` with stretches of the trace's records; the same record may come again. */
+  async readRecords(traceId: bigint, add: (records: Buffer) => void): Promise<void> {
+    if (this.closing !== undefined) throw closedError()
     // Pending first: what is settled meanwhile is found twice rather than never.
     const pending = this.batches.flatMap(batch => batch.read(traceId))
-    await this.backend.readSettled(traceId, records => trace.add(records))
-    for (const records of pending) trace.add(records)
-    return trace.records
+    await this.backend.readSettled(traceId, add)
+    for (const records of pending) add(records)
   }
 
   backlog(): Backlog {
