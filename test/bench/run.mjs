@@ -23,7 +23,9 @@ const BENCHES = {
   context: './context/bench.mjs',
   startup: './startup/bench.mjs',
   codec: './codec/bench.mjs',
+  web: './web/bench.mjs',
   collector: './collector/bench.mjs',
+  search: './search/bench.mjs',
   trees: './trees/bench.mjs',
 }
 

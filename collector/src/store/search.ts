@@ -3,6 +3,7 @@ import { buildTrace, summarize } from '../trace'
 import type { TraceSummary } from '../trace/model'
 import { holds, isError, isHalf, matchesTrace, recordStartUs } from './match'
 import { type Match, type SearchPage, type SearchQuery, type StoredRecord, StoreError } from './store'
+import { summarizeRecords } from './summarize-records'
 
 /**
  * Search, whatever the index is made of. Of the query's terms one drives: the index lists the places of the records that
@@ -66,6 +67,8 @@ const READS_AT_ONCE = 8
 /** What a search does at most before it gives what it has. */
 const READS_MOST = 2_000
 const DEADLINE_MS = 2_000
+/** To build a longer one for its summary alone would take too long. */
+const BUILD_MOST = 5_000
 
 /** @throws StoreError MILO_BAD_CURSOR */
 export async function search({ index, readTrace }: SearchStore, query: SearchQuery): Promise<SearchPage> {
@@ -107,7 +110,7 @@ export async function search({ index, readTrace }: SearchStore, query: SearchQue
         if (after !== undefined && hasStoodBefore(records, driver, after, indexQuery)) continue
         // One more than asked for, to know whether there is one.
         if (traces.length === limit) return page(lastTaken)
-        traces.push(summarize(buildTrace(records)))
+        traces.push(records.length > BUILD_MOST ? summarizeRecords(records) : summarize(buildTrace(records)))
         lastTaken = place
       }
       if (reads >= READS_MOST || Date.now() > deadline) {

@@ -1,0 +1,308 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Client } from 'cassandra-driver'
+import Database from 'libsql'
+import { scanRecords } from '../../../collector/src/store/records'
+import { ROOT } from '../../helpers/child'
+import { startOwnCassandra, startOwnMariaDb } from '../../servers'
+import { mavenJars } from '../../servers/maven'
+import { freePorts } from '../../servers/process'
+import { traceIds } from './generator'
+
+/** Collectors with their databases, each in processes of its own, as benches load and ask them. */
+
+export interface System {
+  port: number
+  /** Of the collector's API. */
+  web: string
+  dialect: 'milo' | 'zipkin'
+  /** Processes whose CPU time counts, by what they are. */
+  processes: Record<string, number>
+  /** Spans that were accepted and can't be found yet. */
+  backlog(): Promise<number>
+  /** Whether the span with this annotation can be searched for. */
+  finds(value: string): Promise<boolean>
+  /** How many spans of these frames are there, each counted once. */
+  countBack(frames: number[]): Promise<number>
+  /** What is stored, in bytes, when that can be told. */
+  bytes?(): number
+  stop(): Promise<void>
+}
+
+export const SYSTEMS: Record<string, () => Promise<System>> = {
+  'milo-embedded': miloEmbedded,
+  'milo-databases': miloDatabases,
+  'zipkin-memory': () => zipkin({}),
+  'zipkin-cassandra': zipkinOnCassandra,
+}
+
+async function miloEmbedded(): Promise<System> {
+  const folder = mkdtempSync(join(tmpdir(), 'milo-bench-'))
+  const path = join(folder, 'milo.db')
+  const collector = await startCollector(folder, { embedded: { path } })
+  return {
+    ...collector,
+    bytes: () =>
+      readdirSync(folder)
+        .filter(name => name.startsWith('milo.db'))
+        .reduce((sum, name) => sum + statSync(join(folder, name)).size, 0),
+    async countBack(frames) {
+      // The file is one process's.
+      await collector.end()
+      const wanted = wantedTraces(frames)
+      const db = new Database(path)
+      for (const { body } of db.prepare('SELECT body FROM message').iterate() as Iterable<{ body: Buffer }>) {
+        tick(wanted, Buffer.from(body))
+      }
+      db.close()
+      return counted(wanted)
+    },
+    async stop() {
+      await collector.end()
+      rmSync(folder, { recursive: true })
+    },
+  }
+}
+
+async function miloDatabases(): Promise<System> {
+  const folder = mkdtempSync(join(tmpdir(), 'milo-bench-'))
+  const [cassandra, mysql] = await Promise.all([startOwnCassandra(), startOwnMariaDb()])
+  const { username, password } = mysql
+  const collector = await startCollector(folder, {
+    store: 'cassandra-mysql',
+    cassandra: { hostname: cassandra.host, port: cassandra.port, keyspace: 'milo' },
+    mysql: { hostname: mysql.host, port: mysql.port, database: 'milo', username, password },
+  })
+  return {
+    ...collector,
+    processes: {
+      ...collector.processes,
+      Cassandra: listener(cassandra.port),
+      MariaDB: listener(mysql.port),
+    },
+    async countBack(frames) {
+      const wanted = wantedTraces(frames)
+      const client = new Client({
+        contactPoints: [`${cassandra.host}:${cassandra.port}`],
+        localDataCenter: 'datacenter1',
+        keyspace: 'milo',
+        socketOptions: { readTimeout: 120_000 },
+      })
+      let pageState: string | undefined
+      do {
+        const page = await client.execute('SELECT records FROM spans', [], {
+          prepare: true,
+          fetchSize: 1000,
+          pageState,
+        })
+        for (const { records } of page.rows) tick(wanted, records)
+        pageState = page.pageState
+      } while (pageState)
+      await client.shutdown()
+      return counted(wanted)
+    },
+    async stop() {
+      await collector.end()
+      await Promise.all([cassandra.kill(), mysql.kill()])
+      rmSync(folder, { recursive: true })
+    },
+  }
+}
+
+async function startCollector(folder: string, settings: object) {
+  const [port, http] = (await freePorts(2)) as [number, number]
+  const config = join(folder, 'collector.yaml')
+  writeFileSync(config, JSON.stringify({ collector_port: port, http: { port: http }, log_level: 'warn', ...settings }))
+  const child = spawn(process.execPath, [join(ROOT, 'collector/bin/milo-collector.js'), '--config', config], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  })
+  const web = `http://127.0.0.1:${http}`
+  await until(async () => (await fetch(`${web}/healthz`)).ok)
+  return {
+    port,
+    web,
+    dialect: 'milo' as const,
+    processes: { collector: child.pid! },
+    async backlog() {
+      const text = await (await fetch(`${web}/metrics`)).text()
+      return Number(/^milo_backlog_spans (\S+)$/m.exec(text)![1])
+    },
+    async finds(value: string) {
+      const answer = await fetch(`${web}/api/search?key=request.id&value=${value}`)
+      return ((await answer.json()) as { traces: unknown[] }).traces.length === 1
+    },
+    async end() {
+      if (child.exitCode !== null) return
+      child.kill('SIGTERM')
+      await once(child, 'exit')
+    },
+  }
+}
+
+function wantedTraces(frames: number[]): Map<bigint, Set<bigint>> {
+  const wanted = new Map<bigint, Set<bigint>>()
+  for (const frame of frames) for (const id of traceIds(frame)) wanted.set(id, new Set())
+  return wanted
+}
+
+function tick(wanted: Map<bigint, Set<bigint>>, records: Buffer): void {
+  scanRecords(records, (_start, _end, { traceIdAt, idAt }) => {
+    wanted.get(records.readBigInt64BE(traceIdAt))?.add(records.readBigInt64BE(idAt))
+  })
+}
+
+function counted(wanted: Map<bigint, Set<bigint>>): number {
+  let spans = 0
+  for (const ids of wanted.values()) spans += ids.size
+  return spans
+}
+
+const ZIPKIN = '3.6.1'
+
+async function zipkinOnCassandra(): Promise<System> {
+  const cassandra = await startOwnCassandra()
+  const system = await zipkin({
+    STORAGE_TYPE: 'cassandra3',
+    CASSANDRA_CONTACT_POINTS: `${cassandra.host}:${cassandra.port}`,
+    CASSANDRA_LOCAL_DC: 'datacenter1',
+    CASSANDRA_ENSURE_SCHEMA: 'true',
+  })
+  return {
+    ...system,
+    processes: { ...system.processes, Cassandra: listener(cassandra.port) },
+    async stop() {
+      await system.stop()
+      await cassandra.kill()
+    },
+  }
+}
+
+async function zipkin(env: NodeJS.ProcessEnv): Promise<System> {
+  const jars = await mavenJars(
+    `zipkin-server-${ZIPKIN}`,
+    [`io.zipkin:zipkin-server:${ZIPKIN}:jar:exec`],
+    'install Maven',
+  )
+  const jar = join(
+    jars,
+    readdirSync(jars).find(name => name.startsWith('zipkin-server-') && name.endsWith('-exec.jar'))!,
+  )
+  const [scribe, query] = (await freePorts(2)) as [number, number]
+  const child = spawn('java', ['-Xmx2g', '-jar', jar], {
+    env: {
+      ...process.env,
+      SCRIBE_ENABLED: 'true',
+      COLLECTOR_PORT: String(scribe),
+      QUERY_PORT: String(query),
+      SELF_TRACING_ENABLED: 'false',
+      MEM_MAX_SPANS: '5000000',
+      ...env,
+    },
+    stdio: ['ignore', 'ignore', 'ignore'],
+  })
+  const web = `http://127.0.0.1:${query}`
+  await until(async () => (await fetch(`${web}/health`)).ok)
+  let lastSeen = -1
+  let sameSince = 0
+  const counter = async () => {
+    const counters = (await (await fetch(`${web}/metrics`)).json()) as Record<string, number>
+    return counters['counter.zipkin_collector.spans.scribe'] ?? 0
+  }
+  return {
+    port: scribe,
+    web,
+    dialect: 'zipkin',
+    processes: { collector: child.pid! },
+    /** It doesn't say what it hasn't stored: settled is when nothing in it moves for 3 s. */
+    async backlog() {
+      const cpu = cpuMs(child.pid!) + (await counter())
+      if (cpu - lastSeen > 20) {
+        lastSeen = cpu
+        sameSince = Date.now()
+      }
+      return Date.now() - sameSince > 3_000 ? 0 : 1
+    },
+    async finds(value) {
+      const answer = await fetch(
+        `${web}/api/v2/traces?annotationQuery=request.id%3D${value}&lookback=864000000&limit=10`,
+      )
+      return ((await answer.json()) as unknown[]).length === 1
+    },
+    async countBack(frames) {
+      let spans = 0
+      const ids = frames.flatMap(frame =>
+        traceIds(frame).map(id => BigInt.asUintN(64, id).toString(16).padStart(16, '0')),
+      )
+      for (let i = 0; i < ids.length; i += 100) {
+        const answer = await fetch(`${web}/api/v2/traceMany?traceIds=${ids.slice(i, i + 100).join(',')}`)
+        for (const trace of (await answer.json()) as { id: string }[][])
+          spans += new Set(trace.map(({ id }) => id)).size
+      }
+      return spans
+    },
+    async stop() {
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+    },
+  }
+}
+
+async function until(probe: () => Promise<boolean>): Promise<void> {
+  const giveUp = Date.now() + 120_000
+  while (!(await probe().catch(() => false))) {
+    if (Date.now() > giveUp) throw new Error('a server did not come up in 120 s')
+    await new Promise(resolve => setTimeout(resolve, 100))
+  }
+}
+
+/** Who listens on the port. */
+function listener(port: number): number {
+  const hex = port.toString(16).toUpperCase().padStart(4, '0')
+  const lines = ['tcp', 'tcp6'].flatMap(file => readFileSync(`/proc/net/${file}`, 'utf8').split('\n'))
+  const inodes = new Set(
+    lines
+      .map(line => line.trim().split(/\s+/))
+      .flatMap(f => (f[3] === '0A' && f[1]!.endsWith(`:${hex}`) ? [f[9]] : [])),
+  )
+  for (const pid of readdirSync('/proc').filter(name => /^\d+$/.test(name))) {
+    try {
+      for (const fd of readdirSync(`/proc/${pid}/fd`)) {
+        const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1]
+        if (inode !== undefined && inodes.has(inode)) return Number(pid)
+      }
+    } catch {
+      // Somebody else's, or gone.
+    }
+  }
+  throw new Error(`nobody listens on ${port}`)
+}
+
+export function cpuOf(processes: Record<string, number>): Record<string, number> {
+  return Object.fromEntries(Object.entries(processes).map(([what, pid]) => [what, cpuMs(pid)]))
+}
+
+/** User and system time of the process so far, of all its threads; Linux counts it in hundredths of a second. */
+function cpuMs(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    .replace(/^.*\) /, '')
+    .split(' ')
+  return (Number(fields[11]) + Number(fields[12])) * 10
+}
+
+export function residentMiB(pid: number): number {
+  return Number(/^VmHWM:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1024
+}
+
+const SETTLE_MS = 600_000
+
+/** Resolves when nothing that was accepted is behind any more. */
+export async function settled(system: System): Promise<void> {
+  const giveUp = Date.now() + SETTLE_MS
+  while ((await system.backlog()) > 0) {
+    if (Date.now() > giveUp) throw new Error(`still ${await system.backlog()} spans behind after ${SETTLE_MS} ms`)
+    await new Promise(resolve => setTimeout(resolve, 50))
+  }
+}

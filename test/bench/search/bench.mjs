@@ -1,0 +1,81 @@
+import { execFile } from 'node:child_process'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { load, machine, progress, quantile, ROOT, table } from '../measure.mjs'
+
+/* How long stores take to find and to read, once there is much in them. */
+
+const HERE = dirname(fileURLToPath(import.meta.url))
+
+export const options = {
+  /** Of 100 spans: 53,000 make ten million annotations. */
+  frames: { type: 'string', default: '53000' },
+  queries: { type: 'string', default: '200' },
+  /** embedded or databases; both when left out. */
+  store: { type: 'string', default: '' },
+}
+
+const STORES = [
+  { name: 'embedded', title: 'embedded' },
+  { name: 'databases', title: 'Cassandra 5 + MariaDB 10.11' },
+]
+
+/** What the 95th percentile must not pass, in ms; storage.md's goals. */
+const MUST = {
+  'name, newest first': 50,
+  'key = value, rare': 50,
+  'key = value, common': 50,
+  'rare AND common': 50,
+  'common AND common': 50,
+  'value begins with': 50,
+  'value of a key contains': { embedded: 100, databases: 2_000 },
+  'trace of 10 spans': 10,
+  'trace of 10,000 spans': 200,
+  'trace of 100,000 spans': 1_000,
+}
+
+export async function bench({ frames, queries, store }) {
+  const text = [
+    `${machine()}. Load ${load().toFixed(1)}.`,
+    '',
+    'A store is filled through its own interface, then asked, one question after the other: 25 traces of each search, summaries made of the whole',
+    'traces included; traces as their decoded records. Times are in ms.',
+  ]
+  let failed = false
+  for (const { name, title } of STORES.filter(({ name }) => store === '' || name === store)) {
+    progress(`search: filling ${name}`)
+    const args = ['--require', 'tsx/cjs', join(HERE, 'program.ts'), name, frames, queries]
+    const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: ROOT, maxBuffer: 1 << 26 })
+    const { spans, annotations, seconds, bytes, results } = JSON.parse(stdout.slice(stdout.lastIndexOf('{"spans"')))
+    const rows = Object.entries(results).map(([what, { ms, right }]) => {
+      const must = typeof MUST[what] === 'object' ? MUST[what][name] : MUST[what]
+      const p95 = quantile(ms, 0.95)
+      const holds = must === undefined ? '' : p95 <= must && right === 1 ? 'yes' : 'no'
+      failed ||= holds === 'no'
+      return [
+        what,
+        round(quantile(ms, 0.5)),
+        round(p95),
+        must === undefined ? '' : `≤ ${must}`,
+        holds,
+        `${Math.round(right * 100)} %`,
+      ]
+    })
+    const size = bytes === undefined ? '' : `, ${Math.round(bytes / spans)} bytes a span with its index`
+    text.push(
+      '',
+      `### ${title}`,
+      '',
+      `${spans.toLocaleString('en')} spans, ${annotations.toLocaleString('en')} annotations${size}; filled in ${Math.round(seconds)} s.`,
+      '',
+      table(['', 'p50', 'p95', 'must', 'holds', 'found'], rows),
+    )
+  }
+  progress('')
+  return { text: text.join('\n'), failed }
+}
+
+function round(ms) {
+  return ms < 10 ? ms.toFixed(1) : String(Math.round(ms))
+}
