@@ -99,9 +99,10 @@ export async function startCollector(
     ingest,
     metrics,
     dead: closedListeners,
+    sick,
     async problems() {
       if (state !== 'ALIVE') return [`the collector is ${state === 'STOPPING' ? 'stopping' : 'starting'}`]
-      return [...closedListeners(), ...backlogProblems(), ...(await storeProblems(store, log))]
+      return [...backlogProblems(), ...(await sick())]
     },
     status: () => ({
       version,
@@ -123,6 +124,10 @@ export async function startCollector(
     maxInFlightBytes: config.max_in_flight_bytes,
     log,
   })
+
+  async function sick(): Promise<string[]> {
+    return [...closedListeners(), ...(await storeProblems(store, log))]
+  }
 
   function backlogProblems(): string[] {
     const { spans, bytes } = store.backlog()

@@ -324,7 +324,7 @@ describe('the HTTP API', () => {
       assert.deepEqual(await c.get('/healthz'), { status: 200, body: { status: 'ok' } })
     })
 
-    it('is ready as long as the store is, and alive even when it is not', async () => {
+    it('is healthy and ready as long as the store is, and alive even when it is not', async () => {
       const own = await collector()
       assert.deepEqual(await own.get('/readyz'), { status: 200, body: { status: 'ok' } })
       const { path } = own.config.embedded
@@ -332,7 +332,8 @@ describe('the HTTP API', () => {
       const { status, body } = await own.get('/readyz')
       assert.deepEqual([status, body.code, body.problems.length], [503, 'MILO_NOT_READY', 1])
       assert.match(body.error, /milo\.db/)
-      assert.deepEqual(await own.get('/healthz'), { status: 200, body: { status: 'ok' } })
+      assert.deepEqual((await own.get('/healthz')).body, { ...body, code: 'MILO_UNHEALTHY' })
+      assert.deepEqual(await own.get('/livez'), { status: 200, body: { status: 'ok' } })
       const peer = new Peer(own.scribePorts[0]!)
       assert.equal(await peer.log(span()), 1)
       renameSync(`${path}.away`, path)

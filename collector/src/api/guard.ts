@@ -27,7 +27,7 @@ const MINUTE_MS = 60_000
 /** Of one address; who knows his password needs one, and tokens cost nothing. */
 const PASSWORD_TRIES_A_MINUTE = 20
 /** Asked by machines that watch the process; they say no more than good or bad to who isn't known. */
-const OPEN = ['/healthz', '/readyz']
+const OPEN = ['/livez', '/healthz', '/readyz']
 /** Where spans come in, as often as senders like. */
 const INGEST = ['/v1/traces', '/api/v2/spans', '/api/traces']
 

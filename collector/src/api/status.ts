@@ -6,6 +6,8 @@ export interface StatusOptions {
   metrics: Metrics
   /** What keeps the process from ever working again, in sentences: a reason to restart it. */
   dead(): string[]
+  /** What is wrong with it or its stores: a reason to look. */
+  sick(): Promise<string[]>
   /** What keeps it from working now: a reason to send nothing. */
   problems(): Promise<string[]>
   status(): object
@@ -14,9 +16,10 @@ export interface StatusOptions {
 }
 
 export function statusRoutes(app: FastifyInstance, options: StatusOptions): void {
-  const { metrics, dead, problems, explains } = options
+  const { metrics, dead, sick, problems, explains } = options
   const checks: [string, string, () => string[] | Promise<string[]>][] = [
-    ['/healthz', 'MILO_UNHEALTHY', dead],
+    ['/livez', 'MILO_DEAD', dead],
+    ['/healthz', 'MILO_UNHEALTHY', sick],
     ['/readyz', 'MILO_NOT_READY', problems],
   ]
   for (const [path, code, check] of checks) {
