@@ -110,7 +110,7 @@ async function newDatabases(): Promise<Databases> {
 
 /** Waits until everything is where later reads find it. */
 async function settled(store: Store): Promise<void> {
-  await soon(async () => assert.deepEqual(store.backlog(), { spans: 0, bytes: 0 }), 30_000)
+  await soon(async () => assert.equal(store.backlog().spans, 0), 30_000)
 }
 
 /** Spans that have nothing but ids. */
@@ -194,13 +194,14 @@ describe('cassandra-mysql store, schema', function () {
     const { keyspace } = databases.config.cassandra
     const all = await pendingMigrations(databases.config)
     for (const database of [`MySQL, database ${keyspace}`, `Cassandra, keyspace ${keyspace}`]) {
-      assert.equal(all.filter(line => line.startsWith(database)).length, 2, all.join('\n'))
+      assert.ok(all.filter(line => line.startsWith(database)).length > 1, all.join('\n'))
     }
     assert.deepEqual(await databases.sql('SHOW DATABASES LIKE ?', [keyspace]), [])
     await migrate(databases.config)
     assert.deepEqual(await pendingMigrations(databases.config), [])
     await databases.own('DELETE FROM schema_migration WHERE version > 1')
-    assert.deepEqual(await pendingMigrations(databases.config), [`MySQL, database ${keyspace}: 0002-index.sql`])
+    const again = all.filter(line => line.startsWith('MySQL') && !line.includes('0001-'))
+    assert.deepEqual(await pendingMigrations(databases.config), again)
   })
 
   it('is refused when it is older, with the command that mends it', async () => {
@@ -235,6 +236,8 @@ describe('cassandra-mysql store, schema', function () {
       const lines: string[] = []
       const store = await openStore({ ...databases.config, mysql }, line => lines.push(line))
       await soon(async () => assert.match(lines.join(), /may not alter tables: run milo-collector migrate/), 5_000)
+      await append(store, span({}))
+      await settled(store)
       await store.close()
       await works({ ...databases.config, mysql })
       // What has no day of its own isn't lost when there is one.
@@ -242,7 +245,7 @@ describe('cassandra-mysql store, schema', function () {
       assert.ok((await daysOf('span_idx')).includes(TODAY))
       await works()
       const [{ spans }] = await databases.own(`SELECT COUNT(*) AS spans FROM span_idx PARTITION (d${TODAY})`)
-      assert.equal(spans, 2)
+      assert.equal(spans, 3)
     } finally {
       await databases.sql('DROP USER ?', [database])
     }
@@ -420,6 +423,17 @@ describe('cassandra-mysql store, in the databases', function () {
     assert.equal((await store.readTrace(traceId)).length, 40)
     await settled(store)
     assert.deepEqual(structs(await store.readTrace(traceId)), structs(records))
+  })
+
+  it('takes a message of nothing but long words, more than MySQL takes at once', async () => {
+    // Every quote is two in SQL.
+    const word = () => unique('word') + "'".repeat(9_900)
+    const records = Array.from({ length: 450 }, () => span({ name: word(), service: word(), tags: { [word()]: 'x' } }))
+    await append(store, ...records)
+    const { traceId, name } = records[300]!
+    assert.deepEqual(await found(store, { name: name! }), [traceId])
+    await settled(store)
+    assert.deepEqual(structs(await store.readTrace(traceId)), structs([records[300]!]))
   })
 
   it('puts no more than 100,000 spans of a trace into a partition, whoever writes them, and reads them as one', async () => {
@@ -753,7 +767,7 @@ describe('cassandra-mysql store, with a database away', function () {
       await assert.rejects(waiting.readTrace(1n), away)
       await assert.rejects(waiting.search({ annotations: [], limit: 1 }), away)
       await assert.rejects(waiting.check(), away)
-      assert.deepEqual(waiting.backlog(), { spans: 0, bytes: 0 })
+      assert.equal(waiting.backlog().spans, 0)
       assert.match(lines.join('\n'), /^MySQL at .*ECONNREFUSED.*nothing is accepted until/)
       await databases.mariaDb.start()
       const record = span({ name: unique('late') })

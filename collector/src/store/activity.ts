@@ -90,6 +90,8 @@ export interface ActivityRow {
 const OPERATIONS_MOST = 2_000
 const CALLS_MOST = 1_000
 const OTHER = '(other)'
+/** Of a word, in characters: a row has thousands, and a database a limit. */
+const WORD_LENGTH = 200
 /** A minute that nothing was added to for so many others is forgotten: what still comes for it begins a new part. */
 const MINUTES_KEPT = 15
 /** Halves that wait for their other one; and messages remembered, to count what is sent again once. */
@@ -164,7 +166,7 @@ export class ActivityMeter {
     const half: Half = {
       traceId: record.traceId,
       parentId: record.parentId,
-      service: record.service ?? '',
+      service: (record.service ?? '').slice(0, WORD_LENGTH),
       durationUs: recordDurationUs(record),
       error: isError(record),
       weight: weightOf(record.probability),
@@ -175,7 +177,7 @@ export class ActivityMeter {
     const operation = entry(
       counter.operations,
       OPERATIONS_MOST,
-      [half.service, record.name ?? '', side],
+      [half.service, (record.name ?? '').slice(0, WORD_LENGTH), side],
       [half.service, OTHER, side],
       ([service, name]) => ({ service: service!, name: name!, side, roots: 0, ...emptyMeasure() }),
     )

@@ -367,7 +367,10 @@ class CassandraMySqlStore implements Store {
   async saveSearch({ id, name, query, createdUs }: SavedSearch): Promise<void> {
     const words = new URLSearchParams(query)
     await this.backend.mysql.write(
-      `REPLACE INTO saved_search (id, name, query, created_us, span_name, annotation_key, annotation_value) VALUES (?)`,
+      `INSERT INTO saved_search (id, name, query, created_us, span_name, annotation_key, annotation_value) VALUES (?)
+       ON DUPLICATE KEY UPDATE name = VALUES(name), query = VALUES(query), created_us = VALUES(created_us),
+         span_name = VALUES(span_name), annotation_key = VALUES(annotation_key),
+         annotation_value = VALUES(annotation_value)`,
       [[id, name, query, createdUs, words.get('name'), words.get('key'), words.get('value')]],
     )
   }

@@ -23,7 +23,7 @@ const ROW_BYTES = 256 * 1024
 /** Beyond 5 KiB of several partitions Cassandra warns of each batch. */
 const BATCH_BYTES = 4_500
 const BATCH_ROWS = 10
-const SPAN_REQUESTS = 64
+const SPAN_REQUESTS = 24
 const SECONDS_A_DAY = 86_400
 
 /** A row of the table spans. */

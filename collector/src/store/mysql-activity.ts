@@ -17,7 +17,11 @@ export async function writeSettled(db: MySql, collector: string, seq: bigint, ro
       do bytes += rows[to++]!.body.length
       while (to < rows.length && bytes + rows[to]!.body.length <= INSERT_BYTES)
       const values = rows.slice(from, to).map(({ minute, part, body }) => [minute, part, body])
-      await connection.query('REPLACE INTO activity (minute, part, body) VALUES ?', [values])
+      // REPLACE would want the right to delete.
+      await connection.query(
+        'INSERT INTO activity (minute, part, body) VALUES ? ON DUPLICATE KEY UPDATE body = VALUES(body)',
+        [values],
+      )
       from = to
     }
   })

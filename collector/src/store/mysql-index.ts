@@ -23,6 +23,8 @@ export const DAY_US = 86_400_000_000n
 
 /** Rows of one INSERT: about 300 KB of SQL. */
 const INSERT_ROWS = 4_000
+/** Characters of its texts, about: escaped and in UTF-8 that stays far below max_allowed_packet. */
+const INSERT_LENGTH = 500_000
 /** Texts whose numbers are remembered: beyond, it starts anew, which costs those that are in use a hash. */
 const CACHE_TEXTS = 200_000
 /** Long texts seldom come twice. */
@@ -127,8 +129,13 @@ export class MySqlIndex {
     posts.sort((a, b) => a.kv - b.kv)
     const words = [...fresh].sort((a, b) => a.id - b.id)
     await this.db.transact(async connection => {
-      for (let i = 0; i < words.length; i += INSERT_ROWS) {
-        const rows = words.slice(i, i + INSERT_ROWS).map(({ id, scope, text }) => [id, day, scope, text])
+      for (let from = 0; from < words.length; ) {
+        const rows: unknown[] = []
+        for (let length = 0; from < words.length && rows.length < INSERT_ROWS && length < INSERT_LENGTH; from++) {
+          const { id, scope, text } = words[from]!
+          rows.push([id, day, scope, text])
+          length += text.length
+        }
         await connection.query('INSERT IGNORE INTO dict (id, day, scope, text) VALUES ?', [rows])
       }
       await insert(connection, 'span_idx (ts, trace_id, span_id, day, name_id, service_id, duration)', spans)
