@@ -66,10 +66,13 @@ class Thread {
     this.index = new SegmentIndex(this.file, this.backend, this.policy)
   }
 
-  async open(): Promise<Backlog> {
+  async open({
+    maxBacklogSpans = MAX_BACKLOG_SPANS,
+    maxBacklogBytes = MAX_BACKLOG_BYTES,
+  }: EmbeddedOptions): Promise<Backlog> {
     this.pipeline = await Pipeline.open(this.backend, this.backend.lastId(), {
-      maxBacklogSpans: MAX_BACKLOG_SPANS,
-      maxBacklogBytes: MAX_BACKLOG_BYTES,
+      maxBacklogSpans,
+      maxBacklogBytes,
       onSettleError: error => this.warn('indexing failed, and is tried again', error),
     })
     const timer = setInterval(() => {
@@ -198,7 +201,7 @@ async function main(options: EmbeddedOptions): Promise<void> {
   let backlog: Backlog
   try {
     thread = new Thread(options)
-    backlog = await thread.open()
+    backlog = await thread.open(options)
   } catch (error) {
     post({ kind: 'refused', error: told(options.path, error) })
     await thread?.letGo()

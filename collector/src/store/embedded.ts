@@ -44,6 +44,9 @@ export interface EmbeddedOptions {
   /** How long a message is kept at least. */
   retentionDays?: number | undefined
   index?: IndexSettings | undefined
+  /** What may be accepted and not indexed yet: more is refused. */
+  maxBacklogSpans?: number | undefined
+  maxBacklogBytes?: number | undefined
   /** How long what was accepted may wait until it is indexed, so that much is indexed together. */
   settleMs?: number
 }

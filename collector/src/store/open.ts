@@ -12,7 +12,16 @@ export type { CassandraConfig, MySqlConfig, StoreConfig } from './store-config'
 export async function openStore(config: StoreConfig, log: (message: string) => void = () => {}): Promise<Store> {
   mustKeep(config)
   return config.store === 'embedded'
-    ? embedded().openEmbedded({ ...config.embedded, retentionDays: config.retention_days, index: config.index }, log)
+    ? embedded().openEmbedded(
+        {
+          ...config.embedded,
+          retentionDays: config.retention_days,
+          index: config.index,
+          maxBacklogSpans: config.max_backlog_spans,
+          maxBacklogBytes: config.max_backlog_bytes,
+        },
+        log,
+      )
     : cassandraMySql().openCassandraMySql(config, log)
 }
 
