@@ -54,6 +54,7 @@ describe('the web page: for everybody, in Chromium', function () {
       ['the statistics', '/trace/00000000000003e8?tab=statistics', '.table tbody tr'],
       ['the comparison', `/trace/00000000000003e8?tab=compare&with=${SHOP_ID}`, '.table tbody tr'],
       ['the JSON', `/trace/${SHOP_ID}?tab=json`, '.json'],
+      ['the services', '/services?last=24h', '.notice, .table tbody tr'],
       ['a trace that is not there', '/trace/00000000000000ff', '.notice'],
     ]
     for (const [what, path, mark] of pages) {

@@ -1,0 +1,55 @@
+import assert from 'node:assert/strict'
+import { generateTrace } from '../helpers/generated-trace'
+import { pageTests, shown } from '../helpers/page'
+import { sendSpans } from '../helpers/send'
+import { until } from '../helpers/until'
+
+describe('the web page: services, in Chromium', function () {
+  this.timeout(90_000)
+  const tests = pageTests()
+
+  it('shows rates, errors, percentiles over time and who calls whom, and leads into searches', async () => {
+    const { page } = tests
+    await page.goto('/')
+    await page.getByRole('link', { name: 'Services' }).click()
+    await page.getByText('Nothing was reported in the last hour').waitFor()
+    const startUs = Date.now() * 1000 - 120e6
+    for (let i = 1n; i <= 5n; i++) {
+      const records = generateTrace({ traceId: i, spans: 200, startUs: startUs + Number(i) * 10e6 })
+      // Each stands for ten.
+      for (const record of records) record.probability = 0.1
+      await sendSpans(tests.collector.scribe, records)
+    }
+    const count = async () => {
+      const answer = await (await fetch(`${tests.collector.web}/api/services`)).json()
+      return (answer as { services: { service: string; spans: number }[] }).services.find(s => s.service === 'web')
+        ?.spans
+    }
+    await until('the services are counted', count, 60_000)
+    await page.keyboard.press('r')
+    const lines = page.locator('.table tbody tr')
+    await lines.first().waitFor()
+    assert.equal(await lines.count(), 7)
+    const perHour = await count()
+    const [rate] = /\d+(\.\d+)?\/(min|s)/.exec(await shown(lines.filter({ hasText: 'web' })))!
+    const expected = perHour! / 60
+    assert.ok(Math.abs(Number.parseFloat(rate) - expected) <= 0.06 * expected + 1, `${rate} for ${expected} a minute`)
+
+    await page.getByRole('button', { name: 'cart', exact: true }).first().click()
+    await page.waitForURL(/service=cart/)
+    await page.locator('.latency canvas').waitFor()
+    await page.locator('.graph-box .node.chosen').waitFor()
+    assert.equal(await page.locator('.graph-box .node').count(), 7)
+    await page.getByRole('link', { name: 'Its traces' }).click()
+    await page.waitForURL(/\/search\?q=service%3Acart\+last\+1h/)
+    await page.locator('.result').first().waitFor()
+    assert.equal(await page.locator('.result').count(), 5)
+  })
+
+  it('has an address that can be loaded again', async () => {
+    const { page } = tests
+    await page.goto('/services?service=cart&last=6h')
+    await page.locator('.latency canvas').waitFor()
+    await page.getByRole('button', { name: 'Last 6 hours', pressed: true }).waitFor()
+  })
+})
