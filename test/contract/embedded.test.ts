@@ -5,11 +5,12 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import type { Worker } from 'node:worker_threads'
 import Database from 'libsql'
 import { type EmbeddedOptions, openEmbedded } from '../../collector/src/store/embedded'
 import { migrate, openStore, type StoreConfig } from '../../collector/src/store/open'
 import type { Store } from '../../collector/src/store/store'
-import { append, found, messageOf, soon, span, storeContract, structs } from './store-contract'
+import { append, found, messageOf, sameIds, soon, span, storeContract, structs } from './store-contract'
 
 function newFolder(): string {
   return mkdtempSync(join(tmpdir(), 'milo-embedded-'))
@@ -190,6 +191,66 @@ describe('embedded store, its file', function () {
       lines,
       files.map(file => `${path}: ${file} applied`),
     )
+  })
+
+  it('keeps and finds what the first version wrote, for a retention from its migration on', async () => {
+    const db = new Database(path)
+    db.exec(readFileSync(join(__dirname, '../../sql/embedded/0001-spans.sql'), 'utf8'))
+    db.exec(`PRAGMA application_id = ${0x4d696c6f}; PRAGMA user_version = 1`)
+    const records = Array.from({ length: 30 }, (_, i) =>
+      span({ name: `old-${i % 3}`, ...(i % 2 ? { events: [] } : {}) }),
+    )
+    const insert = db.prepare('INSERT INTO message (body) VALUES (?)')
+    for (let i = 0; i < 30; i += 10) insert.run([messageOf(records.slice(i, i + 10)).body])
+    db.close()
+    const fromUs = Date.now() * 1000 - 1_000_000
+    for (let round = 0; round < 2; round++) {
+      const store = await open(path)
+      await soon(async () => assert.equal(store.backlog().spans, 0))
+      for (const record of records) {
+        assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
+      }
+      const ids = (matches: (i: number) => boolean) => records.filter((_, i) => matches(i)).map(r => r.traceId)
+      sameIds(
+        await found(store, { name: 'old-1' }),
+        ids(i => i % 3 === 1),
+      )
+      // Without times of their own they count as received when the file was migrated.
+      sameIds(
+        await found(store, { name: 'old-1', fromUs }),
+        ids(i => i % 3 === 1 && i % 2 === 1),
+      )
+      await store.close()
+    }
+  })
+
+  it('acknowledges nothing more once the file has been deleted or replaced under it, and is not healthy', async () => {
+    for (const replace of [() => {}, () => writeFileSync(path, '')]) {
+      const store = await open(path)
+      await append(store, span({}))
+      rmSync(path)
+      replace()
+      const gone = { code: 'MILO_STORE_UNAVAILABLE', message: /deleted or replaced under the running collector/ }
+      await assert.rejects(append(store, span({})), gone)
+      await assert.rejects(store.check(), gone)
+      await store.close().catch(() => {})
+      for (const file of readdirSync(folder)) rmSync(join(folder, file))
+    }
+  })
+
+  it('refuses everything once its thread has ended, and is not healthy', async () => {
+    const store = await open(path)
+    const record = span({})
+    await append(store, record)
+    const underWay = Promise.allSettled(Array.from({ length: 20 }, () => append(store, span({}))))
+    const { worker } = store as unknown as { worker: Worker }
+    await worker.terminate()
+    await underWay
+    const ended = { code: 'MILO_STORE_UNAVAILABLE', message: /its thread has ended: start the collector again/ }
+    await assert.rejects(append(store, span({})), ended)
+    await assert.rejects(store.readTrace(record.traceId), ended)
+    await assert.rejects(store.check(), ended)
+    await store.close()
   })
 
   it('lets reads end when it is closed under them, well or with the reason', async () => {
