@@ -380,7 +380,7 @@ describe('the web page: finding, in Chromium', function () {
     assert.ok(said.split(EVIL).length - 1 >= 14, said)
     for (const tab of ['Tree table', 'Call graph', 'Flame graph', 'Statistics', 'JSON']) {
       await page.getByRole('link', { name: tab }).click()
-      await page.locator('.table, .graph-box svg, .flame-box, .json').first().waitFor()
+      await page.locator('.crumbs, .table, .graph-box svg, .flame-box, .json').first().waitFor()
       const injected = await page.locator('main img, main script, main [onerror], a[href^="javascript"]').count()
       assert.equal(injected, 0, tab)
     }
