@@ -130,7 +130,7 @@ function readable(query: string): string {
   return params.get('q') ?? [...params].map(([key, value]) => `${key} ${value}`).join(', ')
 }
 
-export function savedHref({ id }: SavedSearch): string {
+function savedHref({ id }: SavedSearch): string {
   return `/search?saved=${encodeURIComponent(id)}`
 }
 

@@ -76,7 +76,7 @@ function urlOf(id: string): string {
 }
 
 /** @returns ends it, and all that the trace can still be asked */
-export function loadTrace(url: string, { onTrace, onFailure }: Watcher): () => void {
+function loadTrace(url: string, { onTrace, onFailure }: Watcher): () => void {
   const { worker, said } = ahead?.url === url ? ahead : start(url)
   ahead = undefined
   const columns = emptyColumns(4096)

@@ -1,7 +1,7 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { setQuery } from '../../shell/address'
 import { useShortcuts } from '../../shell/shortcuts'
-import { type Columns, FLAG, spanIdAt } from '../columns'
+import { type Columns, FLAG } from '../columns'
 import { criticalPath } from '../critical-path'
 import type { LoadedTrace } from '../load-trace'
 import { ancestorsOf, type Tree, visibleSpans } from '../tree'
@@ -67,7 +67,8 @@ export function Waterfall({ trace, query, selected, colourOf, onSelect }: Props)
   useEffect(() => {
     const row = selected === -1 ? -1 : rowOf(shown, selected)
     if (row !== -1) reveal(row)
-  }, [selected, shown === undefined, reveal])
+    // Not when something is folded elsewhere.
+  }, [selected, reveal])
 
   const search = useSearchWithin(trace, query.get('find') ?? '', selected, goTo)
   const fold = useCallback((span: number) => {
@@ -265,9 +266,4 @@ function moveOf(key: string, shown: Int32Array, tree: Tree, folded: ReadonlySet<
     default:
       return undefined
   }
-}
-
-/** For the address. */
-export function spanParameter(columns: Columns, span: number): string | null {
-  return span === -1 ? null : spanIdAt(columns, span)
 }
