@@ -1,5 +1,6 @@
 import { EventType, type SpanRecord } from '../../../src/codec/span'
-import { isError, recordDurationUs, recordStartUs } from './match'
+import { isError, recordWindow } from './match'
+import { Recent } from './recent'
 
 /**
  * What services did, minute by minute: how often, how long, how often in vain, and who called whom. It is counted while
@@ -120,11 +121,11 @@ interface Half {
 export class ActivityMeter {
   private readonly counters = new Map<number, Counter>()
   /** Halves of calls whose other half hasn't come yet, by span id. */
-  private readonly clients = new Map<bigint, Half>()
+  private readonly clients = new Recent<bigint, Half>(WAITING_MOST)
   private servers = new Map<bigint, Half>()
   /** Those that have waited for longer than since the last rows(). */
   private lateServers = new Map<bigint, Half>()
-  private readonly messages = new Map<string, true>()
+  private readonly messages = new Recent<string, true>(MESSAGES_MOST)
   private readonly newPart: () => string
   private touches = 0
 
@@ -139,8 +140,8 @@ export class ActivityMeter {
    */
   add(body: Buffer, records: SpanRecord[], receivedUs: bigint): void {
     const seen = `${body.length}${body.toString('latin1', 0, 64)}${body.toString('latin1', body.length - 64)}`
-    if (this.messages.has(seen)) return
-    remember(this.messages, seen, true, MESSAGES_MOST)
+    if (this.messages.get(seen)) return
+    this.messages.set(seen, true)
     for (const record of records) this.addRecord(record, receivedUs)
   }
 
@@ -162,25 +163,20 @@ export class ActivityMeter {
   }
 
   private addRecord(record: SpanRecord, receivedUs: bigint): void {
-    const startUs = recordStartUs(record) ?? receivedUs
+    const window = recordWindow(record)
+    const startUs = window?.firstUs ?? receivedUs
     const half: Half = {
       traceId: record.traceId,
       parentId: record.parentId,
       service: (record.service ?? '').slice(0, WORD_LENGTH),
-      durationUs: recordDurationUs(record),
+      durationUs: window && Number(window.lastUs - window.firstUs),
       error: isError(record),
       weight: weightOf(record.probability),
       startUs,
     }
     const side = sideOf(record)
     const counter = this.counter(startUs)
-    const operation = entry(
-      counter.operations,
-      OPERATIONS_MOST,
-      [half.service, (record.name ?? '').slice(0, WORD_LENGTH), side],
-      [half.service, OTHER, side],
-      ([service, name]) => ({ service: service!, name: name!, side, roots: 0, ...emptyMeasure() }),
-    )
+    const operation = operationOf(counter.operations, half.service, record.name ?? '', side)
     count(operation, half)
     if (!record.parentId) operation.roots += half.weight
     if (side === 'client') this.addClient(record.id!, half)
@@ -195,13 +191,13 @@ export class ActivityMeter {
       this.addCall(client, server!.service)
       return
     }
-    remember(this.clients, id, client)
+    this.clients.set(id, client)
   }
 
   private addServer(id: bigint, server: Half): void {
     const client = this.clients.get(id)
     if (client?.traceId !== server.traceId) {
-      remember(this.servers, id, server)
+      if (this.servers.size < WAITING_MOST) this.servers.set(id, server)
       return
     }
     this.clients.delete(id)
@@ -278,6 +274,19 @@ function sideOf({ events }: SpanRecord): Side {
   return 'local'
 }
 
+function operationOf(all: Map<string, Operation>, service: string, name: string, side: Side): Operation {
+  const known = all.get(`${service}\0${name}\0${side}`)
+  if (known !== undefined) return known
+  const words = [service, name.slice(0, WORD_LENGTH), side]
+  return entry(all, OPERATIONS_MOST, words, [service, OTHER, side], ([service, name]) => ({
+    service: service!,
+    name: name!,
+    side,
+    roots: 0,
+    ...emptyMeasure(),
+  }))
+}
+
 function entry<V>(
   map: Map<string, V>,
   most: number,
@@ -292,12 +301,6 @@ function entry<V>(
   const value = map.get(key) ?? make(used)
   map.set(key, value)
   return value
-}
-
-/** The oldest are forgotten. */
-function remember<K, V>(map: Map<K, V>, key: K, value: V, most = WAITING_MOST): void {
-  map.set(key, value)
-  if (map.size > most) map.delete(map.keys().next().value!)
 }
 
 /** The first and the last minute of a stretch of time. */

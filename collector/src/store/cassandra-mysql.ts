@@ -13,6 +13,7 @@ import { lengthenTraces, MySqlIndex, readCheckpoint } from './mysql-index'
 import { keepPartitions, maintainPartitions } from './mysql-partitions'
 import { completeFromMySql, MySqlSearch } from './mysql-search'
 import { type Backend, type Entry, Pipeline } from './pipeline'
+import { Recent } from './recent'
 import { search } from './search'
 import {
   type Backlog,
@@ -186,7 +187,7 @@ class CassandraMySqlBackend implements Backend {
   private readonly lock: CollectorLock
   private readonly collector: string
   private readonly progress: Progress | undefined
-  private readonly lengths = new Map<bigint, TraceLength>()
+  private readonly lengths = new Recent<bigint, TraceLength>(COUNTED_TRACES)
   /** Where the batch that is being settled goes, so that its next attempt goes there too. */
   private planned: { entries: Entry[]; rows: SpanRow[] } | undefined
 
@@ -290,12 +291,10 @@ class CassandraMySqlBackend implements Backend {
       const length = this.lengths.get(traceId) ?? { untold: 0, long: false }
       length.untold += spans
       if (length.long || length.untold >= UNTOLD_SPANS) told.set(traceId, length.untold)
-      this.lengths.delete(traceId)
       this.lengths.set(traceId, length)
     }
     const before = told.size > 0 ? await lengthenTraces(this.mysql, told) : new Map<bigint, number>()
     for (const traceId of told.keys()) this.lengths.set(traceId, { untold: 0, long: true })
-    while (this.lengths.size > COUNTED_TRACES) this.lengths.delete(this.lengths.keys().next().value!)
 
     const rows: SpanRow[] = []
     for (const [traceId, of] of traces) {

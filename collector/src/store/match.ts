@@ -94,34 +94,38 @@ function isClientHalf({ events }: SpanRecord): boolean {
   return first?.eventType === EventType.CLIENT_SEND || first?.eventType === EventType.CLIENT_RECV
 }
 
+/** @see recordWindow; the same as SpanScan's startAt */
+export function recordStartUs(record: SpanRecord): bigint | undefined {
+  return recordWindow(record)?.firstUs
+}
+
+/** @see recordWindow */
+export function recordDurationUs(record: SpanRecord): number | undefined {
+  const window = recordWindow(record)
+  return window && Number(window.lastUs - window.firstUs)
+}
+
 /**
- * When the record's span began, in microseconds: its earliest client or server event, whatever its label (the original's
- * Python client swapped send and receive); without one the earliest of any kind; undefined when it has no time at all.
- * The same as SpanScan's startAt.
+ * When the record's span began and ended, in microseconds: its earliest and latest client or server event, whatever their
+ * labels (the original's Python client swapped send and receive); without one those of any kind; undefined when it has no
+ * time at all.
  */
-export function recordStartUs({ events }: SpanRecord): bigint | undefined {
-  let ofCall: bigint | undefined
-  let ofAny: bigint | undefined
+export function recordWindow({ events }: SpanRecord): { firstUs: bigint; lastUs: bigint } | undefined {
+  let window: { firstUs: bigint; lastUs: bigint } | undefined
+  let ofCall = false
   for (const event of events ?? []) {
     const { timestamp } = event
     if (timestamp === undefined) continue
-    if (ofAny === undefined || timestamp < ofAny) ofAny = timestamp
-    if (isCall(event) && (ofCall === undefined || timestamp < ofCall)) ofCall = timestamp
+    const call = isCall(event)
+    if (window === undefined || (call && !ofCall)) {
+      window = { firstUs: timestamp, lastUs: timestamp }
+      ofCall = call
+    } else if (call === ofCall) {
+      if (timestamp < window.firstUs) window.firstUs = timestamp
+      else if (timestamp > window.lastUs) window.lastUs = timestamp
+    }
   }
-  return ofCall ?? ofAny
-}
-
-/** From the first to the last of the events that recordStartUs looks at; undefined without any. */
-export function recordDurationUs({ events }: SpanRecord): number | undefined {
-  const timed = (events ?? []).filter(({ timestamp }) => timestamp !== undefined)
-  const calls = timed.filter(isCall)
-  let first: bigint | undefined
-  let last: bigint | undefined
-  for (const { timestamp } of calls.length > 0 ? calls : timed) {
-    if (first === undefined || timestamp! < first) first = timestamp!
-    if (last === undefined || timestamp! > last) last = timestamp!
-  }
-  return first === undefined ? undefined : Number(last! - first)
+  return window
 }
 
 function isCall({ eventType }: SpanEvent): boolean {
