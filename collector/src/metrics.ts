@@ -90,7 +90,7 @@ export function exposeBacklog({ registry }: Metrics, backlog: () => Backlog): vo
   }
   new Counter({
     name: 'milo_collector_spans_not_utf8_total',
-    help: 'Indexed span records with a string that is not UTF-8; they are kept as they came.',
+    help: 'Indexed span records with a name, service or annotation that is not UTF-8; they are kept as they came.',
     registers: [registry],
     collect() {
       this.reset()

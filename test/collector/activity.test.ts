@@ -29,7 +29,7 @@ function meter(): ActivityMeter & { take(...records: SpanRecord[]): void; minute
   let parts = 0
   const made = new ActivityMeter(() => `part ${parts++}`)
   const kept = new Map<string, { minute: number; body: string }>()
-  const take = (...records: SpanRecord[]) => made.add(Buffer.concat(records.map(encodeRecord)), records, START_US)
+  const take = (...records: SpanRecord[]) => made.add(Buffer.concat(records.map(encodeRecord)), START_US)
   const minutes = () => {
     for (const row of made.rows()) kept.set(`${row.minute} ${row.part}`, row)
     return readActivity([...kept.values()])

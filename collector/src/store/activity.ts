@@ -1,6 +1,7 @@
-import { EventType, type SpanRecord } from '../../../src/codec/span'
-import { isError, recordWindow } from './match'
+import { isUtf8 } from 'node:buffer'
+import { EventType } from '../../../src/codec/span'
 import { Recent } from './recent'
+import { RecordReader } from './record-reader'
 
 /**
  * What services did, minute by minute: how often, how long, how often in vain, and who called whom. It is counted while
@@ -109,8 +110,9 @@ interface Counter {
 }
 
 interface Half {
-  traceId: bigint | undefined
-  parentId: bigint | undefined
+  traceId: bigint
+  /** 0 for a root. */
+  parentId: bigint
   service: string
   durationUs: number | undefined
   error: boolean
@@ -127,6 +129,7 @@ export class ActivityMeter {
   private lateServers = new Map<bigint, Half>()
   private readonly messages = new Recent<string, true>(MESSAGES_MOST)
   private readonly newPart: () => string
+  private readonly reader = new RecordReader()
   private touches = 0
 
   /** @param newPart gives words that nobody else gives */
@@ -135,14 +138,23 @@ export class ActivityMeter {
   }
 
   /**
-   * @param body the message's bytes, by which one that was sent again is known
+   * @param body good records in a row; the same once more, sent again, isn't counted
    * @param receivedUs the time of spans without any
+   * @returns how many of them have a name, service or annotation that isn't UTF-8
    */
-  add(body: Buffer, records: SpanRecord[], receivedUs: bigint): void {
+  add(body: Buffer, receivedUs: bigint): number {
     const seen = `${body.length}${body.toString('latin1', 0, 64)}${body.toString('latin1', body.length - 64)}`
-    if (this.messages.get(seen)) return
+    if (this.messages.get(seen)) return 0
     this.messages.set(seen, true)
-    for (const record of records) this.addRecord(record, receivedUs)
+    const { reader } = this
+    const view = new DataView(body.buffer, body.byteOffset, body.length)
+    let notUtf8 = 0
+    for (let pos = 0; pos < body.length; ) {
+      pos = reader.read(body, pos)
+      this.addRecord(body, view, receivedUs)
+      if (holdsBadUtf8(body, reader)) notUtf8++
+    }
+    return notUtf8
   }
 
   /** What has changed since the last call. */
@@ -162,25 +174,37 @@ export class ActivityMeter {
     return rows
   }
 
-  private addRecord(record: SpanRecord, receivedUs: bigint): void {
-    const window = recordWindow(record)
-    const startUs = window?.firstUs ?? receivedUs
+  private addRecord(body: Buffer, view: DataView, receivedUs: bigint): void {
+    const {
+      idAt,
+      traceIdAt,
+      parentIdAt,
+      probabilityAt,
+      firstAt,
+      lastAt,
+      callType,
+      nameAt,
+      nameEnd,
+      serviceAt,
+      serviceEnd,
+    } = this.reader
+    const startUs = firstAt === -1 ? receivedUs : view.getBigInt64(firstAt)
     const half: Half = {
-      traceId: record.traceId,
-      parentId: record.parentId,
-      service: (record.service ?? '').slice(0, WORD_LENGTH),
-      durationUs: window && Number(window.lastUs - window.firstUs),
-      error: isError(record),
-      weight: weightOf(record.probability),
+      traceId: view.getBigInt64(traceIdAt),
+      parentId: parentIdAt === -1 ? 0n : view.getBigInt64(parentIdAt),
+      service: text(body, serviceAt, serviceEnd),
+      durationUs: firstAt === -1 ? undefined : Number(view.getBigInt64(lastAt) - startUs),
+      error: isError(body, this.reader),
+      weight: weightOf(probabilityAt === -1 ? undefined : view.getFloat64(probabilityAt)),
       startUs,
     }
-    const side = sideOf(record)
+    const side = sideOf(callType)
     const counter = this.counter(startUs)
-    const operation = operationOf(counter.operations, half.service, record.name ?? '', side)
+    const operation = operationOf(counter.operations, half.service, text(body, nameAt, nameEnd), side)
     count(operation, half)
-    if (!record.parentId) operation.roots += half.weight
-    if (side === 'client') this.addClient(record.id!, half)
-    else if (side === 'server') this.addServer(record.id!, half)
+    if (half.parentId === 0n) operation.roots += half.weight
+    if (side === 'client') this.addClient(view.getBigInt64(idAt), half)
+    else if (side === 'server') this.addServer(view.getBigInt64(idAt), half)
   }
 
   private addClient(id: bigint, client: Half): void {
@@ -210,9 +234,9 @@ export class ActivityMeter {
    */
   private meetParents(): void {
     for (const { traceId, parentId, service } of this.lateServers.values()) {
-      const client = parentId ? this.clients.get(parentId) : undefined
+      const client = parentId === 0n ? undefined : this.clients.get(parentId)
       if (client === undefined || client.traceId !== traceId) continue
-      this.clients.delete(parentId!)
+      this.clients.delete(parentId)
       this.addCall(client, service)
     }
     this.lateServers = this.servers
@@ -266,12 +290,39 @@ function weightOf(probability: number | undefined): number {
   return probability !== undefined && probability > 0 && probability <= 1 ? 1 / probability : 1
 }
 
-function sideOf({ events }: SpanRecord): Side {
-  for (const { eventType } of events ?? []) {
-    if (eventType === EventType.CLIENT_SEND || eventType === EventType.CLIENT_RECV) return 'client'
-    if (eventType === EventType.SERVER_SEND || eventType === EventType.SERVER_RECV) return 'server'
+function sideOf(callType: number): Side {
+  if (callType === EventType.CLIENT_SEND || callType === EventType.CLIENT_RECV) return 'client'
+  return callType === 0 ? 'local' : 'server'
+}
+
+function text(body: Buffer, at: number, end: number): string {
+  if (at === -1) return ''
+  return body.toString(isAscii(body, at, end) ? 'latin1' : 'utf8', at, end).slice(0, WORD_LENGTH)
+}
+
+/** By a loop: words are short, and a call into C++ costs more. */
+function isAscii(body: Buffer, at: number, end: number): boolean {
+  for (let i = at; i < end; i++) if (body[i]! > 127) return false
+  return true
+}
+
+const ERROR_KEYS = ['error', 'error.type'].map(key => Buffer.from(key))
+
+function isError(body: Buffer, { annotations }: RecordReader): boolean {
+  for (let i = 0; i < annotations.length; i += 4) {
+    const [at, end] = [annotations[i]!, annotations[i + 1]!]
+    if (body[at] !== 0x65) continue
+    for (const key of ERROR_KEYS)
+      if (key.length === end - at && body.compare(key, 0, key.length, at, end) === 0) return true
   }
-  return 'local'
+  return false
+}
+
+function holdsBadUtf8(body: Buffer, { nameAt, nameEnd, serviceAt, serviceEnd, annotations }: RecordReader): boolean {
+  const bad = (at: number, end: number) => at !== -1 && !isAscii(body, at, end) && !isUtf8(body.subarray(at, end))
+  if (bad(nameAt, nameEnd) || bad(serviceAt, serviceEnd)) return true
+  for (let i = 0; i < annotations.length; i += 2) if (bad(annotations[i]!, annotations[i + 1]!)) return true
+  return false
 }
 
 function operationOf(all: Map<string, Operation>, service: string, name: string, side: Side): Operation {

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
 import { ActivityMeter, type ActivityRow } from './activity'
 import { closedError, GroupCommit } from './group-commit'
-import { decodeRecords, holdsBadUtf8, scanRecords, TraceRecords } from './records'
+import { scanRecords, TraceRecords } from './records'
 import { type Backlog, type Message, type StoredRecord, StoreError } from './store'
 
 /**
@@ -217,10 +217,7 @@ export class Pipeline {
 
   private async measure({ entries }: Batch): Promise<ActivityRow[]> {
     for (const { id, body } of entries) {
-      const records = decodeRecords(body, (record, bytes) => {
-        if (holdsBadUtf8(record, bytes)) this.notUtf8++
-      })
-      this.meter.add(body, records, id)
+      this.notUtf8 += this.meter.add(body, id)
       await setImmediate()
     }
     return this.meter.rows()

@@ -43,37 +43,15 @@ export class TraceRecords {
   }
 }
 
-/**
- * Whether one of the record's strings isn't UTF-8. The codec decodes such with U+FFFD; unlike a sender's own U+FFFD, those
- * bytes aren't in the record.
- */
-export function holdsBadUtf8(record: SpanRecord, bytes: Buffer): boolean {
-  // Each is looked for in the whole record: only so many, or a span made for it would take minutes.
-  let looks = 100
-  const bad = (s: string | undefined) => s?.includes('\ufffd') === true && looks-- > 0 && !bytes.includes(s, 0, 'utf8')
-  if (bad(record.name) || bad(record.clientHost) || bad(record.serverHost) || bad(record.service)) return true
-  for (const event of record.events ?? []) if (bad(event.value)) return true
-  for (const [key, value] of record.annotations ?? []) if (bad(key) || bad(value)) return true
-  for (const key of record.counters?.keys() ?? []) if (bad(key)) return true
-  return false
-}
-
 /** A record that a store has accepted. */
 export type IdentifiedRecord = SpanRecord & { traceId: bigint; id: bigint }
 
-/**
- * The records, decoded, in order.
- * @param visit is called with each and its bytes, header included
- */
-export function decodeRecords(
-  buf: Buffer,
-  visit?: (record: IdentifiedRecord, bytes: Buffer) => void,
-): IdentifiedRecord[] {
+/** The records, decoded, in order. */
+export function decodeRecords(buf: Buffer): IdentifiedRecord[] {
   const records: IdentifiedRecord[] = []
   for (let pos = 0; pos < buf.length; ) {
     const { record, end } = readRecord(buf, pos)
     records.push(record as IdentifiedRecord)
-    visit?.(record as IdentifiedRecord, buf.subarray(pos, end))
     pos = end
   }
   return records

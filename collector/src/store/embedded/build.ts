@@ -1,5 +1,6 @@
 import type { IndexPolicy } from '../index-policy'
 import type { Entry } from '../pipeline'
+import { RecordReader } from '../record-reader'
 import { Bytes, compareBytes } from './bytes'
 import {
   BlockWriter,
@@ -12,7 +13,6 @@ import {
   NO_DURATION,
   newColumns,
 } from './format'
-import { RecordReader } from './record-reader'
 import type { SegmentRows } from './rows'
 import { KEY_BITS, sortedNumbers } from './sort'
 import type { Turns } from './turns'

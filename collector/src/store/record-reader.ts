@@ -1,5 +1,5 @@
-import { Reader, T } from '../../../../src/codec/binary'
-import { EventType, RECORD_HEADER } from '../../../../src/codec/span'
+import { Reader, T } from '../../../src/codec/binary'
+import { EventType, RECORD_HEADER } from '../../../src/codec/span'
 
 /**
  * What the index needs of a record, as offsets into its bytes and halves of numbers: nothing is made of it, since most words
@@ -9,6 +9,8 @@ export class RecordReader {
   /** Offsets; −1 where there is none. */
   traceIdAt = -1
   idAt = -1
+  parentIdAt = -1
+  probabilityAt = -1
   nameAt = -1
   nameEnd = -1
   serviceAt = -1
@@ -18,11 +20,14 @@ export class RecordReader {
   /** Of the first and last of the events that recordStartUs looks at. */
   firstAt = -1
   lastAt = -1
+  /** The type of the first client or server event; 0 without one. */
+  callType = 0
 
   /** A record that has been found good. @returns where it ends */
   read(buf: Buffer, pos: number): number {
     const end = pos + RECORD_HEADER + buf.readInt32BE(pos + 4)
-    this.nameAt = this.serviceAt = this.firstAt = this.lastAt = -1
+    this.nameAt = this.serviceAt = this.firstAt = this.lastAt = this.parentIdAt = this.probabilityAt = -1
+    this.callType = 0
     this.annotations.length = 0
     const reader = new Reader(buf, pos + RECORD_HEADER, end)
     for (;;) {
@@ -37,6 +42,14 @@ export class RecordReader {
           break
         case (3 << 8) | T.I64:
           this.idAt = reader.pos
+          reader.pos += 8
+          break
+        case (4 << 8) | T.I64:
+          this.parentIdAt = reader.pos
+          reader.pos += 8
+          break
+        case (12 << 8) | T.DOUBLE:
+          this.probabilityAt = reader.pos
           reader.pos += 8
           break
         case (2 << 8) | T.STRING:
@@ -64,6 +77,7 @@ export class RecordReader {
   private readEvents(reader: Reader): void {
     const { buf } = reader
     this.firstAt = this.lastAt = -1
+    this.callType = 0
     if (buf[reader.pos] !== T.STRUCT) {
       reader.skip(T.LIST)
       return
@@ -85,8 +99,9 @@ export class RecordReader {
         else if (type === T.STRING) reader.pos = stringEnd(reader)
         else reader.skip(type)
       }
-      if (timeAt === -1) continue
       const isCall = eventType >= EventType.CLIENT_SEND && eventType <= EventType.SERVER_RECV
+      if (isCall && this.callType === 0) this.callType = eventType
+      if (timeAt === -1) continue
       if (ofCall && !isCall) continue
       if (this.firstAt === -1 || (isCall && !ofCall)) {
         this.firstAt = this.lastAt = timeAt
