@@ -14,6 +14,7 @@ import { showProgress } from './commands/progress'
 import { type Config, ConfigError, loadConfig } from './config'
 import { createLog, type Logger } from './log'
 import { migrate, openStore, pendingMigrations, replayCollector } from './store/open'
+import { collectorId } from './store/store-config'
 
 /**
  * The command line. What it says goes to standard error, so that a service's standard output stays empty; standard output
@@ -205,8 +206,13 @@ async function replay(config: Config, log: Logger, { collector }: { collector: s
   log.info({ collector, spans }, 'replayed')
 }
 
+/** A journal of its own, so that it may run beside the collector; the embedded store is one process's all the same. */
+function asCommand(config: Config): Config {
+  return { ...config, collector_id: `${collectorId(config)} command` }
+}
+
 async function importAll(config: Config, log: Logger, _options: object, files: string[]): Promise<void> {
-  const store = await openStore(config, message => log.info(message))
+  const store = await openStore(asCommand(config), message => log.info(message))
   const progress = showProgress('import')
   try {
     const { spans, rejected } = await importFiles(files, store, progress.update)
@@ -234,7 +240,7 @@ async function exportAll(config: Config, log: Logger, options: ExportOptions): P
   const { limit: _, ...query } = readSearch({ q: [words, ...times].join(' ') }, Date.now() * 1000)
   // Never over a file that is there, and for its owner alone: spans may hold anything.
   const file = output === undefined ? undefined : await open(output, 'wx', 0o600)
-  const store = await openStore(config, message => log.info(message))
+  const store = await openStore(asCommand(config), message => log.info(message))
   const progress = showProgress('export')
   try {
     const out = file?.createWriteStream() ?? process.stdout
