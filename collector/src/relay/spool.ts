@@ -1,6 +1,5 @@
-import { mkdirSync } from 'node:fs'
-import { dirname, resolve } from 'node:path'
-import Database from 'libsql'
+import type Database from 'libsql'
+import { integer, isEmpty, letGo, openSqlite, transaction } from '../store/sqlite'
 import { StoreError, unavailable } from '../store/store'
 
 /**
@@ -139,57 +138,23 @@ export function openSpool(path: string, maxBytes: number): Spool {
       if (closed) return
       closed = true
       writeGroup()
-      try {
-        db.exec('PRAGMA journal_mode = DELETE; PRAGMA locking_mode = NORMAL; SELECT count(*) FROM sqlite_schema')
-      } finally {
-        db.close()
-      }
+      letGo(db)
     },
   }
 }
 
 function openFile(path: string): Database.Database {
-  let db: Database.Database | undefined
-  try {
-    const file = resolve(path)
-    mkdirSync(dirname(file), { recursive: true })
-    db = new Database(file)
-    db.defaultSafeIntegers(true)
-    db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
-    const integer = (sql: string) => (db!.prepare(sql).raw().get([]) as [bigint])[0]
-    const empty = integer('SELECT count(*) FROM sqlite_schema') === 0n
-    if (!empty && integer('PRAGMA application_id') !== APPLICATION_ID) {
+  return openSqlite(path, 'relay.path', db => {
+    const empty = isEmpty(db)
+    if (!empty && integer(db, 'PRAGMA application_id') !== APPLICATION_ID) {
       throw new StoreError('MILO_STORE_SCHEMA', `${path} is no relay's file: give another relay.path`)
     }
-    if (empty) {
-      transaction(db, () =>
-        db!.exec(`
-          CREATE TABLE call (id INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL);
-          CREATE TABLE health (id INTEGER PRIMARY KEY, checked_ms INTEGER NOT NULL);
-          PRAGMA application_id = ${APPLICATION_ID}`),
-      )
-    }
-    return db
-  } catch (error) {
-    db?.close()
-    if ((error as { code?: string }).code === 'SQLITE_BUSY') {
-      throw new StoreError(
-        'MILO_STORE_LOCKED',
-        `${path} is in use by another process: stop that collector, or give this one a file of its own (relay.path)`,
-      )
-    }
-    throw unavailable(path, error)
-  }
-}
-
-function transaction(db: Database.Database, work: () => void): void {
-  db.exec('BEGIN IMMEDIATE')
-  try {
-    work()
-    db.exec('COMMIT')
-  } catch (error) {
-    // Some errors have rolled back already: a full disk, for one.
-    if (db.inTransaction) db.exec('ROLLBACK')
-    throw error
-  }
+    if (!empty) return
+    transaction(db, () =>
+      db.exec(`
+        CREATE TABLE call (id INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL);
+        CREATE TABLE health (id INTEGER PRIMARY KEY, checked_ms INTEGER NOT NULL);
+        PRAGMA application_id = ${APPLICATION_ID}`),
+    )
+  })
 }

@@ -1,8 +1,9 @@
-import { mkdirSync, statSync } from 'node:fs'
-import { dirname, resolve } from 'node:path'
-import Database from 'libsql'
+import { statSync } from 'node:fs'
+import { resolve } from 'node:path'
+import type Database from 'libsql'
 import { migrations, newestVersion } from '../migrations'
-import { StoreError, unavailable } from '../store'
+import { integer, isEmpty, letGo, openSqlite, transaction } from '../sqlite'
+import { StoreError } from '../store'
 
 /**
  * The file, and the one connection to it.
@@ -144,43 +145,19 @@ function prepare(db: Database.Database) {
 }
 
 function openFile(path: string, log: (message: string) => void): Database.Database {
-  let db: Database.Database | undefined
-  try {
-    const file = resolve(path)
-    mkdirSync(dirname(file), { recursive: true })
-    db = new Database(file)
-    db.defaultSafeIntegers(true)
-    // The lock is the kernel's: it ends with the process, however that ends.
-    db.exec(`
-      PRAGMA locking_mode = EXCLUSIVE;
-      PRAGMA journal_mode = WAL;
-      PRAGMA synchronous = FULL;
-      PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES};
-      PRAGMA cache_size = -${CACHE_KIB};
-    `)
+  return openSqlite(path, 'embedded.path', db => {
+    db.exec(`PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}; PRAGMA cache_size = -${CACHE_KIB}`)
     migrateFile(db, path, log)
-    return db
-  } catch (error) {
-    db?.close()
-    if ((error as { code?: string }).code === 'SQLITE_BUSY') {
-      throw new StoreError(
-        'MILO_STORE_LOCKED',
-        `${path} is in use by another process: stop that collector, or give this one a file of its own (embedded.path)`,
-      )
-    }
-    throw unavailable(path, error)
-  }
+  })
 }
 
 /** Marks a file as ours: "Milo" in ASCII. */
 const APPLICATION_ID = 0x4d696c6fn
 
 function migrateFile(db: Database.Database, path: string, log: (message: string) => void): void {
-  const integer = (sql: string) => (db.prepare(sql).raw().get([]) as [bigint])[0]
   const all = migrations('embedded')
-  const version = Number(integer('PRAGMA user_version'))
-  const empty = integer('SELECT count(*) FROM sqlite_schema') === 0n
-  if (!empty && integer('PRAGMA application_id') !== APPLICATION_ID) {
+  const version = Number(integer(db, 'PRAGMA user_version'))
+  if (!isEmpty(db) && integer(db, 'PRAGMA application_id') !== APPLICATION_ID) {
     letGo(db)
     throw new StoreError('MILO_STORE_SCHEMA', `${path} is another program's database: give another embedded.path`)
   }
@@ -197,25 +174,5 @@ function migrateFile(db: Database.Database, path: string, log: (message: string)
       db.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${migration.version}`)
     })
     log(`${path}: ${migration.name} applied`)
-  }
-}
-
-function transaction(db: Database.Database, work: () => void): void {
-  db.exec('BEGIN IMMEDIATE')
-  try {
-    work()
-    db.exec('COMMIT')
-  } catch (error) {
-    // Some errors have rolled back already: a full disk, for one.
-    if (db.inTransaction) db.exec('ROLLBACK')
-    throw error
-  }
-}
-
-function letGo(db: Database.Database): void {
-  try {
-    db.exec('PRAGMA journal_mode = DELETE; PRAGMA locking_mode = NORMAL; SELECT count(*) FROM sqlite_schema')
-  } finally {
-    db.close()
   }
 }
