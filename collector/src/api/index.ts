@@ -52,6 +52,9 @@ const HEADERS = {
   'x-content-type-options': 'nosniff',
 }
 
+const WITH_WEB_ASSEMBLY = `${HEADERS['content-security-policy']}; script-src 'self' 'wasm-unsafe-eval'`
+const FOR_GOOD = 'public, max-age=31536000, immutable'
+
 /** What a search asks for wrongly. */
 const ASKED_WRONGLY = ['MILO_BAD_CURSOR', 'MILO_NOT_INDEXED', 'MILO_STORE_ELSEWHERE']
 
@@ -72,7 +75,12 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
 
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(HEADERS)
-    if (request.routeOptions.url?.startsWith('/api/')) reply.header('cache-control', 'no-store')
+    const url = request.routeOptions.url ?? ''
+    // Every file but the page itself is named by its content.
+    const forGood = url.startsWith('/assets/')
+    reply.header('cache-control', url.startsWith('/api/') ? 'no-store' : forGood ? FOR_GOOD : 'no-cache')
+    // A worker has the policy of its own answer: Graphviz's WebAssembly runs there, and nowhere else.
+    if (/^\/assets\/graph-worker-[\w-]+\.js$/.test(url)) reply.header('content-security-policy', WITH_WEB_ASSEMBLY)
   })
   app.addHook('onResponse', async (request, reply) => {
     const route = request.routeOptions.url ?? 'none'
@@ -113,11 +121,12 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   })
 
   if (existsSync(join(options.uiDir, 'index.html'))) {
-    app.register(fastifyStatic, { root: options.uiDir, wildcard: false })
+    app.register(fastifyStatic, { root: options.uiDir, wildcard: false, cacheControl: false })
     // Places within the one page, which reads its own address.
     const page = (_request: FastifyRequest, reply: FastifyReply) => reply.sendFile('index.html')
     app.get('/trace/:id', page)
     app.get('/search', page)
+    app.get('/services', page)
   } else {
     log.warn({ dir: options.uiDir }, 'the web interface is not built: the API goes without; npm run build makes it')
   }
