@@ -37,6 +37,8 @@ const APPLICATION = `
     for (let i = 0; i < 4; i++) call()
     process.stdout.write('ready\\n')
   })
+  // The test has ended, however it did.
+  process.on('disconnect', () => process.exit())
   process.on('message', () => {
     look()
     const { user, system } = process.cpuUsage()
