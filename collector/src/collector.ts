@@ -10,6 +10,7 @@ import type { Logger } from './log'
 import { createMetrics, exposeBacklog, flatCounters, type Metrics } from './metrics'
 import { createRelay, type Relay } from './relay/relay'
 import { createScribeServer } from './scribe-server'
+import { within } from './store/deadline'
 import { openStore } from './store/open'
 import { type Store, StoreError } from './store/store'
 import { collectorId } from './store/store-config'
@@ -242,19 +243,13 @@ async function listen<R>(key: string, host: string, port: number, open: () => Pr
 }
 
 async function storeProblems(store: Store, log: Logger): Promise<string[]> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    const error = new StoreError('MILO_STORE_UNAVAILABLE', `the store hasn't answered in ${CHECK_DEADLINE_MS} ms`)
-    timer = setTimeout(() => reject(error), CHECK_DEADLINE_MS)
-  })
+  const late = () => new StoreError('MILO_STORE_UNAVAILABLE', `the store hasn't answered in ${CHECK_DEADLINE_MS} ms`)
   try {
-    await Promise.race([store.check(), late])
+    await within(CHECK_DEADLINE_MS, store.check(), late)
     return []
   } catch (error) {
     if (error instanceof StoreError) return [error.message]
     log.error({ err: error }, "the store's check failed")
     return ["the store's check failed; the collector's log says why"]
-  } finally {
-    clearTimeout(timer)
   }
 }

@@ -1,7 +1,8 @@
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Client, policies } from 'cassandra-driver'
-import { apt, cached, run, which } from './install'
+import { apt, run, which } from './install'
+import { mavenJars } from './maven'
 import { controls, freePorts, noControls, RunningServer, type Server, serverFolder } from './process'
 
 /**
@@ -81,42 +82,7 @@ const REMEDY = 'set MILO_TEST_CASSANDRA=host:port of a Cassandra in which tests 
 
 /** Cassandra's jars. @returns the folder they are in */
 export function installCassandra(): Promise<string> {
-  return cached(`cassandra-${VERSION}`, async folder => {
-    if (which('mvn') === undefined) await apt(['maven'], REMEDY)
-    writeFileSync(
-      join(folder, 'pom.xml'),
-      `<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>milo.test</groupId>
-  <artifactId>cassandra</artifactId>
-  <version>1</version>
-  <dependencies>
-    <dependency>
-      <groupId>org.apache.cassandra</groupId>
-      <artifactId>cassandra-all</artifactId>
-      <version>${VERSION}</version>
-    </dependency>
-  </dependencies>
-</project>
-`,
-    )
-    try {
-      await run(
-        'mvn',
-        // The plugin's version is named, or Maven asks which is the newest.
-        [
-          '-q',
-          '-B',
-          'org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies',
-          '-DincludeScope=runtime',
-          `-DoutputDirectory=${folder}`,
-        ],
-        { cwd: folder },
-      )
-    } catch (error) {
-      throw new Error(`${(error as Error).message}\nTo go on without Maven: ${REMEDY}`)
-    }
-  })
+  return mavenJars(`cassandra-${VERSION}`, [`org.apache.cassandra:cassandra-all:${VERSION}`], REMEDY)
 }
 
 /** A Java that Cassandra 5 runs on: 11 or 17. @returns the program's path */

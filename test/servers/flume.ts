@@ -24,11 +24,10 @@ export class Flume {
 
   /** @param capacity events in the channel; when it is full the source answers TRY_LATER. `sink`: whether it is emptied. */
   static async start({ capacity = 10_000, sink = true } = {}): Promise<Flume> {
-    const jars = await mavenJars(
-      `flume-${VERSION}`,
-      [`org.apache.flume:flume-ng-node:${VERSION}`, `org.apache.flume.flume-ng-sources:flume-scribe-source:${VERSION}`],
-      'install Maven',
-    )
+    const jars = await mavenJars(`flume-${VERSION}`, [
+      `org.apache.flume:flume-ng-node:${VERSION}`,
+      `org.apache.flume.flume-ng-sources:flume-scribe-source:${VERSION}`,
+    ])
     const java = process.env.JAVA_HOME ? join(process.env.JAVA_HOME, 'bin/java') : which('java')
     if (java === undefined) throw new Error('no Java: set JAVA_HOME')
     const folder = serverFolder('flume')

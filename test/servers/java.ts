@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { ROOT } from '../helpers/child'
 import { Program } from '../helpers/programs'
 import { until } from '../helpers/until'
 import { apt, cached, run, which } from './install'
+import { mavenJars } from './maven'
 
 /** A Java peer, test/interop/java/Peer.java, with Apache Thrift's Java library and, where asked for, OpenTelemetry's agent. */
 
@@ -68,38 +69,11 @@ async function installJdk(): Promise<{ javac: string; java: string }> {
 }
 
 function installJars(): Promise<string> {
-  return cached(`java-thrift-${LIBTHRIFT}-agent-${AGENT}`, async folder => {
-    if (which('mvn') === undefined) await apt(['maven'], '')
-    const dependency = (group: string, artifact: string, version: string) =>
-      `<dependency><groupId>${group}</groupId><artifactId>${artifact}</artifactId><version>${version}</version></dependency>`
-    writeFileSync(
-      join(folder, 'pom.xml'),
-      `<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>milo.test</groupId>
-  <artifactId>java-peer</artifactId>
-  <version>1</version>
-  <dependencies>
-    ${dependency('org.apache.thrift', 'libthrift', LIBTHRIFT)}
-    ${dependency('org.slf4j', 'slf4j-simple', SLF4J)}
-    ${dependency('io.opentelemetry.javaagent', 'opentelemetry-javaagent', AGENT)}
-  </dependencies>
-</project>
-`,
-    )
-    await run(
-      'mvn',
-      [
-        '-q',
-        '-B',
-        // The plugin's version is named, or Maven asks which is the newest.
-        'org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies',
-        '-DincludeScope=runtime',
-        `-DoutputDirectory=${folder}`,
-      ],
-      { cwd: folder },
-    )
-  })
+  return mavenJars(`java-thrift-${LIBTHRIFT}-agent-${AGENT}`, [
+    `org.apache.thrift:libthrift:${LIBTHRIFT}`,
+    `org.slf4j:slf4j-simple:${SLF4J}`,
+    `io.opentelemetry.javaagent:opentelemetry-javaagent:${AGENT}`,
+  ])
 }
 
 /** What OpenTelemetry's agent reports of a span. Ids in hex. */

@@ -4,8 +4,12 @@ import { apt, cached, run, which } from './install'
 /** `group:artifact:version`; or with `:type:classifier` behind it, which holds all that it needs. */
 export type Coordinates = string
 
-/** What Maven finds for these, with all that they need to run. @returns the folder of the jars */
-export function mavenJars(name: string, dependencies: Coordinates[], remedy: string): Promise<string> {
+/**
+ * What Maven finds for these, with all that they need to run.
+ * @param remedy how to go on without Maven, if there is a way
+ * @returns the folder of the jars
+ */
+export function mavenJars(name: string, dependencies: Coordinates[], remedy = ''): Promise<string> {
   return cached(name, async folder => {
     if (which('mvn') === undefined) await apt(['maven'], remedy)
     const listed = dependencies.map(dependency => {
@@ -31,6 +35,11 @@ export function mavenJars(name: string, dependencies: Coordinates[], remedy: str
     )
     // The plugin's version is named, or Maven asks which is the newest.
     const goal = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies'
-    await run('mvn', ['-q', '-B', goal, '-DincludeScope=runtime', `-DoutputDirectory=${folder}`], { cwd: folder })
+    try {
+      await run('mvn', ['-q', '-B', goal, '-DincludeScope=runtime', `-DoutputDirectory=${folder}`], { cwd: folder })
+    } catch (error) {
+      if (remedy === '') throw error
+      throw new Error(`${(error as Error).message}\nTo go on without Maven: ${remedy}`)
+    }
   })
 }

@@ -4,7 +4,7 @@ import { type LogEntry, ResultCode } from '../../../src/codec/scribe'
 import type { SpanIngest } from '../ingest'
 import { type Logger, limitWarnings } from '../log'
 import type { Metrics } from '../metrics'
-import { type Store, StoreError } from '../store/store'
+import { type Store, StoreError, storedElsewhere } from '../store/store'
 import { openSpool, type Spool, type SpooledCall } from './spool'
 import { createUpstream, type LogAnswer, type UpstreamAddress } from './upstream'
 
@@ -193,13 +193,7 @@ export function createRelay(options: RelayOptions): Relay {
   }
 }
 
-const elsewhere = () =>
-  Promise.reject(
-    new StoreError(
-      'MILO_STORE_ELSEWHERE',
-      'this collector only forwards (store: scribe): ask those that it forwards to',
-    ),
-  )
+const elsewhere = () => Promise.reject(storedElsewhere())
 const ELSEWHERE = {
   append: elsewhere,
   readTrace: elsewhere,

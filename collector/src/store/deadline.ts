@@ -3,14 +3,19 @@ import { type StoreError, unavailable } from './store'
 /**
  * The promise's outcome, or a rejection after so long: databases that are away may never answer. What the promise does
  * afterwards goes unnoticed.
+ * @param late what it rejects with
  */
-export async function within<R>(ms: number, promise: Promise<R>): Promise<R> {
+export async function within<R>(
+  ms: number,
+  promise: Promise<R>,
+  late: () => Error = () => new Error(`no answer within ${ms} ms`),
+): Promise<R> {
   let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${ms} ms`)), ms)
+  const deadline = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(late()), ms)
   })
   try {
-    return await Promise.race([promise, late])
+    return await Promise.race([promise, deadline])
   } finally {
     clearTimeout(timer)
   }

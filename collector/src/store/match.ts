@@ -110,7 +110,7 @@ export function recordDurationUs(record: SpanRecord): number | undefined {
  * labels (the original's Python client swapped send and receive); without one those of any kind; undefined when it has no
  * time at all.
  */
-export function recordWindow({ events }: SpanRecord): { firstUs: bigint; lastUs: bigint } | undefined {
+function recordWindow({ events }: SpanRecord): { firstUs: bigint; lastUs: bigint } | undefined {
   let window: { firstUs: bigint; lastUs: bigint } | undefined
   let ofCall = false
   for (const event of events ?? []) {

@@ -1,4 +1,4 @@
-import { type Store, StoreError } from './store'
+import { type Store, storedElsewhere } from './store'
 import type { Progress, StoreConfig } from './store-config'
 
 export type { CassandraConfig, MySqlConfig, StoreConfig } from './store-config'
@@ -10,7 +10,7 @@ export type { CassandraConfig, MySqlConfig, StoreConfig } from './store-config'
  * @throws StoreError with the remedy
  */
 export async function openStore(config: StoreConfig, log: (message: string) => void = () => {}): Promise<Store> {
-  mustKeep(config)
+  if (config.store === 'scribe') throw storedElsewhere()
   return config.store === 'embedded'
     ? embedded().openEmbedded(
         {
@@ -58,14 +58,6 @@ export function replayCollector(
   progress: Progress = () => {},
 ): Promise<number> {
   return cassandraMySql().replayCollector(config, collector, log, progress)
-}
-
-function mustKeep({ store }: StoreConfig): void {
-  if (store !== 'scribe') return
-  throw new StoreError(
-    'MILO_STORE_ELSEWHERE',
-    'store: scribe keeps nothing that could be read: ask the collectors that it forwards to',
-  )
 }
 
 // Loaded when chosen: the other store's drivers cost a start that doesn't need them about 90 ms.

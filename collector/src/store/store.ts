@@ -1,4 +1,5 @@
 import type { SpanRecord } from '../../../src/codec/span'
+import type { AnnotationCondition, Match } from '../query'
 import type { TraceSummary } from '../trace/model'
 import type { ActivityMinute } from './activity'
 
@@ -80,17 +81,7 @@ export interface SearchQuery {
   after?: string
 }
 
-/** At least one of key and value. */
-export interface AnnotationCondition {
-  /** Exactly. */
-  key?: string
-  /** Of that key, or without one of any. */
-  value?: string
-  /** How the value is compared. */
-  match: Match
-}
-
-export type Match = 'exact' | 'prefix' | 'contains'
+export type { AnnotationCondition, Match }
 
 export interface SearchPage {
   /** May be fewer than the limit, even none, before the last page: a page is also full when enough work went into it. */
@@ -134,6 +125,14 @@ export function unavailable(where: string, error: unknown): StoreError {
   // Node leaves the message empty when it has tried several addresses.
   const { message, code } = error as { message?: string; code?: string }
   return new StoreError('MILO_STORE_UNAVAILABLE', `${where}: ${message || code || error}`)
+}
+
+/** What a relay, which keeps nothing that could be read, says to who wants to. */
+export function storedElsewhere(): StoreError {
+  return new StoreError(
+    'MILO_STORE_ELSEWHERE',
+    'store: scribe keeps nothing that could be read: ask the collectors that it forwards to',
+  )
 }
 
 export type StoreErrorCode =

@@ -3,6 +3,7 @@ import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import uPlot from 'uplot'
 import { formatDuration, type TraceSummary } from '../../src/trace'
 import { navigate } from '../shell/address'
+import { followWidth } from '../shell/follow-width'
 import { traceHref } from '../shell/route'
 import { useShownTheme } from '../shell/theme'
 import { shortLocalTime } from '../shell/time'
@@ -43,12 +44,9 @@ export function ScatterPlot({ traces, onBrush }: Props) {
       dataOf(points),
       box.current!,
     )
-    const observer = new ResizeObserver(([entry]) => {
-      plot.setSize({ width: Math.round(entry!.contentRect.width), height: HEIGHT_PX })
-    })
-    observer.observe(box.current!)
+    const endFollowing = followWidth(plot, box.current!, HEIGHT_PX)
     return () => {
-      observer.disconnect()
+      endFollowing()
       plot.destroy()
       setPointed(null)
     }

@@ -2,6 +2,7 @@ import 'uplot/dist/uPlot.min.css'
 import { useEffect, useRef } from 'preact/hooks'
 import uPlot from 'uplot'
 import { formatDuration } from '../../src/trace'
+import { followWidth } from '../shell/follow-width'
 import { useShownTheme } from '../shell/theme'
 import type { ServiceFigures } from './model'
 
@@ -50,12 +51,9 @@ export function LatencyChart({ figures, from, to, step }: Props) {
       dataOf(figures, from, to, step),
       box.current!,
     )
-    const observer = new ResizeObserver(([entry]) => {
-      plot.setSize({ width: Math.round(entry!.contentRect.width), height: HEIGHT_PX })
-    })
-    observer.observe(box.current!)
+    const endFollowing = followWidth(plot, box.current!, HEIGHT_PX)
     return () => {
-      observer.disconnect()
+      endFollowing()
       plot.destroy()
     }
   }, [figures, from, to, step, theme])

@@ -181,11 +181,7 @@ async function zipkinOnCassandra(): Promise<System> {
 }
 
 async function zipkin(env: NodeJS.ProcessEnv): Promise<System> {
-  const jars = await mavenJars(
-    `zipkin-server-${ZIPKIN}`,
-    [`io.zipkin:zipkin-server:${ZIPKIN}:jar:exec`],
-    'install Maven',
-  )
+  const jars = await mavenJars(`zipkin-server-${ZIPKIN}`, [`io.zipkin:zipkin-server:${ZIPKIN}:jar:exec`])
   const jar = join(
     jars,
     readdirSync(jars).find(name => name.startsWith('zipkin-server-') && name.endsWith('-exec.jar'))!,
