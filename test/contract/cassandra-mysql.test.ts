@@ -613,7 +613,7 @@ describe('cassandra-mysql store, over TLS', function () {
 
   before(async function () {
     this.timeout(300_000)
-    const own = startOwnMariaDb({ cert: file('cert.pem'), key: file('key.pem') }).catch(error => {
+    const own = startOwnMariaDb({ tls: { cert: file('cert.pem'), key: file('key.pem') } }).catch(error => {
       if (process.env.MILO_TEST_MYSQL) this.skip()
       throw error
     })

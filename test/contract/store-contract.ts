@@ -933,6 +933,35 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         }
       })
 
+      it('takes other settings while it runs: for what comes from then on, and for searches at once', async () => {
+        await reopen({ deny: ['secret'] })
+        const name = unique('policy')
+        const word = unique('v')
+        const older = span({ name, tags: { secret: word, open: word, long: `${word} and more` } })
+        const younger = span({ ...older, traceId: randomId() })
+        const by = (key: string, value = word, match: Match = 'exact') =>
+          found(store, { annotations: [tag(key, value, match)] })
+        const refused = { code: 'MILO_NOT_INDEXED' }
+        await append(store, older)
+        await soon(async () => assert.deepEqual(await by('open'), [older.traceId]))
+        await assert.rejects(by('secret'), refused)
+
+        store.setIndex({ deny: ['open'], value_length: word.length })
+        await assert.rejects(by('open'), refused)
+        assert.deepEqual(await found(store, { name, annotations: [tag('open', word)] }), [older.traceId])
+        assert.deepEqual(await by('secret'), [])
+        await append(store, younger)
+        await soon(async () => assert.deepEqual(await by('secret'), [younger.traceId]))
+        sameIds(await by('long', word, 'prefix'), [older.traceId, younger.traceId])
+        assert.deepEqual(await by('long', `${word} and more`), [younger.traceId])
+        await assert.rejects(by('open'), refused)
+        sameIds(await found(store, { name }), [older.traceId, younger.traceId])
+
+        store.setIndex({})
+        assert.deepEqual(await by('open'), [older.traceId])
+        assert.deepEqual(await by('secret'), [younger.traceId])
+      })
+
       it('cuts long values, and yet is exact about them', async () => {
         await reopen({ value_length: 20 })
         const [key, start] = [unique('key'), unique('v').slice(0, 18)]

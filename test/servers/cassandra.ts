@@ -25,8 +25,11 @@ export function startCassandra(): Promise<CassandraServer> {
   return shared
 }
 
-/** Another one, for a test that stops it. */
-export async function startOwnCassandra(): Promise<CassandraServer> {
+/**
+ * Another one, for a test that stops it.
+ * @param heapMiB enough for a test; what is measured deserves more
+ */
+export async function startOwnCassandra(heapMiB = 256): Promise<CassandraServer> {
   const [jars, java] = await Promise.all([installCassandra(), installJava()])
   const [cqlPort, storagePort, tlsPort] = await freePorts(3)
   const folder = serverFolder('cassandra')
@@ -35,7 +38,7 @@ export async function startOwnCassandra(): Promise<CassandraServer> {
   const server = new RunningServer({
     name: `Cassandra ${VERSION}`,
     folder,
-    command: [java, ...javaArguments(folder, jars)],
+    command: [java, ...javaArguments(folder, jars, heapMiB)],
     ports: [cqlPort!, storagePort!],
     ready: /Startup complete/,
     startMs: START_MS,
@@ -164,7 +167,7 @@ concurrent_compactors: 1
   )
 }
 
-function javaArguments(folder: string, jars: string): string[] {
+function javaArguments(folder: string, jars: string, heapMiB: number): string[] {
   const opens = [
     ...['java.lang.module', 'jdk.internal.loader', 'jdk.internal.ref', 'jdk.internal.reflect', 'jdk.internal.math'],
     ...['jdk.internal.module', 'jdk.internal.util.jar', 'sun.nio.ch', 'java.io', 'java.nio', 'java.util'],
@@ -187,7 +190,7 @@ function javaArguments(folder: string, jars: string): string[] {
     ...exports.flatMap(name => ['--add-exports', `${name}=ALL-UNNAMED`]),
     '-Djdk.attach.allowAttachSelf=true',
     '-Djava.security.manager=allow',
-    ...['-Xms256M', '-Xmx256M', '-XX:+UseSerialGC', '-XX:MaxDirectMemorySize=256M', '-Xss512k'],
+    ...[`-Xms${heapMiB}M`, `-Xmx${heapMiB}M`, '-XX:+UseSerialGC', '-XX:MaxDirectMemorySize=256M', '-Xss512k'],
     // Half the time to start, for code that runs a minute.
     '-XX:TieredStopAtLevel=1',
     `-Djava.io.tmpdir=${folder}`,

@@ -26,8 +26,15 @@ export function startMariaDb(): Promise<MariaDbServer> {
 /**
  * Another one, for a test that stops it.
  * @param tls files in PEM, when connections may be encrypted
+ * @param bufferPoolMiB enough for a test; what is measured deserves more
  */
-export async function startOwnMariaDb(tls?: { cert: string; key: string }): Promise<MariaDbServer> {
+export async function startOwnMariaDb({
+  tls,
+  bufferPoolMiB = 64,
+}: {
+  tls?: { cert: string; key: string }
+  bufferPoolMiB?: number
+} = {}): Promise<MariaDbServer> {
   const { daemon, installDb } = await installMariaDb()
   const [port] = await freePorts(1)
   const folder = serverFolder('mariadb')
@@ -69,7 +76,7 @@ export async function startOwnMariaDb(tls?: { cert: string; key: string }): Prom
       '--skip-name-resolve',
       '--skip-log-bin',
       '--character-set-server=utf8mb4',
-      '--innodb-buffer-pool-size=64M',
+      `--innodb-buffer-pool-size=${bufferPoolMiB}M`,
       ...files.map(([what, path]) => `--ssl-${what}=${path}`),
     ],
     ports: [port!],
