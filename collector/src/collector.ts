@@ -22,7 +22,7 @@ export interface Collector {
   scribePorts: number[]
   httpPort: number
   /**
-   * Takes over what can be changed while it runs: log level, users and tokens, rate limit, certificates.
+   * Takes over what can be changed while it runs: log level, users and tokens, rate limit, certificates, what is indexed.
    * @returns the keys that have another value, and for which the collector has to be started again
    * @throws Error when a certificate can't be read, or nobody would be asked any more; then everything stays
    */
@@ -39,7 +39,10 @@ const STOP_DEADLINE_MS = 10_000
 /** A store that doesn't answer for so long is not ready. */
 const CHECK_DEADLINE_MS = 5_000
 const DEFAULT_RATE_LIMIT = 600
-const RELOADED = ['log_level', 'http.users', 'http.tokens', 'http.auth', 'http.rate_limit']
+const RELOADED = [
+  ...['log_level', 'http.users', 'http.tokens', 'http.auth', 'http.rate_limit'],
+  ...['index.allow', 'index.deny', 'index.value_length'],
+]
 
 /**
  * Opens the store, then Scribe's ports, then HTTP, and says so in the log: a line `listening` with listener, host and port
@@ -68,6 +71,7 @@ export async function startCollector(
     createIngest({
       store,
       category: config.scribe.category,
+      zipkinCategory: config.scribe.zipkin_category || undefined,
       maxInFlightBytes: config.max_in_flight_bytes,
       maxBacklogSpans,
       maxBacklogBytes,
@@ -152,6 +156,7 @@ export async function startCollector(
     if (tls.scribe && nextTls.scribe) scribe.setTls(nextTls.scribe)
     if (tls.http && nextTls.http) (api.server as unknown as TlsServer).setSecureContext(nextTls.http)
     log.level = next.log_level
+    store.setIndex(next.index)
     credentials = nextCredentials
     http = { ...http, rate_limit: next.http.rate_limit }
     return changed

@@ -182,6 +182,42 @@ describe('milo-collector', () => {
     assert.equal(await program.stop(), 0)
   })
 
+  it('indexes by other settings from SIGHUP on, and refuses at once to search for what it no longer indexes', async () => {
+    const directory = temporaryDirectory()
+    const file = join(directory, 'collector.yaml')
+    const index = (settings: string) =>
+      writeFileSync(file, `collector_port: 0\nhttp: { port: 0 }\nembedded: { path: ${directory}/x.db }\n${settings}\n`)
+    index('index: { deny: [secret] }')
+    const program = start(['--config', file])
+    const said = (text: string) => logLines(program).filter(({ msg }) => msg === text)
+    await until('it is ready', () => said('ready').length === 1)
+    const port = (listener: string) => said('listening').find(line => line.listener === listener)!.port as number
+    const found = async (query: string) => {
+      const response = await fetch(`http://127.0.0.1:${port('http')}/api/search?q=${encodeURIComponent(query)}`)
+      const answer = await response.json()
+      return response.ok ? (answer.traces as { traceId: string }[]).map(({ traceId }) => traceId).sort() : answer.code
+    }
+    const store = async () => {
+      const sent = span({ annotations: new Map([...['open', 'secret'].map(key => [key, 'x'] as const)]) })
+      assert.equal(await new Peer(port('scribe')).log(sent), 0)
+      return hex(sent.traceId)
+    }
+    const older = await store()
+    await until('the span is found', async () => (await found('open=x')).length === 1)
+    assert.equal(await found('secret=x'), 'MILO_NOT_INDEXED')
+
+    index('index: { deny: [open] }')
+    program.child.kill('SIGHUP')
+    await until('it has reloaded', () => said('configuration reloaded').length === 1)
+    assert.equal(await found('open=x'), 'MILO_NOT_INDEXED')
+    const younger = await store()
+    await until('the younger span is found', async () => (await found('secret=x')).length > 0)
+    assert.deepEqual(await found('secret=x'), [younger])
+    assert.deepEqual(await found(''), [older, younger].sort())
+    assert.equal(said('changed, but taken over only by a restart').length, 0)
+    assert.equal(await program.stop(), 0)
+  })
+
   it("stops on fb303's shutdown where the configuration allows it", async () => {
     const { program, scribePort } = await startOn(join(temporaryDirectory(), 'milo.db'), {
       MILO_COLLECTOR_FB303_ALLOW_SHUTDOWN: 'true',

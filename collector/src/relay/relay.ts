@@ -186,6 +186,7 @@ export function createRelay(options: RelayOptions): Relay {
     },
     store: {
       ...ELSEWHERE,
+      setIndex() {},
       backlog: () => ({ spans: 0, bytes: 0, notUtf8: 0 }),
       check: async () => spool.check(),
       close,

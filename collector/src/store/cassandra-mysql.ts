@@ -5,7 +5,7 @@ import { CassandraSpans, rowsByTrace, type SpanRow } from './cassandra-spans'
 import { CollectorLock } from './collector-lock'
 import { isRefusal, within } from './deadline'
 import { closedError } from './group-commit'
-import { type IndexPolicy, indexPolicy } from './index-policy'
+import { type IndexPolicy, type IndexSettings, indexPolicy } from './index-policy'
 import type { Migration } from './migrations'
 import { MySql, migrateMySql, mysqlSchemaVersion, newestMySqlVersion, pendingMySql, underMigrationLock } from './mysql'
 import { readMySqlActivity, writeSettled } from './mysql-activity'
@@ -177,7 +177,7 @@ class CassandraMySqlBackend implements Backend {
   readonly settleSpans = SETTLE_SPANS
   readonly settleMs = SETTLE_MS
   readonly mysql: MySql
-  readonly policy: IndexPolicy
+  policy: IndexPolicy
   readonly retentionDays: number
   /** Spans. */
   replayed = 0
@@ -219,7 +219,7 @@ class CassandraMySqlBackend implements Backend {
     this.cassandra = cassandra
     this.spans = new CassandraSpans(cassandra, this.retentionDays)
     this.mysql = new MySql(config.mysql)
-    this.index = new MySqlIndex(this.mysql, this.policy)
+    this.index = new MySqlIndex(this.mysql)
     this.lock = lock
     this.collector = collector
     this.progress = progress
@@ -228,7 +228,7 @@ class CassandraMySqlBackend implements Backend {
   async accept(first: bigint, messages: Message[]): Promise<void> {
     this.lock.check()
     const numbered = messages.map(({ body }, i) => ({ id: first + BigInt(i), body }))
-    await Promise.all([this.spans.journal(this.collector, first, messages), this.index.add(numbered)])
+    await Promise.all([this.spans.journal(this.collector, first, messages), this.index.add(numbered, this.policy)])
     // It may have been lost meanwhile, and another have begun to write.
     this.lock.check()
   }
@@ -247,7 +247,7 @@ class CassandraMySqlBackend implements Backend {
 
   /** Journal and index are written at the same time, so that an entry may be in the one alone. */
   private async indexed(entries: Entry[]): Promise<Entry[]> {
-    await this.index.add(entries)
+    await this.index.add(entries, this.policy)
     for (const { spans } of entries) this.replayed += spans
     return entries
   }
@@ -376,6 +376,10 @@ class CassandraMySqlStore implements Store {
 
   async deleteSearch(id: string): Promise<boolean> {
     return (await this.backend.mysql.write('DELETE FROM saved_search WHERE id = ?', [id])) > 0
+  }
+
+  setIndex(settings: IndexSettings): void {
+    this.backend.policy = indexPolicy(settings)
   }
 
   backlog(): Backlog {

@@ -5,7 +5,7 @@ import { EmbeddedFile } from './embedded/file'
 import { SegmentIndex } from './embedded/lookup'
 import { UniqueRecords } from './embedded/unique-records'
 import { closedError } from './group-commit'
-import { type IndexPolicy, indexPolicy } from './index-policy'
+import { type IndexSettings, indexPolicy } from './index-policy'
 import { Pipeline } from './pipeline'
 import { search } from './search'
 import { type Backlog, type Message, type SavedSearch, type StoreError, unavailable } from './store'
@@ -21,6 +21,7 @@ export type Call =
   | { method: 'search'; query: Parameters<typeof search>[1] }
   | { method: 'complete'; query: Parameters<SegmentIndex['complete']>[0] }
   | { method: 'activity'; fromMinute: number; toMinute: number }
+  | { method: 'setIndex'; settings: IndexSettings }
   | { method: 'savedSearches' | 'check' | 'close' }
   | { method: 'saveSearch'; search: SavedSearch }
   | { method: 'deleteSearch'; searchId: string }
@@ -44,8 +45,7 @@ class Thread {
   private readonly path: string
   private readonly file: EmbeddedFile
   private readonly backend: EmbeddedBackend
-  private readonly policy: IndexPolicy
-  private readonly index: SegmentIndex
+  private index: SegmentIndex
   private pipeline!: Pipeline
   private closing: Promise<void> | undefined
   /** Reads that are under way. */
@@ -55,15 +55,14 @@ class Thread {
   constructor(options: EmbeddedOptions) {
     const { path, retentionDays = DEFAULT_RETENTION_DAYS, index, settleMs = SETTLE_MS } = options
     this.path = path
-    this.policy = indexPolicy(index)
+    const policy = indexPolicy(index)
     this.file = new EmbeddedFile(path, message => post({ kind: 'log', message }))
-    this.backend = new EmbeddedBackend(this.file, {
-      policy: this.policy,
+    this.backend = new EmbeddedBackend(this.file, policy, {
       retentionDays,
       settleMs,
       onTendError: error => this.warn('merging or removing failed, and is tried again', error),
     })
-    this.index = new SegmentIndex(this.file, this.backend, this.policy)
+    this.index = new SegmentIndex(this.file, this.backend, policy)
   }
 
   async open({
@@ -123,6 +122,13 @@ class Thread {
       case 'activity': {
         const rows = file.sql.selectActivity.all([BigInt(call.fromMinute), BigInt(call.toMinute)]) as [bigint, string][]
         return { result: rows.map(([minute, body]) => ({ minute: Number(minute), body })) }
+      }
+      case 'setIndex': {
+        const policy = indexPolicy(call.settings)
+        this.backend.policy = policy
+        // A search that is under way ends with the one it has.
+        this.index = new SegmentIndex(file, this.backend, policy)
+        return {}
       }
       case 'savedSearches': {
         const rows = file.sql.selectSearches.all([]) as [string, string, string, bigint][]

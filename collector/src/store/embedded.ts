@@ -144,6 +144,11 @@ class EmbeddedStore implements Store {
     return this.call({ method: 'deleteSearch', searchId })
   }
 
+  setIndex(settings: IndexSettings): void {
+    // In order with all that is asked for later. A thread that is no more doesn't index anything.
+    this.call({ method: 'setIndex', settings }).catch(() => {})
+  }
+
   backlog(): Backlog {
     return this.lastBacklog
   }

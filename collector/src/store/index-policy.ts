@@ -3,8 +3,8 @@ export interface IndexPolicy {
   indexes(key: string): boolean
   /** Whether every key is. */
   indexesAll: boolean
-  /** A word as the index has it. What is longer than this many characters is found by its beginning. */
-  cut(word: string): string
+  /** A value as the index has it. What is longer than this many characters is found by its beginning. */
+  cut(value: string): string
   maxValueLength: number
 }
 
@@ -29,7 +29,7 @@ export function indexPolicy(settings: IndexSettings = {}): IndexPolicy {
   return {
     indexes: key => !denied.has(key) && (allowed === undefined || allowed.has(key)),
     indexesAll: allowed === undefined && denied.size === 0,
-    cut: word => (word.length > maxValueLength ? word.slice(0, maxValueLength) : word),
+    cut: value => (value.length > maxValueLength ? value.slice(0, maxValueLength) : value),
     maxValueLength,
   }
 }

@@ -74,19 +74,17 @@ interface Post {
 
 export class MySqlIndex {
   private readonly db: MySql
-  private readonly policy: IndexPolicy
   private names = new Map<string, Word>()
   private services = new Map<string, Word>()
   private keys = new Map<string, KeyWord>()
   private cached = 0
 
-  constructor(db: MySql, policy: IndexPolicy) {
+  constructor(db: MySql) {
     this.db = db
-    this.policy = policy
   }
 
   /** Resolves when the messages' spans can be found. */
-  async add(messages: Indexed[]): Promise<void> {
+  async add(messages: Indexed[], policy: IndexPolicy): Promise<void> {
     const days = new Map<number, Indexed[]>()
     for (const message of messages) {
       const day = Number(message.id / DAY_US)
@@ -94,10 +92,10 @@ export class MySqlIndex {
       if (others === undefined) days.set(day, [message])
       else others.push(message)
     }
-    for (const [day, some] of days) await this.addOfDay(some, day)
+    for (const [day, some] of days) await this.addOfDay(some, day, policy)
   }
 
-  private async addOfDay(messages: Indexed[], day: number): Promise<void> {
+  private async addOfDay(messages: Indexed[], day: number, policy: IndexPolicy): Promise<void> {
     const spans: string[] = []
     const posts: Post[] = []
     const fresh = new Set<Word>()
@@ -115,10 +113,10 @@ export class MySqlIndex {
         spans.push(`(${place},${nameId},${serviceId},${duration})`)
         if (annotations === undefined) continue
         for (const [key, value] of annotations) {
-          if (!this.policy.indexes(key)) continue
+          if (!policy.indexes(key)) continue
           const keyWord = this.key(key)
           const keyId = idOf(keyWord) % SCOPES
-          const kv = idOf(this.value(keyWord, key, this.policy.cut(value)))
+          const kv = idOf(this.value(keyWord, key, policy.cut(value)))
           posts.push({ kv, sql: `(${kv},${place},${keyId})` })
         }
         if (isError(record)) posts.push({ kv: ERROR_MARK, sql: `(${ERROR_MARK},${place},${ERROR_MARK})` })

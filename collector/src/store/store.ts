@@ -2,6 +2,7 @@ import type { SpanRecord } from '../../../src/codec/span'
 import type { AnnotationCondition, Match } from '../query'
 import type { TraceSummary } from '../trace/model'
 import type { ActivityMinute } from './activity'
+import type { IndexSettings } from './index-policy'
 
 /**
  * What the collector asks of a place to keep spans.
@@ -29,6 +30,11 @@ export interface Store {
   saveSearch(search: SavedSearch): Promise<void>
   /** @returns whether there was one */
   deleteSearch(id: string): Promise<boolean>
+  /**
+   * Which annotations are indexed, and can be searched for, from now on. What is indexed already stays as it is: under a key
+   * that is newly allowed it isn't found.
+   */
+  setIndex(settings: IndexSettings): void
   /** What is accepted, and so durable, but not yet where searches and later reads find it. */
   backlog(): Backlog
   /** Rejects, with the reason, unless what is stored can be read and more can be written. */

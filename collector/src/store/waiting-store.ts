@@ -1,5 +1,6 @@
 import type { ActivityMinute } from './activity'
 import { closedError } from './group-commit'
+import type { IndexSettings } from './index-policy'
 import type {
   Backlog,
   CompletionQuery,
@@ -23,6 +24,7 @@ export class WaitingStore implements Store {
   private readonly connect: () => Promise<Store>
   private readonly log: (message: string) => void
   private store: Store | undefined
+  private index: IndexSettings | undefined
   private reason: unknown
   private timer: NodeJS.Timeout | undefined
   private connecting: Promise<void> | undefined
@@ -62,6 +64,10 @@ export class WaitingStore implements Store {
   check(): Promise<void> {
     return this.ask(store => store.check())
   }
+  setIndex(settings: IndexSettings): void {
+    this.index = settings
+    this.store?.setIndex(settings)
+  }
   backlog(): Backlog {
     return this.store?.backlog() ?? { spans: 0, bytes: 0, notUtf8: 0 }
   }
@@ -86,6 +92,7 @@ export class WaitingStore implements Store {
       this.connecting = this.connect().then(
         store => {
           this.store = store
+          if (this.index !== undefined) store.setIndex(this.index)
           if (this.closing === undefined) this.log('the databases are there: spans are accepted')
         },
         error => {

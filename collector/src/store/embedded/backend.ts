@@ -28,7 +28,6 @@ const RETRY_MS = [1_000, 60_000] as const
 const DAY_MS = 86_400_000
 
 export interface BackendOptions {
-  policy: IndexPolicy
   retentionDays: number
   settleMs: number
   /** Told when merging or removing fails; it is tried again. */
@@ -43,6 +42,8 @@ export class EmbeddedBackend implements Backend {
   readonly settleMs: number
   /** By their messages. */
   live: Segment[] = []
+  /** Of the segments that are made from now on. */
+  policy: IndexPolicy
   private readonly file: EmbeddedFile
   private readonly options: BackendOptions
   private readonly retentionMs: number
@@ -58,8 +59,9 @@ export class EmbeddedBackend implements Backend {
   private closing = false
   private retryMs: number = RETRY_MS[0]
 
-  constructor(file: EmbeddedFile, options: BackendOptions) {
+  constructor(file: EmbeddedFile, policy: IndexPolicy, options: BackendOptions) {
     this.file = file
+    this.policy = policy
     this.options = options
     this.settleMs = options.settleMs
     this.retentionMs = options.retentionDays * DAY_MS
@@ -126,7 +128,7 @@ export class EmbeddedBackend implements Backend {
     while (this.tending !== undefined && this.small() > MOST_SMALL_SEGMENTS) await this.tending
     const entries = [...unordered].sort((a, b) => (a.id < b.id ? -1 : 1))
     const build = (rows: SegmentRows, turns: Turns) =>
-      buildSegment(entries, { policy: this.options.policy, receivedUs: id => this.receivedUs(id) }, rows, turns)
+      buildSegment(entries, { policy: this.policy, receivedUs: id => this.receivedUs(id) }, rows, turns)
     // Not stopped by a close, which waits for it.
     const turns = new Turns(() => {})
     const settled = () => {

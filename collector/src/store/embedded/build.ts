@@ -16,7 +16,7 @@ import {
 import type { SegmentRows } from './rows'
 import { KEY_BITS, sortedNumbers } from './sort'
 import type { Turns } from './turns'
-import { grown, Words } from './words'
+import { grown, VALUES, Words } from './words'
 
 /**
  * Makes a segment of messages.
@@ -72,12 +72,11 @@ export interface BuildOptions {
   receivedUs(id: bigint): bigint
 }
 
-/** Fields by number; those of keys' values follow, from 4 + the key's term on. */
+/** Fields by number; those of keys' values follow, from VALUES + the key's term on. */
 const NAMES = 0
 const SERVICES = 1
 const KEYS = 2
 const ERRORS = 3
-const VALUES = 4
 
 class Draft {
   readonly columns: ReturnType<typeof newColumns>

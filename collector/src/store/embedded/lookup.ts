@@ -16,6 +16,7 @@ import {
 } from './format'
 import { blocksFrom, type Segment } from './segments'
 import type { Turns } from './turns'
+import { cutWord, MAX_WORD_LENGTH } from './words'
 
 /** Terms' ordinals that are kept, for the pages and the terms that follow: they never change. In bytes. */
 const CACHE_BYTES = 64 * 1024 * 1024
@@ -75,7 +76,8 @@ export class SegmentIndex implements SpanIndex {
 
   async complete({ field, key, prefix, limit }: CompletionQuery): Promise<string[]> {
     const bytes = Buffer.from(prefix)
-    const of = fieldBytes(field, field === 'value' ? this.policy.cut(key!) : '')
+    const of = fieldBytes(field, field === 'value' ? cutWord(key!) : '')
+    const cutLength = field === 'value' ? this.policy.maxValueLength : MAX_WORD_LENGTH
     const turns = this.backend.turns()
     return this.backend.reading(async segments => {
       const words = new Set<string>()
@@ -88,7 +90,7 @@ export class SegmentIndex implements SpanIndex {
             if (startsWith(block, bytes)) {
               const word = block.data.toString('utf8', block.termStart, block.termEnd)
               // What was cut would find nothing.
-              if (word.length < this.policy.maxValueLength) {
+              if (word.length < cutLength) {
                 words.add(word)
                 found++
               }
@@ -105,7 +107,7 @@ export class SegmentIndex implements SpanIndex {
   /** The key that keeps a term from being found. */
   private unindexed(term: Term): string | undefined {
     const key = term.kind === 'key' || term.kind === 'value' ? term.key : undefined
-    return key === undefined || this.policy.indexes(this.policy.cut(key)) ? undefined : key
+    return key === undefined || this.policy.indexes(cutWord(key)) ? undefined : key
   }
 
   private async placesIn(
@@ -171,17 +173,16 @@ export class SegmentIndex implements SpanIndex {
   }
 
   private wordOf(term: Term): { field: Buffer | undefined; word: Buffer; match: Match } | undefined {
-    const { policy } = this
     switch (term.kind) {
       case 'half':
         return undefined
       case 'error':
         return { field: fieldBytes('error'), word: Buffer.alloc(0), match: 'exact' }
       case 'key':
-        return { field: fieldBytes('key'), word: Buffer.from(policy.cut(term.key)), match: 'exact' }
+        return { field: fieldBytes('key'), word: Buffer.from(cutWord(term.key)), match: 'exact' }
       case 'value': {
-        const field = term.key === undefined ? undefined : fieldBytes('value', policy.cut(term.key))
-        return { field, word: Buffer.from(policy.cut(term.value)), match: term.match }
+        const field = term.key === undefined ? undefined : fieldBytes('value', cutWord(term.key))
+        return { field, word: Buffer.from(this.policy.cut(term.value)), match: term.match }
       }
     }
   }
@@ -201,15 +202,14 @@ export class SegmentIndex implements SpanIndex {
   }
 
   private async ofHalf(segment: Segment, { name, service }: HalfConditions, turns: Turns): Promise<Ordinals> {
-    const { policy } = this
     const ofName =
       name === undefined
         ? undefined
-        : await this.ofWord(segment, fieldBytes('name'), 'exact', Buffer.from(policy.cut(name)), turns)
+        : await this.ofWord(segment, fieldBytes('name'), 'exact', Buffer.from(cutWord(name)), turns)
     const ofService =
       service === undefined
         ? undefined
-        : await this.ofWord(segment, fieldBytes('service'), 'exact', Buffer.from(policy.cut(service)), turns)
+        : await this.ofWord(segment, fieldBytes('service'), 'exact', Buffer.from(cutWord(service)), turns)
     if (ofName !== undefined && ofService !== undefined) return intersection(ofName, ofService)
     return ofName ?? ofService ?? segment.records
   }

@@ -2,6 +2,15 @@ import type { IndexPolicy } from '../index-policy'
 import { Bytes, compareBytes } from './bytes'
 import { sortedNumbers } from './sort'
 
+/** Fields from here on are of keys' values; those before it of names, services and keys. */
+export const VALUES = 4
+/** Of these, in characters. Settings change, and with them what values are cut to: a name is found all the same. */
+export const MAX_WORD_LENGTH = 256
+
+export function cutWord(word: string): string {
+  return word.length > MAX_WORD_LENGTH ? word.slice(0, MAX_WORD_LENGTH) : word
+}
+
 /** The terms of a segment that is being made, numbered as they come: a field and bytes, by open addressing. */
 export class Words {
   private readonly policy: IndexPolicy
@@ -43,9 +52,11 @@ export class Words {
       slot = (slot + 1) & mask
     }
     const word = this.put(field, hash, slot, buf, start, end)
-    if (bits > 127 || end - start > this.policy.maxValueLength) {
+    const isValue = field >= VALUES
+    if (bits > 127 || end - start > (isValue ? this.policy.maxValueLength : MAX_WORD_LENGTH)) {
       const raw = Buffer.from(buf.subarray(start, end))
-      const cut = Buffer.from(this.policy.cut(raw.toString('utf8')))
+      const text = raw.toString('utf8')
+      const cut = Buffer.from(isValue ? this.policy.cut(text) : cutWord(text))
       if (!cut.equals(raw)) {
         this.terms[word] = this.add(field, cut, 0, cut.length)
         return this.terms[word]!
