@@ -139,6 +139,8 @@ const schema = z.strictObject({
   collector_id: text('name').max(100, { error: 'is too long: give 100 characters at most' }).optional(),
   scribe: section({
     category: text('category').default('Milo-Trace'),
+    /** Of senders in Zipkin's first format; empty: none. */
+    zipkin_category: z.string({ error: 'is not a category: give a string, or "" for none' }).default('zipkin'),
     tls: listenerTls,
     hostname: obsolete,
     port: obsolete,

@@ -1,7 +1,9 @@
 import { CodecError, Reader } from '../../src/codec/binary'
 import { SpanScan, scanSpanStruct } from '../../src/codec/scan'
 import { type LogEntry, ResultCode } from '../../src/codec/scribe'
-import { DELIMITER, RECORD_HEADER, readSpanStruct } from '../../src/codec/span'
+import { DELIMITER, encodeRecord, RECORD_HEADER, readSpanStruct } from '../../src/codec/span'
+import { Unusable } from './formats/fields'
+import { readZipkinV1Span } from './formats/zipkin-v1'
 import { type Logger, limitWarnings } from './log'
 import type { Metrics } from './metrics'
 import { type Message, type Store, StoreError } from './store/store'
@@ -68,6 +70,8 @@ export interface SpanIngest extends Ingest {
 export interface IngestOptions {
   store: Pick<Store, 'append' | 'backlog'>
   category: string
+  /** Whose entries hold a span each in Zipkin's first format; undefined: none. */
+  zipkinCategory?: string
   maxInFlightBytes: number
   /** The store's bounds: what would be refused there isn't read at all. */
   maxBacklogSpans: number
@@ -77,7 +81,7 @@ export interface IngestOptions {
 }
 
 export function createIngest(options: IngestOptions): SpanIngest {
-  const { store, category, maxInFlightBytes, maxBacklogSpans, maxBacklogBytes, metrics, log } = options
+  const { store, category, zipkinCategory, maxInFlightBytes, maxBacklogSpans, maxBacklogBytes, metrics, log } = options
   const warn = limitWarnings(log)
   const overHttp: Sender = { inFlightBytes: 0 }
   let inFlightBytes = 0
@@ -153,6 +157,7 @@ export function createIngest(options: IngestOptions): SpanIngest {
         const clock = new StepClock()
         for (const entry of entries) {
           if (entry.category === category) yield* taken.read(entry.message, clock)
+          else if (entry.category === zipkinCategory) yield* taken.readZipkin(entry.message, clock)
           else taken.drop(entry.category)
           if (clock.over()) yield* clock.rest()
         }
@@ -207,7 +212,12 @@ class StepClock {
   private looks = 0
 
   over(): boolean {
-    return (++this.looks & 63) === 0 && performance.now() > this.until
+    return (++this.looks & 63) === 0 && this.late()
+  }
+
+  /** For what takes longer than a look. */
+  late(): boolean {
+    return performance.now() > this.until
   }
 
   *rest(): Generator<void, void> {
@@ -288,6 +298,22 @@ export class Taken {
       spans = 0
     }
     this.add(bytes.subarray(start, pos), spans)
+  }
+
+  /** Takes the span out of an entry in Zipkin's first format, raw or base64: one or two records. */
+  *readZipkin(entry: Buffer, clock: StepClock): Generator<void, void> {
+    // Its first field's id, or nothing at all: what no text has.
+    const isRaw = entry[0] === 0 || entry[1] === 0
+    const { bytes } = isRaw ? { bytes: entry } : yield* readText(entry, clock)
+    for (const converted of readZipkinV1Span(bytes)) {
+      if (converted instanceof Unusable) this.reject(converted.reason)
+      else {
+        const record = encodeRecord(converted)
+        this.copiedBytes += record.length
+        yield* this.read(record, clock)
+      }
+    }
+    if (clock.late()) yield* clock.rest()
   }
 
   private add(records: Buffer, spans: number): void {

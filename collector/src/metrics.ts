@@ -38,7 +38,7 @@ export function createMetrics() {
       'result',
     ]),
     logInFlight: gauge('log_calls_in_flight', 'Calls of Log that are being read or wait for the store.'),
-    entriesDropped: counter('entries_dropped_total', 'Log entries of another category than the configured one.'),
+    entriesDropped: counter('entries_dropped_total', 'Log entries of another category than the configured ones.'),
     spansReceived: counter('spans_received_total', 'Span records that arrived, good and bad, by source.', ['source']),
     spansStored: counter('spans_stored_total', 'Span records that are durable, by source.', ['source']),
     spansRejected: counter('spans_rejected_total', 'Span records that are unusable, by source and reason.', [

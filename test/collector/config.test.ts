@@ -42,7 +42,7 @@ describe('the configuration', function () {
       collector_host: '127.0.0.1',
       collector_port: [2100, 1463],
       collectorPortGiven: false,
-      scribe: { category: 'Milo-Trace' },
+      scribe: { category: 'Milo-Trace', zipkin_category: 'zipkin' },
       fb303: { allow_shutdown: false },
       http: {
         host: '127.0.0.1',
@@ -92,7 +92,7 @@ http:
   tokens: ["${TOKEN}"]
   rate_limit: 100
   max_body_bytes: 2048
-scribe: { category: Spans, tls: { cert: a.pem, key: a.key, ca: ca.pem } }
+scribe: { category: Spans, zipkin_category: "", tls: { cert: a.pem, key: a.key, ca: ca.pem } }
 fb303: { allow_shutdown: true }
 store: cassandra-mysql
 embedded: { path: /var/lib/milo/milo.db }
@@ -121,7 +121,7 @@ log_level: debug`
       collector_port: [2101],
       collectorPortGiven: true,
       collector_id: 'front-1',
-      scribe: { category: 'Spans', tls: { cert: 'a.pem', key: 'a.key', ca: 'ca.pem' } },
+      scribe: { category: 'Spans', zipkin_category: '', tls: { cert: 'a.pem', key: 'a.key', ca: 'ca.pem' } },
       fb303: { allow_shutdown: true },
       http: {
         host: '::1',

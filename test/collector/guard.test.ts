@@ -265,7 +265,10 @@ describe('TLS', () => {
       copyFileSync(file(`${name}.key`), key)
     }
     use('first')
-    const settings = { ...http({ tls: { cert, key } }), scribe: { category: 'Milo-Trace', tls: { cert, key } } }
+    const settings = {
+      ...http({ tls: { cert, key } }),
+      scribe: { category: 'Milo-Trace', zipkin_category: 'zipkin', tls: { cert, key } },
+    }
     const c = await collector(settings)
     const first = readFileSync(file('first.pem'))
     const second = readFileSync(file('second.pem'))
@@ -321,7 +324,7 @@ describe('TLS', () => {
 
   it('counts who speaks plainly to a port that wants it, and goes on', async () => {
     const tls = { cert: file('first.pem'), key: file('first.key') }
-    const c = await collector({ scribe: { category: 'Milo-Trace', tls } })
+    const c = await collector({ scribe: { category: 'Milo-Trace', zipkin_category: 'zipkin', tls } })
     const plain = new Peer(c.scribePorts[0]!)
     plain.send(logFrame([span()]))
     await plain.closed

@@ -29,7 +29,7 @@ const PASSWORD_TRIES_A_MINUTE = 20
 /** Asked by machines that watch the process; they say no more than good or bad to who isn't known. */
 const OPEN = ['/livez', '/healthz', '/readyz']
 /** Where spans come in, as often as senders like. */
-const INGEST = ['/v1/traces', '/api/v2/spans', '/api/traces']
+const INGEST = ['/v1/traces', '/api/v1/spans', '/api/v2/spans', '/api/traces']
 
 export async function guard(app: FastifyInstance, options: GuardOptions): Promise<void> {
   app.addHook('onRequest', async request => {

@@ -89,6 +89,7 @@ function integer(v: unknown, what: string, least: bigint, most: bigint): bigint 
 
 function anyInteger(v: unknown): bigint | undefined {
   if (v === undefined || v === null) return 0n
+  if (typeof v === 'bigint') return v
   if (typeof v === 'number') return Number.isInteger(v) ? BigInt(v) : undefined
   if (typeof v === 'string') return /^-?\d{1,20}$/.test(v) ? BigInt(v) : undefined
   const { low, high, unsigned } = v as { low?: unknown; high?: unknown; unsigned?: unknown }

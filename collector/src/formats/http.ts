@@ -13,10 +13,11 @@ import { parseJson } from './json'
 import { readOtlpJson, readOtlpProtobuf } from './otlp'
 import { messageType } from './protobuf'
 import { readZipkinJson, readZipkinProtobuf } from './zipkin'
+import { readZipkinV1Json, readZipkinV1Thrift } from './zipkin-v1'
 
 /**
- * Spans over HTTP: `POST /v1/traces` (OTLP), `POST /api/v2/spans` (Zipkin) and `POST /api/traces` (a trace that somebody
- * uploads, in any JSON of the three).
+ * Spans over HTTP: `POST /v1/traces` (OTLP), `POST /api/v2/spans` and `POST /api/v1/spans` (Zipkin) and `POST /api/traces`
+ * (a trace that somebody uploads, in Milo's, OTLP's or Zipkin's JSON).
  *
  *     body, within the budget ─ decompressed, bounded ─ spans, one by one ─ records, 1 MiB at a time ─ store
  *
@@ -54,6 +55,7 @@ const RETRY_AFTER_SECONDS = 1
 
 const JSON_TYPE = 'application/json'
 const PROTOBUF_TYPE = 'application/x-protobuf'
+const THRIFT_TYPE = 'application/x-thrift'
 
 /** Google's codes, which OTLP's errors carry. */
 const INVALID_ARGUMENT = 3
@@ -74,7 +76,13 @@ class Refusal extends Error {
 
 interface Readers {
   json(json: unknown): Spans
-  protobuf?(body: Buffer): Spans
+  binary?: { type: string; read(body: Buffer): Spans }
+}
+
+const OTLP: Readers = { json: readOtlpJson, binary: { type: PROTOBUF_TYPE, read: readOtlpProtobuf } }
+const ZIPKIN: Record<string, Readers> = {
+  '/api/v1/spans': { json: readZipkinV1Json, binary: { type: THRIFT_TYPE, read: readZipkinV1Thrift } },
+  '/api/v2/spans': { json: readZipkinJson, binary: { type: PROTOBUF_TYPE, read: readZipkinProtobuf } },
 }
 
 interface Taken {
@@ -101,7 +109,7 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
     const isProtobuf = mediaType(request) === PROTOBUF_TYPE
     const type = isProtobuf ? PROTOBUF_TYPE : JSON_TYPE
     try {
-      const { rejected, reasons } = await take(request, 'otlp', { json: readOtlpJson, protobuf: readOtlpProtobuf })
+      const { rejected, reasons } = await take(request, 'otlp', OTLP)
       const answer =
         rejected === 0 ? {} : { partialSuccess: { rejectedSpans: rejected, errorMessage: explain(rejected, reasons) } }
       return reply.type(type).send(isProtobuf ? encodeAnswer(answer) : answer)
@@ -114,15 +122,16 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
     }
   })
 
-  app.post('/api/v2/spans', async (request, reply) => {
-    try {
-      const taken = await take(request, 'zipkin', { json: readZipkinJson, protobuf: readZipkinProtobuf })
-      refuseIfNothing(taken)
-      return reply.code(202).send()
-    } catch (error) {
-      return answerRefusal(error, request, reply)
-    }
-  })
+  for (const [path, readers] of Object.entries(ZIPKIN)) {
+    app.post(path, async (request, reply) => {
+      try {
+        refuseIfNothing(await take(request, 'zipkin', readers))
+        return reply.code(202).send()
+      } catch (error) {
+        return answerRefusal(error, request, reply)
+      }
+    })
+  }
 
   app.post('/api/traces', async (request, reply) => {
     try {
@@ -138,9 +147,9 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
   /** The whole way of a body. @throws Refusal, BadInput */
   async function take(request: FastifyRequest, source: Source, readers: Readers): Promise<Taken> {
     const type = mediaType(request)
-    const isProtobuf = type === PROTOBUF_TYPE && readers.protobuf !== undefined
-    if (!isProtobuf && type !== JSON_TYPE) {
-      const wanted = readers.protobuf === undefined ? JSON_TYPE : `${JSON_TYPE} or ${PROTOBUF_TYPE}`
+    const binary = type === readers.binary?.type ? readers.binary : undefined
+    if (binary === undefined && type !== JSON_TYPE) {
+      const wanted = readers.binary === undefined ? JSON_TYPE : `${JSON_TYPE} or ${readers.binary.type}`
       throw new Refusal(415, 'MILO_BAD_CONTENT_TYPE', `content-type has to be ${wanted}`)
     }
     const decompress = decompressorOf(request)
@@ -163,7 +172,7 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
       }
       const taken: Taken = { spans: 0, rejected: 0, reasons: [], traceIds: new Set() }
       const sink = createSink(source, taken)
-      if (isProtobuf) await sink.putAll(readers.protobuf!(body))
+      if (binary !== undefined) await sink.putAll(binary.read(body))
       else await parsing(() => sink.putAll(readers.json(parseJson(body))))
       await sink.flush()
       return taken

@@ -75,7 +75,8 @@ function fieldsOf(span: unknown): Fields {
   return object(span, 'a span') ?? {}
 }
 
-function readSpan(raw: Fields): SpanRecord {
+/** @throws Unusable */
+export function readSpan(raw: Fields): SpanRecord {
   const traceId = zipkinId(raw.traceId, 32, 'trace_id')
   if (traceId === 0n) throw new Unusable('no_trace_id', 'traceId is absent or zero')
   const id = zipkinId(raw.id, 16, 'span_id')
@@ -165,7 +166,7 @@ function zipkinId(v: unknown, digits: number, what: string): bigint {
 }
 
 /** Undefined for 0, as Zipkin has it. Some senders have fractions. */
-function microseconds(v: unknown, what: string): bigint | undefined {
+export function microseconds(v: unknown, what: string): bigint | undefined {
   const us = u64(typeof v === 'number' ? Math.floor(v) : v, what)
   if (us >= 2n ** 62n) throw new Unusable('bad_type', `${what} is more than 2^62`)
   return us || undefined
