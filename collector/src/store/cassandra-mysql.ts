@@ -14,6 +14,7 @@ import { keepPartitions, maintainPartitions } from './mysql-partitions'
 import { completeFromMySql, MySqlSearch } from './mysql-search'
 import { type Backend, type Entry, Pipeline } from './pipeline'
 import { Recent } from './recent'
+import { storedRecords } from './records'
 import { search } from './search'
 import {
   type Backlog,
@@ -335,14 +336,13 @@ class CassandraMySqlStore implements Store {
     return this.pipeline.append(messages)
   }
 
-  readTrace(traceId: bigint): Promise<StoredRecord[]> {
-    return this.pipeline.readTrace(traceId)
+  async readTrace(traceId: bigint): Promise<StoredRecord[]> {
+    return storedRecords(await this.pipeline.readTrace(traceId))
   }
 
   search(query: SearchQuery): Promise<SearchPage> {
     const { mysql, policy } = this.backend
-    const readTrace = (traceId: bigint) => this.pipeline.readTrace(traceId)
-    return search({ index: new MySqlSearch(mysql, policy), readTrace }, query)
+    return search({ index: new MySqlSearch(mysql, policy), readTrace: id => this.pipeline.readTrace(id) }, query)
   }
 
   complete(query: CompletionQuery): Promise<string[]> {

@@ -3,7 +3,6 @@ import type { EmbeddedOptions } from './embedded'
 import { EmbeddedBackend } from './embedded/backend'
 import { EmbeddedFile } from './embedded/file'
 import { SegmentIndex } from './embedded/lookup'
-import { UniqueRecords } from './embedded/unique-records'
 import { closedError } from './group-commit'
 import { type IndexSettings, indexPolicy } from './index-policy'
 import { Pipeline } from './pipeline'
@@ -108,14 +107,11 @@ class Thread {
         return {}
       case 'readTrace': {
         // Decoded where they are wanted: not here, and once.
-        const unique = new UniqueRecords()
-        await this.reading(pipeline.readRecords(call.traceId, records => unique.add(records)))
-        const records = unique.taken()
-        return { result: records, transfer: [records] }
+        const records = await this.reading(pipeline.readTrace(call.traceId))
+        return { result: records, transfer: [records.buffer as ArrayBuffer] }
       }
       case 'search': {
-        const readTrace = (traceId: bigint) => pipeline.readTrace(traceId)
-        return { result: await this.reading(search({ index, readTrace }, call.query)) }
+        return { result: await this.reading(search({ index, readTrace: id => pipeline.readTrace(id) }, call.query)) }
       }
       case 'complete':
         return { result: await this.reading(index.complete(call.query)) }

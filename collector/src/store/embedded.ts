@@ -1,12 +1,11 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { Reader } from '../../../src/codec/binary'
-import { RECORD_HEADER, readSpanStruct } from '../../../src/codec/span'
 import { type ActivityMinute, minutesOf, readActivity } from './activity'
 import type { Call, Reply } from './embedded-worker'
 import { closedError, GroupCommit } from './group-commit'
 import type { IndexSettings } from './index-policy'
+import { storedRecords } from './records'
 import {
   type Backlog,
   type CompletionQuery,
@@ -107,14 +106,8 @@ class EmbeddedStore implements Store {
   }
 
   async readTrace(traceId: bigint): Promise<StoredRecord[]> {
-    const all = Buffer.from(await this.call<ArrayBuffer>({ method: 'readTrace', traceId }))
-    const records: StoredRecord[] = []
-    for (let pos = 0; pos < all.length; ) {
-      const start = pos + RECORD_HEADER
-      pos = start + all.readInt32BE(pos + 4)
-      records.push({ record: readSpanStruct(new Reader(all, start, pos)), bytes: all.subarray(start, pos) })
-    }
-    return records
+    const { buffer, byteOffset, length } = await this.call<Uint8Array>({ method: 'readTrace', traceId })
+    return storedRecords(Buffer.from(buffer, byteOffset, length))
   }
 
   search(query: SearchQuery): Promise<SearchPage> {

@@ -2,8 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
 import { ActivityMeter, type ActivityRow } from './activity'
 import { closedError, GroupCommit } from './group-commit'
-import { scanRecords, TraceRecords } from './records'
-import { type Backlog, type Message, type StoredRecord, StoreError } from './store'
+import { scanRecords } from './records'
+import { type Backlog, type Message, StoreError } from './store'
+import { UniqueRecords } from './unique-records'
 
 /**
  * The one way of a span into a store, whatever that is made of:
@@ -109,19 +110,15 @@ export class Pipeline {
     return this.commits.append(messages)
   }
 
-  async readTrace(traceId: bigint): Promise<StoredRecord[]> {
-    const trace = new TraceRecords()
-    await this.readRecords(traceId, records => trace.add(records))
-    return trace.records
-  }
-
-  /** Calls `add` with stretches of the trace's records; the same record may come again. */
-  async readRecords(traceId: bigint, add: (records: Buffer) => void): Promise<void> {
+  /** The trace's records in a row, each once. The memory is the caller's. */
+  async readTrace(traceId: bigint): Promise<Buffer> {
     if (this.closing !== undefined) throw closedError()
+    const unique = new UniqueRecords()
     // Pending first: what is settled meanwhile is found twice rather than never.
     const pending = this.batches.flatMap(batch => batch.read(traceId))
-    await this.backend.readSettled(traceId, add)
-    for (const records of pending) add(records)
+    await this.backend.readSettled(traceId, records => unique.add(records))
+    for (const records of pending) unique.add(records)
+    return unique.taken()
   }
 
   backlog(): Backlog {

@@ -2,7 +2,8 @@ import type { SpanRecord } from '../../../src/codec/span'
 import { buildTrace, summarize } from '../trace'
 import type { TraceSummary } from '../trace/model'
 import { holds, isError, isHalf, matchesTrace, recordStartUs } from './match'
-import { type Match, type SearchPage, type SearchQuery, type StoredRecord, StoreError } from './store'
+import { decodeRecords } from './records'
+import { type Match, type SearchPage, type SearchQuery, StoreError } from './store'
 import { summarizeRecords } from './summarize-records'
 
 /**
@@ -56,7 +57,8 @@ export interface Places {
 
 export interface SearchStore {
   index: SpanIndex
-  readTrace(traceId: bigint): Promise<StoredRecord[]>
+  /** The trace's records in a row. */
+  readTrace(traceId: bigint): Promise<Buffer>
 }
 
 /** The rarest term is looked for among so many records. */
@@ -105,7 +107,7 @@ export async function search({ index, readTrace }: SearchStore, query: SearchQue
       reads += some.length
       for (const [j, stored] of read.entries()) {
         const place = some[j]!
-        const records = stored.map(({ record }) => record)
+        const records = decodeRecords(stored)
         if (!matchesTrace(records, query)) continue
         if (after !== undefined && hasStoodBefore(records, driver, after, indexQuery)) continue
         // One more than asked for, to know whether there is one.

@@ -1,10 +1,13 @@
-import { RECORD_HEADER } from '../../../../src/codec/span'
-import { Bytes } from './bytes'
+import { RECORD_HEADER } from '../../../src/codec/span'
+import { Bytes } from './embedded/bytes'
 
 /** Odd, and nobody's to know: records that are made to meet here would make a trace slow to read. */
 const MULTIPLIER = Math.floor(Math.random() * 2 ** 31) * 2 + 1
 
-/** A trace's records in a row, those that are the same byte for byte once; without decoding them. */
+/**
+ * A trace's records as they are read back, in a row, without decoding them. Senders repeat what they had no answer for, and
+ * stores may keep both: what is byte for byte the same is taken once.
+ */
 export class UniqueRecords {
   private readonly bytes = new Bytes()
   private starts = new Uint32Array(512)
@@ -22,9 +25,9 @@ export class UniqueRecords {
     }
   }
 
-  /** A copy, in memory of its own. */
-  taken(): ArrayBuffer {
-    return Uint8Array.prototype.slice.call(this.bytes.buf, 0, this.bytes.pos).buffer as ArrayBuffer
+  /** In memory that is the taker's: nothing may be added any more. */
+  taken(): Buffer {
+    return this.bytes.buf.subarray(0, this.bytes.pos)
   }
 
   private addOne(records: Buffer, start: number, end: number): void {
