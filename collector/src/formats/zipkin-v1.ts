@@ -16,7 +16,7 @@ import {
   text,
   Unusable,
 } from './fields'
-import { microseconds, readSpan } from './zipkin'
+import { microseconds, readIp, readSpan } from './zipkin'
 
 /**
  * Zipkin's spans, version 1, into records. One of them holds what client and server say of a call, each annotation with the
@@ -192,7 +192,7 @@ function isOf(endpoint: Fields | undefined, { endpoint: mine }: Side, other: Sid
 }
 
 function isSame(a: Fields, b: Fields | undefined): boolean {
-  return a.serviceName === b?.serviceName && a.ipv4 === b?.ipv4 && a.port === b?.port
+  return a.serviceName === b?.serviceName && a.ipv4 === b?.ipv4 && a.ipv6 === b?.ipv6 && a.port === b?.port
 }
 
 /** A struct's fields by their ids: what each is called in JSON, its type, and how it is read. */
@@ -206,7 +206,7 @@ const ENDPOINT: Layout = {
   1: ['ipv4', T.I32, r => readIpv4(r.i32())],
   2: ['port', T.I16, r => r.i16() & 0xffff],
   3: ['serviceName', T.STRING, readString],
-  4: ['ipv6', T.STRING, r => r.bytes()],
+  4: ['ipv6', T.STRING, r => readIp(r.bytes(), 6, 'ipv6')],
 }
 const readEndpoint = (r: Reader) => readStruct(r, ENDPOINT)
 

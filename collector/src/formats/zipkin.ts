@@ -185,7 +185,7 @@ function readEndpoint(raw: unknown, what: string): Endpoint {
   return { service: text(endpoint.serviceName, 'serviceName'), ips, port: Number(u64(endpoint.port, 'port')) }
 }
 
-function readIp(v: unknown, version: 4 | 6, what: string): string {
+export function readIp(v: unknown, version: 4 | 6, what: string): string {
   if (isEmpty(v)) return ''
   if (v instanceof Uint8Array) {
     if (version === 4 && v.length === 4) return v.join('.')
