@@ -99,7 +99,7 @@ describe('who may ask the API', () => {
     assert.equal((await ask(c, '/api/search', good)).status, 200)
     assert.equal((await ask(c, '/api/status', good)).json().auth, 'basic')
     assert.equal((await ask(c, '/metrics', good)).status, 200)
-    for (const path of ['/v1/traces', '/api/v2/spans', '/api/traces', '/api/saved-searches']) {
+    for (const path of ['/v1/traces', '/api/v1/spans', '/api/v2/spans', '/api/traces', '/api/saved-searches']) {
       const init = { method: 'POST', body: '[]' }
       assert.equal((await ask(c, path, { 'content-type': 'application/json' }, init)).status, 401, path)
     }
@@ -129,6 +129,7 @@ describe('who may ask the API', () => {
     ] as const) {
       assert.equal((await ask(c, '/api/search', who as Record<string, string>)).status, reads)
       assert.equal((await ask(c, '/metrics', who as Record<string, string>)).status, reads)
+      assert.equal(await post(who!, '/api/v1/spans', spans), sends)
       assert.equal(await post(who!, '/api/v2/spans', spans), sends)
       assert.equal(await post(who!, '/api/saved-searches', saved), changes)
     }
@@ -191,7 +192,7 @@ describe('who may ask the API', () => {
       { origin: `http://127.0.0.1.evil.example:${c.httpPort}` },
       { 'sec-fetch-site': 'cross-site', origin: c.url },
     ]) {
-      for (const path of ['/api/saved-searches', '/v1/traces', '/api/v2/spans', '/api/traces']) {
+      for (const path of ['/api/saved-searches', '/v1/traces', '/api/v1/spans', '/api/v2/spans', '/api/traces']) {
         const { status, json } = await post(headers as Record<string, string>, path)
         assert.deepEqual([status, json().code], [403, 'MILO_CROSS_SITE'], `${path} ${JSON.stringify(headers)}`)
       }

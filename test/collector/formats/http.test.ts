@@ -11,6 +11,7 @@ import { EventType, type SpanRecord } from '../../../src/codec/span'
 import { until } from '../../helpers/until'
 import { otlpRequest, toProtobuf } from './otlp-arbitrary'
 import { JSON_TYPE, PROTOBUF_TYPE, SpanServer } from './span-server'
+import { thriftList } from './zipkin-v1-thrift'
 
 const SERVICE = 'opentelemetry.proto.collector.trace.v1'
 
@@ -202,6 +203,82 @@ describe('spans over HTTP', () => {
     })
   })
 
+  describe('in Zipkin’s first format', () => {
+    const endpoint = { serviceName: 'shop', ipv4: '10.0.0.2', port: 9090 }
+    const v1 = {
+      traceId: '5b8efff798038103d269b633813fc60c',
+      id: 'eee19b7ec3c1b174',
+      annotations: [{ timestamp: 1_700_000_000_000_000, value: 'sr', endpoint }],
+    }
+    const thrift = { 'content-type': 'application/x-thrift' }
+    const post = (body: Uint8Array | string, headers?: Record<string, string>) =>
+      server.post('/api/v1/spans', body, headers)
+
+    it('are answered with 202, in JSON and in Thrift, zipped or not', async () => {
+      const answer = await post(JSON.stringify([v1]))
+      assert.deepEqual([answer.status, answer.bytes.length], [202, 0])
+      const zipped = { 'content-type': JSON_TYPE, 'content-encoding': 'gzip' }
+      assert.equal((await post(gzipSync(JSON.stringify([v1])), zipped)).status, 202)
+      assert.equal((await post(thriftList([v1]), thrift)).status, 202)
+      assert.equal((await post(gzipSync(thriftList([v1])), { ...thrift, 'content-encoding': 'gzip' })).status, 202)
+      assert.equal(server.records.length, 4)
+      for (const record of server.records) assert.deepEqual(record, server.records[0])
+      assert.equal(server.records[0]!.service, 'shop')
+    })
+
+    it('leave unusable ones out, and are refused when none is left', async () => {
+      const bad = { ...v1, id: '0' }
+      for (const [list, headers] of [
+        [(...spans: object[]) => JSON.stringify(spans), undefined],
+        [(...spans: object[]) => thriftList(spans), thrift],
+      ] as const) {
+        await serve()
+        assert.equal((await post(list(v1, bad, v1), headers)).status, 202)
+        assert.equal(server.records.length, 2)
+        assert.deepEqual(server.rejected, [['zipkin', 'no_span_id', 1]])
+        const answer = await post(list(bad), headers)
+        assert.equal(answer.status, 400)
+        assert.match(answer.json.error, /no_span_id/)
+        assert.equal((await post(list(), headers)).status, 202)
+      }
+    })
+
+    it('are refused whole when they are no list, or one that ends early, lies or nests without end', async () => {
+      const good = thriftList([v1, v1])
+      const long = Buffer.from(good)
+      long.writeInt32BE(2 ** 31 - 1, 1)
+      const negative = Buffer.from(good)
+      negative.writeInt32BE(-1, 1)
+      const deep = Buffer.concat([
+        thriftList([v1]).subarray(0, -1),
+        Buffer.alloc(300_000).fill(Buffer.from([12, 0, 1])),
+      ])
+      const many = Buffer.concat([Buffer.from([12, 0, 3, 0xd0, 0x91]), Buffer.alloc(250_001)])
+      for (const body of [Buffer.alloc(0), Buffer.from('[]'), good.subarray(0, -1), long, negative, deep, many]) {
+        const { status, json } = await post(body, thrift)
+        assert.deepEqual([status, json.code], [400, 'MILO_BAD_BODY'])
+      }
+      for (const body of ['', '{}', '7', `[${'{},'.repeat(250_001)}{}]`]) assert.equal((await post(body)).status, 400)
+      assert.deepEqual([server.records, server.rejected], [[], []])
+      assert.equal((await post(Buffer.alloc((1 << 20) + 1), thrift)).status, 413)
+      assert.equal((await post(good, { 'content-type': PROTOBUF_TYPE })).status, 415)
+    })
+
+    it('never get more than an answer out of it, however they mangle a list', async () => {
+      const good = thriftList([v1, v1, v1])
+      const edit = fc.tuple(fc.nat(good.length - 1), fc.nat(255))
+      await fc.assert(
+        fc.asyncProperty(fc.array(edit, { minLength: 1, maxLength: 6 }), async edits => {
+          const bytes = Buffer.from(good)
+          for (const [at, value] of edits) bytes[at] = value
+          const { status } = await post(bytes, thrift)
+          assert.ok(status === 202 || status === 400, `${status}`)
+        }),
+        { numRuns: 300 },
+      )
+    })
+  })
+
   describe('as a trace that somebody uploads', () => {
     const records: SpanRecord[] = [
       {
@@ -269,6 +346,7 @@ describe('spans over HTTP', () => {
       for (const [path, body] of [
         ['/v1/traces', JSON.stringify(otlp(otlpSpan()))],
         ['/v1/traces', protobuf(otlp(otlpSpan()))],
+        ['/api/v1/spans', '[{"traceId":"1","id":"1"}]'],
         ['/api/v2/spans', '[{"traceId":"1","id":"1"}]'],
         ['/api/traces', '[{"traceId":"1","id":"1"}]'],
       ] as const) {
@@ -519,6 +597,8 @@ describe('spans over HTTP', () => {
           'records',
           'trace_id',
           'annotations',
+          'binaryAnnotations',
+          'endpoint',
           'localEndpoint',
           '__proto__',
         ],
@@ -527,6 +607,7 @@ describe('spans over HTTP', () => {
         fc.constantFrom(null, '', '1'.repeat(32), '1'.repeat(16), 7, -1, 1e300, true, '9223372036854775808'),
         fc.string(),
       )
+      const paths = ['/v1/traces', '/api/v1/spans', '/api/v2/spans', '/api/traces']
       const { json } = fc.letrec(tie => ({
         json: fc.oneof(
           { maxDepth: 8, depthSize: 'large' },
@@ -536,7 +617,7 @@ describe('spans over HTTP', () => {
         ),
       }))
       await fc.assert(
-        fc.asyncProperty(json, fc.constantFrom('/v1/traces', '/api/v2/spans', '/api/traces'), async (body, path) => {
+        fc.asyncProperty(json, fc.constantFrom(...paths), async (body, path) => {
           const { status } = await server.post(path, JSON.stringify(body))
           assert.ok([200, 202, 400].includes(status), `${status}`)
         }),
