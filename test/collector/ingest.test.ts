@@ -7,6 +7,7 @@ import { type Message, StoreError } from '../../collector/src/store/store'
 import { CodecError } from '../../src/codec/binary'
 import { type LogEntry, ResultCode } from '../../src/codec/scribe'
 import { EventType, encodeRecord, type SpanRecord } from '../../src/codec/span'
+import { thriftSpan } from './formats/zipkin-v1-thrift'
 import { recordingLog, span } from './support'
 
 const a = encodeRecord(span({ name: 'a' }))
@@ -259,6 +260,7 @@ describe('what ingest answers', () => {
     const it = createIngest({
       store: { append, backlog: () => backlog },
       category: 'Milo-Trace',
+      zipkinCategory: 'zipkin',
       maxInFlightBytes,
       maxBacklogSpans: 1000,
       maxBacklogBytes: 1024 * 1024,
@@ -285,7 +287,11 @@ describe('what ingest answers', () => {
       const metric = await metrics.registry.getSingleMetric(`milo_collector_${name}`)!.get()
       return metric.values.reduce((sum, { value }) => sum + value, 0)
     }
-    return { ...it, call, newSender, send: newSender(), count, lines, backlog }
+    const rejected = async () => {
+      const { values } = await metrics.spansRejected.get()
+      return Object.fromEntries(values.map(({ labels, value }) => [labels.reason, value]))
+    }
+    return { ...it, call, newSender, send: newSender(), count, rejected, lines, backlog }
   }
 
   it('is TRY_LATER when the store refuses (a store in this test), OK when it takes them again, and it adds up', async () => {
@@ -424,6 +430,120 @@ describe('what ingest answers', () => {
     assert.equal(await count('spans_stored_total'), 2)
     assert.equal(await count('spans_rejected_total'), 4)
     assert.equal(await count('bytes_in_flight'), 0)
+  })
+
+  describe('to Zipkin’s category', () => {
+    const rpc = (id: string) =>
+      thriftSpan({
+        ...{ traceId: '1', id, name: 'get' },
+        annotations: ['cs', 'sr'].map((value, i) => ({
+          ...{ value, timestamp: 1_700_000_000_000_000 + i, endpoint: { serviceName: ['front', 'shop'][i] } },
+        })),
+      })
+    const base64 = (bytes: Buffer) => bytes.toString('base64')
+    const zipkin = (message: Buffer | string) => ({ category: 'zipkin', message: Buffer.from(message) })
+
+    it('is OK for a span in base64, in lines or with one at its end, and raw: all are the same records', async () => {
+      const stored: Message[] = []
+      const { call, count } = ingest(async messages => void stored.push(...messages))
+      const text = base64(rpc('2'))
+      const lines = text.replace(/.{76}/g, '$&\r\n')
+      const forms = [text, `${text}\n`, `${text}\r\n`, `\n${text}`, lines, text.replaceAll('=', ''), rpc('2')]
+      assert.ok(lines.length > text.length)
+      for (const form of forms) assert.equal(await call([zipkin(form)], 1000, { inFlightBytes: 0 }), ResultCode.OK)
+      for (const message of stored) {
+        assert.deepEqual(
+          decodeRecords(message.body).map(({ id, name, service }) => [id, name, service]),
+          [
+            [2n, 'get', 'front'],
+            [2n, 'get', 'shop'],
+          ],
+        )
+      }
+      assert.equal(stored.length, forms.length)
+      assert.equal(await count('spans_received_total'), 2 * forms.length)
+      assert.equal(await count('bytes_in_flight'), 0)
+    })
+
+    it('counts what is none by its reason, and takes all that is good beside it', async () => {
+      const stored: Message[] = []
+      const { call, count, rejected } = ingest(async messages => void stored.push(...messages))
+      const good = rpc('3')
+      const entries = [
+        zipkin(base64(rpc('2'))),
+        ...[zipkin(''), zipkin('no base64!'), zipkin(base64(good.subarray(0, -1))), zipkin(good.subarray(0, 9))],
+        ...[zipkin(base64(thriftSpan({ traceId: '1' }))), zipkin(base64(Buffer.from('0c0063'.repeat(99), 'hex')))],
+        zipkin(base64(thriftSpan({ traceId: '1', id: '1', name: 'x'.repeat(1024 * 1024) }))),
+        // What may be in Thrift, and is a little more as a record.
+        zipkin(thriftSpan({ traceId: '1', id: '1', name: 'x'.repeat(1024 * 1024 - 30) })),
+        { category: 'Milo-Trace', message: a },
+        { category: 'other', message: good },
+        zipkin(a),
+        zipkin(good),
+      ]
+      assert.equal(await call(entries, 1000, { inFlightBytes: 0 }), ResultCode.OK)
+      const names = decodeRecords(Buffer.concat(stored.map(({ body }) => body))).map(({ id, name }) => `${name} ${id}`)
+      assert.deepEqual(
+        names.map(name => name.replace(/^a .*/, 'a')),
+        ['get 2', 'get 2', 'a', 'get 3', 'get 3'],
+      )
+      assert.deepEqual(await rejected(), { truncated: 3, bad_type: 2, no_span_id: 1, too_deep: 1, too_large: 2 })
+      assert.equal(await count('spans_received_total'), 5 + 9)
+      assert.equal(await count('spans_stored_total'), 5)
+      assert.equal(await count('entries_dropped_total'), 1)
+    })
+
+    it('is OK only when the good ones are durable, and TRY_LATER when they are not', async () => {
+      let release = (_: Error | undefined) => {}
+      const { call, count } = ingest(
+        () => new Promise((resolve, reject) => (release = error => (error ? reject(error) : resolve()))),
+      )
+      for (const error of [new Error('disk full'), undefined]) {
+        let answered = false
+        const entries = [zipkin('nonsense'), zipkin(base64(rpc('2')))]
+        const sent = call(entries, 1000, { inFlightBytes: 0 }).finally(() => (answered = true))
+        for (let i = 0; i < 10; i++) await new Promise(setImmediate)
+        assert.equal(answered, false)
+        release(error)
+        assert.equal(await sent, error ? ResultCode.TRY_LATER : ResultCode.OK)
+      }
+      assert.equal(await count('spans_deferred_total'), 2)
+      assert.equal(await count('spans_stored_total'), 2)
+    })
+
+    it('reads a call of many in steps, between which others have their turn', () => {
+      const { log } = ingest(async () => {}, 1024 * 1024 * 1024)
+      // The most that one may hold, of what costs most.
+      const annotations = Array.from({ length: 60_000 }, () => ({ value: '' }))
+      for (const message of [rpc('2'), Buffer.from('noise'), thriftSpan({ traceId: '1', id: '2', annotations })]) {
+        const entries = Array.from({ length: message.length > 1000 ? 10 : 20_000 }, () => zipkin(message))
+        const reading = log(entries, 1000, { inFlightBytes: 0 })
+        let steps = 0
+        if (!(reading instanceof Promise)) while (!reading.next().done) steps++
+        assert.ok(steps > 3, `${steps} steps`)
+      }
+    })
+
+    it('is OK for any bytes', async () => {
+      const { call, count } = ingest(async () => {})
+      const bytes = fc.uint8Array({ maxLength: 300 }).map(Buffer.from)
+      const part = fc.tuple(fc.nat(rpc('2').length), fc.boolean()).map(([end, isText]) => {
+        const cut = rpc('2').subarray(0, end)
+        return Buffer.from(isText ? base64(cut) : cut)
+      })
+      await fc.assert(
+        fc.asyncProperty(fc.array(fc.oneof(bytes, part), { maxLength: 5 }), async messages => {
+          assert.equal(await call(messages.map(zipkin), 1000, { inFlightBytes: 0 }), ResultCode.OK)
+        }),
+        { numRuns: 2000 },
+      )
+      const [received, stored, rejected] = await Promise.all(
+        ['received', 'stored', 'rejected'].map(what => count(`spans_${what}_total`)),
+      )
+      assert.ok(rejected! > 1000)
+      assert.equal(received, stored! + rejected!)
+      assert.equal(await count('bytes_in_flight'), 0)
+    })
   })
 
   it('is OK for nothing, for nothing good, and for other categories, none of which reaches the store', async () => {

@@ -11,7 +11,6 @@ import {
   MAX_SPAN_BYTES,
   MAX_SPAN_PARTS,
   object,
-  plainObject,
   type Spans,
   text,
   Unusable,
@@ -72,7 +71,7 @@ interface Side {
   end?: bigint
   endpoint?: Fields
   annotations: Fields[]
-  tags: [string, string][]
+  tags: [string, unknown][]
 }
 
 function toRecords(raw: Fields): SpanRecord[] {
@@ -100,17 +99,13 @@ function toRecords(raw: Fields): SpanRecord[] {
 
   let clientAddress: Fields | undefined
   let serverAddress: Fields | undefined
-  const tags: (Entry & { key: string; value: string })[] = []
+  const tags: Entry[] = []
   for (const entry of binary) {
     const { fields, endpoint } = entry
     const key = text(fields.key, 'a key')
-    if (fields.value === true && endpoint !== undefined && ADDRESSES.includes(key)) {
-      if (key === 'ca') clientAddress = endpoint
-      else serverAddress = endpoint
-      continue
-    }
-    const isText = typeof fields.value !== 'number' && typeof fields.value !== 'boolean'
-    tags.push({ ...entry, key, value: isText ? text(fields.value, 'a value') : String(fields.value) })
+    if (fields.value !== true || endpoint === undefined || !ADDRESSES.includes(key)) tags.push(entry)
+    else if (key === 'ca') clientAddress = endpoint
+    else serverAddress = endpoint
   }
 
   const { CLIENT: client, SERVER: server } = sides
@@ -127,7 +122,8 @@ function toRecords(raw: Fields): SpanRecord[] {
   for (const entry of tags) {
     const side = sideOf(entry)
     // Without a value, a local component only says whose the span is.
-    if (entry.key !== 'lc' || entry.value !== '') side.tags.push([entry.key, entry.value])
+    const { key, value } = entry.fields
+    if (key !== 'lc' || value !== '') side.tags.push([text(key, 'a key'), value])
   }
   if (first.kind === '') first.endpoint ??= clientAddress
 
@@ -154,18 +150,22 @@ function writeSide(raw: Fields, side: Side, remote: Fields | undefined, owns: bo
     if (timestamp !== undefined) [begin, end] = [timestamp, timestamp + duration]
     else end ??= begin + duration
   }
-  const record = readSpan({
-    ...{ traceId: raw.traceId, id: raw.id, parentId: raw.parentId, name: raw.name, debug: raw.debug },
+  const v2 = {
+    traceId: raw.traceId,
+    id: raw.id,
+    parentId: raw.parentId,
+    name: raw.name,
+    debug: raw.debug,
     kind: side.kind,
     timestamp: begin,
     duration: begin === undefined ? duration : undefined,
     localEndpoint: side.endpoint,
     remoteEndpoint: remote,
     annotations: side.annotations,
-    tags: plainObject(side.tags),
     // By convention: who hasn't begun a span leaves its timestamp to who has.
     shared: side.kind === 'SERVER' && timestamp === undefined,
-  })
+  }
+  const record = readSpan(v2, side.tags)
   if (end !== undefined) record.events!.at(-1)!.timestamp = end
   return record
 }

@@ -75,8 +75,11 @@ function fieldsOf(span: unknown): Fields {
   return object(span, 'a span') ?? {}
 }
 
-/** @throws Unusable */
-export function readSpan(raw: Fields): SpanRecord {
+/**
+ * @param tags where they don't stand in `raw`
+ * @throws Unusable
+ */
+export function readSpan(raw: Fields, tags = Object.entries(object(raw.tags, 'tags') ?? {})): SpanRecord {
   const traceId = zipkinId(raw.traceId, 32, 'trace_id')
   if (traceId === 0n) throw new Unusable('no_trace_id', 'traceId is absent or zero')
   const id = zipkinId(raw.id, 16, 'span_id')
@@ -93,7 +96,7 @@ export function readSpan(raw: Fields): SpanRecord {
 
   const annotations = new Map<string, string>()
   const ownTags: [string, string][] = []
-  for (const [key, v] of Object.entries(object(raw.tags, 'tags') ?? {})) {
+  for (const [key, v] of tags) {
     // Some senders leave numbers as they are.
     const value = typeof v === 'number' || typeof v === 'boolean' ? String(v) : text(v, 'a tag')
     if (OUR_NAMES.has(key)) ownTags.push([key, value])
