@@ -3,10 +3,11 @@ import { cpuOf, residentMiB, SYSTEMS, type System, settled } from './systems'
 
 /**
  * One collector with its databases, loaded, counted and read back: `program.ts SYSTEM FRAMES SECONDS CONNECTIONS`. The result
- * goes to standard output as JSON.
+ * goes to standard output as JSON; `memory` is the collector's resident set in MiB, at its largest and in the course of time.
  */
 
 const SAMPLES = 200
+const MEMORY_MS = 250
 
 async function main(): Promise<void> {
   const [name, frames, seconds, connections] = process.argv.slice(2) as [string, string, string, string]
@@ -16,6 +17,9 @@ async function main(): Promise<void> {
     await settled(system)
     const before = cpuOf(system.processes)
     const own = process.cpuUsage()
+    const { collector } = system.processes
+    const course: number[] = []
+    const watch = setInterval(() => course.push(residentMiB(collector, 'VmRSS')), MEMORY_MS)
     const from = performance.now()
     const load = await send({
       ...target(system),
@@ -26,6 +30,7 @@ async function main(): Promise<void> {
     })
     const ownUs = process.cpuUsage(own)
     await settled(system)
+    clearInterval(watch)
     const stored = (performance.now() - from) / 1000
     const spans = load.acknowledged.length * FRAME_SPANS
     const after = cpuOf(system.processes)
@@ -35,7 +40,6 @@ async function main(): Promise<void> {
     )
     let found = 0
     for (const frame of sample) if (await system.finds(uniqueValue(frame, 0)!)) found++
-    const memory = Object.fromEntries(Object.entries(system.processes).map(([what, pid]) => [what, residentMiB(pid)]))
     const back = await system.countBack(load.acknowledged)
     const bytes = system.bytes?.()
     process.stdout.write(
@@ -50,7 +54,7 @@ async function main(): Promise<void> {
         cpuUs: Object.fromEntries(
           Object.keys(after).map(what => [what, ((after[what]! - before[what]!) * 1000) / spans]),
         ),
-        memory,
+        memory: { largest: residentMiB(collector, 'VmHWM'), course },
         found: found / SAMPLES,
         lost: spans - back,
         bytesPerSpan: bytes === undefined ? undefined : bytes / (spans + warm.acknowledged.length * FRAME_SPANS),

@@ -20,7 +20,7 @@ export interface System {
   web: string
   dialect: 'milo' | 'zipkin'
   /** Processes whose CPU time counts, by what they are. */
-  processes: Record<string, number>
+  processes: { collector: number; [other: string]: number }
   /** Spans that were accepted and can't be found yet. */
   backlog(): Promise<number>
   /** Whether the span with this annotation can be searched for. */
@@ -67,9 +67,16 @@ async function miloEmbedded(): Promise<System> {
   }
 }
 
+/** As small as a server of production is: Cassandra's heap, and MariaDB's buffer pool. */
+export const DATABASE_MIB = 1024
+
+export function startDatabases() {
+  return Promise.all([startOwnCassandra(DATABASE_MIB), startOwnMariaDb({ bufferPoolMiB: DATABASE_MIB })])
+}
+
 async function miloDatabases(): Promise<System> {
   const folder = mkdtempSync(join(tmpdir(), 'milo-bench-'))
-  const [cassandra, mysql] = await Promise.all([startOwnCassandra(), startOwnMariaDb()])
+  const [cassandra, mysql] = await startDatabases()
   const { username, password } = mysql
   const collector = await startCollector(folder, {
     store: 'cassandra-mysql',
@@ -163,7 +170,7 @@ function counted(wanted: Map<bigint, Set<bigint>>): number {
 const ZIPKIN = '3.6.1'
 
 async function zipkinOnCassandra(): Promise<System> {
-  const cassandra = await startOwnCassandra()
+  const cassandra = await startOwnCassandra(DATABASE_MIB)
   const system = await zipkin({
     STORAGE_TYPE: 'cassandra3',
     CASSANDRA_CONTACT_POINTS: `${cassandra.host}:${cassandra.port}`,
@@ -288,8 +295,12 @@ function cpuMs(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) * 10
 }
 
-export function residentMiB(pid: number): number {
-  return Number(/^VmHWM:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1024
+/** The resident set, now or at its largest. */
+export function residentMiB(pid: number, which: 'VmRSS' | 'VmHWM'): number {
+  const line = readFileSync(`/proc/${pid}/status`, 'utf8')
+    .split('\n')
+    .find(line => line.startsWith(which))
+  return Number(/\d+/.exec(line!)) / 1024
 }
 
 const SETTLE_MS = 600_000

@@ -2,11 +2,11 @@ import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openStore } from '../../../collector/src/store/open'
-import type { Match, SearchQuery, Store } from '../../../collector/src/store/store'
+import { type Match, type Message, type SearchQuery, type Store, StoreError } from '../../../collector/src/store/store'
 import type { StoreConfig } from '../../../collector/src/store/store-config'
 import { encodeRecord, type SpanRecord } from '../../../src/codec/span'
-import { startOwnCassandra, startOwnMariaDb } from '../../servers'
 import { FRAME_SPANS, spanOf, uniqueValue } from '../collector/generator'
+import { startDatabases } from '../collector/systems'
 
 /**
  * One store, filled, and asked: `program.ts STORE FRAMES QUERIES`. Standard output has the result as JSON: for each kind of
@@ -31,7 +31,10 @@ async function main(): Promise<void> {
   try {
     const from = performance.now()
     for (let frame = 0; frame < frames; frame += 10) {
-      await store.append(Array.from({ length: 10 }, (_, i) => message(spansOf(frame + i))))
+      await append(
+        store,
+        Array.from({ length: 10 }, (_, i) => message(spansOf(frame + i))),
+      )
       while (store.backlog().spans > AHEAD_SPANS) await pause(20)
     }
     const big = TRACES.map((spans, i) => ({ spans, traceId: 1_000n + BigInt(i) }))
@@ -98,6 +101,7 @@ function questions(some: (n: number) => number): Record<string, Question> {
     'rare AND common': search(n => ({
       annotations: [tag('request.id', request(n)), tag('http.path', spanOf(some(n), 0).annotations!.get('http.path')!)],
     })),
+    'common AND name': search(n => ({ name: span(n).name!, annotations: [path(n)] })),
     'common AND common': search(n => ({
       annotations: [tag('user', both(n).get('user')!), tag('http.path', both(n).get('http.path')!)],
     })),
@@ -119,10 +123,24 @@ function message(spans: SpanRecord[]) {
   return { body: Buffer.concat(spans.map(encodeRecord)), spans: spans.length }
 }
 
+/** As senders do: what isn't taken comes again. */
+async function append(store: Store, messages: Message[]): Promise<void> {
+  for (;;) {
+    try {
+      await store.append(messages)
+      return
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error
+      console.error(`not taken: ${error.message}`)
+      await pause(100)
+    }
+  }
+}
+
 async function fillTrace(store: Store, traceId: bigint, spans: number): Promise<void> {
   for (let at = 0; at < spans; at += FRAME_SPANS) {
     const some = spansOf(Math.floor(at / FRAME_SPANS)).slice(0, spans - at)
-    await store.append([
+    await append(store, [
       message(some.map((span, i) => ({ ...span, traceId, id: BigInt(at + i + 1), parentId: at + i === 0 ? 0n : 1n }))),
     ])
     while (store.backlog().spans > AHEAD_SPANS) await pause(20)
@@ -141,7 +159,7 @@ async function place(kind: string, folder: string): Promise<{ config: StoreConfi
     }
     return { config, stop: async () => {} }
   }
-  const [cassandra, mysql] = await Promise.all([startOwnCassandra(), startOwnMariaDb()])
+  const [cassandra, mysql] = await startDatabases()
   const config: StoreConfig = {
     store: 'cassandra-mysql',
     embedded,
