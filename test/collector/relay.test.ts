@@ -9,8 +9,9 @@ import { ScribePeer } from '../helpers/scribe-peer'
 import { until } from '../helpers/until'
 import { Flume } from '../servers/flume'
 import { freePorts } from '../servers/process'
+import { thriftList, thriftSpan } from './formats/zipkin-v1-thrift'
 import { log, relayedSpan } from './relayed-span'
-import { cleanUp, collector, recordingLog, temporaryDirectory, undo } from './support'
+import { cleanUp, collector, logFrame, Peer, recordingLog, resultCode, temporaryDirectory, undo } from './support'
 
 const KILLS = 5
 
@@ -201,6 +202,23 @@ describe('relay', function () {
     })
     assert.equal(posted.status, 202)
     await until('it is found', async () => (await keeps.get(`/api/traces/${span.traceId}`)).status === 200)
+    // Zipkin's first format: by HTTP as Milo's records, by Scribe unread, for the other one to read.
+    const [overHttp, overScribe] = ['8', '9'].map(digit => ({ ...span, traceId: digit.repeat(32) })) as [
+      typeof span,
+      typeof span,
+    ]
+    const old = await fetch(`${relays.url}/api/v1/spans`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/x-thrift' },
+      body: new Uint8Array(thriftList([overHttp])),
+    })
+    assert.equal(old.status, 202)
+    const entry = Buffer.from(thriftSpan(overScribe).toString('base64'))
+    const answer = await new Peer(relays.scribePorts[0]!).call(logFrame([entry], { category: 'zipkin' }))
+    assert.equal(resultCode(answer), ResultCode.OK)
+    for (const { traceId } of [overHttp, overScribe]) {
+      await until('it is found', async () => (await keeps.get(`/api/traces/${traceId}`)).status === 200)
+    }
     assert.equal((await relays.get('/readyz')).status, 200)
     const { status, body } = await relays.get('/api/search')
     assert.deepEqual([status, body.code], [400, 'MILO_STORE_ELSEWHERE'])

@@ -13,6 +13,7 @@ import type { Message } from '../../collector/src/store/store'
 import { MessageType, Reader, T, type Writer } from '../../src/codec/binary'
 import { encodeRecord } from '../../src/codec/span'
 import { until } from '../helpers/until'
+import { thriftSpan } from './formats/zipkin-v1-thrift'
 import {
   callFrame,
   cleanUp,
@@ -184,6 +185,27 @@ describe('the Scribe server', () => {
     assert.equal(resultCode(reply), OK)
     assert.deepEqual(await stored(c, sent.traceId), [])
     assert.equal(await c.metric('entries_dropped_total'), 1)
+  })
+
+  it('takes Zipkin’s category, or another that it is told, or none', async () => {
+    const id = randomId()
+    const message = Buffer.from(thriftSpan({ traceId: hex(id), id: hex(id), name: 'get' }).toString('base64'))
+    for (const [wanted, sent, dropped] of [
+      ['zipkin', 'zipkin', 0],
+      ['spans', 'spans', 0],
+      ['spans', 'zipkin', 1],
+      ['', 'zipkin', 1],
+      ['', '', 1],
+    ] as const) {
+      const c = await collector({ scribe: { category: 'Milo-Trace', zipkin_category: wanted } })
+      const reply = await new Peer(c.scribePorts[0]!).call(logFrame([message], { category: sent }))
+      assert.equal(resultCode(reply), OK)
+      assert.equal(await c.metric('entries_dropped_total'), dropped)
+      assert.equal(await c.metric('spans_stored_total'), 1 - dropped)
+      if (dropped === 0) {
+        await until('it is found', async () => (await c.get(`/api/traces/${hex(id)}`)).status === 200)
+      }
+    }
   })
 
   it('reads calls that arrive byte by byte, and many that arrive at once', async () => {
