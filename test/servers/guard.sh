@@ -8,6 +8,8 @@
 folder=$1
 shift
 exec 4<&0
+# A file that has reached its limit (process.ts) is an error to who writes it, and not its end.
+trap '' XFSZ
 "$@" </dev/null 3>&- 4<&- &
 server=$!
 echo "$server" >&3

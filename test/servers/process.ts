@@ -1,6 +1,6 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -20,6 +20,8 @@ export interface Server {
   /** Halts it: connections stay open, and nothing answers. */
   pause(): void
   resume(): void
+  /** Lets none of its files grow beyond so many bytes, as on a full disk, until it may again (Infinity) or is started anew. */
+  limitFiles(bytes: number): void
   /** After stop or kill: again, on the same data and port. */
   start(): Promise<void>
 }
@@ -146,6 +148,13 @@ export class RunningServer {
     this.signal('SIGCONT')
   }
 
+  limitFiles(bytes: number): void {
+    // As the server's own user, who may: root doesn't everywhere.
+    const { uid, gid } = statSync(`/proc/${this.pid}`)
+    const limit = Number.isFinite(bytes) ? bytes : 'unlimited'
+    execFileSync('prlimit', [`--pid=${this.pid}`, `--fsize=${limit}:`], { uid, gid })
+  }
+
   private signal(signal: NodeJS.Signals): boolean {
     if (this.guard === undefined) return false
     try {
@@ -176,6 +185,7 @@ export function controls(server: RunningServer): Omit<Server, 'host' | 'port' | 
     kill: () => server.kill(),
     pause: () => server.pause(),
     resume: () => server.resume(),
+    limitFiles: bytes => server.limitFiles(bytes),
     start: () => server.start(),
   }
 }
@@ -190,6 +200,7 @@ export function noControls(variable: string): ReturnType<typeof controls> {
     kill: async () => refuse(),
     pause: refuse,
     resume: refuse,
+    limitFiles: refuse,
     start: async () => refuse(),
   }
 }
