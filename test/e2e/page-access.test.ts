@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import type { Page } from 'playwright-core'
+import { createToken } from '../../collector/src/api/credentials'
 import { generateTrace } from '../helpers/generated-trace'
 import { detailOf, findResult, pageTests, rowsOf, SHOP_ID, START_US, shop } from '../helpers/page'
+import { startCollector } from '../helpers/programs'
 import { sendSpans } from '../helpers/send'
 
 const AXE = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8')
@@ -126,6 +128,41 @@ describe('the web page: for everybody, in Chromium', function () {
     await page.locator('input:focus').waitFor()
     await page.keyboard.type('?2t')
     assert.equal(await page.getByRole('searchbox').inputValue(), '?2t')
+  })
+
+  it('asks for a token where the collector wants one, and downloads with it', async () => {
+    const { token, line } = createToken('me', 'read')
+    const collector = await startCollector([line])
+    const context = await tests.context.browser()!.newContext({ baseURL: collector.web })
+    try {
+      await sendSpans(collector.scribe, shop)
+      const page = await context.newPage()
+      await page.goto(`/trace/${SHOP_ID}?tab=json&form=records`)
+      await page.getByLabel('Token').fill(token)
+      await page.getByRole('button', { name: 'Go on' }).click()
+      await page.locator('pre.json').waitFor()
+      const downloading = page.waitForEvent('download')
+      await page.getByRole('link', { name: 'Download' }).click()
+      const download = await downloading
+      assert.equal(download.suggestedFilename(), `trace-${SHOP_ID}.records.json`)
+      const answer = await fetch(`${collector.web}/api/traces/${SHOP_ID}?form=records`, {
+        headers: { authorization: `Bearer ${token}` },
+      })
+      assert.equal(readFileSync(await download.path(), 'utf8'), await answer.text())
+
+      await page.evaluate(() => sessionStorage.setItem('milo.token', 'another'))
+      await page.getByRole('link', { name: 'Download' }).click()
+      const alert = page.getByRole('alert')
+      await alert.getByText('These credentials are not known').waitFor()
+      await alert.getByLabel('Token').fill(token)
+      const again = page.waitForEvent('download')
+      await alert.getByRole('button', { name: 'Go on' }).click()
+      await again
+      await alert.waitFor({ state: 'hidden' })
+    } finally {
+      await context.close()
+      await collector.stop()
+    }
   })
 
   it('shows times in the viewer’s zone, with UTC when one points at them', async () => {

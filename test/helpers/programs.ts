@@ -77,14 +77,17 @@ export interface Collector {
   stop(): Promise<void>
 }
 
-/** A collector of its own, on the embedded store, ready. */
-export async function startCollector(): Promise<Collector> {
+/**
+ * A collector of its own, on the embedded store, ready.
+ * @param tokens lines of http.tokens, when it is to ask who one is
+ */
+export async function startCollector(tokens: string[] = []): Promise<Collector> {
   const folder = mkdtempSync(join(tmpdir(), 'milo-test-collector-'))
   const [scribePort, httpPort] = await freePorts(2)
   const config = join(folder, 'collector.yaml')
   writeFileSync(
     config,
-    `collector_port: ${scribePort}\nhttp: { port: ${httpPort} }\nembedded: { path: '${join(folder, 'milo.db')}' }\n`,
+    `collector_port: ${scribePort}\nhttp: { port: ${httpPort}, tokens: ${JSON.stringify(tokens)} }\nembedded: { path: '${join(folder, 'milo.db')}' }\n`,
   )
   const program = new Program(process.execPath, ['collector/bin/milo-collector.js', '--config', config])
   const web = `http://127.0.0.1:${httpPort}`

@@ -2,6 +2,7 @@ import { useEffect, useState } from 'preact/hooks'
 import { setQuery } from '../../shell/address'
 import { CopyButton } from '../../shell/copy-button'
 import { requestHeaders, token } from '../../shell/credentials'
+import { type DownloadFailure, DownloadLink } from '../../shell/download-link'
 import { Failure, Waiting } from '../../shell/notice'
 import { type Problem, problemOf, unreachable } from '../../shell/problem'
 import { indentJson } from './indent-json'
@@ -24,6 +25,7 @@ export function RawJson({ id, query }: TabProps) {
   const form: Form = Object.hasOwn(FORMS, asked) ? (asked as Form) : 'milo'
   const url = `/api/traces/${encodeURIComponent(id)}${form === 'milo' ? '' : `?form=${form}`}`
   const answer = useStart(url)
+  const [failure, setFailure] = useState<DownloadFailure | null>(null)
   return (
     <div class="raw">
       <fieldset class="choices" aria-label="Form">
@@ -38,14 +40,13 @@ export function RawJson({ id, query }: TabProps) {
             {FORMS[key].title}
           </button>
         ))}
-        <a class="button" href={url} download={`trace-${id}.${form}.json`}>
-          Download
-        </a>
+        <DownloadLink url={url} name={`trace-${id}.${form}.json`} onFailure={setFailure} />
         {answer.state === 'ready' && answer.whole && <CopyButton text={answer.text} what="the JSON" />}
       </fieldset>
       <p class="summary">
         {FORMS[form].title}: {FORMS[form].what}.
       </p>
+      {failure?.url === url && <Failure title="The download failed" problem={failure.problem} retry={failure.retry} />}
       {answer.state === 'loading' && <Waiting what="the JSON" />}
       {answer.state === 'failed' && (
         <Failure title="The trace couldn't be had in this form" problem={answer.problem} retry={answer.retry} />
