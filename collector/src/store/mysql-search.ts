@@ -26,8 +26,12 @@ const COMPARED = 2_000
 const MOST_OF_DICT = 0.2
 /** A stretch of a list that is searched for what its index doesn't order, in rows; it grows up to the second. */
 const STRETCH = [2_000, 128_000] as const
-/** Places asked for at once, where most will be left out. */
-const BATCH = [200, 2_000] as const
+/** Places asked for at once, at most, where many are left out. */
+const BATCH_MOST = 2_000
+/** To look up a trace in by_trace costs as much as to read so many places of a list, which lie beside each other. */
+const LOOKUP_PLACES = 20
+/** Of a list that is read to its end, so as not to look up each trace. */
+const LISTED_MOST = 200_000
 /** Traces that are looked up in one statement: MariaDB turns longer lists into a table. */
 const IN_MOST = 500
 /** How long to look for one call's places. */
@@ -35,7 +39,7 @@ const TURN_MS = 500
 /** Counted exactly up to here; beyond, the server estimates. */
 const COUNTED_MOST = 1_000
 /** Words sorted for a completion; of more than that, some. */
-const COMPLETED_MOST = 20_000
+const COMPLETED_MOST = 2_000
 
 const I64_MAX = 2n ** 63n - 1n
 const I64_MIN = -(2n ** 63n)
@@ -84,7 +88,7 @@ export class MySqlSearch implements SpanIndex {
     const deadline = Date.now() + TURN_MS
     const found: Place[] = []
     const seen = new Set<bigint>()
-    let size = filters.length === 0 ? most : Math.max(most, BATCH[0])
+    let size = most
     let from = after
     for (;;) {
       const stretch = await next(rangeOf(query, from), size, from)
@@ -99,7 +103,7 @@ export class MySqlSearch implements SpanIndex {
       from = stretch.resume
       // As many as it seems to take; a long trace's places come one after the other.
       const share = Math.max(fresh.length / size, 0.01)
-      size = Math.min(Math.max(Math.ceil((wanted - found.length) / share), BATCH[0]), BATCH[1])
+      size = Math.min(Math.max(Math.ceil((wanted - found.length) / share), most), BATCH_MOST)
     }
   }
 
@@ -300,20 +304,40 @@ export class MySqlSearch implements SpanIndex {
       if (!this.isIndexed(term) || term.kind === 'key') continue
       const list = this.listOf(term)
       if (list !== undefined) {
-        filters.push({ table: list.table, where: conditions(list.equals, list.filter) })
+        filters.push({ table: list.table, where: conditions(list.equals, list.filter), list, lookups: 0 })
         continue
       }
       const values = await this.valuesOf(term as ValueTerm)
       if (values === undefined) continue
       // With a sum, so that the index isn't looked up for each trace with each value.
       const ids = new Set(values.map(({ id }) => id))
-      filters.push({ table: 'post', where: ids.size === 0 ? 'FALSE' : `kv + 0 IN (${[...ids]})` })
+      const where = ids.size === 0 ? 'FALSE' : `kv + 0 IN (${[...ids]})`
+      filters.push({ table: 'post', where, list: undefined, lookups: 0 })
     }
     return filters
   }
 
-  private async filtered(places: Place[], { table, where }: Filter): Promise<Place[]> {
+  private async filtered(places: Place[], filter: Filter): Promise<Place[]> {
+    const having = (await this.tracesOf(filter)) ?? (await this.lookedUp(places, filter))
+    return places.filter(({ traceId }) => having.has(traceId))
+  }
+
+  /** All that have it, once to look up each has become as dear; undefined until then, and when they are too many. */
+  private async tracesOf(filter: Filter): Promise<Set<bigint> | undefined> {
+    const { list, lookups } = filter
+    if (list === undefined || filter.traces !== undefined || lookups === 0) return filter.traces
+    const from = `${list.table} FORCE INDEX (${list.index})`
+    filter.places ??= await this.countOf(from, conditions(list.equals))
+    if (filter.places > Math.min(lookups * LOOKUP_PLACES, LISTED_MOST)) return undefined
+    const rows = await this.db.read(`SELECT trace_id FROM ${from} WHERE ${filter.where}`)
+    filter.traces = new Set(rows.map(([traceId]) => BigInt(traceId!)))
+    return filter.traces
+  }
+
+  private async lookedUp(places: Place[], filter: Filter): Promise<Set<bigint>> {
+    const { table, where } = filter
     const having = new Set<bigint>()
+    filter.lookups += places.length
     for (let i = 0; i < places.length; i += IN_MOST) {
       const ids = places.slice(i, i + IN_MOST).map(({ traceId }) => traceId)
       const rows = await this.db.read(
@@ -321,7 +345,7 @@ export class MySqlSearch implements SpanIndex {
       )
       for (const [traceId] of rows) having.add(BigInt(traceId!))
     }
-    return places.filter(({ traceId }) => having.has(traceId))
+    return having
   }
 
   private async countOf(table: string, where: string): Promise<number> {
@@ -359,6 +383,14 @@ function byDay(values: Value[]): Map<number, string[]> {
 interface Filter {
   table: 'span_idx' | 'post'
   where: string
+  /** Where it is one. */
+  list: List | undefined
+  /** How long the list is, about. */
+  places?: number
+  /** All traces that have it. */
+  traces?: Set<bigint>
+  /** Traces looked up so far. */
+  lookups: number
 }
 
 const NEWEST_FIRST = 'ORDER BY ts DESC, trace_id DESC'
