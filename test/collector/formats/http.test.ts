@@ -309,6 +309,29 @@ describe('spans over HTTP', () => {
       assert.deepEqual(server.records.slice(0, 2), records)
     })
 
+    it("are told from Zipkin's first format, which has its tags elsewhere", async () => {
+      const endpoint = { serviceName: 'shop', ipv4: '10.0.0.1' }
+      const halves = [
+        { timestamp: 1_700_000_000_000_000, value: 'sr', endpoint },
+        { timestamp: 1_700_000_000_001_000, value: 'ss', endpoint },
+      ]
+      const binaryAnnotations = [{ key: 'http.path', value: '/order', endpoint }]
+      const ids = { traceId: '17', name: 'order' }
+      const forms = [
+        [{ ...ids, id: '1', annotations: halves, binaryAnnotations }],
+        [null, { ...ids, id: '2', annotations: halves }],
+      ]
+      for (const form of forms) {
+        const { status, json } = await server.post('/api/traces', JSON.stringify(form))
+        assert.equal(status, 200)
+        assert.equal(json.spans, 1)
+        assert.equal(json.rejected, form.length - 1)
+      }
+      const [tagged, plain] = server.records.slice(-2)
+      assert.equal(tagged!.annotations!.get('http.path'), '/order')
+      assert.equal(plain!.service, 'shop')
+    })
+
     it('are refused, with what would be right, in any other', async () => {
       const forms: [unknown, RegExp][] = [
         [{ traceId: '1', spans: [] }, /form=records/],
