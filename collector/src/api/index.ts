@@ -98,8 +98,13 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   )
   // Within this scope, not one of its own: what it checks, it checks for all that follows.
   await guard(app, options)
-  // gzip alone: everybody knows it, and what is rather newer takes longer for the same trace.
-  await app.register(fastifyCompress, { encodings: ['gzip'], globalDecompression: false } as object)
+  // gzip alone: everybody knows it, and what is rather newer takes longer for the same trace. Level 4
+  // makes the 63 MB of 100,000 spans 4.3 in 186 ms of a thread's time; 6, zlib's own, 3.7 in 317; 1 5.5 in 124.
+  await app.register(fastifyCompress, {
+    encodings: ['gzip'],
+    zlibOptions: { level: 4 },
+    globalDecompression: false,
+  } as object)
 
   traceRoutes(app, store, fromStore)
   searchRoutes(app, store, fromStore)
