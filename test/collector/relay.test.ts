@@ -13,7 +13,7 @@ import { thriftList, thriftSpan } from './formats/zipkin-v1-thrift'
 import { log, relayedSpan } from './relayed-span'
 import { cleanUp, collector, logFrame, Peer, recordingLog, resultCode, temporaryDirectory, undo } from './support'
 
-const KILLS = 5
+const KILLS = Number(process.env.MILO_TEST_KILLS ?? 5)
 
 describe('relay', function () {
   this.timeout(60_000)
@@ -146,7 +146,8 @@ describe('relay', function () {
     assert.equal(await r.metric('spooled_calls'), 1)
   })
 
-  it('loses nothing that it answered OK when it is killed', async () => {
+  it('loses nothing that it answered OK when it is killed', async function () {
+    this.timeout(30_000 + KILLS * 30_000)
     const seed = Number(process.env.MILO_TEST_SEED ?? Date.now() % 100_000)
     const path = newPath()
     const upstream = await peer()
