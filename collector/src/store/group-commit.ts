@@ -75,8 +75,10 @@ export class GroupCommit {
       await this.write(group.flatMap(({ messages }) => messages))
       for (const { resolve } of group) resolve()
     } catch (error) {
-      // Who waits behind a failure would only fail later: told now, the senders know to wait.
-      for (const { reject } of [...group, ...this.waiting.splice(0)]) reject(error)
+      // Who waits behind a failure would only fail later: told now, the senders know to wait. Unless it was a single append
+      // that is larger than a group: a database may refuse that for its size, each time that it is sent again.
+      const behind = bytes > this.maxBytes ? [] : this.waiting.splice(0)
+      for (const { reject } of [...group, ...behind]) reject(error)
     }
     this.writes--
     this.schedule()
