@@ -23,6 +23,8 @@ export interface System {
   processes: { collector: number; [other: string]: number }
   /** Spans that were accepted and can't be found yet. */
   backlog(): Promise<number>
+  /** How long it has had to be idle by the time that it is believed to have none. */
+  idleMs?: number
   /** Whether the span with this annotation can be searched for. */
   finds(value: string): Promise<boolean>
   /** How many spans of these frames are there, each counted once. */
@@ -168,6 +170,9 @@ function counted(wanted: Map<bigint, Set<bigint>>): number {
 }
 
 const ZIPKIN = '3.6.1'
+/** Zipkin is idle that takes less than so much of one core for so long; to ask it takes some, too. */
+const IDLE_MS = 2_000
+const IDLE_SHARE = 0.1
 
 async function zipkinOnCassandra(): Promise<System> {
   const cassandra = await startOwnCassandra(DATABASE_MIB)
@@ -208,8 +213,7 @@ async function zipkin(env: NodeJS.ProcessEnv): Promise<System> {
   })
   const web = `http://127.0.0.1:${query}`
   await until(async () => (await fetch(`${web}/health`)).ok)
-  let lastSeen = -1
-  let sameSince = 0
+  let look = { atMs: 0, cpuMs: 0, spans: -1 }
   const counter = async () => {
     const counters = (await (await fetch(`${web}/metrics`)).json()) as Record<string, number>
     return counters['counter.zipkin_collector.spans.scribe'] ?? 0
@@ -219,14 +223,15 @@ async function zipkin(env: NodeJS.ProcessEnv): Promise<System> {
     web,
     dialect: 'zipkin',
     processes: { collector: child.pid! },
-    /** It doesn't say what it hasn't stored: settled is when nothing in it moves for 3 s. */
+    idleMs: IDLE_MS,
+    /** It doesn't say what it hasn't stored: settled is when it has been idle for a while. */
     async backlog() {
-      const cpu = cpuMs(child.pid!) + (await counter())
-      if (cpu - lastSeen > 20) {
-        lastSeen = cpu
-        sameSince = Date.now()
-      }
-      return Date.now() - sameSince > 3_000 ? 0 : 1
+      const atMs = performance.now()
+      if (atMs < look.atMs + IDLE_MS) return 1
+      const before = look
+      look = { atMs, cpuMs: cpuMs(child.pid!), spans: await counter() }
+      const idle = look.cpuMs - before.cpuMs < IDLE_SHARE * (atMs - before.atMs)
+      return idle && look.spans === before.spans ? 0 : 1
     },
     async finds(value) {
       const answer = await fetch(
