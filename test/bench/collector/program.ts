@@ -45,6 +45,8 @@ async function main(): Promise<void> {
       ms.push(performance.now() - asked)
     }
     ms.sort((a, b) => a - b)
+    const memory = { largest: residentMiB(collector, 'VmHWM'), course }
+    // Which may end the collector.
     const back = await system.countBack(load.acknowledged)
     const bytes = system.bytes?.()
     process.stdout.write(
@@ -59,7 +61,7 @@ async function main(): Promise<void> {
         cpuUs: Object.fromEntries(
           Object.keys(after).map(what => [what, ((after[what]! - before[what]!) * 1000) / spans]),
         ),
-        memory: { largest: residentMiB(collector, 'VmHWM'), course },
+        memory,
         found: found / searches,
         searchMs: ms[searches >> 1],
         lost: spans - back,
