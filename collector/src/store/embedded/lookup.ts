@@ -3,7 +3,7 @@ import type { HalfConditions } from '../match'
 import type { IndexQuery, Place, Places, SpanIndex, Term } from '../search'
 import { type CompletionQuery, type Match, StoreError } from '../store'
 import type { EmbeddedBackend } from './backend'
-import { compareBytes } from './bytes'
+import { compareBytes, wordSearch } from './bytes'
 import type { EmbeddedFile } from './file'
 import {
   type BlockReader,
@@ -247,11 +247,13 @@ export class SegmentIndex implements SpanIndex {
     take: (block: BlockReader) => boolean,
   ): Promise<void> {
     const from = match === 'contains' ? Buffer.alloc(0) : word
+    let isIn: ReturnType<typeof wordSearch> | undefined
     for (const block of blocksFrom(this.file, segment, field, from)) {
       if (turns.over()) await turns.next()
       if (match === 'contains') {
         const terms = block.data.subarray(block.termsStart, block.termsEnd)
-        if (!terms.includes(word)) continue
+        isIn ??= wordSearch(word, terms)
+        if (!isIn(terms)) continue
         while (block.next()) {
           const term = block.data.subarray(block.termStart, block.termEnd)
           if (term.includes(word) && !take(block)) return
