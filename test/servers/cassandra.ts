@@ -153,6 +153,8 @@ memtable_heap_space: 64MiB
 memtable_offheap_space: 64MiB
 key_cache_size: 8MiB
 concurrent_compactors: 1
+# Zipkin's schema has them.
+sasi_indexes_enabled: true
 `,
   )
   writeFileSync(
