@@ -54,7 +54,7 @@ async function main(): Promise<void> {
         spans,
         tryLater: load.tryLater,
         acknowledgedPerSecond: spans / load.seconds,
-        storedPerSecond: spans / stored,
+        storedPerSecond: back / stored,
         p50: load.p50,
         p99: load.p99,
         generatorUs: (ownUs.user + ownUs.system) / spans,

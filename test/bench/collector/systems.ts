@@ -199,7 +199,7 @@ async function zipkin(env: NodeJS.ProcessEnv): Promise<System> {
     readdirSync(jars).find(name => name.startsWith('zipkin-server-') && name.endsWith('-exec.jar'))!,
   )
   const [scribe, query] = (await freePorts(2)) as [number, number]
-  const child = spawn('java', ['-Xmx2g', '-jar', jar], {
+  const child = spawn('java', ['-Xmx4g', '-jar', jar], {
     env: {
       ...process.env,
       SCRIBE_ENABLED: 'true',
