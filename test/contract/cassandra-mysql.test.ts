@@ -77,6 +77,7 @@ class Databases {
     const client = new Client({
       contactPoints: [`${cassandra.host}:${cassandra.port}`],
       localDataCenter: cassandra.localDataCenter,
+      ...(cassandra.credentials && { credentials: cassandra.credentials }),
       encoding: { useBigIntAsLong: true },
     })
     try {
@@ -659,6 +660,45 @@ describe('cassandra-mysql store, over TLS', function () {
       ['MySQL', { ...encrypted, mysql: config.mysql }],
     ] as const) {
       await assert.rejects(migrate(refused), { code: 'MILO_STORE_UNAVAILABLE', message: new RegExp(`^${name} at `) })
+    }
+  })
+})
+
+describe('cassandra-mysql store, behind passwords', function () {
+  this.timeout(60_000)
+  let databases: Databases
+
+  before(async function () {
+    this.timeout(300_000)
+    const own = startOwnCassandra({ passwords: true }).catch(error => {
+      if (process.env.MILO_TEST_CASSANDRA) this.skip()
+      throw error
+    })
+    databases = new Databases(...(await Promise.all([own, startMariaDb()])))
+  })
+  after(async () => {
+    await databases?.cassandra.kill()
+    await databases?.sql('DROP DATABASE IF EXISTS ??', [databases.config.mysql.database])
+  })
+
+  it('is let in by Cassandra with its own, as a role that may make its keyspace and no more', async () => {
+    await databases.cql("CREATE ROLE milo WITH PASSWORD = 'it''s milo' AND LOGIN = true")
+    await databases.cql('GRANT CREATE ON ALL KEYSPACES TO milo')
+    const { config } = databases
+    const as = (username: string, password: string) => ({
+      ...config,
+      cassandra: { ...config.cassandra, username, password },
+    })
+    const store = await openStore(as('milo', "it's milo"))
+    const record = span({ name: unique('known') })
+    await append(store, record)
+    assert.deepEqual(await found(store, { name: record.name }), [record.traceId])
+    assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
+    await store.close()
+
+    for (const refused of [as('milo', 'secret'), as('nobody', 'secret'), config]) {
+      const isRefusal = (error: Error) => /^Cassandra at /.test(error.message) && !error.message.includes('secret')
+      await assert.rejects(openStore(refused), isRefusal)
     }
   })
 })

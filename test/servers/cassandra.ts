@@ -15,6 +15,8 @@ const START_MS = 120_000
 
 export interface CassandraServer extends Server {
   localDataCenter: string
+  /** Of one that asks for passwords: who may do everything. */
+  credentials?: { username: string; password: string }
 }
 
 let shared: Promise<CassandraServer> | undefined
@@ -28,13 +30,14 @@ export function startCassandra(): Promise<CassandraServer> {
 /**
  * Another one, for a test that stops it.
  * @param heapMiB enough for a test; what is measured deserves more
+ * @param passwords whether it asks for them, and lets roles do what they were granted
  */
-export async function startOwnCassandra(heapMiB = 256): Promise<CassandraServer> {
+export async function startOwnCassandra({ heapMiB = 256, passwords = false } = {}): Promise<CassandraServer> {
   const [jars, java] = await Promise.all([installCassandra(), installJava()])
   const [cqlPort, storagePort, tlsPort] = await freePorts(3)
   const folder = serverFolder('cassandra')
   const clusterName = folder
-  writeConfiguration(folder, clusterName, cqlPort!, storagePort!, tlsPort!)
+  writeConfiguration(folder, clusterName, cqlPort!, storagePort!, tlsPort!, passwords)
   const server = new RunningServer({
     name: `Cassandra ${VERSION}`,
     folder,
@@ -44,7 +47,10 @@ export async function startOwnCassandra(heapMiB = 256): Promise<CassandraServer>
     startMs: START_MS,
   })
   await server.start()
-  const address = { host: '127.0.0.1', port: cqlPort!, localDataCenter: 'datacenter1' }
+  const address = {
+    ...{ host: '127.0.0.1', port: cqlPort!, localDataCenter: 'datacenter1' },
+    ...(passwords ? { credentials: { username: 'cassandra', password: 'cassandra' } } : {}),
+  }
   const found = await clusterNameOf(address)
   if (found !== clusterName) throw new Error(`Port ${cqlPort} is that of another Cassandra: ${found}`)
   return {
@@ -69,10 +75,13 @@ async function externalCassandra(address: string): Promise<CassandraServer> {
   }
 }
 
-async function clusterNameOf(server: { host: string; port: number; localDataCenter: string }): Promise<string> {
+async function clusterNameOf(
+  server: Pick<CassandraServer, 'host' | 'port' | 'localDataCenter' | 'credentials'>,
+): Promise<string> {
   const client = new Client({
     contactPoints: [`${server.host}:${server.port}`],
     localDataCenter: server.localDataCenter,
+    ...(server.credentials && { credentials: server.credentials }),
   })
   try {
     return (await client.execute('SELECT cluster_name FROM system.local')).rows[0]!.cluster_name
@@ -125,6 +134,7 @@ function writeConfiguration(
   cqlPort: number,
   storagePort: number,
   tlsPort: number,
+  passwords: boolean,
 ) {
   mkdirSync(join(folder, 'conf'))
   writeFileSync(
@@ -155,7 +165,7 @@ key_cache_size: 8MiB
 concurrent_compactors: 1
 # Zipkin's schema has them.
 sasi_indexes_enabled: true
-`,
+${passwords ? 'authenticator: PasswordAuthenticator\nauthorizer: CassandraAuthorizer\n' : ''}`,
   )
   writeFileSync(
     join(folder, 'conf/logback.xml'),

@@ -73,7 +73,7 @@ async function miloEmbedded(): Promise<System> {
 export const DATABASE_MIB = 1024
 
 export function startDatabases() {
-  return Promise.all([startOwnCassandra(DATABASE_MIB), startOwnMariaDb({ bufferPoolMiB: DATABASE_MIB })])
+  return Promise.all([startOwnCassandra({ heapMiB: DATABASE_MIB }), startOwnMariaDb({ bufferPoolMiB: DATABASE_MIB })])
 }
 
 async function miloDatabases(): Promise<System> {
@@ -175,7 +175,7 @@ const IDLE_MS = 2_000
 const IDLE_SHARE = 0.1
 
 async function zipkinOnCassandra(): Promise<System> {
-  const cassandra = await startOwnCassandra(DATABASE_MIB)
+  const cassandra = await startOwnCassandra({ heapMiB: DATABASE_MIB })
   const system = await zipkin({
     STORAGE_TYPE: 'cassandra3',
     CASSANDRA_CONTACT_POINTS: `${cassandra.host}:${cassandra.port}`,
