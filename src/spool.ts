@@ -92,6 +92,7 @@ export class Spool implements SpoolCounts {
   private restUntil = 0
   private timer: NodeJS.Timeout | undefined
   private alive = false
+  private closed = false
   private busy: Promise<unknown> = Promise.resolve()
   private readonly onFound: () => void
   private readonly onLost: (spans: number) => void
@@ -117,7 +118,7 @@ export class Spool implements SpoolCounts {
 
   /** Whether there is something to send. */
   get waiting(): boolean {
-    return this.queue.length > 0
+    return !this.closed && this.queue.length > 0
   }
 
   /** Whether it is worth trying to put something. */
@@ -183,14 +184,17 @@ export class Spool implements SpoolCounts {
   /** Reads the oldest batch; its file stays until `remove`. Undefined: nothing there, or nothing that can be read. */
   oldest(): Promise<Spooled | undefined> {
     return this.inTurn(async () => {
-      for (let name = this.queue.shift(); name !== undefined; name = this.queue.shift()) {
+      for (let name = this.next(); name !== undefined; name = this.next()) {
         try {
           const batch = await this.read(name)
+          // Somebody else's by now.
+          if (this.closed) return undefined
           if (batch !== undefined) return { name, own: this.own.get(name) ?? 0, ...batch }
           this.spoolErrors++
           logRarely('spool_bad', 'warn', `${name} in the spool is damaged: it is put aside as .bad`)
           await rename(this.path(name), this.path(name.replace(/spans$/, 'bad')))
         } catch (error) {
+          if (this.closed) return undefined
           this.failed('read', error)
           if (TRANSIENT.has((error as NodeJS.ErrnoException).code!)) {
             this.queue.unshift(name)
@@ -216,9 +220,13 @@ export class Spool implements SpoolCounts {
     })
   }
 
-  /** Lets go: others may take over at once what is left. Synchronous, because the process may be at its end. */
+  /**
+   * Lets go: others may take over at once what is left, and what is put after it. Synchronous, because the process may
+   * be at its end.
+   */
   close(): void {
     clearInterval(this.timer)
+    this.closed = true
     if (!this.alive) return
     this.alive = false
     try {
@@ -236,7 +244,7 @@ export class Spool implements SpoolCounts {
   }
 
   private async look(): Promise<void> {
-    if (!this.usable) return
+    if (this.closed || !this.usable) return
     try {
       await mkdir(this.directory, { recursive: true, mode: 0o700 })
       if (this.alive) await this.showAlive()
@@ -251,7 +259,10 @@ export class Spool implements SpoolCounts {
       owners.delete(this.owner)
       for (const owner of owners) {
         if (!(await this.isDead(owner))) continue
-        for (const entry of entries) if (entry.owner === owner) await this.takeOver(entry)
+        for (const entry of entries) {
+          if (this.closed) return
+          if (entry.owner === owner) await this.takeOver(entry)
+        }
         await unlink(this.path(`${owner}.alive`)).catch(() => {})
       }
       this.queue.sort()
@@ -286,9 +297,12 @@ export class Spool implements SpoolCounts {
         .catch(() => false))
     )
       return
+    if (this.closed) return
     await mkdir(this.directory, { recursive: true, mode: 0o700 })
     await writeFile(path, JSON.stringify({ machine: machine(), pid: process.pid }), { mode: 0o600 })
     this.alive = true
+    // In between.
+    if (this.closed) this.close()
   }
 
   private async isDead(owner: string): Promise<boolean> {
@@ -342,6 +356,10 @@ export class Spool implements SpoolCounts {
     const directory = await open(this.directory, 'r').catch(() => undefined)
     await directory?.sync().catch(() => {})
     await directory?.close()
+  }
+
+  private next(): string | undefined {
+    return this.closed ? undefined : this.queue.shift()
   }
 
   private holds(name: string, spans: number): void {

@@ -19,6 +19,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { SpanBuffer } from '../../src/buffer'
 import { init, shutdown, span, stats } from '../../src/index'
+import { Spool } from '../../src/spool'
 import { finished, ROOT, runNode, startNode } from '../helpers/child'
 import { type Bench, bench } from '../helpers/emitter'
 import { ScribePeer } from '../helpers/scribe-peer'
@@ -161,6 +162,26 @@ describe('the spool', () => {
     await until('the damaged ones are aside', () => files('bad').length === 4)
     assert.equal(after.emitter.spoolErrors, 4)
     assert.equal(after.emitter.recovered, 9)
+  })
+
+  it('leaves its files to others once it is closed, whatever it was about to do', async () => {
+    const lost: number[] = []
+    const spool = new Spool(
+      { directory, maxBytes: MIB },
+      () => {},
+      spans => lost.push(spans),
+    )
+    spool.start()
+    assert.ok(await spool.put(Buffer.from('a batch'), 1))
+    assert.ok(await spool.put(Buffer.from('and another'), 1))
+    const [first] = files('spans').sort()
+    truncateSync(join(directory, first!), 10)
+    const last = [spool.oldest(), spool.put(Buffer.from('the last'), 1)] as const
+    spool.close()
+    assert.deepEqual(await Promise.all(last), [undefined, true])
+    assert.equal(spool.waiting, false)
+    assert.equal(await spool.oldest(), undefined)
+    assert.deepEqual([files('spans').length, files('bad'), files('alive'), lost], [3, [], [], []])
   })
 
   it('removes damaged files first when it needs room', async () => {

@@ -52,10 +52,11 @@ export function SearchBox({ text: given }: { text: string }) {
     setCursor(next.cursor)
     setChosen(-1)
     setProblems([])
-    requestAnimationFrame(() => {
-      field.current?.focus()
-      field.current?.setSelectionRange(next.cursor, next.cursor)
-    })
+    // Now rather than when it is drawn: who types on would find the caret put back into the middle of the next word.
+    const input = field.current!
+    input.value = next.text
+    input.focus()
+    input.setSelectionRange(next.cursor, next.cursor)
   }
   const search = (event?: Event) => {
     event?.preventDefault()
