@@ -53,6 +53,7 @@ function* buildSteps(records: SpanRecord[]): Generator<number, Trace> {
     for (let r = from; r < to; r++) reports.read(r)
     yield (0.25 * to) / records.length
   }
+  reports.orderClocks()
   const { offsets, clocks } = estimateSkew(reports)
   yield 0.3
 

@@ -11,7 +11,7 @@ export interface Trace {
   duration: number | null
   /** Who reported, distinct and sorted. */
   services: string[]
-  /** The clocks by which the times were taken. */
+  /** The clocks by which the times were taken: hosts by name, then services. */
   clocks: Clock[]
   totals: { services: ServiceTotals[]; names: NameTotals[] }
   /**

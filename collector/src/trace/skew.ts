@@ -81,7 +81,7 @@ function callsOf(reports: Reports): Calls {
       if (side[r] === SERVER) served[span] = 1
       const at = 3 * r + CLIENT
       if (side[r] !== CLIENT || Number.isNaN(start[at]!)) continue
-      several ||= caller[span] !== UNKNOWN && caller[span] !== clock[r]
+      several ||= sent[span] !== Infinity && caller[span] !== clock[r]
       caller[span] = clock[r]!
       sent[span] = Math.min(sent[span]!, start[at]!)
       answered[span] = Math.max(answered[span]!, end[at]!)
@@ -289,7 +289,7 @@ function place(neighbours: Bounds[], set: Uint8Array, offsets: Float64Array, sta
 
 /**
  * The clocks, by how likely they are right for want of a better one: first those of roots, and of those the one that reported
- * most; the order of arrival plays no part.
+ * most; then by name.
  */
 function byStanding({ clock, clocks, side, flags, span, ids, records }: Reports): number[] {
   const reported = new Int32Array(clocks.length)
@@ -310,8 +310,5 @@ function byStanding({ clock, clocks, side, flags, span, ids, records }: Reports)
     // Of a root call the client's, by whose times it is shown.
     if (top) rank[c] = Math.min(rank[c]!, side[r] === SERVER && called[span[r]!] ? 1 : 0)
   }
-  const names = clocks.map(({ host, service }) => `${host ?? ''} ${service ?? ''}`)
-  return clocks
-    .map((_, i) => i)
-    .sort((a, b) => rank[a]! - rank[b]! || reported[b]! - reported[a]! || (names[a]! < names[b]! ? -1 : 1))
+  return clocks.map((_, i) => i).sort((a, b) => rank[a]! - rank[b]! || reported[b]! - reported[a]! || a - b)
 }

@@ -103,6 +103,7 @@ describe('any records whatever', () => {
         const all = [...list, ...others.map(r => ({ ...r, parentId: parents.get(r.id) ?? r.parentId }))]
         assert.deepEqual(ids(all), ids([...all].reverse()))
       }),
+      { numRuns: 1000 },
     )
   })
 

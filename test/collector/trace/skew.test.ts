@@ -52,6 +52,15 @@ describe('clocks that differ', () => {
     )
   })
 
+  it('moves nothing by a call whose client reported from somewhere that nobody names, too, whichever came first', () => {
+    const calls = [
+      half(client, 1n, { from: 1000, to: 1500 }),
+      half(client, 1n, { ...web, from: 1000, to: 1500 }),
+      half(server, 1n, { ...cart, from: 1100 + hour, to: 1400 + hour }),
+    ]
+    for (const records of [calls, [...calls].reverse()]) assert.deepEqual(skews(buildTrace(records)), { a: 0, b: 0 })
+  })
+
   it('goes with most calls when one contradicts them', () => {
     const calls = Array.from({ length: 9 }, (_, i) => [
       half(client, BigInt(i + 1), { ...web, from: i * 1000, to: i * 1000 + 500 }),
