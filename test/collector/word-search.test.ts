@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { wordSearch } from '../../collector/src/store/embedded/bytes'
+import { wordSearch } from '../../collector/src/store/bytes'
 
 describe('the search for a part of a value', () => {
   it('finds a word wherever it is, however frequent its bytes are', () => {

@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import { EventType } from '../../../src/codec/span'
+import { ERROR_KEYS } from './match'
 import { Recent } from './recent'
 import { RecordReader } from './record-reader'
 
@@ -306,13 +307,13 @@ function isAscii(body: Buffer, at: number, end: number): boolean {
   return true
 }
 
-const ERROR_KEYS = ['error', 'error.type'].map(key => Buffer.from(key))
+const ERROR_WORDS = ERROR_KEYS.map(key => Buffer.from(key))
 
 function isError(body: Buffer, { annotations }: RecordReader): boolean {
   for (let i = 0; i < annotations.length; i += 4) {
     const [at, end] = [annotations[i]!, annotations[i + 1]!]
     if (body[at] !== 0x65) continue
-    for (const key of ERROR_KEYS)
+    for (const key of ERROR_WORDS)
       if (key.length === end - at && body.compare(key, 0, key.length, at, end) === 0) return true
   }
   return false

@@ -71,8 +71,11 @@ function compares(found: string, value: string, match: Match): boolean {
   return match === 'prefix' ? found.startsWith(value) : found.includes(value)
 }
 
+/** A record with one of these annotations has failed. */
+export const ERROR_KEYS = ['error', 'error.type']
+
 export function isError({ annotations }: SpanRecord): boolean {
-  return annotations !== undefined && (annotations.has('error.type') || annotations.has('error'))
+  return annotations !== undefined && ERROR_KEYS.some(key => annotations.has(key))
 }
 
 /** As trees have it: the client half's start, or that of who there is. */

@@ -60,6 +60,8 @@ export class MySqlSearch implements SpanIndex {
   private readonly policy: IndexPolicy
   private readonly values = new Map<ValueTerm, Promise<Value[] | undefined>>()
   private readonly sorted = new Map<ValueTerm, Promise<Place[] | undefined>>()
+  /** Of terms that do not drive; with what each has found out. */
+  private readonly filtersMade = new Map<Term, Filter>()
   /** Whether a value is one that the driver stands for. */
   private readonly compares = new Map<string, boolean>()
 
@@ -300,21 +302,24 @@ export class MySqlSearch implements SpanIndex {
   private async filters(others: Term[]): Promise<Filter[]> {
     const filters: Filter[] = []
     for (const term of others) {
-      // by_trace doesn't have the keys.
-      if (!this.isIndexed(term) || term.kind === 'key') continue
-      const list = this.listOf(term)
-      if (list !== undefined) {
-        filters.push({ table: list.table, where: conditions(list.equals, list.filter), list, lookups: 0 })
-        continue
-      }
-      const values = await this.valuesOf(term as ValueTerm)
-      if (values === undefined) continue
-      // With a sum, so that the index isn't looked up for each trace with each value.
-      const ids = new Set(values.map(({ id }) => id))
-      const where = ids.size === 0 ? 'FALSE' : `kv + 0 IN (${[...ids]})`
-      filters.push({ table: 'post', where, list: undefined, lookups: 0 })
+      const filter = this.filtersMade.get(term) ?? (await this.filterOf(term))
+      if (filter === undefined) continue
+      this.filtersMade.set(term, filter)
+      filters.push(filter)
     }
     return filters
+  }
+
+  private async filterOf(term: Term): Promise<Filter | undefined> {
+    // by_trace doesn't have the keys.
+    if (!this.isIndexed(term) || term.kind === 'key') return undefined
+    const list = this.listOf(term)
+    if (list !== undefined) return { table: list.table, where: conditions(list.equals, list.filter), list, lookups: 0 }
+    const values = await this.valuesOf(term as ValueTerm)
+    if (values === undefined) return undefined
+    // With a sum, so that the index isn't looked up for each trace with each value.
+    const ids = new Set(values.map(({ id }) => id))
+    return { table: 'post', where: ids.size === 0 ? 'FALSE' : `kv + 0 IN (${[...ids]})`, lookups: 0 }
   }
 
   private async filtered(places: Place[], filter: Filter): Promise<Place[]> {
@@ -384,7 +389,7 @@ interface Filter {
   table: 'span_idx' | 'post'
   where: string
   /** Where it is one. */
-  list: List | undefined
+  list?: List
   /** How long the list is, about. */
   places?: number
   /** All traces that have it. */

@@ -1,7 +1,7 @@
 import { SpanScan, scanSpanStruct } from '../../../src/codec/scan'
 import { RECORD_HEADER, readRecord, type SpanRecord } from '../../../src/codec/span'
-import { Turns } from './embedded/turns'
 import type { StoredRecord } from './store'
+import { Turns } from './turns'
 
 /** Records in a row, as messages and rows of databases hold them: i32 0x8badf00d, i32 length, struct; good ones only. */
 
@@ -23,7 +23,7 @@ export function scanRecords(buf: Buffer, visit: RecordVisitor): void {
 
 /** The records with their bytes, which stay those of `buf`. In turns: a long trace takes most of a second. */
 export async function storedRecords(buf: Buffer): Promise<StoredRecord[]> {
-  const turns = new Turns(() => {})
+  const turns = new Turns()
   const records: StoredRecord[] = []
   for (let pos = 0; pos < buf.length; ) {
     const { record, end } = readRecord(buf, pos)

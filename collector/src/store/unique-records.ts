@@ -1,5 +1,5 @@
 import { RECORD_HEADER } from '../../../src/codec/span'
-import { Bytes } from './embedded/bytes'
+import { Bytes } from './bytes'
 
 /** Odd, and nobody's to know: records that are made to meet here would make a trace slow to read. */
 const MULTIPLIER = Math.floor(Math.random() * 2 ** 31) * 2 + 1

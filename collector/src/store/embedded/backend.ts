@@ -1,17 +1,17 @@
 import type { ActivityRow } from '../activity'
+import { compareBytes } from '../bytes'
 import { closedError } from '../group-commit'
 import type { IndexPolicy } from '../index-policy'
 import type { Backend, Entry } from '../pipeline'
 import { scanRecords } from '../records'
 import type { Message } from '../store'
+import { Turns } from '../turns'
 import { buildSegment } from './build'
-import { compareBytes } from './bytes'
 import type { EmbeddedFile } from './file'
 import { fieldBytes, SEGMENT_ROWS } from './format'
 import { mergeSegments } from './merge'
 import { SegmentRows } from './rows'
 import { blocksFrom, type Segment } from './segments'
-import { Turns } from './turns'
 
 /** Segments that are merged into one, and the most records that this one may have. */
 const MERGE_SEGMENTS = 8
@@ -130,7 +130,7 @@ export class EmbeddedBackend implements Backend {
     const build = (rows: SegmentRows, turns: Turns) =>
       buildSegment(entries, { policy: this.policy, receivedUs: id => this.receivedUs(id) }, rows, turns)
     // Not stopped by a close, which waits for it.
-    const turns = new Turns(() => {})
+    const turns = new Turns()
     const settled = () => {
       this.file.sql.updateSettled.run([checkpoint])
       for (const { minute, part, body } of activity) this.file.sql.replaceActivity.run([BigInt(minute), part, body])

@@ -1,7 +1,9 @@
+import { Bytes, compareBytes } from '../bytes'
 import type { IndexPolicy } from '../index-policy'
+import { ERROR_KEYS } from '../match'
 import type { Entry } from '../pipeline'
 import { RecordReader } from '../record-reader'
-import { Bytes, compareBytes } from './bytes'
+import type { Turns } from '../turns'
 import {
   BlockWriter,
   CHUNK_RECORDS,
@@ -15,7 +17,6 @@ import {
 } from './format'
 import type { SegmentRows } from './rows'
 import { KEY_BITS, sortedNumbers } from './sort'
-import type { Turns } from './turns'
 import { grown, VALUES, Words } from './words'
 
 /**
@@ -172,7 +173,7 @@ class Draft {
 
   private kindOf(key: number): number {
     const word = this.words.read(key, (buf, start, end) => buf.toString('utf8', start, end))
-    const error = word === 'error' || word === 'error.type' ? 4 : 0
+    const error = ERROR_KEYS.includes(word) ? 4 : 0
     return (this.options.policy.indexes(word) ? 1 : 2) + error
   }
 

@@ -1,4 +1,4 @@
-import { Bytes, Cursor, compareBytes } from './bytes'
+import { Bytes, Cursor, compareBytes } from '../bytes'
 
 /**
  * What a segment is made of, byte by byte. Its records are numbered by their places: start, then trace id, both ascending

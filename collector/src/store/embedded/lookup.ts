@@ -1,9 +1,10 @@
+import { compareBytes, wordSearch } from '../bytes'
 import type { IndexPolicy } from '../index-policy'
 import type { HalfConditions } from '../match'
 import type { IndexQuery, Place, Places, SpanIndex, Term } from '../search'
 import { type CompletionQuery, type Match, StoreError } from '../store'
+import type { Turns } from '../turns'
 import type { EmbeddedBackend } from './backend'
-import { compareBytes, wordSearch } from './bytes'
 import type { EmbeddedFile } from './file'
 import {
   type BlockReader,
@@ -15,7 +16,6 @@ import {
   SEGMENT_ROWS,
 } from './format'
 import { blocksFrom, type Segment } from './segments'
-import type { Turns } from './turns'
 import { cutWord, MAX_WORD_LENGTH } from './words'
 
 /** Terms' ordinals that are kept, for the pages and the terms that follow: they never change. In bytes. */

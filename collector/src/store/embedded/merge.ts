@@ -1,4 +1,5 @@
-import { compareBytes } from './bytes'
+import { compareBytes } from '../bytes'
+import type { Turns } from '../turns'
 import type { EmbeddedFile } from './file'
 import {
   type BlockReader,
@@ -12,7 +13,6 @@ import {
 } from './format'
 import type { SegmentRows } from './rows'
 import { type Chunk, readBlock, readChunk, type Segment } from './segments'
-import type { Turns } from './turns'
 
 /**
  * Makes one segment of several, whose messages follow each other, without looking at the messages again.

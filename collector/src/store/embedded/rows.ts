@@ -1,7 +1,7 @@
+import type { Turns } from '../turns'
 import type { EmbeddedFile } from './file'
 import type { BlockRow, ChunkRow } from './format'
 import { SEGMENT_ROWS } from './format'
-import type { Turns } from './turns'
 
 /** What is written in one transaction: everything else waits for it. */
 const TRANSACTION_BYTES = 256 * 1024

@@ -1,5 +1,5 @@
+import { Bytes, compareBytes } from '../bytes'
 import type { IndexPolicy } from '../index-policy'
-import { Bytes, compareBytes } from './bytes'
 import { sortedNumbers } from './sort'
 
 /** Fields from here on are of keys' values; those before it of names, services and keys. */

@@ -12,7 +12,7 @@ export class Turns {
   private endMs = performance.now() + TURN_MS
 
   /** @param mayGoOn throws when the work is to be given up; called at the start of each turn but the first */
-  constructor(mayGoOn: () => void) {
+  constructor(mayGoOn: () => void = () => {}) {
     this.mayGoOn = mayGoOn
   }
 
