@@ -229,7 +229,7 @@ describe('cassandra-mysql store, schema', function () {
     try {
       await databases.sql('GRANT SELECT, INSERT, UPDATE ON ??.* TO ?', [database, database])
       // As if days had gone by.
-      for (const table of ['span_idx', 'post', 'dict']) {
+      for (const table of DAILY) {
         const days = await daysOf(table)
         await databases.own(`ALTER TABLE ${table} DROP PARTITION ${days.map(day => `d${day}`)}`)
       }
@@ -306,7 +306,7 @@ describe('cassandra-mysql store, schema', function () {
   it('drops days that have expired, and makes those to come', async () => {
     await migrate(databases.config)
     const old = [TODAY - 9, TODAY - 8, TODAY - 7, TODAY - 1]
-    for (const table of ['span_idx', 'post', 'dict']) {
+    for (const table of DAILY) {
       const days = await daysOf(table)
       assert.deepEqual(
         days,
@@ -322,9 +322,56 @@ describe('cassandra-mysql store, schema', function () {
     try {
       const expected = [TODAY - 7, TODAY - 1, TODAY, TODAY + 1, TODAY + 2, TODAY + 3, TODAY + 4]
       await soon(async () => {
-        for (const table of ['span_idx', 'post', 'dict']) assert.deepEqual(await daysOf(table), expected)
-        assert.equal(lines.filter(line => /2 expired days/.test(line)).length, 3, lines.join('\n'))
+        for (const table of DAILY) assert.deepEqual(await daysOf(table), expected)
+        assert.equal(lines.filter(line => /2 expired days/.test(line)).length, DAILY.length, lines.join('\n'))
       }, 10_000)
+    } finally {
+      await store.close()
+    }
+  })
+
+  it('keeps what older collectors look traces up by until all they have indexed has expired', async () => {
+    const keyed = async () => {
+      const sql =
+        "SELECT TABLE_NAME AS t FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = ? AND INDEX_NAME = 'by_trace'"
+      return new Set((await databases.sql(sql, [databases.config.mysql.database])).map(({ t }: any) => t))
+    }
+    const open = () => openStore({ ...databases.config, retention_days: 7 })
+    const asked = (store: Store) => found(store, { name: 'Old.one', annotations: [tag('user', 'ann')] })
+    const old = span({ name: 'Old.one', tags: { user: 'ann' } })
+    const halves = [span({ traceId: old.traceId, name: 'New.half' }), span({ name: 'Old.one', tags: { user: 'bob' } })]
+    let store = await open()
+    await append(store, old)
+    await settled(store)
+    await store.close()
+    assert.deepEqual(await keyed(), new Set(), 'a new database has none')
+
+    // As an older collector and the migrations up to 0003 have left it.
+    await databases.own('DROP TABLE trace_terms')
+    await databases.own('DELETE FROM schema_migration WHERE version > 3')
+    await databases.own('ALTER TABLE span_idx ADD KEY by_trace (trace_id, name_id, service_id)')
+    await databases.own('ALTER TABLE post ADD KEY by_trace (trace_id, kv)')
+    await migrate(databases.config)
+    store = await open()
+    try {
+      await append(store, ...halves)
+      await soon(async () => assert.deepEqual(await asked(store), [old.traceId]))
+      await settled(store)
+    } finally {
+      await store.close()
+    }
+    assert.deepEqual(await keyed(), new Set(['span_idx', 'post']))
+
+    await databases.own('UPDATE schema_migration SET applied_at = NOW() - INTERVAL 8 DAY WHERE version = 4')
+    await migrate({ ...databases.config, retention_days: 7 })
+    assert.deepEqual(await keyed(), new Set(['span_idx', 'post']))
+    await databases.own('UPDATE schema_migration SET applied_at = NOW() - INTERVAL 10 DAY WHERE version = 4')
+    await migrate({ ...databases.config, retention_days: 7 })
+    assert.deepEqual(await keyed(), new Set())
+    await databases.own('DELETE FROM trace_terms WHERE trace_id = ?', [old.traceId])
+    store = await open()
+    try {
+      assert.deepEqual(await asked(store), [old.traceId], 'a trace of which nothing is known may have anything')
     } finally {
       await store.close()
     }
@@ -370,6 +417,7 @@ describe('cassandra-mysql store, schema', function () {
 })
 
 const TODAY = Math.floor(Date.now() / 86_400_000)
+const DAILY = ['span_idx', 'post', 'dict', 'trace_terms']
 
 describe('cassandra-mysql store, in the databases', function () {
   this.timeout(120_000)

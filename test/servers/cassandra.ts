@@ -1,5 +1,6 @@
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Client, policies } from 'cassandra-driver'
 import { apt, run, which } from './install'
 import { mavenJars } from './maven'
@@ -51,7 +52,8 @@ export async function startOwnCassandra({ heapMiB = 256, passwords = false } = {
     ...{ host: '127.0.0.1', port: cqlPort!, localDataCenter: 'datacenter1' },
     ...(passwords ? { credentials: { username: 'cassandra', password: 'cassandra' } } : {}),
   }
-  const found = await clusterNameOf(address)
+  // The first role is made after the start.
+  const found = passwords ? await untilLetIn(() => clusterNameOf(address)) : await clusterNameOf(address)
   if (found !== clusterName) throw new Error(`Port ${cqlPort} is that of another Cassandra: ${found}`)
   return {
     ...address,
@@ -72,6 +74,18 @@ async function externalCassandra(address: string): Promise<CassandraServer> {
     return { host, port: Number(port), localDataCenter, external: true, ...noControls('MILO_TEST_CASSANDRA') }
   } finally {
     await client.shutdown()
+  }
+}
+
+async function untilLetIn<T>(logIn: () => Promise<T>): Promise<T> {
+  const deadline = Date.now() + START_MS
+  for (;;) {
+    try {
+      return await logIn()
+    } catch (error) {
+      if (Date.now() > deadline) throw error
+      await sleep(100)
+    }
   }
 }
 

@@ -29,6 +29,10 @@ const INSERT_LENGTH = 500_000
 const CACHE_TEXTS = 200_000
 /** Long texts seldom come twice. */
 const CACHED_LENGTH = 300
+/** Of a row of trace_terms: its column has room for 571. */
+const ROW_TERMS = 500
+/** Of a term there, in hex: all are below 2^52, and 7 bytes have room for 2^56. */
+export const TERM_DIGITS = 14
 /** Of a name, a service or a key in dict: a TEXT takes it, whatever the characters. */
 export const MAX_WORD_LENGTH = 10_000
 
@@ -37,7 +41,11 @@ export function wordId(text: string): number {
   return id < FIRST_ID ? id + FIRST_ID : id
 }
 
-/** A word's id in dict: its scope times this, and its own. */
+/** A word's id in dict, and in trace_terms. */
+export function dictId(scope: number, wordId: number): number {
+  return scope * SCOPES + wordId
+}
+
 const SCOPES = 2 ** 32
 
 /** @param value cut */
@@ -56,6 +64,8 @@ export interface Indexed {
 /** A text that dict has, or will have. */
 interface Word {
   id: number
+  /** Of the id, as trace_terms has it. */
+  hex: string
   scope: number
   text: string
   /** The day of which some committed transaction has put it there. */
@@ -64,6 +74,13 @@ interface Word {
 
 interface KeyWord extends Word {
   values: Map<string, Word>
+}
+
+/** What the records of a trace have, in one message. */
+interface TraceTerms {
+  traceId: bigint
+  duration: number
+  terms: Set<Word>
 }
 
 interface Post {
@@ -98,29 +115,44 @@ export class MySqlIndex {
   private async addOfDay(messages: Indexed[], day: number, policy: IndexPolicy): Promise<void> {
     const spans: string[] = []
     const posts: Post[] = []
+    const terms: string[] = []
     const fresh = new Set<Word>()
-    const idOf = (word: Word) => {
+    const idOf = (word: Word, has: Set<Word>) => {
       if (word.known !== day) fresh.add(word)
+      has.add(word)
       return word.id
     }
     for (const { id, body } of messages) {
+      const traces = new Map<bigint, TraceTerms>()
+      let trace: TraceTerms | undefined
       for (const record of decodeRecords(body)) {
         const { name, service, annotations } = record
+        if (trace?.traceId !== record.traceId) {
+          trace = traces.get(record.traceId) ?? { traceId: record.traceId, duration: -1, terms: new Set() }
+          traces.set(record.traceId, trace)
+        }
+        const { terms: has } = trace
         const place = `${recordStartUs(record) ?? id},${record.traceId},${record.id},${day}`
-        const nameId = name === undefined ? 0 : idOf(this.word(this.names, SCOPE.name, name)) % SCOPES
-        const serviceId = service === undefined ? 0 : idOf(this.word(this.services, SCOPE.service, service)) % SCOPES
+        const nameId = name === undefined ? 0 : idOf(this.word(this.names, SCOPE.name, name), has) % SCOPES
+        const serviceId =
+          service === undefined ? 0 : idOf(this.word(this.services, SCOPE.service, service), has) % SCOPES
         const duration = Math.min(recordDurationUs(record) ?? -1, MAX_DURATION_US)
         spans.push(`(${place},${nameId},${serviceId},${duration})`)
+        if (duration > trace.duration) trace.duration = duration
         if (annotations === undefined) continue
         for (const [key, value] of annotations) {
           if (!policy.indexes(key)) continue
           const keyWord = this.key(key)
-          const keyId = idOf(keyWord) % SCOPES
-          const kv = idOf(this.value(keyWord, key, policy.cut(value)))
+          const keyId = idOf(keyWord, has) % SCOPES
+          const kv = idOf(this.value(keyWord, key, policy.cut(value)), has)
           posts.push({ kv, sql: `(${kv},${place},${keyId})` })
         }
-        if (isError(record)) posts.push({ kv: ERROR_MARK, sql: `(${ERROR_MARK},${place},${ERROR_MARK})` })
+        if (isError(record)) {
+          posts.push({ kv: ERROR_MARK, sql: `(${ERROR_MARK},${place},${ERROR_MARK})` })
+          has.add(ERROR)
+        }
       }
+      for (const trace of traces.values()) pushTerms(terms, trace, day)
     }
     if (spans.length === 0) return
     // In the order of the keys: whoever else inserts comes by the same way, and waits instead of meeting head-on.
@@ -142,18 +174,19 @@ export class MySqlIndex {
         'post (kv, ts, trace_id, span_id, day, key_id)',
         posts.map(({ sql }) => sql),
       )
+      await insert(connection, 'trace_terms (trace_id, uid, day, duration, terms)', terms)
     })
     for (const word of words) word.known = day
   }
 
   private word(words: Map<string, Word>, scope: number, text: string): Word {
-    return words.get(text) ?? this.keep(words, text, newWord(scope * SCOPES + wordId(text), scope, text))
+    return words.get(text) ?? this.keep(words, text, newWord(dictId(scope, wordId(text)), scope, text))
   }
 
   private key(text: string): KeyWord {
     const known = this.keys.get(text)
     if (known !== undefined) return known
-    const word = newWord(SCOPE.key * SCOPES + wordId(text), SCOPE.key, text)
+    const word = newWord(dictId(SCOPE.key, wordId(text)), SCOPE.key, text)
     return this.keep(this.keys, text, { ...word, values: new Map() })
   }
 
@@ -175,9 +208,23 @@ export class MySqlIndex {
   }
 }
 
-function newWord(id: number, scope: number, text: string): Word {
-  return { id, scope, text: text.slice(0, MAX_WORD_LENGTH), known: -1 }
+/** Rows, as SQL, that say what a trace has. */
+function pushTerms(rows: string[], { traceId, duration, terms }: TraceTerms, day: number): void {
+  const all = [...terms]
+  for (let from = 0; from === 0 || from < all.length; from += ROW_TERMS) {
+    let hex = ''
+    for (const word of all.slice(from, from + ROW_TERMS)) hex += word.hex
+    rows.push(`(${traceId},${hash52(`${duration}:${hex}`)},${day},${duration},x'${hex}')`)
+  }
 }
+
+function newWord(id: number, scope: number, text: string): Word {
+  const hex = id.toString(16).padStart(TERM_DIGITS, '0')
+  return { id, hex, scope, text: text.slice(0, MAX_WORD_LENGTH), known: -1 }
+}
+
+/** What dict has no text of. */
+const ERROR = newWord(ERROR_MARK, 0, '')
 
 /** @param rows as SQL, of nothing but numbers: as parameters they would cost twice as much */
 async function insert(connection: Connection, columns: string, rows: string[]): Promise<void> {

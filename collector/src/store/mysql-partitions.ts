@@ -7,7 +7,7 @@ import type { MySqlConfig } from './store-config'
  * there, those of a day after the last into "later": nothing that is accepted is without a place.
  */
 
-const TABLES = ['span_idx', 'post', 'dict'] as const
+const TABLES = ['span_idx', 'post', 'dict', 'trace_terms'] as const
 /** More than a weekend without anybody who may alter tables. */
 const DAYS_AHEAD = 4
 const DAY_MS = 86_400_000
@@ -44,11 +44,40 @@ export async function maintainPartitions(
         log(`MySQL: ${expired.length} expired ${expired.length === 1 ? 'day' : 'days'} of ${table} dropped`)
       }
     }
+    await dropOldKeys(connection, config, retentionDays, log)
     await connection.query('DELETE FROM long_trace WHERE day < ?', [today - retentionDays])
     await connection.query('DELETE FROM activity WHERE minute < ?', [(today - retentionDays) * 1440])
   } finally {
     await connection.query('DO RELEASE_LOCK(?)', [lock])
   }
+}
+
+/** by_trace, for which trace_terms stands in, once it has every trace: see sql/mysql/0004-terms.sql. */
+async function dropOldKeys(
+  connection: Connection,
+  { database }: MySqlConfig,
+  retentionDays: number,
+  log: (message: string) => void,
+): Promise<void> {
+  const keyed = await rowsOf(connection, TABLES_BY_TRACE, [database])
+  if (keyed.length === 0) return
+  const spans = await rowsOf(connection, 'SELECT 1 FROM span_idx LIMIT 1')
+  if (spans.length > 0) {
+    const since = 'SELECT 1 FROM schema_migration WHERE version = 4 AND applied_at < NOW() - INTERVAL ? DAY'
+    // Received within the first day, and its day has to end.
+    if ((await rowsOf(connection, since, [retentionDays + 2])).length === 0) return
+  }
+  // span_idx comes last: it says that trace_terms can be relied upon.
+  for (const [table] of keyed) await connection.query(`ALTER TABLE ${table} DROP KEY by_trace`)
+  log('MySQL: by_trace dropped, which trace_terms stands in for')
+}
+
+const TABLES_BY_TRACE = `SELECT DISTINCT TABLE_NAME FROM information_schema.STATISTICS
+  WHERE TABLE_SCHEMA = ? AND INDEX_NAME = 'by_trace' AND TABLE_NAME IN ('post', 'span_idx') ORDER BY TABLE_NAME`
+
+/** Whether every trace's rows are in trace_terms. */
+export async function hasAllTerms(db: MySql): Promise<boolean> {
+  return (await db.read(TABLES_BY_TRACE, [db.config.database])).length === 0
 }
 
 async function daysOf(connection: Connection, { database }: MySqlConfig, table: string): Promise<number[]> {

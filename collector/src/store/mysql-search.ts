@@ -1,6 +1,17 @@
 import type { IndexPolicy } from './index-policy'
 import type { MySql, Row } from './mysql'
-import { ERROR_MARK, FIRST_ID, kvOf, MAX_DURATION_US, MAX_WORD_LENGTH, SCOPE, wordId } from './mysql-index'
+import {
+  dictId,
+  ERROR_MARK,
+  FIRST_ID,
+  kvOf,
+  MAX_DURATION_US,
+  MAX_WORD_LENGTH,
+  SCOPE,
+  TERM_DIGITS,
+  wordId,
+} from './mysql-index'
+import { hasAllTerms } from './mysql-partitions'
 import type { IndexQuery, Place, Places, SpanIndex, Term } from './search'
 import { type CompletionQuery, StoreError } from './store'
 
@@ -14,6 +25,8 @@ import { type CompletionQuery, StoreError } from './store'
  *
  * A part of a value stands for the values that dict has of it. Where they have few places, these are sorted; where they have
  * many, they are met soon among those of the key, newest first; or of all spans, where no key is given.
+ *
+ * What else a trace must have is looked up in trace_terms.
  */
 
 /** Values of which the ids are fetched. */
@@ -28,12 +41,14 @@ const MOST_OF_DICT = 0.2
 const STRETCH = [2_000, 128_000] as const
 /** Places asked for at once, at most, where many are left out. */
 const BATCH_MOST = 2_000
-/** To look up a trace in by_trace costs as much as to read so many places of a list, which lie beside each other. */
+/** To look up a trace costs as much as to read so many places of a list, which lie beside each other. */
 const LOOKUP_PLACES = 20
 /** Of a list that is read to its end, so as not to look up each trace. */
 const LISTED_MOST = 200_000
 /** Traces that are looked up in one statement: MariaDB turns longer lists into a table. */
 const IN_MOST = 500
+/** Rows that say what these have; where there are more, of long traces, all of them pass. */
+const TERM_ROWS_MOST = 5_000
 /** How long to look for one call's places. */
 const TURN_MS = 500
 /** Counted exactly up to here; beyond, the server estimates. */
@@ -62,6 +77,7 @@ export class MySqlSearch implements SpanIndex {
   private readonly sorted = new Map<ValueTerm, Promise<Place[] | undefined>>()
   /** Of terms that do not drive; with what each has found out. */
   private readonly filtersMade = new Map<Term, Filter>()
+  private allTerms: Promise<boolean> | undefined
   /** Whether a value is one that the driver stands for. */
   private readonly compares = new Map<string, boolean>()
 
@@ -95,9 +111,7 @@ export class MySqlSearch implements SpanIndex {
     for (;;) {
       const stretch = await next(rangeOf(query, from), size, from)
       let fresh = stretch.places.filter(({ traceId }) => !seen.has(traceId) && seen.add(traceId))
-      for (const filter of filters) {
-        if (fresh.length > 0) fresh = await this.filtered(fresh, filter)
-      }
+      fresh = await this.filtered(fresh, filters)
       found.push(...fresh)
       if (stretch.resume === undefined || found.length >= wanted || Date.now() > deadline) {
         return { places: found, resume: stretch.resume }
@@ -189,8 +203,13 @@ export class MySqlSearch implements SpanIndex {
     if (key !== undefined) return `scope = ${wordId(key)}`
     // Every key's values have their own place in by_text; for what may stand anywhere in a value there is none.
     if (match === 'contains') return `scope >= ${FIRST_ID}`
+    const ids = await this.keyIds()
+    return ids.length === 0 ? 'FALSE' : `scope IN (${ids})`
+  }
+
+  private async keyIds(): Promise<string[]> {
     const rows = await this.db.read(`SELECT DISTINCT id & 0xffffffff FROM dict WHERE scope = ${SCOPE.key}`)
-    return rows.length === 0 ? 'FALSE' : `scope IN (${rows.map(([id]) => id)})`
+    return rows.map(([id]) => String(id))
   }
 
   private pattern({ value, match }: ValueTerm): string {
@@ -240,9 +259,7 @@ export class MySqlSearch implements SpanIndex {
     const [end] = placesOf(
       await this.db.read(`SELECT ts, trace_id ${from} WHERE ${base} ${NEWEST_FIRST} LIMIT 1 OFFSET ${stretch}`),
     )
-    const within =
-      end === undefined ? '' : `(ts > ${end.startUs} OR ts = ${end.startUs} AND trace_id >= ${end.traceId})`
-    const where = conditions(base, list.filter, within)
+    const where = conditions(base, list.filter, downTo(end))
     const places = placesOf(
       await this.db.read(`SELECT ts, trace_id ${from} WHERE ${where} ${NEWEST_FIRST} LIMIT ${size}`),
     )
@@ -259,20 +276,18 @@ export class MySqlSearch implements SpanIndex {
     return { places, resume: rows.length < COMPARED ? undefined : placesOf(rows).at(-1) }
   }
 
-  /** Newest first through all spans, and all they have is compared. */
+  /** Newest first through all spans; what all keys have in their time is compared. */
   private async walkSpans(term: ValueTerm, range: string): Promise<Places> {
     const spans: List = { table: 'span_idx', index: 'PRIMARY', equals: '', filter: '' }
     const { places, resume } = await this.walkList(spans, range, IN_MOST)
-    if (places.length === 0) return { places, resume }
-    const traces = new Set(places.map(({ traceId }) => traceId))
-    const [newest, oldest] = [places[0]!.startUs, places.at(-1)!.startUs]
+    const keys = await this.keyIds()
+    if (places.length === 0 || keys.length === 0) return { places: [], resume: undefined }
+    const newest = `ts <= ${places[0]!.startUs}`
     const rows = await this.db.read(
-      `SELECT ts, trace_id, kv, day FROM post FORCE INDEX (by_trace)
-       WHERE trace_id IN (${[...traces]}) AND ts BETWEEN ${oldest} AND ${newest} AND kv <> ${ERROR_MARK} AND ${range} ${NEWEST_FIRST}`,
+      `SELECT ts, trace_id, kv, day FROM post FORCE INDEX (by_key)
+       WHERE key_id IN (${keys}) AND ${conditions(newest, range, downTo(places.at(-1)))} ${NEWEST_FIRST}`,
     )
-    const found = placesOf(await this.compared(term, rows))
-    // What lies further down than these spans, the next stretch comes by again.
-    return { places: resume === undefined ? found : found.filter(place => !isBehind(place, resume)), resume }
+    return { places: placesOf(await this.compared(term, rows)), resume }
   }
 
   /** @param rows kv in the third column, day in the fourth */
@@ -298,7 +313,7 @@ export class MySqlSearch implements SpanIndex {
     return rows.filter(([, , kv]) => this.compares.get(String(kv)) === true)
   }
 
-  /** What a trace must have in by_trace; only what is looked up at once, since the matcher decides anyway. */
+  /** What a trace must have; only what is looked up at once, since the matcher decides anyway. */
   private async filters(others: Term[]): Promise<Filter[]> {
     const filters: Filter[] = []
     for (const term of others) {
@@ -311,20 +326,52 @@ export class MySqlSearch implements SpanIndex {
   }
 
   private async filterOf(term: Term): Promise<Filter | undefined> {
-    // by_trace doesn't have the keys.
-    if (!this.isIndexed(term) || term.kind === 'key') return undefined
-    const list = this.listOf(term)
-    if (list !== undefined) return { table: list.table, where: conditions(list.equals, list.filter), list, lookups: 0 }
-    const values = await this.valuesOf(term as ValueTerm)
-    if (values === undefined) return undefined
-    // With a sum, so that the index isn't looked up for each trace with each value.
-    const ids = new Set(values.map(({ id }) => id))
-    return { table: 'post', where: ids.size === 0 ? 'FALSE' : `kv + 0 IN (${[...ids]})`, lookups: 0 }
+    if (!this.isIndexed(term)) return undefined
+    const having = await this.havingOf(term)
+    return having && { having, list: this.listOf(term), lookups: 0 }
   }
 
-  private async filtered(places: Place[], filter: Filter): Promise<Place[]> {
-    const having = (await this.tracesOf(filter)) ?? (await this.lookedUp(places, filter))
-    return places.filter(({ traceId }) => having.has(traceId))
+  private async havingOf(term: Term): Promise<Filter['having'] | undefined> {
+    switch (term.kind) {
+      case 'half': {
+        const { name, service, minDurationUs } = term
+        const all: number[] = []
+        if (name !== undefined) all.push(dictId(SCOPE.name, wordId(name)))
+        if (service !== undefined) all.push(dictId(SCOPE.service, wordId(service)))
+        return ({ terms, duration }) =>
+          !(duration < Math.min(minDurationUs ?? -1, MAX_DURATION_US)) && all.every(id => terms.has(id))
+      }
+      case 'error':
+        return ({ terms }) => terms.has(ERROR_MARK)
+      case 'key': {
+        const id = dictId(SCOPE.key, wordId(term.key))
+        return ({ terms }) => terms.has(id)
+      }
+      case 'value': {
+        if (term.key !== undefined && term.match === 'exact') {
+          const kv = kvOf(term.key, this.policy.cut(term.value))
+          return ({ terms }) => terms.has(kv)
+        }
+        const values = await this.valuesOf(term)
+        if (values === undefined) return undefined
+        const ids = [...new Set(values.map(({ id }) => Number(id)))]
+        return ({ terms }) => ids.some(id => terms.has(id))
+      }
+    }
+  }
+
+  private async filtered(places: Place[], filters: Filter[]): Promise<Place[]> {
+    const lookedFor: Filter[] = []
+    let left = places
+    for (const filter of filters) {
+      const traces = left.length > 0 && (await this.tracesOf(filter))
+      if (traces) left = left.filter(({ traceId }) => traces.has(traceId))
+      else lookedFor.push(filter)
+    }
+    if (lookedFor.length === 0 || left.length === 0) return left
+    for (const filter of lookedFor) filter.lookups += left.length
+    const lacking = await this.lacking(left, lookedFor)
+    return left.filter(({ traceId }) => !lacking.has(traceId))
   }
 
   /** All that have it, once to look up each has become as dear; undefined until then, and when they are too many. */
@@ -334,23 +381,27 @@ export class MySqlSearch implements SpanIndex {
     const from = `${list.table} FORCE INDEX (${list.index})`
     filter.places ??= await this.countOf(from, conditions(list.equals))
     if (filter.places > Math.min(lookups * LOOKUP_PLACES, LISTED_MOST)) return undefined
-    const rows = await this.db.read(`SELECT trace_id FROM ${from} WHERE ${filter.where}`)
+    const rows = await this.db.read(`SELECT trace_id FROM ${from} WHERE ${conditions(list.equals, list.filter)}`)
     filter.traces = new Set(rows.map(([traceId]) => BigInt(traceId!)))
     return filter.traces
   }
 
-  private async lookedUp(places: Place[], filter: Filter): Promise<Set<bigint>> {
-    const { table, where } = filter
-    const having = new Set<bigint>()
-    filter.lookups += places.length
+  /** Traces that lack something, as far as trace_terms tells. */
+  private async lacking(places: Place[], filters: Filter[]): Promise<Set<bigint>> {
+    const lacking = new Set<bigint>()
+    this.allTerms ??= hasAllTerms(this.db)
+    if (!(await this.allTerms)) return lacking
     for (let i = 0; i < places.length; i += IN_MOST) {
       const ids = places.slice(i, i + IN_MOST).map(({ traceId }) => traceId)
       const rows = await this.db.read(
-        `SELECT DISTINCT trace_id FROM ${table} FORCE INDEX (by_trace) WHERE trace_id IN (${ids}) AND ${where}`,
+        `SELECT trace_id, duration, HEX(terms) FROM trace_terms WHERE trace_id IN (${ids}) LIMIT ${TERM_ROWS_MOST}`,
       )
-      for (const [traceId] of rows) having.add(BigInt(traceId!))
+      if (rows.length === TERM_ROWS_MOST) continue
+      for (const [traceId, trace] of tracesIn(rows)) {
+        if (!filters.every(({ having }) => having(trace))) lacking.add(traceId)
+      }
     }
-    return having
+    return lacking
   }
 
   private async countOf(table: string, where: string): Promise<number> {
@@ -386,16 +437,37 @@ function byDay(values: Value[]): Map<number, string[]> {
 }
 
 interface Filter {
-  table: 'span_idx' | 'post'
-  where: string
+  having(trace: TraceTerms): boolean
   /** Where it is one. */
-  list?: List
+  list: List | undefined
   /** How long the list is, about. */
   places?: number
   /** All traces that have it. */
   traces?: Set<bigint>
   /** Traces looked up so far. */
   lookups: number
+}
+
+/** What a trace has, of all its records. */
+interface TraceTerms {
+  duration: number
+  terms: Set<number>
+}
+
+/** @param rows trace_id, duration, terms in hex */
+function tracesIn(rows: Row[]): Map<bigint, TraceTerms> {
+  const traces = new Map<bigint, TraceTerms>()
+  for (const [id, duration, hex] of rows) {
+    const traceId = BigInt(id!)
+    const trace = traces.get(traceId) ?? { duration: -1, terms: new Set() }
+    traces.set(traceId, trace)
+    trace.duration = Math.max(trace.duration, Number(duration))
+    const terms = hex as string
+    for (let at = 0; at < terms.length; at += TERM_DIGITS) {
+      trace.terms.add(Number.parseInt(terms.slice(at, at + TERM_DIGITS), 16))
+    }
+  }
+  return traces
 }
 
 const NEWEST_FIRST = 'ORDER BY ts DESC, trace_id DESC'
@@ -407,6 +479,12 @@ function rangeOf({ fromUs, toUs }: IndexQuery, after: Place | undefined): string
   // MySQL finds no range of an index in (ts, trace_id) < (?, ?).
   if (after !== undefined) sql.push(`(ts < ${after.startUs} OR ts = ${after.startUs} AND trace_id < ${after.traceId})`)
   return sql.join(' AND ')
+}
+
+/** Places no further down, as SQL. */
+function downTo(place: Place | undefined): string {
+  if (place === undefined) return ''
+  return `ts >= ${place.startUs} AND (ts > ${place.startUs} OR trace_id >= ${place.traceId})`
 }
 
 function clamped(us: bigint): bigint {
