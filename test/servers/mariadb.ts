@@ -17,6 +17,8 @@ export interface MariaDbServer extends Server {
 
 let shared: Promise<MariaDbServer> | undefined
 
+const DEFAULT_LOG_MIB = 96
+
 /** The MariaDB of this test run; a test must use a database of its own, and leave it running. */
 export function startMariaDb(): Promise<MariaDbServer> {
   shared ??= process.env.MILO_TEST_MYSQL ? externalMySql(process.env.MILO_TEST_MYSQL) : startOwnMariaDb()
@@ -26,7 +28,7 @@ export function startMariaDb(): Promise<MariaDbServer> {
 /**
  * Another one, for a test that stops it.
  * @param tls files in PEM, when connections may be encrypted
- * @param bufferPoolMiB enough for a test; what is measured deserves more
+ * @param bufferPoolMiB enough for a test; what is measured deserves more, and gets a redo log of the same size
  */
 export async function startOwnMariaDb({
   tls,
@@ -77,6 +79,7 @@ export async function startOwnMariaDb({
       '--skip-log-bin',
       '--character-set-server=utf8mb4',
       `--innodb-buffer-pool-size=${bufferPoolMiB}M`,
+      `--innodb-log-file-size=${Math.max(bufferPoolMiB, DEFAULT_LOG_MIB)}M`,
       ...files.map(([what, path]) => `--ssl-${what}=${path}`),
     ],
     ports: [port!],

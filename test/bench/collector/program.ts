@@ -9,12 +9,19 @@ import { cpuOf, residentMiB, SYSTEMS, type System, settled } from './systems'
 /** Searches; Zipkin's memory store takes a second for each. */
 const SEARCHES = { milo: 200, zipkin: 10 } as const
 const MEMORY_MS = 250
+const WARM_SECONDS_MOST = 60
 
 async function main(): Promise<void> {
   const [name, frames, seconds, connections] = process.argv.slice(2) as [string, string, string, string]
   const system = await SYSTEMS[name]!()
   try {
-    const warm = await send({ ...target(system), connections: 2, frames: 200, seconds: 10, first: 1_000_000 })
+    const warm = await send({
+      ...target(system),
+      connections: Number(connections),
+      frames: system.warmFrames,
+      seconds: WARM_SECONDS_MOST,
+      first: 1_000_000,
+    })
     await settled(system)
     const before = cpuOf(system.processes)
     const own = process.cpuUsage()

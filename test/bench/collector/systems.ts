@@ -21,6 +21,8 @@ export interface System {
   dialect: 'milo' | 'zipkin'
   /** Processes whose CPU time counts, by what they are. */
   processes: { collector: number; [other: string]: number }
+  /** Frames before anything is measured; a JVM compiles meanwhile. */
+  warmFrames: number
   /** Spans that were accepted and can't be found yet. */
   backlog(): Promise<number>
   /** How long it has had to be idle by the time that it is believed to have none. */
@@ -33,6 +35,9 @@ export interface System {
   bytes?(): number
   stop(): Promise<void>
 }
+
+const FEW_FRAMES = 200
+const MANY_FRAMES = 3_000
 
 export const SYSTEMS: Record<string, () => Promise<System>> = {
   'milo-embedded': miloEmbedded,
@@ -69,7 +74,7 @@ async function miloEmbedded(): Promise<System> {
   }
 }
 
-/** As small as a server of production is: Cassandra's heap, and MariaDB's buffer pool. */
+/** As small as a server of production is: Cassandra's heap, MariaDB's buffer pool and its redo log. */
 export const DATABASE_MIB = 1024
 
 export function startDatabases() {
@@ -87,6 +92,7 @@ async function miloDatabases(): Promise<System> {
   })
   return {
     ...collector,
+    warmFrames: MANY_FRAMES,
     processes: {
       ...collector.processes,
       Cassandra: listener(cassandra.port),
@@ -134,6 +140,7 @@ async function startCollector(folder: string, settings: object) {
     port,
     web,
     dialect: 'milo' as const,
+    warmFrames: FEW_FRAMES,
     processes: { collector: child.pid! },
     async backlog() {
       const text = await (await fetch(`${web}/metrics`)).text()
@@ -184,6 +191,8 @@ async function zipkinOnCassandra(): Promise<System> {
   })
   return {
     ...system,
+    // Many would fill its heap.
+    warmFrames: FEW_FRAMES,
     processes: { ...system.processes, Cassandra: listener(cassandra.port) },
     async stop() {
       await system.stop()
@@ -222,6 +231,7 @@ async function zipkin(env: NodeJS.ProcessEnv): Promise<System> {
     port: scribe,
     web,
     dialect: 'zipkin',
+    warmFrames: MANY_FRAMES,
     processes: { collector: child.pid! },
     idleMs: IDLE_MS,
     /** It doesn't say what it hasn't stored: settled is when it has been idle for a while. */
