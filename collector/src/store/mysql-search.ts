@@ -48,7 +48,7 @@ const LISTED_MOST = 200_000
 /** Traces that are looked up in one statement: MariaDB turns longer lists into a table. */
 const IN_MOST = 500
 /** Rows that say what these have; where there are more, of long traces, all of them pass. */
-const TERM_ROWS_MOST = 5_000
+const TERM_ROWS_MOST = 20_000
 /** How long to look for one call's places. */
 const TURN_MS = 500
 /** Counted exactly up to here; beyond, the server estimates. */
