@@ -43,10 +43,8 @@ export function wordId(text: string): number {
 
 /** A word's id in dict, and in trace_terms. */
 export function dictId(scope: number, wordId: number): number {
-  return scope * SCOPES + wordId
+  return scope * 2 ** 32 + wordId
 }
-
-const SCOPES = 2 ** 32
 
 /** @param value cut */
 export function kvOf(key: string, value: string): number {
@@ -64,6 +62,8 @@ export interface Indexed {
 /** A text that dict has, or will have. */
 interface Word {
   id: number
+  /** In span_idx and post: the id without its scope. */
+  number: number
   /** Of the id, as trace_terms has it. */
   hex: string
   scope: number
@@ -117,10 +117,10 @@ export class MySqlIndex {
     const posts: Post[] = []
     const terms: string[] = []
     const fresh = new Set<Word>()
-    const idOf = (word: Word, has: Set<Word>) => {
+    const noted = <W extends Word>(word: W, has: Set<Word>): W => {
       if (word.known !== day) fresh.add(word)
       has.add(word)
-      return word.id
+      return word
     }
     for (const { id, body } of messages) {
       const traces = new Map<bigint, TraceTerms>()
@@ -133,9 +133,9 @@ export class MySqlIndex {
         }
         const { terms: has } = trace
         const place = `${recordStartUs(record) ?? id},${record.traceId},${record.id},${day}`
-        const nameId = name === undefined ? 0 : idOf(this.word(this.names, SCOPE.name, name), has) % SCOPES
+        const nameId = name === undefined ? 0 : noted(this.word(this.names, SCOPE.name, name), has).number
         const serviceId =
-          service === undefined ? 0 : idOf(this.word(this.services, SCOPE.service, service), has) % SCOPES
+          service === undefined ? 0 : noted(this.word(this.services, SCOPE.service, service), has).number
         const duration = Math.min(recordDurationUs(record) ?? -1, MAX_DURATION_US)
         spans.push(`(${place},${nameId},${serviceId},${duration})`)
         if (duration > trace.duration) trace.duration = duration
@@ -143,9 +143,8 @@ export class MySqlIndex {
         for (const [key, value] of annotations) {
           if (!policy.indexes(key)) continue
           const keyWord = this.key(key)
-          const keyId = idOf(keyWord, has) % SCOPES
-          const kv = idOf(this.value(keyWord, key, policy.cut(value)), has)
-          posts.push({ kv, sql: `(${kv},${place},${keyId})` })
+          const { number: kv } = noted(this.value(keyWord, key, policy.cut(value)), has)
+          posts.push({ kv, sql: `(${kv},${place},${noted(keyWord, has).number})` })
         }
         if (isError(record)) {
           posts.push({ kv: ERROR_MARK, sql: `(${ERROR_MARK},${place},${ERROR_MARK})` })
@@ -180,18 +179,20 @@ export class MySqlIndex {
   }
 
   private word(words: Map<string, Word>, scope: number, text: string): Word {
-    return words.get(text) ?? this.keep(words, text, newWord(dictId(scope, wordId(text)), scope, text))
+    return words.get(text) ?? this.keep(words, text, scopeWord(scope, text))
   }
 
   private key(text: string): KeyWord {
     const known = this.keys.get(text)
     if (known !== undefined) return known
-    const word = newWord(dictId(SCOPE.key, wordId(text)), SCOPE.key, text)
-    return this.keep(this.keys, text, { ...word, values: new Map() })
+    return this.keep(this.keys, text, { ...scopeWord(SCOPE.key, text), values: new Map() })
   }
 
-  private value({ id, values }: KeyWord, key: string, text: string): Word {
-    return values.get(text) ?? this.keep(values, text, newWord(kvOf(key, text), id % SCOPES, text))
+  private value({ number, values }: KeyWord, key: string, text: string): Word {
+    const known = values.get(text)
+    if (known !== undefined) return known
+    const kv = kvOf(key, text)
+    return this.keep(values, text, newWord(kv, kv, number, text))
   }
 
   private keep<W extends Word>(words: Map<string, W>, text: string, word: W): W {
@@ -218,13 +219,18 @@ function pushTerms(rows: string[], { traceId, duration, terms }: TraceTerms, day
   }
 }
 
-function newWord(id: number, scope: number, text: string): Word {
+function scopeWord(scope: number, text: string): Word {
+  const number = wordId(text)
+  return newWord(dictId(scope, number), number, scope, text)
+}
+
+function newWord(id: number, number: number, scope: number, text: string): Word {
   const hex = id.toString(16).padStart(TERM_DIGITS, '0')
-  return { id, hex, scope, text: text.slice(0, MAX_WORD_LENGTH), known: -1 }
+  return { id, number, hex, scope, text: text.slice(0, MAX_WORD_LENGTH), known: -1 }
 }
 
 /** What dict has no text of. */
-const ERROR = newWord(ERROR_MARK, 0, '')
+const ERROR = newWord(ERROR_MARK, ERROR_MARK, 0, '')
 
 /** @param rows as SQL, of nothing but numbers: as parameters they would cost twice as much */
 async function insert(connection: Connection, columns: string, rows: string[]): Promise<void> {
