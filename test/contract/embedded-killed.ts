@@ -1,5 +1,8 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { openEmbedded } from '../../collector/src/store/embedded'
 import { messageOf, randomId, span, unique } from './store-contract'
+
+const PAUSE_MS = 5
 
 /**
  * A process that appends, merges and retires until it is killed: what it indexes it does so often that it merges all the
@@ -20,6 +23,8 @@ async function main(): Promise<void> {
       // Twice at once, as a sender does that had no answer.
       await Promise.all([store.append([messageOf(records)]), store.append([messageOf(records)])])
       process.stdout.write(`${sentMs} ${traces} ${name}\n`)
+      // All of it will be looked for.
+      await sleep(PAUSE_MS)
     }
   }
   await Promise.all(Array.from({ length: 4 }, write))
