@@ -53,7 +53,7 @@ export class Reports {
   /** The trace's, low and high half: of the latest record that has one. */
   traceId = 0n
   traceIdHigh = 0n
-  readonly clocks: NamedClock[] = []
+  clocks: NamedClock[] = []
   private readonly clockOfHost = new Map<string, number>()
   private readonly clockOfService = new Map<string, number>()
 
@@ -114,7 +114,7 @@ export class Reports {
     const now = new Int32Array(clocks.length)
     for (let c = 0; c < arrived.length; c++) now[arrived[c]!] = c
     for (let r = 0; r < clock.length; r++) if (clock[r] !== UNKNOWN) clock[r] = now[clock[r]!]!
-    clocks.splice(0, clocks.length, ...arrived.map(c => clocks[c]!))
+    this.clocks = arrived.map(c => clocks[c]!)
   }
 
   /**

@@ -61,6 +61,13 @@ describe('clocks that differ', () => {
     for (const records of [calls, [...calls].reverse()]) assert.deepEqual(skews(buildTrace(records)), { a: 0, b: 0 })
   })
 
+  it('has room for as many clocks as there are spans', () => {
+    const records = Array.from({ length: 150_000 }, (_, i) =>
+      local(BigInt(i + 1), { clientHost: `h${i}`, from: i, to: i }),
+    )
+    assert.equal(buildTrace(records).clocks.length, records.length)
+  })
+
   it('goes with most calls when one contradicts them', () => {
     const calls = Array.from({ length: 9 }, (_, i) => [
       half(client, BigInt(i + 1), { ...web, from: i * 1000, to: i * 1000 + 500 }),
