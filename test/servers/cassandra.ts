@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { Client, policies } from 'cassandra-driver'
+import { until } from '../helpers/until'
 import { apt, run, which } from './install'
 import { mavenJars } from './maven'
 import { controls, freePorts, noControls, RunningServer, type Server, serverFolder } from './process'
@@ -53,7 +53,9 @@ export async function startOwnCassandra({ heapMiB = 256, passwords = false } = {
     ...(passwords ? { credentials: { username: 'cassandra', password: 'cassandra' } } : {}),
   }
   // The first role is made after the start.
-  const found = passwords ? await untilLetIn(() => clusterNameOf(address)) : await clusterNameOf(address)
+  const found = passwords
+    ? await until('Cassandra lets its first role in', () => clusterNameOf(address).catch(() => undefined), START_MS)
+    : await clusterNameOf(address)
   if (found !== clusterName) throw new Error(`Port ${cqlPort} is that of another Cassandra: ${found}`)
   return {
     ...address,
@@ -74,18 +76,6 @@ async function externalCassandra(address: string): Promise<CassandraServer> {
     return { host, port: Number(port), localDataCenter, external: true, ...noControls('MILO_TEST_CASSANDRA') }
   } finally {
     await client.shutdown()
-  }
-}
-
-async function untilLetIn<T>(logIn: () => Promise<T>): Promise<T> {
-  const deadline = Date.now() + START_MS
-  for (;;) {
-    try {
-      return await logIn()
-    } catch (error) {
-      if (Date.now() > deadline) throw error
-      await sleep(100)
-    }
   }
 }
 
