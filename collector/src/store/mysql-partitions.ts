@@ -67,17 +67,22 @@ async function dropOldKeys(
     // Received within the first day, and its day has to end.
     if ((await rowsOf(connection, since, [retentionDays + 2])).length === 0) return
   }
-  // span_idx comes last: it says that trace_terms can be relied upon.
   for (const [table] of keyed) await connection.query(`ALTER TABLE ${table} DROP KEY by_trace`)
   log('MySQL: by_trace dropped, which trace_terms stands in for')
 }
 
 const TABLES_BY_TRACE = `SELECT DISTINCT TABLE_NAME FROM information_schema.STATISTICS
-  WHERE TABLE_SCHEMA = ? AND INDEX_NAME = 'by_trace' AND TABLE_NAME IN ('post', 'span_idx') ORDER BY TABLE_NAME`
+  WHERE TABLE_SCHEMA = ? AND INDEX_NAME = 'by_trace' AND TABLE_NAME IN ('post', 'span_idx')`
+
+/** Of which it is known already: the keys don't come back. */
+const withAllTerms = new WeakSet<MySql>()
 
 /** Whether every trace's rows are in trace_terms. */
 export async function hasAllTerms(db: MySql): Promise<boolean> {
-  return (await db.read(TABLES_BY_TRACE, [db.config.database])).length === 0
+  if (withAllTerms.has(db)) return true
+  if ((await db.read(TABLES_BY_TRACE, [db.config.database])).length > 0) return false
+  withAllTerms.add(db)
+  return true
 }
 
 async function daysOf(connection: Connection, { database }: MySqlConfig, table: string): Promise<number[]> {

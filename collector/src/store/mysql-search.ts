@@ -78,6 +78,7 @@ export class MySqlSearch implements SpanIndex {
   /** Of terms that do not drive; with what each has found out. */
   private readonly filtersMade = new Map<Term, Filter>()
   private allTerms: Promise<boolean> | undefined
+  private keys: Promise<string[]> | undefined
   /** Whether a value is one that the driver stands for. */
   private readonly compares = new Map<string, boolean>()
 
@@ -207,9 +208,11 @@ export class MySqlSearch implements SpanIndex {
     return ids.length === 0 ? 'FALSE' : `scope IN (${ids})`
   }
 
-  private async keyIds(): Promise<string[]> {
-    const rows = await this.db.read(`SELECT DISTINCT id & 0xffffffff FROM dict WHERE scope = ${SCOPE.key}`)
-    return rows.map(([id]) => String(id))
+  private keyIds(): Promise<string[]> {
+    this.keys ??= this.db
+      .read(`SELECT DISTINCT id & 0xffffffff FROM dict WHERE scope = ${SCOPE.key}`)
+      .then(rows => rows.map(([id]) => String(id)))
+    return this.keys
   }
 
   private pattern({ value, match }: ValueTerm): string {
@@ -354,8 +357,9 @@ export class MySqlSearch implements SpanIndex {
         }
         const values = await this.valuesOf(term)
         if (values === undefined) return undefined
-        const ids = [...new Set(values.map(({ id }) => Number(id)))]
-        return ({ terms }) => ids.some(id => terms.has(id))
+        // Of these there may be thousands, and a trace has few.
+        const ids = new Set(values.map(({ id }) => Number(id)))
+        return ({ terms }) => [...terms].some(id => ids.has(id))
       }
     }
   }
