@@ -28,6 +28,9 @@ const write = (text: string) => process.stderr.write(text)
 /** Commander hands each action its arguments, then its options, then the command. */
 type Job<O> = (config: Config, log: Logger, options: O, args: string[]) => Promise<void>
 
+/** How long a start may go on once the collector is to stop. */
+const START_GRACE_MS = 1_000
+
 const program = new Command('milo-collector')
   .description("Milo's collector: takes spans, keeps them, shows traces.")
   .version(version)
@@ -136,25 +139,30 @@ function configFile(command: Command): string | undefined {
 
 async function run(config: Config, log: Logger): Promise<void> {
   let stopping = false
+  let started = false
   const stop = (why: object) => {
     // A second time, from somebody who doesn't want to wait.
     if (stopping) process.exit(1)
     stopping = true
     log.info(why, 'stopping')
+    // Databases that don't answer may hold a start for longer than anybody waits.
+    if (!started) setTimeout(() => started || end('stopped before it had started'), START_GRACE_MS)
     starting
       .then(collector => collector.close())
       .then(
-        () => {
-          log.info('stopped')
-          process.exit(0)
-        },
+        () => end('stopped'),
         error => {
           log.fatal({ err: error }, 'could not stop properly')
           process.exit(1)
         },
       )
   }
+  const end = (message: string) => {
+    log.info(message)
+    process.exit(0)
+  }
   const reload = () => {
+    if (stopping) return
     starting
       .then(collector => {
         const next = loadConfig(configFile(program), process.env)
@@ -175,6 +183,7 @@ async function run(config: Config, log: Logger): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop({ signal }))
   process.on('SIGHUP', reload)
   await starting
+  started = true
 }
 
 async function applySchema(config: Config, log: Logger, { dryRun }: { dryRun?: boolean }): Promise<void> {

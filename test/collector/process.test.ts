@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { createToken } from '../../collector/src/api/credentials'
 import { MessageType } from '../../src/codec/binary'
@@ -216,6 +218,31 @@ describe('milo-collector', () => {
     assert.deepEqual(await found(''), [older, younger].sort())
     assert.equal(said('changed, but taken over only by a restart').length, 0)
     assert.equal(await program.stop(), 0)
+  })
+
+  it('stops while it waits for databases that do not answer, and at once on a second signal', async () => {
+    for (const signals of [['SIGTERM'], ['SIGINT', 'SIGTERM']] as const) {
+      let connections = 0
+      const mute = createServer(() => connections++).listen(0, '127.0.0.1')
+      cleanUp.push(() => mute.close())
+      await once(mute, 'listening')
+      const { port } = mute.address() as AddressInfo
+      const program = start([], {
+        MILO_COLLECTOR_PORT: '0',
+        MILO_COLLECTOR_HTTP_PORT: '0',
+        MILO_COLLECTOR_STORE: 'cassandra-mysql',
+        MILO_COLLECTOR_CASSANDRA_PORT: `${port}`,
+        MILO_COLLECTOR_MYSQL_PORT: `${port}`,
+      })
+      await until('it waits for an answer', () => connections > 0)
+      for (const signal of signals) {
+        program.child.kill(signal)
+        await until('the signal is there', () => program.stderr.includes('"stopping"') || program.ended)
+      }
+      assert.equal(await ended(program), signals.length - 1)
+      const last = signals.length === 1 ? 'stopped before it had started' : 'stopping'
+      assert.equal(logLines(program).at(-1)!.msg, last)
+    }
   })
 
   it("stops on fb303's shutdown where the configuration allows it", async () => {

@@ -19,6 +19,7 @@ import { type GuardOptions, guard } from './guard'
 import { searchRoutes } from './search'
 import { serviceRoutes } from './services'
 import { type StatusOptions, statusRoutes } from './status'
+import { stopWithLastAnswer } from './stopping'
 import { traceRoutes } from './traces'
 
 /**
@@ -35,6 +36,8 @@ export interface ApiOptions extends GuardOptions, Omit<StatusOptions, 'explains'
   maxBodyBytes: number
   /** For bodies that are being received and worked on. */
   maxInFlightBytes: number
+  /** How long `close` waits for answers that are under way. */
+  stopDeadlineMs: number
   log: Logger
 }
 
@@ -72,6 +75,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   const { tls } = options
   const app = tls === undefined ? fastify(server) : (fastify({ ...server, https: tls } as object) as FastifyInstance)
   app.server.maxConnections = options.maxConnections
+  stopWithLastAnswer(app, options.stopDeadlineMs)
 
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(HEADERS)
