@@ -103,7 +103,7 @@ export async function startCollector(
     store,
     ingest,
     metrics,
-    dead: closedListeners,
+    dead: () => [...closedListeners(), ...[store.dead() ?? []].flat()],
     sick,
     async problems() {
       if (state !== 'ALIVE') return [`the collector is ${state === 'STOPPING' ? 'stopping' : 'starting'}`]
@@ -131,8 +131,13 @@ export async function startCollector(
     log,
   })
 
+  /** Anybody may ask, as often as they like: those who ask at the same time share one check of the store. */
+  let checking: Promise<string[]> | undefined
   async function sick(): Promise<string[]> {
-    return [...closedListeners(), ...(await storeProblems(store, log))]
+    checking ??= storeProblems(store, log).finally(() => {
+      checking = undefined
+    })
+    return [...closedListeners(), ...(await checking)]
   }
 
   function backlogProblems(): string[] {

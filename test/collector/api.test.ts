@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { connect } from 'node:net'
 import { join } from 'node:path'
+import type { Worker } from 'node:worker_threads'
 import { loadConfig } from '../../collector/src/config'
 import { EventType, encodeRecord } from '../../src/codec/span'
 import { until } from '../helpers/until'
@@ -339,6 +341,32 @@ describe('the HTTP API', () => {
       renameSync(`${path}.away`, path)
       assert.equal((await own.get('/readyz')).status, 200)
       assert.equal(await peer.log(span()), 0)
+    })
+
+    it('is dead once the thread that has the store is, which only a restart mends', async () => {
+      const made = once(process, 'worker') as Promise<[Worker]>
+      const own = await collector()
+      const [thread] = await made
+      await thread.terminate()
+      const { status, body } = await own.get('/livez')
+      assert.deepEqual([status, body.code, body.problems.length], [503, 'MILO_DEAD', 1])
+      assert.match(body.error, /milo\.db: its thread has ended: start the collector again/)
+    })
+
+    it('asks the store once for all who want to know at the same time whether it is healthy', async () => {
+      const made = once(process, 'worker') as Promise<[Worker]>
+      const own = await collector()
+      const [thread] = await made
+      let checks = 0
+      const { postMessage } = thread
+      thread.postMessage = function (this: Worker, message: { method: string }, ...others: any[]) {
+        if (message.method === 'check') checks++
+        // As if the disk took its time.
+        setTimeout(() => postMessage.call(this, message, ...others), 50)
+      } as typeof postMessage
+      const asked = await Promise.all(Array.from({ length: 20 }, () => own.get('/healthz')))
+      assert.ok(asked.every(({ status }) => status === 200))
+      assert.ok(checks < 20, `${checks} checks`)
     })
 
     it('tells metrics that add up, for each source', async () => {

@@ -8,8 +8,14 @@ import { createInterface } from 'node:readline'
 import type { Worker } from 'node:worker_threads'
 import Database from 'libsql'
 import { type EmbeddedOptions, openEmbedded } from '../../collector/src/store/embedded'
+import { EmbeddedBackend } from '../../collector/src/store/embedded/backend'
+import { EmbeddedFile } from '../../collector/src/store/embedded/file'
+import { SegmentIndex } from '../../collector/src/store/embedded/lookup'
+import { indexPolicy } from '../../collector/src/store/index-policy'
 import { migrate, openStore, type StoreConfig } from '../../collector/src/store/open'
+import { search } from '../../collector/src/store/search'
 import type { Store } from '../../collector/src/store/store'
+import { until } from '../helpers/until'
 import { append, found, messageOf, sameIds, soon, span, storeContract, structs } from './store-contract'
 
 function newFolder(): string {
@@ -51,6 +57,10 @@ describe('embedded store, its file', function () {
   async function stopped(child: ChildProcess): Promise<void> {
     child.kill('SIGKILL')
     if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+  }
+
+  function threadOf(store: Store): Worker {
+    return (store as unknown as { worker: Worker }).worker
   }
 
   /** What a writer acknowledged: names by trace id. */
@@ -243,14 +253,60 @@ describe('embedded store, its file', function () {
     const record = span({})
     await append(store, record)
     const underWay = Promise.allSettled(Array.from({ length: 20 }, () => append(store, span({}))))
-    const { worker } = store as unknown as { worker: Worker }
-    await worker.terminate()
+    assert.equal(store.dead(), undefined)
+    await threadOf(store).terminate()
     await underWay
     const ended = { code: 'MILO_STORE_UNAVAILABLE', message: /its thread has ended: start the collector again/ }
+    assert.match(store.dead()!, ended.message)
     await assert.rejects(append(store, span({})), ended)
     await assert.rejects(store.readTrace(record.traceId), ended)
     await assert.rejects(store.check(), ended)
     await store.close()
+  })
+
+  it('is dead when its thread stays silent, and no longer once it answers again', async () => {
+    const store = await open(path, { lookMs: 2 })
+    const worker = threadOf(store)
+    await until('it is not dead', () => store.dead() === undefined)
+    const { postMessage } = worker
+    const kept: unknown[] = []
+    worker.postMessage = (message: unknown) => void kept.push(message)
+    await until('it is dead', () => store.dead() !== undefined)
+    assert.match(store.dead()!, /its thread hasn't answered for 60 s: start the collector again/)
+    worker.postMessage = postMessage
+    for (const message of kept) worker.postMessage(message)
+    await until('it lives', () => store.dead() === undefined)
+    await store.close()
+    assert.equal(store.dead(), undefined)
+  })
+
+  it('writes once a second for its checks, however many there are', async () => {
+    const file = new EmbeddedFile(path, () => {})
+    const written = () => file.sql.selectHealth.get([]) as [bigint]
+    file.check()
+    const [first] = written()
+    for (let i = 0; i < 100; i++) file.check()
+    // On a machine that was busy for so long there is a second one.
+    assert.ok(written()[0] === first || written()[0] - first > 900_000n)
+    file.close()
+  })
+
+  it('searches a moving hour again and again without keeping more for each', async () => {
+    const file = new EmbeddedFile(path, () => {})
+    const policy = indexPolicy(undefined)
+    const backend = new EmbeddedBackend(file, policy, { retentionDays: 7, settleMs: 1, onTendError: () => {} })
+    const body = messageOf(Array.from({ length: 100 }, () => span({ name: 'n', service: 's', tags: { a: 'b' } }))).body
+    await backend.settle([{ id: 1n, body, spans: 100 }], 1n, [])
+    const index = new SegmentIndex(file, backend, policy)
+    const query = { annotations: [{ key: 'a', value: 'b', match: 'exact' }], name: 'n', limit: 10 } as const
+    for (let fromUs = 1; fromUs < 500; fromUs++) {
+      const readTrace = async () => Buffer.alloc(0)
+      await search({ index, readTrace }, { ...query, annotations: [...query.annotations], fromUs })
+    }
+    const { sieves } = (index as unknown as { sieves: { sieves: Map<string, unknown> } }).sieves
+    assert.equal(sieves.size, 1)
+    await backend.close()
+    file.close()
   })
 
   it('lets reads end when it is closed under them, well or with the reason', async () => {

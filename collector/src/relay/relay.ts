@@ -189,6 +189,7 @@ export function createRelay(options: RelayOptions): Relay {
       setIndex() {},
       backlog: () => ({ spans: 0, bytes: 0, notUtf8: 0 }),
       check: async () => spool.check(),
+      dead: () => undefined,
       close,
     },
   }

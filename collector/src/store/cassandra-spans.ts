@@ -141,8 +141,11 @@ export class CassandraSpans {
     }
   }
 
-  async check(): Promise<void> {
-    await this.db.execute(this.sql.insertHealth, [BigInt(Date.now()) * 1000n])
+  async writeHealth(nowUs: bigint): Promise<void> {
+    await this.db.execute(this.sql.insertHealth, [nowUs])
+  }
+
+  async probe(): Promise<void> {
     await this.db.execute(this.sql.probeSpans)
   }
 }

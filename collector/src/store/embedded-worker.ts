@@ -21,7 +21,7 @@ export type Call =
   | { method: 'complete'; query: Parameters<SegmentIndex['complete']>[0] }
   | { method: 'activity'; fromMinute: number; toMinute: number }
   | { method: 'setIndex'; settings: IndexSettings }
-  | { method: 'savedSearches' | 'check' | 'close' }
+  | { method: 'savedSearches' | 'check' | 'look' | 'close' }
   | { method: 'saveSearch'; search: SavedSearch }
   | { method: 'deleteSearch'; searchId: string }
 
@@ -147,6 +147,8 @@ class Thread {
       }
       case 'check':
         file.check()
+        return {}
+      case 'look':
         return {}
     }
   }

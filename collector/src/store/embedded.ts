@@ -48,11 +48,16 @@ export interface EmbeddedOptions {
   maxBacklogBytes?: number | undefined
   /** How long what was accepted may wait until it is indexed, so that much is indexed together. */
   settleMs?: number
+  /** How often the thread is asked whether it is alive. */
+  lookMs?: number
 }
 
 /** Where a group of messages ends on its way to the thread, and how many groups may be under way. */
 const GROUP_BYTES = 1024 * 1024
 const GROUPS = 4
+/** How often the thread is asked whether it is alive, and how often in a row it may fail to answer. */
+const LOOK_MS = 5_000
+const LOOKS_MOST = 12
 
 /**
  * Opens the file, or makes it, and brings its schema up to date: nobody else can be using it.
@@ -80,8 +85,12 @@ class EmbeddedStore implements Store {
   private closing: Promise<void> | undefined
   /** Why the thread is no more. */
   private ended: StoreError | undefined
+  private readonly path: string
+  private unansweredLooks = 0
 
   constructor(options: EmbeddedOptions, log: (message: string) => void) {
+    this.path = options.path
+    const looking = setInterval(() => this.look(), options.lookMs ?? LOOK_MS).unref()
     this.worker = startThread(options)
     this.opened = new Promise((resolve, reject) => {
       this.worker.on('message', (reply: Reply) => {
@@ -95,6 +104,7 @@ class EmbeddedStore implements Store {
       )
       this.worker.on('exit', () => {
         this.end(threadError(`${options.path}: its thread has ended`))
+        clearInterval(looking)
         reject(this.ended)
       })
     })
@@ -148,6 +158,22 @@ class EmbeddedStore implements Store {
 
   check(): Promise<void> {
     return this.call({ method: 'check' })
+  }
+
+  dead(): string | undefined {
+    if (this.closing !== undefined) return undefined
+    if (this.ended !== undefined) return this.ended.message
+    if (this.unansweredLooks < LOOKS_MOST) return undefined
+    return `${this.path}: its thread hasn't answered for ${(LOOKS_MOST * LOOK_MS) / 1000} s: start the collector again`
+  }
+
+  /** Whether the thread still answers. Looks are counted, and not time: this process may have been stopped meanwhile. */
+  private look(): void {
+    if (this.unansweredLooks++ > 0) return
+    const answered = () => {
+      this.unansweredLooks = 0
+    }
+    this.call({ method: 'look' }).then(answered, answered)
   }
 
   close(): Promise<void> {

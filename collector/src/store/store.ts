@@ -39,6 +39,8 @@ export interface Store {
   backlog(): Backlog
   /** Rejects, with the reason, unless what is stored can be read and more can be written. */
   check(): Promise<void>
+  /** Why it will never work again in this process, if so: then only a restart helps. */
+  dead(): string | undefined
   /** Finishes what was accepted, then lets go. */
   close(): Promise<void>
 }

@@ -1,8 +1,6 @@
 import { RECORD_HEADER } from '../../../src/codec/span'
 import { Bytes } from './bytes'
-
-/** Odd, and nobody's to know: records that are made to meet here would make a trace slow to read. */
-const MULTIPLIER = Math.floor(Math.random() * 2 ** 31) * 2 + 1
+import { MULTIPLIER } from './seed'
 
 /**
  * A trace's records as they are read back, in a row, without decoding them. Senders repeat what they had no answer for, and

@@ -64,6 +64,9 @@ export class WaitingStore implements Store {
   check(): Promise<void> {
     return this.ask(store => store.check())
   }
+  dead(): string | undefined {
+    return this.store?.dead()
+  }
   setIndex(settings: IndexSettings): void {
     this.index = settings
     this.store?.setIndex(settings)

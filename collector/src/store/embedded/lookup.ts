@@ -2,6 +2,7 @@ import { compareBytes, wordSearch } from '../bytes'
 import type { IndexPolicy } from '../index-policy'
 import type { HalfConditions } from '../match'
 import type { IndexQuery, Place, Places, SpanIndex, Term } from '../search'
+import { MULTIPLIER } from '../seed'
 import { type CompletionQuery, type Match, StoreError } from '../store'
 import type { Turns } from '../turns'
 import type { EmbeddedBackend } from './backend'
@@ -30,6 +31,9 @@ const SIEVE_RECORDS = { atOnce: 500_000, later: 8_000_000 } as const
 const LISTED_BEFORE_SIEVE = 50
 /** How long what was found out holds while more arrives. */
 const SIEVE_MS = 1_000
+/** Sieves that are kept, for the pages that follow, in bytes. One that would be larger than half of that isn't made. */
+const SIEVES_BYTES = 64 * 1024 * 1024
+const SIEVES_MOST = 100
 /** What lists places gives what it has after so long. */
 const PLACES_MS = 500
 
@@ -43,7 +47,7 @@ export class SegmentIndex implements SpanIndex {
   private readonly policy: IndexPolicy
   private readonly cache = new OrdinalsCache()
   private readonly chunks: ChunkCache
-  private readonly sieves = new Map<string, Sieve>()
+  private readonly sieves = new SieveCache()
 
   constructor(file: EmbeddedFile, backend: EmbeddedBackend, policy: IndexPolicy) {
     this.file = file
@@ -269,14 +273,10 @@ export class SegmentIndex implements SpanIndex {
     }
   }
 
-  private sieveOf(query: IndexQuery, after: Place | undefined): Sieve {
-    const key = JSON.stringify(query, (_, v) => (typeof v === 'bigint' ? String(v) : v))
-    let sieve = this.sieves.get(key)
-    if (sieve === undefined) {
-      sieve = { listed: 0, most: 0, madeMs: -Infinity, allowed: undefined }
-      if (this.sieves.size > 100) this.sieves.clear()
-      this.sieves.set(key, sieve)
-    } else if (after === undefined) {
+  private sieveOf({ driver, others }: IndexQuery, after: Place | undefined): Sieve {
+    // Without the time range, which a sieve doesn't depend on: "the last hour" is another one with every search.
+    const sieve = this.sieves.get(JSON.stringify([driver, others]))
+    if (after === undefined) {
       // Who asks anew is told what has come since.
       sieve.listed = 0
       sieve.madeMs = -Infinity
@@ -320,6 +320,10 @@ export class SegmentIndex implements SpanIndex {
         await this.eachSpan(segment, ordinals, turns, (high, low) => {
           if (kept === undefined || kept.has(high, low)) found.add(high, low)
         })
+        if (found.bytes() > SIEVES_BYTES / 2) {
+          sieve.madeMs = performance.now()
+          return undefined
+        }
       }
       kept = found
       if (kept.size === 0) break
@@ -348,6 +352,25 @@ export class SegmentIndex implements SpanIndex {
       const at = ordinal % CHUNK_RECORDS
       visit(chunk!.traceHigh(at) ^ chunk!.span(at), chunk!.traceLow(at))
     }
+  }
+}
+
+/** Of the searches that were run last. What the oldest have found out is forgotten first. */
+class SieveCache {
+  private readonly sieves = new Map<string, Sieve>()
+
+  get(key: string): Sieve {
+    const sieve = this.sieves.get(key) ?? { listed: 0, most: 0, madeMs: -Infinity, allowed: undefined }
+    this.sieves.delete(key)
+    this.sieves.set(key, sieve)
+    let bytes = 0
+    for (const [text, { allowed }] of this.sieves) bytes += text.length + 200 + (allowed?.bytes() ?? 0)
+    for (const [oldest, { allowed }] of this.sieves) {
+      if (bytes <= SIEVES_BYTES && this.sieves.size <= SIEVES_MOST) break
+      this.sieves.delete(oldest)
+      bytes -= oldest.length + 200 + (allowed?.bytes() ?? 0)
+    }
+    return sieve
   }
 }
 
@@ -545,10 +568,15 @@ class SpanSet {
     if (++this.size * 2 > this.used.length) this.grow()
   }
 
+  bytes(): number {
+    return this.slots.byteLength + this.used.byteLength
+  }
+
   private find(high: number, low: number): number {
     const mask = this.used.length - 1
-    let slot = Math.imul(high ^ Math.imul(low, 0x9e3779b1), 0x85ebca6b)
-    slot = (slot ^ (slot >>> 15)) & mask
+    let slot = Math.imul(low, MULTIPLIER)
+    slot = Math.imul(slot ^ (slot >>> 15) ^ high, MULTIPLIER)
+    slot = (slot ^ (slot >>> 13)) & mask
     while (this.used[slot] === 1 && (this.slots[2 * slot] !== high || this.slots[2 * slot + 1] !== low)) {
       slot = (slot + 1) & mask
     }

@@ -1,5 +1,6 @@
 import { Bytes, compareBytes } from '../bytes'
 import type { IndexPolicy } from '../index-policy'
+import { MULTIPLIER } from '../seed'
 import { sortedNumbers } from './sort'
 
 /** Fields from here on are of keys' values; those before it of names, services and keys. */
@@ -35,11 +36,11 @@ export class Words {
 
   /** @returns the term's number */
   add(field: number, buf: Uint8Array, start: number, end: number): number {
-    let hash = field
+    let hash = Math.imul(field, MULTIPLIER)
     let bits = 0
     for (let i = start; i < end; i++) {
       const byte = buf[i]!
-      hash = Math.imul(hash ^ byte, 0x01000193)
+      hash = Math.imul(hash ^ byte, MULTIPLIER)
       bits |= byte
     }
     hash ^= hash >>> 15
