@@ -14,6 +14,7 @@ import { collectorId, type StoreConfig } from '../../collector/src/store/store-c
 import {
   type CassandraServer,
   type MariaDbServer,
+  type SharedServer,
   startCassandra,
   startMariaDb,
   startOwnCassandra,
@@ -33,13 +34,16 @@ import {
   unique,
 } from './store-contract'
 
+type SharedCassandra = SharedServer<CassandraServer>
+type SharedMariaDb = SharedServer<MariaDbServer>
+
 /** Servers, and a keyspace and a database in them that nobody has used. */
-class Databases {
-  readonly cassandra: CassandraServer
-  readonly mariaDb: MariaDbServer
+class Databases<C extends SharedCassandra = SharedCassandra, M extends SharedMariaDb = SharedMariaDb> {
+  readonly cassandra: C
+  readonly mariaDb: M
   readonly config: StoreConfig
 
-  constructor(cassandra: CassandraServer, mariaDb: MariaDbServer) {
+  constructor(cassandra: C, mariaDb: M) {
     const name = unique('milo').replace('-', '_')
     this.cassandra = cassandra
     this.mariaDb = mariaDb
@@ -658,7 +662,7 @@ describe('cassandra-mysql store, over TLS', function () {
   this.timeout(60_000)
   const file = (name: string) => join(__dirname, '../fixtures/tls', name)
   const servers: Server[] = []
-  let databases: Databases
+  let databases: Databases<SharedCassandra, MariaDbServer>
 
   before(async function () {
     this.timeout(300_000)
@@ -714,7 +718,7 @@ describe('cassandra-mysql store, over TLS', function () {
 
 describe('cassandra-mysql store, behind passwords', function () {
   this.timeout(60_000)
-  let databases: Databases
+  let databases: Databases<CassandraServer, SharedMariaDb>
 
   before(async function () {
     this.timeout(300_000)
@@ -753,7 +757,7 @@ describe('cassandra-mysql store, behind passwords', function () {
 
 describe('cassandra-mysql store, with a database away', function () {
   this.timeout(120_000)
-  let databases: Databases
+  let databases: Databases<CassandraServer, MariaDbServer>
   let store: Store
 
   before(async function () {

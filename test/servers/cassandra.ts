@@ -4,7 +4,8 @@ import { Client, policies } from 'cassandra-driver'
 import { until } from '../helpers/until'
 import { apt, run, which } from './install'
 import { mavenJars } from './maven'
-import { controls, freePorts, noControls, RunningServer, type Server, serverFolder } from './process'
+import { controls, freePorts, RunningServer, type Server, type SharedServer, serverFolder } from './process'
+import { oncePerRun } from './shared'
 
 /**
  * Apache Cassandra 5 from Maven's jars, one small node on loopback. Commit log mode `batch`: with `periodic`, the default,
@@ -20,13 +21,10 @@ export interface CassandraServer extends Server {
   credentials?: { username: string; password: string }
 }
 
-let shared: Promise<CassandraServer> | undefined
-
 /** The Cassandra of this test run; a test must use a keyspace of its own, and leave it running. */
-export function startCassandra(): Promise<CassandraServer> {
-  shared ??= process.env.MILO_TEST_CASSANDRA ? externalCassandra(process.env.MILO_TEST_CASSANDRA) : startOwnCassandra()
-  return shared
-}
+export const startCassandra = oncePerRun<SharedServer<CassandraServer>>('cassandra', () =>
+  process.env.MILO_TEST_CASSANDRA ? externalCassandra(process.env.MILO_TEST_CASSANDRA) : startOwnCassandra(),
+)
 
 /**
  * Another one, for a test that stops it.
@@ -64,7 +62,7 @@ export async function startOwnCassandra({ heapMiB = 256, passwords = false } = {
   }
 }
 
-async function externalCassandra(address: string): Promise<CassandraServer> {
+async function externalCassandra(address: string): Promise<SharedServer<CassandraServer>> {
   const [, host, port] = /^(.+):(\d+)$/.exec(address) ?? []
   if (host === undefined) throw new Error(`MILO_TEST_CASSANDRA must be host:port, got ${address}`)
   // Any node will do to ask for the data centre's name; other policies want to know it first.
@@ -73,7 +71,7 @@ async function externalCassandra(address: string): Promise<CassandraServer> {
   try {
     const { rows } = await client.execute('SELECT data_center FROM system.local')
     const localDataCenter = rows[0]!.data_center
-    return { host, port: Number(port), localDataCenter, external: true, ...noControls('MILO_TEST_CASSANDRA') }
+    return { host, port: Number(port), localDataCenter, external: true }
   } finally {
     await client.shutdown()
   }

@@ -1,16 +1,18 @@
-import { startCassandra } from './cassandra'
-import { chromiumPath } from './chromium'
-import { startMariaDb } from './mariadb'
+import './cassandra'
+import './chromium'
+import './mariadb'
 import { removeServers } from './process'
-import { pythonWithThrift } from './python'
+import './python'
+import { forgetShared, startShared } from './shared'
 
 /** For mocha's --require: what the tests of a whole run share is made ready at once, and gone at the end. */
 
 export function mochaGlobalSetup(): void {
-  // Side by side, while the first tests run. Whoever needs one of them waits for it, and sees its error.
-  for (const start of [startMariaDb, startCassandra, pythonWithThrift, chromiumPath]) start().catch(() => {})
+  // Side by side, while the first tests run. A test that needs one of them waits for it, and sees its error.
+  startShared()
 }
 
 export async function mochaGlobalTeardown(): Promise<void> {
+  forgetShared()
   await removeServers()
 }

@@ -3,7 +3,8 @@ import { chownSync, copyFileSync, mkdirSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import { createConnection } from 'mysql2/promise'
 import { apt, run, which } from './install'
-import { controls, freePorts, noControls, RunningServer, type Server, serverFolder } from './process'
+import { controls, freePorts, RunningServer, type Server, type SharedServer, serverFolder } from './process'
+import { oncePerRun } from './shared'
 
 /** MariaDB from Debian's packages, which hold programs alone: no service is set up, nothing of the machine is touched. */
 
@@ -15,15 +16,12 @@ export interface MariaDbServer extends Server {
   password: string
 }
 
-let shared: Promise<MariaDbServer> | undefined
-
 const DEFAULT_LOG_MIB = 96
 
 /** The MariaDB of this test run; a test must use a database of its own, and leave it running. */
-export function startMariaDb(): Promise<MariaDbServer> {
-  shared ??= process.env.MILO_TEST_MYSQL ? externalMySql(process.env.MILO_TEST_MYSQL) : startOwnMariaDb()
-  return shared
-}
+export const startMariaDb = oncePerRun<SharedServer<MariaDbServer>>('mariadb', () =>
+  process.env.MILO_TEST_MYSQL ? externalMySql(process.env.MILO_TEST_MYSQL) : startOwnMariaDb(),
+)
 
 /**
  * Another one, for a test that stops it.
@@ -114,7 +112,7 @@ async function createTestUser(port: number, data: string, password: string): Pro
   }
 }
 
-async function externalMySql(text: string): Promise<MariaDbServer> {
+async function externalMySql(text: string): Promise<SharedServer<MariaDbServer>> {
   let url: URL
   try {
     url = new URL(text)
@@ -127,7 +125,6 @@ async function externalMySql(text: string): Promise<MariaDbServer> {
     username: decodeURIComponent(url.username),
     password: decodeURIComponent(url.password),
     external: true,
-    ...noControls('MILO_TEST_MYSQL'),
   }
 }
 

@@ -26,6 +26,9 @@ export interface Server {
   start(): Promise<void>
 }
 
+/** One that other tests use too, or that belongs to somebody else: no test may stop it. */
+export type SharedServer<S extends Server> = Omit<S, Exclude<keyof Server, 'host' | 'port' | 'external'>>
+
 export interface ServerProgram {
   name: string
   /** Made anew, and removed at the end of the test run, however that comes. */
@@ -55,14 +58,35 @@ export function serverFolder(name: string): string {
   return folder
 }
 
-/** Ports on 127.0.0.1 that were free a moment ago. */
+/**
+ * Ports for test servers: below those that Linux gives to connections and to whatever listens on port 0 (from 32768), so
+ * that none is taken between the time when it was found free and the time when its server starts. Test processes that
+ * run side by side have process ids that are close together, and so ports of their own.
+ */
+const PORTS = 100
+const firstPort = 12_000 + (process.pid % 200) * PORTS
+let portsGiven = 0
+
+/** Ports on 127.0.0.1 that are free. */
 export async function freePorts(count: number): Promise<number[]> {
-  const listeners = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  // All open at once, so that they differ.
-  await Promise.all(listeners.map(listener => once(listener, 'listening')))
-  const ports = listeners.map(listener => (listener.address() as { port: number }).port)
-  await Promise.all(listeners.map(listener => once(listener.close(), 'close')))
+  const ports: number[] = []
+  for (let tries = 0; ports.length < count; tries++) {
+    if (tries === PORTS) throw new Error(`no ${count} ports from ${firstPort} on are free`)
+    const port = firstPort + (portsGiven++ % PORTS)
+    if (await canListen(port)) ports.push(port)
+  }
   return ports
+}
+
+async function canListen(port: number): Promise<boolean> {
+  const server = createServer()
+  try {
+    await once(server.listen(port, '127.0.0.1'), 'listening')
+    await once(server.close(), 'close')
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** Whether something on 127.0.0.1 accepts connections there. */
@@ -187,21 +211,6 @@ export function controls(server: RunningServer): Omit<Server, 'host' | 'port' | 
     resume: () => server.resume(),
     limitFiles: bytes => server.limitFiles(bytes),
     start: () => server.start(),
-  }
-}
-
-/** The same of a server that the environment named. */
-export function noControls(variable: string): ReturnType<typeof controls> {
-  const refuse = (): never => {
-    throw new Error(`The server that ${variable} names isn't ours to stop`)
-  }
-  return {
-    stop: async () => refuse(),
-    kill: async () => refuse(),
-    pause: refuse,
-    resume: refuse,
-    limitFiles: refuse,
-    start: async () => refuse(),
   }
 }
 

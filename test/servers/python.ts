@@ -1,4 +1,5 @@
 import { apt, cached, run, which } from './install'
+import { oncePerRun } from './shared'
 
 /** The version of npm thrift that most tests run on. */
 const THRIFT = 'thrift==0.24.0'
@@ -10,15 +11,8 @@ export interface Python {
   env: NodeJS.ProcessEnv
 }
 
-let found: Promise<Python> | undefined
-
 /** A Python 3 that can `import thrift`. */
-export function pythonWithThrift(): Promise<Python> {
-  found ??= install()
-  return found
-}
-
-async function install(): Promise<Python> {
+export const pythonWithThrift = oncePerRun('python', async (): Promise<Python> => {
   if (which('python3') === undefined) await apt(['python3'], '')
   const python = which('python3')!
   // What pip builds fits the interpreter it was built for.
@@ -31,4 +25,4 @@ async function install(): Promise<Python> {
   const path = [folder, process.env.PYTHONPATH].filter(Boolean).join(':')
   await run(python, ['-c', 'import thrift.Thrift'], { env: { ...process.env, PYTHONPATH: path } })
   return { python, env: { ...process.env, PYTHONPATH: path } }
-}
+})
