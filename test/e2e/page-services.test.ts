@@ -20,11 +20,10 @@ describe('the web page: services, in Chromium', function () {
       for (const record of records) record.probability = 0.1
       await sendSpans(tests.collector.scribe, records)
     }
-    const count = async () => {
-      const answer = await (await fetch(`${tests.collector.web}/api/services`)).json()
-      return (answer as { services: { service: string; spans: number }[] }).services.find(s => s.service === 'web')
-        ?.spans
-    }
+    const ask = async (path: string): Promise<any> => (await fetch(`${tests.collector.web}${path}`)).json()
+    const count = async (): Promise<number | undefined> =>
+      (await ask('/api/services')).services.find((one: { service: string }) => one.service === 'web')?.spans
+    await until('all is stored', async () => (await ask('/api/status')).backlogSpans === 0, 60_000)
     await until('the services are counted', count, 60_000)
     await page.keyboard.press('r')
     const lines = page.locator('.table tbody tr')
