@@ -88,7 +88,7 @@ function watchLoads(onLoad: NonNullable<Plugin['onLoad']>, handle: Handle): void
         const result = original.apply(this, args)
         if (handle.enabled) {
           try {
-            onLoad(this.exports, handle)
+            onLoad(this.exports, handle, this.filename)
           } catch (error) {
             handle.fail(error)
           }

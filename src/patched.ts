@@ -24,6 +24,11 @@ export function noteLeft(what: string, reason: string): boolean {
   return true
 }
 
+/** Says once for each `what` and `reason` that something isn't traced. */
+export function sayLeft(what: string, reason: string): void {
+  if (noteLeft(what, reason)) log('warn', `${what} ${reason}, and isn't traced`)
+}
+
 /** One line when the application's first tick has run, and again for what changes later. */
 function announce(): void {
   if (due || !logs('info')) return

@@ -5,6 +5,7 @@
 
 export { currentFrame, Frame, fillFrame, frameToFill, frameWith, runInFrame } from './context'
 export { describe, logRarely } from './log'
+export { sayLeft } from './patched'
 export type { Carrier, RemoteContext } from './propagation'
 export {
   CARRIERS,
@@ -32,8 +33,9 @@ export interface Plugin {
   /**
    * Sees the exports of every CommonJS module once it has been loaded: for code that belongs to no package, as generated
    * code does. Look with Object.getOwnPropertyDescriptor: a getter is the application's to call.
+   * @param file the module's file
    */
-  onLoad?(exports: any, plugin: PluginHandle): void
+  onLoad?(exports: any, plugin: PluginHandle, file: string): void
 }
 
 export interface Patch {

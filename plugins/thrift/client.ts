@@ -1,10 +1,33 @@
 import { AsyncResource } from 'node:async_hooks'
-import { type Carrier, carrierFor, currentSettings, isActive, Kind, type PluginHandle, startSpan } from 'milo/plugin'
-import { type Call, fail, keep, openCalls, replays, sent, settle } from './connection'
-import { operation, serviceOf } from './names'
+import {
+  type Carrier,
+  carrierFor,
+  currentSettings,
+  isActive,
+  Kind,
+  type PluginHandle,
+  runInFrame,
+  startSpan,
+} from 'milo/plugin'
+import {
+  addressOf,
+  type Call,
+  CallFrame,
+  fail,
+  isOpen,
+  isPersistent,
+  keep,
+  openCalls,
+  replays,
+  sent,
+  settle,
+} from './connection'
+import { sayForeign } from './foreign'
+import { operation, remember, serviceOf } from './names'
 import { askApplication } from './on-request'
 import { BySeqid, Pending } from './pending'
-import { now, type OutgoingCall } from './protocol'
+import { isPatched, now, type OutgoingCall } from './protocol'
+import { replace } from './replace'
 
 /*
  * A generated client's method takes a sequence id, keeps its callback (or the settling of its promise) in _reqs, and calls
@@ -15,6 +38,11 @@ import { now, type OutgoingCall } from './protocol'
 interface Client {
   _seqid: number
   _reqs: Record<number, ((...args: unknown[]) => unknown) | undefined>
+  /** Its transport, to which createClient gives the client that it was made for. */
+  output?: { client?: Client }
+  /** The protocol's class: Apache's generated code calls it pClass, thrift-typescript's protocol. */
+  pClass?: { prototype: unknown }
+  protocol?: { prototype: unknown }
   [PEER]?: Peer
 }
 
@@ -22,6 +50,8 @@ interface Client {
 interface Peer {
   /** Undefined for a client that was made by hand. */
   connection: any
+  /** Whether all its calls go by one stream. Otherwise each is sent in its call's frame: what that makes is its child. */
+  persistent: boolean
   /** The name under which a multiplexed service is registered. */
   service: string | undefined
   /** Its open calls, by sequence id. */
@@ -45,10 +75,7 @@ const wrapped = new WeakSet<object>()
 export function traceClient(client: any, connection: any, service: unknown, plugin: PluginHandle): void {
   if (!plugin.enabled) return
   try {
-    Object.defineProperty(client, PEER, {
-      value: peerOf(connection, service === undefined ? undefined : String(service), plugin),
-      configurable: true,
-    })
+    givePeer(client, peerOf(connection, service === undefined ? undefined : String(service), plugin))
     traceClientClass(Object.getPrototypeOf(client), plugin)
   } catch (error) {
     plugin.fail(error)
@@ -68,9 +95,14 @@ export function traceClientClass(prototype: any, plugin: PluginHandle): void {
   }
 }
 
+function givePeer(client: Client, peer: Peer): void {
+  if (Object.isExtensible(client)) Object.defineProperty(client, PEER, { value: peer, configurable: true })
+}
+
 function peerOf(connection: any, service: string | undefined, plugin: PluginHandle): Peer {
   return {
     connection,
+    persistent: isPersistent(connection),
     service,
     open: new BySeqid(),
     openOfConnection: connection ? openCalls(connection, plugin) : new Pending(),
@@ -82,33 +114,53 @@ function peerOf(connection: any, service: string | undefined, plugin: PluginHand
 
 function wrapSend(prototype: any, name: string, plugin: PluginHandle): void {
   const method = name.slice('send_'.length)
-  const declared = serviceOf(prototype[name], method)
+  // A class that is derived by hand overrides what says it.
+  const declared = serviceOf(prototype[name], method) ?? serviceOf(Object.getPrototypeOf(prototype)?.[name], method)
   const oneway = /MessageType\.ONEWAY/.test(String(prototype[name]))
   // A method that takes no callback makes a promise, whose continuations keep their contexts by themselves.
-  const promises = prototype[method]?.length === prototype[name].length
-  const kind: Method = { method, declared, oneway, promises }
-  plugin.wrap(
+  const args = prototype[method]?.length ?? Infinity
+  const promises = args <= prototype[name].length
+  const kind: Method = { method, declared, oneway, promises, args }
+  replace(
     prototype,
     name,
+    plugin,
     original =>
       // biome-ignore-start lint/complexity/noArguments: to be passed on as they are, they needn't be made an array
       function (this: Client) {
         if (!plugin.enabled || !isActive()) return original.apply(this, arguments)
+        const outer = now.outgoing
+        // A derived class's own send_X, which calls the one that it overrides.
+        if (outer !== undefined && outer.client === this && outer.method === method) {
+          return original.apply(this, arguments)
+        }
         let call: OutgoingCall
+        let framed: boolean
         try {
-          call = begin(this, kind, arguments, plugin)
+          const protocol = this.pClass ?? this.protocol
+          if (!isPatched(protocol?.prototype)) {
+            sayForeign(protocol, 'clients')
+            return original.apply(this, arguments)
+          }
+          const peer = this[PEER] ?? handMade(this, plugin)
+          framed = !peer.persistent
+          call = begin(this, peer, kind, arguments)
         } catch (error) {
           plugin.fail(error)
           return original.apply(this, arguments)
         }
-        const outer = now.outgoing
         now.outgoing = call
         try {
-          const result = original.apply(this, arguments)
-          if (call.span.sampled && call.span.endUs === 0) sent(call as Call)
+          const result = framed
+            ? runInFrame(new CallFrame(call), apply, original, this, arguments)
+            : original.apply(this, arguments)
+          if (isOpen(call)) {
+            if (oneway) settle(call, 'ok')
+            else sent(call)
+          }
           return result
         } catch (error) {
-          if (call.span.sampled) fail(call as Call, 'not_sent', nameOf(error), error)
+          if (isOpen(call)) fail(call, 'not_sent', nameOf(error), error)
           throw error
         } finally {
           now.outgoing = outer
@@ -116,6 +168,11 @@ function wrapSend(prototype: any, name: string, plugin: PluginHandle): void {
       } as any,
     // biome-ignore-end lint/complexity/noArguments: see above
   )
+  remember(prototype[name], declared)
+}
+
+function apply(method: Function, self: unknown, args: ArrayLike<unknown>): unknown {
+  return Reflect.apply(method, self, args)
 }
 
 /** What is known of a method once its class has been generated. */
@@ -124,14 +181,16 @@ interface Method {
   declared: string | undefined
   oneway: boolean
   promises: boolean
+  /** How many the method takes: thrift-typescript's send_X has the sequence id behind them. */
+  args: number
 }
 
-function begin(client: Client, kind: Method, args: ArrayLike<unknown>, plugin: PluginHandle): OutgoingCall {
-  const peer = client[PEER] ?? handMade(client, plugin)
+function begin(client: Client, peer: Peer, kind: Method, args: ArrayLike<unknown>): OutgoingCall {
   const settings = currentSettings()!
   if (peer.settings !== settings) {
     peer.settings = settings
-    peer.carrier = carrierFor(settings.propagation, peer.connection?.host, peer.connection?.port)
+    const { address, port } = addressOf(peer.connection)
+    peer.carrier = carrierFor(settings.propagation, address, port)
   }
   const { carrier } = peer
   const { method, promises } = kind
@@ -140,7 +199,7 @@ function begin(client: Client, kind: Method, args: ArrayLike<unknown>, plugin: P
   const seqid = client._seqid
   const callback = client._reqs[seqid]
   if (!span.sampled) {
-    const call: OutgoingCall = { span, carrier, requestBytes: 0, replyBytes: 0 }
+    const call: OutgoingCall = { span, carrier, client, method, requestBytes: 0, replyBytes: 0, answered: false }
     if (!promises && typeof callback === 'function') client._reqs[seqid] = bound(callback)
     return call
   }
@@ -148,10 +207,13 @@ function begin(client: Client, kind: Method, args: ArrayLike<unknown>, plugin: P
   const call: Call = {
     span,
     carrier,
+    client,
+    method,
     requestBytes: 0,
     replyBytes: 0,
-    method,
+    answered: false,
     seqid,
+    trouble: undefined,
     connection: peer.connection,
     ofClient: peer.open,
     ofConnection: peer.openOfConnection,
@@ -163,13 +225,14 @@ function begin(client: Client, kind: Method, args: ArrayLike<unknown>, plugin: P
   }
   if (typeof callback === 'function') client._reqs[seqid] = settling(call, promises ? callback : bound(callback))
   keep(call)
-  if (settings.onRequest !== undefined) askApplication(span, Array.from(args))
+  if (settings.onRequest !== undefined) askApplication(span, Array.from(args).slice(0, kind.args))
   return call
 }
 
 function handMade(client: Client, plugin: PluginHandle): Peer {
-  const peer = peerOf(undefined, undefined, plugin)
-  Object.defineProperty(client, PEER, { value: peer, configurable: true })
+  // It may share its output with one that createClient has made.
+  const peer = peerOf(client.output?.client?.[PEER]?.connection, undefined, plugin)
+  givePeer(client, peer)
   return peer
 }
 
@@ -178,10 +241,9 @@ function describeOperation(peer: Peer, { method, declared, oneway }: Method): Op
   const service = peer.service ?? declared
   const annotations = ['rpc.system', 'thrift', 'rpc.method', method]
   if (service !== undefined) annotations.push('rpc.service', service)
-  const { host, port, path, socketPath } = peer.connection ?? {}
-  const address = host ?? path ?? socketPath
-  if (typeof address === 'string') annotations.push('server.address', address)
-  if (port !== undefined && host !== undefined) annotations.push('server.port', String(port))
+  const { address, port } = addressOf(peer.connection)
+  if (address !== undefined) annotations.push('server.address', address)
+  if (port !== undefined) annotations.push('server.port', port)
   if (oneway) annotations.push('thrift.oneway', 'true')
   const known = { name: operation(service, method).slice(0, 256), annotations }
   peer.operations.set(method, known)
@@ -191,7 +253,7 @@ function describeOperation(peer: Peer, { method, declared, oneway }: Method): Op
 /** Ends the span with the reply. */
 function settling(call: Call, callback: (...args: unknown[]) => unknown): (...args: unknown[]) => unknown {
   return function (this: unknown, ...args: unknown[]) {
-    if (call.ofConnection.has(call)) settle(call, resultOf(call, args[0]))
+    if (isOpen(call)) settleWith(call, args[0])
     return callback.apply(this, args)
   }
 }
@@ -208,26 +270,41 @@ function bound(callback: (...args: unknown[]) => unknown): (...args: unknown[]) 
 }
 
 /** What became of a call, by the first argument of its callback. */
-function resultOf({ span }: Call, error: unknown): string {
-  if (error === null || error === undefined) return 'ok'
-  // Older generated code rejects with a text when a reply holds neither a result nor an exception.
-  if (typeof error === 'string') {
+function settleWith(call: Call, error: unknown): void {
+  const { span } = call
+  if (error === null || error === undefined) settle(call, 'ok')
+  else if (!call.answered) {
+    // Connections of others' own hand the errors of their requests to the callback.
+    fail(call, 'transport_error', nameOf(error), error)
+  } else if (typeof error === 'string') {
+    // Older generated code rejects with a text when a reply holds neither a result nor an exception.
     span.annotate('error.type', 'missing_result').annotate('error.message', error)
-    return 'application_exception'
+    settle(call, 'application_exception')
+  } else {
+    const name = nameOf(error)
+    span.fail(error)
+    // thrift-typescript's exceptions are no Errors.
+    if (!(error instanceof Error)) span.annotate('error.type', name)
+    settle(call, name === 'TApplicationException' ? 'application_exception' : 'exception')
   }
-  span.fail(error)
-  return nameOf(error) === 'TApplicationException' ? 'application_exception' : 'exception'
 }
 
 function nameOf(error: unknown): string {
-  return error instanceof Error ? error.name || error.constructor.name : typeof error
+  try {
+    if (error instanceof Error) return error.name || error.constructor.name
+    if (typeof error === 'object' && error !== null) return error.constructor?.name || 'object'
+  } catch {
+    // One whose name throws when read.
+  }
+  return typeof error
 }
 
 function wrapRecv(prototype: any, name: string, plugin: PluginHandle): void {
   const method = name.slice('recv_'.length)
-  plugin.wrap(
+  replace(
     prototype,
     name,
+    plugin,
     original =>
       // biome-ignore-start lint/complexity/noArguments: to be passed on as they are, they needn't be made an array
       function (this: Client) {
@@ -235,21 +312,27 @@ function wrapRecv(prototype: any, name: string, plugin: PluginHandle): void {
         if (peer === undefined || peer.open.size === 0 || !plugin.enabled) return original.apply(this, arguments)
         // Thrift's connections give the sequence id's negative; callers of their own, the id itself.
         const seqid = Math.abs(arguments[2])
-        let call = peer.open.get(seqid)
-        if (call === undefined && this._reqs[seqid] === undefined && !replays(peer.connection)) {
-          // A reply that nobody waits for: thrift drops it, and the call that it was for will wait for ever.
-          call = peer.open.find(open => open.method === method)
-          if (call !== undefined) fail(call, 'transport_error', 'wrong sequence id')
-          call = undefined
+        const call = peer.open.get(seqid)
+        const awaited = this._reqs[seqid] !== undefined
+        if (call === undefined && !awaited && (seqid === 0 || seqid > this._seqid) && !replays(peer.connection)) {
+          // No call has had it. Thrift drops such a reply, and the call that it was for will wait for ever.
+          const waiting = peer.open.find(open => open.method === method)
+          if (waiting !== undefined) fail(waiting, 'transport_error', 'wrong sequence id')
         }
         const outer = now.replying
         now.replying = call
         try {
-          return original.apply(this, arguments)
+          const result = original.apply(this, arguments)
+          // Nobody was there to be called: the call had no callback, or the application has removed it.
+          if (call !== undefined && !awaited && isOpen(call)) {
+            settle(call, arguments[1] === EXCEPTION ? 'application_exception' : 'ok')
+          }
+          return result
         } catch (error) {
           // Not a reply that has arrived in part: that will be read again.
-          if (call?.ofConnection.has(call) && nameOf(error) !== 'InputBufferUnderrunError')
+          if (call !== undefined && isOpen(call) && nameOf(error) !== 'InputBufferUnderrunError') {
             fail(call, 'transport_error', nameOf(error), error)
+          }
           throw error
         } finally {
           now.replying = outer
@@ -258,3 +341,5 @@ function wrapRecv(prototype: any, name: string, plugin: PluginHandle): void {
     // biome-ignore-end lint/complexity/noArguments: see above
   )
 }
+
+const EXCEPTION = 3

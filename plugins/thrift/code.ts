@@ -1,6 +1,7 @@
 /** What the plugin's patches do: all of it but the list of them, which every start needs. */
 export { traceClient, traceClientClass } from './client'
-export { patchConnection, patchRequests, patchXhr } from './connection'
-export { patchBinaryProtocol, patchCompactProtocol, patchJsonProtocol } from './protocol'
+export { markPersistent, patchConnection, patchXhr } from './connection'
+export { nameAfterFile } from './names'
+export { markPatched, patchBinaryProtocol, patchCompactProtocol, patchJsonProtocol } from './protocol'
 export { patchQ } from './q'
 export { traceProcessing, traceProcessor, watchServer } from './server'

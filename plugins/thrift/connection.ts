@@ -1,17 +1,18 @@
-import { currentFrame, describe, Frame, type PluginHandle, runInFrame, type Span } from 'milo/plugin'
+import { currentFrame, describe, Frame, type PluginHandle } from 'milo/plugin'
 import { type BySeqid, type Entry, Pending } from './pending'
-import { now, type OutgoingCall } from './protocol'
+import type { OutgoingCall } from './protocol'
 
 /*
- * What becomes of calls that thrift never settles: the peer goes away, a timeout, an HTTP 500, a reply with a wrong
- * sequence id, a call after end(). Thrift leaves their callbacks alone, and so does Milo; but their spans end, with the
- * reason, and are forgotten. Nothing of the application's gets a listener: `emit` is watched instead.
+ * What becomes of calls that thrift never settles: the peer goes away, an HTTP 500, a reply with a wrong sequence id, a
+ * call after end(). Thrift leaves their callbacks alone, and so does Milo; but their spans end, with the reason, and are
+ * forgotten. Nothing of the application's gets a listener: `emit` is watched instead.
  */
 
 /** A call between send_X and its end. Unsampled calls are not kept. */
 export interface Call extends OutgoingCall, Entry {
-  method: string
   seqid: number
+  /** What has been noticed, and may turn out to be why it was never answered. */
+  trouble: string | undefined
   connection: any
   /** The calls of its client, and those of its connection, among which it is. */
   ofClient: BySeqid<Call>
@@ -31,11 +32,12 @@ export function openCalls(connection: any, plugin: PluginHandle): Pending<Call> 
   const known: Pending<Call> | undefined = connection[OPEN]
   if (known !== undefined) return known
   const open = new Pending<Call>()
+  if (!Object.isExtensible(connection)) return open
   Object.defineProperty(connection, OPEN, { value: open, configurable: true })
   if (typeof connection.emit === 'function') {
     watch(connection, plugin, (event, argument) => {
-      if (event === 'close') failAll(open.all(), 'transport_error', 'connection closed', argument)
-      else if (event === 'timeout') failAll(open.all(), 'transport_error', 'timeout', undefined)
+      if (event === 'close') closed(open.all(), argument)
+      else if (event === 'timeout') idle(open.all())
       else if (event === 'connect' || event === 'open') written(connection, open)
       else if (event === 'error') failOfFrame(argument)
     })
@@ -44,7 +46,12 @@ export function openCalls(connection: any, plugin: PluginHandle): Pending<Call> 
   return open
 }
 
-/** Ends a call's span, once. */
+/** Whether a call is sampled, and its span hasn't ended. */
+export function isOpen(call: OutgoingCall): call is Call {
+  return (call as Call).ofConnection?.has(call as Call) === true
+}
+
+/** Ends the span of an open call. */
 export function settle(call: Call, result: string): void {
   call.ofConnection.delete(call)
   if (call.ofClient.get(call.seqid) === call) call.ofClient.delete(call.seqid)
@@ -77,13 +84,21 @@ export function fail(call: Call, result: string, reason: string, error?: unknown
   settle(call, result)
 }
 
+/** An HTTP status, or a system's code such as ECONNREFUSED. */
 function codeOf(error: unknown): string | undefined {
-  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined
+  if (!(error instanceof Error)) return undefined
+  const { code, statusCode } = error as NodeJS.ErrnoException & { statusCode?: unknown }
+  if (typeof statusCode === 'number') return String(statusCode)
   return typeof code === 'string' ? code : undefined
 }
 
-function failAll(calls: Call[], result: string, reason: string, error: unknown): void {
-  for (const call of calls) fail(call, result, reason, error)
+function closed(calls: Call[], error?: unknown): void {
+  for (const call of calls) fail(call, 'transport_error', call.trouble ?? 'connection closed', error)
+}
+
+/** Nothing has come for a while. That is all: thrift does nothing, and the answers may still come. */
+function idle(calls: Call[]): void {
+  for (const call of calls) call.trouble = 'timeout'
 }
 
 /**
@@ -115,69 +130,66 @@ export function sent(call: Call): void {
   }
 }
 
+const PERSISTENT = Symbol('milo.persistent')
+
+/** Marks a class of thrift's whose connections are one stream each. */
+export function markPersistent(connection: any): void {
+  Object.defineProperty(connection.prototype, PERSISTENT, { value: true })
+}
+
+export function isPersistent(connection: any): boolean {
+  return connection?.[PERSISTENT] === true
+}
+
 export function patchConnection(exports: any, plugin: PluginHandle): void {
+  markPersistent(exports.Connection)
+  if (exports.StdIOConnection !== undefined) markPersistent(exports.StdIOConnection)
   plugin.wrap(
     exports.Connection.prototype,
     'connection_gone',
     original =>
       function (this: any) {
         // What is in the offline queue is sent when it reconnects; what was written won't be answered.
-        if (this[OPEN] !== undefined) {
-          failAll(
-            (this[OPEN] as Pending<Call>).all().filter(call => call.queuedAtMs === 0 && !call.replayed),
-            'transport_error',
-            'connection closed',
-            undefined,
-          )
-        }
+        const open: Pending<Call> | undefined = this[OPEN]
+        if (open !== undefined) closed(open.all().filter(call => call.queuedAtMs === 0 && !call.replayed))
         return original.call(this)
       } as any,
   )
 }
 
-/** The frame of a request that is a call's own: over HTTP. What fails in it is that call. */
-class CallFrame extends Frame {
-  readonly call: Call | undefined
-  constructor(span: Span, call: Call | undefined) {
-    super(span, currentFrame()?.cells)
+/** Where a connection leads to, as far as it says so: in properties like thrift's, or in a URL. */
+export function addressOf(connection: any): { address: string | undefined; port: string | undefined } {
+  try {
+    const { host, port, path, socketPath, url } = connection
+    const address = host ?? path ?? socketPath
+    if (typeof address === 'string') return { address, port: host && port !== undefined ? String(port) : undefined }
+    const { protocol, hostname, port: explicit } = new URL(url)
+    return { address: hostname, port: explicit !== '' ? explicit : protocol === 'https:' ? '443' : '80' }
+  } catch {
+    // There is no connection, or it doesn't say.
+    return { address: undefined, port: undefined }
+  }
+}
+
+/** The frame in which a call is sent that may make a request of its own. What fails in it is that call. */
+export class CallFrame extends Frame {
+  readonly call: OutgoingCall
+  constructor(call: OutgoingCall) {
+    super(call.span, currentFrame()?.cells)
     this.call = call
   }
 }
 
-/** For HttpConnection and XHRConnection, whose write makes a request for each call. */
-export function patchRequests(prototype: any, plugin: PluginHandle): void {
-  plugin.wrap(
-    prototype,
-    'write',
-    original =>
-      function (this: any, ...args: unknown[]) {
-        const outgoing = now.outgoing
-        if (outgoing === undefined || !plugin.enabled) return original.apply(this, args)
-        const call = outgoing.span.sampled ? (outgoing as Call) : undefined
-        // What the request makes is a child of the call, or unsampled with it.
-        return runInFrame(new CallFrame(outgoing.span, call), () => {
-          now.outgoing = undefined
-          try {
-            return original.apply(this, args)
-          } finally {
-            now.outgoing = outgoing
-          }
-        })
-      } as any,
-  )
-}
-
 function callOfFrame(): Call | undefined {
   const frame = currentFrame()
-  return frame instanceof CallFrame ? frame.call : undefined
+  return frame instanceof CallFrame && isOpen(frame.call) ? frame.call : undefined
 }
 
 function failOfFrame(error: unknown): void {
   const call = callOfFrame()
-  if (call === undefined || !call.ofConnection.has(call)) return
-  const { name, statusCode } = (error ?? {}) as { name?: unknown; statusCode?: unknown }
-  const reason = typeof statusCode === 'number' ? String(statusCode) : typeof name === 'string' ? name : 'error'
-  fail(call, 'transport_error', reason, error)
+  if (call === undefined) return
+  const { name } = (error ?? {}) as { name?: unknown }
+  fail(call, 'transport_error', typeof name === 'string' ? name : 'error', error)
 }
 
 /** A response that has ended without a reply in it settles nothing. */
@@ -195,7 +207,6 @@ function watchResponses(connection: any, plugin: PluginHandle): void {
 }
 
 export function patchXhr(prototype: any, plugin: PluginHandle): void {
-  patchRequests(prototype, plugin)
   plugin.wrap(
     prototype,
     'getXmlHttpRequestObject',
@@ -215,7 +226,7 @@ export function patchXhr(prototype: any, plugin: PluginHandle): void {
 function endWithoutReply(call: Call, status?: unknown): void {
   // The reply's own callback comes a tick after it has been read.
   setImmediate(() => {
-    if (!call.ofConnection.has(call)) return
+    if (!isOpen(call)) return
     fail(call, 'transport_error', typeof status === 'number' && status !== 200 ? String(status) : 'no reply')
   })
 }
@@ -225,6 +236,7 @@ const SEEN = new Set<unknown>(['close', 'connect', 'error', 'open', 'timeout'])
 /** Sees these events before their listeners do, without being a listener: counts and defaults stay as they are. */
 export function watch(emitter: any, plugin: PluginHandle, see: (event: unknown, argument: unknown) => void): void {
   const emit = emitter.emit
+  if (!Object.isExtensible(emitter)) return
   const value = function (this: unknown, event: unknown, ...args: unknown[]) {
     if (SEEN.has(event)) {
       try {

@@ -10,6 +10,8 @@ import type { Plugin, PluginHandle } from 'milo/plugin'
  *   protocol.ts    what is written and read: the carriers, and where a message begins and ends
  *   carriers.ts    the bytes of the carriers
  *   names.ts       Service.method, from generated code
+ *   foreign.ts     says which code isn't traced, because its thrift isn't one that Milo has patched
+ *   replace.ts     how functions of generated code are replaced
  *   q.ts           contexts in the promises of generated code before thrift 0.24
  *
  * Facts about the library and the reasons for this shape: docs/rationale.md.
@@ -26,14 +28,18 @@ let loaded: typeof import('./code') | undefined
 export const thrift: Plugin = {
   name: 'thrift',
   // The code that is generated for a service, whoever makes its clients and servers.
-  onLoad(exports, plugin) {
+  onLoad(exports, plugin, file) {
     if (exports === null || typeof exports !== 'object') return
     const Client = Object.getOwnPropertyDescriptor(exports, 'Client')?.value
     const Processor = Object.getOwnPropertyDescriptor(exports, 'Processor')?.value
     if (typeof Client !== 'function' || typeof Processor !== 'function') return
-    if (typeof Processor.prototype?.process !== 'function') return
-    code().traceClientClass(Client.prototype, plugin)
-    code().traceProcessing(Processor.prototype, plugin)
+    if (!hasMethods(Client.prototype, ['send_', 'recv_']) || !hasMethods(Processor.prototype, ['process', 'process_']))
+      return
+    const { nameAfterFile, traceClientClass, traceProcessing } = code()
+    nameAfterFile(Client.prototype, 'send_', file)
+    nameAfterFile(Processor.prototype, 'process_', file)
+    traceClientClass(Client.prototype, plugin)
+    traceProcessing(Processor.prototype, plugin)
   },
   patches: [
     patch('create_client.js', (createClient, plugin) =>
@@ -52,7 +58,7 @@ export const thrift: Plugin = {
       code().traceProcessing(exports.MultiplexedProcessor.prototype, plugin),
     ),
     patch('connection.js', (exports, plugin) => code().patchConnection(exports, plugin)),
-    patch('http_connection.js', (exports, plugin) => code().patchRequests(exports.HttpConnection.prototype, plugin)),
+    patch('ws_connection.js', exports => code().markPersistent(exports.WSConnection)),
     patch('xhr_connection.js', (exports, plugin) => code().patchXhr(exports.XHRConnection.prototype, plugin)),
     patch('server.js', (exports, plugin) => {
       // createServer calls this one through the exports, so it covers both.
@@ -77,6 +83,7 @@ export const thrift: Plugin = {
     ),
     patch('binary_protocol.js', (exports, plugin) => code().patchBinaryProtocol(exports.prototype, plugin)),
     patch('compact_protocol.js', (exports, plugin) => code().patchCompactProtocol(exports.prototype, plugin)),
+    patch('header_protocol.js', exports => code().markPatched(exports.prototype)),
     patch('json_protocol.js', (exports, plugin) => code().patchJsonProtocol(exports.prototype, plugin)),
     { module: 'q', versions: '>=0.9 <2', patch: (exports, plugin) => code().patchQ(exports, plugin) },
   ],
@@ -84,6 +91,19 @@ export const thrift: Plugin = {
 
 function patch(file: string, apply: (exports: any, plugin: PluginHandle) => unknown) {
   return { module: 'thrift', versions: '>=0.9.3 <1', file: `lib/nodejs/lib/thrift/${file}`, patch: apply }
+}
+
+/** Whether a class that is generated for a service: it has, or inherits, functions with each of these prefixes, and all names to it. */
+function hasMethods(prototype: any, prefixes: string[]): boolean {
+  const missing = new Set(prefixes)
+  for (let level = prototype; level && level !== Object.prototype; level = Object.getPrototypeOf(level)) {
+    for (const name of Object.getOwnPropertyNames(level)) {
+      const prefix = name.slice(0, name.indexOf('_') + 1) || name
+      if (missing.has(prefix) && typeof Object.getOwnPropertyDescriptor(level, name)!.value === 'function')
+        missing.delete(prefix)
+    }
+  }
+  return missing.size === 0
 }
 
 /** Looks at what a function made. */

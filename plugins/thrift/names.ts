@@ -1,3 +1,5 @@
+import { parse } from 'node:path'
+
 /**
  * Names of services, from generated code: its classes are often anonymous, but each of its methods creates the struct of
  * its arguments, `new Calculator_add_args(…)`, which names the service that declares it, inherited ones too.
@@ -13,6 +15,25 @@ export function serviceOf(generated: unknown, method: string): string | undefine
   const service = match?.endsWith(`_${method}`) ? match.slice(0, -method.length - 1) : undefined
   known.set(generated, service)
   return service
+}
+
+/** For what stands in for generated code. */
+export function remember(generated: Function, service: string | undefined): void {
+  known.set(generated, service)
+}
+
+/**
+ * Code of thrift-typescript doesn't say: it has a file for each service.
+ * @param generated the client's or the processor's prototype
+ */
+export function nameAfterFile(generated: object, prefix: string, file: string): void {
+  const service = parse(file).name
+  if (!/^[A-Za-z_]\w*$/.test(service) || service === 'index') return
+  for (const name of Object.getOwnPropertyNames(generated)) {
+    const method = Object.getOwnPropertyDescriptor(generated, name)!.value
+    if (typeof method !== 'function' || !name.startsWith(prefix)) continue
+    if (serviceOf(method, name.slice(prefix.length)) === undefined) remember(method, service)
+  }
 }
 
 /** `Service.method`, or the method alone. */

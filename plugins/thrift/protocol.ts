@@ -37,6 +37,7 @@ import {
 const CALL = 1
 const REPLY = 2
 const EXCEPTION = 3
+const ONEWAY = 4
 const CALLTRACE = 5
 const STOP = 0
 const MAP = 13
@@ -46,12 +47,18 @@ const LIST = 15
 export interface OutgoingCall {
   span: Span
   carrier: Carrier
+  client: object
+  method: string
   requestBytes: number
   replyBytes: number
+  /** Whether a reply has been read: an error without one is the transport's. */
+  answered: boolean
 }
 
 /** A request on its way in, as the server side (server.ts) wants to hear of it. */
 export interface IncomingRequest {
+  /** What it is read from: whatever else is read meanwhile is no part of it. */
+  readonly trans: unknown
   /** Whether its header has been read. */
   begun: boolean
   remote: RemoteContext | undefined
@@ -75,27 +82,48 @@ export interface PendingReply {
   seqid: number
   span: Span
   replied(outcome: Outcome, bytes: number): void
+  abandoned(reason: string): void
 }
 
 /**
- * The call that is being written, the one whose reply is being read, and the request that is being read, at this very
- * moment. All three are synchronous from end to end, so there is one of each, whatever the number of connections, and
- * copies of thrift, in the process.
+ * What hands a message over from generated code to the protocol that writes or reads it. A transport within the process
+ * runs the other side, and all that it calls, in the same stack: so each of these is taken by the first message that it
+ * can be meant for, and from there on belongs to that message's protocol or transport.
  */
 export const now: {
+  /** The call whose send_X has begun; its message hasn't. */
   outgoing: OutgoingCall | undefined
+  /** The call whose reply recv_X reads, until it has been read. */
   replying: OutgoingCall | undefined
+  /** The request that process() reads, until its arguments have been read. */
   incoming: IncomingRequest | undefined
   /** Where the reply that is being read begins in its transport's input. */
   replyStartsAt: number
 } = { outgoing: undefined, replying: undefined, incoming: undefined, replyStartsAt: 0 }
 
-/** On an output protocol: requests whose replies will be written to it. One chunk's requests share their output. */
-const PENDING = Symbol('milo.pending')
-/** On an output protocol: the reply that is being written. */
+/** On protocols' prototypes, and on a function of theirs for those that copy functions: Milo has patched them. */
+const PATCHED = Symbol('milo.patched')
+/** On a protocol: the call that is being written. */
+const CALLING = Symbol('milo.calling')
+/** On a protocol: the reply that is being written. */
 const REPLYING = Symbol('milo.replying')
+/** On an output's transport: requests whose replies will be written to it. One chunk's requests share their output. */
+const PENDING = Symbol('milo.pending')
+/** At most so many requests wait for their replies on one output before the oldest is given up. */
+const MAX_PENDING = 10_000
+
+/** Whether what is written to or read from a protocol, or one of a class with this prototype, is seen by Milo. */
+export function isPatched(protocol: any): boolean {
+  return protocol?.[PATCHED] === true || protocol?.skip?.[PATCHED] === true
+}
+
+/** For a protocol that hands everything on to patched ones. */
+export function markPatched(prototype: any): void {
+  Object.defineProperty(prototype, PATCHED, { value: true })
+}
 
 interface Transport {
+  [PENDING]?: PendingReply[]
   outBuffers?: Buffer[]
   outCount: number
   /** TBufferedTransport's and TFramedTransport's names for how far they have been read. */
@@ -114,19 +142,19 @@ interface Protocol {
   /** The JSON protocol's: what is being written, and what has been read. */
   tstack: unknown[]
   rstack: unknown[]
-  [PENDING]?: PendingReply[]
+  [CALLING]?: OutgoingCall
   [REPLYING]?: { pending: PendingReply; type: number; at: number; bytesBefore: number }
 }
 
 export function awaitReply(output: unknown, pending: PendingReply): void {
-  const protocol = output as Protocol
-  const list = protocol[PENDING]
-  if (list === undefined) protocol[PENDING] = [pending]
-  else list.push(pending)
+  const { trans } = output as Protocol
+  const list = trans[PENDING]
+  if (list === undefined) trans[PENDING] = [pending]
+  else if (list.push(pending) > MAX_PENDING) list[0]!.abandoned('too many requests wait on this output')
 }
 
 export function forgetReply(output: unknown, pending: PendingReply): void {
-  const list = (output as Protocol)[PENDING]
+  const list = (output as Protocol).trans[PENDING]
   const at = list?.indexOf(pending) ?? -1
   if (at !== -1) list!.splice(at, 1)
 }
@@ -228,8 +256,14 @@ function patchProtocol(prototype: any, plugin: PluginHandle, dialect: Dialect): 
     'writeMessageBegin',
     original =>
       function (this: Protocol, name: string, type: number, seqid: number) {
-        const call = now.outgoing
-        if (call !== undefined) {
+        // What an exception amid an earlier message has left, on a protocol that is used again.
+        if (this[CALLING] !== undefined) this[CALLING] = undefined
+        if (this[REPLYING] !== undefined) this[REPLYING] = undefined
+        if (type === CALL || type === ONEWAY) {
+          const call = now.outgoing
+          if (call === undefined) return original.call(this, name, type, seqid)
+          now.outgoing = undefined
+          this[CALLING] = call
           if (type === CALL && dialect.callTrace && call.span.sampled && plugin.enabled) {
             const block =
               call.carrier === 'calltrace' ? idBlock : call.carrier === 'calltrace-legacy16' ? idBlock16 : undefined
@@ -241,7 +275,7 @@ function patchProtocol(prototype: any, plugin: PluginHandle, dialect: Dialect): 
           }
           return original.call(this, name, type, seqid)
         }
-        if (this[PENDING] === undefined || (type !== REPLY && type !== EXCEPTION)) {
+        if (this.trans?.[PENDING] === undefined || (type !== REPLY && type !== EXCEPTION)) {
           return original.call(this, name, type, seqid)
         }
         const bytesBefore = this.trans.outCount
@@ -255,8 +289,9 @@ function patchProtocol(prototype: any, plugin: PluginHandle, dialect: Dialect): 
     'writeMessageEnd',
     original =>
       function (this: Protocol) {
-        const call = now.outgoing
+        const call = this[CALLING]
         if (call !== undefined) {
+          this[CALLING] = undefined
           try {
             if (plugin.enabled) {
               dialect.addCarrier(this, call)
@@ -280,7 +315,7 @@ function patchProtocol(prototype: any, plugin: PluginHandle, dialect: Dialect): 
     'readMessageBegin',
     original =>
       function (this: Protocol) {
-        const request = now.incoming
+        const request = requestOf(this)
         const startsAt = position(this.trans)
         const header = original.call(this)
         if (header.mtype === REPLY || header.mtype === EXCEPTION) now.replyStartsAt = startsAt
@@ -307,7 +342,7 @@ function patchProtocol(prototype: any, plugin: PluginHandle, dialect: Dialect): 
     'skip',
     original =>
       function (this: Protocol, type: number, depth?: number) {
-        const request = now.incoming
+        const request = requestOf(this)
         if (
           request !== undefined &&
           (type === LIST || type === MAP) &&
@@ -337,8 +372,14 @@ function patchProtocol(prototype: any, plugin: PluginHandle, dialect: Dialect): 
     original =>
       function (this: Protocol) {
         const result = original.call(this)
-        if (now.replying !== undefined) now.replying.replyBytes = position(this.trans) - now.replyStartsAt
-        const request = now.incoming
+        const call = now.replying
+        if (call !== undefined) {
+          // Whatever its callback calls or reads is no part of this reply.
+          now.replying = undefined
+          call.replyBytes = position(this.trans) - now.replyStartsAt
+          call.answered = true
+        }
+        const request = requestOf(this)
         if (request?.begun) {
           // Whatever the handler calls or reads is no part of this request.
           now.incoming = undefined
@@ -351,6 +392,14 @@ function patchProtocol(prototype: any, plugin: PluginHandle, dialect: Dialect): 
         return result
       } as any,
   )
+  markPatched(prototype)
+  markPatched(prototype.skip)
+}
+
+/** The request that a protocol reads, if process() has been called for what this one reads from. */
+function requestOf({ trans }: Protocol): IncomingRequest | undefined {
+  const request = now.incoming
+  return request?.trans === trans ? request : undefined
 }
 
 function take(request: IncomingRequest, found: Found | undefined): void {
@@ -361,7 +410,7 @@ function take(request: IncomingRequest, found: Found | undefined): void {
 
 function beginReply(protocol: Protocol, name: string, type: number, seqid: number, bytesBefore: number): void {
   let pending: PendingReply | undefined
-  for (const candidate of protocol[PENDING]!) {
+  for (const candidate of protocol.trans[PENDING]!) {
     if (candidate.seqid !== seqid || candidate.name !== String(name)) continue
     pending ??= candidate
     // Python's clients always send sequence id 0: then it is the one in whose context this reply is written.

@@ -1,5 +1,5 @@
 import { AsyncResource } from 'node:async_hooks'
-import type { PluginHandle } from 'milo/plugin'
+import { isActive, type PluginHandle } from 'milo/plugin'
 
 /*
  * Q, in which code generated for thrift before 0.24 makes its promises. It runs what is ready from a queue of its own, in
@@ -7,12 +7,13 @@ import type { PluginHandle } from 'milo/plugin'
  * is given to `fcall` and `then` is bound where it is given.
  */
 export function patchQ(Q: any, plugin: PluginHandle): void {
+  const bind = (callback: unknown) => (plugin.enabled && isActive() ? bound(callback) : callback)
   plugin.wrap(
     Q,
     'fcall',
     original =>
       function (this: unknown, callback: unknown, ...args: unknown[]) {
-        return original.call(this, bound(callback), ...args)
+        return original.call(this, bind(callback), ...args)
       } as any,
   )
   plugin.wrap(
@@ -20,7 +21,7 @@ export function patchQ(Q: any, plugin: PluginHandle): void {
     'then',
     original =>
       function (this: unknown, ...callbacks: unknown[]) {
-        return original.apply(this, callbacks.map(bound))
+        return original.apply(this, callbacks.map(bind))
       } as any,
   )
 }

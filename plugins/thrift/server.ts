@@ -5,6 +5,7 @@ import {
   type Frame,
   fillFrame,
   frameToFill,
+  frameWith,
   isActive,
   Kind,
   type PluginHandle,
@@ -14,10 +15,12 @@ import {
   startServerSpan,
   startSpan,
 } from 'milo/plugin'
+import { sayForeign } from './foreign'
 import { operation, serviceOf } from './names'
 import { askApplication, wantsArguments } from './on-request'
 import { Entry, Pending } from './pending'
-import { awaitReply, forgetReply, type IncomingRequest, now, Outcome, type PendingReply } from './protocol'
+import { awaitReply, forgetReply, type IncomingRequest, isPatched, now, Outcome, type PendingReply } from './protocol'
+import { replace } from './replace'
 
 /*
  * A server calls process() for what has arrived, again and again until a request is complete. Each time it runs in a
@@ -59,15 +62,24 @@ export function traceProcessor(processor: any, plugin: PluginHandle): void {
 
 const TRACED = Symbol('milo.traced')
 
-/** Wraps `process` of a generated class, of the multiplexed one, or of one processor. */
-export function traceProcessing(owner: any, plugin: PluginHandle): void {
-  if (owner.process?.[TRACED] === true) return
-  plugin.wrap(owner, 'process', original => {
-    const traced = function (this: Processor, ...args: [unknown, unknown]) {
+/** Wraps `process` of a generated class, of the multiplexed one, or of one processor: where it is defined, for all that inherit it. */
+export function traceProcessing(processor: any, plugin: PluginHandle): void {
+  if (typeof processor.process !== 'function' || processor.process[TRACED] === true) return
+  let owner = processor
+  while (!Object.hasOwn(owner, 'process')) owner = Object.getPrototypeOf(owner)
+  replace(owner, 'process', plugin, original => {
+    const traced = function (this: Processor, ...args: [any, any]) {
+      if (!plugin.enabled || !isActive()) return original.apply(this, args)
+      const [input, output] = args
       // A multiplexed processor calls the one that it found. And after the last request of a chunk thrift tries once more,
       // to be thrown out: nothing is there to be traced then.
-      if (!plugin.enabled || !isActive() || now.incoming !== undefined || isEmpty(args[0]))
+      if ((now.incoming !== undefined && now.incoming.trans === input?.trans) || isEmpty(input)) {
         return original.apply(this, args)
+      }
+      if (!isPatched(input) || !isPatched(output)) {
+        sayForeign((isPatched(input) ? output : input)?.constructor, 'servers')
+        return original.apply(this, args)
+      }
       return processTraced(this, original as unknown as Processor['process'], args)
     }
     return Object.defineProperty(traced, TRACED, { value: true }) as any
@@ -120,12 +132,13 @@ function onEmit(
   Object.defineProperty(emitter, 'emit', { value: plugin.imitate(original, value), configurable: true, writable: true })
 }
 
-function callProcess(process: Processor['process'], processor: Processor, args: [unknown, unknown]): unknown {
+function callProcess(process: Processor['process'], processor: Processor, args: [any, any]): unknown {
   return process.apply(processor, args)
 }
 
-function processTraced(processor: Processor, process: Processor['process'], args: [unknown, unknown]): unknown {
-  const request = new Request(processor, args[1], arriving)
+function processTraced(processor: Processor, process: Processor['process'], args: [any, any]): unknown {
+  const connection = arriving
+  const request = new Request(processor, args[0].trans, args[1], connection)
   const outer = now.incoming
   now.incoming = request
   try {
@@ -137,6 +150,7 @@ function processTraced(processor: Processor, process: Processor['process'], args
     throw error
   } finally {
     now.incoming = outer
+    arriving = connection
     // It wasn't complete.
     if (request.frame.unfilled !== undefined) fillFrame(request.frame, undefined)
   }
@@ -152,19 +166,22 @@ class Request extends Entry implements IncomingRequest, PendingReply {
   seqid = 0
   private type = 0
   private service: string | undefined = undefined
+  private isOver = false
   private owner: Processor
+  readonly trans: unknown
   private readonly output: unknown
   private readonly connection: Connection | undefined
-  /** What is current where a web server hands its request over: the HTTP request's span. */
+  /** What is current where a web server, or a transport within the process, hands a request over: its span. */
   private readonly ambient: Span | undefined = undefined
 
-  constructor(processor: Processor, output: unknown, connection: Connection | undefined) {
+  constructor(processor: Processor, trans: unknown, output: unknown, connection: Connection | undefined) {
     super()
     this.owner = processor
+    this.trans = trans
     this.output = output
     this.connection = connection
     const around = connection === undefined ? currentSpan() : undefined
-    if (around?.kind === Kind.SERVER || around?.sampled === false) this.ambient = around
+    if (around?.kind === Kind.SERVER || around?.kind === Kind.CLIENT || around?.sampled === false) this.ambient = around
   }
 
   get span(): Span {
@@ -195,6 +212,8 @@ class Request extends Entry implements IncomingRequest, PendingReply {
   }
 
   argumentsRead(bytes: number): void {
+    // The handler runs next. What is processed in its stack has come by no connection.
+    arriving = undefined
     if (this.remote !== undefined && !this.remote.sampled) {
       fillFrame(this.frame, startServerSpan('', this.remote))
       return
@@ -206,7 +225,8 @@ class Request extends Entry implements IncomingRequest, PendingReply {
     const name = operation(this.service, this.name).slice(0, 256)
     const span =
       this.remote === undefined && this.ambient !== undefined
-        ? startSpan(Kind.SERVER, name)
+        ? // Not here: the frame that is current is the one to be filled.
+          runInFrame(frameWith(this.ambient), startSpan, Kind.SERVER, name)
         : startServerSpan(name, this.remote)
     fillFrame(this.frame, span)
     if (!span.sampled) return
@@ -252,18 +272,21 @@ class Request extends Entry implements IncomingRequest, PendingReply {
 
   /** Before the arguments were complete it is thrift's way to wait for the rest; after, thrift closes the connection. */
   threw(error: unknown): void {
-    if (this.frame.span === undefined) return
+    if (this.frame.span === undefined || this.isOver) return
     this.span.fail(error)
     this.over('exception', undefined)
   }
 
   abandoned(reason: string): void {
-    forgetReply(this.output, this)
     this.over('abandoned', reason)
   }
 
+  /** The first result is what the client gets: a handler may answer, and then throw. */
   private over(result: string, errorType: string | undefined): void {
+    if (this.isOver) return
+    this.isOver = true
     this.connection?.pending.delete(this)
+    forgetReply(this.output, this)
     if (!this.span.sampled) return
     this.span.annotations?.push('thrift.result', result)
     if (errorType !== undefined) this.span.annotate('error.type', errorType)
@@ -307,27 +330,37 @@ function declaredException(processor: Processor, method: string): string {
   return types.size === 1 ? [...types][0]! : 'declared exception'
 }
 
-const seen = new WeakSet<object>()
+const proxies = new WeakSet<object>()
 
 /**
  * Lets `onRequest` see a handler's arguments. Only an application that asked for it gets this: its handler is reached
  * through a proxy then, whose functions have the same length and `this` as its own.
  */
 function letArgumentsBeSeen(processor: Processor): void {
-  const handler = processor._handler
-  if (handler === undefined || seen.has(processor)) return
-  seen.add(processor)
-  processor._handler = new Proxy(handler, {
-    get(target: any, key) {
-      const original = target[key]
+  // Not where the processor is frozen, or has a getter: then its arguments stay unseen.
+  const property = Object.getOwnPropertyDescriptor(processor, '_handler')
+  const handler = property?.writable ? property.value : undefined
+  if (typeof handler !== 'object' || handler === null || proxies.has(handler)) return
+  // Not a proxy of the handler itself: of one that is frozen it could only give what is there.
+  const proxy = new Proxy(Object.create(handler), {
+    get(_target, key) {
+      const original = handler[key]
       if (typeof original !== 'function') return original
       const watching = (...args: unknown[]) => {
         const span = currentSpan()
         if (span?.sampled) askApplication(span, typeof args.at(-1) === 'function' ? args.slice(0, -1) : args)
-        return original.apply(target, args)
+        return original.apply(handler, args)
       }
       Object.defineProperty(watching, 'length', { value: original.length, configurable: true })
       return watching
     },
+    set: (_target, key, value) => Reflect.set(handler, key, value),
+    ownKeys: () => Reflect.ownKeys(handler),
+    getOwnPropertyDescriptor(_target, key) {
+      const property = Reflect.getOwnPropertyDescriptor(handler, key)
+      return property && { ...property, configurable: true }
+    },
   })
+  proxies.add(proxy)
+  processor._handler = proxy
 }

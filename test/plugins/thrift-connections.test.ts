@@ -394,14 +394,86 @@ describe('the Thrift plugin: calls that thrift never settles', () => {
     assert.equal(done(), false)
   })
 
-  it('a timeout', async () => {
-    const { port } = await rude(() => {})
+  it('a timeout is only said: the answer may come, or the connection end', async () => {
+    let answer = () => {}
+    const { port } = await serve(
+      traced,
+      traced.Calculator,
+      { ...handler, ping: (name: string) => new Promise(resolve => (answer = () => resolve(name))) },
+      FRAMED,
+    )
     const connection = traced.thrift.createConnection('127.0.0.1', port, { ...options(FRAMED), timeout: 30 })
     onClose(() => connection.destroy())
-    const done = settled(traced.thrift.createClient(traced.Calculator, connection).add(1, 2))
+    const c = traced.thrift.createClient(traced.Calculator, connection)
+    const call = c.ping('late')
     await happens(connection, 'timeout')
-    assert.deepEqual(await unanswered('Calculator.add'), { result: 'transport_error', error: 'timeout' })
+    answer()
+    assert.equal(await call, 'late')
+    const late = await joined('Base.ping')
+    assert.equal(late.annotations!.get('error.type'), undefined)
+    peer.spans.length = 0
+    const done = settled(c.ping('never'))
+    await happens(connection, 'timeout')
+    assert.deepEqual(
+      (await spans()).filter(isClient).map(s => s.name),
+      [],
+    )
+    connection.end()
+    await closed(connection)
+    assert.deepEqual(await unanswered('Base.ping'), { result: 'transport_error', error: 'timeout' })
     assert.equal(done(), false)
+  })
+
+  it('an answer that comes twice, or to nobody: the calls that wait are none the worse', async () => {
+    const { port } = await serve(
+      traced,
+      traced.CalculatorJs,
+      {
+        add(a: number, b: number, done: Function) {
+          done(null, a + b)
+          done(null, a + b)
+          done(new Error('and once more'))
+          if (a === 1) setImmediate(() => done(null, 'late'))
+        },
+        ping: (name: string, done: Function) => setTimeout(() => done(null, name), 20),
+      },
+      FRAMED,
+    )
+    const c = client(traced, traced.CalculatorJs, port, FRAMED)
+    const answers: unknown[] = []
+    await new Promise<void>(resolve => {
+      const done = (_error: unknown, answer: unknown) => answers.push(answer) === 4 && resolve()
+      c.ping('x', done)
+      c.add(1, 2, done)
+      c.add(3, 4, done)
+      c.ping('y', done)
+    })
+    assert.deepEqual(answers, [3, 7, 'x', 'y'])
+    const all = await spans()
+    assert.equal(all.length, 8)
+    for (const s of all) assert.equal(s.annotations!.get('thrift.result'), 'ok', s.name)
+    assert.deepEqual(
+      all.map(s => [...s.annotations!.keys()].filter(key => key === 'error.type')),
+      all.map(() => []),
+    )
+  })
+
+  it('an answer to a call whose callback is gone', async () => {
+    const { port } = await serve(
+      traced,
+      traced.CalculatorJs,
+      { add: (_a: number, _b: number, done: Function) => done(null, 1), fire() {} },
+      FRAMED,
+    )
+    const c = client(traced, traced.CalculatorJs, port, FRAMED)
+    // As one does that gives a call up.
+    c.add(1, 2, () => assert.fail('was called'))
+    delete c._reqs[c.seqid()]
+    c.new_seqid()
+    c.send_fire('without a callback')
+    await new Promise(resolve => c.add(3, 4, resolve))
+    await until('all have ended', async () => (await spans()).length === 6)
+    assert.ok(peer.spans.every(s => s.annotations!.get('thrift.result') === 'ok'))
   })
 
   it('HTTP 500, with a body that is no reply', async () => {
