@@ -1,9 +1,10 @@
 import type { AddressInfo } from 'node:net'
 import type { Server as TlsServer } from 'node:tls'
 import { version } from '../package.json'
+import { addressList, isLoopback } from './addresses'
 import { createApi } from './api'
 import { type Credentials, readCredentials } from './api/credentials'
-import { type Config, changedKeys, isLoopback } from './config'
+import { type Config, changedKeys } from './config'
 import { createFb303, type Fb303Options, type Status } from './fb303'
 import { createIngest } from './ingest'
 import type { Logger } from './log'
@@ -14,7 +15,7 @@ import { within } from './store/deadline'
 import { openStore } from './store/open'
 import { type Store, StoreError } from './store/store'
 import { collectorId } from './store/store-config'
-import { readClientTls, readTls } from './tls'
+import { readClientTls, readTls, setTls } from './tls'
 
 /** The whole collector: its parts, opened in order and closed in reverse. */
 export interface Collector {
@@ -41,6 +42,7 @@ const CHECK_DEADLINE_MS = 5_000
 const DEFAULT_RATE_LIMIT = 600
 const RELOADED = [
   ...['log_level', 'http.users', 'http.tokens', 'http.auth', 'http.rate_limit'],
+  ...['http.allowed_hosts', 'http.trusted_proxies', 'http.base_path'],
   ...['index.allow', 'index.deny', 'index.value_length'],
 ]
 
@@ -65,6 +67,7 @@ export async function startCollector(
   let state: 'STARTING' | 'ALIVE' | 'STOPPING' = 'STARTING'
   let http = config.http
   let credentials = credentialsOf(config)
+  let isTrustedProxy = addressList(http.trusted_proxies)
   const { max_backlog_spans: maxBacklogSpans, max_backlog_bytes: maxBacklogBytes } = config
   const ingest =
     relay?.ingest ??
@@ -119,10 +122,14 @@ export async function startCollector(
       retentionDays: config.retention_days,
     }),
     credentials: () => credentials,
-    rateLimit: () => http.rate_limit ?? (isLoopback(http.host) ? 0 : DEFAULT_RATE_LIMIT),
+    // A proxy on this machine brings clients from others.
+    rateLimit: () =>
+      http.rate_limit ?? (isLoopback(http.host) && http.trusted_proxies.length === 0 ? 0 : DEFAULT_RATE_LIMIT),
+    allowedHosts: () => http.allowed_hosts,
+    isTrustedProxy: address => isTrustedProxy(address),
+    basePath: () => http.base_path,
     uiDir,
     host: config.http.host,
-    allowedHosts: config.http.allowed_hosts,
     tls: tls.http,
     maxConnections: config.max_connections,
     maxBodyBytes: config.http.max_body_bytes,
@@ -160,11 +167,13 @@ export async function startCollector(
     )
     // Where TLS began or ended, the listener stays what it is.
     if (tls.scribe && nextTls.scribe) scribe.setTls(nextTls.scribe)
-    if (tls.http && nextTls.http) (api.server as unknown as TlsServer).setSecureContext(nextTls.http)
+    if (tls.http && nextTls.http) setTls(api.server as unknown as TlsServer, nextTls.http)
     log.level = next.log_level
     store.setIndex(next.index)
     credentials = nextCredentials
-    http = { ...http, rate_limit: next.http.rate_limit }
+    const { rate_limit, allowed_hosts, trusted_proxies, base_path } = next.http
+    http = { ...http, rate_limit, allowed_hosts, trusted_proxies, base_path }
+    isTrustedProxy = addressList(trusted_proxies)
     return changed
   }
 

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
+import { isLoopback, isNetwork } from './addresses'
 import { TOKEN_LINE, USER_LINE } from './api/credentials'
 import { DEFAULT_DENY, DEFAULT_VALUE_LENGTH } from './store/index-policy'
 import { CONSISTENCIES, DEFAULT_RETENTION_DAYS } from './store/store-config'
@@ -17,6 +18,8 @@ import { CONSISTENCIES, DEFAULT_RETENTION_DAYS } from './store/store-config'
 
 const ENV_PREFIX = 'MILO_COLLECTOR_'
 const MIB = 1024 * 1024
+/** A path to which others are appended; also as proxies say it in X-Forwarded-Prefix. */
+export const BASE_PATH = /^(?:\/(?!\.{1,2}(?:\/|$))[\w.~-]+)*\/?$/
 
 const host = z
   .string({ error: 'is not a host: give a name or an address' })
@@ -73,6 +76,20 @@ const several = <T extends z.ZodType>(what: string, one: T) =>
   )
 
 const hosts = several('host', host)
+
+const NETWORK_REMEDY = 'is not a network: give an address, or a network as 10.0.0.0/8'
+const network = z.string({ error: NETWORK_REMEDY }).refine(isNetwork, { error: NETWORK_REMEDY })
+
+/** What begins a path of the collector's own: with a base path of that name nobody could tell which is meant. */
+const OWN_PATHS = 'api assets healthz livez metrics readyz search services trace v1'.split(' ')
+const BASE_PATH_REMEDY = 'is not a path: give one as /milo, of letters, digits, . _ ~ and -'
+const basePath = z
+  .string({ error: BASE_PATH_REMEDY })
+  .regex(BASE_PATH, { error: BASE_PATH_REMEDY })
+  .refine(path => !OWN_PATHS.includes(path.split('/')[1] ?? ''), {
+    error: 'begins as paths of the collector itself do: give another, as /milo',
+  })
+  .transform(path => path.replace(/\/$/, ''))
 
 const UPSTREAM_REMEDY = 'is not an address: give host:port, with brackets around an IPv6 address'
 const upstream = z
@@ -154,6 +171,10 @@ const schema = z.strictObject({
     port: listenPort.default(2180),
     /** Names under which a proxy on this machine passes requests on; see the Host check in api/guard.ts. */
     allowed_hosts: hosts.default([]),
+    /** From them alone is X-Forwarded-For and the like believed. */
+    trusted_proxies: several('network', network).default([]),
+    /** Under which browsers find the collector, where a proxy has put it: `/milo`. Requests may come with it and without. */
+    base_path: basePath.default(''),
     tls: listenerTls,
     /** `none`: whoever reaches the port may read every trace. */
     auth: z.enum(['none'], { error: 'is not a choice: give none, or users and tokens instead' }).optional(),
@@ -323,10 +344,6 @@ function authProblems({ host, auth, users, tokens }: Config['http'], called: (pa
   ]
 }
 
-export function isLoopback(host: string): boolean {
-  return /^(127\.|::1$|localhost$)/i.test(host)
-}
-
 /** One mistake may make every line after it one. */
 const MAX_YAML_ERRORS = 20
 
@@ -470,13 +487,15 @@ function distance(a: string, b: string): number {
   return row[b.length]!
 }
 
-/** The keys that differ. */
+/** The keys that differ, but for those that mean nothing. */
 export function changedKeys(a: Config, b: Config): string[] {
-  return KEYS.filter(key => JSON.stringify(get(a, key)) !== JSON.stringify(get(b, key)))
+  return KEYS.filter(key => !(key in OBSOLETE)).filter(
+    key => JSON.stringify(get(a, key)) !== JSON.stringify(get(b, key)),
+  )
 }
 
 /** Every key's path, sections left out. */
-const KEYS: string[] = keysOf(schema)
+export const KEYS: string[] = keysOf(schema)
 
 function keysOf(object: z.ZodObject, above = ''): string[] {
   return Object.entries(object.shape).flatMap(([key, type]) => {

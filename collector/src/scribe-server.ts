@@ -1,5 +1,5 @@
 import { createServer, type Server, type Socket } from 'node:net'
-import { createServer as createTlsServer, type SecureContextOptions, type Server as TlsServer } from 'node:tls'
+import { createServer as createTlsServer, type TlsOptions, type Server as TlsServer } from 'node:tls'
 import {
   CodecError,
   type MessageHeader,
@@ -14,6 +14,7 @@ import { CallRefused, type Fb303, type Result } from './fb303'
 import type { Ingest, Sender } from './ingest'
 import { type Logger, limitWarnings } from './log'
 import type { Metrics } from './metrics'
+import { requireCertificates, setTls } from './tls'
 
 /**
  * Scribe over TCP or TLS: frames of Thrift's binary protocol, each an i32 length and a message.
@@ -34,7 +35,7 @@ export interface ScribeServer {
   /** Those that should be open, and whether they are. */
   listeners(): { host: string; port: number; open: boolean }[]
   /** For connections from now on; throws for what is no certificate. */
-  setTls(tls: SecureContextOptions): void
+  setTls(tls: TlsOptions): void
   /** Takes no more calls, answers those in flight, and closes; after the deadline, closes what is left. */
   close(deadlineMs: number): Promise<void>
 }
@@ -49,7 +50,7 @@ export interface ScribeServerOptions {
   /** After so long without a byte a connection is closed. */
   idleTimeoutMs: number
   /** With it, only TLS is spoken. */
-  tls?: SecureContextOptions | undefined
+  tls?: TlsOptions | undefined
   metrics: Metrics
   log: Logger
 }
@@ -411,6 +412,7 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
         tls === undefined
           ? createServer({ allowHalfOpen: true }, accept)
           : createTlsServer({ ...tls, allowHalfOpen: true, handshakeTimeout: HANDSHAKE_MS }, accept)
+      if ('setSecureContext' in server) requireCertificates(server)
       // Handshakes that nobody finishes aren't connections yet.
       server.maxConnections = 2 * maxConnections
       server.on('tlsClientError', (error, socket) => {
@@ -433,7 +435,7 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
     listeners: () => servers.map(({ server, host, port }) => ({ host, port, open: server.listening })),
     setTls(context) {
       tls = context
-      for (const { server } of servers) if ('setSecureContext' in server) server.setSecureContext(context)
+      for (const { server } of servers) if ('setSecureContext' in server) setTls(server, context)
     },
     async close(deadlineMs) {
       clearInterval(sweeper)

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { createSecureContext, type SecureContextOptions } from 'node:tls'
+import { createSecureContext, type Server, type TLSSocket, type TlsOptions } from 'node:tls'
 
 /** A listener's part of the configuration: paths of PEM files. */
 export interface TlsFiles {
@@ -13,7 +13,7 @@ export interface TlsFiles {
  * @returns undefined for a listener without TLS
  * @throws Error with key, file and remedy; never with what is in the file
  */
-export function readTls(at: string, files: TlsFiles | undefined): SecureContextOptions | undefined {
+export function readTls(at: string, files: TlsFiles | undefined): TlsOptions | undefined {
   if (files?.cert === undefined) return undefined
   const { cert, key, ca } = readClientTls(at, files)
   const options = { cert, key, ...(ca && { ca, requestCert: true, rejectUnauthorized: true }) }
@@ -24,6 +24,22 @@ export function readTls(at: string, files: TlsFiles | undefined): SecureContextO
     throw new Error(`${at}: these are no certificate and its key, in PEM (${code}): give both`)
   }
   return options
+}
+
+/** Gives a listener what readTls gave, for connections from now on: also whether a client has to show a certificate. */
+export function setTls(server: Server, options: TlsOptions): void {
+  const { requestCert = false, rejectUnauthorized = true } = options
+  server.setSecureContext(options)
+  // Node reads them for each connection, but has no documented way to change them; hence requireCertificates.
+  Object.assign(server, { requestCert, rejectUnauthorized })
+}
+
+/** Lets nobody in without a certificate while one is asked for, even if a future Node asked no more after setTls. */
+export function requireCertificates(server: Server): void {
+  server.on('secureConnection', (socket: TLSSocket) => {
+    const { requestCert } = server as { requestCert?: boolean }
+    if (requestCert && !socket.authorized) socket.destroy()
+  })
 }
 
 /** What a client shows and whom it trusts. @throws as readTls does */

@@ -48,6 +48,8 @@ describe('the configuration', function () {
         host: '127.0.0.1',
         port: 2180,
         allowed_hosts: [],
+        trusted_proxies: [],
+        base_path: '',
         users: [],
         tokens: [],
         max_body_bytes: 16 * 1024 * 1024,
@@ -87,6 +89,8 @@ http:
   host: "::1"
   port: 2181
   allowed_hosts: [milo.example]
+  trusted_proxies: [10.0.0.0/8, "::1"]
+  base_path: /tools/milo/
   tls: { cert: /etc/milo/http.pem, key: /etc/milo/http.key }
   users: ["${USER}"]
   tokens: ["${TOKEN}"]
@@ -127,6 +131,8 @@ log_level: debug`
         host: '::1',
         port: 2181,
         allowed_hosts: ['milo.example'],
+        trusted_proxies: ['10.0.0.0/8', '::1'],
+        base_path: '/tools/milo',
         tls: { cert: '/etc/milo/http.pem', key: '/etc/milo/http.key' },
         users: [USER],
         tokens: [TOKEN],
@@ -311,6 +317,26 @@ cassandra: { hostname: localhost, port: 9042, keyspace: Milo, column_family: Tra
       'the API on another address than loopback without anybody to ask for a password',
       'http: { host: 0.0.0.0 }',
       "http.host: \"0.0.0.0\" lets others than this machine read every trace: give http.users ('milo-collector hash-password') or http.tokens ('milo-collector token'), or say http.auth: none",
+    ],
+    [
+      'the API on a name that only begins as an address of loopback',
+      'http: { host: 127.evil.example }',
+      "http.host: \"127.evil.example\" lets others than this machine read every trace: give http.users ('milo-collector hash-password') or http.tokens ('milo-collector token'), or say http.auth: none",
+    ],
+    [
+      'a proxy by its name',
+      'http: { trusted_proxies: [nginx] }',
+      'http.trusted_proxies: "nginx" is not a network: give an address, or a network as 10.0.0.0/8',
+    ],
+    ...['milo', '//evil.example', '/a b', '/../x', 'https://x.example/milo'].map((path): [string, string, string] => [
+      `${path} as a base path`,
+      `http: { base_path: "${path}" }`,
+      `http.base_path: "${path}" is not a path: give one as /milo, of letters, digits, . _ ~ and -`,
+    ]),
+    [
+      "a base path that is one of the collector's own",
+      'http: { base_path: /api/milo }',
+      'http.base_path: "/api/milo" begins as paths of the collector itself do: give another, as /milo',
     ],
     [
       'users whom nobody would ask for a password',

@@ -160,7 +160,7 @@ describe('who may ask the API', () => {
       log_level: 'error',
     })
     assert.deepEqual([await asked('correct horse'), await asked('another one')], [401, 200])
-    assert.deepEqual(others, ['http.allowed_hosts'])
+    assert.deepEqual(others, [])
   })
 
   it('is never suddenly everybody: without anybody left to ask for a password, the configuration is not taken', async () => {
@@ -230,6 +230,57 @@ describe('who may ask the API', () => {
     }
     c.reload({ ...c.config, ...http({ rate_limit: 0 }) })
     assert.equal((await ask(c, '/api/search')).status, 200)
+  })
+
+  it('is counted by itself behind a proxy that is trusted, and by the proxy behind one that is not', async () => {
+    const users = [await hashPassword('anna', 'correct horse')]
+    const c = await collector(http({ rate_limit: 3, users }))
+    const statuses = async (header: string, addresses: string[]) => {
+      const all: number[] = []
+      for (const address of addresses) all.push((await ask(c, '/api/search', { [header]: address })).status)
+      return all
+    }
+    const untrusted = await statuses('x-forwarded-for', ['192.0.2.1', '192.0.2.2', '192.0.2.3', '192.0.2.4'])
+    assert.deepEqual(untrusted, [401, 401, 401, 429])
+
+    c.reload({ ...c.config, ...http({ rate_limit: 3, users, trusted_proxies: ['127.0.0.1', '10.0.0.0/8'] }) })
+    const clients = ['192.0.2.1', '192.0.2.2:4711', '6.6.6.6, 192.0.2.1', '192.0.2.2, 10.0.0.7']
+    assert.deepEqual(await statuses('x-forwarded-for', [...clients, ...clients]), [
+      ...[401, 401, 401, 401],
+      ...[401, 401, 429, 429],
+    ])
+    assert.deepEqual(
+      await statuses('forwarded', [
+        'for=198.51.100.1',
+        'for="[2001:db8::1]:1"',
+        'for="[2001:db8::2]"',
+        'for=198.51.100.1',
+      ]),
+      [401, 401, 401, 401],
+    )
+    // A network of 64 bits is one client's.
+    assert.deepEqual(
+      await statuses('x-forwarded-for', ['2001:db8::3', '2001:db8::4', '2001:db8:0:1::1']),
+      [401, 429, 401],
+    )
+    // Where a proxy brings others, a limit is the default on loopback too.
+    c.reload({ ...c.config, ...http({ trusted_proxies: ['127.0.0.1'] }) })
+    const many = Array(620).fill('203.0.113.9')
+    const counts = await Promise.all(many.map(address => ask(c, '/api/nothing', { 'x-forwarded-for': address })))
+    assert.equal(counts.filter(({ status }) => status === 429).length, 20)
+  })
+
+  it('may try 20 passwords a minute, wherever else passwords are tried behind the same proxy', async () => {
+    const users = [await hashPassword('anna', 'correct horse')]
+    const c = await collector(http({ users, trusted_proxies: ['127.0.0.1'], rate_limit: 0 }))
+    const guess = async (i: number, from: string) => {
+      const headers = { authorization: basic('anna', `guess ${i}`), 'x-forwarded-for': from }
+      return (await ask(c, '/api/search', headers)).status
+    }
+    const statuses: number[] = []
+    for (let i = 0; i < 21; i++) statuses.push(await guess(i, '192.0.2.1'))
+    assert.deepEqual(statuses, [...Array(20).fill(401), 429])
+    assert.equal(await guess(1, '192.0.2.2'), 401)
   })
 
   it('may try 20 passwords a minute', async () => {

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import fastifyRateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { isLoopback } from '../config'
+import { forwardedFor, isLoopback } from '../addresses'
 import type { Metrics } from '../metrics'
 import type { Credentials, Scope } from './credentials'
 import { ApiError, quote } from './errors'
@@ -14,10 +14,10 @@ import { ApiError, quote } from './errors'
 export interface GuardOptions {
   /** The address listened on. */
   host: string
-  /** Further names by which a proxy on this machine may call. */
-  allowedHosts: string[]
-  /** Both as the configuration has them now. */
+  /** These as the configuration has them now: */
   credentials(): Credentials
+  /** Further names by which a proxy on this machine may call. */
+  allowedHosts(): string[]
   /** Requests a minute and address; 0: no limit. */
   rateLimit(): number
   metrics: Metrics
@@ -33,6 +33,11 @@ const INGEST = ['/v1/traces', '/api/v1/spans', '/api/v2/spans', '/api/traces']
 
 export async function guard(app: FastifyInstance, options: GuardOptions): Promise<void> {
   app.addHook('onRequest', async request => {
+    // From here on, request.ip is the client's: the last address that isn't a trusted proxy's.
+    const { headers } = request.raw
+    const forwarded = forwardedFor(headers)
+    if (forwarded === undefined) delete headers['x-forwarded-for']
+    else headers['x-forwarded-for'] = forwarded
     checkHost(request.headers.host, options)
     checkSite(request, options)
   })
@@ -118,11 +123,11 @@ function tooMany(reply: FastifyReply, seconds: number): ApiError {
 function checkHost(header: string | undefined, { host, allowedHosts }: GuardOptions): void {
   if (!isLoopback(host) || header === undefined) return
   const name = nameOf(header)
-  if (isIP(name) !== 0 || name === 'localhost' || isAllowed(name, allowedHosts)) return
+  if (isIP(name) !== 0 || name === 'localhost' || isAllowed(name, allowedHosts())) return
   throw new ApiError(
     403,
     'MILO_HOST_REFUSED',
-    `not for host ${quote(name)}: add it to http.allowed_hosts if it is yours`,
+    `not for host ${quote(header)}: add it to http.allowed_hosts if it is yours`,
   )
 }
 
@@ -132,24 +137,25 @@ function checkHost(header: string | undefined, { host, allowedHosts }: GuardOpti
  */
 function checkSite(request: FastifyRequest, { allowedHosts }: GuardOptions): void {
   if (isReading(request)) return
-  const { 'sec-fetch-site': site, origin, host } = request.headers
+  const { 'sec-fetch-site': site, origin } = request.headers
   if (site === 'same-origin' || site === 'none') return
   if (site === undefined) {
     if (origin === undefined) return
     const from = /^https?:\/\/([^/]+)$/.exec(origin)?.[1]
-    if (from !== undefined && (from === host || isAllowed(nameOf(from), allowedHosts))) return
+    // As the browser had it, if a trusted proxy says so.
+    if (from !== undefined && (from === request.host || isAllowed(nameOf(from), allowedHosts()))) return
   }
   throw new ApiError(403, 'MILO_CROSS_SITE', "another site's page may not do this")
 }
 
 function isAllowed(name: string, allowedHosts: string[]): boolean {
-  return allowedHosts.some(allowed => allowed.toLowerCase() === name)
+  return allowedHosts.some(allowed => nameOf(allowed) === name)
 }
 
-/** Without port and brackets. */
+/** Without port, brackets and a dot at the end, and addresses in their one form, as browsers read it. "" for what is no host. */
 function nameOf(host: string): string {
-  return host
-    .replace(/:\d*$/, '')
-    .replace(/^\[(.*)\]$/, '$1')
-    .toLowerCase()
+  if (/[/?#@\\]/.test(host)) return ''
+  // An IPv6 address stands in the configuration without brackets.
+  const url = `http://${isIP(host) === 6 ? `[${host}]` : host}`
+  return URL.canParse(url) ? new URL(url).hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.$/, '') : ''
 }

@@ -1,6 +1,6 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { SecureContextOptions } from 'node:tls'
+import type { TlsOptions, Server as TlsServer } from 'node:tls'
 import fastifyCompress from '@fastify/compress'
 import fastifyStatic from '@fastify/static'
 import {
@@ -10,10 +10,12 @@ import {
   type FastifyServerOptions,
   fastify,
 } from 'fastify'
+import { BASE_PATH } from '../config'
 import { takeSpans } from '../formats/http'
 import type { SpanIngest } from '../ingest'
 import { type Logger, limitWarnings } from '../log'
 import { type Store, StoreError } from '../store/store'
+import { requireCertificates } from '../tls'
 import { ApiError, answerBadHttp, quote, sendError, statusOf } from './errors'
 import { type GuardOptions, guard } from './guard'
 import { searchRoutes } from './search'
@@ -29,9 +31,13 @@ import { traceRoutes } from './traces'
 export interface ApiOptions extends GuardOptions, Omit<StatusOptions, 'explains'> {
   store: Store
   ingest: SpanIngest
+  /** Whether an address is a proxy's whose word on its clients is taken. */
+  isTrustedProxy(address: string): boolean
+  /** Under which path browsers find the collector; "" when it is at the root, or a proxy takes the path away. */
+  basePath(): string
   /** The built web interface; when it isn't there, the API goes without. */
   uiDir: string
-  tls: SecureContextOptions | undefined
+  tls: TlsOptions | undefined
   maxConnections: number
   maxBodyBytes: number
   /** For bodies that are being received and worked on. */
@@ -49,7 +55,7 @@ const REQUEST_DEADLINE_MS = 120_000
 
 const HEADERS = {
   'content-security-policy':
-    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'",
+    "default-src 'self'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'; object-src 'none'",
   'cross-origin-resource-policy': 'same-origin',
   'referrer-policy': 'no-referrer',
   'x-content-type-options': 'nosniff',
@@ -71,10 +77,13 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     routerOptions: { maxParamLength: 16_384, ignoreTrailingSlash: true },
     frameworkErrors: (error, _request, reply) => void sendError(reply.headers(HEADERS), error),
     clientErrorHandler: answerBadHttp,
+    trustProxy: address => options.isTrustedProxy(address),
+    rewriteUrl: ({ url = '/' }) => withoutBase(url, options.basePath()),
   }
   const { tls } = options
   const app = tls === undefined ? fastify(server) : (fastify({ ...server, https: tls } as object) as FastifyInstance)
   app.server.maxConnections = options.maxConnections
+  if (tls !== undefined) requireCertificates(app.server as unknown as TlsServer)
   stopWithLastAnswer(app, options.stopDeadlineMs)
 
   app.addHook('onRequest', async (request, reply) => {
@@ -129,13 +138,16 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     })
   })
 
-  if (existsSync(join(options.uiDir, 'index.html'))) {
-    app.register(fastifyStatic, { root: options.uiDir, wildcard: false, cacheControl: false })
-    // Places within the one page, which reads its own address.
-    const page = (_request: FastifyRequest, reply: FastifyReply) => reply.sendFile('index.html')
-    app.get('/trace/:id', page)
-    app.get('/search', page)
-    app.get('/services', page)
+  const index = join(options.uiDir, 'index.html')
+  if (existsSync(index)) {
+    app.register(fastifyStatic, { root: options.uiDir, wildcard: false, cacheControl: false, index: false })
+    const [start, rest] = readFileSync(index, 'utf8').split('<head>') as [string, string]
+    // Places within the one page, which reads its own address, and whose own addresses are relative to its base.
+    const page = (request: FastifyRequest, reply: FastifyReply) =>
+      reply
+        .type('text/html; charset=utf-8')
+        .send(`${start}<head>\n    <base href="${baseOf(request, options)}" />${rest}`)
+    for (const path of ['/', '/trace/:id', '/search', '/services']) app.get(path, page)
   } else {
     log.warn({ dir: options.uiDir }, 'the web interface is not built: the API goes without; npm run build makes it')
   }
@@ -151,4 +163,25 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
       throw new ApiError(503, error.code, error.message)
     }
   }
+}
+
+/** A proxy may pass the base path on or take it away. */
+function withoutBase(url: string, base: string): string {
+  if (base === '' || !url.startsWith(base)) return url
+  const rest = url.slice(base.length)
+  return rest === '' || rest[0] === '?' ? `/${rest}` : rest[0] === '/' ? rest : url
+}
+
+/**
+ * To what a page's addresses are relative: what is before its own path, so that a proxy may put the collector under any path
+ * and need not say which. Only where the path is asked for without the slash at its end it has to be known.
+ */
+function baseOf(request: FastifyRequest, { basePath, isTrustedProxy }: ApiOptions): string {
+  const prefix = request.headers['x-forwarded-prefix']
+  const said =
+    typeof prefix === 'string' && BASE_PATH.test(prefix) && isTrustedProxy(request.socket.remoteAddress ?? '')
+  const base = basePath() || (said ? prefix.replace(/\/$/, '') : '')
+  if (base !== '') return `${base}/`
+  const depth = request.url.split('?')[0]!.split('/').length - 2
+  return '../'.repeat(depth) || './'
 }

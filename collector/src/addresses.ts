@@ -1,0 +1,74 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import { BlockList, isIP } from 'node:net'
+
+/** Network addresses as numbers: a comparison of their text takes 127.evil.example for this machine. */
+
+const LOOPBACK = addressList(['127.0.0.0/8', '::1'])
+
+/** Whether who listens there is reached from this machine alone. */
+export function isLoopback(host: string): boolean {
+  return isIP(host) === 0 ? /^localhost\.?$/i.test(host) : LOOPBACK(host)
+}
+
+/** Whether `text` is an address, or a network as 10.0.0.0/8. */
+export function isNetwork(text: string): boolean {
+  const [address = '', bits, ...more] = text.split('/')
+  const family = isIP(address)
+  if (family === 0 || address.includes('%') || more.length > 0) return false
+  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 6 ? 128 : 32))
+}
+
+/**
+ * @param networks as isNetwork takes them
+ * @returns whether one of them holds an address; an IPv4 address may be written as an IPv6 one
+ */
+export function addressList(networks: readonly string[]): (address: string) => boolean {
+  const list = new BlockList()
+  for (const network of networks) {
+    const [address, bits] = network.split('/') as [string, string | undefined]
+    if (bits === undefined) list.addAddress(address, familyOf(address))
+    else list.addSubnet(address, Number(bits), familyOf(address))
+  }
+  return text => {
+    const address = withoutZone(text)
+    return isIP(address) !== 0 && list.check(address, familyOf(address))
+  }
+}
+
+/**
+ * Whom a request has come through, as X-Forwarded-For says it or, where there is none, Forwarded (RFC 7239): the addresses
+ * at its end, up to the last thing that isn't one. Some proxies add ports, or write "unknown".
+ */
+export function forwardedFor(headers: IncomingHttpHeaders): string | undefined {
+  const given = headers['x-forwarded-for']
+  const hops = given === undefined ? hopsOf(headers.forwarded ?? '') : [given].flat().join().split(',')
+  const addresses = hops.map(readHop)
+  const known = addresses.slice(addresses.lastIndexOf(undefined) + 1)
+  return known.length === 0 ? undefined : known.join(', ')
+}
+
+/** More than this is nobody's list of proxies. */
+const MAX_FORWARDED_LENGTH = 2_000
+
+function hopsOf(header: string): string[] {
+  if (header.length > MAX_FORWARDED_LENGTH) return []
+  const elements = header.match(/(?:[^,"]|"(?:\\.|[^"\\])*")+/g) ?? []
+  return elements.map(element => /(?:^|;)\s*for\s*=\s*"?([^";]*)/i.exec(element)?.[1] ?? '')
+}
+
+/** An address, perhaps with a port, for which an IPv6 one stands in brackets. */
+function readHop(text: string): string | undefined {
+  const hop = text.trim()
+  const [, bracketed, plain] = /^\[([^\]]*)\](?::\d+)?$|^([\d.]+):\d+$/.exec(hop) ?? []
+  const address = bracketed ?? plain ?? hop
+  return isIP(address) === 0 ? undefined : address
+}
+
+/** `fe80::1%eth0`: the zone says through which of this machine's interfaces. */
+function withoutZone(address: string): string {
+  return address.split('%')[0]!
+}
+
+function familyOf(address: string): 'ipv4' | 'ipv6' {
+  return isIP(address) === 6 ? 'ipv6' : 'ipv4'
+}
