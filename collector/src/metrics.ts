@@ -27,7 +27,7 @@ export function createMetrics() {
     connectionErrors: counter('connection_errors_total', 'Scribe connections closed for what they sent, by reason.', [
       'reason',
     ]),
-    /** idle; stalled: a frame or its replies didn't move; evicted: the idlest when there were too many; refused: too many. */
+    /** idle; stalled: a frame or its replies didn't move, or too slowly; evicted: for another; refused: too many. */
     connectionsClosed: counter(
       'connections_closed_total',
       'Scribe connections closed for want of activity, by reason.',
@@ -56,6 +56,7 @@ export function createMetrics() {
     }),
     bytesInFlight: gauge('bytes_in_flight', 'Memory of the calls that are being read or wait for the store.'),
     bytesUnfinished: gauge('bytes_unfinished', 'Memory of frames that have arrived in part.'),
+    bytesUnread: gauge('bytes_unread', 'Memory of frames that have arrived whole and wait for their turn.'),
     appendSeconds: new Histogram({
       name: 'milo_collector_append_seconds',
       help: 'How long the store takes to make a call durable, or to refuse it.',

@@ -24,9 +24,9 @@ import { requireCertificates, setTls } from './tls'
  *
  * A connection's calls wait for the store side by side, but each holds a slot, and a reply leaves when all before it have
  * left. Frames are read in turns, one connection after the other, each a frame or a few milliseconds of a large one, so
- * that nobody waits for what another has sent. What a peer can make the collector keep is bounded: a frame by its length,
- * unfinished frames of all connections together, waiting calls by pausing the connection, and connections by their number
- * and by what moves on them. What can't be read closes its connection; a call whose header can be read gets an exception
+ * that nobody waits for what another has sent. What a peer can make the collector keep is bounded: a frame by its length
+ * and by how fast it comes, unfinished frames of all connections together, whole ones that nobody has read yet and waiting
+ * calls by pausing connections, and connections by their number, by address, and by what moves on them. What can't be read closes its connection; a call whose header can be read gets an exception
  * in its place.
  */
 export interface ScribeServer {
@@ -44,9 +44,12 @@ export interface ScribeServerOptions {
   ingest: Ingest
   fb303: Fb303
   maxFrameBytes: number
-  /** For the unfinished frames of all connections together. */
+  /** For the unfinished frames of all connections together. When half as much is there, whole ones are read first. */
   maxUnfinishedBytes: number
+  /** Half of them at most from one address that isn't trusted. */
   maxConnections: number
+  /** Whether as many connections as there may be can come from this address. */
+  isTrusted?: (address: string) => boolean
   /** After so long without a byte a connection is closed. */
   idleTimeoutMs: number
   /** With it, only TLS is spoken. */
@@ -65,6 +68,11 @@ const FIRST_PART_BYTES = 16 * 1024
 const TURNS_MS = 10
 /** How long a frame that has begun, or replies that nobody takes, may stand still. */
 const STALL_MS = 60_000
+/** After as long, a frame that has come more slowly than this on average closes its connection: a kilobyte a second. */
+const SLOW_BYTES_A_MS = 1
+/** What makes room for others when there are too many connections: a frame that has come for so long, and more slowly. */
+const YIELD_MS = 500
+const YIELD_BYTES_A_MS = 16
 const HANDSHAKE_MS = 10_000
 
 const EMPTY = Buffer.alloc(0)
@@ -81,11 +89,17 @@ interface Slot {
 }
 
 interface Connection {
+  readonly address: string
   /** Memory of a frame that has arrived in part. */
   unfinishedBytes(): number
   /** When something last moved, if nothing is being done for it now. */
   idleSince(): number | undefined
+  /** Since when it has stood still, or a frame has come too slowly. */
   stalledSince(): number | undefined
+  /** Since when it has been idle, or as slow as nobody has to be: then another may have its place. */
+  yieldsSince(): number | undefined
+  /** Pauses or goes on, by what waits. */
+  pace(): void
   /** Reads a frame, or a step of one; returns whether there is more to read. */
   turn(): boolean
   /** Stops reading, closes when what is in flight has been answered. */
@@ -96,6 +110,7 @@ interface Connection {
 
 export function createScribeServer(options: ScribeServerOptions): ScribeServer {
   const { ingest, fb303, maxFrameBytes, maxUnfinishedBytes, maxConnections, idleTimeoutMs, metrics, log } = options
+  const { isTrusted = isLoopbackAddress } = options
   const stallTimeoutMs = Math.min(STALL_MS, idleTimeoutMs)
   const warn = limitWarnings(log)
   const servers: { server: Server | TlsServer; host: string; port: number }[] = []
@@ -104,6 +119,10 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
   const turns: Connection[] = []
   let tls = options.tls
   let unfinishedBytes = 0
+  /** Of frames that are there whole and wait for their turn. */
+  let unreadBytes = 0
+  /** Whether connections are paused until there is less of both. */
+  let holding = false
   let whenEmpty: (() => void) | undefined
   const sweeper = setInterval(sweep, Math.max(50, Math.min(5_000, stallTimeoutMs / 4))).unref()
 
@@ -138,29 +157,46 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
     connection.destroy()
   }
 
-  /** Who has been idle for longest goes first: to fill the table with connections keeps nobody out. */
-  function makeRoomForConnection(): boolean {
-    if (connections.size < maxConnections) return true
+  /** The one that has been idle or slow for longest goes first: to fill the table with connections keeps nobody out. */
+  function makeRoomForConnection(address: string): boolean {
+    const ofAddress = isTrusted(address) ? [] : [...connections].filter(other => other.address === address)
+    const tooMany = ofAddress.length >= Math.ceil(maxConnections / 2)
+    if (!tooMany && connections.size < maxConnections) return true
     let idlest: Connection | undefined
     let since = Number.POSITIVE_INFINITY
-    for (const connection of connections) {
-      const idle = connection.idleSince() ?? Number.POSITIVE_INFINITY
-      if (idle < since) [idlest, since] = [connection, idle]
+    for (const connection of tooMany ? ofAddress : connections) {
+      const yields = connection.yieldsSince() ?? Number.POSITIVE_INFINITY
+      if (yields < since) [idlest, since] = [connection, yields]
     }
-    warn('max_connections', { maxConnections }, 'as many Scribe connections as max_connections allows')
+    const where = tooMany ? { maxConnections, address } : { maxConnections }
+    warn('max_connections', where, 'as many Scribe connections as max_connections allows')
     if (idlest === undefined) return false
     close(idlest, 'evicted')
     connections.delete(idlest)
     return true
   }
 
+  /** Whole frames are read before more is taken from anybody; without any, an unfinished one has to go on. */
+  function isFull(): boolean {
+    return unreadBytes > 0 && unreadBytes + unfinishedBytes > maxUnfinishedBytes / 2
+  }
+
+  function addUnread(bytes: number): void {
+    unreadBytes += bytes
+    metrics.bytesUnread.set(unreadBytes)
+    if (!holding || isFull()) return
+    holding = false
+    for (const connection of connections) connection.pace()
+  }
+
   function accept(socket: Socket): void {
-    if (!makeRoomForConnection()) {
+    const address = socket.remoteAddress ?? ''
+    if (!makeRoomForConnection(address)) {
       metrics.connectionsClosed.inc({ reason: 'refused' })
       socket.destroy()
       return
     }
-    const peer = `${socket.remoteAddress}:${socket.remotePort}`
+    const peer = `${address}:${socket.remotePort}`
     const sender: Sender = { inFlightBytes: 0 }
     /** Bytes of the next frame's length, and how many of the four are there. */
     let head = 0
@@ -172,11 +208,15 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
     /** Frames that are there and wait for their turn, each with its slot; and the one that is being read. */
     const frames: { frame: Buffer; slot: Slot }[] = []
     let reading: Generator<void, void> | undefined
+    let unreadNow = 0
     const slots: Slot[] = []
     let waitingBytes = 0
     /** Nothing more is read: the peer ended, or was cut off, or the collector stops. */
     let finishing = false
     let lastMovedAt = performance.now()
+    /** When the first byte of the frame that is arriving came, less the time in which nothing was read. */
+    let frameBeganAt = 0
+    let pausedAt = 0
     /** Since when replies wait for the peer to take those before. */
     let blockedSince: number | undefined
 
@@ -190,6 +230,7 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
       let pos = 0
       while (pos < chunk.length && !finishing) {
         if (frameBytes === 0) {
+          if (headBytes === 0) frameBeganAt = performance.now()
           for (; headBytes < 4 && pos < chunk.length; headBytes++) head = (head << 8) | chunk[pos++]!
           if (headBytes < 4) return
           if (head <= 0 || head > maxFrameBytes) {
@@ -252,6 +293,7 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
       const slot: Slot = { bytes: frame.length, reply: undefined }
       slots.push(slot)
       waitingBytes += slot.bytes
+      addUnread(frame.length)
       frames.push({ frame, slot })
       if (frames.length === 1 && reading === undefined) wantTurn(connection)
     }
@@ -268,7 +310,7 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
         if (!(error instanceof CodecError)) throw error
         // Nobody knows what follows means.
         slots.splice(slots.indexOf(slot))
-        frames.length = 0
+        for (const { frame } of frames.splice(0)) addUnread(-frame.length)
         connection.fail(error.code, error.message)
         return
       }
@@ -320,28 +362,52 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
         if (slots.length === 0) socket.destroySoon()
         return
       }
-      const full = slots.length > MAX_WAITING_CALLS || waitingBytes > MAX_WAITING_BYTES || socket.writableNeedDrain
-      if (full && !socket.isPaused()) socket.pause()
-      else if (!full && socket.isPaused()) {
+      const own = slots.length > MAX_WAITING_CALLS || waitingBytes > MAX_WAITING_BYTES || socket.writableNeedDrain
+      const full = own || isFull()
+      holding ||= full && !own
+      if (full && !socket.isPaused()) {
+        pausedAt = performance.now()
+        socket.pause()
+      } else if (!full && socket.isPaused()) {
         lastMovedAt = performance.now()
+        frameBeganAt += lastMovedAt - pausedAt
         socket.resume()
       }
     }
 
+    /** When the frame that is arriving began, if it has come for so long, and for so few bytes. */
+    function slowSince(ms: number, bytesAMs: number): number | undefined {
+      const bytes = headBytes + filled
+      if (bytes + frameBytes === 0 || socket.isPaused()) return undefined
+      const tookMs = performance.now() - frameBeganAt
+      return tookMs > ms && bytes < tookMs * bytesAMs ? frameBeganAt : undefined
+    }
+
     const connection: Connection = {
+      address,
+      pace,
       unfinishedBytes: () => part.length,
       idleSince: () => (slots.length === 0 && frameBytes + headBytes === 0 ? lastMovedAt : undefined),
       stalledSince() {
         if (blockedSince !== undefined) return blockedSince
+        const slow = slowSince(stallTimeoutMs, SLOW_BYTES_A_MS)
+        if (slow !== undefined) return slow
         return frameBytes + headBytes > 0 && !socket.isPaused() ? lastMovedAt : undefined
+      },
+      yieldsSince() {
+        return this.idleSince() ?? blockedSince ?? slowSince(YIELD_MS, YIELD_BYTES_A_MS)
       },
       turn() {
         if (reading === undefined) {
           const next = frames.shift()
           if (next === undefined) return false
           reading = take(next.frame, next.slot)
+          unreadNow = next.frame.length
         }
         if (reading.next().done) reading = undefined
+        // From its first step on, what it takes is counted where it goes.
+        addUnread(-unreadNow)
+        unreadNow = 0
         return reading !== undefined || frames.length > 0
       },
       finish() {
@@ -453,6 +519,10 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
       clearTimeout(timer)
     },
   }
+}
+
+function isLoopbackAddress(address: string): boolean {
+  return address === '::1' || /^(::ffff:)?127\.\d+\.\d+\.\d+$/.test(address)
 }
 
 function checkHeader({ type, name }: MessageHeader): void {

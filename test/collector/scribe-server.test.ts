@@ -515,6 +515,7 @@ describe('the Scribe server', () => {
       maxFrameBytes: 16 * 1024 * 1024,
       maxUnfinishedBytes: limits.unfinished ?? 64 * 1024 * 1024,
       maxConnections: limits.connections ?? 1000,
+      ...(limits.isTrusted && { isTrusted: limits.isTrusted }),
       idleTimeoutMs: limits.idleMs ?? 60_000,
       tls: limits.tls,
       metrics,
@@ -532,6 +533,7 @@ describe('the Scribe server', () => {
     unfinished?: number
     inFlight?: number
     connections?: number
+    isTrusted?: (address: string) => boolean
     idleMs?: number
     tls?: SecureContextOptions
     control?: Fb303Options['control']
@@ -741,6 +743,69 @@ describe('the Scribe server', () => {
     assert.equal(second.socket.destroyed, false)
     for (const release of releases) release()
     assert.deepEqual(await Promise.all([answer, call]), [OK, OK])
+  })
+
+  /** Sends a byte of a frame now and then, as slowly as keeps a connection from standing still. */
+  function drip(port: number): Peer {
+    const peer = new Peer(port)
+    const frame = logFrame([span({ name: 'x'.repeat(100_000) })])
+    let at = 0
+    const timer = setInterval(() => peer.send(frame.subarray(at, ++at)), 20)
+    void peer.closed.then(() => clearInterval(timer))
+    cleanUp.push(() => clearInterval(timer))
+    return peer
+  }
+
+  it('makes room for a new connection by closing one whose frame comes a byte at a time', async () => {
+    const { port, closed } = await server(async () => {}, { connections: 2 })
+    const slow = [drip(port), drip(port)]
+    const log = () => new Peer(port).log(span()).catch(() => undefined)
+    await until('somebody else gets in', async () => (await log()) === OK)
+    assert.ok((await closed('evicted')) > 0)
+    assert.ok(slow.some(({ socket }) => socket.destroyed))
+  })
+
+  it('closes a connection whose frame comes a byte at a time, even when there is room', async () => {
+    const { port, closed } = await server(async () => {}, { idleMs: 300 })
+    await drip(port).closed
+    assert.equal(await closed('stalled'), 1)
+  })
+
+  it('gives half of the connections at most to one address that is not trusted', async () => {
+    const releases: (() => void)[] = []
+    const append = () => new Promise<void>(resolve => releases.push(resolve))
+    const { port, closed } = await server(append, { connections: 4, isTrusted: () => false })
+    const answers = [new Peer(port).log(span()), new Peer(port).log(span())]
+    await until('both calls reach the store', () => releases.length === 2)
+    await new Peer(port).closed
+    assert.equal(await closed('refused'), 1)
+    for (const release of releases) release()
+    assert.deepEqual(await Promise.all(answers), [OK, OK])
+    // The two are idle now, so that one of them makes room.
+    const last = new Peer(port).log(span())
+    await until('its call reaches the store', () => releases.length === 3)
+    releases[2]!()
+    assert.equal(await last, OK)
+  })
+
+  it('reads nothing more from anybody while frames that are there wait for their turn', async () => {
+    const { port, value } = await server(async () => {}, { unfinished: 256 * 1024, inFlight: 1024 ** 3 })
+    const frame = logFrame([span({ name: 'x'.repeat(4000) })])
+    const calls = 200
+    const peers = Array.from({ length: 8 }, () => new Peer(port))
+    for (const peer of peers) peer.send(Buffer.concat(Array.from({ length: calls }, () => frame)))
+    let answered = 0
+    for (const peer of peers) for (let i = 0; i < calls; i++) void peer.reply().then(() => answered++)
+    let most = 0
+    await until('all are answered', async () => {
+      most = Math.max(most, (await value('bytes_unread'))[0]!.value)
+      await new Promise(setImmediate)
+      return answered === calls * peers.length
+    })
+    // Half of what is allowed, and what was read from each socket before it was paused.
+    const bound = 128 * 1024 + peers.length * 64 * 1024
+    assert.ok(most > 0 && most <= bound, `${most} bytes`)
+    assert.equal((await value('bytes_unread'))[0]!.value, 0)
   })
 
   it('refuses a connection when all are busy', async () => {
