@@ -178,10 +178,10 @@ export function readBinaryCarrier({ buf, readIndex: at, writeIndex }: Input, typ
   return readEntries(id, entries, () => {
     if (pos + 4 > writeIndex) return undefined
     const length = buf.readInt32BE(pos)
-    if (length < 0 || length > MAX_TEXT_BYTES || pos + 4 + length > writeIndex) return undefined
-    const text = buf.toString('utf8', pos + 4, pos + 4 + length)
-    pos += 4 + length
-    return text
+    const start = pos + 4
+    if (length < 0 || start + length > writeIndex) return undefined
+    pos = start + length
+    return length > MAX_TEXT_BYTES ? null : buf.toString('utf8', start, pos)
   })
 }
 
@@ -212,10 +212,10 @@ export function readCompactCarrier(input: Input, type: number, id: number): Foun
   if (entries < 1 || pos >= writeIndex || buf[pos++] !== 0x88) return undefined
   return readEntries(id, entries, () => {
     const length = varint()
-    if (length < 0 || length > MAX_TEXT_BYTES || pos + length > writeIndex) return undefined
-    const text = buf.toString('utf8', pos, pos + length)
-    pos += length
-    return text
+    const start = pos
+    if (length < 0 || start + length > writeIndex) return undefined
+    pos = start + length
+    return length > MAX_TEXT_BYTES ? null : buf.toString('utf8', start, pos)
   })
 }
 
@@ -239,12 +239,11 @@ export function readJsonCarrier(struct: unknown, depth = 0): Found | undefined {
     const map = fields[id]?.map
     if (!Array.isArray(map) || map[0] !== 'str' || map[1] !== 'str' || typeof map[3] !== 'object' || map[3] === null)
       continue
-    const texts = Object.entries(map[3] as object)
-      .slice(0, MAX_ENTRIES)
-      .flat()
-    best ??= readEntries(id, texts.length / 2, () => {
+    const entries = Object.keys(map[3]).length
+    const texts = entries > MAX_ENTRIES ? [] : Object.entries<unknown>(map[3]).flat()
+    best ??= readEntries(id, entries, () => {
       const text = texts.shift()
-      return typeof text === 'string' && text.length <= MAX_TEXT_BYTES ? text : undefined
+      return typeof text === 'string' && Buffer.byteLength(text) <= MAX_TEXT_BYTES ? text : null
     })
   }
   if (best !== undefined) return best
@@ -255,15 +254,18 @@ export function readJsonCarrier(struct: unknown, depth = 0): Found | undefined {
   return undefined
 }
 
-/** Reads keys and values by `next` until both are at their end, or one of them isn't a text. */
-function readEntries(id: number, entries: number, next: () => string | undefined): Found | undefined {
+/**
+ * Looks through a map's entries.
+ * @param next the next key or value: null for one that is left out, undefined where the input ends or makes no sense
+ */
+function readEntries(id: number, entries: number, next: () => string | null | undefined): Found | undefined {
   if (entries < 1 || entries > MAX_ENTRIES) return undefined
   const map = new Map<string, string>()
   for (let i = 0; i < entries; i++) {
     const key = next()
     const value = key === undefined ? undefined : next()
-    if (value === undefined) return undefined
-    map.set(key!.toLowerCase(), value)
+    if (key === undefined || value === undefined) return undefined
+    if (key !== null && value !== null) map.set(key.toLowerCase(), value)
   }
   const rank = id === COMPAT_ID ? RANK_COMPAT : RANK_OPENTRACING
   const w3c = found(parseTraceparent(map.get('traceparent'), map.get('tracestate')), rank)

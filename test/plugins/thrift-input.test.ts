@@ -131,6 +131,12 @@ describe('the Thrift plugin: bad input', () => {
       .flat()
       .map(t => i32(Buffer.byteLength(t)) + Buffer.from(t).toString('hex'))
       .join('')}`
+  const varint = (n: number) => Buffer.from(n < 128 ? [n] : [(n & 127) | 128, n >> 7]).toString('hex')
+  const compactMap = (entries: [string, string][]) =>
+    `${varint(entries.length)} 88 ${entries
+      .flat()
+      .map(t => varint(Buffer.byteLength(t)) + Buffer.from(t).toString('hex'))
+      .join('')}`
   const parent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
 
   const cases: [string, string][] = [
@@ -286,6 +292,64 @@ describe('the Thrift plugin: bad input', () => {
       assert.equal(add.traceId, traceId)
     }
   })
+
+  for (const [protocol, call] of [
+    ['TBinaryProtocol', (entries: [string, string][]) => addCall(map('22b8', entries))],
+    ['TCompactProtocol', (entries: [string, string][]) => compactCall(`0b f08a01 ${compactMap(entries)}`)],
+    [
+      'TJSONProtocol',
+      (entries: [string, string][]) =>
+        Buffer.from(
+          `[1,"add",1,7,{"1":{"i32":2},"2":{"i32":3},"8888":{"map":["str","str",${entries.length},${JSON.stringify(Object.fromEntries(entries))}]}}]`,
+        ),
+    ],
+  ] as const) {
+    it(`keeps what it knows of 8888 beside what is too long or unknown, and looks through 64 entries at most: ${protocol}`, async () => {
+      const { port } = await serve(
+        traced,
+        traced.Calculator,
+        { add: async (a: number, b: number) => a + b },
+        { transport: 'TFramedTransport', protocol },
+      )
+      const many = (count: number): [string, string][] => Array.from({ length: count }, (_, i) => [`key${i}`, 'v'])
+      for (const [entries, isTaken] of [
+        [[['traceparent', parent]], true],
+        [
+          [
+            ['baggage', 'x'.repeat(3000)],
+            ['traceparent', parent],
+          ],
+          true,
+        ],
+        [
+          [
+            ['traceparent', parent],
+            ['tracestate', 'a='.padEnd(5000, 'é')],
+          ],
+          true,
+        ],
+        [
+          [
+            ['x'.repeat(3000), 'of a long key'],
+            ['traceparent', parent],
+            ['\u0000', 'é\u{1f600}'],
+          ],
+          true,
+        ],
+        [[['traceparent', 'x'.repeat(3000)]], false],
+        [[...many(63), ['traceparent', parent]], true],
+        [[['traceparent', parent], ...many(64)], false],
+      ] as [[string, string][], boolean][]) {
+        peer.spans.length = 0
+        const socket = connectSocket(port, '127.0.0.1')
+        socket.write(frame(call(entries)))
+        await once(socket, 'data')
+        socket.destroy()
+        const [s] = await spans()
+        assert.equal(s!.parentId === 0x00f067aa0ba902b7n, isTaken, JSON.stringify(entries).slice(0, 100))
+      }
+    })
+  }
 
   it('finds 8888 in a nested struct, where older clients put it', async () => {
     // move(Point{x: 1, 8888: …}, [1])
