@@ -12,6 +12,7 @@ export const cassandraDriver: Plugin = {
       module: 'cassandra-driver',
       versions: '>=4 <5',
       file: 'lib/client.js',
+      sign: /There was an error while waiting for the schema agreement [b]etween nodes/,
       patch(Client, plugin) {
         for (const name of ['execute', 'batch', 'eachRow']) {
           plugin.wrap(

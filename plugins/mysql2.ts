@@ -10,7 +10,7 @@ export const mysql2: Plugin = {
   name: 'mysql2',
   patches: [
     patch('lib/base/pool.js', bindGetConnection),
-    patch('lib/base/connection.js', bindCommands),
+    { ...patch('lib/base/connection.js', bindCommands), sign: /[a]dd new command when connection is in closed state/ },
     // Until 3.11.5 the classes were here; since then these inherit.
     patch('lib/pool.js', bindGetConnection),
     patch('lib/connection.js', bindCommands),

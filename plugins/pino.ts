@@ -7,9 +7,12 @@ import { ids, type Plugin, type PluginHandle } from 'milo/plugin'
 export const pino: Plugin = {
   name: 'pino',
   patches: [
-    patch('lib/symbols.js', symbols => {
-      chindings = symbols.chindingsSym
-    }),
+    {
+      ...patch('lib/symbols.js', symbols => {
+        chindings = symbols.chindingsSym
+      }),
+      sign: /pino\.[c]hindings/,
+    },
     patch('lib/tools.js', (tools, plugin) => {
       // Each copy of pino has a symbol of its own, and has loaded it before its tools.
       const bindings = chindings

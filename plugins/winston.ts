@@ -11,6 +11,7 @@ export const winston: Plugin = {
       module: 'winston',
       versions: '>=3 <4',
       file: 'lib/winston/logger.js',
+      sign: /\[winston\] [A]ttempt to write logs with no transports/,
       patch(Logger, plugin) {
         plugin.wrap(
           Logger.prototype,

@@ -1,107 +1,199 @@
-import { readFileSync } from 'node:fs'
-import Module, { builtinModules, syncBuiltinESMExports } from 'node:module'
+import { readFileSync, statSync } from 'node:fs'
+import Module, { builtinModules, createRequire, syncBuiltinESMExports } from 'node:module'
 import { join, sep } from 'node:path'
-import type { Hook as HookClass } from 'require-in-the-middle'
 import * as shimmer from 'shimmer'
+import { imitate } from './imitate'
 import { describe, log } from './log'
-import { noteLeft, notePatched } from './patched'
+import { noteLeft, notePatched, sayLeft } from './patched'
 import type { Patch, Plugin, PluginHandle } from './plugin'
+import { inRange } from './range'
 
-/** Names of the plugins that are in place: a second time would trace everything twice. */
-const installed = new Set<string>()
+/** Plugins that are in place, by name: a second time would trace everything twice. */
+const installed = new Map<string, Plugin>()
+const handles: Handle[] = []
+const watchers: { onLoad: NonNullable<Plugin['onLoad']>; handle: Handle }[] = []
+/** Patches that wait for a file to be loaded, by package. */
+const waiting = new Map<string, [Patch, Handle][]>()
 
-/**
- * Applies plugins: to built-in modules now, to packages when the application loads them. require-in-the-middle sees
- * every CommonJS file, also those of a package that an ESM application imports; so patches name files, not packages.
- */
+/** Node's own `require`, also where Milo is within a bundle, whose `require` knows only what the bundler has seen. */
+const nodeRequire = createRequire(process.execPath)
+
+/** Applies plugins: to built-in modules now, to packages when the application loads them. */
 export function install(plugins: Plugin[]): void {
-  const fresh = plugins.filter(plugin => !installed.has(plugin.name))
-  const byModule = new Map<string, [Patch, Handle][]>()
   let builtin = false
-  for (const plugin of fresh) {
-    installed.add(plugin.name)
+  const packages = new Set<string>()
+  for (const plugin of plugins) {
+    const there = installed.get(plugin.name)
+    if (there !== undefined) {
+      if (there !== plugin) sayLeft(`the plugin ${plugin.name}`, 'was given after another one of that name')
+      continue
+    }
+    installed.set(plugin.name, plugin)
     const handle = new Handle(plugin.name)
-    if (plugin.onLoad !== undefined) watchLoads(plugin.onLoad, handle)
+    handles.push(handle)
+    if (plugin.onLoad !== undefined) watchers.push({ onLoad: plugin.onLoad.bind(plugin), handle })
     for (const patch of plugin.patches) {
-      if (builtinModules.includes(patch.module)) {
+      const name = patch.module.replace(/^node:/, '')
+      if (builtinModules.includes(name)) {
         builtin = true
-        handle.apply(patch, require(patch.module), patch.module)
+        handle.apply(patch, nodeRequire(name), name)
       } else {
-        const patches = byModule.get(patch.module) ?? []
+        packages.add(name)
+        const patches = waiting.get(name) ?? []
+        waiting.set(name, patches)
         patches.push([patch, handle])
-        byModule.set(patch.module, patches)
       }
     }
   }
   if (builtin) syncBuiltinESMExports()
-  if (byModule.size === 0) return
-  warnOfLoaded([...byModule.keys()])
-  const Hook = loadHook()
-  new Hook([...byModule.keys()], { internals: true }, (exports, name, baseDir) => {
-    const path = name.split(sep).join('/')
-    // The name is the package's for its main file, else the package's and the path within it.
-    const module = path.split('/', path.startsWith('@') ? 2 : 1).join('/')
-    const file = path.slice(module.length + 1)
-    for (const [patch, handle] of byModule.get(module) ?? []) {
-      if ((patch.file ?? '') !== file) continue
-      const version = versionOf(baseDir)
-      if (patch.versions !== undefined && !inRange(version, patch.versions)) {
-        const reason = `is outside ${patch.versions}`
-        if (noteLeft(`${module} ${version}`, reason)) log('warn', `${module} ${version} ${reason} and stays as it is`)
-      } else {
-        exports = handle.apply(patch, exports, `${module} ${version}`) as typeof exports
-      }
-    }
-    return exports
-  })
+  if (packages.size > 0) sayWhatCannotBeSeen([...packages])
+  if (waiting.size > 0 || watchers.length > 0) watchLoads()
 }
+
+/** Takes back what was patched, as far as nobody has wrapped it again. */
+export function uninstall(): void {
+  for (const handle of handles.splice(0)) handle.takeBack()
+  installed.clear()
+  waiting.clear()
+  watchers.length = 0
+  if (loads !== undefined) shimmer.unwrap(loads, 'load' as never)
+  loads = undefined
+}
+
+/** What `load` is wrapped on. */
+let loads: object | undefined
 
 /**
- * require-in-the-middle, without the package `debug` by which it could say what it does: that takes three quarters of its
- * time to load, 4 ms of each start. Who sets DEBUG gets it.
+ * Module.prototype.load is undocumented, but the one place that every CommonJS file passes once, when it has run, whether
+ * it is required or an ES module imports it. The application's `load` never sees an error of what is done there.
  */
-function loadHook(): typeof HookClass {
-  const loader = Module as unknown as { _load(request: string, ...rest: unknown[]): unknown }
-  const load = loader._load
-  if (process.env.DEBUG === undefined) {
-    const silent = () => () => {}
-    loader._load = function (request, ...rest) {
-      return request === 'debug' ? silent : load.call(this, request, ...rest)
-    }
-  }
-  try {
-    return require('require-in-the-middle').Hook
-  } finally {
-    loader._load = load
-  }
-}
-
-function watchLoads(onLoad: NonNullable<Plugin['onLoad']>, handle: Handle): void {
-  // Undocumented, but the one place that every CommonJS module passes once, whether required or imported.
+function watchLoads(): void {
   const prototype = (Module as any).prototype
-  if (typeof prototype.load !== 'function') return
-  handle.wrap(
+  if (loads !== undefined) return
+  if (typeof prototype?.load !== 'function') {
+    sayLeft('every package', "is loaded in a way of this version of Node that Milo doesn't know,")
+    return
+  }
+  loads = prototype
+  shimmer.wrap(
     prototype,
     'load',
     original =>
       function (this: NodeModule, ...args: unknown[]) {
         const result = original.apply(this, args)
-        if (handle.enabled) {
-          try {
-            onLoad(this.exports, handle, this.filename)
-          } catch (error) {
-            handle.fail(error)
-          }
+        try {
+          loaded(this)
+        } catch (error) {
+          sayLeft('a module', `couldn't be looked at (${describe(error)})`)
         }
         return result
       } as any,
   )
 }
 
+function loaded(module: NodeModule): void {
+  const file = module.filename
+  for (const { onLoad, handle } of watchers) handle.look(onLoad, module.exports, file)
+  if (typeof file !== 'string') return
+  const found = packageOf(file)
+  if (found === undefined) {
+    lookInside(file)
+    return
+  }
+  const { name, path, folder } = found
+  if (name === 'jest-runtime') leaveToJest()
+  for (const [patch, handle] of waiting.get(name) ?? []) {
+    if (patch.file === undefined ? !isMain(file, name) : patch.file !== path) continue
+    const version = versionOf(folder)
+    const what = `${name} ${version ?? 'of an unknown version'}`
+    if (patch.versions !== undefined && !inRange(version, patch.versions)) sayLeft(what, `is outside ${patch.versions}`)
+    else module.exports = handle.apply(patch, module.exports, what)
+  }
+}
+
+function leaveToJest(): void {
+  sayLeft(`what jest loads (${[...waiting.keys()].join(', ')})`, "is in a registry of its own, which Milo can't see,")
+}
+
+const MODULES = '/node_modules/'
+
+/** Of a file below node_modules: its package, its path within it, and the package's folder. */
+function packageOf(file: string): { name: string; path: string; folder: string } | undefined {
+  const slashed = sep === '/' ? file : file.replaceAll(sep, '/')
+  const at = slashed.lastIndexOf(MODULES)
+  if (at === -1) return undefined
+  const start = at + MODULES.length
+  let end = slashed.indexOf('/', start)
+  if (slashed[start] === '@' && end !== -1) end = slashed.indexOf('/', end + 1)
+  if (end === -1) return undefined
+  return { name: slashed.slice(start, end), path: slashed.slice(end + 1), folder: file.slice(0, end) }
+}
+
+function isMain(file: string, name: string): boolean {
+  try {
+    return createRequire(file).resolve(name) === file
+  } catch {
+    return false
+  }
+}
+
+const versions = new Map<string, string | undefined>()
+
+function versionOf(folder: string): string | undefined {
+  if (!versions.has(folder)) {
+    let version: string | undefined
+    try {
+      const given = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')).version
+      if (typeof given === 'string') version = given
+    } catch {
+      // No package.json that can be read.
+    }
+    versions.set(folder, version)
+  }
+  return versions.get(folder)
+}
+
+/** Once, at the start: whatever of these packages no `load` will bring, by name and reason. */
+function sayWhatCannotBeSeen(packages: string[]): void {
+  // What jest gives for node:module inherits from the real one.
+  if (typeof Object.getPrototypeOf(Module)?.createRequire === 'function') {
+    leaveToJest()
+    return
+  }
+  const files = Object.keys(nodeRequire.cache)
+  for (const name of packages) {
+    const part = `${sep}node_modules${sep}${name.split('/').join(sep)}${sep}`
+    if (files.some(file => file.includes(part))) {
+      sayLeft(name, 'was loaded before Milo', 'load milo/register first (node -r milo/register)')
+    }
+  }
+  if (process.argv[1] !== undefined) lookInside(process.argv[1])
+}
+
+/** Of files outside node_modules only the large ones may be bundles, and few are. */
+const BUNDLE_BYTES = 64 * 1024
+
+/** A package within an application's bundle is no file that could be patched: it is recognized by its text. */
+function lookInside(file: string): void {
+  const signed = [...waiting.values()].flat().filter(([{ sign }]) => sign !== undefined)
+  if (signed.length === 0) return
+  const size = statSync(file, { throwIfNoEntry: false })?.size ?? 0
+  if (size < BUNDLE_BYTES || packageOf(file) !== undefined) return
+  const text = readFileSync(file, 'latin1')
+  for (const [{ module, sign }] of signed) {
+    if (text.search(sign!) !== -1) {
+      sayLeft(module, `is within the bundle ${file}`, 'leave it out of the bundle, as an external package')
+    }
+  }
+}
+
 class Handle implements PluginHandle {
   readonly name: string
   enabled = true
-  private readonly wraps: [any, string][] = []
+  /** What patches have wrapped, so that it can be taken back. Weakly: an application may load a package again and again. */
+  private wraps: [WeakRef<object>, string][] = []
+  /** The same while a patch is being applied. */
+  private applying: [WeakRef<object>, string][] | undefined
   private readonly patched = new Set<string>()
 
   constructor(name: string) {
@@ -118,85 +210,64 @@ class Handle implements PluginHandle {
 
   wrap<F extends Function>(target: any, name: string, make: (original: F) => F): void {
     if (typeof target?.[name] !== 'function') throw new TypeError(`there is no function ${name} to wrap`)
-    shimmer.wrap(target, name, ((original: F) => this.imitate(original, make(original))) as never)
-    this.wraps.push([target, name])
+    shimmer.wrap(target, name, ((original: F) => imitate(original, make(original))) as never)
+    this.applying?.push([new WeakRef(target), name])
   }
 
   imitate<F extends Function>(original: F, replacement: F): F {
-    for (const key of ['length', 'name'] as const) {
-      Object.defineProperty(replacement, key, { value: original[key], configurable: true })
-    }
-    return replacement
+    return imitate(original, replacement)
   }
 
   /** Returns the exports to use. A patch that throws leaves nothing of the plugin behind. */
-  apply(patch: Patch, exports: unknown, what: string): unknown {
+  apply(patch: Patch, exports: unknown, what: string): any {
     if (!this.enabled) return exports
     this.patched.add(what)
+    const wraps: [WeakRef<object>, string][] = []
+    this.applying = wraps
     try {
-      const replaced = patch.patch(exports, this) ?? exports
+      const replacement = patch.patch(exports, this)
+      if (replacement instanceof Promise) {
+        replacement.catch(() => {})
+        throw new TypeError(`the patch of ${what} must not be asynchronous`)
+      }
+      this.wraps.push(...wraps)
       notePatched(what)
-      return replaced
+      return typeof replacement === 'function' && typeof exports === 'function' ? replacement : exports
     } catch (error) {
+      this.wraps.push(...wraps)
       this.fail(error)
-      for (const [target, name] of this.wraps) shimmer.unwrap(target, name as never)
+      this.takeBack()
       return exports
+    } finally {
+      this.applying = undefined
     }
   }
-}
 
-function warnOfLoaded(modules: string[]): void {
-  for (const module of modules) {
-    const part = `${sep}node_modules${sep}${module.split('/').join(sep)}${sep}`
-    if (Object.keys(require.cache).some(file => file.includes(part))) {
-      noteLeft(module, 'was loaded before Milo')
-      log('warn', `${module} was loaded before Milo and isn't traced: load milo/register first (node -r milo/register)`)
-    }
-  }
-}
-
-const versions = new Map<string, string>()
-
-function versionOf(baseDir: string | undefined): string {
-  if (baseDir === undefined) return '0.0.0'
-  let version = versions.get(baseDir)
-  if (version === undefined) {
+  /** What throws when a module is looked at may be the module's own doing: that module stays as it is, and no other. */
+  look(onLoad: NonNullable<Plugin['onLoad']>, exports: unknown, file: string): void {
+    if (!this.enabled) return
+    const wraps: [WeakRef<object>, string][] = []
+    this.applying = wraps
     try {
-      version = String(JSON.parse(readFileSync(join(baseDir, 'package.json'), 'utf8')).version)
-    } catch {
-      version = '0.0.0'
+      onLoad(exports, this, file)
+    } catch (error) {
+      unwrap(wraps)
+      sayLeft(file, `couldn't be patched by the plugin ${this.name} (${describe(error)})`)
+    } finally {
+      this.applying = undefined
     }
-    versions.set(baseDir, version)
   }
-  return version
+
+  takeBack(): void {
+    this.enabled = false
+    unwrap(this.wraps.splice(0))
+  }
 }
 
-/** Whether a version meets every comparator (>=, >, <=, <, =) of a range. A pre-release counts as its release. */
-export function inRange(version: string, range: string): boolean {
-  return range.split(/\s+/).every(comparator => {
-    const match = /^(>=|<=|>|<|=)?(\d+(?:\.\d+){0,2})$/.exec(comparator)
-    if (match === null) throw new Error(`'${comparator}' in the range '${range}' is no comparator such as >=1.2.3`)
-    const order = compareVersions(version, match[2]!)
-    switch (match[1]) {
-      case '>=':
-        return order >= 0
-      case '<=':
-        return order <= 0
-      case '>':
-        return order > 0
-      case '<':
-        return order < 0
-      default:
-        return order === 0
-    }
-  })
-}
-
-function compareVersions(a: string, b: string): number {
-  const [left, right] = [a, b].map(v => v.split(/[-+]/)[0]!.split('.').map(Number))
-  for (let i = 0; i < 3; i++) {
-    const difference = (left![i] ?? 0) - (right![i] ?? 0)
-    if (difference !== 0) return difference
+/** The last one first: something may be wrapped twice. */
+function unwrap(wraps: [WeakRef<object>, string][]): void {
+  for (const [target, name] of wraps.reverse()) {
+    const there: any = target.deref()
+    if (there?.[name]?.__unwrap !== undefined) shimmer.unwrap(there, name as never)
   }
-  return 0
 }

@@ -6,6 +6,7 @@ import { types } from 'node:util'
 import { replaceClsHooked } from './cls-hooked'
 import { currentFrame, frameWith, runInFrame } from './context'
 import { install } from './hook'
+import { imitate } from './imitate'
 import { describe } from './log'
 import { type Options, settle } from './options'
 import { logPlugins } from './register'
@@ -167,26 +168,50 @@ function doneOf(span: Span, callback: ((...args: any[]) => unknown) | undefined)
  * iterates.
  * @param name the span's; by default the function's
  */
-export function wrap<F extends (...args: any[]) => any>(fn: F, name: string = fn?.name || 'anonymous'): F {
+export function wrap<F extends (...args: any[]) => any>(fn: F, name: string = nameOfFunction(fn)): F {
   if (typeof fn !== 'function' || types.isGeneratorFunction(fn)) return fn
-  const wrapped = function (this: unknown, ...args: any[]) {
-    const target = new.target
-    return span(name, () =>
-      target === undefined
-        ? Reflect.apply(fn, this, args)
-        : Reflect.construct(fn, args, target === wrapped ? fn : target),
-    )
+  const run = (work: () => unknown) => span(name, work)
+  const wrapped: Function = isConstructor(fn)
+    ? function (this: unknown, ...args: any[]) {
+        const target = new.target
+        if (target === undefined) return run(() => Reflect.apply(fn, this, args))
+        return run(() => Reflect.construct(fn, args, target === wrapped ? fn : target))
+      }
+    : // A method is no constructor either, and has no prototype.
+      {
+        method(this: unknown, ...args: any[]) {
+          return run(() => Reflect.apply(fn, this, args))
+        },
+      }.method
+  try {
+    imitate<Function>(fn, wrapped)
+    // Some read the names of the arguments, or the word class, in it.
+    const text = () => Function.prototype.toString.call(fn)
+    if (!Object.hasOwn(fn, 'toString'))
+      Object.defineProperty(wrapped, 'toString', { value: text, configurable: true, writable: true })
+    return wrapped as unknown as F
+  } catch {
+    // A Proxy that doesn't let itself be looked at: it is called all the same.
+    return wrapped as unknown as F
   }
-  for (const [key, property] of Object.entries(Object.getOwnPropertyDescriptors(fn))) {
-    // What functions of sloppy mode have of their own, with values of a call that is going on.
-    if (key !== 'arguments' && key !== 'caller') Object.defineProperty(wrapped, key, property)
+}
+
+/** A class may have a static `name` of any kind, a Proxy one that throws. */
+function nameOfFunction(fn: Function): string {
+  try {
+    return (typeof fn?.name === 'string' && fn.name) || 'anonymous'
+  } catch {
+    return 'anonymous'
   }
-  for (const key of Object.getOwnPropertySymbols(fn)) {
-    Object.defineProperty(wrapped, key, Object.getOwnPropertyDescriptor(fn, key)!)
+}
+
+function isConstructor(fn: Function): boolean {
+  try {
+    Reflect.construct(Object, [], fn)
+    return true
+  } catch {
+    return false
   }
-  // By which others tell an async function.
-  Object.setPrototypeOf(wrapped, Object.getPrototypeOf(fn))
-  return wrapped as unknown as F
 }
 
 /** Attaches a searchable key and value to the current span. */

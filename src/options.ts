@@ -1,11 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
+import { types } from 'node:util'
 import { AdaptiveSampler, type OperationSampling } from './adaptive'
 import { MiloError, type MiloErrorCode } from './errors'
-import { LOG_LEVELS, type LogLevel } from './log'
+import { describe, LOG_LEVELS, type LogLevel } from './log'
 import type { Plugin } from './plugin'
 import { CARRIERS, type Carrier, type Propagation } from './propagation'
+import { inRange } from './range'
 import { type Sampler, samplerFrom } from './sampler'
 import type { ScribeEncoding } from './scribe'
 import type { ScribeAddress, ScribeTls } from './scribe-connection'
@@ -188,7 +190,7 @@ function onOff(code: MiloErrorCode, name: string, value: string | undefined): bo
 
 function text(code: MiloErrorCode, name: string, value: unknown): string | undefined {
   if (value === undefined) return undefined
-  if (typeof value === 'string' && value !== '' && value.length <= 256) return value
+  if (isText(value)) return value
   throw new MiloError(code, `${name} must be a text of 1 to 256 characters, got ${show(value)}`)
 }
 
@@ -310,10 +312,61 @@ function propagation(value: unknown): Propagation {
   return result
 }
 
+/** All that can be wrong with a plugin is said here: later, it would be within the application's `require`. */
 function plugins(value: unknown): Plugin[] {
-  if (Array.isArray(value) && value.every(one => typeof one?.name === 'string' && Array.isArray(one.patches)))
-    return value
-  throw new MiloError('MILO_BAD_PLUGINS', `plugins must be a list of objects with name and patches, got ${show(value)}`)
+  const bad = (message: string) => new MiloError('MILO_BAD_PLUGINS', message)
+  if (!Array.isArray(value)) throw bad(`plugins must be a list of objects with name and patches, got ${show(value)}`)
+  const names = new Map<string, unknown>()
+  for (const [i, plugin] of value.entries()) {
+    try {
+      const problem = problemOf(plugin)
+      if (problem !== undefined) throw bad(`plugins[${i}] ${problem}`)
+      if (names.has(plugin.name) && names.get(plugin.name) !== plugin)
+        throw bad(`plugins[${i}] must have a name of its own, got '${plugin.name}' for two different plugins`)
+      names.set(plugin.name, plugin)
+    } catch (error) {
+      if (error instanceof MiloError) throw error
+      throw bad(`plugins[${i}] must be a plain object, got one that can't be read: ${describe(error)}`)
+    }
+  }
+  return [...new Set(value)]
+}
+
+function problemOf(plugin: any): string | undefined {
+  if (typeof plugin !== 'object' || plugin === null)
+    return `must be an object with name and patches, got ${show(plugin)}`
+  const { name, patches, onLoad } = plugin
+  if (!isText(name)) return `must have a name of 1 to 256 characters, got ${show(name)}`
+  if (!Array.isArray(patches)) return `('${name}') must have a list as patches, got ${show(patches)}`
+  if (onLoad !== undefined && typeof onLoad !== 'function')
+    return `('${name}') must have a function as onLoad, got ${show(onLoad)}`
+  for (const [i, patch] of patches.entries()) {
+    const problem = problemOfPatch(patch)
+    if (problem !== undefined) return `('${name}') ${problem} in patches[${i}]`
+  }
+  return undefined
+}
+
+function problemOfPatch(given: any): string | undefined {
+  if (typeof given !== 'object' || given === null) return `must have an object, got ${show(given)},`
+  const { module, versions, file, sign, patch, ...more } = given
+  for (const key of Object.keys(more)) return `has module, versions, file, sign and patch, got '${key}',`
+  if (!isText(module)) return `must have a package or a built-in module as module, got ${show(module)},`
+  if (typeof patch !== 'function') return `must have a function as patch, got ${show(patch)},`
+  if (file !== undefined && !isText(file)) return `must have a path within the package as file, got ${show(file)},`
+  if (sign !== undefined && !types.isRegExp(sign)) return `must have a regular expression as sign, got ${show(sign)},`
+  if (versions === undefined) return undefined
+  if (!isText(versions)) return `must have a range such as '>=1.2 <2' as versions, got ${show(versions)},`
+  try {
+    inRange(undefined, versions)
+  } catch (error) {
+    return `must have a range such as '>=1.2 <2' as versions, got '${versions}' (${(error as Error).message}),`
+  }
+  return undefined
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string' && value !== '' && value.length <= 256
 }
 
 function callable<F extends Function>(name: string, value: F | undefined): F | undefined {

@@ -24,10 +24,19 @@ export function noteLeft(what: string, reason: string): boolean {
   return true
 }
 
-/** Says once for each `what` and `reason` that something isn't traced. */
-export function sayLeft(what: string, reason: string): void {
-  if (noteLeft(what, reason)) log('warn', `${what} ${reason}, and isn't traced`)
+/**
+ * Says, once, that something isn't traced.
+ * @param what its name, with its version or file
+ * @param reason goes on after the name: `is outside >=2`
+ */
+export function sayLeft(what: string, reason: string, remedy?: string): void {
+  if (left.size >= MOST_LEFT && !left.has(what)) return
+  if (noteLeft(what, reason))
+    log('warn', `${what} ${reason} and isn't traced${remedy === undefined ? '' : `: ${remedy}`}`)
 }
+
+/** Names may be an application's files: more of them help nobody. */
+const MOST_LEFT = 100
 
 /** One line when the application's first tick has run, and again for what changes later. */
 function announce(): void {

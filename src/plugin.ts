@@ -32,8 +32,9 @@ export interface Plugin {
   patches: Patch[]
   /**
    * Sees the exports of every CommonJS module once it has been loaded: for code that belongs to no package, as generated
-   * code does. Look with Object.getOwnPropertyDescriptor: a getter is the application's to call.
-   * @param file the module's file
+   * code does. Look with Object.getOwnPropertyDescriptor: a getter is the application's to call. When it throws, what it
+   * has wrapped for this module is taken back, and the module stays as it is.
+   * @param file the module's
    */
   onLoad?(exports: any, plugin: PluginHandle, file: string): void
 }
@@ -41,13 +42,15 @@ export interface Plugin {
 export interface Patch {
   /** The package, or a built-in module without `node:`. */
   module: string
-  /** Comparators that must all hold, as `>=0.9.3 <1`. Absent: every version. Built-in modules have none. */
+  /** A range as npm writes it, such as `>=0.9.3 <1` or `^1.2.0`. Absent: every version. Built-in modules have none. */
   versions?: string
   /** The file within the package, with forward slashes. Absent: its main file. */
   file?: string
+  /** What only this file's text matches: by it, the package is recognized within a bundle, where it can't be patched. */
+  sign?: RegExp
   /**
-   * Changes the module's exports in place, by `plugin.wrap`: only that reaches ESM importers. It may return a
-   * replacement for an export that is itself a function.
+   * Changes the module's exports in place, by `plugin.wrap`, at once. It may return a function in place of an export that
+   * is a function itself. When it throws, the plugin is off for the process, and nothing of it stays.
    */
   patch(exports: any, plugin: PluginHandle): unknown
 }

@@ -81,7 +81,11 @@ export const thrift: Plugin = {
           code().traceProcessor(service?.processor, plugin)
       }),
     ),
-    patch('binary_protocol.js', (exports, plugin) => code().patchBinaryProtocol(exports.prototype, plugin)),
+    {
+      ...patch('binary_protocol.js', (exports, plugin) => code().patchBinaryProtocol(exports.prototype, plugin)),
+      // Doesn't match itself: Milo may be in the same bundle.
+      sign: /Bad version in readMessage[B]egin/,
+    },
     patch('compact_protocol.js', (exports, plugin) => code().patchCompactProtocol(exports.prototype, plugin)),
     patch('header_protocol.js', exports => code().markPatched(exports.prototype)),
     patch('json_protocol.js', (exports, plugin) => code().patchJsonProtocol(exports.prototype, plugin)),

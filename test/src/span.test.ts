@@ -482,6 +482,66 @@ describe('span', () => {
       assert.equal(await promisify(wrap(setTimeout) as any)(1, 'later'), 'later')
       assert.equal((await sent()).filter(s => s.name === 'new Point').length, 4)
     })
+
+    it('keeps what decorators have said of a function, and what it looks like', () => {
+      // The part of reflect-metadata that decorators use: it keeps its data by function, in a WeakMap.
+      const metadata = new WeakMap<object, Map<unknown, unknown>>()
+      const reflect = Reflect as any
+      reflect.getOwnMetadataKeys = (target: object) => [...(metadata.get(target)?.keys() ?? [])]
+      reflect.getOwnMetadata = (key: unknown, target: object) => metadata.get(target)?.get(key)
+      reflect.defineMetadata = (key: unknown, value: unknown, target: object) =>
+        metadata.set(target, (metadata.get(target) ?? new Map()).set(key, value))
+      try {
+        class Orders {
+          static #count = 1
+          static total() {
+            return Orders.#count
+          }
+          list(first: number, last: number) {
+            return [first, last]
+          }
+        }
+        const { list } = Orders.prototype
+        const key = Symbol('path')
+        reflect.defineMetadata('path', '/orders', list)
+        reflect.defineMetadata(key, 1, list)
+        const wrapped = wrap(list)
+        assert.deepEqual(
+          ['path', key].map(one => reflect.getOwnMetadata(one, wrapped)),
+          ['/orders', 1],
+        )
+        assert.equal(wrapped.toString(), list.toString())
+        // A method is no constructor, and has no prototype.
+        assert.deepEqual(Object.keys(Object.getOwnPropertyDescriptors(wrapped)), ['length', 'name', 'toString'])
+        assert.throws(() => new (wrapped as any)(1, 2), TypeError)
+        const Wrapped: any = wrap(Orders as any)
+        assert.deepEqual([Wrapped.total(), /^class/.test(`${Wrapped}`)], [1, true])
+      } finally {
+        for (const name of ['getOwnMetadataKeys', 'getOwnMetadata', 'defineMetadata']) delete reflect[name]
+      }
+    })
+
+    it('wraps what is bound, frozen, a Proxy, or has a name that is none', () => {
+      class Point {
+        constructor(readonly x: number) {}
+      }
+      const Bound: any = wrap(Point.bind(null, 3) as any)
+      assert.deepEqual([new Bound().x, new Bound() instanceof Point], [3, true])
+      const frozen = wrap(
+        Object.freeze(function one() {
+          return 1
+        }),
+      )
+      assert.deepEqual([frozen(), frozen.name], [1, 'one'])
+      const trap = () => {
+        throw new Error('trap')
+      }
+      const traps = Object.fromEntries(Object.getOwnPropertyNames(Reflect).map(name => [name, trap]))
+      const proxy = new Proxy(() => 2, { ...traps, apply: () => 2 })
+      assert.equal(wrap(proxy)(), 2)
+      const named = Object.defineProperty(() => 3, 'name', { get: trap })
+      assert.equal(wrap(named)(), 3)
+    })
   })
 
   describe('ids', () => {
