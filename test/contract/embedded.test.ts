@@ -7,10 +7,12 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Worker } from 'node:worker_threads'
 import Database from 'libsql'
+import { systemClock } from '../../collector/src/store/clock'
 import { type EmbeddedOptions, openEmbedded } from '../../collector/src/store/embedded'
 import { EmbeddedBackend } from '../../collector/src/store/embedded/backend'
 import { EmbeddedFile } from '../../collector/src/store/embedded/file'
 import { SegmentIndex } from '../../collector/src/store/embedded/lookup'
+import { entryOf } from '../../collector/src/store/entry'
 import { indexPolicy } from '../../collector/src/store/index-policy'
 import { migrate, openStore, type StoreConfig } from '../../collector/src/store/open'
 import { search } from '../../collector/src/store/search'
@@ -294,9 +296,14 @@ describe('embedded store, its file', function () {
   it('searches a moving hour again and again without keeping more for each', async () => {
     const file = new EmbeddedFile(path, () => {})
     const policy = indexPolicy(undefined)
-    const backend = new EmbeddedBackend(file, policy, { retentionDays: 7, settleMs: 1, onTendError: () => {} })
+    const backend = new EmbeddedBackend(file, policy, {
+      retentionDays: 7,
+      settleMs: 1,
+      clock: systemClock,
+      onTendError: () => {},
+    })
     const body = messageOf(Array.from({ length: 100 }, () => span({ name: 'n', service: 's', tags: { a: 'b' } }))).body
-    await backend.settle([{ id: 1n, body, spans: 100 }], 1n, [])
+    await backend.settle([entryOf(1n, 1n, body)], 1n, [])
     const index = new SegmentIndex(file, backend, policy)
     const query = { annotations: [{ key: 'a', value: 'b', match: 'exact' }], name: 'n', limit: 10 } as const
     for (let fromUs = 1; fromUs < 500; fromUs++) {

@@ -2,19 +2,23 @@ import type { Connection } from 'mysql2/promise'
 import type { ActivityMinute, ActivityRow } from './activity'
 import { Cassandra, migrateCassandra, newestCassandraVersion, pendingCassandra } from './cassandra'
 import { CassandraSpans, rowsByTrace, type SpanRow } from './cassandra-spans'
+import type { Clock } from './clock'
 import { CollectorLock } from './collector-lock'
 import { isRefusal, within } from './deadline'
+import type { Entry } from './entry'
 import { closedError } from './group-commit'
 import { type IndexPolicy, type IndexSettings, indexPolicy } from './index-policy'
 import type { Migration } from './migrations'
 import { MySql, migrateMySql, mysqlSchemaVersion, newestMySqlVersion, pendingMySql, underMigrationLock } from './mysql'
 import { readMySqlActivity, writeSettled } from './mysql-activity'
-import { lengthenTraces, MySqlIndex, readCheckpoint } from './mysql-index'
+import { lengthenTraces, MySqlIndex, putAside, readCheckpoint } from './mysql-index'
 import { keepPartitions, maintainPartitions } from './mysql-partitions'
 import { completeFromMySql, MySqlSearch } from './mysql-search'
-import { type Backend, type Entry, Pipeline } from './pipeline'
+import { type Backend, Pipeline } from './pipeline'
+import { rarely } from './rarely'
 import { Recent } from './recent'
 import { storedRecords } from './records'
+import { withoutRefused } from './refused'
 import { search } from './search'
 import {
   type Backlog,
@@ -65,10 +69,15 @@ const COUNTED_TRACES = 100_000
  * left alone: bringing it up to date may take long and lock tables, and other collectors may be at work.
  *
  * Where a database can't be reached the store is given all the same: it refuses everything until it has found them.
+ * @param clock in place of MySQL's, which all collectors share
  * @throws StoreError when the schema is older than this program, or a database won't have us
  */
-export async function openCassandraMySql(config: StoreConfig, log: (message: string) => void): Promise<Store> {
-  const connect = () => connectStore(config, log)
+export async function openCassandraMySql(
+  config: StoreConfig,
+  log: (message: string) => void,
+  clock?: Clock,
+): Promise<Store> {
+  const connect = () => connectStore(config, log, clock)
   try {
     return await connect()
   } catch (error) {
@@ -79,12 +88,13 @@ export async function openCassandraMySql(config: StoreConfig, log: (message: str
   }
 }
 
-async function connectStore(config: StoreConfig, log: (message: string) => void): Promise<Store> {
-  const backend = await CassandraMySqlBackend.open(config, collectorId(config), log)
+async function connectStore(config: StoreConfig, log: (message: string) => void, clock?: Clock): Promise<Store> {
+  const backend = await CassandraMySqlBackend.open(config, collectorId(config), log, clock)
+  const warn = rarely(log)
   try {
-    const pipeline = await Pipeline.open(backend, 0n, {
+    const pipeline = await Pipeline.open(backend, {
       ...backlogOf(config),
-      onSettleError: error => log(`spans are accepted, but can't be settled yet: ${(error as Error).message}`),
+      onSettleError: error => warn(`spans are accepted, but can't be settled yet: ${(error as Error).message}`),
     })
     return new CassandraMySqlStore(backend, pipeline, keepPartitions(backend.mysql, backend.retentionDays, log))
   } catch (error) {
@@ -156,10 +166,10 @@ export async function replayCollector(
   log: (message: string) => void,
   progress: Progress,
 ): Promise<number> {
-  const backend = await CassandraMySqlBackend.open(config, collector, log, progress)
+  const backend = await CassandraMySqlBackend.open(config, collector, log, undefined, progress)
   let failure: unknown
   try {
-    const pipeline = await Pipeline.open(backend, 0n, {
+    const pipeline = await Pipeline.open(backend, {
       ...backlogOf(config),
       onSettleError: error => {
         failure = error
@@ -179,7 +189,9 @@ class CassandraMySqlBackend implements Backend {
   readonly groups = GROUPS
   readonly settleSpans = SETTLE_SPANS
   readonly settleMs = SETTLE_MS
+  readonly clock: Clock
   readonly mysql: MySql
+  aside = 0
   policy: IndexPolicy
   readonly retentionDays: number
   /** Spans. */
@@ -189,6 +201,7 @@ class CassandraMySqlBackend implements Backend {
   private readonly index: MySqlIndex
   private readonly lock: CollectorLock
   private readonly collector: string
+  private readonly warn: (message: string) => void
   private readonly progress: Progress | undefined
   /** When a check wrote last, and it was good. */
   private checkedMs = Number.NEGATIVE_INFINITY
@@ -196,7 +209,13 @@ class CassandraMySqlBackend implements Backend {
   /** Where the batch that is being settled goes, so that its next attempt goes there too. */
   private planned: { entries: Entry[]; rows: SpanRow[] } | undefined
 
-  static async open(config: StoreConfig, collector: string, log: (message: string) => void, progress?: Progress) {
+  static async open(
+    config: StoreConfig,
+    collector: string,
+    log: (message: string) => void,
+    clock?: Clock,
+    progress?: Progress,
+  ) {
     const cassandra = await Cassandra.open(config.cassandra)
     let lock: CollectorLock | undefined
     try {
@@ -204,7 +223,7 @@ class CassandraMySqlBackend implements Backend {
       lock = await CollectorLock.take(config.mysql, collector)
       const warning = await cassandra.warning()
       if (warning !== undefined) log(warning)
-      return new CassandraMySqlBackend(config, cassandra, lock, collector, progress)
+      return new CassandraMySqlBackend(config, cassandra, lock, collector, log, clock ?? lock.clock, progress)
     } catch (error) {
       lock?.close()
       await cassandra.close()
@@ -217,12 +236,16 @@ class CassandraMySqlBackend implements Backend {
     cassandra: Cassandra,
     lock: CollectorLock,
     collector: string,
+    log: (message: string) => void,
+    clock: Clock,
     progress: Progress | undefined,
   ) {
+    this.clock = clock
+    this.warn = rarely(log)
     this.retentionDays = config.retention_days ?? DEFAULT_RETENTION_DAYS
     this.policy = indexPolicy(config.index)
     this.cassandra = cassandra
-    this.spans = new CassandraSpans(cassandra, this.retentionDays)
+    this.spans = new CassandraSpans(cassandra, this.retentionDays, clock)
     this.mysql = new MySql(config.mysql)
     this.index = new MySqlIndex(this.mysql)
     this.lock = lock
@@ -230,10 +253,13 @@ class CassandraMySqlBackend implements Backend {
     this.progress = progress
   }
 
-  async accept(first: bigint, messages: Message[]): Promise<void> {
+  async lastId(): Promise<bigint> {
+    return (await readCheckpoint(this.mysql, this.collector)) ?? 0n
+  }
+
+  async accept(messages: Entry[]): Promise<void> {
     this.lock.check()
-    const numbered = messages.map(({ body }, i) => ({ id: first + BigInt(i), body }))
-    await Promise.all([this.spans.journal(this.collector, first, messages), this.index.add(numbered, this.policy)])
+    await Promise.all([this.journal(messages), this.addToIndex(messages)])
     // It may have been lost meanwhile, and another have begun to write.
     this.lock.check()
   }
@@ -252,9 +278,26 @@ class CassandraMySqlBackend implements Backend {
 
   /** Journal and index are written at the same time, so that an entry may be in the one alone. */
   private async indexed(entries: Entry[]): Promise<Entry[]> {
-    await this.index.add(entries, this.policy)
+    await this.addToIndex(entries)
     for (const { spans } of entries) this.replayed += spans
     return entries
+  }
+
+  private journal(messages: Entry[]): Promise<void> {
+    const journal = (some: Entry[]) => this.spans.journal(this.collector, some)
+    return withoutRefused(messages, journal, (entry, error) => this.putAside(entry, error))
+  }
+
+  private addToIndex(messages: Entry[]): Promise<void> {
+    const add = (some: Entry[]) => this.index.add(some, this.policy)
+    return withoutRefused(messages, add, (entry, error) => this.putAside(entry, error))
+  }
+
+  async putAside(entry: Entry, { message }: Error): Promise<void> {
+    const added = await putAside(this.mysql, this.collector, entry, message)
+    if (!added) return
+    this.aside += entry.spans
+    this.warn(`a record was put aside in the table quarantine: ${message}`)
   }
 
   async settle(entries: Entry[], checkpoint: bigint, activity: ActivityRow[]): Promise<void> {
@@ -277,7 +320,7 @@ class CassandraMySqlBackend implements Backend {
   }
 
   private async checkWriting(): Promise<void> {
-    const nowUs = BigInt(Date.now()) * 1000n
+    const nowUs = this.clock.wallUs()
     await Promise.all([
       this.spans.writeHealth(nowUs),
       this.mysql.write(
@@ -306,7 +349,7 @@ class CassandraMySqlBackend implements Backend {
       if (length.long || length.untold >= UNTOLD_SPANS) told.set(traceId, length.untold)
       this.lengths.set(traceId, length)
     }
-    const before = told.size > 0 ? await lengthenTraces(this.mysql, told) : new Map<bigint, number>()
+    const before = told.size > 0 ? await lengthenTraces(this.mysql, told, this.clock) : new Map<bigint, number>()
     for (const traceId of told.keys()) this.lengths.set(traceId, { untold: 0, long: true })
 
     const rows: SpanRow[] = []

@@ -1,10 +1,12 @@
+import type { types } from 'cassandra-driver'
 import { RECORD_HEADER } from '../../../src/codec/span'
 import type { Cassandra } from './cassandra'
+import type { Clock } from './clock'
 import { inParallel } from './deadline'
+import { type Entry, entryOf } from './entry'
 import { hash64 } from './hash64'
-import type { Entry } from './pipeline'
+import { Recent } from './recent'
 import { scanRecords } from './records'
-import type { Message } from './store'
 
 /** The journal, and the spans by trace: what Cassandra is for. A row costs it the same whatever is in it. */
 
@@ -12,9 +14,11 @@ import type { Message } from './store'
 const JOURNAL_BYTES = 256 * 1024
 const JOURNAL_REQUESTS = 16
 const SLOT_US = 10_000_000n
+/** No slot of messages: its rows are the slots in use, as their seq. A clock that jumps may have put them anywhere. */
+const DIRECTORY = -1
 /** How long a row of the journal lives: default_time_to_live in sql/cassandra/0002-journal.cql. */
 export const JOURNAL_US = 86_400_000_000n
-/** A clock may have been set back since. */
+/** How far behind now collectors that kept no directory may have written. */
 const AHEAD_US = 600_000_000n
 const SLOTS_AT_ONCE = 32
 
@@ -37,76 +41,93 @@ export class CassandraSpans {
   private readonly db: Cassandra
   private readonly ttl: number
   private readonly sql: ReturnType<typeof statementsFor>
+  private readonly clock: Clock
+  /** Slots that are in the directory. */
+  private readonly slots = new Recent<number, true>(64)
 
-  constructor(db: Cassandra, retentionDays: number) {
+  constructor(db: Cassandra, retentionDays: number, clock: Clock) {
     this.db = db
+    this.clock = clock
     this.ttl = retentionDays * SECONDS_A_DAY
     this.sql = statementsFor(db)
   }
 
-  /** Resolves when the messages, numbered from `first` on, are in the collector's journal. */
-  async journal(collector: string, first: bigint, messages: Message[]): Promise<void> {
+  /** Resolves when the entries are in the collector's journal. */
+  async journal(collector: string, entries: Entry[]): Promise<void> {
     const query = this.sql.insertJournal
     const requests: { query: string; params: unknown[] }[][] = []
+    const slots = new Set<number>()
     let bytes = 0
-    let slotOfRequest = -1
-    for (const [i, { body }] of messages.entries()) {
-      const seq = first + BigInt(i)
-      const slot = slotOf(seq)
-      for (const [part, piece] of pieces(body).entries()) {
+    let slotOfRequest = DIRECTORY
+    for (const { id, receivedUs, body, start, end } of entries) {
+      const slot = slotOf(id)
+      slots.add(slot)
+      for (const [from, to] of pieces(body, start, end)) {
         // A batch within one partition is one mutation, and costs little more than a row.
-        if (requests.length === 0 || slot !== slotOfRequest || bytes + piece.length > JOURNAL_BYTES) {
+        if (slot !== slotOfRequest || bytes + to - from > JOURNAL_BYTES) {
           requests.push([])
           bytes = 0
           slotOfRequest = slot
         }
-        requests.at(-1)!.push({ query, params: [collector, slot, seq, part, piece] })
-        bytes += piece.length
+        // Where a piece begins is its number: it stays the same when a message is taken in parts.
+        const params = [collector, slot, id, from, body.subarray(from, to), receivedUs]
+        requests.at(-1)!.push({ query, params })
+        bytes += to - from
       }
+    }
+    const fresh = [...slots].filter(slot => this.slots.get(slot) === undefined)
+    for (const slot of fresh) {
+      requests.push([{ query, params: [collector, DIRECTORY, BigInt(slot), 0, Buffer.alloc(0), this.clock.wallUs()] }])
     }
     await inParallel(requests, JOURNAL_REQUESTS, request =>
       request.length === 1 ? this.db.execute(query, request[0]!.params) : this.db.batch(request),
     )
+    for (const slot of fresh) this.slots.set(slot, true)
   }
 
   /**
-   * Entries behind a checkpoint, oldest first. A long message comes as several entries of the same number; of one whose
-   * writing was interrupted, and so not acknowledged, some may be missing.
-   * @param progress told how much of the time between checkpoint and now is done
+   * Entries behind a checkpoint, oldest first. Of one whose writing was interrupted, and so not acknowledged, some records may
+   * be missing.
+   * @param progress told how much of the journal is done
    */
   async *replay(
     collector: string,
     checkpoint: bigint | undefined,
     progress: (done: number, total: number) => void = () => {},
   ): AsyncGenerator<Entry> {
-    const nowUs = BigInt(Date.now()) * 1000n
-    const fromUs = checkpoint === undefined || checkpoint < nowUs - JOURNAL_US ? nowUs - JOURNAL_US : checkpoint
-    const from = slotOf(fromUs)
-    const to = slotOf(fromUs > nowUs ? fromUs : nowUs) + Number(AHEAD_US / SLOT_US)
-    for (let some = from; some <= to; some += SLOTS_AT_ONCE) {
-      const slots = Array.from({ length: Math.min(SLOTS_AT_ONCE, to - some + 1) }, (_, i) => some + i)
+    const probes = probedSlots(checkpoint, this.clock.wallUs())
+    const filled = new Set<number>()
+    const params = [collector, DIRECTORY, checkpoint === undefined ? 0n : checkpoint / SLOT_US - 1n]
+    for await (const rows of this.db.pages(this.sql.selectJournal, params, () => 8)) {
+      for (const { seq } of rows) filled.add(Number(seq))
+    }
+    for (let from = 0; from < probes.length; from += SLOTS_AT_ONCE) {
       // Most are empty, and found to be side by side.
-      const filled = new Set<number>()
-      await inParallel(slots, SLOTS_AT_ONCE, async slot => {
+      await inParallel(probes.slice(from, from + SLOTS_AT_ONCE), SLOTS_AT_ONCE, async slot => {
         const { rows } = await this.db.execute(this.sql.probeJournal, [collector, slot])
         if (rows.length > 0) filled.add(slot)
       })
-      for (const slot of slots) {
-        if (filled.has(slot)) yield* this.readSlot(collector, slot, checkpoint ?? -(2n ** 63n))
-        progress(slot - from + 1, to - from + 1)
-      }
+      progress(Math.min(from + SLOTS_AT_ONCE, probes.length), probes.length + filled.size)
+    }
+    const slots = [...filled].sort((a, b) => a - b)
+    for (const [i, slot] of slots.entries()) {
+      yield* this.readSlot(collector, slot, checkpoint ?? -(2n ** 63n))
+      progress(probes.length + i + 1, probes.length + slots.length)
     }
   }
 
   private async *readSlot(collector: string, slot: number, after: bigint): AsyncGenerator<Entry> {
-    const params = [collector, slot, after]
-    for await (const rows of this.db.pages(this.sql.selectJournal, params, row => row.body.length)) {
-      for (const { seq, body } of rows) {
-        let spans = 0
-        scanRecords(body, () => spans++)
-        yield { id: seq, body, spans }
+    let parts: types.Row[] = []
+    for await (const rows of this.db.pages(this.sql.selectJournal, [collector, slot, after], row => row.body.length)) {
+      for (const row of rows) {
+        if (parts.length > 0 && parts[0]!.seq !== row.seq) {
+          yield wholeEntry(parts)
+          parts = []
+        }
+        parts.push(row)
       }
     }
+    if (parts.length > 0) yield wholeEntry(parts)
   }
 
   /** Resolves when the rows are written; those that are already stay as they are. */
@@ -153,9 +174,10 @@ export class CassandraSpans {
 function statementsFor(db: Cassandra) {
   const [journal, spans] = [db.table('journal'), db.table('spans')]
   return {
-    insertJournal: `INSERT INTO ${journal} (collector, slot, seq, part, body) VALUES (?, ?, ?, ?, ?)`,
+    // The time of writing is that of receipt.
+    insertJournal: `INSERT INTO ${journal} (collector, slot, seq, part, body) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?`,
     probeJournal: `SELECT seq FROM ${journal} WHERE collector = ? AND slot = ? LIMIT 1`,
-    selectJournal: `SELECT seq, body FROM ${journal} WHERE collector = ? AND slot = ? AND seq > ?`,
+    selectJournal: `SELECT seq, body, WRITETIME(body) AS received_us FROM ${journal} WHERE collector = ? AND slot = ? AND seq > ?`,
     insertSpans: `INSERT INTO ${spans} (trace_id, bucket, uid, records) VALUES (?, ?, ?, ?) USING TTL ?`,
     selectSpans: `SELECT records FROM ${spans} WHERE trace_id = ? AND bucket = ?`,
     probeSpans: `SELECT uid FROM ${spans} WHERE trace_id = 0 AND bucket = 0 LIMIT 1`,
@@ -167,27 +189,41 @@ function slotOf(seq: bigint): number {
   return Number(seq / SLOT_US)
 }
 
-/** The message in pieces of whole records, each no longer than a request unless a single record is. */
-function pieces(body: Buffer): Buffer[] {
-  if (body.length <= JOURNAL_BYTES) return [body]
-  const found: Buffer[] = []
-  let start = 0
-  for (let pos = 0; pos < body.length; ) {
-    const end = pos + RECORD_HEADER + body.readInt32BE(pos + 4)
-    if (end - start > JOURNAL_BYTES && pos > start) {
-      found.push(body.subarray(start, pos))
+/** Where collectors that kept no directory may have written. */
+function probedSlots(checkpoint: bigint | undefined, nowUs: bigint): number[] {
+  const fromUs = checkpoint === undefined || checkpoint < nowUs - JOURNAL_US ? nowUs - JOURNAL_US : checkpoint
+  const from = slotOf(fromUs)
+  const to = slotOf(fromUs > nowUs ? fromUs : nowUs) + Number(AHEAD_US / SLOT_US)
+  return Array.from({ length: to - from + 1 }, (_, i) => from + i)
+}
+
+/** @param parts rows of one message */
+function wholeEntry(parts: types.Row[]): Entry {
+  const body = parts.length === 1 ? parts[0]!.body : Buffer.concat(parts.map(part => part.body))
+  return entryOf(parts[0]!.seq, BigInt(parts[0]!.received_us), body)
+}
+
+/** Whole records of a message, each piece no longer than a request unless a single record is: where it begins and ends. */
+function pieces(body: Buffer, start: number, end: number): [number, number][] {
+  if (end - start <= JOURNAL_BYTES) return [[start, end]]
+  const found: [number, number][] = []
+  for (let pos = start; pos < end; ) {
+    const next = pos + RECORD_HEADER + body.readInt32BE(pos + 4)
+    if (next - start > JOURNAL_BYTES && pos > start) {
+      found.push([start, pos])
       start = pos
     }
-    pos = end
+    pos = next
   }
-  found.push(body.subarray(start))
+  found.push([start, end])
   return found
 }
 
 /** Each trace's records, as rows. */
 export function rowsByTrace(entries: Entry[]): Map<bigint, FatRow[]> {
   const traces = new Map<bigint, Buffer[]>()
-  for (const { body } of entries) {
+  for (const entry of entries) {
+    const body = entry.body.subarray(entry.start, entry.end)
     scanRecords(body, (start, end, { traceIdAt }) => {
       const traceId = body.readBigInt64BE(traceIdAt)
       const record = body.subarray(start, end)

@@ -2,7 +2,7 @@ import { type ArrayOrObject, Client, policies, types } from 'cassandra-driver'
 import { databaseError, within } from './deadline'
 import { type Migration, migrations, newestVersion, statements } from './migrations'
 import { readTls } from './mysql'
-import type { StoreError } from './store'
+import { StoreError } from './store'
 import type { CassandraConfig, Consistency } from './store-config'
 
 /** Cassandra: connections and schema. What is in the tables: cassandra-spans.ts; schema: sql/cassandra/. */
@@ -15,6 +15,9 @@ const DEADLINE_MS = 10_000
 const PAGE_BYTES = 8 * 1024 * 1024
 const FIRST_PAGE_ROWS = 32
 const PAGE_ROWS_MOST = 5_000
+
+/** What Cassandra says of a mutation, a batch or a request that it won't take however often it is sent. */
+const TOO_LARGE = /too (large|big)/i
 
 /** What is asked of a client: nothing that does harm when done twice. */
 export class Cassandra {
@@ -177,12 +180,16 @@ async function connect(config: CassandraConfig, keyspace?: string): Promise<Clie
       isIdempotent: true,
     },
     socketOptions: { connectTimeout: CONNECT_MS, readTimeout: REQUEST_MS },
-    // The driver's own goes up to ten minutes.
-    policies: { reconnection: new policies.reconnection.ExponentialReconnectionPolicy(250, 4_000, false) },
+    policies: {
+      // The driver's own goes up to ten minutes.
+      reconnection: new policies.reconnection.ExponentialReconnectionPolicy(250, 4_000, false),
+      // Cassandra's clock decides which of two writes is the later one, and not those of collectors; null means that.
+      timestampGeneration: null as never,
+    },
   })
   // When a node comes back, driver 4.10 may replace its Host, and leaves the old one trying to connect for ever.
   client.on('hostRemove', (host: unknown) => {
-    void (host as { shutdown(waitForPending: boolean): Promise<void> }).shutdown(false)
+    ;(host as { shutdown(waitForPending: boolean): Promise<void> }).shutdown(false).catch(() => {})
   })
   try {
     await within(2 * CONNECT_MS, client.connect())
@@ -208,7 +215,10 @@ function cassandraError(config: CassandraConfig, error: unknown): StoreError {
   const where = `Cassandra at ${hosts(config).join(', ')}, port ${config.port}`
   // Of the nodes that were tried, the first one's reason; the driver's own message is that with a stack trace in it.
   const [reason = error] = Object.values((error as { innerErrors?: { [node: string]: Error } }).innerErrors ?? {})
-  const { name } = reason as Error
+  const { name, message } = reason as Error
+  if (name === 'ResponseError' && TOO_LARGE.test(message)) {
+    return new StoreError('MILO_STORE_REFUSED', `${where}: ${message}`)
+  }
   return databaseError(where, reason, name === 'AuthenticationError' || name === 'ArgumentError')
 }
 

@@ -1,4 +1,5 @@
 import type { Connection } from 'mysql2/promise'
+import { type Clock, systemClock } from './clock'
 import { within } from './deadline'
 import { connectMySql, lockName, rowsOf } from './mysql'
 import { StoreError } from './store'
@@ -14,6 +15,8 @@ const PING_MS = 5_000
 const SILENCE_SECONDS = 20
 const RETRY_MS = 500
 const QUERY_MS = 5_000
+/** Microseconds since the epoch, whatever the session's time zone. */
+const NOW_US = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
 
 export class CollectorLock {
   private readonly config: MySqlConfig
@@ -21,6 +24,13 @@ export class CollectorLock {
   private connection: Connection | undefined
   private timer: NodeJS.Timeout | undefined
   private closed = false
+  /** MySQL's time at a moment of the steady clock. */
+  private server = { wallUs: 0n, atMs: 0 }
+  /** MySQL's: of all that collectors could go by, the one that they share. */
+  readonly clock: Clock = {
+    wallUs: () => this.server.wallUs + BigInt(Math.floor((systemClock.steadyMs() - this.server.atMs) * 1000)),
+    steadyMs: systemClock.steadyMs,
+  }
   /** Why it isn't held. */
   private reason: StoreError | undefined
 
@@ -52,6 +62,7 @@ export class CollectorLock {
     const connection = await connectMySql(this.config)
     try {
       await within(QUERY_MS, connection.query(`SET SESSION wait_timeout = ${SILENCE_SECONDS}`))
+      await this.askTime(connection)
       const sql = 'SELECT GET_LOCK(?, 0)'
       const [row] = await within(
         QUERY_MS,
@@ -76,12 +87,23 @@ export class CollectorLock {
 
   private ping(connection: Connection): void {
     this.timer = setTimeout(() => {
-      within(QUERY_MS, connection.ping()).then(
+      this.askTime(connection).then(
         () => this.connection === connection && this.ping(connection),
         () => this.lost(connection),
       )
     }, PING_MS)
     this.timer.unref()
+  }
+
+  private async askTime(connection: Connection): Promise<void> {
+    const askedMs = systemClock.steadyMs()
+    const [row] = await within(QUERY_MS, rowsOf(connection, NOW_US))
+    const answeredMs = systemClock.steadyMs()
+    // Read somewhen between question and answer: what we have is kept unless it can't be true.
+    const least = BigInt(row![0]!)
+    const most = least + BigInt(Math.ceil((answeredMs - askedMs) * 1000))
+    const known = this.clock.wallUs()
+    if (known < least || known > most) this.server = { wallUs: (least + most) / 2n, atMs: answeredMs }
   }
 
   private lost(connection: Connection): void {

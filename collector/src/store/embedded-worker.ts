@@ -1,4 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads'
+import { systemClock } from './clock'
 import type { EmbeddedOptions } from './embedded'
 import { EmbeddedBackend } from './embedded/backend'
 import { EmbeddedFile } from './embedded/file'
@@ -6,6 +7,7 @@ import { SegmentIndex } from './embedded/lookup'
 import { closedError } from './group-commit'
 import { type IndexSettings, indexPolicy } from './index-policy'
 import { Pipeline } from './pipeline'
+import { rarely } from './rarely'
 import { search } from './search'
 import { type Backlog, type Message, type SavedSearch, type StoreError, unavailable } from './store'
 import { DEFAULT_RETENTION_DAYS } from './store-config'
@@ -59,6 +61,7 @@ class Thread {
     this.backend = new EmbeddedBackend(this.file, policy, {
       retentionDays,
       settleMs,
+      clock: systemClock,
       onTendError: error => this.warn('merging or removing failed, and is tried again', error),
     })
     this.index = new SegmentIndex(this.file, this.backend, policy)
@@ -68,10 +71,10 @@ class Thread {
     maxBacklogSpans = MAX_BACKLOG_SPANS,
     maxBacklogBytes = MAX_BACKLOG_BYTES,
   }: EmbeddedOptions): Promise<Backlog> {
-    this.pipeline = await Pipeline.open(this.backend, this.backend.lastId(), {
+    this.pipeline = await Pipeline.open(this.backend, {
       maxBacklogSpans,
       maxBacklogBytes,
-      onSettleError: error => this.warn('indexing failed, and is tried again', error),
+      onSettleError: error => this.warnRarely(`indexing failed, and is tried again: ${told(this.path, error).message}`),
     })
     const timer = setInterval(() => {
       const backlog = this.pipeline.backlog()
@@ -172,6 +175,8 @@ class Thread {
     await Promise.allSettled(this.reads)
     this.file.close()
   }
+
+  private readonly warnRarely = rarely(message => post({ kind: 'log', message }))
 
   private warn(what: string, error: unknown): void {
     post({ kind: 'log', message: `${what}: ${told(this.path, error).message}` })

@@ -1,9 +1,10 @@
 import { hash } from 'node:crypto'
-import type { Connection } from 'mysql2/promise'
+import type { Clock } from './clock'
+import type { Entry } from './entry'
 import { hash52 } from './hash64'
 import type { IndexPolicy } from './index-policy'
 import { isError, recordDurationUs, recordStartUs } from './match'
-import { type MySql, rowsOf } from './mysql'
+import { type MySql, rowsOf, stretches } from './mysql'
 import { decodeRecords } from './records'
 
 /**
@@ -21,10 +22,10 @@ const FIRST_KV = 2 ** 36
 export const MAX_DURATION_US = Number.MAX_SAFE_INTEGER
 export const DAY_US = 86_400_000_000n
 
-/** Rows of one INSERT: about 300 KB of SQL. */
-const INSERT_ROWS = 4_000
-/** Characters of its texts, about: escaped and in UTF-8 that stays far below max_allowed_packet. */
-const INSERT_LENGTH = 500_000
+/** SQL of one transaction, about, so that it ends in time, whatever is in a message. */
+const TRANSACTION_BYTES = 4 * 1024 * 1024
+/** Of a row of dict besides its text, and of a statement's beginning. */
+const ROW_BYTES = 64
 /** Texts whose numbers are remembered: beyond, it starts anew, which costs those that are in use a hash. */
 const CACHE_TEXTS = 200_000
 /** Long texts seldom come twice. */
@@ -53,12 +54,6 @@ export function kvOf(key: string, value: string): number {
   return kv < FIRST_KV ? kv + FIRST_KV : kv
 }
 
-/** Messages to be indexed, and the number that says when the first was received. */
-export interface Indexed {
-  id: bigint
-  body: Buffer
-}
-
 /** A text that dict has, or will have. */
 interface Word {
   id: number
@@ -83,6 +78,13 @@ interface TraceTerms {
   terms: Set<Word>
 }
 
+interface Statement {
+  sql: string
+  parameters: unknown[]
+  /** About. */
+  bytes: number
+}
+
 interface Post {
   kv: number
   /** The row as SQL. */
@@ -101,18 +103,17 @@ export class MySqlIndex {
   }
 
   /** Resolves when the messages' spans can be found. */
-  async add(messages: Indexed[], policy: IndexPolicy): Promise<void> {
-    const days = new Map<number, Indexed[]>()
-    for (const message of messages) {
-      const day = Number(message.id / DAY_US)
-      const others = days.get(day)
-      if (others === undefined) days.set(day, [message])
-      else others.push(message)
+  async add(messages: Entry[], policy: IndexPolicy): Promise<void> {
+    for (let from = 0; from < messages.length; ) {
+      const day = dayOf(messages[from]!.receivedUs)
+      let to = from + 1
+      while (to < messages.length && dayOf(messages[to]!.receivedUs) === day) to++
+      await this.addOfDay(messages.slice(from, to), day, policy)
+      from = to
     }
-    for (const [day, some] of days) await this.addOfDay(some, day, policy)
   }
 
-  private async addOfDay(messages: Indexed[], day: number, policy: IndexPolicy): Promise<void> {
+  private async addOfDay(messages: Entry[], day: number, policy: IndexPolicy): Promise<void> {
     const spans: string[] = []
     const posts: Post[] = []
     const terms: string[] = []
@@ -122,17 +123,17 @@ export class MySqlIndex {
       has.add(word)
       return word
     }
-    for (const { id, body } of messages) {
+    for (const { receivedUs, body, start, end } of messages) {
       const traces = new Map<bigint, TraceTerms>()
       let trace: TraceTerms | undefined
-      for (const record of decodeRecords(body)) {
+      for (const record of decodeRecords(body.subarray(start, end))) {
         const { name, service, annotations } = record
         if (trace?.traceId !== record.traceId) {
           trace = traces.get(record.traceId) ?? { traceId: record.traceId, duration: -1, terms: new Set() }
           traces.set(record.traceId, trace)
         }
         const { terms: has } = trace
-        const place = `${recordStartUs(record) ?? id},${record.traceId},${record.id},${day}`
+        const place = `${recordStartUs(record) ?? receivedUs},${record.traceId},${record.id},${day}`
         const nameId = name === undefined ? 0 : noted(this.word(this.names, SCOPE.name, name), has).number
         const serviceId =
           service === undefined ? 0 : noted(this.word(this.services, SCOPE.service, service), has).number
@@ -157,24 +158,34 @@ export class MySqlIndex {
     // In the order of the keys: whoever else inserts comes by the same way, and waits instead of meeting head-on.
     posts.sort((a, b) => a.kv - b.kv)
     const words = [...fresh].sort((a, b) => a.id - b.id)
-    await this.db.transact(async connection => {
-      for (let from = 0; from < words.length; ) {
-        const rows: unknown[] = []
-        for (let length = 0; from < words.length && rows.length < INSERT_ROWS && length < INSERT_LENGTH; from++) {
-          const { id, scope, text } = words[from]!
-          rows.push([id, day, scope, text])
-          length += text.length
-        }
-        await connection.query('INSERT IGNORE INTO dict (id, day, scope, text) VALUES ?', [rows])
+    const most = this.db.statementBytes
+    const statements: Statement[] = []
+    for (const some of stretches(words, most, ({ text }) => 2 * Buffer.byteLength(text) + ROW_BYTES)) {
+      const rows = some.map(({ id, scope, text }) => [id, day, scope, text])
+      statements.push({
+        sql: 'INSERT IGNORE INTO dict (id, day, scope, text) VALUES ?',
+        parameters: [rows],
+        bytes: most,
+      })
+    }
+    const insert = (columns: string, rows: string[]) => {
+      // Rows as SQL, of nothing but numbers: as parameters they would cost twice as much.
+      for (const some of stretches(rows, most, row => row.length + 1)) {
+        const sql = `INSERT IGNORE INTO ${columns} VALUES ${some.join(',')}`
+        statements.push({ sql, parameters: [], bytes: sql.length })
       }
-      await insert(connection, 'span_idx (ts, trace_id, span_id, day, name_id, service_id, duration)', spans)
-      await insert(
-        connection,
-        'post (kv, ts, trace_id, span_id, day, key_id)',
-        posts.map(({ sql }) => sql),
-      )
-      await insert(connection, 'trace_terms (trace_id, uid, day, duration, terms)', terms)
-    })
+    }
+    insert('span_idx (ts, trace_id, span_id, day, name_id, service_id, duration)', spans)
+    insert(
+      'post (kv, ts, trace_id, span_id, day, key_id)',
+      posts.map(({ sql }) => sql),
+    )
+    insert('trace_terms (trace_id, uid, day, duration, terms)', terms)
+    for (const some of stretches(statements, TRANSACTION_BYTES, ({ bytes }) => bytes)) {
+      await this.db.transact(async connection => {
+        for (const { sql, parameters } of some) await connection.query(sql, parameters)
+      })
+    }
     for (const word of words) word.known = day
   }
 
@@ -232,13 +243,6 @@ function newWord(id: number, number: number, scope: number, text: string): Word 
 /** What dict has no text of. */
 const ERROR = newWord(ERROR_MARK, ERROR_MARK, 0, '')
 
-/** @param rows as SQL, of nothing but numbers: as parameters they would cost twice as much */
-async function insert(connection: Connection, columns: string, rows: string[]): Promise<void> {
-  for (let i = 0; i < rows.length; i += INSERT_ROWS) {
-    await connection.query(`INSERT IGNORE INTO ${columns} VALUES ${rows.slice(i, i + INSERT_ROWS).join(',')}`)
-  }
-}
-
 /** How far a collector's journal is settled; undefined when that isn't known. */
 export async function readCheckpoint(db: MySql, collector: string): Promise<bigint | undefined> {
   const [row] = await db.read('SELECT seq FROM checkpoint WHERE collector = ?', [collector])
@@ -249,9 +253,9 @@ export async function readCheckpoint(db: MySql, collector: string): Promise<bigi
  * Adds to the lengths of traces, for every collector to know.
  * @returns how long they were before
  */
-export function lengthenTraces(db: MySql, traces: Map<bigint, number>): Promise<Map<bigint, number>> {
+export function lengthenTraces(db: MySql, traces: Map<bigint, number>, clock: Clock): Promise<Map<bigint, number>> {
   const sorted = [...traces].sort(([a], [b]) => (a < b ? -1 : 1))
-  const day = Math.floor(Date.now() / 86_400_000)
+  const day = dayOf(clock.wallUs())
   return db.transact(async connection => {
     const before = new Map<bigint, number>()
     for (const [traceId, spans] of sorted) {
@@ -265,4 +269,35 @@ export function lengthenTraces(db: MySql, traces: Map<bigint, number>): Promise<
     }
     return before
   })
+}
+
+/** Bytes of a piece in quarantine: less than any server's max_allowed_packet, as hexadecimal digits too. */
+const PIECE_BYTES = 128 * 1024
+/** Of a reason. */
+const REASON_LENGTH = 1_000
+
+/** Keeps records that a database refuses, with its reason. @returns whether they weren't there yet */
+export async function putAside(
+  db: MySql,
+  collector: string,
+  { id, start, end, body, receivedUs }: Entry,
+  reason: string,
+): Promise<boolean> {
+  const why = reason.slice(0, REASON_LENGTH)
+  return db.transact(async connection => {
+    let added = 0
+    for (let from = start; from < end; from += PIECE_BYTES) {
+      const piece = body.subarray(from, Math.min(from + PIECE_BYTES, end))
+      const [{ affectedRows }] = await connection.query<any>(
+        'INSERT IGNORE INTO quarantine (collector, message, start, piece, reason, body, day) VALUES (?)',
+        [[collector, id, start, from, why, piece, dayOf(receivedUs)]],
+      )
+      added += affectedRows
+    }
+    return added > 0
+  })
+}
+
+function dayOf(us: bigint): number {
+  return Math.max(0, Number(us / DAY_US))
 }

@@ -27,29 +27,60 @@ export async function maintainPartitions(
   if (got![0] !== 1) return
   try {
     await connection.query(`SET SESSION lock_wait_timeout = ${WAIT_SECONDS}`)
-    const today = Math.floor(Date.now() / DAY_MS)
+    const [now] = await rowsOf(connection, "SELECT DATEDIFF(UTC_DATE(), '1970-01-01')")
+    const today = Number(now![0])
+    // Both clocks must agree that a day has expired, and so must an earlier run, which made today's partition: a clock that
+    // is wrong for a while drops nothing.
+    const first = Math.min(today, Math.floor(Date.now() / DAY_MS)) - retentionDays
+    let known = true
     for (const table of TABLES) {
       const days = await daysOf(connection, config, table)
-      const first = Math.max(today, ...days.map(day => day + 1))
-      const missing = Array.from({ length: Math.max(0, today + DAYS_AHEAD - first + 1) }, (_, i) => first + i)
-      if (missing.length > 0) {
-        const parts = missing.map(day => `PARTITION d${day} VALUES LESS THAN (${day + 1})`)
-        const later = 'PARTITION later VALUES LESS THAN MAXVALUE'
-        await connection.query(`ALTER TABLE ${table} REORGANIZE PARTITION later INTO (${parts.join(', ')}, ${later})`)
+      if (days.length > 0 && !days.includes(today)) known = false
+      for (const [into, missing] of missingDays(days, today)) {
+        const parts = [...missing, into].map(partition)
+        await connection.query(`ALTER TABLE ${table} REORGANIZE PARTITION ${nameOf(into)} INTO (${parts.join(', ')})`)
       }
       // Rows live for as long as the spans of their day's last moment.
-      const expired = days.filter(day => day < today - retentionDays)
+      const expired = known ? days.filter(day => day < first) : []
       if (expired.length > 0) {
-        await connection.query(`ALTER TABLE ${table} DROP PARTITION ${expired.map(day => `d${day}`).join(', ')}`)
+        await connection.query(`ALTER TABLE ${table} DROP PARTITION ${expired.map(nameOf).join(', ')}`)
         log(`MySQL: ${expired.length} expired ${expired.length === 1 ? 'day' : 'days'} of ${table} dropped`)
       }
     }
     await dropOldKeys(connection, config, retentionDays, log)
-    await connection.query('DELETE FROM long_trace WHERE day < ?', [today - retentionDays])
-    await connection.query('DELETE FROM activity WHERE minute < ?', [(today - retentionDays) * 1440])
+    if (known) {
+      await connection.query('DELETE FROM long_trace WHERE day < ?', [first])
+      await connection.query('DELETE FROM activity WHERE minute < ?', [first * 1440])
+      await connection.query('DELETE FROM quarantine WHERE day < ?', [first])
+    }
   } finally {
     await connection.query('DO RELEASE_LOCK(?)', [lock])
   }
+}
+
+/**
+ * The days from today on that have no partition, each with the one that holds their rows: the next later one. Where a clock was
+ * ahead, there are days far ahead.
+ */
+function missingDays(days: number[], today: number): Map<number, number[]> {
+  const found = new Map<number, number[]>()
+  for (let day = today; day <= today + DAYS_AHEAD; day++) {
+    if (days.includes(day)) continue
+    const into = Math.min(LATER, ...days.filter(other => other > day))
+    found.set(into, [...(found.get(into) ?? []), day])
+  }
+  return found
+}
+
+/** The partition of every day that has none. */
+const LATER = Number.POSITIVE_INFINITY
+
+function nameOf(day: number): string {
+  return day === LATER ? 'later' : `d${day}`
+}
+
+function partition(day: number): string {
+  return `PARTITION ${nameOf(day)} VALUES LESS THAN ${day === LATER ? 'MAXVALUE' : `(${day + 1})`}`
 }
 
 /** by_trace, for which trace_terms stands in, once it has every trace: see sql/mysql/0004-terms.sql. */

@@ -38,6 +38,9 @@ const ERROR = {
   noSuchTable: 1146,
   lockWaitTimeout: 1205,
   deadlock: 1213,
+  packetTooLarge: 1153,
+  wrongValueForField: 1366,
+  noPartition: 1526,
   accessDeniedNoPassword: 1698,
   statementTimeoutOfMariaDb: 1969,
   statementTimeoutOfMySql: 3024,
@@ -49,7 +52,12 @@ const DENIED: number[] = [
   ERROR.accessDeniedNoPassword,
 ]
 
-// Commands of a connection run in order: this one before any of ours. Strings are escaped with backslashes, whatever the
+/** The data's fault, now and later. */
+const LASTING: number[] = [ERROR.packetTooLarge, ERROR.wrongValueForField, ERROR.noPartition]
+/** So are data exceptions and violated constraints, by SQL's own classes. */
+const LASTING_STATES = /^2[123]/
+
+// Strings are escaped with backslashes, whatever the
 // server's own mode is. Fewer gap locks mean fewer deadlocks; and a transaction that waits for another's locks longer than
 // we wait for it would be in vain.
 const ON_CONNECT = [
@@ -62,24 +70,26 @@ const ON_CONNECT_TO_READ = [
   `SET SESSION innodb_lock_wait_timeout = 3 /*M! , max_statement_time = ${SEARCH_SECONDS}, in_predicate_conversion_threshold = 0 */ /*!80000 , max_execution_time = ${SEARCH_SECONDS}000 */`,
 ]
 
+/** Of one INSERT. Larger ones gain nothing; where a server's max_allowed_packet is small, half of that. */
+const STATEMENT_BYTES = 300 * 1024
+
 export type Row = (string | number | null)[]
 
 export class MySql {
   readonly config: MySqlConfig
+  /** What an INSERT may have, unless a single row has more. */
+  statementBytes = STATEMENT_BYTES
   private readonly writers: Pool
   private readonly readers: Pool
+  /** Connections that have had their SETs. */
+  private readonly ready = new WeakSet<object>()
 
   constructor(config: MySqlConfig) {
     this.config = config
-    const pool = (connectionLimit: number, onConnect: string[]) => {
-      const made = createPool({ ...connectionOptions(config), database: config.database, connectionLimit })
-      made.on('connection', connection => {
-        for (const sql of onConnect) connection.query(sql)
-      })
-      return made
-    }
-    this.writers = pool(WRITE_CONNECTIONS, ON_CONNECT)
-    this.readers = pool(READ_CONNECTIONS, ON_CONNECT_TO_READ)
+    const pool = (connectionLimit: number) =>
+      createPool({ ...connectionOptions(config), database: config.database, connectionLimit })
+    this.writers = pool(WRITE_CONNECTIONS)
+    this.readers = pool(READ_CONNECTIONS)
   }
 
   /** Runs `work` in a transaction, again when others stood in its way: it must change nothing but the database. */
@@ -138,6 +148,15 @@ export class MySql {
     return Promise.all([this.writers.end(), this.readers.end()])
   }
 
+  /** By a connection's first user, to whom it fails: on an event of the pool nobody would hear of it. */
+  private async setUp(connection: PoolConnection, pool: Pool): Promise<void> {
+    if (this.ready.has(connection.connection)) return
+    for (const sql of pool === this.readers ? ON_CONNECT_TO_READ : ON_CONNECT) await connection.query(sql)
+    const [row] = await rowsOf(connection, 'SELECT @@max_allowed_packet')
+    this.statementBytes = Math.min(STATEMENT_BYTES, Number(row![0]) / 2)
+    this.ready.add(connection.connection)
+  }
+
   private async withConnection<R>(pool: Pool, work: (connection: PoolConnection) => Promise<R>): Promise<R> {
     const opening = pool.getConnection()
     const connection = await within(CONNECT_MS, opening).catch(error => {
@@ -146,7 +165,10 @@ export class MySql {
       throw error
     })
     try {
-      const result = await within(DEADLINE_MS, work(connection))
+      const result = await within(
+        DEADLINE_MS,
+        this.setUp(connection, pool).then(() => work(connection)),
+      )
       connection.release()
       return result
     } catch (error) {
@@ -155,6 +177,22 @@ export class MySql {
       throw error
     }
   }
+}
+
+/** The items in a row, as many together as have so many bytes, and at least one. */
+export function* stretches<T>(items: T[], mostBytes: number, bytesOf: (item: T) => number): Generator<T[]> {
+  let from = 0
+  let bytes = 0
+  for (const [i, item] of items.entries()) {
+    const more = bytesOf(item)
+    if (i > from && bytes + more > mostBytes) {
+      yield items.slice(from, i)
+      from = i
+      bytes = 0
+    }
+    bytes += more
+  }
+  if (from < items.length) yield items.slice(from)
 }
 
 export async function rowsOf(connection: Connection, sql: string, parameters: unknown[] = []): Promise<Row[]> {
@@ -171,12 +209,16 @@ export function lockName({ database }: MySqlConfig, what: string): string {
 export async function connectMySql(config: MySqlConfig, withDatabase = true): Promise<Connection> {
   const options = { ...connectionOptions(config), ...(withDatabase ? { database: config.database } : {}) }
   const opening = createConnection(options)
-  const connection = await within(CONNECT_MS, opening).catch(error => {
+  try {
+    const connection = await within(CONNECT_MS, opening)
+    // Whoever uses it is told by what they asked for. An error between two questions must not end the process.
+    connection.on('error', () => {})
+    for (const sql of ON_CONNECT) await within(CONNECT_MS, connection.query(sql))
+    return connection
+  } catch (error) {
     opening.then(late => late.destroy()).catch(() => {})
     throw mysqlError(config, error)
-  })
-  for (const sql of ON_CONNECT) await within(CONNECT_MS, connection.query(sql))
-  return connection
+  }
 }
 
 /**
@@ -307,13 +349,17 @@ export function readTls({ ca, cert, key }: NonNullable<MySqlConfig['tls']>): {
 }
 
 export function mysqlError(config: MySqlConfig, error: unknown): StoreError {
-  const { errno, code } = error as { errno?: number; code?: string }
+  const { errno, code, sqlState } = error as { errno?: number; code?: string; sqlState?: string }
+  const where = `MySQL at ${config.hostname}:${config.port}, database ${config.database}`
+  if (errno !== undefined && (LASTING.includes(errno) || LASTING_STATES.test(sqlState ?? ''))) {
+    return new StoreError('MILO_STORE_REFUSED', `${where}: ${(error as Error).message}`)
+  }
   if (errno === ERROR.statementTimeoutOfMariaDb || errno === ERROR.statementTimeoutOfMySql) {
     const remedy = 'add a name, a service or an exact value, or ask for a shorter time'
     return new StoreError('MILO_SEARCH_TOO_LONG', `the search took MySQL more than ${SEARCH_SECONDS} s: ${remedy}`)
   }
   const refused = (errno !== undefined && DENIED.includes(errno)) || code === 'HANDSHAKE_NO_SSL_SUPPORT'
-  return databaseError(`MySQL at ${config.hostname}:${config.port}, database ${config.database}`, error, refused)
+  return databaseError(where, error, refused)
 }
 
 /** Whether the user may not do what was asked for. */

@@ -1,8 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
 import { ActivityMeter, type ActivityRow } from './activity'
+import { type Clock, MessageNumbers } from './clock'
+import type { Entry } from './entry'
 import { closedError, GroupCommit } from './group-commit'
 import { scanRecords } from './records'
+import { isLasting, withoutRefused } from './refused'
 import { type Backlog, type Message, StoreError } from './store'
 import { UniqueRecords } from './unique-records'
 
@@ -16,37 +19,36 @@ import { UniqueRecords } from './unique-records'
  *                          ▼
  *                  backend.settle: regrouped, indexed, checkpoint moved → forgotten
  *
- * Messages are numbered in the order of their acceptance, by the clock, so that a number is also a time. Everything up to
- * the checkpoint is settled; what lies behind it is read again after a start. Settling is idempotent: a crash on the way
- * means that it is done again.
+ * Messages are numbered in the order of their acceptance. Everything up to the checkpoint is settled; what lies behind it is
+ * read again after a start. Settling is idempotent: a crash on the way means that it is done again.
  */
 export interface Backend {
+  readonly clock: Clock
   /** Where a group of messages ends, in bytes; and how many groups may be on their way at once. */
   readonly groupBytes: number
   readonly groups: number
   /** Settle when so many spans wait, or after so many ms. */
   readonly settleSpans: number
   readonly settleMs: number
-  /** Resolves when the messages are durable, numbered from `first` on. */
-  accept(first: bigint, messages: Message[]): void | Promise<void>
-  /** What was accepted and not settled before this process began, oldest first. */
+  /** No message may have this number or a lower one: neither the checkpoint's nor one of what replay gives. */
+  lastId(): bigint | Promise<bigint>
+  /** Resolves when the messages are durable. */
+  accept(messages: Entry[]): void | Promise<void>
+  /** What was accepted and not settled before this process began, oldest first; each message whole, or what there is of it. */
   replay(): AsyncIterable<Entry>
   /**
    * Resolves when the entries can be found, and every entry up to the checkpoint is known to be settled: what comes after it
-   * is replayed by the next start. The last rejection is tried again, with the same entries, until it resolves.
+   * is replayed by the next start. What it rejects is tried again, with the same entries, unless isLasting(error): then the
+   * entries are given in parts, with the checkpoint as it was.
    * @param activity rows to be written with the checkpoint or not at all, so that every span counts once
    */
   settle(entries: Entry[], checkpoint: bigint, activity: ActivityRow[]): Promise<void>
+  /** Keeps a record that settle refuses for good, with the reason. */
+  putAside(entry: Entry, error: Error): void | Promise<void>
+  /** How many records this process has put aside. */
+  readonly aside: number
   /** Calls `add` with stretches of the trace's records, of what is settled. */
   readSettled(traceId: bigint, add: (records: Buffer) => void): Promise<void>
-}
-
-/** A message that is in the journal. */
-export interface Entry {
-  /** Rises; about the microseconds since the epoch when it was accepted. */
-  id: bigint
-  body: Buffer
-  spans: number
 }
 
 export interface PipelineOptions {
@@ -71,25 +73,27 @@ export class Pipeline {
   /** The first numbers of groups that are being accepted. */
   private readonly accepting = new Set<bigint>()
   private readonly meter = new ActivityMeter(() => randomBytes(8).toString('hex'))
+  private numbers!: MessageNumbers
+  /** The highest number that was given, or read. */
   private lastId: bigint
   private spans = 0
   private bytes = 0
   private notUtf8 = 0
   private settling: Promise<void> | undefined
   private timer: NodeJS.Timeout | undefined
+  /** After a settling that failed: how long until the next attempt, which nothing brings forward. */
+  private retryMs: number | undefined
   private closing: Promise<void> | undefined
 
-  /**
-   * Takes up what an earlier process left. What doesn't fit into the memory that is allowed is settled at once.
-   * @param lastId no number up to this is given again
-   */
-  static async open(backend: Backend, lastId: bigint, options: PipelineOptions): Promise<Pipeline> {
-    const pipeline = new Pipeline(backend, lastId, options)
+  /** Takes up what an earlier process left. What doesn't fit into the memory that is allowed is settled at once. */
+  static async open(backend: Backend, options: PipelineOptions): Promise<Pipeline> {
+    const pipeline = new Pipeline(backend, await backend.lastId(), options)
     for await (const entry of backend.replay()) {
       if (pipeline.batches[0]?.isFull(backend.settleSpans)) await pipeline.settleFirst()
       if (entry.id > pipeline.lastId) pipeline.lastId = entry.id
       pipeline.addPending([entry])
     }
+    pipeline.numbers = new MessageNumbers(backend.clock, pipeline.lastId)
     pipeline.schedule()
     return pipeline
   }
@@ -122,16 +126,17 @@ export class Pipeline {
   }
 
   backlog(): Backlog {
-    return { spans: this.spans, bytes: this.bytes, notUtf8: this.notUtf8 }
+    return { spans: this.spans, bytes: this.bytes, notUtf8: this.notUtf8, putAside: this.backend.aside }
   }
 
   /** Resolves when nothing waits, or can't be settled in time. The backend is the caller's to close. */
   close(): Promise<void> {
     this.closing ??= this.commits.close().then(async () => {
       clearTimeout(this.timer)
-      const deadline = Date.now() + CLOSE_SETTLE_MS
+      const { clock } = this.backend
+      const deadline = clock.steadyMs() + CLOSE_SETTLE_MS
       await this.settling
-      while (this.batches.length > 0 && Date.now() < deadline) {
+      while (this.batches.length > 0 && clock.steadyMs() < deadline) {
         try {
           await this.settleFirst()
         } catch (error) {
@@ -144,13 +149,16 @@ export class Pipeline {
   }
 
   private async accept(messages: Message[]): Promise<void> {
-    const now = BigInt(Date.now()) * 1000n
-    const first = now > this.lastId ? now : this.lastId + 1n
+    const first = this.numbers.take(messages.length)
+    const receivedUs = this.backend.clock.wallUs()
+    const entries = messages.map(({ body, spans }, i): Entry => {
+      return { id: first + BigInt(i), receivedUs, body, start: 0, end: body.length, spans }
+    })
     this.lastId = first + BigInt(messages.length - 1)
     this.accepting.add(first)
     try {
-      await this.backend.accept(first, messages)
-      this.addPending(messages.map(({ body, spans }, i) => ({ id: first + BigInt(i), body, spans })))
+      await this.backend.accept(entries)
+      this.addPending(entries)
     } finally {
       this.accepting.delete(first)
     }
@@ -172,49 +180,69 @@ export class Pipeline {
 
   private schedule(): void {
     if (this.settling !== undefined || this.closing !== undefined || this.batches.length === 0) return
-    if (this.batches[0]!.isFull(this.backend.settleSpans)) {
+    if (this.retryMs !== undefined) {
+      // With jitter: several collectors shall not come back to a database at the same moment.
+      this.timer ??= this.settleAfter(this.retryMs * (0.5 + Math.random() / 2))
+    } else if (this.batches[0]!.isFull(this.backend.settleSpans)) {
       clearTimeout(this.timer)
-      this.timer = undefined
-      this.settleInBackground(RETRY_MS[0])
-    } else {
-      this.timer ??= setTimeout(() => {
-        this.timer = undefined
-        this.settleInBackground(RETRY_MS[0])
-      }, this.backend.settleMs)
-    }
+      this.settleInBackground()
+    } else this.timer ??= this.settleAfter(this.backend.settleMs)
   }
 
-  private settleInBackground(retryMs: number): void {
-    this.settling = this.settleFirst().then(
-      () => {
+  private settleAfter(ms: number): NodeJS.Timeout {
+    return setTimeout(() => this.settleInBackground(), ms)
+  }
+
+  private settleInBackground(): void {
+    this.timer = undefined
+    this.settling = this.settleFirst()
+      .then(
+        () => {
+          this.retryMs = undefined
+        },
+        error => {
+          this.retryMs = Math.min((this.retryMs ?? RETRY_MS[0] / 2) * 2, RETRY_MS[1])
+          this.options.onSettleError(error)
+        },
+      )
+      .finally(() => {
         this.settling = undefined
         this.schedule()
-      },
-      error => {
-        this.settling = undefined
-        this.options.onSettleError(error)
-        if (this.closing !== undefined) return
-        this.timer = setTimeout(() => {
-          this.timer = undefined
-          this.settleInBackground(Math.min(retryMs * 2, RETRY_MS[1]))
-        }, retryMs)
-      },
-    )
+      })
   }
 
   private async settleFirst(): Promise<void> {
     const batch = this.batches[0]!
     batch.settling = true
     batch.activity ??= await this.measure(batch)
-    await this.backend.settle(batch.entries, this.checkpointBehind(batch), batch.activity)
+    await this.settle(batch, batch.activity)
     this.batches.shift()
     this.spans -= batch.spans
     this.bytes -= batch.bytes
   }
 
+  private async settle(batch: Batch, activity: ActivityRow[]): Promise<void> {
+    const { backend } = this
+    const checkpoint = this.checkpointBehind(batch)
+    try {
+      await backend.settle(batch.entries, checkpoint, activity)
+    } catch (error) {
+      if (!isLasting(error)) throw error
+      // Until all of its parts are through, nothing of the batch is settled.
+      const settle = (some: Entry[]) => backend.settle(some, batch.firstId - 1n, [])
+      await withoutRefused(batch.entries, settle, (entry, reason) => backend.putAside(entry, reason))
+      await backend.settle([], checkpoint, activity).catch((error: unknown) => {
+        if (!isLasting(error)) throw error
+        // Numbers about spans are not worth a standstill.
+        this.options.onSettleError(error)
+        return backend.settle([], checkpoint, [])
+      })
+    }
+  }
+
   private async measure({ entries }: Batch): Promise<ActivityRow[]> {
-    for (const { id, body } of entries) {
-      this.notUtf8 += this.meter.add(body, id)
+    for (const { receivedUs, body } of entries) {
+      this.notUtf8 += this.meter.add(body, receivedUs)
       await setImmediate()
     }
     return this.meter.rows()

@@ -57,6 +57,8 @@ export interface Backlog {
   bytes: number
   /** Of what was settled by this process: records with a string that isn't UTF-8. They are kept as they came. */
   notUtf8: number
+  /** By this process: records that were accepted and that a database refuses for good. They are kept, with the reason. */
+  putAside: number
 }
 
 export interface StoredRecord {
@@ -150,6 +152,8 @@ export type StoreErrorCode =
   | 'MILO_STORE_SCHEMA'
   /** File or database can't be reached, read or written now. */
   | 'MILO_STORE_UNAVAILABLE'
+  /** A database won't have this data as it is, now or later. */
+  | 'MILO_STORE_REFUSED'
   /** More is accepted already than could be settled: wait. */
   | 'MILO_STORE_BUSY'
   /** A search's `after` is none of that query's. */

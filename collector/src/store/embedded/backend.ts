@@ -1,10 +1,10 @@
 import type { ActivityRow } from '../activity'
 import { compareBytes } from '../bytes'
+import { Ages, type Clock, earlier } from '../clock'
+import { type Entry, entryOf } from '../entry'
 import { closedError } from '../group-commit'
 import type { IndexPolicy } from '../index-policy'
-import type { Backend, Entry } from '../pipeline'
-import { scanRecords } from '../records'
-import type { Message } from '../store'
+import type { Backend } from '../pipeline'
 import { Turns } from '../turns'
 import { buildSegment } from './build'
 import type { EmbeddedFile } from './file'
@@ -25,11 +25,13 @@ const REMOVE_ROWS = 64
 const REMOVE_MESSAGES = 16
 /** How long after a failure it is tried again; twice as long each time, up to the second. */
 const RETRY_MS = [1_000, 60_000] as const
-const DAY_MS = 86_400_000
+const DAY_US = 86_400_000_000
+const MINUTE_US = 60_000_000n
 
 export interface BackendOptions {
   retentionDays: number
   settleMs: number
+  clock: Clock
   /** Told when merging or removing fails; it is tried again. */
   onTendError(error: unknown): void
 }
@@ -40,19 +42,23 @@ export class EmbeddedBackend implements Backend {
   readonly groups = 1
   readonly settleSpans = 20_000
   readonly settleMs: number
+  readonly clock: Clock
+  aside = 0
   /** By their messages. */
   live: Segment[] = []
   /** Of the segments that are made from now on. */
   policy: IndexPolicy
   private readonly file: EmbeddedFile
   private readonly options: BackendOptions
-  private readonly retentionMs: number
+  private readonly retentionUs: number
+  private readonly ages: Ages
   /** To be removed once nobody reads them. */
   private dead: Segment[] = []
   private nextId = 1n
   private settled: bigint
   private retired: bigint
   private retiredMessages = false
+  /** Up to `last` ids of older messages aren't the times of their receipt, which was `us`. */
   private readonly old: { last: bigint; us: bigint }
   private tending: Promise<void> | undefined
   private timer: NodeJS.Timeout | undefined
@@ -64,24 +70,22 @@ export class EmbeddedBackend implements Backend {
     this.policy = policy
     this.options = options
     this.settleMs = options.settleMs
-    this.retentionMs = options.retentionDays * DAY_MS
+    this.clock = options.clock
+    this.retentionUs = options.retentionDays * DAY_US
     const { selectProgress, selectSegments } = file.sql
-    const [settled, retired, last, us] = selectProgress.get([]) as [bigint, bigint, bigint, bigint]
+    type Progress = [bigint, bigint, bigint, bigint, bigint | null, bigint | null]
+    const [settled, retired, last, us, ageUs, wallUs] = selectProgress.get([]) as Progress
     this.settled = settled
     this.retired = retired
     this.old = { last, us }
-    for (const row of selectSegments.all([]) as bigint[][]) {
-      const [id, live, first, last, records, blocks, firstUs, lastUs] = row as [
-        bigint,
-        bigint,
-        bigint,
-        bigint,
-        bigint,
-        bigint,
-        bigint,
-        bigint,
-      ]
-      const segment = { id, first, last, records: Number(records), blocks: Number(blocks), firstUs, lastUs, readers: 0 }
+    type SegmentRow = [bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint | null]
+    const segments = selectSegments.all([]) as SegmentRow[]
+    // A file that has no ages yet: what it knows are times of receipt, which a clock may have put into the future.
+    const newest = earlier(this.receivedUs(settled), this.clock.wallUs())
+    this.ages = new Ages(this.clock, { ageUs: ageUs ?? newest, wallUs: wallUs ?? newest })
+    for (const [id, live, first, last, records, blocks, firstUs, lastUs, ageUs] of segments) {
+      const rows = { records: Number(records), blocks: Number(blocks), firstUs, lastUs, readers: 0 }
+      const segment = { id, first, last, ...rows, ageUs: ageUs ?? earlier(this.receivedUs(last), newest) }
       // What a crash left half made, or half removed.
       if (live === 1n) this.live.push(segment)
       else this.dead.push(segment)
@@ -99,46 +103,58 @@ export class EmbeddedBackend implements Backend {
     return last > this.settled ? last : this.settled
   }
 
-  /** Microseconds. */
-  receivedUs(message: bigint): bigint {
+  /** Of an older message, whose id says it. */
+  private receivedUs(message: bigint): bigint {
     return message > this.old.last ? message : this.old.us
   }
 
-  accept(first: bigint, messages: Message[]): void {
+  accept(messages: Entry[]): void {
     const { insertMessage } = this.file.sql
     this.file.durable(() => {
-      let id = first
-      for (const { body } of messages) insertMessage.run([id++, body])
+      for (const { id, body, receivedUs } of messages) insertMessage.run([id, body, receivedUs])
     })
   }
 
   async *replay(): AsyncIterable<Entry> {
     for (let last = this.settled; ; ) {
-      const row = this.file.sql.selectNextMessage.get([last]) as [bigint, Buffer] | undefined
+      const row = this.file.sql.selectNextMessage.get([last]) as [bigint, Buffer, bigint | null] | undefined
       if (row === undefined) return
-      const [id, body] = row
+      const [id, body, receivedUs] = row
       last = id
-      let spans = 0
-      scanRecords(body, () => spans++)
-      yield { id, body, spans }
+      yield entryOf(id, receivedUs ?? this.receivedUs(id), body)
     }
   }
 
   async settle(unordered: Entry[], checkpoint: bigint, activity: ActivityRow[]): Promise<void> {
     while (this.tending !== undefined && this.small() > MOST_SMALL_SEGMENTS) await this.tending
-    const entries = [...unordered].sort((a, b) => (a.id < b.id ? -1 : 1))
-    const build = (rows: SegmentRows, turns: Turns) =>
-      buildSegment(entries, { policy: this.policy, receivedUs: id => this.receivedUs(id) }, rows, turns)
+    const entries = [...unordered].sort((a, b) => Number(a.id - b.id))
+    const build = (rows: SegmentRows, turns: Turns) => buildSegment(entries, this.policy, rows, turns)
     // Not stopped by a close, which waits for it.
     const turns = new Turns()
     const settled = () => {
       this.file.sql.updateSettled.run([checkpoint])
       for (const { minute, part, body } of activity) this.file.sql.replaceActivity.run([BigInt(minute), part, body])
+      this.saveAges()
       return []
     }
-    await this.make(entries[0]!.id, entries.at(-1)!.id, turns, build, settled)
+    if (entries.length === 0) this.file.background(settled)
+    else await this.make(entries[0]!.id, entries.at(-1)!.id, this.ages.nowUs(), turns, build, settled)
     this.settled = checkpoint
     this.scheduleTending(0)
+  }
+
+  putAside({ id, start, end, body, receivedUs, spans }: Entry, { message }: Error): void {
+    let added = 0
+    this.file.durable(() => {
+      const row = [id, BigInt(start), message, body.subarray(start, end), receivedUs, this.ages.nowUs()]
+      added = this.file.sql.insertQuarantine.run(row).changes
+    })
+    this.aside += added * spans
+  }
+
+  private saveAges(): void {
+    const { ageUs, wallUs } = this.ages.state()
+    this.file.sql.updateAges.run([ageUs, wallUs])
   }
 
   async readSettled(traceId: bigint, add: (records: Buffer) => void): Promise<void> {
@@ -202,6 +218,7 @@ export class EmbeddedBackend implements Backend {
     this.closing = true
     clearTimeout(this.timer)
     await this.tending
+    this.file.background(() => this.saveAges())
   }
 
   private small(): number {
@@ -215,15 +232,16 @@ export class EmbeddedBackend implements Backend {
   private async make(
     first: bigint,
     last: bigint,
+    ageUs: bigint,
     turns: Turns,
     fill: (rows: SegmentRows, turns: Turns) => Promise<void>,
     finish: () => Segment[],
   ): Promise<void> {
     const { file } = this
     const id = this.nextId++
-    const segment: Segment = { id, first, last, records: 0, blocks: 0, firstUs: 0n, lastUs: 0n, readers: 0 }
+    const segment: Segment = { id, first, last, records: 0, blocks: 0, firstUs: 0n, lastUs: 0n, ageUs, readers: 0 }
     try {
-      file.background(() => file.sql.insertSegment.run([id, first, last]))
+      file.background(() => file.sql.insertSegment.run([id, first, last, ageUs]))
       const rows = new SegmentRows(file, id)
       await fill(rows, turns)
       const { records, blocks, firstUs, lastUs } = rows
@@ -251,7 +269,7 @@ export class EmbeddedBackend implements Backend {
           this.tending = undefined
           this.retryMs = RETRY_MS[0]
           // Retention.
-          this.scheduleTending(Math.min(60_000, this.retentionMs / 50))
+          this.scheduleTending(Math.min(60_000, this.retentionUs / 50_000))
         },
         error => {
           this.tending = undefined
@@ -276,8 +294,9 @@ export class EmbeddedBackend implements Backend {
       else if (oldest !== undefined && this.isExpired(oldest)) this.retire(oldest)
       else if (unread !== undefined) await this.remove(unread, turns)
       else if (this.retiredMessages) await this.removeMessages(turns)
-      else return
+      else break
     }
+    this.file.background(() => this.saveAges())
   }
 
   /**
@@ -287,14 +306,14 @@ export class EmbeddedBackend implements Backend {
   private nextMerge(): Segment[] | undefined {
     let best: Segment[] | undefined
     let fewest = MERGE_RECORDS
-    const now = this.partOf(BigInt(Date.now()) * 1000n)
+    const now = this.partOf(this.ages.nowUs())
     for (let from = 0; from + 1 < this.live.length; from++) {
-      const part = this.partOf(this.live[from]!.first)
+      const part = this.partOf(this.live[from]!.ageUs)
       let total = 0
       let largest = 0
       for (let to = from; to < this.live.length; to++) {
-        const { first, records } = this.live[to]!
-        if (this.partOf(first) !== part) break
+        const { ageUs, records } = this.live[to]!
+        if (this.partOf(ageUs) !== part) break
         total += records
         largest = Math.max(largest, records)
         if (total >= fewest) break
@@ -311,15 +330,16 @@ export class EmbeddedBackend implements Backend {
     return best
   }
 
-  private partOf(message: bigint): number {
-    return Math.floor(Number(this.receivedUs(message)) / ((this.retentionMs * 1000) / RETENTION_PARTS))
+  private partOf(ageUs: bigint): number {
+    return Math.floor(Number(ageUs) / (this.retentionUs / RETENTION_PARTS))
   }
 
   private async merge(sources: Segment[], turns: Turns): Promise<void> {
     const fill = (rows: SegmentRows) => mergeSegments(this.file, sources, rows, turns)
     for (const source of sources) source.readers++
     try {
-      await this.make(sources[0]!.first, sources.at(-1)!.last, turns, fill, () => {
+      const [first, last] = [sources[0]!, sources.at(-1)!]
+      await this.make(first.first, last.last, last.ageUs, turns, fill, () => {
         for (const { id } of sources) this.file.sql.endSegment.run([id])
         return sources
       })
@@ -328,15 +348,17 @@ export class EmbeddedBackend implements Backend {
     }
   }
 
-  private isExpired({ last }: Segment): boolean {
-    return Number(this.receivedUs(last)) < (Date.now() - this.retentionMs) * 1000
+  private isExpired({ ageUs }: Segment): boolean {
+    return Number(this.ages.nowUs() - ageUs) > this.retentionUs
   }
 
   private retire(segment: Segment): void {
+    const retentionUs = BigInt(Math.floor(this.retentionUs))
     this.file.background(() => {
       this.file.sql.endSegment.run([segment.id])
       this.file.sql.updateRetired.run([segment.last])
-      this.file.sql.deleteActivity.run([BigInt(Math.floor((Date.now() - this.retentionMs) / 60_000))])
+      this.file.sql.deleteActivity.run([(this.ages.wallAtMostUs() - retentionUs) / MINUTE_US])
+      this.file.sql.deleteQuarantine.run([this.ages.nowUs() - retentionUs])
     })
     this.live = this.live.filter(other => other !== segment)
     this.dead.push(segment)

@@ -1,7 +1,7 @@
 import { Bytes, compareBytes } from '../bytes'
+import type { Entry } from '../entry'
 import type { IndexPolicy } from '../index-policy'
 import { ERROR_KEYS } from '../match'
-import type { Entry } from '../pipeline'
 import { RecordReader } from '../record-reader'
 import type { Turns } from '../turns'
 import {
@@ -28,11 +28,11 @@ import { grown, VALUES, Words } from './words'
  */
 export async function buildSegment(
   entries: Entry[],
-  options: BuildOptions,
+  policy: IndexPolicy,
   rows: SegmentRows,
   turns: Turns,
 ): Promise<void> {
-  const draft = new Draft(entries, options)
+  const draft = new Draft(entries, policy)
   for (const [i] of entries.entries()) {
     draft.addEntry(i)
     if (turns.over()) await turns.next()
@@ -67,12 +67,6 @@ export async function buildSegment(
   rows.lastUs = startOf(order.at(-1)!)
 }
 
-export interface BuildOptions {
-  policy: IndexPolicy
-  /** When a message was received, microseconds; by its id. */
-  receivedUs(id: bigint): bigint
-}
-
 /** Fields by number; those of keys' values follow, from VALUES + the key's term on. */
 const NAMES = 0
 const SERVICES = 1
@@ -83,7 +77,7 @@ class Draft {
   readonly columns: ReturnType<typeof newColumns>
   readonly words: Words
   private readonly entries: Entry[]
-  private readonly options: BuildOptions
+  private readonly policy: IndexPolicy
   private readonly reader = new RecordReader()
   private records = 0
   /** Where each record is: the entry, start and end in it. */
@@ -101,10 +95,10 @@ class Draft {
   private readonly keyAnnotations: number[] = []
   private readonly keySlots: number[] = []
 
-  constructor(entries: Entry[], options: BuildOptions) {
+  constructor(entries: Entry[], policy: IndexPolicy) {
     this.entries = entries
-    this.options = options
-    this.words = new Words(options.policy)
+    this.policy = policy
+    this.words = new Words(policy)
     let records = 0
     for (const { spans } of entries) records += spans
     this.columns = newColumns(records)
@@ -115,18 +109,18 @@ class Draft {
   }
 
   addEntry(entry: number): void {
-    const { body, id } = this.entries[entry]!
-    for (let pos = 0; pos < body.length; ) {
+    const { body, start, end: last, receivedUs } = this.entries[entry]!
+    for (let pos = start; pos < last; ) {
       const end = this.reader.read(body, pos)
       this.entryOf[this.records] = entry
       this.startOf[this.records] = pos
       this.endOf[this.records] = end
-      this.addRecord(body, id)
+      this.addRecord(body, receivedUs)
       pos = end
     }
   }
 
-  private addRecord(buf: Buffer, messageId: bigint): void {
+  private addRecord(buf: Buffer, receivedUs: bigint): void {
     const { columns, reader, records, words } = this
     columns.traceHigh[records] = buf.readInt32BE(reader.traceIdAt)
     columns.traceLow[records] = buf.readUInt32BE(reader.traceIdAt + 4)
@@ -134,7 +128,6 @@ class Draft {
     const { firstAt, lastAt } = reader
     if (firstAt === -1) {
       columns.durationUs[records] = NO_DURATION
-      const receivedUs = this.options.receivedUs(messageId)
       columns.startHigh[records] = Number(receivedUs >> 32n)
       columns.startLow[records] = Number(receivedUs & 0xffffffffn)
     } else {
@@ -174,7 +167,7 @@ class Draft {
   private kindOf(key: number): number {
     const word = this.words.read(key, (buf, start, end) => buf.toString('utf8', start, end))
     const error = ERROR_KEYS.includes(word) ? 4 : 0
-    return (this.options.policy.indexes(word) ? 1 : 2) + error
+    return (this.policy.indexes(word) ? 1 : 2) + error
   }
 
   private addTerm(term: number): void {

@@ -97,22 +97,23 @@ const CACHE_KIB = 64 * 1024
 function prepare(db: Database.Database) {
   const one = (sql: string) => db.prepare(sql).raw()
   return {
-    insertMessage: db.prepare('INSERT INTO message (id, body) VALUES (?, ?)'),
+    insertMessage: db.prepare('INSERT INTO message (id, body, received_us) VALUES (?, ?, ?)'),
     selectBody: one('SELECT body FROM message WHERE id = ?'),
-    selectNextMessage: one('SELECT id, body FROM message WHERE id > ? ORDER BY id LIMIT 1'),
+    selectNextMessage: one('SELECT id, body, received_us FROM message WHERE id > ? ORDER BY id LIMIT 1'),
     selectLastMessage: one('SELECT coalesce(max(id), 0) FROM message'),
     deleteMessages: db.prepare(
       'DELETE FROM message WHERE id IN (SELECT id FROM message WHERE id <= ? ORDER BY id LIMIT ?)',
     ),
 
-    selectProgress: one('SELECT settled, retired, old_last, old_us FROM progress'),
+    selectProgress: one('SELECT settled, retired, old_last, old_us, age_us, age_wall_us FROM progress'),
+    updateAges: db.prepare('UPDATE progress SET age_us = ?, age_wall_us = ?'),
     updateSettled: db.prepare('UPDATE progress SET settled = max(settled, ?)'),
     updateRetired: db.prepare('UPDATE progress SET retired = max(retired, ?)'),
 
     selectSegments: one(
-      'SELECT id, live, first_message, last_message, records, blocks, first_us, last_us FROM segment ORDER BY id',
+      'SELECT id, live, first_message, last_message, records, blocks, first_us, last_us, age_us FROM segment ORDER BY id',
     ),
-    insertSegment: db.prepare('INSERT INTO segment VALUES (?, 0, ?, ?, 0, 0, 0, 0)'),
+    insertSegment: db.prepare('INSERT INTO segment VALUES (?, 0, ?, ?, 0, 0, 0, 0, ?)'),
     finishSegment: db.prepare(
       'UPDATE segment SET live = 1, records = ?, blocks = ?, first_us = ?, last_us = ? WHERE id = ?',
     ),
@@ -150,6 +151,9 @@ function prepare(db: Database.Database) {
     selectActivity: db.prepare('SELECT minute, body FROM activity WHERE minute BETWEEN ? AND ?').raw(),
     replaceActivity: db.prepare('INSERT OR REPLACE INTO activity (minute, part, body) VALUES (?, ?, ?)'),
     deleteActivity: db.prepare('DELETE FROM activity WHERE minute < ?'),
+
+    insertQuarantine: db.prepare('INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?, ?, ?)'),
+    deleteQuarantine: db.prepare('DELETE FROM quarantine WHERE age_us < ?'),
 
     selectHealth: one('SELECT checked_us FROM health'),
     replaceHealth: db.prepare('INSERT OR REPLACE INTO health (id, checked_us, ballast) VALUES (0, ?, zeroblob(65536))'),

@@ -11,6 +11,8 @@ export interface Segment {
   blocks: number
   firstUs: bigint
   lastUs: bigint
+  /** When its last message was settled, by the clock of ages. */
+  ageUs: bigint
   /** How many read it: its rows stay for so long. */
   readers: number
 }

@@ -1,0 +1,35 @@
+import { RECORD_HEADER } from '../../../src/codec/span'
+import { scanRecords } from './records'
+
+/** A message that is in the journal; or some of its records, when a database refuses the whole. */
+export interface Entry {
+  /** Rises. It is no time: see MessageNumbers. */
+  id: bigint
+  /** Microseconds since the epoch, by a clock that may have been wrong. */
+  receivedUs: bigint
+  /** The whole message, and where in it the entry's records begin and end. */
+  body: Buffer
+  start: number
+  end: number
+  /** How many records that are. */
+  spans: number
+}
+
+export function entryOf(id: bigint, receivedUs: bigint, body: Buffer): Entry {
+  let spans = 0
+  scanRecords(body, () => spans++)
+  return { id, receivedUs, body, start: 0, end: body.length, spans }
+}
+
+/** Two entries with half of the records each; the entry itself when it has only one. */
+export function halves(entry: Entry): Entry[] {
+  const { body, start, end, spans } = entry
+  if (spans === 1) return [entry]
+  const half = spans >> 1
+  let middle = start
+  for (let i = 0; i < half; i++) middle += RECORD_HEADER + body.readInt32BE(middle + 4)
+  return [
+    { ...entry, end: middle, spans: half },
+    { ...entry, start: middle, end, spans: spans - half },
+  ]
+}
