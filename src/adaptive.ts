@@ -1,3 +1,4 @@
+import { clock } from './genuine'
 import { NOT_KEPT, type Sampler, type SamplingRates } from './sampler'
 
 /**
@@ -112,7 +113,7 @@ export class AdaptiveSampler implements Sampler {
   private startedPerSecond = 0
   private keptPerSecond = 0
 
-  constructor({ tracesPerSecond, operations = {}, now = () => performance.now() }: AdaptiveOptions) {
+  constructor({ tracesPerSecond, operations = {}, now = clock.now }: AdaptiveOptions) {
     this.now = now
     this.tickStartMs = now()
     this.common = new Budget(tracesPerSecond)

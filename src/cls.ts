@@ -2,6 +2,7 @@ import type { EventEmitter } from 'node:events'
 import { ok } from './assert'
 import { bindListeners } from './cls-emitter'
 import { type Cell, currentFrame, derive, enterFrame, expectNamespaces, type Frame, runAndObserve } from './context'
+import { nextTick, queueMicrotask } from './genuine'
 
 /*
  * `milo/cls`: the API of cls-hooked 4.2.2, on Milo's one AsyncLocalStorage. A program that requires cls-hooked can move by
@@ -231,9 +232,6 @@ function stackOf(top: Node): Node[] {
 }
 
 let flow: Flow | undefined
-// Kept, as fake clocks replace them.
-const { queueMicrotask } = globalThis
-const { nextTick } = process
 
 function thisFlow(): Flow {
   if (flow) return flow

@@ -2,6 +2,7 @@ import { readFileSync, statSync } from 'node:fs'
 import Module, { builtinModules, createRequire, syncBuiltinESMExports } from 'node:module'
 import { join, sep } from 'node:path'
 import * as shimmer from 'shimmer'
+import { GenuinePromise } from './genuine'
 import { imitate } from './imitate'
 import { describe, log } from './log'
 import { noteLeft, notePatched, sayLeft } from './patched'
@@ -226,7 +227,7 @@ class Handle implements PluginHandle {
     this.applying = wraps
     try {
       const replacement = patch.patch(exports, this)
-      if (replacement instanceof Promise) {
+      if (replacement instanceof GenuinePromise) {
         replacement.catch(() => {})
         throw new TypeError(`the patch of ${what} must not be asynchronous`)
       }

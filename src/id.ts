@@ -15,6 +15,11 @@ export function randomWord(): number {
   return pool[next++]!
 }
 
+/** A random number in [0, 1). */
+export function random(): number {
+  return (randomWord() >>> 0) / 4294967296
+}
+
 /** The high half of an id: never negative as an i64. */
 export function randomHigh(): number {
   return randomWord() & 0x7fffffff

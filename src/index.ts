@@ -5,6 +5,7 @@
 import { types } from 'node:util'
 import { replaceClsHooked } from './cls-hooked'
 import { currentFrame, frameWith, runInFrame } from './context'
+import { GenuinePromise } from './genuine'
 import { install } from './hook'
 import { imitate } from './imitate'
 import { describe } from './log'
@@ -120,7 +121,7 @@ function endWith(span: Span, result: unknown, atOnce: boolean): void {
 /** Whether asking a thenable for its outcome starts nothing: so it is with promises, not with a query that `then` sends. */
 function isRunning(thenable: any): boolean {
   return (
-    thenable instanceof Promise ||
+    thenable instanceof GenuinePromise ||
     typeof thenable.constructor?.resolve === 'function' ||
     typeof thenable.promiseDispatch === 'function' // Q's
   )

@@ -1,5 +1,7 @@
 /** What Milo says, on standard error and nowhere else: an application's standard output is its own. */
 
+import { clock } from './genuine'
+
 export const LOG_LEVELS = ['silent', 'error', 'warn', 'info', 'debug'] as const
 export type LogLevel = (typeof LOG_LEVELS)[number]
 
@@ -28,9 +30,9 @@ const lastSaid = new Map<string, number>()
 
 /** The same as log, at most once in 30 s for each `key`. Keys are constants of the code, so the map stays small. */
 export function logRarely(key: string, level: Exclude<LogLevel, 'silent'>, message: string): void {
-  const now = Date.now()
+  const now = clock.now()
   const last = lastSaid.get(key)
-  if (last !== undefined && now - last < 30_000 && now >= last) return
+  if (last !== undefined && now - last < 30_000) return
   lastSaid.set(key, now)
   log(level, message)
 }

@@ -1,3 +1,4 @@
+import { setImmediate } from './genuine'
 import { log, logs } from './log'
 
 /** What has been patched and what couldn't be, for the one line that says so at level info. */
@@ -5,8 +6,6 @@ import { log, logs } from './log'
 const patched = new Set<string>()
 const left = new Map<string, string>()
 let due = false
-// Kept, as fake clocks replace it.
-const { setImmediate } = globalThis
 
 /** @param what a package with its version, or a built-in module */
 export function notePatched(what: string): void {

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import type { SecureContext } from 'node:tls'
 import { ResultCode, readLogReply } from './codec/scribe'
+import { clearTimeout, setTimeout } from './genuine'
 import { describe } from './log'
 
 /**

@@ -2,6 +2,8 @@ import { AsyncResource } from 'node:async_hooks'
 import type { SpanBuffer } from './buffer'
 import { Writer } from './codec/binary'
 import { CATEGORY, writeLogFrame } from './codec/scribe'
+import { clearTimeout, clock, GenuinePromise, setImmediate, setTimeout } from './genuine'
+import { random } from './id'
 import { describe, logRarely } from './log'
 import { type Answer, type ScribeAddress, ScribeConnection } from './scribe-connection'
 import type { Span } from './span'
@@ -169,7 +171,7 @@ export class ScribeEmitter {
    * at least; else how full the buffer is, from 0.
    */
   pressure(): number {
-    if (this.refusing || performance.now() - this.lastTryLaterMs < 1000) return 1
+    if (this.refusing || clock.now() - this.lastTryLaterMs < 1000) return 1
     return this.fullness
   }
 
@@ -189,10 +191,10 @@ export class ScribeEmitter {
    * @returns whether all was sent
    */
   flush(deadlineMs: number, impatient = false): Promise<boolean> {
-    if (this.closed) return Promise.resolve(false)
+    if (this.closed) return GenuinePromise.resolve(false)
     const before = this.buffer.counts()
-    if (before.buffered + before.inFlight + before.spooled === 0) return Promise.resolve(true)
-    return new Promise(resolve => {
+    if (before.buffered + before.inFlight + before.spooled === 0) return GenuinePromise.resolve(true)
+    return new GenuinePromise(resolve => {
       const flusher: Flusher = {
         impatient,
         done: allSent => {
@@ -216,8 +218,8 @@ export class ScribeEmitter {
 
   /** Writes everything that hasn't been sent to the spool, if there is one: until then, or the deadline. */
   drain(deadlineMs: number): Promise<void> {
-    if (this.closed || this.spool === undefined || this.inMemory() === 0) return Promise.resolve()
-    return new Promise(resolve => {
+    if (this.closed || this.spool === undefined || this.inMemory() === 0) return GenuinePromise.resolve()
+    return new GenuinePromise(resolve => {
       const done = (): void => {
         clearTimeout(deadline)
         this.drained = this.drained.filter(other => other !== done)
@@ -453,7 +455,7 @@ export class ScribeEmitter {
   private send(batch: Batch): void {
     const { addresses, encoding, connectTimeoutMs, replyTimeoutMs } = this.options
     if (this.connection?.dead) this.connection = undefined
-    if (this.address !== 0 && performance.now() >= this.returnAtMs) {
+    if (this.address !== 0 && clock.now() >= this.returnAtMs) {
       this.disconnect()
       this.address = 0
     }
@@ -487,7 +489,7 @@ export class ScribeEmitter {
       case 'try_later':
         this.tryLater++
         this.refusing = true
-        this.lastTryLaterMs = performance.now()
+        this.lastTryLaterMs = clock.now()
         this.nextAddress()
         return
       case 'refused':
@@ -531,7 +533,7 @@ export class ScribeEmitter {
     const { addresses } = this.options
     if (addresses.length > 1) {
       this.disconnect()
-      if (this.address === 0) this.returnAtMs = performance.now() + this.options.returnMs
+      if (this.address === 0) this.returnAtMs = clock.now() + this.options.returnMs
       this.address = (this.address + 1) % addresses.length
     }
     if (++this.failedInRound < addresses.length) return void this.pump()
@@ -540,7 +542,7 @@ export class ScribeEmitter {
     if (this.closed) return
     this.pausing = true
     // Between half of it and all of it, so that a thousand processes don't come back in one instant.
-    this.pumpAfter(this.pauseMs * (0.5 + Math.random() / 2))
+    this.pumpAfter(this.pauseMs * (0.5 + random() / 2))
     this.pauseMs = Math.min(this.pauseMs * 2, this.options.longestPauseMs)
     if (this.batch?.file !== undefined) this.giveBack()
     if (this.spool?.usable) {

@@ -14,6 +14,7 @@ import {
 import { mkdir, open, readdir, readFile, rename, stat, unlink, utimes, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { clearInterval, clock, GenuinePromise, setInterval } from './genuine'
 import { describe, logRarely } from './log'
 
 /**
@@ -93,7 +94,7 @@ export class Spool implements SpoolCounts {
   private timer: NodeJS.Timeout | undefined
   private alive = false
   private closed = false
-  private busy: Promise<unknown> = Promise.resolve()
+  private busy: Promise<unknown> = GenuinePromise.resolve()
   private readonly onFound: () => void
   private readonly onLost: (spans: number) => void
 
@@ -123,7 +124,7 @@ export class Spool implements SpoolCounts {
 
   /** Whether it is worth trying to put something. */
   get usable(): boolean {
-    return performance.now() >= this.restUntil
+    return clock.now() >= this.restUntil
   }
 
   /** Writes a batch. @returns whether it is safe on the disk */
@@ -289,7 +290,7 @@ export class Spool implements SpoolCounts {
 
   private async showAlive(): Promise<void> {
     const path = this.path(`${this.owner}.alive`)
-    const now = new Date()
+    const now = clock.wallMs() / 1000
     if (
       this.alive &&
       (await utimes(path, now, now)
@@ -309,7 +310,7 @@ export class Spool implements SpoolCounts {
     const path = this.path(`${owner}.alive`)
     try {
       const { mtimeMs, size } = await stat(path)
-      if (Date.now() - mtimeMs > STALE_MS) return true
+      if (clock.wallMs() - mtimeMs > STALE_MS) return true
       const shown = size < 4096 ? JSON.parse(await readFile(path, 'utf8')) : undefined
       return shown?.machine === machine() && !exists(shown.pid)
     } catch (error) {
@@ -374,7 +375,7 @@ export class Spool implements SpoolCounts {
     this.onLost(spans)
   }
 
-  private nextName(spans: number, bytes: number, time = String(Date.now()).padStart(15, '0')): string {
+  private nextName(spans: number, bytes: number, time = String(clock.wallMs()).padStart(15, '0')): string {
     return `${time}-${String(++this.seq).padStart(8, '0')}-${this.owner}-${spans}-${bytes}`
   }
 
@@ -384,7 +385,7 @@ export class Spool implements SpoolCounts {
 
   private full(): void {
     this.spoolErrors++
-    this.restUntil = performance.now() + REST_MS
+    this.restUntil = clock.now() + REST_MS
     logRarely(
       'spool_full',
       'warn',
@@ -394,7 +395,7 @@ export class Spool implements SpoolCounts {
 
   private failed(what: string, error: unknown): void {
     this.spoolErrors++
-    this.restUntil = performance.now() + REST_MS
+    this.restUntil = clock.now() + REST_MS
     logRarely('spool', 'warn', `the spool can't be ${what}: ${describe(error)}`)
   }
 }

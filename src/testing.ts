@@ -1,3 +1,4 @@
+import { clearTimeout, GenuinePromise, setTimeout } from './genuine'
 import { install } from './hook'
 import { type Options, settle } from './options'
 import { Kind, type Span } from './span'
@@ -64,7 +65,7 @@ export function stop(): void {
  */
 export function ended(count: number, limitMs = 1000): Promise<TestSpan[]> {
   const wanted = spans
-  return new Promise((resolve, reject) => {
+  return new GenuinePromise((resolve, reject) => {
     const look = () => {
       if (wanted.length < count) return
       settled()

@@ -1,6 +1,7 @@
 import { SpanBuffer, type SpanCounts } from './buffer'
 import { currentFrame } from './context'
 import { unwatchExit, watchExit } from './exit'
+import { clock } from './genuine'
 import { fraction, randomHigh, randomLow, randomNarrow } from './id'
 import { describe, log, logRarely, setLogLevel } from './log'
 import type { Settings } from './options'
@@ -8,7 +9,7 @@ import type { RemoteContext } from './propagation'
 import { writeSpan } from './record'
 import { NOT_KEPT, never, type Sampler, type SamplingRates } from './sampler'
 import { SCRIBE_DEFAULTS, ScribeEmitter } from './scribe'
-import { clock, Kind, Span, type SpanSink, Trace } from './span'
+import { Kind, Span, type SpanSink, Trace } from './span'
 
 /** The process's one tracer: starts spans, and sees them off when they end. Off until init. */
 
@@ -198,7 +199,7 @@ let offsetCheckedAt = Number.NEGATIVE_INFINITY
 function clockOffsetUs(monotonicMs: number): number {
   if (monotonicMs - offsetCheckedAt >= 1000) {
     offsetCheckedAt = monotonicMs
-    const seen = (Date.now() - monotonicMs) * 1000
+    const seen = (clock.wallMs() - monotonicMs) * 1000
     // Date.now has whole milliseconds: a smaller difference is rounding, not a step of the clock.
     if (Math.abs(seen - offsetUs) > 2000)
       offsetUs = Math.abs(seen - clock.timeOrigin * 1000) > 2000 ? seen : clock.timeOrigin * 1000

@@ -1,4 +1,4 @@
-import { currentFrame, describe, Frame, type PluginHandle } from 'milo/plugin'
+import { clock, currentFrame, describe, Frame, type PluginHandle, setImmediate } from 'milo/plugin'
 import { type BySeqid, type Entry, Pending } from './pending'
 import type { OutgoingCall } from './protocol'
 
@@ -17,7 +17,7 @@ export interface Call extends OutgoingCall, Entry {
   /** The calls of its client, and those of its connection, among which it is. */
   ofClient: BySeqid<Call>
   ofConnection: Pending<Call>
-  /** In the connection's offline queue since, in milliseconds of performance.now(); 0 once it has been written. */
+  /** In the connection's offline queue since, in milliseconds of the clock; 0 once it has been written. */
   queuedAtMs: number
   /** Sent anew when the connection is lost and made again. */
   replayed: boolean
@@ -113,7 +113,7 @@ export function replays(connection: any): boolean {
 function written(connection: any, open: Pending<Call>): void {
   for (const call of open.all()) {
     if (call.queuedAtMs === 0) continue
-    call.span.count('thrift.queue_us', Math.round((performance.now() - call.queuedAtMs) * 1000))
+    call.span.count('thrift.queue_us', Math.round((clock.now() - call.queuedAtMs) * 1000))
     call.queuedAtMs = 0
     call.replayed = replays(connection)
   }
@@ -126,7 +126,7 @@ export function sent(call: Call): void {
     // After end(): thrift queues it for a connection that won't be made.
     fail(call, 'transport_error', 'connection ended')
   } else if (connection?.connected === false || (typeof connection?.isOpen === 'function' && !connection.isOpen())) {
-    call.queuedAtMs = performance.now()
+    call.queuedAtMs = clock.now()
   }
 }
 

@@ -1,22 +1,26 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
+import ts from 'typescript'
 import { ROOT } from '../helpers/child'
 
-/** Imports of the source files that git knows or could, as [file, what it imports]; relative ones from the root. */
-function imports(): [string, string][] {
-  const list = execFileSync(
-    'git',
-    ['ls-files', '--cached', '--others', '--exclude-standard', 'src', 'plugins', 'collector'],
-    { cwd: ROOT },
-  )
-  const result: [string, string][] = []
-  for (const file of list
+/** The source files that git knows or could, and their texts. */
+function sources(...folders: string[]): [string, string][] {
+  const list = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', ...folders], {
+    cwd: ROOT,
+  })
+  return list
     .toString()
     .split('\n')
-    .filter(name => /\.tsx?$/.test(name) && !name.endsWith('tsup.config.ts'))) {
-    const text = readFileSync(join(ROOT, file), 'utf8')
+    .filter(name => /\.tsx?$/.test(name) && !name.endsWith('tsup.config.ts') && existsSync(join(ROOT, name)))
+    .map(name => [name, readFileSync(join(ROOT, name), 'utf8')])
+}
+
+/** What the source files import, as [file, what it imports]; relative ones from the root. */
+function imports(): [string, string][] {
+  const result: [string, string][] = []
+  for (const [file, text] of sources('src', 'plugins', 'collector')) {
     for (const match of text.matchAll(/(?:(?<!['"])\bfrom|\bimport|\brequire\(|\bimport\()\s*['"]([^'"]+)['"]/g)) {
       const target = match[1]!
       result.push([file, target.startsWith('.') ? normalize(join(dirname(file), target)) : target])
@@ -100,6 +104,58 @@ describe('the direction of imports', () => {
     assert.deepEqual(
       broken((file, target) => file.startsWith('collector/src/query/') && !target.startsWith('collector/src/query')),
       [],
+    )
+  })
+})
+
+/** What fake clocks and environments replace: src/genuine.ts has them as they were when Milo was loaded. */
+const REPLACED = new Set([
+  ...['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'setImmediate', 'clearImmediate', 'queueMicrotask'],
+  ...['Date', 'performance', 'Promise', 'console'],
+  ...['process.nextTick', 'process.hrtime', 'Math.random'],
+])
+
+/** Values of REPLACED that a source file takes from the process at the time of a call. */
+function takenFromProcess(file: string, text: string): string[] {
+  const source = ts.createSourceFile(file, text, ts.ScriptTarget.Latest, true)
+  const imported = new Set<string>()
+  const found: string[] = []
+  const visit = (node: ts.Node): void => {
+    if (ts.isTypeNode(node)) return
+    if (ts.isImportSpecifier(node)) imported.add(node.name.text)
+    const name = ts.isPropertyAccessExpression(node) || ts.isIdentifier(node) ? node.getText(source) : ''
+    const isMember = ts.isPropertyAccessExpression(node.parent) && node.parent.name === node
+    if (REPLACED.has(name) && !imported.has(name) && !isMember && !ts.isExportSpecifier(node.parent)) {
+      found.push(
+        `${file}:${source.getLineAndCharacterOfPosition(node.getStart()).line + 1} takes ${name} from the process`,
+      )
+    }
+    // A module of Node's whose exports fake clocks replace as well.
+    if (ts.isStringLiteral(node) && /^(node:)?(timers|perf_hooks)/.test(node.text))
+      found.push(`${file} takes ${node.text}`)
+    ts.forEachChild(node, visit)
+  }
+  ts.forEachChild(source, visit)
+  return found
+}
+
+describe('the clock', () => {
+  it('is taken from src/genuine.ts alone, and so are timers and promises', () => {
+    const files = sources('src', 'plugins').filter(([file]) => file !== 'src/genuine.ts')
+    assert.deepEqual(
+      files.flatMap(file => takenFromProcess(...file)),
+      [],
+    )
+  })
+
+  it('is seen wherever a file takes it', () => {
+    const text = `import { queueMicrotask } from './genuine'
+      const f = (): Promise<Date> => queueMicrotask(r => setTimeout(r, performance.now() + Date.now() - process.hrtime()[0]))
+      export { setImmediate } from './genuine'
+      timers.setTimeout(f)`
+    assert.deepEqual(
+      takenFromProcess('x.ts', text).map(line => line.split(' ')[2]),
+      ['setTimeout', 'performance', 'Date', 'process.hrtime'],
     )
   })
 })
