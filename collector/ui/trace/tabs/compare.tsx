@@ -5,6 +5,7 @@ import { token } from '../../shell/credentials'
 import { Notice, Waiting } from '../../shell/notice'
 import { traceHref } from '../../shell/route'
 import { findTraceId } from '../../shell/trace-id'
+import { urlOf } from '../load-trace'
 import type { Compared } from './compare-worker'
 import type { TabProps } from './tabs'
 
@@ -68,7 +69,7 @@ function Comparison({ a, b }: { a: string; b: string }) {
   useEffect(() => {
     const worker = new Worker(new URL('./compare-worker.ts', import.meta.url), { type: 'module' })
     worker.addEventListener('message', ({ data }) => setCompared(data))
-    worker.postMessage({ a, b, token: token() })
+    worker.postMessage({ a: urlOf(a), b: urlOf(b), token: token() })
     return () => worker.terminate()
   }, [a, b])
   if (compared === null) return <Waiting what="both traces" />
