@@ -20,10 +20,7 @@ describe('the HTTP API', () => {
   before(async () => {
     const uiDir = temporaryDirectory()
     mkdirSync(join(uiDir, 'assets'))
-    writeFileSync(
-      join(uiDir, 'index.html'),
-      '<!doctype html><head><title>Milo</title><script src="app.js"></script></head>',
-    )
+    writeFileSync(join(uiDir, 'index.html'), '<!doctype html><title>Milo</title><script src="/app.js"></script>')
     writeFileSync(join(uiDir, 'app.js'), 'document.title = "Milo"')
     c = await collector({}, uiDir)
     peer = new Peer(c.scribePorts[0]!)
@@ -165,6 +162,27 @@ describe('the HTTP API', () => {
       assert.deepEqual([status, body.traceId], [200, hex(77n)])
     })
 
+    it('finds a trace by every form of its id that people paste', async () => {
+      const traceId = 0x00abc0ffee123456n
+      const traceIdHigh = 0x0000000012345678n
+      await store(span({ traceId, traceIdHigh }), span({ traceId: 0x4242n }))
+      const whole = '000000001234567800abc0ffee123456'
+      const uuid = '00000000-1234-5678-00ab-c0ffee123456'
+      const traceparent = `00-${whole}-00f067aa0ba902b7-01`
+      for (const id of [
+        'abc0ffee123456',
+        '0xABC0FFEE123456',
+        '1234567800abc0ffee123456',
+        uuid,
+        traceparent,
+        `%20${whole}`,
+      ]) {
+        const { status, body } = await c.get(`/api/traces/${id}`)
+        assert.deepEqual([status, body.traceId], [200, whole], id)
+      }
+      assert.equal((await c.get('/api/traces/4242')).body.traceId, '0000000000004242')
+    })
+
     it('compares the high half when it is given, and finds by the low half when it is not', async () => {
       const traceId = randomId()
       const high = randomId()
@@ -185,21 +203,11 @@ describe('the HTTP API', () => {
     })
 
     it('answers 400 to what is not an id', async () => {
-      const ids = [
-        'xyz',
-        'abc',
-        '-',
-        '+5',
-        '1.5',
-        '0x10',
-        'g'.repeat(16),
-        '18446744073709551616',
-        '-9223372036854775809',
-      ]
+      const ids = ['xyz', '-', '+5', '1.5', 'g'.repeat(16), '-9223372036854775809']
       for (const id of [
         ...ids,
         '9'.repeat(33),
-        'a'.repeat(17),
+        'a'.repeat(33),
         'a'.repeat(3000),
         '%00',
         '%F0%9F%98%80',
@@ -208,7 +216,7 @@ describe('the HTTP API', () => {
         const { status, body } = await c.get(`/api/traces/${id}`)
         assert.equal(status, 400, id)
         assert.equal(body.code, 'MILO_BAD_TRACE_ID')
-        assert.match(body.error, /is not a trace id: give 16 or 32 hex digits/)
+        assert.match(body.error, /is not a trace id: give up to 32 hex digits/)
         assert.ok(body.error.length < 300)
       }
     })
@@ -406,33 +414,6 @@ describe('the HTTP API', () => {
       assert.match(text, /^process_cpu_seconds_total /m)
       assert.match(text, /^milo_backlog_spans 0$/m)
       assert.match(text, /^milo_collector_http_request_seconds_count\{route="\/api\/search",status="400"\} \d+$/m)
-    })
-
-    it('tells the page to what its addresses are relative, wherever a proxy has put it', async () => {
-      const baseAt = async (path: string, headers: Record<string, string> = {}) =>
-        /<head>\s*<base href="([^"]*)" \/>/.exec(await (await fetch(c.url + path, { headers })).text())?.[1]
-      for (const [path, base] of [
-        ['/', './'],
-        ['/search?q=a/b', './'],
-        ['/services', './'],
-        ['/trace/1', '../'],
-        ['/trace/1/', '../../'],
-      ] as const) {
-        assert.equal(await baseAt(path), base, path)
-        assert.equal(await baseAt(path, { 'x-forwarded-prefix': '/evil' }), base, path)
-      }
-      const http = { ...c.config.http, trusted_proxies: ['127.0.0.1'] }
-      c.reload({ ...c.config, http })
-      assert.equal(await baseAt('/trace/1', { 'x-forwarded-prefix': '/a/b/' }), '/a/b/')
-      for (const prefix of ['//evil.example', 'https://evil.example', '/a"><script>', '/../x', '']) {
-        assert.equal(await baseAt('/trace/1', { 'x-forwarded-prefix': prefix }), '../', prefix)
-      }
-      c.reload({ ...c.config, http: { ...http, base_path: '/milo' } })
-      for (const path of ['/milo', '/milo/', '/milo/trace/1', '/trace/1', '/milo?q=1']) {
-        assert.equal(await baseAt(path), '/milo/', path)
-      }
-      assert.equal((await fetch(`${c.url}/milometer`)).status, 404)
-      c.reload(c.config)
     })
 
     it('serves the page at its addresses and its files, and JSON errors elsewhere', async () => {

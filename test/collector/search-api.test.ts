@@ -136,7 +136,15 @@ describe('the HTTP API of searches', () => {
     assert.deepEqual(await values('field=key&prefix=c'), ['city'])
     assert.deepEqual(await values('field=value&key=city&prefix=L'), ['Lisbon', 'London'])
     assert.deepEqual(await values('field=value&key=nothing'), [])
-    for (const query of ['', 'field=x', 'field=name&key=a', 'field=name&limit=101', 'field=name&x=y']) {
+    for (const query of [
+      '',
+      'field=x',
+      'field=value',
+      'field=value&prefix=a',
+      'field=name&key=a',
+      'field=name&limit=101',
+      'field=name&x=y',
+    ]) {
       assert.equal((await c.get(`/api/complete?${query}`)).status, 400, query)
     }
   })

@@ -65,6 +65,19 @@ describe('embedded store, its file', function () {
     return (store as unknown as { worker: Worker }).worker
   }
 
+  it('completes to every word, also when the records of one fill many blocks of the index', async () => {
+    const store = await open(path)
+    try {
+      const ofTwo = Array.from({ length: 40_000 }, (_, i) => span({ service: i % 2 === 0 ? 'cart' : 'front' }))
+      await append(store, ...ofTwo, span({ service: 'shop' }))
+      await soon(async () => {
+        assert.deepEqual(await store.complete({ field: 'service', prefix: '', limit: 3 }), ['cart', 'front', 'shop'])
+      })
+    } finally {
+      await store.close()
+    }
+  })
+
   /** What a writer acknowledged: names by trace id. */
   async function readsBack(acknowledged: Map<bigint, string>): Promise<void> {
     const store = await open(path)

@@ -728,6 +728,32 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         }
       })
 
+      it('shows a trace that gains a newer span between two pages, and no trace twice', async () => {
+        const name = unique('grows')
+        const traces = Array.from({ length: 8 }, (_, i) => ({
+          traceId: randomId(),
+          startUs: 1_700_000_000_000_000n - BigInt(i) * 1_000_000n,
+        }))
+        await append(store, ...traces.map(t => span({ ...t, name })))
+        await soon(async () => assert.equal((await found(store, { name })).length, 8))
+        const first = await store.search({ name, annotations: [], limit: 4 })
+        // One that the first page has shown, and one that the next page is to show.
+        const grown = [traces[1]!, traces[6]!]
+        await append(store, ...grown.map(t => span({ ...t, startUs: 1_700_000_100_000_000n, name })))
+        await soon(async () => {
+          const newer = await found(store, { name, fromUs: 1_700_000_050_000_000 })
+          sameIds(
+            newer,
+            grown.map(({ traceId }) => traceId),
+          )
+        })
+        const second = await store.search({ name, annotations: [], limit: 4, after: first.next! })
+        sameIds(
+          [...first.traces, ...second.traces].map(idOf),
+          traces.map(({ traceId }) => traceId),
+        )
+      })
+
       it('has no next on the last page, full or not', async () => {
         const name = unique('last')
         await append(store, ...Array.from({ length: 10 }, () => span({ name })))

@@ -28,8 +28,12 @@ export function searchRoutes(app: FastifyInstance, store: SearchStore, fromStore
       const is = given.field === undefined ? 'is missing' : `is ${quote(given.field)}`
       throw new ApiError(400, 'MILO_BAD_PARAMETER', `field ${is}: give one of ${FIELDS.join(', ')}`)
     }
-    if (given.key !== undefined && field !== 'value') {
-      throw new ApiError(400, 'MILO_BAD_PARAMETER', 'key is for field=value: leave it out')
+    if ((given.key !== undefined) !== (field === 'value')) {
+      const problem =
+        field === 'value'
+          ? 'is missing: field=value completes the values of one key'
+          : 'is for field=value: leave it out'
+      throw new ApiError(400, 'MILO_BAD_PARAMETER', `key ${problem}`)
     }
     const query: CompletionQuery = {
       field,

@@ -1,4 +1,5 @@
 import type { StoredRecord } from '../store/store'
+import { findTraceId, paddedId } from '../trace'
 import { ApiError, quote } from './errors'
 
 export interface TraceId {
@@ -8,23 +9,33 @@ export interface TraceId {
 }
 
 /**
- * What an id in an address may mean, the likelier first: 16 or 32 hex digits, or a signed decimal, as the original printed
- * ids. 16 digits may be either. An unsigned decimal over 2^63 is the same 64 bits.
+ * Returns what an id in an address may mean, the likelier first. It takes what the page takes from a clipboard: see
+ * findTraceId. Digits alone may be hex or a decimal, as the original printed ids: hex is likelier where there are 16 or
+ * 32 of them. An unsigned decimal over 2^63 is the same 64 bits.
  */
-export function readTraceId(id: string): TraceId[] {
+export function readTraceId(text: string): TraceId[] {
+  const id = findTraceId(text) ?? ''
   const meanings: TraceId[] = []
-  if (/^[0-9a-f]{16}$/i.test(id)) meanings.push({ low: i64FromHex(id) })
-  if (/^[0-9a-f]{32}$/i.test(id)) meanings.push({ low: i64FromHex(id.slice(16)), high: i64FromHex(id.slice(0, 16)) })
   const decimal = /^-?\d{1,32}$/.test(id) ? BigInt(id) : undefined
   if (decimal !== undefined && decimal >= -(2n ** 63n) && decimal < 2n ** 64n) {
     meanings.push({ low: BigInt.asIntN(64, decimal) })
+  }
+  if (/^[0-9a-f]{1,32}$/.test(id)) {
+    const hex = fromHex(paddedId(id))
+    if (id.length === 16 || id.length === 32) meanings.unshift(hex)
+    else meanings.push(hex)
   }
   if (meanings.length > 0) return meanings
   throw new ApiError(
     400,
     'MILO_BAD_TRACE_ID',
-    `${quote(id)} is not a trace id: give 16 or 32 hex digits, or a decimal from -2^63 to 2^64-1`,
+    `${quote(text)} is not a trace id: give up to 32 hex digits, a UUID, a traceparent, or a decimal from -2^63 to 2^64-1`,
   )
+}
+
+function fromHex(id: string): TraceId {
+  const low = i64FromHex(id.slice(-16))
+  return id.length === 16 ? { low } : { low, high: i64FromHex(id.slice(0, 16)) }
 }
 
 function i64FromHex(hex: string): bigint {

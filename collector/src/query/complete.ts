@@ -13,7 +13,7 @@ export interface Completion {
   to: number
 }
 
-/** @returns undefined where nothing can be proposed: a time, a duration */
+/** @returns undefined where nothing can be proposed: a time, a duration, a value of any key */
 export function completionAt(text: string, cursor: number): Completion | undefined {
   const item = lex(text).find(({ from, to, value }) => from <= cursor && cursor <= Math.max(to, value?.to ?? 0))
   if (item === undefined) return { field: 'key', prefix: '', from: cursor, to: cursor }
@@ -23,7 +23,8 @@ export function completionAt(text: string, cursor: number): Completion | undefin
   if (value === undefined || cursor < value.from) return undefined
   const field = fieldOf(item)
   if (field === undefined) return undefined
-  const key = field === 'value' && word.text !== '' ? { key: word.text } : {}
+  if (field === 'value' && word.text === '') return undefined
+  const key = field === 'value' ? { key: word.text } : {}
   return { field, ...key, ...place(text, value, cursor) }
 }
 

@@ -4,6 +4,7 @@
  *     name:Shop.checkout service:shop user=42 city^=Lon note*="a b" key:user paid duration>50ms duration<=2s error last 1h
  */
 export { type Completion, completionAt, insertCompletion } from './complete'
+export { lex } from './lexer'
 export type { AnnotationCondition, Match, Query, Time } from './model'
 export { type Parsed, type Problem, parse, parseAnnotation } from './parse'
 export { print, printAnnotation } from './print'

@@ -531,7 +531,7 @@ export async function completeFromMySql(db: MySql, policy: IndexPolicy, query: C
   const length = field === 'value' ? policy.maxValueLength : MAX_WORD_LENGTH
   const rows = await db.read(
     `SELECT MIN(text) FROM (
-       SELECT id, text FROM dict FORCE INDEX (by_text)
+       SELECT DISTINCT id, text FROM dict FORCE INDEX (by_text)
        WHERE scope = ${scope} AND ${LIKE} AND CHAR_LENGTH(text) < ${length}
        LIMIT ${COMPLETED_MOST}
      ) t GROUP BY id ORDER BY CAST(MIN(text) AS BINARY) LIMIT ${limit}`,

@@ -13,8 +13,10 @@ import { summarizeRecords } from './summarize-records'
  *
  *     query → terms → the rarest drives → places, newest first → traces → match? → summaries
  *
- * A trace stands at its newest place. `next` is a place and who drove to it: pages follow each other without gaps, and a
- * trace that has stood on an earlier page is known by its records. Within a page the order is that of the traces' starts.
+ * A trace stands at its newest place. `next` says which term drove, how far the places have been listed, and which traces
+ * the pages before have shown, the last SHOWN_MOST of them: so pages follow each other without gaps, also while traces
+ * grow. A trace that was shown earlier than these is known by its records. Within a page the order is that of the traces'
+ * starts.
  */
 export interface SpanIndex {
   /** How many records have the term, about; counted no further than `most`. */
@@ -69,6 +71,8 @@ const READS_AT_ONCE = 8
 /** What a search does at most before it gives what it has. */
 const READS_MOST = 2_000
 const DEADLINE_MS = 2_000
+/** How many traces a cursor remembers: 8 bytes each, in an address that proxies take. */
+const SHOWN_MOST = 300
 /** To build a longer one for its summary alone would take too long. */
 const BUILD_MOST = 5_000
 
@@ -86,17 +90,21 @@ export async function search({ index, readTrace }: SearchStore, query: SearchQue
     fromUs: fromUs === undefined ? undefined : BigInt(Math.ceil(fromUs)) - HALVES_APART_US,
     toUs: toUs === undefined ? undefined : BigInt(Math.floor(toUs)) + HALVES_APART_US,
   }
-  const after = cursor?.place
-  const seen = new Set<bigint>()
+  const seen = new Set(cursor?.shown)
   const traces: TraceSummary[] = []
+  const shown: bigint[] = cursor?.shown ?? []
   const page = (end: Place | undefined): SearchPage => {
     traces.sort((a, b) => (b.start ?? 0) - (a.start ?? 0) || (a.traceId < b.traceId ? 1 : -1))
-    return end === undefined ? { traces } : { traces, next: encodeCursor(driverAt, end) }
+    return end === undefined
+      ? { traces }
+      : { traces, next: encodeCursor({ driver: driverAt, place: end, shown: shown.slice(-SHOWN_MOST) }) }
   }
 
   /** Of the last trace taken. */
   let lastTaken: Place | undefined
-  let from = after
+  /** Where to look for traces that have been shown and are forgotten, if any are. */
+  const forgottenBefore = shown.length < SHOWN_MOST ? undefined : cursor!.place
+  let from = cursor?.place
   let reads = 0
   for (;;) {
     const { places, resume } = await index.places(indexQuery, from, 2 * limit)
@@ -109,10 +117,11 @@ export async function search({ index, readTrace }: SearchStore, query: SearchQue
         const place = some[j]!
         const records = decodeRecords(stored)
         if (!matchesTrace(records, query)) continue
-        if (after !== undefined && hasStoodBefore(records, driver, after, indexQuery)) continue
+        if (forgottenBefore !== undefined && hasStoodBefore(records, driver, forgottenBefore, indexQuery)) continue
         // One more than asked for, to know whether there is one.
         if (traces.length === limit) return page(lastTaken)
         traces.push(records.length > BUILD_MOST ? summarizeRecords(records) : summarize(buildTrace(records)))
+        shown.push(place.traceId)
         lastTaken = place
       }
       if (reads >= READS_MOST || Date.now() > deadline) {
@@ -178,23 +187,26 @@ interface SearchCursor {
   /** Which of the query's terms drove. */
   driver: number
   place: Place
+  /** Traces that the pages before have shown, the last ones. */
+  shown: bigint[]
 }
 
-function encodeCursor(driver: number, { startUs, traceId }: Place): string {
-  return Buffer.from(`${driver}.${startUs}.${traceId}`).toString('base64url')
+/** A byte for the driver, and then numbers of eight bytes each. */
+function encodeCursor({ driver, place, shown }: SearchCursor): string {
+  const bytes = Buffer.alloc(1 + 8 * (2 + shown.length))
+  bytes[0] = driver
+  for (const [i, n] of [place.startUs, place.traceId, ...shown].entries()) bytes.writeBigInt64BE(n, 1 + 8 * i)
+  return bytes.toString('base64url')
 }
 
 function decodeCursor(text: string, terms: number): SearchCursor {
-  const parts = /^(\d{1,3})\.(-?\d{1,19})\.(-?\d{1,19})$/.exec(Buffer.from(text, 'base64url').toString('latin1'))
-  if (parts !== null) {
-    const driver = Number(parts[1])
-    const place = { startUs: BigInt(parts[2]!), traceId: BigInt(parts[3]!) }
-    const good = driver < terms && isI64(place.startUs) && isI64(place.traceId)
-    if (good && encodeCursor(driver, place) === text) return { driver, place }
+  const bytes = Buffer.from(text, 'base64url')
+  const numbers = (bytes.length - 1) / 8
+  const driver = bytes[0]!
+  if (Number.isInteger(numbers) && numbers >= 2 && numbers <= 2 + SHOWN_MOST && driver < terms) {
+    const [startUs, traceId, ...shown] = Array.from({ length: numbers }, (_, i) => bytes.readBigInt64BE(1 + 8 * i))
+    const cursor = { driver, place: { startUs: startUs!, traceId: traceId! }, shown }
+    if (encodeCursor(cursor) === text) return cursor
   }
   throw new StoreError('MILO_BAD_CURSOR', 'no place of this search: give the next of the page before, unchanged')
-}
-
-function isI64(n: bigint): boolean {
-  return BigInt.asIntN(64, n) === n
 }

@@ -6,12 +6,24 @@ interface Props {
   asked: AskedSearch
   narrowed: boolean
   before: string
-  /** Of the first page. */
+  /** The address of the first page. */
   first: string
+  /** The address where the search goes on, when it stopped before the end of what is stored. */
+  next: string | undefined
 }
 
 /** What to do when there are no results. */
-export function Empty({ asked, narrowed, before, first }: Props) {
+export function Empty({ asked, narrowed, before, first, next }: Props) {
+  if (next !== undefined) {
+    return (
+      <Notice title="Nothing found so far">
+        <p>
+          The search stopped to let others have their turn, and there are older traces to look at.{' '}
+          <a href={next}>Search on</a>
+        </p>
+      </Notice>
+    )
+  }
   if (before !== '') {
     return (
       <Notice title="No older traces">

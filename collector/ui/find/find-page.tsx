@@ -37,7 +37,7 @@ export function FindPage({ path, query }: { path: string; query: URLSearchParams
   const params = useMemo(() => paramsOf(query, found?.query), [query, found?.query])
   const asked = useMemo(() => readAsked(params), [params])
   const ready = !waiting && !missing
-  const search = useJson<SearchAnswer>(ready && asked.problems.length === 0 ? `api/search?${apiQuery(params)}` : null)
+  const search = useJson<SearchAnswer>(ready && asked.problems.length === 0 ? `/api/search?${apiQuery(params)}` : null)
   const narrowed = searchOnly(params) !== ''
   const before = params.get('before') ?? ''
   const title = found?.name ?? (narrowed ? asked.text : '')
@@ -82,7 +82,7 @@ export function FindPage({ path, query }: { path: string; query: URLSearchParams
       {missing && (
         <Notice title="No such saved search">
           <p>
-            It may have been deleted. <a href="search">See the newest traces</a>.
+            It may have been deleted. <a href="/search">See the newest traces</a>.
           </p>
         </Notice>
       )}
@@ -100,7 +100,7 @@ export function FindPage({ path, query }: { path: string; query: URLSearchParams
           <div class="results-head">
             <h2>{found?.name ?? (narrowed ? 'Matching traces' : before ? 'Older traces' : 'Newest traces')}</h2>
             {(narrowed || found) && (
-              <a class="quiet-link" href="search">
+              <a class="quiet-link" href="/search">
                 All traces
               </a>
             )}
@@ -110,7 +110,13 @@ export function FindPage({ path, query }: { path: string; query: URLSearchParams
             <Failure title="The search failed" problem={search.problem} retry={search.again} />
           )}
           {search.state === 'ready' && search.value.traces.length === 0 && (
-            <Empty asked={asked} narrowed={narrowed} before={before} first={searchAddress(first)} />
+            <Empty
+              asked={asked}
+              narrowed={narrowed}
+              before={before}
+              first={searchAddress(first)}
+              next={search.value.next === null ? undefined : at(search.value.next)}
+            />
           )}
           {search.state === 'ready' && search.value.traces.length > 0 && (
             <>

@@ -1,5 +1,6 @@
 import {
   type AnnotationCondition,
+  lex,
   type Match,
   type Problem,
   parse,
@@ -82,11 +83,33 @@ export function searchOnly(params: URLSearchParams): string {
 
 export function searchAddress(query: URLSearchParams | string): string {
   const text = String(query)
-  return text === '' ? 'search' : `search?${text}`
+  return text === '' ? '/search' : `/search?${text}`
+}
+
+/**
+ * What somebody typed into the search box, with a zone for each time that has none: it is meant in the viewer's zone, as
+ * the page shows times, while the same address must mean the same to everybody.
+ */
+export function withZones(text: string): string {
+  let zoned = text
+  for (const { word, op, value } of lex(text).reverse()) {
+    if (op !== ':' || value === undefined || (word.text !== 'from' && word.text !== 'to')) continue
+    const time = zonedTime(value.text)
+    if (time !== value.text) zoned = zoned.slice(0, value.from) + time + zoned.slice(value.to)
+  }
+  return zoned
+}
+
+/** A time without a zone as an ISO time in UTC; anything else as it is. */
+export function zonedTime(text: string): string {
+  const parts = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d)?(\.\d+)?)?$/i.exec(text)
+  if (parts === null || parseTime(text) === undefined) return text
+  const [, day, minutes = '00:00', seconds = ':00', fraction = ''] = parts
+  return `${new Date(`${day}T${minutes}${seconds}`).toISOString().slice(0, 19)}${fraction}Z`
 }
 
 export function boxAddress(text: string): string {
-  return text.trim() === '' ? 'search' : searchAddress(new URLSearchParams({ q: text.trim() }))
+  return text.trim() === '' ? '/search' : searchAddress(new URLSearchParams({ q: text.trim() }))
 }
 
 /** The same search with other conditions, in the form in which it was asked. */

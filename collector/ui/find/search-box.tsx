@@ -1,11 +1,11 @@
 import { useEffect, useId, useRef, useState } from 'preact/hooks'
 import { type Completion, completionAt, insertCompletion, type Problem, parse } from '../../src/query'
+import { findTraceId } from '../../src/trace'
 import { navigate } from '../shell/address'
 import { requestJson } from '../shell/json'
 import { traceHref } from '../shell/route'
 import { useShortcuts } from '../shell/shortcuts'
-import { findTraceId } from '../shell/trace-id'
-import { boxAddress } from './query-address'
+import { boxAddress, withZones } from './query-address'
 
 const TYPING_MS = 120
 
@@ -64,7 +64,7 @@ export function SearchBox({ text: given }: { text: string }) {
     if (id !== null) return navigate(traceHref(id))
     const { problems } = parse(text)
     setProblems(problems)
-    if (problems.length === 0) navigate(boxAddress(text))
+    if (problems.length === 0) navigate(boxAddress(withZones(text)))
   }
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
@@ -87,7 +87,7 @@ export function SearchBox({ text: given }: { text: string }) {
   const shown = open && proposals.length > 0
   return (
     <search>
-      <form class="box" action="search" onSubmit={search}>
+      <form class="box" action="/search" onSubmit={search}>
         <div class="box-field">
           <input
             ref={field}
@@ -215,5 +215,5 @@ function useProposals(completion: Completion | undefined): Proposal[] {
 function urlOf({ field, key, prefix }: Completion): string {
   const query = new URLSearchParams({ field, prefix, limit: '8' })
   if (key !== undefined) query.set('key', key)
-  return `api/complete?${query}`
+  return `/api/complete?${query}`
 }

@@ -1,7 +1,7 @@
 import { useEffect, useState } from 'preact/hooks'
 import { parseDurationUs, parseTime, printAnnotation, printDurationUs, printTime, type Query } from '../../src/query'
 import { navigate } from '../shell/address'
-import { fieldsAddress } from './query-address'
+import { fieldsAddress, zonedTime } from './query-address'
 
 /** The form for those who prefer fields: the original's three, and what came since. */
 export function SearchFields({ query }: { query: Query }) {
@@ -13,11 +13,11 @@ export function SearchFields({ query }: { query: Query }) {
     const data = new FormData(event.currentTarget as HTMLFormElement)
     const asked = readForm(name => String(data.get(name) ?? '').trim(), others)
     if (typeof asked === 'string') setWrong(asked)
-    else navigate(fieldsAddress(asked) ?? 'search')
+    else navigate(fieldsAddress(asked) ?? '/search')
   }
   return (
     <search>
-      <form class="fields" action="search" onSubmit={search}>
+      <form class="fields" action="/search" onSubmit={search}>
         <Field id="name" label="Name" placeholder="Service.method" value={query.name} />
         <Field id="key" label="Key" placeholder="of an annotation" value={first?.key} />
         <div class="field">
@@ -109,19 +109,12 @@ function readForm(get: (name: string) => string, others: Query['annotations']): 
   }
   for (const name of ['from', 'to'] as const) {
     if (!get(name)) continue
-    const time = parseTime(localToUtc(get(name)))
+    const time = parseTime(zonedTime(get(name)))
     if (time === undefined) return `“${get(name)}” is no time: give -1h, or 2026-11-22T17:30.`
     query[name] = time
   }
   if (get('error')) query.error = get('error') === 'true'
   return query
-}
-
-/** A time without a zone is the viewer's. */
-function localToUtc(text: string): string {
-  if (!/^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?$/.test(text)) return text
-  const time = new Date(text.includes(':') ? text.replace(' ', 'T') : `${text}T00:00`)
-  return Number.isNaN(time.getTime()) ? text : time.toISOString()
 }
 
 function durationOf(us: number | undefined): string | undefined {

@@ -1,7 +1,7 @@
 import { useState } from 'preact/hooks'
+import { findTraceId } from '../../src/trace'
 import { navigate } from './address'
 import { traceHref } from './route'
-import { findTraceId } from './trace-id'
 
 /** On every page: one field that takes a trace's id in any form, and goes there. */
 export function TraceLookup() {

@@ -71,9 +71,8 @@ function start(url: string): Started {
   return { url, worker, said }
 }
 
-/** In full: a worker has another base. */
-export function urlOf(id: string): string {
-  return new URL(`api/traces/${encodeURIComponent(id)}`, document.baseURI).href
+function urlOf(id: string): string {
+  return `/api/traces/${encodeURIComponent(id)}`
 }
 
 /** @returns ends it, and all that the trace can still be asked */

@@ -1,6 +1,7 @@
 import '../styles/tabs.css'
 import '../styles/trace.css'
 import { useCallback, useEffect, useMemo } from 'preact/hooks'
+import { paddedId } from '../../src/trace'
 import { setQuery } from '../shell/address'
 import { Failure, Notice, Waiting } from '../shell/notice'
 import type { Problem } from '../shell/problem'
@@ -26,7 +27,9 @@ export function TracePage({ id, query }: { id: string; query: URLSearchParams })
 
 function Shown({ trace, id, query }: { trace: LoadedTrace; id: string; query: URLSearchParams }) {
   const { columns, tree, head } = trace
-  const spanId = query.get('span')
+  const asked = query.get('span')
+  // Senders, and people, leave out leading zeros.
+  const spanId = asked === null ? null : paddedId(asked.trim().toLowerCase())
   const selected = useMemo(() => (spanId === null ? -1 : spanById(columns, spanId)), [spanId, tree])
   const select = useCallback(
     (span: number) => setQuery({ span: span === -1 ? null : spanIdAt(columns, span) }),
@@ -75,7 +78,7 @@ function NotShown({ id, problem, retry }: { id: string; problem: Problem; retry(
       <Notice page title="That is no trace id">
         <p>{problem.message}</p>
         <p>
-          <a href="./">See the newest traces</a>, or look another id up above.
+          <a href="/">See the newest traces</a>, or look another id up above.
         </p>
       </Notice>
     )
@@ -91,7 +94,7 @@ function NotShown({ id, problem, retry }: { id: string; problem: Problem; retry(
         <button type="button" onClick={retry}>
           Look again
         </button>{' '}
-        or <a href="./">see the newest traces</a>.
+        or <a href="/">see the newest traces</a>.
       </p>
     </Notice>
   )

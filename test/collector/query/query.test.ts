@@ -265,7 +265,7 @@ describe('the query language', () => {
       ['user=|', { field: 'value', key: 'user', prefix: '', from: 5, to: 5 }],
       ['user^=4|', { field: 'value', key: 'user', prefix: '4', from: 6, to: 7 }],
       ['"a b"="c |d" x', { field: 'value', key: 'a b', prefix: 'c ', from: 6, to: 11 }],
-      ['=4|', { field: 'value', prefix: '4', from: 1, to: 2 }],
+      ['=4|', undefined],
       ['user=42 |', { field: 'key', prefix: '', from: 8, to: 8 }],
       ['duration>5|', undefined],
       ['last 1|', undefined],

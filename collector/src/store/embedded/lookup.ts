@@ -87,6 +87,8 @@ export class SegmentIndex implements SpanIndex {
       const words = new Set<string>()
       for (const segment of segments) {
         let found = 0
+        // A word whose records fill several blocks stands in each of them, once.
+        let last: string | undefined
         for (const block of blocksFrom(this.file, segment, of, bytes)) {
           if (turns.over()) await turns.next()
           let go = true
@@ -94,9 +96,10 @@ export class SegmentIndex implements SpanIndex {
             if (startsWith(block, bytes)) {
               const word = block.data.toString('utf8', block.termStart, block.termEnd)
               // What was cut would find nothing.
-              if (word.length < cutLength) {
+              if (word.length < cutLength && word !== last) {
                 words.add(word)
                 found++
+                last = word
               }
               go = found < limit
             } else go = compareBytes(block.data, block.termStart, block.termEnd, bytes, 0, bytes.length) < 0

@@ -2,7 +2,7 @@ import { diffTraces, type Trace, type TraceDiff } from '../../../src/trace'
 import { requestHeaders } from '../../shell/credentials'
 import { type Problem, problemOf, unreachable } from '../../shell/problem'
 
-/** Fetches two traces, given by their addresses, and lays them over each other, beside the page. */
+/** Fetches two traces and lays them over each other, beside the page. */
 export type Compared = { diff: TraceDiff; a: Side; b: Side } | { problem: Problem; which: 'a' | 'b' }
 
 interface Side {
@@ -16,7 +16,7 @@ addEventListener('message', async ({ data }: MessageEvent<{ a: string; b: string
   const traces: Trace[] = []
   for (const which of ['a', 'b'] as const) {
     try {
-      const response = await fetch(data[which], { headers })
+      const response = await fetch(`/api/traces/${encodeURIComponent(data[which])}`, { headers })
       const body = await response.json().catch(() => undefined)
       if (!response.ok || body === undefined) return post({ which, problem: problemOf(response.status, body) })
       traces.push(body)

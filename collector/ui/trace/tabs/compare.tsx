@@ -1,11 +1,9 @@
 import { useEffect, useState } from 'preact/hooks'
-import { type DiffNode, formatDuration } from '../../../src/trace'
+import { type DiffNode, findTraceId, formatDuration } from '../../../src/trace'
 import { setQuery } from '../../shell/address'
 import { token } from '../../shell/credentials'
 import { Notice, Waiting } from '../../shell/notice'
 import { traceHref } from '../../shell/route'
-import { findTraceId } from '../../shell/trace-id'
-import { urlOf } from '../load-trace'
 import type { Compared } from './compare-worker'
 import type { TabProps } from './tabs'
 
@@ -69,7 +67,7 @@ function Comparison({ a, b }: { a: string; b: string }) {
   useEffect(() => {
     const worker = new Worker(new URL('./compare-worker.ts', import.meta.url), { type: 'module' })
     worker.addEventListener('message', ({ data }) => setCompared(data))
-    worker.postMessage({ a: urlOf(a), b: urlOf(b), token: token() })
+    worker.postMessage({ a, b, token: token() })
     return () => worker.terminate()
   }, [a, b])
   if (compared === null) return <Waiting what="both traces" />

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { findTraceId } from '../../../collector/ui/shell/trace-id'
+import { findTraceId } from '../../../collector/src/trace'
 
 describe('the trace id in what people paste', () => {
   const cases: [what: string, pasted: string, id: string | null][] = [
@@ -23,6 +23,12 @@ describe('the trace id in what people paste', () => {
     ['uber-trace-id', 'abc123:def:0:1', '0000000000abc123'],
     ['a link to the page', 'http://127.0.0.1:2180/trace/112210f47de98115?span=0000000000000001', '112210f47de98115'],
     ['a link to the API', 'http://127.0.0.1:2180/api/traces/-42', '-42'],
+    [
+      'a link with a UUID',
+      'https://traces.example/milo/trace/4BF92F35-77b3-4da6-a3ce-929d0e0e4736',
+      '4bf92f3577b34da6a3ce929d0e0e4736',
+    ],
+    ['a link with an id without its leading zeros', '/trace/abc123', '0000000000abc123'],
     ['nothing', '   ', null],
     ['a word', 'checkout', null],
     ['too many digits', 'f'.repeat(33), null],
