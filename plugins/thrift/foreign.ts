@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { sayLeft } from 'milo/plugin'
 
@@ -15,35 +16,28 @@ export function sayForeign(protocol: unknown, side: 'clients' | 'servers'): void
   said.add(protocol)
   const home = packageOf(fileOf(protocol))
   if (home === undefined) {
-    sayLeft(
-      `Thrift ${side} with ${protocol.name || 'a protocol'} of their own`,
-      'is neither npm thrift’s nor loaded by Node’s require, as in a bundle',
-    )
+    sayLeft(`what Thrift ${side} send by ${protocol.name || 'a protocol'}`, "is not npm thrift's, or from a bundle,")
   } else {
-    sayLeft(
-      `${home.name} ${home.version}`,
-      home.name === 'thrift' ? reasonOf(home.version) : 'is not npm thrift, and only that is patched',
-    )
+    sayLeft(`${home.name} ${home.version}`, home.name === 'thrift' ? reasonOf(home.version) : 'is not npm thrift')
   }
 }
 
 function reasonOf(version: string): string {
-  return /^0\.(?:[0-8]|9\.[0-2])(?:\.|$|-)|^[1-9]/.test(version)
-    ? 'is outside >=0.9.3 <1'
-    : 'has a copy that was loaded before Milo'
+  return /^(?:0\.[0-8]\.|0\.9\.[0-2]\b|[1-9])/.test(version) ? 'is outside >=0.9.3 <1' : 'was loaded before Milo'
 }
 
 /** The file whose module exports a class: of several, the one that was loaded last, as what others re-export is. */
 function fileOf(exported: unknown): string | undefined {
   let file: string | undefined
-  for (const module of Object.values(require.cache)) {
+  // Node's own `require`, also where Milo is within a bundle.
+  for (const module of Object.values(createRequire(process.execPath).cache)) {
     try {
-      const { exports } = module!
+      const { exports, filename } = module!
       const isIts =
         exports === exported ||
         (typeof exports === 'object' &&
           Object.values(Object.getOwnPropertyDescriptors(exports)).some(({ value }) => value === exported))
-      if (isIts) file = module!.filename
+      if (isIts) file = filename
     } catch {
       // Exports that don't want to be looked at.
     }

@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { runNode } from '../helpers/child'
+import { npmPackages } from '../servers/npm'
+
+const APP = join(__dirname, '../fixtures/thrift-packages-app.js')
+
+/** Packages that stand on thrift, with a connection class or a pool of their own; and some that only look like it. */
+describe('packages that stand on thrift', () => {
+  const folders: string[] = []
+
+  after(() => {
+    for (const folder of folders) rmSync(folder, { recursive: true })
+  })
+
+  async function run(name: string, ...packages: string[]): Promise<{ told: unknown[]; tree: string; said: string[] }> {
+    const installed = await npmPackages(...packages)
+    const folder = mkdtempSync(join(tmpdir(), 'milo-test-thrift-package-'))
+    folders.push(folder)
+    const generated = join(__dirname, '../gen/js')
+    for (const file of readdirSync(generated)) {
+      const code = readFileSync(join(generated, file), 'utf8')
+      writeFileSync(join(folder, file), name === 'thrift-patch' ? code.replaceAll("'thrift'", `'${name}'`) : code)
+    }
+    symlinkSync(join(installed, 'node_modules'), join(folder, 'node_modules'))
+    const { status, stdout, stderr } = await runNode(['--no-deprecation', '-r', 'milo/register', APP, name, folder], {
+      MILO_SCRIBE: '127.0.0.1:1',
+    })
+    assert.equal(status, 0, stderr)
+    const { told, ports, tree } = JSON.parse(stdout)
+    const named = (ports as number[]).reduce((text, port, i) => text.replaceAll(`${port}`, `PORT${i}`), tree as string)
+    return { told, tree: named, said: stderr.split('\n').filter(line => line !== '') }
+  }
+
+  it('@databricks/sql: its POST is the call’s child; a status and a refused connection are the call’s errors', async () => {
+    const { told, tree, said } = await run('@databricks/sql', '@databricks/sql@2.1.0')
+    assert.deepEqual(told, [0, 'THTTPException', 'FetchError'])
+    assert.deepEqual(said, [])
+    const at = (port: string) => `server.address=127.0.0.1 server.port=${port}`
+    assert.equal(
+      tree,
+      `caller
+  TCLIService.OpenSession (client) ${at('PORT0')} thrift.result=ok
+    TCLIService.OpenSession (server) thrift.result=ok
+      "POST /sql" (client) server.address=127.0.0.1 http.response.status_code=200
+        "POST /sql" (server) http.response.status_code=200
+TCLIService.OpenSession (client) ${at('PORT0')} error.type=403 thrift.result=transport_error
+  "POST /forbidden" (client) server.address=127.0.0.1 http.response.status_code=403 error.type=403
+    "POST /forbidden" (server) http.response.status_code=403
+TCLIService.OpenSession (client) ${at('PORT1')} error.type=ECONNREFUSED thrift.result=transport_error
+  "POST /sql" (client) server.address=127.0.0.1 error.type=ECONNREFUSED`,
+    )
+  })
+
+  for (const [name, versions, told] of [
+    ['thrift-pool', ['thrift-pool@0.0.1'], [3, 3]],
+    ['node-thrift-pool', ['node-thrift-pool@1.3.0', 'thrift@0.20.0'], [3, 'Thrift-pool: Connection timeout']],
+  ] as const) {
+    it(`${name}: a call that waits longer than the socket’s timeout has the result that it gets`, async () => {
+      const ran = await run(name, ...versions)
+      assert.deepEqual(ran.told, told)
+      assert.deepEqual(ran.said, [])
+      assert.equal(
+        ran.tree.replace(/ server\.(?:address|port)=[\d.]+/g, ''),
+        `caller
+  Calculator.add (client) thrift.result=ok
+    Calculator.add (server) thrift.result=ok
+      handling
+Calculator.divide (client) thrift.result=ok
+  Calculator.divide (server) thrift.result=ok`,
+      )
+    })
+  }
+
+  for (const [name, version, told, said] of [
+    ['scribe', 'scribe@0.0.9', [0, 0, 0], "thrift 0.7.0 is outside >=0.9.3 <1 and isn't traced"],
+    ['thrift-patch', 'thrift-patch@0.15.0', [3], "thrift-patch 0.15.0 is not npm thrift and isn't traced"],
+  ] as const) {
+    it(`${name}: is left alone on both sides, and it is said once by name and reason`, async () => {
+      const ran = await run(name, version)
+      assert.deepEqual(ran.told, told)
+      assert.deepEqual(ran.said, [`milo warn: ${said}`])
+      assert.equal(ran.tree, name === 'scribe' ? 'caller\ncaller\ncaller' : 'caller\nhandling')
+    })
+  }
+})
