@@ -242,6 +242,10 @@ describe('the HTTP API of searches', () => {
         '𝕏'.repeat(300),
         '('.repeat(1000),
       ),
+      // What is right for one parameter is asked of each, with others or without.
+      fc.constantFrom(
+        ...['name', 'service', 'key', 'value', 'exact', 'prefix', 'true', 'records', 'city', '5', '-1h', 'now'],
+      ),
       fc.bigInt().map(String),
       fc.double().map(String),
     )

@@ -68,7 +68,9 @@ describe('embedded store, its file', function () {
   it('completes to every word, also when the records of one fill many blocks of the index', async () => {
     const store = await open(path)
     try {
-      const ofTwo = Array.from({ length: 40_000 }, (_, i) => span({ service: i % 2 === 0 ? 'cart' : 'front' }))
+      const ofTwo = Array.from({ length: 40_000 }, (_, i) =>
+        span({ service: i % 2 === 0 ? 'cart' : 'front', startUs: 1_700_000_000_000_000n + BigInt(i) }),
+      )
       await append(store, ...ofTwo, span({ service: 'shop' }))
       await soon(async () => {
         assert.deepEqual(await store.complete({ field: 'service', prefix: '', limit: 3 }), ['cart', 'front', 'shop'])
