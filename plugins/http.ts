@@ -1,6 +1,10 @@
+import type { EventEmitter } from 'node:events'
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
 import {
+  currentFrame,
   describe,
+  type Frame,
   formatTraceparent,
   frameWith,
   isActive,
@@ -21,6 +25,10 @@ import {
  *
  * Only prototypes are patched, those which both modules share: so https needn't be loaded for it (3 ms), and it doesn't
  * matter how an application came by `request` or `get`. No listener is added to anything: `emit` is watched instead.
+ *
+ * Most events of a request and its response come from their socket, which knows no request. So the `emit` of these four
+ * runs its listeners in a frame: those of IncomingMessage and ServerResponse, and of a socket that was upgraded, in the
+ * request's; those of ClientRequest and its response in that of the code that made the request.
  */
 export const http: Plugin = {
   name: 'http',
@@ -30,69 +38,125 @@ export const http: Plugin = {
 function patchHttp(exports: any, plugin: PluginHandle): void {
   const { ClientRequest, IncomingMessage, Server, ServerResponse } = exports
   // net.Server's, from which the servers of both modules inherit.
-  plugin.wrap(
-    Object.getPrototypeOf(Server.prototype),
-    'emit',
-    emit =>
-      function (this: unknown, event: unknown, ...args: any[]) {
-        if (event !== 'request' || !plugin.enabled || !isActive()) return emit.call(this, event, ...args)
-        // Whoever emits others makes them himself, and says when they are over in his own way.
-        const [req, res] = args
-        if (!(req instanceof IncomingMessage && res instanceof ServerResponse)) return emit.call(this, event, ...args)
-        let span: Span | undefined
-        try {
-          span = startRequestSpan(req, res)
-        } catch (error) {
-          plugin.fail(error)
-        }
-        if (span === undefined) return emit.call(this, event, ...args)
-        return runInFrame(frameWith(span), () => emit.call(this, event, ...args))
-      } as any,
-  )
-  plugin.wrap(
-    ServerResponse.prototype,
-    'emit',
-    emit =>
-      function (this: ServerResponse, event: unknown, ...args: unknown[]) {
-        // It comes after 'finish', and alone when the peer went away first.
-        if (event === 'close') endRequestSpan(this)
-        return emit.call(this, event, ...args)
-      } as any,
-  )
-  // Where a request's headers are made, at its first write or its end: the last moment to add one.
+  wrapEmit(Object.getPrototypeOf(Server.prototype), plugin, (server, event, args, emit) => {
+    if (!STARTS.has(event) || !isActive()) return emit(server, event, args)
+    // Whoever emits others makes them himself, and says when they are over in his own way.
+    const [req, peer] = args as [IncomingMessage, ServerResponse | Duplex]
+    const isUpgrade = event === 'upgrade' || event === 'connect'
+    if (!(req instanceof IncomingMessage && (isUpgrade ? isSocket(peer) : peer instanceof ServerResponse)))
+      return emit(server, event, args)
+    let frame: Frame | undefined
+    try {
+      frame = startRequestSpan(req, peer, plugin)
+    } catch (error) {
+      plugin.fail(error)
+    }
+    return frame === undefined ? emit(server, event, args) : runInFrame(frame, emit, server, event, args)
+  })
+  wrapEmit(ServerResponse.prototype, plugin, (res, event, args, emit) => {
+    // It comes after 'finish', and alone when the peer went away first.
+    if (event === 'close') endRequestSpan(res)
+    return emitInFrame(res, event, args, emit)
+  })
+  wrapEmit(IncomingMessage.prototype, plugin, emitInFrame)
+  wrapEmit(ClientRequest.prototype, plugin, (req, event, args, emit) => {
+    seeClientEvent(req, event, args[0])
+    return emitInFrame(req, event, args, emit)
+  })
+  // Where a request's headers are made: at its first write or its end, or as soon as it is made when it has an `Expect`
+  // header or an array of headers. It is the last moment to add one.
   plugin.wrap(
     ClientRequest.prototype,
-    '_implicitHeader',
+    '_storeHeader',
     original =>
-      function (this: ClientRequest) {
-        if (plugin.enabled && isActive() && !this.headersSent) {
+      function (this: ClientRequest, firstLine: unknown, headers: unknown) {
+        if (plugin.enabled && isActive()) {
           try {
-            traceRequest(this)
+            headers = traceRequest(this, headers)
           } catch (error) {
             plugin.fail(error)
           }
         }
-        return original.call(this)
+        return original.call(this, firstLine, headers)
       } as any,
   )
 }
 
-/** Undefined for a request that one server has handed on to another: it has its span. */
-function startRequestSpan(req: IncomingMessage, res: ServerResponse): Span | undefined {
-  if (Traced.spanOf(res) !== undefined) return undefined
+/** The events of a server by which a request arrives. */
+const STARTS = new Set<unknown>(['request', 'checkContinue', 'checkExpectation', 'upgrade', 'connect'])
+
+type Event = string | symbol
+type Emit = (emitter: EventEmitter, event: Event, args: unknown[]) => boolean
+
+/** Puts `emit` in the place of a prototype's own or inherited one. */
+function wrapEmit(
+  prototype: any,
+  plugin: PluginHandle,
+  emit: (emitter: any, event: Event, args: unknown[], original: Emit) => boolean,
+): void {
+  const parent = Object.getPrototypeOf(prototype)
+  const isInherited = !Object.hasOwn(prototype, 'emit')
+  plugin.wrap(prototype, 'emit', own => {
+    // What is inherited is looked up each time: node:domain replaces it.
+    const original: Emit = (emitter, event, args) => (isInherited ? parent.emit : own).call(emitter, event, ...args)
+    return function (this: EventEmitter, event: Event, ...args: unknown[]) {
+      return plugin.enabled ? emit(this, event, args, original) : original(this, event, args)
+    } as any
+  })
+}
+
+/**
+ * The events that Node emits by itself, whenever their time has come. All others are emitted by the application, or while
+ * it calls something: their listeners run where it is.
+ */
+const LATER = new Set<unknown>([
+  ...['readable', 'data', 'end', 'close', 'error', 'aborted', 'abort', 'timeout', 'drain', 'prefinish', 'finish'],
+  ...['socket', 'continue', 'information', 'response', 'upgrade', 'connect'],
+])
+
+function emitInFrame(emitter: EventEmitter, event: Event, args: unknown[], emit: Emit): boolean {
+  if (!Exchange.has(emitter) || !LATER.has(event) || emitter.listenerCount(event) === 0) {
+    return emit(emitter, event, args)
+  }
+  const frame = Exchange.frameOf(emitter)
+  const here = currentFrame()
+  if (here?.span === frame?.span) return emit(emitter, event, args)
+  // The namespaces of milo/cls stay what they are where the event is emitted.
+  return runInFrame(here?.cells === frame?.cells ? frame : frameWith(frame?.span), emit, emitter, event, args)
+}
+
+function isSocket(value: unknown): value is Duplex {
+  const { write, emit } = (value ?? {}) as Partial<Duplex>
+  return typeof write === 'function' && typeof emit === 'function'
+}
+
+/**
+ * Starts the span of a request that has arrived.
+ * @returns the frame for all that is done for it; undefined for a request that one server has handed on to another: it has
+ * its span
+ */
+function startRequestSpan(
+  req: IncomingMessage,
+  peer: ServerResponse | Duplex,
+  plugin: PluginHandle,
+): Frame | undefined {
+  if (Exchange.has(req) || Exchange.has(peer)) return undefined
   const method = req.method ?? 'GET'
   const url = req.url ?? '/'
   const span = startServerSpan(operation(method, url), callersContext(req))
-  new Traced(res, span)
+  const frame = frameWith(span)
+  new Exchange(req, span, frame)
+  new Exchange(peer, span, frame)
   if (span.sampled) span.annotate('http.request.method', method).annotate('url.path', pathOf(url))
-  return span
+  if (!('statusCode' in peer)) watchUpgraded(peer, span, plugin)
+  return frame
 }
 
 function endRequestSpan(res: ServerResponse): void {
-  const span = Traced.spanOf(res)
+  const span = Exchange.spanOf(res)
   if (!span?.sampled) return
   try {
-    span.annotate('http.response.status_code', res.statusCode)
+    if (res.headersSent) span.annotate('http.response.status_code', res.statusCode)
     if (!res.writableFinished) span.annotate('error.type', 'aborted')
     else if (res.statusCode >= 500) span.annotate('error.type', String(res.statusCode))
     span.end()
@@ -101,22 +165,69 @@ function endRequestSpan(res: ServerResponse): void {
   }
 }
 
-/** As a constructor, what it returns is what a derived class's fields are put onto. */
-function given(res: object): object {
-  return res
+/**
+ * A socket that 'upgrade' or 'connect' gave to the application. It is the application that answers on it: the span ends
+ * with the first thing that is written, or when the socket closes before that.
+ */
+function watchUpgraded(socket: Duplex, span: Span, plugin: PluginHandle): void {
+  const replace = (name: 'emit' | 'write' | 'end', make: (original: any) => (...args: any[]) => unknown) => {
+    const original = socket[name]
+    const value = plugin.imitate(original as any, make(original))
+    Object.defineProperty(socket, name, { value, configurable: true, writable: true })
+  }
+  replace('emit', original => {
+    const emit: Emit = (_, event, args) => original.call(socket, event, ...args)
+    return (event, ...args) => {
+      if (event === 'close' && span.sampled) span.annotate('error.type', 'aborted').end()
+      return emitInFrame(socket, event, args, emit)
+    }
+  })
+  if (!span.sampled) return
+  for (const name of ['write', 'end'] as const) {
+    replace(name, original => (...args) => {
+      if (span.endUs === 0) answered(span, args[0])
+      return original.apply(socket, args)
+    })
+  }
 }
 
-/** A response's span, as a private field of the response: nobody sees it there, and a WeakMap takes 700 ns. */
-class Traced extends (given as unknown as new (res: object) => object) {
-  readonly #span: Span
+function answered(span: Span, chunk: unknown): void {
+  const head = typeof chunk === 'string' ? chunk : Buffer.isBuffer(chunk) ? chunk.toString('latin1', 0, 16) : ''
+  const status = /^HTTP\/1\.[01] (\d{3})/.exec(head)?.[1]
+  if (status !== undefined) span.annotate('http.response.status_code', status)
+  if (status !== undefined && Number(status) >= 500) span.annotate('error.type', status)
+  span.end()
+}
 
-  constructor(res: ServerResponse, span: Span) {
-    super(res)
+/** As a constructor, what it returns is what a derived class's fields are put onto. */
+function given(object: object): object {
+  return object
+}
+
+/**
+ * The span of a request, and the frame in which listeners run, as private fields of the request, its response or its
+ * socket: nobody sees them there, and a WeakMap takes 700 ns.
+ */
+class Exchange extends (given as unknown as new (object: object) => object) {
+  readonly #span: Span
+  readonly #frame: Frame | undefined
+
+  constructor(object: object, span: Span, frame: Frame | undefined) {
+    super(object)
     this.#span = span
+    this.#frame = frame
   }
 
-  static spanOf(res: object): Span | undefined {
-    return #span in res ? (res as Traced).#span : undefined
+  static has(object: object): boolean {
+    return #span in object
+  }
+
+  static spanOf(object: object): Span | undefined {
+    return #span in object ? (object as Exchange).#span : undefined
+  }
+
+  static frameOf(object: object): Frame | undefined {
+    return #span in object ? (object as Exchange).#frame : undefined
   }
 }
 
@@ -125,58 +236,85 @@ function callersContext(req: IncomingMessage): RemoteContext | undefined {
   const { rawHeaders } = req
   let isThere = rawHeaders.length === 0
   for (let i = 0; i < rawHeaders.length && !isThere; i += 2) {
-    const name = rawHeaders[i]!
-    isThere = name.length === TRACEPARENT.length && name.toLowerCase() === TRACEPARENT
+    isThere = isName(rawHeaders[i], TRACEPARENT)
   }
   return isThere ? parseTraceparent(req.headers.traceparent, req.headers.tracestate) : undefined
 }
 
 const TRACEPARENT = 'traceparent'
+const TRACESTATE = 'tracestate'
 
-function traceRequest(req: ClientRequest): void {
+/** @returns the headers to be sent */
+function traceRequest(req: ClientRequest, headers: unknown): unknown {
   const span = startSpan(Kind.CLIENT, operation(req.method, req.path))
-  // The application's own header stays.
-  if (req.getHeader('traceparent') === undefined) {
-    req.setHeader('traceparent', formatTraceparent(span))
-    if (span.trace.state !== undefined) req.setHeader('tracestate', span.trace.state)
+  new Exchange(req, span, currentFrame())
+  if (span.sampled) {
+    span
+      .annotate('http.request.method', req.method)
+      .annotate('server.address', req.host)
+      .annotate('url.path', pathOf(req.path))
   }
-  if (!span.sampled) return
-  span
-    .annotate('http.request.method', req.method)
-    .annotate('server.address', req.host)
-    .annotate('url.path', pathOf(req.path))
-  watch(req, (event, argument) => {
-    if (event === 'response') {
-      const status = (argument as IncomingMessage).statusCode ?? 0
-      span.annotate('http.response.status_code', status)
-      if (status >= 400) span.annotate('error.type', String(status))
-    } else if (event === 'error') {
-      const code = (argument as NodeJS.ErrnoException | undefined)?.code
-      span
-        .annotate('error.type', typeof code === 'string' ? code : 'error')
-        .annotate('error.message', describe(argument))
-    } else if (event === 'close') {
-      span.end()
-    }
-  })
+  const { state } = span.trace
+  // What the application has set stays.
+  if (headers !== null && headers !== undefined && !Array.isArray(headers)) {
+    if (req.hasHeader(TRACEPARENT)) return headers
+    req.setHeader(TRACEPARENT, formatTraceparent(span))
+    if (state !== undefined && !req.hasHeader(TRACESTATE)) req.setHeader(TRACESTATE, state)
+    return headers
+  }
+  // An array of names and values, or one of pairs; or none at all.
+  const list = headers ?? []
+  const arePairs = Array.isArray(list[0])
+  // Node throws.
+  if (!arePairs && list.length % 2 !== 0) return headers
+  const has = (name: string) =>
+    list.some((item, i) => isName(arePairs ? item?.[0] : i % 2 === 0 ? item : undefined, name))
+  if (has(TRACEPARENT)) return headers
+  const more = [[TRACEPARENT, formatTraceparent(span)]]
+  if (state !== undefined && !has(TRACESTATE)) more.push([TRACESTATE, state])
+  return [...list, ...(arePairs ? more : more.flat())]
 }
 
-type Emit = (this: any, event: string | symbol, ...args: any[]) => boolean
+function isName(given: unknown, name: string): boolean {
+  return typeof given === 'string' && given.length === name.length && given.toLowerCase() === name
+}
 
-/** Sees each event of a request before its listeners do, without being a listener: counts and defaults stay as they are. */
-function watch(req: ClientRequest, see: (event: string | symbol, argument: unknown) => void): void {
-  const emit: Emit = req.emit
-  const watching: Emit = function (this: unknown, event, ...args) {
-    if (event === 'close' || event === 'response' || event === 'error') {
-      try {
-        see(event, args[0])
-      } catch {
-        // A span that stays open is the worst that may come of it.
-      }
-    }
-    return emit.call(this, event, ...args)
+/** Sees what becomes of a request before its listeners do. */
+function seeClientEvent(req: ClientRequest, event: Event, argument: unknown): void {
+  if (event !== 'close' && event !== 'response' && event !== 'upgrade' && event !== 'connect' && event !== 'error')
+    return
+  const span = Exchange.spanOf(req)
+  if (span === undefined) return
+  try {
+    if (event === 'response') new Exchange(argument as IncomingMessage, span, Exchange.frameOf(req))
+    if (span.sampled) noteClientEvent(span, req, event, argument)
+  } catch {
+    // A span that stays open is the worst that may come of it.
   }
-  Object.defineProperty(req, 'emit', { value: watching, configurable: true, writable: true, enumerable: false })
+}
+
+function noteClientEvent(span: Span, req: ClientRequest, event: Event, argument: unknown): void {
+  if (event === 'close') {
+    const res = (req as { res?: IncomingMessage | null }).res
+    if (res && !res.complete) span.annotate('error.type', 'aborted')
+    span.end()
+  } else if (event === 'error') {
+    const code = (argument as NodeJS.ErrnoException | undefined)?.code
+    span.annotate('error.type', typeof code === 'string' ? code : 'error').annotate('error.message', describe(argument))
+  } else {
+    const res = argument as IncomingMessage
+    const status = res.statusCode ?? 0
+    span.annotate('http.response.status_code', status)
+    if (status >= 400) span.annotate('error.type', String(status))
+    // A socket that is handed over is no longer the request's.
+    if (event !== 'response') span.end()
+    else setImmediate(endUnread, span, res)
+  }
+}
+
+/** A response that nobody reads never ends: what is known of it once the application has seen it is all. */
+function endUnread(span: Span, res: IncomingMessage): void {
+  if (res.readableFlowing === null && !res.readableDidRead && res.listenerCount('readable') === 0) span.end()
 }
 
 function pathOf(url: string): string {

@@ -208,6 +208,12 @@ function word(hex: string, pos: number): number {
 
 const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/
 
+/**
+ * What W3C lets a tracestate be made of: a header takes nothing else. W3C asks for 512 characters at least; more than this
+ * is nobody's state.
+ */
+const TRACESTATE = /^[\t\x20-\x7e]{1,2048}$/
+
 /** Reads W3C's traceparent, version 00 and what later versions keep of it. Undefined when it isn't valid. */
 export function parseTraceparent(header: unknown, state?: unknown): RemoteContext | undefined {
   if (typeof header !== 'string' || header.length > 512) return undefined
@@ -216,8 +222,7 @@ export function parseTraceparent(header: unknown, state?: unknown): RemoteContex
   const [, version, trace, span, flags, more] = match as unknown as [string, string, string, string, string, string?]
   if (version === 'ff' || (version === '00' && more !== undefined)) return undefined
   const context = childContext(trace, span, (Number.parseInt(flags, 16) & 1) === 1, false)
-  // W3C asks for 512 characters at least; more than this is nobody's state.
-  if (context !== undefined && typeof state === 'string' && state !== '' && state.length <= 2048) context.state = state
+  if (context !== undefined && typeof state === 'string' && TRACESTATE.test(state)) context.state = state
   return context
 }
 

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import * as http from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, Socket } from 'node:net'
+import { Duplex } from 'node:stream'
+import fc from 'fast-check'
 import { http as httpPlugin } from '../../plugins/http'
 import { EventType, type SpanRecord } from '../../src/codec/span'
 import { install } from '../../src/hook'
-import { current, flush, init, shutdown, span } from '../../src/index'
+import { current, flush, init, shutdown, span, stats } from '../../src/index'
 import { runNode } from '../helpers/child'
 import { ScribePeer } from '../helpers/scribe-peer'
 import { until } from '../helpers/until'
@@ -231,12 +233,250 @@ describe('the http plugin', () => {
     assert.equal(seen, 'mine')
   })
 
-  it('takes headers given as an array', async () => {
-    const req = live.request(url('/'), { headers: ['X-A', '1', 'Host', 'x'] as any })
-    req.end()
+  /** Makes the request, and gives what the server received of it and the client's span. */
+  async function asked(options: http.RequestOptions, go: (req: http.ClientRequest) => void) {
+    let raw: string[] = []
+    server.removeAllListeners('connect').removeAllListeners('upgrade')
+    const seen = (req: http.IncomingMessage) => {
+      raw = req.rawHeaders
+    }
+    handle = (req, res) => {
+      seen(req)
+      req.resume().on('end', () => res.end('ok'))
+    }
+    server.on('connect', (req, socket) => {
+      seen(req)
+      socket.end('HTTP/1.1 200 OK\r\n\r\n')
+    })
+    server.on('upgrade', (req, socket) => {
+      seen(req)
+      socket.end(Buffer.from('HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n'))
+    })
+    const { port } = server.address() as AddressInfo
+    await span('caller', async () => {
+      const req = live.request({ host: '127.0.0.1', port, method: 'PUT', path: '/key', agent: false, ...options })
+      go(req)
+      const [res, socket] = await Promise.race(['response', 'connect', 'upgrade'].map(name => once(req, name)))
+      if (socket) socket.destroy()
+      else res.resume()
+    })
+    const all = await spans(3)
+    const names = raw.filter((_, i) => i % 2 === 0).map(name => name.toLowerCase())
+    const traceparents = raw.filter((_, i) => names[(i / 2) | 0] === 'traceparent' && i % 2 === 1)
+    const client = all.find(one => !isServer(one) && one.name !== 'caller')!
+    return { traceparents, client, served: all.find(isServer)!, raw }
+  }
+
+  const body = (req: http.ClientRequest) => req.end('body')
+  const requests: Record<string, [http.RequestOptions, (req: http.ClientRequest) => void, string]> = {
+    'with Expect: 100-continue, whose headers leave before anything is written': [
+      { headers: { Expect: '100-continue', 'Content-Length': 4 } },
+      req => req.on('continue', () => req.end('body')),
+      '200',
+    ],
+    'whose headers are an array': [{ headers: ['Host', 'x', 'Content-Length', '4'] as any }, body, '200'],
+    'whose headers are an array of pairs': [
+      {
+        headers: [
+          ['Host', 'x'],
+          ['Content-Length', '4'],
+        ] as any,
+      },
+      body,
+      '200',
+    ],
+    'whose headers have no prototype': [{ headers: Object.assign(Object.create(null), { a: 'b' }) }, body, '200'],
+    'whose options are frozen': [Object.freeze({ headers: Object.freeze({ a: 'b' }) }), body, '200'],
+    'whose headers are flushed first': [
+      {},
+      req => {
+        req.flushHeaders()
+        setImmediate(body, req)
+      },
+      '200',
+    ],
+    'written in pieces': [{}, req => req.write('bo') && req.end('dy'), '200'],
+    'that opens a tunnel': [{ method: 'CONNECT', path: 'x:1' }, req => req.end(), '200'],
+    'that upgrades': [{ method: 'GET', headers: { Connection: 'Upgrade', Upgrade: 'x' } }, req => req.end(), '101'],
+  }
+  for (const [how, [options, go, status]] of Object.entries(requests)) {
+    it(`traces a request ${how}, with its status`, async () => {
+      const { traceparents, client, served } = await asked(options, go)
+      assert.equal(traceparents.length, 1)
+      assert.equal(client.annotations!.get('http.response.status_code'), status)
+      assert.equal(client.annotations!.get('error.type'), undefined)
+      assert.equal(served.parentId, client.id)
+      assert.equal(served.annotations!.get('http.response.status_code'), status)
+    })
+  }
+
+  it('sends the application’s own traceparent alone, in whatever form it is given', async () => {
+    const own = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
+    const forms: [http.RequestOptions, boolean][] = [
+      [{ headers: { TraceParent: own } }, false],
+      [{ headers: { traceparent: own, Expect: '100-continue' } }, false],
+      [{ headers: ['Host', 'x', 'TRACEPARENT', own] as any }, false],
+      [
+        {
+          headers: [
+            ['Host', 'x'],
+            ['Traceparent', own],
+          ] as any,
+        },
+        false,
+      ],
+      [{}, true],
+    ]
+    for (const [options, setLater] of forms) {
+      const { traceparents } = await asked(options, req => {
+        if (setLater) req.setHeader('TraceParent', own)
+        req.end()
+      })
+      assert.deepEqual(traceparents, [own])
+      peer.spans.length = 0
+    }
+  })
+
+  it('passes a caller’s tracestate on, beside an array of headers too, and leaves the application’s own', async () => {
+    const headers = {
+      traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01',
+      tracestate: 'a=1,b=2',
+    }
+    const states: unknown[] = []
+    handle = (req, res) => {
+      if (req.url !== '/outer') {
+        states.push(req.headers.tracestate)
+        res.end()
+        return
+      }
+      const forms = [{}, { headers: ['Host', 'x'] as any }, { headers: ['Host', 'x', 'TraceState', 'c=3'] as any }]
+      Promise.all(forms.map(form => fetchText('/inner', form))).then(() => res.end())
+    }
+    await fetchText('/outer', { headers })
+    assert.deepEqual(states.sort(), ['a=1,b=2', 'a=1,b=2', 'c=3'])
+  })
+
+  it('throws what node throws for headers that make no sense, and goes on tracing', async () => {
+    const wrong: unknown[] = [['odd'], [['a', 'b\n']], [Symbol('x'), 'y'], [null], [['a']], ['a', undefined]]
+    for (const headers of wrong) {
+      const message = () => {
+        try {
+          live
+            .request(url('/'), { headers: headers as any })
+            .on('error', () => {})
+            .destroy()
+          return undefined
+        } catch (error) {
+          return (error as Error).message
+        }
+      }
+      const mine = message()
+      start({ enabled: false })
+      assert.equal(mine, message())
+      start()
+    }
+    const { traceparents } = await asked({}, body)
+    assert.equal(traceparents.length, 1)
+  })
+
+  it('reports a request whose response nobody reads, while its socket stays open', async () => {
+    handle = (_req, res) => {
+      res.writeHead(206)
+      res.write('x'.repeat(100_000))
+    }
+    let req!: http.ClientRequest
+    await new Promise(resolve => {
+      req = live.get(url('/unread'), resolve)
+    })
+    const [client] = await spans(1)
+    assert.equal(client!.annotations!.get('http.response.status_code'), '206')
+    assert.equal(req.destroyed, false)
+    req.destroy()
+  })
+
+  it('reports a request whose response is being read when that has been read', async () => {
+    const endedBefore = stats().ended
+    let finish!: () => void
+    handle = (_req, res) => {
+      res.write('x')
+      finish = () => res.end('y')
+    }
+    const res = await new Promise<http.IncomingMessage>(resolve => {
+      live.get(url('/slow'), resolve)
+    })
+    for await (const chunk of res) {
+      if (String(chunk) !== 'x') continue
+      await new Promise(resolve => setImmediate(() => setImmediate(resolve)))
+      assert.equal(stats().ended, endedBefore)
+      finish()
+    }
+    assert.equal((await spans(2)).length, 2)
+  })
+
+  it('marks responses that are cut short as aborted, on both sides', async () => {
+    handle = (_req, res) => {
+      res.writeHead(200, { 'Content-Length': 10 })
+      res.write('12345', () => res.destroy())
+    }
+    const req = live.get(url('/cut'))
     const [res] = await once(req, 'response')
-    assert.equal(res.statusCode, 200)
     res.resume()
+    await once(res, 'error')
+    const all = await spans(2)
+    assert.deepEqual(
+      all.map(s => [s.annotations!.get('http.response.status_code'), s.annotations!.get('error.type')]),
+      [
+        ['200', 'aborted'],
+        ['200', 'aborted'],
+      ],
+    )
+  })
+
+  it('stays on, whatever it is sent or asked to send', async function () {
+    this.timeout(30_000)
+    const text = fc.oneof(fc.string({ unit: 'binary' }), fc.string(), fc.constantFrom('\ud800', 'x'.repeat(9000), ''))
+    const given = fc.oneof(text, fc.constantFrom(undefined, null, 5, Symbol('x')))
+    const parent = fc.oneof(text, fc.constant('00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'))
+    const served: unknown[] = []
+    const other = live.createServer((req, res) => {
+      served.push(req)
+      res.emit('close')
+    })
+    const sink = () => new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() })
+    const headers = fc.oneof(
+      fc.dictionary(text, given),
+      fc.array(given),
+      fc.array(fc.array(given)),
+      fc.constant(undefined),
+    )
+    const seed = Number(process.env.MILO_TEST_SEED ?? Date.now() % 2 ** 31)
+    fc.assert(
+      fc.property(text, given, parent, text, text, headers, (method, path, traceparent, tracestate, host, sent) => {
+        const req = new http.IncomingMessage(new Socket())
+        req.method = method
+        req.url = path as string
+        req.rawHeaders = ['traceparent', traceparent, 'tracestate', tracestate]
+        req.headers = { traceparent, tracestate }
+        other.once('request', () => {
+          try {
+            const options = { method, path, host, headers: sent, createConnection: sink } as http.RequestOptions
+            live
+              .request(options)
+              .on('error', () => {})
+              .end()
+          } catch {
+            // Node's own, for what it doesn't send.
+          }
+        })
+        other.emit('request', req, new http.ServerResponse(req))
+      }),
+      { seed, numRuns: 200 },
+    )
+    assert.ok(served.length >= 200)
+    await flush()
+    peer.spans.length = 0
+    const { traceparents } = await asked({}, body)
+    assert.equal(traceparents.length, 1)
   })
 
   it('reaches named imports of an ESM application', async () => {
@@ -251,14 +491,15 @@ describe('the http plugin', () => {
     assert.match(run.stdout, /^true 00-[0-9a-f]{32}-[0-9a-f]{16}-01\n$/)
   })
 
-  it('is left out by MILO_PLUGINS', async () => {
+  it('is left out by MILO_PLUGINS', async function () {
+    this.timeout(30_000)
     for (const [plugins, patched] of [
       ['-http', false],
       ['thrift', false],
       ['http', true],
     ] as const) {
       const run = await runNode(
-        ['-r', 'milo/register', '-p', `'__wrapped' in require('http').ClientRequest.prototype._implicitHeader`],
+        ['-r', 'milo/register', '-p', `'__wrapped' in require('http').ClientRequest.prototype._storeHeader`],
         {
           MILO_PLUGINS: plugins,
         },
