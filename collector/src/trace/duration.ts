@@ -5,9 +5,10 @@ export function durationClass(us: number): DurationClass {
   return us > 50_000 ? 'high' : us > 25_000 ? 'medium' : 'low'
 }
 
-/** Three digits and a unit: "870 µs", "12.3 ms", "1.52 s", "2 min 05 s"; a dash when unknown. */
+/** Three digits and a unit: "870 µs", "12.3 ms", "1.52 s", "2 min 05 s"; a dash when unknown or no number at all. */
 export function formatDuration(us: number | null): string {
-  if (us === null) return '–'
+  if (us === null || !Number.isFinite(us)) return '–'
+  if (us < 0) return `−${formatDuration(-us)}`
   if (us < 999.5) return `${Math.round(us)} µs`
   if (us < 999_500) return `${threeDigits(us / 1000)} ms`
   if (us < 59_950_000) return `${threeDigits(us / 1_000_000)} s`
@@ -16,6 +17,23 @@ export function formatDuration(us: number | null): string {
   const minutes = Math.round(seconds / 60)
   if (minutes < 48 * 60) return `${Math.floor(minutes / 60)} h ${twoDigits(minutes % 60)} min`
   return `${Math.round(minutes / 1440)} days`
+}
+
+/** For the ticks of an axis, in their order: short where that tells one from the other, and else with all digits. */
+export function durationLabels(ticks: number[]): string[] {
+  const short = ticks.map(us =>
+    us === 0
+      ? '0'
+      : formatDuration(us)
+          .replace(/(\.\d*?)0+(?= )/, '$1')
+          .replace(/\.(?= )/, ''),
+  )
+  if (new Set(short).size === ticks.length && ticks.every(Number.isInteger)) return short
+  const largest = Math.max(...ticks.map(Math.abs))
+  const [unit, name] = largest < 1000 ? [1, 'µs'] : largest < 1_000_000 ? [1000, 'ms'] : [1_000_000, 's']
+  const step = Math.min(...ticks.slice(1).map((us, i) => us - ticks[i]!))
+  const digits = Math.min(20, Math.max(0, -Math.floor(Math.log10(step / unit) + 1e-9)))
+  return ticks.map(us => (us === 0 ? '0' : `${(us / unit).toFixed(digits).replace('-', '−')} ${name}`))
 }
 
 function threeDigits(n: number): string {

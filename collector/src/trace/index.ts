@@ -3,7 +3,7 @@
  */
 export { buildTrace, buildTraceInSlices } from './build'
 export { type DiffNode, diffTraces, type TraceDiff } from './diff'
-export { type DurationClass, durationClass, formatDuration } from './duration'
+export { type DurationClass, durationClass, durationLabels, formatDuration } from './duration'
 export { findTraceId, paddedId } from './find-id'
 export { traceJson } from './json'
 export * from './model'

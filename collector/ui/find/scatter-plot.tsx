@@ -1,12 +1,13 @@
 import 'uplot/dist/uPlot.min.css'
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import uPlot from 'uplot'
-import { formatDuration, type TraceSummary } from '../../src/trace'
+import { durationLabels, formatDuration, type TraceSummary } from '../../src/trace'
 import { navigate } from '../shell/address'
 import { followWidth } from '../shell/follow-width'
 import { traceHref } from '../shell/route'
 import { useShownTheme } from '../shell/theme'
 import { shortLocalTime } from '../shell/time'
+import { drawn, durationSplits, timeLabels } from './plot-axes'
 
 const HEIGHT_PX = 170
 const NEAR_PX = 14
@@ -25,11 +26,8 @@ export function ScatterPlot({ traces, onBrush }: Props) {
   const box = useRef<HTMLDivElement>(null)
   const theme = useShownTheme()
   const [pointed, setPointed] = useState<{ trace: TraceSummary; left: number; top: number } | null>(null)
-  const points = useMemo(
-    () =>
-      traces.filter(({ start, duration }) => start !== null && duration !== null).sort((a, b) => a.start! - b.start!),
-    [traces],
-  )
+  const [all, setAll] = useState(false)
+  const { points, far } = useMemo(() => drawn(traces, all), [traces, all])
   const brush = useRef(onBrush)
   brush.current = onBrush
   useEffect(() => {
@@ -66,7 +64,19 @@ export function ScatterPlot({ traces, onBrush }: Props) {
           {pointed.trace.error && ', with errors'} · {shortLocalTime(pointed.trace.start!)}
         </div>
       )}
-      <figcaption class="hint">Click a point to open its trace; drag a box to search within it.</figcaption>
+      <figcaption class="hint">
+        Click a point to open its trace; drag a box to search within it.
+        {far > 0 && (
+          <>
+            {' '}
+            {far === 1 ? 'One trace is' : `${far.toLocaleString()} traces are`} far from the others in time or duration
+            {all ? '. ' : ` and ${far === 1 ? "isn't" : "aren't"} drawn. `}
+            <button type="button" class="link" onClick={() => setAll(!all)}>
+              {all ? 'Leave them out' : 'Draw all'}
+            </button>
+          </>
+        )}
+      </figcaption>
     </figure>
   )
 }
@@ -110,12 +120,12 @@ function optionsFor(
       y: { distr: 3, range: (_plot, min, max) => [(min ?? 1) / 1.6, (max ?? 1) * 1.6] },
     },
     axes: [
-      { ...axis, values: (_plot, values) => values.map(value => timeLabel(value, to - from)) },
+      { ...axis, values: (_plot, values) => timeLabels(values) },
       {
         ...axis,
         size: 66,
-        splits: (_plot, _axis, min, max) => splits(min, max),
-        values: (_plot, values) => values.map(value => formatDuration(value).replace(/\.0+(?= )/, '')),
+        splits: (_plot, _axis, min, max) => durationSplits(min, max),
+        values: (_plot, values) => durationLabels(values),
         filter: (_plot, values) => values,
       },
     ],
@@ -135,7 +145,8 @@ function optionsFor(
         plot => {
           const { left, top, width, height } = plot.select
           if (width < 6 && height < 6) return
-          const time = (px: number) => Math.round(plot.posToVal(px, 'x') * 1e6)
+          const time = (px: number) =>
+            Math.min(Math.max(0, Math.round(plot.posToVal(px, 'x') * 1e6)), Number.MAX_SAFE_INTEGER)
           const duration = (px: number) => Math.max(0, Math.round(plot.posToVal(px, 'y')))
           brush([time(left), time(left + width)], [duration(top + height), duration(top)])
         },
@@ -156,31 +167,6 @@ function optionsFor(
       ],
     },
   }
-}
-
-const minutes = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
-const seconds = new Intl.DateTimeFormat(undefined, {
-  minute: '2-digit',
-  second: '2-digit',
-  hour: '2-digit',
-  hourCycle: 'h23',
-})
-const days = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' })
-
-/** As fine as the stretch needs, in the viewer's zone. @param length of all that is shown, in seconds */
-function timeLabel(second: number, length: number): string {
-  const time = new Date(second * 1000)
-  return (length > 3 * 86_400 ? days : length > 900 ? minutes : seconds).format(time)
-}
-
-/** 1, 2, 5, 10, … of the axis; the whole powers alone where there are many. */
-function splits(min: number, max: number): number[] {
-  const steps = max / min > 1000 ? [1] : max / min > 30 ? [1, 3] : [1, 2, 5]
-  const all: number[] = []
-  for (let power = 10 ** Math.floor(Math.log10(Math.max(min, 1e-3))); power <= max; power *= 10) {
-    for (const step of steps) if (step * power >= min && step * power <= max) all.push(step * power)
-  }
-  return all
 }
 
 function nearest(plot: uPlot, points: TraceSummary[], left: number, top: number): TraceSummary | null {

@@ -1,7 +1,7 @@
 import 'uplot/dist/uPlot.min.css'
 import { useEffect, useRef } from 'preact/hooks'
 import uPlot from 'uplot'
-import { formatDuration } from '../../src/trace'
+import { durationLabels, formatDuration } from '../../src/trace'
 import { followWidth } from '../shell/follow-width'
 import { useShownTheme } from '../shell/theme'
 import type { ServiceFigures } from './model'
@@ -39,7 +39,7 @@ export function LatencyChart({ figures, from, to, step }: Props) {
         scales: { x: { range: [from / 1e6, to / 1e6] }, y: { range: (_plot, _min, max) => [0, (max ?? 1) * 1.1] } },
         axes: [
           { ...axis, values: (_plot, values) => values.map(time) },
-          { ...axis, size: 66, values: (_plot, values) => values.map(value => formatDuration(value)) },
+          { ...axis, size: 66, values: (_plot, values) => durationLabels(values) },
         ],
         series: [
           { label: 'Time', value: (_plot, value) => (value === null ? '' : time(value)) },

@@ -29,6 +29,11 @@ export function utcTime(us: number): string | undefined {
   return at(us)?.toISOString()
 }
 
+/** Whether a calendar has it. */
+export function isDate(us: number): boolean {
+  return at(us) !== undefined
+}
+
 /** Distance from the trace's start: "+12.3 ms". */
 export function offset(us: number | null, start: number | null): string {
   if (us === null || start === null) return '–'

@@ -1,5 +1,5 @@
 import { useRef } from 'preact/hooks'
-import { formatDuration } from '../../../src/trace'
+import { durationLabels } from '../../../src/trace'
 import { useDrag } from './drag'
 import { ticks, type View } from './view'
 
@@ -12,29 +12,21 @@ interface Props {
 export function Axis({ view, onChoose }: Props) {
   const lane = useRef<HTMLDivElement>(null)
   const chosen = useDrag(lane, view, onChoose)
+  const shown = ticks(view, 6)
+  const labels = durationLabels(shown)
   const at = (us: number) => `${(100 * (us - view.from)) / (view.to - view.from)}%`
   return (
     <div class="axis" aria-hidden="true">
       <span>Span</span>
       <div class="lane" ref={lane} title="Drag to zoom to a stretch of time">
-        {ticks(view, 6).map(tick => (
+        {shown.map((tick, i) => (
           <span class="tick" key={tick} style={{ left: at(tick) }}>
-            {tick === 0 ? '0' : short(tick)}
+            {labels[i]}
           </span>
         ))}
         {chosen && <span class="choice" style={{ left: at(chosen.from), right: `calc(100% - ${at(chosen.to)})` }} />}
       </div>
       <span class="duration">Duration</span>
     </div>
-  )
-}
-
-/** "20.0 ms" → "20 ms" */
-function short(us: number): string {
-  return (
-    (us < 0 ? '−' : '') +
-    formatDuration(Math.abs(us))
-      .replace(/(\.\d*?)0+(?= )/, '$1')
-      .replace(/\.(?= )/, '')
   )
 }

@@ -30,11 +30,13 @@ export function isWhole(view: View, extent: View): boolean {
   return view.from <= extent.from && view.to >= extent.to
 }
 
-/** Round times within the view; none at its very end, where the label had no room. */
+/** Round times within the view, apart by a microsecond at least; none at its very end, where the label had no room. */
 export function ticks(view: View, most: number): number[] {
   const length = view.to - view.from
   if (!(length > 0)) return [0]
-  const rough = length / most
+  // Far from zero, as where a clock was wrong by ages, numbers themselves are further apart than that.
+  const farthest = Math.max(Math.abs(view.from), Math.abs(view.to))
+  const rough = Math.max(length / most, 1, farthest / 2 ** 50)
   const magnitude = 10 ** Math.floor(Math.log10(rough))
   const step = [1, 2, 5, 10].map(n => n * magnitude).find(n => n >= rough)!
   const all: number[] = []
