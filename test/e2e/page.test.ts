@@ -184,6 +184,24 @@ describe('the web page: finding, in Chromium', function () {
     assert.equal(page.url(), new URL(q('name:Cart.total'), page.url()).href)
   })
 
+  it('goes on where a search stopped before it had found anything', async () => {
+    const { page } = tests
+    await page.route(/\/api\/search/, async route => {
+      if (route.request().url().includes('before='))
+        await route.continue({
+          url: route
+            .request()
+            .url()
+            .replace(/&?before=[^&]*/, ''),
+        })
+      else await route.fulfill({ json: { traces: [], next: 'AAAA' } })
+    })
+    await page.goto(q('name:Cart.total'))
+    await page.getByText('Nothing found so far').waitFor()
+    await page.getByRole('link', { name: 'Search on' }).click()
+    await page.locator('.result').getByText('80.0 ms').waitFor()
+  })
+
   it('leads through older traces page by page, and back to the newest', async () => {
     const { page } = tests
     await send(
