@@ -84,7 +84,13 @@ describe('a pipeline', () => {
       await pipeline.append([message(1n, 2n, 3n), message(4n, 5n, 6n, 7n, 8n), message(9n)])
       await pipeline.append([message(10n), message(11n, 12n, 13n), message(14n)])
       await until('all is settled', () => pipeline.backlog().spans === 0)
-      assert.deepEqual([...backend.quarantine], [[5n, error.message], [13n, error.message]])
+      assert.deepEqual(
+        [...backend.quarantine],
+        [
+          [5n, error.message],
+          [13n, error.message],
+        ],
+      )
       assert.equal(backend.settled.size, 12)
       assert.equal(pipeline.backlog().putAside, 2)
       assert.equal(backend.checkpoint, backend.journal.at(-1)!.id)

@@ -22,6 +22,8 @@ const FIRST_KV = 2 ** 36
 export const MAX_DURATION_US = Number.MAX_SAFE_INTEGER
 export const DAY_US = 86_400_000_000n
 
+/** Of messages that are looked through in one turn. */
+const PORTION_BYTES = 1024 * 1024
 /** SQL of one transaction, about, so that it ends in time, whatever is in a message. */
 const TRANSACTION_BYTES = 4 * 1024 * 1024
 /** Of a row of dict besides its text, and of a statement's beginning. */
@@ -104,12 +106,15 @@ export class MySqlIndex {
 
   /** Resolves when the messages' spans can be found. */
   async add(messages: Entry[], policy: IndexPolicy): Promise<void> {
-    for (let from = 0; from < messages.length; ) {
-      const day = dayOf(messages[from]!.receivedUs)
-      let to = from + 1
-      while (to < messages.length && dayOf(messages[to]!.receivedUs) === day) to++
-      await this.addOfDay(messages.slice(from, to), day, policy)
-      from = to
+    // In portions: what a large call brings at once must not hold up everything else.
+    for (const some of stretches(messages, PORTION_BYTES, ({ start, end }) => end - start)) {
+      for (let from = 0; from < some.length; ) {
+        const day = dayOf(some[from]!.receivedUs)
+        let to = from + 1
+        while (to < some.length && dayOf(some[to]!.receivedUs) === day) to++
+        await this.addOfDay(some.slice(from, to), day, policy)
+        from = to
+      }
     }
   }
 

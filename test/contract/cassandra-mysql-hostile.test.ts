@@ -1,0 +1,245 @@
+import assert from 'node:assert/strict'
+import { createConnection } from 'mysql2/promise'
+import { openCassandraMySql } from '../../collector/src/store/cassandra-mysql'
+import { maintainPartitions } from '../../collector/src/store/mysql-partitions'
+import { migrate } from '../../collector/src/store/open'
+import type { Store } from '../../collector/src/store/store'
+import type { StoreConfig } from '../../collector/src/store/store-config'
+import { startCassandra, startMariaDb } from '../servers'
+import { HostileClock, randomJump, seeded } from './hostile-clock'
+import { append, found, messageOf, randomId, soon, span, structs, tag, unique } from './store-contract'
+
+const SEED = Number(process.env.MILO_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31))
+const HOUR_US = 3_600_000_000n
+const YEAR_US = 366n * 24n * HOUR_US
+
+describe(`cassandra-mysql store, with hostile clocks and data (MILO_TEST_SEED=${SEED})`, function () {
+  this.timeout(180_000)
+  let config: StoreConfig
+  let clock: HostileClock
+  const stores = new Set<Store>()
+
+  before(async function () {
+    this.timeout(300_000)
+    const [cassandra, mariaDb] = await Promise.all([startCassandra(), startMariaDb()])
+    const name = unique('milo').replace('-', '_')
+    const { host, port, localDataCenter } = cassandra
+    config = {
+      store: 'cassandra-mysql',
+      embedded: { path: '' },
+      cassandra: { hostname: host, port, local_dc: localDataCenter, keyspace: name },
+      mysql: {
+        hostname: mariaDb.host,
+        port: mariaDb.port,
+        database: name,
+        username: mariaDb.username,
+        password: mariaDb.password,
+      },
+    }
+    await migrate(config)
+  })
+  beforeEach(() => {
+    clock = new HostileClock()
+  })
+  afterEach(async () => {
+    clock.restore()
+    for (const store of stores) await store.close()
+    stores.clear()
+  })
+
+  async function open(collector: string, log: (line: string) => void = () => {}): Promise<Store> {
+    const store = await openCassandraMySql({ ...config, collector_id: collector }, log, clock)
+    stores.add(store)
+    return store
+  }
+
+  async function close(store: Store): Promise<void> {
+    stores.delete(store)
+    await store.close()
+  }
+
+  /** Nothing more is settled, the lock is free: as if the process had ended. */
+  async function kill(store: Store): Promise<void> {
+    const { pipeline, backend, endMaintenance } = store as any
+    stores.delete(store)
+    endMaintenance()
+    clearTimeout(pipeline.timer)
+    pipeline.closing = Promise.resolve()
+    await backend.close()
+    await pipeline.settling
+  }
+
+  async function sql(query: string, parameters: unknown[] = []): Promise<any[]> {
+    const { hostname: host, port, database, username: user, password } = config.mysql
+    const connection = await createConnection({ host, port, database, user, password })
+    try {
+      return (await connection.query(query, parameters))[0] as any[]
+    } finally {
+      await connection.end()
+    }
+  }
+
+  const settled = (store: Store) => soon(async () => assert.equal(store.backlog().spans, 0))
+
+  async function hasAll(store: Store, traceIds: bigint[], what: string): Promise<void> {
+    for (const [i, traceId] of traceIds.entries()) {
+      assert.ok((await store.readTrace(traceId)).length > 0, `trace ${i} after ${what}`)
+    }
+  }
+
+  it('has what it acknowledged after a stop, a clock that went back, and two kills', async () => {
+    const id = unique('back')
+    const traceIds: bigint[] = []
+    const write = async (store: Store) => {
+      const record = span({})
+      await append(store, record)
+      traceIds.push(record.traceId)
+    }
+    let store = await open(id)
+    await write(store)
+    await settled(store)
+    await close(store)
+    clock.jump(-HOUR_US)
+    for (let i = 0; i < 2; i++) {
+      store = await open(id)
+      await hasAll(store, traceIds, `start ${i}`)
+      await write(store)
+      await kill(store)
+    }
+    await hasAll(await open(id), traceIds, 'the kills')
+  })
+
+  it('has every part of a long message after two crashes, however the parts are settled', async () => {
+    const id = unique('parts')
+    const traceIds = Array.from({ length: 21_000 }, randomId)
+    let store = await open(id)
+    // More spans than are settled at once, in parts of 256 KiB.
+    await store.append([messageOf(traceIds.map(traceId => ({ traceId, id: 1n, service: 'x'.repeat(40) })))])
+    await kill(store)
+    store = await open(id)
+    await kill(store)
+    store = await open(id)
+    const some = traceIds.filter((_, i) => i % 500 === 0 || i > 20_980)
+    await hasAll(store, some, 'two crashes')
+  })
+
+  it('has what it acknowledged whatever clocks say and whenever it is killed, beside another collector', async () => {
+    const random = seeded(SEED)
+    const ids = [unique('one'), unique('two')]
+    const acknowledged: bigint[] = []
+    const open2 = await Promise.all(ids.map(id => open(id)))
+    const steps: string[] = []
+    for (let i = 0; i < 24; i++) {
+      const which = random() < 0.7 ? 0 : 1
+      const x = random()
+      const step = x < 0.4 ? 'append' : x < 0.6 ? 'jump' : x < 0.7 ? 'settle' : x < 0.8 ? 'stop' : 'kill'
+      steps.push(`${step} ${which}`)
+      const store = open2[which]!
+      if (step === 'append') {
+        const record = span({})
+        await append(store, record)
+        acknowledged.push(record.traceId)
+      } else if (step === 'jump') clock.jump(randomJump(random))
+      else if (step === 'settle') await settled(store)
+      else {
+        await (step === 'stop' ? close(store) : kill(store))
+        open2[which] = await open(ids[which]!)
+      }
+    }
+    for (const [i, store] of open2.entries()) {
+      await kill(store)
+      open2[i] = await open(ids[i]!)
+    }
+    for (const store of open2) await settled(store)
+    await hasAll(open2[0]!, acknowledged, steps.join(', '))
+  })
+
+  it('drops no day because a collector is a year ahead, and goes on making days after one was made a year ahead', async () => {
+    const store = await open(unique('days'))
+    const record = span({ name: unique('kept') })
+    await append(store, record)
+    const days = async () => {
+      const rows = await sql(
+        "SELECT PARTITION_NAME AS name FROM information_schema.PARTITIONS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = 'post'",
+        [config.mysql.database],
+      )
+      return rows.map(({ name }) => name as string)
+    }
+    const run = async () => {
+      const { hostname: host, port, database, username: user, password } = config.mysql
+      const connection = await createConnection({ host, port, database, user, password })
+      await maintainPartitions(connection, config.mysql, 7, () => {})
+      await connection.end()
+    }
+    await run()
+    const before = await days()
+    clock.jump(YEAR_US)
+    await run()
+    await run()
+    assert.deepEqual(await days(), before)
+    clock.isRight()
+    // As a server would have left it that was a year ahead for a while.
+    const today = Math.floor(Date.now() / 86_400_000)
+    const ahead = `PARTITION d${today + 366} VALUES LESS THAN (${today + 367})`
+    for (const table of ['span_idx', 'post', 'dict', 'trace_terms']) {
+      await sql(`ALTER TABLE ${table} DROP PARTITION d${today + 3}, d${today + 4}`)
+      await sql(
+        `ALTER TABLE ${table} REORGANIZE PARTITION later INTO (${ahead}, PARTITION later VALUES LESS THAN MAXVALUE)`,
+      )
+    }
+    await run()
+    assert.deepEqual(new Set(await days()), new Set([...before, `d${today + 366}`]))
+    assert.deepEqual(await found(store, { name: record.name! }), [record.traceId])
+  })
+
+  it('takes what is larger in MySQL than its max_allowed_packet: statements are bounded by bytes', async () => {
+    const [{ was }] = await sql('SELECT @@GLOBAL.max_allowed_packet AS was')
+    await sql('SET GLOBAL max_allowed_packet = 1048576')
+    try {
+      const store = await open(unique('long'))
+      const [key, text] = [unique('key'), 'x'.repeat(9_000)]
+      // The terms of each trace take a row of 7 KB in MySQL.
+      const tags = Object.fromEntries(Array.from({ length: 250 }, (_, i) => [`${key}${i}`, 'x']))
+      const records = Array.from({ length: 200 }, (_, i) => span({ tags: { ...tags, [key]: `${i}${text}` } }))
+      await append(store, ...records)
+      const last = records.at(-1)!
+      const first = records.find(({ traceId }) => traceId !== last.traceId)!
+      assert.ok((await found(store, { annotations: [tag(`${key}249`)] }, 1_000)).length >= 200)
+      await settled(store)
+      for (const record of [first, last])
+        assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
+      assert.equal(store.backlog().putAside, 0)
+    } finally {
+      await sql('SET GLOBAL max_allowed_packet = ?', [was])
+    }
+  })
+
+  it('puts aside what MySQL refuses for good, says so, and takes the rest', async () => {
+    const lines: string[] = []
+    const id = unique('refused')
+    const store = await open(id, line => lines.push(line))
+    const word = unique('poison')
+    // As a server with a narrower column or another rule would do.
+    await sql(
+      `CREATE TRIGGER refuse BEFORE INSERT ON dict FOR EACH ROW
+       IF NEW.text = '${word}' THEN SIGNAL SQLSTATE '22001' SET MESSAGE_TEXT = 'Data too long'; END IF`,
+    )
+    try {
+      const records = Array.from({ length: 9 }, (_, i) => span({ name: i === 4 ? word : unique('good') }))
+      await append(store, ...records)
+      for (const record of records) {
+        // The record itself is where it belongs; only the index has nothing of it.
+        assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
+        assert.deepEqual(await found(store, { name: record.name! }), record.name === word ? [] : [record.traceId])
+      }
+      const kept = await sql('SELECT reason, body FROM quarantine WHERE collector = ?', [id])
+      assert.equal(kept.length, 1)
+      assert.match(kept[0].reason, /Data too long/)
+      assert.deepEqual(kept[0].body, messageOf([records[4]!]).body)
+      assert.equal(store.backlog().putAside, 1)
+      assert.match(lines.join('\n'), /put aside in the table quarantine/)
+    } finally {
+      await sql('DROP TRIGGER refuse')
+    }
+  })
+})
