@@ -1,19 +1,32 @@
+import { executionAsyncId } from 'node:async_hooks'
 import { EventEmitter } from 'node:events'
+import { clearTimeout, nextTick, queueMicrotask, setImmediate, setTimeout } from './genuine'
 
 /**
- * The process's end, seen without changing it.
+ * The process's end, seen without changing it. Milo has no listener on `process`: an application counts listeners
+ * (`process.listenerCount('SIGTERM') === 0`, signal-exit), relies on their order, and is warned of more than ten. An
+ * `emit` on the prototype of `process`, which is of no other object, sees what happens and passes it on.
  *
- * SIGTERM and SIGINT end a process that doesn't listen to them; to flush first, somebody has to listen. A listener on
- * `process` would be counted by the application (`process.listenerCount('SIGTERM') === 0`, signal-exit), which then
- * leaves the dying to it. So Milo has none: Node starts to watch a signal when process emits 'newListener' for it, and
- * calls whatever `process.emit` was at that moment. Milo lets it emit that without adding a listener, with a function of
- * its own in `process.emit`'s place for that moment, and so hears of each signal before the application does:
+ * **Signals.** SIGTERM and SIGINT end a process that doesn't listen to them; to flush first, somebody has to listen. Node
+ * starts to watch a signal when process emits 'newListener' for it, and calls whatever `process.emit` was at that moment.
+ * Milo lets it emit that without adding a listener, with a function of its own in `process.emit`'s place for that moment,
+ * and so hears of each signal before the application does:
  *
  *     the application listens ──▶ Milo sends what waits, and passes the signal on
  *     nobody does             ──▶ Milo flushes, stops watching, and sends the process the signal again: it dies of it
  *
  * Whether the application listens is asked when the signal comes; listeners may come and go before. When the last one
  * goes, Node stops watching, and Milo starts it again.
+ *
+ * **beforeExit.** Node emits it when the loop has run empty, and again when it has run empty once more after a listener
+ * gave it work. The flush is such work, and no listener may hear of it:
+ *
+ *     emitted ──▶ the application's listeners ──▶ Milo holds the loop for one turn, and looks whether others do
+ *                                                    │ they do: what comes next is theirs
+ *                                                    ▼ nobody does
+ *     emitted, and not passed on ──▶ Milo flushes ──▶ emitted, and not passed on ──▶ exit
+ *
+ * So spans that listeners end are sent as well, and each listener is called exactly as often as without Milo.
  */
 
 const SIGNALS: NodeJS.Signals[] = ['SIGTERM', 'SIGINT']
@@ -21,6 +34,8 @@ const SIGNALS: NodeJS.Signals[] = ['SIGTERM', 'SIGINT']
 export interface Departing {
   /** Sends what waits, without holding the process. */
   hurry(): void
+  /** Begins nothing that would keep the loop alive, until it is told otherwise. */
+  hold(still: boolean): void
   /** Sends or spools what waits, within a deadline; rejects never. */
   leave(): Promise<void>
   /** The last moment: nothing asynchronous gets a turn after it. */
@@ -31,16 +46,16 @@ let departing: Departing | undefined
 let listening = false
 let dying = false
 
+const prototype = Object.getPrototypeOf(process) as NodeJS.Process
+
 /** Calls `next` from now on, and nobody else. */
 export function watchExit(next: Departing): void {
   departing = next
   if (listening) return
   listening = true
-  process.on('beforeExit', beforeExit)
-  process.on('exit', atExit)
+  Object.defineProperty(prototype, 'emit', { value: emit, configurable: true, enumerable: true, writable: true })
   // On Windows a process can't send itself a signal. In a worker, which gets none, all of this does nothing.
   if (process.platform === 'win32') return
-  process.on('removeListener', listenerRemoved)
   for (const signal of SIGNALS) watch(signal)
 }
 
@@ -48,19 +63,80 @@ export function unwatchExit(): void {
   departing = undefined
   if (!listening) return
   listening = false
-  process.removeListener('beforeExit', beforeExit)
-  process.removeListener('exit', atExit)
+  // Others may have kept it: without `departing` it only passes on.
+  if (prototype.emit === emit) delete (prototype as Partial<NodeJS.Process>).emit
   if (process.platform === 'win32') return
-  process.removeListener('removeListener', listenerRemoved)
   for (const signal of SIGNALS) unwatch(signal)
 }
 
-function beforeExit(): void {
-  void departing?.leave()
+function emit(this: NodeJS.Process, type: string | symbol, ...args: unknown[]): boolean {
+  const pass = () => Reflect.apply(EventEmitter.prototype.emit, this, [type, ...args]) as boolean
+  if (departing === undefined || this !== process) return pass()
+  // Node emits it outside of everything; an application that does so itself is passed on to.
+  if (type === 'beforeExit' && executionAsyncId() === 0) return beforeExit(pass)
+  if (type === 'exit') return atExit(pass)
+  const heard = pass()
+  if (type === 'removeListener') listenerRemoved(args[0] as string | symbol)
+  return heard
 }
 
-function atExit(): void {
+/** `alone`: nothing but Milo keeps the loop alive. `leaving`: and it has flushed. */
+let stage: 'theirs' | 'alone' | 'leaving' = 'theirs'
+
+function beforeExit(pass: () => boolean): boolean {
+  if (stage === 'alone') {
+    stage = 'leaving'
+    departing?.hold(false)
+    void departing?.leave()
+    return false
+  }
+  if (stage === 'leaving') {
+    stage = 'theirs'
+    return false
+  }
+  departing?.hold(true)
+  const theyDo = () => {
+    stage = 'theirs'
+    departing?.hold(false)
+  }
+  let busy = false
+  // Both are first in their queues: whatever the listeners schedule comes later.
+  const timer = setTimeout(() => {
+    busy ||= scheduled() > held
+  }, 1)
+  setImmediate(() => {
+    clearTimeout(timer)
+    if (busy || scheduled() > held - 2) return theyDo()
+    stage = 'alone'
+    // It holds nothing: it runs only if something else does.
+    setImmediate(() => {
+      if (stage === 'alone') theyDo()
+    }).unref()
+  })
+  const held = scheduled()
+  // Requests may have been answered before the loop comes to its timers and immediates: those that a listener begins now,
+  // or after some awaits, are seen here.
+  const look = (hops: number): void => {
+    if (hops > 0) queueMicrotask(() => look(hops - 1))
+    else busy ||= scheduled() > held
+  }
+  nextTick(look, 50)
+  return pass()
+}
+
+/** How many timers, immediates and requests keep the loop alive. Handles are counted even when they are idle: stdout is one. */
+function scheduled(): number {
+  return process.getActiveResourcesInfo().filter(type => !/^(Pipe|TTY)Wrap$/.test(type)).length
+}
+
+function atExit(pass: () => boolean): boolean {
+  // A listener may end the process at once, by process.exit.
   departing?.last()
+  try {
+    return pass()
+  } finally {
+    departing?.last()
+  }
 }
 
 function listenerRemoved(name: string | symbol): void {

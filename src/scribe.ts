@@ -129,6 +129,7 @@ export class ScribeEmitter {
   private flushers: Flusher[] = []
   private drained: (() => void)[] = []
   private closed = false
+  private still = false
   /** Scribe's last answer was TRY_LATER. */
   private refusing = false
   private lastTryLaterMs = Number.NEGATIVE_INFINITY
@@ -214,6 +215,12 @@ export class ScribeEmitter {
   hurry(): void {
     this.pausing = false
     this.pump()
+  }
+
+  /** While it is held still it begins nothing that keeps the loop alive. */
+  hold(still: boolean): void {
+    this.still = still
+    if (!still && this.inMemory() > 0 && !this.pausing) this.pumpSoon()
   }
 
   /** Writes everything that hasn't been sent to the spool, if there is one: until then, or the deadline. */
@@ -353,7 +360,7 @@ export class ScribeEmitter {
   }
 
   private pump(): void {
-    if (this.closed || this.awaiting || this.pausing || this.reading || this.drained.length > 0) return
+    if (this.closed || this.still || this.awaiting || this.pausing || this.reading || this.drained.length > 0) return
     clearTimeout(this.timer)
     this.timer = undefined
     const batch = (this.batch ??= this.next())
@@ -567,7 +574,7 @@ export class ScribeEmitter {
   /** Puts a batch into the spool, and more while everything, or the buffer's upper half, has to go there. */
   private divert(): void {
     const { spool } = this
-    if (spool === undefined || this.spooling !== undefined || this.closed) return
+    if (spool === undefined || this.spooling !== undefined || this.closed || this.still) return
     const batch = spool.usable ? (this.returned.shift() ?? this.encode()) : undefined
     if (batch === undefined) {
       // Nothing but what was too large, for this turn.

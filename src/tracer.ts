@@ -73,6 +73,7 @@ export function configure(next: Settings, collector?: (span: Span) => void): voi
   emitter = starting
   watchExit({
     hurry: () => starting.hurry(),
+    hold: still => starting.hold(still),
     leave: () => leave(starting, next.exitTimeoutMs),
     last: () => {
       starting.drainNow()

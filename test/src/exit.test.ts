@@ -332,3 +332,118 @@ describe('the last spans of a process', () => {
     )
   })
 })
+
+describe('beforeExit', () => {
+  let peer: ScribePeer
+  beforeEach(async () => {
+    peer = await ScribePeer.listen()
+  })
+  afterEach(() => peer.close())
+
+  const LISTENERS: Record<string, string> = {
+    'ends a span': `milo.span('last words', () => {})`,
+    prints: `console.log('done')`,
+    'gives the loop an immediate': `if (n < 3) setImmediate(() => milo.span('x', () => {}))`,
+    'gives the loop an immediate after some ticks': `(async () => { await null; await null; if (n < 3) setImmediate(() => {}) })()`,
+    'gives the loop a timer': `if (n < 3) setTimeout(() => {}, 1)`,
+    'gives the loop a timer after a tick': `(async () => { await null; if (n < 3) setTimeout(() => milo.span('x', () => {}), 1) })()`,
+    'asks for a file': `if (n < 3) require('fs').stat('.', () => milo.span('x', () => {}))`,
+    'has a server for a moment': `if (n < 3) { const s = require('net').createServer().listen(0, () => s.close()) }`,
+    'leaves something behind that doesn’t hold the loop': `setTimeout(() => {}, 1).unref(); setImmediate(() => {}).unref(); milo.span('x', () => {})`,
+    throws: `if (n === 1) { process.on('uncaughtException', () => {}); throw new Error('mine') }`,
+    'sets the status': `process.exitCode = 7; milo.span('x', () => {})`,
+    'ends the process': `milo.span('x', () => {}); process.exit(9)`,
+  }
+
+  for (const [what, listener] of Object.entries(LISTENERS)) {
+    it(`calls listeners exactly as often as without Milo when one ${what}`, async () => {
+      const body = `
+        const milo = process.env.MILO_SCRIBE ? require('milo') : { span() {} }
+        let n = 0, others = 0
+        const counts = () => ['beforeExit', 'exit', 'removeListener', 'SIGTERM'].map(name => process.listenerCount(name))
+        process.on('beforeExit', () => others++)
+        process.prependListener('beforeExit', code => { n++; ${listener} })
+        process.on('exit', code => console.log(n, others, code, process.exitCode, ...counts()))
+        milo.span('work', () => {})`
+      const [without, having] = await Promise.all([
+        runNode(['-e', body]),
+        runNode(['-r', './dist/register.js', '-e', body], { MILO_SCRIBE: peer.address, MILO_SAMPLER: 'always' }),
+      ])
+      assert.deepEqual(having, without)
+      if (!listener.includes('process.exit(')) assert.ok(peer.spans.some(s => s.name === 'work'))
+      if (what !== 'ends a span') return
+      const env = { MILO_SCRIBE: '127.0.0.1:1', MILO_SAMPLER: 'always', MILO_LOG_LEVEL: 'silent' }
+      assert.deepEqual(await runNode(['-r', './dist/register.js', '-e', body], env), without)
+      assert.deepEqual(peer.spans.map(s => s.name).sort(), ['last words', 'work'])
+    })
+  }
+
+  it('is passed on when the application emits it itself', async () => {
+    const body = `
+      const milo = require('milo')
+      process.on('beforeExit', code => console.log('heard', code))
+      console.log(process.emit('beforeExit', 1), process.emit('beforeExit', 2))
+      milo.span('work', () => {})`
+    const run = await runNode(['-r', './dist/register.js', '-e', body], {
+      ...{ MILO_SCRIBE: peer.address, MILO_SAMPLER: 'always' },
+    })
+    assert.deepEqual([run.stdout, run.stderr], ['heard 1\nheard 2\ntrue true\nheard 0\n', ''])
+  })
+
+  it('is heard in a worker as often as without Milo', async () => {
+    const worker = `
+      const { parentPort } = require('node:worker_threads')
+      let n = 0
+      process.on('beforeExit', () => { n++; globalThis.milo?.span('of a worker', () => {}) })
+      process.on('exit', () => parentPort.postMessage(n))`
+    const run = (load: string) =>
+      runNode(
+        [
+          '-e',
+          `new (require('node:worker_threads').Worker)(${JSON.stringify(load + worker)}, { eval: true }).on('message', console.log)`,
+        ],
+        {
+          ...{ MILO_SCRIBE: peer.address, MILO_SAMPLER: 'always' },
+        },
+      )
+    const [having, without] = await Promise.all([run(`globalThis.milo = require('milo'); milo.init();`), run('')])
+    assert.deepEqual(having, without)
+    assert.deepEqual(
+      peer.spans.map(s => s.name),
+      ['of a worker'],
+    )
+  })
+
+  it('and exit come without a warning where ten listeners are there', async () => {
+    const body = `
+      for (const name of ['beforeExit', 'exit', 'SIGTERM']) for (let i = 0; i < 10; i++) process.on(name, () => {})
+      require('milo').span('work', () => {})`
+    const run = await runNode(['-r', './dist/register.js', '-e', body + '; setImmediate(() => process.exit())'], {
+      ...{ MILO_SCRIBE: peer.address, MILO_SAMPLER: 'always' },
+    })
+    assert.deepEqual([run.status, run.stderr], [0, ''])
+  })
+
+  it('spools spans that end in listeners of exit, also when one ends the process at once', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'milo-exit-'))
+    try {
+      for (const end of ['', 'process.exit(3)']) {
+        const body = `
+          const milo = require('milo')
+          process.on('exit', () => { milo.span('at exit', () => {}); ${end} })
+          milo.span('work', () => {})
+          process.exit(3)`
+        const run = await runNode(['-r', './dist/register.js', '-e', body], {
+          ...{ MILO_SCRIBE: peer.address, MILO_SAMPLER: 'always', MILO_SPOOL: folder },
+        })
+        assert.deepEqual([run.status, run.stderr], [3, ''])
+      }
+      const spans = readdirSync(folder)
+        .filter(name => name.endsWith('.spans'))
+        .map(name => Number(name.split('-')[3]))
+      assert.deepEqual(spans, [1, 1, 1])
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  })
+})
