@@ -458,6 +458,24 @@ describe('the Thrift plugin: calls that thrift never settles', () => {
     )
   })
 
+  it('a handler that answers and then throws: the request has one result', async () => {
+    const { port, server } = await serve(
+      traced,
+      traced.CalculatorJs,
+      {
+        add(a: number, b: number, done: Function) {
+          done(null, a + b)
+          throw new Error('after the answer')
+        },
+      },
+      FRAMED,
+    )
+    server.on('error', () => {})
+    const c = client(traced, traced.CalculatorJs, port, FRAMED)
+    assert.equal(await new Promise(resolve => c.add(1, 2, (_error: unknown, sum: number) => resolve(sum))), 3)
+    await joined('Calculator.add')
+  })
+
   it('an answer to a call whose callback is gone', async () => {
     const { port } = await serve(
       traced,
