@@ -57,18 +57,18 @@ export default defineConfig([
 ])
 
 function writeEntries(): void {
-  const bundle = createRequire(__filename)(resolve('dist/bundle.js'))
+  const { milo: bundle } = createRequire(__filename)(resolve('dist/bundle.js'))
   for (const [name, entry] of Object.entries(ENTRIES)) {
     const up = name.includes('/') ? '../' : './'
     const names = Object.keys(new Function('bundle', `return ${entry.exports}`)(bundle))
     const base = name.split('/').pop()
-    write(`${name}.js`, `const bundle = require('${up}bundle.js')\nmodule.exports = ${entry.exports}\n`)
+    write(`${name}.js`, `const bundle = require('${up}bundle.js').milo\nmodule.exports = ${entry.exports}\n`)
     write(
       `${name}.mjs`,
       `import milo from './${base}.js'\nexport const { ${names.join(', ')} } = milo\nexport default milo\n`,
     )
   }
-  write('register.js', `require('./bundle.js').register()\n`)
+  write('register.js', `require('./bundle.js').milo.register()\n`)
   write('register.mjs', `import './register.js'\n`)
   write('register.d.ts', 'export {}\n')
 }

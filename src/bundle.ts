@@ -1,15 +1,31 @@
+import { cassandraDriver } from '../plugins/cassandra-driver'
+import { http } from '../plugins/http'
+import { mysql2 } from '../plugins/mysql2'
+import { pino } from '../plugins/pino'
+import { thrift } from '../plugins/thrift'
+import { winston } from '../plugins/winston'
+import * as cls from './cls'
+import { share } from './copies'
+import * as index from './index'
+import * as plugin from './plugin'
+import { register } from './register'
+import * as testing from './testing'
+
 /**
  * Everything that the package's entries offer, in one file: dist/bundle.js. The entries are thin (tsup.config.ts writes
- * them), for CommonJS and for ESM, so that whichever are loaded, in whichever way, Milo's state exists once.
+ * them), for CommonJS and for ESM, so that whichever are loaded, in whichever way, Milo's state exists once. Where there
+ * are several copies of this version, it is what the first of them offers.
  */
-export { cassandraDriver } from '../plugins/cassandra-driver'
-export { http } from '../plugins/http'
-export { mysql2 } from '../plugins/mysql2'
-export { pino } from '../plugins/pino'
-export { thrift } from '../plugins/thrift'
-export { winston } from '../plugins/winston'
-export * as cls from './cls'
-export * as index from './index'
-export * as plugin from './plugin'
-export { register } from './register'
-export * as testing from './testing'
+export const milo = share({
+  index,
+  cls,
+  plugin,
+  testing,
+  register,
+  cassandraDriver,
+  http,
+  mysql2,
+  pino,
+  thrift,
+  winston,
+})

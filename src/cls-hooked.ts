@@ -11,11 +11,16 @@ import { noteLeft, notePatched } from './patched'
 const FILE = /[\\/]node_modules[\\/]cls-hooked[\\/](?:index|context|context-legacy)\.js$/
 const REQUESTS = ['cls-hooked', 'cls-hooked/context', 'cls-hooked/context.js']
 
-let replaced = false
+/** Puts back what was there, as far as nobody else has replaced it since. */
+let restore: (() => void) | undefined
+
+export function restoreClsHooked(): void {
+  restore?.()
+  restore = undefined
+}
 
 export function replaceClsHooked(): void {
-  if (replaced) return
-  replaced = true
+  if (restore !== undefined) return
   const loader = Module as any
   const load = loader._load
   // One object for all, which may be changed, as that of a package may.
@@ -28,14 +33,20 @@ export function replaceClsHooked(): void {
     notePatched('cls-hooked (milo/cls in its place)')
     return exports
   }
-  loader._load = function (this: unknown, request: unknown, ...rest: unknown[]) {
+  const giving = function (this: unknown, request: unknown, ...rest: unknown[]) {
     if (REQUESTS.includes(request as string)) return give()
     return Reflect.apply(load, this, [request, ...rest])
   }
+  loader._load = giving
   // For those that come with the file's name.
   const compile = loader._extensions['.js']
-  loader._extensions['.js'] = function (this: unknown, module: NodeModule, file: string, ...rest: unknown[]) {
+  const givingFile = function (this: unknown, module: NodeModule, file: string, ...rest: unknown[]) {
     if (FILE.test(file)) module.exports = give()
     else return Reflect.apply(compile, this, [module, file, ...rest])
+  }
+  loader._extensions['.js'] = givingFile
+  restore = () => {
+    if (loader._load === giving) loader._load = load
+    if (loader._extensions['.js'] === givingFile) loader._extensions['.js'] = compile
   }
 }

@@ -30,6 +30,11 @@ export interface Cell {
 
 const storage = new AsyncLocalStorage<Frame | undefined>()
 
+/** What is current is so nowhere any more, and no longer carried on. */
+export function leaveFrames(): void {
+  storage.disable()
+}
+
 export function currentFrame(): Frame | undefined {
   return storage.getStore()
 }

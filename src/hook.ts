@@ -2,6 +2,7 @@ import { readFileSync, statSync } from 'node:fs'
 import Module, { builtinModules, createRequire, syncBuiltinESMExports } from 'node:module'
 import { join, sep } from 'node:path'
 import * as shimmer from 'shimmer'
+import { warnOnce } from './copies'
 import { GenuinePromise } from './genuine'
 import { imitate } from './imitate'
 import { describe, log } from './log'
@@ -26,7 +27,8 @@ export function install(plugins: Plugin[]): void {
   for (const plugin of plugins) {
     const there = installed.get(plugin.name)
     if (there !== undefined) {
-      if (there !== plugin) sayLeft(`the plugin ${plugin.name}`, 'was given after another one of that name')
+      if (there !== plugin)
+        warnOnce(`the plugin ${plugin.name} was given after another one of that name and isn't installed`)
       continue
     }
     installed.set(plugin.name, plugin)

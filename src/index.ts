@@ -3,16 +3,15 @@
  * in a trace that isn't sampled. Only init throws.
  */
 import { types } from 'node:util'
-import { replaceClsHooked } from './cls-hooked'
 import { currentFrame, frameWith, runInFrame } from './context'
 import { GenuinePromise } from './genuine'
-import { install } from './hook'
 import { imitate } from './imitate'
 import { describe } from './log'
 import { type Options, settle } from './options'
-import { logPlugins } from './register'
+import { given } from './register'
 import { cut, Kind, LIMITS, type Span } from './span'
-import { configure, currentSpan, isActive, noteTruncated, startSpan, UNSAMPLED } from './tracer'
+import { start } from './start'
+import { currentSpan, isActive, noteTruncated, startSpan, UNSAMPLED } from './tracer'
 
 export type { OperationSampling } from './adaptive'
 export { MiloError, type MiloErrorCode } from './errors'
@@ -27,11 +26,7 @@ export { flush, ids, type Stats, shutdown, stats } from './tracer'
  */
 export function init(options: Options = {}): void {
   const settings = settle(options)
-  configure(settings)
-  if (!settings.enabled) return
-  if (settings.clsHooked) replaceClsHooked()
-  const plugins = [...settings.plugins, ...logPlugins(settings)]
-  if (plugins.length > 0) install(plugins)
+  start(settings, given(settings))
 }
 
 export interface SpanOptions {

@@ -88,6 +88,8 @@ export interface Settings {
   maxBufferedBytes: number
   spool: SpoolOptions | undefined
   exitTimeoutMs: number
+  /** Variables that begin like Milo's and aren't, each with what to do about it. */
+  unknownVariables: [string, string][]
 }
 
 const OPTION_NAMES: Record<keyof Options, true> = {
@@ -145,10 +147,57 @@ export function settle(options: Options = {}, env: NodeJS.ProcessEnv = process.e
     maxBufferedBytes: whole('maxBufferedBytes', options.maxBufferedBytes ?? 16 * MIB, 1024, 1024 * MIB),
     spool: spool(options.spool, unset(env.MILO_SPOOL), number(env.MILO_SPOOL_MAX_BYTES)),
     exitTimeoutMs: whole('exitTimeoutMs', options.exitTimeoutMs ?? 1_000, 0, 60_000),
+    unknownVariables: unknownVariables(env),
   }
 }
 
 const MIB = 1024 * 1024
+
+/** Those that are read above. */
+const VARIABLES = [
+  'MILO_ENABLED',
+  'MILO_SERVICE',
+  'MILO_SCRIBE',
+  'MILO_SCRIBE_ENCODING',
+  'MILO_SAMPLER',
+  'MILO_TRACES_PER_SECOND',
+  'MILO_PROPAGATION',
+  'MILO_PLUGINS',
+  'MILO_LOG_CORRELATION',
+  'MILO_CLS_HOOKED',
+  'MILO_LOG_LEVEL',
+  'MILO_SPOOL',
+  'MILO_SPOOL_MAX_BYTES',
+]
+
+function unknownVariables(env: NodeJS.ProcessEnv): [string, string][] {
+  const unknown: [string, string][] = []
+  for (const name of Object.keys(env)) {
+    // The collector has variables of its own, and says itself which it doesn't know.
+    if (!/^MILO_/i.test(name) || name.startsWith('MILO_COLLECTOR_') || VARIABLES.includes(name)) continue
+    const near = VARIABLES.map(known => ({ known, steps: distance(name.toUpperCase(), known) })).sort(
+      (a, b) => a.steps - b.steps,
+    )[0]!
+    const isNear = near.steps <= Math.max(2, name.length / 4) || name.startsWith(near.known)
+    unknown.push([name, isNear ? `did you mean ${near.known}?` : `there are ${VARIABLES.join(', ')}`])
+  }
+  return unknown
+}
+
+/** How many letters to insert, remove or change to make one word the other (Levenshtein). */
+function distance(a: string, b: string): number {
+  const row = Array.from({ length: b.length + 1 }, (_, i) => i)
+  for (let i = 1; i <= a.length; i++) {
+    let corner = i - 1
+    row[0] = i
+    for (let j = 1; j <= b.length; j++) {
+      const steps = Math.min(row[j]! + 1, row[j - 1]! + 1, corner + (a[i - 1] === b[j - 1] ? 0 : 1))
+      corner = row[j]!
+      row[j] = steps
+    }
+  }
+  return row[b.length]!
+}
 
 function unset(value: string | undefined): string | undefined {
   return value === undefined || value === '' ? undefined : value

@@ -1,3 +1,4 @@
+import { warnOnce } from './copies'
 import { setImmediate } from './genuine'
 import { log, logs } from './log'
 
@@ -30,8 +31,7 @@ export function noteLeft(what: string, reason: string): boolean {
  */
 export function sayLeft(what: string, reason: string, remedy?: string): void {
   if (left.size >= MOST_LEFT && !left.has(what)) return
-  if (noteLeft(what, reason))
-    log('warn', `${what} ${reason} and isn't traced${remedy === undefined ? '' : `: ${remedy}`}`)
+  if (noteLeft(what, reason)) warnOnce(`${what} ${reason} and isn't traced${remedy === undefined ? '' : `: ${remedy}`}`)
 }
 
 /** Names may be an application's files: more of them help nobody. */

@@ -9,13 +9,12 @@ import { mysql2 } from '../plugins/mysql2'
 import { pino } from '../plugins/pino'
 import { thrift } from '../plugins/thrift'
 import { winston } from '../plugins/winston'
-import { replaceClsHooked } from './cls-hooked'
 import { MiloError } from './errors'
-import { install } from './hook'
 import { describe, log } from './log'
 import { type Settings, settle } from './options'
 import type { Plugin } from './plugin'
-import { configure } from './tracer'
+import { start } from './start'
+import { isActive } from './tracer'
 
 const PLUGINS = [thrift, http, mysql2, cassandraDriver]
 /** Those that change what the application writes: only if asked for. */
@@ -28,17 +27,19 @@ export function register(): void {
   registered = true
   try {
     const settings = settle()
-    configure(settings)
-    if (!settings.enabled) return
-    if (settings.clsHooked) replaceClsHooked()
-    install(chosen(settings))
+    start(settings, chosen(settings))
   } catch (error) {
-    log('error', `${error instanceof MiloError ? error.message : describe(error)} — the application runs untraced`)
+    const outcome = isActive() ? 'Milo goes on as it was started' : 'the application runs untraced'
+    log('error', `${error instanceof MiloError ? error.message : describe(error)} — ${outcome}`)
   }
 }
 
-/** What init adds to the plugins that it is given. */
-export function logPlugins(settings: Settings): Plugin[] {
+/** The plugins that init is given, and what it adds to them. */
+export function given(settings: Settings): Plugin[] {
+  return [...settings.plugins, ...logPlugins(settings)]
+}
+
+function logPlugins(settings: Settings): Plugin[] {
   return settings.logCorrelation ? LOG_PLUGINS : []
 }
 

@@ -1,8 +1,8 @@
 import { clearTimeout, GenuinePromise, setTimeout } from './genuine'
-import { install } from './hook'
 import { type Options, settle } from './options'
+import { given } from './register'
 import { Kind, type Span } from './span'
-import { configure } from './tracer'
+import { start as startMilo } from './start'
 
 /**
  * `milo/testing`: spans in memory, for the tests of an application. Nothing is sent, and the environment's MILO_ variables
@@ -46,17 +46,16 @@ export function start(options: Options = {}): TestSpan[] {
   const settings = settle({ sampler: 'always', ...options }, {})
   const collected: TestSpan[] = []
   spans = collected
-  configure(settings, span => {
+  startMilo(settings, given(settings), span => {
     collected.push(plain(span))
     for (const look of waiting) look()
   })
-  if (settings.plugins.length > 0) install(settings.plugins)
   return collected
 }
 
 /** Switches Milo off. What has been collected stays. */
 export function stop(): void {
-  configure(settle({ enabled: false }, {}))
+  startMilo(settle({ enabled: false }, {}), [])
 }
 
 /**

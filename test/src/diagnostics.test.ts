@@ -49,7 +49,7 @@ describe('the start-up line', () => {
   })
 
   it('says what couldn’t be patched and why, which is shown by default', async () => {
-    const warning = 'milo warn: thrift 2.0.0 is outside >=0.9.3 <1 and stays as it is'
+    const warning = "milo warn: thrift 2.0.0 is outside >=0.9.3 <1 and isn't traced"
     assert.deepEqual(await lines(`require('thrift')`, {}), [warning])
     assert.deepEqual(await lines(`require('thrift')`, { MILO_LOG_LEVEL: 'info' }), [
       warning,
