@@ -464,7 +464,8 @@ function keysBelow(above: string): string[] {
   return [...new Set(names)]
 }
 
-function nearest(word: string, candidates: readonly string[]): string | undefined {
+/** What somebody may have meant; undefined where nothing is like it. */
+export function nearest(word: string, candidates: readonly string[]): string | undefined {
   let best: string | undefined
   let bestDistance = Math.max(2, Math.floor(word.length / 4)) + 1
   for (const candidate of candidates) {

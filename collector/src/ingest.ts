@@ -2,7 +2,7 @@ import { CodecError, Reader } from '../../src/codec/binary'
 import { SpanScan, scanSpanStruct } from '../../src/codec/scan'
 import { type LogEntry, ResultCode } from '../../src/codec/scribe'
 import { DELIMITER, encodeRecord, RECORD_HEADER, readSpanStruct } from '../../src/codec/span'
-import { Unusable } from './formats/fields'
+import { Reading, Unusable } from './formats/fields'
 import { readZipkinV1Span } from './formats/zipkin-v1'
 import { type Logger, limitWarnings } from './log'
 import type { Metrics } from './metrics'
@@ -232,6 +232,8 @@ export class Taken {
   spans = 0
   /** Unusable records by reason. */
   readonly rejected = new Map<string, number>()
+  /** What spans in Zipkin's format are stored without. */
+  private readonly reading = new Reading()
   /** Entries of other categories. */
   dropped = 0
   droppedCategory = ''
@@ -261,7 +263,7 @@ export class Taken {
   *read(entry: Buffer, clock: StepClock): Generator<void, void> {
     const { bytes, cut } = isText(entry) ? yield* readText(entry, clock) : { bytes: entry, cut: false }
     if (bytes !== entry) this.copiedBytes += bytes.length
-    if (cut) this.reject('bad_base64')
+    if (cut || (bytes.length === 0 && entry.length > 0)) this.reject('bad_base64')
 
     const search = new RecordSearch(bytes, clock)
     const found = new SpanScan()
@@ -305,7 +307,7 @@ export class Taken {
     // Its first field's id, or nothing at all: what no text has.
     const isRaw = entry[0] === 0 || entry[1] === 0
     const { bytes } = isRaw ? { bytes: entry } : yield* readText(entry, clock)
-    for (const converted of readZipkinV1Span(bytes)) {
+    for (const converted of readZipkinV1Span(bytes, this.reading)) {
       if (converted instanceof Unusable) this.reject(converted.reason)
       else {
         const record = encodeRecord(converted)
@@ -342,6 +344,7 @@ export class Taken {
       metrics.spansRejected.inc({ source, reason }, count)
       received += count
     }
+    for (const { count, ...labels } of this.reading.leftOut) metrics.detailsLeftOut.inc({ ...labels }, count)
     if (received > 0) metrics.spansReceived.inc({ source }, received)
   }
 }

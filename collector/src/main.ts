@@ -1,19 +1,21 @@
-import { open } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { Writable } from 'node:stream'
-import { finished } from 'node:stream/promises'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { version } from '../package.json'
 import { createToken, hashPassword, type Scope } from './api/credentials'
+import { ApiError } from './api/errors'
 import { readSearch } from './api/parameters'
-import { startCollector } from './collector'
-import { type ExportForm, exportTraces } from './commands/export'
+import { StartError, startCollector } from './collector'
+import { CommandError } from './commands/command-error'
+import { type ExportForm, exportTraces, openOutput } from './commands/export'
 import { importFiles } from './commands/import'
 import { showProgress } from './commands/progress'
-import { type Config, ConfigError, loadConfig } from './config'
+import { type Config, ConfigError, loadConfig, nearest } from './config'
 import { createLog, type Logger } from './log'
 import { migrate, openStore, pendingMigrations, replayCollector } from './store/open'
+import { type Store, StoreError } from './store/store'
 import { collectorId } from './store/store-config'
 
 /**
@@ -37,9 +39,16 @@ const program = new Command('milo-collector')
   .option('--config <file>', 'a YAML file; without one, defaults and MILO_COLLECTOR_… variables')
   .exitOverride()
   .configureOutput({ writeOut: write, writeErr: write })
+  .helpCommand(true)
   .showHelpAfterError('(milo-collector --help says what there is)')
-  .allowExcessArguments(false)
-  .action(withConfig(run))
+  // Without it, the collector itself.
+  .argument('[command]')
+  .usage('[options] [command]')
+  .allowExcessArguments(true)
+  .action((word: string | undefined, ...given: unknown[]) => {
+    if (word !== undefined) unknownCommand(word)
+    return withConfig(run)(...given)
+  })
 
 command('migrate', "creates the store's schema, or brings it up to date, and ends")
   .option('--dry-run', 'only says what would be done')
@@ -50,7 +59,10 @@ command('replay', 'indexes what a collector that will not come back had accepted
   .action(withConfig(replay))
 
 command('import', 'puts spans from files into the store, and ends')
-  .argument('<file...>', 'JSON of Milo, OTLP or Zipkin, one document or one in each line; or raw records')
+  .argument(
+    '<file...>',
+    'of Milo, OTLP, Zipkin or Jaeger: one document or one in each line, zipped or not; or raw records',
+  )
   .action(withConfig(importAll))
 
 command('export', 'writes traces out of the store, newest first, and ends')
@@ -96,6 +108,12 @@ program.parseAsync().catch(error => {
   throw error
 })
 
+function unknownCommand(word: string): never {
+  const near = nearest(word.replace(/^-+/, ''), ['version', ...program.commands.map(command => command.name()), 'help'])
+  const meant = near === undefined ? '' : `; did you mean ${near === 'version' ? '--version' : near}?`
+  return program.error(`error: unknown command '${word}'${meant}`, { exitCode: 2 })
+}
+
 /** `--config` is the same before and after the command. */
 function command(name: string, description: string): Command {
   return program
@@ -127,10 +145,23 @@ function withConfig<O>(job: Job<O>): (...given: unknown[]) => Promise<void> {
     try {
       await job(config, log, command.opts() as O, command.args)
     } catch (error) {
-      log.fatal({ err: error }, (error as Error).message)
-      process.exit(1)
+      fail(log, error)
     }
   }
+}
+
+/** One line for what an operator can mend; a stack for what only we can. */
+function fail(log: Logger, error: unknown): never {
+  const { message, code } = error as NodeJS.ErrnoException
+  const isExpected =
+    error instanceof StartError ||
+    error instanceof StoreError ||
+    error instanceof CommandError ||
+    error instanceof ApiError ||
+    /^E[A-Z]+$/.test(code ?? '')
+  if (isExpected) log.fatal({ code }, message)
+  else log.fatal({ err: error }, message)
+  process.exit(1)
 }
 
 function configFile(command: Command): string | undefined {
@@ -221,16 +252,24 @@ function asCommand(config: Config): Config {
 }
 
 async function importAll(config: Config, log: Logger, _options: object, files: string[]): Promise<void> {
-  const store = await openStore(asCommand(config), message => log.info(message))
+  let store: Store | undefined
+  const storeFor = async () => {
+    if (store !== undefined) return store
+    const { path } = config.embedded
+    if (config.store === 'embedded' && !existsSync(path))
+      log.warn({ path }, 'there was no store here: a new one is made')
+    return (store = await openStore(asCommand(config), message => log.info(message)))
+  }
   const progress = showProgress('import')
   try {
-    const { spans, rejected } = await importFiles(files, store, progress.update)
+    const { spans, rejected, leftOut } = await importFiles(files, storeFor, progress.update)
     progress.stop()
+    if (leftOut.length > 0) log.warn({ leftOut }, 'spans are stored without fields that can not be read')
     if (rejected.size > 0) log.warn({ rejected: Object.fromEntries(rejected) }, 'unusable spans left out')
     log.info({ spans, files: files.length }, 'imported')
   } finally {
     progress.stop()
-    await store.close()
+    await store?.close()
   }
 }
 
@@ -247,21 +286,28 @@ async function exportAll(config: Config, log: Logger, options: ExportOptions): P
   const { query: words, from, to, limit = Number.POSITIVE_INFINITY, form, output } = options
   const times = [...(from === undefined ? [] : [`from:${from}`]), ...(to === undefined ? [] : [`to:${to}`])]
   const { limit: _, ...query } = readSearch({ q: [words, ...times].join(' ') }, Date.now() * 1000)
-  // Never over a file that is there, and for its owner alone: spans may hold anything.
-  const file = output === undefined ? undefined : await open(output, 'wx', 0o600)
-  const store = await openStore(asCommand(config), message => log.info(message))
+  const { path } = config.embedded
+  if (config.store === 'embedded' && !existsSync(path)) {
+    throw new CommandError(`there is no store at ${path}, so nothing to export: give embedded.path`)
+  }
+  const file = output === undefined ? undefined : await openOutput(output)
   const progress = showProgress('export')
   try {
-    const out = file?.createWriteStream() ?? process.stdout
-    const exported = await exportTraces(store, query, limit, form, out, done =>
-      progress.update(done, Number.isFinite(limit) ? limit : 0),
-    )
-    if (out !== process.stdout) await finished(out.end())
-    progress.stop()
-    log.info({ ...exported }, 'exported')
-  } finally {
-    progress.stop()
-    await store.close()
+    const store = await openStore(asCommand(config), message => log.info(message))
+    try {
+      const exported = await exportTraces(store, query, limit, form, file?.out ?? process.stdout, done =>
+        progress.update(done, Number.isFinite(limit) ? limit : 0),
+      )
+      await file?.keep()
+      progress.stop()
+      log.info({ ...exported }, 'exported')
+    } finally {
+      progress.stop()
+      await store.close()
+    }
+  } catch (error) {
+    await file?.discard()
+    throw error
   }
 }
 

@@ -45,6 +45,11 @@ export function createMetrics() {
       'source',
       'reason',
     ]),
+    detailsLeftOut: counter(
+      'details_left_out_total',
+      'Fields that could not be read, of spans that are stored without them, by format, field and reason.',
+      ['format', 'field', 'reason'],
+    ),
     spansDeferred: counter('spans_deferred_total', 'Span records that the store refused and the sender keeps.', [
       'source',
     ]),

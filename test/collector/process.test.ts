@@ -119,7 +119,9 @@ describe('milo-collector', () => {
     for (const [args, status, said] of [
       [['--confg', 'x'], 2, /unknown option '--confg'/],
       [['--config'], 2, /argument missing/],
-      [['migrat'], 2, /too many arguments.*--help/s],
+      [['migrat'], 2, /unknown command 'migrat'; did you mean migrate\?.*--help/s],
+      [['help'], 0, /Usage: milo-collector .*migrate/s],
+      [['version'], 2, /did you mean --version\?/],
       [['--config', '/nonexistent.yaml'], 2, /nonexistent.yaml: can't be read \(ENOENT\)/],
       [['--help'], 0, /Usage: milo-collector .*migrate/s],
       [['--version'], 0, /^\d+\.\d+\.\d+/],

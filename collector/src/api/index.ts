@@ -74,7 +74,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     forceCloseConnections: 'idle',
     requestTimeout: REQUEST_DEADLINE_MS,
     // An id that is far too long is answered as one that isn't an id. Node bounds the whole request line.
-    routerOptions: { maxParamLength: 16_384, ignoreTrailingSlash: true },
+    routerOptions: { maxParamLength: 16_384, ignoreTrailingSlash: true, ignoreDuplicateSlashes: true },
     frameworkErrors: (error, _request, reply) => void sendError(reply.headers(HEADERS), error),
     clientErrorHandler: answerBadHttp,
     trustProxy: address => options.isTrustedProxy(address),
@@ -132,6 +132,8 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     await takeSpans(scope, {
       store: (records, _spans, source) => ingest.add(records, source),
       rejected: ingest.reject,
+      leftOut: (_source, { format, field, reason, count }) =>
+        metrics.detailsLeftOut.inc({ format, field, reason }, count),
       maxBodyBytes: options.maxBodyBytes,
       maxInFlightBytes: options.maxInFlightBytes,
       log,

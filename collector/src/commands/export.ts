@@ -1,8 +1,12 @@
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { open, rename, rm } from 'node:fs/promises'
 import type { Writable } from 'node:stream'
+import { finished } from 'node:stream/promises'
 import { readTraceId, withHigh } from '../api/trace-id'
 import { recordToJson } from '../formats/milo-json'
 import type { SearchQuery, Store } from '../store/store'
+import { CommandError } from './command-error'
 
 /**
  * Traces out of the store, newest first, as `milo-collector import` and `POST /api/traces` take them: one document for each
@@ -30,7 +34,10 @@ export async function exportTraces(
   progress: (done: number) => void,
 ): Promise<Exported> {
   const exported: Exported = { traces: 0, spans: 0 }
+  let failure: Error | undefined
+  out.on('error', error => (failure = error))
   const write = async (text: string) => {
+    if (failure !== undefined) throw failure
     if (!out.write(text)) await once(out, 'drain')
   }
   if (form === 'milo') await write('{"records":[')
@@ -54,4 +61,32 @@ export async function exportTraces(
   } while (after !== undefined && exported.traces < limit)
   if (form === 'milo') await write('\n]}\n')
   return exported
+}
+
+/**
+ * Where a file is written: under another name until it is whole, so that what is there under its own is never half of it.
+ * Never over a file that is there, and for its owner alone: spans may hold anything.
+ */
+export async function openOutput(
+  path: string,
+): Promise<{ out: Writable; keep(): Promise<void>; discard(): Promise<void> }> {
+  const partial = `${path}.${process.pid}.partial`
+  const refuse = (error: unknown): never => {
+    const { code } = error as NodeJS.ErrnoException
+    throw new CommandError(`${path} can't be written (${code}): give a folder that is there and yours`)
+  }
+  if (existsSync(path)) throw new CommandError(`${path} is there already: give another name, or remove it`)
+  const file = await open(partial, 'wx', 0o600).catch(refuse)
+  const out = file.createWriteStream()
+  return {
+    out,
+    async keep() {
+      await finished(out.end())
+      await rename(partial, path).catch(refuse)
+    },
+    async discard() {
+      out.destroy()
+      await rm(partial, { force: true })
+    },
+  }
 }

@@ -1,82 +1,157 @@
-import { createReadStream, statSync } from 'node:fs'
-import { createInterface } from 'node:readline'
+import { createReadStream, type ReadStream, statSync } from 'node:fs'
+import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { createGunzip } from 'node:zlib'
 import { encodeRecord, RECORD_HEADER } from '../../../src/codec/span'
-import { detectAndRead } from '../formats/detect'
-import { Unusable } from '../formats/fields'
-import { parseJson } from '../formats/json'
+import { EXPECTED, readAny } from '../formats/detect'
+import { type LeftOut, Reading, Unusable } from '../formats/fields'
+import { parseDocuments } from '../formats/json'
 import { readEntry } from '../ingest'
 import type { Store } from '../store/store'
 import { StoreError } from '../store/store'
+import { CommandError } from './command-error'
 
 /**
- * Spans from files into the store: JSON as `POST /api/traces` takes it (Milo's, OTLP's, Zipkin's), one such document in each
- * line, or raw records as Scribe carries them.
+ * Spans from files into the store: what `POST /api/traces` takes, in files of any length, zipped or not; and raw records as
+ * Scribe carries them.
+ *
+ *     file ─ unzipped ─ pieces: of raw records, of whole lines, or all of it ─ records ─ store
  */
 export interface Imported {
   spans: number
-  /** By reason. */
-  rejected: Map<string, number>
+  /** By reason, with what was wrong the first time. */
+  rejected: Map<string, { spans: number; example?: string }>
+  leftOut: LeftOut[]
 }
 
-/** Raw records are read in pieces of about this length. */
+/** Files that hold a document in each line, and raw records, are read in pieces of about this length. */
 const PIECE_BYTES = 4 * 1024 * 1024
 const DELIMITER_BYTE = 0x8b
+const GZIP = [0x1f, 0x8b]
+const NEWLINE = 0x0a
 /** A file that is one document has to fit into memory. */
 const MAX_DOCUMENT_BYTES = 256 * 1024 * 1024
 const RETRY_MS = 250
 
 /**
+ * @param storeFor opens the store: only once there is a span for it
  * @param progress told how many bytes of all files are done
- * @throws Error for a file that can't be read; what was read before it is stored, and may be imported again
+ * @throws CommandError for a file that can't be read or has no span; what was read before it is stored, and may be imported
+ *     again
  */
 export async function importFiles(
   files: string[],
-  store: Pick<Store, 'append'>,
+  storeFor: () => Promise<Pick<Store, 'append'>>,
   progress: (done: number, total: number) => void,
 ): Promise<Imported> {
-  const imported: Imported = { spans: 0, rejected: new Map() }
-  const reject = (reason: string, count: number) =>
-    imported.rejected.set(reason, (imported.rejected.get(reason) ?? 0) + count)
-  const total = files.reduce((sum, file) => sum + statSync(file).size, 0)
+  const total = files.map(sizeOf).reduce((sum, size) => sum + size, 0)
+  const reading = new Reading(Number.POSITIVE_INFINITY)
+  const imported: Imported = { spans: 0, rejected: new Map(), leftOut: reading.leftOut }
+  const reject = (reason: string, spans: number, example?: string) => {
+    const known = imported.rejected.get(reason)
+    if (known !== undefined) known.spans += spans
+    else imported.rejected.set(reason, { spans, ...(example !== undefined && { example }) })
+  }
+  const put = async (records: Buffer) => {
+    const { messages, spans, rejected } = readEntry(records)
+    for (const [reason, count] of rejected) reject(reason, count)
+    if (spans > 0) await append(await storeFor(), messages)
+    imported.spans += spans
+  }
   let done = 0
   for (const file of files) {
-    for await (const { records, rejected, bytes } of readFile(file)) {
-      for (const [reason, count] of rejected) reject(reason, count)
-      const taken = readEntry(records)
-      for (const [reason, count] of taken.rejected) reject(reason, count)
-      if (taken.spans > 0) await append(store, taken.messages)
-      imported.spans += taken.spans
-      done += bytes
-      progress(done, total)
+    const before = imported.spans
+    try {
+      for await (const piece of piecesOf(file, bytes => progress(done + bytes, total))) {
+        if (piece.isRaw) await put(piece.body)
+        else await put(recordsOf(piece, reading, (reason, example) => reject(reason, 1, `${file}: ${example}`)))
+      }
+    } catch (error) {
+      if (error instanceof StoreError) throw error
+      const stored = imported.spans - before
+      const kept = stored === 0 ? 'nothing of it is stored' : `the ${stored} spans before that are stored`
+      throw new CommandError(`${file}: ${(error as Error).message}; ${kept}`)
     }
+    done += sizeOf(file)
+    if (imported.spans === before) throw new CommandError(`${file}: ${nothing(imported, reading)}`)
   }
   return imported
 }
 
-interface Piece {
-  records: Buffer
-  rejected: Map<string, number>
-  /** Of the file. */
-  bytes: number
-}
-
-async function* readFile(file: string): AsyncGenerator<Piece> {
-  const [first] = (await createReadStream(file, { end: 0 }).toArray()) as Buffer[]
-  if (first === undefined) return
-  if (first[0] === DELIMITER_BYTE) yield* readRaw(file)
-  else yield* readText(file)
-}
-
-async function* readRaw(file: string): AsyncGenerator<Piece> {
-  let rest: Buffer = Buffer.alloc(0)
-  for await (const chunk of createReadStream(file, { highWaterMark: PIECE_BYTES })) {
-    const bytes = Buffer.concat([rest, chunk as Buffer])
-    const end = endOfRecords(bytes)
-    rest = bytes.subarray(end)
-    yield { records: bytes.subarray(0, end), rejected: new Map(), bytes: (chunk as Buffer).length }
+function sizeOf(file: string): number {
+  try {
+    const stats = statSync(file)
+    if (!stats.isDirectory()) return stats.size
+  } catch (error) {
+    throw new CommandError(
+      `${file} can't be read (${(error as NodeJS.ErrnoException).code}): give files that are there`,
+    )
   }
-  if (rest.length > 0) yield { records: rest, rejected: new Map(), bytes: 0 }
+  throw new CommandError(`${file} is a directory: give the files in it`)
+}
+
+function nothing({ rejected }: Imported, { others }: Reading): string {
+  const why = [...rejected].map(
+    ([reason, { spans, example }]) => `${reason} ×${spans}${example ? ` (${example})` : ''}`,
+  )
+  const has = others.size === 0 ? '' : `; it has ${[...others].join(', ')}`
+  return `no span of it could be used${why.length > 0 ? `: ${why.join(', ')}` : `${has}: there should be ${EXPECTED}`}`
+}
+
+interface Piece {
+  body: Buffer
+  isRaw: boolean
+  /** Of a file of lines. */
+  firstLine: number
+}
+
+/** @param read told how many bytes of the file have been read so far */
+async function* piecesOf(file: string, read: (bytes: number) => void): AsyncGenerator<Piece> {
+  let rest: Buffer = Buffer.alloc(0)
+  let line = 1
+  let isRaw = false
+  let inLines: boolean | undefined
+  const piece = (end: number): Piece => {
+    const body = rest.subarray(0, end)
+    const { length } = rest
+    rest = rest.subarray(end)
+    const firstLine = line
+    if (!isRaw && length > 0) for (let i = 0; (i = body.indexOf(NEWLINE, i) + 1) > 0; ) line++
+    return { body, isRaw, firstLine }
+  }
+  let waiting: Buffer[] = []
+  let waitingBytes = 0
+  const { source, content } = await open(file)
+  for await (const chunk of content as AsyncIterable<Buffer>) {
+    read(source.bytesRead)
+    waiting.push(chunk)
+    waitingBytes += chunk.length
+    if (rest.length + waitingBytes < PIECE_BYTES * (inLines === false ? 8 : 1)) continue
+    rest = Buffer.concat([rest, ...waiting])
+    waiting = []
+    waitingBytes = 0
+    isRaw ||= line === 1 && rest[0] === DELIMITER_BYTE
+    inLines ??= !isRaw && beginsWithLines(rest)
+    const end = isRaw ? endOfRecords(rest) : inLines ? rest.lastIndexOf(NEWLINE) + 1 : 0
+    if (end > 0) yield piece(end)
+    if (rest.length > MAX_DOCUMENT_BYTES) {
+      throw new Error(`a document of over ${MAX_DOCUMENT_BYTES} bytes: give one document in each line`)
+    }
+  }
+  rest = Buffer.concat([rest, ...waiting])
+  isRaw ||= line === 1 && rest[0] === DELIMITER_BYTE
+  if (rest.length > 0) yield piece(rest.length)
+}
+
+/** Whether a whole document stands in the first line. */
+function beginsWithLines(start: Buffer): boolean {
+  const end = start.indexOf(NEWLINE)
+  if (end === -1) return false
+  try {
+    return parseDocuments(start.subarray(0, end), false).every(document => 'json' in document)
+  } catch {
+    return false
+  }
 }
 
 /** Up to where there are whole records; all of it where nothing makes sense: ingest says why. */
@@ -91,60 +166,23 @@ function endOfRecords(bytes: Buffer): number {
   return pos + RECORD_HEADER > bytes.length ? pos : bytes.length
 }
 
-/** A document in each line, or one for the whole file. */
-async function* readText(file: string): AsyncGenerator<Piece> {
-  const lines = createInterface({ input: createReadStream(file), crlfDelay: Number.POSITIVE_INFINITY })
-  let n = 0
-  let first: { json: unknown; bytes: number } | undefined
-  for await (const line of lines) {
-    n++
-    if (line.trim() === '') continue
-    const bytes = Buffer.byteLength(line) + 1
-    let json: unknown
-    try {
-      json = parseJson(Buffer.from(line))
-    } catch (error) {
-      if (n > 1 && first !== undefined) throw new Error(`${file}: line ${n}: ${(error as Error).message}`)
-      // A document that is spread over lines.
-      lines.close()
-      yield await readDocument(file)
-      return
-    }
-    first ??= { json, bytes }
-    yield convert(json, bytes, `${file}: line ${n}`)
-  }
+async function open(file: string): Promise<{ source: ReadStream; content: Readable }> {
+  const start = Buffer.concat((await createReadStream(file, { end: 1 }).toArray()) as Buffer[])
+  const source = createReadStream(file, { highWaterMark: 1024 * 1024 })
+  if (start[0] !== GZIP[0] || start[1] !== GZIP[1]) return { source, content: source }
+  const content = createGunzip()
+  source.on('error', error => content.destroy(error)).pipe(content)
+  return { source, content }
 }
 
-async function readDocument(file: string): Promise<Piece> {
-  const { size } = statSync(file)
-  if (size > MAX_DOCUMENT_BYTES) {
-    throw new Error(
-      `${file}: a document of ${size} bytes; give ${MAX_DOCUMENT_BYTES} at most, or one document in each line`,
-    )
-  }
-  const body = Buffer.concat((await createReadStream(file).toArray()) as Buffer[])
-  let json: unknown
-  try {
-    json = parseJson(body)
-  } catch (error) {
-    throw new Error(`${file}: ${(error as Error).message}`)
-  }
-  return convert(json, size, file)
-}
-
-function convert(json: unknown, bytes: number, where: string): Piece {
+function recordsOf({ body, firstLine }: Piece, reading: Reading, reject: (reason: string, example: string) => void) {
   const records: Buffer[] = []
-  const rejected = new Map<string, number>()
-  try {
-    for (const convertNext of detectAndRead(json)) {
-      const converted = convertNext()
-      if (converted instanceof Unusable) rejected.set(converted.reason, (rejected.get(converted.reason) ?? 0) + 1)
-      else records.push(encodeRecord(converted))
-    }
-  } catch (error) {
-    throw new Error(`${where}: ${(error as Error).message}`)
+  for (const convert of readAny(body, reading, false, firstLine)) {
+    const converted = convert()
+    if (converted instanceof Unusable) reject(converted.reason, converted.message)
+    else records.push(encodeRecord(converted))
   }
-  return { records: Buffer.concat(records), rejected, bytes }
+  return Buffer.concat(records)
 }
 
 /** A store that is busy asks for patience. */

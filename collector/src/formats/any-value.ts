@@ -1,4 +1,14 @@
-import { bool, bytes, double, i64, list, object, plainObject, text, Unusable } from './fields'
+import {
+  anyBool,
+  anyDouble,
+  anyInteger,
+  FieldReader,
+  type Fields,
+  isEmpty,
+  isObject,
+  plainObject,
+  Reading,
+} from './fields'
 
 /**
  * OpenTelemetry's AnyValue, and what becomes of it in an annotation.
@@ -20,37 +30,96 @@ export class KeyValues {
 /** What a text stands for; a string needs no word. */
 export type TextType = 'string' | 'bool' | 'int' | 'double' | 'bytes' | 'empty' | 'json' | 'any'
 
-/** Deeper ones are refused; protobufjs itself goes to 100 messages, of which a list in a list takes two or three. */
+/** What is deeper is left out; protobufjs itself goes to 100 messages, of which a list in a list takes two or three. */
 const MAX_DEPTH = 32
+const [LEAST_INT, MOST_INT] = [-(2n ** 63n), 2n ** 63n - 1n]
+const KINDS = ['stringValue', 'boolValue', 'intValue', 'doubleValue', 'bytesValue', 'arrayValue', 'kvlistValue']
 
-/** @throws Unusable */
-export function readAnyValue(raw: unknown, depth = 0): Value {
-  const fields = object(raw, 'an attribute value')
-  if (fields === undefined) return null
-  if (depth > MAX_DEPTH) throw new Unusable('too_deep', `an attribute value nests deeper than ${MAX_DEPTH}`)
+/** A value that isn't wrapped in its kind, as some senders have it, is taken for what it is. */
+export function readAnyValue(raw: unknown, read: FieldReader, depth = 0): Value {
+  if (raw === undefined || raw === null) return null
+  if (depth > MAX_DEPTH) return read.leave('attribute', 'too_deep', null)
+  if (!isObject(raw)) return bare(raw, read, depth)
+  const fields = camelCased(raw)
   let value: Value = null
+  let known = false
   // Only what was sent is the message's own; of several the last counts.
   for (const kind of Object.keys(fields)) {
+    if (!KINDS.includes(kind)) continue
+    known = true
     const v = fields[kind]
-    if (v === null) continue
-    if (kind === 'stringValue') value = text(v, kind)
-    else if (kind === 'boolValue') value = bool(v, kind)
-    else if (kind === 'intValue') value = i64(v, kind)
-    else if (kind === 'doubleValue') value = double(v, kind)
-    else if (kind === 'bytesValue') value = bytes(v, kind)
-    else if (kind === 'arrayValue') value = list(object(v, kind)?.values, kind).map(v => readAnyValue(v, depth + 1))
-    else if (kind === 'kvlistValue') value = new KeyValues(readKeyValues(object(v, kind)?.values, depth + 1))
+    if (v !== undefined && v !== null) value = readKind(kind, v, read, depth)
   }
-  return value
+  if (known || Object.keys(fields).length === 0) return value
+  return read.leave('attribute', 'unknown', null)
 }
 
-/** @throws Unusable */
-export function readKeyValues(raw: unknown, depth = 0): [string, Value][] {
-  return list(raw, 'attributes').map(pair => {
-    const { key, value } = object(pair, 'an attribute') ?? {}
-    return [text(key, 'an attribute key'), readAnyValue(value, depth)]
+/** @param v what isn't of its kind is kept as what it is */
+function readKind(kind: string, v: unknown, read: FieldReader, depth: number): Value {
+  switch (kind) {
+    case 'boolValue':
+      return anyBool(v) ?? bare(v, read, depth)
+    case 'intValue': {
+      const int = anyInteger(v)
+      const isWhole = typeof v !== 'number' || Number.isInteger(v)
+      return int !== undefined && isWhole && int >= LEAST_INT && int <= MOST_INT ? int : bare(v, read, depth)
+    }
+    case 'doubleValue':
+      return anyDouble(v) ?? bare(v, read, depth)
+    case 'bytesValue':
+      return anyBytes(v) ?? bare(v, read, depth)
+    case 'arrayValue':
+      return read.list(isObject(v) ? v.values : v, 'attribute').map(entry => readAnyValue(entry, read, depth + 1))
+    case 'kvlistValue':
+      return new KeyValues(readKeyValues(isObject(v) && 'values' in v ? v.values : v, read, depth + 1))
+    default:
+      return typeof v === 'object' ? bare(v, read, depth) : String(v)
+  }
+}
+
+/** As protobufjs and JSON have bytes; and as JSON.stringify makes of a list of them. */
+function anyBytes(v: unknown): Uint8Array | undefined {
+  if (v instanceof Uint8Array) return v
+  if (isEmpty(v)) return Buffer.alloc(0)
+  if (typeof v === 'string') return /^[\w+/-]*={0,2}$/.test(v) ? Buffer.from(v, 'base64') : undefined
+  const all = typeof v === 'object' ? Object.values(v as object) : []
+  return all.length > 0 && all.every(byte => Number.isInteger(byte) && byte >= 0 && byte < 256)
+    ? Buffer.from(all)
+    : undefined
+}
+
+function bare(v: unknown, read: FieldReader, depth: number): Value {
+  if (Array.isArray(v)) return read.list(v, 'attribute').map(entry => readAnyValue(entry, read, depth + 1))
+  if (typeof v === 'object' && v !== null) return JSON.stringify(v)
+  return typeof v === 'number' && Number.isSafeInteger(v) ? BigInt(v) : (v as Value)
+}
+
+/** A list of keys and values, or an object of them, as some senders have it. */
+export function readKeyValues(raw: unknown, read: FieldReader, depth = 0): [string, Value][] {
+  if (isObject(raw)) return Object.entries(raw).map(([key, value]) => [key, readAnyValue(value, read, depth)])
+  return read.list(raw, 'attributes').flatMap(pair => {
+    const fields = read.object(pair, 'attribute')
+    if (fields === undefined) return []
+    return [[read.text(fields.key, 'attribute_key'), readAnyValue(fields.value, read, depth)] as [string, Value]]
   })
 }
+
+/** A message's fields by the names of protobuf's own JSON mapping; those of the .proto files are as good. */
+export function camelCased(fields: Fields): Fields {
+  let renamed: Fields | undefined
+  for (const key of Object.keys(fields)) {
+    if (!key.includes('_')) continue
+    const name = key.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())
+    if (name === key || Object.hasOwn(fields, name)) continue
+    renamed ??= { ...fields }
+    renamed[name] = fields[key]
+    delete renamed[key]
+  }
+  return renamed ?? fields
+}
+
+/** What reading wrote is read without anybody to tell. */
+const unheard = () => new FieldReader('otlp', new Reading())
 
 export function toText(v: Value): { type: TextType; text: string } {
   if (typeof v === 'string') return { type: 'string', text: v }
@@ -80,7 +149,7 @@ export function fromText(text: string, type: unknown): Value {
     case 'json':
       return fromPlain(JSON.parse(text))
     case 'any':
-      return readAnyValue(JSON.parse(text))
+      return readAnyValue(JSON.parse(text), unheard())
     default:
       return text
   }
@@ -109,7 +178,7 @@ export function attributesToPlain(entries: [string, Value][]): unknown {
 
 /** @throws when it didn't come from attributesToPlain */
 export function attributesFromPlain(json: unknown): [string, Value][] {
-  return Array.isArray(json) ? readKeyValues(json) : (fromPlain(json) as KeyValues).entries
+  return Array.isArray(json) ? readKeyValues(json, unheard()) : (fromPlain(json) as KeyValues).entries
 }
 
 /** The value in JSON's own words, as people read it; undefined when `fromPlain` couldn't tell what it was. */

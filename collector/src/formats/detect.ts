@@ -1,30 +1,131 @@
-import { BadInput, type Spans } from './fields'
+import { readConsoleSpan } from './console-span'
+import { BadInput, type Fields, instead, isObject, Reading, type Spans, Unusable } from './fields'
+import { readJaegerJson } from './jaeger'
+import { type Document, parseDocuments } from './json'
 import { readMiloJson } from './milo-json'
-import { readOtlpJson } from './otlp'
-import { readZipkinJson } from './zipkin'
-import { readZipkinV1Json } from './zipkin-v1'
+import { isResourceSpans, readOtlpJson, readOtlpProtobuf } from './otlp'
+import { fieldBytes, messageType } from './protobuf'
+import { readZipkinProtobuf } from './zipkin'
+import { isZipkinSpan, readZipkinJson, readZipkinV1Thrift } from './zipkin-v1'
 
 /**
- * A trace as somebody uploads it, in whichever of the three forms it is.
- * @param json what JSON.parse made of the body
- * @throws BadInput when it is none of them
+ * Spans as somebody has them in a file, in whichever form that is: what the page's upload, `POST /api/traces` and
+ * `milo-collector import` take alike.
+ *
+ *     bytes ─ Thrift, protobuf, or text ─ documents ─ each in the form that it has, or a list of such
  */
-export function detectAndRead(json: unknown): Spans {
-  if (Array.isArray(json)) return json.some(isVersion1) ? readZipkinV1Json(json) : readZipkinJson(json)
-  const has = (field: string) => typeof json === 'object' && json !== null && Object.hasOwn(json, field)
-  if (has('records')) return readMiloJson(json)
-  if (has('resourceSpans')) return readOtlpJson(json)
-  if (has('traceId') && has('spans')) {
-    throw new BadInput('this is a trace as it is drawn, without its records: give what ?form=records answers')
+export const EXPECTED =
+  "Milo's records ({ records: [...] }), OTLP ({ resourceSpans: [...] }), Zipkin (a list of spans) or Jaeger ({ data: [...] })"
+
+/** Lists of lists of traces are as deep as anybody goes. */
+const MAX_LISTS = 4
+/** Of the file exporter, which puts every signal into the same lines. */
+const OTHER_SIGNALS = ['resourceLogs', 'resourceMetrics', 'resourceProfiles']
+
+/**
+ * @param bounded false where the sender is whoever runs the collector
+ * @param firstLine above 1 for a further part of a file of lines
+ * @throws BadInput when it is none of these forms; of several documents each that is none is one rejected span
+ */
+export function* readAny(body: Buffer, reading = new Reading(), bounded = true, firstLine = 1): Spans {
+  if (body.length === 0) throw new BadInput('there is nothing in it')
+  if (isThriftList(body)) yield* readZipkinV1Thrift(body, reading)
+  else if (isProtobuf(body)) yield* readProtobuf(body, reading)
+  else {
+    const documents = parseDocuments(body, bounded, firstLine)
+    yield* readDocuments(documents, json => readDocument(json, reading, 0), documents.length > 1 || firstLine > 1)
   }
-  throw new BadInput(
-    "neither Milo's records ({ records: [...] }), nor OTLP's JSON ({ resourceSpans: [...] }), nor Zipkin's (a list of spans)",
-  )
 }
 
-/** Version 2 has no binary annotations, and no endpoint in an annotation. */
-function isVersion1(span: any): boolean {
-  const { annotations, binaryAnnotations } = span ?? {}
-  if (Array.isArray(binaryAnnotations)) return true
-  return Array.isArray(annotations) && annotations.some(annotation => annotation?.endpoint !== undefined)
+/** One document has to be right. Of several each stands for itself, since each may have been written by itself. */
+export function* readDocuments(
+  documents: Document[],
+  read: (json: unknown) => Spans,
+  several = documents.length > 1,
+): Spans {
+  for (const document of documents) {
+    if ('problem' in document) {
+      yield () => new Unusable('bad_json', `line ${document.line} isn't JSON: ${document.problem}`)
+    } else if (!several) yield* read(document.json)
+    else yield* orUnusable(() => read(document.json), `line ${document.line}: `)
+  }
+}
+
+function* orUnusable(read: () => Spans, where: string): Spans {
+  try {
+    yield* read()
+  } catch (error) {
+    if (!(error instanceof BadInput)) throw error
+    yield () => new Unusable('bad_document', where + error.message)
+  }
+}
+
+function* readDocument(json: unknown, reading: Reading, depth: number): Spans {
+  if (!Array.isArray(json)) return yield* readerOf(json)(json, reading)
+  const isZipkin = (entry: unknown) => !Array.isArray(entry) && !isOther(entry)
+  if (depth === MAX_LISTS || json.every(entry => (Array.isArray(entry) ? entry.every(isZipkin) : isZipkin(entry)))) {
+    return yield* readZipkinJson(json, reading)
+  }
+  reading.addEntries(json.length)
+  for (const entry of json) {
+    if (Array.isArray(entry)) yield* readDocument(entry, reading, depth + 1)
+    else if (isOther(entry)) yield* orUnusable(() => readerOf(entry)(entry, reading), '')
+    else yield* readZipkinJson([entry], reading)
+  }
+}
+
+/** In a list, what nobody knows is a span of Zipkin's, as far as it is any. */
+function isOther(json: unknown): boolean {
+  return isObject(json) && (knownReader(json) ?? readZipkinJson) !== readZipkinJson
+}
+
+/** By the fields that no other form has. @throws BadInput */
+function readerOf(json: unknown): (json: unknown, reading: Reading) => Spans {
+  if (isObject(json)) {
+    const reader = knownReader(json)
+    if (reader !== undefined) return reader
+    if ('traceId' in json && 'spans' in json) {
+      throw new BadInput('this is a trace as it is drawn, without its records: give what ?form=records answers')
+    }
+  }
+  throw new BadInput(`there should be ${EXPECTED}${instead(json)}`)
+}
+
+function knownReader(json: Fields): ((json: unknown, reading: Reading) => Spans) | undefined {
+  const has = (...fields: string[]) => fields.some(field => Object.hasOwn(json, field))
+  if (has('records')) return readMiloJson
+  if (has('resourceSpans', 'resource_spans', 'batches') || isResourceSpans(json)) return readOtlpJson
+  if (isObject(json.trace)) return readOtlpJson
+  if (isZipkinSpan(json)) return readZipkinJson
+  if (has('data', 'spanID', 'traceID')) return readJaegerJson
+  if (isObject(json.context) && has('start_time')) return readConsoleSpan
+  if (has(...OTHER_SIGNALS)) return passOver
+  return undefined
+}
+
+// biome-ignore lint/correctness/useYield: there is no span in it
+function* passOver(json: unknown, reading: Reading): Spans {
+  reading.passOver(Object.keys(json as Fields))
+}
+
+/** The elements' type (a struct), and how many they are. */
+function isThriftList(body: Buffer): boolean {
+  return body.length >= 5 && body[0] === 0x0c && body.readInt32BE(1) >= 0
+}
+
+/** A row of messages in field 1, to the last byte. Text may begin with a newline, which is the same byte as that field. */
+function isProtobuf(body: Buffer): boolean {
+  if (body[0] !== 0x0a) return false
+  try {
+    for (const _ of fieldBytes(body, messageType('zipkin.proto3.ListOfSpans'), [1], true)) return false
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Both formats begin alike. What has the ids of a Zipkin span is one: to a ResourceSpans they would be a resource of 16 bytes. */
+function* readProtobuf(body: Buffer, reading: Reading): Spans {
+  const [first] = readZipkinProtobuf(body)
+  yield* first!() instanceof Unusable ? readOtlpProtobuf(body, reading) : readZipkinProtobuf(body, reading)
 }

@@ -3,6 +3,9 @@ import type { SpanRecord } from '../../../src/codec/span'
 /**
  * Reading what strangers sent: values of decoded protobuf messages and of parsed JSON alike. Absent is as protobuf has it:
  * null, or the empty value. 64-bit numbers come as Long, as number and as decimal string, bytes as such and as base64.
+ *
+ * A span is never dropped for an optional field: what can't be read is left out, and counted by format, field and reason
+ * (`FieldReader`). Only its ids are required; without them it is Unusable. Only a body that is none at all is BadInput.
  */
 
 /** The whole body is of no use: nothing of it is taken. */
@@ -37,101 +40,245 @@ export function attempt<V>(make: () => V): V | Unusable {
 /** A span's most: ingest takes no longer one. */
 export const MAX_SPAN_BYTES = 1024 * 1024
 export const MAX_SPAN_PARTS = 65_536
+/** Senders put thousands of spans into one body; two bytes are enough for a span that says nothing. */
+const MAX_ENTRIES = 250_000
 
-/** Counts what a body holds. Senders put thousands of spans into one; two bytes are enough for a span that says nothing. */
-export class EntryCount {
-  private left = 250_000
+export type Format = 'milo' | 'otlp' | 'zipkin' | 'jaeger'
+
+/** A field of spans that were kept without it. All three are words of the code, so that they can label a counter. */
+export interface LeftOut {
+  format: Format
+  field: string
+  reason: string
+  count: number
+}
+
+/** What is counted while one body is read. */
+export class Reading {
+  readonly leftOut: LeftOut[] = []
+  /** What the body held besides spans, which nobody asked for: names of its keys, for the answer. */
+  readonly others = new Set<string>()
+  private entriesLeft: number
+
+  constructor(maxEntries = MAX_ENTRIES) {
+    this.entriesLeft = maxEntries
+  }
 
   /** @throws BadInput when there are too many */
-  add(entries: number): void {
-    this.left -= entries
-    if (this.left < 0) throw new BadInput('more than 250,000 spans: send fewer at a time')
+  addEntries(count: number): void {
+    this.entriesLeft -= count
+    if (this.entriesLeft < 0) {
+      throw new BadInput(`more than ${MAX_ENTRIES.toLocaleString('en')} spans: send fewer at a time`)
+    }
+  }
+
+  leave(format: Format, field: string, reason: string): void {
+    const known = this.leftOut.find(left => left.format === format && left.field === field && left.reason === reason)
+    if (known !== undefined) known.count++
+    else this.leftOut.push({ format, field, reason, count: 1 })
+  }
+
+  /** Names keys that no reader knows; a few of them. */
+  passOver(keys: string[]): void {
+    for (const key of keys) if (this.others.size < 5) this.others.add(key.slice(0, 40))
   }
 }
 
 export type Fields = Record<string, unknown>
 
-export function object(v: unknown, what: string): Fields | undefined {
-  if (v === undefined || v === null) return undefined
-  if (typeof v !== 'object' || Array.isArray(v)) throw badType(what, 'an object')
-  return v as Fields
+/** Reads the fields of one format's spans. `field` names a field in counters: it is a constant of the code. */
+export class FieldReader {
+  readonly reading: Reading
+  private readonly format: Format
+
+  constructor(format: Format, reading: Reading) {
+    this.format = format
+    this.reading = reading
+  }
+
+  /** @returns what stands for the field */
+  leave<V>(field: string, reason: string, instead: V): V {
+    this.reading.leave(this.format, field, reason)
+    return instead
+  }
+
+  object(v: unknown, field: string): Fields | undefined {
+    if (v === undefined || v === null) return undefined
+    return isObject(v) ? v : this.leave(field, 'bad_type', undefined)
+  }
+
+  /** @throws Unusable when it is too long for a span */
+  list(v: unknown, field: string): unknown[] {
+    if (v === undefined || v === null) return []
+    if (!Array.isArray(v)) return this.leave(field, 'bad_type', [])
+    if (v.length > MAX_SPAN_PARTS) throw new Unusable('too_large', `${field} holds more than ${MAX_SPAN_PARTS} entries`)
+    return v
+  }
+
+  /** Of a list, the entries that are objects. */
+  objects(v: unknown, field: string): Fields[] {
+    return this.list(v, field).flatMap<Fields>(entry => this.object(entry, field) ?? [])
+  }
+
+  text(v: unknown, field: string): string {
+    if (typeof v === 'string') return v
+    if (v === undefined || v === null) return ''
+    return typeof v === 'object' ? this.leave(field, 'bad_type', '') : String(v)
+  }
+
+  bool(v: unknown, field: string): boolean {
+    const value = anyBool(v)
+    return value ?? (isEmpty(v) ? false : this.leave(field, 'bad_type', false))
+  }
+
+  /** 0 where it can't be read. */
+  u32(v: unknown, field: string): number {
+    return Number(this.integer(v, field, 0n, 2n ** 32n - 1n) ?? 0n)
+  }
+
+  i64(v: unknown, field: string): bigint | undefined {
+    return this.integer(v, field, -(2n ** 63n), 2n ** 63n - 1n)
+  }
+
+  /** @returns undefined where it is absent or can't be read; a fraction is cut off */
+  integer(v: unknown, field: string, least: bigint, most: bigint): bigint | undefined {
+    if (isEmpty(v)) return undefined
+    const n = anyInteger(v)
+    if (n === undefined) return this.leave(field, 'bad_type', undefined)
+    if (n >= least && n <= most) return n
+    return this.leave(field, n < 0n && least === 0n ? 'negative' : 'out_of_range', undefined)
+  }
+
+  /**
+   * A time or duration in the format's own unit, or a time as ISO 8601 has it. The unit is never guessed: what was sent in
+   * another one stands where that number puts it.
+   * @returns undefined for 0
+   */
+  time(v: unknown, field: string, unitsPerMs: bigint): bigint | undefined {
+    const given = typeof v === 'string' && /^\d{4}-\d\d-\d\d/.test(v) ? fromIso(v, unitsPerMs) : v
+    return this.integer(given, field, 0n, unitsPerMs === 1000n ? 2n ** 62n : 2n ** 64n - 1n) || undefined
+  }
+
+  double(v: unknown, field: string): number | undefined {
+    if (isEmpty(v)) return undefined
+    return anyDouble(v) ?? this.leave(field, 'bad_type', undefined)
+  }
+
+  /** An id that a span can do without. @returns undefined where it is absent, zero or can't be read */
+  id(v: unknown, bytes: number, field: string, read = anyId): bigint | undefined {
+    const id = read(v, bytes)
+    return id === 'bad' ? this.leave(field, 'bad_id', undefined) : id
+  }
 }
 
-export function list(v: unknown, what: string): unknown[] {
-  if (v === undefined || v === null) return []
-  if (!Array.isArray(v)) throw badType(what, 'a list')
-  if (v.length > MAX_SPAN_PARTS) throw new Unusable('too_large', `${what} holds more than ${MAX_SPAN_PARTS} entries`)
-  return v
+/** A span's own id or its trace's. @throws Unusable with `no_…` or `bad_…` and what it is */
+export function requiredId(v: unknown, bytes: number, what: 'trace_id' | 'span_id', read = anyId): bigint {
+  const id = read(v, bytes)
+  if (id === 'bad') throw new Unusable(`bad_${what}`, `${what} is not ${bytes} bytes, or their hex`)
+  if (id === undefined) throw new Unusable(`no_${what}`, `${what} is absent or zero`)
+  return id
 }
 
-export function text(v: unknown, what: string): string {
-  if (v === undefined || v === null) return ''
-  if (typeof v !== 'string') throw badType(what, 'a string')
-  return v
+/**
+ * An id of so many bytes as an unsigned number: in bytes, in hex (with 0x, with the dashes of a UUID), or in padded base64,
+ * which some senders' JSON has. A trace id of 16 bytes may be one of 8.
+ * @returns undefined when it is absent, empty or all zero
+ */
+export function anyId(v: unknown, bytes: number): bigint | undefined | 'bad' {
+  if (isEmpty(v)) return undefined
+  const fits = (length: number) => length === bytes || (bytes === 16 && length === 8)
+  if (v instanceof Uint8Array) return fits(v.length) ? fromHex(hexOfBytes(v)) : 'bad'
+  if (typeof v !== 'string') return 'bad'
+  const hex = plainHex(v)
+  if (hex !== undefined && fits(hex.length / 2)) return fromHex(hex)
+  if (v.length < bytes * 2 && /^[\w+/-]+={1,2}$/.test(v)) {
+    const decoded = Buffer.from(v, 'base64')
+    if (decoded.length === bytes) return fromHex(hexOfBytes(decoded))
+  }
+  return 'bad'
 }
 
-export function bool(v: unknown, what: string): boolean {
-  if (v === undefined || v === null) return false
-  if (typeof v !== 'boolean') throw badType(what, 'true or false')
-  return v
+/** As Zipkin has them: with as many hex digits as it takes, or in bytes. Jaeger leaves leading zeros out, too. */
+export function shortId(v: unknown, bytes: number): bigint | undefined | 'bad' {
+  if (isEmpty(v)) return undefined
+  const hex = v instanceof Uint8Array ? hexOfBytes(v) : typeof v === 'string' ? plainHex(v) : undefined
+  return hex !== undefined && hex.length > 0 && hex.length <= bytes * 2 ? fromHex(hex) : 'bad'
 }
 
-export const u64 = (v: unknown, what: string) => integer(v, what, 0n, 2n ** 64n - 1n)
-export const i64 = (v: unknown, what: string) => integer(v, what, -(2n ** 63n), 2n ** 63n - 1n)
-export const u32 = (v: unknown, what: string) => Number(integer(v, what, 0n, 2n ** 32n - 1n))
-export const i32 = (v: unknown, what: string) => Number(integer(v, what, -(2n ** 31n), 2n ** 31n - 1n))
-
-function integer(v: unknown, what: string, least: bigint, most: bigint): bigint {
-  const n = anyInteger(v)
-  if (n === undefined || n < least || n > most) throw badType(what, `a whole number from ${least} to ${most}`)
-  return n
+function plainHex(text: string): string | undefined {
+  const hex = text
+    .trim()
+    .replace(/^0x/i, '')
+    .replace(/^(.{8})-(.{4})-(.{4})-(.{4})-(.{12})$/, '$1$2$3$4$5')
+  return /^[\da-f]*$/i.test(hex) ? hex : undefined
 }
 
-function anyInteger(v: unknown): bigint | undefined {
-  if (v === undefined || v === null) return 0n
+function fromHex(hex: string): bigint | undefined {
+  return BigInt(`0x${hex}`) || undefined
+}
+
+function hexOfBytes(v: Uint8Array): string {
+  return Buffer.from(v.buffer, v.byteOffset, v.length).toString('hex')
+}
+
+export function isObject(v: unknown): v is Fields {
+  return typeof v === 'object' && v !== null && !Array.isArray(v)
+}
+
+/** For a refusal: what was found in place of what should be there. */
+export function instead(found: unknown): string {
+  if (!isObject(found)) return ''
+  const keys = Object.keys(found)
+  const named = keys.slice(0, 5).map(key => JSON.stringify(key.slice(0, 40)))
+  return keys.length === 0
+    ? ', not an empty object'
+    : `, not an object of ${named.join(', ')}${keys.length > 5 ? ' …' : ''}`
+}
+
+/** Undefined for what doesn't say one or the other. */
+export function anyBool(v: unknown): boolean | undefined {
+  if (typeof v === 'boolean') return v
+  if (v === 1 || v === '1') return true
+  if (v === 0 || v === '0') return false
+  const word = typeof v === 'string' ? v.toLowerCase() : ''
+  return word === 'true' ? true : word === 'false' ? false : undefined
+}
+
+/** A whole number, without a fraction that it may have; undefined for what is no number. */
+export function anyInteger(v: unknown): bigint | undefined {
   if (typeof v === 'bigint') return v
-  if (typeof v === 'number') return Number.isInteger(v) ? BigInt(v) : undefined
-  if (typeof v === 'string') return /^-?\d{1,20}$/.test(v) ? BigInt(v) : undefined
-  const { low, high, unsigned } = v as { low?: unknown; high?: unknown; unsigned?: unknown }
+  if (typeof v === 'number') return Number.isFinite(v) ? BigInt(Math.trunc(v)) : undefined
+  if (typeof v === 'string') {
+    const whole = /^\s*([-+]?\d{1,30})(\.\d*)?\s*$/.exec(v)?.[1]
+    if (whole !== undefined) return BigInt(whole.replace('+', ''))
+    const n = anyDouble(v)
+    return n === undefined ? undefined : anyInteger(n)
+  }
+  const { low, high, unsigned } = (v ?? {}) as { low?: unknown; high?: unknown; unsigned?: unknown }
   if (typeof low !== 'number' || typeof high !== 'number') return undefined
   const bits = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0)
   return unsigned ? bits : BigInt.asIntN(64, bits)
 }
 
-export function double(v: unknown, what: string): number {
+export function anyDouble(v: unknown): number | undefined {
   if (typeof v === 'number') return v
-  if (v === undefined || v === null) return 0
   if (v === 'NaN' || v === 'Infinity' || v === '-Infinity') return Number(v)
-  if (typeof v === 'string' && /^-?\d[\d.]*([eE][-+]?\d+)?$/.test(v) && !Number.isNaN(Number(v))) return Number(v)
-  throw badType(what, 'a number')
+  const isNumber = typeof v === 'string' && v.length < 400 && /^-?\d[\d.]*([eE][-+]?\d+)?$/.test(v)
+  return isNumber && !Number.isNaN(Number(v)) ? Number(v) : undefined
 }
 
-export function bytes(v: unknown, what: string): Uint8Array {
-  if (isEmpty(v)) return Buffer.alloc(0)
-  if (v instanceof Uint8Array) return v
-  if (typeof v === 'string' && /^[\w+/-]*={0,2}$/.test(v)) return Buffer.from(v, 'base64')
-  throw badType(what, 'base64')
-}
-
-/**
- * An id of so many bytes as an unsigned number: in bytes, in hex, or in padded base64, which some senders' JSON has.
- * @returns undefined when it is absent, empty or all zero
- */
-export function id(v: unknown, wantedBytes: number, what: string): bigint | undefined {
-  if (isEmpty(v)) return undefined
-  let hex: string | undefined
-  if (v instanceof Uint8Array) {
-    if (v.length === wantedBytes) hex = Buffer.from(v.buffer, v.byteOffset, v.length).toString('hex')
-  } else if (typeof v === 'string') {
-    if (v.length === wantedBytes * 2) {
-      if (/^[\da-f]*$/i.test(v)) hex = v
-    } else if (v.length < wantedBytes * 2 && /^[\w+/-]+={1,2}$/.test(v)) {
-      const decoded = Buffer.from(v, 'base64')
-      if (decoded.length === wantedBytes) hex = decoded.toString('hex')
-    }
-  }
-  if (hex === undefined) throw new Unusable(`bad_${what}`, `${what} is not ${wantedBytes} bytes, or their hex`)
-  return BigInt(`0x${hex}`) || undefined
+/** Date knows milliseconds; what is finer is in the text. */
+function fromIso(text: string, unitsPerMs: bigint): bigint | undefined {
+  // Without a zone it is UTC, as the formats' clocks are.
+  const parts = /^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9})\d*)?\s*(?:(Z|UTC)|([-+]\d\d:?\d\d))?/i.exec(
+    text,
+  )
+  if (parts === null) return undefined
+  const [, day, time, fraction = '', , offset = 'Z'] = parts
+  const ms = Date.parse(`${day}T${time}${offset.replace(/^(.\d\d)(\d\d)$/, '$1:$2')}`)
+  return Number.isNaN(ms)
+    ? undefined
+    : BigInt(ms) * unitsPerMs + (BigInt(fraction.padEnd(9, '0')) * unitsPerMs) / 1_000_000n
 }
 
 /** Absent bytes are an empty list to protobufjs. */
@@ -149,10 +296,6 @@ export function hexOf(n: bigint, digits: number): string {
   return BigInt.asUintN(digits * 4, n)
     .toString(16)
     .padStart(digits, '0')
-}
-
-function badType(what: string, wanted: string): Unusable {
-  return new Unusable('bad_type', `${what} is not ${wanted}`)
 }
 
 /** An object that holds any key, `__proto__` too, as one of its own. */

@@ -1,23 +1,33 @@
 import type { IncomingMessage } from 'node:http'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { gunzip, inflate, inflateRaw } from 'node:zlib'
+import zlib from 'node:zlib'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Writer as ProtobufWriter } from 'protobufjs'
 import { Writer } from '../../../src/codec/binary'
 import { RECORD_HEADER, writeRecord, writeSpanStruct } from '../../../src/codec/span'
 import { type Logger, limitWarnings } from '../log'
-import { detectAndRead } from './detect'
-import { BadInput, type Converted, hexOf, MAX_SPAN_BYTES, MAX_SPAN_PARTS, type Spans, Unusable } from './fields'
-import { parseJson } from './json'
+import { EXPECTED, readAny, readDocuments } from './detect'
+import {
+  BadInput,
+  type Converted,
+  hexOf,
+  type LeftOut,
+  MAX_SPAN_BYTES,
+  MAX_SPAN_PARTS,
+  Reading,
+  type Spans,
+  Unusable,
+} from './fields'
+import { parseDocuments } from './json'
 import { readOtlpJson, readOtlpProtobuf } from './otlp'
 import { messageType } from './protobuf'
-import { readZipkinJson, readZipkinProtobuf } from './zipkin'
-import { readZipkinV1Json, readZipkinV1Thrift } from './zipkin-v1'
+import { readZipkinProtobuf } from './zipkin'
+import { readZipkinJson, readZipkinV1Thrift } from './zipkin-v1'
 
 /**
  * Spans over HTTP: `POST /v1/traces` (OTLP), `POST /api/v2/spans` and `POST /api/v1/spans` (Zipkin) and `POST /api/traces`
- * (a trace that somebody uploads, in Milo's, OTLP's or Zipkin's JSON).
+ * (a file that somebody uploads, in any form that detect.ts knows).
  *
  *     body, within the budget ─ decompressed, bounded ─ spans, one by one ─ records, 1 MiB at a time ─ store
  *
@@ -36,6 +46,8 @@ export interface FormatsOptions {
   store(records: Buffer, spans: number, source: Source): Promise<'ok' | 'try later'>
   /** Is told of spans that were left out. */
   rejected(source: Source, reason: string, spans: number): void
+  /** Is told of fields that spans were stored without. */
+  leftOut(source: Source, left: LeftOut): void
   /** Of one body, as it comes and decompressed. */
   maxBodyBytes: number
   /** Of all bodies that are being received and worked on. */
@@ -56,6 +68,12 @@ const RETRY_AFTER_SECONDS = 1
 const JSON_TYPE = 'application/json'
 const PROTOBUF_TYPE = 'application/x-protobuf'
 const THRIFT_TYPE = 'application/x-thrift'
+const UNSAID_TYPE = 'application/octet-stream'
+/** Also what says nothing of the body: curl -d, a browser's blob, a proxy's default. */
+const MAY_BE_JSON =
+  /^(application\/json|.+\/(.+\+)?(json|ndjson|jsonl|jsonlines|x-ndjson|json-seq)|text\/plain|application\/octet-stream|application\/x-www-form-urlencoded)$/
+
+type Decompress = (body: Buffer, options: object, done: (error: Error | null, result: Buffer) => void) => void
 
 /** Google's codes, which OTLP's errors carry. */
 const INVALID_ARGUMENT = 3
@@ -75,13 +93,13 @@ class Refusal extends Error {
 }
 
 interface Readers {
-  json(json: unknown): Spans
-  binary?: { type: string; read(body: Buffer): Spans }
+  json(json: unknown, reading: Reading): Spans
+  binary: { type: string; read(body: Buffer, reading: Reading): Spans }
 }
 
 const OTLP: Readers = { json: readOtlpJson, binary: { type: PROTOBUF_TYPE, read: readOtlpProtobuf } }
 const ZIPKIN: Record<string, Readers> = {
-  '/api/v1/spans': { json: readZipkinV1Json, binary: { type: THRIFT_TYPE, read: readZipkinV1Thrift } },
+  '/api/v1/spans': { json: readZipkinJson, binary: { type: THRIFT_TYPE, read: readZipkinV1Thrift } },
   '/api/v2/spans': { json: readZipkinJson, binary: { type: PROTOBUF_TYPE, read: readZipkinProtobuf } },
 }
 
@@ -89,7 +107,10 @@ interface Taken {
   spans: number
   rejected: number
   reasons: { reason: string; spans: number; message: string }[]
+  leftOut: LeftOut[]
   traceIds: Set<string>
+  /** The body says that it has no span, rather than that it has something else. */
+  isEmpty: boolean
 }
 
 /** To be registered: `app.register(takeSpans, options)`. */
@@ -104,14 +125,20 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
   // The body is read below, once the request has been looked at.
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
+  // What isn't said is found out.
+  app.addHook('onRequest', async ({ raw }) => {
+    if (!raw.headers['content-type']) raw.headers['content-type'] = UNSAID_TYPE
+  })
 
   app.post('/v1/traces', async (request, reply) => {
     const isProtobuf = mediaType(request) === PROTOBUF_TYPE
     const type = isProtobuf ? PROTOBUF_TYPE : JSON_TYPE
     try {
-      const { rejected, reasons } = await take(request, 'otlp', OTLP)
-      const answer =
-        rejected === 0 ? {} : { partialSuccess: { rejectedSpans: rejected, errorMessage: explain(rejected, reasons) } }
+      const { spans, rejected, reasons, isEmpty } = await take(request, 'otlp', OTLP)
+      // With nothing rejected, the message is a warning.
+      const errorMessage =
+        rejected > 0 ? explain(rejected, reasons) : spans === 0 && !isEmpty ? 'there is no span in this request' : ''
+      const answer = errorMessage === '' ? {} : { partialSuccess: { rejectedSpans: rejected, errorMessage } }
       return reply.type(type).send(isProtobuf ? encodeAnswer(answer) : answer)
     } catch (error) {
       const { status, message } = refusal(error, request, reply)
@@ -135,22 +162,27 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
 
   app.post('/api/traces', async (request, reply) => {
     try {
-      const taken = await take(request, 'upload', { json: detectAndRead })
+      const taken = await take(request, 'upload')
       refuseIfNothing(taken)
-      const { traceIds, spans, rejected, reasons } = taken
-      return { traceIds: [...traceIds], spans, rejected, ...(rejected > 0 && { reasons }) }
+      const { traceIds, spans, rejected, reasons, leftOut } = taken
+      const lost = { ...(rejected > 0 && { reasons }), ...(leftOut.length > 0 && { leftOut }) }
+      return { traceIds: [...traceIds], spans, rejected, ...lost }
     } catch (error) {
       return answerRefusal(error, request, reply)
     }
   })
 
-  /** The whole way of a body. @throws Refusal, BadInput */
-  async function take(request: FastifyRequest, source: Source, readers: Readers): Promise<Taken> {
+  /**
+   * The whole way of a body.
+   * @param readers of the one format that the path takes; without them, any
+   * @throws Refusal, BadInput
+   */
+  async function take(request: FastifyRequest, source: Source, readers?: Readers): Promise<Taken> {
     const type = mediaType(request)
-    const binary = type === readers.binary?.type ? readers.binary : undefined
-    if (binary === undefined && type !== JSON_TYPE) {
-      const wanted = readers.binary === undefined ? JSON_TYPE : `${JSON_TYPE} or ${readers.binary.type}`
-      throw new Refusal(415, 'MILO_BAD_CONTENT_TYPE', `content-type has to be ${wanted}`)
+    const isBinary = readers !== undefined && type === readers.binary.type
+    if (readers !== undefined && !isBinary && !MAY_BE_JSON.test(type)) {
+      const wanted = `${JSON_TYPE} or ${readers.binary.type}`
+      throw new Refusal(415, 'MILO_BAD_CONTENT_TYPE', `content-type has to be ${wanted}, not ${type}`)
     }
     const decompress = decompressorOf(request)
     let held = 0
@@ -161,23 +193,48 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
       inFlightBytes += bytes
       held += bytes
     }
+    const reading = new Reading()
     try {
       let body = await receive(request.raw, hold)
-      if (decompress !== undefined) {
+      if (isZipped(body) || decompress !== undefined) {
         body = await decompressing(async () => {
-          const decompressed = await decompress(body)
+          const decompressed = await (isZipped(body) ? unzip(body) : decompress!(body))
           hold(decompressed.length)
           return decompressed
         })
       }
-      const taken: Taken = { spans: 0, rejected: 0, reasons: [], traceIds: new Set() }
+      const taken: Taken = {
+        spans: 0,
+        rejected: 0,
+        reasons: [],
+        leftOut: reading.leftOut,
+        traceIds: new Set(),
+        isEmpty: isEmpty(body),
+      }
       const sink = createSink(source, taken)
-      if (binary !== undefined) await sink.putAll(binary.read(body))
-      else await parsing(() => sink.putAll(readers.json(parseJson(body))))
+      if (isBinary) await sink.putAll(readers.binary.read(body, reading))
+      else {
+        await parsing(() =>
+          sink.putAll(
+            readers === undefined
+              ? readAny(body, reading)
+              : readDocuments(parseDocuments(body), json => readers.json(json, reading)),
+          ),
+        )
+      }
       await sink.flush()
+      if (taken.spans + taken.rejected === 0) refuseOthers(source, taken, reading)
       return taken
     } finally {
       inFlightBytes -= held
+      for (const left of reading.leftOut) options.leftOut(source, left)
+      if (reading.leftOut.length > 0) {
+        warn(
+          `left out ${source}`,
+          { source, leftOut: reading.leftOut },
+          'spans are stored without fields that can not be read',
+        )
+      }
     }
   }
 
@@ -214,25 +271,40 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
     })
   }
 
-  /** @returns undefined for a body that comes as it is */
+  /** @returns undefined for a body that comes as it is, or is said to */
   function decompressorOf(request: FastifyRequest): ((body: Buffer) => Promise<Buffer>) | undefined {
-    const encoding = request.headers['content-encoding']?.trim().toLowerCase() ?? 'identity'
-    if (encoding === 'identity') return undefined
-    if (encoding !== 'gzip' && encoding !== 'x-gzip' && encoding !== 'deflate') {
-      throw new Refusal(415, 'MILO_BAD_CONTENT_ENCODING', 'content-encoding has to be gzip, deflate or identity')
+    const encoding = request.headers['content-encoding']?.trim().toLowerCase() ?? ''
+    if (encoding === '' || encoding === 'identity' || encoding === 'none') return undefined
+    if (encoding === 'gzip' || encoding === 'x-gzip') {
+      // A proxy may have unpacked it and left the header.
+      return async body => (startsReadably(body) ? body : unzip(body))
     }
-    return async body => {
+    if (encoding === 'deflate') {
       // Deflate should be in zlib's wrapper, whose first byte says 8 in its low half; some senders leave it out.
-      const method = encoding !== 'deflate' ? gunzip : (body[0]! & 0xf) === 8 ? inflate : inflateRaw
-      try {
-        return await promisify<Buffer, object, Buffer>(method)(body, { maxOutputLength: maxBodyBytes })
-      } catch (error) {
-        const { code, message } = error as NodeJS.ErrnoException
-        if (code === 'ERR_BUFFER_TOO_LARGE') {
-          throw new Refusal(413, 'MILO_BODY_TOO_LARGE', `the body is over ${maxBodyBytes} bytes once decompressed`)
-        }
-        throw new Refusal(400, 'MILO_BAD_BODY', `the body is not ${encoding}: ${message}`)
+      return body => decompressed(body, (body[0]! & 0xf) === 8 ? zlib.inflate : zlib.inflateRaw, encoding)
+    }
+    if (encoding === 'br') return body => decompressed(body, zlib.brotliDecompress, encoding)
+    // Since Node 22.15.
+    const { zstdDecompress } = zlib as unknown as { zstdDecompress?: Decompress }
+    if (encoding === 'zstd' && zstdDecompress !== undefined) return body => decompressed(body, zstdDecompress, encoding)
+    const known = `gzip, deflate, br,${zstdDecompress === undefined ? '' : ' zstd'} or identity`
+    throw new Refusal(415, 'MILO_BAD_CONTENT_ENCODING', `content-encoding has to be ${known}, not ${encoding}`)
+  }
+
+  function unzip(body: Buffer): Promise<Buffer> {
+    return decompressed(body, zlib.gunzip, 'gzip')
+  }
+
+  async function decompressed(body: Buffer, method: Decompress, encoding: string): Promise<Buffer> {
+    if (body.length === 0) return body
+    try {
+      return await promisify<Buffer, object, Buffer>(method)(body, { maxOutputLength: maxBodyBytes })
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException
+      if (code === 'ERR_BUFFER_TOO_LARGE') {
+        throw new Refusal(413, 'MILO_BODY_TOO_LARGE', `the body is over ${maxBodyBytes} bytes once decompressed`)
       }
+      throw new Refusal(400, 'MILO_BAD_BODY', `the body is not ${encoding}: ${message}; nothing of it is stored`)
     }
   }
 
@@ -344,6 +416,29 @@ function traceIdOf(low: bigint, high: bigint | undefined): string {
 /** For those whose answer has no place for a number of rejected ones. */
 function refuseIfNothing({ spans, rejected, reasons }: Taken): void {
   if (spans === 0 && rejected > 0) throw new Refusal(400, 'MILO_BAD_SPANS', explain(rejected, reasons))
+}
+
+/** Where there is no span: success would say that what the body has instead is stored. */
+function refuseOthers(source: Source, { isEmpty }: Taken, { others }: Reading): void {
+  const what = others.size === 0 ? '' : `; it has ${[...others].join(', ')}`
+  if (source === 'upload') throw new BadInput(`there is no span in it${what}: there should be ${EXPECTED}`)
+  // OTLP's answer has a place to say so.
+  if (others.size > 0 || (source === 'zipkin' && !isEmpty)) throw new BadInput(`not spans: there is none in it${what}`)
+}
+
+/** What senders try a connection with: an empty list or message, in each of the encodings. */
+function isEmpty(body: Buffer): boolean {
+  if (body.length === 0) return true
+  return body.length < 20 && /^\s*(\{\s*\}|\[\s*\]|\f\0{4})\s*$/.test(body.toString('latin1'))
+}
+
+function isZipped(body: Buffer): boolean {
+  return body[0] === 0x1f && body[1] === 0x8b
+}
+
+/** As JSON does, or a row of protobuf messages. */
+function startsReadably(body: Buffer): boolean {
+  return body.length === 0 || [0x7b, 0x5b, 0x0a].includes(body[0]!)
 }
 
 function explain(rejected: number, reasons: Taken['reasons']): string {

@@ -1,18 +1,5 @@
 import { EventType, type SpanEvent, type SpanRecord } from '../../../src/codec/span'
-import {
-  attempt,
-  BadInput,
-  double,
-  EntryCount,
-  i32,
-  i64,
-  list,
-  object,
-  plainObject,
-  type Spans,
-  text,
-  Unusable,
-} from './fields'
+import { attempt, BadInput, FieldReader, type Fields, plainObject, Reading, type Spans, Unusable } from './fields'
 
 /**
  * Records as `GET /api/traces/{id}?form=records` answers them, in the words of the IDL: 64-bit numbers as decimal strings,
@@ -47,16 +34,19 @@ export function recordToJson(r: SpanRecord) {
  * @param json what JSON.parse made of the body
  * @throws BadInput before the first record, when it isn't such an answer
  */
-export function* readMiloJson(json: unknown): Spans {
+export function* readMiloJson(json: unknown, reading = new Reading()): Spans {
   const { records } = (json ?? {}) as { records?: unknown }
   if (!Array.isArray(records)) throw new BadInput('not records of Milo: there should be a list "records"')
-  new EntryCount().add(records.length)
-  for (const record of records) yield () => attempt(() => readRecord(object(record, 'a record') ?? {}))
+  reading.addEntries(records.length)
+  const read = new FieldReader('milo', reading)
+  for (const record of records) yield () => attempt(() => readRecord(read.object(record, 'record') ?? {}, read))
 }
 
-function readRecord(raw: Record<string, unknown>): SpanRecord {
-  const given = <V>(field: string, read: (v: unknown, what: string) => V): V | undefined =>
-    raw[field] === undefined || raw[field] === null ? undefined : read(raw[field], field)
+function readRecord(raw: Fields, read: FieldReader): SpanRecord {
+  const given = <V>(field: string, value: (v: unknown, field: string) => V): V | undefined =>
+    raw[field] === undefined || raw[field] === null ? undefined : value(raw[field], field)
+  const text = (v: unknown, field: string) => read.text(v, field)
+  const i64 = (v: unknown, field: string) => read.i64(v, field)
   const record: SpanRecord = {
     traceId: given('trace_id', i64),
     name: given('name', text),
@@ -64,31 +54,43 @@ function readRecord(raw: Record<string, unknown>): SpanRecord {
     parentId: given('parent_id', i64),
     clientHost: given('client_host', text),
     serverHost: given('server_host', text),
-    events: given('events', readEvents),
-    annotations: given('annotations', (v, what) => readMap(v, what, text)),
-    counters: given('counters', (v, what) => readMap(v, what, i64)),
+    events: given('events', v => read.objects(v, 'event').map(event => readEvent(event, read))),
+    annotations: given('annotations', v => readMap(v, 'annotation', read, v => text(v, 'annotation'))),
+    counters: given('counters', v => readMap(v, 'counter', read, v => i64(v, 'counter'))),
     traceIdHigh: given('trace_id_high', i64),
     service: given('service', text),
-    probability: given('probability', double),
+    probability: given('probability', (v, field) => read.double(v, field)),
   }
-  if (record.traceId === undefined) throw new Unusable('no_trace_id', 'trace_id is absent')
-  if (record.id === undefined) throw new Unusable('no_span_id', 'id is absent')
+  if (record.traceId === undefined)
+    throw new Unusable('no_trace_id', 'trace_id is absent, or no whole number of 64 bits')
+  if (record.id === undefined) throw new Unusable('no_span_id', 'id is absent, or no whole number of 64 bits')
   return record
 }
 
-function readEvents(v: unknown, what: string): SpanEvent[] {
-  return list(v, what).map(entry => {
-    const { timestamp, event_type, value } = object(entry, 'an event') ?? {}
-    const event: SpanEvent = {}
-    if (timestamp !== undefined) event.timestamp = i64(timestamp, 'timestamp')
-    if (typeof event_type === 'string' && Object.hasOwn(EventType, event_type)) {
-      event.eventType = EventType[event_type as keyof typeof EventType]
-    } else if (event_type !== undefined) event.eventType = i32(event_type, 'event_type')
-    if (value !== undefined) event.value = text(value, "an event's value")
-    return event
-  })
+function readEvent({ timestamp, event_type, value }: Fields, read: FieldReader): SpanEvent {
+  const event: SpanEvent = {}
+  const time = read.i64(timestamp, 'timestamp')
+  if (time !== undefined) event.timestamp = time
+  const type =
+    typeof event_type === 'string' && Object.hasOwn(EventType, event_type)
+      ? EventType[event_type as keyof typeof EventType]
+      : read.integer(event_type, 'event_type', -(2n ** 31n), 2n ** 31n - 1n)
+  if (type !== undefined) event.eventType = Number(type)
+  if (value !== undefined) event.value = read.text(value, 'event_value')
+  return event
 }
 
-function readMap<V>(v: unknown, what: string, read: (v: unknown, what: string) => V): Map<string, V> {
-  return new Map(Object.entries(object(v, what) ?? {}).map(([key, value]) => [key, read(value, `${what}' ${key}`)]))
+/** Without the entries whose value can't be read. */
+function readMap<V>(
+  v: unknown,
+  field: string,
+  read: FieldReader,
+  value: (v: unknown) => V | undefined,
+): Map<string, V> {
+  const map = new Map<string, V>()
+  for (const [key, raw] of Object.entries(read.object(v, field) ?? {})) {
+    const one = value(raw)
+    if (one !== undefined) map.set(key, one)
+  }
+  return map
 }

@@ -2,6 +2,7 @@ import { EventType, type SpanEvent, type SpanRecord } from '../../../src/codec/s
 import {
   attributesFromPlain,
   attributesToPlain,
+  camelCased,
   fromText,
   keyValuesToJson,
   readKeyValues,
@@ -10,23 +11,22 @@ import {
   type Value,
 } from './any-value'
 import {
+  anyInteger,
   attempt,
   BadInput,
-  EntryCount,
+  FieldReader,
   type Fields,
+  type Format,
   hexOf,
-  i32,
-  id,
-  list,
+  isEmpty,
+  isObject,
   MAX_SPAN_BYTES,
-  object,
   plainObject,
+  Reading,
+  requiredId,
   type Spans,
   signed,
-  text,
   Unusable,
-  u32,
-  u64,
 } from './fields'
 import { decode, decodeWithout, fieldBytes, messageType } from './protobuf'
 
@@ -86,73 +86,117 @@ function isOurs(key: string): boolean {
   return key.startsWith('otel.') && (OUR_NAMES.has(key) || key.startsWith(RESOURCE) || key.startsWith(EVENT_NS))
 }
 
-/** @throws BadInput before the first span, when the bytes aren't a request */
-export function* readOtlpProtobuf(body: Uint8Array): Spans {
-  const type = (name: string) => messageType(`opentelemetry.proto.${name}`)
-  const requestType = type('collector.trace.v1.ExportTraceServiceRequest')
-  const resourceSpansType = type('trace.v1.ResourceSpans')
-  const scopeSpansType = type('trace.v1.ScopeSpans')
-  const spanType = type('trace.v1.Span')
-  const resourcesIn = (request: Uint8Array) => fieldBytes(request, requestType, 'resourceSpans')
-  const scopesIn = (resourceSpans: Uint8Array) => fieldBytes(resourceSpans, resourceSpansType, 'scopeSpans')
-  const spansIn = (scopeSpans: Uint8Array) => fieldBytes(scopeSpans, scopeSpansType, 'spans')
+/**
+ * The three messages around spans: where the next is within, by the ids and JSON names of all versions (before 0.15 a ScopeSpans
+ * was an InstrumentationLibrarySpans, and Tempo says batches), and what else they have.
+ */
+const REQUEST = {
+  type: 'collector.trace.v1.ExportTraceServiceRequest',
+  inner: [1],
+  names: ['resourceSpans', 'batches'],
+  others: [],
+}
+const RESOURCE_SPANS = {
+  ...{ type: 'trace.v1.ResourceSpans', inner: [2, 1000], names: ['scopeSpans', 'instrumentationLibrarySpans'] },
+  others: ['resource', 'schemaUrl'],
+}
+const SCOPE_SPANS = {
+  ...{ type: 'trace.v1.ScopeSpans', inner: [2], names: ['spans'] },
+  others: ['scope', 'instrumentationLibrary', 'schemaUrl'],
+}
+const AROUND: { type: string; inner: number[]; names: string[]; others: string[] }[] = [
+  REQUEST,
+  RESOURCE_SPANS,
+  SCOPE_SPANS,
+]
+const typeOf = (name: string) => messageType(`opentelemetry.proto.${name}`)
 
-  const count = new EntryCount()
-  for (const resourceSpans of resourcesIn(body)) {
-    count.add(1)
-    for (const scopeSpans of scopesIn(resourceSpans)) {
-      count.add(1)
-      for (const _ of spansIn(scopeSpans)) count.add(1)
+/** @throws BadInput before the first span, when the bytes aren't a request */
+export function* readOtlpProtobuf(body: Uint8Array, reading = new Reading()): Spans {
+  const within = (message: Uint8Array, { type, inner }: (typeof AROUND)[number]) =>
+    fieldBytes(message, typeOf(type), inner)
+  for (const resourceSpans of within(body, REQUEST)) {
+    reading.addEntries(1)
+    for (const scopeSpans of within(resourceSpans, RESOURCE_SPANS)) {
+      reading.addEntries(1)
+      for (const _ of within(scopeSpans, SCOPE_SPANS)) reading.addEntries(1)
     }
   }
-  for (const resourceSpans of resourcesIn(body)) {
-    const resource = once(() =>
-      readResource(decodeWithout(resourceSpans, resourceSpansType, 'scopeSpans', MAX_SPAN_BYTES)),
-    )
-    for (const scopeSpans of scopesIn(resourceSpans)) {
-      const scope = once(() =>
-        readScope(decodeWithout(scopeSpans, scopeSpansType, 'spans', MAX_SPAN_BYTES), resource()),
-      )
-      for (const span of spansIn(scopeSpans)) {
-        yield () =>
-          attempt(() => {
-            if (span.length > MAX_SPAN_BYTES) throw new Unusable('too_large', `a span is over ${MAX_SPAN_BYTES} bytes`)
-            return readSpan(decode(span, spanType), scope)
-          })
+  nameOthers(body, 0, reading)
+  const read = new FieldReader('otlp', reading)
+  const spanType = typeOf('trace.v1.Span')
+  for (const resourceSpans of within(body, REQUEST)) {
+    const resource = once(() => {
+      const { type, inner } = RESOURCE_SPANS
+      return readResource(decodeWithout(resourceSpans, typeOf(type), inner, read), read)
+    })
+    for (const scopeSpans of within(resourceSpans, RESOURCE_SPANS)) {
+      const scope = once(() => {
+        const { type, inner } = SCOPE_SPANS
+        return readScope(decodeWithout(scopeSpans, typeOf(type), inner, read), resource(), read)
+      })
+      for (const span of within(scopeSpans, SCOPE_SPANS)) {
+        yield () => attempt(() => readSpan(decode(span, spanType, read), scope, read))
       }
     }
   }
+}
+
+/** For a request in which no span is found: by what it has instead. */
+function nameOthers(message: Uint8Array, level: number, reading: Reading): void {
+  const { type: name, inner, others } = AROUND[level]!
+  const type = typeOf(name)
+  const known = [...inner, ...others.flatMap(field => type.fields[field]?.id ?? [])]
+  for (const bytes of fieldBytes(message, type, known, true))
+    reading.passOver([`field ${bytes[0]! >> 3} of ${type.name}`])
+  if (level + 1 === AROUND.length || reading.others.size > 0) return
+  for (const bytes of fieldBytes(message, type, inner)) nameOthers(bytes, level + 1, reading)
 }
 
 /**
- * @param json what JSON.parse made of the body
- * @throws BadInput before the first span, when it isn't a request
+ * @param json what JSON.parse made of the body: a request, a list of them, what one holds, or a trace as Tempo answers it
+ * @param format whose spans these were before they were put into OTLP's words
+ * @throws BadInput before the first span, when it isn't one
  */
-export function* readOtlpJson(json: unknown): Spans {
-  const count = new EntryCount()
-  for (const resourceSpans of lists(json, 'resourceSpans')) {
-    count.add(1)
-    for (const scopeSpans of lists(resourceSpans, 'scopeSpans')) count.add(1 + lists(scopeSpans, 'spans').length)
-  }
-  for (const resourceSpans of lists(json, 'resourceSpans')) {
-    const resource = once(() => readResource(resourceSpans as Fields))
-    for (const scopeSpans of lists(resourceSpans, 'scopeSpans')) {
-      const scope = once(() => readScope(scopeSpans as Fields, resource()))
-      for (const span of lists(scopeSpans, 'spans')) {
-        yield () => attempt(() => readSpan(object(span, 'a span') ?? {}, scope))
-      }
+export function* readOtlpJson(json: unknown, reading = new Reading(), format: Format = 'otlp'): Spans {
+  const resources = resourcesOf(json, reading).map(raw => {
+    const scopes = within(raw, RESOURCE_SPANS, reading).map(raw => ({ raw, spans: within(raw, SCOPE_SPANS, reading) }))
+    reading.addEntries(1 + scopes.length + scopes.reduce((sum, { spans }) => sum + spans.length, 0))
+    return { raw, scopes }
+  })
+  const read = new FieldReader(format, reading)
+  for (const { raw, scopes } of resources) {
+    const resource = once(() => readResource(camelCased(raw as Fields), read))
+    for (const { raw, spans } of scopes) {
+      const scope = once(() => readScope(camelCased(raw as Fields), resource(), read))
+      for (const span of spans) yield () => attempt(() => readSpan(read.object(span, 'span') ?? {}, scope, read))
     }
   }
 }
 
-/** A list that spans are in. */
-function lists(parent: unknown, field: string): unknown[] {
-  if (typeof parent !== 'object' || parent === null || Array.isArray(parent)) {
-    throw new BadInput(`not OTLP: there should be an object with ${field}`)
-  }
-  const value = (parent as Fields)[field] ?? []
-  if (!Array.isArray(value)) throw new BadInput(`not OTLP: ${field} is not a list`)
-  return value
+function resourcesOf(json: unknown, reading: Reading): unknown[] {
+  if (Array.isArray(json) && json.length > 0) return json.flatMap(request => resourcesOf(request, reading))
+  if (!isObject(json)) throw new BadInput('not OTLP: there should be an object with resourceSpans')
+  const fields = camelCased(json)
+  if (isObject(fields.trace)) return resourcesOf(fields.trace, reading)
+  return isResourceSpans(fields) ? [fields] : within(fields, REQUEST, reading)
+}
+
+/** Without the list that it should stand in, as Java's OtlpJsonLoggingSpanExporter writes it. */
+export function isResourceSpans(fields: Fields): boolean {
+  return RESOURCE_SPANS.names.some(name => Array.isArray(camelCased(fields)[name]))
+}
+
+/** What spans are in, or the spans. */
+function within(raw: unknown, { names, others }: (typeof AROUND)[number], reading: Reading): unknown[] {
+  if (!isObject(raw)) throw new BadInput(`not OTLP: there should be an object with ${names[0]}`)
+  const fields = camelCased(raw)
+  reading.passOver(Object.keys(fields).filter(key => !names.includes(key) && !others.includes(key)))
+  return names.flatMap(name => {
+    const value = fields[name] ?? []
+    if (!Array.isArray(value)) throw new BadInput(`not OTLP: ${name} is not a list`)
+    return value
+  })
 }
 
 /** What `make` gives, made when it is first asked for. What is Unusable then makes all unusable that asks for it. */
@@ -173,11 +217,11 @@ interface Common {
   counters: [string, bigint][]
 }
 
-function readResource(raw: Fields): Common {
-  const resource = object(raw.resource, 'resource') ?? {}
+function readResource(raw: Fields, read: FieldReader): Common {
+  const resource = message(raw.resource, 'resource', read)
   const common: Common = { service: undefined, host: undefined, annotations: [], counters: [] }
   const add = adder(common)
-  const attributes = readKeyValues(resource.attributes)
+  const attributes = readKeyValues(resource.attributes, read)
   // The one attribute that has a field of its own. A second one, or one that is no string, stays with the others.
   const named = attributes.findIndex(([key]) => key === 'service.name')
   if (typeof attributes[named]?.[1] === 'string') common.service = attributes.splice(named, 1)[0]![1] as string
@@ -188,35 +232,39 @@ function readResource(raw: Fields): Common {
   common.annotations.push(...placed)
   add(OURS.resourceTypes, types)
   add(OURS.resourceMore, more)
-  add(OURS.resourceSchemaUrl, text(raw.schemaUrl, 'schemaUrl'))
-  const entities = list(resource.entityRefs, 'entityRefs').map(readEntity)
+  add(OURS.resourceSchemaUrl, read.text(raw.schemaUrl, 'schema_url'))
+  const entities = read.objects(resource.entityRefs, 'entity_refs').map(entity => readEntity(camelCased(entity), read))
   if (entities.length > 0) add(OURS.resourceEntities, JSON.stringify(entities))
-  add(OURS.resourceDroppedAttributes, u32(resource.droppedAttributesCount, 'droppedAttributesCount'))
+  add(OURS.resourceDroppedAttributes, read.u32(resource.droppedAttributesCount, 'dropped_attributes_count'))
   return bounded(common, 'resource')
 }
 
-function readEntity(raw: unknown) {
-  const { schemaUrl, type, idKeys, descriptionKeys } = object(raw, 'an entity') ?? {}
-  const keys = (v: unknown) => list(v, 'an entity').map(key => text(key, "an entity's key"))
+function readEntity({ schemaUrl, type, idKeys, descriptionKeys }: Fields, read: FieldReader) {
+  const keys = (v: unknown) => read.list(v, 'entity_refs').map(key => read.text(key, 'entity_refs'))
   return prune({
-    schemaUrl: text(schemaUrl, 'schemaUrl'),
-    type: text(type, 'type'),
+    schemaUrl: read.text(schemaUrl, 'entity_refs'),
+    type: read.text(type, 'entity_refs'),
     idKeys: keys(idKeys),
     descriptionKeys: keys(descriptionKeys),
   })
 }
 
-function readScope(raw: Fields, resource: Common): Common {
-  const scope = object(raw.scope, 'scope') ?? {}
+function readScope(raw: Fields, resource: Common, read: FieldReader): Common {
+  const scope = message(raw.scope ?? raw.instrumentationLibrary, 'scope', read)
   const common = { ...resource, annotations: [...resource.annotations], counters: [...resource.counters] }
   const add = adder(common)
-  add(OURS.scopeName, text(scope.name, 'name'))
-  add(OURS.scopeVersion, text(scope.version, 'version'))
-  const attributes = readKeyValues(scope.attributes)
+  add(OURS.scopeName, read.text(scope.name, 'scope_name'))
+  add(OURS.scopeVersion, read.text(scope.version, 'scope_version'))
+  const attributes = readKeyValues(scope.attributes, read)
   if (attributes.length > 0) add(OURS.scopeAttributes, JSON.stringify(attributesToPlain(attributes)))
-  add(OURS.scopeSchemaUrl, text(raw.schemaUrl, 'schemaUrl'))
-  add(OURS.scopeDroppedAttributes, u32(scope.droppedAttributesCount, 'droppedAttributesCount'))
+  add(OURS.scopeSchemaUrl, read.text(raw.schemaUrl, 'schema_url'))
+  add(OURS.scopeDroppedAttributes, read.u32(scope.droppedAttributesCount, 'dropped_attributes_count'))
   return bounded(common, 'scope')
+}
+
+/** A message within another one, by its fields' JSON names. */
+function message(raw: unknown, field: string, read: FieldReader): Fields {
+  return camelCased(read.object(raw, field) ?? {})
 }
 
 /** It is repeated with each span: what leaves them no room is refused before it is. */
@@ -266,23 +314,22 @@ function place(
 }
 
 /** @param scope what the span's resource and scope say */
-function readSpan(raw: Fields, scope: () => Common): SpanRecord {
-  const traceId = id(raw.traceId, 16, 'trace_id')
-  if (traceId === undefined) throw new Unusable('no_trace_id', 'traceId is absent or zero')
-  const spanId = id(raw.spanId, 8, 'span_id')
-  if (spanId === undefined) throw new Unusable('no_span_id', 'spanId is absent or zero')
-  const parentId = id(raw.parentSpanId, 8, 'parent_id') ?? 0n
+function readSpan(fields: Fields, scope: () => Common, read: FieldReader): SpanRecord {
+  const raw = camelCased(fields)
+  const traceId = requiredId(raw.traceId, 16, 'trace_id')
+  const spanId = requiredId(raw.spanId, 8, 'span_id')
+  const parentId = read.id(raw.parentSpanId, 8, 'parent_id') ?? 0n
   const common = scope()
-  const kind = enumeration(raw.kind, 'SPAN_KIND_', KINDS)
+  const kind = enumeration(raw.kind, 'kind', KINDS, read)
   const kindName = KINDS[kind] ?? String(kind)
-  const status = object(raw.status, 'status') ?? {}
-  const code = enumeration(status.code, 'STATUS_CODE_', STATUS)
-  const message = text(status.message, "the status's message")
+  const status = isObject(raw.status) ? camelCased(raw.status) : { code: raw.status }
+  const code = enumeration(status.code, 'status_code', STATUS, read)
+  const description = read.text(status.message, 'status_message')
 
   const annotations = new Map<string, string>()
   // Whatever its value, an annotation `error` says that the span has failed.
   const { types, more } = place(
-    readKeyValues(raw.attributes),
+    readKeyValues(raw.attributes, read),
     annotations,
     '',
     (key, value) => (key === 'error' && (code === ERROR || value === false)) || isOurs(key),
@@ -292,38 +339,38 @@ function readSpan(raw: Fields, scope: () => Common): SpanRecord {
   const count = (key: string, n: number) => n !== 0 && counters.set(key, BigInt(n))
   annotations.set(OURS.kind, kindName)
   if (code !== 0) annotations.set(OURS.statusCode, STATUS[code] ?? String(code))
-  if (code === ERROR) annotations.set('error', message || 'true')
-  add(OURS.statusDescription, message)
+  if (code === ERROR) annotations.set('error', description || 'true')
+  add(OURS.statusDescription, description)
   add(OURS.types, types)
   add(OURS.more, more)
-  add(OURS.traceState, text(raw.traceState, 'traceState'))
-  count(OURS.flags, u32(raw.flags, 'flags'))
-  count(OURS.droppedAttributes, u32(raw.droppedAttributesCount, 'droppedAttributesCount'))
-  count(OURS.droppedEvents, u32(raw.droppedEventsCount, 'droppedEventsCount'))
-  count(OURS.droppedLinks, u32(raw.droppedLinksCount, 'droppedLinksCount'))
-  const links = list(raw.links, 'links').map(readLink)
+  add(OURS.traceState, read.text(raw.traceState, 'trace_state'))
+  count(OURS.flags, read.u32(raw.flags, 'flags'))
+  count(OURS.droppedAttributes, read.u32(raw.droppedAttributesCount, 'dropped_attributes_count'))
+  count(OURS.droppedEvents, read.u32(raw.droppedEventsCount, 'dropped_events_count'))
+  count(OURS.droppedLinks, read.u32(raw.droppedLinksCount, 'dropped_links_count'))
+  const links = read.objects(raw.links, 'link').map(link => readLink(camelCased(link), read))
   if (links.length > 0) annotations.set(OURS.links, JSON.stringify(links))
 
   const [first, last] = WINDOWS[kindName] ?? WINDOWS.local!
-  const start = readTime(raw.startTimeUnixNano, 'startTimeUnixNano')
-  const end = readTime(raw.endTimeUnixNano, 'endTimeUnixNano')
+  const start = readTime(raw.startTimeUnixNano, 'start_time', read)
+  const end = readTime(raw.endTimeUnixNano, 'end_time', read)
   count(OURS.startNs, start.ns)
   count(OURS.endNs, end.ns)
   const events: SpanEvent[] = [{ timestamp: start.timestamp, ...first }]
   // Its attributes by the event's number, as far as there are any.
   const details: [string, unknown][] = []
-  for (const [i, entry] of list(raw.events, 'events').entries()) {
-    const event = object(entry, 'an event') ?? {}
-    const time = readTime(event.timeUnixNano, 'timeUnixNano')
-    events.push({ timestamp: time.timestamp, eventType: EventType.CUSTOM, value: text(event.name, "an event's name") })
+  for (const [i, entry] of read.objects(raw.events, 'event').entries()) {
+    const event = camelCased(entry)
+    const time = readTime(event.timeUnixNano, 'event_time', read)
+    events.push({ timestamp: time.timestamp, eventType: EventType.CUSTOM, value: read.text(event.name, 'event_name') })
     count(EVENT_NS + i, time.ns)
-    const detail = readDetail(event)
+    const detail = readDetail(event, read)
     if (Object.keys(detail).length > 0) details.push([String(i), detail])
   }
   if (details.length > 0) annotations.set(OURS.events, JSON.stringify(plainObject(details)))
   events.push({ timestamp: end.timestamp, ...last })
 
-  const record: SpanRecord = { traceId: signed(traceId), name: text(raw.name, 'name'), id: signed(spanId) }
+  const record: SpanRecord = { traceId: signed(traceId), name: read.text(raw.name, 'name'), id: signed(spanId) }
   record.parentId = signed(parentId)
   const peer = (...keys: string[]) => keys.map(key => annotations.get(key)).find(value => value)
   if (kindName === 'server') {
@@ -346,40 +393,41 @@ function readSpan(raw: Fields, scope: () => Common): SpanRecord {
   return record
 }
 
-function readTime(raw: unknown, what: string): { timestamp: bigint | undefined; ns: number } {
-  const ns = u64(raw, what)
-  return ns === 0n ? { timestamp: undefined, ns: 0 } : { timestamp: ns / 1000n, ns: Number(ns % 1000n) }
+function readTime(raw: unknown, field: string, read: FieldReader): { timestamp: bigint | undefined; ns: number } {
+  const ns = read.time(raw, field, 1_000_000n)
+  return ns === undefined ? { timestamp: undefined, ns: 0 } : { timestamp: ns / 1000n, ns: Number(ns % 1000n) }
 }
 
-/** OTLP's JSON has numbers; protobuf's own mapping has names as well, and so have some senders. */
-function enumeration(raw: unknown, prefix: string, names: string[]): number {
-  if (typeof raw === 'string' && raw.startsWith(prefix)) {
-    const n = names.findIndex(name => name.toUpperCase() === raw.slice(prefix.length))
-    if (n !== -1) return n
-  }
-  return i32(raw, prefix.toLowerCase().slice(0, -1))
+/** OTLP's JSON has numbers; protobuf's own mapping has names, and senders have them with and without what all begin with. */
+function enumeration(raw: unknown, field: string, names: string[], read: FieldReader): number {
+  if (isEmpty(raw)) return 0
+  const word = typeof raw === 'string' ? raw.toUpperCase() : ''
+  const named = names.findIndex(name => word !== '' && /[^._]*$/.exec(word)![0] === name.toUpperCase())
+  if (named !== -1) return named
+  const n = anyInteger(raw)
+  const isWhole = n !== undefined && (typeof raw !== 'number' || Number.isInteger(raw))
+  return isWhole && n >= -(2n ** 31n) && n < 2n ** 31n ? Number(n) : read.leave(field, 'unknown', 0)
 }
 
-function readDetail(raw: Fields) {
-  const attributes = readKeyValues(raw.attributes)
+function readDetail(raw: Fields, read: FieldReader) {
+  const attributes = readKeyValues(raw.attributes, read)
   return prune({
     attributes: attributes.length === 0 ? undefined : attributesToPlain(attributes),
-    droppedAttributesCount: u32(raw.droppedAttributesCount, 'droppedAttributesCount'),
+    droppedAttributesCount: read.u32(raw.droppedAttributesCount, 'dropped_attributes_count'),
   })
 }
 
-function readLink(raw: unknown) {
-  const link = object(raw, 'a link') ?? {}
-  const hex = (v: unknown, bytes: number, what: string) => {
-    const n = id(v, bytes, what)
+function readLink(link: Fields, read: FieldReader) {
+  const hex = (v: unknown, bytes: number, field: string) => {
+    const n = read.id(v, bytes, field)
     return n === undefined ? '' : hexOf(n, bytes * 2)
   }
   return prune({
     traceId: hex(link.traceId, 16, 'link_trace_id'),
     spanId: hex(link.spanId, 8, 'link_span_id'),
-    traceState: text(link.traceState, 'traceState'),
-    flags: u32(link.flags, 'flags'),
-    ...readDetail(link),
+    traceState: read.text(link.traceState, 'trace_state'),
+    flags: read.u32(link.flags, 'flags'),
+    ...readDetail(link, read),
   })
 }
 
@@ -571,7 +619,7 @@ function typed(value: string, types: unknown, key: string): Value {
 
 function parsedKeyValues(json: string): [string, Value][] {
   try {
-    return readKeyValues(parse(json))
+    return readKeyValues(parse(json), new FieldReader('otlp', new Reading()))
   } catch {
     return []
   }

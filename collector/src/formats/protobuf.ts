@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { Reader, Root, type Type } from 'protobufjs'
-import { BadInput, Unusable } from './fields'
+import { BadInput, type FieldReader, MAX_SPAN_BYTES, MAX_SPAN_PARTS, Unusable } from './fields'
 
 /** Protobuf, by the formats' own .proto files, which are read when the first such body comes. */
 let root: Root | undefined
@@ -26,18 +26,18 @@ function protoFolder(): string {
 }
 
 /**
- * The bytes of each value of one field, in order; of all others with `not`, tags included. A body is taken apart so, span
- * by span, rather than decoded whole: a span of two bytes would become one of hundreds.
+ * The bytes of each value of a field, in order; of all others with `not`, tags included. A body is taken apart so, span by
+ * span, rather than decoded whole: a span of two bytes would become one of hundreds.
+ * @param ids the field's, and earlier versions' ids of the same field
  * @throws BadInput when the bytes are no message
  */
-export function* fieldBytes(message: Uint8Array, type: Type, field: string, not = false): Generator<Uint8Array> {
-  const { id } = type.fields[field]!
+export function* fieldBytes(message: Uint8Array, type: Type, ids: number[], not = false): Generator<Uint8Array> {
   const reader = Reader.create(message)
   try {
     while (reader.pos < reader.len) {
       const start = reader.pos
       const tag = reader.uint32()
-      const wanted = tag >>> 3 === id && (tag & 7) === 2
+      const wanted = ids.includes(tag >>> 3) && (tag & 7) === 2
       if (wanted && !not) yield reader.bytes()
       else reader.skipType(tag & 7)
       if (!wanted && not) yield message.subarray(start, reader.pos)
@@ -47,33 +47,56 @@ export function* fieldBytes(message: Uint8Array, type: Type, field: string, not 
   }
 }
 
-/** All of a message but one field, decoded. @throws Unusable */
-export function decodeWithout(message: Uint8Array, type: Type, field: string, maxBytes: number) {
-  const rest = Buffer.allocUnsafe(Math.min(message.length, maxBytes))
+/** All of a message but one field, decoded as `decode` does it. @throws Unusable */
+export function decodeWithout(message: Uint8Array, type: Type, ids: number[], read: FieldReader) {
+  const rest = Buffer.allocUnsafe(Math.min(message.length, MAX_SPAN_BYTES))
   let length = 0
-  for (const bytes of fieldBytes(message, type, field, true)) {
+  for (const bytes of fieldBytes(message, type, ids, true)) {
     if (length + bytes.length > rest.length) {
-      throw new Unusable('too_large', `${type.name} is over ${maxBytes} bytes without its ${field}`)
+      throw new Unusable('too_large', `${type.name} is over ${MAX_SPAN_BYTES} bytes without what is in it`)
     }
     rest.set(bytes, length)
     length += bytes.length
   }
-  return decode(rest.subarray(0, length), type)
+  return decode(rest.subarray(0, length), type, read)
 }
 
-/** @throws Unusable */
-export function decode(bytes: Uint8Array, type: Type): Record<string, unknown> {
+/**
+ * A message; without those of its fields that can't be read, which are left out.
+ * @throws Unusable when it is too large, or no message at all
+ */
+export function decode(bytes: Uint8Array, type: Type, read: FieldReader): Record<string, unknown> {
+  if (bytes.length > MAX_SPAN_BYTES) throw new Unusable('too_large', `${type.name} is over ${MAX_SPAN_BYTES} bytes`)
   // What is wrong is the sender's doing, and most of an error's cost is its stack.
   const { stackTraceLimit } = Error
   Error.stackTraceLimit = 0
   try {
-    return type.decode(bytes) as unknown as Record<string, unknown>
+    const whole = tryDecode(bytes, type)
+    if (!(whole instanceof Error)) return whole
+    // A message is its fields, one after the other: so it can be read without one.
+    const readable: Uint8Array[] = []
+    let fields = 0
+    for (const field of fieldBytes(bytes, type, [], true)) {
+      if (++fields > MAX_SPAN_PARTS)
+        throw new Unusable('too_large', `${type.name} has more than ${MAX_SPAN_PARTS} fields`)
+      const error = tryDecode(field, type)
+      if (!(error instanceof Error)) readable.push(field)
+      else read.leave('message', error.message.includes('max depth') ? 'too_deep' : 'bad_protobuf', undefined)
+    }
+    const rest = tryDecode(Buffer.concat(readable), type)
+    if (!(rest instanceof Error)) return rest
+    throw new Unusable('bad_protobuf', `${type.name} can't be read: ${rest.message}`)
   } catch (error) {
-    const { message } = error as Error
-    throw message.includes('max depth')
-      ? new Unusable('too_deep', `${type.name} nests too deep`)
-      : new Unusable('bad_protobuf', `${type.name} can't be read: ${message}`)
+    throw error instanceof BadInput ? new Unusable('bad_protobuf', error.message) : error
   } finally {
     Error.stackTraceLimit = stackTraceLimit
+  }
+}
+
+function tryDecode(bytes: Uint8Array, type: Type): Record<string, unknown> | Error {
+  try {
+    return type.decode(bytes) as unknown as Record<string, unknown>
+  } catch (error) {
+    return error as Error
   }
 }

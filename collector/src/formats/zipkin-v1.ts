@@ -1,21 +1,22 @@
 import { CodecError, Reader, T } from '../../../src/codec/binary'
 import type { SpanRecord } from '../../../src/codec/span'
 import {
+  anyBool,
   attempt,
   BadInput,
   type Converted,
-  EntryCount,
+  FieldReader,
   type Fields,
   hexOf,
-  list,
+  instead,
+  isObject,
   MAX_SPAN_BYTES,
   MAX_SPAN_PARTS,
-  object,
+  Reading,
   type Spans,
-  text,
   Unusable,
 } from './fields'
-import { microseconds, readIp, readSpan } from './zipkin'
+import { ipOfBytes, microseconds, readSpan } from './zipkin'
 
 /**
  * Zipkin's spans, version 1, into records. One of them holds what client and server say of a call, each annotation with the
@@ -27,31 +28,56 @@ import { microseconds, readIp, readSpan } from './zipkin'
  */
 
 /** What is one span's on the wire: a struct, as Scribe's entries hold it. What follows it is left alone. */
-export function readZipkinV1Span(bytes: Buffer): Converted[] {
-  return convert(() => readThrift(bytes))
+export function readZipkinV1Span(bytes: Buffer, reading = new Reading()): Converted[] {
+  const read = new FieldReader('zipkin', reading)
+  return convert(() => readThrift(bytes), read)
 }
 
 /** @throws BadInput before the first span, when the bytes aren't a list of structs: nothing says where the next one begins */
-export function* readZipkinV1Thrift(body: Buffer): Spans {
+export function* readZipkinV1Thrift(body: Buffer, reading = new Reading()): Spans {
+  const read = new FieldReader('zipkin', reading)
   let start = LIST_HEADER
-  for (const end of endsOfStructs(body)) {
+  for (const end of endsOfStructs(body, reading)) {
     const bytes = body.subarray(start, end)
-    for (const converted of convert(() => readThrift(bytes))) yield () => converted
+    for (const converted of convert(() => readThrift(bytes), read)) yield () => converted
     start = end
   }
 }
 
-/** @throws BadInput before the first span */
-export function* readZipkinV1Json(json: unknown): Spans {
-  if (!Array.isArray(json)) throw new BadInput('not Zipkin: there should be a list of spans')
-  new EntryCount().add(json.length)
-  for (const span of json) {
-    for (const converted of convert(() => object(span, 'a span') ?? {})) yield () => converted
+/**
+ * Spans of either version, told apart one by one.
+ * @param json what JSON.parse made of the body: a list of spans, or of such lists, as Zipkin's own API answers, or one span
+ * @throws BadInput before the first span, when it is none of them
+ */
+export function* readZipkinJson(json: unknown, reading = new Reading()): Spans {
+  if (!Array.isArray(json) && !isZipkinSpan(json)) {
+    throw new BadInput(`not Zipkin: there should be a list of spans${instead(json)}`)
+  }
+  const read = new FieldReader('zipkin', reading)
+  for (const entry of Array.isArray(json) ? json : [json]) {
+    reading.addEntries(1 + (Array.isArray(entry) ? entry.length : 0))
+  }
+  for (const entry of Array.isArray(json) ? json : [json]) {
+    for (const span of Array.isArray(entry) ? entry : [entry]) {
+      const fields = isObject(span) ? span : {}
+      if (!isVersion1(fields)) yield () => attempt(() => readSpan(fields, read))
+      else for (const converted of convert(() => fields, read)) yield () => converted
+    }
   }
 }
 
-function convert(read: () => Fields): Converted[] {
-  const records = attempt(() => toRecords(read()))
+export function isZipkinSpan(json: unknown): boolean {
+  return isObject(json) && json.traceId !== undefined && json.id !== undefined
+}
+
+/** Version 2 has no binary annotations, and no endpoint in an annotation. */
+function isVersion1({ annotations, binaryAnnotations }: Fields): boolean {
+  if (Array.isArray(binaryAnnotations)) return true
+  return Array.isArray(annotations) && annotations.some(annotation => isObject(annotation?.endpoint))
+}
+
+function convert(fields: () => Fields, read: FieldReader): Converted[] {
+  const records = attempt(() => toRecords(fields(), read))
   return records instanceof Unusable ? [records] : records
 }
 
@@ -74,9 +100,9 @@ interface Side {
   tags: [string, unknown][]
 }
 
-function toRecords(raw: Fields): SpanRecord[] {
-  const annotations = list(raw.annotations, 'annotations').map(readEntry)
-  const binary = list(raw.binaryAnnotations, 'binaryAnnotations').map(readEntry)
+function toRecords(raw: Fields, read: FieldReader): SpanRecord[] {
+  const annotations = read.objects(raw.annotations, 'annotation').map(entry => readEntry(entry, read))
+  const binary = read.objects(raw.binaryAnnotations, 'binary_annotation').map(entry => readEntry(entry, read))
   if (annotations.length + binary.length > MAX_SPAN_PARTS) {
     throw new Unusable('too_large', `a span has more than ${MAX_SPAN_PARTS} annotations`)
   }
@@ -93,7 +119,7 @@ function toRecords(raw: Fields): SpanRecord[] {
     const side = (sides[kind] ??= { kind, annotations: [], tags: [] })
     // Said again, of another attempt.
     if (side[edge] !== undefined) events.push(entry)
-    else side[edge] = microseconds(entry.fields.timestamp, 'timestamp')
+    else side[edge] = microseconds(entry.fields.timestamp, 'annotation_timestamp', read)
     side.endpoint ??= entry.endpoint
   }
 
@@ -102,8 +128,9 @@ function toRecords(raw: Fields): SpanRecord[] {
   const tags: Entry[] = []
   for (const entry of binary) {
     const { fields, endpoint } = entry
-    const key = text(fields.key, 'a key')
-    if (fields.value !== true || endpoint === undefined || !ADDRESSES.includes(key)) tags.push(entry)
+    const key = read.text(fields.key, 'key')
+    // Ruby's have '1'.
+    if (!anyBool(fields.value) || endpoint === undefined || !ADDRESSES.includes(key)) tags.push(entry)
     else if (key === 'ca') clientAddress = endpoint
     else serverAddress = endpoint
   }
@@ -123,14 +150,14 @@ function toRecords(raw: Fields): SpanRecord[] {
     const side = sideOf(entry)
     // Without a value, a local component only says whose the span is.
     const { key, value } = entry.fields
-    if (key !== 'lc' || value !== '') side.tags.push([text(key, 'a key'), value])
+    if (key !== 'lc' || value !== '') side.tags.push([read.text(key, 'key'), value])
   }
   if (first.kind === '') first.endpoint ??= clientAddress
 
   const all = second ? [first, second] : [first]
   return all.map(side => {
     const remote = side.kind === 'SERVER' ? clientOf(side, clientAddress) : serverAddress
-    return writeSide(raw, side, remote, side === first)
+    return writeSide(raw, side, remote, side === first, read)
   })
 }
 
@@ -141,9 +168,9 @@ function clientOf({ endpoint }: Side, address: Fields | undefined): Fields | und
 }
 
 /** @param owns whether the span's own times are this side's: the client's, where there are two */
-function writeSide(raw: Fields, side: Side, remote: Fields | undefined, owns: boolean): SpanRecord {
-  const timestamp = owns ? microseconds(raw.timestamp, 'timestamp') : undefined
-  const duration = owns ? microseconds(raw.duration, 'duration') : undefined
+function writeSide(raw: Fields, side: Side, remote: Fields | undefined, owns: boolean, read: FieldReader): SpanRecord {
+  const timestamp = owns ? microseconds(raw.timestamp, 'timestamp', read) : undefined
+  const duration = owns ? microseconds(raw.duration, 'duration', read) : undefined
   let { begin = timestamp, end } = side
   if (begin !== undefined && duration !== undefined) {
     // What was measured as one is more exact than two events.
@@ -165,7 +192,7 @@ function writeSide(raw: Fields, side: Side, remote: Fields | undefined, owns: bo
     // By convention: who hasn't begun a span leaves its timestamp to who has.
     shared: side.kind === 'SERVER' && timestamp === undefined,
   }
-  const record = readSpan(v2, side.tags)
+  const record = readSpan(v2, read, side.tags)
   if (end !== undefined) record.events!.at(-1)!.timestamp = end
   return record
 }
@@ -176,11 +203,8 @@ interface Entry {
   endpoint: Fields | undefined
 }
 
-function readEntry(raw: unknown): Entry {
-  const fields = object(raw, 'an annotation') ?? {}
-  const endpoint = object(fields.endpoint, 'an endpoint')
-  // Earlier zipkin-js has 0 for no address.
-  return { fields, endpoint: endpoint?.ipv4 === 0 ? { ...endpoint, ipv4: undefined } : endpoint }
+function readEntry(fields: Fields, read: FieldReader): Entry {
+  return { fields, endpoint: read.object(fields.endpoint, 'endpoint') }
 }
 
 /** Whether it is that side's: services tell, and only where both are the same one, addresses. */
@@ -206,7 +230,7 @@ const ENDPOINT: Layout = {
   1: ['ipv4', T.I32, r => readIpv4(r.i32())],
   2: ['port', T.I16, r => r.i16() & 0xffff],
   3: ['serviceName', T.STRING, readString],
-  4: ['ipv6', T.STRING, r => readIp(r.bytes(), 6, 'ipv6')],
+  4: ['ipv6', T.STRING, r => readIpv6(r.bytes())],
 }
 const readEndpoint = (r: Reader) => readStruct(r, ENDPOINT)
 
@@ -282,6 +306,11 @@ function readStructs(r: Reader, layout: Layout): Fields[] {
   return structs
 }
 
+/** What is no address stays what it is, to be left out. */
+function readIpv6(bytes: Buffer): string | Buffer {
+  return ipOfBytes(bytes) || bytes
+}
+
 function readIpv4(address: number): string | undefined {
   return address === 0 ? undefined : [24, 16, 8, 0].map(shift => (address >>> shift) & 255).join('.')
 }
@@ -307,13 +336,13 @@ function readValue(bytes: Buffer, type: unknown): string | boolean {
 /** The elements' type, and how many they are. */
 const LIST_HEADER = 5
 
-function endsOfStructs(body: Buffer): number[] {
+function endsOfStructs(body: Buffer, reading: Reading): number[] {
   return attemptThrift(
     () => {
       const r = new Reader(body)
       if (r.byte() !== T.STRUCT) throw new BadInput('not Zipkin: there should be a list of spans')
       const n = r.size(1)
-      new EntryCount().add(n)
+      reading.addEntries(n)
       const ends: number[] = []
       for (let i = 0; i < n; i++) {
         r.skip(T.STRUCT)

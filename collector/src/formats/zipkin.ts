@@ -1,22 +1,18 @@
 import { isIP, isIPv4 } from 'node:net'
 import { EventType, type SpanEvent, type SpanRecord } from '../../../src/codec/span'
 import {
+  anyInteger,
   attempt,
-  BadInput,
-  bool,
-  EntryCount,
+  FieldReader,
   type Fields,
   hexOf,
   isEmpty,
-  list,
-  MAX_SPAN_BYTES,
-  object,
   plainObject,
+  Reading,
+  requiredId,
   type Spans,
+  shortId,
   signed,
-  text,
-  Unusable,
-  u64,
 } from './fields'
 import { decode, fieldBytes, messageType } from './protobuf'
 
@@ -42,63 +38,48 @@ const OURS = {
 } as const
 const OUR_NAMES = new Set<string>(Object.values(OURS))
 
-/**
- * @param json what JSON.parse made of the body: a list of spans, or of such lists, as Zipkin's own API answers
- * @throws BadInput before the first span
- */
-export function* readZipkinJson(json: unknown): Spans {
-  if (!Array.isArray(json)) throw new BadInput('not Zipkin: there should be a list of spans')
-  const count = new EntryCount()
-  for (const entry of json) count.add(1 + (Array.isArray(entry) ? entry.length : 0))
-  for (const entry of json) {
-    if (Array.isArray(entry)) for (const span of entry) yield () => attempt(() => readSpan(fieldsOf(span)))
-    else yield () => attempt(() => readSpan(fieldsOf(entry)))
-  }
-}
-
 /** @throws BadInput before the first span, when the bytes aren't a list of spans */
-export function* readZipkinProtobuf(body: Uint8Array): Spans {
+export function* readZipkinProtobuf(body: Uint8Array, reading = new Reading()): Spans {
   const listType = messageType('zipkin.proto3.ListOfSpans')
   const spanType = messageType('zipkin.proto3.Span')
-  const count = new EntryCount()
-  for (const _ of fieldBytes(body, listType, 'spans')) count.add(1)
-  for (const bytes of fieldBytes(body, listType, 'spans')) {
-    yield () =>
-      attempt(() => {
-        if (bytes.length > MAX_SPAN_BYTES) throw new Unusable('too_large', `a span is over ${MAX_SPAN_BYTES} bytes`)
-        return readSpan(decode(bytes, spanType))
-      })
+  for (const _ of fieldBytes(body, listType, SPANS)) reading.addEntries(1)
+  for (const bytes of fieldBytes(body, listType, SPANS, true))
+    reading.passOver([`field ${bytes[0]! >> 3} of ListOfSpans`])
+  const read = new FieldReader('zipkin', reading)
+  for (const bytes of fieldBytes(body, listType, SPANS)) {
+    yield () => attempt(() => readSpan(decode(bytes, spanType, read), read))
   }
 }
 
-function fieldsOf(span: unknown): Fields {
-  return object(span, 'a span') ?? {}
-}
+const SPANS = [1]
 
 /**
+ * Leaves out what Zipkin's own reader leaves out or would refuse the whole list for.
  * @param tags where they don't stand in `raw`
  * @throws Unusable
  */
-export function readSpan(raw: Fields, tags = Object.entries(object(raw.tags, 'tags') ?? {})): SpanRecord {
-  const traceId = zipkinId(raw.traceId, 32, 'trace_id')
-  if (traceId === 0n) throw new Unusable('no_trace_id', 'traceId is absent or zero')
-  const id = zipkinId(raw.id, 16, 'span_id')
-  if (id === 0n) throw new Unusable('no_span_id', 'id is absent or zero')
+export function readSpan(
+  raw: Fields,
+  read: FieldReader,
+  tags = Object.entries(read.object(raw.tags, 'tags') ?? {}),
+): SpanRecord {
+  const traceId = requiredId(raw.traceId, 16, 'trace_id', shortId)
+  const id = requiredId(raw.id, 8, 'span_id', shortId)
+  const parentId = read.id(raw.parentId, 8, 'parent_id', shortId) ?? 0n
   const record: SpanRecord = {
     traceId: signed(traceId),
     id: signed(id),
-    parentId: signed(zipkinId(raw.parentId, 16, 'parent_id')),
+    parentId: parentId === id ? read.leave('parent_id', 'self', 0n) : signed(parentId),
   }
   const high = signed(traceId >> 64n)
   if (high !== 0n) record.traceIdHigh = high
-  const name = text(raw.name, 'name')
+  const name = read.text(raw.name, 'name')
   if (name !== '') record.name = name
 
   const annotations = new Map<string, string>()
   const ownTags: [string, string][] = []
   for (const [key, v] of tags) {
-    // Some senders leave numbers as they are.
-    const value = typeof v === 'number' || typeof v === 'boolean' ? String(v) : text(v, 'a tag')
+    const value = anyText(v)
     if (OUR_NAMES.has(key)) ownTags.push([key, value])
     else annotations.set(key, value)
   }
@@ -107,23 +88,21 @@ export function readSpan(raw: Fields, tags = Object.entries(object(raw.tags, 'ta
   }
   if (ownTags.length > 0) add(OURS.tags, JSON.stringify(plainObject(ownTags)))
 
-  const kind = typeof raw.kind === 'number' ? (KINDS[raw.kind] ?? '') : text(raw.kind, 'kind').toUpperCase()
-  if (!KINDS.includes(kind)) throw new Unusable('bad_type', `kind is none of ${KINDS.slice(1).join(', ')}`)
+  const kind = readKind(raw.kind, read)
   if (kind === 'PRODUCER' || kind === 'CONSUMER') add(OURS.kind, kind)
-  if (bool(raw.shared, 'shared')) add(OURS.shared, 'true')
-  if (bool(raw.debug, 'debug')) record.probability = 0
+  if (read.bool(raw.shared, 'shared')) add(OURS.shared, 'true')
+  if (read.bool(raw.debug, 'debug')) record.probability = 0
 
-  const start = microseconds(raw.timestamp, 'timestamp')
-  const duration = microseconds(raw.duration, 'duration')
+  const start = microseconds(raw.timestamp, 'timestamp', read)
+  const duration = microseconds(raw.duration, 'duration', read)
   const events: SpanEvent[] = []
   const [first, last] = windowOf(kind)
   events.push({ timestamp: start, ...first })
-  for (const entry of list(raw.annotations, 'annotations')) {
-    const { timestamp, value } = object(entry, 'an annotation') ?? {}
+  for (const { timestamp, value } of read.objects(raw.annotations, 'annotation')) {
     events.push({
-      timestamp: microseconds(timestamp, 'timestamp'),
+      timestamp: microseconds(timestamp, 'annotation_timestamp', read),
       eventType: EventType.CUSTOM,
-      value: text(value, "an annotation's value"),
+      value: anyText(value),
     })
   }
   if (start === undefined) add(OURS.duration, duration?.toString())
@@ -131,8 +110,8 @@ export function readSpan(raw: Fields, tags = Object.entries(object(raw.tags, 'ta
   events.push({ timestamp: isTimed ? start + duration : undefined, ...last })
   record.events = events
 
-  const local = readEndpoint(raw.localEndpoint, 'localEndpoint')
-  const remote = readEndpoint(raw.remoteEndpoint, 'remoteEndpoint')
+  const local = readEndpoint(raw.localEndpoint, 'local_endpoint', read)
+  const remote = readEndpoint(raw.remoteEndpoint, 'remote_endpoint', read)
   if (local.service !== '') record.service = local.service
   const isServer = kind === 'SERVER'
   const localHost = local.ips[0]
@@ -149,6 +128,19 @@ export function readSpan(raw: Fields, tags = Object.entries(object(raw.tags, 'ta
   return record
 }
 
+/** Some senders leave numbers, lists and objects as they are. */
+function anyText(v: unknown): string {
+  if (typeof v === 'string') return v
+  return v === undefined || v === null ? '' : typeof v === 'object' ? JSON.stringify(v) : String(v)
+}
+
+/** By its name, or OpenTelemetry's name for it; protobuf has numbers. Work within a process has none. */
+function readKind(v: unknown, read: FieldReader): string {
+  if (isEmpty(v)) return ''
+  const kind = typeof v === 'number' ? KINDS[v] : /[^._]*$/.exec(read.text(v, 'kind').toUpperCase())![0]
+  return kind !== undefined && KINDS.includes(kind) ? kind : read.leave('kind', 'unknown', '')
+}
+
 function windowOf(kind: string): readonly [SpanEvent, SpanEvent] {
   if (kind === 'CLIENT') return [{ eventType: EventType.CLIENT_SEND }, { eventType: EventType.CLIENT_RECV }]
   if (kind === 'SERVER') return [{ eventType: EventType.SERVER_RECV }, { eventType: EventType.SERVER_SEND }]
@@ -158,21 +150,9 @@ function windowOf(kind: string): readonly [SpanEvent, SpanEvent] {
   ]
 }
 
-/** Up to so many hex digits, or bytes; 0 when absent. */
-function zipkinId(v: unknown, digits: number, what: string): bigint {
-  if (isEmpty(v)) return 0n
-  const hex = v instanceof Uint8Array ? Buffer.from(v).toString('hex') : v
-  if (typeof hex !== 'string' || hex.length > digits || !/^[\da-f]*$/i.test(hex)) {
-    throw new Unusable(`bad_${what}`, `${what} is not up to ${digits} hex digits`)
-  }
-  return BigInt(`0x${hex}`)
-}
-
-/** Undefined for 0, as Zipkin has it. Some senders have fractions. */
-export function microseconds(v: unknown, what: string): bigint | undefined {
-  const us = u64(typeof v === 'number' ? Math.floor(v) : v, what)
-  if (us >= 2n ** 62n) throw new Unusable('bad_type', `${what} is more than 2^62`)
-  return us || undefined
+/** Undefined for 0, as Zipkin has it. What took less than a microsecond took one. */
+export function microseconds(v: unknown, field: string, read: FieldReader): bigint | undefined {
+  return read.time(typeof v === 'number' && v > 0 && v < 1 ? 1 : v, field, 1000n)
 }
 
 interface Endpoint {
@@ -182,23 +162,32 @@ interface Endpoint {
   port: number
 }
 
-function readEndpoint(raw: unknown, what: string): Endpoint {
-  const endpoint = object(raw, what) ?? {}
-  const ips = [readIp(endpoint.ipv4, 4, 'ipv4'), readIp(endpoint.ipv6, 6, 'ipv6')].filter(ip => ip !== '')
-  return { service: text(endpoint.serviceName, 'serviceName'), ips, port: Number(u64(endpoint.port, 'port')) }
+function readEndpoint(raw: unknown, field: string, read: FieldReader): Endpoint {
+  const { serviceName, ipv4, ipv6, port } = read.object(raw, field) ?? {}
+  const ips = new Set([readIp(ipv4, 'ipv4', read), readIp(ipv6, 'ipv6', read)])
+  return {
+    service: read.text(serviceName, 'service_name'),
+    ips: [...ips].filter(ip => ip !== '').sort((a, b) => isIP(a) - isIP(b)),
+    port: Number(read.integer(port, 'port', 0n, 65_535n) ?? 0n),
+  }
 }
 
-export function readIp(v: unknown, version: 4 | 6, what: string): string {
+/** An address of either version, whichever field it stands in, as Zipkin takes it; anything else, a name too, is left out. */
+export function readIp(v: unknown, field: string, read: FieldReader): string {
   if (isEmpty(v)) return ''
-  if (v instanceof Uint8Array) {
-    if (version === 4 && v.length === 4) return v.join('.')
-    if (version === 6 && v.length === 16)
-      return new URL(`http://[${Buffer.from(v).toString('hex').match(/.{4}/g)!.join(':')}]`).hostname.slice(1, -1)
-  } else {
-    const ip = text(v, what)
-    if (isIP(ip) === version) return ip
-  }
-  throw new Unusable('bad_type', `${what} is not an address of version ${version}`)
+  let ip = v instanceof Uint8Array ? ipOfBytes(v) : typeof v === 'string' ? v.trim() : ''
+  // Earlier zipkin-js has 0 for no address.
+  if (anyInteger(v) === 0n) return ''
+  const mapped = /^::(?:ffff:(?:0:)?)?(\d+\.\d+\.\d+\.\d+)$/i.exec(ip)?.[1]
+  if (mapped !== undefined) ip = mapped
+  return isIP(ip) !== 0 ? ip : read.leave(field, 'bad_address', '')
+}
+
+export function ipOfBytes(v: Uint8Array): string {
+  if (v.length === 4) return v.join('.')
+  if (v.length !== 16) return ''
+  if (v.subarray(0, 10).every(byte => byte === 0) && v[10] === 0xff && v[11] === 0xff) return v.subarray(12).join('.')
+  return new URL(`http://[${Buffer.from(v).toString('hex').match(/.{4}/g)!.join(':')}]`).hostname.slice(1, -1)
 }
 
 /** A list of spans in Zipkin's JSON. */

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
+import { readDocuments } from '../../../collector/src/formats/detect'
 import { type Spans, Unusable } from '../../../collector/src/formats/fields'
-import { parseJson } from '../../../collector/src/formats/json'
+import { parseDocuments } from '../../../collector/src/formats/json'
 import { readOtlpJson, readOtlpProtobuf, toOtlpJson } from '../../../collector/src/formats/otlp'
 import { messageType } from '../../../collector/src/formats/protobuf'
 import { buildTrace } from '../../../collector/src/trace'
@@ -23,7 +24,9 @@ describe('OTLP', () => {
   it('goes into records and back without loss, from JSON', () => {
     fc.assert(
       fc.property(otlpRequest, request => {
-        const records = stored(readOtlpJson(parseJson(Buffer.from(JSON.stringify(request)))))
+        const records = stored(
+          readDocuments(parseDocuments(Buffer.from(JSON.stringify(request))), json => readOtlpJson(json)),
+        )
         assert.deepEqual(flatten(toOtlpJson(records) as Json), flatten(request))
       }),
       { numRuns: 1000 },

@@ -21,6 +21,8 @@ export class SpanServer {
   /** The sizes of what was stored at once. */
   readonly pieces: number[] = []
   readonly rejected: [string, string, number][] = []
+  /** As format, field, reason and how often. */
+  readonly leftOut: [string, string, string, number][] = []
   /** What the store says. */
   answer: 'ok' | 'try later' = 'ok'
   /** What the store waits for. */
@@ -32,6 +34,7 @@ export class SpanServer {
     server.app.register(takeSpans, {
       store: (records, spans) => server.store(records, spans),
       rejected: (...args) => server.rejected.push(args),
+      leftOut: (_source, { format, field, reason, count }) => server.leftOut.push([format, field, reason, count]),
       maxBodyBytes: 16 << 20,
       maxInFlightBytes: 64 << 20,
       log: pino({ level: 'silent' }),
