@@ -94,15 +94,24 @@ export function exposeBacklog({ registry }: Metrics, backlog: () => Backlog): vo
       },
     })
   }
-  new Counter({
-    name: 'milo_collector_spans_not_utf8_total',
-    help: 'Indexed span records with a name, service or annotation that is not UTF-8; they are kept as they came.',
-    registers: [registry],
-    collect() {
-      this.reset()
-      this.inc(backlog().notUtf8)
-    },
-  })
+  for (const [name, field, help] of [
+    [
+      'spans_not_utf8_total',
+      'notUtf8',
+      'Indexed span records with a name, service or annotation that is not UTF-8; they are kept as they came.',
+    ],
+    ['spans_put_aside_total', 'putAside', 'Stored span records that a database refuses for good; quarantine has them.'],
+  ] as const) {
+    new Counter({
+      name: `milo_collector_${name}`,
+      help,
+      registers: [registry],
+      collect() {
+        this.reset()
+        this.inc(backlog()[field])
+      },
+    })
+  }
 }
 
 /**

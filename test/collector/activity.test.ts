@@ -150,4 +150,16 @@ describe('activity', () => {
     const total = m.minutes().reduce((sum, { operations }) => sum + operations.length, 0)
     assert.ok(total < 40_000)
   })
+
+  it('holds and writes a bounded number of minutes, however many the times of a message name', () => {
+    const m = meter()
+    const times = Array.from({ length: 8_000 }, (_, i) => START_US + BigInt(i) * MINUTE_US)
+    m.take(...times.map(timestamp => half('server', { events: [{ timestamp, eventType: EventType.SERVER_RECV }] })))
+    const { counters } = m as unknown as { counters: Map<number, unknown> }
+    assert.equal(counters.size, 2_000)
+    assert.equal(m.rows().length, 2_000)
+    assert.equal(counters.size, 15)
+    m.take(half('server'))
+    assert.equal(m.rows().length, 1)
+  })
 })

@@ -95,8 +95,10 @@ const CALLS_MOST = 1_000
 const OTHER = '(other)'
 /** Of a word, in characters: a row has thousands, and a database a limit. */
 const WORD_LENGTH = 200
-/** A minute that nothing was added to for so many others is forgotten: what still comes for it begins a new part. */
+/** Of the minutes that were written those that were added to last are kept: what comes for another one begins a new part. */
 const MINUTES_KEPT = 15
+/** Between two writings. Spans whose times are of still more minutes aren't counted: nobody sends such by accident. */
+const MINUTES_MOST = 2_000
 /** Halves that wait for their other one; and messages remembered, to count what is sent again once. */
 const WAITING_MOST = 50_000
 const MESSAGES_MOST = 10_000
@@ -172,6 +174,8 @@ export class ActivityMeter {
         body: JSON.stringify({ operations: [...operations.values()], calls: [...calls.values()] }),
       })
     }
+    const byTouch = [...this.counters.values()].sort((a, b) => b.touched - a.touched)
+    for (const { minute } of byTouch.slice(MINUTES_KEPT)) this.counters.delete(minute)
     return rows
   }
 
@@ -258,23 +262,13 @@ export class ActivityMeter {
     const minute = Number(startUs / 60_000_000n)
     let counter = this.counters.get(minute)
     if (counter === undefined) {
-      if (this.counters.size >= MINUTES_KEPT) this.forgetOldest()
       const fresh = { minute, part: this.newPart(), changed: true, touched: 0 }
       counter = { ...fresh, operations: new Map(), calls: new Map() }
-      this.counters.set(minute, counter)
+      if (this.counters.size < MINUTES_MOST) this.counters.set(minute, counter)
     }
     counter.changed = true
     counter.touched = ++this.touches
     return counter
-  }
-
-  private forgetOldest(): void {
-    let oldest: Counter | undefined
-    for (const counter of this.counters.values()) {
-      // What hasn't been written has to stay.
-      if (!counter.changed && (oldest === undefined || counter.touched < oldest.touched)) oldest = counter
-    }
-    if (oldest !== undefined) this.counters.delete(oldest.minute)
   }
 }
 
