@@ -1,6 +1,7 @@
 import { useEffect, useMemo } from 'preact/hooks'
 import type { TraceSummary } from '../../src/trace'
 import { navigate } from '../shell/address'
+import { Boundary } from '../shell/boundary'
 import { useJson } from '../shell/json'
 import { Later } from '../shell/later'
 import { Failure, Notice, Waiting } from '../shell/notice'
@@ -120,26 +121,28 @@ export function FindPage({ path, query }: { path: string; query: URLSearchParams
           )}
           {search.state === 'ready' && search.value.traces.length > 0 && (
             <>
-              <Later
-                load={() => import('./scatter-plot')}
-                show={({ ScatterPlot }) => (
-                  <ScatterPlot
-                    traces={search.value.traces}
-                    onBrush={([from, to], [min, max]) =>
-                      navigate(
-                        changedAddress(asked, {
-                          ...asked.query,
-                          from: { atUs: from },
-                          to: { atUs: to },
-                          minDurationUs: min,
-                          maxDurationUs: max,
-                        }),
-                      )
-                    }
-                  />
-                )}
-                meanwhile={<div class="scatter" />}
-              />
+              <Boundary what="The plot" of={String(params)}>
+                <Later
+                  load={() => import('./scatter-plot')}
+                  show={({ ScatterPlot }) => (
+                    <ScatterPlot
+                      traces={search.value.traces}
+                      onBrush={([from, to], [min, max]) =>
+                        navigate(
+                          changedAddress(asked, {
+                            ...asked.query,
+                            from: { atUs: from },
+                            to: { atUs: to },
+                            minDurationUs: min,
+                            maxDurationUs: max,
+                          }),
+                        )
+                      }
+                    />
+                  )}
+                  meanwhile={<div class="scatter" />}
+                />
+              </Boundary>
               <Results traces={search.value.traces} />
               <nav class="pages" aria-label="Pages of results">
                 {before !== '' && <a href={searchAddress(first)}>Back to the newest</a>}

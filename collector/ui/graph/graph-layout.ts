@@ -1,3 +1,19 @@
+export const NODE_HEIGHT = 28
+const LETTER_PX = 7.1
+export const NODE_PADDING = 24
+const MOST_LETTERS = 48
+
+/** What a box can say of a name. */
+export function boxLabel(name: string): string {
+  const letters = [...name.slice(0, 2 * MOST_LETTERS)]
+  return letters.length <= MOST_LETTERS ? letters.join('') : `${letters.slice(0, MOST_LETTERS - 1).join('')}…`
+}
+
+/** Of a box that holds the label. */
+export function nodeWidth(label: string): number {
+  return Math.round(label.length * LETTER_PX) + NODE_PADDING
+}
+
 /** What is to be laid out: boxes in pixels, and edges between them. */
 export interface Sizes {
   nodes: { width: number; height: number }[]

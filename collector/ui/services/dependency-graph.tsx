@@ -1,8 +1,12 @@
 import { useMemo } from 'preact/hooks'
 import { EdgeLine } from '../graph/edge-line'
-import { NODE_HEIGHT, NODE_PADDING, nodeWidth, useLayout } from '../graph/use-layout'
-import { Notice, Waiting } from '../shell/notice'
-import { type Dependency, rateOf } from './model'
+import type { GraphLayout } from '../graph/graph-layout'
+import { boxLabel, NODE_HEIGHT, NODE_PADDING, nodeWidth } from '../graph/graph-layout'
+import { LayoutFailed } from '../graph/layout-failed'
+import { useLayout } from '../graph/use-layout'
+import { Waiting } from '../shell/notice'
+import { type Column, SortedTable } from '../trace/tabs/sorted-table'
+import { type Dependency, drawnEdges, rateOf, shareOf } from './model'
 
 interface Props {
   edges: Dependency[]
@@ -11,26 +15,73 @@ interface Props {
   onChoose(service: string): void
 }
 
-/** Which service calls which, and how often; red where calls fail. */
+/** Which service calls which, and how often; red where calls fail. What is too much for a picture stands in the table. */
 export function DependencyGraph({ edges, lengthUs, chosen, onChoose }: Props) {
-  const services = useMemo(() => [...new Set(edges.flatMap(({ from, to }) => [from, to]))], [edges])
+  const drawn = useMemo(() => drawnEdges(edges), [edges])
+  const services = useMemo(() => [...new Set(drawn.flatMap(({ from, to }) => [from, to]))], [drawn])
   const sizes = useMemo(() => {
     const place = new Map(services.map((service, i) => [service, i]))
     return {
-      nodes: services.map(service => ({ width: nodeWidth(service), height: NODE_HEIGHT })),
+      nodes: services.map(service => ({ width: nodeWidth(boxLabel(service)), height: NODE_HEIGHT })),
       columnGap: 110,
-      edges: edges.map(({ from, to }) => ({ from: place.get(from)!, to: place.get(to)! })),
+      edges: drawn.map(({ from, to }) => ({ from: place.get(from)!, to: place.get(to)! })),
     }
-  }, [services, edges])
+  }, [services, drawn])
   const layout = useLayout(sizes)
-  if (layout === null) return <Waiting what="Graphviz" />
-  if ('failed' in layout) {
-    return (
-      <Notice title="The graph couldn't be laid out">
-        <p>{layout.failed}</p>
-      </Notice>
-    )
-  }
+  return (
+    <>
+      {drawn.length < edges.length && (
+        <p class="summary">
+          The picture has the {drawn.length.toLocaleString()} pairs of services with the most calls of{' '}
+          {edges.length.toLocaleString()}; the table below has all.
+        </p>
+      )}
+      {layout.state === 'loading' && <Waiting what="Graphviz" />}
+      {layout.state === 'failed' && <LayoutFailed {...layout} instead="The table below shows the same calls." />}
+      {layout.state === 'ready' && (
+        <Picture
+          layout={layout.value}
+          services={services}
+          edges={drawn}
+          lengthUs={lengthUs}
+          chosen={chosen}
+          onChoose={onChoose}
+        />
+      )}
+      {(drawn.length < edges.length || layout.state === 'failed') && <EdgeTable edges={edges} lengthUs={lengthUs} />}
+    </>
+  )
+}
+
+function EdgeTable({ edges, lengthUs }: { edges: Dependency[]; lengthUs: number }) {
+  const columns: Column<Dependency>[] = [
+    { key: 'caller', title: 'Caller', value: ({ from }) => from, show: ({ from }) => from },
+    { key: 'called', title: 'Called', value: ({ to }) => to, show: ({ to }) => to },
+    { key: 'calls', title: 'Calls', value: ({ calls }) => calls, show: ({ calls }) => rateOf(calls, lengthUs) },
+    {
+      key: 'failed',
+      title: 'Failed',
+      value: ({ errors }) => errors,
+      show: ({ errors, calls }) => shareOf(errors, calls),
+    },
+  ]
+  return (
+    <SortedTable
+      caption="Calls between services"
+      columns={columns}
+      rows={edges}
+      sort=""
+      rowKey={({ from, to }) => JSON.stringify([from, to])}
+    />
+  )
+}
+
+interface PictureProps extends Props {
+  layout: GraphLayout
+  services: string[]
+}
+
+function Picture({ layout, services, edges, lengthUs, chosen, onChoose }: PictureProps) {
   const [width, height] = [layout.width + 2, layout.height + 2]
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard
@@ -41,7 +92,8 @@ export function DependencyGraph({ edges, lengthUs, chosen, onChoose }: Props) {
           <EdgeLine key={i} line={line} label={rateOf(edges[i]!.calls, lengthUs)} failed={edges[i]!.errors > 0} />
         ))}
         {services.map((service, i) => {
-          const nodeW = nodeWidth(service)
+          const label = boxLabel(service)
+          const nodeW = nodeWidth(label)
           const { x, y } = layout.nodes[i]!
           const choose = () => onChoose(service)
           return (
@@ -67,8 +119,9 @@ export function DependencyGraph({ edges, lengthUs, chosen, onChoose }: Props) {
                 textLength={nodeW - NODE_PADDING}
                 lengthAdjust="spacingAndGlyphs"
               >
-                {service}
+                {label}
               </text>
+              {label !== service && <title>{service.slice(0, 1000)}</title>}
             </g>
           )
         })}

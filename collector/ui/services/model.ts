@@ -43,3 +43,21 @@ export function shareOf(errors: number, spans: number): string {
   const share = spans === 0 ? 0 : (100 * errors) / spans
   return `${share === 0 || share >= 10 ? Math.round(share) : Number(share.toPrecision(2))} %`
 }
+
+/** Graphviz takes seconds for more, and nobody can follow them. */
+const MOST_SERVICES = 120
+const MOST_EDGES = 200
+
+/** The pairs with the most calls, as many as can be drawn. */
+export function drawnEdges(edges: Dependency[]): Dependency[] {
+  const services = new Set<string>()
+  const drawn: Dependency[] = []
+  for (const edge of [...edges].sort((a, b) => b.calls - a.calls)) {
+    if (drawn.length === MOST_EDGES) break
+    const fresh = new Set([edge.from, edge.to].filter(service => !services.has(service)))
+    if (services.size + fresh.size > MOST_SERVICES) continue
+    for (const service of fresh) services.add(service)
+    drawn.push(edge)
+  }
+  return drawn
+}

@@ -5,7 +5,8 @@ import { render } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
 import { FindPage } from '../find/find-page'
 import { loadTraceAhead } from '../trace/load-trace'
-import { currentAddress, useAddress, watchAddress } from './address'
+import { currentAddress, hrefOf, useAddress, watchAddress } from './address'
+import { Boundary } from './boundary'
 import { Header } from './header'
 import { Later } from './later'
 import { Waiting } from './notice'
@@ -31,23 +32,25 @@ function App() {
       </button>
       <Header route={route} />
       <main id="main" ref={main} tabIndex={-1} class={route.page}>
-        {route.page === 'trace' ? (
-          <Later
-            key={route.id}
-            load={() => import('../trace/trace-page')}
-            show={({ TracePage }) => <TracePage id={route.id} query={address.query} />}
-            meanwhile={<Waiting what={`trace ${route.id}`} />}
-          />
-        ) : route.page === 'services' ? (
-          <Later
-            key="services"
-            load={() => import('../services/services-page')}
-            show={({ ServicesPage }) => <ServicesPage query={address.query} />}
-            meanwhile={<Waiting what="services" />}
-          />
-        ) : (
-          <FindPage path={address.path} query={address.query} />
-        )}
+        <Boundary what="This page" of={hrefOf(address)}>
+          {route.page === 'trace' ? (
+            <Later
+              key={route.id}
+              load={() => import('../trace/trace-page')}
+              show={({ TracePage }) => <TracePage id={route.id} query={address.query} />}
+              meanwhile={<Waiting what={`trace ${route.id}`} />}
+            />
+          ) : route.page === 'services' ? (
+            <Later
+              key="services"
+              load={() => import('../services/services-page')}
+              show={({ ServicesPage }) => <ServicesPage query={address.query} />}
+              meanwhile={<Waiting what="services" />}
+            />
+          ) : (
+            <FindPage path={address.path} query={address.query} />
+          )}
+        </Boundary>
       </main>
     </>
   )

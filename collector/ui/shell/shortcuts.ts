@@ -57,6 +57,10 @@ export function listenForShortcuts(): () => void {
   return () => removeEventListener('keydown', onKeyDown)
 }
 
+/** Inputs in which no text is typed. */
+const NO_TEXT = ['button', 'checkbox', 'color', 'file', 'image', 'radio', 'range', 'reset', 'submit']
+const TEXT = `textarea, select, input${NO_TEXT.map(type => `:not([type="${type}"])`).join('')}`
+
 function isTyping(target: EventTarget | null): boolean {
-  return target instanceof HTMLElement && target.matches('input, textarea, select, [contenteditable]')
+  return target instanceof HTMLElement && (target.isContentEditable || target.matches(TEXT))
 }

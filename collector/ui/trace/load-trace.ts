@@ -56,6 +56,14 @@ interface Started {
   said: Message[]
 }
 
+const DIED: Message = {
+  type: 'failed',
+  problem: {
+    status: 0,
+    message: "A part of the page couldn't be loaded, or the trace is too large for this browser. Load the page again.",
+  },
+}
+
 let ahead: Started | undefined
 
 /** Before the trace page itself has been loaded: the collector works meanwhile. */
@@ -67,6 +75,7 @@ function start(url: string): Started {
   const worker = new Worker(new URL('./trace-worker.ts', import.meta.url), { type: 'module' })
   const said: Message[] = []
   worker.onmessage = ({ data }) => said.push(data)
+  worker.onerror = worker.onmessageerror = () => said.push(DIED)
   worker.postMessage({ type: 'load', url, token: token() } satisfies Request)
   return { url, worker, said }
 }
@@ -124,8 +133,7 @@ function loadTrace(url: string, { onTrace, onFailure }: Watcher): () => void {
     }
   }
   worker.onmessage = ({ data }) => take(data)
-  worker.onerror = () =>
-    onFailure({ status: 0, message: "A part of the page couldn't be loaded. Load the page again." })
+  worker.onerror = worker.onmessageerror = () => take(DIED)
   for (const data of said) take(data)
   return () => worker.terminate()
 }

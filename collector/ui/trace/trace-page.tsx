@@ -3,6 +3,7 @@ import '../styles/trace.css'
 import { useCallback, useEffect, useMemo } from 'preact/hooks'
 import { paddedId } from '../../src/trace'
 import { setQuery } from '../shell/address'
+import { Boundary } from '../shell/boundary'
 import { Failure, Notice, Waiting } from '../shell/notice'
 import type { Problem } from '../shell/problem'
 import { serviceColours } from './colours'
@@ -42,16 +43,22 @@ function Shown({ trace, id, query }: { trace: LoadedTrace; id: string; query: UR
       <LoadingBar trace={trace} />
       <Tabs id={id} query={query} />
       <div class={selected === -1 ? 'trace' : 'trace with-detail'}>
-        <TabPanel
-          tab={tabOf(query)}
-          trace={trace}
-          id={id}
-          query={query}
-          selected={selected}
-          colourOf={colourOf}
-          onSelect={select}
-        />
-        {selected !== -1 && <SpanDetail trace={trace} index={selected} onClose={() => select(-1)} />}
+        <Boundary what="This way to look at the trace" of={String(query)}>
+          <TabPanel
+            tab={tabOf(query)}
+            trace={trace}
+            id={id}
+            query={query}
+            selected={selected}
+            colourOf={colourOf}
+            onSelect={select}
+          />
+        </Boundary>
+        {selected !== -1 && (
+          <Boundary what="The span" of={spanId ?? ''}>
+            <SpanDetail trace={trace} index={selected} onClose={() => select(-1)} />
+          </Boundary>
+        )}
       </div>
       {spanId !== null && selected === -1 && trace.complete && (
         <p class="hint">

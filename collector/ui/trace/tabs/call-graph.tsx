@@ -1,8 +1,10 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { EdgeLine } from '../../graph/edge-line'
 import type { GraphLayout } from '../../graph/graph-layout'
-import { NODE_HEIGHT, NODE_PADDING, nodeWidth, useLayout } from '../../graph/use-layout'
-import { Notice, Waiting } from '../../shell/notice'
+import { NODE_HEIGHT, NODE_PADDING, nodeWidth } from '../../graph/graph-layout'
+import { LayoutFailed } from '../../graph/layout-failed'
+import { useLayout } from '../../graph/use-layout'
+import { Waiting } from '../../shell/notice'
 import { type Graph, type GraphNode, graphOf } from './graph-model'
 import type { TabProps } from './tabs'
 
@@ -23,16 +25,9 @@ export function CallGraph({ trace, selected, onSelect }: TabProps) {
     [graph],
   )
   const layout = useLayout(sizes)
-  if (layout === null) return <Waiting what="Graphviz" />
-  if ('failed' in layout) {
-    return (
-      <Notice title="The graph couldn't be laid out">
-        <p>{layout.failed}</p>
-        <p>The tree table shows the same calls.</p>
-      </Notice>
-    )
-  }
-  return <Drawing graph={graph} layout={layout} selected={selected} onSelect={onSelect} />
+  if (layout.state === 'loading') return <Waiting what="Graphviz" />
+  if (layout.state === 'failed') return <LayoutFailed {...layout} instead="The tree table shows the same calls." />
+  return <Drawing graph={graph} layout={layout.value} selected={selected} onSelect={onSelect} />
 }
 
 interface DrawingProps {

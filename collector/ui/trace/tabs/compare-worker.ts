@@ -1,4 +1,5 @@
 import { diffTraces, type Trace, type TraceDiff } from '../../../src/trace'
+import { answerWith } from '../../shell/answer-with'
 import { requestHeaders } from '../../shell/credentials'
 import { type Problem, problemOf, unreachable } from '../../shell/problem'
 
@@ -10,21 +11,20 @@ interface Side {
   spans: number
 }
 
-addEventListener('message', async ({ data }: MessageEvent<{ a: string; b: string; token: string | null }>) => {
-  const headers = requestHeaders(data.token)
-  const post = (message: Compared) => postMessage(message)
+answerWith(async ({ token, ...urls }: { a: string; b: string; token: string | null }): Promise<Compared> => {
+  const headers = requestHeaders(token)
   const traces: Trace[] = []
   for (const which of ['a', 'b'] as const) {
     try {
-      const response = await fetch(`/api/traces/${encodeURIComponent(data[which])}`, { headers })
+      const response = await fetch(urls[which], { headers })
       const body = await response.json().catch(() => undefined)
-      if (!response.ok || body === undefined) return post({ which, problem: problemOf(response.status, body) })
+      if (!response.ok || body === undefined) return { which, problem: problemOf(response.status, body) }
       traces.push(body)
     } catch {
-      return post({ which, problem: unreachable() })
+      return { which, problem: unreachable() }
     }
   }
   const [a, b] = traces as [Trace, Trace]
   const side = ({ duration, spans }: Trace): Side => ({ duration, spans: spans.length })
-  post({ diff: diffTraces(a, b), a: side(a), b: side(b) })
+  return { diff: diffTraces(a, b), a: side(a), b: side(b) }
 })

@@ -1,9 +1,11 @@
-import { useEffect, useState } from 'preact/hooks'
+import { useMemo, useState } from 'preact/hooks'
 import { type DiffNode, findTraceId, formatDuration } from '../../../src/trace'
 import { setQuery } from '../../shell/address'
 import { token } from '../../shell/credentials'
-import { Notice, Waiting } from '../../shell/notice'
+import { Failure, Notice, Waiting } from '../../shell/notice'
 import { traceHref } from '../../shell/route'
+import { useWorker } from '../../shell/use-worker'
+import { urlOf } from '../load-trace'
 import type { Compared } from './compare-worker'
 import type { TabProps } from './tabs'
 
@@ -62,15 +64,18 @@ function OtherTrace({ other }: { other: string | null }) {
 
 /** @param b the trace whose page this is; the other came before it */
 function Comparison({ a, b }: { a: string; b: string }) {
-  const [compared, setCompared] = useState<Compared | null>(null)
+  const question = useMemo(() => ({ a: urlOf(a), b: urlOf(b), token: token() }), [a, b])
+  const answer = useWorker<Compared>(
+    () => new Worker(new URL('./compare-worker.ts', import.meta.url), { type: 'module' }),
+    question,
+  )
   const [all, setAll] = useState(false)
-  useEffect(() => {
-    const worker = new Worker(new URL('./compare-worker.ts', import.meta.url), { type: 'module' })
-    worker.addEventListener('message', ({ data }) => setCompared(data))
-    worker.postMessage({ a, b, token: token() })
-    return () => worker.terminate()
-  }, [a, b])
-  if (compared === null) return <Waiting what="both traces" />
+  if (answer.state === 'loading') return <Waiting what="both traces" />
+  if (answer.state === 'failed') {
+    const problem = { status: 0, message: answer.message }
+    return <Failure title="The traces couldn't be compared" problem={problem} retry={answer.again} />
+  }
+  const compared = answer.value
   if ('problem' in compared) {
     return (
       <Notice title={compared.which === 'a' ? "The other trace couldn't be read" : "This trace couldn't be read"}>

@@ -1,4 +1,5 @@
 import { formatDuration } from '../../../src/trace'
+import { boxLabel } from '../../graph/graph-layout'
 import type { Columns } from '../columns'
 import { ownerAt } from '../columns'
 import type { Tree } from '../tree'
@@ -110,7 +111,7 @@ function fromCalls(calls: CallNode[], by: Graph['by'], boxOf: Int32Array): Graph
 }
 
 function labelOf(name: string, us: number | null, count: number): string {
-  const shown = name === '' ? 'no name' : name.length > 48 ? `${name.slice(0, 47)}…` : name
+  const shown = name === '' ? 'no name' : boxLabel(name)
   return `${shown} (${count > 1 ? '≤ ' : ''}${formatDuration(us)})${count > 1 ? ` × ${count.toLocaleString()}` : ''}`
 }
 

@@ -65,8 +65,8 @@ export function SortedTable<R>({ caption, columns, rows, sort, rowKey, rowClass 
         <tbody>
           {sorted.slice(0, most).map(row => (
             <tr key={rowKey(row)} class={rowClass?.(row)}>
-              {columns.map(({ key, show }) => (
-                <td key={key} class={numeric.has(key) ? 'number' : undefined}>
+              {columns.map(({ key, value, show }) => (
+                <td key={key} class={numeric.has(key) ? 'number' : undefined} title={long(value(row))}>
                   {show(row)}
                 </td>
               ))}
@@ -83,6 +83,11 @@ export function SortedTable<R>({ caption, columns, rows, sort, rowKey, rowClass 
       )}
     </div>
   )
+}
+
+/** For what may not fit. */
+function long(value: number | string): string | undefined {
+  return typeof value === 'string' && value.length > 20 ? value : undefined
 }
 
 function sortBy<R>(rows: R[], { value }: Column<R>, reverse: boolean): R[] {

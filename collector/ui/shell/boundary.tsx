@@ -1,0 +1,37 @@
+import { Component, type ComponentChildren } from 'preact'
+import { Notice } from './notice'
+
+interface Props {
+  /** What is within, as in "The waterfall can't be shown". */
+  what: string
+  /** Another one is another attempt. */
+  of?: string
+  children: ComponentChildren
+}
+
+/** A part of the page that throws leaves the rest of it alone, and says so in its place. */
+export class Boundary extends Component<Props, { error: unknown; of: string | undefined }> {
+  override state = { error: undefined as unknown, of: undefined as string | undefined }
+
+  override componentDidCatch(error: unknown): void {
+    console.error(error)
+    this.setState({ error: error ?? 'unknown', of: this.props.of })
+  }
+
+  override render({ what, of, children }: Props) {
+    const { error, of: failed } = this.state
+    if (error === undefined || failed !== of) return children
+    return (
+      <div role="alert">
+        <Notice title={`${what} can't be shown`}>
+          <p>
+            That is a fault of this page: <code>{String(error).slice(0, 300)}</code>
+          </p>
+          <button type="button" onClick={() => this.setState({ error: undefined })}>
+            Try again
+          </button>
+        </Notice>
+      </div>
+    )
+  }
+}
