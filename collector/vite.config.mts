@@ -7,6 +7,8 @@ import { defineConfig, type Plugin } from 'vite'
  * an inline script, which the collector's Content-Security-Policy forbids.
  */
 export default defineConfig({
+  // The page's base, which the collector says, may be anywhere.
+  base: './',
   root: join(import.meta.dirname, 'ui'),
   plugins: [themeScript()],
   publicDir: false,
@@ -37,7 +39,7 @@ function themeScript(): Plugin {
       order: 'post',
       handler(_html, { bundle }) {
         const asset = Object.values(bundle!).find(file => file.type === 'asset' && file.names.includes('theme.js'))
-        return [{ tag: 'script', attrs: { src: `/${asset!.fileName}` }, injectTo: 'head-prepend' }]
+        return [{ tag: 'script', attrs: { src: `./${asset!.fileName}` }, injectTo: 'head-prepend' }]
       },
     },
   }

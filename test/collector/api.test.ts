@@ -20,7 +20,10 @@ describe('the HTTP API', () => {
   before(async () => {
     const uiDir = temporaryDirectory()
     mkdirSync(join(uiDir, 'assets'))
-    writeFileSync(join(uiDir, 'index.html'), '<!doctype html><title>Milo</title><script src="/app.js"></script>')
+    writeFileSync(
+      join(uiDir, 'index.html'),
+      '<!doctype html><head><title>Milo</title><script src="app.js"></script></head>',
+    )
     writeFileSync(join(uiDir, 'app.js'), 'document.title = "Milo"')
     c = await collector({}, uiDir)
     peer = new Peer(c.scribePorts[0]!)
@@ -414,6 +417,33 @@ describe('the HTTP API', () => {
       assert.match(text, /^process_cpu_seconds_total /m)
       assert.match(text, /^milo_backlog_spans 0$/m)
       assert.match(text, /^milo_collector_http_request_seconds_count\{route="\/api\/search",status="400"\} \d+$/m)
+    })
+
+    it('tells the page to what its addresses are relative, wherever a proxy has put it', async () => {
+      const baseAt = async (path: string, headers: Record<string, string> = {}) =>
+        /<head>\s*<base href="([^"]*)" \/>/.exec(await (await fetch(c.url + path, { headers })).text())?.[1]
+      for (const [path, base] of [
+        ['/', './'],
+        ['/search?q=a/b', './'],
+        ['/services', './'],
+        ['/trace/1', '../'],
+        ['/trace/1/', '../../'],
+      ] as const) {
+        assert.equal(await baseAt(path), base, path)
+        assert.equal(await baseAt(path, { 'x-forwarded-prefix': '/evil' }), base, path)
+      }
+      const http = { ...c.config.http, trusted_proxies: ['127.0.0.1'] }
+      c.reload({ ...c.config, http })
+      assert.equal(await baseAt('/trace/1', { 'x-forwarded-prefix': '/a/b/' }), '/a/b/')
+      for (const prefix of ['//evil.example', 'https://evil.example', '/a"><script>', '/../x', '']) {
+        assert.equal(await baseAt('/trace/1', { 'x-forwarded-prefix': prefix }), '../', prefix)
+      }
+      c.reload({ ...c.config, http: { ...http, base_path: '/milo' } })
+      for (const path of ['/milo', '/milo/', '/milo/trace/1', '/trace/1', '/milo?q=1']) {
+        assert.equal(await baseAt(path), '/milo/', path)
+      }
+      assert.equal((await fetch(`${c.url}/milometer`)).status, 404)
+      c.reload(c.config)
     })
 
     it('serves the page at its addresses and its files, and JSON errors elsewhere', async () => {

@@ -143,12 +143,12 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   const index = join(options.uiDir, 'index.html')
   if (existsSync(index)) {
     app.register(fastifyStatic, { root: options.uiDir, wildcard: false, cacheControl: false, index: false })
-    const [start, rest] = readFileSync(index, 'utf8').split('<head>') as [string, string]
+    const html = readFileSync(index, 'utf8')
     // Places within the one page, which reads its own address, and whose own addresses are relative to its base.
     const page = (request: FastifyRequest, reply: FastifyReply) =>
       reply
         .type('text/html; charset=utf-8')
-        .send(`${start}<head>\n    <base href="${baseOf(request, options)}" />${rest}`)
+        .send(html.replace('<head>', `<head>\n    <base href="${baseOf(request, options)}" />`))
     for (const path of ['/', '/trace/:id', '/search', '/services']) app.get(path, page)
   } else {
     log.warn({ dir: options.uiDir }, 'the web interface is not built: the API goes without; npm run build makes it')

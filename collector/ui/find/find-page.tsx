@@ -38,7 +38,7 @@ export function FindPage({ path, query }: { path: string; query: URLSearchParams
   const params = useMemo(() => paramsOf(query, found?.query), [query, found?.query])
   const asked = useMemo(() => readAsked(params), [params])
   const ready = !waiting && !missing
-  const search = useJson<SearchAnswer>(ready && asked.problems.length === 0 ? `/api/search?${apiQuery(params)}` : null)
+  const search = useJson<SearchAnswer>(ready && asked.problems.length === 0 ? `api/search?${apiQuery(params)}` : null)
   const narrowed = searchOnly(params) !== ''
   const before = params.get('before') ?? ''
   const title = found?.name ?? (narrowed ? asked.text : '')
@@ -83,7 +83,7 @@ export function FindPage({ path, query }: { path: string; query: URLSearchParams
       {missing && (
         <Notice title="No such saved search">
           <p>
-            It may have been deleted. <a href="/search">See the newest traces</a>.
+            It may have been deleted. <a href="search">See the newest traces</a>.
           </p>
         </Notice>
       )}
@@ -101,7 +101,7 @@ export function FindPage({ path, query }: { path: string; query: URLSearchParams
           <div class="results-head">
             <h2>{found?.name ?? (narrowed ? 'Matching traces' : before ? 'Older traces' : 'Newest traces')}</h2>
             {(narrowed || found) && (
-              <a class="quiet-link" href="/search">
+              <a class="quiet-link" href="search">
                 All traces
               </a>
             )}

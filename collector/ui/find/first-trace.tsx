@@ -21,7 +21,7 @@ export function FirstTrace() {
         </li>
       </ol>
       <p>
-        Then <a href="/search">reload</a>. A trace can be found within a second of its arrival.
+        Then <a href="search">reload</a>. A trace can be found within a second of its arrival.
       </p>
     </Notice>
   )

@@ -83,7 +83,7 @@ export function searchOnly(params: URLSearchParams): string {
 
 export function searchAddress(query: URLSearchParams | string): string {
   const text = String(query)
-  return text === '' ? '/search' : `/search?${text}`
+  return text === '' ? 'search' : `search?${text}`
 }
 
 /**
@@ -109,7 +109,7 @@ export function zonedTime(text: string): string {
 }
 
 export function boxAddress(text: string): string {
-  return text.trim() === '' ? '/search' : searchAddress(new URLSearchParams({ q: text.trim() }))
+  return text.trim() === '' ? 'search' : searchAddress(new URLSearchParams({ q: text.trim() }))
 }
 
 /** The same search with other conditions, in the form in which it was asked. */

@@ -131,7 +131,7 @@ function readable(query: string): string {
 }
 
 function savedHref({ id }: SavedSearch): string {
-  return `/search?saved=${encodeURIComponent(id)}`
+  return `search?saved=${encodeURIComponent(id)}`
 }
 
 function focus(input: HTMLInputElement | null): void {

@@ -29,7 +29,7 @@ export function useSavedSearches(): SavedSearches {
   const [problem, setProblem] = useState<Problem | null>(null)
   const [defaultId, setDefaultId] = useState(readDefault)
   const load = useCallback(async () => {
-    const { searches } = await requestJson<{ searches: SavedSearch[] }>('/api/saved-searches')
+    const { searches } = await requestJson<{ searches: SavedSearch[] }>('api/saved-searches')
     setList(searches)
   }, [])
   const attempt = async <T>(change: () => Promise<T>): Promise<T | null> => {
@@ -45,14 +45,14 @@ export function useSavedSearches(): SavedSearches {
   useEffect(() => {
     void attempt(load)
   }, [])
-  const url = (id: string) => `/api/saved-searches/${encodeURIComponent(id)}`
+  const url = (id: string) => `api/saved-searches/${encodeURIComponent(id)}`
   return {
     list,
     problem,
     defaultId,
     save: (name, query) =>
       attempt(async () => {
-        const saved = await sendJson<SavedSearch>('POST', '/api/saved-searches', { name, query })
+        const saved = await sendJson<SavedSearch>('POST', 'api/saved-searches', { name, query })
         await load()
         return saved
       }),

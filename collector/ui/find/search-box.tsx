@@ -87,7 +87,7 @@ export function SearchBox({ text: given }: { text: string }) {
   const shown = open && proposals.length > 0
   return (
     <search>
-      <form class="box" action="/search" onSubmit={search}>
+      <form class="box" action="search" onSubmit={search}>
         <div class="box-field">
           <input
             ref={field}
@@ -215,5 +215,5 @@ function useProposals(completion: Completion | undefined): Proposal[] {
 function urlOf({ field, key, prefix }: Completion): string {
   const query = new URLSearchParams({ field, prefix, limit: '8' })
   if (key !== undefined) query.set('key', key)
-  return `/api/complete?${query}`
+  return `api/complete?${query}`
 }

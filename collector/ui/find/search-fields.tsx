@@ -13,11 +13,11 @@ export function SearchFields({ query }: { query: Query }) {
     const data = new FormData(event.currentTarget as HTMLFormElement)
     const asked = readForm(name => String(data.get(name) ?? '').trim(), others)
     if (typeof asked === 'string') setWrong(asked)
-    else navigate(fieldsAddress(asked) ?? '/search')
+    else navigate(fieldsAddress(asked) ?? 'search')
   }
   return (
     <search>
-      <form class="fields" action="/search" onSubmit={search}>
+      <form class="fields" action="search" onSubmit={search}>
         <Field id="name" label="Name" placeholder="Service.method" value={query.name} />
         <Field id="key" label="Key" placeholder="of an annotation" value={first?.key} />
         <div class="field">

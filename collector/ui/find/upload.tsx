@@ -26,7 +26,7 @@ export function Upload() {
     if (file === undefined) return
     setState({ at: 'sending', name: file.name })
     try {
-      const got = await sendBody<Uploaded>('/api/traces', file)
+      const got = await sendBody<Uploaded>('api/traces', file)
       // A single trace is what somebody wants to see.
       if (got.traceIds.length === 1 && got.rejected === 0) navigate(traceHref(got.traceIds[0]!))
       else setState({ at: 'done', got })

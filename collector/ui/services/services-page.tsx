@@ -18,8 +18,8 @@ const RANGES = { '15m': '15 minutes', '1h': 'hour', '6h': '6 hours', '24h': '24 
 export function ServicesPage({ query }: { query: URLSearchParams }) {
   const asked = query.get('last') ?? '1h'
   const last = Object.hasOwn(RANGES, asked) ? (asked as keyof typeof RANGES) : '1h'
-  const services = useJson<ServicesAnswer>(`/api/services?from=-${last}`)
-  const dependencies = useJson<{ edges: Dependency[] }>(`/api/dependencies?from=-${last}`)
+  const services = useJson<ServicesAnswer>(`api/services?from=-${last}`)
+  const dependencies = useJson<{ edges: Dependency[] }>(`api/dependencies?from=-${last}`)
   const chosen = query.get('service') ?? ''
   useEffect(() => {
     document.title = `${chosen || 'Services'} – Milo`
@@ -49,7 +49,7 @@ export function ServicesPage({ query }: { query: URLSearchParams }) {
       {services.state === 'ready' && services.value.services.length === 0 && (
         <Notice title={`Nothing was reported in the last ${RANGES[last]}`}>
           <p>
-            Choose a longer time above, or <a href="/search">see the newest traces</a>. What arrives is counted within a
+            Choose a longer time above, or <a href="search">see the newest traces</a>. What arrives is counted within a
             minute.
           </p>
         </Notice>

@@ -1,6 +1,9 @@
 import { useEffect, useState } from 'preact/hooks'
 
 /**
+ * All addresses that the page writes are relative to its base, which the collector says: a proxy may have put it under any
+ * path. A place's own path begins with a slash, wherever that is.
+ *
  * The address is where all state lives that a link should restore. What changes with every key or wheel event (the selected
  * span, the zoom) replaces it; browsers bound how often a page may, so those are written when they have settled.
  */
@@ -17,8 +20,16 @@ let waiting: ReturnType<typeof setTimeout> | undefined
 const listeners = new Set<() => void>()
 
 function read(href: string): Address {
-  const { pathname, searchParams } = new URL(href, location.href)
-  return { path: pathname, query: searchParams }
+  const { pathname, searchParams } = new URL(href, document.baseURI)
+  const base = basePath()
+  // Not below its base is a page that was asked for without the base path; a slash alone is missing where it is the base path.
+  const path = pathname.startsWith(base) ? pathname.slice(base.length - 1) : `${pathname}/` === base ? '/' : pathname
+  return { path, query: searchParams }
+}
+
+/** With a slash at its end. */
+function basePath(): string {
+  return new URL('.', document.baseURI).pathname
 }
 
 export function currentAddress(): Address {
@@ -26,7 +37,8 @@ export function currentAddress(): Address {
 }
 
 export function hrefOf({ path, query }: Address): string {
-  return query.size === 0 ? path : `${path}?${query}`
+  const place = path.slice(1) || './'
+  return query.size === 0 ? place : `${place}?${query}`
 }
 
 export function navigate(href: string, { replace = false } = {}): void {
@@ -94,7 +106,8 @@ function followLink(event: MouseEvent): void {
   if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return
   const link = event.target instanceof Element ? event.target.closest('a') : null
   if (link === null || link.origin !== location.origin || link.target !== '' || link.hasAttribute('download')) return
-  if (link.pathname.startsWith('/api/')) return
+  const base = basePath()
+  if (!link.pathname.startsWith(base) || link.pathname.startsWith(`${base}api/`)) return
   event.preventDefault()
-  navigate(link.pathname + link.search)
+  navigate(link.href)
 }

@@ -7,15 +7,15 @@ import { TraceLookup } from './trace-lookup'
 export function Header({ route }: { route: Route }) {
   return (
     <header class="top">
-      <a class="brand" href="/">
+      <a class="brand" href="./">
         <img src={iconUrl} alt="" width="24" height="24" />
         Milo
       </a>
       <nav aria-label="Pages">
-        <a href="/" aria-current={route.page === 'find' ? 'page' : undefined}>
+        <a href="./" aria-current={route.page === 'find' ? 'page' : undefined}>
           Find
         </a>
-        <a href="/services" aria-current={route.page === 'services' ? 'page' : undefined}>
+        <a href="services" aria-current={route.page === 'services' ? 'page' : undefined}>
           Services
         </a>
       </nav>

@@ -12,11 +12,11 @@ export function routeOf({ path }: Address): Route {
 
 export function searchHref(terms: Record<string, string>): string {
   const query = new URLSearchParams(Object.entries(terms).filter(([, value]) => value !== ''))
-  return query.size === 0 ? '/' : `/search?${query}`
+  return query.size === 0 ? './' : `search?${query}`
 }
 
 export function traceHref(id: string, spanId?: string | null): string {
-  return `/trace/${encodeURIComponent(id)}${spanId ? `?span=${encodeURIComponent(spanId)}` : ''}`
+  return `trace/${encodeURIComponent(id)}${spanId ? `?span=${encodeURIComponent(spanId)}` : ''}`
 }
 
 function decoded(part: string): string {

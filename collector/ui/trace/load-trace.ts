@@ -80,8 +80,9 @@ function start(url: string): Started {
   return { url, worker, said }
 }
 
-function urlOf(id: string): string {
-  return `/api/traces/${encodeURIComponent(id)}`
+/** In full: a worker has another base. */
+export function urlOf(id: string): string {
+  return new URL(`api/traces/${encodeURIComponent(id)}`, document.baseURI).href
 }
 
 /** @returns ends it, and all that the trace can still be asked */

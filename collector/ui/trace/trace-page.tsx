@@ -85,7 +85,7 @@ function NotShown({ id, problem, retry }: { id: string; problem: Problem; retry(
       <Notice page title="That is no trace id">
         <p>{problem.message}</p>
         <p>
-          <a href="/">See the newest traces</a>, or look another id up above.
+          <a href="./">See the newest traces</a>, or look another id up above.
         </p>
       </Notice>
     )
@@ -101,7 +101,7 @@ function NotShown({ id, problem, retry }: { id: string; problem: Problem; retry(
         <button type="button" onClick={retry}>
           Look again
         </button>{' '}
-        or <a href="/">see the newest traces</a>.
+        or <a href="./">see the newest traces</a>.
       </p>
     </Notice>
   )

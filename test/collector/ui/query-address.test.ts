@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { print } from '../../../collector/src/query'
 import {
   apiQuery,
@@ -13,6 +15,8 @@ import {
 } from '../../../collector/ui/find/query-address'
 
 const params = (text: string) => new URLSearchParams(text)
+
+import { ROOT } from '../../helpers/child'
 
 describe('a search in the address', () => {
   it('is the same by the box and by the fields', () => {
@@ -84,6 +88,20 @@ describe('a search in the address', () => {
         ['user=42', 'name:A error last 1h'],
       ],
     )
-    assert.equal(changedAddress(asked, { name: 'A', annotations: [] }), '/search?q=name%3AA')
+    assert.equal(changedAddress(asked, { name: 'A', annotations: [] }), 'search?q=name%3AA')
+  })
+
+  it('is relative, as every address that the page writes: a proxy may have put it under any path', () => {
+    const ui = join(ROOT, 'collector/ui')
+    const sources = readdirSync(ui, { recursive: true, encoding: 'utf8' }).filter(name => /\.tsx?$/.test(name))
+    const absolute = sources.flatMap(name =>
+      [
+        ...readFileSync(join(ui, name), 'utf8')
+          .replace(/\/\*.*?\*\//gs, '')
+          .matchAll(/(?:href|action|src)="\/|[`'"]\/(?:api|search\b|services)/g),
+      ].map(([found]) => `${name}: ${found}`),
+    )
+    assert.deepEqual(absolute, [])
+    assert.ok(sources.length > 30)
   })
 })

@@ -23,7 +23,7 @@ const SHOWN_BYTES = 200_000
 export function RawJson({ id, query }: TabProps) {
   const asked = query.get('form') ?? 'milo'
   const form: Form = Object.hasOwn(FORMS, asked) ? (asked as Form) : 'milo'
-  const url = `/api/traces/${encodeURIComponent(id)}${form === 'milo' ? '' : `?form=${form}`}`
+  const url = `api/traces/${encodeURIComponent(id)}${form === 'milo' ? '' : `?form=${form}`}`
   const answer = useStart(url)
   const [failure, setFailure] = useState<DownloadFailure | null>(null)
   return (
