@@ -4,6 +4,7 @@ import { version } from '../package.json'
 import { addressList, isLoopback } from './addresses'
 import { createApi } from './api'
 import { type Credentials, readCredentials } from './api/credentials'
+import { createReads } from './api/read-budget'
 import { type Config, changedKeys } from './config'
 import { createFb303, type Fb303Options, type Status } from './fb303'
 import { createIngest } from './ingest'
@@ -105,6 +106,7 @@ export async function startCollector(
   const api = await createApi({
     store,
     ingest,
+    reads: createReads(config.max_read_bytes, config.max_trace_bytes),
     metrics,
     dead: () => [...closedListeners(), ...[store.dead() ?? []].flat()],
     sick,

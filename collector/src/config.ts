@@ -5,6 +5,7 @@ import { z } from 'zod'
 import { isLoopback, isNetwork } from './addresses'
 import { TOKEN_LINE, USER_LINE } from './api/credentials'
 import { DEFAULT_DENY, DEFAULT_VALUE_LENGTH } from './store/index-policy'
+import { TRACE_BYTES } from './store/store'
 import { CONSISTENCIES, DEFAULT_RETENTION_DAYS } from './store/store-config'
 
 /**
@@ -248,6 +249,10 @@ const schema = z.strictObject({
   /** What may be accepted and not indexed yet before senders are told TRY_LATER. */
   max_backlog_spans: integer(1000, 1_000_000_000, 'number of spans').default(500_000),
   max_backlog_bytes: integer(MIB, 16384 * MIB, 'size in bytes').default(256 * MIB),
+  /** What is read of one trace; the answer says when there is more. */
+  max_trace_bytes: integer(1024, 1024 * MIB, 'size in bytes').default(TRACE_BYTES),
+  /** What all that are reading may hold of what is stored: half of it for searches, half for traces. */
+  max_read_bytes: integer(MIB, 16384 * MIB, 'size in bytes').default(256 * MIB),
   /** Of Scribe. Above it, the one that has been idle for longest makes room. */
   max_connections: integer(1, 1_000_000, 'number of connections').default(4096),
   /** A Scribe connection on which nothing comes for so long is closed; senders open another. */

@@ -295,12 +295,16 @@ async function exportAll(config: Config, log: Logger, options: ExportOptions): P
   try {
     const store = await openStore(asCommand(config), message => log.info(message))
     try {
-      const exported = await exportTraces(store, query, limit, form, file?.out ?? process.stdout, done =>
-        progress.update(done, Number.isFinite(limit) ? limit : 0),
-      )
+      const out = file?.out ?? process.stdout
+      const total = Number.isFinite(limit) ? limit : 0
+      const update = (done: number) => progress.update(done, total)
+      const exported = await exportTraces(store, query, limit, form, out, update, config.max_trace_bytes)
       await file?.keep()
       progress.stop()
       log.info({ ...exported }, 'exported')
+      if (exported.truncated > 0) {
+        log.warn({ traces: exported.truncated }, 'only a part of some traces was exported: raise max_trace_bytes')
+      }
     } finally {
       progress.stop()
       await store.close()

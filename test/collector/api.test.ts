@@ -198,6 +198,50 @@ describe('the HTTP API', () => {
       assert.equal((await c.get(`/api/traces/${hex(high + 1n)}${hex(traceId)}`)).status, 404)
     })
 
+    it('gives of a trace that is too long as much as it may, and says so in each form, and so does a comparison', async () => {
+      const own = await collector({ max_trace_bytes: 4096 })
+      const from = new Peer(own.scribePorts[0]!)
+      const traceId = randomId()
+      const records = Array.from({ length: 100 }, () => span({ traceId, name: 'x'.repeat(100) }))
+      assert.equal(await from.log(...records), 0)
+      const short = span()
+      assert.equal(await from.log(short), 0)
+      const forms: Record<string, (body: any) => any[]> = {
+        milo: ({ spans, truncated }) => [truncated && spans].flat(),
+        records: ({ records, truncated }) => [truncated && records].flat(),
+        otlp: ({ resourceSpans }) =>
+          resourceSpans.flatMap(({ scopeSpans }: any) => scopeSpans.flatMap(({ spans }: any) => spans)),
+        zipkin: spans => spans,
+      }
+      for (const [form, spansOf] of Object.entries(forms)) {
+        const response = await fetch(`${own.url}/api/traces/${hex(traceId)}?form=${form}`)
+        assert.equal(response.headers.get('milo-truncated'), 'true', form)
+        const spans = spansOf(await response.json())
+        assert.ok(spans.length > 10 && spans.length < 40, `${form}: ${spans.length} spans`)
+      }
+      const whole = await fetch(`${own.url}/api/traces/${hex(short.traceId!)}`)
+      assert.equal(whole.headers.get('milo-truncated'), null)
+      assert.equal('truncated' in ((await whole.json()) as object), false)
+      const { a, b } = (await own.get(`/api/compare?a=${hex(traceId)}&b=${hex(short.traceId!)}`)).body
+      assert.deepEqual([a.truncated, b.truncated], [true, undefined])
+    })
+
+    it('gives a part of what all may hold back as soon as the answer is sent, or nobody takes it any more', async () => {
+      // As much as one trace may have, so that the next answer needs what the one before has held.
+      const own = await collector({ max_trace_bytes: 1024 * 1024, max_read_bytes: 2 * 1024 * 1024 })
+      const from = new Peer(own.scribePorts[0]!)
+      const traceId = randomId()
+      assert.equal(await from.log(...Array.from({ length: 2000 }, () => span({ traceId, name: 'x'.repeat(400) }))), 0)
+      for (let i = 0; i < 5; i++) {
+        const left = new AbortController()
+        const response = await fetch(`${own.url}/api/traces/${hex(traceId)}`, { signal: left.signal })
+        assert.equal(response.status, 200)
+        left.abort()
+        assert.equal((await own.get(`/api/traces/${hex(traceId)}`)).status, 200)
+        assert.equal((await own.get(`/api/traces/${hex(randomId())}`)).status, 404)
+      }
+    })
+
     it('answers 404 to an id that is unknown', async () => {
       for (const id of [hex(randomId()), hex(randomId()) + hex(randomId()), '-7', '18446744073709551615']) {
         const { status, body } = await c.get(`/api/traces/${id}`)

@@ -71,6 +71,8 @@ describe('the configuration', function () {
       max_in_flight_bytes: 64 * 1024 * 1024,
       max_backlog_spans: 500_000,
       max_backlog_bytes: 256 * 1024 * 1024,
+      max_trace_bytes: 64 * 1024 * 1024,
+      max_read_bytes: 256 * 1024 * 1024,
       max_connections: 4096,
       idle_timeout_ms: 600_000,
       log_level: 'info',
@@ -117,6 +119,8 @@ max_frame_bytes: 1048576
 max_in_flight_bytes: 8388608
 max_backlog_spans: 1000
 max_backlog_bytes: 1048576
+max_trace_bytes: 4096
+max_read_bytes: 2097152
 max_connections: 10
 idle_timeout_ms: 1000
 log_level: debug`
@@ -168,6 +172,8 @@ log_level: debug`
       max_in_flight_bytes: 8388608,
       max_backlog_spans: 1000,
       max_backlog_bytes: 1048576,
+      max_trace_bytes: 4096,
+      max_read_bytes: 2097152,
       max_connections: 10,
       idle_timeout_ms: 1000,
       log_level: 'debug',

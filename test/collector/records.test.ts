@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { storedRecords } from '../../collector/src/store/records'
+import { storedTrace } from '../../collector/src/store/records'
 import { encodeRecord } from '../../src/codec/span'
 import { span } from './support'
 
@@ -9,7 +9,7 @@ describe("a trace's records as stores read them", () => {
     const many = Buffer.concat(Array.from({ length: 50_000 }, () => record))
     let turns = 0
     const ticker = setInterval(() => turns++, 0)
-    const stored = await storedRecords(many)
+    const { records: stored } = await storedTrace({ bytes: many, truncated: false })
     clearInterval(ticker)
     assert.equal(stored.length, 50_000)
     assert.ok(turns > 0)

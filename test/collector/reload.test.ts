@@ -75,6 +75,8 @@ const RESTART: Record<string, unknown> = {
   max_in_flight_bytes: 2_000_000,
   max_backlog_spans: 2000,
   max_backlog_bytes: 2_000_000,
+  max_trace_bytes: 4096,
+  max_read_bytes: 2_000_000,
   max_connections: 7,
   idle_timeout_ms: 2000,
 }

@@ -83,7 +83,7 @@ describe(`cassandra-mysql store, with hostile clocks and data (MILO_TEST_SEED=${
 
   async function hasAll(store: Store, traceIds: bigint[], what: string): Promise<void> {
     for (const [i, traceId] of traceIds.entries()) {
-      assert.ok((await store.readTrace(traceId)).length > 0, `trace ${i} after ${what}`)
+      assert.ok((await store.readTrace(traceId)).records.length > 0, `trace ${i} after ${what}`)
     }
   }
 
@@ -207,7 +207,7 @@ describe(`cassandra-mysql store, with hostile clocks and data (MILO_TEST_SEED=${
       assert.ok((await found(store, { annotations: [tag(`${key}249`)] }, 1_000)).length >= 200)
       await settled(store)
       for (const record of [first, last])
-        assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
+        assert.deepEqual(structs((await store.readTrace(record.traceId)).records), structs([record]))
       assert.equal(store.backlog().putAside, 0)
     } finally {
       await sql('SET GLOBAL max_allowed_packet = ?', [was])
@@ -229,7 +229,7 @@ describe(`cassandra-mysql store, with hostile clocks and data (MILO_TEST_SEED=${
       await append(store, ...records)
       for (const record of records) {
         // The record itself is where it belongs; only the index has nothing of it.
-        assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
+        assert.deepEqual(structs((await store.readTrace(record.traceId)).records), structs([record]))
         assert.deepEqual(await found(store, { name: record.name! }), record.name === word ? [] : [record.traceId])
       }
       const kept = await sql('SELECT reason, body FROM quarantine WHERE collector = ?', [id])

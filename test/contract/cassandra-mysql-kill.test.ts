@@ -87,7 +87,7 @@ describe('cassandra-mysql store, killed', function () {
         sameIds(await found(store, { annotations: [tag('word', word)] }), new Set(ids), `word ${word}`)
       }
       for (const [traceId, records] of traces) {
-        const read = (await store.readTrace(traceId)).map(({ bytes }) => bytes.toString('hex'))
+        const read = (await store.readTrace(traceId)).records.map(({ bytes }) => bytes.toString('hex'))
         const once = new Set(read)
         assert.equal(once.size, read.length, `a record twice in trace ${traceId}`)
         for (const record of records) assert.ok(once.has(record), `acknowledged and lost from trace ${traceId}`)

@@ -147,7 +147,7 @@ describe('cassandra-mysql store, schema', function () {
     try {
       const record = span({ name: unique('works') })
       await append(store, record)
-      assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
+      assert.deepEqual(structs((await store.readTrace(record.traceId)).records), structs([record]))
       assert.deepEqual(await found(store, { name: record.name }), [record.traceId])
       await store.check()
     } finally {
@@ -464,7 +464,7 @@ describe('cassandra-mysql store, in the databases', function () {
     assert.equal(sizes.length, 4)
     assert.ok(sizes[0] > 600_000 && sizes[0] < 601_000, String(sizes))
     for (const size of sizes.slice(1)) assert.ok(size <= 256 * 1024, String(sizes))
-    assert.deepEqual(structs(await store.readTrace(traceId)), structs(records))
+    assert.deepEqual(structs((await store.readTrace(traceId)).records), structs(records))
   })
 
   it('takes a message that is larger than anything Cassandra takes at once', async () => {
@@ -473,9 +473,9 @@ describe('cassandra-mysql store, in the databases', function () {
     const message = messageOf(records)
     assert.ok(message.body.length > 18_000_000)
     await store.append([message])
-    assert.equal((await store.readTrace(traceId)).length, 40)
+    assert.equal((await store.readTrace(traceId)).records.length, 40)
     await settled(store)
-    assert.deepEqual(structs(await store.readTrace(traceId)), structs(records))
+    assert.deepEqual(structs((await store.readTrace(traceId)).records), structs(records))
   })
 
   it('takes a message of nothing but long words, more than MySQL takes at once', async () => {
@@ -486,7 +486,7 @@ describe('cassandra-mysql store, in the databases', function () {
     const { traceId, name } = records[300]!
     assert.deepEqual(await found(store, { name: name! }), [traceId])
     await settled(store)
-    assert.deepEqual(structs(await store.readTrace(traceId)), structs([records[300]!]))
+    assert.deepEqual(structs((await store.readTrace(traceId)).records), structs([records[300]!]))
   })
 
   it('puts no more than 100,000 spans of a trace into a partition, whoever writes them, and reads them as one', async () => {
@@ -515,7 +515,7 @@ describe('cassandra-mysql store, in the databases', function () {
         spans += inBucket
       }
       assert.equal(spans, 280_000)
-      for (const by of [store, other]) assert.equal((await by.readTrace(traceId)).length, 280_000)
+      for (const by of [store, other]) assert.equal((await by.readTrace(traceId)).records.length, 280_000)
     } finally {
       await other.close()
     }
@@ -527,7 +527,7 @@ describe('cassandra-mysql store, in the databases', function () {
     const records = [record, ...bareTrace(2_000).map(bare => ({ ...bare, traceId: record.traceId }))]
     await append(store, ...records)
     await settled(store)
-    assert.equal((await store.readTrace(record.traceId)).length, 2_001)
+    assert.equal((await store.readTrace(record.traceId)).records.length, 2_001)
   })
 
   it('writes the same index rows, whoever writes at the same time', async () => {
@@ -653,7 +653,8 @@ describe('cassandra-mysql store, in the databases', function () {
       await found(store, { annotations: [tag(gone)] }),
       wanted.map(({ traceId }) => traceId),
     )
-    for (const record of wanted) assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
+    for (const record of wanted)
+      assert.deepEqual(structs((await store.readTrace(record.traceId)).records), structs([record]))
     assert.equal(await replayCollector(databases.config, gone, () => {}), 0)
   })
 })
@@ -745,7 +746,7 @@ describe('cassandra-mysql store, behind passwords', function () {
     const record = span({ name: unique('known') })
     await append(store, record)
     assert.deepEqual(await found(store, { name: record.name }), [record.traceId])
-    assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
+    assert.deepEqual(structs((await store.readTrace(record.traceId)).records), structs([record]))
     await store.close()
 
     for (const refused of [as('milo', 'secret'), as('nobody', 'secret'), config]) {
@@ -779,7 +780,7 @@ describe('cassandra-mysql store, with a database away', function () {
   async function writesAndReads(): Promise<void> {
     const record = span({ name: unique('again') })
     await append(store, record)
-    assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
+    assert.deepEqual(structs((await store.readTrace(record.traceId)).records), structs([record]))
     await soon(async () => assert.deepEqual(await found(store, { name: record.name }), [record.traceId]))
     await store.check()
   }
@@ -806,8 +807,8 @@ describe('cassandra-mysql store, with a database away', function () {
         await server().start()
         await soon(writesAndReads, 30_000)
         await append(store, ...long)
-        assert.equal((await store.readTrace(long[0]!.traceId)).length, 100_000)
-        assert.deepEqual(structs(await store.readTrace(kept.traceId)), structs([kept]))
+        assert.equal((await store.readTrace(long[0]!.traceId)).records.length, 100_000)
+        assert.deepEqual(structs((await store.readTrace(kept.traceId)).records), structs([kept]))
         assert.deepEqual(await found(store, { name: kept.name }), [kept.traceId])
       })
     }

@@ -75,7 +75,7 @@ describe(`embedded store, killed at random moments (MILO_TEST_SEED=${SEED})`, fu
         }
         assert.equal(new Set(found.map(idOf)).size, traces, name)
         assert.equal(found.length, traces, name)
-        for (const trace of found) assert.equal((await store.readTrace(idOf(trace))).length, 1, name)
+        for (const trace of found) assert.equal((await store.readTrace(idOf(trace))).records.length, 1, name)
       }
       await store.check()
     } finally {
@@ -121,9 +121,9 @@ describe(`embedded store, killed at random moments (MILO_TEST_SEED=${SEED})`, fu
       const other = span({})
       others.push(other.traceId)
       await append(store, other)
-      assert.equal((await store.readTrace(traceId)).length, 0)
+      assert.equal((await store.readTrace(traceId)).records.length, 0)
     }, 20_000)
-    assert.equal((await store.readTrace(others.at(-1)!)).length, 1)
+    assert.equal((await store.readTrace(others.at(-1)!)).records.length, 1)
     await store.close()
   })
 })

@@ -20,7 +20,7 @@ async function main(): Promise<void> {
   const ends = await Promise.allSettled(Array.from({ length: 4 }, write))
   const codes = new Set(ends.map(end => (end.status === 'rejected' ? end.reason.code : 'none')))
   let readable = 0
-  for (const traceId of acknowledged) readable += (await store.readTrace(traceId)).length
+  for (const traceId of acknowledged) readable += (await store.readTrace(traceId)).records.length
   // What is left may do for a few more of check's own writes.
   let health = 'well'
   for (let i = 0; i < 20 && health === 'well'; i++)

@@ -86,7 +86,7 @@ describe('embedded store, its file', function () {
     try {
       for (const [traceId, name] of acknowledged) {
         assert.deepEqual(
-          (await store.readTrace(traceId)).map(r => r.record.name),
+          (await store.readTrace(traceId)).records.map(r => r.record.name),
           [name],
         )
         await soon(async () => assert.deepEqual(await found(store, { name }), [traceId]), 10_000)
@@ -112,7 +112,7 @@ describe('embedded store, its file', function () {
     const locked = { code: 'MILO_STORE_LOCKED', message: /milo\.db is in use by another process: .*embedded\.path/ }
     await assert.rejects(open(path), locked)
     await append(store, span({}))
-    assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
+    assert.deepEqual(structs((await store.readTrace(record.traceId)).records), structs([record]))
     await store.close()
     await (await open(path)).close()
   })
@@ -235,7 +235,7 @@ describe('embedded store, its file', function () {
       const store = await open(path)
       await soon(async () => assert.equal(store.backlog().spans, 0))
       for (const record of records) {
-        assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
+        assert.deepEqual(structs((await store.readTrace(record.traceId)).records), structs([record]))
       }
       const ids = (matches: (i: number) => boolean) => records.filter((_, i) => matches(i)).map(r => r.traceId)
       sameIds(
@@ -322,7 +322,7 @@ describe('embedded store, its file', function () {
     const index = new SegmentIndex(file, backend, policy)
     const query = { annotations: [{ key: 'a', value: 'b', match: 'exact' }], name: 'n', limit: 10 } as const
     for (let fromUs = 1; fromUs < 500; fromUs++) {
-      const readTrace = async () => Buffer.alloc(0)
+      const readTrace = async () => ({ bytes: Buffer.alloc(0), truncated: false })
       await search({ index, readTrace }, { ...query, annotations: [...query.annotations], fromUs })
     }
     const { sieves } = (index as unknown as { sieves: { sieves: Map<string, unknown> } }).sieves
@@ -336,7 +336,7 @@ describe('embedded store, its file', function () {
     const record = span({ name: 'read' })
     for (let i = 0; i < 200; i++) await append(store, { ...record, id: BigInt(i) })
     const reads = Promise.allSettled([
-      store.readTrace(record.traceId).then(records => records.length),
+      store.readTrace(record.traceId).then(({ records }) => records.length),
       store.search({ name: 'read', annotations: [], limit: 10 }).then(({ traces }) => Math.min(traces.length, 1) * 200),
     ])
     await store.close()
@@ -364,7 +364,7 @@ describe('embedded store, its file', function () {
     const message = messageOf(records)
     assert.ok(message.body.length > 1024 * 1024)
     await Promise.all([append(store, span({})), store.append([message]), append(store, span({}))])
-    assert.equal((await store.readTrace(records[1_999]!.traceId)).length, 1)
+    assert.equal((await store.readTrace(records[1_999]!.traceId)).records.length, 1)
     await store.close()
   })
 })

@@ -175,7 +175,7 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         })
         const bare: Record = { traceId, id: randomId() }
         await append(store, full, span({}), bare)
-        const records = await store.readTrace(traceId)
+        const records = (await store.readTrace(traceId)).records
         assert.deepEqual(structs(records), structs([full, bare]))
         assert.deepEqual(records.find(r => r.record.id === full.id)?.record, full)
         assert.deepEqual(records.find(r => r.record.id === bare.id)?.record, bare)
@@ -191,14 +191,30 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         header.writeInt32BE(odd.length, 4)
         const body = Buffer.concat([header, odd])
         await store.append([{ body, spans: 1 }])
-        const [read, ...rest] = await store.readTrace(record.traceId)
+        const [read, ...rest] = (await store.readTrace(record.traceId)).records
         assert.deepEqual(rest, [])
         assert.deepEqual(read?.bytes, odd)
         assert.equal(read?.record.name, '\ufffddd')
       })
 
       it('knows nothing of a trace that nobody wrote', async () => {
-        assert.deepEqual(await store.readTrace(randomId()), [])
+        assert.deepEqual((await store.readTrace(randomId())).records, [])
+      })
+
+      it('reads of a trace no more than it is asked for, and says that there is more', async () => {
+        const traceId = randomId()
+        const records = Array.from({ length: 40 }, () => span({ traceId, tags: { filler: 'x'.repeat(100) } }))
+        await append(store, ...records.slice(0, 20))
+        await append(store, ...records.slice(20))
+        const all = await store.readTrace(traceId)
+        assert.deepEqual([all.records.length, all.truncated], [40, false])
+        for (const again of [async () => {}, reopen]) {
+          await again()
+          const some = await store.readTrace(traceId, 3000)
+          const bytes = some.records.reduce((sum, { bytes }) => sum + bytes.length, 0)
+          assert.equal(some.truncated, true)
+          assert.ok(bytes > 0 && bytes <= 3000, `${bytes} bytes`)
+        }
       })
 
       it('gives a trace together that came in several messages of several traces', async () => {
@@ -207,7 +223,7 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         for (let i = 0; i < 12; i += 4) await append(store, ...records.slice(i, i + 4))
         for (const traceId of [a, b]) {
           const own = records.filter(r => r.traceId === traceId)
-          assert.deepEqual(structs(await store.readTrace(traceId)), structs(own))
+          assert.deepEqual(structs((await store.readTrace(traceId)).records), structs(own))
         }
       })
 
@@ -219,14 +235,14 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         await Promise.all(Array.from({ length: 20 }, () => append(store, record)))
         await reopen()
         await append(store, record)
-        assert.equal((await store.readTrace(record.traceId)).length, 2)
+        assert.equal((await store.readTrace(record.traceId)).records.length, 2)
       })
 
       it('keeps two records of one span apart that differ in a byte', async () => {
         const record = span({ tags: { n: '1' } })
         const other = { ...record, annotations: new Map([['n', '2']]) }
         await append(store, record, other)
-        assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record, other]))
+        assert.deepEqual(structs((await store.readTrace(record.traceId)).records), structs([record, other]))
       })
 
       it('takes ids from one end of 64 bits to the other', async () => {
@@ -237,7 +253,7 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         )
         await append(store, ...records)
         for (const traceId of ids) {
-          const read = (await store.readTrace(traceId)).filter(r => r.record.name === name)
+          const read = (await store.readTrace(traceId)).records.filter(r => r.record.name === name)
           assert.deepEqual(structs(read), structs(records.filter(r => r.traceId === traceId)))
         }
         await soon(async () => sameIds(await found(store, { name }, 2), ids))
@@ -247,7 +263,7 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         const traceId = randomId()
         const records = [I64_MIN, -1n, 1n, undefined].map(traceIdHigh => span({ traceId, traceIdHigh }))
         await append(store, ...records)
-        const read = await store.readTrace(traceId)
+        const read = (await store.readTrace(traceId)).records
         const high = (r: SpanRecord | undefined) => r?.traceIdHigh
         for (const { id } of records) {
           assert.equal(high(read.find(r => r.record.id === id)?.record), high(records.find(r => r.id === id)))
@@ -262,7 +278,7 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         )
         const messages = Array.from({ length: 100 }, (_, i) => messageOf(records.slice(i * 100, i * 100 + 100)))
         await Promise.all(messages.map(message => store.append([message])))
-        assert.deepEqual(structs(await store.readTrace(traceId)), structs(records))
+        assert.deepEqual(structs((await store.readTrace(traceId)).records), structs(records))
         await soon(async () => {
           assert.deepEqual(await found(store, { name }), [traceId])
           assert.deepEqual(await found(store, { name, annotations: [tag('even', 'true')] }), [traceId])
@@ -276,7 +292,7 @@ export function storeContract(name: string, newPlace: NewPlace): void {
           span({ traceId, tags: { large: String(i).repeat(length) } }),
         )
         await append(store, ...records)
-        assert.deepEqual(structs(await store.readTrace(traceId)), structs(records))
+        assert.deepEqual(structs((await store.readTrace(traceId)).records), structs(records))
       })
     })
 
@@ -285,7 +301,7 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         for (let i = 0; i < 20; i++) {
           const record = span({})
           await append(store, record)
-          assert.equal((await store.readTrace(record.traceId)).length, 1)
+          assert.equal((await store.readTrace(record.traceId)).records.length, 1)
         }
       })
 
@@ -298,7 +314,7 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         await Promise.all(writers.map(records => append(store, ...records)))
         await Promise.all(
           writers.map(async records => {
-            assert.deepEqual(structs(await store.readTrace(records[0]!.traceId)), structs(records))
+            assert.deepEqual(structs((await store.readTrace(records[0]!.traceId)).records), structs(records))
           }),
         )
         await soon(async () => {
@@ -311,14 +327,14 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         const records = [span({}), span({}), span({})]
         await store.append(records.map(record => messageOf([record])))
         await store.append([])
-        for (const record of records) assert.equal((await store.readTrace(record.traceId)).length, 1)
+        for (const record of records) assert.equal((await store.readTrace(record.traceId)).records.length, 1)
       })
 
       it('has kept everything after reopening, for reading and for searching', async () => {
         const record = span({ name: unique('kept'), tags: { where: 'disk' } })
         await append(store, record)
         await reopen()
-        assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
+        assert.deepEqual(structs((await store.readTrace(record.traceId)).records), structs([record]))
         await soon(async () => {
           assert.deepEqual(await found(store, { name: record.name!, annotations: [tag('where')] }), [record.traceId])
         })
@@ -335,7 +351,7 @@ export function storeContract(name: string, newPlace: NewPlace): void {
           const { spans, bytes } = store.backlog()
           assert.deepEqual({ spans, bytes }, { spans: 0, bytes: 0 })
         }, 10_000)
-        for (const record of records) assert.equal((await store.readTrace(record.traceId)).length, 1)
+        for (const record of records) assert.equal((await store.readTrace(record.traceId)).records.length, 1)
       })
     })
 
@@ -352,7 +368,7 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         await assert.rejects(store.check())
         await store.close()
         store = await place.open()
-        for (const record of records) assert.equal((await store.readTrace(record.traceId)).length, 1)
+        for (const record of records) assert.equal((await store.readTrace(record.traceId)).records.length, 1)
       })
     })
 
@@ -856,6 +872,46 @@ export function storeContract(name: string, newPlace: NewPlace): void {
       })
     })
 
+    describe('searching for a trace that is too long to be read for its summary', () => {
+      const name = unique('long')
+      const traceId = randomId()
+      // 5 MB, of which 4 MiB are read; and in the rest the one span that has the tag.
+      const records = Array.from({ length: 52 }, (_, i) =>
+        span({ traceId, name, tags: { filler: 'x'.repeat(100_000), ...(i === 51 && { last: name }) } }),
+      )
+      before(async () => {
+        for (const record of records) await append(store, record)
+      })
+
+      it('lists it with a summary of a part, which says so', async () => {
+        await soon(async () => {
+          const [trace, ...others] = await searchAll(store, { name })
+          assert.deepEqual(others, [])
+          assert.equal(trace!.truncated, true)
+          assert.ok(trace!.spanCount > 30 && trace!.spanCount < 52, `${trace!.spanCount} spans`)
+        })
+        const short = span({ name: unique('short') })
+        await append(store, short)
+        await soon(async () => {
+          const [trace] = await searchAll(store, { name: short.name! })
+          assert.equal(trace && 'truncated' in trace, false)
+        })
+      })
+
+      it('lists it on the word of the index where what is looked for is in the rest', async () => {
+        await soon(async () => assert.deepEqual(await found(store, { annotations: [tag('last', name)] }), [traceId]))
+      })
+
+      it('lists it on one page only', async () => {
+        const others = Array.from({ length: 3 }, () => span({ name }))
+        await append(store, ...others)
+        await soon(async () => {
+          const listed = (await searchAll(store, { name }, 1)).map(idOf)
+          sameIds(listed, [traceId, ...others.map(record => record.traceId)])
+        })
+      })
+    })
+
     describe('completion', () => {
       it('gives names, services, keys and values by how they begin: sorted, each once, so many', async () => {
         const nonce = unique('complete')
@@ -955,7 +1011,7 @@ export function storeContract(name: string, newPlace: NewPlace): void {
             await assert.rejects(store.search({ annotations, limit: 10 }), refused)
           }
           // The records are whole.
-          assert.deepEqual(structs(await store.readTrace(hidden.traceId)), structs([hidden]))
+          assert.deepEqual(structs((await store.readTrace(hidden.traceId)).records), structs([hidden]))
         }
       })
 

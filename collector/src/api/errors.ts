@@ -7,8 +7,10 @@ export class ApiError extends Error {
   readonly code: string
   /** Further fields of the answer. */
   readonly details: object | undefined
-  constructor(status: number, code: string, message: string, details?: object) {
+  readonly retryAfterSeconds: number | undefined
+  constructor(status: number, code: string, message: string, details?: object, retryAfterSeconds?: number) {
     super(message)
+    this.retryAfterSeconds = retryAfterSeconds
     this.status = status
     this.code = code
     this.details = details
@@ -22,7 +24,8 @@ export function statusOf(error: unknown): number {
 
 export function sendError(reply: FastifyReply, error: unknown): FastifyReply {
   const status = statusOf(error)
-  const { message, code, details } = error as ApiError
+  const { message, code, details, retryAfterSeconds } = error as ApiError
+  if (retryAfterSeconds !== undefined) reply.header('retry-after', retryAfterSeconds)
   // A bug's message is for the log.
   const known = error instanceof ApiError || status < 500
   return reply

@@ -18,6 +18,7 @@ import { type Store, StoreError } from '../store/store'
 import { requireCertificates } from '../tls'
 import { ApiError, answerBadHttp, quote, sendError, statusOf } from './errors'
 import { type GuardOptions, guard } from './guard'
+import type { Reads } from './read-budget'
 import { searchRoutes } from './search'
 import { serviceRoutes } from './services'
 import { type StatusOptions, statusRoutes } from './status'
@@ -31,6 +32,7 @@ import { traceRoutes } from './traces'
 export interface ApiOptions extends GuardOptions, Omit<StatusOptions, 'explains'> {
   store: Store
   ingest: SpanIngest
+  reads: Reads
   /** Whether an address is a proxy's whose word on its clients is taken. */
   isTrustedProxy(address: string): boolean
   /** Under which path browsers find the collector; "" when it is at the root, or a proxy takes the path away. */
@@ -68,7 +70,7 @@ const FOR_GOOD = 'public, max-age=31536000, immutable'
 const ASKED_WRONGLY = ['MILO_BAD_CURSOR', 'MILO_NOT_INDEXED', 'MILO_STORE_ELSEWHERE']
 
 export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
-  const { store, ingest, log, metrics } = options
+  const { store, ingest, reads, log, metrics } = options
   const warn = limitWarnings(log)
   const server: FastifyServerOptions = {
     forceCloseConnections: 'idle',
@@ -119,8 +121,8 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     globalDecompression: false,
   } as object)
 
-  traceRoutes(app, store, fromStore)
-  searchRoutes(app, store, fromStore)
+  traceRoutes(app, store, reads, fromStore)
+  searchRoutes(app, store, reads, fromStore)
   serviceRoutes(app, store, fromStore)
   statusRoutes(app, { ...options, explains: () => !options.credentials().required })
   app.register(async scope => {

@@ -1,13 +1,17 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
+import { SEARCH_BYTES } from '../store/search'
 import type { CompletionQuery, SavedSearch, Store } from '../store/store'
 import { ApiError, quote } from './errors'
 import type { FromStore } from './index'
 import { readLimit, readParameters, readSearch } from './parameters'
+import type { Reads } from './read-budget'
 
 /** Search, the completion of what is typed, and searches that somebody saved. */
 
 const MAX_COMPLETIONS = 100
+/** What a completion holds, about: some thousand words, and the blocks in which they are looked for. */
+const COMPLETION_BYTES = 4 * 1024 * 1024
 const FIELDS = ['name', 'service', 'key', 'value'] as const
 const MAX_SAVED = 1000
 const MAX_NAME_LENGTH = 200
@@ -15,9 +19,15 @@ const MAX_QUERY_LENGTH = 8000
 
 type SearchStore = Pick<Store, 'search' | 'complete' | 'savedSearches' | 'saveSearch' | 'deleteSearch'>
 
-export function searchRoutes(app: FastifyInstance, store: SearchStore, fromStore: FromStore): void {
+export function searchRoutes(
+  app: FastifyInstance,
+  store: SearchStore,
+  { searches }: Reads,
+  fromStore: FromStore,
+): void {
   app.get('/api/search', async request => {
-    const { traces, next = null } = await fromStore(store.search(readSearch(request.query, nowUs())))
+    const query = readSearch(request.query, nowUs())
+    const { traces, next = null } = await searches.during(SEARCH_BYTES, () => fromStore(store.search(query)))
     return { traces, next }
   })
 
@@ -41,7 +51,7 @@ export function searchRoutes(app: FastifyInstance, store: SearchStore, fromStore
       limit: readLimit(given.limit, MAX_COMPLETIONS, 10),
     }
     if (given.key !== undefined) query.key = given.key
-    return { values: await fromStore(store.complete(query)) }
+    return { values: await searches.during(COMPLETION_BYTES, () => fromStore(store.complete(query))) }
   })
 
   app.get('/api/saved-searches', async request => {

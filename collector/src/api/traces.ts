@@ -1,16 +1,17 @@
 import { Readable } from 'node:stream'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { SpanRecord } from '../../../src/codec/span'
 import { version } from '../../package.json'
 import { recordToJson } from '../formats/milo-json'
 import { toOtlpJson } from '../formats/otlp'
 import { toZipkinJson } from '../formats/zipkin'
-import type { Store, StoredRecord } from '../store/store'
+import type { Store, StoredTrace } from '../store/store'
 import { buildTraceInSlices, diffTraces, type Trace, traceJson } from '../trace'
 import { ApiError, quote } from './errors'
 import type { FromStore } from './index'
 import { readParameters } from './parameters'
+import type { Grant, Reads } from './read-budget'
 import { readTraceId, withHigh } from './trace-id'
 
 /** One trace: as a tree, or as its records in one of three forms; and two, compared. */
@@ -18,60 +19,105 @@ import { readTraceId, withHigh } from './trace-id'
 /** How much of a trace is made into JSON at once: a millisecond's work. Such pieces are sent as they are ready. */
 const SPANS_AT_ONCE = 200
 
-const FORMS: Record<string, (records: SpanRecord[]) => AsyncGenerator<string>> = {
+/** What is read of each of two traces that are compared: the answer is made in one piece. */
+const COMPARED_BYTES = 16 * 1024 * 1024
+/** Who doesn't take an answer by then gets no more of it: its trace is in memory for so long. */
+const ANSWER_DEADLINE_MS = 300_000
+
+const FORMS: Record<string, (records: SpanRecord[], truncated: boolean) => AsyncGenerator<string>> = {
   milo: treeJson,
-  records: records => listJson('{"records":[', records, some => some.map(recordToJson), ']}'),
+  records: (records, truncated) =>
+    listJson('{"records":[', records, some => some.map(recordToJson), truncated ? '],"truncated":true}' : ']}'),
   otlp: records => listJson('{"resourceSpans":[', records, some => toOtlpJson(some).resourceSpans, ']}'),
-  // Halves are told apart by being there together.
+  // Halves are told apart by being there together. Neither this form nor OTLP's has a place to say that there is more.
   zipkin: records => listJson('[', bySpan(records), some => toZipkinJson(some.flat()), ']'),
 }
 
-export function traceRoutes(app: FastifyInstance, store: Pick<Store, 'readTrace'>, fromStore: FromStore): void {
+export function traceRoutes(
+  app: FastifyInstance,
+  store: Pick<Store, 'readTrace'>,
+  reads: Reads,
+  fromStore: FromStore,
+): void {
   app.get<{ Params: { id: string } }>('/api/traces/:id', async (request, reply) => {
     const { form = 'milo' } = readParameters(request.query, ['form'])
     if (!Object.hasOwn(FORMS, form)) {
       const forms = Object.keys(FORMS).join(', ')
       throw new ApiError(400, 'MILO_BAD_FORM', `no such form: ${quote(form)}; there is ${forms}`)
     }
-    const found = await findTrace(request.params.id)
+    const { maxTraceBytes } = reads
+    const grant = await grantFor(reply, maxTraceBytes)
+    const { records, truncated } = await findTrace(request.params.id, maxTraceBytes)
+    const bytes = records.reduce((sum, { bytes }) => sum + bytes.length, 0)
+    grant.shrink(bytes)
     // A trace only ever gains records, and each stands in it once.
-    const etag = `W/"${version}-${form}-${found.length}-${found.reduce((sum, { bytes }) => sum + bytes.length, 0)}"`
+    const etag = `W/"${version}-${form}-${records.length}-${bytes}${truncated ? '-truncated' : ''}"`
     reply.header('etag', etag).header('cache-control', 'private, no-cache')
+    if (truncated) reply.header('milo-truncated', 'true')
     if (request.headers['if-none-match']?.includes(etag)) return reply.code(304).send()
     reply.type('application/json; charset=utf-8')
-    return Readable.from(FORMS[form]!(found.map(({ record }) => record)))
+    const pieces = FORMS[form]!(
+      records.map(({ record }) => record),
+      truncated,
+    )
+    return Readable.from(pieces)
   })
 
-  app.get('/api/compare', async request => {
+  app.get('/api/compare', async (request, reply) => {
     const ids = readParameters(request.query, ['a', 'b'])
-    const [a, b] = await Promise.all([readTree('a', ids.a), readTree('b', ids.b)])
-    return { a: headOf(a), b: headOf(b), ...diffTraces(a, b) }
+    const [a, b] = (['a', 'b'] as const).map(which => {
+      const id = ids[which]
+      if (id !== undefined) return id
+      throw new ApiError(400, 'MILO_BAD_PARAMETER', `${which} is missing: give two traces, a and b`)
+    }) as [string, string]
+    // Together: two that each hold the one half would wait for each other.
+    await grantFor(reply, 2 * COMPARED_BYTES)
+    const [left, right] = [await readTree(a), await readTree(b)]
+    return { a: headOf(left), b: headOf(right), ...diffTraces(left, right) }
   })
 
-  async function readTree(which: string, id: string | undefined): Promise<Trace> {
-    if (id === undefined) throw new ApiError(400, 'MILO_BAD_PARAMETER', `${which} is missing: give two traces, a and b`)
-    const found = await findTrace(id)
-    return buildTraceInSlices(
-      found.map(({ record }) => record),
-      nextTurn,
+  /** Held until the answer is sent, or given up. */
+  async function grantFor(reply: FastifyReply, bytes: number): Promise<Grant> {
+    const grant = await reads.traces.take(bytes)
+    const late = setTimeout(() => reply.raw.destroy(), ANSWER_DEADLINE_MS)
+    const end = () => {
+      clearTimeout(late)
+      grant.release()
+    }
+    if (reply.raw.closed) end()
+    else reply.raw.once('close', end)
+    return grant
+  }
+
+  async function readTree(id: string): Promise<Trace> {
+    const { records, truncated } = await findTrace(id, Math.min(reads.maxTraceBytes, COMPARED_BYTES))
+    return treeOf(
+      records.map(({ record }) => record),
+      truncated,
     )
   }
 
-  async function findTrace(id: string): Promise<StoredRecord[]> {
+  async function findTrace(id: string, maxBytes: number): Promise<StoredTrace> {
     for (const { low, high } of readTraceId(id)) {
-      const records = withHigh(await fromStore(store.readTrace(low)), high)
-      if (records.length > 0) return records
+      const { records: found, truncated } = await fromStore(store.readTrace(low, maxBytes))
+      const records = withHigh(found, high)
+      if (records.length > 0) return { records, truncated }
     }
     throw new ApiError(404, 'MILO_NO_SUCH_TRACE', `no trace ${quote(id)} is stored`)
   }
 }
 
-function headOf({ traceId, start, duration, spans }: Trace) {
-  return { traceId, start, duration, spanCount: spans.length }
+function headOf({ traceId, start, duration, spans, truncated }: Trace) {
+  return { traceId, start, duration, spanCount: spans.length, ...(truncated && { truncated }) }
 }
 
-async function* treeJson(records: SpanRecord[]): AsyncGenerator<string> {
-  for (const piece of traceJson(await buildTraceInSlices(records, nextTurn))) {
+async function treeOf(records: SpanRecord[], truncated: boolean): Promise<Trace> {
+  const { spans, ...head } = await buildTraceInSlices(records, nextTurn)
+  return { ...head, ...(truncated && { truncated }), spans }
+}
+
+async function* treeJson(records: SpanRecord[], truncated: boolean): AsyncGenerator<string> {
+  for (const piece of traceJson(await treeOf(records, truncated))) {
     yield piece
     await nextTurn()
   }

@@ -17,6 +17,8 @@ export type ExportForm = 'ndjson' | 'milo'
 export interface Exported {
   traces: number
   spans: number
+  /** Of the traces, how many have more spans than were read. */
+  truncated: number
 }
 
 const PAGE = 200
@@ -24,6 +26,7 @@ const PAGE = 200
 /**
  * @param limit how many traces at most
  * @param progress told how many traces are done
+ * @param maxTraceBytes what is read of one trace
  */
 export async function exportTraces(
   store: Pick<Store, 'search' | 'readTrace'>,
@@ -32,8 +35,9 @@ export async function exportTraces(
   form: ExportForm,
   out: Writable,
   progress: (done: number) => void,
+  maxTraceBytes?: number,
 ): Promise<Exported> {
-  const exported: Exported = { traces: 0, spans: 0 }
+  const exported: Exported = { traces: 0, spans: 0, truncated: 0 }
   let failure: Error | undefined
   out.on('error', error => (failure = error))
   const write = async (text: string) => {
@@ -47,13 +51,17 @@ export async function exportTraces(
     const page = await store.search({ ...query, ...place, limit: Math.min(PAGE, limit - exported.traces) })
     for (const { traceId } of page.traces) {
       const [{ low, high }] = readTraceId(traceId) as [{ low: bigint; high?: bigint }]
-      const records = withHigh(await store.readTrace(low), high).map(({ record }) =>
-        JSON.stringify(recordToJson(record)),
-      )
+      const { records: found, truncated } = await store.readTrace(low, maxTraceBytes)
+      const records = withHigh(found, high)
       if (records.length === 0) continue
-      if (form === 'ndjson') await write(`{"traceId":"${traceId}","records":[${records}]}\n`)
-      else await write(`${exported.spans === 0 ? '' : ','}\n${records.join(',\n')}`)
+      if (form === 'ndjson') await write(`{"traceId":"${traceId}","records":[`)
+      for (const [i, { record }] of records.entries()) {
+        const comma = i === 0 && (form === 'ndjson' || exported.spans === 0) ? '' : ','
+        await write(`${comma}${form === 'ndjson' ? '' : '\n'}${JSON.stringify(recordToJson(record))}`)
+      }
+      if (form === 'ndjson') await write(truncated ? '],"truncated":true}\n' : ']}\n')
       exported.traces++
+      if (truncated) exported.truncated++
       exported.spans += records.length
       progress(exported.traces)
     }

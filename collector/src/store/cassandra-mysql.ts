@@ -17,7 +17,7 @@ import { completeFromMySql, MySqlSearch } from './mysql-search'
 import { type Backend, Pipeline } from './pipeline'
 import { rarely } from './rarely'
 import { Recent } from './recent'
-import { storedRecords } from './records'
+import { storedTrace } from './records'
 import { withoutRefused } from './refused'
 import { search } from './search'
 import {
@@ -28,8 +28,9 @@ import {
   type SearchPage,
   type SearchQuery,
   type Store,
-  type StoredRecord,
+  type StoredTrace,
   StoreError,
+  TRACE_BYTES,
 } from './store'
 import { collectorId, DEFAULT_RETENTION_DAYS, type Progress, type StoreConfig } from './store-config'
 import { WaitingStore } from './waiting-store'
@@ -307,7 +308,7 @@ class CassandraMySqlBackend implements Backend {
     this.planned = undefined
   }
 
-  readSettled(traceId: bigint, add: (records: Buffer) => void): Promise<void> {
+  readSettled(traceId: bigint, add: (records: Buffer) => boolean): Promise<void> {
     return this.spans.read(traceId, add)
   }
 
@@ -391,13 +392,14 @@ class CassandraMySqlStore implements Store {
     return this.pipeline.append(messages)
   }
 
-  async readTrace(traceId: bigint): Promise<StoredRecord[]> {
-    return storedRecords(await this.pipeline.readTrace(traceId))
+  async readTrace(traceId: bigint, maxBytes = TRACE_BYTES): Promise<StoredTrace> {
+    return storedTrace(await this.pipeline.readTrace(traceId, maxBytes))
   }
 
   search(query: SearchQuery): Promise<SearchPage> {
     const { mysql, policy } = this.backend
-    return search({ index: new MySqlSearch(mysql, policy), readTrace: id => this.pipeline.readTrace(id) }, query)
+    const readTrace = (id: bigint, maxBytes: number) => this.pipeline.readTrace(id, maxBytes)
+    return search({ index: new MySqlSearch(mysql, policy), readTrace }, query)
   }
 
   complete(query: CompletionQuery): Promise<string[]> {

@@ -151,12 +151,12 @@ export class CassandraSpans {
     )
   }
 
-  /** Calls `add` with stretches of the trace's records. */
-  async read(traceId: bigint, add: (records: Buffer) => void): Promise<void> {
+  /** Calls `add` with stretches of the trace's records, until it says that it takes no more. */
+  async read(traceId: bigint, add: (records: Buffer) => boolean): Promise<void> {
     for (let bucket = 0, empty = false; !empty; bucket++) {
       empty = true
       for await (const rows of this.db.pages(this.sql.selectSpans, [traceId, bucket], row => row.records.length)) {
-        for (const { records } of rows) add(records)
+        for (const { records } of rows) if (!add(records)) return
         empty = false
       }
     }

@@ -18,7 +18,7 @@ export type Request = { id: number } & Call
 
 export type Call =
   | { method: 'append'; bodies: ArrayBuffer; lengths: number[]; spans: number[] }
-  | { method: 'readTrace'; traceId: bigint }
+  | { method: 'readTrace'; traceId: bigint; maxBytes: number }
   | { method: 'search'; query: Parameters<typeof search>[1] }
   | { method: 'complete'; query: Parameters<SegmentIndex['complete']>[0] }
   | { method: 'activity'; fromMinute: number; toMinute: number }
@@ -110,11 +110,12 @@ class Thread {
         return {}
       case 'readTrace': {
         // Decoded where they are wanted: not here, and once.
-        const records = await this.reading(pipeline.readTrace(call.traceId))
-        return { result: records, transfer: [records.buffer as ArrayBuffer] }
+        const trace = await this.reading(pipeline.readTrace(call.traceId, call.maxBytes))
+        return { result: trace, transfer: [trace.bytes.buffer as ArrayBuffer] }
       }
       case 'search': {
-        return { result: await this.reading(search({ index, readTrace: id => pipeline.readTrace(id) }, call.query)) }
+        const readTrace = (id: bigint, maxBytes: number) => pipeline.readTrace(id, maxBytes)
+        return { result: await this.reading(search({ index, readTrace }, call.query)) }
       }
       case 'complete':
         return { result: await this.reading(index.complete(call.query)) }

@@ -5,7 +5,7 @@ import { type ActivityMinute, minutesOf, readActivity } from './activity'
 import type { Call, Reply } from './embedded-worker'
 import { closedError, GroupCommit } from './group-commit'
 import type { IndexSettings } from './index-policy'
-import { storedRecords } from './records'
+import { type RawTrace, storedTrace } from './records'
 import {
   type Backlog,
   type CompletionQuery,
@@ -14,8 +14,9 @@ import {
   type SearchPage,
   type SearchQuery,
   type Store,
-  type StoredRecord,
+  type StoredTrace,
   StoreError,
+  TRACE_BYTES,
 } from './store'
 
 /**
@@ -115,9 +116,9 @@ class EmbeddedStore implements Store {
     return this.commits.append(messages)
   }
 
-  async readTrace(traceId: bigint): Promise<StoredRecord[]> {
-    const { buffer, byteOffset, length } = await this.call<Uint8Array>({ method: 'readTrace', traceId })
-    return storedRecords(Buffer.from(buffer, byteOffset, length))
+  async readTrace(traceId: bigint, maxBytes = TRACE_BYTES): Promise<StoredTrace> {
+    const { bytes, truncated } = await this.call<RawTrace>({ method: 'readTrace', traceId, maxBytes })
+    return storedTrace({ bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), truncated })
   }
 
   search(query: SearchQuery): Promise<SearchPage> {

@@ -87,6 +87,7 @@ export class MySqlSearch implements SpanIndex {
     this.policy = policy
   }
 
+  // Of one statement the server itself says when it takes too long.
   async count(term: Term, most: number): Promise<number> {
     if (!this.isIndexed(term)) return Infinity
     const list = this.listOf(term)
@@ -97,7 +98,7 @@ export class MySqlSearch implements SpanIndex {
     return sorted === undefined ? most : Math.min(most, sorted.length)
   }
 
-  async places(query: IndexQuery, after: Place | undefined, most: number): Promise<Places> {
+  async places(query: IndexQuery, after: Place | undefined, most: number, mayGoOn: () => void): Promise<Places> {
     const { driver, others } = query
     if (!this.isIndexed(driver)) throw notIndexed(driver)
     const next = await this.walker(driver, query)
@@ -110,6 +111,7 @@ export class MySqlSearch implements SpanIndex {
     let size = most
     let from = after
     for (;;) {
+      mayGoOn()
       const stretch = await next(rangeOf(query, from), size, from)
       let fresh = stretch.places.filter(({ traceId }) => !seen.has(traceId) && seen.add(traceId))
       fresh = await this.filtered(fresh, filters)

@@ -4,6 +4,7 @@ import { ActivityMeter, type ActivityRow } from './activity'
 import { type Clock, MessageNumbers } from './clock'
 import type { Entry } from './entry'
 import { closedError, GroupCommit } from './group-commit'
+import type { RawTrace } from './records'
 import { scanRecords } from './records'
 import { isLasting, withoutRefused } from './refused'
 import { type Backlog, type Message, StoreError } from './store'
@@ -47,8 +48,8 @@ export interface Backend {
   putAside(entry: Entry, error: Error): void | Promise<void>
   /** How many records this process has put aside. */
   readonly aside: number
-  /** Calls `add` with stretches of the trace's records, of what is settled. */
-  readSettled(traceId: bigint, add: (records: Buffer) => void): Promise<void>
+  /** Calls `add` with stretches of the trace's records, of what is settled, until it says that it takes no more. */
+  readSettled(traceId: bigint, add: (records: Buffer) => boolean): Promise<void>
 }
 
 export interface PipelineOptions {
@@ -114,15 +115,15 @@ export class Pipeline {
     return this.commits.append(messages)
   }
 
-  /** The trace's records in a row, each once. The memory is the caller's. */
-  async readTrace(traceId: bigint): Promise<Buffer> {
+  /** The trace's records in a row, each once, `maxBytes` of them at most. The memory is the caller's. */
+  async readTrace(traceId: bigint, maxBytes: number): Promise<RawTrace> {
     if (this.closing !== undefined) throw closedError()
-    const unique = new UniqueRecords()
+    const unique = new UniqueRecords(maxBytes)
     // Pending first: what is settled meanwhile is found twice rather than never.
     const pending = this.batches.flatMap(batch => batch.read(traceId))
     await this.backend.readSettled(traceId, records => unique.add(records))
     for (const records of pending) unique.add(records)
-    return unique.taken()
+    return { bytes: unique.taken(), truncated: unique.truncated }
   }
 
   backlog(): Backlog {

@@ -1,6 +1,6 @@
 import { SpanScan, scanSpanStruct } from '../../../src/codec/scan'
 import { RECORD_HEADER, readRecord, type SpanRecord } from '../../../src/codec/span'
-import type { StoredRecord } from './store'
+import type { StoredRecord, StoredTrace } from './store'
 import { Turns } from './turns'
 
 /** Records in a row, as messages and rows of databases hold them: i32 0x8badf00d, i32 length, struct; good ones only. */
@@ -21,8 +21,16 @@ export function scanRecords(buf: Buffer, visit: RecordVisitor): void {
   }
 }
 
-/** The records with their bytes, which stay those of `buf`. In turns: a long trace takes most of a second. */
-export async function storedRecords(buf: Buffer): Promise<StoredRecord[]> {
+/** A trace as it is read from where it lies. */
+export interface RawTrace {
+  /** Records in a row. */
+  bytes: Buffer
+  /** Whether there are more. */
+  truncated: boolean
+}
+
+/** The records with their bytes, which stay those of the trace. In turns: a long trace takes most of a second. */
+export async function storedTrace({ bytes: buf, truncated }: RawTrace): Promise<StoredTrace> {
   const turns = new Turns()
   const records: StoredRecord[] = []
   for (let pos = 0; pos < buf.length; ) {
@@ -31,7 +39,7 @@ export async function storedRecords(buf: Buffer): Promise<StoredRecord[]> {
     pos = end
     if (turns.over()) await turns.next()
   }
-  return records
+  return { records, truncated }
 }
 
 /** A record that a store has accepted. */
@@ -39,11 +47,14 @@ export type IdentifiedRecord = SpanRecord & { traceId: bigint; id: bigint }
 
 /** The records, decoded, in order. */
 export function decodeRecords(buf: Buffer): IdentifiedRecord[] {
-  const records: IdentifiedRecord[] = []
+  return [...eachRecord(buf)]
+}
+
+/** The same, one by one. */
+export function* eachRecord(buf: Buffer): Generator<IdentifiedRecord, void> {
   for (let pos = 0; pos < buf.length; ) {
     const { record, end } = readRecord(buf, pos)
-    records.push(record as IdentifiedRecord)
+    yield record as IdentifiedRecord
     pos = end
   }
-  return records
 }

@@ -2,9 +2,10 @@ import type { SpanRecord } from '../../../src/codec/span'
 import { buildTrace, summarize } from '../trace'
 import type { TraceSummary } from '../trace/model'
 import { holds, isError, isHalf, matchesTrace, recordStartUs } from './match'
-import { decodeRecords } from './records'
+import { eachRecord, type RawTrace } from './records'
 import { type Match, type SearchPage, type SearchQuery, StoreError } from './store'
 import { summarizeRecords } from './summarize-records'
+import { Turns } from './turns'
 
 /**
  * Search, whatever the index is made of. Of the query's terms one drives: the index lists the places of the records that
@@ -17,12 +18,18 @@ import { summarizeRecords } from './summarize-records'
  * the pages before have shown, the last SHOWN_MOST of them: so pages follow each other without gaps, also while traces
  * grow. A trace that was shown earlier than these is known by its records. Within a page the order is that of the traces'
  * starts.
+ *
+ * Of a trace no more is read than a summary may cost. One that is longer is listed on the index's word, since what matches
+ * may be in the rest; the summary says that it is one of a part.
  */
 export interface SpanIndex {
-  /** How many records have the term, about; counted no further than `most`. */
-  count(term: Term, most: number): Promise<number>
+  /**
+   * How many records have the term, about; counted no further than `most`.
+   * @param mayGoOn is called now and then, and throws when the search is to be given up
+   */
+  count(term: Term, most: number, mayGoOn: () => void): Promise<number>
   /** Places of records in the order newest first, by start and then by trace id, behind `after`. */
-  places(query: IndexQuery, after: Place | undefined, most: number): Promise<Places>
+  places(query: IndexQuery, after: Place | undefined, most: number, mayGoOn: () => void): Promise<Places>
 }
 
 /** What a record can be found by. */
@@ -59,8 +66,7 @@ export interface Places {
 
 export interface SearchStore {
   index: SpanIndex
-  /** The trace's records in a row. */
-  readTrace(traceId: bigint): Promise<Buffer>
+  readTrace(traceId: bigint, maxBytes: number): Promise<RawTrace>
 }
 
 /** The rarest term is looked for among so many records. */
@@ -73,15 +79,32 @@ const READS_MOST = 2_000
 const DEADLINE_MS = 2_000
 /** How many traces a cursor remembers: 8 bytes each, in an address that proxies take. */
 const SHOWN_MOST = 300
+/** What the index is given to find places at all; a query that takes longer is refused. */
+const GIVE_UP_MS = 10_000
+/** What is read of a trace for its summary: some 15,000 spans. */
+const SUMMARY_BYTES = 4 * 1024 * 1024
+/** What a search holds at once: the traces that are being read, and one that is being looked at. */
+export const SEARCH_BYTES = 2 * READS_AT_ONCE * SUMMARY_BYTES
 /** To build a longer one for its summary alone would take too long. */
 const BUILD_MOST = 5_000
 
 /** @throws StoreError MILO_BAD_CURSOR */
-export async function search({ index, readTrace }: SearchStore, query: SearchQuery): Promise<SearchPage> {
-  const deadline = Date.now() + DEADLINE_MS
+export async function search(
+  { index, readTrace }: SearchStore,
+  query: SearchQuery,
+  { summaryBytes = SUMMARY_BYTES, giveUpMs = GIVE_UP_MS } = {},
+): Promise<SearchPage> {
+  const began = performance.now()
+  const isLate = () => performance.now() > began + DEADLINE_MS
+  const mayGoOn = () => {
+    if (performance.now() <= began + giveUpMs) return
+    const remedy = 'give a name, a service, a key with its whole value, or fewer conditions'
+    throw new StoreError('MILO_SEARCH_TOO_LONG', `the search took more than ${giveUpMs / 1000} s: ${remedy}`)
+  }
+  const turns = new Turns()
   const terms = termsOf(query)
   const cursor = query.after === undefined ? undefined : decodeCursor(query.after, terms.length)
-  const driverAt = cursor?.driver ?? (await rarest(index, terms))
+  const driverAt = cursor?.driver ?? (await rarest(index, terms, mayGoOn))
   const driver = terms[driverAt]!
   const { fromUs, toUs, limit } = query
   const indexQuery: IndexQuery = {
@@ -107,31 +130,36 @@ export async function search({ index, readTrace }: SearchStore, query: SearchQue
   let from = cursor?.place
   let reads = 0
   for (;;) {
-    const { places, resume } = await index.places(indexQuery, from, 2 * limit)
+    const { places, resume } = await index.places(indexQuery, from, 2 * limit, mayGoOn)
     const fresh = places.filter(({ traceId }) => !seen.has(traceId) && seen.add(traceId))
     for (let i = 0; i < fresh.length; i += READS_AT_ONCE) {
       const some = fresh.slice(i, i + READS_AT_ONCE)
-      const read = await Promise.all(some.map(({ traceId }) => readTrace(traceId)))
+      const read = await Promise.all(some.map(({ traceId }) => readTrace(traceId, summaryBytes)))
       reads += some.length
-      for (const [j, stored] of read.entries()) {
+      for (const [j, { bytes, truncated }] of read.entries()) {
         const place = some[j]!
-        const records = decodeRecords(stored)
-        if (!matchesTrace(records, query)) continue
+        const records: SpanRecord[] = []
+        for (const record of eachRecord(bytes)) {
+          records.push(record)
+          if (turns.over()) await turns.next()
+        }
+        if (records.length === 0 || (!truncated && !matchesTrace(records, query))) continue
         if (forgottenBefore !== undefined && hasStoodBefore(records, driver, forgottenBefore, indexQuery)) continue
         // One more than asked for, to know whether there is one.
         if (traces.length === limit) return page(lastTaken)
-        traces.push(records.length > BUILD_MOST ? summarizeRecords(records) : summarize(buildTrace(records)))
+        if (truncated) traces.push({ ...summarizeRecords(records), truncated })
+        else traces.push(records.length > BUILD_MOST ? summarizeRecords(records) : summarize(buildTrace(records)))
         shown.push(place.traceId)
         lastTaken = place
       }
-      if (reads >= READS_MOST || Date.now() > deadline) {
+      if (reads >= READS_MOST || isLate()) {
         const place = some.at(-1)!
         const last = resume === undefined && i + READS_AT_ONCE >= fresh.length
         return page(last ? undefined : place)
       }
     }
     if (resume === undefined) return page(undefined)
-    if (Date.now() > deadline) return page(resume)
+    if (isLate()) return page(resume)
     from = resume
   }
 }
@@ -147,12 +175,13 @@ function termsOf({ name, service, minDurationUs, annotations, error }: SearchQue
   return terms
 }
 
-async function rarest(index: SpanIndex, terms: Term[]): Promise<number> {
+async function rarest(index: SpanIndex, terms: Term[], mayGoOn: () => void): Promise<number> {
   if (terms.length === 1) return 0
   let best = 0
   let least = Infinity
   for (const [i, term] of terms.entries()) {
-    const count = await index.count(term, Math.min(least, COUNT_MOST))
+    mayGoOn()
+    const count = await index.count(term, Math.min(least, COUNT_MOST), mayGoOn)
     if (count < least) [best, least] = [i, count]
   }
   return best

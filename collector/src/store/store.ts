@@ -17,8 +17,11 @@ export interface Store {
    * and sends again, so that a record that was written twice must come out once.
    */
   append(messages: Message[]): Promise<void>
-  /** Every record of a trace, byte-identical ones once, in the order of arrival as far as it is known. */
-  readTrace(traceId: bigint): Promise<StoredRecord[]>
+  /**
+   * Every record of a trace, byte-identical ones once, in the order of arrival as far as it is known.
+   * @param maxBytes what may be read and held of it; TRACE_BYTES without it
+   */
+  readTrace(traceId: bigint, maxBytes?: number): Promise<StoredTrace>
   /** Summaries of the traces that match, newest first. */
   search(query: SearchQuery): Promise<SearchPage>
   /** Words that can be searched for, for the completion of what somebody types: sorted, distinct. */
@@ -59,6 +62,15 @@ export interface Backlog {
   notUtf8: number
   /** By this process: records that were accepted and that a database refuses for good. They are kept, with the reason. */
   putAside: number
+}
+
+/** How much of a trace is read unless somebody says otherwise: some 200,000 spans. */
+export const TRACE_BYTES = 64 * 1024 * 1024
+
+export interface StoredTrace {
+  records: StoredRecord[]
+  /** Whether there are more records than were to be read: anybody may send as many as they like under one trace id. */
+  truncated: boolean
 }
 
 export interface StoredRecord {

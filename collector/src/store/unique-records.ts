@@ -7,6 +7,9 @@ import { MULTIPLIER } from './seed'
  * stores may keep both: what is byte for byte the same is taken once.
  */
 export class UniqueRecords {
+  /** Whether something was left out. */
+  truncated = false
+  private readonly maxBytes: number
   private readonly bytes = new Bytes()
   private starts = new Uint32Array(512)
   private count = 0
@@ -14,13 +17,22 @@ export class UniqueRecords {
   private slots = new Uint32Array(1024)
   private hashes = new Int32Array(512)
 
-  /** @param records in a row */
-  add(records: Buffer): void {
-    for (let pos = 0; pos < records.length; ) {
+  /** @param maxBytes what is taken at most */
+  constructor(maxBytes = Number.POSITIVE_INFINITY) {
+    this.maxBytes = maxBytes
+  }
+
+  /**
+   * @param records in a row
+   * @returns whether there is room for more
+   */
+  add(records: Buffer): boolean {
+    for (let pos = 0; pos < records.length && !this.truncated; ) {
       const end = pos + RECORD_HEADER + records.readInt32BE(pos + 4)
       this.addOne(records, pos, end)
       pos = end
     }
+    return !this.truncated
   }
 
   /** In memory that is the taker's: nothing may be added any more. */
@@ -42,6 +54,10 @@ export class UniqueRecords {
     for (let other = this.slots[slot]!; other !== 0; other = this.slots[slot]!) {
       if (this.hashes[other - 1] === hash && this.is(other - 1, records, start, end)) return
       slot = (slot + 1) & mask
+    }
+    if (this.bytes.pos + end - start > this.maxBytes) {
+      this.truncated = true
+      return
     }
     if (this.count === this.starts.length) this.grow()
     this.starts[this.count] = this.bytes.pos

@@ -9,7 +9,7 @@ import type {
   SearchPage,
   SearchQuery,
   Store,
-  StoredRecord,
+  StoredTrace,
 } from './store'
 import { StoreError } from './store'
 
@@ -40,8 +40,8 @@ export class WaitingStore implements Store {
   append(messages: Message[]): Promise<void> {
     return this.ask(store => store.append(messages))
   }
-  readTrace(traceId: bigint): Promise<StoredRecord[]> {
-    return this.ask(store => store.readTrace(traceId))
+  readTrace(traceId: bigint, maxBytes?: number): Promise<StoredTrace> {
+    return this.ask(store => store.readTrace(traceId, maxBytes))
   }
   search(query: SearchQuery): Promise<SearchPage> {
     return this.ask(store => store.search(query))

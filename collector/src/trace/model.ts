@@ -14,6 +14,8 @@ export interface Trace {
   /** The clocks by which the times were taken: hosts by name, then services. */
   clocks: Clock[]
   totals: { services: ServiceTotals[]; names: NameTotals[] }
+  /** True when the trace has more spans than are read of one. */
+  truncated?: boolean
   /**
    * Depth-first, parents before children, siblings by start. With `depth`, that is the tree: the descendants of spans[i]
    * are the spans right after it that are deeper.
@@ -169,6 +171,8 @@ export interface TraceSummary {
   /** Whether any span ended in an error. */
   error: boolean
   errorCount: number
+  /** True when the trace was too long to be read for this: all of the above is of a part, and so at least what it says. */
+  truncated?: boolean
 }
 
 export const NO_PARENT = '0000000000000000'

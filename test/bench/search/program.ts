@@ -59,7 +59,7 @@ async function main(): Promise<void> {
     const some = (n: number) => (n * 7_919) % frames
     for (const [name, question] of Object.entries(questions(some))) await run(name, Number(queries), question)
     for (const { spans, traceId } of big) {
-      const ask = async () => ((await store.readTrace(traceId)).length === spans ? 1 : 0)
+      const ask = async () => ((await store.readTrace(traceId)).records.length === spans ? 1 : 0)
       await run(`trace of ${spans.toLocaleString('en')} spans`, spans > 10_000 ? 10 : 50, { ask })
     }
     const bytes =

@@ -157,7 +157,7 @@ export class EmbeddedBackend implements Backend {
     this.file.sql.updateAges.run([ageUs, wallUs])
   }
 
-  async readSettled(traceId: bigint, add: (records: Buffer) => void): Promise<void> {
+  async readSettled(traceId: bigint, add: (records: Buffer) => boolean): Promise<void> {
     const term = Buffer.allocUnsafe(8)
     term.writeBigInt64BE(traceId)
     const turns = this.turns()
@@ -178,7 +178,7 @@ export class EmbeddedBackend implements Backend {
               body = row?.[0]
               read = message
             }
-            if (body !== undefined) add(body.subarray(start, start + length))
+            if (body !== undefined && !add(body.subarray(start, start + length))) return
           }
         }
       }
@@ -207,9 +207,11 @@ export class EmbeddedBackend implements Backend {
     }
   }
 
-  turns(): Turns {
+  /** @param mayGoOn throws when the work is to be given up for another reason than a close */
+  turns(mayGoOn = () => {}): Turns {
     return new Turns(() => {
       if (this.closing) throw closedError()
+      mayGoOn()
     })
   }
 

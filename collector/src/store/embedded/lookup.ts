@@ -56,9 +56,9 @@ export class SegmentIndex implements SpanIndex {
     this.chunks = new ChunkCache(file)
   }
 
-  count(term: Term, most: number): Promise<number> {
+  count(term: Term, most: number, mayGoOn: () => void): Promise<number> {
     if (this.unindexed(term) !== undefined) return Promise.resolve(Infinity)
-    const turns = this.backend.turns()
+    const turns = this.backend.turns(mayGoOn)
     return this.backend.reading(async segments => {
       let count = 0
       for (const segment of segments) {
@@ -69,13 +69,14 @@ export class SegmentIndex implements SpanIndex {
     })
   }
 
-  places(query: IndexQuery, after: Place | undefined, most: number): Promise<Places> {
+  places(query: IndexQuery, after: Place | undefined, most: number, mayGoOn: () => void): Promise<Places> {
     const key = this.unindexed(query.driver)
     if (key !== undefined) {
       const message = `annotations of ${JSON.stringify(key)} aren't indexed: see index.allow and index.deny, or search for something else as well`
       throw new StoreError('MILO_NOT_INDEXED', message)
     }
-    return this.backend.reading(segments => this.placesIn(segments, query, after, most))
+    const turns = this.backend.turns(mayGoOn)
+    return this.backend.reading(segments => this.placesIn(segments, query, after, most, turns))
   }
 
   async complete({ field, key, prefix, limit }: CompletionQuery): Promise<string[]> {
@@ -122,8 +123,8 @@ export class SegmentIndex implements SpanIndex {
     query: IndexQuery,
     after: Place | undefined,
     limit: number,
+    turns: Turns,
   ): Promise<Places> {
-    const turns = this.backend.turns()
     const endMs = performance.now() + PLACES_MS
     const sieve = this.sieveOf(query, after)
     const most = SIEVE_RECORDS[sieve.listed < LISTED_BEFORE_SIEVE ? 'atOnce' : 'later']

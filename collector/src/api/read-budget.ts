@@ -1,0 +1,113 @@
+import { ApiError } from './errors'
+
+/** A part of a budget, which somebody holds. */
+export interface Grant {
+  /** Gives back all but so much. */
+  shrink(bytes: number): void
+  /** Gives back the rest; once more does no harm. */
+  release(): void
+}
+
+interface Waiter {
+  bytes: number
+  resolve(grant: Grant): void
+  timer: NodeJS.Timeout
+}
+
+export interface ReadBudgetOptions {
+  /** What all may hold together. */
+  maxBytes: number
+  /** How long somebody may wait for a part. */
+  waitMs?: number
+  /** How many may wait. */
+  waitingMost?: number
+}
+
+const WAIT_MS = 10_000
+const WAITING_MOST = 200
+
+/**
+ * What all readers together may hold in memory of what is stored, in bytes as they are stored; what is made of them takes
+ * several times as much. It is given out in the order in which it was asked for, so that who wants much isn't passed over
+ * again and again.
+ */
+export class ReadBudget {
+  private readonly options: Required<ReadBudgetOptions>
+  private readonly waiting: Waiter[] = []
+  private held = 0
+
+  constructor(options: ReadBudgetOptions) {
+    this.options = { waitMs: WAIT_MS, waitingMost: WAITING_MOST, ...options }
+  }
+
+  /**
+   * @param bytes the most that is going to be held; more than there is in all counts as all
+   * @throws ApiError 503 when there is none in time
+   */
+  take(bytes: number): Promise<Grant> {
+    const { maxBytes, waitMs, waitingMost } = this.options
+    const wanted = Math.min(bytes, maxBytes)
+    if (this.waiting.length === 0 && this.held + wanted <= maxBytes) return Promise.resolve(this.grant(wanted))
+    return new Promise((resolve, reject) => {
+      const tooMany = () => {
+        const message = 'too much is being read at the same time: try later'
+        reject(new ApiError(503, 'MILO_TOO_MANY_READS', message, undefined, Math.ceil(waitMs / 2_000)))
+      }
+      if (this.waiting.length >= waitingMost) return tooMany()
+      const timer = setTimeout(() => {
+        this.waiting.splice(this.waiting.indexOf(waiter), 1)
+        tooMany()
+        this.next()
+      }, waitMs)
+      const waiter = { bytes: wanted, resolve, timer }
+      this.waiting.push(waiter)
+    })
+  }
+
+  /** What `work` gives, which holds so much while it is under way. */
+  async during<V>(bytes: number, work: () => Promise<V>): Promise<V> {
+    const grant = await this.take(bytes)
+    try {
+      return await work()
+    } finally {
+      grant.release()
+    }
+  }
+
+  private grant(bytes: number): Grant {
+    let own = bytes
+    this.held += own
+    const shrink = (to: number) => {
+      if (to >= own) return
+      this.held -= own - to
+      own = to
+      this.next()
+    }
+    return { shrink, release: () => shrink(0) }
+  }
+
+  private next(): void {
+    for (;;) {
+      const first = this.waiting[0]
+      if (first === undefined || this.held + first.bytes > this.options.maxBytes) return
+      this.waiting.shift()
+      clearTimeout(first.timer)
+      first.resolve(this.grant(first.bytes))
+    }
+  }
+}
+
+/** Who reads holds a part of one of these. */
+export interface Reads {
+  /** For as long as the store needs. */
+  searches: ReadBudget
+  /** Of traces, for as long as the answer takes, which is the reader's to say. Apart: it must not keep searches waiting. */
+  traces: ReadBudget
+  /** What is read of one trace at most. */
+  maxTraceBytes: number
+}
+
+export function createReads(maxReadBytes: number, maxTraceBytes: number): Reads {
+  const half = () => new ReadBudget({ maxBytes: maxReadBytes / 2 })
+  return { searches: half(), traces: half(), maxTraceBytes }
+}
