@@ -246,9 +246,9 @@ export class ScribeEmitter {
     if (this.closed || spool === undefined) return
     this.giveBack()
     const put = (batch: Batch): boolean => {
-      if (!spool.putSync(batch.records, batch.spans)) return false
-      this.buffer.settle(batch.spans, 'spooled')
-      return true
+      const file = spool.putSync(batch.records, batch.spans)
+      if (file !== undefined) this.spooled(file, batch)
+      return file !== undefined
     }
     const { spooling } = this
     if (spooling !== undefined && put(spooling)) this.spooling = undefined
@@ -559,6 +559,11 @@ export class ScribeEmitter {
     }
   }
 
+  private spooled(file: string, { spans }: Batch): void {
+    this.spool!.claim(file, spans)
+    this.buffer.settle(spans, 'spooled')
+  }
+
   /** Not within the application's call that ended a span. */
   private divertSoon(): void {
     if (this.divertTaken || this.spooling !== undefined) return
@@ -585,11 +590,11 @@ export class ScribeEmitter {
     }
     this.spooling = batch
     this.scope.runInAsyncScope(() => {
-      void spool.put(batch.records, batch.spans).then(safe => {
-        // Given up, or written again, in the meantime.
+      void spool.put(batch.records, batch.spans).then(file => {
+        // Given up, or written again, in the meantime: the file's spans aren't counted a second time.
         if (this.spooling !== batch) return
         this.spooling = undefined
-        if (safe) this.buffer.settle(batch.spans, 'spooled')
+        if (file !== undefined) this.spooled(file, batch)
         else this.returned.push(batch)
         if (this.draining || this.drained.length > 0 || this.fullness > SPOOL_ABOVE) this.divert()
         if (this.batch === undefined) this.pumpSoon()

@@ -13,7 +13,7 @@ import {
 } from 'node:fs'
 import { mkdir, open, readdir, readFile, rename, stat, unlink, utimes, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { clearInterval, clock, GenuinePromise, setInterval } from './genuine'
 import { describe, logRarely } from './log'
 
@@ -41,8 +41,9 @@ const MAX_FILE_BYTES = 4 * 1024 * 1024
 const HEARTBEAT_MS = 10_000
 /** Without a heartbeat for so long, an owner elsewhere is taken for dead. One on this machine is looked for. */
 const STALE_MS = 45_000
-/** So long a directory that failed is left alone. */
+/** How long a directory that failed is left alone: at first, and at most when it goes on failing. */
 const REST_MS = 5_000
+const LONGEST_REST_MS = 300_000
 
 const NAME = /^(\d{15})-(\d{8,12})-([0-9a-f]{12})-(\d{1,9})-(\d{1,9})\.(spans|tmp|bad)$/
 
@@ -91,6 +92,7 @@ export class Spool implements SpoolCounts {
   /** What can't be taken over isn't tried again. */
   private readonly skip = new Set<string>()
   private restUntil = 0
+  private restMs = REST_MS
   private timer: NodeJS.Timeout | undefined
   private alive = false
   private closed = false
@@ -127,13 +129,13 @@ export class Spool implements SpoolCounts {
     return clock.now() >= this.restUntil
   }
 
-  /** Writes a batch. @returns whether it is safe on the disk */
-  put(records: Buffer, spans: number): Promise<boolean> {
+  /** Writes a batch. @returns its file once it is safe on the disk; undefined when it isn't */
+  put(records: Buffer, spans: number): Promise<string | undefined> {
     return this.inTurn(async () => {
       const name = this.nextName(spans, records.length)
       const temporary = `${name}.tmp`
       try {
-        if (!(await this.makeRoom(records.length))) return false
+        if (!(await this.makeRoom(records.length))) return undefined
         if (!this.alive) await this.showAlive()
         const file = await open(this.path(temporary), 'wx', 0o600)
         try {
@@ -148,22 +150,21 @@ export class Spool implements SpoolCounts {
       } catch (error) {
         this.failed('written', error)
         await unlink(this.path(temporary)).catch(() => {})
-        return false
+        return undefined
       }
-      this.holds(`${name}.spans`, spans)
-      return true
+      return this.written(`${name}.spans`)
     })
   }
 
   /** The same for the last moment of a process, when nothing asynchronous gets a turn any more. */
-  putSync(records: Buffer, spans: number): boolean {
+  putSync(records: Buffer, spans: number): string | undefined {
     const name = this.nextName(spans, records.length)
     try {
-      mkdirSync(this.directory, { recursive: true, mode: 0o700 })
+      makeDirectorySync(this.directory)
       const entries = parse(readdirSync(this.directory))
       if (total(entries) + space(records.length) > this.maxBytes) {
         this.full()
-        return false
+        return undefined
       }
       const file = openSync(this.path(`${name}.tmp`), 'wx', 0o600)
       try {
@@ -176,10 +177,14 @@ export class Spool implements SpoolCounts {
       renameSync(this.path(`${name}.tmp`), this.path(`${name}.spans`))
     } catch (error) {
       this.failed('written', error)
-      return false
+      return undefined
     }
-    this.holds(`${name}.spans`, spans)
-    return true
+    return this.written(`${name}.spans`)
+  }
+
+  /** Takes the spans of a file that was written for spans of this process: onLost will tell of them. */
+  claim(name: string, spans: number): void {
+    this.own.set(name, spans)
   }
 
   /** Reads the oldest batch; its file stays until `remove`. Undefined: nothing there, or nothing that can be read. */
@@ -196,11 +201,12 @@ export class Spool implements SpoolCounts {
           await rename(this.path(name), this.path(name.replace(/spans$/, 'bad')))
         } catch (error) {
           if (this.closed) return undefined
-          this.failed('read', error)
           if (TRANSIENT.has((error as NodeJS.ErrnoException).code!)) {
+            this.failed('read', error)
             this.queue.unshift(name)
             return undefined
           }
+          this.failedFor(name, 'read', error)
         }
         this.forget(name)
       }
@@ -216,7 +222,7 @@ export class Spool implements SpoolCounts {
       try {
         await unlink(this.path(name))
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') this.failed('cleared', error)
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') this.failedFor(name, 'removed', error)
       }
     })
   }
@@ -247,7 +253,7 @@ export class Spool implements SpoolCounts {
   private async look(): Promise<void> {
     if (this.closed || !this.usable) return
     try {
-      await mkdir(this.directory, { recursive: true, mode: 0o700 })
+      await makeDirectory(this.directory)
       if (this.alive) await this.showAlive()
       const names = await readdir(this.directory)
       const entries = parse(names).filter(({ name, kind }) => kind !== 'bad' && !this.skip.has(name))
@@ -284,7 +290,7 @@ export class Spool implements SpoolCounts {
       // ENOENT: another process was faster.
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
       this.skip.add(name)
-      this.failed('taken over', error)
+      this.failedFor(name, 'taken over', error)
     }
   }
 
@@ -299,7 +305,7 @@ export class Spool implements SpoolCounts {
     )
       return
     if (this.closed) return
-    await mkdir(this.directory, { recursive: true, mode: 0o700 })
+    await makeDirectory(this.directory)
     await writeFile(path, JSON.stringify({ machine: machine(), pid: process.pid }), { mode: 0o600 })
     this.alive = true
     // In between.
@@ -309,7 +315,10 @@ export class Spool implements SpoolCounts {
   private async isDead(owner: string): Promise<boolean> {
     const path = this.path(`${owner}.alive`)
     try {
-      const { mtimeMs, size } = await stat(path)
+      const found = await stat(path)
+      const { mtimeMs, size } = found
+      // Whoever reads a pipe of that name waits for ever.
+      if (!found.isFile()) return true
       if (clock.wallMs() - mtimeMs > STALE_MS) return true
       const shown = size < 4096 ? JSON.parse(await readFile(path, 'utf8')) : undefined
       return shown?.machine === machine() && !exists(shown.pid)
@@ -339,13 +348,21 @@ export class Spool implements SpoolCounts {
   }
 
   private async makeRoom(bytes: number): Promise<boolean> {
-    await mkdir(this.directory, { recursive: true, mode: 0o700 })
+    await makeDirectory(this.directory)
     const entries = parse(await readdir(this.directory))
     let free = this.maxBytes - total(entries) - space(bytes)
     for (const entry of entries) {
       if (free >= 0) break
-      if (entry.kind !== 'bad') continue
-      await unlink(this.path(entry.name))
+      if (entry.kind !== 'bad' || this.skip.has(entry.name)) continue
+      try {
+        await unlink(this.path(entry.name))
+      } catch (error) {
+        // ENOENT: another process was faster.
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
+          this.skip.add(entry.name)
+          continue
+        }
+      }
       free += space(entry.bytes)
     }
     if (free < 0) this.full()
@@ -363,9 +380,10 @@ export class Spool implements SpoolCounts {
     return this.closed ? undefined : this.queue.shift()
   }
 
-  private holds(name: string, spans: number): void {
-    this.own.set(name, spans)
+  private written(name: string): string {
+    this.restMs = REST_MS
     this.queue.push(name)
+    return name
   }
 
   private forget(name: string): void {
@@ -384,8 +402,7 @@ export class Spool implements SpoolCounts {
   }
 
   private full(): void {
-    this.spoolErrors++
-    this.restUntil = clock.now() + REST_MS
+    this.rest()
     logRarely(
       'spool_full',
       'warn',
@@ -393,11 +410,59 @@ export class Spool implements SpoolCounts {
     )
   }
 
-  private failed(what: string, error: unknown): void {
+  private rest(): void {
     this.spoolErrors++
-    this.restUntil = clock.now() + REST_MS
+    this.restUntil = clock.now() + this.restMs
+  }
+
+  /** One file says nothing about the others. */
+  private failedFor(name: string, what: string, error: unknown): void {
+    this.spoolErrors++
+    logRarely('spool_file', 'warn', `${name} in the spool can't be ${what}: ${describe(error)}`)
+  }
+
+  private failed(what: string, error: unknown): void {
+    this.rest()
+    // A directory that isn't there will hardly come: each failure in a row doubles the rest.
+    this.restMs = Math.min(this.restMs * 2, LONGEST_REST_MS)
     logRarely('spool', 'warn', `the spool can't be ${what}: ${describe(error)}`)
   }
+}
+
+/** Without Node's `recursive`: under /proc, where a directory can't be made and its parent is there, that spins for ever. */
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o700 })
+  } catch (error) {
+    const parent = parentToMake(path, error)
+    if (parent === undefined) return
+    await makeDirectory(parent)
+    await mkdir(path, { mode: 0o700 }).catch(again => parentToMake(path, again, false))
+  }
+}
+
+function makeDirectorySync(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 })
+  } catch (error) {
+    const parent = parentToMake(path, error)
+    if (parent === undefined) return
+    makeDirectorySync(parent)
+    try {
+      mkdirSync(path, { mode: 0o700 })
+    } catch (again) {
+      parentToMake(path, again, false)
+    }
+  }
+}
+
+/** Undefined: it is there. @throws the error, when a parent doesn't help */
+function parentToMake(path: string, error: unknown, first = true): string | undefined {
+  const { code } = error as NodeJS.ErrnoException
+  if (code === 'EEXIST') return undefined
+  const parent = dirname(path)
+  if (code !== 'ENOENT' || !first || parent === path) throw error
+  return parent
 }
 
 /** Errors that pass: of the process or the machine, not of the file. */
@@ -411,6 +476,8 @@ function parse(names: string[]): Entry[] {
     const match = NAME.exec(name)
     if (match === null) continue
     const [, time, , owner, spans, bytes, kind] = match
+    // None of ours: what it claims isn't what the directory holds.
+    if (Number(bytes) > MAX_FILE_BYTES) continue
     entries.push({ name, time: time!, owner: owner!, spans: Number(spans), bytes: Number(bytes), kind: kind! })
   }
   return entries.sort((a, b) => (a.name < b.name ? -1 : 1))

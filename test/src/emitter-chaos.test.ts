@@ -166,7 +166,6 @@ describe('beside a Scribe that misbehaves by chance', () => {
         seen => seen.answered > 3000 && seen.stats.ended > 40_000 && seen.stats.failures + seen.stats.tryLater > 8,
       )
       assert.deepEqual(having.bad, [])
-      assert.ok(having.stats.sent > 0)
       // The buffer's 16 MiB, what a batch takes on its way, Milo itself, and the garbage of spans between collections.
       const more = (having.peakBytes - without.peakBytes) / 1024 / 1024
       assert.ok(more < 96, `${more} MiB more than without Milo`)

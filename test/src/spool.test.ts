@@ -27,6 +27,16 @@ import { until } from '../helpers/until'
 
 const MIB = 1024 * 1024
 
+function mulberry32(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
+  }
+}
+
 describe('the spool', () => {
   let directory: string
   let peer: ScribePeer
@@ -178,7 +188,8 @@ describe('the spool', () => {
     truncateSync(join(directory, first!), 10)
     const last = [spool.oldest(), spool.put(Buffer.from('the last'), 1)] as const
     spool.close()
-    assert.deepEqual(await Promise.all(last), [undefined, true])
+    const [none, put] = await Promise.all(last)
+    assert.deepEqual([none, put!.endsWith('.spans')], [undefined, true])
     assert.equal(spool.waiting, false)
     assert.equal(await spool.oldest(), undefined)
     assert.deepEqual([files('spans').length, files('bad'), files('alive'), lost], [3, [], [], []])
@@ -283,6 +294,63 @@ describe('the spool', () => {
       assert.equal(stats().drops.shutdown, 1)
     })
   }
+
+  for (const path of ['/proc/milo/spool', '/dev/null/spool']) {
+    it(`costs a counter and nothing else where it can’t be made, as ${path}`, async function () {
+      if (process.platform !== 'linux') this.skip()
+      directory = path
+      const { emitter, buffer, work, addsUp } = start(dead)
+      work(3)
+      await until('it is counted', () => emitter.spoolErrors > 0 && emitter.failures > 0)
+      emitter.drainNow()
+      assert.equal(emitter.inMemory(), 3)
+      addsUp()
+      assert.equal(buffer.counts().spooled, 0)
+      directory = mkdtempSync(join(tmpdir(), 'milo-spool-'))
+      directory = join(directory, 'spool')
+    })
+  }
+
+  it('isn’t stopped by what others have put there: a .bad that can’t be removed, sizes that nobody has', async () => {
+    mkdirSync(join(directory, `000000000000001-00000001-0123456789ab-1-${900 * 1024}.bad`), { recursive: true })
+    writeFileSync(join(directory, `000000000000002-00000001-0123456789ab-1-${200 * 1024}.bad`), '')
+    writeFileSync(join(directory, `000000000000003-00000001-0123456789ab-1-999999999.spans`), '')
+    const { emitter, buffer, work } = start(dead, MIB)
+    work(10)
+    await until('it is in the spool', () => buffer.counts().spooled === 10)
+    assert.equal(emitter.spoolErrors, 0)
+  })
+
+  it('adds up at every moment, whatever happens in which order', async function () {
+    this.timeout(60_000)
+    const seed = Number(process.env.MILO_TEST_SEED ?? Date.now() % 1_000_000)
+    console.log(`      MILO_TEST_SEED=${seed}`)
+    const random = mulberry32(seed)
+    const choice = <C>(choices: readonly C[]): C => choices[Math.floor(random() * choices.length)]!
+    peer.react = () => choice([{ reply: 0 }, { reply: 0 }, { reply: 1 }, 'close', 'silence'] as const)
+    const { emitter, work, addsUp } = start(peer.address, 64 * MIB, new SpanBuffer(300, 16 * MIB))
+    for (let step = 0; step < 400; step++) {
+      choice([
+        () => work(Math.floor(random() * 200)),
+        () => work(1),
+        () => emitter.hurry(),
+        () => emitter.drainNow(),
+        () => emitter.abandon('exit'),
+        () => void emitter.flush(1, random() < 0.5),
+        () => void emitter.drain(5),
+        () => peer.disconnect(),
+        () =>
+          files('spans')
+            .slice(0, 1)
+            .map(name => rmSync(join(directory, name), { force: true })),
+      ])()
+      addsUp()
+      for (let turns = Math.floor(random() * 8); turns > 0; turns--) {
+        await new Promise(resolve => setImmediate(resolve))
+        addsUp()
+      }
+    }
+  })
 
   it('costs a counter and nothing else when the directory can’t be written, and lets spans go to Scribe', async function () {
     if (process.platform !== 'linux') this.skip()
