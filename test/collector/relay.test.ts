@@ -130,6 +130,16 @@ describe('relay', function () {
     await until('it takes calls again', async () => (await send(r, 0n)) === ResultCode.OK)
   })
 
+  it('takes a call that is larger than its whole spool once that is empty, and does not refuse it for ever', async () => {
+    const [port] = await freePorts(1)
+    const r = relay([port!], { maxBytes: 1_000, retryMs: [1, 5] })
+    assert.equal(await send(r, 1n), ResultCode.OK)
+    assert.equal(await send(r, ...numbers(100)), ResultCode.TRY_LATER)
+    const upstream = await peer(port)
+    await until('it is taken', async () => (await send(r, ...numbers(100))) === ResultCode.OK)
+    await until('all has arrived', () => upstream.spans.length === 101)
+  })
+
   it('lets others pass a call that no upstream can take, and keeps it', async () => {
     const upstream = await peer()
     // Whatever holds span 2 breaks it.

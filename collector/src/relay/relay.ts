@@ -154,8 +154,8 @@ export function createRelay(options: RelayOptions): Relay {
   }
 
   async function close(): Promise<void> {
-    const deadline = Date.now() + closeMs
-    while (forwarding !== undefined && Date.now() < deadline) {
+    const deadline = performance.now() + closeMs
+    while (forwarding !== undefined && performance.now() < deadline) {
       await Promise.race([forwarding, new Promise(resolve => setTimeout(resolve, 50))])
     }
     closing = true

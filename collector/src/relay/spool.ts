@@ -88,7 +88,9 @@ export function openSpool(path: string, maxBytes: number): Spool {
     append(call) {
       return new Promise((resolve, reject) => {
         if (closed) return reject(new StoreError('MILO_STORE_CLOSED', 'the relay has been closed'))
-        if (bytes + waitingBytes + call.length + (calls + 1) * ROW_BYTES > maxBytes) {
+        // An empty spool takes one that is larger than all that it may hold: to refuse that would be to refuse it for ever.
+        const holds = calls + waiting.length
+        if (holds > 0 && bytes + waitingBytes + call.length + (holds + 1) * ROW_BYTES > maxBytes) {
           return reject(
             new StoreError('MILO_STORE_BUSY', `${path} holds ${bytes} bytes: no more until some are forwarded`),
           )
