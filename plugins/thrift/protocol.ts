@@ -126,6 +126,7 @@ interface Transport {
   [PENDING]?: PendingReply[]
   outBuffers?: Buffer[]
   outCount: number
+  inBuf?: Buffer
   /** TBufferedTransport's and TFramedTransport's names for how far they have been read. */
   readCursor?: number
   readPos?: number
@@ -172,6 +173,8 @@ interface Dialect {
   findCarrier?(protocol: Protocol): Found | undefined
   /** A carrier in the field of this type that is about to be skipped. */
   readCarrier?(protocol: Protocol, type: number): Found | undefined
+  /** A carrier in arguments that nobody has read: thrift-typescript's code doesn't, of a method that takes none. */
+  findUnread?(protocol: Protocol): Found | undefined
   /** Whether thrift can't skip a field that it doesn't know: a carrier then has to be skipped for it. */
   cannotSkip?: boolean
   /** Whether the result that has just been written, from outBuffers[at] on, is a return value or void. */
@@ -199,6 +202,11 @@ export function patchBinaryProtocol(prototype: any, plugin: PluginHandle): void 
       else if (carrier === 'compat') addInPlaceOfStop(protocol, binaryCompat, span)
     },
     readCarrier: (protocol, type) => readBinaryCarrier(protocol.trans.borrow(), type),
+    findUnread({ trans }) {
+      if (trans.inBuf?.[position(trans)] !== LIST) return undefined
+      const { buf, readIndex, writeIndex } = trans.borrow()
+      return readBinaryCarrier({ buf, readIndex: readIndex + 3, writeIndex }, LIST)
+    },
     isSuccess({ trans: { outBuffers: out } }, at) {
       if (out?.[at] === undefined || out[at]![0] === STOP) return true
       // The first field's id: 0 is the return value's, any other an exception's.
@@ -384,6 +392,8 @@ function patchProtocol(prototype: any, plugin: PluginHandle, dialect: Dialect): 
           // Whatever the handler calls or reads is no part of this request.
           now.incoming = undefined
           try {
+            if (request.remote === undefined && dialect.findUnread !== undefined)
+              take(request, dialect.findUnread(this))
             if (plugin.enabled) request.argumentsRead(position(this.trans) - request.startsAt)
           } catch (error) {
             plugin.fail(error)
