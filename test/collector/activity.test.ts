@@ -67,6 +67,58 @@ describe('activity', () => {
     assert.equal(m.minutes()[0]!.operations[0]!.count, 3)
   })
 
+  describe('of services that report nothing themselves', () => {
+    const named = (key: string, name: string, kind?: string) =>
+      new Map([[key, name], ...(kind === undefined ? [] : [[kind, 'CONSUMER'] as const])])
+    const local = (annotations: Map<string, string>) => ({ ...half('client'), events: [], annotations })
+    const edges = (m: ReturnType<typeof meter>) =>
+      m.minutes().flatMap(({ calls }) => calls.map(({ caller, callee, count }) => `${caller} → ${callee} ×${count}`))
+
+    it('counts calls by the name that the caller gives: of a database, a broker, a caller outside', () => {
+      const m = meter()
+      m.take(
+        half('client', { annotations: named('zipkin.remote.service', 'mysql') }),
+        half('client', {
+          annotations: new Map([...named('db.system', 'postgresql'), ...named('peer.service', 'ledger')]),
+        }),
+        half('server', { annotations: named('zipkin.remote.service', 'mobile-app') }),
+        local(new Map([...named('messaging.system', 'kafka'), ['otel.kind', 'producer']])),
+        local(named('zipkin.remote.service', 'rabbit', 'zipkin.kind')),
+        local(named('peer.service', 'nobody')),
+        half('client', { annotations: named('server.address', 'db1.internal') }),
+      )
+      assert.deepEqual(edges(m), [
+        'shop → mysql ×1',
+        'shop → ledger ×1',
+        'mobile-app → shop ×1',
+        'shop → kafka ×1',
+        'rabbit → shop ×1',
+      ])
+    })
+
+    it('counts a call once by the callee’s own name where the callee is traced after all, in whichever order', () => {
+      const client = half('client', { annotations: named('peer.service', 'the-ledger') })
+      const server = half('server', { id: client.id!, parentId: 7n, service: 'ledger' })
+      for (const order of [
+        [client, server],
+        [server, client],
+      ]) {
+        const m = meter()
+        for (const record of order) {
+          m.take(record)
+          m.minutes()
+        }
+        assert.deepEqual(edges(m), ['shop → ledger ×1'])
+      }
+      // OpenTelemetry's server halves have ids of their own.
+      const m = meter()
+      m.take(client)
+      m.take({ ...server, id: nextId++, parentId: client.id! })
+      for (let i = 0; i < 3; i++) m.minutes()
+      assert.deepEqual(edges(m), ['shop → ledger ×1'])
+    })
+  })
+
   it('counts errors', () => {
     const m = meter()
     m.take(half('server', { annotations: new Map([['error', 'x']]), probability: 0.25 }), half('server'))

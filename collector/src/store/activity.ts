@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import { EventType } from '../../../src/codec/span'
+import { PEER_KEYS } from '../trace/peer'
 import { ERROR_KEYS } from './match'
 import { Recent } from './recent'
 import { RecordReader } from './record-reader'
@@ -121,6 +122,8 @@ interface Half {
   error: boolean
   weight: number
   startUs: bigint
+  /** The other side, as it has been counted: by its own half, or by what this one calls it. */
+  other?: string
 }
 
 export class ActivityMeter {
@@ -208,29 +211,35 @@ export class ActivityMeter {
     const operation = operationOf(counter.operations, half.service, text(body, nameAt, nameEnd), side)
     count(operation, half)
     if (half.parentId === 0n) operation.roots += half.weight
-    if (side === 'client') this.addClient(view.getBigInt64(idAt), half)
-    else if (side === 'server') this.addServer(view.getBigInt64(idAt), half)
+    if (side === 'client') this.addClient(view.getBigInt64(idAt), half, body)
+    else if (side === 'server') this.addServer(view.getBigInt64(idAt), half, body)
+    else this.addMessage(half, body)
   }
 
-  private addClient(id: bigint, client: Half): void {
+  private addClient(id: bigint, client: Half, body: Buffer): void {
     for (const servers of [this.servers, this.lateServers]) {
       const server = servers.get(id)
       if (server?.traceId !== client.traceId) continue
       servers.delete(id)
-      this.addCall(client, server!.service)
+      this.meet(client, server!)
       return
     }
+    // Whom nobody traces is known by what others call it; until its own half comes, if it does.
+    const callee = wordOf(body, this.reader, PEERS)
+    if (callee !== '') this.addCall(client.service, (client.other = callee), client)
     this.clients.set(id, client)
   }
 
-  private addServer(id: bigint, server: Half): void {
+  private addServer(id: bigint, server: Half, body: Buffer): void {
     const client = this.clients.get(id)
     if (client?.traceId !== server.traceId) {
+      const caller = server.parentId === 0n ? wordOf(body, this.reader, PEERS) : ''
+      if (caller !== '') this.addCall((server.other = caller), server.service, server)
       if (this.servers.size < WAITING_MOST) this.servers.set(id, server)
       return
     }
     this.clients.delete(id)
-    this.addCall(client!, server.service)
+    this.meet(client!, server)
   }
 
   /**
@@ -238,24 +247,42 @@ export class ActivityMeter {
    * be such a one: the parent of a server half of ours is a call as well, but one that somebody else answered.
    */
   private meetParents(): void {
-    for (const { traceId, parentId, service } of this.lateServers.values()) {
+    for (const server of this.lateServers.values()) {
+      const { traceId, parentId } = server
       const client = parentId === 0n ? undefined : this.clients.get(parentId)
       if (client === undefined || client.traceId !== traceId) continue
       this.clients.delete(parentId)
-      this.addCall(client, service)
+      this.meet(client, server)
     }
     this.lateServers = this.servers
     this.servers = new Map()
   }
 
-  private addCall(client: Half, callee: string): void {
-    const { calls } = this.counter(client.startUs)
-    const pair = entry(calls, CALLS_MOST, [client.service, callee], [OTHER, OTHER], ([from, to]) => ({
+  /** A message goes to a broker, or comes from one, which has no half of its own. */
+  private addMessage(half: Half, body: Buffer): void {
+    const kind = wordOf(body, this.reader, KINDS).toLowerCase()
+    if (kind !== 'producer' && kind !== 'consumer') return
+    const broker = wordOf(body, this.reader, PEERS)
+    if (broker === '') return
+    if (kind === 'producer') this.addCall(half.service, broker, half)
+    else this.addCall(broker, half.service, half)
+  }
+
+  /** Two halves of a call; what each was counted for alone is taken back. */
+  private meet(client: Half, server: Half): void {
+    if (client.other !== undefined) this.addCall(client.service, client.other, client, -1)
+    if (server.other !== undefined) this.addCall(server.other, server.service, server, -1)
+    this.addCall(client.service, server.service, client)
+  }
+
+  private addCall(caller: string, callee: string, half: Half, sign = 1): void {
+    const { calls } = this.counter(half.startUs)
+    const pair = entry(calls, CALLS_MOST, [caller, callee], [OTHER, OTHER], ([from, to]) => ({
       caller: from!,
       callee: to!,
       ...emptyMeasure(),
     }))
-    count(pair, client)
+    count(pair, half, sign)
   }
 
   private counter(startUs: bigint): Counter {
@@ -272,12 +299,28 @@ export class ActivityMeter {
   }
 }
 
-function count(measure: Measure, { durationUs, error, weight }: Half): void {
-  measure.count += weight
-  if (error) measure.errors += weight
+function count(measure: Measure, { durationUs, error, weight }: Half, sign = 1): void {
+  measure.count += sign * weight
+  if (error) measure.errors += sign * weight
   if (durationUs === undefined) return
   const bucket = bucketOf(durationUs)
-  measure.durations[bucket] = (measure.durations[bucket] ?? 0) + weight
+  measure.durations[bucket] = (measure.durations[bucket] ?? 0) + sign * weight
+}
+
+const PEERS = PEER_KEYS.map(key => Buffer.from(key))
+const KINDS = ['otel.kind', 'zipkin.kind'].map(key => Buffer.from(key))
+
+/** What the first of these annotations says that says anything. */
+function wordOf(body: Buffer, { annotations }: RecordReader, keys: Buffer[]): string {
+  for (const key of keys) {
+    for (let i = 0; i < annotations.length; i += 4) {
+      const [at, end] = [annotations[i]!, annotations[i + 1]!]
+      if (key.length !== end - at || body.compare(key, 0, key.length, at, end) !== 0) continue
+      const word = text(body, annotations[i + 2]!, annotations[i + 3]!)
+      if (word !== '') return word
+    }
+  }
+  return ''
 }
 
 /** A trace that was forced, or of which nothing is known, stands for itself. */
@@ -382,6 +425,7 @@ export function readActivity(rows: { minute: number; body: string }[]): Activity
     .map(([minute, { operations, calls }]) => ({
       minute,
       operations: [...operations.values()],
-      calls: [...calls.values()],
+      // What was counted for one half and taken back leaves nothing, but for rounding.
+      calls: [...calls.values()].filter(({ count }) => count > 1e-6),
     }))
 }

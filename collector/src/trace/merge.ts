@@ -2,6 +2,7 @@ import type { SpanRecord } from '../../../src/codec/span'
 import { hexId } from './ids'
 import { waited } from './measure'
 import { type Conflict, NO_PARENT, type Report, type TraceEvent, type TraceSpan } from './model'
+import { peerOf } from './peer'
 import { CLIENT, customEvents, HAS_CUSTOM, hostOf, LOCAL, type Reports, SERVER, SIDES, UNKNOWN } from './reports'
 
 /** All reports of one side together, by corrected clocks; `raw` is the start as it was reported. NaN where there are none. */
@@ -99,8 +100,7 @@ export class Merger {
       parentId: parentId === undefined ? NO_PARENT : parent === -1 ? hexId(parentId) : this.hex[parent]!,
       name: (this.agree('name') as string | undefined) ?? '',
       kind: called ? (served ? 'rpc' : 'client') : served ? 'server' : 'local',
-      service: this.said(SERVER, 'service') ?? (called ? null : this.said(LOCAL, 'service')),
-      clientService: this.said(CLIENT, 'service'),
+      ...this.sides(called, served, annotations),
       // Each side knows its own host best; the other's word is better than none.
       clientHost: this.said(CLIENT, 'clientHost') ?? this.said(undefined, 'clientHost'),
       serverHost: this.said(undefined, 'serverHost'),
@@ -130,6 +130,19 @@ export class Merger {
       merged.rawServerStart = hasServer ? server.raw : null
     }
     return merged
+  }
+
+  /** Who called whom. Who reports no half itself is known by what the other side calls it. */
+  private sides(called: boolean, served: boolean, annotations: Record<string, string>) {
+    const service = this.said(SERVER, 'service')
+    const clientService = this.said(CLIENT, 'service')
+    if (called) return { service: service ?? (served ? null : peerOf(annotations)), clientService }
+    if (served) return { service, clientService: peerOf(annotations) }
+    const local = this.said(LOCAL, 'service')
+    const kind = (annotations['otel.kind'] ?? annotations['zipkin.kind'] ?? '').toLowerCase()
+    const broker = kind === 'producer' || kind === 'consumer' ? peerOf(annotations) : null
+    if (broker === null) return { service: local, clientService }
+    return kind === 'producer' ? { service: broker, clientService: local } : { service: local, clientService: broker }
   }
 
   /** The server half's word stands, and of several that of the earliest. Who said the same twice is heard once. */

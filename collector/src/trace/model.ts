@@ -70,9 +70,12 @@ export interface TraceSpan {
   name: string
   /** Which halves were reported: both (`rpc`), one, or neither (`local`: work within one process). */
   kind: SpanKind
-  /** The service that did the work: the server half's, or the reporter of a local span. Null when unknown. */
+  /**
+   * The service that did the work: the server half's, or the reporter of a local span. Who reports no half itself (a database, a
+   * broker) has the name by which the caller calls it. Null when unknown.
+   */
   service: string | null
-  /** The service that called: the client half's. */
+  /** The service that called: the client half's, or who the server says called. A message goes to the broker, or comes from it. */
   clientService: string | null
   clientHost: string | null
   serverHost: string | null

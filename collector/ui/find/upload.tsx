@@ -8,7 +8,8 @@ interface Uploaded {
   traceIds: string[]
   spans: number
   rejected: number
-  reasons?: string[]
+  reasons?: { reason: string; spans: number; message: string }[]
+  leftOut?: { field: string; reason: string; count: number }[]
 }
 
 type State =
@@ -17,7 +18,7 @@ type State =
   | { at: 'failed'; problem: Problem }
   | { at: 'done'; got: Uploaded }
 
-/** Takes a trace from elsewhere: a file of Milo's, OpenTelemetry's or Zipkin's JSON, chosen or dropped on the page. */
+/** Takes traces from elsewhere: a file of Milo's, OpenTelemetry's, Zipkin's or Jaeger's, chosen or dropped on the page. */
 export function Upload() {
   const [state, setState] = useState<State>({ at: 'idle' })
   const [over, setOver] = useState(false)
@@ -28,7 +29,8 @@ export function Upload() {
     try {
       const got = await sendBody<Uploaded>('api/traces', file)
       // A single trace is what somebody wants to see.
-      if (got.traceIds.length === 1 && got.rejected === 0) navigate(traceHref(got.traceIds[0]!))
+      if (got.traceIds.length === 1 && got.rejected === 0 && got.leftOut === undefined)
+        navigate(traceHref(got.traceIds[0]!))
       else setState({ at: 'done', got })
     } catch (problem) {
       setState({ at: 'failed', problem: problem as Problem })
@@ -67,7 +69,7 @@ export function Upload() {
       <input
         ref={input}
         type="file"
-        accept=".json,application/json"
+        accept=".json,.jsonl,.ndjson,.gz,.pb,.bin,.txt,application/json,application/gzip"
         hidden
         aria-label="A trace's file"
         onChange={event => {
@@ -75,7 +77,7 @@ export function Upload() {
           event.currentTarget.value = ''
         }}
       />
-      {over && <div class="drop">Drop a trace: Milo’s, OpenTelemetry’s or Zipkin’s JSON</div>}
+      {over && <div class="drop">Drop traces: a file of Milo’s, OpenTelemetry’s, Zipkin’s or Jaeger’s</div>}
       <div role="status" class="hint">
         {state.at === 'sending' && `Sending ${state.name} …`}
         {state.at === 'done' && <Result got={state.got} />}
@@ -89,11 +91,13 @@ export function Upload() {
   )
 }
 
-function Result({ got: { traceIds, spans, rejected, reasons } }: { got: Uploaded }) {
+function Result({ got: { traceIds, spans, rejected, reasons = [], leftOut = [] } }: { got: Uploaded }) {
+  const fields = leftOut.reduce((sum, { count }) => sum + count, 0)
   return (
     <>
-      {spans.toLocaleString()} spans of {traceIds.length.toLocaleString()} traces are stored
-      {rejected > 0 && `, ${rejected.toLocaleString()} were not taken (${reasons?.join('; ') ?? 'no reason given'})`}:{' '}
+      {many(spans, 'span')} of {many(traceIds.length, 'trace')} {spans === 1 ? 'is' : 'are'} stored
+      {rejected > 0 && `, ${rejected.toLocaleString()} not: ${inWords(reasons)}`}
+      {fields > 0 && `, without ${many(fields, 'field')} that can’t be read: ${fieldsInWords(leftOut)}`}:{' '}
       {traceIds.slice(0, 20).map(id => (
         <a key={id} href={traceHref(id)}>
           {id}{' '}
@@ -101,4 +105,17 @@ function Result({ got: { traceIds, spans, rejected, reasons } }: { got: Uploaded
       ))}
     </>
   )
+}
+
+function many(count: number, what: string): string {
+  return `${count.toLocaleString()} ${what}${count === 1 ? '' : 's'}`
+}
+
+function inWords(reasons: NonNullable<Uploaded['reasons']>): string {
+  return reasons.map(({ spans, message }) => `${spans.toLocaleString()} because ${message}`).join('; ')
+}
+
+function fieldsInWords(leftOut: NonNullable<Uploaded['leftOut']>): string {
+  const words = (text: string) => text.replaceAll('_', ' ')
+  return leftOut.map(({ field, reason, count }) => `${words(field)} ×${count} (${words(reason)})`).join(', ')
 }
