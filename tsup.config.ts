@@ -10,6 +10,7 @@ const ENTRIES: Record<string, { source: string; exports: string }> = {
   plugin: { source: 'src/plugin.ts', exports: '{ ...bundle.plugin }' },
   testing: { source: 'src/testing.ts', exports: '{ ...bundle.testing }' },
   'plugins/thrift': { source: 'plugins/thrift/index.ts', exports: '{ thrift: bundle.thrift }' },
+  'plugins/bluebird': { source: 'plugins/bluebird.ts', exports: '{ bluebird: bundle.bluebird }' },
   'plugins/cassandra-driver': {
     source: 'plugins/cassandra-driver.ts',
     exports: '{ cassandraDriver: bundle.cassandraDriver }',

@@ -15,6 +15,7 @@ import {
   type RemoteContext,
   runInFrame,
   type Span,
+  setImmediate,
   startServerSpan,
   startSpan,
 } from 'milo/plugin'

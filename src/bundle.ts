@@ -1,3 +1,4 @@
+import { bluebird } from '../plugins/bluebird'
 import { cassandraDriver } from '../plugins/cassandra-driver'
 import { http } from '../plugins/http'
 import { mysql2 } from '../plugins/mysql2'
@@ -22,6 +23,7 @@ export const milo = share({
   plugin,
   testing,
   register,
+  bluebird,
   cassandraDriver,
   http,
   mysql2,

@@ -4,9 +4,9 @@
  */
 import { types } from 'node:util'
 import { currentFrame, frameWith, runInFrame } from './context'
-import { GenuinePromise } from './genuine'
 import { imitate } from './imitate'
 import { describe } from './log'
+import { observe } from './observe'
 import { type Options, settle } from './options'
 import { given } from './register'
 import { cut, Kind, LIMITS, type Span } from './span'
@@ -98,54 +98,12 @@ function endWith(span: Span, result: unknown, atOnce: boolean): void {
   const end = () => {
     if (atOnce) span.end()
   }
-  const fail = (error: unknown) => span.fail(error).end()
   try {
-    const then = result !== null && typeof result === 'object' ? (result as PromiseLike<unknown>).then : undefined
-    // mysql2's query has a `then` that throws and prints, for those who await it by mistake.
-    const trap = typeof (result as any)?.on === 'function' && typeof (result as any).catch !== 'function'
-    if (typeof then !== 'function' || trap) end()
-    // Observed, not replaced: the application gets its own promise.
-    else if (isRunning(result)) then.call(result, end, fail)
-    else watchThen(result as PromiseLike<unknown>, then, end, fail)
+    if (!observe(result, end, error => span.fail(error).end())) end()
   } catch {
     // A getter or a `then` that throws. It will throw for the application too, if that looks.
     end()
   }
-}
-
-/** Whether asking a thenable for its outcome starts nothing: so it is with promises, not with a query that `then` sends. */
-function isRunning(thenable: any): boolean {
-  return (
-    thenable instanceof GenuinePromise ||
-    typeof thenable.constructor?.resolve === 'function' ||
-    typeof thenable.promiseDispatch === 'function' // Q's
-  )
-}
-
-/** Lets the application's own first `then` tell of the outcome. */
-function watchThen(
-  thenable: PromiseLike<unknown>,
-  then: PromiseLike<unknown>['then'],
-  end: () => void,
-  fail: (error: unknown) => void,
-): void {
-  const own = Object.getOwnPropertyDescriptor(thenable, 'then')
-  const watching = function (this: unknown, onFulfilled: unknown, onRejected: unknown) {
-    if (own) Object.defineProperty(thenable, 'then', own)
-    else delete (thenable as any).then
-    return Reflect.apply(then, this, [
-      (value: unknown) => {
-        end()
-        return typeof onFulfilled === 'function' ? onFulfilled(value) : value
-      },
-      (error: unknown) => {
-        fail(error)
-        if (typeof onRejected === 'function') return onRejected(error)
-        throw error
-      },
-    ])
-  }
-  Object.defineProperty(thenable, 'then', { value: watching, configurable: true, writable: true, enumerable: false })
 }
 
 function doneOf(span: Span, callback: ((...args: any[]) => unknown) | undefined) {

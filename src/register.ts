@@ -3,6 +3,7 @@
  * environment and patches what the application will load. It never throws: with settings that can't be used it says so,
  * and the application runs untraced.
  */
+import { bluebird } from '../plugins/bluebird'
 import { cassandraDriver } from '../plugins/cassandra-driver'
 import { http } from '../plugins/http'
 import { mysql2 } from '../plugins/mysql2'
@@ -16,7 +17,7 @@ import type { Plugin } from './plugin'
 import { start } from './start'
 import { isActive } from './tracer'
 
-const PLUGINS = [thrift, http, mysql2, cassandraDriver]
+const PLUGINS = [thrift, http, mysql2, cassandraDriver, bluebird]
 /** Those that change what the application writes: only if asked for. */
 const LOG_PLUGINS = [pino, winston]
 

@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { spanEnd, spanStart, tell } from './channels'
 import { EventType } from './codec/span'
 import { clock } from './genuine'
@@ -185,7 +186,8 @@ export class Span {
   fail(error: unknown): this {
     if (!this.open()) return this
     try {
-      if (error instanceof Error) {
+      // A realm of its own, as test runners make, has an Error of its own.
+      if (error instanceof Error || types.isNativeError(error)) {
         this.annotate('error.type', typeof error.name === 'string' && error.name !== '' ? error.name : 'Error')
         if (error.message) this.annotate('error.message', error.message)
       } else {
