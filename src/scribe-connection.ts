@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import type { SecureContext } from 'node:tls'
 import { ResultCode, readLogReply } from './codec/scribe'
-import { clearTimeout, setTimeout } from './genuine'
+import { clearTimeout, setImmediate, setTimeout } from './genuine'
 import { describe } from './log'
 
 /**
@@ -31,25 +31,38 @@ const MAX_REPLY_BYTES = 16 * 1024
 export class ScribeConnection {
   /** Closed, or about to be. */
   dead = false
-  private readonly socket: Socket
+  private socket: Socket | undefined
   private readonly replyTimeoutMs: number
-  private timer: NodeJS.Timeout
+  private timer: NodeJS.Timeout | undefined
   private reply: Buffer[] = []
   private replyBytes = 0
   /** Of the reply's frame, its length word included; 0 until that has come. */
   private replyLength = 0
   private call: { frame: Buffer; seqid: number; done: (answer: Answer) => void } | undefined
   private ready = false
+  /** Why it could not even be begun. */
+  private refusal: string | undefined
 
   constructor({ host, port, tls }: ScribeAddress, connectTimeoutMs: number, replyTimeoutMs: number) {
     this.replyTimeoutMs = replyTimeoutMs
+    try {
+      this.connect({ host, port, tls }, connectTimeoutMs)
+    } catch (error) {
+      // A host that Node refuses, or a process that may not connect.
+      this.refusal = describe(error)
+      this.destroy()
+    }
+  }
+
+  private connect({ host, port, tls }: ScribeAddress, connectTimeoutMs: number): void {
     // Loaded late: a program that ends no span pays for neither.
     const net = require('node:net') as typeof import('node:net')
+    let socket: Socket
     if (tls === undefined) {
-      this.socket = net.connect({ host, port, noDelay: true, keepAlive: true })
+      socket = net.connect({ host, port, noDelay: true, keepAlive: true })
     } else {
       const { connect } = require('node:tls') as typeof import('node:tls')
-      this.socket = connect({
+      socket = connect({
         host,
         port,
         secureContext: tls.context,
@@ -57,26 +70,30 @@ export class ScribeConnection {
         // An address is no name to be asked for; the certificate is checked against it all the same.
         ...(net.isIP(host) === 0 && { servername: host }),
       })
-      this.socket.setNoDelay(true)
-      this.socket.setKeepAlive(true)
+      socket.setNoDelay(true)
+      socket.setKeepAlive(true)
     }
-    this.socket.unref()
+    this.socket = socket
+    socket.unref()
     this.timer = setTimeout(() => this.fail('no connection in time'), connectTimeoutMs)
     this.timer.unref()
-    this.socket.on(tls === undefined ? 'connect' : 'secureConnect', () => {
+    socket.on(tls === undefined ? 'connect' : 'secureConnect', () => {
       clearTimeout(this.timer)
       this.ready = true
       this.write()
     })
-    this.socket.on('data', data => this.received(data))
-    this.socket.on('error', error => this.fail(describe(error)))
-    this.socket.on('close', () => this.fail('closed by the peer'))
+    socket.on('data', data => this.received(data))
+    socket.on('error', error => this.fail(describe(error)))
+    socket.on('close', () => this.fail('closed by the peer'))
   }
 
   /** Sends a Log call, once the connection stands. The call before must have been answered. */
   send(frame: Buffer, seqid: number, done: (answer: Answer) => void): void {
     this.call = { frame, seqid, done }
-    if (this.ready) this.write()
+    // Failed already, before anybody could hear of it.
+    if (this.dead)
+      setImmediate(() => this.answer({ code: 'failed', reason: this.refusal ?? 'refused at once' })).unref()
+    else if (this.ready) this.write()
   }
 
   /** Closes; a call that is under way hears nothing more. */
@@ -84,14 +101,14 @@ export class ScribeConnection {
     this.dead = true
     this.call = undefined
     clearTimeout(this.timer)
-    this.socket.destroy()
+    this.socket?.destroy()
   }
 
   private write(): void {
     if (this.call === undefined) return
     this.timer = setTimeout(() => this.fail('no reply in time'), this.replyTimeoutMs)
     this.timer.unref()
-    this.socket.write(this.call.frame)
+    this.socket?.write(this.call.frame)
   }
 
   private received(data: Buffer): void {
@@ -125,7 +142,7 @@ export class ScribeConnection {
   private fail(reason: string): void {
     if (this.dead) return
     this.dead = true
-    this.socket.destroy()
+    this.socket?.destroy()
     this.answer({ code: 'failed', reason })
   }
 

@@ -140,7 +140,8 @@ export class Span {
     if (!this.open()) return this
     const k = this.text(key, LIMITS.keyLength)
     const v = this.text(value, LIMITS.valueLength)
-    if (k === undefined || v === undefined) return this
+    // A text is made by the application's code, which may have ended the span.
+    if (k === undefined || v === undefined || !this.open()) return this
     const list = (this.annotations ??= [])
     for (let i = 0; i < list.length; i += 2) {
       if (list[i] === k) {
@@ -157,7 +158,7 @@ export class Span {
   record(event: string): this {
     if (!this.open()) return this
     const value = this.text(event, LIMITS.valueLength)
-    if (value === undefined) return this
+    if (value === undefined || !this.open()) return this
     const list = (this.events ??= [])
     if (list.length < LIMITS.events * 2) list.push(this.trace.nowUs(), value)
     else this.sink.truncated()
@@ -168,7 +169,7 @@ export class Span {
   count(key: string, n = 1): this {
     if (!this.open() || !Number.isSafeInteger(n)) return this
     const k = this.text(key, LIMITS.keyLength)
-    if (k === undefined) return this
+    if (k === undefined || !this.open()) return this
     const list = (this.counters ??= [])
     for (let i = 0; i < list.length; i += 2) {
       if (list[i] === k) {

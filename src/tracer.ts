@@ -26,11 +26,16 @@ let tracesForced = 0
 let collect: ((span: Span) => void) | undefined
 
 const sink: SpanSink = {
+  /** The barrier between a span that ends and what becomes of it: no error of Milo's comes out of `end()`. */
   add(span) {
     if (emitter === undefined) return
-    if (collect !== undefined) return collect(span)
-    if (buffer.add(span)) emitter.wake()
-    else logRarely('buffer_full', 'warn', 'the buffer is full: spans are being dropped until Scribe keeps up again')
+    try {
+      if (collect !== undefined) collect(span)
+      else if (buffer.add(span)) emitter.wake()
+      else logRarely('buffer_full', 'warn', 'the buffer is full: spans are being dropped until Scribe keeps up again')
+    } catch (error) {
+      logRarely('sink', 'error', `a span couldn't be passed on: ${describe(error)}`)
+    }
   },
   truncated() {
     truncated++
@@ -172,12 +177,30 @@ function startRoot(kind: Kind, name: string, narrow: boolean, force = false): Sp
   return new Span(sink, trace, spanHi, spanLo, 0, 0, kind, name, startUs)
 }
 
+/** A sampler of the application's may make spans: it isn't asked about those, or it would never end. */
+let deciding = false
+
+/** @returns a probability above 0, or NOT_KEPT, whatever the sampler gives */
 function decide(name: string, randomness: number): number {
+  if (deciding) return NOT_KEPT
+  deciding = true
   try {
-    return sampler.sample(name, randomness)
+    const p: unknown = sampler.sample(name, randomness)
+    if (typeof p === 'number' && p > 0 && p <= 1) return p
+    if (p !== NOT_KEPT && p !== 0) {
+      const got = typeof p === 'number' ? p : typeof p
+      logRarely(
+        'sampler',
+        'error',
+        `the sampler must return a probability from 0 to 1, or -1, got ${got}; the trace isn't kept`,
+      )
+    }
+    return NOT_KEPT
   } catch (error) {
     logRarely('sampler', 'error', `the sampler threw (${describe(error)}); the trace isn't kept`)
     return NOT_KEPT
+  } finally {
+    deciding = false
   }
 }
 
@@ -186,10 +209,13 @@ let pressurePassedOnUs = Number.NEGATIVE_INFINITY
 /** Only a trace that is kept asks: without one there is nothing to lower, and the sampler comes back by itself. */
 function passPressureOn(from: ScribeEmitter, nowUs: number): void {
   pressurePassedOnUs = nowUs
+  deciding = true
   try {
     sampler.adjust?.(from.pressure())
   } catch (error) {
     logRarely('sampler', 'error', `the sampler's adjust threw (${describe(error)})`)
+  } finally {
+    deciding = false
   }
 }
 
@@ -261,16 +287,22 @@ function rates(): SamplingRates | undefined {
  * @returns whether all were sent
  */
 export async function flush(timeoutMs = 1000): Promise<boolean> {
-  return emitter === undefined ? true : emitter.flush(timeoutMs)
+  return emitter === undefined ? true : emitter.flush(limit(timeoutMs))
+}
+
+/** What a timer takes: 1 s in the place of what is no time. */
+function limit(timeoutMs: unknown): number {
+  return typeof timeoutMs === 'number' && timeoutMs >= 0 ? Math.min(timeoutMs, 0x7fffffff) : 1000
 }
 
 /** Flushes, then stops tracing for good (until another init). Spans that end later aren't counted. */
 export async function shutdown(timeoutMs = 1000): Promise<boolean> {
   const closing = emitter
   if (closing === undefined) return true
-  const sent = await closing.flush(timeoutMs)
+  const limitMs = limit(timeoutMs)
+  const sent = await closing.flush(limitMs)
   // The disk is given a moment even when Scribe was given none.
-  if (!sent) await closing.drain(Math.max(timeoutMs, 1000))
+  if (!sent) await closing.drain(Math.max(limitMs, 1000))
   closing.close()
   if (emitter === closing) {
     emitter = undefined
