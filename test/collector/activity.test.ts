@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { ActivityMeter, percentile, readActivity } from '../../collector/src/store/activity'
+import { ActivityMeter, percentile, readActivity, readActivityInTurns } from '../../collector/src/store/activity'
 import { EventType, encodeRecord, type SpanRecord } from '../../src/codec/span'
 
 const MINUTE_US = 60_000_000n
@@ -213,5 +213,25 @@ describe('activity', () => {
     assert.equal(counters.size, 15)
     m.take(half('server'))
     assert.equal(m.rows().length, 1)
+  })
+
+  it('is read in turns, so that a day of it lets others run', async () => {
+    const operations = Array.from({ length: 500 }, (_, i) => ({
+      service: 's',
+      name: `operation ${i}`,
+      side: 'server',
+      roots: 1,
+      count: 1,
+      errors: 0,
+      durations: { 3: 1 },
+    }))
+    const body = JSON.stringify({ operations, calls: [] })
+    const rows = Array.from({ length: 300 }, (_, minute) => ({ minute, body }))
+    let turns = 0
+    const ticker = setInterval(() => turns++, 0)
+    const minutes = await readActivityInTurns(rows)
+    clearInterval(ticker)
+    assert.ok(turns > 0)
+    assert.deepEqual(minutes, readActivity(rows))
   })
 })

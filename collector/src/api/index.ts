@@ -123,7 +123,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
 
   traceRoutes(app, store, reads, fromStore)
   searchRoutes(app, store, reads, fromStore)
-  serviceRoutes(app, store, fromStore)
+  serviceRoutes(app, store, reads, fromStore)
   statusRoutes(app, { ...options, explains: () => !options.credentials().required })
   app.register(async scope => {
     scope.addHook('onRequest', async (_request, reply) => {

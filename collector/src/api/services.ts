@@ -12,6 +12,7 @@ import type { Store } from '../store/store'
 import { ApiError, quote } from './errors'
 import type { FromStore } from './index'
 import { readParameters } from './parameters'
+import type { Reads } from './read-budget'
 
 /** What services there are, what they did and whom they called: GET /api/services and /api/dependencies. */
 
@@ -21,15 +22,23 @@ const RANGE_MOST_US = 24 * 60 * MINUTE_US
 /** The steps of a series in minutes: the first that makes no more points than this is taken. */
 const STEPS = [1, 5, 15, 30]
 const POINTS_MOST = 60
+/** What a day's activity takes, about, where there is much of it. */
+const ACTIVITY_BYTES = 128 * 1024 * 1024
 
-export function serviceRoutes(app: FastifyInstance, store: Pick<Store, 'activity'>, fromStore: FromStore): void {
+export function serviceRoutes(
+  app: FastifyInstance,
+  store: Pick<Store, 'activity'>,
+  { searches }: Reads,
+  fromStore: FromStore,
+): void {
+  const activity = ({ from, to }: Range) => searches.during(ACTIVITY_BYTES, () => fromStore(store.activity(from, to)))
   app.get('/api/services', async request => {
     const range = readRange(request.query)
-    return { ...range, ...serviceReport(await fromStore(store.activity(range.from, range.to)), range) }
+    return { ...range, ...serviceReport(await activity(range), range) }
   })
   app.get('/api/dependencies', async request => {
     const range = readRange(request.query)
-    return { ...range, edges: dependencies(await fromStore(store.activity(range.from, range.to))) }
+    return { ...range, edges: dependencies(await activity(range)) }
   })
 }
 

@@ -4,6 +4,7 @@ import { PEER_KEYS } from '../trace/peer'
 import { ERROR_KEYS } from './match'
 import { Recent } from './recent'
 import { RecordReader } from './record-reader'
+import { Turns } from './turns'
 
 /**
  * What services did, minute by minute: how often, how long, how often in vain, and who called whom. It is counted while
@@ -399,6 +400,26 @@ export function minutesOf(fromUs: number, toUs: number): [number, number] {
 
 /** Rows as they are read back, of any minutes and parts, added up by minute. */
 export function readActivity(rows: { minute: number; body: string }[]): ActivityMinute[] {
+  const reading = addUp(rows)
+  for (;;) {
+    const step = reading.next()
+    if (step.done) return step.value
+  }
+}
+
+/** The same in turns: a day may have 100 MB of rows. */
+export async function readActivityInTurns(rows: { minute: number; body: string }[]): Promise<ActivityMinute[]> {
+  const turns = new Turns()
+  const reading = addUp(rows)
+  for (;;) {
+    const step = reading.next()
+    if (step.done) return step.value
+    if (turns.over()) await turns.next()
+  }
+}
+
+/** Yields after each row. */
+function* addUp(rows: { minute: number; body: string }[]): Generator<void, ActivityMinute[]> {
   const minutes = new Map<number, { operations: Map<string, Operation>; calls: Map<string, Calls> }>()
   for (const { minute, body } of rows) {
     const of = minutes.get(minute) ?? { operations: new Map(), calls: new Map() }
@@ -419,6 +440,7 @@ export function readActivity(rows: { minute: number; body: string }[]): Activity
       if (known === undefined) of.calls.set(key, pair)
       else addMeasure(known, pair)
     }
+    yield
   }
   return [...minutes]
     .sort(([a], [b]) => a - b)

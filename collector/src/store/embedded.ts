@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { type ActivityMinute, minutesOf, readActivity } from './activity'
+import { type ActivityMinute, minutesOf, readActivityInTurns } from './activity'
 import type { Call, Reply } from './embedded-worker'
 import { closedError, GroupCommit } from './group-commit'
 import type { IndexSettings } from './index-policy'
@@ -131,7 +131,7 @@ class EmbeddedStore implements Store {
 
   async activity(fromUs: number, toUs: number): Promise<ActivityMinute[]> {
     const [fromMinute, toMinute] = minutesOf(fromUs, toUs)
-    return readActivity(
+    return readActivityInTurns(
       await this.call<{ minute: number; body: string }[]>({ method: 'activity', fromMinute, toMinute }),
     )
   }

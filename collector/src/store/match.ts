@@ -1,4 +1,5 @@
 import { EventType, type SpanEvent, type SpanRecord } from '../../../src/codec/span'
+import { seeded } from './seed'
 import type { Match, SearchQuery } from './store'
 
 /**
@@ -8,8 +9,9 @@ import type { Match, SearchQuery } from './store'
 export function matchesTrace(records: SpanRecord[], query: SearchQuery): boolean {
   const spans = new Map<bigint | undefined, SpanRecord[]>()
   for (const record of records) {
-    const halves = spans.get(record.id)
-    if (halves === undefined) spans.set(record.id, [record])
+    const id = record.id === undefined ? undefined : seeded(record.id)
+    const halves = spans.get(id)
+    if (halves === undefined) spans.set(id, [record])
     else halves.push(record)
   }
   for (const halves of spans.values()) if (matchesSpan(halves, query)) return true

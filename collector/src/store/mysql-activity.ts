@@ -1,4 +1,4 @@
-import { type ActivityMinute, type ActivityRow, minutesOf, readActivity } from './activity'
+import { type ActivityMinute, type ActivityRow, minutesOf, readActivityInTurns } from './activity'
 import { type MySql, stretches } from './mysql'
 
 /** The checkpoint, and what its spans add to the activity: both, or neither. */
@@ -20,5 +20,5 @@ export async function writeSettled(db: MySql, collector: string, seq: bigint, ro
 
 export async function readMySqlActivity(db: MySql, fromUs: number, toUs: number): Promise<ActivityMinute[]> {
   const rows = await db.read('SELECT minute, body FROM activity WHERE minute BETWEEN ? AND ?', minutesOf(fromUs, toUs))
-  return readActivity(rows.map(([minute, body]) => ({ minute: Number(minute), body: body as string })))
+  return readActivityInTurns(rows.map(([minute, body]) => ({ minute: Number(minute), body: body as string })))
 }

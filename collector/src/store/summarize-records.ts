@@ -2,6 +2,7 @@ import { EventType, type SpanRecord } from '../../../src/codec/span'
 import { hexId } from '../trace/ids'
 import type { TraceSummary } from '../trace/model'
 import { isError } from './match'
+import { seeded } from './seed'
 
 /**
  * A trace's summary without building it, in one look at each record: for traces that are long to build. Clocks aren't
@@ -16,8 +17,9 @@ export function summarizeRecords(records: SpanRecord[]): TraceSummary {
   let last = Number.NEGATIVE_INFINITY
   let root: { record: SpanRecord; start: number; server: boolean } | undefined
   for (const record of records) {
-    const { id, events, service } = record
-    if (id === undefined) continue
+    const { events, service } = record
+    if (record.id === undefined) continue
+    const id = seeded(record.id)
     spans.add(id)
     if (isError(record)) failed.add(id)
     if (service) {
@@ -36,7 +38,7 @@ export function summarizeRecords(records: SpanRecord[]): TraceSummary {
     }
     first = Math.min(first, start)
     if (record.parentId) continue
-    const same = root?.record.id === id
+    const same = root?.record.id === record.id
     if (root === undefined || (same ? server && !root.server : start < root.start)) root = { record, start, server }
   }
   const { record } = root ?? { record: records[0]! }

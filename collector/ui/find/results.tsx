@@ -42,7 +42,13 @@ function Result({ trace, longest }: { trace: TraceSummary; longest: number }) {
           <span style={{ '--length': (100 * (trace.duration ?? 0)) / longest }} />
         </span>
       </span>
-      <span class="result-spans">{trace.spanCount === 1 ? '1 span' : `${trace.spanCount.toLocaleString()} spans`}</span>
+      <span
+        class="result-spans"
+        title={trace.truncated ? 'The trace is too long to be read whole for this list.' : undefined}
+      >
+        {trace.spanCount === 1 ? '1 span' : `${trace.spanCount.toLocaleString()} spans`}
+        {trace.truncated && ' or more'}
+      </span>
       <span class="result-time">{trace.start === null ? 'no time' : <TimeStamp us={trace.start} short />}</span>
     </a>
   )

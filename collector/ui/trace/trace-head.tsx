@@ -30,6 +30,7 @@ export function TraceHead({ trace: { head, columns, complete, expected }, id }: 
           <dt>Spans</dt>
           <dd>
             {spans.toLocaleString()}
+            {head.truncated && ' or more'}
             {errors > 0 && (
               <span class="error-mark">{errors === 1 ? '1 error' : `${errors.toLocaleString()} errors`}</span>
             )}
@@ -55,6 +56,12 @@ export function TraceHead({ trace: { head, columns, complete, expected }, id }: 
           </dd>
         </div>
       </dl>
+      {head.truncated && (
+        <p class="hint">
+          The trace has more spans than are read of one: this page, its totals and what is downloaded are of a part. The
+          setting <code>max_trace_bytes</code> says how much that is.
+        </p>
+      )}
       {detached > 0 && (
         <p class="hint">
           {detached === 1 ? 'One span is' : `${detached.toLocaleString()} spans are`} shown at the top level although{' '}
