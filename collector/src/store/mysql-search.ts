@@ -105,7 +105,7 @@ export class MySqlSearch implements SpanIndex {
     const filters = await this.filters(others)
     // What passes the filters are hits, as a rule, of which half as many as were asked for make a page.
     const wanted = filters.length === 0 ? most : most / 2
-    const deadline = Date.now() + TURN_MS
+    const deadline = performance.now() + TURN_MS
     const found: Place[] = []
     const seen = new Set<bigint>()
     let size = most
@@ -116,7 +116,7 @@ export class MySqlSearch implements SpanIndex {
       let fresh = stretch.places.filter(({ traceId }) => !seen.has(traceId) && seen.add(traceId))
       fresh = await this.filtered(fresh, filters)
       found.push(...fresh)
-      if (stretch.resume === undefined || found.length >= wanted || Date.now() > deadline) {
+      if (stretch.resume === undefined || found.length >= wanted || performance.now() > deadline) {
         return { places: found, resume: stretch.resume }
       }
       from = stretch.resume
