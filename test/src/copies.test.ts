@@ -36,7 +36,7 @@ describe('several copies of Milo in one process', () => {
     const seen = new Set(process.rawListeners('exit').map(f => f.toString()))
     const server = http.createServer((req, res) => two.span('by two', span => { one.annotate('from', 'one'); res.end(String(two.ids()?.spanId === one.ids()?.spanId)) }))
     server.listen(0, '127.0.0.1', () => one.span('by one', () => http.get(server.address(), res => {
-      res.setEncoding('utf8').on('data', same => console.log(same, process.listenerCount('exit'), '__original' in http.ClientRequest.prototype._implicitHeader.__original))
+      res.setEncoding('utf8').on('data', same => console.log(same, process.listenerCount('exit'), '__original' in http.ClientRequest.prototype._storeHeader.__original))
       server.close()
     })))`
 
@@ -106,7 +106,7 @@ describe('several copies of Milo in one process', () => {
         run(file, module)
         return module.exports.milo
       }
-      const emits = () => { let n = 0; for (let f = http.ClientRequest.prototype._implicitHeader; f.__original; f = f.__original) n++; return n }
+      const emits = () => { let n = 0; for (let f = http.ClientRequest.prototype._storeHeader; f.__original; f = f.__original) n++; return n }
       async function request(milo) {
         const spans = milo.testing.start({ plugins: [milo.http] })
         const server = http.createServer((req, res) => res.end()).listen(0, '127.0.0.1')

@@ -34,7 +34,7 @@ describe('a start', () => {
 
   it('traces nothing with a plugin that there isn’t, as it says', async () => {
     const { stdout, stderr } = await register(
-      `const milo = require(${MILO}); milo.span('x', span => console.log(span.sampled, process.listenerCount('exit'), '__wrapped' in require('http').ClientRequest.prototype._implicitHeader))`,
+      `const milo = require(${MILO}); milo.span('x', span => console.log(span.sampled, process.listenerCount('exit'), '__wrapped' in require('http').ClientRequest.prototype._storeHeader))`,
       { MILO_PLUGINS: 'htp' },
     )
     assert.equal(stdout, 'false 0 false\n')
