@@ -34,8 +34,8 @@ export class SpanBuffer {
   /** A list through the spans themselves: an array of them would be copied whenever it grows. */
   private oldest: Span | undefined = undefined
   private newest: Span | undefined = undefined
-  private readonly maxSpans: number
-  private readonly maxBytes: number
+  private maxSpans = 0
+  private maxBytes = 0
   private ended = 0
   private sent = 0
   private inFlight = 0
@@ -51,6 +51,11 @@ export class SpanBuffer {
   }
 
   constructor(maxSpans: number, maxBytes = Number.POSITIVE_INFINITY) {
+    this.limit(maxSpans, maxBytes)
+  }
+
+  /** What waits already stays, also where it is more. */
+  limit(maxSpans: number, maxBytes: number): void {
     this.maxSpans = maxSpans
     this.maxBytes = maxBytes
   }

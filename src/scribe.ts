@@ -108,6 +108,8 @@ export class ScribeEmitter {
   private spooling: Batch | undefined
   /** What the spool couldn't take: sent before anything else. Two at most: the failed batch and the one being written. */
   private readonly returned: Batch[] = []
+  /** What the emitter before this one has left in its spool: it isn't this one's to wait for. */
+  private spooledBefore = 0
   /** The spool's oldest, read already: it was to be sent, and is safe in its file until it is its turn again. */
   private held: Batch | undefined
   /** The spool's oldest is being read. */
@@ -194,7 +196,7 @@ export class ScribeEmitter {
   flush(deadlineMs: number, impatient = false): Promise<boolean> {
     if (this.closed) return GenuinePromise.resolve(false)
     const before = this.buffer.counts()
-    if (before.buffered + before.inFlight + before.spooled === 0) return GenuinePromise.resolve(true)
+    if (before.buffered + before.inFlight + before.spooled === this.spooledBefore) return GenuinePromise.resolve(true)
     return new GenuinePromise(resolve => {
       const flusher: Flusher = {
         impatient,
@@ -262,16 +264,34 @@ export class ScribeEmitter {
 
   /** Gives up what waits and what flies, and counts it under `reason`. */
   abandon(reason: 'exit' | 'shutdown'): void {
+    for (const { spans } of this.letGo()) this.buffer.settle(spans, reason)
+    this.buffer.drop(reason)
+    for (const flusher of [...this.flushers]) flusher.done(false)
+    for (const done of this.drained) done()
+  }
+
+  /** Ends. What waits and what flew goes on by `next`, which has the same buffer; the spool's files stay. */
+  handOver(next: ScribeEmitter): void {
+    this.closed = true
+    next.returned.push(...this.letGo())
+    next.spooledBefore = this.buffer.counts().spooled
+    next.tryLater = this.tryLater
+    next.failures = this.failures
+    for (const flusher of [...this.flushers]) flusher.done(false)
+    for (const done of this.drained) done()
+    this.spool?.close()
+    if (next.inMemory() > 0) next.pumpSoon()
+  }
+
+  /** Stops. @returns what was in flight, in batches */
+  private letGo(): Batch[] {
     this.stop()
     this.giveBack()
     const begun = this.seal()
     if (begun !== undefined) this.returned.push(begun)
     if (this.spooling !== undefined) this.returned.push(this.spooling)
     this.spooling = undefined
-    for (const { spans } of this.returned.splice(0)) this.buffer.settle(spans, reason)
-    this.buffer.drop(reason)
-    for (const flusher of [...this.flushers]) flusher.done(false)
-    for (const done of this.drained) done()
+    return this.returned.splice(0)
   }
 
   /** The same, for good. */
@@ -532,7 +552,8 @@ export class ScribeEmitter {
     const { buffered, inFlight, spooled } = this.buffer.counts()
     if (buffered + inFlight > 0) return
     // At the end of a process what is in the spool may stay there.
-    for (const flusher of [...this.flushers]) if (spooled === 0 || flusher.impatient) flusher.done(spooled === 0)
+    const isEmpty = spooled === this.spooledBefore
+    for (const flusher of [...this.flushers]) if (isEmpty || flusher.impatient) flusher.done(isEmpty)
   }
 
   /** Another address is tried at once; a pause comes after each has failed. */

@@ -57,7 +57,11 @@ export const UNSAMPLED = new Span(
 
 /** @param collector takes the spans that end, and none is sent */
 export function configure(next: Settings, collector?: (span: Span) => void): void {
-  emitter?.close()
+  const previous = emitter
+  // Where nothing is under way, the counts begin afresh.
+  const isReal = next.enabled && collector === undefined
+  const goesOn = isReal && previous !== undefined && collect === undefined && previous.inMemory() > 0
+  if (!goesOn) previous?.close()
   collect = collector
   settings = next
   setLogLevel(next.logLevel)
@@ -67,7 +71,8 @@ export function configure(next: Settings, collector?: (span: Span) => void): voi
     unwatchExit()
     return
   }
-  buffer = new SpanBuffer(next.maxBufferedSpans, next.maxBufferedBytes)
+  if (goesOn) buffer.limit(next.maxBufferedSpans, next.maxBufferedBytes)
+  else buffer = new SpanBuffer(next.maxBufferedSpans, next.maxBufferedBytes)
   const { service, host, spool } = next
   const starting = new ScribeEmitter(
     { ...SCRIBE_DEFAULTS, addresses: next.scribe, encoding: next.scribeEncoding },
@@ -76,6 +81,7 @@ export function configure(next: Settings, collector?: (span: Span) => void): voi
     spool,
   )
   emitter = starting
+  if (goesOn) previous.handOver(starting)
   watchExit({
     hurry: () => starting.hurry(),
     hold: still => starting.hold(still),

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { settle } from '../../src/options'
 import { ROOT, runNode } from '../helpers/child'
+import { ScribePeer } from '../helpers/scribe-peer'
 
 const MILO = JSON.stringify(join(ROOT, 'dist/index.js'))
 const TESTING = JSON.stringify(join(ROOT, 'dist/testing.js'))
@@ -108,5 +109,42 @@ describe('a start', () => {
       stdout: 'false\n',
       stderr: '',
     })
+  })
+
+  it('forgets no span of the start before it: what waits, flies or is open goes on, and the counts add up', async () => {
+    const scribe = await ScribePeer.listen()
+    try {
+      const { stdout, stderr } = await runNode([
+        '-e',
+        `const milo = require(${MILO})
+        const sane = () => { const s = milo.stats(); return s.ended === s.sent + s.buffered + s.inFlight + s.spooled + s.dropped }
+        const init = (scribe, more) => milo.init({ scribe, sampler: 'always', logLevel: 'silent', ...more })
+        init('127.0.0.1:1')
+        const open = milo.span('open')
+        for (let i = 0; i < 600; i++) milo.span('before', () => {})
+        const flying = milo.flush(5)
+        setImmediate(async () => {
+          init('127.0.0.1:1', { maxBufferedSpans: 700 })
+          milo.span('between', () => {})
+          await flying
+          init('${scribe.address}')
+          open.end()
+          milo.span('after', () => {})
+          const all = await milo.flush(10_000), { ended, sent, dropped } = milo.stats()
+          console.log(all, sane(), ended, sent, dropped)
+        })`,
+      ])
+      assert.deepEqual([stdout, stderr], ['true true 603 603 0\n', ''])
+      const names = scribe.spans.map(({ name }) => name)
+      for (const [name, count] of [
+        ['before', 600],
+        ['between', 1],
+        ['open', 1],
+        ['after', 1],
+      ] as const)
+        assert.equal(names.filter(one => one === name).length, count, name)
+    } finally {
+      await scribe.close()
+    }
   })
 })
