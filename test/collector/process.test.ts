@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { createToken } from '../../collector/src/api/credentials'
@@ -335,7 +335,23 @@ describe('milo-collector', () => {
     writeFileSync(join(directory, 'bad.json'), '{"spans": 1}')
     const bad = command(['import', join(directory, 'bad.json')], other)
     assert.equal(bad.status, 1)
-    assert.match(bad.said.msg, /bad\.json: .*neither Milo's records/)
+    assert.match(bad.said.msg, /bad\.json: there should be Milo's records .*; nothing of it is stored/)
+
+    // What fails leaves nothing behind: neither a store where there was none, nor half a file.
+    const none = join(directory, 'none.db')
+    const out = join(directory, 'none.ndjson')
+    for (const args of [
+      ['export', '--output', out],
+      ['import', join(directory, 'bad.json')],
+      ['import', join(directory, 'nowhere.json')],
+    ]) {
+      const { status, said } = command(args, none)
+      assert.deepEqual([status, said.err], [1, undefined])
+    }
+    assert.deepEqual(
+      readdirSync(directory).filter(name => name.startsWith('none') || name.endsWith('.partial')),
+      [],
+    )
   })
 
   it('says what migrate would do, without doing it, and that an embedded store needs no replay', async () => {
