@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { buildTrace } from '../../../collector/src/trace'
-import { readLayout } from '../../../collector/ui/graph/graph-layout'
+import { boxLabel, readLayout } from '../../../collector/ui/graph/graph-layout'
+import { drawnEdges } from '../../../collector/ui/services/model'
 import { ColumnWriter } from '../../../collector/ui/trace/columns'
 import { callTree } from '../../../collector/ui/trace/tabs/call-tree'
 import { boxAt, layOut } from '../../../collector/ui/trace/tabs/flame-layout'
@@ -122,6 +123,19 @@ describe('the call graph', () => {
       ],
       edges: [{ path: 'M72,18 C90,18 100,82 118,82', tip: [128, 82], angle: 0 }],
     })
+  })
+})
+
+describe('the graph of services', () => {
+  it('has the pairs with the most calls, as many as can be drawn', () => {
+    const edge = (i: number) => ({ from: `s${i % 700}`, to: `t${i}`, calls: i, errors: 0, p50: null, p95: null })
+    const edges = Array.from({ length: 5000 }, (_, i) => edge(i))
+    const drawn = drawnEdges(edges)
+    assert.ok(drawn.length <= 200 && new Set(drawn.flatMap(({ from, to }) => [from, to])).size <= 120)
+    assert.equal(drawn[0]!.calls, 4999)
+    assert.deepEqual(drawnEdges(edges.slice(0, 50)).length, 50)
+    const label = boxLabel('👩‍👩‍👧‍👦'.repeat(5000))
+    assert.ok(label.length <= 100 && encodeURIComponent(label) !== '')
   })
 })
 
