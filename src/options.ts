@@ -443,9 +443,12 @@ function show(value: unknown): string {
 
 /** The nearest package.json's name above the script, else the script's own name. */
 function defaultService(): string {
-  const script = process.argv[1]
+  // pm2 starts a file of its own, and says which one it stands for.
+  const script = process.env.pm_exec_path ?? process.argv[1]
   if (script === undefined) return 'node'
-  for (let folder = dirname(resolve(script)); ; folder = dirname(folder)) {
+  // A package's program, such as ts-node, jest or next, runs the application of the folder in which it is started.
+  const isLauncher = /[\\/]node_modules[\\/]/.test(script)
+  for (let folder = isLauncher ? resolve() : dirname(resolve(script)); ; folder = dirname(folder)) {
     try {
       const { name } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
       if (typeof name === 'string' && name !== '') return name.slice(0, 256)

@@ -118,6 +118,14 @@ describe('options', () => {
       assert.equal((await runNode([join(folder, 'lib', 'worker.js')])).stdout, 'worker')
       writeFileSync(join(folder, 'package.json'), '{"name":"orders"}')
       assert.equal((await runNode([join(folder, 'lib', 'worker.js')])).stdout, 'orders')
+      // A launcher runs the application of the current folder; pm2's says what it runs.
+      const launcher = join(folder, 'lib', 'node_modules', 'launcher')
+      mkdirSync(launcher, { recursive: true })
+      writeFileSync(join(launcher, 'package.json'), '{"name":"launcher"}')
+      writeFileSync(join(launcher, 'bin.js'), print)
+      assert.equal((await runNode([join(launcher, 'bin.js')], {}, folder)).stdout, 'orders')
+      const env = { pm_exec_path: join(folder, 'lib', 'worker.js') }
+      assert.equal((await runNode([join(launcher, 'bin.js')], env, tmpdir())).stdout, 'orders')
     } finally {
       rmSync(folder, { recursive: true })
     }
