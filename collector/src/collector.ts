@@ -118,6 +118,7 @@ export async function startCollector(
       version,
       store: config.store,
       backlogSpans: store.backlog().spans,
+      spansPutAside: store.backlog().putAside,
       collectorId: collectorId(config),
       scribe: scribe.listeners().map(({ host, port }) => ({ host, port })),
       auth: credentials.schemes[0] ?? 'none',

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { systemClock } from '../../collector/src/store/clock'
-import { type Entry, entryOf } from '../../collector/src/store/entry'
+import { type Entry, readEntry } from '../../collector/src/store/entry'
 import { type Backend, Pipeline } from '../../collector/src/store/pipeline'
 import { scanRecords } from '../../collector/src/store/records'
 import { StoreError } from '../../collector/src/store/store'
@@ -100,7 +100,8 @@ describe('a pipeline', () => {
 
   it('opens with such a record in its journal', async () => {
     const bodies = Array.from({ length: 30 }, (_, i) => message(BigInt(i)).body)
-    const backend = new MemoryBackend(bodies.map((body, i) => entryOf(BigInt(i + 1), 1n, body)))
+    const entries = bodies.map((body, i) => readEntry(BigInt(i + 1), 1n, body, assert.fail))
+    const backend = new MemoryBackend(await Promise.all(entries))
     backend.refuse = traceIds => (traceIds.includes(7n) ? refused('no') : undefined)
     const pipeline = await open(backend)
     await until('all is settled', () => pipeline.backlog().spans === 0)

@@ -210,6 +210,7 @@ describe('the HTTP API of searches', () => {
       version: body.version,
       store: 'embedded',
       backlogSpans: body.backlogSpans,
+      spansPutAside: 0,
       collectorId: body.collectorId,
       scribe: [{ host: '127.0.0.1', port: c.scribePorts[0] }],
       auth: 'none',

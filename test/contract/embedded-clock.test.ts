@@ -38,7 +38,13 @@ describe(`embedded store, with a hostile clock (MILO_TEST_SEED=${SEED})`, functi
   async function open(): Promise<void> {
     file = new EmbeddedFile(path, () => {})
     const fail = (error: unknown) => assert.fail(error as Error)
-    backend = new EmbeddedBackend(file, indexPolicy(), { retentionDays: 7, settleMs: 5, clock, onTendError: fail })
+    backend = new EmbeddedBackend(file, indexPolicy(), {
+      retentionDays: 7,
+      settleMs: 5,
+      clock,
+      onTendError: fail,
+      onPutAside: fail,
+    })
     pipeline = await Pipeline.open(backend, { maxBacklogSpans: 1e6, maxBacklogBytes: 1e9, onSettleError: fail })
   }
 

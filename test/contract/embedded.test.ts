@@ -12,7 +12,7 @@ import { type EmbeddedOptions, openEmbedded } from '../../collector/src/store/em
 import { EmbeddedBackend } from '../../collector/src/store/embedded/backend'
 import { EmbeddedFile } from '../../collector/src/store/embedded/file'
 import { SegmentIndex } from '../../collector/src/store/embedded/lookup'
-import { entryOf } from '../../collector/src/store/entry'
+import { readEntry } from '../../collector/src/store/entry'
 import { indexPolicy } from '../../collector/src/store/index-policy'
 import { migrate, openStore, type StoreConfig } from '../../collector/src/store/open'
 import { search } from '../../collector/src/store/search'
@@ -316,9 +316,10 @@ describe('embedded store, its file', function () {
       settleMs: 1,
       clock: systemClock,
       onTendError: () => {},
+      onPutAside: () => {},
     })
     const body = messageOf(Array.from({ length: 100 }, () => span({ name: 'n', service: 's', tags: { a: 'b' } }))).body
-    await backend.settle([entryOf(1n, 1n, body)], 1n, [])
+    await backend.settle([await readEntry(1n, 1n, body, assert.fail)], 1n, [])
     const index = new SegmentIndex(file, backend, policy)
     const query = { annotations: [{ key: 'a', value: 'b', match: 'exact' }], name: 'n', limit: 10 } as const
     for (let fromUs = 1; fromUs < 500; fromUs++) {
@@ -329,6 +330,32 @@ describe('embedded store, its file', function () {
     assert.equal(sieves.size, 1)
     await backend.close()
     file.close()
+  })
+
+  it('starts with a journal that is damaged, keeps what can be read, and puts the rest aside', async () => {
+    const file = new EmbeddedFile(path, () => {})
+    const good = Array.from({ length: 3 }, () => span({ name: 'good' }))
+    const whole = messageOf([good[0]!]).body
+    const cut = messageOf([good[1]!, span({})]).body.subarray(0, -1)
+    const bodies = [Buffer.from('nonsense'), whole, cut, Buffer.alloc(0), messageOf([good[2]!]).body]
+    for (const [i, body] of bodies.entries()) file.sql.insertMessage.run([BigInt(i + 1), body, 1n])
+    file.close()
+    for (const putAside of [2, 0]) {
+      const lines: string[] = []
+      const store = await openEmbedded({ path, settleMs: 1 }, line => lines.push(line))
+      await soon(async () => assert.deepEqual((await found(store, { name: 'good' })).length, 3))
+      for (const record of good) {
+        assert.deepEqual(structs((await store.readTrace(record.traceId)).records), structs([record]))
+      }
+      await until('all is settled', () => store.backlog().spans === 0)
+      assert.equal(store.backlog().putAside, putAside)
+      assert.equal(
+        lines.some(line => line.includes('put aside in the table quarantine')),
+        putAside > 0,
+      )
+      await append(store, span({}))
+      await store.close()
+    }
   })
 
   it('lets reads end when it is closed under them, well or with the reason', async () => {

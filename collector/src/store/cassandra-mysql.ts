@@ -268,7 +268,8 @@ class CassandraMySqlBackend implements Backend {
   async *replay(): AsyncGenerator<Entry> {
     const checkpoint = await readCheckpoint(this.mysql, this.collector)
     let some: Entry[] = []
-    for await (const entry of this.spans.replay(this.collector, checkpoint, this.progress)) {
+    const putAside = (entry: Entry, error: Error) => this.putAside(entry, error)
+    for await (const entry of this.spans.replay(this.collector, checkpoint, putAside, this.progress)) {
       some.push(entry)
       if (some.length < REPLAY_ENTRIES) continue
       yield* await this.indexed(some)

@@ -3,7 +3,7 @@ import { RECORD_HEADER } from '../../../src/codec/span'
 import type { Cassandra } from './cassandra'
 import type { Clock } from './clock'
 import { inParallel } from './deadline'
-import { type Entry, entryOf } from './entry'
+import { type Entry, readEntry } from './entry'
 import { hash64 } from './hash64'
 import { Recent } from './recent'
 import { scanRecords } from './records'
@@ -88,11 +88,13 @@ export class CassandraSpans {
   /**
    * Entries behind a checkpoint, oldest first. Of one whose writing was interrupted, and so not acknowledged, some records may
    * be missing.
+   * @param putAside told of records that can't be read
    * @param progress told how much of the journal is done
    */
   async *replay(
     collector: string,
     checkpoint: bigint | undefined,
+    putAside: (entry: Entry, error: Error) => Promise<void>,
     progress: (done: number, total: number) => void = () => {},
   ): AsyncGenerator<Entry> {
     const probes = probedSlots(checkpoint, this.clock.wallUs())
@@ -111,23 +113,27 @@ export class CassandraSpans {
     }
     const slots = [...filled].sort((a, b) => a - b)
     for (const [i, slot] of slots.entries()) {
-      yield* this.readSlot(collector, slot, checkpoint ?? -(2n ** 63n))
+      for await (const parts of this.messagesOf(collector, slot, checkpoint ?? -(2n ** 63n))) {
+        const body = parts.length === 1 ? parts[0]!.body : Buffer.concat(parts.map(part => part.body))
+        yield await readEntry(parts[0]!.seq, BigInt(parts[0]!.received_us), body, putAside)
+      }
       progress(probes.length + i + 1, probes.length + slots.length)
     }
   }
 
-  private async *readSlot(collector: string, slot: number, after: bigint): AsyncGenerator<Entry> {
+  /** The rows of each message. */
+  private async *messagesOf(collector: string, slot: number, after: bigint): AsyncGenerator<types.Row[]> {
     let parts: types.Row[] = []
     for await (const rows of this.db.pages(this.sql.selectJournal, [collector, slot, after], row => row.body.length)) {
       for (const row of rows) {
         if (parts.length > 0 && parts[0]!.seq !== row.seq) {
-          yield wholeEntry(parts)
+          yield parts
           parts = []
         }
         parts.push(row)
       }
     }
-    if (parts.length > 0) yield wholeEntry(parts)
+    if (parts.length > 0) yield parts
   }
 
   /** Resolves when the rows are written; those that are already stay as they are. */
@@ -195,12 +201,6 @@ function probedSlots(checkpoint: bigint | undefined, nowUs: bigint): number[] {
   const from = slotOf(fromUs)
   const to = slotOf(fromUs > nowUs ? fromUs : nowUs) + Number(AHEAD_US / SLOT_US)
   return Array.from({ length: to - from + 1 }, (_, i) => from + i)
-}
-
-/** @param parts rows of one message */
-function wholeEntry(parts: types.Row[]): Entry {
-  const body = parts.length === 1 ? parts[0]!.body : Buffer.concat(parts.map(part => part.body))
-  return entryOf(parts[0]!.seq, BigInt(parts[0]!.received_us), body)
 }
 
 /** Whole records of a message, each piece no longer than a request unless a single record is: where it begins and ends. */

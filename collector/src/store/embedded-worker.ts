@@ -62,6 +62,7 @@ class Thread {
       retentionDays,
       settleMs,
       clock: systemClock,
+      onPutAside: reason => this.warnOfQuarantine(`a record was put aside in the table quarantine: ${reason}`),
       onTendError: error => this.warn('merging or removing failed, and is tried again', error),
     })
     this.index = new SegmentIndex(this.file, this.backend, policy)
@@ -178,6 +179,7 @@ class Thread {
   }
 
   private readonly warnRarely = rarely(message => post({ kind: 'log', message }))
+  private readonly warnOfQuarantine = rarely(message => post({ kind: 'log', message }))
 
   private warn(what: string, error: unknown): void {
     post({ kind: 'log', message: `${what}: ${told(this.path, error).message}` })

@@ -15,10 +15,27 @@ export interface Entry {
   spans: number
 }
 
-export function entryOf(id: bigint, receivedUs: bigint, body: Buffer): Entry {
+/**
+ * The entry of a message that a journal has. A journal that was damaged must not stop a start: what follows the last record
+ * that can be read is put aside.
+ */
+export async function readEntry(
+  id: bigint,
+  receivedUs: bigint,
+  body: Buffer,
+  putAside: (entry: Entry, error: Error) => void | Promise<void>,
+): Promise<Entry> {
   let spans = 0
-  scanRecords(body, () => spans++)
-  return { id, receivedUs, body, start: 0, end: body.length, spans }
+  let end = 0
+  try {
+    scanRecords(body, (_, recordEnd) => {
+      spans++
+      end = recordEnd
+    })
+  } catch (error) {
+    await putAside({ id, receivedUs, body, start: end, end: body.length, spans: 1 }, error as Error)
+  }
+  return { id, receivedUs, body: body.subarray(0, end), start: 0, end, spans }
 }
 
 /** Two entries with half of the records each; the entry itself when it has only one. */

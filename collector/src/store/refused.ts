@@ -1,3 +1,4 @@
+import { CodecError } from '../../../src/codec/binary'
 import { type Entry, halves } from './entry'
 import { StoreError } from './store'
 
@@ -14,7 +15,7 @@ export function isLasting(error: unknown): boolean {
   const { code } = error as { code?: unknown }
   if (typeof code === 'string') return SQLITE_REFUSALS.test(code)
   // A mistake of ours, which only this data brings out.
-  return error instanceof RangeError || error instanceof TypeError
+  return error instanceof RangeError || error instanceof TypeError || error instanceof CodecError
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { ActivityRow } from '../activity'
 import { compareBytes } from '../bytes'
 import { Ages, type Clock, earlier } from '../clock'
-import { type Entry, entryOf } from '../entry'
+import { type Entry, readEntry } from '../entry'
 import { closedError } from '../group-commit'
 import type { IndexPolicy } from '../index-policy'
 import type { Backend } from '../pipeline'
@@ -34,6 +34,8 @@ export interface BackendOptions {
   clock: Clock
   /** Told when merging or removing fails; it is tried again. */
   onTendError(error: unknown): void
+  /** Told why a record was put aside. */
+  onPutAside(reason: string): void
 }
 
 /** The segments of a file: made, read, merged and retired. */
@@ -121,13 +123,13 @@ export class EmbeddedBackend implements Backend {
       if (row === undefined) return
       const [id, body, receivedUs] = row
       last = id
-      yield entryOf(id, receivedUs ?? this.receivedUs(id), body)
+      yield await readEntry(id, receivedUs ?? this.receivedUs(id), body, (entry, error) => this.putAside(entry, error))
     }
   }
 
   async settle(unordered: Entry[], checkpoint: bigint, activity: ActivityRow[]): Promise<void> {
     while (this.tending !== undefined && this.small() > MOST_SMALL_SEGMENTS) await this.tending
-    const entries = [...unordered].sort((a, b) => Number(a.id - b.id))
+    const entries = unordered.filter(({ spans }) => spans > 0).sort((a, b) => Number(a.id - b.id))
     const build = (rows: SegmentRows, turns: Turns) => buildSegment(entries, this.policy, rows, turns)
     // Not stopped by a close, which waits for it.
     const turns = new Turns()
@@ -149,7 +151,9 @@ export class EmbeddedBackend implements Backend {
       const row = [id, BigInt(start), message, body.subarray(start, end), receivedUs, this.ages.nowUs()]
       added = this.file.sql.insertQuarantine.run(row).changes
     })
-    this.aside += added * spans
+    if (added === 0) return
+    this.aside += spans
+    this.options.onPutAside(message)
   }
 
   private saveAges(): void {
