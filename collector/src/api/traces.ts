@@ -6,6 +6,7 @@ import { version } from '../../package.json'
 import { recordToJson } from '../formats/milo-json'
 import { toOtlpJson } from '../formats/otlp'
 import { toZipkinJson } from '../formats/zipkin'
+import { IdMap } from '../store/seed'
 import type { Store, StoredTrace } from '../store/store'
 import { buildTraceInSlices, diffTraces, type Trace, traceJson } from '../trace'
 import { ApiError, quote } from './errors'
@@ -143,7 +144,7 @@ async function* listJson<E>(
 }
 
 function bySpan(records: SpanRecord[]): SpanRecord[][] {
-  const spans = new Map<bigint | undefined, SpanRecord[]>()
+  const spans = new IdMap<SpanRecord[], bigint | undefined>()
   for (const record of records) {
     const halves = spans.get(record.id)
     if (halves === undefined) spans.set(record.id, [record])

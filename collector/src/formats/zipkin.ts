@@ -1,5 +1,6 @@
 import { isIP, isIPv4 } from 'node:net'
 import { EventType, type SpanEvent, type SpanRecord } from '../../../src/codec/span'
+import { IdSet } from '../store/seed'
 import {
   anyInteger,
   attempt,
@@ -193,8 +194,8 @@ export function ipOfBytes(v: Uint8Array): string {
 /** A list of spans in Zipkin's JSON. */
 export function toZipkinJson(records: SpanRecord[]): Fields[] {
   const usable = records.filter(({ traceId, id }) => traceId !== undefined && id !== undefined)
-  const clients = new Set(usable.filter(record => sideOf(record) === 'CLIENT').map(({ id }) => id))
-  return usable.map(record => writeSpan(record, clients.has(record.id)))
+  const clients = new IdSet(usable.filter(record => sideOf(record) === 'CLIENT').map(({ id }) => id!))
+  return usable.map(record => writeSpan(record, clients.has(record.id!)))
 }
 
 function sideOf({ events = [] }: SpanRecord): string {

@@ -4,6 +4,7 @@ import { PEER_KEYS } from '../trace/peer'
 import { ERROR_KEYS } from './match'
 import { Recent } from './recent'
 import { RecordReader } from './record-reader'
+import { IdMap } from './seed'
 import { Turns } from './turns'
 
 /**
@@ -130,10 +131,10 @@ interface Half {
 export class ActivityMeter {
   private readonly counters = new Map<number, Counter>()
   /** Halves of calls whose other half hasn't come yet, by span id. */
-  private readonly clients = new Recent<bigint, Half>(WAITING_MOST)
-  private servers = new Map<bigint, Half>()
+  private readonly clients = new Recent<bigint, Half>(WAITING_MOST, () => new IdMap())
+  private servers = new IdMap<Half>()
   /** Those that have waited for longer than since the last rows(). */
-  private lateServers = new Map<bigint, Half>()
+  private lateServers = new IdMap<Half>()
   private readonly messages = new Recent<string, true>(MESSAGES_MOST)
   private readonly newPart: () => string
   private readonly reader = new RecordReader()
@@ -256,7 +257,7 @@ export class ActivityMeter {
       this.meet(client, server)
     }
     this.lateServers = this.servers
-    this.servers = new Map()
+    this.servers = new IdMap()
   }
 
   /** A message goes to a broker, or comes from one, which has no half of its own. */

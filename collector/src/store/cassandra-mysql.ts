@@ -20,6 +20,7 @@ import { Recent } from './recent'
 import { storedTrace } from './records'
 import { withoutRefused } from './refused'
 import { search } from './search'
+import { IdMap } from './seed'
 import {
   type Backlog,
   type CompletionQuery,
@@ -206,7 +207,7 @@ class CassandraMySqlBackend implements Backend {
   private readonly progress: Progress | undefined
   /** When a check wrote last, and it was good. */
   private checkedMs = Number.NEGATIVE_INFINITY
-  private readonly lengths = new Recent<bigint, TraceLength>(COUNTED_TRACES)
+  private readonly lengths = new Recent<bigint, TraceLength>(COUNTED_TRACES, () => new IdMap())
   /** Where the batch that is being settled goes, so that its next attempt goes there too. */
   private planned: { entries: Entry[]; rows: SpanRow[] } | undefined
 
@@ -342,7 +343,7 @@ class CassandraMySqlBackend implements Backend {
   /** The rows, and in which bucket of its trace each goes. */
   private async plan(entries: Entry[]): Promise<SpanRow[]> {
     const traces = rowsByTrace(entries)
-    const told = new Map<bigint, number>()
+    const told = new IdMap<number>()
     for (const [traceId, rows] of traces) {
       let spans = 0
       for (const row of rows) spans += row.spans
@@ -351,7 +352,7 @@ class CassandraMySqlBackend implements Backend {
       if (length.long || length.untold >= UNTOLD_SPANS) told.set(traceId, length.untold)
       this.lengths.set(traceId, length)
     }
-    const before = told.size > 0 ? await lengthenTraces(this.mysql, told, this.clock) : new Map<bigint, number>()
+    const before = told.size > 0 ? await lengthenTraces(this.mysql, told, this.clock) : new IdMap<number>()
     for (const traceId of told.keys()) this.lengths.set(traceId, { untold: 0, long: true })
 
     const rows: SpanRow[] = []

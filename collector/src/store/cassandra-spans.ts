@@ -7,6 +7,7 @@ import { type Entry, readEntry } from './entry'
 import { hash64 } from './hash64'
 import { Recent } from './recent'
 import { scanRecords } from './records'
+import { IdMap } from './seed'
 
 /** The journal, and the spans by trace: what Cassandra is for. A row costs it the same whatever is in it. */
 
@@ -221,7 +222,7 @@ function pieces(body: Buffer, start: number, end: number): [number, number][] {
 
 /** Each trace's records, as rows. */
 export function rowsByTrace(entries: Entry[]): Map<bigint, FatRow[]> {
-  const traces = new Map<bigint, Buffer[]>()
+  const traces = new IdMap<Buffer[]>()
   for (const entry of entries) {
     const body = entry.body.subarray(entry.start, entry.end)
     scanRecords(body, (start, end, { traceIdAt }) => {
@@ -232,7 +233,7 @@ export function rowsByTrace(entries: Entry[]): Map<bigint, FatRow[]> {
       else known.push(record)
     })
   }
-  const found = new Map<bigint, FatRow[]>()
+  const found = new IdMap<FatRow[]>()
   for (const [traceId, records] of traces) found.set(traceId, fatRows(records))
   return found
 }

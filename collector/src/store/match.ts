@@ -1,5 +1,5 @@
 import { EventType, type SpanEvent, type SpanRecord } from '../../../src/codec/span'
-import { seeded } from './seed'
+import { IdMap } from './seed'
 import type { Match, SearchQuery } from './store'
 
 /**
@@ -7,11 +7,10 @@ import type { Match, SearchQuery } from './store'
  * only be sure to leave nothing out.
  */
 export function matchesTrace(records: SpanRecord[], query: SearchQuery): boolean {
-  const spans = new Map<bigint | undefined, SpanRecord[]>()
+  const spans = new IdMap<SpanRecord[], bigint | undefined>()
   for (const record of records) {
-    const id = record.id === undefined ? undefined : seeded(record.id)
-    const halves = spans.get(id)
-    if (halves === undefined) spans.set(id, [record])
+    const halves = spans.get(record.id)
+    if (halves === undefined) spans.set(record.id, [record])
     else halves.push(record)
   }
   for (const halves of spans.values()) if (matchesSpan(halves, query)) return true

@@ -6,6 +6,7 @@ import type { IndexPolicy } from './index-policy'
 import { isError, recordDurationUs, recordStartUs } from './match'
 import { type MySql, rowsOf, stretches } from './mysql'
 import { decodeRecords } from './records'
+import { IdMap } from './seed'
 
 /**
  * The search index as it is written: what a record can be found by, as rows of numbers; see sql/mysql/0002-index.sql.
@@ -129,7 +130,7 @@ export class MySqlIndex {
       return word
     }
     for (const { receivedUs, body, start, end } of messages) {
-      const traces = new Map<bigint, TraceTerms>()
+      const traces = new IdMap<TraceTerms>()
       let trace: TraceTerms | undefined
       for (const record of decodeRecords(body.subarray(start, end))) {
         const { name, service, annotations } = record
@@ -262,7 +263,7 @@ export function lengthenTraces(db: MySql, traces: Map<bigint, number>, clock: Cl
   const sorted = [...traces].sort(([a], [b]) => (a < b ? -1 : 1))
   const day = dayOf(clock.wallUs())
   return db.transact(async connection => {
-    const before = new Map<bigint, number>()
+    const before = new IdMap<number>()
     for (const [traceId, spans] of sorted) {
       await connection.query(
         `INSERT INTO long_trace (trace_id, spans, day) VALUES (?, ?, ?)

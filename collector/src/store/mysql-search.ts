@@ -13,6 +13,7 @@ import {
 } from './mysql-index'
 import { hasAllTerms } from './mysql-partitions'
 import type { IndexQuery, Place, Places, SpanIndex, Term } from './search'
+import { IdMap, IdSet } from './seed'
 import { type CompletionQuery, StoreError } from './store'
 
 /**
@@ -107,7 +108,7 @@ export class MySqlSearch implements SpanIndex {
     const wanted = filters.length === 0 ? most : most / 2
     const deadline = performance.now() + TURN_MS
     const found: Place[] = []
-    const seen = new Set<bigint>()
+    const seen = new IdSet()
     let size = most
     let from = after
     for (;;) {
@@ -381,20 +382,20 @@ export class MySqlSearch implements SpanIndex {
   }
 
   /** All that have it, once to look up each has become as dear; undefined until then, and when they are too many. */
-  private async tracesOf(filter: Filter): Promise<Set<bigint> | undefined> {
+  private async tracesOf(filter: Filter): Promise<IdSet | undefined> {
     const { list, lookups } = filter
     if (list === undefined || filter.traces !== undefined || lookups === 0) return filter.traces
     const from = `${list.table} FORCE INDEX (${list.index})`
     filter.places ??= await this.countOf(from, conditions(list.equals))
     if (filter.places > Math.min(lookups * LOOKUP_PLACES, LISTED_MOST)) return undefined
     const rows = await this.db.read(`SELECT trace_id FROM ${from} WHERE ${conditions(list.equals, list.filter)}`)
-    filter.traces = new Set(rows.map(([traceId]) => BigInt(traceId!)))
+    filter.traces = new IdSet(rows.map(([traceId]) => BigInt(traceId!)))
     return filter.traces
   }
 
   /** Traces that lack something, as far as trace_terms tells. */
-  private async lacking(places: Place[], filters: Filter[]): Promise<Set<bigint>> {
-    const lacking = new Set<bigint>()
+  private async lacking(places: Place[], filters: Filter[]): Promise<IdSet> {
+    const lacking = new IdSet()
     this.allTerms ??= hasAllTerms(this.db)
     if (!(await this.allTerms)) return lacking
     for (let i = 0; i < places.length; i += IN_MOST) {
@@ -449,7 +450,7 @@ interface Filter {
   /** How long the list is, about. */
   places?: number
   /** All traces that have it. */
-  traces?: Set<bigint>
+  traces?: IdSet
   /** Traces looked up so far. */
   lookups: number
 }
@@ -462,7 +463,7 @@ interface TraceTerms {
 
 /** @param rows trace_id, duration, terms in hex */
 function tracesIn(rows: Row[]): Map<bigint, TraceTerms> {
-  const traces = new Map<bigint, TraceTerms>()
+  const traces = new IdMap<TraceTerms>()
   for (const [id, duration, hex] of rows) {
     const traceId = BigInt(id!)
     const trace = traces.get(traceId) ?? { duration: -1, terms: new Set() }

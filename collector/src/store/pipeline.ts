@@ -7,6 +7,7 @@ import { closedError, GroupCommit } from './group-commit'
 import type { RawTrace } from './records'
 import { scanRecords } from './records'
 import { isLasting, withoutRefused } from './refused'
+import { IdMap } from './seed'
 import { type Backlog, type Message, StoreError } from './store'
 import { UniqueRecords } from './unique-records'
 
@@ -264,7 +265,7 @@ export class Pipeline {
 class Batch {
   readonly entries: Entry[] = []
   /** Entry, start, end; and so on. */
-  private readonly traces = new Map<bigint, number[]>()
+  private readonly traces = new IdMap<number[]>()
   spans = 0
   bytes = 0
   settling = false

@@ -4,11 +4,15 @@
  */
 export class Recent<K, V> {
   private readonly half: number
-  private young = new Map<K, V>()
-  private old = new Map<K, V>()
+  private readonly newMap: () => Map<K, V>
+  private young: Map<K, V>
+  private old: Map<K, V>
 
-  constructor(most: number) {
+  constructor(most: number, newMap: () => Map<K, V> = () => new Map()) {
     this.half = Math.ceil(most / 2)
+    this.newMap = newMap
+    this.young = newMap()
+    this.old = newMap()
   }
 
   get(key: K): V | undefined {
@@ -18,7 +22,7 @@ export class Recent<K, V> {
   set(key: K, value: V): void {
     if (this.young.size >= this.half) {
       this.old = this.young
-      this.young = new Map()
+      this.young = this.newMap()
     }
     this.young.set(key, value)
   }

@@ -3,6 +3,7 @@ import { buildTrace, summarize } from '../trace'
 import type { TraceSummary } from '../trace/model'
 import { holds, isError, isHalf, matchesTrace, recordStartUs } from './match'
 import { eachRecord, type RawTrace } from './records'
+import { IdSet } from './seed'
 import { type Match, type SearchPage, type SearchQuery, StoreError } from './store'
 import { summarizeRecords } from './summarize-records'
 import { Turns } from './turns'
@@ -85,6 +86,8 @@ const GIVE_UP_MS = 10_000
 const SUMMARY_BYTES = 4 * 1024 * 1024
 /** What a search holds at once: the traces that are being read, and one that is being looked at. */
 export const SEARCH_BYTES = 2 * READS_AT_ONCE * SUMMARY_BYTES
+/** A page ends after so many characters of names: anybody may send long ones, and thousands of services in a trace. */
+const PAGE_LENGTH = 4 * 1024 * 1024
 /** To build a longer one for its summary alone would take too long. */
 const BUILD_MOST = 5_000
 
@@ -113,7 +116,7 @@ export async function search(
     fromUs: fromUs === undefined ? undefined : BigInt(Math.ceil(fromUs)) - HALVES_APART_US,
     toUs: toUs === undefined ? undefined : BigInt(Math.floor(toUs)) + HALVES_APART_US,
   }
-  const seen = new Set(cursor?.shown)
+  const seen = new IdSet(cursor?.shown)
   const traces: TraceSummary[] = []
   const shown: bigint[] = cursor?.shown ?? []
   const page = (end: Place | undefined): SearchPage => {
@@ -129,6 +132,7 @@ export async function search(
   const forgottenBefore = shown.length < SHOWN_MOST ? undefined : cursor!.place
   let from = cursor?.place
   let reads = 0
+  let length = 0
   for (;;) {
     const { places, resume } = await index.places(indexQuery, from, 2 * limit, mayGoOn)
     const fresh = places.filter(({ traceId }) => !seen.has(traceId) && seen.add(traceId))
@@ -146,9 +150,11 @@ export async function search(
         if (records.length === 0 || (!truncated && !matchesTrace(records, query))) continue
         if (forgottenBefore !== undefined && hasStoodBefore(records, driver, forgottenBefore, indexQuery)) continue
         // One more than asked for, to know whether there is one.
-        if (traces.length === limit) return page(lastTaken)
-        if (truncated) traces.push({ ...summarizeRecords(records), truncated })
-        else traces.push(records.length > BUILD_MOST ? summarizeRecords(records) : summarize(buildTrace(records)))
+        if (traces.length === limit || length > PAGE_LENGTH) return page(lastTaken)
+        const isLong = truncated || records.length > BUILD_MOST
+        const summary = isLong ? summarizeRecords(records) : summarize(buildTrace(records))
+        traces.push(truncated ? { ...summary, truncated } : summary)
+        length += lengthOf(summary)
         shown.push(place.traceId)
         lastTaken = place
       }
@@ -210,6 +216,10 @@ function hasTerm(record: SpanRecord, term: Term): boolean {
     case 'value':
       return holds(record, term)
   }
+}
+
+function lengthOf({ name, service, services }: TraceSummary): number {
+  return services.reduce((sum, { length }) => sum + length, (name?.length ?? 0) + (service?.length ?? 0))
 }
 
 interface SearchCursor {

@@ -2,7 +2,7 @@ import { EventType, type SpanRecord } from '../../../src/codec/span'
 import { hexId } from '../trace/ids'
 import type { TraceSummary } from '../trace/model'
 import { isError } from './match'
-import { seeded } from './seed'
+import { IdSet } from './seed'
 
 /**
  * A trace's summary without building it, in one look at each record: for traces that are long to build. Clocks aren't
@@ -10,21 +10,20 @@ import { seeded } from './seed'
  * @param records all of one trace, at least one
  */
 export function summarizeRecords(records: SpanRecord[]): TraceSummary {
-  const spans = new Set<bigint>()
-  const failed = new Set<bigint>()
-  const services = new Map<string, Set<bigint>>()
+  const spans = new IdSet()
+  const failed = new IdSet()
+  const services = new Map<string, IdSet>()
   let first = Number.POSITIVE_INFINITY
   let last = Number.NEGATIVE_INFINITY
   let root: { record: SpanRecord; start: number; server: boolean } | undefined
   for (const record of records) {
-    const { events, service } = record
-    if (record.id === undefined) continue
-    const id = seeded(record.id)
+    const { id, events, service } = record
+    if (id === undefined) continue
     spans.add(id)
     if (isError(record)) failed.add(id)
     if (service) {
       const reported = services.get(service)
-      if (reported === undefined) services.set(service, new Set([id]))
+      if (reported === undefined) services.set(service, new IdSet([id]))
       else reported.add(id)
     }
     let start = Number.POSITIVE_INFINITY
@@ -38,7 +37,7 @@ export function summarizeRecords(records: SpanRecord[]): TraceSummary {
     }
     first = Math.min(first, start)
     if (record.parentId) continue
-    const same = root?.record.id === record.id
+    const same = root?.record.id === id
     if (root === undefined || (same ? server && !root.server : start < root.start)) root = { record, start, server }
   }
   const { record } = root ?? { record: records[0]! }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { search } from '../../../collector/src/store/search'
+import { encodeRecord } from '../../../src/codec/span'
 
 describe('a search', () => {
   it('is given up when the index takes too long to find any places', async () => {
@@ -17,5 +18,33 @@ describe('a search', () => {
       code: 'MILO_SEARCH_TOO_LONG',
       message: /^the search took more than 0.005 s: give a name/,
     })
+  })
+
+  it('ends a page that is long in bytes, whatever the names in its summaries are', async () => {
+    const service = 'x'.repeat(1024 * 1024)
+    const ids = Array.from({ length: 20 }, (_, i) => BigInt(20 - i))
+    const index = {
+      count: async () => 1,
+      async places(_query: object, after: { traceId: bigint } | undefined) {
+        const left = ids.filter(traceId => after === undefined || traceId < after.traceId)
+        return { places: left.map(traceId => ({ startUs: traceId, traceId })), resume: undefined }
+      },
+    }
+    const readTrace = async (traceId: bigint) => ({
+      bytes: encodeRecord({ traceId, id: 1n, service, events: [{ timestamp: traceId, eventType: 4 }] }),
+      truncated: false,
+    })
+    const seen: string[] = []
+    let after: string | undefined
+    do {
+      const page = await search({ index, readTrace }, { annotations: [], limit: 1000, ...(after && { after }) })
+      assert.ok(page.traces.length <= 5, `${page.traces.length} traces of a megabyte each`)
+      seen.push(...page.traces.map(({ traceId }) => traceId))
+      after = page.next
+    } while (after !== undefined)
+    assert.deepEqual(
+      seen.map(id => BigInt(`0x${id}`)),
+      ids,
+    )
   })
 })

@@ -2,7 +2,7 @@ import { compareBytes, wordSearch } from '../bytes'
 import type { IndexPolicy } from '../index-policy'
 import type { HalfConditions } from '../match'
 import type { IndexQuery, Place, Places, SpanIndex, Term } from '../search'
-import { MULTIPLIER } from '../seed'
+import { IdSet, MULTIPLIER } from '../seed'
 import { type CompletionQuery, type Match, StoreError } from '../store'
 import type { Turns } from '../turns'
 import type { EmbeddedBackend } from './backend'
@@ -135,7 +135,7 @@ export class SegmentIndex implements SpanIndex {
     const closed = segments.filter(({ lastUs }) => query.fromUs === undefined || lastUs >= query.fromUs)
     closed.sort((a, b) => (a.lastUs < b.lastUs ? -1 : 1))
     const lists: PlaceList[] = []
-    const seen = new Set<bigint>()
+    const seen = new IdSet()
     const places: Place[] = []
     let last: Place | undefined
     for (;;) {
