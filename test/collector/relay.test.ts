@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
+import Database from 'libsql'
 import { createMetrics } from '../../collector/src/metrics'
 import { createRelay, type Relay, type RelayOptions } from '../../collector/src/relay/relay'
 import { ResultCode } from '../../src/codec/scribe'
@@ -154,6 +155,49 @@ describe('relay', function () {
       [1n, 3n, 4n, 5n],
     )
     assert.equal(await r.metric('spooled_calls'), 1)
+  })
+
+  it('puts aside a call that fails again and again while others are taken, and forgets none that waits', async () => {
+    const upstream = await peer()
+    const lastCall = () => upstream.seen.at(-1) ?? []
+    upstream.react = () => (lastCall().includes(2n) ? 'close' : { reply: ResultCode.OK })
+    const path = newPath()
+    const r = relay([upstream.port], { path, retryMs: [1, 2] })
+    await send(r, 2n)
+    let id = 3n
+    await until('it is put aside', async () => {
+      await send(r, id++)
+      return (await r.metric('put_aside_calls_total')) === 1
+    })
+    await until('the others have arrived', () => new Set(ids(upstream)).size === Number(id) - 3)
+    await until('nothing is left', async () => (await r.metric('spooled_calls')) === 0)
+    assert.equal(await r.metric('spooled_bytes'), 0)
+    await r.store.close()
+    const file = new Database(path)
+    const [{ body, reason }] = file.prepare('SELECT body, reason FROM refused').all() as [any]
+    file.close()
+    assert.ok(Buffer.from(body).includes(encodeRecord(relayedSpan(2n))))
+    assert.match(reason, /closed by the server/)
+  })
+
+  it('keeps everything when an upstream takes connections and no calls, or says TRY_LATER to one call for ever', async () => {
+    const upstream = await peer()
+    let closes = true
+    const lastCall = () => upstream.seen.at(-1) ?? []
+    upstream.react = () => {
+      if (closes) return 'close'
+      return { reply: lastCall().includes(1n) ? ResultCode.TRY_LATER : ResultCode.OK }
+    }
+    const r = relay([upstream.port], { retryMs: [1, 2] })
+    for (const id of numbers(3)) await send(r, id)
+    await until('all were tried often', () => upstream.calls.length > 60)
+    closes = false
+    await until('the others pass', () => new Set(ids(upstream)).size === 2)
+    for (let id = 4n; id < 10n; id++) {
+      await send(r, id)
+      await until('it passes too', () => ids(upstream).includes(id))
+    }
+    assert.deepEqual([await r.metric('put_aside_calls_total'), await r.metric('spooled_calls')], [0, 1])
   })
 
   it('loses nothing that it answered OK when it is killed', async function () {

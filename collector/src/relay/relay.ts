@@ -49,6 +49,11 @@ const RETRY_MS = [250, 10_000] as const
  */
 const ALONE_AFTER = 3
 const POSTPONE_AFTER = 8
+/**
+ * A call that failed in so many such rows of rounds, though others were taken before each of them, is put aside. Where an
+ * upstream says TRY_LATER, or takes nothing at all, it isn't the call's fault.
+ */
+const REFUSALS_MOST = 3
 
 /** @throws StoreError when the spool can't be opened */
 export function createRelay(options: RelayOptions): Relay {
@@ -62,6 +67,10 @@ export function createRelay(options: RelayOptions): Relay {
   const warn = limitWarnings(log)
   /** The one that took the last call. */
   let preferred = 0
+  /** How often calls that are still in the spool were refused, by their ids. */
+  const refusals = new Map<bigint, number>()
+  /** Since a call was last let behind. */
+  let othersWereTaken = false
   let storeFails = false
   let closing = false
   let wake: (() => void) | undefined
@@ -69,34 +78,53 @@ export function createRelay(options: RelayOptions): Relay {
 
   async function forward(): Promise<void> {
     let retryMs = firstRetryMs
-    let reachedRounds = 0
+    let fruitlessRounds = 0
     while (!closing) {
-      const calls = spool.oldest(reachedRounds >= ALONE_AFTER ? 1 : BATCH_BYTES, 0n)
+      const calls = spool.oldest(fruitlessRounds >= ALONE_AFTER ? 1 : BATCH_BYTES, 0n)
       if (calls.length === 0) return
       const answer = await round(calls)
       if (answer.is === 'ok') {
         spool.remove(calls.map(({ id }) => id))
+        for (const { id } of calls) refusals.delete(id)
         counters.forwarded.inc(calls.length)
         retryMs = firstRetryMs
-        reachedRounds = 0
+        fruitlessRounds = 0
+        othersWereTaken = true
         continue
       }
-      reachedRounds = answer.is === 'failed' && answer.reached ? reachedRounds + 1 : 0
-      if (reachedRounds >= POSTPONE_AFTER && spool.size().calls > 1) {
-        spool.postpone(calls[0]!.id)
-        counters.postponed.inc()
-        warn('postponed', { bytes: calls[0]!.body.length }, 'a call that no upstream takes goes behind the others')
-        reachedRounds = ALONE_AFTER
+      fruitlessRounds = answer.is !== 'failed' || answer.reached ? fruitlessRounds + 1 : 0
+      if (fruitlessRounds >= POSTPONE_AFTER) {
+        letOthersPass(calls[0]!, answer)
+        fruitlessRounds = ALONE_AFTER
       }
       await sleep(retryMs * (0.5 + Math.random() / 2))
       retryMs = Math.min(retryMs * 2, lastRetryMs)
     }
   }
 
-  /** Each upstream once, beginning with the one that answered last. */
+  function letOthersPass({ id, body }: SpooledCall, answer: LogAnswer): void {
+    const bytes = body.length
+    const refused = (refusals.get(id) ?? 0) + (answer.is === 'failed' && othersWereTaken ? 1 : 0)
+    othersWereTaken = false
+    refusals.delete(id)
+    if (answer.is === 'failed' && refused >= REFUSALS_MOST) {
+      spool.putAside(id, answer.reason)
+      counters.putAside.inc()
+      log.warn(
+        { bytes, reason: answer.reason },
+        "a call that no upstream takes was put aside in the spool's table refused",
+      )
+    } else if (spool.size().calls > 1) {
+      refusals.set(spool.postpone(id), refused)
+      counters.postponed.inc()
+      warn('postponed', { bytes }, 'a call that no upstream takes goes behind the others')
+    } else refusals.set(id, refused)
+  }
+
+  /** Each upstream once, beginning with the one that answered last. @returns the most hopeful answer */
   async function round(calls: SpooledCall[]): Promise<LogAnswer> {
     const entries = calls.flatMap(({ body }) => readCall(body)).map(entry => (base64 ? asText(entry) : entry))
-    let worst: LogAnswer = { is: 'try later' }
+    let best: LogAnswer = { is: 'failed', reason: 'closing', reached: false }
     for (let i = 0; i < upstreams.length && !closing; i++) {
       const at = (preferred + i) % upstreams.length
       const upstream = upstreams[at]!
@@ -108,9 +136,9 @@ export function createRelay(options: RelayOptions): Relay {
       counters.failures.inc({ reason: answer.is === 'failed' ? 'failed' : 'try_later' })
       const reason = answer.is === 'failed' ? answer.reason : 'TRY_LATER'
       warn(`upstream ${upstream.name}`, { upstream: upstream.name, reason }, 'an upstream took no calls')
-      if (answer.is === 'failed' && (worst.is !== 'failed' || answer.reached)) worst = answer
+      if (answer.is !== 'failed' || (answer.reached && best.is === 'failed')) best = answer
     }
-    return worst
+    return best
   }
 
   function sleep(ms: number): Promise<void> {
@@ -236,6 +264,11 @@ function createCounters({ registry }: Metrics, spool: Spool) {
     postponed: new Counter({
       name: name('postponed_calls_total'),
       help: 'Calls put behind the others because no upstream took them.',
+      registers,
+    }),
+    putAside: new Counter({
+      name: name('put_aside_calls_total'),
+      help: "Calls that no upstream takes though it takes others; the spool's table refused has them.",
       registers,
     }),
   }

@@ -13,8 +13,10 @@ export interface Spool {
   oldest(maxBytes: number, after: bigint): SpooledCall[]
   /** Forgets them: they have arrived. */
   remove(ids: bigint[]): void
-  /** Puts a call behind all others. */
-  postpone(id: bigint): void
+  /** Puts a call behind all others. @returns its new id */
+  postpone(id: bigint): bigint
+  /** Puts a call aside, with the reason: it isn't forwarded any more. */
+  putAside(id: bigint, reason: string): void
   /** What is on disk. */
   size(): { bytes: number; calls: number }
   /** Rejects nothing: throws when the file can't be written. */
@@ -29,6 +31,8 @@ export interface SpooledCall {
 
 /** "Milo" with a capital R: a relay's file, and no store's. */
 const APPLICATION_ID = 0x4d696c52n
+/** Of what may be in the file, what was put aside takes so much of it at most: then the oldest goes. */
+const REFUSED_SHARE = 0.25
 /** What a call takes in the file besides its bytes, at most. */
 const ROW_BYTES = 64
 /** Calls in one transaction end here. */
@@ -53,6 +57,11 @@ export function openSpool(path: string, maxBytes: number): Spool {
   const body = db.prepare('SELECT body FROM call WHERE id = ?').raw()
   const del = db.prepare('DELETE FROM call WHERE id = ?')
   const health = db.prepare('INSERT OR REPLACE INTO health (id, checked_ms) VALUES (0, ?)')
+  const refuse = db.prepare('INSERT INTO refused (body, reason, refused_ms) SELECT body, ?, ? FROM call WHERE id = ?')
+  const forgetRefused = db.prepare(
+    `DELETE FROM refused WHERE id IN
+     (SELECT id FROM (SELECT id, sum(length(body)) OVER (ORDER BY id DESC) AS bytes FROM refused) WHERE bytes > ?)`,
+  )
   const sum = db.prepare('SELECT coalesce(sum(length(body)), 0), count(*) FROM call').raw()
   let [bytes, calls] = (sum.get([]) as [bigint, bigint]).map(Number) as [number, number]
   const waiting: Waiting[] = []
@@ -81,6 +90,19 @@ export function openSpool(path: string, maxBytes: number): Spool {
       } catch (error) {
         for (const { reject } of group) reject(unavailable(path, error))
       }
+    }
+  }
+
+  function remove(ids: bigint[], before = () => {}): void {
+    const removed = ids.map(id => (body.get([id]) as [Buffer] | undefined)?.[0].length)
+    transaction(db, () => {
+      before()
+      for (const id of ids) del.run([id])
+    })
+    for (const length of removed) {
+      if (length === undefined) continue
+      bytes -= length
+      calls--
     }
   }
 
@@ -113,22 +135,19 @@ export function openSpool(path: string, maxBytes: number): Spool {
       }
       return found
     },
-    remove(ids) {
-      const removed = ids.map(id => [id, (body.get([id]) as [Buffer] | undefined)?.[0].length] as const)
-      transaction(db, () => {
-        for (const id of ids) del.run([id])
-      })
-      for (const [, length] of removed) {
-        if (length === undefined) continue
-        bytes -= length
-        calls--
-      }
-    },
+    remove,
     postpone(id) {
       const [call] = body.get([id]) as [Buffer]
       transaction(db, () => {
         del.run([id])
         insert.run([call])
+      })
+      return integer(db, 'SELECT max(id) FROM call')
+    },
+    putAside(id, reason) {
+      remove([id], () => {
+        refuse.run([reason, BigInt(Date.now()), id])
+        forgetRefused.run([BigInt(Math.floor(maxBytes * REFUSED_SHARE))])
       })
     },
     size: () => ({ bytes, calls }),
@@ -153,15 +172,16 @@ export function openSpool(path: string, maxBytes: number): Spool {
 
 function openFile(path: string): Database.Database {
   return openSqlite(path, 'relay.path', db => {
-    const empty = isEmpty(db)
-    if (!empty && integer(db, 'PRAGMA application_id') !== APPLICATION_ID) {
+    if (!isEmpty(db) && integer(db, 'PRAGMA application_id') !== APPLICATION_ID) {
       throw new StoreError('MILO_STORE_SCHEMA', `${path} is no relay's file: give another relay.path`)
     }
-    if (!empty) return
     transaction(db, () =>
       db.exec(`
-        CREATE TABLE call (id INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL);
-        CREATE TABLE health (id INTEGER PRIMARY KEY, checked_ms INTEGER NOT NULL);
+        CREATE TABLE IF NOT EXISTS call (id INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL);
+        CREATE TABLE IF NOT EXISTS health (id INTEGER PRIMARY KEY, checked_ms INTEGER NOT NULL);
+        CREATE TABLE IF NOT EXISTS refused (
+          id INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL, reason TEXT NOT NULL, refused_ms INTEGER NOT NULL
+        );
         PRAGMA application_id = ${APPLICATION_ID}`),
     )
   })

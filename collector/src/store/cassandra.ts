@@ -1,4 +1,8 @@
+import type { Socket } from 'node:net'
+import type { Transform } from 'node:stream'
 import { type ArrayOrObject, Client, policies, types } from 'cassandra-driver'
+// @ts-expect-error: internal, and without types.
+import Connection from 'cassandra-driver/lib/connection'
 import { databaseError, within } from './deadline'
 import { type Migration, migrations, newestVersion, statements } from './migrations'
 import { readTls } from './mysql'
@@ -161,6 +165,25 @@ async function schemaVersion(client: Client, keyspace: string): Promise<number |
   if (table.rows.length === 0) return undefined
   const { rows } = await client.execute(`SELECT version FROM ${quoted(keyspace)}.schema_migration`)
   return Math.max(0, ...rows.map(({ version }) => version))
+}
+
+/**
+ * Driver 4.10 listens for errors of its socket, but not for those of the streams behind it: bytes that aren't CQL would end
+ * the process.
+ */
+const { bindSocketListeners } = Connection.prototype
+Connection.prototype.bindSocketListeners = function (this: DriverConnection) {
+  bindSocketListeners.call(this)
+  for (const stream of [this.protocol, this.parser]) {
+    stream.on('error', error => this.netClient.destroy(error))
+  }
+}
+
+interface DriverConnection {
+  bindSocketListeners(): void
+  netClient: Socket
+  protocol: Transform
+  parser: Transform
 }
 
 async function connect(config: CassandraConfig, keyspace?: string): Promise<Client> {
