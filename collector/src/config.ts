@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
-import { LineCounter, parseDocument } from 'yaml'
+import { Lexer, LineCounter, Parser, parseDocument } from 'yaml'
 import { z } from 'zod'
 import { isLoopback, isNetwork } from './addresses'
 import { TOKEN_LINE, USER_LINE } from './api/credentials'
@@ -351,6 +351,7 @@ function authProblems({ host, auth, users, tokens }: Config['http'], called: (pa
 
 /** One mistake may make every line after it one. */
 const MAX_YAML_ERRORS = 20
+const MAX_DEPTH = 20
 
 /** Errors say where, but quote nothing: the line may hold a password. */
 function readYaml(file: string): Tree {
@@ -361,6 +362,9 @@ function readYaml(file: string): Tree {
     throw new ConfigError([
       `${file}: can't be read (${(error as NodeJS.ErrnoException).code}): give a file with --config`,
     ])
+  }
+  if (isTooDeep(source)) {
+    throw new ConfigError([`${file}: is nested deeper than ${MAX_DEPTH} levels: no key needs more than three`])
   }
   const lines = new LineCounter()
   const document = parseDocument(source, { prettyErrors: false, lineCounter: lines })
@@ -383,6 +387,19 @@ function readYaml(file: string): Tree {
   if (value === null || value === undefined) return {}
   if (!isTree(value)) throw new ConfigError([`${file}: holds no keys: give lines of the form key: value`])
   return withoutEmpty(value)
+}
+
+/** More than a few hundred levels exhaust the stack; V8 ends the process if it compiles a regular expression then. */
+function isTooDeep(source: string): boolean {
+  const parser = new Parser()
+  for (const lexeme of new Lexer().lex(source)) {
+    // A document, and for each level a collection and perhaps what is begun in it.
+    if (parser.stack.length > 2 * MAX_DEPTH) return true
+    for (const _document of parser.next(lexeme)) {
+      // Only how deep it is matters here.
+    }
+  }
+  return false
 }
 
 function withoutEmpty(tree: Tree): Tree {
