@@ -3,6 +3,7 @@ import fastifyRateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { forwardedFor, isLoopback } from '../addresses'
 import type { Metrics } from '../metrics'
+import { hostName } from '../trace'
 import type { Credentials, Scope } from './credentials'
 import { ApiError, quote } from './errors'
 
@@ -122,7 +123,7 @@ function tooMany(reply: FastifyReply, seconds: number): ApiError {
  */
 function checkHost(header: string | undefined, { host, allowedHosts }: GuardOptions): void {
   if (!isLoopback(host) || header === undefined) return
-  const name = nameOf(header)
+  const name = hostName(header)
   if (isIP(name) !== 0 || name === 'localhost' || isAllowed(name, allowedHosts())) return
   throw new ApiError(
     403,
@@ -143,19 +144,11 @@ function checkSite(request: FastifyRequest, { allowedHosts }: GuardOptions): voi
     if (origin === undefined) return
     const from = /^https?:\/\/([^/]+)$/.exec(origin)?.[1]
     // As the browser had it, if a trusted proxy says so.
-    if (from !== undefined && (from === request.host || isAllowed(nameOf(from), allowedHosts()))) return
+    if (from !== undefined && (from === request.host || isAllowed(hostName(from), allowedHosts()))) return
   }
   throw new ApiError(403, 'MILO_CROSS_SITE', "another site's page may not do this")
 }
 
 function isAllowed(name: string, allowedHosts: string[]): boolean {
-  return allowedHosts.some(allowed => nameOf(allowed) === name)
-}
-
-/** Without port, brackets and a dot at the end, and addresses in their one form, as browsers read it. "" for what is no host. */
-function nameOf(host: string): string {
-  if (/[/?#@\\]/.test(host)) return ''
-  // An IPv6 address stands in the configuration without brackets.
-  const url = `http://${isIP(host) === 6 ? `[${host}]` : host}`
-  return URL.canParse(url) ? new URL(url).hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.$/, '') : ''
+  return allowedHosts.some(allowed => hostName(allowed) === name)
 }

@@ -1,4 +1,5 @@
 import type { EventType, SpanEvent, SpanRecord } from '../../../src/codec/span'
+import { isEveryMachine } from './host'
 import { IdTable } from './ids'
 import type { Side } from './model'
 
@@ -125,7 +126,7 @@ export class Reports {
     const byHost = this.clockOfHost.get(host)
     if (byHost !== undefined && byHost !== UNKNOWN) return byHost
     if (byHost === undefined) {
-      const known = host !== '' && !/^(localhost|127\.|0\.0\.0\.0$|::1?$|\[::1?\])/i.test(host)
+      const known = host !== '' && !isEveryMachine(host)
       this.clockOfHost.set(host, known ? this.clocks.length : UNKNOWN)
       if (known) return this.clocks.push({ host, service: null }) - 1
     }

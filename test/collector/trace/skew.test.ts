@@ -130,6 +130,22 @@ describe('clocks that differ', () => {
     const local = (service: string) => ({ service, clientHost: 'localhost', serverHost: '127.0.0.1' })
     assert.deepEqual(skews(buildTrace(records(local))), { 'of web': 0, 'of cart': hour })
     assert.deepEqual(skews(buildTrace(records(service => ({ service })))), { 'of web': 0, 'of cart': hour })
+    for (const host of [
+      'LOCALHOST.',
+      '[::1]',
+      '::ffff:127.0.0.1',
+      '0.0.0.0',
+      'pod.localhost',
+      'localhost.localdomain',
+      '127.0.1.1',
+    ]) {
+      const everyMachines = (service: string) => ({ service, clientHost: host, serverHost: host })
+      assert.deepEqual(skews(buildTrace(records(everyMachines))), { 'of web': 0, 'of cart': hour }, host)
+    }
+    for (const host of ['localhost-5.example', '127.shop.example', '::1:2', 'localhost/5']) {
+      const named = (service: string) => ({ service, clientHost: host, serverHost: host })
+      assert.deepEqual(skews(buildTrace(records(named))), { [host]: 0 }, host)
+    }
     const nameless = buildTrace(records(() => ({})))
     assert.deepEqual(nameless.clocks, [])
     assert.equal(nameless.spans[0]!.serverStart, 1100 + hour)
