@@ -16,7 +16,7 @@ import { within } from './store/deadline'
 import { openStore } from './store/open'
 import { type Store, StoreError } from './store/store'
 import { collectorId } from './store/store-config'
-import { readClientTls, readTls, setTls } from './tls'
+import { fileContents, readClientTls, readTls, setTls } from './tls'
 
 /** The whole collector: its parts, opened in order and closed in reverse. */
 export interface Collector {
@@ -60,6 +60,7 @@ export async function startCollector(
   uiDir: string,
   control?: Fb303Options['control'],
 ): Promise<Collector> {
+  const clientFiles = clientFilesOf(config)
   const tls = { scribe: readTls('scribe.tls', config.scribe.tls), http: readTls('http.tls', config.http.tls) }
   const metrics = createMetrics()
   const relay = config.store === 'scribe' ? openRelay(config, metrics, log) : undefined
@@ -168,6 +169,9 @@ export async function startCollector(
         !(key.startsWith('scribe.tls.') && tls.scribe && nextTls.scribe) &&
         !(key.startsWith('http.tls.') && tls.http && nextTls.http),
     )
+    for (const [key, content] of clientFilesOf(next)) {
+      if (content !== clientFiles.get(key) && !changed.includes(key)) changed.push(key)
+    }
     // Where TLS began or ended, the listener stays what it is.
     if (tls.scribe && nextTls.scribe) scribe.setTls(nextTls.scribe)
     if (tls.http && nextTls.http) setTls(api.server as unknown as TlsServer, nextTls.http)
@@ -239,6 +243,15 @@ function openRelay({ relay, scribe }: Config, metrics: Metrics, log: Logger): Re
     metrics,
     log,
   })
+}
+
+/** Files of which databases and upstreams keep what was in them at the start. */
+function clientFilesOf({ relay, cassandra, mysql }: Config): Map<string, string> {
+  return new Map([
+    ...fileContents('relay.tls', relay.tls),
+    ...fileContents('cassandra.tls', cassandra.tls),
+    ...fileContents('mysql.tls', mysql.tls),
+  ])
 }
 
 function credentialsOf({ http: { auth, users, tokens } }: Config): Credentials {

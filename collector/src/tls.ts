@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createSecureContext, type Server, type TLSSocket, type TlsOptions } from 'node:tls'
 
@@ -40,6 +41,21 @@ export function requireCertificates(server: Server): void {
     const { requestCert } = server as { requestCert?: boolean }
     if (requestCert && !socket.authorized) socket.destroy()
   })
+}
+
+/** What is in the files now, by their place in the configuration: certificates are renewed under the same path. */
+export function fileContents(at: string, files: TlsFiles = {}): Map<string, string> {
+  const contents = new Map<string, string>()
+  for (const [key, path] of Object.entries(files)) {
+    let content: string
+    try {
+      content = hash('sha256', readFileSync(path))
+    } catch (error) {
+      content = String((error as NodeJS.ErrnoException).code)
+    }
+    contents.set(`${at}.${key}`, content)
+  }
+  return contents
 }
 
 /** What a client shows and whom it trusts. @throws as readTls does */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { copyFileSync, readFileSync } from 'node:fs'
+import { copyFileSync, readFileSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import { connect, type TLSSocket } from 'node:tls'
@@ -195,6 +195,22 @@ describe('a reload', function () {
       const files = { cert: file('first.pem'), key: file('first.key') }
       assert.deepEqual(c.reload(changed(c.config, at, files)), [`${at}.cert`, `${at}.key`])
     }
+  })
+
+  it('names a file of a connection of its own that has other contents under the same path', async () => {
+    const path = join(temporaryDirectory(), 'client.pem')
+    const tls = { ca: path }
+    const { cassandra, mysql, relay } = loadConfig(undefined, {}).config
+    copyFileSync(file('first.pem'), path)
+    const c = await collector({ cassandra: { ...cassandra, tls }, mysql: { ...mysql, tls }, relay: { ...relay, tls } })
+    assert.deepEqual(c.reload(c.config), [])
+    const keys = ['relay.tls.ca', 'cassandra.tls.ca', 'mysql.tls.ca']
+    copyFileSync(file('second.pem'), path)
+    assert.deepEqual(c.reload(c.config), keys)
+    rmSync(path)
+    assert.deepEqual(c.reload(c.config), keys)
+    copyFileSync(file('first.pem'), path)
+    assert.deepEqual(c.reload(c.config), [])
   })
 
   it('takes over each of the others', async () => {

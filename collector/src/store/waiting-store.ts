@@ -79,8 +79,9 @@ export class WaitingStore implements Store {
     this.closing ??= (async () => {
       clearTimeout(this.timer)
       this.reason = closedError()
-      await this.connecting
-      await this.store?.close()
+      if (this.store !== undefined) return this.store.close()
+      // An attempt under way may take as long as its databases are silent: what it still brings is closed then.
+      void this.connecting?.then(() => this.store?.close()).catch(() => {})
     })()
     return this.closing
   }
