@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { mkdirSync } from 'node:fs'
+import type { Page } from 'playwright-core'
 import { EventType, type SpanRecord } from '../../src/codec/span'
 import { findResult, pageTests, rowsOf, SHOP_ID, server, shop } from '../helpers/page'
 import { sendSpans } from '../helpers/send'
@@ -47,6 +48,8 @@ const at = (traceId: bigint, us: bigint, lengthUs: bigint, more: SpanRecord = {}
   ...more,
 })
 
+const openTab = (page: Page, name: string) => page.getByRole('link', { name, exact: true }).click()
+
 describe('the web page under what senders may send, in Chromium', function () {
   this.timeout(90_000)
   const tests = pageTests()
@@ -74,21 +77,21 @@ describe('the web page under what senders may send, in Chromium', function () {
       },
       60_000,
     )
-    const tabs = ['waterfall', 'table', 'graph', 'flame', 'statistics', `compare&with=${ID}`, 'json']
     const places = [
       '/search',
       '/services?last=24h',
-      ...tabs.map(tab => `/trace/${ID}?tab=${tab}`),
+      `/trace/${ID}?tab=compare&with=${ID}`,
       `/trace/${ID}?tab=table&top=0000000000000002`,
       `/trace/${ID}?span=0000000000000001`,
+      `/trace/${ID}`,
     ]
     const folder = process.env.MILO_TEST_SHOTS
     if (folder !== undefined) mkdirSync(folder, { recursive: true })
-    for (const width of [1280, 360]) {
-      await page.setViewportSize({ width, height: 800 })
-      for (const [i, place] of places.entries()) {
-        await page.goto(place)
-        await page.locator('.result, .table, .row, .graph-box .node, .flame-box canvas, pre.json').first().waitFor()
+    let shot = 0
+    const fits = async (place: string) => {
+      await page.locator('.result, .table, .row, .graph-box .node, .flame-box canvas, pre.json').first().waitFor()
+      for (const width of [1280, 360]) {
+        await page.setViewportSize({ width, height: 800 })
         const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
         assert.ok(wide <= 0, `${place} at ${width} px is ${wide} px too wide`)
         const tables = await page
@@ -98,8 +101,16 @@ describe('the web page under what senders may send, in Chromium', function () {
           tables.every(wide => wide <= 0),
           `a table of ${place} at ${width} px: ${tables}`,
         )
-        if (folder !== undefined) await page.screenshot({ path: `${folder}/${width}-${i}.png` })
+        if (folder !== undefined) await page.screenshot({ path: `${folder}/${shot++}-${width}.png` })
       }
+    }
+    for (const place of places) {
+      await page.goto(place)
+      await fits(place)
+    }
+    for (const tab of ['Tree table', 'Call graph', 'Flame graph', 'Statistics', 'JSON']) {
+      await openTab(page, tab)
+      await fits(tab)
     }
   })
 
@@ -119,9 +130,14 @@ describe('the web page under what senders may send, in Chromium', function () {
     for (const { traceId } of odd) {
       await page.goto(`/trace/${traceId!.toString(16).padStart(16, '0')}`)
       await rowsOf(page).first().waitFor()
-      for (const tab of ['table', 'graph', 'flame', 'statistics']) {
-        await page.goto(`/trace/${traceId!.toString(16).padStart(16, '0')}?tab=${tab}`)
-        await page.locator('.table, .summary, .graph-box .node, .flame-box canvas, .notice').first().waitFor()
+      for (const [tab, content] of [
+        ['Tree table', '.summary'],
+        ['Call graph', '.graph-box .node'],
+        ['Flame graph', '.flame-box canvas'],
+        ['Statistics', '.table'],
+      ] as const) {
+        await openTab(page, tab)
+        await page.locator(`${content}, .notice`).first().waitFor()
         assert.equal(await page.getByRole('alert').count(), 0, `${traceId!.toString(16)} ${tab}`)
       }
     }
@@ -163,6 +179,43 @@ describe('the web page under what senders may send, in Chromium', function () {
       await page.getByRole('button', { name: 'Try again' }).click()
       await page.getByRole('heading', { name: title }).waitFor({ state: 'detached' })
     }
+  })
+
+  it('says in the place of a part that throws that it does, leaves the rest alone, and goes on with another one', async () => {
+    const { page } = tests
+    await sendSpans(tests.collector.scribe, shop)
+    await findResult(page, '/search', 'POST /checkout')
+    // What no collector of this version answers, as one might that has been updated beneath an old page.
+    tests.expected = /TypeError|Cannot read/
+    await page.route('**/api/search?*', route => route.fulfill({ json: { traces: [{ traceId: 'a' }], next: null } }))
+    await page.keyboard.press('r')
+    await page.getByRole('heading', { name: "This page can't be shown" }).waitFor()
+    await page.getByText('That is a fault of this page: TypeError').waitFor()
+    await page.unroute('**/api/search?*')
+    await page.getByRole('button', { name: 'Try again' }).click()
+    await page.locator('.result').first().waitFor()
+  })
+
+  it('says that the collector is silent, rather than "Loading" without an end', async () => {
+    const { page } = tests
+    await sendSpans(tests.collector.scribe, shop)
+    await findResult(page, '/search', 'POST /checkout')
+    await page.clock.install()
+    const silent = '**/api/**'
+    await page.route(silent, () => {})
+    for (const [place, waits, titles] of [
+      ['search', 'Loading traces', ['The search failed']],
+      ['services', 'Loading services', ["The services couldn't be read"]],
+    ] as const) {
+      await page.goto(`/${place}`)
+      await page.getByText(waits).waitFor()
+      await page.clock.fastForward(61_000)
+      for (const name of titles) await page.getByRole('heading', { name }).waitFor()
+      await page.getByText("didn't answer").first().waitFor()
+    }
+    await page.unroute(silent)
+    await page.getByRole('button', { name: 'Try again' }).click()
+    await page.getByRole('alert').waitFor({ state: 'detached' })
   })
 
   it('takes shortcuts while a checkbox has the focus, and leaves its own key to it', async () => {

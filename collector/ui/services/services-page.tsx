@@ -57,6 +57,9 @@ export function ServicesPage({ query }: { query: URLSearchParams }) {
       {services.state === 'ready' && services.value.services.length > 0 && (
         <Report answer={services.value} last={last} chosen={chosen} sort={query.get('sort') ?? ''} onChoose={choose} />
       )}
+      {dependencies.state === 'failed' && services.state === 'ready' && (
+        <Failure title="Who calls whom couldn't be read" problem={dependencies.problem} retry={dependencies.again} />
+      )}
       {dependencies.state === 'ready' && dependencies.value.edges.length > 0 && services.state === 'ready' && (
         <>
           <h2>Who calls whom</h2>

@@ -1,6 +1,7 @@
 import { useState } from 'preact/hooks'
-import { requestHeaders, token } from './credentials'
-import { type Problem, problemOf, unreachable } from './problem'
+import { ask } from './ask'
+import { token } from './credentials'
+import { type Problem, problemFrom } from './problem'
 
 /** So long the browser may take to begin with a file that the page has. */
 const HAND_OVER_MS = 60_000
@@ -46,12 +47,10 @@ export interface DownloadFailure {
 
 /** @throws Problem */
 async function download(url: string, name: string): Promise<void> {
-  const unreached = () => {
-    throw unreachable()
-  }
-  const response = await fetch(url, { headers: requestHeaders(token()) }).catch(unreached)
-  if (!response.ok) throw problemOf(response.status, await response.json().catch(() => null))
-  const address = URL.createObjectURL(await response.blob().catch(unreached))
+  const file = await (await ask(url, token())).blob().catch(error => {
+    throw problemFrom(error)
+  })
+  const address = URL.createObjectURL(file)
   Object.assign(document.createElement('a'), { href: address, download: name }).click()
   setTimeout(() => URL.revokeObjectURL(address), HAND_OVER_MS)
 }

@@ -1,6 +1,7 @@
 import { useCallback, useEffect, useState } from 'preact/hooks'
-import { requestHeaders, token } from './credentials'
-import { type Problem, problemOf, unreachable } from './problem'
+import { askJson } from './ask'
+import { token } from './credentials'
+import type { Problem } from './problem'
 
 export type Loading<T> = { again(): void } & (
   | { state: 'loading' }
@@ -31,17 +32,8 @@ export function useJson<T>(url: string | null): Loading<T> {
 }
 
 /** @throws Problem */
-export async function requestJson<T>(url: string, options: RequestInit = {}): Promise<T> {
-  let response: Response
-  try {
-    response = await fetch(url, { ...options, headers: { ...requestHeaders(token()), ...options.headers } })
-  } catch {
-    throw unreachable()
-  }
-  if (response.status === 204) return undefined as T
-  const body = await response.json().catch(() => undefined)
-  if (response.ok && body !== undefined) return body
-  throw problemOf(response.status, body)
+export function requestJson<T>(url: string, options?: RequestInit): Promise<T> {
+  return askJson(url, token(), options)
 }
 
 /** For a change: sends `body` as JSON. @throws Problem */

@@ -9,6 +9,18 @@ export function unreachable(): Problem {
   return { status: 0, message: `The collector at ${location.host} didn't answer. Is it still running?` }
 }
 
+const NOT_OURS: Problem = {
+  status: 0,
+  message:
+    'What came is not a whole answer of the collector: the connection ended within it, or a proxy answered instead. Load the page again.',
+}
+
+/** What a request, or reading its answer, threw. */
+export function problemFrom(error: unknown): Problem {
+  if (error instanceof SyntaxError) return NOT_OURS
+  return typeof (error as Problem | null)?.status === 'number' ? (error as Problem) : unreachable()
+}
+
 /** The collector's own words where it gave some. */
 export function problemOf(status: number, body: any): Problem {
   const said = body?.error

@@ -1,6 +1,6 @@
-import type { TraceSpan } from '../../src/trace'
-import { requestHeaders } from '../shell/credentials'
-import { type Problem, problemOf, unreachable } from '../shell/problem'
+import { isEveryMachine, type TraceSpan } from '../../src/trace'
+import { ask } from '../shell/ask'
+import { type Problem, problemFrom } from '../shell/problem'
 import { buffersOf, type Columns, ColumnWriter, type TraceHead } from './columns'
 import { SpanSplitter } from './span-splitter'
 import { findText, textOf } from './span-text'
@@ -22,9 +22,7 @@ export type Message =
   | { type: 'answer'; call: number; answer: TraceSpan | Int32Array }
 
 /** On the same machine, compressing 100,000 spans takes seconds, and sending them as they are a tenth of one. */
-const UNCOMPRESSED: Record<string, string> = /^(localhost|127\.[\d.]+|\[::1\])$/.test(location.hostname)
-  ? { 'x-no-compression': '1' }
-  : {}
+const UNCOMPRESSED: Record<string, string> = isEveryMachine(location.hostname) ? { 'x-no-compression': '1' } : {}
 
 /** Spans parsed at once: some ten milliseconds of work. */
 const BATCH = 2000
@@ -54,13 +52,9 @@ async function load(url: string, token: string | null): Promise<void> {
     }
   }
   try {
-    const response = await fetch(url, { headers: { ...requestHeaders(token), ...UNCOMPRESSED } })
-    if (!response.ok || response.body === null) {
-      post({ type: 'failed', problem: problemOf(response.status, await response.json().catch(() => undefined)) })
-      return
-    }
+    const response = await ask(url, token, { headers: UNCOMPRESSED })
     splitter = new SpanSplitter(Number(response.headers.get('content-length')) || undefined)
-    const reader = response.body.getReader()
+    const reader = response.body!.getReader()
     for (;;) {
       const { done, value } = await reader.read()
       if (done) break
@@ -79,13 +73,9 @@ async function load(url: string, token: string | null): Promise<void> {
     write(splitter.count)
     post({ type: 'end', head, bytes: splitter.length })
   } catch (error) {
-    // The connection ended within the answer, or what came isn't JSON.
-    const problem = error instanceof SyntaxError ? { status: 0, message: CUT } : unreachable()
-    post({ type: 'failed', problem })
+    post({ type: 'failed', problem: problemFrom(error) })
   }
 }
-
-const CUT = 'The trace arrived incomplete: the connection ended, or what came is not what the collector sends.'
 
 function find(text: string): Int32Array {
   if (texts === undefined) {

@@ -1,10 +1,11 @@
 import { useEffect, useState } from 'preact/hooks'
 import { setQuery } from '../../shell/address'
+import { ask } from '../../shell/ask'
 import { CopyButton } from '../../shell/copy-button'
-import { requestHeaders, token } from '../../shell/credentials'
+import { token } from '../../shell/credentials'
 import { type DownloadFailure, DownloadLink } from '../../shell/download-link'
 import { Failure, Waiting } from '../../shell/notice'
-import { type Problem, problemOf, unreachable } from '../../shell/problem'
+import { type Problem, problemFrom } from '../../shell/problem'
 import { indentJson } from './indent-json'
 import type { TabProps } from './tabs'
 
@@ -86,16 +87,13 @@ function useStart(url: string): Start {
 
 /** @throws Problem */
 async function readStart(url: string, aborter: AbortController): Promise<Start> {
-  const response = await fetch(url, { signal: aborter.signal, headers: requestHeaders(token()) }).catch(() => {
-    throw unreachable()
-  })
-  if (!response.ok || response.body === null) throw problemOf(response.status, await response.json().catch(() => null))
-  const reader = response.body.getReader()
+  const { body } = await ask(url, token(), { signal: aborter.signal })
+  const reader = body!.getReader()
   const decoder = new TextDecoder()
   let text = ''
   for (;;) {
-    const { done, value } = await reader.read().catch(() => {
-      throw unreachable()
+    const { done, value } = await reader.read().catch(error => {
+      throw problemFrom(error)
     })
     if (done) return { state: 'ready', text: text + decoder.decode(), whole: true }
     text += decoder.decode(value, { stream: true })

@@ -1,0 +1,54 @@
+import { requestHeaders } from './credentials'
+import { problemFrom, problemOf } from './problem'
+
+/** How long the collector may be silent, before its answer and within it. Its own deadlines are shorter. */
+const SILENCE_MS = 60_000
+/** How fast the slowest line takes what is sent. */
+const SENT_BYTES_PER_MS = 20
+
+/**
+ * Every request of the page and of its workers, so that none of them waits forever.
+ * @param token given, because a worker has no storage in which to find it
+ * @returns a successful answer; reading its body fails after a silence too
+ * @throws Problem
+ */
+export async function ask(url: string, token: string | null, options: RequestInit = {}): Promise<Response> {
+  const { signal, body, headers } = options
+  const silence = new AbortController()
+  let timer: ReturnType<typeof setTimeout>
+  const wait = (ms: number) => {
+    clearTimeout(timer)
+    timer = setTimeout(() => silence.abort(), ms)
+  }
+  wait(SILENCE_MS + (body instanceof Blob ? body.size / SENT_BYTES_PER_MS : 0))
+  try {
+    const response = await fetch(url, {
+      ...options,
+      headers: { ...requestHeaders(token), ...headers },
+      signal: signal ? AbortSignal.any([signal, silence.signal]) : silence.signal,
+    })
+    wait(SILENCE_MS)
+    const heard = new TransformStream<Uint8Array, Uint8Array>({
+      transform(chunk, controller) {
+        wait(SILENCE_MS)
+        controller.enqueue(chunk)
+      },
+      flush: () => clearTimeout(timer),
+    })
+    const answer = new Response(response.body?.pipeThrough(heard), response)
+    if (!answer.ok) throw problemOf(answer.status, await answer.json().catch(() => undefined))
+    return answer
+  } catch (error) {
+    clearTimeout(timer!)
+    throw problemFrom(error)
+  }
+}
+
+/** @throws Problem */
+export async function askJson<T>(url: string, token: string | null, options?: RequestInit): Promise<T> {
+  const answer = await ask(url, token, options)
+  if (answer.status === 204) return undefined as T
+  return answer.json().catch(error => {
+    throw problemFrom(error)
+  })
+}
