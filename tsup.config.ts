@@ -26,6 +26,8 @@ const javascript: Options = {
   // Every process that is traced reads it at its start; names stay, for stack traces.
   esbuildOptions: options => {
     options.minifyWhitespace = true
+    // Node prints the line of what throws an uncaught error, as Milo does with the application's.
+    options.lineLimit = 120
   },
   format: 'cjs',
   target: 'node20',

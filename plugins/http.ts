@@ -245,8 +245,7 @@ function callersContext(req: IncomingMessage): RemoteContext | undefined {
 const TRACEPARENT = 'traceparent'
 const TRACESTATE = 'tracestate'
 
-/** @returns the headers to be sent */
-function traceRequest(req: ClientRequest, headers: unknown): unknown {
+function startClientSpan(req: ClientRequest): Span {
   const span = startSpan(Kind.CLIENT, operation(req.method, req.path))
   new Exchange(req, span, currentFrame())
   if (span.sampled) {
@@ -255,6 +254,13 @@ function traceRequest(req: ClientRequest, headers: unknown): unknown {
       .annotate('server.address', req.host)
       .annotate('url.path', pathOf(req.path))
   }
+  return span
+}
+
+/** @returns the headers to be sent */
+function traceRequest(req: ClientRequest, headers: unknown): unknown {
+  // A class of the application's may have the headers made again.
+  const span = Exchange.spanOf(req) ?? startClientSpan(req)
   const { state } = span.trace
   // What the application has set stays.
   if (headers !== null && headers !== undefined && !Array.isArray(headers)) {

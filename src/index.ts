@@ -6,7 +6,7 @@ import { types } from 'node:util'
 import { currentFrame, frameWith, runInFrame } from './context'
 import { imitate } from './imitate'
 import { describe } from './log'
-import { observe } from './observe'
+import { observe, passOn } from './observe'
 import { type Options, settle } from './options'
 import { given } from './register'
 import { cut, Kind, LIMITS, type Span } from './span'
@@ -39,7 +39,8 @@ export interface SpanOptions {
 
 /**
  * Runs `fn` in a new span, a child of the current one, and ends it when `fn` returns, throws, or the promise that it
- * returned settles. Returns what `fn` returns: the same value, the same promise, the same error.
+ * returned settles. Returns what `fn` returns: the same value, the same promise, the same error; for an async function,
+ * whose promise nobody has seen, one that settles as it does.
  *
  * For code with callbacks `fn` declares a second parameter, `done`: the span then ends when `done` is called, as which it
  * may be given to whatever wants a callback of Node's form. An error as the first argument marks the span as failed.
@@ -71,17 +72,28 @@ export function span<R>(
   const started = startSpan(Kind.LOCAL, nameOf(name), false, !bare && isForced(first))
   if (fn === undefined) return started
   const done = callback !== undefined || fn.length >= 2 ? doneOf(started, callback) : undefined
+  return runIn(started, fn, done, types.isAsyncFunction(fn))
+}
+
+/** @param isAsync whether `fn` is, or calls, an async function: nobody else has the promise that it returns */
+function runIn<R>(
+  started: Span,
+  fn: (...args: any[]) => R,
+  done: ((...args: any[]) => any) | undefined,
+  isAsync: boolean,
+): R {
+  // What is current here already, or may be nowhere, needs no frame.
+  if (!started.sampled && (currentSpan() === started || !isActive())) return fn(started, done)
+  const frame = frameWith(started)
+  if (!started.sampled) return runInFrame(frame, fn, started, done)
   let result: R
   try {
-    // What is current here already, or may be nowhere, needs no frame.
-    const here = !started.sampled && (currentSpan() === started || !isActive())
-    result = here ? fn(started, done) : runInFrame(frameWith(started), fn, started, done)
+    result = runInFrame(frame, fn, started, done)
   } catch (error) {
     started.fail(error).end()
     throw error
   }
-  if (started.sampled) endWith(started, result, done === undefined)
-  return result
+  return endWith(started, result, done === undefined, isAsync)
 }
 
 /** Options may be anything, also what throws when it is looked at. */
@@ -93,17 +105,23 @@ function isForced(options: SpanOptions | undefined): boolean {
   }
 }
 
-/** Ends the span when `result` settles if it is a promise, else at once unless `done` will. */
-function endWith(span: Span, result: unknown, atOnce: boolean): void {
+/**
+ * Ends the span when `result` settles if it is a promise, else at once unless `done` will.
+ * @returns what the application gets
+ */
+function endWith<R>(span: Span, result: R, atOnce: boolean, isAsync: boolean): R {
   const end = () => {
     if (atOnce) span.end()
   }
+  const fail = (error: unknown) => span.fail(error).end()
   try {
-    if (!observe(result, end, error => span.fail(error).end())) end()
+    if (isAsync) return passOn(result as Promise<unknown>, end, fail) as R
+    if (!observe(result, end, fail)) end()
   } catch {
     // A getter or a `then` that throws. It will throw for the application too, if that looks.
     end()
   }
+  return result
 }
 
 function doneOf(span: Span, callback: ((...args: any[]) => unknown) | undefined) {
@@ -124,7 +142,8 @@ function doneOf(span: Span, callback: ((...args: any[]) => unknown) | undefined)
  */
 export function wrap<F extends (...args: any[]) => any>(fn: F, name: string = nameOfFunction(fn)): F {
   if (typeof fn !== 'function' || types.isGeneratorFunction(fn)) return fn
-  const run = (work: () => unknown) => span(name, work)
+  const isAsync = types.isAsyncFunction(fn)
+  const run = (work: () => unknown) => runIn(startSpan(Kind.LOCAL, nameOf(name)), work, undefined, isAsync)
   const wrapped: Function = isConstructor(fn)
     ? function (this: unknown, ...args: any[]) {
         const target = new.target

@@ -1,8 +1,9 @@
 import { types } from 'node:util'
 import { GenuinePromise } from './genuine'
+import { imitate } from './imitate'
 
 /*
- * Hears how a promise of the application's ends, without taking a part in it. What that is depends on the promise:
+ * Hears how a promise of the application's ends, without taking a part in it. How depends on the promise:
  *
  *   one of Node's      its own `then`: whatever a subclass has put in the place of that isn't called
  *   one of bluebird's  a callback that isn't counted among those that could cancel it, or handle its rejection
@@ -31,6 +32,25 @@ export function observe(value: unknown, end: End, fail: Fail): boolean {
   else if (typeof (value as any).promiseDispatch === 'function') then.call(value, end, fail)
   else watchThen(value as PromiseLike<unknown>, then, end, fail)
   return true
+}
+
+/**
+ * Puts a promise that settles in the same way in the place of an async function's, which nobody has seen yet. A handler
+ * of Milo's on the function's own promise would make V8 leave the callers out of its errors' stacks, and Node take its
+ * rejection for handled.
+ */
+export function passOn(promise: Promise<unknown>, end: End, fail: Fail): Promise<unknown> {
+  return nativeThen.call(
+    promise,
+    value => {
+      end()
+      return value
+    },
+    error => {
+      fail(error)
+      throw error
+    },
+  )
 }
 
 /** The `then` of a promise's Promise, which may be another realm's, or another library's version of it. */
@@ -91,8 +111,9 @@ function observeBluebird(promise: Bluebird, end: End, fail: Fail): void {
 function watchThen(thenable: PromiseLike<unknown>, then: PromiseLike<unknown>['then'], end: End, fail: Fail): void {
   const own = Object.getOwnPropertyDescriptor(thenable, 'then')
   const watching = function (this: unknown, onFulfilled: unknown, onRejected: unknown) {
-    if (own) Object.defineProperty(thenable, 'then', own)
-    else delete (thenable as any).then
+    // It may have been frozen in the meantime.
+    if (own) Reflect.defineProperty(thenable, 'then', own)
+    else Reflect.deleteProperty(thenable, 'then')
     return Reflect.apply(then, this, [
       (value: unknown) => {
         end()
@@ -105,5 +126,6 @@ function watchThen(thenable: PromiseLike<unknown>, then: PromiseLike<unknown>['t
       },
     ])
   }
-  Object.defineProperty(thenable, 'then', { value: watching, configurable: true, writable: true, enumerable: false })
+  const value = imitate(then as Function, watching)
+  Object.defineProperty(thenable, 'then', { value, configurable: true, writable: true, enumerable: own?.enumerable })
 }

@@ -432,6 +432,25 @@ describe('the http plugin', () => {
     )
   })
 
+  it('traces once a request of a class that makes its head again', async () => {
+    class Again extends live.ClientRequest {
+      override end(...args: any): this {
+        const head = (this as any)._storeHeader
+        head.call(this, 'GET / HTTP/1.1\r\n', null)
+        ;(this as any)._header = null
+        return super.end(...args)
+      }
+    }
+    const sink = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() })
+    const req = new Again({ host: 'x', createConnection: () => sink })
+    req.on('error', () => {})
+    await span('caller', async () => req.end())
+    assert.match(String(req.getHeader('traceparent')), /^00-/)
+    req.destroy()
+    const { traceparents } = await asked({}, body)
+    assert.equal(traceparents.length, 1)
+  })
+
   it('stays on, whatever it is sent or asked to send', async function () {
     this.timeout(30_000)
     const text = fc.oneof(fc.string({ unit: 'binary' }), fc.string(), fc.constantFrom('\ud800', 'x'.repeat(9000), ''))

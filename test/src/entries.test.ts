@@ -11,7 +11,8 @@ describe('the package', () => {
   let folder: string
   let files: string[]
 
-  before(() => {
+  before(function () {
+    this.timeout(30_000)
     folder = mkdtempSync(join(tmpdir(), 'milo-pack-'))
     const packed = execFileSync('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], {
       cwd: ROOT,
@@ -54,6 +55,11 @@ describe('the package', () => {
       files.filter(f => /^(test|collector|examples|docs)\//.test(f)),
       [],
     )
+  })
+
+  it('has no line that would fill the screen when Node prints it for an error that passes through', () => {
+    const code = readFileSync(join(folder, 'node_modules/milo/dist/bundle.js'), 'utf8')
+    assert.ok(Math.max(...code.split('\n').map(line => line.length)) < 1000)
   })
 
   it('is one copy of its state, whether required or imported', async () => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { createContext, runInContext } from 'node:vm'
 import { span, wrap } from '../../src/index'
 import { ended, start, stop, type TestSpan } from '../../src/testing'
+import { until } from '../helpers/until'
 
 describe('what a traced function returns', () => {
   let spans: TestSpan[]
@@ -109,5 +110,52 @@ describe('what a traced function returns', () => {
     }
     await ended(1)
     assert.deepEqual(names(), ['async ok'])
+  })
+
+  it('is what the application can freeze before it waits', async () => {
+    // biome-ignore lint/suspicious/noThenProperty: it is what the test is about
+    const lazy = Object.freeze(span('frozen', () => ({ then: (done: (value: unknown) => void) => done(1) })))
+    assert.equal(lazy.then.length, 1)
+    assert.deepEqual([await lazy, await lazy], [1, 1])
+    assert.deepEqual(names(), ['frozen ok'])
+  })
+
+  it('keeps the callers in the stack of an async function’s error', async () => {
+    async function work() {
+      await null
+      throw new Error('no')
+    }
+    async function caller(way: () => Promise<unknown>) {
+      await way()
+    }
+    for (const way of [() => span('x', work), wrap(work)]) {
+      await assert.rejects(caller(way), (error: Error) => /at work .*at async caller /s.test(error.stack!))
+    }
+    assert.deepEqual(names(), ['x Error', 'work Error'])
+  })
+
+  it('is told of by Node when an async function’s is rejected and nobody handles it, and not when somebody does', async () => {
+    const told: unknown[] = []
+    const before = process.listeners('unhandledRejection')
+    process.removeAllListeners('unhandledRejection')
+    process.on('unhandledRejection', (_reason, promise) => told.push(promise))
+    try {
+      const work = async () => {
+        throw new Error('no')
+      }
+      const later = async () => {
+        await null
+        throw new Error('no')
+      }
+      const bare = [span('a', work), span('b', later), wrap(work)(), span('c', async () => span('d', later))]
+      span('e', work).catch(() => {})
+      wrap(later)().catch(() => {})
+      await ended(7)
+      await until('they have been told', () => told.length >= bare.length)
+      assert.deepEqual(new Set(told), new Set(bare))
+    } finally {
+      process.removeAllListeners('unhandledRejection')
+      for (const listener of before) process.on('unhandledRejection', listener)
+    }
   })
 })
