@@ -40,6 +40,10 @@ export class StartError extends Error {}
 const STOP_DEADLINE_MS = 4_000
 /** A store that doesn't answer for so long is not ready. */
 const CHECK_DEADLINE_MS = 5_000
+/** An attempt to settle that takes longer makes the collector not ready. Each ends, well or badly, unless something hangs. */
+const SETTLE_DEADLINE_MS = 60_000
+/** One that takes longer than this never ends: every request to a database has a deadline of seconds. */
+const STUCK_MS = 600_000
 const DEFAULT_RATE_LIMIT = 600
 const RELOADED = [
   ...['log_level', 'http.users', 'http.tokens', 'http.auth', 'http.rate_limit'],
@@ -109,7 +113,7 @@ export async function startCollector(
     ingest,
     reads: createReads(config.max_read_bytes, config.max_trace_bytes),
     metrics,
-    dead: () => [...closedListeners(), ...[store.dead() ?? []].flat()],
+    dead: () => [...closedListeners(), ...[store.dead() ?? []].flat(), ...stuck()],
     sick,
     async problems() {
       if (state !== 'ALIVE') return [`the collector is ${state === 'STOPPING' ? 'stopping' : 'starting'}`]
@@ -151,8 +155,17 @@ export async function startCollector(
     return [...closedListeners(), ...(await checking)]
   }
 
+  function stuck(): string[] {
+    const { settlingMs } = store.backlog()
+    if (settlingMs <= STUCK_MS) return []
+    return [`settling what was accepted has taken ${Math.round(settlingMs / 60_000)} min: start the collector again`]
+  }
+
   function backlogProblems(): string[] {
-    const { spans, bytes } = store.backlog()
+    const { spans, bytes, settlingMs } = store.backlog()
+    if (settlingMs > SETTLE_DEADLINE_MS) {
+      return [`settling what was accepted has taken ${Math.round(settlingMs / 1000)} s and doesn't come to an end`]
+    }
     if (spans < maxBacklogSpans && bytes < maxBacklogBytes) return []
     return [`${spans} accepted spans (${bytes} bytes) wait to be indexed: senders are told TRY_LATER`]
   }

@@ -33,6 +33,10 @@ export function createMetrics() {
       'Scribe connections closed for want of activity, by reason.',
       ['reason'],
     ),
+    /** evicted: for another; refused: too many. */
+    httpClosed: counter('http_connections_closed_total', 'HTTP connections closed for want of room, by reason.', [
+      'reason',
+    ]),
     calls: counter('calls_total', 'Thrift calls, by method; unknown ones together.', ['method']),
     logResults: counter('log_calls_total', 'Calls of Log, by answer: ok, busy and store (TRY_LATER), bad_arguments.', [
       'result',

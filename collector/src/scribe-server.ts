@@ -10,6 +10,8 @@ import {
   writeMessageBegin,
 } from '../../src/codec/binary'
 import { logEntries } from '../../src/codec/scribe'
+import { isLoopback } from './addresses'
+import { type AdmissionOptions, type Guest, isSlow, makesRoom } from './admission'
 import { CallRefused, type Fb303, type Result } from './fb303'
 import type { Ingest, Sender } from './ingest'
 import { type Logger, limitWarnings } from './log'
@@ -70,9 +72,6 @@ const TURNS_MS = 10
 const STALL_MS = 60_000
 /** After as long, a frame that has come more slowly than this on average closes its connection: a kilobyte a second. */
 const SLOW_BYTES_A_MS = 1
-/** What makes room for others when there are too many connections: a frame that has come for so long, and more slowly. */
-const YIELD_MS = 500
-const YIELD_BYTES_A_MS = 16
 const HANDSHAKE_MS = 10_000
 
 const EMPTY = Buffer.alloc(0)
@@ -88,16 +87,13 @@ interface Slot {
   reply: Buffer | undefined
 }
 
-interface Connection {
-  readonly address: string
+interface Connection extends Guest {
   /** Memory of a frame that has arrived in part. */
   unfinishedBytes(): number
   /** When something last moved, if nothing is being done for it now. */
   idleSince(): number | undefined
   /** Since when it has stood still, or a frame has come too slowly. */
   stalledSince(): number | undefined
-  /** Since when it has been idle, or as slow as nobody has to be: then another may have its place. */
-  yieldsSince(): number | undefined
   /** Pauses or goes on, by what waits. */
   pace(): void
   /** Reads a frame, or a step of one; returns whether there is more to read. */
@@ -105,16 +101,21 @@ interface Connection {
   /** Stops reading, closes when what is in flight has been answered. */
   finish(): void
   fail(reason: string, message: string): void
-  destroy(): void
 }
 
 export function createScribeServer(options: ScribeServerOptions): ScribeServer {
   const { ingest, fb303, maxFrameBytes, maxUnfinishedBytes, maxConnections, idleTimeoutMs, metrics, log } = options
-  const { isTrusted = isLoopbackAddress } = options
+  const { isTrusted = isLoopback } = options
   const stallTimeoutMs = Math.min(STALL_MS, idleTimeoutMs)
   const warn = limitWarnings(log)
   const servers: { server: Server | TlsServer; host: string; port: number }[] = []
   const connections = new Set<Connection>()
+  const admission: AdmissionOptions = {
+    maxConnections,
+    isTrusted,
+    closed: reason => metrics.connectionsClosed.inc({ reason }),
+    warn: where => warn('max_connections', where, 'as many Scribe connections as max_connections allows'),
+  }
   /** Those with frames to read, in turn. */
   const turns: Connection[] = []
   let tls = options.tls
@@ -157,25 +158,6 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
     connection.destroy()
   }
 
-  /** The one that has been idle or slow for longest goes first: to fill the table with connections keeps nobody out. */
-  function makeRoomForConnection(address: string): boolean {
-    const ofAddress = isTrusted(address) ? [] : [...connections].filter(other => other.address === address)
-    const tooMany = ofAddress.length >= Math.ceil(maxConnections / 2)
-    if (!tooMany && connections.size < maxConnections) return true
-    let idlest: Connection | undefined
-    let since = Number.POSITIVE_INFINITY
-    for (const connection of tooMany ? ofAddress : connections) {
-      const yields = connection.yieldsSince() ?? Number.POSITIVE_INFINITY
-      if (yields < since) [idlest, since] = [connection, yields]
-    }
-    const where = tooMany ? { maxConnections, address } : { maxConnections }
-    warn('max_connections', where, 'as many Scribe connections as max_connections allows')
-    if (idlest === undefined) return false
-    close(idlest, 'evicted')
-    connections.delete(idlest)
-    return true
-  }
-
   /** Whole frames are read before more is taken from anybody; without any, an unfinished one has to go on. */
   function isFull(): boolean {
     return unreadBytes > 0 && unreadBytes + unfinishedBytes > maxUnfinishedBytes / 2
@@ -191,8 +173,7 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
 
   function accept(socket: Socket): void {
     const address = socket.remoteAddress ?? ''
-    if (!makeRoomForConnection(address)) {
-      metrics.connectionsClosed.inc({ reason: 'refused' })
+    if (!makesRoom(connections, address, admission)) {
       socket.destroy()
       return
     }
@@ -376,11 +357,10 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
     }
 
     /** When the frame that is arriving began, if it has come for so long, and for so few bytes. */
-    function slowSince(ms: number, bytesAMs: number): number | undefined {
+    function slowSince(isTooSlow: (tookMs: number, bytes: number) => boolean): number | undefined {
       const bytes = headBytes + filled
       if (bytes + frameBytes === 0 || socket.isPaused()) return undefined
-      const tookMs = performance.now() - frameBeganAt
-      return tookMs > ms && bytes < tookMs * bytesAMs ? frameBeganAt : undefined
+      return isTooSlow(performance.now() - frameBeganAt, bytes) ? frameBeganAt : undefined
     }
 
     const connection: Connection = {
@@ -390,12 +370,12 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
       idleSince: () => (slots.length === 0 && frameBytes + headBytes === 0 ? lastMovedAt : undefined),
       stalledSince() {
         if (blockedSince !== undefined) return blockedSince
-        const slow = slowSince(stallTimeoutMs, SLOW_BYTES_A_MS)
+        const slow = slowSince((tookMs, bytes) => tookMs > stallTimeoutMs && bytes < tookMs * SLOW_BYTES_A_MS)
         if (slow !== undefined) return slow
         return frameBytes + headBytes > 0 && !socket.isPaused() ? lastMovedAt : undefined
       },
       yieldsSince() {
-        return this.idleSince() ?? blockedSince ?? slowSince(YIELD_MS, YIELD_BYTES_A_MS)
+        return this.idleSince() ?? blockedSince ?? slowSince(isSlow)
       },
       turn() {
         if (reading === undefined) {
@@ -519,10 +499,6 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
       clearTimeout(timer)
     },
   }
-}
-
-function isLoopbackAddress(address: string): boolean {
-  return address === '::1' || /^(::ffff:)?127\.\d+\.\d+\.\d+$/.test(address)
 }
 
 function checkHeader({ type, name }: MessageHeader): void {

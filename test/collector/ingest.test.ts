@@ -256,7 +256,7 @@ describe('what ingest answers', () => {
   function ingest(append: (messages: Message[]) => Promise<void>, maxInFlightBytes = 1024 * 1024) {
     const metrics = createMetrics()
     const { log, lines } = recordingLog()
-    const backlog = { spans: 0, bytes: 0, notUtf8: 0, putAside: 0 }
+    const backlog = { spans: 0, bytes: 0, notUtf8: 0, putAside: 0, settlingMs: 0 }
     const it = createIngest({
       store: { append, backlog: () => backlog },
       category: 'Milo-Trace',

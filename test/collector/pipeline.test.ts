@@ -133,6 +133,20 @@ describe('a pipeline', () => {
     await pipeline.close()
   })
 
+  it('says for how long an attempt to settle has been under way', async () => {
+    const backend = new MemoryBackend()
+    const pipeline = await open(backend)
+    assert.equal(pipeline.backlog().settlingMs, 0)
+    let end = () => {}
+    backend.settle = () => new Promise(resolve => (end = resolve))
+    await pipeline.append([message(1n)])
+    await until('it is under way', () => pipeline.backlog().settlingMs > 20)
+    end()
+    await until('all is settled', () => pipeline.backlog().spans === 0)
+    await until('none is under way', () => pipeline.backlog().settlingMs === 0)
+    await pipeline.close()
+  })
+
   it('gives no number that the checkpoint has passed, and no number twice', async () => {
     const backend = new MemoryBackend()
     const ahead = BigInt(Date.now() + 86_400_000) * 1000n

@@ -496,7 +496,7 @@ describe('the Scribe server', () => {
     const metrics = createMetrics()
     const { log, lines } = recordingLog()
     const ingest = createIngest({
-      store: { append, backlog: () => ({ spans: 0, bytes: 0, notUtf8: 0, putAside: 0 }) },
+      store: { append, backlog: () => ({ spans: 0, bytes: 0, notUtf8: 0, putAside: 0, settlingMs: 0 }) },
       category: 'Milo-Trace',
       maxInFlightBytes: limits.inFlight ?? 1024 * 1024,
       maxBacklogSpans: 1,

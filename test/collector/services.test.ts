@@ -51,6 +51,23 @@ describe('services', () => {
     )
   })
 
+  it('tells of the busiest when there are more than anybody looks at, and says so', () => {
+    const many = Array.from({ length: 600 }, (_, i) => operation({ service: `s${i}`, count: i + 1 }))
+    const report = serviceReport([minute(1, ...many)], range(60))
+    assert.equal(report.truncated, true)
+    assert.deepEqual(
+      [report.services.length, report.services[0]!.service, report.services[499]!.spans],
+      [500, 's599', 101],
+    )
+    const names = Array.from({ length: 10_500 }, (_, i) => operation({ name: `n${i}`, count: i + 1 }))
+    const one = serviceReport([minute(1, ...names)], range(60))
+    assert.deepEqual(
+      [one.truncated, one.services[0]!.names.length, one.services[0]!.names[0]!.name],
+      [true, 10_000, 'n10499'],
+    )
+    assert.equal(serviceReport([minute(1, operation({}))], range(60)).truncated, undefined)
+  })
+
   it('puts minutes together when there are many', () => {
     const minutes = Array.from({ length: 1440 }, (_, i) => minute(i, operation({})))
     const { step, services } = serviceReport(minutes, range(1440))

@@ -10,12 +10,14 @@ import {
   type FastifyServerOptions,
   fastify,
 } from 'fastify'
+import { isLoopback } from '../addresses'
 import { BASE_PATH } from '../config'
 import { takeSpans } from '../formats/http'
 import type { SpanIngest } from '../ingest'
 import { type Logger, limitWarnings } from '../log'
 import { type Store, StoreError } from '../store/store'
 import { requireCertificates } from '../tls'
+import { limitConnections } from './connections'
 import { ApiError, answerBadHttp, quote, sendError, statusOf } from './errors'
 import { type GuardOptions, guard } from './guard'
 import type { Reads } from './read-budget'
@@ -52,8 +54,15 @@ export interface ApiOptions extends GuardOptions, Omit<StatusOptions, 'explains'
 /** Gives what the store gives; its errors become answers. */
 export type FromStore = <V>(result: Promise<V>) => Promise<V>
 
-/** From its first byte to its last. */
+/** From its first byte to its last; its headers alone; until the next one on the same connection. */
 const REQUEST_DEADLINE_MS = 120_000
+const HEADERS_DEADLINE_MS = 20_000
+const KEEP_ALIVE_MS = 72_000
+/** For how long nothing may move on a connection, an answer that nobody takes included. */
+const STANDSTILL_MS = 120_000
+/** How often the deadlines are looked at. */
+const LOOK_MS = 5_000
+const HANDSHAKE_MS = 10_000
 
 const HEADERS = {
   'content-security-policy':
@@ -75,6 +84,8 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   const server: FastifyServerOptions = {
     forceCloseConnections: 'idle',
     requestTimeout: REQUEST_DEADLINE_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    connectionTimeout: STANDSTILL_MS,
     // An id that is far too long is answered as one that isn't an id. Node bounds the whole request line.
     routerOptions: { maxParamLength: 16_384, ignoreTrailingSlash: true, ignoreDuplicateSlashes: true },
     frameworkErrors: (error, _request, reply) => void sendError(reply.headers(HEADERS), error),
@@ -83,8 +94,15 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     rewriteUrl: ({ url = '/' }) => withoutBase(url, options.basePath()),
   }
   const { tls } = options
-  const app = tls === undefined ? fastify(server) : (fastify({ ...server, https: tls } as object) as FastifyInstance)
-  app.server.maxConnections = options.maxConnections
+  const deadlines = { headersTimeout: HEADERS_DEADLINE_MS, connectionsCheckingInterval: LOOK_MS }
+  const secure = tls && { https: { ...tls, ...deadlines, handshakeTimeout: HANDSHAKE_MS } }
+  const app = fastify({ ...server, ...(secure ?? { http: deadlines }) } as object) as FastifyInstance
+  limitConnections(app.server, {
+    maxConnections: options.maxConnections,
+    isTrusted: address => isLoopback(address) || options.isTrustedProxy(address),
+    closed: reason => metrics.httpClosed.inc({ reason }),
+    warn: where => warn('max_connections', where, 'as many HTTP connections as max_connections allows'),
+  })
   if (tls !== undefined) requireCertificates(app.server as unknown as TlsServer)
   stopWithLastAnswer(app, options.stopDeadlineMs)
 

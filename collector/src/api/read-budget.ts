@@ -103,11 +103,13 @@ export interface Reads {
   searches: ReadBudget
   /** Of traces, for as long as the answer takes, which is the reader's to say. Apart: it must not keep searches waiting. */
   traces: ReadBudget
+  /** Of services' activity, one after the other: those who look at services keep no search waiting. */
+  activity: ReadBudget
   /** What is read of one trace at most. */
   maxTraceBytes: number
 }
 
 export function createReads(maxReadBytes: number, maxTraceBytes: number): Reads {
   const half = () => new ReadBudget({ maxBytes: maxReadBytes / 2 })
-  return { searches: half(), traces: half(), maxTraceBytes }
+  return { searches: half(), traces: half(), activity: new ReadBudget({ maxBytes: 1 }), maxTraceBytes }
 }

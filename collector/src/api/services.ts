@@ -22,23 +22,26 @@ const RANGE_MOST_US = 24 * 60 * MINUTE_US
 /** The steps of a series in minutes: the first that makes no more points than this is taken. */
 const STEPS = [1, 5, 15, 30]
 const POINTS_MOST = 60
-/** What a day's activity takes, about, where there is much of it. */
-const ACTIVITY_BYTES = 128 * 1024 * 1024
+/** The busiest are told; an answer that holds more of them than anybody looks at says that it is truncated. */
+const SERVICES_MOST = 500
+const NAMES_MOST = 10_000
+const EDGES_MOST = 2_000
 
 export function serviceRoutes(
   app: FastifyInstance,
   store: Pick<Store, 'activity'>,
-  { searches }: Reads,
+  reads: Reads,
   fromStore: FromStore,
 ): void {
-  const activity = ({ from, to }: Range) => searches.during(ACTIVITY_BYTES, () => fromStore(store.activity(from, to)))
+  const activity = ({ from, to }: Range) => reads.activity.during(1, () => fromStore(store.activity(from, to)))
   app.get('/api/services', async request => {
     const range = readRange(request.query)
     return { ...range, ...serviceReport(await activity(range), range) }
   })
   app.get('/api/dependencies', async request => {
     const range = readRange(request.query)
-    return { ...range, edges: dependencies(await activity(range)) }
+    const edges = dependencies(await activity(range))
+    return { ...range, ...(edges.length > EDGES_MOST && { truncated: true }), edges: edges.slice(0, EDGES_MOST) }
   })
 }
 
@@ -87,7 +90,7 @@ interface ServiceFigures extends Figures {
 export function serviceReport(
   minutes: ActivityMinute[],
   { from, to }: Range,
-): { step: number; services: ServiceFigures[] } {
+): { step: number; truncated?: true; services: ServiceFigures[] } {
   const stepMinutes = STEPS.find(step => (to - from) / (step * MINUTE_US) <= POINTS_MOST) ?? STEPS.at(-1)!
   const services = new Map<string, { all: Measure; names: Map<string, Measure>; steps: Map<number, Measure> }>()
   for (const { minute, operations } of minutes) {
@@ -100,19 +103,25 @@ export function serviceReport(
         addMeasure(measure, operation)
     }
   }
-  return {
-    step: stepMinutes * MINUTE_US,
-    services: [...services]
-      .map(([service, { all, names, steps }]) => ({
+  let namesLeft = NAMES_MOST
+  let truncated = services.size > SERVICES_MOST
+  const told = [...services]
+    .sort(([, a], [, b]) => b.all.count - a.all.count)
+    .slice(0, SERVICES_MOST)
+    .map(([service, { all, names, steps }]) => {
+      const busiest = [...names].sort(([, a], [, b]) => b.count - a.count).slice(0, namesLeft)
+      namesLeft -= busiest.length
+      truncated ||= busiest.length < names.size
+      return {
         service,
         ...figures(all),
-        names: [...names].map(([name, measure]) => ({ name, ...figures(measure) })).sort(busiest),
+        names: busiest.map(([name, measure]) => ({ name, ...figures(measure) })),
         series: [...steps]
           .sort(([a], [b]) => a - b)
           .map(([step, measure]) => ({ time: step * MINUTE_US, ...figures(measure) })),
-      }))
-      .sort(busiest),
-  }
+      }
+    })
+  return { step: stepMinutes * MINUTE_US, ...(truncated && { truncated }), services: told }
 }
 
 /** What a service was asked to do: calls that it answered, and what began with it (a job, a client's own trace). */
@@ -155,8 +164,4 @@ function figures(measure: Measure): Figures {
 /** A tenth of a span is precise enough. */
 function round(n: number): number {
   return Math.round(n * 10) / 10
-}
-
-function busiest(a: { spans: number }, b: { spans: number }): number {
-  return b.spans - a.spans
 }

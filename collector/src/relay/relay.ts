@@ -215,7 +215,7 @@ export function createRelay(options: RelayOptions): Relay {
     store: {
       ...ELSEWHERE,
       setIndex() {},
-      backlog: () => ({ spans: 0, bytes: 0, notUtf8: 0, putAside: 0 }),
+      backlog: () => ({ spans: 0, bytes: 0, notUtf8: 0, putAside: 0, settlingMs: 0 }),
       check: async () => spool.check(),
       dead: () => undefined,
       close,

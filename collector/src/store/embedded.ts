@@ -82,7 +82,7 @@ class EmbeddedStore implements Store {
   private readonly commits = new GroupCommit(messages => this.send(messages), GROUP_BYTES, GROUPS)
   private readonly waiting = new Map<number, Waiting>()
   private lastCall = 0
-  private lastBacklog: Backlog = { spans: 0, bytes: 0, notUtf8: 0, putAside: 0 }
+  private lastBacklog: Backlog = { spans: 0, bytes: 0, notUtf8: 0, putAside: 0, settlingMs: 0 }
   private closing: Promise<void> | undefined
   /** Why the thread is no more. */
   private ended: StoreError | undefined

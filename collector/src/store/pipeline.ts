@@ -82,6 +82,7 @@ export class Pipeline {
   private bytes = 0
   private notUtf8 = 0
   private settling: Promise<void> | undefined
+  private settlingSinceMs: number | undefined
   private timer: NodeJS.Timeout | undefined
   /** After a settling that failed: how long until the next attempt, which nothing brings forward. */
   private retryMs: number | undefined
@@ -128,7 +129,17 @@ export class Pipeline {
   }
 
   backlog(): Backlog {
-    return { spans: this.spans, bytes: this.bytes, notUtf8: this.notUtf8, putAside: this.backend.aside }
+    return {
+      spans: this.spans,
+      bytes: this.bytes,
+      notUtf8: this.notUtf8,
+      putAside: this.backend.aside,
+      settlingMs: this.settlingMs(),
+    }
+  }
+
+  private settlingMs(): number {
+    return this.settlingSinceMs === undefined ? 0 : this.backend.clock.steadyMs() - this.settlingSinceMs
   }
 
   /** Resolves when nothing waits, or can't be settled in time. The backend is the caller's to close. */
@@ -197,6 +208,7 @@ export class Pipeline {
 
   private settleInBackground(): void {
     this.timer = undefined
+    this.settlingSinceMs = this.backend.clock.steadyMs()
     this.settling = this.settleFirst()
       .then(
         () => {
@@ -209,6 +221,7 @@ export class Pipeline {
       )
       .finally(() => {
         this.settling = undefined
+        this.settlingSinceMs = undefined
         this.schedule()
       })
   }

@@ -62,6 +62,8 @@ export interface Backlog {
   notUtf8: number
   /** By this process: records that were accepted and that a database refuses for good. They are kept, with the reason. */
   putAside: number
+  /** How long the attempt to settle that is under way has taken; 0 when none is. */
+  settlingMs: number
 }
 
 /** How much of a trace is read unless somebody says otherwise: some 200,000 spans. */

@@ -72,7 +72,7 @@ export class WaitingStore implements Store {
     this.store?.setIndex(settings)
   }
   backlog(): Backlog {
-    return this.store?.backlog() ?? { spans: 0, bytes: 0, notUtf8: 0, putAside: 0 }
+    return this.store?.backlog() ?? { spans: 0, bytes: 0, notUtf8: 0, putAside: 0, settlingMs: 0 }
   }
 
   close(): Promise<void> {

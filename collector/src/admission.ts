@@ -1,0 +1,46 @@
+/** A connection, as the door sees it. */
+export interface Guest {
+  readonly address: string
+  /** Since when it has been idle, or as slow as nobody has to be: then another may have its place. */
+  yieldsSince(): number | undefined
+  destroy(): void
+}
+
+export interface AdmissionOptions {
+  maxConnections: number
+  /** Whether as many connections as there may be can come from this address; from others half of them. */
+  isTrusted(address: string): boolean
+  closed(reason: 'evicted' | 'refused'): void
+  warn(where: object): void
+}
+
+/** What makes room for others when there are too many connections: what has moved for so long, and more slowly. */
+const YIELD_MS = 500
+const YIELD_BYTES_A_MS = 16
+
+export function isSlow(elapsedMs: number, bytes: number): boolean {
+  return elapsedMs > YIELD_MS && bytes < elapsedMs * YIELD_BYTES_A_MS
+}
+
+/**
+ * Whether there is room for one more connection. The one that has been idle or slow for longest goes for it: to fill the
+ * table with connections keeps nobody out.
+ */
+export function makesRoom<G extends Guest>(guests: Set<G>, address: string, options: AdmissionOptions): boolean {
+  const { maxConnections, isTrusted, closed, warn } = options
+  const ofAddress = isTrusted(address) ? [] : [...guests].filter(other => other.address === address)
+  const tooMany = ofAddress.length >= Math.ceil(maxConnections / 2)
+  if (!tooMany && guests.size < maxConnections) return true
+  let idlest: G | undefined
+  let since = Number.POSITIVE_INFINITY
+  for (const guest of tooMany ? ofAddress : guests) {
+    const yields = guest.yieldsSince() ?? Number.POSITIVE_INFINITY
+    if (yields < since) [idlest, since] = [guest, yields]
+  }
+  warn(tooMany ? { maxConnections, address } : { maxConnections })
+  closed(idlest === undefined ? 'refused' : 'evicted')
+  if (idlest === undefined) return false
+  guests.delete(idlest)
+  idlest.destroy()
+  return true
+}
