@@ -216,7 +216,7 @@ describe('who may ask the API', () => {
     assert.equal(preflight.headers.get('access-control-allow-origin'), null)
   })
 
-  it('may ask so many times a minute, where there is a limit, but send spans without end', async () => {
+  it('may ask so many times a minute, where there is a limit, but send spans and watch the process without end', async () => {
     const c = await collector(http({ rate_limit: 5 }))
     const statuses: number[] = []
     for (let i = 0; i < 7; i++) statuses.push((await ask(c, '/api/search')).status)
@@ -228,6 +228,7 @@ describe('who may ask the API', () => {
       const init = { method: 'POST', body: '[]' }
       assert.equal((await ask(c, '/api/v2/spans', { 'content-type': 'application/json' }, init)).status, 202)
     }
+    for (const path of ['/livez', '/readyz', '/healthz']) assert.equal((await ask(c, path)).status, 200, path)
     c.reload({ ...c.config, ...http({ rate_limit: 0 }) })
     assert.equal((await ask(c, '/api/search')).status, 200)
   })
