@@ -1,6 +1,7 @@
-import { executionAsyncId } from 'node:async_hooks'
+import { AsyncResource, createHook, executionAsyncId, executionAsyncResource } from 'node:async_hooks'
 import { EventEmitter } from 'node:events'
-import { clearTimeout, nextTick, queueMicrotask, setImmediate, setTimeout } from './genuine'
+import { isPromise } from 'node:util/types'
+import { setImmediate } from './genuine'
 
 /**
  * The process's end, seen without changing it. Milo has no listener on `process`: an application counts listeners
@@ -80,12 +81,13 @@ function emit(this: NodeJS.Process, type: string | symbol, ...args: unknown[]): 
   return heard
 }
 
-/** `alone`: nothing but Milo keeps the loop alive. `leaving`: and it has flushed. */
-let stage: 'theirs' | 'alone' | 'leaving' = 'theirs'
+/** `holding`: the loop is Milo's, as far as is known. `leaving`: Milo has flushed. */
+let stage: 'theirs' | 'holding' | 'leaving' = 'theirs'
 
 function beforeExit(pass: () => boolean): boolean {
-  if (stage === 'alone') {
+  if (stage === 'holding') {
     stage = 'leaving'
+    look.disable()
     departing?.hold(false)
     void departing?.leave()
     return false
@@ -94,40 +96,48 @@ function beforeExit(pass: () => boolean): boolean {
     stage = 'theirs'
     return false
   }
+  stage = 'holding'
   departing?.hold(true)
-  const theyDo = () => {
-    stage = 'theirs'
-    departing?.hold(false)
-  }
-  let busy = false
-  // Both are first in their queues: whatever the listeners schedule comes later.
-  const timer = setTimeout(() => {
-    busy ||= scheduled() > held
-  }, 1)
-  setImmediate(() => {
-    clearTimeout(timer)
-    if (busy || scheduled() > held - 2) return theyDo()
-    stage = 'alone'
+  const before = handles()
+  holder = setImmediate(() => {
+    // What closes need not call anybody.
+    if (stage === 'holding' && handles() > before) return theyDo()
     // It holds nothing: it runs only if something else does.
+    const mine = holder
     setImmediate(() => {
-      if (stage === 'alone') theyDo()
+      if (stage === 'holding' && holder === mine) theyDo()
     }).unref()
   })
-  const held = scheduled()
-  // Requests may have been answered before the loop comes to its timers and immediates: those that a listener begins now,
-  // or after some awaits, are seen here.
-  const look = (hops: number): void => {
-    if (hops > 0) queueMicrotask(() => look(hops - 1))
-    else busy ||= scheduled() > held
-  }
-  nextTick(look, 50)
+  look.enable()
   return pass()
 }
 
-/** How many timers, immediates and requests keep the loop alive. Handles are counted even when they are idle: stdout is one. */
-function scheduled(): number {
+function theyDo(): void {
+  stage = 'theirs'
+  look.disable()
+  departing?.hold(false)
+}
+
+/** Those of standard streams are counted even when they are idle, from when an application first asks for them. */
+function handles(): number {
   return process.getActiveResourcesInfo().filter(type => !/^(Pipe|TTY)Wrap$/.test(type)).length
 }
+
+let holder: NodeJS.Immediate
+/** What runs before the loop turns, or without it. */
+const ticks = new WeakSet<object>()
+
+/** Sees each callback that the loop makes; Node itself lists only some of what it waits for. */
+const look = createHook({
+  init(_id, type, _trigger, resource) {
+    if (type === 'TickObject' || type === 'Microtask') ticks.add(resource)
+  },
+  before() {
+    const resource = executionAsyncResource() as { hasRef?(): boolean }
+    if (resource === holder || ticks.has(resource) || isPromise(resource) || resource instanceof AsyncResource) return
+    if (resource.hasRef?.() !== false) theyDo()
+  },
+})
 
 function atExit(pass: () => boolean): boolean {
   // A listener may end the process at once, by process.exit.

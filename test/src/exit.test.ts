@@ -348,6 +348,11 @@ describe('beforeExit', () => {
     'gives the loop a timer': `if (n < 3) setTimeout(() => {}, 1)`,
     'gives the loop a timer after a tick': `(async () => { await null; if (n < 3) setTimeout(() => milo.span('x', () => {}), 1) })()`,
     'asks for a file': `if (n < 3) require('fs').stat('.', () => milo.span('x', () => {}))`,
+    'asks for random bytes': `if (n < 3) require('crypto').randomBytes(8, () => milo.span('x', () => {}))`,
+    'asks for a digest': `if (n < 3) crypto.subtle.digest('SHA-1', new Uint8Array(8)).then(() => milo.span('x', () => {}))`,
+    'asks a name server that isn’t there': `if (n < 2) {
+      const resolver = new (require('dns').Resolver)({ timeout: 20, tries: 1 }); resolver.setServers(['127.0.0.1:1']); resolver.resolve4('x.invalid', () => milo.span('x', () => {}))
+    }`,
     'has a server for a moment': `if (n < 3) { const s = require('net').createServer().listen(0, () => s.close()) }`,
     'leaves something behind that doesn’t hold the loop': `setTimeout(() => {}, 1).unref(); setImmediate(() => {}).unref(); milo.span('x', () => {})`,
     throws: `if (n === 1) { process.on('uncaughtException', () => {}); throw new Error('mine') }`,
