@@ -1,7 +1,8 @@
 import type { Socket } from 'node:net'
 import type { SecureContext } from 'node:tls'
 import { ResultCode, readLogReply } from './codec/scribe'
-import { clearTimeout, setImmediate, setTimeout } from './genuine'
+import { clearTimeout } from './genuine'
+import { after, guarded, soon } from './later'
 import { describe } from './log'
 
 /**
@@ -75,24 +76,32 @@ export class ScribeConnection {
     }
     this.socket = socket
     socket.unref()
-    this.timer = setTimeout(() => this.fail('no connection in time'), connectTimeoutMs)
-    this.timer.unref()
-    socket.on(tls === undefined ? 'connect' : 'secureConnect', () => {
+    this.timer = after(connectTimeoutMs, () => this.fail('no connection in time'))
+    const ready = guarded(() => {
       clearTimeout(this.timer)
       this.ready = true
       this.write()
     })
-    socket.on('data', data => this.received(data))
-    socket.on('error', error => this.fail(describe(error)))
-    socket.on('close', () => this.fail('closed by the peer'))
+    socket.on(tls === undefined ? 'connect' : 'secureConnect', ready)
+    socket.on(
+      'data',
+      guarded((data: Buffer) => this.received(data)),
+    )
+    socket.on(
+      'error',
+      guarded((error: Error) => this.fail(describe(error))),
+    )
+    socket.on(
+      'close',
+      guarded(() => this.fail('closed by the peer')),
+    )
   }
 
   /** Sends a Log call, once the connection stands. The call before must have been answered. */
   send(frame: Buffer, seqid: number, done: (answer: Answer) => void): void {
     this.call = { frame, seqid, done }
     // Failed already, before anybody could hear of it.
-    if (this.dead)
-      setImmediate(() => this.answer({ code: 'failed', reason: this.refusal ?? 'refused at once' })).unref()
+    if (this.dead) soon(() => this.answer({ code: 'failed', reason: this.refusal ?? 'refused at once' }))
     else if (this.ready) this.write()
   }
 
@@ -106,8 +115,7 @@ export class ScribeConnection {
 
   private write(): void {
     if (this.call === undefined) return
-    this.timer = setTimeout(() => this.fail('no reply in time'), this.replyTimeoutMs)
-    this.timer.unref()
+    this.timer = after(this.replyTimeoutMs, () => this.fail('no reply in time'))
     this.socket?.write(this.call.frame)
   }
 

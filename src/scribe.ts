@@ -1,9 +1,9 @@
-import { AsyncResource } from 'node:async_hooks'
 import type { SpanBuffer } from './buffer'
 import { Writer } from './codec/binary'
 import { CATEGORY, writeLogFrame } from './codec/scribe'
-import { clearTimeout, clock, GenuinePromise, setImmediate, setTimeout } from './genuine'
+import { clearTimeout, clock, GenuinePromise, setTimeout } from './genuine'
 import { random } from './id'
+import { after, apart, guarded, soon } from './later'
 import { describe, logRarely } from './log'
 import { type Answer, type ScribeAddress, ScribeConnection } from './scribe-connection'
 import type { Span } from './span'
@@ -97,8 +97,6 @@ export class ScribeEmitter {
   /** The batch that has been begun: spans in the writer, and the bytes that were encoded for it, kept or not. */
   private begunSpans = 0
   private begunBytes = 0
-  /** Timers and sockets are made in here, so that they don't keep the context of whichever request ended a span. */
-  private readonly scope = new AsyncResource('MiloScribe')
   private connection: ScribeConnection | undefined
   /** What is being sent, or is the next to be. */
   private batch: Batch | undefined
@@ -157,7 +155,7 @@ export class ScribeEmitter {
       () => this.pumpSoon(),
       lost => this.buffer.unspool(lost, 'spool_lost'),
     )
-    this.scope.runInAsyncScope(() => this.spool!.start())
+    apart(() => this.spool!.start())
   }
 
   /** Of the spool; zero without one. */
@@ -216,7 +214,7 @@ export class ScribeEmitter {
   /** Sends what waits at once, without a promise of it: the process may be about to end. */
   hurry(): void {
     this.pausing = false
-    this.pump()
+    guarded(() => this.pump())()
   }
 
   /** While it is held still it begins nothing that keeps the loop alive. */
@@ -357,13 +355,10 @@ export class ScribeEmitter {
 
   private pumpAfter(ms: number): void {
     clearTimeout(this.timer)
-    this.scope.runInAsyncScope(() => {
-      this.timer = setTimeout(() => {
-        this.timer = undefined
-        this.pausing = false
-        this.pump()
-      }, ms)
-      this.timer.unref()
+    this.timer = after(ms, () => {
+      this.timer = undefined
+      this.pausing = false
+      this.pump()
     })
   }
 
@@ -371,11 +366,9 @@ export class ScribeEmitter {
   private pumpSoon(): void {
     if (this.turnTaken) return
     this.turnTaken = true
-    this.scope.runInAsyncScope(() => {
-      setImmediate(() => {
-        this.turnTaken = false
-        this.pump()
-      }).unref()
+    soon(() => {
+      this.turnTaken = false
+      this.pump()
     })
   }
 
@@ -410,16 +403,15 @@ export class ScribeEmitter {
       return held
     }
     this.reading = true
-    this.scope.runInAsyncScope(() => {
-      void spool.oldest().then(file => {
-        this.reading = false
-        if (file === undefined) return void this.pumpSoon()
-        if (this.closed) return
-        this.buffer.unspool(file.own, 'flight')
-        this.batch = { records: file.records, spans: file.own, refusals: 0, file }
-        this.pump()
-      })
+    const read = guarded((file: Spooled | undefined) => {
+      this.reading = false
+      if (file === undefined) return void this.pumpSoon()
+      if (this.closed) return
+      this.buffer.unspool(file.own, 'flight')
+      this.batch = { records: file.records, spans: file.own, refusals: 0, file }
+      this.pump()
     })
+    apart(() => void spool.oldest().then(read))
     return undefined
   }
 
@@ -427,12 +419,10 @@ export class ScribeEmitter {
   private beginSoon(): void {
     if (this.aheadTaken) return
     this.aheadTaken = true
-    this.scope.runInAsyncScope(() => {
-      setImmediate(() => {
-        this.aheadTaken = false
-        // While a batch is under way the spans stay in the buffer, which is bounded.
-        if (!this.closed && this.batch === undefined) this.fill()
-      }).unref()
+    soon(() => {
+      this.aheadTaken = false
+      // While a batch is under way the spans stay in the buffer, which is bounded.
+      if (!this.closed && this.batch === undefined) this.fill()
     })
   }
 
@@ -493,7 +483,7 @@ export class ScribeEmitter {
     writeLogFrame(w, seqid, CATEGORY, w => w.raw(message))
     const frame = w.buf.subarray(0, w.pos)
     this.awaiting = true
-    this.scope.runInAsyncScope(() => {
+    apart(() => {
       const address = addresses[this.address]!
       const connection = (this.connection ??= new ScribeConnection(address, connectTimeoutMs, replyTimeoutMs))
       connection.send(frame, seqid, answer => {
@@ -589,11 +579,9 @@ export class ScribeEmitter {
   private divertSoon(): void {
     if (this.divertTaken || this.spooling !== undefined) return
     this.divertTaken = true
-    this.scope.runInAsyncScope(() => {
-      setImmediate(() => {
-        this.divertTaken = false
-        this.divert()
-      }).unref()
+    soon(() => {
+      this.divertTaken = false
+      this.divert()
     })
   }
 
@@ -610,16 +598,15 @@ export class ScribeEmitter {
       return
     }
     this.spooling = batch
-    this.scope.runInAsyncScope(() => {
-      void spool.put(batch.records, batch.spans).then(file => {
-        // Given up, or written again, in the meantime: the file's spans aren't counted a second time.
-        if (this.spooling !== batch) return
-        this.spooling = undefined
-        if (file !== undefined) this.spooled(file, batch)
-        else this.returned.push(batch)
-        if (this.draining || this.drained.length > 0 || this.fullness > SPOOL_ABOVE) this.divert()
-        if (this.batch === undefined) this.pumpSoon()
-      })
+    const written = guarded((file: string | undefined) => {
+      // Given up, or written again, in the meantime: the file's spans aren't counted a second time.
+      if (this.spooling !== batch) return
+      this.spooling = undefined
+      if (file !== undefined) this.spooled(file, batch)
+      else this.returned.push(batch)
+      if (this.draining || this.drained.length > 0 || this.fullness > SPOOL_ABOVE) this.divert()
+      if (this.batch === undefined) this.pumpSoon()
     })
+    apart(() => void spool.put(batch.records, batch.spans).then(written))
   }
 }

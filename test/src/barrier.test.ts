@@ -3,6 +3,8 @@ import { runInNewContext } from 'node:vm'
 import { flush, init, type Span, shutdown, span, stats } from '../../src/index'
 import { ScribeConnection } from '../../src/scribe-connection'
 import { start, stop } from '../../src/testing'
+import { bench } from '../helpers/emitter'
+import { ScribePeer } from '../helpers/scribe-peer'
 import { until } from '../helpers/until'
 
 describe('the barrier between Milo and the application', () => {
@@ -83,6 +85,37 @@ describe('the barrier between Milo and the application', () => {
     await new Promise(resolve => setImmediate(resolve))
     process.removeListener('warning', hear)
     assert.deepEqual(warned, [])
+  })
+
+  it('lets no error out of a turn of the loop that is Milo’s own, and goes on after it', async () => {
+    const peer = await ScribePeer.listen()
+    const uncaught: unknown[] = []
+    const hear = (error: unknown) => uncaught.push(error)
+    const others = process.rawListeners('uncaughtException') as NodeJS.UncaughtExceptionListener[]
+    process.removeAllListeners('uncaughtException').on('uncaughtException', hear)
+    const { emitter, buffer, work, addsUp } = bench(peer.address, { delayMs: 1 })
+    try {
+      for (const method of ['take', 'settle'] as const) {
+        const real = buffer[method].bind(buffer) as never
+        let threw = false
+        buffer[method] = () => {
+          threw = true
+          throw new Error('of Milo’s own')
+        }
+        work(40)
+        await until(`${method} has thrown`, () => threw)
+        buffer[method] = real
+      }
+      work(1)
+      await until('it sends again', () => peer.spans.length > 0)
+      addsUp()
+      assert.deepEqual(uncaught, [])
+    } finally {
+      process.removeListener('uncaughtException', hear)
+      for (const other of others) process.on('uncaughtException', other)
+      emitter.close()
+      await peer.close()
+    }
   })
 
   it('answers a call on a connection that could not even be begun', async () => {
