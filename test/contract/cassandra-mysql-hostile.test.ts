@@ -214,6 +214,19 @@ describe(`cassandra-mysql store, with hostile clocks and data (MILO_TEST_SEED=${
     }
   })
 
+  it('puts aside a record that is larger than any write to Cassandra may be, and takes the rest', async () => {
+    const lines: string[] = []
+    const store = await open(unique('large'), line => lines.push(line))
+    const good = [span({}), span({})]
+    await append(store, good[0]!, span({ tags: { text: 'x'.repeat(17 * 1024 * 1024) } }), good[1]!)
+    await settled(store)
+    for (const record of good) {
+      assert.deepEqual(structs((await store.readTrace(record.traceId)).records), structs([record]))
+    }
+    assert.equal(store.backlog().putAside, 1)
+    assert.match(lines.join('\n'), /put aside in the table quarantine: Cassandra/)
+  })
+
   it('puts aside what MySQL refuses for good, says so, and takes the rest', async () => {
     const lines: string[] = []
     const id = unique('refused')

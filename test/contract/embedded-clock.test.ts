@@ -184,6 +184,51 @@ describe(`embedded store, with a hostile clock (MILO_TEST_SEED=${SEED})`, functi
     assert.equal(await has(old), false)
   })
 
+  it('removes nothing early when the clock was decades behind at the first start, as of a machine without a battery', async () => {
+    await close()
+    rmSync(path)
+    clock.jump(-20_000n * DAY_US)
+    await open()
+    // Of a file that was made then.
+    file.sql.updateAges.run([clock.wallUs(), clock.wallUs()])
+    await close()
+    await open()
+    const old = await append()
+    await settled()
+    // Set right while the process runs, a minute before it ends.
+    clock.isRight()
+    await tend()
+    await kill()
+    for (let hour = 0; hour < 3; hour++) {
+      await tend()
+      assert.ok(await has(old), `after ${hour} hours`)
+      clock.pass(HOUR_US)
+    }
+    clock.pass(7n * DAY_US)
+    await tend()
+    assert.equal(await has(old), false)
+  })
+
+  it('counts stops again soon after a clock that was ahead is right', async () => {
+    clock.jump(365n * DAY_US)
+    const old = await append()
+    await settled()
+    await kill()
+    clock.isRight()
+    await kill()
+    clock.pass(HOUR_US)
+    await tend()
+    clock.pass(HOUR_US)
+    await tend()
+    await close()
+    clock.pass(10n * DAY_US)
+    await open()
+    await hasAll([old], 'a stop of ten days')
+    clock.pass(HOUR_US)
+    await tend()
+    assert.equal(await has(old), false)
+  })
+
   it('starts a span without times at the time of its receipt, also after the clock was a year ahead', async () => {
     clock.jump(365n * DAY_US)
     await append()

@@ -20,8 +20,11 @@ const PAGE_BYTES = 8 * 1024 * 1024
 const FIRST_PAGE_ROWS = 32
 const PAGE_ROWS_MOST = 5_000
 
-/** What Cassandra says of a mutation, a batch or a request that it won't take however often it is sent. */
-const TOO_LARGE = /too (large|big)/i
+/**
+ * What Cassandra says of a mutation, a batch or a request that it won't take however often it is sent. Its code doesn't tell:
+ * it is that of a table that is missing, or of any mistake of the server's.
+ */
+const TOO_LARGE = /too (large|big)|oversized/i
 
 /** What is asked of a client: nothing that does harm when done twice. */
 export class Cassandra {

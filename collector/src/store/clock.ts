@@ -51,8 +51,9 @@ export class MessageNumbers {
   }
 }
 
-/** A gap between two processes that is believed at once; a longer one only after the clock has stayed right for a while. */
-const SHORT_GAP_US = 600_000_000n
+/** A jump, or a gap between two processes, that is too short to matter. */
+const SHORT_US = 600_000_000n
+/** A wall clock that hasn't jumped for so long is believed. */
 const TRUST_US = 3_600_000_000n
 
 export interface AgesState {
@@ -63,58 +64,71 @@ export interface AgesState {
 /**
  * The clock of retention. It counts time that is sure to have passed, so that a wall clock that jumps a year ahead removes
  * nothing, and one that jumps back keeps nothing for ever: while a process runs the steady clock counts. The time between two
- * processes is the wall clock's; where that is more than ten minutes, it counts once the process has run for an hour and the
- * clock hasn't gone back.
+ * processes is the wall clock's; where that is more than ten minutes, it counts once the wall clock hasn't jumped for an hour.
  */
 export class Ages {
   private readonly clock: Clock
-  private readonly startMs: number
   private ageUs: bigint
-  /** The latest that the wall clock has been at the start of a process. */
-  private wallUs: bigint
-  /** Between the processes, and not counted yet. */
-  private gapUs: bigint
+  /** The time of day, by a clock that was believed when an earlier process ended, and by the steady clock since. */
+  private sureUs: bigint
+  /** By how much the wall clock has jumped ahead while this process ran: no time that passed. */
+  private skippedUs = 0n
+  /** Whether the time between the processes isn't counted yet. */
+  private gapIsOpen = true
+  private seenUs: bigint
+  private seenMs: number
+  /** Since the last jump. */
+  private calmUs = 0n
 
   /** @param saved by the process before */
   constructor(clock: Clock, saved: AgesState) {
-    const wallUs = clock.wallUs()
     this.clock = clock
-    this.startMs = clock.steadyMs()
+    this.seenUs = clock.wallUs()
+    this.seenMs = clock.steadyMs()
     this.ageUs = saved.ageUs
-    this.wallUs = later(wallUs, saved.wallUs)
-    this.gapUs = this.wallUs - saved.wallUs
-    if (this.gapUs <= SHORT_GAP_US) this.countGap()
+    this.sureUs = saved.wallUs
+    const gapUs = this.seenUs - saved.wallUs
+    if (gapUs >= 0n && gapUs <= SHORT_US) this.believe()
   }
 
   nowUs(): bigint {
-    const elapsedUs = this.elapsedUs()
-    if (this.gapUs > 0n && elapsedUs >= TRUST_US) {
-      const wentBack = this.clock.wallUs() < this.wallUs + elapsedUs - SHORT_GAP_US
-      if (wentBack) {
-        this.wallUs -= this.gapUs
-        this.gapUs = 0n
-      } else this.countGap()
-    }
-    return this.ageUs + elapsedUs
+    this.look()
+    return this.ageUs
   }
 
   /** The time of day, unless that is later than it can be. */
   wallAtMostUs(): bigint {
-    return earlier(this.clock.wallUs(), this.state().wallUs)
+    this.look()
+    return earlier(this.seenUs, this.sureUs)
   }
 
   /** For the next process. */
   state(): AgesState {
-    const ageUs = this.nowUs()
-    return { ageUs, wallUs: this.wallUs + this.elapsedUs() - this.gapUs }
+    this.look()
+    return { ageUs: this.ageUs, wallUs: this.sureUs + this.skippedUs }
   }
 
-  private countGap(): void {
-    this.ageUs += this.gapUs
-    this.gapUs = 0n
+  private look(): void {
+    const passedUs = BigInt(Math.floor((this.clock.steadyMs() - this.seenMs) * 1000))
+    const wallUs = this.clock.wallUs()
+    const jumpUs = wallUs - this.seenUs - passedUs
+    this.seenUs = wallUs
+    this.seenMs += Number(passedUs) / 1000
+    this.ageUs += passedUs
+    this.sureUs += passedUs
+    this.calmUs += passedUs
+    if (jumpUs > SHORT_US || jumpUs < -SHORT_US) {
+      this.calmUs = 0n
+      const aheadUs = wallUs - this.sureUs - this.skippedUs
+      if (aheadUs > 0n) this.skippedUs += earlier(jumpUs, aheadUs)
+    } else if (this.calmUs >= TRUST_US) this.believe()
   }
 
-  private elapsedUs(): bigint {
-    return BigInt(Math.floor((this.clock.steadyMs() - this.startMs) * 1000))
+  private believe(): void {
+    const gapUs = this.seenUs - this.sureUs - this.skippedUs
+    if (this.gapIsOpen && gapUs > 0n) this.ageUs += gapUs
+    this.gapIsOpen = false
+    this.sureUs = this.seenUs
+    this.skippedUs = 0n
   }
 }
