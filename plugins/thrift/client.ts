@@ -38,8 +38,8 @@ import { replace } from './replace'
 interface Client {
   _seqid: number
   _reqs: Record<number, ((...args: unknown[]) => unknown) | undefined>
-  /** Its transport, to which createClient gives the client that it was made for. */
-  output?: { client?: Client }
+  /** Its transport. */
+  output: object
   /** The protocol's class: Apache's generated code calls it pClass, thrift-typescript's protocol. */
   pClass?: { prototype: unknown }
   protocol?: { prototype: unknown }
@@ -48,6 +48,8 @@ interface Client {
 
 /** Whom a client talks to. */
 interface Peer {
+  /** By this transport. */
+  output: object
   /** Undefined for a client that was made by hand. */
   connection: any
   /** Whether all its calls go by one stream. Otherwise each is sent in its call's frame: what that makes is its child. */
@@ -70,12 +72,15 @@ interface Operation {
 }
 
 const PEER = Symbol('milo.peer')
+/** The connections that thrift has given to transports. */
+const connections = new WeakMap<object, object>()
 const wrapped = new WeakSet<object>()
 
 export function traceClient(client: any, connection: any, service: unknown, plugin: PluginHandle): void {
   if (!plugin.enabled) return
   try {
-    givePeer(client, peerOf(connection, service === undefined ? undefined : String(service), plugin))
+    if (client.output) connections.set(client.output, connection)
+    givePeer(client, service === undefined ? undefined : String(service), plugin)
     traceClientClass(Object.getPrototypeOf(client), plugin)
   } catch (error) {
     plugin.fail(error)
@@ -95,21 +100,23 @@ export function traceClientClass(prototype: any, plugin: PluginHandle): void {
   }
 }
 
-function givePeer(client: Client, peer: Peer): void {
-  if (Object.isExtensible(client)) Object.defineProperty(client, PEER, { value: peer, configurable: true })
-}
-
-function peerOf(connection: any, service: string | undefined, plugin: PluginHandle): Peer {
-  return {
+/** For a client that thrift has made, or somebody else, or whose transport is another one now. */
+function givePeer(client: Client, service: string | undefined, plugin: PluginHandle): Peer {
+  const { output } = client
+  const connection = connections.get(output)
+  const peer: Peer = {
+    output,
     connection,
     persistent: isPersistent(connection),
     service,
-    open: new BySeqid(),
+    open: client[PEER]?.open ?? new BySeqid(),
     openOfConnection: connection ? openCalls(connection, plugin) : new Pending(),
     carrier: 'field',
     settings: undefined,
     operations: new Map(),
   }
+  if (Object.isExtensible(client)) Object.defineProperty(client, PEER, { value: peer, configurable: true })
+  return peer
 }
 
 function wrapSend(prototype: any, name: string, plugin: PluginHandle): void {
@@ -137,12 +144,13 @@ function wrapSend(prototype: any, name: string, plugin: PluginHandle): void {
         let call: OutgoingCall
         let framed: boolean
         try {
-          const protocol = this.pClass ?? this.protocol
-          if (!isPatched(protocol?.prototype)) {
-            sayForeign(protocol, 'clients')
+          const protocol = (this.pClass ?? this.protocol)?.prototype
+          if (!isPatched(protocol)) {
+            sayForeign(protocol)
             return original.apply(this, arguments)
           }
-          const peer = this[PEER] ?? handMade(this, plugin)
+          let peer = this[PEER]
+          if (peer?.output !== this.output) peer = givePeer(this, peer?.service, plugin)
           framed = !peer.persistent
           call = begin(this, peer, kind, arguments)
         } catch (error) {
@@ -229,13 +237,6 @@ function begin(client: Client, peer: Peer, kind: Method, args: ArrayLike<unknown
   return call
 }
 
-function handMade(client: Client, plugin: PluginHandle): Peer {
-  // It may share its output with one that createClient has made.
-  const peer = peerOf(client.output?.client?.[PEER]?.connection, undefined, plugin)
-  givePeer(client, peer)
-  return peer
-}
-
 /** The keys are OpenTelemetry's semantic conventions; `thrift` is what its Java agent calls this system. */
 function describeOperation(peer: Peer, { method, declared, oneway }: Method): Operation {
   const service = peer.service ?? declared
@@ -314,7 +315,9 @@ function wrapRecv(prototype: any, name: string, plugin: PluginHandle): void {
         const seqid = Math.abs(arguments[2])
         const call = peer.open.get(seqid)
         const awaited = this._reqs[seqid] !== undefined
-        if (call === undefined && !awaited && (seqid === 0 || seqid > this._seqid) && !replays(peer.connection)) {
+        const isNobodys = call === undefined && !awaited && (seqid === 0 || seqid > this._seqid)
+        // Unless it is that of another client, which has made its calls by the same connection.
+        if (isNobodys && peer.openOfConnection.size === peer.open.size && !replays(peer.connection)) {
           // No call has had it. Thrift drops such a reply, and the call that it was for will wait for ever.
           const waiting = peer.open.find(open => open.method === method)
           if (waiting !== undefined) fail(waiting, 'transport_error', 'wrong sequence id')

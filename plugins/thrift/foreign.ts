@@ -2,24 +2,41 @@ import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { sayLeft } from 'milo/plugin'
+import { isPatched } from './protocol'
 
 /*
  * Generated code that works with a thrift which Milo hasn't patched is left alone, on both sides: half of a call tells
- * less than none. It is said once, with the package's name and the reason.
+ * less than none. It is said once, with the name of the protocol's class, that of its package, and the reason.
  */
 
+/** The prototypes that something has been said of: those from which all others are derived. */
 const said = new WeakSet<object>()
 
-/** @param protocol a protocol's class, of which Milo knows nothing */
-export function sayForeign(protocol: unknown, side: 'clients' | 'servers'): void {
-  if (typeof protocol !== 'function' || said.has(protocol)) return
-  said.add(protocol)
-  const home = packageOf(fileOf(protocol))
-  if (home === undefined) {
-    sayLeft(`what Thrift ${side} send by ${protocol.name || 'a protocol'}`, "is not npm thrift's, or from a bundle,")
-  } else {
-    sayLeft(`${home.name} ${home.version}`, home.name === 'thrift' ? reasonOf(home.version) : 'is not npm thrift')
+/** @param protocol one whose messages can't be seen, or the prototype of its class */
+export function sayForeign(protocol: any): void {
+  if (typeof protocol !== 'object' || protocol === null) return
+  if (isPatched(protocol)) {
+    sayLeft('what a Thrift server answers by a sealed transport', "can't be followed")
+    return
   }
+  // A multiplexer derives a class for each client, so what counts is where they all come from.
+  const levels: any[] = []
+  for (let level = protocol; level && level !== Object.prototype; level = Object.getPrototypeOf(level))
+    levels.unshift(level)
+  const [base] = levels
+  if (said.has(base)) return
+  said.add(base)
+  let home: Package | undefined
+  for (const level of levels) home ??= packageOf(fileOf(level.constructor))
+  if (home === undefined) {
+    sayLeft(`the Thrift protocol ${base.constructor?.name}`, "is in a bundle, or isn't derived from npm thrift's,")
+  } else if (home.name === 'thrift') sayLeft(`thrift ${home.version}`, reasonOf(home.version))
+  else sayLeft(`Thrift in ${home.name} ${home.version}`, "has protocols that aren't derived from npm thrift's")
+}
+
+interface Package {
+  name: string
+  version: string
 }
 
 function reasonOf(version: string): string {
@@ -45,7 +62,7 @@ function fileOf(exported: unknown): string | undefined {
   return file
 }
 
-function packageOf(file: string | undefined): { name: string; version: string } | undefined {
+function packageOf(file: string | undefined): Package | undefined {
   if (file === undefined) return undefined
   for (let folder = dirname(file); ; folder = dirname(folder)) {
     try {

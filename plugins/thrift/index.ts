@@ -29,6 +29,7 @@ export const thrift: Plugin = {
   name: 'thrift',
   // The code that is generated for a service, whoever makes its clients and servers.
   onLoad(exports, plugin, file) {
+    if (/protocol/i.test(file)) lookForProtocols(exports, file)
     if (exports === null || typeof exports !== 'object') return
     const Client = Object.getOwnPropertyDescriptor(exports, 'Client')?.value
     const Processor = Object.getOwnPropertyDescriptor(exports, 'Processor')?.value
@@ -95,6 +96,17 @@ export const thrift: Plugin = {
 
 function patch(file: string, apply: (exports: any, plugin: PluginHandle) => unknown) {
   return { module: 'thrift', versions: '>=0.9.3 <1', file: `lib/nodejs/lib/thrift/${file}`, patch: apply }
+}
+
+/** Says of a Thrift that a package has of its own that it isn't traced: nothing of Milo's meets its calls. */
+function lookForProtocols(exports: any, file: string): void {
+  if (/[\\/]node_modules[\\/]thrift[\\/]/.test(file)) return
+  const properties = Object.values(Object.getOwnPropertyDescriptors(exports ?? {}))
+  for (const value of [exports, ...properties.map(({ value }) => value)]) {
+    if (typeof value !== 'function' || typeof value.prototype?.readMessageBegin !== 'function') continue
+    const { isPatched, sayForeign } = code()
+    if (!isPatched(value.prototype)) sayForeign(value.prototype)
+  }
 }
 
 /** Whether a class that is generated for a service: it has, or inherits, functions with each of these prefixes, and all names to it. */

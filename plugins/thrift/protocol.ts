@@ -117,6 +117,11 @@ export function isPatched(protocol: any): boolean {
   return protocol?.[PATCHED] === true || protocol?.skip?.[PATCHED] === true
 }
 
+/** Whether what is written to a protocol is seen, and its transport takes what Milo notes on it. */
+export function isPatchedOutput(protocol: any): boolean {
+  return isPatched(protocol) && Object.isExtensible(protocol.trans)
+}
+
 /** For a protocol that hands everything on to patched ones. */
 export function markPatched(prototype: any): void {
   Object.defineProperty(prototype, PATCHED, { value: true })

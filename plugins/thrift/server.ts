@@ -19,7 +19,16 @@ import { sayForeign } from './foreign'
 import { operation, serviceOf } from './names'
 import { askApplication, wantsArguments } from './on-request'
 import { Entry, Pending } from './pending'
-import { awaitReply, forgetReply, type IncomingRequest, isPatched, now, Outcome, type PendingReply } from './protocol'
+import {
+  awaitReply,
+  forgetReply,
+  type IncomingRequest,
+  isPatched,
+  isPatchedOutput,
+  now,
+  Outcome,
+  type PendingReply,
+} from './protocol'
 import { replace } from './replace'
 
 /*
@@ -76,8 +85,8 @@ export function traceProcessing(processor: any, plugin: PluginHandle): void {
       if ((now.incoming !== undefined && now.incoming.trans === input?.trans) || isEmpty(input)) {
         return original.apply(this, args)
       }
-      if (!isPatched(input) || !isPatched(output)) {
-        sayForeign((isPatched(input) ? output : input)?.constructor, 'servers')
+      if (!isPatched(input) || !isPatchedOutput(output)) {
+        sayForeign(isPatched(input) ? output : input)
         return original.apply(this, args)
       }
       return processTraced(this, original as unknown as Processor['process'], args)

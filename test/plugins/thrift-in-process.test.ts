@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { current, span } from '../../src/index'
 import { start, stop, type TestSpan, tree } from '../../src/testing'
 import { client, closeAll, plain, serve, type ThriftCopy, traced } from '../helpers/thrift'
+import { until } from '../helpers/until'
 
 /*
  * A transport that hands its bytes on in the same call stack, as tests, functions-as-a-service and message buses have
@@ -373,6 +374,76 @@ describe('the Thrift plugin: transports within the process', () => {
     const ping = spans.find(s => s.name === 'Base.ping' && s.kind === 'client')!
     assert.equal(ping.annotations['server.port'], String(port))
     assert.equal(ping.annotations['error.type'], 'connection closed')
+  })
+
+  it('a client that is given the transport of another connection: its calls are that one’s', async () => {
+    const answers: (() => void)[] = []
+    const handler = {
+      add: (a: number, b: number, done: Function) => answers.push(() => done(null, a + b)),
+      ping: (name: string, done: Function) => done(null, name),
+    }
+    const [first, second] = [
+      await serve(traced, traced.Calculator, handler, WIRE),
+      await serve(traced, traced.Calculator, handler, WIRE),
+    ]
+    const c = client(traced, traced.Calculator, first.port, WIRE)
+    await c.ping('x')
+    const other = client(traced, traced.Calculator, second.port, WIRE)
+    const old = connectionOf(c)
+    connectionOf(other).client = c
+    c.output = other.output
+    const sum = c.add(1, 2)
+    await until('it has arrived', () => answers.length === 1)
+    const closed = new Promise<void>(resolve => old.once('close', () => resolve()))
+    old.destroy()
+    await closed
+    answers[0]!()
+    assert.equal(await sum, 3)
+    const add = spans.find(s => s.name === 'Calculator.add' && s.kind === 'client')!
+    assert.equal(add.annotations['server.port'], String(second.port))
+    assert.equal(add.annotations['thrift.result'], 'ok')
+  })
+
+  it('a second client of one connection isn’t told of replies that are meant for the first', async () => {
+    const answers: (() => void)[] = []
+    const handler = {
+      add: (a: number, b: number, done: Function) => answers.push(() => done(null, a + b)),
+      ping: (name: string, done: Function) => done(null, name),
+    }
+    const { port } = await serve(traced, traced.Calculator, handler, WIRE)
+    const first = client(traced, traced.Calculator, port, WIRE)
+    await first.ping('x')
+    first.add(1, 2)
+    const second = traced.thrift.createClient(traced.Calculator, connectionOf(first))
+    const sum = second.add(3, 4)
+    await until('both have arrived', () => answers.length === 2)
+    for (const answer of answers) answer()
+    assert.equal(await sum, 7)
+    assert.deepEqual(
+      spans.filter(s => s.name === 'Calculator.add' && s.kind === 'client').map(s => s.annotations['thrift.result']),
+      ['ok'],
+    )
+  })
+
+  it('a server’s transport that can’t be extended is answered as without Milo, and switches nothing off', async () => {
+    const { thrift, Calculator } = traced
+    const processor = new Calculator.Processor({ ping: (name: string, done: Function) => done(null, name) })
+    const request = Buffer.from('800100010000000470696e67000000010b0001000000017800', 'hex')
+    const answer = (seal: (transport: object) => any) => {
+      let reply: Buffer | undefined
+      thrift.TBufferedTransport.receiver((input: any) => {
+        const transport = seal(new thrift.TBufferedTransport(undefined, (bytes: Buffer) => (reply = bytes)))
+        processor.process(new thrift.TBinaryProtocol(input), new thrift.TBinaryProtocol(transport))
+      })(request)
+      return reply!.toString('hex')
+    }
+    assert.equal(
+      answer(Object.seal),
+      answer(transport => transport),
+    )
+    assertTree(`
+      Base.ping (server) thrift.result=ok
+      `)
   })
 })
 
