@@ -235,7 +235,7 @@ async function applySchema(config: Config, log: Logger, { dryRun }: { dryRun?: b
 
 async function replay(config: Config, log: Logger, { collector }: { collector: string }): Promise<void> {
   if (config.store !== 'cassandra-mysql') {
-    throw new Error(
+    throw new CommandError(
       `store: ${config.store} has no journal but its own, which every start replays: give store: cassandra-mysql`,
     )
   }

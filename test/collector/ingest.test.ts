@@ -129,7 +129,7 @@ describe('what ingest takes out of a message', () => {
     const w = encodeRecord(span({ name: 'outer', annotations: new Map([['k', '\u0000\u0001i']]) }))
     // The annotation's value, made as long as a record and replaced by it: bytes as somebody may have logged them.
     const inner = encodeRecord({ traceId: 1n, id: 2n, name: 'inner' })
-    const value = w.indexOf(Buffer.from([0, 1, 0x69])) - 4
+    const value = w.lastIndexOf(Buffer.from([0, 1, 0x69])) - 4
     const outer = Buffer.concat([w.subarray(0, value), Buffer.alloc(4), inner, w.subarray(value + 7)])
     outer.writeInt32BE(inner.length, value)
     outer.writeInt32BE(outer.length - 8, 4)

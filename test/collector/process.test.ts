@@ -94,6 +94,16 @@ describe('milo-collector', () => {
     assert.equal(await program.stop(), 0)
   })
 
+  it('ends with one line and the remedy where its file can not be made', async () => {
+    for (const path of ['/dev/null/milo.db', ...(process.platform === 'linux' ? ['/proc/milo/x/milo.db'] : [])]) {
+      const program = start([], { MILO_COLLECTOR_EMBEDDED_PATH: path })
+      assert.equal(await ended(program), 1)
+      const [line, ...others] = logLines(program)
+      assert.deepEqual(others, [])
+      assert.match(String(line!.msg), /milo\.db can't be opened \(.*\): give embedded\.path a file in a folder/)
+    }
+  })
+
   it('refuses bad configuration with status 2 and one line for each problem, and no stack', async () => {
     const file = join(temporaryDirectory(), 'collector.yaml')
     writeFileSync(file, 'colector_port: 2100\ncassandra: { port: 9160 }\nmysql: { pasword: hunter2 }\n')

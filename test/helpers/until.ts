@@ -1,5 +1,5 @@
 /** Resolves with what `probe` gives once it gives something; rejects when that takes longer than `limitMs`: it hangs. */
-export async function until<T>(what: string, probe: () => T | Promise<T>, limitMs = 10_000): Promise<NonNullable<T>> {
+export async function until<T>(what: string, probe: () => T | Promise<T>, limitMs = 30_000): Promise<NonNullable<T>> {
   const giveUp = Date.now() + limitMs
   for (;;) {
     const value = await probe()

@@ -162,9 +162,7 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
 
   app.post('/api/traces', async (request, reply) => {
     try {
-      const taken = await take(request, 'upload')
-      refuseIfNothing(taken)
-      const { traceIds, spans, rejected, reasons, leftOut } = taken
+      const { traceIds, spans, rejected, reasons, leftOut } = await take(request, 'upload')
       const lost = { ...(rejected > 0 && { reasons }), ...(leftOut.length > 0 && { leftOut }) }
       return { traceIds: [...traceIds], spans, rejected, ...lost }
     } catch (error) {
@@ -275,18 +273,26 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
   function decompressorOf(request: FastifyRequest): ((body: Buffer) => Promise<Buffer>) | undefined {
     const encoding = request.headers['content-encoding']?.trim().toLowerCase() ?? ''
     if (encoding === '' || encoding === 'identity' || encoding === 'none') return undefined
-    if (encoding === 'gzip' || encoding === 'x-gzip') {
-      // A proxy may have unpacked it and left the header.
-      return async body => (startsReadably(body) ? body : unzip(body))
+    return async body => {
+      try {
+        return await decompressed(body, methodOf(encoding, body), encoding)
+      } catch (error) {
+        // A proxy may have unpacked it and left the header.
+        if (error instanceof Refusal && error.status !== 413 && startsReadably(body)) return body
+        throw error
+      }
     }
-    if (encoding === 'deflate') {
-      // Deflate should be in zlib's wrapper, whose first byte says 8 in its low half; some senders leave it out.
-      return body => decompressed(body, (body[0]! & 0xf) === 8 ? zlib.inflate : zlib.inflateRaw, encoding)
-    }
-    if (encoding === 'br') return body => decompressed(body, zlib.brotliDecompress, encoding)
+  }
+
+  /** @throws Refusal for an encoding that isn't taken */
+  function methodOf(encoding: string, body: Buffer): Decompress {
+    if (encoding === 'gzip' || encoding === 'x-gzip') return zlib.gunzip
+    // Deflate should be in zlib's wrapper, whose first byte says 8 in its low half; some senders leave it out.
+    if (encoding === 'deflate') return (body[0]! & 0xf) === 8 ? zlib.inflate : zlib.inflateRaw
+    if (encoding === 'br') return zlib.brotliDecompress
     // Since Node 22.15.
     const { zstdDecompress } = zlib as unknown as { zstdDecompress?: Decompress }
-    if (encoding === 'zstd' && zstdDecompress !== undefined) return body => decompressed(body, zstdDecompress, encoding)
+    if (encoding === 'zstd' && zstdDecompress !== undefined) return zstdDecompress
     const known = `gzip, deflate, br,${zstdDecompress === undefined ? '' : ' zstd'} or identity`
     throw new Refusal(415, 'MILO_BAD_CONTENT_ENCODING', `content-encoding has to be ${known}, not ${encoding}`)
   }

@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import Database from 'libsql'
 import { StoreError, unavailable } from './store'
@@ -14,7 +14,7 @@ export function openSqlite(path: string, setting: string, prepare: (db: Database
   let db: Database.Database | undefined
   try {
     const file = resolve(path)
-    mkdirSync(dirname(file), { recursive: true })
+    makeDirectory(dirname(file))
     db = new Database(file)
     db.defaultSafeIntegers(true)
     // The lock is the kernel's: it ends with the process, however that ends.
@@ -29,7 +29,30 @@ export function openSqlite(path: string, setting: string, prepare: (db: Database
         `${path} is in use by another process: stop that collector, or give this one a file of its own (${setting})`,
       )
     }
-    throw unavailable(path, error)
+    if (error instanceof StoreError || !isUnopened(error as NodeJS.ErrnoException)) throw unavailable(path, error)
+    throw new StoreError(
+      'MILO_STORE_UNAVAILABLE',
+      `${path} can't be opened (${(error as Error).message}): give ${setting} a file in a folder that is there and may be written to`,
+    )
+  }
+}
+
+/** By the file system, rather than for what is in the file. */
+function isUnopened({ code, message }: NodeJS.ErrnoException): boolean {
+  return (
+    /^(E[A-Z]+|SQLITE_(CANTOPEN|READONLY).*)$/.test(code ?? '') || /^ConnectionFailed|unable to open/i.test(message)
+  )
+}
+
+/** Not by Node's `recursive`, which never returns where a parent exists and takes no directory, as under /proc. */
+function makeDirectory(path: string): void {
+  if (existsSync(path)) return
+  makeDirectory(dirname(path))
+  try {
+    mkdirSync(path)
+  } catch (error) {
+    // Somebody else was faster.
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
   }
 }
 

@@ -92,6 +92,7 @@ export function Upload() {
 }
 
 function Result({ got: { traceIds, spans, rejected, reasons = [], leftOut = [] } }: { got: Uploaded }) {
+  if (spans === 0) return <>Nothing is stored: {inWords(reasons)}</>
   const fields = leftOut.reduce((sum, { count }) => sum + count, 0)
   return (
     <>

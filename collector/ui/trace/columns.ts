@@ -10,7 +10,7 @@ export interface Columns {
   integers: Record<IntegerColumn, Int32Array>
   /** Bits of FLAG. */
   flags: Uint8Array
-  /** What `name`, `service` and `caller` point at. */
+  /** What `name`, `service`, `caller` and `host` point at. */
   strings: string[]
 }
 
@@ -30,8 +30,8 @@ const NUMBERS = [
 ] as const
 type NumberColumn = (typeof NUMBERS)[number]
 
-/** `service` is who worked or, if nobody says so, the empty string; `caller` the client half's. Ids as two halves. */
-const INTEGERS = ['depth', 'name', 'service', 'caller', 'idHigh', 'idLow'] as const
+/** `service` is who worked or, if nobody says so, the empty string; `caller` the client half's; `host` the server's. Ids as two halves. */
+const INTEGERS = ['depth', 'name', 'service', 'caller', 'host', 'idHigh', 'idLow'] as const
 type IntegerColumn = (typeof INTEGERS)[number]
 
 export const FLAG = {
@@ -98,6 +98,7 @@ export class ColumnWriter {
       i.name[at] = this.number(span.name)
       i.service[at] = this.number(span.service ?? '')
       i.caller[at] = this.number(span.clientService ?? '')
+      i.host[at] = this.number(span.serverHost ?? '')
       i.idHigh[at] = Number.parseInt(span.spanId.slice(0, 8), 16)
       i.idLow[at] = Number.parseInt(span.spanId.slice(8), 16)
       flags[at] =
@@ -163,6 +164,12 @@ export function spanById({ count, integers: { idHigh, idLow } }: Columns, id: st
 
 export function nameAt({ integers, strings }: Columns, span: number): string {
   return strings[integers.name[span]!]!
+}
+
+/** Who did the work; for a call whose server said nothing, who called, and what the caller knows of the other side. */
+export function serviceText({ integers, strings }: Columns, span: number): string {
+  const [service, caller, host] = [integers.service, integers.caller, integers.host].map(of => strings[of[span]!]!)
+  return service || (caller && `${caller} → ${host || 'unknown'}`)!
 }
 
 /** Whose time it is: who worked or, when nobody says so, who called. Empty when that isn't known either. */

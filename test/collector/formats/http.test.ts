@@ -340,14 +340,20 @@ describe('spans over HTTP', () => {
         [{}, /not an empty object/],
         [[], /there is no span in it/],
         [null, /there should be/],
-        [[{}], /no_trace_id/],
         [{ records: 7 }, /there should be a list/],
-        [{ records: [{ trace_id: 'x' }] }, /no_trace_id/],
       ]
       for (const [form, message] of forms) {
         const { status, json } = await server.post('/api/traces', JSON.stringify(form))
         assert.equal(status, 400)
         assert.match(json.error, message)
+      }
+    })
+
+    it('of which none can be used are told one by one, and nothing is called stored', async () => {
+      for (const form of [[{}], { records: [{ trace_id: 'x' }] }, otlp(otlpSpan({ traceId: '' }))]) {
+        const { status, json } = await server.post('/api/traces', JSON.stringify(form))
+        assert.deepEqual([status, json.spans, json.rejected, json.traceIds], [200, 0, 1, []])
+        assert.equal(json.reasons[0].reason, 'no_trace_id')
       }
     })
 
@@ -451,12 +457,21 @@ describe('spans over HTTP', () => {
       }
     })
 
+    it('are taken as they are when a proxy has unpacked them and left the header', async () => {
+      for (const encoding of ['gzip', 'deflate', 'br', 'zstd', 'snappy']) {
+        const { status } = await server.post('/v1/traces', JSON.stringify(otlp(otlpSpan())), {
+          'content-encoding': encoding,
+        })
+        assert.equal(status, 200, encoding)
+      }
+    })
+
     it('are refused when not of a type or encoding that is taken', async () => {
       const statuses = await Promise.all([
         server.post('/v1/traces', '{}', { 'content-type': 'text/html' }),
         server.post('/api/v2/spans', '[]', { 'content-type': 'application/x-thrift' }),
         server.post('/v1/traces', '{}', { 'content-type': 'multipart/form-data; boundary=x' }),
-        server.post('/v1/traces', '{}', { 'content-encoding': 'snappy' }),
+        server.post('/v1/traces', Buffer.from([0x02, 0x04, 0x7b, 0x7d]), { 'content-encoding': 'snappy' }),
       ])
       assert.deepEqual(
         statuses.map(({ status }) => status),

@@ -1,10 +1,19 @@
 import assert from 'node:assert/strict'
 import { buildTrace, type Trace, type TraceSpan } from '../../../collector/src/trace'
-import { append, ColumnWriter, emptyColumns, nameAt, spanById, spanIdAt } from '../../../collector/ui/trace/columns'
+import {
+  append,
+  ColumnWriter,
+  emptyColumns,
+  nameAt,
+  serviceText,
+  spanById,
+  spanIdAt,
+} from '../../../collector/ui/trace/columns'
 import { criticalPath } from '../../../collector/ui/trace/critical-path'
 import { SpanSplitter } from '../../../collector/ui/trace/span-splitter'
 import { findText, textOf } from '../../../collector/ui/trace/span-text'
 import { ancestorsOf, childrenOf, deriveTree, siblingsOf, visibleSpans } from '../../../collector/ui/trace/tree'
+import { EventType } from '../../../src/codec/span'
 import { generateTrace } from '../../helpers/generated-trace'
 
 const START_US = 1_750_000_000_000_000
@@ -64,6 +73,14 @@ describe('the splitter of a trace that is arriving', () => {
 })
 
 describe('a trace in columns', () => {
+  it('names the host that a caller knows of where no service is known', () => {
+    const start = { events: [{ timestamp: 1n, eventType: EventType.CLIENT_SEND }] }
+    const call = (serverHost?: string) =>
+      columnsOf(buildTrace([{ traceId: 1n, id: 2n, service: 'shop', ...start, ...(serverHost && { serverHost }) }]))
+    assert.equal(serviceText(call('pay.internal'), 0), 'shop → pay.internal')
+    assert.equal(serviceText(call(), 0), 'shop → unknown')
+  })
+
   const trace = traceOf(500, 20_000)
   const columns = columnsOf(trace)
   const tree = deriveTree(columns)

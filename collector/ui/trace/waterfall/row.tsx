@@ -1,5 +1,5 @@
 import { formatDuration } from '../../../src/trace'
-import { type Columns, FLAG, hasFlag, nameAt, spanIdAt } from '../columns'
+import { type Columns, FLAG, hasFlag, nameAt, serviceText, spanIdAt } from '../columns'
 import { ServiceMark } from '../service-mark'
 import { siblingsOf, type Tree } from '../tree'
 
@@ -64,11 +64,4 @@ export function Row({ columns, tree, span, colour, folded, selected, matches, on
       <span class="duration">{formatDuration(Number.isNaN(duration) ? null : duration)}</span>
     </div>
   )
-}
-
-/** Who did the work; for a call whose server said nothing, who called. */
-function serviceText({ integers, strings }: Columns, span: number): string {
-  const service = strings[integers.service[span]!]!
-  const caller = strings[integers.caller[span]!]!
-  return service || (caller && `${caller} → unknown`)
 }
