@@ -196,6 +196,22 @@ describe('milo-collector', () => {
     assert.equal(await program.stop(), 0)
   })
 
+  it('goes on starting when SIGHUP comes while it loads', async () => {
+    const folder = temporaryDirectory()
+    const preload = join(folder, 'hang-up.cjs')
+    writeFileSync(
+      preload,
+      `const Module = require('node:module')
+       const load = Module._load
+       Module._load = function (request, ...rest) {
+         if (request === '../dist/main.js') process.kill(process.pid, 'SIGHUP')
+         return load.call(this, request, ...rest)
+       }`,
+    )
+    const { program } = await startOn(join(folder, 'milo.db'), { NODE_OPTIONS: `--require ${preload}` })
+    assert.equal(await program.stop(), 0)
+  })
+
   it('indexes by other settings from SIGHUP on, and refuses at once to search for what it no longer indexes', async () => {
     const directory = temporaryDirectory()
     const file = join(directory, 'collector.yaml')
