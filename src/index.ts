@@ -6,7 +6,7 @@ import { types } from 'node:util'
 import { currentFrame, frameWith, runInFrame } from './context'
 import { imitate } from './imitate'
 import { describe } from './log'
-import { observe, passOn } from './observe'
+import { endWith } from './observe'
 import { type Options, settle } from './options'
 import { given } from './register'
 import { cut, Kind, LIMITS, type Span } from './span'
@@ -103,25 +103,6 @@ function isForced(options: SpanOptions | undefined): boolean {
   } catch {
     return false
   }
-}
-
-/**
- * Ends the span when `result` settles if it is a promise, else at once unless `done` will.
- * @returns what the application gets
- */
-function endWith<R>(span: Span, result: R, atOnce: boolean, isAsync: boolean): R {
-  const end = () => {
-    if (atOnce) span.end()
-  }
-  const fail = (error: unknown) => span.fail(error).end()
-  try {
-    if (isAsync) return passOn(result as Promise<unknown>, end, fail) as R
-    if (!observe(result, end, fail)) end()
-  } catch {
-    // A getter or a `then` that throws. It will throw for the application too, if that looks.
-    end()
-  }
-  return result
 }
 
 function doneOf(span: Span, callback: ((...args: any[]) => unknown) | undefined) {

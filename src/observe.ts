@@ -1,6 +1,7 @@
 import { types } from 'node:util'
 import { GenuinePromise } from './genuine'
 import { imitate } from './imitate'
+import type { Span } from './span'
 
 /*
  * Hears how a promise of the application's ends, without taking a part in it. How depends on the promise:
@@ -18,10 +19,31 @@ type Fail = (error: unknown) => void
 const nativeThen = GenuinePromise.prototype.then
 
 /**
+ * Ends the span when `result` settles, if it is a promise, else at once. Never throws.
+ * @param atOnce false where something else ends it: then only a rejection does so here
+ * @param isAsync whether it is an async function's promise
+ * @returns what the application gets
+ */
+export function endWith<R>(span: Span, result: R, atOnce = true, isAsync = false): R {
+  const end = () => {
+    if (atOnce) span.end()
+  }
+  const fail = (error: unknown) => span.fail(error).end()
+  try {
+    if (isAsync) return passOn(result as Promise<unknown>, end, fail) as R
+    if (!observe(result, end, fail)) end()
+  } catch {
+    // A getter or a `then` that throws. It will throw for the application too, if that looks.
+    end()
+  }
+  return result
+}
+
+/**
  * @returns false for what isn't a promise
  * @throws what a getter of the application's throws
  */
-export function observe(value: unknown, end: End, fail: Fail): boolean {
+function observe(value: unknown, end: End, fail: Fail): boolean {
   if (value === null || typeof value !== 'object') return false
   const then = (value as any).then
   if (typeof then !== 'function') return false

@@ -6,6 +6,7 @@
 export { currentFrame, Frame, fillFrame, frameToFill, frameWith, runInFrame } from './context'
 export { clearTimeout, clock, setImmediate, setTimeout } from './genuine'
 export { describe, logRarely } from './log'
+export { endWith } from './observe'
 export { sayLeft } from './patched'
 export type { Carrier, RemoteContext } from './propagation'
 export {

@@ -135,25 +135,87 @@ describe('the documentation', () => {
   })
 
   describe('writing a plugin', () => {
-    it('shows a plugin that traces a package', async () => {
+    /** Runs the page's plugin around a package `greeter`; prints what the application has seen. */
+    async function withPlugin(app: string, more: string[] = []) {
       const scribe = await ScribePeer.listen()
       try {
-        const greeter = join(folder, 'node_modules', 'greeter')
-        mkdirSync(greeter, { recursive: true })
-        symlinkSync(ROOT, join(folder, 'node_modules', 'milo'))
-        writeFileSync(join(greeter, 'package.json'), '{"name":"greeter","version":"1.2.3"}')
-        writeFileSync(join(greeter, 'index.js'), 'exports.greet = async name => `hello ${name}`')
-        writeFileSync(join(folder, 'greeter.js'), block('writing-a-plugin.md', 'js'))
-        writeFileSync(join(folder, 'app.js'), "require('greeter').greet('ada').then(console.log)")
-        const run = await runNode(['-r', './greeter.js', 'app.js'], { MILO_SCRIBE: scribe.address }, folder)
-        assert.deepEqual(run, { status: 0, signal: null, stdout: 'hello ada\n', stderr: '' })
-        assert.deepEqual(
-          scribe.spans.map(({ name, annotations }) => [name, annotations!.get('server.address')]),
-          [['greeter.greet', 'ada']],
+        const run = await runNode(
+          [...more, '-r', './greeter.js', '-e', app],
+          { MILO_SCRIBE: scribe.address, MILO_SAMPLER: 'always' },
+          folder,
         )
+        const spans = scribe.spans.map(({ annotations }) => Object.fromEntries(annotations!))
+        assert.ok(scribe.spans.every(({ name }) => name === 'greeter.greet'))
+        return { ...run, spans }
       } finally {
         await scribe.close()
       }
+    }
+
+    before(() => {
+      const greeter = join(folder, 'node_modules', 'greeter')
+      mkdirSync(greeter, { recursive: true })
+      symlinkSync(ROOT, join(folder, 'node_modules', 'milo'))
+      writeFileSync(join(greeter, 'package.json'), '{"name":"greeter","version":"1.2.3"}')
+      writeFileSync(
+        join(greeter, 'index.js'),
+        'exports.greet = function greet(host, work) { return work.call(this, host) }',
+      )
+      writeFileSync(join(folder, 'greeter.js'), block('writing-a-plugin.md', 'js'))
+      writeFileSync(
+        join(folder, 'break.js'),
+        `const file = require.resolve('milo/plugin'), plugin = require(file)
+         require.cache[file].exports = { ...plugin, startSpan() { throw new Error('of the plugin') } }`,
+      )
+    })
+
+    it('shows a plugin that gives back what it was given, whatever that is, and ends its span with it', async () => {
+      const { status, stdout, stderr, spans } = await withPlugin(`
+        const { greet } = require('greeter'), failed = Promise.reject(new RangeError('no')), value = {}
+        failed.catch(() => {})
+        const promise = Promise.resolve(1), error = new TypeError('no')
+        let started = 0
+        const lazy = { then(ok) { started++; ok(3) } }
+        const thrown = () => { try { greet('throws', () => { throw error }) } catch (error) { return error } }
+        console.log([
+          greet.length, greet.name,
+          greet.call(value, 'this', function () { return this }) === value,
+          greet('promise', () => promise) === promise, greet('fails', () => failed) === failed,
+          greet('nothing', () => {}) === undefined, thrown() === error,
+          greet('lazy', () => lazy) === lazy, started,
+          greet('hostile', () => ({ get then() { throw new Error('mine') } })) !== undefined,
+        ].join())
+        greet('awaited', () => ({ then(ok) { ok(4) } })).then(console.log)`)
+      assert.deepEqual([status, stderr], [0, ''])
+      assert.equal(stdout, '2,greet,true,true,true,true,true,true,0,true\n4\n')
+      assert.deepEqual(
+        new Map(spans.map(({ 'server.address': host, 'error.type': error }) => [host, error])),
+        new Map([
+          ['this', undefined],
+          ['nothing', undefined],
+          ['throws', 'TypeError'],
+          ['hostile', undefined],
+          ['awaited', undefined],
+          ['promise', undefined],
+          ['fails', 'RangeError'],
+        ]),
+      )
+    })
+
+    it('shows a plugin that lets none of its own errors out, and is off after one', async () => {
+      const app = `const { greet } = require('greeter'); for (let i = 0; i < 2; i++) console.log(greet('ada', () => 42))`
+      const { status, stdout, stderr, spans } = await withPlugin(app, ['-r', './break.js'])
+      assert.deepEqual([status, stdout, spans], [0, '42\n42\n', []])
+      assert.equal(
+        stderr.match(/the plugin greeter failed and is off for this process: Error: of the plugin/g)?.length,
+        1,
+      )
+    })
+
+    it('shows a plugin that does nothing where Milo is off', async () => {
+      const app = `require('milo').shutdown().then(() => console.log(require('greeter').greet('ada', () => 42)))`
+      const { stdout, stderr, spans } = await withPlugin(app, ['-r', './break.js'])
+      assert.deepEqual([stdout, stderr, spans], ['42\n', '', []])
     })
   })
 
