@@ -124,7 +124,7 @@ function handles(): number {
 }
 
 let holder: NodeJS.Immediate
-/** What runs before the loop turns, or without it. */
+/** What runs without a turn of the loop. */
 const ticks = new WeakSet<object>()
 
 /** Sees each callback that the loop makes; Node itself lists only some of what it waits for. */
@@ -134,7 +134,9 @@ const look = createHook({
   },
   before() {
     const resource = executionAsyncResource() as { hasRef?(): boolean }
-    if (resource === holder || ticks.has(resource) || isPromise(resource) || resource instanceof AsyncResource) return
+    if (resource === holder || isPromise(resource) || resource instanceof AsyncResource) return
+    // The second is a tick from before the hook: of a process.emit of the application's, say, that prints.
+    if (ticks.has(resource) || ('callback' in resource && 'args' in resource)) return
     if (resource.hasRef?.() !== false) theyDo()
   },
 })

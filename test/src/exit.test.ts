@@ -383,6 +383,18 @@ describe('beforeExit', () => {
     })
   }
 
+  it('doesn’t keep a process going where the application’s process.emit prints it', async () => {
+    const body = `
+      const { emit } = process
+      process.emit = function (name, ...args) { console.log(name); return emit.call(this, name, ...args) }
+      require('milo').span('work', () => {})`
+    const run = await runNode(['-r', './dist/register.js', '-e', body], {
+      ...{ MILO_SCRIBE: peer.address, MILO_SAMPLER: 'always' },
+    })
+    // Nothing listens: what Milo holds back is heard by process.emit alone.
+    assert.deepEqual([run.status, run.stderr, run.stdout.split('\n').at(-2)], [0, '', 'exit'])
+  })
+
   it('is passed on when the application emits it itself', async () => {
     const body = `
       const milo = require('milo')
