@@ -387,6 +387,29 @@ describe('the web page: a trace, in Chromium', function () {
     assert.match(await shown(lines.nth(1)), /1 1 30\.0 ms 150 ms \+120 ms/)
   })
 
+  it('says where only a part was read: of a trace, of two that are compared, of services', async () => {
+    const { page } = tests
+    await page.route(/\/api\/traces\//, async route => {
+      const response = await route.fetch()
+      await route.fulfill({ response, json: { ...(await response.json()), truncated: true } })
+    })
+    await page.route(/\/api\/(services|dependencies)/, route => {
+      const figures = { spans: 9, errors: 0, p50: 1, p95: 1, p99: 1 }
+      const services = [{ service: 'web', ...figures, names: [], series: [] }]
+      const edges = [{ from: 'web', to: 'cart', calls: 9, errors: 0, p50: 1, p95: 1 }]
+      return route.fulfill({ json: { from: 0, to: 3_600_000_000, step: 60_000_000, truncated: true, services, edges } })
+    })
+    await open(`/trace/${SHOP_ID}`)
+    await page.getByText('this page, its totals and what is downloaded are of a part').waitFor()
+    assert.match(await shown(page.locator('.facts')), /\d or more/)
+    await page.goto(`/trace/${SLOWER_ID}?tab=compare&with=${SHOP_ID}`)
+    await page.getByText('Both traces have more spans than are read of one').waitFor()
+    assert.match(await shown(page.locator('.compare .summary')), /\d or more spans, .* \d or more\./)
+    await page.goto('/services')
+    await page.getByText('these are the busiest').waitFor()
+    await page.getByText('these 1 have the most calls').waitFor()
+  })
+
   it('fits a screen 360 pixels wide, on every tab', async () => {
     const { page } = tests
     await page.setViewportSize({ width: 360, height: 740 })

@@ -19,7 +19,15 @@ export interface ServicesAnswer {
   to: number
   /** Of the series, µs. */
   step: number
+  /** There are more services or names: these are the busiest. */
+  truncated?: true
   services: ServiceFigures[]
+}
+
+export interface DependenciesAnswer {
+  /** There are more pairs: these have the most calls. */
+  truncated?: true
+  edges: Dependency[]
 }
 
 export interface Dependency {

@@ -10,7 +10,7 @@ import { useShortcuts } from '../shell/shortcuts'
 import { DependencyGraph } from './dependency-graph'
 import { FiguresTable } from './figures-table'
 import { LatencyChart } from './latency-chart'
-import type { Dependency, ServiceFigures, ServicesAnswer } from './model'
+import type { DependenciesAnswer, ServiceFigures, ServicesAnswer } from './model'
 
 const RANGES = { '15m': '15 minutes', '1h': 'hour', '6h': '6 hours', '24h': '24 hours' } as const
 
@@ -19,7 +19,7 @@ export function ServicesPage({ query }: { query: URLSearchParams }) {
   const asked = query.get('last') ?? '1h'
   const last = Object.hasOwn(RANGES, asked) ? (asked as keyof typeof RANGES) : '1h'
   const services = useJson<ServicesAnswer>(`api/services?from=-${last}`)
-  const dependencies = useJson<{ edges: Dependency[] }>(`api/dependencies?from=-${last}`)
+  const dependencies = useJson<DependenciesAnswer>(`api/dependencies?from=-${last}`)
   const chosen = query.get('service') ?? ''
   useEffect(() => {
     document.title = `${chosen || 'Services'} – Milo`
@@ -63,6 +63,12 @@ export function ServicesPage({ query }: { query: URLSearchParams }) {
       {dependencies.state === 'ready' && dependencies.value.edges.length > 0 && services.state === 'ready' && (
         <>
           <h2>Who calls whom</h2>
+          {dependencies.value.truncated && (
+            <p class="hint">
+              More pairs of services call each other than are told: these{' '}
+              {dependencies.value.edges.length.toLocaleString()} have the most calls.
+            </p>
+          )}
           <DependencyGraph
             edges={dependencies.value.edges}
             lengthUs={services.value.to - services.value.from}
@@ -89,6 +95,9 @@ function Report({ answer, last, chosen, sort, onChoose }: ReportProps) {
   return (
     <>
       <p class="summary">Rates are of all that happened, estimated from what was sampled. Errors are a share of it.</p>
+      {answer.truncated && (
+        <p class="hint">There are more services, or more names of them, than are told: these are the busiest.</p>
+      )}
       <FiguresTable
         caption="Services"
         title="Service"

@@ -9,6 +9,8 @@ export type Compared = { diff: TraceDiff; a: Side; b: Side } | { problem: Proble
 interface Side {
   duration: number | null
   spans: number
+  /** Only a part of the trace was read. */
+  truncated: boolean
 }
 
 answerWith(async ({ token, ...urls }: { a: string; b: string; token: string | null }): Promise<Compared> => {
@@ -21,6 +23,6 @@ answerWith(async ({ token, ...urls }: { a: string; b: string; token: string | nu
     }
   }
   const [a, b] = traces as [Trace, Trace]
-  const side = ({ duration, spans }: Trace): Side => ({ duration, spans: spans.length })
+  const side = ({ duration, spans, truncated = false }: Trace): Side => ({ duration, spans: spans.length, truncated })
   return { diff: diffTraces(a, b), a: side(a), b: side(b) }
 })

@@ -90,10 +90,23 @@ function Comparison({ a, b }: { a: string; b: string }) {
     <>
       <p class="summary">
         <a href={traceHref(a)}>The other</a> took {formatDuration(compared.a.duration)} with{' '}
-        {compared.a.spans.toLocaleString()} spans, this one {formatDuration(compared.b.duration)} with{' '}
-        {compared.b.spans.toLocaleString()}.{' '}
+        {compared.a.spans.toLocaleString()}
+        {compared.a.truncated && ' or more'} spans, this one {formatDuration(compared.b.duration)} with{' '}
+        {compared.b.spans.toLocaleString()}
+        {compared.b.truncated && ' or more'}.{' '}
         {differing.length === 0 ? 'They made the same calls.' : `${differing.length.toLocaleString()} calls differ.`}
       </p>
+      {(compared.a.truncated || compared.b.truncated) && (
+        <p class="hint">
+          {compared.a.truncated && compared.b.truncated
+            ? 'Both traces have'
+            : compared.a.truncated
+              ? 'The other trace has'
+              : 'This trace has'}{' '}
+          more spans than are read of one: a part is compared, and calls that are missing may be in the rest. The
+          setting <code>max_trace_bytes</code> says how much is read.
+        </p>
+      )}
       <label class="switch">
         <input type="checkbox" checked={all} onChange={() => setAll(!all)} /> Also what is the same in both
       </label>
