@@ -17,6 +17,9 @@ const NO_EVENTS: TraceEvent[] = []
 const NO_CONFLICTS: Conflict[] = []
 const NO_REPEATS: Report[] = []
 
+/** How a Thrift call ended. These come from one report, so that a result has its own reason beside it. */
+const OUTCOME = ['thrift.result', 'error.type']
+
 /** What is needed of all merged spans together, in columns by their numbers; NaN for what is null. */
 export class SpanColumns {
   /** The number of the parent: −1 where there is none, or where it isn't in the trace. */
@@ -252,6 +255,10 @@ export class Merger {
 
   private mergeMaps(field: 'annotations' | 'counters'): Record<string, string> {
     const merged: Record<string, string> = {}
+    const outcome = field === 'annotations' ? this.betterOutcome() : undefined
+    if (outcome !== undefined) {
+      for (const key of OUTCOME) if (outcome.has(key)) merged[key] = outcome.get(key)!
+    }
     for (const r of this.ranked) {
       const map: Map<string, string | bigint> | undefined = this.reports.records[r]![field]
       if (map === undefined) continue
@@ -264,6 +271,28 @@ export class Merger {
       }
     }
     return merged
+  }
+
+  /**
+   * The annotations whose outcome stands in place of the first. A half that says `ok` doesn't know of the other's failure,
+   * and a server that abandons a call doesn't know why its client left.
+   */
+  private betterOutcome(): Map<string, string> | undefined {
+    const { records, side } = this.reports
+    let better: Map<string, string> | undefined
+    let least: number | undefined
+    for (const r of this.ranked) {
+      const { annotations } = records[r]!
+      const result = annotations?.get('thrift.result')
+      if (result === undefined) continue
+      const doubt = result === 'ok' ? 2 : result === 'abandoned' && side[r] === SERVER ? 1 : 0
+      if (least === undefined) least = doubt
+      else if (doubt < least) {
+        least = doubt
+        better = annotations
+      }
+    }
+    return better
   }
 
   private events(): TraceEvent[] {

@@ -93,7 +93,7 @@ export interface TraceSpan {
   clientDuration: number | null
   serverStart: number | null
   serverDuration: number | null
-  /** Of every report; where two differ the server half's stands here, and the other in `conflicts`. */
+  /** Of every report; where two differ the server half's stands here (but see OUTCOME in merge.ts), and the other in `conflicts`. */
   annotations: Record<string, string>
   /** As annotations; decimal strings, since an i64 doesn't fit into a number. */
   counters: Record<string, string>

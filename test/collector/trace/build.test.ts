@@ -151,6 +151,45 @@ describe('merging the halves of a span', () => {
     assert.deepEqual(Object.keys(JSON.parse(JSON.stringify(span)).annotations).includes('__proto__'), true)
   })
 
+  it('says of a call how it failed, by whichever half knows, and with one result and one error', () => {
+    const ended = (side: typeof client | typeof server, result: string, error?: string) => {
+      const annotations = new Map([['thrift.result', result]])
+      if (error !== undefined) annotations.set('error.type', error)
+      return half(side, 1n, { from: side === client ? 0 : 10, to: 90, annotations })
+    }
+    const outcome = (...halves: SpanRecord[]) => {
+      const { annotations, conflicts } = only(halves)
+      assert.deepEqual(only(halves.toReversed()).annotations, annotations)
+      return [
+        annotations['thrift.result'],
+        annotations['error.type'],
+        ...conflicts.map(c => `${c.side}: ${c.key}=${c.value}`),
+      ]
+    }
+    const answered = ended(server, 'ok')
+    const abandoned = ended(server, 'abandoned', 'connection closed')
+    const threw = ended(server, 'exception', 'Oops')
+    const timedOut = ended(client, 'transport_error', 'timeout')
+    const content = ended(client, 'ok')
+
+    assert.deepEqual(outcome(timedOut, answered), ['transport_error', 'timeout', 'server: thrift.result=ok'])
+    assert.deepEqual(outcome(content, threw), ['exception', 'Oops', 'client: thrift.result=ok'])
+    assert.deepEqual(outcome(timedOut, abandoned), [
+      'transport_error',
+      'timeout',
+      'server: thrift.result=abandoned',
+      'server: error.type=connection closed',
+    ])
+    assert.deepEqual(outcome(content, abandoned), ['abandoned', 'connection closed', 'client: thrift.result=ok'])
+    assert.deepEqual(outcome(timedOut, threw), [
+      'exception',
+      'Oops',
+      'client: thrift.result=transport_error',
+      'client: error.type=timeout',
+    ])
+    assert.deepEqual(outcome(content, answered), ['ok', undefined])
+  })
+
   it('marks a span as failed by its annotation error.type or error, of either half', () => {
     const annotated = (key: string) => only([half(client, 1n, { annotations: new Map([[key, 'x']]) })]).error
     assert.deepEqual(['error.type', 'error', 'errors'].map(annotated), [true, true, false])
