@@ -48,6 +48,7 @@ export function install(plugins: Plugin[]): void {
       }
     }
   }
+  looked.clear()
   if (builtin) syncBuiltinESMExports()
   if (packages.size > 0) sayWhatCannotBeSeen([...packages])
   if (waiting.size > 0 || watchers.length > 0) watchLoads()
@@ -175,18 +176,34 @@ function sayWhatCannotBeSeen(packages: string[]): void {
 
 /** Of files outside node_modules only the large ones may be bundles, and few are. */
 const BUNDLE_BYTES = 64 * 1024
+/** Those whose text has been read: an application may load a file again and again. */
+const looked = new Set<string>()
+const MAX_LOOKED = 1_000
 
 /** A package within an application's bundle is no file that could be patched: it is recognized by its text. */
 function lookInside(file: string): void {
   const signed = [...waiting.values()].flat().filter(([{ sign }]) => sign !== undefined)
   if (signed.length === 0) return
-  const size = statSync(file, { throwIfNoEntry: false })?.size ?? 0
-  if (size < BUNDLE_BYTES || packageOf(file) !== undefined) return
-  const text = readFileSync(file, 'latin1')
+  const text = packageOf(file) === undefined ? textOfBundle(file) : undefined
+  if (text === undefined) return
   for (const [{ module, sign }] of signed) {
     if (text.search(sign!) !== -1) {
       sayLeft(module, `is within the bundle ${file}`, 'leave it out of the bundle, as an external package')
     }
+  }
+}
+
+function textOfBundle(file: string): string | undefined {
+  if (looked.has(file)) return undefined
+  try {
+    const stats = statSync(file)
+    if (!stats.isFile() || stats.size < BUNDLE_BYTES) return undefined
+    if (looked.size >= MAX_LOOKED) looked.clear()
+    looked.add(file)
+    return readFileSync(file, 'latin1')
+  } catch {
+    // No file, as for an argument of `node -e`, or none that can be read.
+    return undefined
   }
 }
 

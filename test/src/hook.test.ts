@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Options, settle } from '../../src/options'
@@ -234,6 +234,47 @@ describe('the hook', () => {
         stderr,
         /^milo warn: pino is within the bundle .*bundle.cjs and isn't traced: leave it out of the bundle, as an external package\n$/,
       )
+    })
+
+    it('reads a bundle once, however often it is loaded, and anew for another plugin', async () => {
+      writeFileSync(join(folder, 'again.cjs'), `module.exports = 1 // ${'x'.repeat(70_000)}`)
+      writeFileSync(
+        join(folder, 'loads.cjs'),
+        `const fs = require('fs'); const read = fs.readFileSync; const file = require.resolve('./again.cjs'); let reads = 0
+        fs.readFileSync = function (path, encoding) { if (path === file && encoding === 'latin1') reads++; return read.apply(this, arguments) }
+        const { init } = require(${JSON.stringify(join(ROOT, 'dist/index.js'))})
+        const plugin = name => ({ name, patches: [{ module: name, sign: /never there/, patch() {} }] })
+        const load = () => { for (let i = 0; i < 3; i++) { delete require.cache[file]; require(file) } return reads }
+        init({ sampler: 'never', plugins: [plugin('one')] })
+        const before = load()
+        init({ sampler: 'never', plugins: [plugin('two')] })
+        console.log(before, load())`,
+      )
+      assert.deepEqual(await runNode([join(folder, 'loads.cjs')]), {
+        status: 0,
+        signal: null,
+        stdout: '1 2\n',
+        stderr: '',
+      })
+    })
+
+    it('starts also where the first argument is a large folder or a link to itself', async () => {
+      const many = join(folder, 'many')
+      mkdirSync(many)
+      symlinkSync('loop', join(folder, 'loop'))
+      // What a file system calls the size of a folder differs: the folder is told to be large.
+      const text = `const fs = require('fs'); const stat = fs.statSync
+        fs.statSync = (path, ...more) => { const stats = stat(path, ...more); if (path === ${JSON.stringify(many)}) stats.size = 100_000; return stats }
+        require(${JSON.stringify(join(ROOT, 'dist/index.js'))}).init({ sampler: 'never', plugins: [{ name: 'one', patches: [{ module: 'one', sign: /x/, patch() {} }] }] })
+        console.log('runs')`
+      for (const argument of [many, join(folder, 'loop')]) {
+        assert.deepEqual(await runNode(['-e', text, argument]), {
+          status: 0,
+          signal: null,
+          stdout: 'runs\n',
+          stderr: '',
+        })
+      }
     })
 
     it('patches built-in modules and packages from within a bundle', async () => {
