@@ -1,6 +1,5 @@
-import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
-import { basename, dirname, join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { types } from 'node:util'
 import { AdaptiveSampler, type OperationSampling } from './adaptive'
 import { MiloError, type MiloErrorCode } from './errors'
@@ -11,6 +10,7 @@ import { inRange } from './range'
 import { type Sampler, samplerFrom } from './sampler'
 import type { ScribeEncoding } from './scribe'
 import type { ScribeAddress, ScribeTls } from './scribe-connection'
+import { serviceOf } from './service'
 import type { Span } from './span'
 import type { SpoolOptions } from './spool'
 
@@ -18,7 +18,7 @@ import type { SpoolOptions } from './spool'
 export interface Options {
   /** Off: nothing is patched, recorded or sent. MILO_ENABLED=0 turns it off whatever the option says. Default true. */
   enabled?: boolean
-  /** Who reports. MILO_SERVICE. Default: the nearest package.json's name, else the script's. */
+  /** Who reports. MILO_SERVICE. Default: the name of the package.json nearest to the application's file, else of the file. */
   service?: string
   /** This machine, as spans name it. Default: the host's name. */
   host?: string
@@ -130,7 +130,9 @@ export function settle(options: Options = {}, env: NodeJS.ProcessEnv = process.e
   const exceptions = operations(options.operations ?? {})
   return {
     enabled: enabled(options.enabled, env.MILO_ENABLED),
-    service: text('MILO_BAD_SERVICE', 'service', options.service ?? unset(env.MILO_SERVICE)) ?? defaultService(),
+    service:
+      text('MILO_BAD_SERVICE', 'service', options.service ?? unset(env.MILO_SERVICE)) ??
+      serviceOf({ argv: process.argv, execArgv: process.execArgv, env }),
     host: text('MILO_BAD_OPTION', 'host', options.host) ?? hostname(),
     scribe: addresses(options.scribe ?? unset(env.MILO_SCRIBE) ?? '127.0.0.1:1463', options.scribeTls),
     scribeEncoding: encoding(options.scribeEncoding ?? unset(env.MILO_SCRIBE_ENCODING) ?? 'raw'),
@@ -228,9 +230,13 @@ function onOff(code: MiloErrorCode, name: string, value: string | undefined): bo
       return undefined
     case '1':
     case 'true':
+    case 'yes':
+    case 'on':
       return true
     case '0':
     case 'false':
+    case 'no':
+    case 'off':
       return false
     default:
       throw new MiloError(code, `${name} must be 1 or 0, got '${value}'`)
@@ -439,22 +445,4 @@ function show(value: unknown): string {
     : typeof value === 'object' && value !== null
       ? 'an object'
       : String(value)
-}
-
-/** The nearest package.json's name above the script, else the script's own name. */
-function defaultService(): string {
-  // pm2 starts a file of its own, and says which one it stands for.
-  const script = process.env.pm_exec_path ?? process.argv[1]
-  if (script === undefined) return 'node'
-  // A package's program, such as ts-node, jest or next, runs the application of the folder in which it is started.
-  const isLauncher = /[\\/]node_modules[\\/]/.test(script)
-  for (let folder = isLauncher ? resolve() : dirname(resolve(script)); ; folder = dirname(folder)) {
-    try {
-      const { name } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
-      if (typeof name === 'string' && name !== '') return name.slice(0, 256)
-    } catch {
-      // None here, or none that can be read: look further up.
-    }
-    if (folder === dirname(folder)) return basename(script).replace(/\.[cm]?js$/, '')
-  }
 }

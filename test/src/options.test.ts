@@ -1,10 +1,6 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { AdaptiveSampler } from '../../src/adaptive'
 import { type Options, settle } from '../../src/options'
-import { runNode } from '../helpers/child'
 
 const settings = (options: Options = {}, env: Record<string, string> = {}) => settle(options, env)
 
@@ -53,6 +49,16 @@ describe('options', () => {
     assert.equal(settings({ enabled: false }, { MILO_ENABLED: '1' }).enabled, false)
   })
 
+  for (const [word, expected] of [
+    ...['1', 'true', 'yes', 'on', 'On', 'YES', 'True'].map(word => [word, true] as const),
+    ...['0', 'false', 'no', 'off', 'Off', 'NO', 'FALSE'].map(word => [word, false] as const),
+  ]) {
+    it(`takes ${word} as ${expected} in each variable that is a flag`, () => {
+      const s = settings({}, { MILO_ENABLED: word, MILO_LOG_CORRELATION: word, MILO_CLS_HOOKED: word })
+      assert.deepEqual([s.enabled, s.logCorrelation, s.clsHooked], [expected, expected, expected])
+    })
+  }
+
   const bad: [string, Options, Record<string, string>, RegExp][] = [
     [
       'MILO_BAD_TARGET',
@@ -81,6 +87,8 @@ describe('options', () => {
     ['MILO_BAD_PROPAGATION', {}, { MILO_PROPAGATION: 'telepathy' }, /one of field, .*got 'telepathy'/],
     ['MILO_BAD_PROPAGATION', { propagation: '=calltrace' }, {}, /got '=calltrace'/],
     ['MILO_BAD_ENABLED', {}, { MILO_ENABLED: 'perhaps' }, /must be 1 or 0, got 'perhaps'/],
+    ['MILO_BAD_OPTION', {}, { MILO_CLS_HOOKED: '2' }, /MILO_CLS_HOOKED must be 1 or 0, got '2'/],
+    ['MILO_BAD_OPTION', {}, { MILO_LOG_CORRELATION: 'y' }, /MILO_LOG_CORRELATION must be 1 or 0, got 'y'/],
     ['MILO_BAD_LOG_LEVEL', {}, { MILO_LOG_LEVEL: 'loud' }, /silent, error, warn, info, debug, got 'loud'/],
     ['MILO_BAD_SERVICE', { service: '' }, {}, /1 to 256 characters/],
     ['MILO_BAD_PLUGINS', { plugins: 'thrift' as any }, {}, /list of objects/],
@@ -108,26 +116,4 @@ describe('options', () => {
       assert.throws(() => settings(options, env), { code, message })
     })
   }
-
-  it('names the service after the nearest package.json, else after the script', async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'milo-service-'))
-    try {
-      const print = `require(${JSON.stringify(join(__dirname, '../../node_modules/tsx/dist/cjs/index.cjs'))}); process.stdout.write(require(${JSON.stringify(join(__dirname, '../../src/options.ts'))}).settle({}, {}).service)`
-      mkdirSync(join(folder, 'lib'))
-      writeFileSync(join(folder, 'lib', 'worker.js'), print)
-      assert.equal((await runNode([join(folder, 'lib', 'worker.js')])).stdout, 'worker')
-      writeFileSync(join(folder, 'package.json'), '{"name":"orders"}')
-      assert.equal((await runNode([join(folder, 'lib', 'worker.js')])).stdout, 'orders')
-      // A launcher runs the application of the current folder; pm2's says what it runs.
-      const launcher = join(folder, 'lib', 'node_modules', 'launcher')
-      mkdirSync(launcher, { recursive: true })
-      writeFileSync(join(launcher, 'package.json'), '{"name":"launcher"}')
-      writeFileSync(join(launcher, 'bin.js'), print)
-      assert.equal((await runNode([join(launcher, 'bin.js')], {}, folder)).stdout, 'orders')
-      const env = { pm_exec_path: join(folder, 'lib', 'worker.js') }
-      assert.equal((await runNode([join(launcher, 'bin.js')], env, tmpdir())).stdout, 'orders')
-    } finally {
-      rmSync(folder, { recursive: true })
-    }
-  })
 })
