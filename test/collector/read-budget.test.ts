@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict'
-import { type Grant, ReadBudget } from '../../collector/src/api/read-budget'
+import { type AddressInfo, connect } from 'node:net'
+import fastify from 'fastify'
+import { createReads, type Grant, ReadBudget } from '../../collector/src/api/read-budget'
+import { traceRoutes } from '../../collector/src/api/traces'
 import { until } from '../helpers/until'
+import { span } from './support'
 
 describe('the budget of those who read', () => {
   it('is given out in the order in which it was asked for, also when a smaller part would fit earlier', async () => {
@@ -56,4 +60,28 @@ describe('the budget of those who read', () => {
     )
     assert.equal(await budget.during(100, async () => 'yes'), 'yes')
   })
+
+  it('is free again when a reader takes nothing of an answer, which is then given up', async () => {
+    const [megabyte, megabytes] = [2 ** 20, 40]
+    const records = Array.from({ length: megabytes }, () => ({
+      record: span({ traceId: 1n, name: 'x'.repeat(megabyte) }),
+      bytes: Buffer.alloc(megabyte),
+    }))
+    const app = fastify()
+    const reads = createReads(2 * megabytes * megabyte, megabytes * megabyte, 500)
+    const store = { readTrace: async (id: bigint) => ({ records: id === 1n ? records : [], truncated: false }) }
+    traceRoutes(app, store, reads, result => result)
+    await app.listen({ port: 0, host: '127.0.0.1' })
+    const { port } = app.server.address() as AddressInfo
+    const reader = connect(port, '127.0.0.1').on('error', () => {})
+    try {
+      reader.write('GET /api/traces/0000000000000001?form=records HTTP/1.1\r\nhost: x\r\n\r\n')
+      await new Promise(resolve => reader.once('readable', resolve).once('close', resolve))
+      const { status } = await fetch(`http://127.0.0.1:${port}/api/traces/0000000000000002`)
+      assert.equal(status, 404)
+    } finally {
+      reader.destroy()
+      await app.close()
+    }
+  }).timeout(20_000)
 })

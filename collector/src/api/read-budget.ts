@@ -107,9 +107,18 @@ export interface Reads {
   activity: ReadBudget
   /** What is read of one trace at most. */
   maxTraceBytes: number
+  /** A reader who takes nothing of an answer for so long gets no more of it: the others need what it holds. */
+  answerStandstillMs: number
 }
 
-export function createReads(maxReadBytes: number, maxTraceBytes: number): Reads {
+const ANSWER_STANDSTILL_MS = 20_000
+
+export function createReads(
+  maxReadBytes: number,
+  maxTraceBytes: number,
+  answerStandstillMs = ANSWER_STANDSTILL_MS,
+): Reads {
   const half = () => new ReadBudget({ maxBytes: maxReadBytes / 2 })
-  return { searches: half(), traces: half(), activity: new ReadBudget({ maxBytes: 1 }), maxTraceBytes }
+  const activity = new ReadBudget({ maxBytes: 1 })
+  return { searches: half(), traces: half(), activity, maxTraceBytes, answerStandstillMs }
 }

@@ -56,6 +56,7 @@ export function traceRoutes(
     reply.header('etag', etag).header('cache-control', 'private, no-cache')
     if (truncated) reply.header('milo-truncated', 'true')
     if (request.headers['if-none-match']?.includes(etag)) return reply.code(304).send()
+    waitForReader(reply)
     reply.type('application/json; charset=utf-8')
     const pieces = FORMS[form]!(
       records.map(({ record }) => record),
@@ -74,6 +75,7 @@ export function traceRoutes(
     // Together: two that each hold the one half would wait for each other.
     await grantFor(reply, 2 * COMPARED_BYTES)
     const [left, right] = [await readTree(a), await readTree(b)]
+    waitForReader(reply)
     return { a: headOf(left), b: headOf(right), ...diffTraces(left, right) }
   })
 
@@ -88,6 +90,11 @@ export function traceRoutes(
     if (reply.raw.closed) end()
     else reply.raw.once('close', end)
     return grant
+  }
+
+  /** From here on the reader is waited for, and not the store. Node sets the connection's own time-out for its next request. */
+  function waitForReader(reply: FastifyReply): void {
+    reply.raw.setTimeout(reads.answerStandstillMs)
   }
 
   async function readTree(id: string): Promise<Trace> {
