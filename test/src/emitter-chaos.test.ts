@@ -4,7 +4,6 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { ResultCode } from '../../src/codec/scribe'
 import { finished, ROOT } from '../helpers/child'
 import { type Reaction, ScribePeer } from '../helpers/scribe-peer'
 import { until } from '../helpers/until'
@@ -12,13 +11,12 @@ import { until } from '../helpers/until'
 /** A loaded HTTP server: it calls itself, and reports what it sees of itself when it is told to end. */
 const APPLICATION = `
   const http = require('node:http')
-  const milo = process.env.MILO_SCRIBE ? require('milo') : undefined
+  const milo = require('milo')
   const bad = []
   let answered = 0
-  let peakBytes = 0
+  let outsideHeapBytes = 0
   function look() {
-    peakBytes = Math.max(peakBytes, process.memoryUsage.rss())
-    if (milo === undefined) return
+    outsideHeapBytes = Math.max(outsideHeapBytes, process.memoryUsage().external)
     const { ended, sent, buffered, inFlight, spooled, dropped, drops } = milo.stats()
     const sum = Object.values(drops).reduce((a, b) => a + b, 0)
     if (ended !== sent + buffered + inFlight + spooled + dropped || dropped !== sum || Math.min(sent, buffered, inFlight, spooled) < 0)
@@ -26,7 +24,7 @@ const APPLICATION = `
   }
   const agent = new http.Agent({ keepAlive: true, maxSockets: 8 })
   const server = http.createServer((req, res) => {
-    if (milo) for (let i = 0; i < 10; i++) milo.span('part ' + i, s => s.annotate('text', 'x'.repeat(500)))
+    for (let i = 0; i < 10; i++) milo.span('part ' + i, s => s.annotate('text', 'x'.repeat(500)))
     res.end('ok')
   })
   server.listen(0, '127.0.0.1', () => {
@@ -41,18 +39,24 @@ const APPLICATION = `
   process.on('disconnect', () => process.exit())
   process.on('message', () => {
     look()
-    const { user, system } = process.cpuUsage()
-    process.send({ bad, answered, peakBytes, cpuUs: user + system, stats: milo && milo.stats() })
+    process.send({ bad, answered, outsideHeapBytes, uptimeMs: 1000 * process.uptime(), stats: milo.stats() })
   })
 `
 
 interface Report {
   bad: unknown[]
   answered: number
-  peakBytes: number
-  cpuUs: number
+  /** Of buffers, at most. */
+  outsideHeapBytes: number
+  uptimeMs: number
   stats: Record<'ended' | 'sent' | 'failures' | 'tryLater' | 'dropped', number>
 }
+
+/** A heap in which the application and Milo's buffer (16 MiB by default) have room, and no more: a leak ends the process. */
+const HEAP_MIB = 96
+const OUTSIDE_HEAP_BYTES = 64 * 1024 * 1024
+/** The shortest pause after a round of failures: a loop that spins, or a connection for each request, fails more often. */
+const SHORTEST_PAUSE_MS = 50
 
 describe('beside a Scribe that misbehaves by chance', () => {
   const seed = Number(process.env.MILO_TEST_SEED ?? Date.now() % 1_000_000)
@@ -119,7 +123,7 @@ describe('beside a Scribe that misbehaves by chance', () => {
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('MILO_'))
     const child = spawn(
       process.execPath,
-      [...(env.MILO_SCRIBE ? ['-r', './dist/register.js'] : []), '-e', APPLICATION],
+      [`--max-old-space-size=${HEAP_MIB}`, '-r', './dist/register.js', '-e', APPLICATION],
       {
         cwd: ROOT,
         env: { ...Object.fromEntries(inherited), MILO_SAMPLER: 'always', MILO_LOG_LEVEL: 'silent', ...env },
@@ -153,22 +157,19 @@ describe('beside a Scribe that misbehaves by chance', () => {
     child.kill('SIGTERM')
     const { status, signal, stderr } = await end
     assert.deepEqual([status, signal, stderr], [null, 'SIGTERM', ''])
+    assert.deepEqual(seen.bad, [])
+    assert.ok(seen.outsideHeapBytes < OUTSIDE_HEAP_BYTES, `${seen.outsideHeapBytes} bytes of buffers`)
     return seen
   }
 
   for (const withSpool of [false, true]) {
     it(`a loaded server stays within its memory, ends as it would, and loses no count${withSpool ? ', with a spool' : ''}`, async function () {
       this.timeout(120_000)
-      const without = await load({}, seen => seen.answered > 3000)
       const scribe = `127.0.0.1:${(rude.address() as AddressInfo).port},${peers.map(peer => peer.address).join(',')}`
       const having = await load(
         { MILO_SCRIBE: scribe, ...(withSpool && { MILO_SPOOL: spool, MILO_SPOOL_MAX_BYTES: '8000000' }) },
-        seen => seen.answered > 3000 && seen.stats.ended > 40_000 && seen.stats.failures + seen.stats.tryLater > 8,
+        seen => seen.stats.ended > 15_000 && seen.stats.failures + seen.stats.tryLater > 8,
       )
-      assert.deepEqual(having.bad, [])
-      // The buffer's 16 MiB, what a batch takes on its way, Milo itself, and the garbage of spans between collections.
-      const more = (having.peakBytes - without.peakBytes) / 1024 / 1024
-      assert.ok(more < 96, `${more} MiB more than without Milo`)
       assert.ok(peers.reduce((sum, peer) => sum + peer.spans.length, 0) >= having.stats.sent)
       if (withSpool) assert.ok(readdirSync(spool).length > 0)
     })
@@ -182,19 +183,9 @@ describe('beside a Scribe that misbehaves by chance', () => {
     it(`a loaded server goes on when Scribe ${what}: a full buffer, drops that are counted, and bounded memory`, async function () {
       this.timeout(120_000)
       peers[0]!.react = () => 'silence'
-      const without = await load({}, seen => seen.answered > 3000)
-      const having = await load({ MILO_SCRIBE: scribe() }, seen => seen.answered > 6000 && seen.stats.dropped > 20_000)
-      assert.deepEqual(having.bad, [])
-      const more = (having.peakBytes - without.peakBytes) / 1024 / 1024
-      assert.ok(more < 96, `${more} MiB more than without Milo`)
-      // It is less, in fact: npm run bench -- chaos. A loop that spins, or a connection a request, would double it.
-      peers[1]!.react = () => ({ reply: ResultCode.OK })
-      const healthy = await load({ MILO_SCRIBE: peers[1]!.address }, seen => seen.answered > 6000)
-      const cost = ({ cpuUs, answered }: Report) => cpuUs / answered
-      assert.ok(
-        cost(having) < 1.5 * cost(healthy),
-        `${cost(having)} µs a request, ${cost(healthy)} beside a good Scribe`,
-      )
+      const { stats, uptimeMs } = await load({ MILO_SCRIBE: scribe() }, seen => seen.stats.dropped > 2_000)
+      const most = uptimeMs / SHORTEST_PAUSE_MS + 1
+      assert.ok(stats.failures <= most, `${stats.failures} failures in ${uptimeMs} ms`)
     })
   }
 })

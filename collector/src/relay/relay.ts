@@ -4,6 +4,7 @@ import { type LogEntry, ResultCode } from '../../../src/codec/scribe'
 import type { SpanIngest } from '../ingest'
 import { type Logger, limitWarnings } from '../log'
 import type { Metrics } from '../metrics'
+import { IdMap } from '../store/seed'
 import { type Store, StoreError, storedElsewhere } from '../store/store'
 import { openSpool, type Spool, type SpooledCall } from './spool'
 import { createUpstream, type LogAnswer, type UpstreamAddress } from './upstream'
@@ -68,7 +69,7 @@ export function createRelay(options: RelayOptions): Relay {
   /** The one that took the last call. */
   let preferred = 0
   /** How often calls that are still in the spool were refused, by their ids. */
-  const refusals = new Map<bigint, number>()
+  const refusals = new IdMap<number>()
   /** Since a call was last let behind. */
   let othersWereTaken = false
   let storeFails = false
