@@ -115,6 +115,12 @@ export class SpanBuffer {
     else this.lose(n, to)
   }
 
+  /** What is in the spool is another start's from now on: whoever sends it counts it as recovered. */
+  leaveSpooled(): void {
+    this.ended -= this.spooled
+    this.spooled = 0
+  }
+
   /** Gives up everything that waits. */
   drop(reason: DropReason): void {
     const n = this.length

@@ -106,8 +106,6 @@ export class ScribeEmitter {
   private spooling: Batch | undefined
   /** What the spool couldn't take: sent before anything else. Two at most: the failed batch and the one being written. */
   private readonly returned: Batch[] = []
-  /** What the emitter before this one has left in its spool: it isn't this one's to wait for. */
-  private spooledBefore = 0
   /** The spool's oldest, read already: it was to be sent, and is safe in its file until it is its turn again. */
   private held: Batch | undefined
   /** The spool's oldest is being read. */
@@ -194,7 +192,7 @@ export class ScribeEmitter {
   flush(deadlineMs: number, impatient = false): Promise<boolean> {
     if (this.closed) return GenuinePromise.resolve(false)
     const before = this.buffer.counts()
-    if (before.buffered + before.inFlight + before.spooled === this.spooledBefore) return GenuinePromise.resolve(true)
+    if (before.buffered + before.inFlight + before.spooled === 0) return GenuinePromise.resolve(true)
     return new GenuinePromise(resolve => {
       const flusher: Flusher = {
         impatient,
@@ -272,7 +270,7 @@ export class ScribeEmitter {
   handOver(next: ScribeEmitter): void {
     this.closed = true
     next.returned.push(...this.letGo())
-    next.spooledBefore = this.buffer.counts().spooled
+    this.buffer.leaveSpooled()
     next.tryLater = this.tryLater
     next.failures = this.failures
     for (const flusher of [...this.flushers]) flusher.done(false)
@@ -542,7 +540,7 @@ export class ScribeEmitter {
     const { buffered, inFlight, spooled } = this.buffer.counts()
     if (buffered + inFlight > 0) return
     // At the end of a process what is in the spool may stay there.
-    const isEmpty = spooled === this.spooledBefore
+    const isEmpty = spooled === 0
     for (const flusher of [...this.flushers]) if (isEmpty || flusher.impatient) flusher.done(isEmpty)
   }
 

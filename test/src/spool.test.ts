@@ -105,6 +105,23 @@ describe('the spool', () => {
     assert.equal(emitter.spoolErrors, 0)
   })
 
+  for (const isBusy of [false, true]) {
+    it(`adds up across a second init, with ${isBusy ? 'spans' : 'none'} in memory: what the first left in the spool is sent`, async () => {
+      const common = { sampler: 'always', spool: { directory }, logLevel: 'silent' } as const
+      init({ ...common, scribe: dead })
+      for (const name of numbered(5)) span(name, () => {})
+      await until('all is in the spool', () => stats().spooled === 5)
+      if (isBusy) span('later', () => {})
+      init({ ...common, scribe: peer.address })
+      if (!isBusy) span('later', () => {})
+      await until('all has arrived', () => distinct() === 6)
+      await until('all is sent', () => stats().sent + stats().recovered === 6)
+      assert.deepEqual(names().sort(), ['later', ...numbered(5)])
+      const { ended, sent, recovered, spooled, dropped } = stats()
+      assert.deepEqual([ended, sent, recovered, spooled, dropped], [1, 1, 5, 0, 0])
+    })
+  }
+
   it('sends what is new in turn with what it replays', async () => {
     await leave(400)
     const { buffer, work } = start(peer.address)
