@@ -27,6 +27,11 @@ export async function ask(url: string, token: string | null, options: RequestIni
       headers: { ...requestHeaders(token), ...headers },
       signal: signal ? AbortSignal.any([signal, silence.signal]) : silence.signal,
     })
+    // No Response of that status can be made with a body, and Chromium's has an empty one.
+    if (response.status === 204) {
+      clearTimeout(timer!)
+      return response
+    }
     wait(SILENCE_MS)
     const heard = new TransformStream<Uint8Array, Uint8Array>({
       transform(chunk, controller) {
