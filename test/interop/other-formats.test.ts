@@ -116,7 +116,7 @@ describe('services that Milo does not instrument', function () {
         return [depth, kind, service, clientService, clientHost, serverHost]
       }
       assert.deepEqual(of('get'), [0, 'server', 'front', null, null, '10.0.0.1'])
-      assert.deepEqual(of('select'), [1, 'client', null, 'front', '10.0.0.1', '10.0.0.7'])
+      assert.deepEqual(of('select'), [1, 'client', 'db', 'front', '10.0.0.1', '10.0.0.7'])
       assert.deepEqual(of('order'), [1, 'rpc', 'shop', 'front', '10.0.0.1', '10.0.0.2'])
       assert.deepEqual(of('Stock.take').slice(0, 3), [2, 'server', 'stock'])
       assert.equal(byName.get('get')!.spanId, '48485a3953bb6124')

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { log } from '../../src/log'
+import { log, setLogLevel } from '../../src/log'
 import { ROOT, runNode } from '../helpers/child'
 import { until } from '../helpers/until'
 
@@ -68,6 +68,8 @@ describe('what Milo says', () => {
   })
 
   it('goes to what the application has put in the place of process.stderr.write, and leaves no listener', async () => {
+    // Tests before this one may have silenced Milo.
+    setLogLevel('warn')
     const before = process.stderr.listenerCount('error')
     const { write } = process.stderr
     const heard: string[] = []
