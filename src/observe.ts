@@ -61,7 +61,7 @@ function observe(value: unknown, end: End, fail: Fail): boolean {
  * of Milo's on the function's own promise would make V8 leave the callers out of its errors' stacks, and Node take its
  * rejection for handled.
  */
-export function passOn(promise: Promise<unknown>, end: End, fail: Fail): Promise<unknown> {
+function passOn(promise: Promise<unknown>, end: End, fail: Fail): Promise<unknown> {
   return nativeThen.call(
     promise,
     value => {
