@@ -154,7 +154,8 @@ describe('relay', function () {
       [...new Set(ids(upstream))].sort((a, b) => Number(a - b)),
       [1n, 3n, 4n, 5n],
     )
-    assert.equal(await r.metric('spooled_calls'), 1)
+    // The upstream has the last one a moment before the relay has its answer.
+    await until('one call is kept', async () => (await r.metric('spooled_calls')) === 1)
   })
 
   it('puts aside a call that fails again and again while others are taken, and forgets none that waits', async () => {

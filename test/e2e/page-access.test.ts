@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import type { Page } from 'playwright-core'
 import { createToken } from '../../collector/src/api/credentials'
 import { generateTrace } from '../helpers/generated-trace'
-import { detailOf, findResult, pageTests, rowsOf, SHOP_ID, START_US, shop } from '../helpers/page'
+import { arrived, detailOf, findResult, pageTests, rowsOf, SHOP_ID, START_US, shop } from '../helpers/page'
 import { startCollector } from '../helpers/programs'
 import { sendSpans } from '../helpers/send'
 
@@ -121,7 +121,7 @@ describe('the web page: for everybody, in Chromium', function () {
     await page.keyboard.press('Escape')
     await dialog.waitFor({ state: 'hidden' })
     await page.keyboard.press('2')
-    await page.waitForURL(/tab=table/)
+    await arrived(page, /tab=table/)
     await page.keyboard.press('1')
     await rowsOf(page).first().waitFor()
     await page.keyboard.press('f')
@@ -220,6 +220,6 @@ describe('the web page: for everybody, in Chromium', function () {
     assert.equal(await page.title(), 'POST /checkout – Milo')
     await page.goto(`/trace/${SHOP_ID}?span=0000000000000002`)
     await detailOf(page).getByRole('button', { name: 'Close' }).click()
-    await page.waitForURL(url => !url.searchParams.has('span'))
+    await arrived(page, url => !url.searchParams.has('span'))
   })
 })

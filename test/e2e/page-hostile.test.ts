@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdirSync } from 'node:fs'
 import type { Page } from 'playwright-core'
 import { EventType, type SpanRecord } from '../../src/codec/span'
-import { findResult, pageTests, rowsOf, SHOP_ID, server, shop } from '../helpers/page'
+import { arrived, findResult, pageTests, rowsOf, SHOP_ID, server, shop } from '../helpers/page'
 import { sendSpans } from '../helpers/send'
 import { until } from '../helpers/until'
 
@@ -228,10 +228,10 @@ describe('the web page under what senders may send, in Chromium', function () {
     await page.keyboard.press('Space')
     assert.equal(await box.isChecked(), !checked)
     await page.keyboard.press('2')
-    await page.waitForURL(/tab=table/)
+    await arrived(page, /tab=table/)
     await page.getByRole('textbox', { name: 'Trace id' }).focus()
     await page.keyboard.press('1')
-    await page.waitForURL(/tab=table/)
+    await arrived(page, /tab=table/)
     assert.equal(await page.getByRole('textbox', { name: 'Trace id' }).inputValue(), '1')
   })
 })

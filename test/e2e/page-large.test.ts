@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { generateTrace } from '../helpers/generated-trace'
-import { detailOf, pageTests, rowsOf, START_US, shown } from '../helpers/page'
+import { arrived, detailOf, pageTests, rowsOf, START_US, shown } from '../helpers/page'
 import { sendSpans } from '../helpers/send'
 import { until } from '../helpers/until'
 
@@ -38,7 +38,7 @@ describe('the web page: large traces, in Chromium', function () {
         .getByRole('heading', { name: (await last.locator('.name').textContent())!, exact: true })
         .waitFor()
       await page.keyboard.press('z')
-      await page.waitForURL(/from=/)
+      await arrived(page, /from=/)
       await page.keyboard.press('0')
 
       await page.keyboard.press('Home')

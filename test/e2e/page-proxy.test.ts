@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { loadConfig } from '../../collector/src/config'
 import { collector, undo } from '../collector/support'
 import { ROOT } from '../helpers/child'
-import { findResult, pageTests, rowsOf, SHOP_ID, shop } from '../helpers/page'
+import { arrived, findResult, pageTests, rowsOf, SHOP_ID, shop } from '../helpers/page'
 import { sendSpans } from '../helpers/send'
 
 /** `takes`: as nginx with a path on both sides of proxy_pass; otherwise the path is passed on. */
@@ -61,14 +61,14 @@ describe('the web page behind a proxy, in Chromium', function () {
         // A list, from it a trace, from it back.
         const result = await findResult(page, `${base}/`, 'POST /checkout')
         await result.click()
-        await page.waitForURL(`${base}/trace/${SHOP_ID}`)
+        await arrived(page, `${base}/trace/${SHOP_ID}`)
         await rowsOf(page).first().waitFor()
         await page.goBack()
-        await page.waitForURL(`${base}/`)
+        await arrived(page, `${base}/`)
         // A search, and its address loaded again.
         await page.getByRole('combobox', { name: 'Search' }).fill('service:cart')
         await page.keyboard.press('Enter')
-        await page.waitForURL(`${base}/search?q=service%3Acart`)
+        await arrived(page, `${base}/search?q=service%3Acart`)
         await page.reload()
         await page.locator('.result').first().waitFor()
         // Every part that has an address, a worker or a file of its own.
@@ -81,10 +81,10 @@ describe('the web page behind a proxy, in Chromium', function () {
         await page.goto(`${base}/trace/${SHOP_ID}?tab=compare&with=${SHOP_ID}`)
         await page.getByText('They made the same calls').waitFor()
         await page.getByRole('link', { name: 'Services' }).click()
-        await page.waitForURL(`${base}/services`)
+        await arrived(page, `${base}/services`)
         await page.getByRole('heading', { name: 'Services', exact: true }).waitFor()
         await page.getByRole('link', { name: 'Milo' }).click()
-        await page.waitForURL(`${base}/`)
+        await arrived(page, `${base}/`)
         // What a proxy does with a path without its slash is its own affair, but where it passes it on, it is known.
         if (own !== undefined) {
           await page.goto(`${own.url}/tools/milo`)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { generateTrace } from '../helpers/generated-trace'
-import { pageTests, shown } from '../helpers/page'
+import { arrived, pageTests, shown } from '../helpers/page'
 import { sendSpans } from '../helpers/send'
 import { until } from '../helpers/until'
 
@@ -35,12 +35,12 @@ describe('the web page: services, in Chromium', function () {
     assert.ok(Math.abs(Number.parseFloat(rate) - expected) <= 0.06 * expected + 1, `${rate} for ${expected} a minute`)
 
     await page.getByRole('button', { name: 'cart', exact: true }).first().click()
-    await page.waitForURL(/service=cart/)
+    await arrived(page, /service=cart/)
     await page.locator('.latency canvas').waitFor()
     await page.locator('.graph-box .node.chosen').waitFor()
     assert.equal(await page.locator('.graph-box .node').count(), 7)
     await page.getByRole('link', { name: 'Its traces' }).click()
-    await page.waitForURL(/\/search\?q=service%3Acart\+last\+1h/)
+    await arrived(page, /\/search\?q=service%3Acart\+last\+1h/)
     await page.locator('.result').first().waitFor()
     assert.equal(await page.locator('.result').count(), 5)
   })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Page } from 'playwright-core'
 import { generateTrace } from '../helpers/generated-trace'
-import { client, detailOf, pageTests, rowsOf, SHOP_ID, START_US, server, shop, shown } from '../helpers/page'
+import { arrived, client, detailOf, pageTests, rowsOf, SHOP_ID, START_US, server, shop, shown } from '../helpers/page'
 import { sendSpans } from '../helpers/send'
 
 const SKEWED_ID = '0000000000005e3d'
@@ -115,7 +115,7 @@ describe('the web page: a trace, in Chromium', function () {
     await page.keyboard.down('Control')
     await page.mouse.wheel(0, -300)
     await page.keyboard.up('Control')
-    await page.waitForURL(/from=/)
+    await arrived(page, /from=/)
     // The root lasts 80 ms less what the network takes of it.
     const whole = 73_600
     const view = () => [Number(param('from')), Number(param('to'))] as const
@@ -130,14 +130,14 @@ describe('the web page: a trace, in Chromium', function () {
     await page.keyboard.press('d')
     await page.waitForFunction(from => Number(new URL(location.href).searchParams.get('from')) > from, earlier)
     await page.keyboard.press('0')
-    await page.waitForURL(url => !url.searchParams.has('from'))
+    await arrived(page, url => !url.searchParams.has('from'))
 
     const map = (await page.locator('.minimap').boundingBox())!
     await page.mouse.move(map.x + map.width * 0.25, map.y + 20)
     await page.mouse.down()
     await page.mouse.move(map.x + map.width * 0.5, map.y + 20, { steps: 3 })
     await page.mouse.up()
-    await page.waitForURL(/from=/)
+    await arrived(page, /from=/)
     const chosen = view()
     assert.ok(Math.abs(chosen[0] - whole * 0.25) < 900 && Math.abs(chosen[1] - whole * 0.5) < 900, String(chosen))
     await page.reload()
@@ -158,7 +158,7 @@ describe('the web page: a trace, in Chromium', function () {
     assert.match(text, /Itself, without calls 30\.0 ms On the critical path 30\.0 ms/)
     assert.match(text, /Annotations user 42 Events \+9\.00 ms cache miss server Counters bytes 9007199254740993/)
     assert.match(text, /Service cart Called by web/)
-    await page.waitForURL(`/trace/${SHOP_ID}?span=0000000000000002`)
+    await arrived(page, `/trace/${SHOP_ID}?span=0000000000000002`)
     await page.reload()
     await detail.getByText('cache miss').waitFor()
     await detail.getByRole('button', { name: '0000000000000001' }).click()
@@ -166,7 +166,7 @@ describe('the web page: a trace, in Chromium', function () {
     await page.goBack()
     await page.goto(`/trace/${SHOP_ID}?span=0000000000000002`)
     await detail.getByRole('link', { name: '42' }).click()
-    await page.waitForURL(/\/search\?key=user&value=42/)
+    await arrived(page, /\/search\?key=user&value=42/)
   })
 
   it('copies ids', async () => {
@@ -233,7 +233,7 @@ describe('the web page: a trace, in Chromium', function () {
     await page.getByRole('treeitem', { selected: true }).waitFor()
     await page.getByRole('searchbox').press('Enter')
     await status.getByText('1 of 10').waitFor()
-    await page.waitForURL(/find=user%3D17/)
+    await arrived(page, /find=user%3D17/)
     await page.getByRole('searchbox').fill('nowhere to be found')
     await status.getByText('none').waitFor()
   })
@@ -243,7 +243,7 @@ describe('the web page: a trace, in Chromium', function () {
     await open(`/trace/${SKEWED_ID}`)
     const before = await bars()
     await page.getByLabel('Clocks as reported').check()
-    await page.waitForURL(/reported=1/)
+    await arrived(page, /reported=1/)
     const after = await bars()
     assert.notDeepEqual(after, before)
     await rowsOf(page).nth(1).click()
@@ -266,7 +266,7 @@ describe('the web page: a trace, in Chromium', function () {
     assert.equal(await path(), true)
     await page.getByLabel('Critical path').uncheck()
     assert.equal(await path(), false)
-    await page.waitForURL(/nopath=1/)
+    await arrived(page, /nopath=1/)
     await page.keyboard.press('Tab')
     await page.keyboard.press('p')
     assert.equal(await path(), true)
@@ -283,14 +283,14 @@ describe('the web page: a trace, in Chromium', function () {
     await page.getByRole('button', { name: 'Cart.total', exact: true }).click()
     await page.getByRole('button', { name: 'Detail of Pricing.quote' }).click()
     await detailOf(page).getByRole('heading', { name: 'Pricing.quote' }).waitFor()
-    await page.waitForURL(/top=0000000000000002/)
+    await arrived(page, /top=0000000000000002/)
     const crumbs = page.getByRole('navigation', { name: 'The calls that led here' })
     assert.equal((await crumbs.getByRole('button').allTextContents()).join(), 'POST /checkout,Cart.total')
     await crumbs.getByRole('button', { name: 'POST /checkout' }).click()
     await page.getByRole('button', { name: 'Cart.total', exact: true }).waitFor()
     await page.goto(`/trace/${LARGER_ID}?tab=table`)
     await page.getByRole('button', { name: 'Duration' }).click()
-    await page.waitForURL(/sort=duration/)
+    await arrived(page, /sort=duration/)
     assert.equal(await page.locator('th[aria-sort=descending]').textContent(), 'Duration ↓')
   })
 
@@ -326,12 +326,12 @@ describe('the web page: a trace, in Chromium', function () {
     await canvas.hover({ position: { x: 20, y: 32 } })
     await page.getByRole('status').getByText('Cart.total').waitFor()
     await canvas.click({ position: { x: 20, y: 32 } })
-    await page.waitForURL(/flame=1/)
+    await arrived(page, /flame=1/)
     await page.getByRole('button', { name: 'Whole trace' }).click()
-    await page.waitForURL(url => !url.searchParams.has('flame'))
+    await arrived(page, url => !url.searchParams.has('flame'))
     await page.locator('.flame-box').focus()
     for (const key of ['ArrowDown', 'ArrowDown', 'ArrowDown', 'Enter']) await page.keyboard.press(key)
-    await page.waitForURL(/flame=2/)
+    await arrived(page, /flame=2/)
     await page.getByRole('button', { name: 'Detail of the longest' }).click()
     await detailOf(page).getByRole('heading', { name: 'Pricing.quote' }).waitFor()
   })
@@ -343,7 +343,7 @@ describe('the web page: a trace, in Chromium', function () {
     await page.locator('.table tbody tr').first().waitFor()
     assert.match(await shown(page.locator('.table tbody')), /pricing Pricing\.quote 1 0 100 ms 100 ms 100 ms/)
     await page.getByRole('button', { name: 'By service', exact: true }).click()
-    await page.waitForURL(/by=service/)
+    await arrived(page, /by=service/)
     assert.equal(await page.locator('.table tbody tr').count(), 3)
   })
 
@@ -372,7 +372,7 @@ describe('the web page: a trace, in Chromium', function () {
     await page.getByRole('link', { name: 'Compare' }).click()
     await page.getByLabel('Other trace').fill(`${tests.collector.web}/trace/${SHOP_ID}`)
     await page.getByRole('button', { name: 'Compare' }).click()
-    await page.waitForURL(/with=112210f47de98115/)
+    await arrived(page, /with=112210f47de98115/)
     const lines = page.locator('.table tbody tr')
     await lines.first().waitFor()
     const kinds = await lines.evaluateAll(all =>

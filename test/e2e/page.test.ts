@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { gzipSync } from 'node:zlib'
 import { EventType } from '../../src/codec/span'
 import {
+  arrived,
   client,
   detailOf,
   EVIL,
@@ -63,12 +64,12 @@ describe('the web page: finding, in Chromium', function () {
     await page.goto('/')
     await page.getByRole('combobox', { name: 'Search' }).fill('name:Cart.total user=42 duration>20ms')
     await page.getByRole('button', { name: 'Search', exact: true }).click()
-    await page.waitForURL(q('name:Cart.total user=42 duration>20ms'))
+    await arrived(page, q('name:Cart.total user=42 duration>20ms'))
     const result = page.locator('.result')
     await result.getByText('80.0 ms').waitFor()
     assert.match(await shown(result), /web POST \/checkout ?Error cart 1 web \d 80\.0 ms 3 spans/)
     await result.click()
-    await page.waitForURL(`/trace/${SHOP_ID}`)
+    await arrived(page, `/trace/${SHOP_ID}`)
     await rowsOf(page).nth(1).click()
     await detailOf(page).getByText('cache miss').waitFor()
     await page.goBack()
@@ -104,7 +105,7 @@ describe('the web page: finding, in Chromium', function () {
     await box.pressSequentially('name:Cart.t')
     await page.getByRole('option', { name: 'Cart.total' }).click()
     await page.keyboard.press('Enter')
-    await page.waitForURL(q('user=42 service:cart name:Cart.total'))
+    await arrived(page, q('user=42 service:cart name:Cart.total'))
     await page.locator('.result').waitFor()
   })
 
@@ -241,7 +242,7 @@ describe('the web page: finding, in Chromium', function () {
     await page.mouse.down()
     await page.mouse.move(box.x + box.width - 2, box.y + box.height - 2, { steps: 4 })
     await page.mouse.up()
-    await page.waitForURL(/from%3A/)
+    await arrived(page, /from%3A/)
     const text = await page.getByRole('combobox', { name: 'Search' }).inputValue()
     assert.match(text, /^run=pages duration>=\S+ duration<=\S+ from:\S+Z to:\S+Z$/)
     await page.getByText('Page.n29').waitFor()
@@ -258,7 +259,7 @@ describe('the web page: finding, in Chromium', function () {
     const tip = await shown(page.locator('.plot-tip'))
     await page.mouse.down()
     await page.mouse.up()
-    await page.waitForURL(/\/trace\//)
+    await arrived(page, /\/trace\//)
     const name = await page.getByRole('heading', { level: 1 }).textContent()
     assert.ok(name && tip.startsWith(name), `${tip} led to ${name}`)
   })
@@ -269,7 +270,7 @@ describe('the web page: finding, in Chromium', function () {
     await page.getByRole('button', { name: 'Save this search' }).click()
     await page.getByLabel('Name').fill(EVIL)
     await page.getByRole('button', { name: 'Save', exact: true }).click()
-    await page.waitForURL(/saved=/)
+    await arrived(page, /saved=/)
     const link = page.url()
     await page.getByRole('heading', { name: EVIL }).waitFor()
     await page.locator('.result').getByText('80.0 ms').waitFor()
@@ -348,7 +349,7 @@ describe('the web page: finding, in Chromium', function () {
         mimeType: 'application/json',
         buffer: Buffer.from(JSON.stringify(zipkin)),
       })
-    await page.waitForURL(/\/trace\/0*aa$/)
+    await arrived(page, /\/trace\/0*aa$/)
     await page.getByRole('heading', { name: 'get /from-zipkin' }).waitFor()
 
     await page.goto('/')
@@ -359,7 +360,7 @@ describe('the web page: finding, in Chromium', function () {
       dispatchEvent(new DragEvent('dragover', { dataTransfer: data, bubbles: true, cancelable: true }))
       dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }))
     }, JSON.stringify(otlp))
-    await page.waitForURL(/\/trace\/0*bb$/)
+    await arrived(page, /\/trace\/0*bb$/)
     await page.getByRole('heading', { name: 'GET /from-otel' }).waitFor()
 
     tests.expected = /Failed to load resource.*400/

@@ -31,6 +31,13 @@ export async function shown(locator: Locator): Promise<string> {
   return (await locator.allInnerTexts()).join(' ').replace(/\s+/g, ' ')
 }
 
+/** Waits for an address, and until what belongs to it is drawn: the address changes first, then come effects, and what they draw. */
+export async function arrived(page: Page, url: Parameters<Page['waitForURL']>[0]): Promise<void> {
+  await page.waitForURL(url)
+  const frame = () => new Promise(resolve => requestAnimationFrame(() => setTimeout(resolve)))
+  for (let i = 0; i < 2; i++) await page.evaluate(frame)
+}
+
 /** A collector of its own and a page of a fresh browser profile for each test. */
 export interface PageTests {
   collector: Collector
