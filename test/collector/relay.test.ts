@@ -198,7 +198,8 @@ describe('relay', function () {
       await send(r, id)
       await until('it passes too', () => ids(upstream).includes(id))
     }
-    assert.deepEqual([await r.metric('put_aside_calls_total'), await r.metric('spooled_calls')], [0, 1])
+    await until('one call is kept', async () => (await r.metric('spooled_calls')) === 1)
+    assert.equal(await r.metric('put_aside_calls_total'), 0)
   })
 
   it('loses nothing that it answered OK when it is killed', async function () {

@@ -35,6 +35,20 @@ function broken(rule: (file: string, target: string) => boolean): string[] {
     .map(([file, target]) => `${file} imports ${target}`)
 }
 
+describe('a run of all tests', () => {
+  it('has each file once: one that two patterns find is run by both of mocha’s workers', () => {
+    const { lookupFiles } = require('mocha/lib/cli/lookup-files')
+    const { spec, ignore } = JSON.parse(readFileSync(join(ROOT, 'test/mocharc.json'), 'utf8'))
+    const run: string[] = spec.flatMap((pattern: string) => lookupFiles(pattern, ['.ts'], true))
+    const bench = ignore[0].replace('**', '')
+    const written = sources('test').map(([file]) => file)
+    assert.deepEqual(
+      run.map(file => file.replaceAll('\\', '/')).sort(),
+      written.filter(file => file.endsWith('.test.ts') && !file.startsWith(bench)).sort(),
+    )
+  })
+})
+
 describe('the direction of imports', () => {
   it('sees the imports', () => assert.ok(imports().length > 50))
 
