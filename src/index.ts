@@ -3,22 +3,22 @@
  * in a trace that isn't sampled. Only init throws.
  */
 import { types } from 'node:util'
-import { currentFrame, frameWith, runInFrame } from './context'
-import { imitate } from './imitate'
-import { describe } from './log'
-import { endWith } from './observe'
-import { type Options, settle } from './options'
+import { imitate } from './patch/imitate'
+import { endWith } from './patch/observe'
+import { describe } from './process/log'
 import { given } from './register'
-import { cut, Kind, LIMITS, type Span } from './span'
-import { start } from './start'
-import { currentSpan, isActive, noteTruncated, startSpan, UNSAMPLED } from './tracer'
+import { type Options, settle } from './start/options'
+import { start } from './start/start'
+import { currentFrame, frameWith, runInFrame } from './trace/context'
+import { cut, Kind, LIMITS, type Span } from './trace/span'
+import { currentSpan, isActive, noteTruncated, startSpan, UNSAMPLED } from './trace/tracer'
 
-export type { OperationSampling } from './adaptive'
 export { MiloError, type MiloErrorCode } from './errors'
-export type { Options } from './options'
-export type { Sampler, SamplingRates } from './sampler'
-export type { Span } from './span'
-export { flush, ids, type Stats, shutdown, stats } from './tracer'
+export type { Options } from './start/options'
+export type { OperationSampling } from './trace/adaptive'
+export type { Sampler, SamplingRates } from './trace/sampler'
+export type { Span } from './trace/span'
+export { flush, ids, type Stats, shutdown, stats } from './trace/tracer'
 
 /**
  * Starts Milo, or starts it anew with other settings. With milo/register this has happened, from the environment.

@@ -11,11 +11,11 @@ import { pino } from '../plugins/pino'
 import { thrift } from '../plugins/thrift'
 import { winston } from '../plugins/winston'
 import { MiloError } from './errors'
-import { describe, log } from './log'
-import { type Settings, settle } from './options'
-import type { Plugin } from './plugin'
-import { start } from './start'
-import { isActive } from './tracer'
+import type { Plugin } from './patch/plugin'
+import { describe, log } from './process/log'
+import { type Settings, settle } from './start/options'
+import { start } from './start/start'
+import { isActive } from './trace/tracer'
 
 const PLUGINS = [thrift, http, mysql2, cassandraDriver, bluebird]
 /** Those that change what the application writes: only if asked for. */

@@ -1,8 +1,8 @@
-import { clearTimeout, GenuinePromise, setTimeout } from './genuine'
-import { type Options, settle } from './options'
+import { clearTimeout, GenuinePromise, setTimeout } from './process/genuine'
 import { given } from './register'
-import { Kind, type Span } from './span'
-import { start as startMilo } from './start'
+import { type Options, settle } from './start/options'
+import { start as startMilo } from './start/start'
+import { Kind, type Span } from './trace/span'
 
 /**
  * `milo/testing`: spans in memory, for the tests of an application. Nothing is sent, and the environment's MILO_ variables

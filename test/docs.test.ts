@@ -15,8 +15,8 @@ import { loadConfig } from '../collector/src/config'
 import { binaryCompat, binaryField, compactField } from '../plugins/thrift/carriers'
 import { MessageType, Reader, T } from '../src/codec/binary'
 import { encodeRecord, readRecord } from '../src/codec/span'
-import { settle } from '../src/options'
-import { Kind, Span, Trace } from '../src/span'
+import { settle } from '../src/start/options'
+import { Kind, Span, Trace } from '../src/trace/span'
 import { ROOT, runNode } from './helpers/child'
 import { ScribePeer } from './helpers/scribe-peer'
 
@@ -239,7 +239,7 @@ describe('the documentation', () => {
     it("names every option, variable and error code of the SDK's, and no other", () => {
       const rows = [...page.matchAll(/^\| (?:`(MILO_\w+)` )?\| (?:`(\w+)` )?\|/gm)]
       const named = (column: number) => rows.flatMap(row => row[column] ?? []).sort()
-      const source = read('src/options.ts')
+      const source = read('src/start/options.ts')
       assert.deepEqual(named(1), [...new Set([...source.matchAll(/env\.(MILO_\w+)/g)].map(m => m[1]!))].sort())
       let options: string[] = []
       try {

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
-import { SpanBuffer } from '../../src/buffer'
-import { randomHigh, randomLow } from '../../src/id'
-import { writeSpan } from '../../src/record'
-import { SCRIBE_DEFAULTS, ScribeEmitter, type ScribeOptions } from '../../src/scribe'
-import type { ScribeAddress } from '../../src/scribe-connection'
-import { Kind, Span, Trace } from '../../src/span'
-import type { SpoolOptions } from '../../src/spool'
+import { SpanBuffer } from '../../src/export/buffer'
+import type { ScribeAddress } from '../../src/export/connection'
+import { SCRIBE_DEFAULTS, ScribeEmitter, type ScribeOptions } from '../../src/export/emitter'
+import { writeSpan } from '../../src/export/encode'
+import type { SpoolOptions } from '../../src/export/spool'
+import { randomHigh, randomLow } from '../../src/trace/id'
+import { Kind, Span, Trace } from '../../src/trace/span'
 
 export interface Bench {
   emitter: ScribeEmitter

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { join, sep } from 'node:path'
 import { thrift as thriftPlugin } from '../../plugins/thrift'
-import { install } from '../../src/hook'
+import { install } from '../../src/patch/hook'
 
 /** A copy of npm thrift and the code generated for it, loaded afresh. */
 export interface ThriftCopy {

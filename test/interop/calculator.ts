@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { connect, createServer } from 'node:net'
 import { EventType, type SpanRecord } from '../../src/codec/span'
 import { flush, init, span } from '../../src/index'
-import { FIELD_ID } from '../../src/propagation'
+import { FIELD_ID } from '../../src/trace/propagation'
 import type { ScribePeer } from '../helpers/scribe-peer'
 import {
   client,

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { createNamespace, destroyNamespace } from '../../src/cls'
+import { createNamespace, destroyNamespace } from '../../src/cls/namespaces'
 import { current, init, shutdown } from '../../src/index'
 import { client, closeAll, serve, traced, WIRES, wireName } from '../helpers/thrift'
 

@@ -8,8 +8,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { http as httpPlugin } from '../../plugins/http'
 import { EventType, type SpanRecord } from '../../src/codec/span'
-import { install } from '../../src/hook'
 import { flush, init, shutdown, span } from '../../src/index'
+import { install } from '../../src/patch/hook'
 import { ScribePeer } from '../helpers/scribe-peer'
 import {
   client,

@@ -122,7 +122,7 @@ describe('the direction of imports', () => {
   })
 })
 
-/** What fake clocks and environments replace: src/genuine.ts has them as they were when Milo was loaded. */
+/** What fake clocks and environments replace: src/process/genuine.ts has them as they were when Milo was loaded. */
 const REPLACED = new Set([
   ...['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'setImmediate', 'clearImmediate', 'queueMicrotask'],
   ...['Date', 'performance', 'Promise', 'console'],
@@ -154,8 +154,8 @@ function takenFromProcess(file: string, text: string): string[] {
 }
 
 describe('the clock', () => {
-  it('is taken from src/genuine.ts alone, and so are timers and promises', () => {
-    const files = sources('src', 'plugins').filter(([file]) => file !== 'src/genuine.ts')
+  it('is taken from src/process/genuine.ts alone, and so are timers and promises', () => {
+    const files = sources('src', 'plugins').filter(([file]) => file !== 'src/process/genuine.ts')
     assert.deepEqual(
       files.flatMap(file => takenFromProcess(...file)),
       [],

@@ -1,0 +1,52 @@
+import Module from 'node:module'
+import { noteLeft, notePatched } from '../patch/patched'
+import { log } from '../process/log'
+import * as cls from './namespaces'
+
+/**
+ * MILO_CLS_HOOKED: whoever asks for cls-hooked gets milo/cls, also where cls-hooked isn't installed. An ES module's import
+ * comes by only once Node has found the file: so for those it must be installed.
+ */
+
+const FILE = /[\\/]node_modules[\\/]cls-hooked[\\/](?:index|context|context-legacy)\.js$/
+const REQUESTS = ['cls-hooked', 'cls-hooked/context', 'cls-hooked/context.js']
+
+/** Puts back what was there, as far as nobody else has replaced it since. */
+let restore: (() => void) | undefined
+
+export function restoreClsHooked(): void {
+  restore?.()
+  restore = undefined
+}
+
+export function replaceClsHooked(): void {
+  if (restore !== undefined) return
+  const loader = Module as any
+  const load = loader._load
+  // One object for all, which may be changed, as that of a package may.
+  const exports = { ...cls }
+  if (Object.keys(require.cache).some(file => FILE.test(file))) {
+    noteLeft('cls-hooked', 'was loaded before Milo')
+    log('warn', 'cls-hooked was loaded before Milo, and who has it keeps it: load milo/register first')
+  }
+  const give = () => {
+    notePatched('cls-hooked (milo/cls in its place)')
+    return exports
+  }
+  const giving = function (this: unknown, request: unknown, ...rest: unknown[]) {
+    if (REQUESTS.includes(request as string)) return give()
+    return Reflect.apply(load, this, [request, ...rest])
+  }
+  loader._load = giving
+  // For those that come with the file's name.
+  const compile = loader._extensions['.js']
+  const givingFile = function (this: unknown, module: NodeModule, file: string, ...rest: unknown[]) {
+    if (FILE.test(file)) module.exports = give()
+    else return Reflect.apply(compile, this, [module, file, ...rest])
+  }
+  loader._extensions['.js'] = givingFile
+  restore = () => {
+    if (loader._load === giving) loader._load = load
+    if (loader._extensions['.js'] === givingFile) loader._extensions['.js'] = compile
+  }
+}

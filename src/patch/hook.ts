@@ -1,0 +1,293 @@
+import { readFileSync, statSync } from 'node:fs'
+import Module, { builtinModules, createRequire, syncBuiltinESMExports } from 'node:module'
+import { join, sep } from 'node:path'
+import * as shimmer from 'shimmer'
+import { warnOnce } from '../process/copies'
+import { GenuinePromise } from '../process/genuine'
+import { describe, log } from '../process/log'
+import { imitate } from './imitate'
+import { noteLeft, notePatched, sayLeft } from './patched'
+import type { Patch, Plugin, PluginHandle } from './plugin'
+import { inRange } from './range'
+
+/** Plugins that are in place, by name: a second time would trace everything twice. */
+const installed = new Map<string, Plugin>()
+const handles: Handle[] = []
+const watchers: { onLoad: NonNullable<Plugin['onLoad']>; handle: Handle }[] = []
+/** Patches that wait for a file to be loaded, by package. */
+const waiting = new Map<string, [Patch, Handle][]>()
+
+/** Node's own `require`, also where Milo is within a bundle, whose `require` knows only what the bundler has seen. */
+const nodeRequire = createRequire(process.execPath)
+
+/** Applies plugins: to built-in modules now, to packages when the application loads them. */
+export function install(plugins: Plugin[]): void {
+  let builtin = false
+  const packages = new Set<string>()
+  for (const plugin of plugins) {
+    const there = installed.get(plugin.name)
+    if (there !== undefined) {
+      if (there !== plugin)
+        warnOnce(`the plugin ${plugin.name} was given after another one of that name and isn't installed`)
+      continue
+    }
+    installed.set(plugin.name, plugin)
+    const handle = new Handle(plugin.name)
+    handles.push(handle)
+    if (plugin.onLoad !== undefined) watchers.push({ onLoad: plugin.onLoad.bind(plugin), handle })
+    for (const patch of plugin.patches) {
+      const name = patch.module.replace(/^node:/, '')
+      if (builtinModules.includes(name)) {
+        builtin = true
+        handle.apply(patch, nodeRequire(name), name)
+      } else {
+        packages.add(name)
+        const patches = waiting.get(name) ?? []
+        waiting.set(name, patches)
+        patches.push([patch, handle])
+      }
+    }
+  }
+  looked.clear()
+  if (builtin) syncBuiltinESMExports()
+  if (packages.size > 0) sayWhatCannotBeSeen([...packages])
+  if (waiting.size > 0 || watchers.length > 0) watchLoads()
+}
+
+/** Takes back what was patched, as far as nobody has wrapped it again. */
+export function uninstall(): void {
+  for (const handle of handles.splice(0)) handle.takeBack()
+  installed.clear()
+  waiting.clear()
+  watchers.length = 0
+  if (loads !== undefined) shimmer.unwrap(loads, 'load' as never)
+  loads = undefined
+}
+
+/** What `load` is wrapped on. */
+let loads: object | undefined
+
+/**
+ * Module.prototype.load is undocumented, but the one place that every CommonJS file passes once, when it has run, whether
+ * it is required or an ES module imports it. The application's `load` never sees an error of what is done there.
+ */
+function watchLoads(): void {
+  const prototype = (Module as any).prototype
+  if (loads !== undefined) return
+  if (typeof prototype?.load !== 'function') {
+    sayLeft('every package', "is loaded in a way of this version of Node that Milo doesn't know,")
+    return
+  }
+  loads = prototype
+  shimmer.wrap(
+    prototype,
+    'load',
+    original =>
+      function (this: NodeModule, ...args: unknown[]) {
+        const result = original.apply(this, args)
+        try {
+          loaded(this)
+        } catch (error) {
+          sayLeft('a module', `couldn't be looked at (${describe(error)})`)
+        }
+        return result
+      } as any,
+  )
+}
+
+function loaded(module: NodeModule): void {
+  const file = module.filename
+  for (const { onLoad, handle } of watchers) handle.look(onLoad, module.exports, file)
+  if (typeof file !== 'string') return
+  const found = packageOf(file)
+  if (found === undefined) {
+    lookInside(file)
+    return
+  }
+  const { name, path, folder } = found
+  if (name === 'jest-runtime') leaveToJest()
+  for (const [patch, handle] of waiting.get(name) ?? []) {
+    if (patch.file === undefined ? !isMain(file, name) : patch.file !== path) continue
+    const version = versionOf(folder)
+    const what = `${name} ${version ?? 'of an unknown version'}`
+    if (patch.versions !== undefined && !inRange(version, patch.versions)) sayLeft(what, `is outside ${patch.versions}`)
+    else module.exports = handle.apply(patch, module.exports, what)
+  }
+}
+
+function leaveToJest(): void {
+  sayLeft(`what jest loads (${[...waiting.keys()].join(', ')})`, "is in a registry of its own, which Milo can't see,")
+}
+
+const MODULES = '/node_modules/'
+
+/** Of a file below node_modules: its package, its path within it, and the package's folder. */
+function packageOf(file: string): { name: string; path: string; folder: string } | undefined {
+  const slashed = sep === '/' ? file : file.replaceAll(sep, '/')
+  const at = slashed.lastIndexOf(MODULES)
+  if (at === -1) return undefined
+  const start = at + MODULES.length
+  let end = slashed.indexOf('/', start)
+  if (slashed[start] === '@' && end !== -1) end = slashed.indexOf('/', end + 1)
+  if (end === -1) return undefined
+  return { name: slashed.slice(start, end), path: slashed.slice(end + 1), folder: file.slice(0, end) }
+}
+
+function isMain(file: string, name: string): boolean {
+  try {
+    return createRequire(file).resolve(name) === file
+  } catch {
+    return false
+  }
+}
+
+const versions = new Map<string, string | undefined>()
+
+function versionOf(folder: string): string | undefined {
+  if (!versions.has(folder)) {
+    let version: string | undefined
+    try {
+      const given = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')).version
+      if (typeof given === 'string') version = given
+    } catch {
+      // No package.json that can be read.
+    }
+    versions.set(folder, version)
+  }
+  return versions.get(folder)
+}
+
+/** Once, at the start: whatever of these packages no `load` will bring, by name and reason. */
+function sayWhatCannotBeSeen(packages: string[]): void {
+  // What jest gives for node:module inherits from the real one.
+  if (typeof Object.getPrototypeOf(Module)?.createRequire === 'function') {
+    leaveToJest()
+    return
+  }
+  const files = Object.keys(nodeRequire.cache)
+  for (const name of packages) {
+    const part = `${sep}node_modules${sep}${name.split('/').join(sep)}${sep}`
+    if (files.some(file => file.includes(part))) {
+      sayLeft(name, 'was loaded before Milo', 'load milo/register first (node -r milo/register)')
+    }
+  }
+  if (process.argv[1] !== undefined) lookInside(process.argv[1])
+}
+
+/** Of files outside node_modules only the large ones may be bundles, and few are. */
+const BUNDLE_BYTES = 64 * 1024
+/** Those whose text has been read: an application may load a file again and again. */
+const looked = new Set<string>()
+const MAX_LOOKED = 1_000
+
+/** A package within an application's bundle is no file that could be patched: it is recognized by its text. */
+function lookInside(file: string): void {
+  const signed = [...waiting.values()].flat().filter(([{ sign }]) => sign !== undefined)
+  if (signed.length === 0) return
+  const text = packageOf(file) === undefined ? textOfBundle(file) : undefined
+  if (text === undefined) return
+  for (const [{ module, sign }] of signed) {
+    if (text.search(sign!) !== -1) {
+      sayLeft(module, `is within the bundle ${file}`, 'leave it out of the bundle, as an external package')
+    }
+  }
+}
+
+function textOfBundle(file: string): string | undefined {
+  if (looked.has(file)) return undefined
+  try {
+    const stats = statSync(file)
+    if (!stats.isFile() || stats.size < BUNDLE_BYTES) return undefined
+    if (looked.size >= MAX_LOOKED) looked.clear()
+    looked.add(file)
+    return readFileSync(file, 'latin1')
+  } catch {
+    // No file, as for an argument of `node -e`, or none that can be read.
+    return undefined
+  }
+}
+
+class Handle implements PluginHandle {
+  readonly name: string
+  enabled = true
+  /** What patches have wrapped, so that it can be taken back. Weakly: an application may load a package again and again. */
+  private wraps: [WeakRef<object>, string][] = []
+  /** The same while a patch is being applied. */
+  private applying: [WeakRef<object>, string][] | undefined
+  private readonly patched = new Set<string>()
+
+  constructor(name: string) {
+    this.name = name
+  }
+
+  fail(error: unknown): void {
+    if (!this.enabled) return
+    this.enabled = false
+    const stack = error instanceof Error && typeof error.stack === 'string' ? error.stack : describe(error)
+    log('error', `the plugin ${this.name} failed and is off for this process: ${stack}`)
+    for (const what of this.patched) noteLeft(what, `the plugin ${this.name} failed`)
+  }
+
+  wrap<F extends Function>(target: any, name: string, make: (original: F) => F): void {
+    if (typeof target?.[name] !== 'function') throw new TypeError(`there is no function ${name} to wrap`)
+    shimmer.wrap(target, name, ((original: F) => imitate(original, make(original))) as never)
+    this.applying?.push([new WeakRef(target), name])
+  }
+
+  imitate<F extends Function>(original: F, replacement: F): F {
+    return imitate(original, replacement)
+  }
+
+  /** Returns the exports to use. A patch that throws leaves nothing of the plugin behind. */
+  apply(patch: Patch, exports: unknown, what: string): any {
+    if (!this.enabled) return exports
+    this.patched.add(what)
+    const wraps: [WeakRef<object>, string][] = []
+    this.applying = wraps
+    try {
+      const replacement = patch.patch(exports, this)
+      if (replacement instanceof GenuinePromise) {
+        replacement.catch(() => {})
+        throw new TypeError(`the patch of ${what} must not be asynchronous`)
+      }
+      this.wraps.push(...wraps)
+      notePatched(what)
+      return typeof replacement === 'function' && typeof exports === 'function' ? replacement : exports
+    } catch (error) {
+      this.wraps.push(...wraps)
+      this.fail(error)
+      this.takeBack()
+      return exports
+    } finally {
+      this.applying = undefined
+    }
+  }
+
+  /** What throws when a module is looked at may be the module's own doing: that module stays as it is, and no other. */
+  look(onLoad: NonNullable<Plugin['onLoad']>, exports: unknown, file: string): void {
+    if (!this.enabled) return
+    const wraps: [WeakRef<object>, string][] = []
+    this.applying = wraps
+    try {
+      onLoad(exports, this, file)
+    } catch (error) {
+      unwrap(wraps)
+      sayLeft(file, `couldn't be patched by the plugin ${this.name} (${describe(error)})`)
+    } finally {
+      this.applying = undefined
+    }
+  }
+
+  takeBack(): void {
+    this.enabled = false
+    unwrap(this.wraps.splice(0))
+  }
+}
+
+/** The last one first: something may be wrapped twice. */
+function unwrap(wraps: [WeakRef<object>, string][]): void {
+  for (const [target, name] of wraps.reverse()) {
+    const there: any = target.deref()
+    if (there?.[name]?.__unwrap !== undefined) shimmer.unwrap(there, name as never)
+  }
+}

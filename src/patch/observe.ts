@@ -1,0 +1,153 @@
+import { types } from 'node:util'
+import { GenuinePromise } from '../process/genuine'
+import type { Span } from '../trace/span'
+import { imitate } from './imitate'
+
+/*
+ * Hears how a promise of the application's ends, without taking a part in it. How depends on the promise:
+ *
+ *   one of Node's      its own `then`: whatever a subclass has put in the place of that isn't called
+ *   one of bluebird's  a callback that isn't counted among those that could cancel it, or handle its rejection
+ *   one of Q's         `then`
+ *   any other          the application's own first `then` is watched: to call it might start something, as it sends the
+ *                      queries of postgres.js and of query builders
+ */
+
+type End = () => void
+type Fail = (error: unknown) => void
+
+const nativeThen = GenuinePromise.prototype.then
+
+/**
+ * Ends the span when `result` settles, if it is a promise, else at once. Never throws.
+ * @param atOnce false where something else ends it: then only a rejection does so here
+ * @param isAsync whether it is an async function's promise
+ * @returns what the application gets
+ */
+export function endWith<R>(span: Span, result: R, atOnce = true, isAsync = false): R {
+  const end = () => {
+    if (atOnce) span.end()
+  }
+  const fail = (error: unknown) => span.fail(error).end()
+  try {
+    if (isAsync) return passOn(result as Promise<unknown>, end, fail) as R
+    if (!observe(result, end, fail)) end()
+  } catch {
+    // A getter or a `then` that throws. It will throw for the application too, if that looks.
+    end()
+  }
+  return result
+}
+
+/**
+ * @returns false for what isn't a promise
+ * @throws what a getter of the application's throws
+ */
+function observe(value: unknown, end: End, fail: Fail): boolean {
+  if (value === null || typeof value !== 'object') return false
+  const then = (value as any).then
+  if (typeof then !== 'function') return false
+  // mysql2's query has a `then` that throws and prints, for those who await it by mistake.
+  if (typeof (value as any).on === 'function' && typeof (value as any).catch !== 'function') return false
+  if (types.isPromise(value) && then === inheritedThen(value)) nativeThen.call(value, end, fail)
+  else if (isBluebird(value)) observeBluebird(value, end, fail)
+  else if (typeof (value as any).promiseDispatch === 'function') then.call(value, end, fail)
+  else watchThen(value as PromiseLike<unknown>, then, end, fail)
+  return true
+}
+
+/**
+ * Puts a promise that settles in the same way in the place of an async function's, which nobody has seen yet. A handler
+ * of Milo's on the function's own promise would make V8 leave the callers out of its errors' stacks, and Node take its
+ * rejection for handled.
+ */
+function passOn(promise: Promise<unknown>, end: End, fail: Fail): Promise<unknown> {
+  return nativeThen.call(
+    promise,
+    value => {
+      end()
+      return value
+    },
+    error => {
+      fail(error)
+      throw error
+    },
+  )
+}
+
+/** The `then` of a promise's Promise, which may be another realm's, or another library's version of it. */
+function inheritedThen(promise: object): unknown {
+  let level = promise
+  for (let next = Object.getPrototypeOf(level); next && Object.getPrototypeOf(next); ) {
+    level = next
+    next = Object.getPrototypeOf(level)
+  }
+  return Object.getOwnPropertyDescriptor(level, 'then')?.value
+}
+
+/** What bluebird 3 has of its own, also below another name. */
+interface Bluebird {
+  _target(): Bluebird
+  _length(): number
+  _settledValue(): unknown
+  _addCallbacks(fulfill: End, reject: Fail, promise: undefined, receiver: { cancel: End }, context: null): void
+  _ensurePossibleRejectionHandled(): void
+  isPending(): boolean
+  isRejected(): boolean
+}
+
+function isBluebird(value: any): value is Bluebird {
+  return (
+    typeof value._addCallbacks === 'function' &&
+    value._addCallbacks.length === 5 &&
+    typeof value._target === 'function' &&
+    typeof value._length === 'function' &&
+    typeof value._settledValue === 'function' &&
+    typeof value._ensurePossibleRejectionHandled === 'function'
+  )
+}
+
+/** How many of a rejected promise's callbacks were Milo's. */
+const heard = new WeakMap<Bluebird, number>()
+
+function observeBluebird(promise: Bluebird, end: End, fail: Fail): void {
+  const now = promise._target()
+  if (!now.isPending()) {
+    // `reason()` would count as handling it.
+    if (now.isRejected()) fail(now._settledValue())
+    else end()
+    return
+  }
+  const rejected = (error: unknown) => {
+    fail(error)
+    // It has a callback, so bluebird takes it for handled: if all that it has are Milo's, it isn't.
+    const target = promise._target()
+    const mine = (heard.get(target) ?? 0) + 1
+    heard.set(target, mine)
+    if (mine === target._length()) target._ensurePossibleRejectionHandled()
+  }
+  now._addCallbacks(end, rejected, undefined, { cancel: end }, null)
+}
+
+/** Lets the application's own first `then` tell of the outcome. */
+function watchThen(thenable: PromiseLike<unknown>, then: PromiseLike<unknown>['then'], end: End, fail: Fail): void {
+  const own = Object.getOwnPropertyDescriptor(thenable, 'then')
+  const watching = function (this: unknown, onFulfilled: unknown, onRejected: unknown) {
+    // It may have been frozen in the meantime.
+    if (own) Reflect.defineProperty(thenable, 'then', own)
+    else Reflect.deleteProperty(thenable, 'then')
+    return Reflect.apply(then, this, [
+      (value: unknown) => {
+        end()
+        return typeof onFulfilled === 'function' ? onFulfilled(value) : value
+      },
+      (error: unknown) => {
+        fail(error)
+        if (typeof onRejected === 'function') return onRejected(error)
+        throw error
+      },
+    ])
+  }
+  const value = imitate(then as Function, watching)
+  Object.defineProperty(thenable, 'then', { value, configurable: true, writable: true, enumerable: own?.enumerable })
+}

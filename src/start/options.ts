@@ -1,0 +1,448 @@
+import { hostname } from 'node:os'
+import { resolve } from 'node:path'
+import { types } from 'node:util'
+import { MiloError, type MiloErrorCode } from '../errors'
+import type { ScribeAddress, ScribeTls } from '../export/connection'
+import type { ScribeEncoding } from '../export/emitter'
+import type { SpoolOptions } from '../export/spool'
+import type { Plugin } from '../patch/plugin'
+import { inRange } from '../patch/range'
+import { describe, LOG_LEVELS, type LogLevel } from '../process/log'
+import { AdaptiveSampler, type OperationSampling } from '../trace/adaptive'
+import { CARRIERS, type Carrier, type Propagation } from '../trace/propagation'
+import { type Sampler, samplerFrom } from '../trace/sampler'
+import type { Span } from '../trace/span'
+import { serviceOf } from './service'
+
+/** What init takes. Each has an environment variable, which counts where the option isn't given. */
+export interface Options {
+  /** Off: nothing is patched, recorded or sent. MILO_ENABLED=0 turns it off whatever the option says. Default true. */
+  enabled?: boolean
+  /** Who reports. MILO_SERVICE. Default: the name of the package.json nearest to the application's file, else of the file. */
+  service?: string
+  /** This machine, as spans name it. Default: the host's name. */
+  host?: string
+  /** Where spans go: `host:port` or `tls://host:port`, several separated by commas, tried in turn. MILO_SCRIBE. Default 127.0.0.1:1463. */
+  scribe?: string
+  /** TLS towards every address, also one without `tls://`: PEM as a text or bytes. Default: the authorities that Node trusts. */
+  scribeTls?: ScribeTlsOptions
+  /** `raw`, or `base64` for a relay that keeps nothing but text. MILO_SCRIBE_ENCODING. Default raw. */
+  scribeEncoding?: ScribeEncoding
+  /** `adaptive`, `always`, `never`, `probability:0.01`, or one of your own. MILO_SAMPLER. Default adaptive. */
+  sampler?: string | Sampler
+  /** How many new traces the adaptive sampler keeps in this process, about. MILO_TRACES_PER_SECOND. Default 10. */
+  tracesPerSecond?: number
+  /** The adaptive sampler's exceptions, by the name of a trace's first span: a probability, or a target beside the others'. */
+  operations?: Record<string, OperationSampling>
+  /** The carrier towards Thrift servers: `field`, `host:port=calltrace`, `host=…`, several separated by commas. MILO_PROPAGATION. */
+  propagation?: string
+  /** Plugins of your own. Milo's come with milo/register, which takes MILO_PLUGINS: `thrift,http`, or `-http` for all but one. */
+  plugins?: Plugin[]
+  /** Is shown the arguments of each sampled Thrift call, to annotate its span with what it likes: nothing of them is recorded otherwise. */
+  onRequest?: (span: Span, args: unknown[]) => void
+  /**
+   * trace_id and span_id in the records of pino and winston, where a span is current. It can't be taken back.
+   * MILO_LOG_CORRELATION. Default false.
+   */
+  logCorrelation?: boolean
+  /** `require('cls-hooked')` gives milo/cls. It can't be taken back. MILO_CLS_HOOKED. Default false. */
+  clsHooked?: boolean
+  /** What Milo says on standard error: silent, error, warn, info, debug. MILO_LOG_LEVEL. Default warn. */
+  logLevel?: LogLevel
+  /** Ended spans kept while Scribe can't take them. Default 10,000. */
+  maxBufferedSpans?: number
+  /** About how many bytes of memory they may take. Default 16 MiB. */
+  maxBufferedBytes?: number
+  /** A directory for spans that can't be sent, and how many bytes it may have: default 64 MiB. MILO_SPOOL, MILO_SPOOL_MAX_BYTES. Default: none. */
+  spool?: { directory: string; maxBytes?: number }
+  /** How long the end of the process may wait for Scribe, in milliseconds. Default 1,000. */
+  exitTimeoutMs?: number
+}
+
+export interface ScribeTlsOptions {
+  ca?: string | Buffer | (string | Buffer)[]
+  cert?: string | Buffer
+  key?: string | Buffer
+  /** False: any certificate will do. Default true. */
+  rejectUnauthorized?: boolean
+}
+
+/** Options and environment, checked, with every default filled in. */
+export interface Settings {
+  enabled: boolean
+  service: string
+  host: string
+  scribe: ScribeAddress[]
+  scribeEncoding: ScribeEncoding
+  sampler: Sampler
+  tracesPerSecond: number
+  propagation: Propagation
+  plugins: Plugin[]
+  /** MILO_PLUGINS as given: names, some with a `-`; empty for all. */
+  pluginNames: string[]
+  onRequest: ((span: Span, args: unknown[]) => void) | undefined
+  logCorrelation: boolean
+  clsHooked: boolean
+  logLevel: LogLevel
+  maxBufferedSpans: number
+  maxBufferedBytes: number
+  spool: SpoolOptions | undefined
+  exitTimeoutMs: number
+  /** Variables that begin like Milo's and aren't, each with what to do about it. */
+  unknownVariables: [string, string][]
+}
+
+const OPTION_NAMES: Record<keyof Options, true> = {
+  enabled: true,
+  service: true,
+  host: true,
+  scribe: true,
+  scribeTls: true,
+  scribeEncoding: true,
+  sampler: true,
+  tracesPerSecond: true,
+  operations: true,
+  propagation: true,
+  plugins: true,
+  onRequest: true,
+  logCorrelation: true,
+  clsHooked: true,
+  logLevel: true,
+  maxBufferedSpans: true,
+  maxBufferedBytes: true,
+  spool: true,
+  exitTimeoutMs: true,
+}
+
+/** @throws MiloError that names the value and the remedy */
+export function settle(options: Options = {}, env: NodeJS.ProcessEnv = process.env): Settings {
+  if (typeof options !== 'object' || options === null)
+    throw new MiloError('MILO_BAD_OPTION', `the options must be an object, got ${show(options)}`)
+  for (const name of Object.keys(options)) {
+    if (!Object.hasOwn(OPTION_NAMES, name)) {
+      throw new MiloError(
+        'MILO_BAD_OPTION',
+        `no such option: ${name}; there are ${Object.keys(OPTION_NAMES).join(', ')}`,
+      )
+    }
+  }
+  const tracesPerSecond = target(options.tracesPerSecond ?? number(env.MILO_TRACES_PER_SECOND) ?? 10)
+  const exceptions = operations(options.operations ?? {})
+  return {
+    enabled: enabled(options.enabled, env.MILO_ENABLED),
+    service:
+      text('MILO_BAD_SERVICE', 'service', options.service ?? unset(env.MILO_SERVICE)) ??
+      serviceOf({ argv: process.argv, execArgv: process.execArgv, env }),
+    host: text('MILO_BAD_OPTION', 'host', options.host) ?? hostname(),
+    scribe: addresses(options.scribe ?? unset(env.MILO_SCRIBE) ?? '127.0.0.1:1463', options.scribeTls),
+    scribeEncoding: encoding(options.scribeEncoding ?? unset(env.MILO_SCRIBE_ENCODING) ?? 'raw'),
+    sampler: sampler(options.sampler ?? unset(env.MILO_SAMPLER) ?? 'adaptive', tracesPerSecond, exceptions),
+    tracesPerSecond,
+    propagation: propagation(options.propagation ?? unset(env.MILO_PROPAGATION) ?? 'field'),
+    plugins: plugins(options.plugins ?? []),
+    pluginNames: (unset(env.MILO_PLUGINS) ?? '').split(',').flatMap(name => name.trim() || []),
+    onRequest: callable('onRequest', options.onRequest),
+    logCorrelation: flag('logCorrelation', options.logCorrelation, 'MILO_LOG_CORRELATION', env.MILO_LOG_CORRELATION),
+    clsHooked: flag('clsHooked', options.clsHooked, 'MILO_CLS_HOOKED', env.MILO_CLS_HOOKED),
+    logLevel: level(options.logLevel ?? unset(env.MILO_LOG_LEVEL) ?? 'warn'),
+    maxBufferedSpans: whole('maxBufferedSpans', options.maxBufferedSpans ?? 10_000, 1, 10_000_000),
+    maxBufferedBytes: whole('maxBufferedBytes', options.maxBufferedBytes ?? 16 * MIB, 1024, 1024 * MIB),
+    spool: spool(options.spool, unset(env.MILO_SPOOL), number(env.MILO_SPOOL_MAX_BYTES)),
+    exitTimeoutMs: whole('exitTimeoutMs', options.exitTimeoutMs ?? 1_000, 0, 60_000),
+    unknownVariables: unknownVariables(env),
+  }
+}
+
+const MIB = 1024 * 1024
+
+/** Those that are read above. */
+const VARIABLES = [
+  'MILO_ENABLED',
+  'MILO_SERVICE',
+  'MILO_SCRIBE',
+  'MILO_SCRIBE_ENCODING',
+  'MILO_SAMPLER',
+  'MILO_TRACES_PER_SECOND',
+  'MILO_PROPAGATION',
+  'MILO_PLUGINS',
+  'MILO_LOG_CORRELATION',
+  'MILO_CLS_HOOKED',
+  'MILO_LOG_LEVEL',
+  'MILO_SPOOL',
+  'MILO_SPOOL_MAX_BYTES',
+]
+
+function unknownVariables(env: NodeJS.ProcessEnv): [string, string][] {
+  const unknown: [string, string][] = []
+  for (const name of Object.keys(env)) {
+    // The collector has variables of its own, and says itself which it doesn't know.
+    if (!/^MILO_/i.test(name) || name.startsWith('MILO_COLLECTOR_') || VARIABLES.includes(name)) continue
+    const near = VARIABLES.map(known => ({ known, steps: distance(name.toUpperCase(), known) })).sort(
+      (a, b) => a.steps - b.steps,
+    )[0]!
+    const isNear = near.steps <= Math.max(2, name.length / 4) || name.startsWith(near.known)
+    unknown.push([name, isNear ? `did you mean ${near.known}?` : `there are ${VARIABLES.join(', ')}`])
+  }
+  return unknown
+}
+
+/** How many letters to insert, remove or change to make one word the other (Levenshtein). */
+function distance(a: string, b: string): number {
+  const row = Array.from({ length: b.length + 1 }, (_, i) => i)
+  for (let i = 1; i <= a.length; i++) {
+    let corner = i - 1
+    row[0] = i
+    for (let j = 1; j <= b.length; j++) {
+      const steps = Math.min(row[j]! + 1, row[j - 1]! + 1, corner + (a[i - 1] === b[j - 1] ? 0 : 1))
+      corner = row[j]!
+      row[j] = steps
+    }
+  }
+  return row[b.length]!
+}
+
+function unset(value: string | undefined): string | undefined {
+  return value === undefined || value === '' ? undefined : value
+}
+
+function number(value: string | undefined): number | undefined {
+  return unset(value) === undefined ? undefined : Number(value)
+}
+
+function enabled(option: unknown, variable: string | undefined): boolean {
+  const given = truth('MILO_BAD_ENABLED', 'enabled', option)
+  const set = onOff('MILO_BAD_ENABLED', 'MILO_ENABLED', variable)
+  return set === false ? false : (given ?? true)
+}
+
+function flag(name: string, option: unknown, variableName: string, variable: string | undefined): boolean {
+  return truth('MILO_BAD_OPTION', name, option) ?? onOff('MILO_BAD_OPTION', variableName, variable) ?? false
+}
+
+function truth(code: MiloErrorCode, name: string, value: unknown): boolean | undefined {
+  if (value === undefined || typeof value === 'boolean') return value
+  throw new MiloError(code, `${name} must be true or false, got ${show(value)}`)
+}
+
+function onOff(code: MiloErrorCode, name: string, value: string | undefined): boolean | undefined {
+  switch (unset(value)?.toLowerCase()) {
+    case undefined:
+      return undefined
+    case '1':
+    case 'true':
+    case 'yes':
+    case 'on':
+      return true
+    case '0':
+    case 'false':
+    case 'no':
+    case 'off':
+      return false
+    default:
+      throw new MiloError(code, `${name} must be 1 or 0, got '${value}'`)
+  }
+}
+
+function text(code: MiloErrorCode, name: string, value: unknown): string | undefined {
+  if (value === undefined) return undefined
+  if (isText(value)) return value
+  throw new MiloError(code, `${name} must be a text of 1 to 256 characters, got ${show(value)}`)
+}
+
+function addresses(value: unknown, tlsOptions: ScribeTlsOptions | undefined): ScribeAddress[] {
+  const parts = typeof value === 'string' ? value.split(',').map(part => part.trim()) : []
+  if (parts.length === 0)
+    throw new MiloError('MILO_BAD_SCRIBE', `scribe must be host:port[,host:port], got ${show(value)}`)
+  const needsTls = tlsOptions !== undefined || parts.some(part => part.startsWith('tls://'))
+  const tls = needsTls ? scribeTls(tlsOptions ?? {}) : undefined
+  return parts.map(part => {
+    const match = /^(tls:\/\/)?(?:\[([^\]]+)\]|([^:\s/]+)):(\d{1,5})$/.exec(part)
+    const port = Number(match?.[4])
+    if (match === null || port < 1 || port > 65535) {
+      throw new MiloError(
+        'MILO_BAD_SCRIBE',
+        `scribe must be host:port with a port from 1 to 65535, got '${part}'; with TLS it is tls://host:port`,
+      )
+    }
+    const host = match[2] ?? match[3]!
+    return tlsOptions !== undefined || match[1] !== undefined ? { host, port, tls } : { host, port }
+  })
+}
+
+/** Certificates and keys are never shown. */
+function scribeTls(value: unknown): ScribeTls {
+  const bad = (message: string) => new MiloError('MILO_BAD_SCRIBE', `scribeTls ${message}`)
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw bad(`must be an object of ca, cert, key and rejectUnauthorized, got ${show(value)}`)
+  const { ca, cert, key, rejectUnauthorized = true, ...more } = value as ScribeTlsOptions
+  for (const name of Object.keys(more)) throw bad(`has ca, cert, key and rejectUnauthorized, got ${name}`)
+  if (typeof rejectUnauthorized !== 'boolean')
+    throw bad(`must have true or false for rejectUnauthorized, got ${show(rejectUnauthorized)}`)
+  if ((cert === undefined) !== (key === undefined)) throw bad('must have both cert and key, or neither')
+  // Loaded late: without TLS nobody pays for it.
+  const { createSecureContext } = require('node:tls') as typeof import('node:tls')
+  try {
+    return { context: createSecureContext({ ca, cert, key }), rejectUnauthorized }
+  } catch (error) {
+    throw bad(`must have ca, cert and key as PEM: ${(error as Error).message}`)
+  }
+}
+
+function encoding(value: unknown): ScribeEncoding {
+  if (value === 'raw' || value === 'base64') return value
+  throw new MiloError('MILO_BAD_SCRIBE', `scribeEncoding must be raw or base64, got ${show(value)}`)
+}
+
+function spool(
+  option: unknown,
+  variable: string | undefined,
+  variableBytes: number | undefined,
+): SpoolOptions | undefined {
+  const value = option ?? (variable === undefined ? undefined : { directory: variable })
+  if (value === undefined) return undefined
+  const bad = (message: string) => new MiloError('MILO_BAD_SPOOL', `spool ${message}`)
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw bad(`must be an object of directory and maxBytes, got ${show(value)}`)
+  const { directory, maxBytes = variableBytes ?? 64 * MIB, ...more } = value as Partial<SpoolOptions>
+  for (const name of Object.keys(more)) throw bad(`has directory and maxBytes, got ${name}`)
+  if (typeof directory !== 'string' || directory === '' || directory.includes('\0'))
+    throw bad(`must have a path as directory, got ${show(directory)}`)
+  if (!Number.isSafeInteger(maxBytes) || maxBytes < MIB)
+    throw bad(`must have a whole number from ${MIB} as maxBytes, got ${show(maxBytes)}`)
+  return { directory: resolve(directory), maxBytes }
+}
+
+function sampler(value: unknown, tracesPerSecond: number, operations: Record<string, OperationSampling>): Sampler {
+  if (value === 'adaptive') return new AdaptiveSampler({ tracesPerSecond, operations })
+  if (typeof value === 'string') return samplerFrom(value)
+  if (typeof value === 'object' && value !== null && typeof (value as Sampler).sample === 'function')
+    return value as Sampler
+  throw new MiloError('MILO_BAD_SAMPLER', `sampler must be a text or an object with sample(), got ${show(value)}`)
+}
+
+function operations(value: unknown): Record<string, OperationSampling> {
+  const bad = (message: string) => new MiloError('MILO_BAD_OPERATIONS', `operations ${message}`)
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw bad(`must be an object that has { probability } or { tracesPerSecond } by operation, got ${show(value)}`)
+  for (const [name, own] of Object.entries(value)) {
+    const { probability, tracesPerSecond, ...more } = own ?? {}
+    if ((probability === undefined) === (tracesPerSecond === undefined) || Object.keys(more).length > 0)
+      throw bad(`must have either { probability } or { tracesPerSecond } for '${name}', got ${show(own)}`)
+    if (probability !== undefined && !(typeof probability === 'number' && probability >= 0 && probability <= 1))
+      throw bad(`must have a probability from 0 to 1 for '${name}', got ${show(probability)}`)
+    if (tracesPerSecond !== undefined && !isTarget(tracesPerSecond))
+      throw bad(
+        `must have tracesPerSecond > 0 for '${name}', got ${show(tracesPerSecond)}; never is { probability: 0 }`,
+      )
+  }
+  return value as Record<string, OperationSampling>
+}
+
+function isTarget(value: unknown): value is number {
+  return typeof value === 'number' && value > 0 && value < Number.POSITIVE_INFINITY
+}
+
+function target(value: unknown): number {
+  if (isTarget(value)) return value
+  throw new MiloError(
+    'MILO_BAD_TARGET',
+    `tracesPerSecond must be > 0, got ${show(value)}; to turn tracing off set MILO_ENABLED=0`,
+  )
+}
+
+function propagation(value: unknown): Propagation {
+  const result: Propagation = { default: 'field', peers: new Map() }
+  for (const part of typeof value === 'string' ? value.split(',').map(part => part.trim()) : ['']) {
+    const match = /^(?:([^\s=]+)=)?([\w-]+)$/.exec(part)
+    const carrier = match?.[2] as Carrier
+    if (match === null || !CARRIERS.includes(carrier)) {
+      throw new MiloError(
+        'MILO_BAD_PROPAGATION',
+        `propagation must be one of ${CARRIERS.join(', ')}, or host:port=one of them (host= for every port), separated by commas; got '${part || show(value)}'`,
+      )
+    }
+    if (match[1] === undefined) result.default = carrier
+    else result.peers.set(match[1], carrier)
+  }
+  return result
+}
+
+/** All that can be wrong with a plugin is said here: later, it would be within the application's `require`. */
+function plugins(value: unknown): Plugin[] {
+  const bad = (message: string) => new MiloError('MILO_BAD_PLUGINS', message)
+  if (!Array.isArray(value)) throw bad(`plugins must be a list of objects with name and patches, got ${show(value)}`)
+  const names = new Map<string, unknown>()
+  for (const [i, plugin] of value.entries()) {
+    try {
+      const problem = problemOf(plugin)
+      if (problem !== undefined) throw bad(`plugins[${i}] ${problem}`)
+      if (names.has(plugin.name) && names.get(plugin.name) !== plugin)
+        throw bad(`plugins[${i}] must have a name of its own, got '${plugin.name}' for two different plugins`)
+      names.set(plugin.name, plugin)
+    } catch (error) {
+      if (error instanceof MiloError) throw error
+      throw bad(`plugins[${i}] must be a plain object, got one that can't be read: ${describe(error)}`)
+    }
+  }
+  return [...new Set(value)]
+}
+
+function problemOf(plugin: any): string | undefined {
+  if (typeof plugin !== 'object' || plugin === null)
+    return `must be an object with name and patches, got ${show(plugin)}`
+  const { name, patches, onLoad } = plugin
+  if (!isText(name)) return `must have a name of 1 to 256 characters, got ${show(name)}`
+  if (!Array.isArray(patches)) return `('${name}') must have a list as patches, got ${show(patches)}`
+  if (onLoad !== undefined && typeof onLoad !== 'function')
+    return `('${name}') must have a function as onLoad, got ${show(onLoad)}`
+  for (const [i, patch] of patches.entries()) {
+    const problem = problemOfPatch(patch)
+    if (problem !== undefined) return `('${name}') ${problem} in patches[${i}]`
+  }
+  return undefined
+}
+
+function problemOfPatch(given: any): string | undefined {
+  if (typeof given !== 'object' || given === null) return `must have an object, got ${show(given)},`
+  const { module, versions, file, sign, patch, ...more } = given
+  for (const key of Object.keys(more)) return `has module, versions, file, sign and patch, got '${key}',`
+  if (!isText(module)) return `must have a package or a built-in module as module, got ${show(module)},`
+  if (typeof patch !== 'function') return `must have a function as patch, got ${show(patch)},`
+  if (file !== undefined && !isText(file)) return `must have a path within the package as file, got ${show(file)},`
+  if (sign !== undefined && !types.isRegExp(sign)) return `must have a regular expression as sign, got ${show(sign)},`
+  if (versions === undefined) return undefined
+  if (!isText(versions)) return `must have a range such as '>=1.2 <2' as versions, got ${show(versions)},`
+  try {
+    inRange(undefined, versions)
+  } catch (error) {
+    return `must have a range such as '>=1.2 <2' as versions, got '${versions}' (${(error as Error).message}),`
+  }
+  return undefined
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string' && value !== '' && value.length <= 256
+}
+
+function callable<F extends Function>(name: string, value: F | undefined): F | undefined {
+  if (value === undefined || typeof value === 'function') return value
+  throw new MiloError('MILO_BAD_OPTION', `${name} must be a function, got ${show(value)}`)
+}
+
+function level(value: unknown): LogLevel {
+  if (LOG_LEVELS.includes(value as LogLevel)) return value as LogLevel
+  throw new MiloError('MILO_BAD_LOG_LEVEL', `logLevel must be one of ${LOG_LEVELS.join(', ')}, got ${show(value)}`)
+}
+
+function whole(name: string, value: unknown, least: number, most: number): number {
+  if (Number.isInteger(value) && (value as number) >= least && (value as number) <= most) return value as number
+  throw new MiloError('MILO_BAD_LIMIT', `${name} must be a whole number from ${least} to ${most}, got ${show(value)}`)
+}
+
+function show(value: unknown): string {
+  return typeof value === 'string'
+    ? `'${value}'`
+    : typeof value === 'object' && value !== null
+      ? 'an object'
+      : String(value)
+}

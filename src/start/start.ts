@@ -1,0 +1,38 @@
+import { replaceClsHooked, restoreClsHooked } from '../cls/hooked'
+import { install, uninstall } from '../patch/hook'
+import type { Plugin } from '../patch/plugin'
+import { claim, warnOnce } from '../process/copies'
+import { leaveFrames } from '../trace/context'
+import type { Span } from '../trace/span'
+import { configure } from '../trace/tracer'
+import type { Settings } from './options'
+
+/**
+ * The one way in which Milo starts, or starts anew. Everything has been checked by now; when something fails all the same,
+ * Milo is off.
+ * @param collect takes the spans that end, and none is sent
+ */
+export function start(settings: Settings, plugins: Plugin[], collect?: (span: Span) => void): void {
+  if (settings.enabled && !claim(giveUp)) return
+  try {
+    configure(settings, collect)
+    for (const [name, remedy] of settings.unknownVariables)
+      warnOnce(`${name} is no variable of Milo's and is ignored: ${remedy}`)
+    if (!settings.enabled) return
+    if (settings.clsHooked) replaceClsHooked()
+    install(plugins)
+    started = settings
+  } catch (error) {
+    configure({ ...settings, enabled: false })
+    throw error
+  }
+}
+
+let started: Settings | undefined
+
+function giveUp(): void {
+  if (started !== undefined) configure({ ...started, enabled: false })
+  uninstall()
+  restoreClsHooked()
+  leaveFrames()
+}

@@ -1,0 +1,242 @@
+import { types } from 'node:util'
+import { EventType } from '../codec/span'
+import { clock } from '../process/genuine'
+import { spanEnd, spanStart, tell } from './channels'
+import { toHex } from './id'
+
+/** Which side of a call a span reports, and so which events it carries. */
+export const Kind = { LOCAL: 0, CLIENT: 1, SERVER: 2 } as const
+export type Kind = (typeof Kind)[keyof typeof Kind]
+
+/** What all spans of a trace have in common within this process. A span refers to it and never to its parent span. */
+export class Trace {
+  readonly hi: number
+  readonly lo: number
+  /** The high half of a 128-bit trace id, 0 and 0 when it has none. */
+  readonly highHi: number
+  readonly highLo: number
+  readonly sampled: boolean
+  readonly debug: boolean
+  /** With which it was kept; 0 = forced, NaN = unknown. A float32. */
+  readonly probability: number
+  /** Wall clock minus monotonic clock in microseconds: durations in a trace never see the wall clock step. */
+  readonly clockOffsetUs: number
+  /** W3C's tracestate as it came, to be passed on. */
+  state: string | undefined = undefined
+
+  constructor(
+    hi: number,
+    lo: number,
+    highHi: number,
+    highLo: number,
+    sampled: boolean,
+    debug: boolean,
+    probability: number,
+    clockOffsetUs: number,
+  ) {
+    this.hi = hi
+    this.lo = lo
+    this.highHi = highHi
+    this.highLo = highLo
+    this.sampled = sampled
+    this.debug = debug
+    this.probability = probability
+    this.clockOffsetUs = clockOffsetUs
+  }
+
+  /** Microseconds since the epoch. */
+  nowUs(): number {
+    return this.clockOffsetUs + clock.now() * 1000
+  }
+}
+
+/** Where spans go when they end, and what was cut from them. One object, given by the tracer. */
+export interface SpanSink {
+  add(span: Span): void
+  truncated(): void
+}
+
+export const LIMITS = {
+  /** Characters of a name, a key, an annotation's value, an event's value. */
+  nameLength: 256,
+  keyLength: 256,
+  valueLength: 4096,
+  /** Of each a span. */
+  annotations: 128,
+  events: 256,
+  counters: 128,
+}
+
+/** An ended or running span. All methods are safe at any time, on a span that isn't sampled and after its end too. */
+export class Span {
+  readonly trace: Trace
+  readonly idHi: number
+  readonly idLo: number
+  readonly parentHi: number
+  readonly parentLo: number
+  readonly kind: Kind
+  name: string
+  /** Microseconds since the epoch. */
+  startUs: number
+  /** Microseconds since the epoch; 0 until it ends. */
+  endUs = 0
+  /** key, value, key, value … */
+  annotations: string[] | undefined = undefined
+  /** key, n, key, n … */
+  counters: (string | number)[] | undefined = undefined
+  /** time in µs, value, time, value … */
+  events: (number | string)[] | undefined = undefined
+  /** The buffer's: the span behind it, and about how many bytes of memory it takes. */
+  next: Span | undefined = undefined
+  bytes = 0
+  private readonly sink: SpanSink
+
+  constructor(
+    sink: SpanSink,
+    trace: Trace,
+    idHi: number,
+    idLo: number,
+    parentHi: number,
+    parentLo: number,
+    kind: Kind,
+    name: string,
+    startUs: number,
+  ) {
+    this.sink = sink
+    this.trace = trace
+    this.idHi = idHi
+    this.idLo = idLo
+    this.parentHi = parentHi
+    this.parentLo = parentLo
+    this.kind = kind
+    this.name = name
+    this.startUs = startUs
+    if (spanStart.hasSubscribers && trace.sampled) tell(spanStart, { span: this })
+  }
+
+  get sampled(): boolean {
+    return this.trace.sampled
+  }
+
+  /** 16 lower-case hex digits, or 32 when the trace id has a high half. All zero when nothing is being traced. */
+  get traceId(): string {
+    const t = this.trace
+    const low = toHex(t.hi, t.lo)
+    return t.highHi === 0 && t.highLo === 0 ? low : toHex(t.highHi, t.highLo) + low
+  }
+
+  /** 16 lower-case hex digits. */
+  get spanId(): string {
+    return toHex(this.idHi, this.idLo)
+  }
+
+  /** 16 lower-case hex digits; all zero for a root. */
+  get parentId(): string {
+    return toHex(this.parentHi, this.parentLo)
+  }
+
+  /** Attaches a searchable key and value; a second value for a key takes the first one's place. */
+  annotate(key: string, value: string | number | boolean | bigint): this {
+    if (!this.open()) return this
+    const k = this.text(key, LIMITS.keyLength)
+    const v = this.text(value, LIMITS.valueLength)
+    // A text is made by the application's code, which may have ended the span.
+    if (k === undefined || v === undefined || !this.open()) return this
+    const list = (this.annotations ??= [])
+    for (let i = 0; i < list.length; i += 2) {
+      if (list[i] === k) {
+        list[i + 1] = v
+        return this
+      }
+    }
+    if (list.length < LIMITS.annotations * 2) list.push(k, v)
+    else this.sink.truncated()
+    return this
+  }
+
+  /** Notes that something happened, now. */
+  record(event: string): this {
+    if (!this.open()) return this
+    const value = this.text(event, LIMITS.valueLength)
+    if (value === undefined || !this.open()) return this
+    const list = (this.events ??= [])
+    if (list.length < LIMITS.events * 2) list.push(this.trace.nowUs(), value)
+    else this.sink.truncated()
+    return this
+  }
+
+  /** Adds `n` (a whole number, 1 by default) to a counter of the span. */
+  count(key: string, n = 1): this {
+    if (!this.open() || !Number.isSafeInteger(n)) return this
+    const k = this.text(key, LIMITS.keyLength)
+    if (k === undefined || !this.open()) return this
+    const list = (this.counters ??= [])
+    for (let i = 0; i < list.length; i += 2) {
+      if (list[i] === k) {
+        const sum = (list[i + 1] as number) + n
+        if (Number.isSafeInteger(sum)) list[i + 1] = sum
+        return this
+      }
+    }
+    if (list.length < LIMITS.counters * 2) list.push(k, n)
+    else this.sink.truncated()
+    return this
+  }
+
+  /** Marks the span as failed: `error.type` is the error's name (or the text itself), `error.message` its message. */
+  fail(error: unknown): this {
+    if (!this.open()) return this
+    try {
+      // A realm of its own, as test runners make, has an Error of its own.
+      if (error instanceof Error || types.isNativeError(error)) {
+        this.annotate('error.type', typeof error.name === 'string' && error.name !== '' ? error.name : 'Error')
+        if (error.message) this.annotate('error.message', error.message)
+      } else {
+        this.annotate('error.type', typeof error === 'string' && error !== '' ? error : typeof error)
+      }
+    } catch {
+      // An error whose name or message throws when read.
+      this.annotate('error.type', 'unreadable')
+    }
+    return this
+  }
+
+  /** Ends the span, once: later calls do nothing. */
+  end(): void {
+    if (!this.open()) return
+    this.endUs = Math.max(this.trace.nowUs(), this.startUs)
+    if (spanEnd.hasSubscribers) tell(spanEnd, { span: this })
+    this.sink.add(this)
+  }
+
+  private open(): boolean {
+    return this.trace.sampled && this.endUs === 0
+  }
+
+  /** A value as text within the limit; undefined for what has none. */
+  private text(value: unknown, limit: number): string | undefined {
+    let s: string
+    if (typeof value === 'string') s = value
+    else if (typeof value === 'number' || typeof value === 'boolean' || typeof value === 'bigint') s = String(value)
+    else {
+      try {
+        if (value === undefined || value === null || typeof value === 'symbol') return undefined
+        s = String(value)
+      } catch {
+        return undefined
+      }
+    }
+    if (s.length <= limit) return s
+    this.sink.truncated()
+    return cut(s, limit)
+  }
+}
+
+/** The first characters of a text, as a copy: a slice would keep the whole text in memory. */
+export function cut(text: string, limit: number): string {
+  return Buffer.from(text.slice(0, limit), 'utf16le').toString('utf16le')
+}
+
+/** The event types of a span's start and end, by its kind; a local span's are CUSTOM and say which in their value. */
+export const START_EVENT = [EventType.CUSTOM, EventType.CLIENT_SEND, EventType.SERVER_RECV] as const
+export const END_EVENT = [EventType.CUSTOM, EventType.CLIENT_RECV, EventType.SERVER_SEND] as const

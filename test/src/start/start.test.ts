@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { settle } from '../../../src/start/options'
+import { ROOT, runNode } from '../../helpers/child'
+import { ScribePeer } from '../../helpers/scribe-peer'
+
+const MILO = JSON.stringify(join(ROOT, 'dist/index.js'))
+const TESTING = JSON.stringify(join(ROOT, 'dist/testing.js'))
+
+describe('a start', () => {
+  let folder: string
+
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'milo-start-'))
+    const pino = join(folder, 'node_modules', 'pino', 'lib')
+    mkdirSync(pino, { recursive: true })
+    writeFileSync(join(pino, '..', 'package.json'), '{"name":"pino","version":"9.0.0","main":"lib/tools.js"}')
+    writeFileSync(join(pino, 'symbols.js'), 'exports.chindingsSym = Symbol()')
+    writeFileSync(
+      join(pino, 'tools.js'),
+      `require('./symbols'); exports.asJson = (obj, msg, num, time) => '{' + time + '}'`,
+    )
+  })
+
+  after(() => rmSync(folder, { recursive: true }))
+
+  const register = (text: string, env: Record<string, string>) =>
+    runNode(
+      ['-r', join(ROOT, 'dist/register.js'), '-e', text],
+      { MILO_SAMPLER: 'always', MILO_SCRIBE: '127.0.0.1:1', ...env },
+      folder,
+    )
+
+  it('traces nothing with a plugin that there isn’t, as it says', async () => {
+    const { stdout, stderr } = await register(
+      `const milo = require(${MILO}); milo.span('x', span => console.log(span.sampled, process.listenerCount('exit'), '__wrapped' in require('http').ClientRequest.prototype._storeHeader))`,
+      { MILO_PLUGINS: 'htp' },
+    )
+    assert.equal(stdout, 'false 0 false\n')
+    assert.match(stderr, /^milo error: MILO_BAD_PLUGINS: .*got 'htp' — the application runs untraced\n$/)
+  })
+
+  it('names a variable that is misspelled, once, with the one that was meant', async () => {
+    const { stdout, stderr } = await register(`require(${MILO}).init(); console.log('runs')`, {
+      MILO_SAMPLR: 'never',
+      MILO_SERVICE_NAME: 'x',
+      milo_log_level: 'debug',
+      MILO_XYZZY: '1',
+      MILO_COLLECTOR_PORT: '1',
+      MILO_LOG_LEVEL: '',
+    })
+    assert.equal(stdout, 'runs\n')
+    const said = (name: string) => `milo warn: ${name} is no variable of Milo's and is ignored: `
+    const lines = stderr.trim().split('\n').sort()
+    assert.deepEqual(lines.slice(0, 2), [
+      `${said('MILO_SAMPLR')}did you mean MILO_SAMPLER?`,
+      `${said('MILO_SERVICE_NAME')}did you mean MILO_SERVICE?`,
+    ])
+    assert.ok(lines[2]!.startsWith(`${said('MILO_XYZZY')}there are MILO_ENABLED, `))
+    assert.equal(lines[3], `${said('milo_log_level')}did you mean MILO_LOG_LEVEL?`)
+    assert.equal(lines.length, 4)
+  })
+
+  it('knows each variable that it reads', () => {
+    const read = [...readFileSync(join(ROOT, 'src/start/options.ts'), 'utf8').matchAll(/env\.(MILO_\w+)/g)].map(
+      ([, name]) => name!,
+    )
+    assert.ok(read.length >= 10)
+    assert.deepEqual(settle({}, Object.fromEntries(read.map(name => [name, '']))).unknownVariables, [])
+  })
+
+  it('is the same for milo/testing: ids in logs, milo/cls, and no plugin twice', async () => {
+    const { stdout, stderr } = await runNode(
+      [
+        '-e',
+        `const milo = require(${MILO}), testing = require(${TESTING})
+         const { pino } = require(${JSON.stringify(join(ROOT, 'dist/plugins/pino.js'))})
+         testing.start({ logCorrelation: true, clsHooked: true, plugins: [pino] })
+         testing.start({ logCorrelation: true, plugins: [pino] })
+         console.log(require('cls-hooked').createNamespace === require(${JSON.stringify(join(ROOT, 'dist/cls.js'))}).createNamespace)
+         milo.span('x', () => console.log(require('pino').asJson.call({}, {}, '', 0, '"time":1').match(/trace_id/g).length))`,
+      ],
+      {},
+      folder,
+    )
+    assert.deepEqual([stdout, stderr], ['true\n1\n', ''])
+  })
+
+  it('says that a plugin isn’t installed when another has its name', async () => {
+    const { stdout, stderr } = await register(
+      `require(${MILO}).init({ plugins: [{ name: 'http', patches: [{ module: 'path', patch() { console.log('patched') } }] }] })`,
+      {},
+    )
+    assert.equal(stdout, '')
+    assert.equal(stderr, "milo warn: the plugin http was given after another one of that name and isn't installed\n")
+  })
+
+  it('that fails within a plugin’s patch leaves the others in place, and MILO_ENABLED=0 everything off', async () => {
+    const text = `const milo = require(${MILO}); const broken = { name: 'broken', patches: [{ module: 'http', patch() { throw new Error('no') } }] }
+      milo.init({ plugins: [broken] }); milo.span('x', span => console.log(span.sampled))`
+    const on = await register(text, {})
+    assert.equal(on.stdout, 'true\n')
+    assert.match(on.stderr, /^milo error: the plugin broken failed and is off for this process: Error: no/)
+    assert.deepEqual(await register(text, { MILO_ENABLED: '0' }), {
+      status: 0,
+      signal: null,
+      stdout: 'false\n',
+      stderr: '',
+    })
+  })
+
+  it('forgets no span of the start before it: what waits, flies or is open goes on, and the counts add up', async () => {
+    const scribe = await ScribePeer.listen()
+    try {
+      const { stdout, stderr } = await runNode([
+        '-e',
+        `const milo = require(${MILO})
+        const sane = () => { const s = milo.stats(); return s.ended === s.sent + s.buffered + s.inFlight + s.spooled + s.dropped }
+        const init = (scribe, more) => milo.init({ scribe, sampler: 'always', logLevel: 'silent', ...more })
+        init('127.0.0.1:1')
+        const open = milo.span('open')
+        for (let i = 0; i < 600; i++) milo.span('before', () => {})
+        const flying = milo.flush(5)
+        setImmediate(async () => {
+          init('127.0.0.1:1', { maxBufferedSpans: 700 })
+          milo.span('between', () => {})
+          await flying
+          init('${scribe.address}')
+          open.end()
+          milo.span('after', () => {})
+          const all = await milo.flush(10_000), { ended, sent, dropped } = milo.stats()
+          console.log(all, sane(), ended, sent, dropped)
+        })`,
+      ])
+      assert.deepEqual([stdout, stderr], ['true true 603 603 0\n', ''])
+      const names = scribe.spans.map(({ name }) => name)
+      for (const [name, count] of [
+        ['before', 600],
+        ['between', 1],
+        ['open', 1],
+        ['after', 1],
+      ] as const)
+        assert.equal(names.filter(one => one === name).length, count, name)
+    } finally {
+      await scribe.close()
+    }
+  })
+})
