@@ -6,7 +6,7 @@ export default defineConfig([
     // trace: for programs that draw what the API gives, as examples/demo.mjs does.
     entry: {
       main: 'src/main.ts',
-      'embedded-worker': 'src/store/embedded-worker.ts',
+      'embedded-worker': 'src/store/embedded/worker.ts',
       trace: 'src/trace/index.ts',
     },
     format: 'cjs',

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { type Config, ConfigError, changedKeys, loadConfig } from '../../collector/src/config'
-import { DEFAULT_DENY } from '../../collector/src/store/index-policy'
+import { DEFAULT_DENY } from '../../collector/src/store/search/index-policy'
 import { ROOT } from '../helpers/child'
 import { temporaryDirectory, undo } from './support'
 

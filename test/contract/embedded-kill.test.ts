@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import Database from 'libsql'
-import { openEmbedded } from '../../collector/src/store/embedded'
+import { openEmbedded } from '../../collector/src/store/embedded/store'
 import { append, idOf, randomId, searchAll, soon, span, tag } from './store-contract'
 
 /** How often a process is killed; a longer run: MILO_TEST_KILLS=200. The same points again: MILO_TEST_SEED. */

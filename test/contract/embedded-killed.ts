@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { openEmbedded } from '../../collector/src/store/embedded'
+import { openEmbedded } from '../../collector/src/store/embedded/store'
 import { messageOf, randomId, span, unique } from './store-contract'
 
 const PAUSE_MS = 5

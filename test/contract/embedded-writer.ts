@@ -1,4 +1,4 @@
-import { openEmbedded } from '../../collector/src/store/embedded'
+import { openEmbedded } from '../../collector/src/store/embedded/store'
 import { append, span, unique } from './store-contract'
 
 /**

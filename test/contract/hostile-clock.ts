@@ -1,4 +1,4 @@
-import type { Clock } from '../../collector/src/store/clock'
+import type { Clock } from '../../collector/src/store/pipeline/clock'
 
 const SECOND_US = 1_000_000n
 const JUMPS_US = [1n, 30n, 3_600n, 86_400n, 20n * 86_400n, 366n * 86_400n].map(seconds => seconds * SECOND_US)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import type { Page } from 'playwright-core'
-import { createToken } from '../../collector/src/api/credentials'
+import { createToken } from '../../collector/src/auth/credentials'
 import { generateTrace } from '../helpers/generated-trace'
 import { arrived, detailOf, findResult, pageTests, rowsOf, SHOP_ID, START_US, shop } from '../helpers/page'
 import { startCollector } from '../helpers/programs'

@@ -1,6 +1,6 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { type AdmissionOptions, type Guest, isSlow, makesRoom } from '../admission'
+import { type AdmissionOptions, type Guest, isSlow, makesRoom } from '../receive/admission'
 
 /** What is received and answered on a connection, of which there may be several at once. */
 interface Exchange {

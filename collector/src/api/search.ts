@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
-import { SEARCH_BYTES } from '../store/search'
+import { SEARCH_BYTES } from '../store/search/search'
 import type { CompletionQuery, SavedSearch, Store } from '../store/store'
 import { ApiError, quote } from './errors'
 import type { FromStore } from './index'

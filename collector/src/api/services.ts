@@ -7,7 +7,7 @@ import {
   type Measure,
   type Operation,
   percentile,
-} from '../store/activity'
+} from '../store/activity/activity'
 import type { Store } from '../store/store'
 import { ApiError, quote } from './errors'
 import type { FromStore } from './index'

@@ -61,5 +61,5 @@ export function replayCollector(
 }
 
 // Loaded when chosen: the other store's drivers cost a start that doesn't need them about 90 ms.
-const embedded = () => require('./embedded') as typeof import('./embedded')
-const cassandraMySql = () => require('./cassandra-mysql') as typeof import('./cassandra-mysql')
+const embedded = () => require('./embedded/store') as typeof import('./embedded/store')
+const cassandraMySql = () => require('./cassandra-mysql/store') as typeof import('./cassandra-mysql/store')

@@ -1,5 +1,5 @@
 import { hostname } from 'node:os'
-import type { IndexSettings } from './index-policy'
+import type { IndexSettings } from './search/index-policy'
 
 /** What stores need of the collector's configuration, under the names it has there. */
 export interface StoreConfig {

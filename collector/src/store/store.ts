@@ -1,8 +1,8 @@
 import type { SpanRecord } from '../../../src/codec/span'
 import type { AnnotationCondition, Match } from '../query'
 import type { TraceSummary } from '../trace/model'
-import type { ActivityMinute } from './activity'
-import type { IndexSettings } from './index-policy'
+import type { ActivityMinute } from './activity/activity'
+import type { IndexSettings } from './search/index-policy'
 
 /**
  * What the collector asks of a place to keep spans.

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { AddressInfo } from 'node:net'
 import { type FastifyInstance, fastify } from 'fastify'
 import pino from 'pino'
-import { type FormatsOptions, takeSpans } from '../../../collector/src/formats/http'
+import { type FormatsOptions, takeSpans } from '../../../collector/src/receive/http'
 import { readRecord, type SpanRecord } from '../../../src/codec/span'
 
 export const JSON_TYPE = 'application/json'

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { search } from '../../../collector/src/store/search'
+import { search } from '../../../collector/src/store/search/search'
 import { encodeRecord } from '../../../src/codec/span'
 
 describe('a search', () => {

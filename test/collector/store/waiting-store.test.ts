@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
+import { WaitingStore } from '../../../collector/src/store/cassandra-mysql/waiting-store'
 import { type Store, StoreError } from '../../../collector/src/store/store'
-import { WaitingStore } from '../../../collector/src/store/waiting-store'
 import { until } from '../../helpers/until'
 
 describe('a store that waits for its databases', () => {

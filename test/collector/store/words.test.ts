@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { VALUES, Words } from '../../../collector/src/store/embedded/words'
-import { indexPolicy } from '../../../collector/src/store/index-policy'
+import { VALUES, Words } from '../../../collector/src/store/embedded/segments/words'
+import { indexPolicy } from '../../../collector/src/store/search/index-policy'
 
 /** FNV-1a, which anybody can compute. */
 function fnv(hash: number, bytes: Buffer): number {

@@ -1,0 +1,214 @@
+import {
+  anyBool,
+  anyDouble,
+  anyInteger,
+  FieldReader,
+  type Fields,
+  isEmpty,
+  isObject,
+  plainObject,
+  Reading,
+} from '../fields'
+
+/**
+ * OpenTelemetry's AnyValue, and what becomes of it in an annotation.
+ *
+ *     AnyValue, as protobuf or JSON has it ─ readAnyValue → Value ─ toText → text and type ─ fromText → Value ─ toJson → OTLP's JSON
+ */
+export type Value = string | boolean | Int | number | Uint8Array | Value[] | KeyValues | null
+/** An int; a number is a double. */
+type Int = bigint
+
+/** In order; a key may come twice. */
+export class KeyValues {
+  readonly entries: [string, Value][]
+  constructor(entries: [string, Value][]) {
+    this.entries = entries
+  }
+}
+
+/** What a text stands for; a string needs no word. */
+export type TextType = 'string' | 'bool' | 'int' | 'double' | 'bytes' | 'empty' | 'json' | 'any'
+
+/** What is deeper is left out; protobufjs itself goes to 100 messages, of which a list in a list takes two or three. */
+const MAX_DEPTH = 32
+const [LEAST_INT, MOST_INT] = [-(2n ** 63n), 2n ** 63n - 1n]
+const KINDS = ['stringValue', 'boolValue', 'intValue', 'doubleValue', 'bytesValue', 'arrayValue', 'kvlistValue']
+
+/** A value that isn't wrapped in its kind, as some senders have it, is taken for what it is. */
+export function readAnyValue(raw: unknown, read: FieldReader, depth = 0): Value {
+  if (raw === undefined || raw === null) return null
+  if (depth > MAX_DEPTH) return read.leave('attribute', 'too_deep', null)
+  if (!isObject(raw)) return bare(raw, read, depth)
+  const fields = camelCased(raw)
+  let value: Value = null
+  let known = false
+  // Only what was sent is the message's own; of several the last counts.
+  for (const kind of Object.keys(fields)) {
+    if (!KINDS.includes(kind)) continue
+    known = true
+    const v = fields[kind]
+    if (v !== undefined && v !== null) value = readKind(kind, v, read, depth)
+  }
+  if (known || Object.keys(fields).length === 0) return value
+  return read.leave('attribute', 'unknown', null)
+}
+
+/** @param v what isn't of its kind is kept as what it is */
+function readKind(kind: string, v: unknown, read: FieldReader, depth: number): Value {
+  switch (kind) {
+    case 'boolValue':
+      return anyBool(v) ?? bare(v, read, depth)
+    case 'intValue': {
+      const int = anyInteger(v)
+      const isWhole = typeof v !== 'number' || Number.isInteger(v)
+      return int !== undefined && isWhole && int >= LEAST_INT && int <= MOST_INT ? int : bare(v, read, depth)
+    }
+    case 'doubleValue':
+      return anyDouble(v) ?? bare(v, read, depth)
+    case 'bytesValue':
+      return anyBytes(v) ?? bare(v, read, depth)
+    case 'arrayValue':
+      return read.list(isObject(v) ? v.values : v, 'attribute').map(entry => readAnyValue(entry, read, depth + 1))
+    case 'kvlistValue':
+      return new KeyValues(readKeyValues(isObject(v) && 'values' in v ? v.values : v, read, depth + 1))
+    default:
+      return typeof v === 'object' ? bare(v, read, depth) : String(v)
+  }
+}
+
+/** As protobufjs and JSON have bytes; and as JSON.stringify makes of a list of them. */
+function anyBytes(v: unknown): Uint8Array | undefined {
+  if (v instanceof Uint8Array) return v
+  if (isEmpty(v)) return Buffer.alloc(0)
+  if (typeof v === 'string') return /^[\w+/-]*={0,2}$/.test(v) ? Buffer.from(v, 'base64') : undefined
+  const all = typeof v === 'object' ? Object.values(v as object) : []
+  return all.length > 0 && all.every(byte => Number.isInteger(byte) && byte >= 0 && byte < 256)
+    ? Buffer.from(all)
+    : undefined
+}
+
+function bare(v: unknown, read: FieldReader, depth: number): Value {
+  if (Array.isArray(v)) return read.list(v, 'attribute').map(entry => readAnyValue(entry, read, depth + 1))
+  if (typeof v === 'object' && v !== null) return JSON.stringify(v)
+  return typeof v === 'number' && Number.isSafeInteger(v) ? BigInt(v) : (v as Value)
+}
+
+/** A list of keys and values, or an object of them, as some senders have it. */
+export function readKeyValues(raw: unknown, read: FieldReader, depth = 0): [string, Value][] {
+  if (isObject(raw)) return Object.entries(raw).map(([key, value]) => [key, readAnyValue(value, read, depth)])
+  return read.list(raw, 'attributes').flatMap(pair => {
+    const fields = read.object(pair, 'attribute')
+    if (fields === undefined) return []
+    return [[read.text(fields.key, 'attribute_key'), readAnyValue(fields.value, read, depth)] as [string, Value]]
+  })
+}
+
+/** A message's fields by the names of protobuf's own JSON mapping; those of the .proto files are as good. */
+export function camelCased(fields: Fields): Fields {
+  let renamed: Fields | undefined
+  for (const key of Object.keys(fields)) {
+    if (!key.includes('_')) continue
+    const name = key.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())
+    if (name === key || Object.hasOwn(fields, name)) continue
+    renamed ??= { ...fields }
+    renamed[name] = fields[key]
+    delete renamed[key]
+  }
+  return renamed ?? fields
+}
+
+/** What reading wrote is read without anybody to tell. */
+const unheard = () => new FieldReader('otlp', new Reading())
+
+export function toText(v: Value): { type: TextType; text: string } {
+  if (typeof v === 'string') return { type: 'string', text: v }
+  if (typeof v === 'boolean') return { type: 'bool', text: String(v) }
+  if (typeof v === 'bigint') return { type: 'int', text: String(v) }
+  if (typeof v === 'number') return { type: 'double', text: doubleText(v) }
+  if (v === null) return { type: 'empty', text: '' }
+  if (v instanceof Uint8Array) return { type: 'bytes', text: base64(v) }
+  const plain = toPlain(v)
+  if (plain !== undefined) return { type: 'json', text: JSON.stringify(plain) }
+  return { type: 'any', text: JSON.stringify(toJson(v)) }
+}
+
+/** @throws when the text isn't of that type: it didn't come from toText */
+export function fromText(text: string, type: unknown): Value {
+  switch (type) {
+    case 'bool':
+      return text === 'true'
+    case 'int':
+      return BigInt(text)
+    case 'double':
+      return Number(text)
+    case 'empty':
+      return null
+    case 'bytes':
+      return Buffer.from(text, 'base64')
+    case 'json':
+      return fromPlain(JSON.parse(text))
+    case 'any':
+      return readAnyValue(JSON.parse(text), unheard())
+    default:
+      return text
+  }
+}
+
+/** In the words of OTLP's JSON. */
+export function toJson(v: Value): Record<string, unknown> {
+  if (typeof v === 'string') return { stringValue: v }
+  if (typeof v === 'boolean') return { boolValue: v }
+  if (typeof v === 'bigint') return { intValue: String(v) }
+  if (typeof v === 'number') return { doubleValue: Number.isFinite(v) && !Object.is(v, -0) ? v : doubleText(v) }
+  if (v === null) return {}
+  if (v instanceof Uint8Array) return { bytesValue: base64(v) }
+  if (Array.isArray(v)) return { arrayValue: { values: v.map(toJson) } }
+  return { kvlistValue: { values: keyValuesToJson(v.entries) } }
+}
+
+export function keyValuesToJson(entries: [string, Value][]): { key: string; value: Record<string, unknown> }[] {
+  return entries.map(([key, value]) => ({ key, value: toJson(value) }))
+}
+
+/** For reading by people: an object, where that says all; else OTLP's own list. */
+export function attributesToPlain(entries: [string, Value][]): unknown {
+  return toPlain(new KeyValues(entries)) ?? keyValuesToJson(entries)
+}
+
+/** @throws when it didn't come from attributesToPlain */
+export function attributesFromPlain(json: unknown): [string, Value][] {
+  return Array.isArray(json) ? readKeyValues(json, unheard()) : (fromPlain(json) as KeyValues).entries
+}
+
+/** The value in JSON's own words, as people read it; undefined when `fromPlain` couldn't tell what it was. */
+function toPlain(v: Value): unknown {
+  if (typeof v === 'string' || typeof v === 'boolean' || v === null) return v
+  if (typeof v === 'bigint') return Number.isSafeInteger(Number(v)) ? Number(v) : undefined
+  if (typeof v === 'number') return Number.isFinite(v) && !Number.isInteger(v) ? v : undefined
+  if (v instanceof Uint8Array) return undefined
+  if (Array.isArray(v)) {
+    const all = v.map(toPlain)
+    return all.includes(undefined) ? undefined : all
+  }
+  const all = v.entries.map(([key, value]) => [key, toPlain(value)] as const)
+  // An object holds a key once, and puts numbers first.
+  if (all.some(([key, value]) => value === undefined || /^\d+$/.test(key))) return undefined
+  const object = plainObject(all)
+  return Object.keys(object).length === all.length ? object : undefined
+}
+
+function fromPlain(v: any): Value {
+  if (typeof v === 'number') return Number.isInteger(v) ? BigInt(v) : v
+  if (Array.isArray(v)) return v.map(fromPlain)
+  if (v === null || typeof v !== 'object') return v
+  return new KeyValues(Object.keys(v).map(key => [key, fromPlain(v[key])]))
+}
+
+function doubleText(v: number): string {
+  return Object.is(v, -0) ? '-0' : String(v)
+}
+
+function base64(v: Uint8Array): string {
+  return Buffer.from(v.buffer, v.byteOffset, v.length).toString('base64')
+}

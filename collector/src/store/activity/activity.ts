@@ -1,0 +1,454 @@
+import { isUtf8 } from 'node:buffer'
+import { EventType } from '../../../../src/codec/span'
+import { RecordReader } from '../../record/reader'
+import { PEER_KEYS } from '../../trace/peer'
+import { Recent } from '../recent'
+import { ERROR_KEYS } from '../search/match'
+import { IdMap } from '../seed'
+import { Turns } from '../turns'
+
+/**
+ * What services did, minute by minute: how often, how long, how often in vain, and who called whom. It is counted while
+ * spans are settled, and kept as one row for each minute and counter, always as a whole: so a row that is written twice
+ * counts once, and rows of several collectors add up.
+ *
+ * Every number is scaled by the probability with which its trace was kept: a trace kept with 0.01 stands for a hundred.
+ */
+
+/** Those of one minute, from however many rows. */
+export interface ActivityMinute {
+  /** Minutes since the epoch. */
+  minute: number
+  operations: Operation[]
+  calls: Calls[]
+}
+
+export interface Operation extends Measure {
+  service: string
+  name: string
+  side: Side
+  /** Of those counted, how many began a trace. */
+  roots: number
+}
+
+/** Client and server halves, and local spans. */
+export type Side = 'client' | 'server' | 'local'
+
+export interface Calls extends Measure {
+  caller: string
+  callee: string
+}
+
+export interface Measure {
+  /** Scaled. */
+  count: number
+  /** Scaled. */
+  errors: number
+  /** How many of each length (see bucketOf), scaled; those without a duration are in none. */
+  durations: Record<number, number>
+}
+
+/** Four buckets to each doubling: a percentile is off by 9 % at most. */
+const BUCKETS_PER_DOUBLING = 4
+
+function bucketOf(durationUs: number): number {
+  return durationUs < 1 ? 0 : 1 + Math.floor(BUCKETS_PER_DOUBLING * Math.log2(durationUs))
+}
+
+/** A bucket's middle, in microseconds. */
+function durationOf(bucket: number): number {
+  return bucket === 0 ? 0 : 2 ** ((bucket - 0.5) / BUCKETS_PER_DOUBLING)
+}
+
+/** In microseconds; undefined when nothing has a duration. */
+export function percentile({ durations }: Pick<Measure, 'durations'>, share: number): number | undefined {
+  const buckets = Object.entries(durations)
+    .map(([bucket, count]) => [Number(bucket), count] as const)
+    .sort(([a], [b]) => a - b)
+  const total = buckets.reduce((sum, [, count]) => sum + count, 0)
+  let below = 0
+  for (const [bucket, count] of buckets) {
+    below += count
+    if (below >= share * total) return durationOf(bucket)
+  }
+  return undefined
+}
+
+export function addMeasure(to: Measure, from: Measure): void {
+  to.count += from.count
+  to.errors += from.errors
+  for (const [bucket, count] of Object.entries(from.durations)) {
+    to.durations[Number(bucket)] = (to.durations[Number(bucket)] ?? 0) + count
+  }
+}
+
+export const emptyMeasure = (): Measure => ({ count: 0, errors: 0, durations: {} })
+
+/** A row to be kept: the whole of what this counter knows of a minute. */
+export interface ActivityRow {
+  minute: number
+  /** Of the counter: a row of the same minute and part takes the place of the one before. */
+  part: string
+  body: string
+}
+
+/** Operations of one minute that are told apart, and pairs of services; the rest is counted as OTHER. */
+const OPERATIONS_MOST = 2_000
+const CALLS_MOST = 1_000
+const OTHER = '(other)'
+/** Of a word, in characters: a row has thousands, and a database a limit. */
+const WORD_LENGTH = 200
+/** Of the minutes that were written those that were added to last are kept: what comes for another one begins a new part. */
+const MINUTES_KEPT = 15
+/** Between two writings. Spans whose times are of still more minutes aren't counted: nobody sends such by accident. */
+const MINUTES_MOST = 2_000
+/** Halves that wait for their other one; and messages remembered, to count what is sent again once. */
+const WAITING_MOST = 50_000
+const MESSAGES_MOST = 10_000
+
+interface Counter {
+  minute: number
+  part: string
+  operations: Map<string, Operation>
+  calls: Map<string, Calls>
+  changed: boolean
+  touched: number
+}
+
+interface Half {
+  traceId: bigint
+  /** 0 for a root. */
+  parentId: bigint
+  service: string
+  durationUs: number | undefined
+  error: boolean
+  weight: number
+  startUs: bigint
+  /** The other side, as it has been counted: by its own half, or by what this one calls it. */
+  other?: string
+}
+
+export class ActivityMeter {
+  private readonly counters = new Map<number, Counter>()
+  /** Halves of calls whose other half hasn't come yet, by span id. */
+  private readonly clients = new Recent<bigint, Half>(WAITING_MOST, () => new IdMap())
+  private servers = new IdMap<Half>()
+  /** Those that have waited for longer than since the last rows(). */
+  private lateServers = new IdMap<Half>()
+  private readonly messages = new Recent<string, true>(MESSAGES_MOST)
+  private readonly newPart: () => string
+  private readonly reader = new RecordReader()
+  private touches = 0
+
+  /** @param newPart gives words that nobody else gives */
+  constructor(newPart: () => string) {
+    this.newPart = newPart
+  }
+
+  /**
+   * @param body good records in a row; the same once more, sent again, isn't counted
+   * @param receivedUs the time of spans without any
+   * @returns how many of them have a name, service or annotation that isn't UTF-8
+   */
+  add(body: Buffer, receivedUs: bigint): number {
+    const seen = `${body.length}${body.toString('latin1', 0, 64)}${body.toString('latin1', body.length - 64)}`
+    if (this.messages.get(seen)) return 0
+    this.messages.set(seen, true)
+    const { reader } = this
+    const view = new DataView(body.buffer, body.byteOffset, body.length)
+    let notUtf8 = 0
+    for (let pos = 0; pos < body.length; ) {
+      pos = reader.read(body, pos)
+      this.addRecord(body, view, receivedUs)
+      if (holdsBadUtf8(body, reader)) notUtf8++
+    }
+    return notUtf8
+  }
+
+  /** What has changed since the last call. */
+  rows(): ActivityRow[] {
+    this.meetParents()
+    const rows: ActivityRow[] = []
+    for (const counter of this.counters.values()) {
+      if (!counter.changed) continue
+      counter.changed = false
+      const { minute, part, operations, calls } = counter
+      rows.push({
+        minute,
+        part,
+        body: JSON.stringify({ operations: [...operations.values()], calls: [...calls.values()] }),
+      })
+    }
+    const byTouch = [...this.counters.values()].sort((a, b) => b.touched - a.touched)
+    for (const { minute } of byTouch.slice(MINUTES_KEPT)) this.counters.delete(minute)
+    return rows
+  }
+
+  private addRecord(body: Buffer, view: DataView, receivedUs: bigint): void {
+    const {
+      idAt,
+      traceIdAt,
+      parentIdAt,
+      probabilityAt,
+      firstAt,
+      lastAt,
+      callType,
+      nameAt,
+      nameEnd,
+      serviceAt,
+      serviceEnd,
+    } = this.reader
+    const startUs = firstAt === -1 ? receivedUs : view.getBigInt64(firstAt)
+    const half: Half = {
+      traceId: view.getBigInt64(traceIdAt),
+      parentId: parentIdAt === -1 ? 0n : view.getBigInt64(parentIdAt),
+      service: text(body, serviceAt, serviceEnd),
+      durationUs: firstAt === -1 ? undefined : Number(view.getBigInt64(lastAt) - startUs),
+      error: isError(body, this.reader),
+      weight: weightOf(probabilityAt === -1 ? undefined : view.getFloat64(probabilityAt)),
+      startUs,
+    }
+    const side = sideOf(callType)
+    const counter = this.counter(startUs)
+    const operation = operationOf(counter.operations, half.service, text(body, nameAt, nameEnd), side)
+    count(operation, half)
+    if (half.parentId === 0n) operation.roots += half.weight
+    if (side === 'client') this.addClient(view.getBigInt64(idAt), half, body)
+    else if (side === 'server') this.addServer(view.getBigInt64(idAt), half, body)
+    else this.addMessage(half, body)
+  }
+
+  private addClient(id: bigint, client: Half, body: Buffer): void {
+    for (const servers of [this.servers, this.lateServers]) {
+      const server = servers.get(id)
+      if (server?.traceId !== client.traceId) continue
+      servers.delete(id)
+      this.meet(client, server!)
+      return
+    }
+    // Whom nobody traces is known by what others call it; until its own half comes, if it does.
+    const callee = wordOf(body, this.reader, PEERS)
+    if (callee !== '') this.addCall(client.service, (client.other = callee), client)
+    this.clients.set(id, client)
+  }
+
+  private addServer(id: bigint, server: Half, body: Buffer): void {
+    const client = this.clients.get(id)
+    if (client?.traceId !== server.traceId) {
+      const caller = server.parentId === 0n ? wordOf(body, this.reader, PEERS) : ''
+      if (caller !== '') this.addCall((server.other = caller), server.service, server)
+      if (this.servers.size < WAITING_MOST) this.servers.set(id, server)
+      return
+    }
+    this.clients.delete(id)
+    this.meet(client!, server)
+  }
+
+  /**
+   * With OpenTelemetry a server half has an id of its own, and its client's for its parent. Only who has waited in vain may
+   * be such a one: the parent of a server half of ours is a call as well, but one that somebody else answered.
+   */
+  private meetParents(): void {
+    for (const server of this.lateServers.values()) {
+      const { traceId, parentId } = server
+      const client = parentId === 0n ? undefined : this.clients.get(parentId)
+      if (client === undefined || client.traceId !== traceId) continue
+      this.clients.delete(parentId)
+      this.meet(client, server)
+    }
+    this.lateServers = this.servers
+    this.servers = new IdMap()
+  }
+
+  /** A message goes to a broker, or comes from one, which has no half of its own. */
+  private addMessage(half: Half, body: Buffer): void {
+    const kind = wordOf(body, this.reader, KINDS).toLowerCase()
+    if (kind !== 'producer' && kind !== 'consumer') return
+    const broker = wordOf(body, this.reader, PEERS)
+    if (broker === '') return
+    if (kind === 'producer') this.addCall(half.service, broker, half)
+    else this.addCall(broker, half.service, half)
+  }
+
+  /** Two halves of a call; what each was counted for alone is taken back. */
+  private meet(client: Half, server: Half): void {
+    if (client.other !== undefined) this.addCall(client.service, client.other, client, -1)
+    if (server.other !== undefined) this.addCall(server.other, server.service, server, -1)
+    this.addCall(client.service, server.service, client)
+  }
+
+  private addCall(caller: string, callee: string, half: Half, sign = 1): void {
+    const { calls } = this.counter(half.startUs)
+    const pair = entry(calls, CALLS_MOST, [caller, callee], [OTHER, OTHER], ([from, to]) => ({
+      caller: from!,
+      callee: to!,
+      ...emptyMeasure(),
+    }))
+    count(pair, half, sign)
+  }
+
+  private counter(startUs: bigint): Counter {
+    const minute = Number(startUs / 60_000_000n)
+    let counter = this.counters.get(minute)
+    if (counter === undefined) {
+      const fresh = { minute, part: this.newPart(), changed: true, touched: 0 }
+      counter = { ...fresh, operations: new Map(), calls: new Map() }
+      if (this.counters.size < MINUTES_MOST) this.counters.set(minute, counter)
+    }
+    counter.changed = true
+    counter.touched = ++this.touches
+    return counter
+  }
+}
+
+function count(measure: Measure, { durationUs, error, weight }: Half, sign = 1): void {
+  measure.count += sign * weight
+  if (error) measure.errors += sign * weight
+  if (durationUs === undefined) return
+  const bucket = bucketOf(durationUs)
+  measure.durations[bucket] = (measure.durations[bucket] ?? 0) + sign * weight
+}
+
+const PEERS = PEER_KEYS.map(key => Buffer.from(key))
+const KINDS = ['otel.kind', 'zipkin.kind'].map(key => Buffer.from(key))
+
+/** What the first of these annotations says that says anything. */
+function wordOf(body: Buffer, { annotations }: RecordReader, keys: Buffer[]): string {
+  for (const key of keys) {
+    for (let i = 0; i < annotations.length; i += 4) {
+      const [at, end] = [annotations[i]!, annotations[i + 1]!]
+      if (key.length !== end - at || body.compare(key, 0, key.length, at, end) !== 0) continue
+      const word = text(body, annotations[i + 2]!, annotations[i + 3]!)
+      if (word !== '') return word
+    }
+  }
+  return ''
+}
+
+/** A trace that was forced, or of which nothing is known, stands for itself. */
+function weightOf(probability: number | undefined): number {
+  return probability !== undefined && probability > 0 && probability <= 1 ? 1 / probability : 1
+}
+
+function sideOf(callType: number): Side {
+  if (callType === EventType.CLIENT_SEND || callType === EventType.CLIENT_RECV) return 'client'
+  return callType === 0 ? 'local' : 'server'
+}
+
+function text(body: Buffer, at: number, end: number): string {
+  if (at === -1) return ''
+  return body.toString(isAscii(body, at, end) ? 'latin1' : 'utf8', at, end).slice(0, WORD_LENGTH)
+}
+
+/** By a loop: words are short, and a call into C++ costs more. */
+function isAscii(body: Buffer, at: number, end: number): boolean {
+  for (let i = at; i < end; i++) if (body[i]! > 127) return false
+  return true
+}
+
+const ERROR_WORDS = ERROR_KEYS.map(key => Buffer.from(key))
+
+function isError(body: Buffer, { annotations }: RecordReader): boolean {
+  for (let i = 0; i < annotations.length; i += 4) {
+    const [at, end] = [annotations[i]!, annotations[i + 1]!]
+    if (body[at] !== 0x65) continue
+    for (const key of ERROR_WORDS)
+      if (key.length === end - at && body.compare(key, 0, key.length, at, end) === 0) return true
+  }
+  return false
+}
+
+function holdsBadUtf8(body: Buffer, { nameAt, nameEnd, serviceAt, serviceEnd, annotations }: RecordReader): boolean {
+  const bad = (at: number, end: number) => at !== -1 && !isAscii(body, at, end) && !isUtf8(body.subarray(at, end))
+  if (bad(nameAt, nameEnd) || bad(serviceAt, serviceEnd)) return true
+  for (let i = 0; i < annotations.length; i += 2) if (bad(annotations[i]!, annotations[i + 1]!)) return true
+  return false
+}
+
+function operationOf(all: Map<string, Operation>, service: string, name: string, side: Side): Operation {
+  const known = all.get(`${service}\0${name}\0${side}`)
+  if (known !== undefined) return known
+  const words = [service, name.slice(0, WORD_LENGTH), side]
+  return entry(all, OPERATIONS_MOST, words, [service, OTHER, side], ([service, name]) => ({
+    service: service!,
+    name: name!,
+    side,
+    roots: 0,
+    ...emptyMeasure(),
+  }))
+}
+
+function entry<V>(
+  map: Map<string, V>,
+  most: number,
+  words: string[],
+  others: string[],
+  make: (words: string[]) => V,
+): V {
+  const known = map.get(words.join('\0'))
+  if (known !== undefined) return known
+  const used = map.size < most ? words : others
+  const key = used.join('\0')
+  const value = map.get(key) ?? make(used)
+  map.set(key, value)
+  return value
+}
+
+/** The first and the last minute of a stretch of time. */
+export function minutesOf(fromUs: number, toUs: number): [number, number] {
+  return [Math.floor(fromUs / 60_000_000), Math.floor(toUs / 60_000_000)]
+}
+
+/** Rows as they are read back, of any minutes and parts, added up by minute. */
+export function readActivity(rows: { minute: number; body: string }[]): ActivityMinute[] {
+  const reading = addUp(rows)
+  for (;;) {
+    const step = reading.next()
+    if (step.done) return step.value
+  }
+}
+
+/** The same in turns: a day may have 100 MB of rows. */
+export async function readActivityInTurns(rows: { minute: number; body: string }[]): Promise<ActivityMinute[]> {
+  const turns = new Turns()
+  const reading = addUp(rows)
+  for (;;) {
+    const step = reading.next()
+    if (step.done) return step.value
+    if (turns.over()) await turns.next()
+  }
+}
+
+/** Yields after each row. */
+function* addUp(rows: { minute: number; body: string }[]): Generator<void, ActivityMinute[]> {
+  const minutes = new Map<number, { operations: Map<string, Operation>; calls: Map<string, Calls> }>()
+  for (const { minute, body } of rows) {
+    const of = minutes.get(minute) ?? { operations: new Map(), calls: new Map() }
+    minutes.set(minute, of)
+    const { operations, calls } = JSON.parse(body) as Omit<ActivityMinute, 'minute'>
+    for (const operation of operations) {
+      const key = `${operation.service}\0${operation.name}\0${operation.side}`
+      const known = of.operations.get(key)
+      if (known === undefined) of.operations.set(key, operation)
+      else {
+        addMeasure(known, operation)
+        known.roots += operation.roots
+      }
+    }
+    for (const pair of calls) {
+      const key = `${pair.caller}\0${pair.callee}`
+      const known = of.calls.get(key)
+      if (known === undefined) of.calls.set(key, pair)
+      else addMeasure(known, pair)
+    }
+    yield
+  }
+  return [...minutes]
+    .sort(([a], [b]) => a - b)
+    .map(([minute, { operations, calls }]) => ({
+      minute,
+      operations: [...operations.values()],
+      // What was counted for one half and taken back leaves nothing, but for rounding.
+      calls: [...calls.values()].filter(({ count }) => count > 1e-6),
+    }))
+}

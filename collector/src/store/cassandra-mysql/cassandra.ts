@@ -1,0 +1,253 @@
+import type { Socket } from 'node:net'
+import type { Transform } from 'node:stream'
+import { type ArrayOrObject, Client, policies, types } from 'cassandra-driver'
+// @ts-expect-error: internal, and without types.
+import Connection from 'cassandra-driver/lib/connection'
+import { databaseError, within } from '../deadline'
+import { type Migration, migrations, newestVersion, statements } from '../migrations'
+import { StoreError } from '../store'
+import type { CassandraConfig, Consistency } from '../store-config'
+import { readTls } from './mysql'
+
+/** Cassandra: connections and schema. What is in the tables: cassandra-spans.ts; schema: sql/cassandra/. */
+
+const CONNECT_MS = 5_000
+const REQUEST_MS = 5_000
+/** For a request, retries included. */
+const DEADLINE_MS = 10_000
+/** What Cassandra and we hold in memory of a read: pages of about so much; the first one, whose rows are unknown, by rows. */
+const PAGE_BYTES = 8 * 1024 * 1024
+const FIRST_PAGE_ROWS = 32
+const PAGE_ROWS_MOST = 5_000
+
+/**
+ * What Cassandra says of a mutation, a batch or a request that it won't take however often it is sent. Its code doesn't tell:
+ * it is that of a table that is missing, or of any mistake of the server's.
+ */
+const TOO_LARGE = /too (large|big)|oversized/i
+
+/** What is asked of a client: nothing that does harm when done twice. */
+export class Cassandra {
+  readonly config: CassandraConfig
+  private readonly client: Client
+
+  /** @throws StoreError when no node can be reached */
+  static async open(config: CassandraConfig): Promise<Cassandra> {
+    return new Cassandra(await connect(config), config)
+  }
+
+  private constructor(client: Client, config: CassandraConfig) {
+    this.client = client
+    this.config = config
+  }
+
+  /** As CQL has it. */
+  table(name: string): string {
+    return `${quoted(this.config.keyspace)}.${name}`
+  }
+
+  execute(query: string, params: ArrayOrObject = []) {
+    return this.attempt(this.client.execute(query, params))
+  }
+
+  /** All rows of a SELECT, page by page. @param bytes of a row, about */
+  async *pages(query: string, params: unknown[], bytes: (row: types.Row) => number): AsyncGenerator<types.Row[]> {
+    let fetchSize = FIRST_PAGE_ROWS
+    let pageState: string | undefined
+    do {
+      const page = await this.attempt(this.client.execute(query, params, { fetchSize, pageState }))
+      if (page.rows.length > 0) {
+        yield page.rows
+        const average = page.rows.reduce((sum, row) => sum + bytes(row), 0) / page.rows.length
+        fetchSize = Math.max(1, Math.min(Math.floor(PAGE_BYTES / (average + 1)), PAGE_ROWS_MOST))
+      }
+      pageState = page.pageState
+    } while (pageState)
+  }
+
+  /** All or, after a rejection, any of them. */
+  batch(queries: { query: string; params: unknown[] }[]) {
+    return this.attempt(this.client.batch(queries, { prepare: true, logged: false, isIdempotent: true }))
+  }
+
+  /** The number of the last migration that was applied; undefined when there is nothing yet. */
+  schemaVersion(): Promise<number | undefined> {
+    return this.attempt(schemaVersion(this.client, this.config.keyspace))
+  }
+
+  /** What an operator should know; undefined when all is well, or when the server doesn't say. */
+  async warning(): Promise<string | undefined> {
+    try {
+      const { rows } = await this.execute("SELECT value FROM system_views.settings WHERE name = 'commitlog_sync'")
+      const value: string | undefined = rows[0]?.value
+      if (value === undefined || value === 'batch') return undefined
+      return `Cassandra's commitlog_sync is ${value}: what it acknowledges is lost if it is killed within the next seconds; set commitlog_sync: batch in cassandra.yaml`
+    } catch {
+      // Cassandra 3 has no such table, and a user with few rights may not read it.
+      return undefined
+    }
+  }
+
+  close(): Promise<void> {
+    return this.client.shutdown()
+  }
+
+  private async attempt<R>(promise: Promise<R>): Promise<R> {
+    try {
+      return await within(DEADLINE_MS, promise)
+    } catch (error) {
+      throw cassandraError(this.config, error)
+    }
+  }
+}
+
+/** Makes keyspace and tables, or brings them up to date. Only under MySQL's lock: two at once may make a table twice. */
+export async function migrateCassandra(config: CassandraConfig, log: (message: string) => void): Promise<void> {
+  const client = await connect(config)
+  try {
+    await createKeyspace(client, config, log)
+  } catch (error) {
+    throw cassandraError(config, error)
+  } finally {
+    await client.shutdown()
+  }
+  const inKeyspace = await connect(config, config.keyspace)
+  const run = (cql: string, parameters: unknown[] = []) => inKeyspace.execute(cql, parameters)
+  try {
+    const version = (await schemaVersion(inKeyspace, config.keyspace)) ?? 0
+    await run('CREATE TABLE IF NOT EXISTS schema_migration (version int PRIMARY KEY, name text, applied_at timestamp)')
+    for (const migration of migrations('cassandra').slice(version)) {
+      // Preparing what runs once is no use, and DDL can't be prepared everywhere.
+      for (const cql of statements(migration)) await inKeyspace.execute(cql, [], { prepare: false })
+      await run('INSERT INTO schema_migration (version, name, applied_at) VALUES (?, ?, ?)', [
+        migration.version,
+        migration.name,
+        new Date(),
+      ])
+      log(`Cassandra, keyspace ${config.keyspace}: ${migration.name} applied`)
+    }
+  } catch (error) {
+    throw cassandraError(config, error)
+  } finally {
+    await inKeyspace.shutdown()
+  }
+}
+
+/** What migrateCassandra would apply, without changing anything. */
+export async function pendingCassandra(config: CassandraConfig): Promise<Migration[]> {
+  const cassandra = await Cassandra.open(config)
+  try {
+    return migrations('cassandra').slice((await cassandra.schemaVersion()) ?? 0)
+  } finally {
+    await cassandra.close()
+  }
+}
+
+export function newestCassandraVersion(): number {
+  return newestVersion(migrations('cassandra'))
+}
+
+async function createKeyspace(client: Client, { keyspace, local_dc }: CassandraConfig, log: (message: string) => void) {
+  const found = await client.execute('SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?', [
+    keyspace,
+  ])
+  if (found.rows.length > 0) return
+  const nodes = client.hosts.values().filter(host => host.datacenter === local_dc).length
+  const copies = Math.min(3, nodes)
+  const replication = `{'class': 'NetworkTopologyStrategy', '${local_dc.replaceAll("'", "''")}': ${copies}}`
+  const cql = `CREATE KEYSPACE IF NOT EXISTS ${quoted(keyspace)} WITH replication = ${replication}`
+  await client.execute(cql, [], { prepare: false })
+  log(`Cassandra: keyspace ${keyspace} created with ${copies} ${copies === 1 ? 'copy' : 'copies'} in ${local_dc}`)
+}
+
+async function schemaVersion(client: Client, keyspace: string): Promise<number | undefined> {
+  const table = await client.execute(
+    "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ? AND table_name = 'schema_migration'",
+    [keyspace],
+  )
+  if (table.rows.length === 0) return undefined
+  const { rows } = await client.execute(`SELECT version FROM ${quoted(keyspace)}.schema_migration`)
+  return Math.max(0, ...rows.map(({ version }) => version))
+}
+
+/**
+ * Driver 4.10 listens for errors of its socket, but not for those of the streams behind it: bytes that aren't CQL would end
+ * the process.
+ */
+const { bindSocketListeners } = Connection.prototype
+Connection.prototype.bindSocketListeners = function (this: DriverConnection) {
+  bindSocketListeners.call(this)
+  for (const stream of [this.protocol, this.parser]) {
+    stream.on('error', error => this.netClient.destroy(error))
+  }
+}
+
+interface DriverConnection {
+  bindSocketListeners(): void
+  netClient: Socket
+  protocol: Transform
+  parser: Transform
+}
+
+async function connect(config: CassandraConfig, keyspace?: string): Promise<Client> {
+  const { username, password = '', tls, consistency = 'LOCAL_QUORUM' } = config
+  const client = new Client({
+    contactPoints: hosts(config).map(host => `${host.includes(':') ? `[${host}]` : host}:${config.port}`),
+    localDataCenter: config.local_dc,
+    ...(keyspace === undefined ? {} : { keyspace }),
+    ...(username === undefined ? {} : { credentials: { username, password } }),
+    // The driver's own default takes any certificate.
+    ...(tls === undefined ? {} : { sslOptions: { ...readTls(tls), rejectUnauthorized: true } }),
+    encoding: { useBigIntAsLong: true },
+    queryOptions: {
+      prepare: true,
+      consistency: consistencyOf(consistency),
+      // Nothing here does harm when done twice, so that the driver may try another node.
+      isIdempotent: true,
+    },
+    socketOptions: { connectTimeout: CONNECT_MS, readTimeout: REQUEST_MS },
+    policies: {
+      // The driver's own goes up to ten minutes.
+      reconnection: new policies.reconnection.ExponentialReconnectionPolicy(250, 4_000, false),
+      // Cassandra's clock decides which of two writes is the later one, and not those of collectors; null means that.
+      timestampGeneration: null as never,
+    },
+  })
+  // When a node comes back, driver 4.10 may replace its Host, and leaves the old one trying to connect for ever.
+  client.on('hostRemove', (host: unknown) => {
+    ;(host as { shutdown(waitForPending: boolean): Promise<void> }).shutdown(false).catch(() => {})
+  })
+  try {
+    await within(2 * CONNECT_MS, client.connect())
+    return client
+  } catch (error) {
+    void client.shutdown().catch(() => {})
+    throw cassandraError(config, error)
+  }
+}
+
+/** The driver's names are those of CQL in camel case. */
+function consistencyOf(name: Consistency): types.consistencies {
+  const camel = name.toLowerCase().replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase())
+  return types.consistencies[camel as keyof typeof types.consistencies]
+}
+
+function hosts({ hostname }: CassandraConfig): string[] {
+  const list = typeof hostname === 'string' ? hostname.split(',') : hostname
+  return list.map(host => host.trim())
+}
+
+function cassandraError(config: CassandraConfig, error: unknown): StoreError {
+  const where = `Cassandra at ${hosts(config).join(', ')}, port ${config.port}`
+  // Of the nodes that were tried, the first one's reason; the driver's own message is that with a stack trace in it.
+  const [reason = error] = Object.values((error as { innerErrors?: { [node: string]: Error } }).innerErrors ?? {})
+  const { name, message } = reason as Error
+  if (name === 'ResponseError' && TOO_LARGE.test(message)) {
+    return new StoreError('MILO_STORE_REFUSED', `${where}: ${message}`)
+  }
+  return databaseError(where, reason, name === 'AuthenticationError' || name === 'ArgumentError')
+}
+
+function quoted(identifier: string): string {
+  return `"${identifier.replaceAll('"', '""')}"`
+}

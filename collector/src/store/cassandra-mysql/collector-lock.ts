@@ -1,0 +1,131 @@
+import type { Connection } from 'mysql2/promise'
+import { within } from '../deadline'
+import { type Clock, systemClock } from '../pipeline/clock'
+import { StoreError } from '../store'
+import type { MySqlConfig } from '../store-config'
+import { connectMySql, lockName, rowsOf } from './mysql'
+
+/**
+ * Two collectors with one id would write over each other's journal. So each holds a lock of its id in MySQL, on a
+ * connection of its own, for as long as it lives; and while it doesn't, since the connection was cut, it accepts nothing.
+ */
+
+/** A sign of life, so that the server knows the connection of a host that has vanished, and when it is at an end. */
+const PING_MS = 5_000
+const SILENCE_SECONDS = 20
+const RETRY_MS = 500
+const QUERY_MS = 5_000
+/** Microseconds since the epoch, whatever the session's time zone. */
+const NOW_US = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
+
+export class CollectorLock {
+  private readonly config: MySqlConfig
+  private readonly collector: string
+  private connection: Connection | undefined
+  private timer: NodeJS.Timeout | undefined
+  private closed = false
+  /** MySQL's time at a moment of the steady clock. */
+  private server = { wallUs: 0n, atMs: 0 }
+  /** MySQL's: of all that collectors could go by, the one that they share. */
+  readonly clock: Clock = {
+    wallUs: () => this.server.wallUs + BigInt(Math.floor((systemClock.steadyMs() - this.server.atMs) * 1000)),
+    steadyMs: systemClock.steadyMs,
+  }
+  /** Why it isn't held. */
+  private reason: StoreError | undefined
+
+  /** @throws StoreError when another process has it */
+  static async take(config: MySqlConfig, collector: string): Promise<CollectorLock> {
+    const lock = new CollectorLock(config, collector)
+    await lock.connect()
+    return lock
+  }
+
+  private constructor(config: MySqlConfig, collector: string) {
+    this.config = config
+    this.collector = collector
+  }
+
+  /** @throws StoreError unless the lock is held */
+  check(): void {
+    if (this.connection === undefined) throw this.reason
+  }
+
+  close(): void {
+    this.closed = true
+    clearTimeout(this.timer)
+    this.connection?.destroy()
+    this.connection = undefined
+  }
+
+  private async connect(): Promise<void> {
+    const connection = await connectMySql(this.config)
+    try {
+      await within(QUERY_MS, connection.query(`SET SESSION wait_timeout = ${SILENCE_SECONDS}`))
+      await this.askTime(connection)
+      const sql = 'SELECT GET_LOCK(?, 0)'
+      const [row] = await within(
+        QUERY_MS,
+        rowsOf(connection, sql, [lockName(this.config, `collector ${this.collector}`)]),
+      )
+      if (row![0] !== 1) {
+        throw new StoreError(
+          'MILO_STORE_LOCKED',
+          `another collector with the id ${this.collector} is at work (or was until ${SILENCE_SECONDS} s ago): give one of them another collector_id`,
+        )
+      }
+    } catch (error) {
+      connection.destroy()
+      throw error
+    }
+    if (this.closed) return connection.destroy()
+    this.connection = connection
+    connection.on('error', () => this.lost(connection))
+    connection.on('end', () => this.lost(connection))
+    this.ping(connection)
+  }
+
+  private ping(connection: Connection): void {
+    this.timer = setTimeout(() => {
+      this.askTime(connection).then(
+        () => this.connection === connection && this.ping(connection),
+        () => this.lost(connection),
+      )
+    }, PING_MS)
+    this.timer.unref()
+  }
+
+  private async askTime(connection: Connection): Promise<void> {
+    const askedMs = systemClock.steadyMs()
+    const [row] = await within(QUERY_MS, rowsOf(connection, NOW_US))
+    const answeredMs = systemClock.steadyMs()
+    // Read somewhen between question and answer: what we have is kept unless it can't be true.
+    const least = BigInt(row![0]!)
+    const most = least + BigInt(Math.ceil((answeredMs - askedMs) * 1000))
+    const known = this.clock.wallUs()
+    if (known < least || known > most) this.server = { wallUs: (least + most) / 2n, atMs: answeredMs }
+  }
+
+  private lost(connection: Connection): void {
+    if (this.connection !== connection) return
+    this.connection = undefined
+    this.reason = new StoreError(
+      'MILO_STORE_UNAVAILABLE',
+      `MySQL at ${this.config.hostname}:${this.config.port} was lost`,
+    )
+    connection.destroy()
+    this.retry()
+  }
+
+  private retry(): void {
+    if (this.closed) return
+    clearTimeout(this.timer)
+    this.timer = setTimeout(() => {
+      this.connect().catch(error => {
+        this.reason = error
+        this.retry()
+      })
+    }, RETRY_MS)
+    this.timer.unref()
+  }
+}

@@ -1,0 +1,368 @@
+import { hash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  type Connection,
+  type ConnectionOptions,
+  createConnection,
+  createPool,
+  type Pool,
+  type PoolConnection,
+} from 'mysql2/promise'
+import { databaseError, within } from '../deadline'
+import { type Migration, migrations, newestVersion, statements } from '../migrations'
+import { StoreError } from '../store'
+import type { MySqlConfig } from '../store-config'
+
+/** MySQL or MariaDB: connections, transactions, schema. What is in the tables: mysql-index.ts; schema: sql/mysql/. */
+
+const WRITE_CONNECTIONS = 6
+/** Of their own, so that searches that take long keep no writes waiting. */
+const READ_CONNECTIONS = 6
+const CONNECT_MS = 5_000
+/** For one transaction or query. */
+const DEADLINE_MS = 10_000
+/** For one statement of a search, by the server's own clock. */
+const SEARCH_SECONDS = 5
+/** How often a transaction is tried that others stand in the way of. */
+const ATTEMPTS = 8
+/** How long migrate waits for another one. */
+const LOCK_SECONDS = 60
+/** Their numbers are the same in MySQL and MariaDB, where both have them. */
+const ERROR = {
+  databaseAccessDenied: 1044,
+  accessDenied: 1045,
+  unknownDatabase: 1049,
+  tableExists: 1050,
+  tableAccessDenied: 1142,
+  noSuchTable: 1146,
+  lockWaitTimeout: 1205,
+  deadlock: 1213,
+  packetTooLarge: 1153,
+  wrongValueForField: 1366,
+  noPartition: 1526,
+  accessDeniedNoPassword: 1698,
+  statementTimeoutOfMariaDb: 1969,
+  statementTimeoutOfMySql: 3024,
+} as const
+const DENIED: number[] = [
+  ERROR.databaseAccessDenied,
+  ERROR.accessDenied,
+  ERROR.tableAccessDenied,
+  ERROR.accessDeniedNoPassword,
+]
+
+/** The data's fault, now and later. */
+const LASTING: number[] = [ERROR.packetTooLarge, ERROR.wrongValueForField, ERROR.noPartition]
+/** So are data exceptions and violated constraints, by SQL's own classes. */
+const LASTING_STATES = /^2[123]/
+
+// Strings are escaped with backslashes, whatever the
+// server's own mode is. Fewer gap locks mean fewer deadlocks; and a transaction that waits for another's locks longer than
+// we wait for it would be in vain.
+const ON_CONNECT = [
+  "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', innodb_lock_wait_timeout = 3",
+  'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
+]
+/** Each server passes over the other's comment. Milliseconds in MySQL. */
+const ON_CONNECT_TO_READ = [
+  ...ON_CONNECT,
+  `SET SESSION innodb_lock_wait_timeout = 3 /*M! , max_statement_time = ${SEARCH_SECONDS}, in_predicate_conversion_threshold = 0 */ /*!80000 , max_execution_time = ${SEARCH_SECONDS}000 */`,
+]
+
+/** Of one INSERT. Larger ones gain nothing; where a server's max_allowed_packet is small, half of that. */
+const STATEMENT_BYTES = 300 * 1024
+
+export type Row = (string | number | null)[]
+
+export class MySql {
+  readonly config: MySqlConfig
+  /** What an INSERT may have, unless a single row has more. */
+  statementBytes = STATEMENT_BYTES
+  private readonly writers: Pool
+  private readonly readers: Pool
+  /** Connections that have had their SETs. */
+  private readonly ready = new WeakSet<object>()
+
+  constructor(config: MySqlConfig) {
+    this.config = config
+    const pool = (connectionLimit: number) =>
+      createPool({ ...connectionOptions(config), database: config.database, connectionLimit })
+    this.writers = pool(WRITE_CONNECTIONS)
+    this.readers = pool(READ_CONNECTIONS)
+  }
+
+  /** Runs `work` in a transaction, again when others stood in its way: it must change nothing but the database. */
+  async transact<R>(work: (connection: Connection) => Promise<R>): Promise<R> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.withConnection(this.writers, async connection => {
+          await connection.beginTransaction()
+          const result = await work(connection)
+          await connection.commit()
+          return result
+        })
+      } catch (error) {
+        const { errno } = error as { errno?: number }
+        const inTheWay = errno === ERROR.deadlock || errno === ERROR.lockWaitTimeout
+        if (!inTheWay || attempt === ATTEMPTS) throw mysqlError(this.config, error)
+        await sleep(Math.random() * 10 * attempt)
+      }
+    }
+  }
+
+  /** One statement that changes something. @returns how many rows it did */
+  async write(sql: string, parameters: unknown[] = []): Promise<number> {
+    try {
+      return await this.withConnection(this.writers, async connection => {
+        const [{ affectedRows }] = await connection.query<any>(sql, parameters)
+        return affectedRows
+      })
+    } catch (error) {
+      throw mysqlError(this.config, error)
+    }
+  }
+
+  /** Rows of one SELECT; its 64-bit integers as strings. */
+  async read(sql: string, parameters: unknown[] = []): Promise<Row[]> {
+    try {
+      return await this.withConnection(this.readers, connection => rowsOf(connection, sql, parameters))
+    } catch (error) {
+      throw mysqlError(this.config, error)
+    }
+  }
+
+  /** How many rows the server believes it will look at, by a few probes of the index. */
+  async estimate(sql: string): Promise<number> {
+    try {
+      return await this.withConnection(this.readers, async connection => {
+        const [plan] = await connection.query<any[]>(`EXPLAIN ${sql}`)
+        return plan.reduce((sum, { rows }) => sum + Number(rows ?? 0), 0)
+      })
+    } catch (error) {
+      throw mysqlError(this.config, error)
+    }
+  }
+
+  close(): Promise<unknown> {
+    return Promise.all([this.writers.end(), this.readers.end()])
+  }
+
+  /** By a connection's first user, to whom it fails: on an event of the pool nobody would hear of it. */
+  private async setUp(connection: PoolConnection, pool: Pool): Promise<void> {
+    if (this.ready.has(connection.connection)) return
+    for (const sql of pool === this.readers ? ON_CONNECT_TO_READ : ON_CONNECT) await connection.query(sql)
+    const [row] = await rowsOf(connection, 'SELECT @@max_allowed_packet')
+    this.statementBytes = Math.min(STATEMENT_BYTES, Number(row![0]) / 2)
+    this.ready.add(connection.connection)
+  }
+
+  private async withConnection<R>(pool: Pool, work: (connection: PoolConnection) => Promise<R>): Promise<R> {
+    const opening = pool.getConnection()
+    const connection = await within(CONNECT_MS, opening).catch(error => {
+      // One that comes late must not be lost to the pool.
+      opening.then(late => late.release()).catch(() => {})
+      throw error
+    })
+    try {
+      const result = await within(
+        DEADLINE_MS,
+        this.setUp(connection, pool).then(() => work(connection)),
+      )
+      connection.release()
+      return result
+    } catch (error) {
+      // Whatever it was in the middle of, the server rolls back.
+      connection.destroy()
+      throw error
+    }
+  }
+}
+
+/** The items in a row, as many together as have so many bytes, and at least one. */
+export function* stretches<T>(items: T[], mostBytes: number, bytesOf: (item: T) => number): Generator<T[]> {
+  let from = 0
+  let bytes = 0
+  for (const [i, item] of items.entries()) {
+    const more = bytesOf(item)
+    if (i > from && bytes + more > mostBytes) {
+      yield items.slice(from, i)
+      from = i
+      bytes = 0
+    }
+    bytes += more
+  }
+  if (from < items.length) yield items.slice(from)
+}
+
+export async function rowsOf(connection: Connection, sql: string, parameters: unknown[] = []): Promise<Row[]> {
+  const [rows] = await connection.query<any[]>({ sql, rowsAsArray: true }, parameters)
+  return rows as Row[]
+}
+
+/** Names of locks are the server's: those of different Milo databases have to differ. */
+export function lockName({ database }: MySqlConfig, what: string): string {
+  return `milo ${hash('sha256', `${database} ${what}`).slice(0, 32)}`
+}
+
+/** A connection outside the pools, for a lock that lasts. */
+export async function connectMySql(config: MySqlConfig, withDatabase = true): Promise<Connection> {
+  const options = { ...connectionOptions(config), ...(withDatabase ? { database: config.database } : {}) }
+  const opening = createConnection(options)
+  try {
+    const connection = await within(CONNECT_MS, opening)
+    // Whoever uses it is told by what they asked for. An error between two questions must not end the process.
+    connection.on('error', () => {})
+    for (const sql of ON_CONNECT) await within(CONNECT_MS, connection.query(sql))
+    return connection
+  } catch (error) {
+    opening.then(late => late.destroy()).catch(() => {})
+    throw mysqlError(config, error)
+  }
+}
+
+/**
+ * Makes the database if need be, and lets `work` run while no other collector runs its own: Cassandra has no such lock.
+ */
+export async function underMigrationLock(
+  config: MySqlConfig,
+  log: (message: string) => void,
+  work: (connection: Connection) => Promise<void>,
+): Promise<void> {
+  let connection: Connection | undefined
+  try {
+    connection = await connectMySql(config, false)
+    await useDatabase(connection, config, log)
+    const lock = lockName(config, 'migrate')
+    const [row] = await rowsOf(connection, 'SELECT GET_LOCK(?, ?)', [lock, LOCK_SECONDS])
+    if (row![0] !== 1) {
+      throw new Error(`another milo-collector has been migrating for ${LOCK_SECONDS} s: wait for it, or stop it`)
+    }
+    await work(connection)
+  } catch (error) {
+    throw mysqlError(config, error)
+  } finally {
+    // The lock goes with it.
+    connection?.destroy()
+  }
+}
+
+/** What migrateMySql would apply, without changing anything, not even making the database. */
+export async function pendingMySql(config: MySqlConfig): Promise<Migration[]> {
+  const version = await mysqlSchemaVersion(config)
+  return migrations('mysql').slice(version ?? 0)
+}
+
+/** @param connection under the migration lock */
+export async function migrateMySql(connection: Connection, { database }: MySqlConfig, log: (message: string) => void) {
+  const version = (await schemaVersion(connection)) ?? 0
+  await connection.query(
+    `CREATE TABLE IF NOT EXISTS schema_migration (
+       version INT NOT NULL, name VARCHAR(200) NOT NULL, applied_at TIMESTAMP NOT NULL, PRIMARY KEY (version)
+     ) ENGINE = InnoDB`,
+  )
+  for (const migration of migrations('mysql').slice(version)) {
+    for (const sql of statements(migration)) await apply(connection, sql, log)
+    await connection.query('INSERT INTO schema_migration (version, name, applied_at) VALUES (?, ?, NOW())', [
+      migration.version,
+      migration.name,
+    ])
+    log(`MySQL, database ${database}: ${migration.name} applied`)
+  }
+}
+
+async function apply(connection: Connection, sql: string, log: (message: string) => void): Promise<void> {
+  const view = /^CREATE VIEW (\w+)/.exec(sql)?.[1]
+  try {
+    await connection.query(sql)
+  } catch (error) {
+    // The original's, or ours after a migration that stopped half way. Not every server has CREATE VIEW IF NOT EXISTS.
+    if (view === undefined || (error as { errno?: number }).errno !== ERROR.tableExists) throw error
+    log(`MySQL: there is a ${view} already, which stays as it is`)
+  }
+}
+
+/** The number of the last migration that was applied; undefined when there is nothing yet. */
+export async function mysqlSchemaVersion(config: MySqlConfig): Promise<number | undefined> {
+  let connection: Connection | undefined
+  try {
+    connection = await connectMySql(config, false)
+    await connection.query('USE ??', [config.database])
+    return await within(DEADLINE_MS, schemaVersion(connection))
+  } catch (error) {
+    if ((error as { errno?: number }).errno === ERROR.unknownDatabase) return undefined
+    throw mysqlError(config, error)
+  } finally {
+    connection?.destroy()
+  }
+}
+
+export function newestMySqlVersion(): number {
+  return newestVersion(migrations('mysql'))
+}
+
+async function useDatabase(connection: Connection, { database }: MySqlConfig, log: (message: string) => void) {
+  const use = () => connection.query('USE ??', [database])
+  try {
+    await use()
+  } catch (error) {
+    if ((error as { errno?: number }).errno !== ERROR.unknownDatabase) throw error
+    await connection.query('CREATE DATABASE IF NOT EXISTS ?? CHARACTER SET utf8mb4 COLLATE utf8mb4_bin', [database])
+    log(`MySQL: database ${database} created`)
+    await use()
+  }
+}
+
+async function schemaVersion(connection: Connection): Promise<number | undefined> {
+  try {
+    const [row] = await rowsOf(connection, 'SELECT COALESCE(MAX(version), 0) FROM schema_migration')
+    return Number(row![0])
+  } catch (error) {
+    if ((error as { errno?: number }).errno === ERROR.noSuchTable) return undefined
+    throw error
+  }
+}
+
+function connectionOptions({ hostname, port, username, password, tls }: MySqlConfig): ConnectionOptions {
+  return {
+    host: hostname,
+    port,
+    user: username,
+    password,
+    charset: 'utf8mb4_bin',
+    connectTimeout: CONNECT_MS,
+    // 64-bit integers as strings: exact.
+    supportBigNumbers: true,
+    bigNumberStrings: true,
+    ...(tls === undefined ? {} : { ssl: { ...readTls(tls), rejectUnauthorized: true } }),
+  }
+}
+
+/** @throws what says which file can't be read */
+export function readTls({ ca, cert, key }: NonNullable<MySqlConfig['tls']>): {
+  ca?: Buffer
+  cert?: Buffer
+  key?: Buffer
+} {
+  const files = Object.entries({ ca, cert, key }).filter(([, file]) => file !== undefined)
+  return Object.fromEntries(files.map(([what, file]) => [what, readFileSync(file!)]))
+}
+
+export function mysqlError(config: MySqlConfig, error: unknown): StoreError {
+  const { errno, code, sqlState } = error as { errno?: number; code?: string; sqlState?: string }
+  const where = `MySQL at ${config.hostname}:${config.port}, database ${config.database}`
+  if (errno !== undefined && (LASTING.includes(errno) || LASTING_STATES.test(sqlState ?? ''))) {
+    return new StoreError('MILO_STORE_REFUSED', `${where}: ${(error as Error).message}`)
+  }
+  if (errno === ERROR.statementTimeoutOfMariaDb || errno === ERROR.statementTimeoutOfMySql) {
+    const remedy = 'add a name, a service or an exact value, or ask for a shorter time'
+    return new StoreError('MILO_SEARCH_TOO_LONG', `the search took MySQL more than ${SEARCH_SECONDS} s: ${remedy}`)
+  }
+  const refused = (errno !== undefined && DENIED.includes(errno)) || code === 'HANDSHAKE_NO_SSL_SUPPORT'
+  return databaseError(where, error, refused)
+}
+
+/** Whether the user may not do what was asked for. */
+export function isDenied(error: unknown): boolean {
+  return DENIED.includes((error as { errno?: number }).errno ?? 0)
+}

@@ -1,0 +1,461 @@
+import type { Connection } from 'mysql2/promise'
+import { storedTrace } from '../../record/records'
+import type { ActivityMinute, ActivityRow } from '../activity/activity'
+import { isRefusal, within } from '../deadline'
+import type { Migration } from '../migrations'
+import type { Clock } from '../pipeline/clock'
+import type { Entry } from '../pipeline/entry'
+import { closedError } from '../pipeline/group-commit'
+import { type Backend, Pipeline } from '../pipeline/pipeline'
+import { withoutRefused } from '../pipeline/refused'
+import { rarely } from '../rarely'
+import { Recent } from '../recent'
+import { type IndexPolicy, type IndexSettings, indexPolicy } from '../search/index-policy'
+import { search } from '../search/search'
+import { IdMap } from '../seed'
+import {
+  type Backlog,
+  type CompletionQuery,
+  type Message,
+  type SavedSearch,
+  type SearchPage,
+  type SearchQuery,
+  type Store,
+  type StoredTrace,
+  StoreError,
+  TRACE_BYTES,
+} from '../store'
+import { collectorId, DEFAULT_RETENTION_DAYS, type Progress, type StoreConfig } from '../store-config'
+import { Cassandra, migrateCassandra, newestCassandraVersion, pendingCassandra } from './cassandra'
+import { CassandraSpans, rowsByTrace, type SpanRow } from './cassandra-spans'
+import { CollectorLock } from './collector-lock'
+import { MySql, migrateMySql, mysqlSchemaVersion, newestMySqlVersion, pendingMySql, underMigrationLock } from './mysql'
+import { readMySqlActivity, writeSettled } from './mysql-activity'
+import { lengthenTraces, MySqlIndex, putAside, readCheckpoint } from './mysql-index'
+import { keepPartitions, maintainPartitions } from './mysql-partitions'
+import { completeFromMySql, MySqlSearch } from './mysql-search'
+import { WaitingStore } from './waiting-store'
+
+/**
+ * Raw spans in Cassandra, the search index in MySQL.
+ *
+ *     accept ─┬─ Cassandra: journal, a row a message ──┐
+ *             └─ MySQL: index, a transaction a group ──┴─ both durable → OK
+ *     settle ─── Cassandra: spans, a row a trace ─── MySQL: checkpoint
+ */
+
+const GROUP_BYTES = 1024 * 1024
+/** So that neither database waits for the other. */
+const GROUPS = 4
+const SETTLE_SPANS = 20_000
+const SETTLE_MS = 1_000
+const BACKLOG_SPANS = 500_000
+const BACKLOG_BYTES = 256 * 1024 * 1024
+const GOODBYE_MS = 3_000
+/** How often a check writes at most. */
+const CHECK_WRITE_MS = 1_000
+/** Entries of a journal that are indexed at once when it is replayed. */
+const REPLAY_ENTRIES = 50
+
+/**
+ * A partition holds 100,000 spans at most. Counted from here on: fewer than so many spans that each collector has written
+ * to a trace without telling the others, and the length of one row, are the rest.
+ */
+const BUCKET_SPANS = 85_000
+const UNTOLD_SPANS = 1_000
+/** Of how many traces we remember how long they have become. */
+const COUNTED_TRACES = 100_000
+
+/**
+ * A schema that isn't there at all is made, as a newcomer expects and as can harm nobody. One that is there and older is
+ * left alone: bringing it up to date may take long and lock tables, and other collectors may be at work.
+ *
+ * Where a database can't be reached the store is given all the same: it refuses everything until it has found them.
+ * @param clock in place of MySQL's, which all collectors share
+ * @throws StoreError when the schema is older than this program, or a database won't have us
+ */
+export async function openCassandraMySql(
+  config: StoreConfig,
+  log: (message: string) => void,
+  clock?: Clock,
+): Promise<Store> {
+  const connect = () => connectStore(config, log, clock)
+  try {
+    return await connect()
+  } catch (error) {
+    const waits = error instanceof StoreError && error.code === 'MILO_STORE_UNAVAILABLE' && !isRefusal(error)
+    if (!waits) throw error
+    log(`${error.message}: nothing is accepted until it is there`)
+    return new WaitingStore(connect, error, log)
+  }
+}
+
+async function connectStore(config: StoreConfig, log: (message: string) => void, clock?: Clock): Promise<Store> {
+  const backend = await CassandraMySqlBackend.open(config, collectorId(config), log, clock)
+  const warn = rarely(log)
+  try {
+    const pipeline = await Pipeline.open(backend, {
+      ...backlogOf(config),
+      onSettleError: error => warn(`spans are accepted, but can't be settled yet: ${(error as Error).message}`),
+    })
+    return new CassandraMySqlStore(backend, pipeline, keepPartitions(backend.mysql, backend.retentionDays, log))
+  } catch (error) {
+    await backend.close()
+    throw error
+  }
+}
+
+function backlogOf({ max_backlog_spans = BACKLOG_SPANS, max_backlog_bytes = BACKLOG_BYTES }: StoreConfig) {
+  return { maxBacklogSpans: max_backlog_spans, maxBacklogBytes: max_backlog_bytes }
+}
+
+/** A newer schema is fine: migrations leave what older collectors need. */
+async function ensureSchema(config: StoreConfig, cassandra: Cassandra, log: (message: string) => void): Promise<void> {
+  const states = async () => {
+    const state = (found: number | undefined, wanted: number) =>
+      found === undefined ? 'missing' : found < wanted ? 'older' : 'usable'
+    return [
+      state(await cassandra.schemaVersion(), newestCassandraVersion()),
+      state(await mysqlSchemaVersion(config.mysql), newestMySqlVersion()),
+    ]
+  }
+  if ((await states()).every(state => state === 'usable')) return
+  await underMigrationLock(config.mysql, log, async connection => {
+    // Once more: another collector may just have been at it.
+    const now = await states()
+    if (now.includes('older')) {
+      throw new StoreError(
+        'MILO_STORE_SCHEMA',
+        `keyspace ${config.cassandra.keyspace} or database ${config.mysql.database} has an older schema: run milo-collector migrate`,
+      )
+    }
+    if (now.includes('missing')) await migrateBoth(config, connection, log)
+  })
+}
+
+export async function migrateCassandraMySql(config: StoreConfig, log: (message: string) => void): Promise<void> {
+  await underMigrationLock(config.mysql, log, connection => migrateBoth(config, connection, log))
+  const cassandra = await Cassandra.open(config.cassandra)
+  const warning = await cassandra.warning()
+  if (warning !== undefined) log(warning)
+  await cassandra.close()
+}
+
+async function migrateBoth(config: StoreConfig, connection: Connection, log: (message: string) => void): Promise<void> {
+  await migrateMySql(connection, config.mysql, log)
+  const retentionDays = config.retention_days ?? DEFAULT_RETENTION_DAYS
+  await maintainPartitions(connection, config.mysql, retentionDays, log)
+  await migrateCassandra(config.cassandra, log)
+}
+
+/** What migrate would apply, each with its database; changes nothing. */
+export async function pendingMigrations(config: StoreConfig): Promise<{ database: string; migration: Migration }[]> {
+  const of = (database: string) => (migration: Migration) => ({ database, migration })
+  const [mysql, cassandra] = await Promise.all([pendingMySql(config.mysql), pendingCassandra(config.cassandra)])
+  return [
+    ...mysql.map(of(`MySQL, database ${config.mysql.database}`)),
+    ...cassandra.map(of(`Cassandra, keyspace ${config.cassandra.keyspace}`)),
+  ]
+}
+
+/**
+ * Indexes and settles what a collector that won't come back has accepted. Refuses while it lives.
+ * @returns how many spans were in its journal behind its checkpoint
+ */
+export async function replayCollector(
+  config: StoreConfig,
+  collector: string,
+  log: (message: string) => void,
+  progress: Progress,
+): Promise<number> {
+  const backend = await CassandraMySqlBackend.open(config, collector, log, undefined, progress)
+  let failure: unknown
+  try {
+    const pipeline = await Pipeline.open(backend, {
+      ...backlogOf(config),
+      onSettleError: error => {
+        failure = error
+      },
+    })
+    await pipeline.close()
+    if (pipeline.backlog().spans > 0)
+      throw failure ?? new StoreError('MILO_STORE_UNAVAILABLE', 'not all is settled: again')
+    return backend.replayed
+  } finally {
+    await backend.close()
+  }
+}
+
+class CassandraMySqlBackend implements Backend {
+  readonly groupBytes = GROUP_BYTES
+  readonly groups = GROUPS
+  readonly settleSpans = SETTLE_SPANS
+  readonly settleMs = SETTLE_MS
+  readonly clock: Clock
+  readonly mysql: MySql
+  aside = 0
+  policy: IndexPolicy
+  readonly retentionDays: number
+  /** Spans. */
+  replayed = 0
+  private readonly cassandra: Cassandra
+  private readonly spans: CassandraSpans
+  private readonly index: MySqlIndex
+  private readonly lock: CollectorLock
+  private readonly collector: string
+  private readonly warn: (message: string) => void
+  private readonly progress: Progress | undefined
+  /** When a check wrote last, and it was good. */
+  private checkedMs = Number.NEGATIVE_INFINITY
+  private readonly lengths = new Recent<bigint, TraceLength>(COUNTED_TRACES, () => new IdMap())
+  /** Where the batch that is being settled goes, so that its next attempt goes there too. */
+  private planned: { entries: Entry[]; rows: SpanRow[] } | undefined
+
+  static async open(
+    config: StoreConfig,
+    collector: string,
+    log: (message: string) => void,
+    clock?: Clock,
+    progress?: Progress,
+  ) {
+    const cassandra = await Cassandra.open(config.cassandra)
+    let lock: CollectorLock | undefined
+    try {
+      await ensureSchema(config, cassandra, log)
+      lock = await CollectorLock.take(config.mysql, collector)
+      const warning = await cassandra.warning()
+      if (warning !== undefined) log(warning)
+      return new CassandraMySqlBackend(config, cassandra, lock, collector, log, clock ?? lock.clock, progress)
+    } catch (error) {
+      lock?.close()
+      await cassandra.close()
+      throw error
+    }
+  }
+
+  private constructor(
+    config: StoreConfig,
+    cassandra: Cassandra,
+    lock: CollectorLock,
+    collector: string,
+    log: (message: string) => void,
+    clock: Clock,
+    progress: Progress | undefined,
+  ) {
+    this.clock = clock
+    this.warn = rarely(log)
+    this.retentionDays = config.retention_days ?? DEFAULT_RETENTION_DAYS
+    this.policy = indexPolicy(config.index)
+    this.cassandra = cassandra
+    this.spans = new CassandraSpans(cassandra, this.retentionDays, clock)
+    this.mysql = new MySql(config.mysql)
+    this.index = new MySqlIndex(this.mysql)
+    this.lock = lock
+    this.collector = collector
+    this.progress = progress
+  }
+
+  async lastId(): Promise<bigint> {
+    return (await readCheckpoint(this.mysql, this.collector)) ?? 0n
+  }
+
+  async accept(messages: Entry[]): Promise<void> {
+    this.lock.check()
+    await Promise.all([this.journal(messages), this.addToIndex(messages)])
+    // It may have been lost meanwhile, and another have begun to write.
+    this.lock.check()
+  }
+
+  async *replay(): AsyncGenerator<Entry> {
+    const checkpoint = await readCheckpoint(this.mysql, this.collector)
+    let some: Entry[] = []
+    const putAside = (entry: Entry, error: Error) => this.putAside(entry, error)
+    for await (const entry of this.spans.replay(this.collector, checkpoint, putAside, this.progress)) {
+      some.push(entry)
+      if (some.length < REPLAY_ENTRIES) continue
+      yield* await this.indexed(some)
+      some = []
+    }
+    yield* await this.indexed(some)
+  }
+
+  /** Journal and index are written at the same time, so that an entry may be in the one alone. */
+  private async indexed(entries: Entry[]): Promise<Entry[]> {
+    await this.addToIndex(entries)
+    for (const { spans } of entries) this.replayed += spans
+    return entries
+  }
+
+  private journal(messages: Entry[]): Promise<void> {
+    const journal = (some: Entry[]) => this.spans.journal(this.collector, some)
+    return withoutRefused(messages, journal, (entry, error) => this.putAside(entry, error))
+  }
+
+  private addToIndex(messages: Entry[]): Promise<void> {
+    const add = (some: Entry[]) => this.index.add(some, this.policy)
+    return withoutRefused(messages, add, (entry, error) => this.putAside(entry, error))
+  }
+
+  async putAside(entry: Entry, { message }: Error): Promise<void> {
+    const added = await putAside(this.mysql, this.collector, entry, message)
+    if (!added) return
+    this.aside += entry.spans
+    this.warn(`a record was put aside in the table quarantine: ${message}`)
+  }
+
+  async settle(entries: Entry[], checkpoint: bigint, activity: ActivityRow[]): Promise<void> {
+    if (this.planned?.entries !== entries) this.planned = { entries, rows: await this.plan(entries) }
+    await this.spans.write(this.planned.rows)
+    await writeSettled(this.mysql, this.collector, checkpoint, activity)
+    this.planned = undefined
+  }
+
+  readSettled(traceId: bigint, add: (records: Buffer) => boolean): Promise<void> {
+    return this.spans.read(traceId, add)
+  }
+
+  /** Anybody may ask as often as they like: within a second of a write that was good it only reads. */
+  async check(): Promise<void> {
+    this.lock.check()
+    const reads = [this.spans.probe(), this.mysql.read('SELECT ts FROM span_idx LIMIT 1')]
+    const recently = performance.now() < this.checkedMs + CHECK_WRITE_MS
+    await Promise.all(recently ? reads : [...reads, this.checkWriting()])
+  }
+
+  private async checkWriting(): Promise<void> {
+    const nowUs = this.clock.wallUs()
+    await Promise.all([
+      this.spans.writeHealth(nowUs),
+      this.mysql.write(
+        'INSERT INTO health (id, checked_us) VALUES (0, ?) ON DUPLICATE KEY UPDATE checked_us = VALUES(checked_us)',
+        [nowUs],
+      ),
+    ])
+    this.checkedMs = performance.now()
+  }
+
+  async close(): Promise<void> {
+    this.lock.close()
+    // All is written: a database that doesn't answer any more is no reason to fail, or to wait.
+    await within(GOODBYE_MS, Promise.all([this.cassandra.close(), this.mysql.close()])).catch(() => {})
+  }
+
+  /** The rows, and in which bucket of its trace each goes. */
+  private async plan(entries: Entry[]): Promise<SpanRow[]> {
+    const traces = rowsByTrace(entries)
+    const told = new IdMap<number>()
+    for (const [traceId, rows] of traces) {
+      let spans = 0
+      for (const row of rows) spans += row.spans
+      const length = this.lengths.get(traceId) ?? { untold: 0, long: false }
+      length.untold += spans
+      if (length.long || length.untold >= UNTOLD_SPANS) told.set(traceId, length.untold)
+      this.lengths.set(traceId, length)
+    }
+    const before = told.size > 0 ? await lengthenTraces(this.mysql, told, this.clock) : new IdMap<number>()
+    for (const traceId of told.keys()) this.lengths.set(traceId, { untold: 0, long: true })
+
+    const rows: SpanRow[] = []
+    for (const [traceId, of] of traces) {
+      let at = before.get(traceId) ?? 0
+      // Readers stop at a bucket that is empty: as one would be whose writer died on the way.
+      for (let bucket = Math.floor(at / BUCKET_SPANS) - 1; bucket >= 0; bucket--) {
+        rows.push({ traceId, bucket, records: Buffer.alloc(0) })
+      }
+      for (const { records, spans } of of) {
+        rows.push({ traceId, bucket: Math.floor(at / BUCKET_SPANS), records })
+        at += spans
+      }
+    }
+    return rows
+  }
+}
+
+interface TraceLength {
+  /** Spans that other collectors don't know of. */
+  untold: number
+  /** Whether every one is told from now on. */
+  long: boolean
+}
+
+class CassandraMySqlStore implements Store {
+  private readonly backend: CassandraMySqlBackend
+  private readonly pipeline: Pipeline
+  private readonly endMaintenance: () => void
+  private closing: Promise<void> | undefined
+
+  constructor(backend: CassandraMySqlBackend, pipeline: Pipeline, endMaintenance: () => void) {
+    this.backend = backend
+    this.pipeline = pipeline
+    this.endMaintenance = endMaintenance
+  }
+
+  append(messages: Message[]): Promise<void> {
+    return this.pipeline.append(messages)
+  }
+
+  async readTrace(traceId: bigint, maxBytes = TRACE_BYTES): Promise<StoredTrace> {
+    return storedTrace(await this.pipeline.readTrace(traceId, maxBytes))
+  }
+
+  search(query: SearchQuery): Promise<SearchPage> {
+    const { mysql, policy } = this.backend
+    const readTrace = (id: bigint, maxBytes: number) => this.pipeline.readTrace(id, maxBytes)
+    return search({ index: new MySqlSearch(mysql, policy), readTrace }, query)
+  }
+
+  complete(query: CompletionQuery): Promise<string[]> {
+    return completeFromMySql(this.backend.mysql, this.backend.policy, query)
+  }
+
+  activity(fromUs: number, toUs: number): Promise<ActivityMinute[]> {
+    return readMySqlActivity(this.backend.mysql, fromUs, toUs)
+  }
+
+  async savedSearches(): Promise<SavedSearch[]> {
+    const rows = await this.backend.mysql.read('SELECT id, name, query, created_us FROM saved_search')
+    return rows.map(([id, name, query, createdUs]) => ({
+      id: id as string,
+      name: name as string,
+      query: query as string,
+      createdUs: Number(createdUs),
+    }))
+  }
+
+  async saveSearch({ id, name, query, createdUs }: SavedSearch): Promise<void> {
+    const words = new URLSearchParams(query)
+    await this.backend.mysql.write(
+      `INSERT INTO saved_search (id, name, query, created_us, span_name, annotation_key, annotation_value) VALUES (?)
+       ON DUPLICATE KEY UPDATE name = VALUES(name), query = VALUES(query), created_us = VALUES(created_us),
+         span_name = VALUES(span_name), annotation_key = VALUES(annotation_key),
+         annotation_value = VALUES(annotation_value)`,
+      [[id, name, query, createdUs, words.get('name'), words.get('key'), words.get('value')]],
+    )
+  }
+
+  async deleteSearch(id: string): Promise<boolean> {
+    return (await this.backend.mysql.write('DELETE FROM saved_search WHERE id = ?', [id])) > 0
+  }
+
+  setIndex(settings: IndexSettings): void {
+    this.backend.policy = indexPolicy(settings)
+  }
+
+  backlog(): Backlog {
+    return this.pipeline.backlog()
+  }
+
+  async check(): Promise<void> {
+    if (this.closing !== undefined) throw closedError()
+    await this.backend.check()
+  }
+
+  /** What it misses, it looks for again. */
+  dead(): undefined {}
+
+  close(): Promise<void> {
+    this.endMaintenance()
+    this.closing ??= this.pipeline.close().then(() => this.backend.close())
+    return this.closing
+  }
+}

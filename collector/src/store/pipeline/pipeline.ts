@@ -1,0 +1,314 @@
+import { randomBytes } from 'node:crypto'
+import { setImmediate } from 'node:timers/promises'
+import type { RawTrace } from '../../record/records'
+import { scanRecords } from '../../record/records'
+import { ActivityMeter, type ActivityRow } from '../activity/activity'
+import { IdMap } from '../seed'
+import { type Backlog, type Message, StoreError } from '../store'
+import { type Clock, MessageNumbers } from './clock'
+import type { Entry } from './entry'
+import { closedError, GroupCommit } from './group-commit'
+import { isLasting, withoutRefused } from './refused'
+import { UniqueRecords } from './unique-records'
+
+/**
+ * The one way of a span into a store, whatever that is made of:
+ *
+ *     append → group → backend.accept: durable → OK
+ *                          │
+ *                       pending ─── readTrace looks here, and in what is settled
+ *                          │  in the background
+ *                          ▼
+ *                  backend.settle: regrouped, indexed, checkpoint moved → forgotten
+ *
+ * Messages are numbered in the order of their acceptance. Everything up to the checkpoint is settled; what lies behind it is
+ * read again after a start. Settling is idempotent: a crash on the way means that it is done again.
+ */
+export interface Backend {
+  readonly clock: Clock
+  /** Where a group of messages ends, in bytes; and how many groups may be on their way at once. */
+  readonly groupBytes: number
+  readonly groups: number
+  /** Settle when so many spans wait, or after so many ms. */
+  readonly settleSpans: number
+  readonly settleMs: number
+  /** No message may have this number or a lower one: neither the checkpoint's nor one of what replay gives. */
+  lastId(): bigint | Promise<bigint>
+  /** Resolves when the messages are durable. */
+  accept(messages: Entry[]): void | Promise<void>
+  /** What was accepted and not settled before this process began, oldest first; each message whole, or what there is of it. */
+  replay(): AsyncIterable<Entry>
+  /**
+   * Resolves when the entries can be found, and every entry up to the checkpoint is known to be settled: what comes after it
+   * is replayed by the next start. What it rejects is tried again, with the same entries, unless isLasting(error): then the
+   * entries are given in parts, with the checkpoint as it was.
+   * @param activity rows to be written with the checkpoint or not at all, so that every span counts once
+   */
+  settle(entries: Entry[], checkpoint: bigint, activity: ActivityRow[]): Promise<void>
+  /** Keeps a record that settle refuses for good, with the reason. */
+  putAside(entry: Entry, error: Error): void | Promise<void>
+  /** How many records this process has put aside. */
+  readonly aside: number
+  /** Calls `add` with stretches of the trace's records, of what is settled, until it says that it takes no more. */
+  readSettled(traceId: bigint, add: (records: Buffer) => boolean): Promise<void>
+}
+
+export interface PipelineOptions {
+  /** Above it append rejects. */
+  maxBacklogSpans: number
+  maxBacklogBytes: number
+  /** Told when settling fails, and why; it is tried again. */
+  onSettleError(error: unknown): void
+}
+
+/** How long after a settling that failed it is tried again; twice as long each time, up to the second. */
+const RETRY_MS = [250, 8_000] as const
+/** How long a close waits for settling: what isn't settled then is replayed by the next start. */
+const CLOSE_SETTLE_MS = 5_000
+
+export class Pipeline {
+  private readonly backend: Backend
+  private readonly options: PipelineOptions
+  private readonly commits: GroupCommit
+  /** Oldest first; the last one is being filled, the first may be on its way. */
+  private readonly batches: Batch[] = []
+  /** The first numbers of groups that are being accepted. */
+  private readonly accepting = new Set<bigint>()
+  private readonly meter = new ActivityMeter(() => randomBytes(8).toString('hex'))
+  private numbers!: MessageNumbers
+  /** The highest number that was given, or read. */
+  private lastId: bigint
+  private spans = 0
+  private bytes = 0
+  private notUtf8 = 0
+  private settling: Promise<void> | undefined
+  private settlingSinceMs: number | undefined
+  private timer: NodeJS.Timeout | undefined
+  /** After a settling that failed: how long until the next attempt, which nothing brings forward. */
+  private retryMs: number | undefined
+  private closing: Promise<void> | undefined
+
+  /** Takes up what an earlier process left. What doesn't fit into the memory that is allowed is settled at once. */
+  static async open(backend: Backend, options: PipelineOptions): Promise<Pipeline> {
+    const pipeline = new Pipeline(backend, await backend.lastId(), options)
+    for await (const entry of backend.replay()) {
+      if (pipeline.batches[0]?.isFull(backend.settleSpans)) await pipeline.settleFirst()
+      if (entry.id > pipeline.lastId) pipeline.lastId = entry.id
+      pipeline.addPending([entry])
+    }
+    pipeline.numbers = new MessageNumbers(backend.clock, pipeline.lastId)
+    pipeline.schedule()
+    return pipeline
+  }
+
+  private constructor(backend: Backend, lastId: bigint, options: PipelineOptions) {
+    this.backend = backend
+    this.options = options
+    this.lastId = lastId
+    this.commits = new GroupCommit(messages => this.accept(messages), backend.groupBytes, backend.groups)
+  }
+
+  append(messages: Message[]): Promise<void> {
+    const { maxBacklogSpans, maxBacklogBytes } = this.options
+    if (this.spans >= maxBacklogSpans || this.bytes >= maxBacklogBytes) {
+      const waiting = `${this.spans} accepted spans (${this.bytes} bytes) wait to be settled`
+      return Promise.reject(new StoreError('MILO_STORE_BUSY', `${waiting}: no more until there are fewer`))
+    }
+    return this.commits.append(messages)
+  }
+
+  /** The trace's records in a row, each once, `maxBytes` of them at most. The memory is the caller's. */
+  async readTrace(traceId: bigint, maxBytes: number): Promise<RawTrace> {
+    if (this.closing !== undefined) throw closedError()
+    const unique = new UniqueRecords(maxBytes)
+    // Pending first: what is settled meanwhile is found twice rather than never.
+    const pending = this.batches.flatMap(batch => batch.read(traceId))
+    await this.backend.readSettled(traceId, records => unique.add(records))
+    for (const records of pending) unique.add(records)
+    return { bytes: unique.taken(), truncated: unique.truncated }
+  }
+
+  backlog(): Backlog {
+    return {
+      spans: this.spans,
+      bytes: this.bytes,
+      notUtf8: this.notUtf8,
+      putAside: this.backend.aside,
+      settlingMs: this.settlingMs(),
+    }
+  }
+
+  private settlingMs(): number {
+    return this.settlingSinceMs === undefined ? 0 : this.backend.clock.steadyMs() - this.settlingSinceMs
+  }
+
+  /** Resolves when nothing waits, or can't be settled in time. The backend is the caller's to close. */
+  close(): Promise<void> {
+    this.closing ??= this.commits.close().then(async () => {
+      clearTimeout(this.timer)
+      const { clock } = this.backend
+      const deadline = clock.steadyMs() + CLOSE_SETTLE_MS
+      await this.settling
+      while (this.batches.length > 0 && clock.steadyMs() < deadline) {
+        try {
+          await this.settleFirst()
+        } catch (error) {
+          this.options.onSettleError(error)
+          break
+        }
+      }
+    })
+    return this.closing
+  }
+
+  private async accept(messages: Message[]): Promise<void> {
+    const first = this.numbers.take(messages.length)
+    const receivedUs = this.backend.clock.wallUs()
+    const entries = messages.map(({ body, spans }, i): Entry => {
+      return { id: first + BigInt(i), receivedUs, body, start: 0, end: body.length, spans }
+    })
+    this.lastId = first + BigInt(messages.length - 1)
+    this.accepting.add(first)
+    try {
+      await this.backend.accept(entries)
+      this.addPending(entries)
+    } finally {
+      this.accepting.delete(first)
+    }
+    this.schedule()
+  }
+
+  private addPending(entries: Entry[]): void {
+    let last = this.batches.at(-1)
+    if (last === undefined || last.settling || last.isFull(this.backend.settleSpans)) {
+      last = new Batch()
+      this.batches.push(last)
+    }
+    for (const entry of entries) {
+      last.add(entry)
+      this.spans += entry.spans
+      this.bytes += entry.body.length
+    }
+  }
+
+  private schedule(): void {
+    if (this.settling !== undefined || this.closing !== undefined || this.batches.length === 0) return
+    if (this.retryMs !== undefined) {
+      // With jitter: several collectors shall not come back to a database at the same moment.
+      this.timer ??= this.settleAfter(this.retryMs * (0.5 + Math.random() / 2))
+    } else if (this.batches[0]!.isFull(this.backend.settleSpans)) {
+      clearTimeout(this.timer)
+      this.settleInBackground()
+    } else this.timer ??= this.settleAfter(this.backend.settleMs)
+  }
+
+  private settleAfter(ms: number): NodeJS.Timeout {
+    return setTimeout(() => this.settleInBackground(), ms)
+  }
+
+  private settleInBackground(): void {
+    this.timer = undefined
+    this.settlingSinceMs = this.backend.clock.steadyMs()
+    this.settling = this.settleFirst()
+      .then(
+        () => {
+          this.retryMs = undefined
+        },
+        error => {
+          this.retryMs = Math.min((this.retryMs ?? RETRY_MS[0] / 2) * 2, RETRY_MS[1])
+          this.options.onSettleError(error)
+        },
+      )
+      .finally(() => {
+        this.settling = undefined
+        this.settlingSinceMs = undefined
+        this.schedule()
+      })
+  }
+
+  private async settleFirst(): Promise<void> {
+    const batch = this.batches[0]!
+    batch.settling = true
+    batch.activity ??= await this.measure(batch)
+    await this.settle(batch, batch.activity)
+    this.batches.shift()
+    this.spans -= batch.spans
+    this.bytes -= batch.bytes
+  }
+
+  private async settle(batch: Batch, activity: ActivityRow[]): Promise<void> {
+    const { backend } = this
+    const checkpoint = this.checkpointBehind(batch)
+    try {
+      await backend.settle(batch.entries, checkpoint, activity)
+    } catch (error) {
+      if (!isLasting(error)) throw error
+      // Until all of its parts are through, nothing of the batch is settled.
+      const settle = (some: Entry[]) => backend.settle(some, batch.firstId - 1n, [])
+      await withoutRefused(batch.entries, settle, (entry, reason) => backend.putAside(entry, reason))
+      await backend.settle([], checkpoint, activity).catch((error: unknown) => {
+        if (!isLasting(error)) throw error
+        // Numbers about spans are not worth a standstill.
+        this.options.onSettleError(error)
+        return backend.settle([], checkpoint, [])
+      })
+    }
+  }
+
+  private async measure({ entries }: Batch): Promise<ActivityRow[]> {
+    for (const { receivedUs, body } of entries) {
+      this.notUtf8 += this.meter.add(body, receivedUs)
+      await setImmediate()
+    }
+    return this.meter.rows()
+  }
+
+  /** The highest number up to which everything is settled once the batch is. */
+  private checkpointBehind(batch: Batch): bigint {
+    let behind = this.lastId + 1n
+    for (const first of this.accepting) if (first < behind) behind = first
+    for (const other of this.batches) {
+      if (other !== batch && other.firstId < behind) behind = other.firstId
+    }
+    return behind - 1n
+  }
+}
+
+/** Entries that are settled together, and where each trace's records are in them. */
+class Batch {
+  readonly entries: Entry[] = []
+  /** Entry, start, end; and so on. */
+  private readonly traces = new IdMap<number[]>()
+  spans = 0
+  bytes = 0
+  settling = false
+  activity: ActivityRow[] | undefined
+  /** The lowest: entries needn't come in order. */
+  firstId = 2n ** 63n
+
+  add(entry: Entry): void {
+    const at = this.entries.push(entry) - 1
+    scanRecords(entry.body, (start, end, { traceIdAt }) => {
+      const traceId = entry.body.readBigInt64BE(traceIdAt)
+      const ranges = this.traces.get(traceId)
+      if (ranges === undefined) this.traces.set(traceId, [at, start, end])
+      else ranges.push(at, start, end)
+    })
+    this.spans += entry.spans
+    this.bytes += entry.body.length
+    if (entry.id < this.firstId) this.firstId = entry.id
+  }
+
+  isFull(spans: number): boolean {
+    return this.spans >= spans
+  }
+
+  read(traceId: bigint): Buffer[] {
+    const ranges = this.traces.get(traceId) ?? []
+    const found: Buffer[] = []
+    for (let i = 0; i < ranges.length; i += 3) {
+      found.push(this.entries[ranges[i]!]!.body.subarray(ranges[i + 1], ranges[i + 2]))
+    }
+    return found
+  }
+}

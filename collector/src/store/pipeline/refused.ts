@@ -1,0 +1,40 @@
+import { CodecError } from '../../../../src/codec/binary'
+import { StoreError } from '../store'
+import { type Entry, halves } from './entry'
+
+/**
+ * What a database refuses today it may refuse for ever: a value that is too long or out of range, a statement that is too
+ * large. Such a batch is halved until the records at fault are alone; they are put aside with the reason, and the rest goes on.
+ */
+
+const SQLITE_REFUSALS = /^SQLITE_(TOOBIG|CONSTRAINT|MISMATCH|RANGE)/
+
+/** Whether the data is at fault, so that to try it again is no use. */
+export function isLasting(error: unknown): boolean {
+  if (error instanceof StoreError) return error.code === 'MILO_STORE_REFUSED'
+  const { code } = error as { code?: unknown }
+  if (typeof code === 'string') return SQLITE_REFUSALS.test(code)
+  // A mistake of ours, which only this data brings out.
+  return error instanceof RangeError || error instanceof TypeError || error instanceof CodecError
+}
+
+/**
+ * @param work must be idempotent
+ * @param putAside told of each record that `work` refuses by itself
+ */
+export async function withoutRefused(
+  entries: Entry[],
+  work: (entries: Entry[]) => Promise<void>,
+  putAside: (entry: Entry, error: Error) => void | Promise<void>,
+): Promise<void> {
+  try {
+    await work(entries)
+  } catch (error) {
+    if (!isLasting(error)) throw error
+    const middle = entries.length >> 1
+    const parts =
+      middle > 0 ? [entries.slice(0, middle), entries.slice(middle)] : halves(entries[0]!).map(half => [half])
+    if (parts.length === 1) return putAside(entries[0]!, error as Error)
+    for (const part of parts) await withoutRefused(part, work, putAside)
+  }
+}

@@ -1,0 +1,160 @@
+import assert from 'node:assert/strict'
+import { scanRecords } from '../../../collector/src/record/records'
+import { systemClock } from '../../../collector/src/store/pipeline/clock'
+import { type Entry, readEntry } from '../../../collector/src/store/pipeline/entry'
+import { type Backend, Pipeline } from '../../../collector/src/store/pipeline/pipeline'
+import { StoreError } from '../../../collector/src/store/store'
+import { encodeRecord } from '../../../src/codec/span'
+import { until } from '../../helpers/until'
+
+const traceOf = (record: Buffer) => {
+  let traceId = 0n
+  scanRecords(record, (_, __, { traceIdAt }) => {
+    traceId = record.readBigInt64BE(traceIdAt)
+  })
+  return traceId
+}
+const message = (...traceIds: bigint[]) => ({
+  body: Buffer.concat(traceIds.map(traceId => encodeRecord({ traceId, id: 1n }))),
+  spans: traceIds.length,
+})
+
+/** Keeps what it settles in memory. */
+class MemoryBackend implements Backend {
+  readonly clock = systemClock
+  readonly groupBytes = 1024 * 1024
+  readonly groups = 1
+  readonly settleSpans = 10
+  readonly settleMs = 5
+  aside = 0
+  checkpoint = 0n
+  attempts = 0
+  readonly settled = new Set<bigint>()
+  readonly quarantine = new Map<bigint, string>()
+  refuse: (traceIds: bigint[], activity: number) => Error | undefined = () => undefined
+
+  constructor(readonly journal: Entry[] = []) {}
+
+  lastId(): bigint {
+    return this.checkpoint
+  }
+  accept(messages: Entry[]): void {
+    this.journal.push(...messages)
+  }
+  async *replay(): AsyncIterable<Entry> {
+    for (const entry of this.journal) if (entry.id > this.checkpoint) yield entry
+  }
+  async settle(entries: Entry[], checkpoint: bigint, activity: unknown[]): Promise<void> {
+    this.attempts++
+    const traceIds = entries.flatMap(({ body, start, end }) => {
+      const found: bigint[] = []
+      scanRecords(body.subarray(start, end), (from, to) => found.push(traceOf(body.subarray(start + from, start + to))))
+      return found
+    })
+    const error = this.refuse(traceIds, activity.length)
+    if (error !== undefined) throw error
+    for (const traceId of traceIds) this.settled.add(traceId)
+    if (checkpoint > this.checkpoint) this.checkpoint = checkpoint
+  }
+  putAside({ body, start, end }: Entry, { message }: Error): void {
+    this.quarantine.set(traceOf(body.subarray(start, end)), message)
+    this.aside++
+  }
+  async readSettled(): Promise<void> {}
+}
+
+describe('a pipeline', () => {
+  const errors: string[] = []
+  const open = (backend: Backend) =>
+    Pipeline.open(backend, {
+      maxBacklogSpans: 1e6,
+      maxBacklogBytes: 1e9,
+      onSettleError: error => errors.push((error as Error).message),
+    })
+  const refused = (what: string) => new StoreError('MILO_STORE_REFUSED', what)
+
+  for (const [kind, error] of [
+    ['a database refuses for good', refused('Data too long')],
+    ['we stumble over', new RangeError('out of range')],
+  ] as const) {
+    it(`puts the records aside that ${kind}, and goes on with the rest`, async () => {
+      const backend = new MemoryBackend()
+      backend.refuse = traceIds => (traceIds.some(id => id === 5n || id === 13n) ? error : undefined)
+      const pipeline = await open(backend)
+      await pipeline.append([message(1n, 2n, 3n), message(4n, 5n, 6n, 7n, 8n), message(9n)])
+      await pipeline.append([message(10n), message(11n, 12n, 13n), message(14n)])
+      await until('all is settled', () => pipeline.backlog().spans === 0)
+      assert.deepEqual(
+        [...backend.quarantine],
+        [
+          [5n, error.message],
+          [13n, error.message],
+        ],
+      )
+      assert.equal(backend.settled.size, 12)
+      assert.equal(pipeline.backlog().putAside, 2)
+      assert.equal(backend.checkpoint, backend.journal.at(-1)!.id)
+      await pipeline.close()
+    })
+  }
+
+  it('opens with such a record in its journal', async () => {
+    const bodies = Array.from({ length: 30 }, (_, i) => message(BigInt(i)).body)
+    const entries = bodies.map((body, i) => readEntry(BigInt(i + 1), 1n, body, assert.fail))
+    const backend = new MemoryBackend(await Promise.all(entries))
+    backend.refuse = traceIds => (traceIds.includes(7n) ? refused('no') : undefined)
+    const pipeline = await open(backend)
+    await until('all is settled', () => pipeline.backlog().spans === 0)
+    assert.deepEqual([...backend.quarantine.keys()], [7n])
+    assert.equal(backend.settled.size, 29)
+    await pipeline.close()
+  })
+
+  it('goes on without the activity when that is what is refused', async () => {
+    const backend = new MemoryBackend()
+    backend.refuse = (_, activity) => (activity > 0 ? refused('activity') : undefined)
+    const pipeline = await open(backend)
+    await pipeline.append([message(1n)])
+    await until('all is settled', () => pipeline.backlog().spans === 0)
+    assert.deepEqual([backend.quarantine.size, [...backend.settled]], [0, [1n]])
+    await pipeline.close()
+  })
+
+  it('puts nothing aside while a database is away, and waits between attempts however much is appended', async () => {
+    const backend = new MemoryBackend()
+    backend.refuse = () => new StoreError('MILO_STORE_UNAVAILABLE', 'away')
+    const pipeline = await open(backend)
+    for (let i = 0; i < 400; i++) await pipeline.append([message(BigInt(i), 1n)])
+    // Each append brought more than enough to settle.
+    assert.ok(backend.attempts < 40, `${backend.attempts} attempts`)
+    backend.refuse = () => undefined
+    await until('all is settled', () => pipeline.backlog().spans === 0)
+    assert.equal(backend.quarantine.size, 0)
+    await pipeline.close()
+  })
+
+  it('says for how long an attempt to settle has been under way', async () => {
+    const backend = new MemoryBackend()
+    const pipeline = await open(backend)
+    assert.equal(pipeline.backlog().settlingMs, 0)
+    let end = () => {}
+    backend.settle = () => new Promise(resolve => (end = resolve))
+    await pipeline.append([message(1n)])
+    await until('it is under way', () => pipeline.backlog().settlingMs > 20)
+    end()
+    await until('all is settled', () => pipeline.backlog().spans === 0)
+    await until('none is under way', () => pipeline.backlog().settlingMs === 0)
+    await pipeline.close()
+  })
+
+  it('gives no number that the checkpoint has passed, and no number twice', async () => {
+    const backend = new MemoryBackend()
+    const ahead = BigInt(Date.now() + 86_400_000) * 1000n
+    backend.checkpoint = ahead
+    const pipeline = await open(backend)
+    for (let i = 0; i < 20; i++) await pipeline.append([message(1n), message(2n)])
+    const ids = backend.journal.map(({ id }) => id)
+    assert.ok(ids.every((id, i) => id > (ids[i - 1] ?? ahead)))
+    await pipeline.close()
+  })
+})
