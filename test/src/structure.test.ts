@@ -122,6 +122,57 @@ describe('the direction of imports', () => {
   })
 })
 
+/** The files that a source file imports, types included, as git names them. */
+function graph(): Map<string, string[]> {
+  const files = new Map(sources('src', 'plugins', 'collector').map(([file]) => [file, [] as string[]]))
+  for (const [file, target] of imports()) {
+    const path = target === 'milo/plugin' ? 'src/plugin' : target
+    const found = ['', '.ts', '.tsx', '/index.ts'].map(end => path + end).find(name => files.has(name))
+    if (found !== undefined) files.get(file)!.push(found)
+  }
+  return files
+}
+
+/** One circle of imports, from a file back to itself; undefined where there is none. */
+function circle(files: Map<string, string[]>): string[] | undefined {
+  const done = new Set<string>()
+  const path: string[] = []
+  const visit = (file: string): string[] | undefined => {
+    if (path.includes(file)) return [...path.slice(path.indexOf(file)), file]
+    if (done.has(file)) return undefined
+    path.push(file)
+    for (const next of files.get(file) ?? []) {
+      const found = visit(next)
+      if (found !== undefined) return found
+    }
+    path.pop()
+    done.add(file)
+    return undefined
+  }
+  for (const file of files.keys()) {
+    const found = visit(file)
+    if (found !== undefined) return found
+  }
+  return undefined
+}
+
+describe('the drawing of imports', () => {
+  it('has no circle', () => {
+    assert.ok([...graph().values()].flat().length > 500)
+    assert.equal(circle(graph())?.join(' → '), undefined)
+  })
+
+  it('shows a circle where there is one', () => {
+    const drawing = new Map([
+      ['a', ['b']],
+      ['b', ['c', 'd']],
+      ['c', []],
+      ['d', ['b']],
+    ])
+    assert.deepEqual(circle(drawing), ['b', 'd', 'b'])
+  })
+})
+
 /** What fake clocks and environments replace: src/process/genuine.ts has them as they were when Milo was loaded. */
 const REPLACED = new Set([
   ...['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'setImmediate', 'clearImmediate', 'queueMicrotask'],

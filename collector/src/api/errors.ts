@@ -56,3 +56,6 @@ export function answerBadHttp(error: NodeJS.ErrnoException, socket: Socket): voi
 export function quote(text: string): string {
   return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text)
 }
+
+/** Gives what the store gives; its errors become answers. */
+export type FromStore = <V>(result: Promise<V>) => Promise<V>

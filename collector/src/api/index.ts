@@ -51,9 +51,6 @@ export interface ApiOptions extends GuardOptions, Omit<StatusOptions, 'explains'
   log: Logger
 }
 
-/** Gives what the store gives; its errors become answers. */
-export type FromStore = <V>(result: Promise<V>) => Promise<V>
-
 /** From its first byte to its last; its headers alone; until the next one on the same connection. */
 const REQUEST_DEADLINE_MS = 120_000
 const HEADERS_DEADLINE_MS = 20_000

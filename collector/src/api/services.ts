@@ -9,8 +9,7 @@ import {
   percentile,
 } from '../store/activity/activity'
 import type { Store } from '../store/store'
-import { ApiError, quote } from './errors'
-import type { FromStore } from './index'
+import { ApiError, type FromStore, quote } from './errors'
 import { readParameters } from './parameters'
 import type { Reads } from './read-budget'
 

@@ -1,4 +1,4 @@
-import type { SpanColumns } from './merge'
+import type { SpanColumns } from './columns'
 import type { Tree } from './tree'
 
 /** What follows from the spans' times and places in the tree: columns in the tree's order. */

@@ -1,9 +1,9 @@
 import { isUtf8 } from 'node:buffer'
 import { EventType } from '../../../../src/codec/span'
+import { ERROR_KEYS } from '../../record/half'
 import { RecordReader } from '../../record/reader'
 import { PEER_KEYS } from '../../trace/peer'
 import { Recent } from '../recent'
-import { ERROR_KEYS } from '../search/match'
 import { IdMap } from '../seed'
 import { Turns } from '../turns'
 

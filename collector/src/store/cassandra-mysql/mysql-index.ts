@@ -1,10 +1,10 @@
 import { hash } from 'node:crypto'
+import { isError, recordDurationUs, recordStartUs } from '../../record/half'
 import { decodeRecords } from '../../record/records'
 import { hash52 } from '../hash64'
 import type { Clock } from '../pipeline/clock'
 import type { Entry } from '../pipeline/entry'
 import type { IndexPolicy } from '../search/index-policy'
-import { isError, recordDurationUs, recordStartUs } from '../search/match'
 import { IdMap } from '../seed'
 import { type MySql, rowsOf, stretches } from './mysql'
 

@@ -17,7 +17,7 @@ import {
   StoreError,
   TRACE_BYTES,
 } from '../store'
-import type { Call, Reply } from './worker'
+import type { Call, EmbeddedOptions, Reply } from './protocol'
 
 /**
  * Everything in one SQLite file, which one thread owns: what waits for the disk or for SQLite holds up no socket.
@@ -38,20 +38,6 @@ import type { Call, Reply } from './worker'
  * A message is written once and stays where it is; segments say where a trace's records are, and which records have a term.
  * They never change: they are replaced, in one transaction, by what they were merged into.
  */
-
-export interface EmbeddedOptions {
-  path: string
-  /** How long a message is kept at least. */
-  retentionDays?: number | undefined
-  index?: IndexSettings | undefined
-  /** What may be accepted and not indexed yet: more is refused. */
-  maxBacklogSpans?: number | undefined
-  maxBacklogBytes?: number | undefined
-  /** How long what was accepted may wait until it is indexed, so that much is indexed together. */
-  settleMs?: number
-  /** How often the thread is asked whether it is alive. */
-  lookMs?: number
-}
 
 /** Where a group of messages ends on its way to the thread, and how many groups may be under way. */
 const GROUP_BYTES = 1024 * 1024

@@ -3,36 +3,16 @@ import { systemClock } from '../pipeline/clock'
 import { closedError } from '../pipeline/group-commit'
 import { Pipeline } from '../pipeline/pipeline'
 import { rarely } from '../rarely'
-import { type IndexSettings, indexPolicy } from '../search/index-policy'
+import { indexPolicy } from '../search/index-policy'
 import { search } from '../search/search'
 import { type Backlog, type Message, type SavedSearch, type StoreError, unavailable } from '../store'
 import { DEFAULT_RETENTION_DAYS } from '../store-config'
 import { EmbeddedBackend } from './backend'
 import { EmbeddedFile } from './file'
+import type { Call, EmbeddedOptions, Reply, Request } from './protocol'
 import { SegmentIndex } from './segments/lookup'
-import type { EmbeddedOptions } from './store'
 
 /** The thread that has the file; see embedded.ts. */
-
-export type Request = { id: number } & Call
-
-export type Call =
-  | { method: 'append'; bodies: ArrayBuffer; lengths: number[]; spans: number[] }
-  | { method: 'readTrace'; traceId: bigint; maxBytes: number }
-  | { method: 'search'; query: Parameters<typeof search>[1] }
-  | { method: 'complete'; query: Parameters<SegmentIndex['complete']>[0] }
-  | { method: 'activity'; fromMinute: number; toMinute: number }
-  | { method: 'setIndex'; settings: IndexSettings }
-  | { method: 'savedSearches' | 'check' | 'look' | 'close' }
-  | { method: 'saveSearch'; search: SavedSearch }
-  | { method: 'deleteSearch'; searchId: string }
-
-export type Reply =
-  | { kind: 'log'; message: string }
-  | { kind: 'opened' | 'backlog'; backlog: Backlog }
-  | { kind: 'result'; id: number; result: unknown; backlog: Backlog }
-  | { kind: 'error'; id: number; error: { code: StoreError['code']; message: string }; backlog: Backlog }
-  | { kind: 'refused'; error: { code: StoreError['code']; message: string } }
 
 const MAX_BACKLOG_SPANS = 400_000
 const MAX_BACKLOG_BYTES = 256 * 1024 * 1024

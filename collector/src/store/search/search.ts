@@ -1,11 +1,12 @@
 import type { SpanRecord } from '../../../../src/codec/span'
+import { isError, recordStartUs } from '../../record/half'
 import { eachRecord, type RawTrace } from '../../record/records'
 import { buildTrace, summarize } from '../../trace'
 import type { TraceSummary } from '../../trace/model'
 import { IdSet } from '../seed'
 import { type Match, type SearchPage, type SearchQuery, StoreError } from '../store'
 import { Turns } from '../turns'
-import { holds, isError, isHalf, matchesTrace, recordStartUs } from './match'
+import { holds, isHalf, matchesTrace } from './match'
 import { summarizeRecords } from './summarize-records'
 
 /**

@@ -6,7 +6,7 @@ import { LayoutFailed } from '../../graph/layout-failed'
 import { useLayout } from '../../graph/use-layout'
 import { Waiting } from '../../shell/notice'
 import { type Graph, type GraphNode, graphOf } from './graph-model'
-import type { TabProps } from './tabs'
+import type { TabProps } from './tab-props'
 
 const WHAT = {
   span: 'A box is a span.',

@@ -7,7 +7,7 @@ import { traceHref } from '../../shell/route'
 import { useWorker } from '../../shell/use-worker'
 import { urlOf } from '../load-trace'
 import type { Compared } from './compare-worker'
-import type { TabProps } from './tabs'
+import type { TabProps } from './tab-props'
 
 /** This trace beside another: what was called more, less, longer; spans are the same where the path of calls to them is. */
 export function Compare({ id, query }: TabProps) {

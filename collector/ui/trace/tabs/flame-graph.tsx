@@ -5,7 +5,7 @@ import { useShownTheme } from '../../shell/theme'
 import { type Palette, readPalette, serviceColours } from '../colours'
 import { type CallNode, callTree } from './call-tree'
 import { type Box, boxAt, layOut } from './flame-layout'
-import type { TabProps } from './tabs'
+import type { TabProps } from './tab-props'
 
 const ROW_PX = 22
 /** Deeper calls are reached by zooming. */

@@ -7,7 +7,7 @@ import { type DownloadFailure, DownloadLink } from '../../shell/download-link'
 import { Failure, Waiting } from '../../shell/notice'
 import { type Problem, problemFrom } from '../../shell/problem'
 import { indentJson } from './indent-json'
-import type { TabProps } from './tabs'
+import type { TabProps } from './tab-props'
 
 const FORMS = {
   milo: { title: 'Milo', what: 'the tree as this page shows it' },

@@ -6,7 +6,7 @@ import { DurationText } from '../duration-text'
 import { ServiceMark } from '../service-mark'
 import { type Column, SortedTable } from './sorted-table'
 import { type Group, statistics } from './statistics-groups'
-import type { TabProps } from './tabs'
+import type { TabProps } from './tab-props'
 
 /** Where the time went, by service or by service and name. */
 export function Statistics({ trace, query }: TabProps) {

@@ -1,25 +1,14 @@
 import { hrefOf, navigate } from '../../shell/address'
 import { Waiting } from '../../shell/notice'
 import { useShortcuts } from '../../shell/shortcuts'
-import type { LoadedTrace } from '../load-trace'
 import { Waterfall } from '../waterfall/waterfall'
 import { CallGraph } from './call-graph'
 import { Compare } from './compare'
 import { FlameGraph } from './flame-graph'
 import { RawJson } from './raw-json'
 import { Statistics } from './statistics'
+import type { TabProps } from './tab-props'
 import { TreeTable } from './tree-table'
-
-export interface TabProps {
-  trace: LoadedTrace
-  /** The trace's, as in the address. */
-  id: string
-  query: URLSearchParams
-  /** Index of a span, or −1. */
-  selected: number
-  colourOf(span: number): number
-  onSelect(span: number): void
-}
 
 const TABS = {
   waterfall: 'Waterfall',

@@ -6,7 +6,7 @@ import type { LoadedTrace } from '../load-trace'
 import { ServiceMark } from '../service-mark'
 import { ancestorsOf, childrenOf } from '../tree'
 import { type Column, SortedTable } from './sorted-table'
-import type { TabProps } from './tabs'
+import type { TabProps } from './tab-props'
 
 /** The original's view: a call, and its direct sub-calls, into which one descends by a click. */
 export function TreeTable({ trace, query, selected, colourOf, onSelect }: TabProps) {

@@ -1,8 +1,8 @@
+import { ERROR_KEYS } from '../../../record/half'
 import { RecordReader } from '../../../record/reader'
 import { Bytes, compareBytes } from '../../bytes'
 import type { Entry } from '../../pipeline/entry'
 import type { IndexPolicy } from '../../search/index-policy'
-import { ERROR_KEYS } from '../../search/match'
 import type { Turns } from '../../turns'
 import {
   BlockWriter,

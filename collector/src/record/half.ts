@@ -1,0 +1,65 @@
+import { EventType, type SpanEvent, type SpanRecord } from '../../../src/codec/span'
+
+/** A record with one of these annotations has failed. */
+export const ERROR_KEYS = ['error', 'error.type']
+
+export function isError({ annotations }: SpanRecord): boolean {
+  return annotations !== undefined && ERROR_KEYS.some(key => annotations.has(key))
+}
+
+/** A span's start, as trees have it: its client half's, or else that of its earliest record. */
+export function spanStartUs(halves: SpanRecord[]): number | undefined {
+  let ofClient: number | undefined
+  let ofAny: number | undefined
+  for (const half of halves) {
+    const startUs = recordStartUs(half)
+    if (startUs === undefined) continue
+    const start = Number(startUs)
+    if (ofAny === undefined || start < ofAny) ofAny = start
+    if (isClientHalf(half) && (ofClient === undefined || start < ofClient)) ofClient = start
+  }
+  return ofClient ?? ofAny
+}
+
+function isClientHalf({ events }: SpanRecord): boolean {
+  const first = events?.find(isCall)
+  return first?.eventType === EventType.CLIENT_SEND || first?.eventType === EventType.CLIENT_RECV
+}
+
+/** @see recordWindow; the same as SpanScan's startAt */
+export function recordStartUs(record: SpanRecord): bigint | undefined {
+  return recordWindow(record)?.firstUs
+}
+
+/** @see recordWindow */
+export function recordDurationUs(record: SpanRecord): number | undefined {
+  const window = recordWindow(record)
+  return window && Number(window.lastUs - window.firstUs)
+}
+
+/**
+ * When the record's span began and ended, in microseconds: its earliest and latest client or server event, whatever their
+ * labels (the original's Python client swapped send and receive); without one those of any kind; undefined when it has no
+ * time at all.
+ */
+function recordWindow({ events }: SpanRecord): { firstUs: bigint; lastUs: bigint } | undefined {
+  let window: { firstUs: bigint; lastUs: bigint } | undefined
+  let ofCall = false
+  for (const event of events ?? []) {
+    const { timestamp } = event
+    if (timestamp === undefined) continue
+    const call = isCall(event)
+    if (window === undefined || (call && !ofCall)) {
+      window = { firstUs: timestamp, lastUs: timestamp }
+      ofCall = call
+    } else if (call === ofCall) {
+      if (timestamp < window.firstUs) window.firstUs = timestamp
+      else if (timestamp > window.lastUs) window.lastUs = timestamp
+    }
+  }
+  return window
+}
+
+function isCall({ eventType }: SpanEvent): boolean {
+  return eventType !== undefined && eventType >= EventType.CLIENT_SEND && eventType <= EventType.SERVER_RECV
+}
