@@ -170,7 +170,7 @@ const schema = z.strictObject({
   http: section({
     host: host.default('127.0.0.1'),
     port: listenPort.default(2180),
-    /** Names under which a proxy on this machine passes requests on; see the Host check in api/guard.ts. */
+    /** Names under which a proxy on this machine passes requests on; see the Host check in auth/guard.ts. */
     allowed_hosts: hosts.default([]),
     /** From them alone is X-Forwarded-For and the like believed. */
     trusted_proxies: several('network', network).default([]),

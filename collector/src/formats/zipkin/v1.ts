@@ -20,7 +20,7 @@ import { ipOfBytes, microseconds, readSpan } from './v2'
 
 /**
  * Zipkin's spans, version 1, into records. One of them holds what client and server say of a call, each annotation with the
- * endpoint of who said it, so it is taken apart into spans of version 2, one of each side, which zipkin.ts reads:
+ * endpoint of who said it, so it is taken apart into spans of version 2, one of each side, which v2.ts reads:
  *
  *     Thrift → the fields of JSON → one or two sides, in version 2's fields → records
  *

@@ -22,18 +22,18 @@ import type { Call, EmbeddedOptions, Reply } from './protocol'
 /**
  * Everything in one SQLite file, which one thread owns: what waits for the disk or for SQLite holds up no socket.
  *
- *     this thread        │ the file's thread (embedded-worker.ts)
+ *     this thread        │ the file's thread (worker.ts)
  *     append, packed ────┼→ Pipeline → message rows: durable → OK
  *                        │     │ settle, every 250 ms or 20,000 spans
  *                        │     ▼
- *                        │  segment: chunks, blocks, directory      embedded/build.ts, format.ts
+ *                        │  segment: chunks, blocks, directory      segments/build.ts, format.ts
  *                        │     │ eight of about the same size
  *                        │     ▼
- *                        │  a larger segment                        embedded/merge.ts
+ *                        │  a larger segment                        segments/merge.ts
  *                        │     │ when its last message is too old
  *                        │     ▼
- *                        │  removed, with its messages              embedded/backend.ts
- *     readTrace, search ─┼→ what is pending, and the segments       embedded/lookup.ts
+ *                        │  removed, with its messages              backend.ts
+ *     readTrace, search ─┼→ what is pending, and the segments       segments/lookup.ts
  *
  * A message is written once and stays where it is; segments say where a trace's records are, and which records have a term.
  * They never change: they are replaced, in one transaction, by what they were merged into.

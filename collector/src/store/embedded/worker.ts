@@ -12,7 +12,7 @@ import { EmbeddedFile } from './file'
 import type { Call, EmbeddedOptions, Reply, Request } from './protocol'
 import { SegmentIndex } from './segments/lookup'
 
-/** The thread that has the file; see embedded.ts. */
+/** The thread that has the file; see store.ts. */
 
 const MAX_BACKLOG_SPANS = 400_000
 const MAX_BACKLOG_BYTES = 256 * 1024 * 1024
