@@ -171,7 +171,8 @@ function sayWhatCannotBeSeen(packages: string[]): void {
       sayLeft(name, 'was loaded before Milo', 'load milo/register first (node -r milo/register)')
     }
   }
-  if (process.argv[1] !== undefined) lookInside(process.argv[1])
+  // Milo may be within one of these itself, and it hasn't been loaded to its end.
+  for (const file of [...files, process.argv[1]]) if (file !== undefined) lookInside(file)
 }
 
 /** Of files outside node_modules only the large ones may be bundles, and few are. */

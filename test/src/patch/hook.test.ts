@@ -236,6 +236,18 @@ describe('the hook', () => {
       )
     })
 
+    it('says so also where Milo is within it, and it is a part, or started as a folder or without its ending', async () => {
+      const bundled = join(folder, 'bundled')
+      mkdirSync(bundled)
+      const init = `require(${JSON.stringify(join(ROOT, 'dist/index.js'))}).init({ sampler: 'never', plugins: [{ name: 'p', patches: [{ module: 'pino', sign: /pino\\.chindings/, patch() {} }] }] })`
+      writeFileSync(join(bundled, 'index.js'), `${init} // pino.chindings ${'x'.repeat(70_000)}`)
+      writeFileSync(join(bundled, 'main.js'), `require('./index')`)
+      for (const started of ['', 'index', 'main']) {
+        const { stderr } = await runNode([join(bundled, started)])
+        assert.match(stderr, /^milo warn: pino is within the bundle .*index.js and isn't traced: leave it out .*\n$/)
+      }
+    })
+
     it('reads a bundle once, however often it is loaded, and anew for another plugin', async () => {
       writeFileSync(join(folder, 'again.cjs'), `module.exports = 1 // ${'x'.repeat(70_000)}`)
       writeFileSync(
@@ -265,7 +277,7 @@ describe('the hook', () => {
       // What a file system calls the size of a folder differs: the folder is told to be large.
       const text = `const fs = require('fs'); const stat = fs.statSync
         fs.statSync = (path, ...more) => { const stats = stat(path, ...more); if (path === ${JSON.stringify(many)}) stats.size = 100_000; return stats }
-        require(${JSON.stringify(join(ROOT, 'dist/index.js'))}).init({ sampler: 'never', plugins: [{ name: 'one', patches: [{ module: 'one', sign: /x/, patch() {} }] }] })
+        require(${JSON.stringify(join(ROOT, 'dist/index.js'))}).init({ sampler: 'never', plugins: [{ name: 'one', patches: [{ module: 'one', sign: /never there/, patch() {} }] }] })
         console.log('runs')`
       for (const argument of [many, join(folder, 'loop')]) {
         assert.deepEqual(await runNode(['-e', text, argument]), {
