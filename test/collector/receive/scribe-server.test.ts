@@ -40,7 +40,7 @@ const OK = 0
 const TRY_LATER = 1
 
 function vectors(file: string): any[] {
-  return JSON.parse(readFileSync(join(__dirname, '../vectors', file), 'utf8'))
+  return JSON.parse(readFileSync(join(__dirname, '../../vectors', file), 'utf8'))
 }
 
 async function stored(c: TestCollector, traceId: bigint): Promise<any[]> {

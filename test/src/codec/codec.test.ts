@@ -17,7 +17,7 @@ import {
 const thrift = require('thrift')
 const { Span: GeneratedSpan } = require('../../gen/idl/milo_types')
 
-const vectors = (name: string): any[] => JSON.parse(readFileSync(join(__dirname, `../vectors/${name}.json`), 'utf8'))
+const vectors = (name: string): any[] => JSON.parse(readFileSync(join(__dirname, `../../vectors/${name}.json`), 'utf8'))
 
 /** A span in the words of the IDL, as the vectors have it, as a record. */
 function fromWords(words: any): SpanRecord {
