@@ -7,18 +7,20 @@ import { imitate } from './patch/imitate'
 import { endWith } from './patch/observe'
 import { describe } from './process/log'
 import { given } from './register'
+import { isActive, sink } from './start/instance'
 import { type Options, settle } from './start/options'
 import { start } from './start/start'
 import { currentFrame, frameWith, runInFrame } from './trace/context'
 import { cut, Kind, LIMITS, type Span } from './trace/span'
-import { currentSpan, isActive, noteTruncated, startSpan, UNSAMPLED } from './trace/tracer'
+import { currentSpan, startSpan, UNSAMPLED } from './trace/tracer'
 
 export { MiloError, type MiloErrorCode } from './errors'
+export { flush, type Stats, shutdown, stats } from './start/instance'
 export type { Options } from './start/options'
 export type { OperationSampling } from './trace/adaptive'
 export type { Sampler, SamplingRates } from './trace/sampler'
 export type { Span } from './trace/span'
-export { flush, ids, type Stats, shutdown, stats } from './trace/tracer'
+export { ids } from './trace/tracer'
 
 /**
  * Starts Milo, or starts it anew with other settings. With milo/register this has happened, from the environment.
@@ -191,6 +193,6 @@ export function current(): Span {
 function nameOf(name: unknown): string {
   const text = typeof name === 'string' ? name : describe(name)
   if (text.length <= LIMITS.nameLength) return text
-  noteTruncated()
+  sink.truncated()
   return cut(text, LIMITS.nameLength)
 }

@@ -8,6 +8,7 @@ export { sayLeft } from './patch/patched'
 export type { Patch, Plugin, PluginHandle } from './patch/plugin'
 export { clearTimeout, clock, setImmediate, setTimeout } from './process/genuine'
 export { describe, logRarely } from './process/log'
+export { currentSettings, isActive } from './start/instance'
 export { currentFrame, Frame, fillFrame, frameToFill, frameWith, runInFrame } from './trace/context'
 export type { Carrier, RemoteContext } from './trace/propagation'
 export {
@@ -27,4 +28,4 @@ export {
   readField,
 } from './trace/propagation'
 export { Kind, type Span } from './trace/span'
-export { currentSettings, currentSpan, ids, isActive, startServerSpan, startSpan, UNSAMPLED } from './trace/tracer'
+export { currentSpan, ids, startServerSpan, startSpan, UNSAMPLED } from './trace/tracer'

@@ -13,9 +13,9 @@ import { winston } from '../plugins/winston'
 import { MiloError } from './errors'
 import type { Plugin } from './patch/plugin'
 import { describe, log } from './process/log'
+import { isActive } from './start/instance'
 import { type Settings, settle } from './start/options'
 import { start } from './start/start'
-import { isActive } from './trace/tracer'
 
 const PLUGINS = [thrift, http, mysql2, cassandraDriver, bluebird]
 /** Those that change what the application writes: only if asked for. */

@@ -4,7 +4,7 @@ import type { Plugin } from '../patch/plugin'
 import { claim, warnOnce } from '../process/copies'
 import { leaveFrames } from '../trace/context'
 import type { Span } from '../trace/span'
-import { configure } from '../trace/tracer'
+import { configure, currentSettings } from './instance'
 import type { Settings } from './options'
 
 /**
@@ -21,17 +21,15 @@ export function start(settings: Settings, plugins: Plugin[], collect?: (span: Sp
     if (!settings.enabled) return
     if (settings.clsHooked) replaceClsHooked()
     install(plugins)
-    started = settings
   } catch (error) {
     configure({ ...settings, enabled: false })
     throw error
   }
 }
 
-let started: Settings | undefined
-
 function giveUp(): void {
-  if (started !== undefined) configure({ ...started, enabled: false })
+  const settings = currentSettings()
+  if (settings !== undefined) configure({ ...settings, enabled: false })
   uninstall()
   restoreClsHooked()
   leaveFrames()
