@@ -22,7 +22,7 @@ export function serviceOf({ argv, execArgv, env }: Started): string {
   if (managed?.name && ![basename(managed.path), fileName(managed.path)].includes(managed.name))
     return limited(managed.name)
   const entry = entryOf(argv, execArgv, managed?.path)
-  if (entry === undefined) return limited(nearestName('..') ?? (env.npm_package_name || 'node'))
+  if (entry === undefined) return limited(nearestName('.') ?? (env.npm_package_name || 'node'))
   return limited(nearestName(entry) ?? (fileName(entry) || 'node'))
 }
 
