@@ -1,3 +1,4 @@
+import { MULTIPLIER } from '../store/seed'
 import { BadInput } from './fields'
 
 /**
@@ -17,11 +18,14 @@ const MAX_CONTAINERS = 600_000
 const MAX_COMMAS = 700_000
 const MAX_DEPTH = 200
 const MAX_REPAIRS = 700_000
+/** JSON.parse needs 3 µs for each that it hasn't met; real spans have a few hundred, however many they are. */
+const MAX_KEYS = 100_000
 /** Each bad line costs an exception. */
 const MAX_BAD_LINES = 1_000
 
 const [QUOTE, BACKSLASH, COMMA, MINUS, DOT, ZERO, NINE] = [0x22, 0x5c, 0x2c, 0x2d, 0x2e, 0x30, 0x39]
 const [OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT, LOWER_E] = [0x5b, 0x5d, 0x7b, 0x7d, 0x65]
+const COLON = 0x3a
 const [NEWLINE, SPACE, RECORD_SEPARATOR, UPPER_N, UPPER_I] = [0x0a, 0x20, 0x1e, 0x4e, 0x49]
 /** JavaScript's numbers are exact to 2^53, which has 16 digits; a 64-bit number has at most 20. */
 const [ROUNDED_DIGITS, MAX_DIGITS] = [16, 20]
@@ -39,6 +43,7 @@ export function parseDocuments(body: Uint8Array, bounded = true, firstLine = 1):
   if (bytes.length === 0) throw new BadInput('not JSON: there is nothing in it')
   const { stackTraceLimit } = Error
   Error.stackTraceLimit = 0
+  keys.clear()
   try {
     const documents = split(bytes, bounded, firstLine)
     const [first] = documents
@@ -160,6 +165,33 @@ function repaired(bytes: Buffer, { start, end, repairs }: Piece): Buffer {
   return whole.subarray(0, to)
 }
 
+/** How many different keys a body has, nearly: two that meet in one bit count as one. */
+class Keys {
+  private readonly bits = new Uint32Array(1 << 15)
+  private count = 0
+
+  clear(): void {
+    if (this.count > 0) this.bits.fill(0)
+    this.count = 0
+  }
+
+  /** @returns how many there are with it */
+  add(bytes: Buffer, start: number, end: number): number {
+    let hash = MULTIPLIER
+    for (let i = start; i < end; i++) hash = Math.imul(hash ^ bytes[i]!, MULTIPLIER)
+    // The upper bits, in which all of the key is.
+    const bit = Math.imul(hash ^ (hash >>> 15), MULTIPLIER) >>> 12
+    if ((this.bits[bit >>> 5]! & (1 << bit)) === 0) {
+      this.bits[bit >>> 5]! |= 1 << bit
+      this.count++
+    }
+    return this.count
+  }
+}
+
+/** Of the one body that is being parsed. */
+const keys = new Keys()
+
 /** Where documents begin and end, and what JSON.parse would stumble over or round. */
 function scan(body: Buffer, bounded: boolean): Piece[] {
   const pieces: Piece[] = []
@@ -169,6 +201,9 @@ function scan(body: Buffer, bounded: boolean): Piece[] {
   let depth = 0
   /** Where the last comma stands that nothing has followed yet. */
   let openComma = -1
+  /** The last text. A colon behind it makes it a key. */
+  let textStart = 0
+  let textEnd = -1
   const repair = (from: number, to: number, by: string) => {
     const { repairs } = piece!
     repairs.push(from, to, by)
@@ -198,10 +233,17 @@ function scan(body: Buffer, bounded: boolean): Piece[] {
     }
     openComma = -1
     if (c === QUOTE) {
+      textStart = i + 1
       while (++i < body.length && (c = body[i]!) !== QUOTE) {
         if (c === BACKSLASH) i++
         else if (c < SPACE) repair(i, i + 1, `\\u00${c < 16 ? '0' : ''}${c.toString(16)}`)
       }
+      textEnd = i
+    } else if (c === COLON) {
+      if (bounded && keys.add(body, textStart, textEnd) > MAX_KEYS)
+        throw new BadInput(`JSON of more than ${MAX_KEYS} different keys`)
+      // However many colons follow, one key is looked at once.
+      textEnd = -1
     } else if (c === OPEN_LIST || c === OPEN_OBJECT) {
       if (++containers > MAX_CONTAINERS && bounded) {
         throw new BadInput(`JSON of more than ${MAX_CONTAINERS} lists and objects`)

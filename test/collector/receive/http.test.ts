@@ -487,6 +487,7 @@ describe('spans over HTTP', () => {
       await serve({ maxBodyBytes: 16 << 20, maxInFlightBytes: 64 << 20 })
       const many = (tag: number) => Buffer.alloc(600_000).fill(Buffer.from([tag, 0]))
       const nothing = '{},'.repeat(250_001)
+      const keys = (from: number, count: number) => Array.from({ length: count }, (_, i) => `"key${from + i}":0`)
       const answers = [
         await server.post('/v1/traces', many(0x0a)),
         await server.post('/v1/traces', wrap(0x0a, many(0x12))),
@@ -498,6 +499,11 @@ describe('spans over HTTP', () => {
         await server.post('/api/traces', `{"records":[${nothing}{}]}`),
         await server.post('/api/traces', `[${'[],'.repeat(600_000)}[]]`),
         await server.post('/api/traces', `[${'0,'.repeat(700_000)}0]`),
+        await server.post('/api/traces', `{${keys(0, 110_000)}}`),
+        await server.post(
+          '/api/v2/spans',
+          `[${Array.from({ length: 11_000 }, (_, i) => `{"tags":{${keys(i * 10, 10)}}}`)}]`,
+        ),
       ]
       assert.deepEqual(
         answers.map(({ status }) => status),
