@@ -10,22 +10,15 @@ export { clearTimeout, clock, setImmediate, setTimeout } from './process/genuine
 export { describe, logRarely } from './process/log'
 export { currentSettings, isActive } from './start/instance'
 export { currentFrame, Frame, fillFrame, frameToFill, frameWith, runInFrame } from './trace/context'
-export type { Carrier, RemoteContext } from './trace/propagation'
 export {
-  CARRIERS,
+  type Carrier,
   carrierFor,
-  FIELD_ID,
-  fieldLength,
+  childContext,
   formatTraceparent,
-  parseB3,
+  hasZeroId,
   parseTraceparent,
-  parseUber,
-  putField,
-  putIds,
-  putIds16,
-  readCallTrace,
-  readCallTrace16,
-  readField,
+  type RemoteContext,
+  remoteContext,
 } from './trace/propagation'
 export { Kind, type Span } from './trace/span'
 export { currentSpan, ids, startServerSpan, startSpan, UNSAMPLED } from './trace/tracer'

@@ -28,6 +28,7 @@ import { askApplication } from './on-request'
 import { BySeqid, Pending } from './pending'
 import { isPatched, now, type OutgoingCall } from './protocol'
 import { replace } from './replace'
+import { EXCEPTION } from './wire'
 
 /*
  * A generated client's method takes a sequence id, keeps its callback (or the settling of its promise) in _reqs, and calls
@@ -344,5 +345,3 @@ function wrapRecv(prototype: any, name: string, plugin: PluginHandle): void {
     // biome-ignore-end lint/complexity/noArguments: see above
   )
 }
-
-const EXCEPTION = 3

@@ -7,8 +7,10 @@ import type { Plugin, PluginHandle } from 'milo/plugin'
  *   client.ts      createClient → each send_X starts a client half and hands it to the protocol
  *   connection.ts  what becomes of calls that thrift never settles
  *   server.ts      createServer → each process() starts a server half when its arguments have been read
- *   protocol.ts    what is written and read: the carriers, and where a message begins and ends
- *   carriers.ts    the bytes of the carriers
+ *   protocol.ts    where a message begins and ends, in every protocol
+ *   dialects/      what differs between the protocols: where a carrier is put and found
+ *   carriers/      what the carriers hold: Milo's field, CALLTRACE's ids, other tracers' maps
+ *   wire.ts        Thrift's numbers
  *   names.ts       Service.method, from generated code
  *   foreign.ts     says which code isn't traced, because its thrift isn't one that Milo has patched
  *   replace.ts     how functions of generated code are replaced

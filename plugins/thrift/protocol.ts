@@ -1,28 +1,7 @@
-import {
-  type Carrier,
-  currentSpan,
-  type PluginHandle,
-  type RemoteContext,
-  readCallTrace,
-  readCallTrace16,
-  type Span,
-} from 'milo/plugin'
-import {
-  binaryCompat,
-  binaryField,
-  compactCompat,
-  compactField,
-  type Found,
-  type Input,
-  idBlock,
-  idBlock16,
-  jsonCompat,
-  jsonField,
-  RANK_CALLTRACE,
-  readBinaryCarrier,
-  readCompactCarrier,
-  readJsonCarrier,
-} from './carriers'
+import { type Carrier, currentSpan, type PluginHandle, type RemoteContext, type Span } from 'milo/plugin'
+import { idBlock, idBlock16, readCallTrace, readCallTrace16 } from './carriers/calltrace'
+import { type Found, type Input, RANK_CALLTRACE } from './carriers/found'
+import { CALL, CALLTRACE, EXCEPTION, LIST, MAP, ONEWAY, REPLY, STOP } from './wire'
 
 /*
  * What the plugin does to a protocol's prototype. Nothing is done per field: a call is changed when its message ends,
@@ -33,15 +12,6 @@ import {
  *   server   readMessageBegin ── args.read (skip) ── readMessageEnd    CALLTRACE │ the carriers │ the handler runs next
  *            writeMessageBegin ── result.write ── writeMessageEnd      the reply's outcome and length
  */
-
-const CALL = 1
-const REPLY = 2
-const EXCEPTION = 3
-const ONEWAY = 4
-const CALLTRACE = 5
-const STOP = 0
-const MAP = 13
-const LIST = 15
 
 /** A call on its way out, as the client side (client.ts) keeps it. */
 export interface OutgoingCall {
@@ -165,7 +135,7 @@ export function forgetReply(output: unknown, pending: PendingReply): void {
   if (at !== -1) list!.splice(at, 1)
 }
 
-function position(trans: Transport): number {
+export function position(trans: Transport): number {
   return trans.readCursor ?? trans.readPos ?? 0
 }
 
@@ -189,7 +159,7 @@ interface Dialect {
 }
 
 /** Binary and compact: arguments are a row of buffers that ends in a STOP of its own. */
-function addInPlaceOfStop(protocol: Protocol, make: (span: Span) => Buffer, span: Span): void {
+export function addInPlaceOfStop(protocol: Protocol, make: (span: Span) => Buffer, span: Span): void {
   const out = protocol.trans.outBuffers
   const last = out?.[out.length - 1]
   // A transport that doesn't keep its output so stays without.
@@ -199,216 +169,138 @@ function addInPlaceOfStop(protocol: Protocol, make: (span: Span) => Buffer, span
   protocol.trans.outCount += field.length - 1
 }
 
-export function patchBinaryProtocol(prototype: any, plugin: PluginHandle): void {
-  patchProtocol(prototype, plugin, {
-    callTrace: true,
-    addCarrier(protocol, { carrier, span }) {
-      if (carrier === 'field') addInPlaceOfStop(protocol, binaryField, span)
-      else if (carrier === 'compat') addInPlaceOfStop(protocol, binaryCompat, span)
-    },
-    readCarrier: (protocol, type) => readBinaryCarrier(protocol.trans.borrow(), type),
-    findUnread({ trans }) {
-      if (trans.inBuf?.[position(trans)] !== LIST) return undefined
-      const { buf, readIndex, writeIndex } = trans.borrow()
-      return readBinaryCarrier({ buf, readIndex: readIndex + 3, writeIndex }, LIST)
-    },
-    isSuccess({ trans: { outBuffers: out } }, at) {
-      if (out?.[at] === undefined || out[at]![0] === STOP) return true
-      // The first field's id: 0 is the return value's, any other an exception's.
-      const id = out[at + 1]
-      return id === undefined || (id[0] === 0 && id[1] === 0)
-    },
-    written: protocol => protocol.trans.outCount,
-  })
-}
-
-export function patchCompactProtocol(prototype: any, plugin: PluginHandle): void {
-  patchProtocol(prototype, plugin, {
-    callTrace: false,
-    addCarrier(protocol, { carrier, span }) {
-      if (carrier === 'field') addInPlaceOfStop(protocol, compactField, span)
-      else if (carrier === 'compat') addInPlaceOfStop(protocol, compactCompat, span)
-    },
-    readCarrier: (protocol, type) => readCompactCarrier(protocol.trans.borrow(), type, protocol.lastFieldId_),
-    isSuccess({ trans: { outBuffers: out } }, at) {
-      if (out?.[at] === undefined || out[at]![0] === STOP) return true
-      // A short header's delta is an id of 1 to 15; the id 0 needs the long form.
-      return out[at]![0]! >> 4 === 0
-    },
-    written: protocol => protocol.trans.outCount,
-  })
-}
-
-export function patchJsonProtocol(prototype: any, plugin: PluginHandle): void {
-  // Thrift 0.9.3's throws. Who calls with it may well call its like, which any carrier would break.
-  const cannotSkip = /not supported/.test(Function.prototype.toString.call(prototype.skip))
-  patchProtocol(prototype, plugin, {
-    callTrace: false,
-    cannotSkip,
-    addCarrier({ tstack }, { carrier, span }) {
-      if (cannotSkip) return
-      const top = tstack.length - 1
-      const args = tstack[top]
-      const member = carrier === 'field' ? jsonField(span) : carrier === 'compat' ? jsonCompat(span) : undefined
-      if (member === undefined || typeof args !== 'string' || !args.endsWith('}')) return
-      tstack[top] = `${args.slice(0, -1)}${args === '{}' ? '' : ','}${member}}`
-    },
-    findCarrier: ({ rstack }) => readJsonCarrier(rstack[rstack.length - 1]),
-    // The result has been made when the message ends, and is asked for just before.
-    isSuccess({ tstack }) {
-      const result = tstack[tstack.length - 1]
-      return typeof result !== 'string' || result === '{}' || result.startsWith('{"0":')
-    },
-    written: ({ tstack }) => tstack.reduce((sum: number, part) => sum + String(part).length + 2, 0),
-  })
-}
-
-function patchProtocol(prototype: any, plugin: PluginHandle, dialect: Dialect): void {
-  plugin.wrap(
-    prototype,
-    'writeMessageBegin',
-    original =>
-      function (this: Protocol, name: string, type: number, seqid: number) {
-        // What an exception amid an earlier message has left, on a protocol that is used again.
-        if (this[CALLING] !== undefined) this[CALLING] = undefined
-        if (this[REPLYING] !== undefined) this[REPLYING] = undefined
-        if (type === CALL || type === ONEWAY) {
-          const call = now.outgoing
-          if (call === undefined) return original.call(this, name, type, seqid)
-          now.outgoing = undefined
-          this[CALLING] = call
-          if (type === CALL && dialect.callTrace && call.span.sampled && plugin.enabled) {
-            const block =
-              call.carrier === 'calltrace' ? idBlock : call.carrier === 'calltrace-legacy16' ? idBlock16 : undefined
-            if (block !== undefined) {
-              original.call(this, name, CALLTRACE, seqid)
-              this.trans.write(block(call.span))
-              return
-            }
-          }
-          return original.call(this, name, type, seqid)
-        }
-        if (this.trans?.[PENDING] === undefined || (type !== REPLY && type !== EXCEPTION)) {
-          return original.call(this, name, type, seqid)
-        }
-        const bytesBefore = this.trans.outCount
-        const result = original.call(this, name, type, seqid)
-        beginReply(this, name, type, seqid, bytesBefore)
-        return result
-      } as any,
-  )
-  plugin.wrap(
-    prototype,
-    'writeMessageEnd',
-    original =>
-      function (this: Protocol) {
-        const call = this[CALLING]
-        if (call !== undefined) {
-          this[CALLING] = undefined
-          try {
-            if (plugin.enabled) {
-              dialect.addCarrier(this, call)
-              call.requestBytes = dialect.written(this)
-            }
-          } catch (error) {
-            plugin.fail(error)
-          }
-        } else if (this[REPLYING] !== undefined) {
-          try {
-            endReply(this, dialect)
-          } catch (error) {
-            plugin.fail(error)
-          }
-        }
-        return original.call(this)
-      } as any,
-  )
-  plugin.wrap(
-    prototype,
-    'readMessageBegin',
-    original =>
-      function (this: Protocol) {
-        const request = requestOf(this)
-        const startsAt = position(this.trans)
-        const header = original.call(this)
-        if (header.mtype === REPLY || header.mtype === EXCEPTION) now.replyStartsAt = startsAt
-        if (request === undefined || request.begun || !plugin.enabled) return header
-        request.startsAt = startsAt
-        if (header.mtype === CALLTRACE && dialect.callTrace) {
-          // Outside of any guard: too few bytes means here what it means to thrift, wait for the rest.
-          request.remote = request.legacy ? readCallTrace16(this.trans.read(16)) : readCallTrace(this.trans.read(24))
-          request.rank = RANK_CALLTRACE
-          header.mtype = CALL
-        }
-        try {
-          // A header without a version leaves the name as bytes.
-          request.begin(String(header.fname), header.mtype, header.rseqid)
-          if (dialect.findCarrier !== undefined) take(request, dialect.findCarrier(this))
-        } catch (error) {
-          plugin.fail(error)
-        }
-        return header
-      } as any,
-  )
-  plugin.wrap(
-    prototype,
-    'skip',
-    original =>
-      function (this: Protocol, type: number, depth?: number) {
-        const request = requestOf(this)
-        if (
-          request !== undefined &&
-          (type === LIST || type === MAP) &&
-          dialect.readCarrier !== undefined &&
-          plugin.enabled
-        ) {
-          try {
-            const found = dialect.readCarrier(this, type)
-            take(request, found)
-            if (found !== undefined && found.bytes > 0) {
-              // Thrift would read it byte by byte, each of which costs a call or two.
-              this.trans.consume(found.bytes)
-              return
-            }
-          } catch (error) {
-            plugin.fail(error)
-          }
-        }
-        // What the field holds leaves the protocol's stack when the field ends.
-        if (dialect.cannotSkip && request?.remote !== undefined && (type === LIST || type === MAP)) return
-        return original.call(this, type, depth)
-      } as any,
-  )
-  plugin.wrap(
-    prototype,
-    'readMessageEnd',
-    original =>
-      function (this: Protocol) {
-        const result = original.call(this)
-        const call = now.replying
-        if (call !== undefined) {
-          // Whatever its callback calls or reads is no part of this reply.
-          now.replying = undefined
-          call.replyBytes = position(this.trans) - now.replyStartsAt
-          call.answered = true
-        }
-        const request = requestOf(this)
-        if (request?.begun) {
-          // Whatever the handler calls or reads is no part of this request.
-          now.incoming = undefined
-          try {
-            if (request.remote === undefined && dialect.findUnread !== undefined)
-              take(request, dialect.findUnread(this))
-            if (plugin.enabled) request.argumentsRead(position(this.trans) - request.startsAt)
-          } catch (error) {
-            plugin.fail(error)
-          }
-        }
-        return result
-      } as any,
-  )
+export function patchProtocol(prototype: any, plugin: PluginHandle, dialect: Dialect): void {
+  const wrap = (name: string, make: (original: any, plugin: PluginHandle, dialect: Dialect) => unknown) =>
+    plugin.wrap(prototype, name, original => make(original, plugin, dialect) as any)
+  wrap('writeMessageBegin', writingBegins)
+  wrap('writeMessageEnd', writingEnds)
+  wrap('readMessageBegin', readingBegins)
+  wrap('skip', skipping)
+  wrap('readMessageEnd', readingEnds)
   markPatched(prototype)
   markPatched(prototype.skip)
+}
+
+const BLOCKS: Partial<Record<Carrier, (span: Span) => Buffer>> = {
+  calltrace: idBlock,
+  'calltrace-legacy16': idBlock16,
+}
+
+function writingBegins(original: any, plugin: PluginHandle, { callTrace }: Dialect) {
+  return function (this: Protocol, name: string, type: number, seqid: number) {
+    // What an exception amid an earlier message has left, on a protocol that is used again.
+    if (this[CALLING] !== undefined) this[CALLING] = undefined
+    if (this[REPLYING] !== undefined) this[REPLYING] = undefined
+    if (type === CALL || type === ONEWAY) {
+      const call = now.outgoing
+      if (call === undefined) return original.call(this, name, type, seqid)
+      now.outgoing = undefined
+      this[CALLING] = call
+      const block = type === CALL && callTrace && call.span.sampled && plugin.enabled ? BLOCKS[call.carrier] : undefined
+      if (block === undefined) return original.call(this, name, type, seqid)
+      original.call(this, name, CALLTRACE, seqid)
+      this.trans.write(block(call.span))
+      return
+    }
+    if (this.trans?.[PENDING] === undefined || (type !== REPLY && type !== EXCEPTION)) {
+      return original.call(this, name, type, seqid)
+    }
+    const bytesBefore = this.trans.outCount
+    const result = original.call(this, name, type, seqid)
+    beginReply(this, name, type, seqid, bytesBefore)
+    return result
+  }
+}
+
+function writingEnds(original: any, plugin: PluginHandle, dialect: Dialect) {
+  return function (this: Protocol) {
+    const call = this[CALLING]
+    try {
+      if (call !== undefined) {
+        this[CALLING] = undefined
+        if (plugin.enabled) {
+          dialect.addCarrier(this, call)
+          call.requestBytes = dialect.written(this)
+        }
+      } else if (this[REPLYING] !== undefined) endReply(this, dialect)
+    } catch (error) {
+      plugin.fail(error)
+    }
+    return original.call(this)
+  }
+}
+
+function readingBegins(original: any, plugin: PluginHandle, { callTrace, findCarrier }: Dialect) {
+  return function (this: Protocol) {
+    const request = requestOf(this)
+    const startsAt = position(this.trans)
+    const header = original.call(this)
+    if (header.mtype === REPLY || header.mtype === EXCEPTION) now.replyStartsAt = startsAt
+    if (request === undefined || request.begun || !plugin.enabled) return header
+    request.startsAt = startsAt
+    if (header.mtype === CALLTRACE && callTrace) {
+      // Outside of any guard: too few bytes means here what it means to thrift, wait for the rest.
+      request.remote = request.legacy ? readCallTrace16(this.trans.read(16)) : readCallTrace(this.trans.read(24))
+      request.rank = RANK_CALLTRACE
+      header.mtype = CALL
+    }
+    try {
+      // A header without a version leaves the name as bytes.
+      request.begin(String(header.fname), header.mtype, header.rseqid)
+      if (findCarrier !== undefined) take(request, findCarrier(this))
+    } catch (error) {
+      plugin.fail(error)
+    }
+    return header
+  }
+}
+
+function skipping(original: any, plugin: PluginHandle, { readCarrier, cannotSkip }: Dialect) {
+  return function (this: Protocol, type: number, depth?: number) {
+    const request = type === LIST || type === MAP ? requestOf(this) : undefined
+    if (request === undefined) return original.call(this, type, depth)
+    if (readCarrier !== undefined && plugin.enabled) {
+      try {
+        const found = readCarrier(this, type)
+        take(request, found)
+        if (found !== undefined && found.bytes > 0) {
+          // Thrift would read it byte by byte, each of which costs a call or two.
+          this.trans.consume(found.bytes)
+          return
+        }
+      } catch (error) {
+        plugin.fail(error)
+      }
+    }
+    // What the field holds leaves the protocol's stack when the field ends.
+    if (cannotSkip && request.remote !== undefined) return
+    return original.call(this, type, depth)
+  }
+}
+
+function readingEnds(original: any, plugin: PluginHandle, { findUnread }: Dialect) {
+  return function (this: Protocol) {
+    const result = original.call(this)
+    const call = now.replying
+    if (call !== undefined) {
+      // Whatever its callback calls or reads is no part of this reply.
+      now.replying = undefined
+      call.replyBytes = position(this.trans) - now.replyStartsAt
+      call.answered = true
+    }
+    const request = requestOf(this)
+    if (request?.begun) {
+      // Whatever the handler calls or reads is no part of this request.
+      now.incoming = undefined
+      try {
+        if (request.remote === undefined && findUnread !== undefined) take(request, findUnread(this))
+        if (plugin.enabled) request.argumentsRead(position(this.trans) - request.startsAt)
+      } catch (error) {
+        plugin.fail(error)
+      }
+    }
+    return result
+  }
 }
 
 /** The request that a protocol reads, if process() has been called for what this one reads from. */

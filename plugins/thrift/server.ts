@@ -30,6 +30,7 @@ import {
   type PendingReply,
 } from './protocol'
 import { replace } from './replace'
+import { ONEWAY } from './wire'
 
 /*
  * A server calls process() for what has arrived, again and again until a request is complete. Each time it runs in a
@@ -39,7 +40,6 @@ import { replace } from './replace'
  * Which connection a request came by is known from the socket's own `data` event, watched on its way to thrift.
  */
 
-const ONEWAY = 4
 /** At most so many requests of one connection wait for their handlers before the oldest is given up. */
 const MAX_PENDING = 10_000
 

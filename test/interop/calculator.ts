@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { connect, createServer } from 'node:net'
+import { FIELD_ID } from '../../plugins/thrift/carriers/field'
 import { EventType, type SpanRecord } from '../../src/codec/span'
 import { flush, init, span } from '../../src/index'
-import { FIELD_ID } from '../../src/trace/propagation'
 import type { ScribePeer } from '../helpers/scribe-peer'
 import {
   client,

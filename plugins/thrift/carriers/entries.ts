@@ -1,0 +1,67 @@
+import {
+  childContext,
+  formatTraceparent,
+  parseTraceparent,
+  type RemoteContext,
+  remoteContext,
+  type Span,
+} from 'milo/plugin'
+import { type Found, found, RANK_COMPAT, RANK_OPENTRACING } from './found'
+
+/** Carriers that are maps of strings: other tracers' headers, in fields of their own. */
+
+/** W3C trace context in a map: OpenTelemetry's Java agent and SkyWalking. */
+export const COMPAT_ID = 8888
+/** The same place in opentracing-contrib's java-thrift: traceparent, b3 or uber-trace-id. */
+export const OPENTRACING_ID = 3333
+/** A map of more entries than this carries no trace, or somebody means ill: it isn't looked through. */
+export const MAX_ENTRIES = 64
+export const MAX_TEXT_BYTES = 2048
+
+/** The entries of field 8888. */
+export function w3c(span: Span): [string, string][] {
+  const entries: [string, string][] = [['traceparent', formatTraceparent(span)]]
+  if (span.trace.state !== undefined) entries.push(['tracestate', span.trace.state])
+  return entries
+}
+
+/**
+ * Looks through a map's entries.
+ * @param next the next key or value: null for one that is left out, undefined where the input ends or makes no sense
+ */
+export function readEntries(id: number, entries: number, next: () => string | null | undefined): Found | undefined {
+  if (entries < 1 || entries > MAX_ENTRIES) return undefined
+  const map = new Map<string, string>()
+  for (let i = 0; i < entries; i++) {
+    const key = next()
+    const value = key === undefined ? undefined : next()
+    if (key === undefined || value === undefined) return undefined
+    if (key !== null && value !== null) map.set(key.toLowerCase(), value)
+  }
+  const rank = id === COMPAT_ID ? RANK_COMPAT : RANK_OPENTRACING
+  const w3c = found(parseTraceparent(map.get('traceparent'), map.get('tracestate')), rank)
+  if (w3c !== undefined || id === COMPAT_ID) return w3c
+  const b3 = map.get('b3')
+  const uber = map.get('uber-trace-id')
+  return found((b3 === undefined ? undefined : parseB3(b3)) ?? (uber === undefined ? undefined : parseUber(uber)), rank)
+}
+
+const B3 = /^([0-9a-f]{16}|[0-9a-f]{32})-([0-9a-f]{16})(?:-([01d])(?:-[0-9a-f]{16})?)?$/
+
+/** Reads Zipkin's single b3 header; without a decision it counts as sampled. */
+function parseB3(header: string): RemoteContext | undefined {
+  if (header === '0') return remoteContext(false, false, Number.NaN)
+  const match = B3.exec(header)
+  if (match === null) return undefined
+  return childContext(match[1]!, match[2]!, match[3] !== '0', match[3] === 'd')
+}
+
+const UBER = /^([0-9a-f]{1,32}):([0-9a-f]{1,16}):[0-9a-f]{1,16}:([0-9a-f]{1,2})$/
+
+/** Reads Jaeger's uber-trace-id, also where its colons were escaped. */
+function parseUber(header: string): RemoteContext | undefined {
+  const match = UBER.exec(header.replace(/%3A/gi, ':'))
+  if (match === null) return undefined
+  const flags = Number.parseInt(match[3]!, 16)
+  return childContext(match[1]!, match[2]!, (flags & 1) === 1, (flags & 2) === 2)
+}

@@ -1,0 +1,88 @@
+import type { PluginHandle, Span } from 'milo/plugin'
+import { COMPAT_ID, MAX_TEXT_BYTES, OPENTRACING_ID, readEntries, w3c } from '../carriers/entries'
+import { FIELD_ID, fieldLength, putField, readField } from '../carriers/field'
+import { type Found, found, type Input, RANK_FIELD } from '../carriers/found'
+import { addInPlaceOfStop, patchProtocol, position } from '../protocol'
+import { BYTE, LIST, MAP, STOP, STRING } from '../wire'
+
+/** The binary protocol: where its carriers are, and their bytes. docs/wire-format.md draws them. */
+
+export function patchBinaryProtocol(prototype: any, plugin: PluginHandle): void {
+  patchProtocol(prototype, plugin, {
+    callTrace: true,
+    addCarrier(protocol, { carrier, span }) {
+      if (carrier === 'field') addInPlaceOfStop(protocol, binaryField, span)
+      else if (carrier === 'compat') addInPlaceOfStop(protocol, binaryCompat, span)
+    },
+    readCarrier: (protocol, type) => readBinaryCarrier(protocol.trans.borrow(), type),
+    findUnread({ trans }) {
+      if (trans.inBuf?.[position(trans)] !== LIST) return undefined
+      const { buf, readIndex, writeIndex } = trans.borrow()
+      return readBinaryCarrier({ buf, readIndex: readIndex + 3, writeIndex }, LIST)
+    },
+    isSuccess({ trans: { outBuffers: out } }, at) {
+      if (out?.[at] === undefined || out[at]![0] === STOP) return true
+      // The first field's id: 0 is the return value's, any other an exception's.
+      const id = out[at + 1]
+      return id === undefined || (id[0] === 0 && id[1] === 0)
+    },
+    written: protocol => protocol.trans.outCount,
+  })
+}
+
+/** What an unsampled call carries is always the same; nobody writes into it. */
+const UNSAMPLED_BINARY = Buffer.from([LIST, FIELD_ID >> 8, FIELD_ID & 0xff, BYTE, 0, 0, 0, 1, 0, STOP])
+
+/** Milo's field and the STOP behind it: type, id, element type, i32 size, content. */
+export function binaryField(span: Span): Buffer {
+  const length = fieldLength(span)
+  if (length === 1) return UNSAMPLED_BINARY
+  const b = Buffer.allocUnsafe(3 + 5 + length + 1)
+  b[0] = LIST
+  b[1] = FIELD_ID >> 8
+  b[2] = FIELD_ID & 0xff
+  b[3] = BYTE
+  b.writeInt32BE(length, 4)
+  putField(b, 8, span, length)
+  b[8 + length] = STOP
+  return b
+}
+
+export function binaryCompat(span: Span): Buffer {
+  const entries = w3c(span)
+  const parts: Buffer[] = [
+    Buffer.from([MAP, COMPAT_ID >> 8, COMPAT_ID & 0xff, STRING, STRING, 0, 0, 0, entries.length]),
+  ]
+  for (const text of entries.flat()) {
+    const bytes = Buffer.from(text)
+    const length = Buffer.allocUnsafe(4)
+    length.writeInt32BE(bytes.length)
+    parts.push(length, bytes)
+  }
+  parts.push(Buffer.of(STOP))
+  return Buffer.concat(parts)
+}
+
+/** Looks at a field that is about to be skipped: its header, type and id, has just been read. */
+function readBinaryCarrier({ buf, readIndex: at, writeIndex }: Input, type: number): Found | undefined {
+  if (at < 3 || buf[at - 3] !== type) return undefined
+  const id = (buf[at - 2]! << 8) | buf[at - 1]!
+  if (type === LIST) {
+    if (id !== FIELD_ID || at + 5 > writeIndex || buf[at] !== BYTE) return undefined
+    const length = buf.readInt32BE(at + 1)
+    if (length < 1 || at + 5 + length > writeIndex) return undefined
+    return found(readField(buf, at + 5, length), RANK_FIELD, 5 + length)
+  }
+  if ((id !== COMPAT_ID && id !== OPENTRACING_ID) || at + 6 > writeIndex) return undefined
+  if (buf[at] !== STRING || buf[at + 1] !== STRING) return undefined
+  const entries = buf.readInt32BE(at + 2)
+  let pos = at + 6
+  return readEntries(id, entries, () => {
+    if (pos + 4 > writeIndex) return undefined
+    const length = buf.readInt32BE(pos)
+    const start = pos + 4
+    if (length < 0 || start + length > writeIndex) return undefined
+    pos = start + length
+    return length > MAX_TEXT_BYTES ? null : buf.toString('utf8', start, pos)
+  })
+}

@@ -1,0 +1,106 @@
+import type { PluginHandle, Span } from 'milo/plugin'
+import { COMPAT_ID, MAX_TEXT_BYTES, OPENTRACING_ID, readEntries, w3c } from '../carriers/entries'
+import { FIELD_ID, fieldLength, putField, readField } from '../carriers/field'
+import { type Found, found, type Input, RANK_FIELD } from '../carriers/found'
+import { addInPlaceOfStop, patchProtocol } from '../protocol'
+import { BYTE, LIST, STOP } from '../wire'
+
+/** The compact protocol: where its carriers are, and their bytes. docs/wire-format.md draws them. */
+
+export function patchCompactProtocol(prototype: any, plugin: PluginHandle): void {
+  patchProtocol(prototype, plugin, {
+    callTrace: false,
+    addCarrier(protocol, { carrier, span }) {
+      if (carrier === 'field') addInPlaceOfStop(protocol, compactField, span)
+      else if (carrier === 'compat') addInPlaceOfStop(protocol, compactCompat, span)
+    },
+    readCarrier: (protocol, type) => readCompactCarrier(protocol.trans.borrow(), type, protocol.lastFieldId_),
+    isSuccess({ trans: { outBuffers: out } }, at) {
+      if (out?.[at] === undefined || out[at]![0] === STOP) return true
+      // A short header's delta is an id of 1 to 15; the id 0 needs the long form.
+      return out[at]![0]! >> 4 === 0
+    },
+    written: protocol => protocol.trans.outCount,
+  })
+}
+
+/** What an unsampled call carries is always the same; nobody writes into it. */
+const UNSAMPLED_COMPACT = Buffer.from([
+  9,
+  ((FIELD_ID * 2) & 0x7f) | 0x80,
+  (FIELD_ID * 2) >> 7,
+  (1 << 4) | BYTE,
+  0,
+  STOP,
+])
+
+/** Milo's field and the STOP behind it, with the long field header, which doesn't depend on the field before. */
+export function compactField(span: Span): Buffer {
+  const length = fieldLength(span)
+  if (length === 1) return UNSAMPLED_COMPACT
+  const b = Buffer.allocUnsafe(5 + length + 1)
+  b[0] = 9
+  putVarint(b, 1, FIELD_ID * 2)
+  // A list of 15 or more has its length in a byte of its own.
+  b[3] = 0xf3
+  b[4] = length
+  putField(b, 5, span, length)
+  b[5 + length] = STOP
+  return b
+}
+
+export function compactCompat(span: Span): Buffer {
+  const entries = w3c(span)
+  const parts: Buffer[] = [Buffer.from([0x0b, 0xf0, 0x8a, 0x01, entries.length, 0x88])]
+  for (const text of entries.flat()) {
+    const bytes = Buffer.from(text)
+    const length = Buffer.allocUnsafe(bytes.length < 128 ? 1 : 2)
+    putVarint(length, 0, bytes.length)
+    parts.push(length, bytes)
+  }
+  parts.push(Buffer.of(STOP))
+  return Buffer.concat(parts)
+}
+
+/** A varint of one byte, or of two where it needs them (or the buffer's place has them). */
+function putVarint(b: Buffer, at: number, value: number): void {
+  if (value < 128) b[at] = value
+  else {
+    b[at] = (value & 0x7f) | 0x80
+    b[at + 1] = value >> 7
+  }
+}
+
+/** Looks at a field that is about to be skipped: the protocol keeps its id. */
+function readCompactCarrier(input: Input, type: number, id: number): Found | undefined {
+  const { buf, writeIndex } = input
+  let pos = input.readIndex
+  const varint = (): number => {
+    let value = 0
+    for (let shift = 0; shift <= 21 && pos < writeIndex; shift += 7) {
+      const byte = buf[pos++]!
+      value |= (byte & 0x7f) << shift
+      if ((byte & 0x80) === 0) return value
+    }
+    return -1
+  }
+  if (pos >= writeIndex) return undefined
+  if (type === LIST) {
+    if (id !== FIELD_ID) return undefined
+    const header = buf[pos++]!
+    if ((header & 0x0f) !== BYTE) return undefined
+    const length = header >> 4 === 15 ? varint() : header >> 4
+    if (length < 1 || pos + length > writeIndex) return undefined
+    return found(readField(buf, pos, length), RANK_FIELD, pos + length - input.readIndex)
+  }
+  if (id !== COMPAT_ID && id !== OPENTRACING_ID) return undefined
+  const entries = varint()
+  if (entries < 1 || pos >= writeIndex || buf[pos++] !== 0x88) return undefined
+  return readEntries(id, entries, () => {
+    const length = varint()
+    const start = pos
+    if (length < 0 || start + length > writeIndex) return undefined
+    pos = start + length
+    return length > MAX_TEXT_BYTES ? null : buf.toString('utf8', start, pos)
+  })
+}
