@@ -141,8 +141,12 @@ const line = (what: string, form: RegExp, command: string) => {
   return several(what, z.string({ error }).regex(form, { error }))
 }
 
+/** As the SDK's variables are written; YAML 1.2 makes a text of all but true and false. */
 const boolean = z.preprocess(
-  v => (v === 'true' || v === '1' ? true : v === 'false' || v === '0' ? false : v),
+  v => {
+    const word = String(v).trim().toLowerCase()
+    return ['true', '1', 'yes', 'on'].includes(word) ? true : ['false', '0', 'no', 'off'].includes(word) ? false : v
+  },
   z.boolean({ error: 'is neither true nor false: give one of them' }),
 )
 

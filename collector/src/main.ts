@@ -14,6 +14,7 @@ import { importFiles } from './commands/import'
 import { showProgress } from './commands/progress'
 import { type Config, ConfigError, loadConfig, nearest } from './config'
 import { createLog, type Logger } from './log'
+import { parse, print } from './query'
 import { migrate, openStore, pendingMigrations, replayCollector } from './store/open'
 import { type Store, StoreError } from './store/store'
 import { collectorId } from './store/store-config'
@@ -36,10 +37,10 @@ const START_GRACE_MS = 1_000
 const program = new Command('milo-collector')
   .description("Milo's collector: takes spans, keeps them, shows traces.")
   .version(version)
-  .option('--config <file>', 'a YAML file; without one, defaults and MILO_COLLECTOR_… variables')
+  .option('--config <file>', 'a YAML file; without one, defaults and MILO_COLLECTOR_… variables', notEmpty)
   .exitOverride()
   .configureOutput({ writeOut: write, writeErr: write })
-  .helpCommand(true)
+  .helpCommand(false)
   .showHelpAfterError('(milo-collector --help says what there is)')
   // Without it, the collector itself.
   .argument('[command]')
@@ -50,18 +51,29 @@ const program = new Command('milo-collector')
     return withConfig(run)(...given)
   })
 
+program
+  .command('help')
+  .description('says what there is, or what a command takes')
+  .argument('[command]')
+  .allowExcessArguments(false)
+  .action((word: string | undefined) => {
+    const about = word === undefined ? program : program.commands.find(command => command.name() === word)
+    return about === undefined ? unknownCommand(word!) : about.help()
+  })
+
 command('migrate', "creates the store's schema, or brings it up to date, and ends")
   .option('--dry-run', 'only says what would be done')
   .action(withConfig(applySchema))
 
 command('replay', 'indexes what a collector that will not come back had accepted last, and ends')
-  .requiredOption('--collector <id>', 'its collector_id, as GET /api/status says it')
+  .requiredOption('--collector <id>', 'its collector_id, as GET /api/status says it', notEmpty)
   .action(withConfig(replay))
 
 command('import', 'puts spans from files into the store, and ends')
   .argument(
     '<file...>',
     'of Milo, OTLP, Zipkin or Jaeger: one document or one in each line, zipped or not; or raw records',
+    (file: string, files: string[] = []) => [...files, notEmpty(file)],
   )
   .action(withConfig(importAll))
 
@@ -75,7 +87,7 @@ command('export', 'writes traces out of the store, newest first, and ends')
       .choices(['ndjson', 'milo'])
       .default('ndjson'),
   )
-  .option('--output <file>', 'where to; standard output without it')
+  .option('--output <file>', 'where to; standard output without it', notEmpty)
   .action(withConfig(exportAll))
 
 program
@@ -109,7 +121,7 @@ program.parseAsync().catch(error => {
 })
 
 function unknownCommand(word: string): never {
-  const near = nearest(word.replace(/^-+/, ''), ['version', ...program.commands.map(command => command.name()), 'help'])
+  const near = nearest(word.replace(/^-+/, ''), ['version', ...program.commands.map(command => command.name())])
   const meant = near === undefined ? '' : `; did you mean ${near === 'version' ? '--version' : near}?`
   return program.error(`error: unknown command '${word}'${meant}`, { exitCode: 2 })
 }
@@ -119,13 +131,18 @@ function command(name: string, description: string): Command {
   return program
     .command(name)
     .description(description)
-    .option('--config <file>', 'a YAML file')
+    .option('--config <file>', 'a YAML file', notEmpty)
     .allowExcessArguments(false)
 }
 
 function wholeNumber(text: string): number {
   if (!/^[1-9]\d{0,11}$/.test(text)) throw new InvalidArgumentError('give a whole number above 0')
   return Number(text)
+}
+
+function notEmpty(text: string): string {
+  if (text.trim() === '') throw new InvalidArgumentError('it is empty: give one')
+  return text
 }
 
 function withConfig<O>(job: Job<O>): (...given: unknown[]) => Promise<void> {
@@ -145,6 +162,7 @@ function withConfig<O>(job: Job<O>): (...given: unknown[]) => Promise<void> {
     try {
       await job(config, log, command.opts() as O, command.args)
     } catch (error) {
+      if (error instanceof CommanderError) throw error
       fail(log, error)
     }
   }
@@ -282,10 +300,20 @@ interface ExportOptions {
   output?: string
 }
 
+function readQuery(q: string): ReturnType<typeof readSearch> {
+  try {
+    return readSearch({ q }, Date.now() * 1000)
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error
+    return program.error(`error: ${error.message.replace(/^q: /, '')}`, { exitCode: 2 })
+  }
+}
+
 async function exportAll(config: Config, log: Logger, options: ExportOptions): Promise<void> {
   const { query: words, from, to, limit = Number.POSITIVE_INFINITY, form, output } = options
   const times = [...(from === undefined ? [] : [`from:${from}`]), ...(to === undefined ? [] : [`to:${to}`])]
-  const { limit: _, ...query } = readSearch({ q: [words, ...times].join(' ') }, Date.now() * 1000)
+  const q = [words, ...times].join(' ')
+  const { limit: _, ...query } = readQuery(q)
   const { path } = config.embedded
   if (config.store === 'embedded' && !existsSync(path)) {
     throw new CommandError(`there is no store at ${path}, so nothing to export: give embedded.path`)
@@ -302,6 +330,11 @@ async function exportAll(config: Config, log: Logger, options: ExportOptions): P
       await file?.keep()
       progress.stop()
       log.info({ ...exported }, 'exported')
+      if (exported.traces === 0 && q.trim() !== '')
+        log.warn(
+          { query: print(parse(q).query) },
+          'no trace matches; a word that names no field is looked for in annotations',
+        )
       if (exported.truncated > 0) {
         log.warn({ traces: exported.truncated }, 'only a part of some traces was exported: raise max_trace_bytes')
       }

@@ -223,6 +223,14 @@ log_level: debug`
     assert.equal(long.config.collector_host, '::')
   })
 
+  it('takes the words for a flag that the SDK takes, in variables and in the file', () => {
+    const read = (word: string) => loadConfig(undefined, { MILO_COLLECTOR_RELAY_BASE64: word }).config.relay.base64
+    assert.deepEqual(['true', '1', 'yes', 'ON'].map(read), [true, true, true, true])
+    assert.deepEqual(['false', '0', 'No', 'off'].map(read), [false, false, false, false])
+    assert.equal(loadConfig(yaml('relay: { base64: yes }'), {}).config.relay.base64, true)
+    assert.throws(() => read('perhaps'), /MILO_COLLECTOR_RELAY_BASE64: "perhaps" is neither true nor false/)
+  })
+
   it("accepts the original's keys that mean nothing now, with a notice each", () => {
     const { config, notices } = loadConfig(
       yaml(`

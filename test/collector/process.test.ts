@@ -130,6 +130,12 @@ describe('milo-collector', () => {
       [['--confg', 'x'], 2, /unknown option '--confg'/],
       [['--config'], 2, /argument missing/],
       [['migrat'], 2, /unknown command 'migrat'; did you mean migrate\?.*--help/s],
+      [['help', 'expor'], 2, /unknown command 'expor'; did you mean export\?/],
+      [['help', 'export'], 0, /Usage: milo-collector export .*--query/s],
+      [['export', '--from', 'notatime'], 2, /"from:notatime": from is no time: give/],
+      [['export', '--query', 'duration>x'], 2, /"duration>x": duration> what\?/],
+      [['export', '--output', ''], 2, /--output <file>.*it is empty/],
+      [['import', ''], 2, /'file'.*it is empty/],
       [['help'], 0, /Usage: milo-collector .*migrate/s],
       [['version'], 2, /did you mean --version\?/],
       [['--config', '/nonexistent.yaml'], 2, /nonexistent.yaml: can't be read \(ENOENT\)/],
@@ -336,7 +342,10 @@ describe('milo-collector', () => {
     const odd = command(['export', '--query', 'name:odd', '--form', 'milo'], path)
     assert.equal(JSON.parse(odd.stdout).records.length, 150)
     assert.equal(command(['export', '--limit', '7'], path).stdout.trimEnd().split('\n').length, 7)
-    assert.equal(command(['export', '--from', '-1h'], path).said.traces, 0)
+    assert.match(command(['export', '--from', '-1h'], path).said.query, /last 1h/)
+    const typo = command(['export', '--query', 'nmae:odd'], path)
+    assert.deepEqual([typo.status, typo.stdout, typo.said.query], [0, '', 'nmae:odd'])
+    assert.match(typo.said.msg, /no trace matches/)
     assert.equal(command(['export', '--output', join(directory, 'all.ndjson')], path).status, 1)
 
     writeFileSync(join(directory, 'odd.json'), odd.stdout)
