@@ -9,6 +9,7 @@ import {
   percentile,
 } from '../store/activity/activity'
 import type { Store } from '../store/store'
+import { Turns } from '../store/turns'
 import { ApiError, type FromStore, quote } from './errors'
 import { readParameters } from './parameters'
 import type { Reads } from './read-budget'
@@ -17,6 +18,8 @@ import type { Reads } from './read-budget'
 
 const MINUTE_US = 60_000_000
 const DEFAULT_RANGE_US = 60 * MINUTE_US
+/** What is read of the store at a time. */
+const MINUTES_AT_ONCE = 60
 const RANGE_MOST_US = 24 * 60 * MINUTE_US
 /** The steps of a series in minutes: the first that makes no more points than this is taken. */
 const STEPS = [1, 5, 15, 30]
@@ -32,17 +35,32 @@ export function serviceRoutes(
   reads: Reads,
   fromStore: FromStore,
 ): void {
-  const activity = ({ from, to }: Range) => reads.activity.during(1, () => fromStore(store.activity(from, to)))
   app.get('/api/services', async request => {
     const range = readRange(request.query)
-    return { ...range, ...serviceReport(await activity(range), range) }
+    return { ...range, ...(await reads.activity.during(1, () => serviceReport(minutesOf(range), range))) }
   })
   app.get('/api/dependencies', async request => {
     const range = readRange(request.query)
-    const edges = dependencies(await activity(range))
+    const edges = await reads.activity.during(1, () => dependencies(minutesOf(range)))
     return { ...range, ...(edges.length > EDGES_MOST && { truncated: true }), edges: edges.slice(0, EDGES_MOST) }
   })
+
+  /** Never all of a day at once, and in turns. */
+  async function* minutesOf({ from, to }: Range): AsyncGenerator<ActivityMinute> {
+    const turns = new Turns()
+    for (let start = from; start <= to; ) {
+      const end = Math.min(to, (Math.floor(start / MINUTE_US) + MINUTES_AT_ONCE) * MINUTE_US - 1)
+      for (const minute of await fromStore(store.activity(start, end))) {
+        yield minute
+        if (turns.over()) await turns.next()
+      }
+      start = end + 1
+    }
+  }
 }
+
+/** Minutes, as a list or as they are read. */
+type Minutes = Iterable<ActivityMinute> | AsyncIterable<ActivityMinute>
 
 interface Range {
   /** Microseconds since the epoch. */
@@ -86,13 +104,13 @@ interface ServiceFigures extends Figures {
   series: ({ time: number } & Figures)[]
 }
 
-export function serviceReport(
-  minutes: ActivityMinute[],
+export async function serviceReport(
+  minutes: Minutes,
   { from, to }: Range,
-): { step: number; truncated?: true; services: ServiceFigures[] } {
+): Promise<{ step: number; truncated?: true; services: ServiceFigures[] }> {
   const stepMinutes = STEPS.find(step => (to - from) / (step * MINUTE_US) <= POINTS_MOST) ?? STEPS.at(-1)!
   const services = new Map<string, { all: Measure; names: Map<string, Measure>; steps: Map<number, Measure> }>()
-  for (const { minute, operations } of minutes) {
+  for await (const { minute, operations } of minutes) {
     const step = Math.floor(minute / stepMinutes) * stepMinutes
     for (const operation of operations) {
       if (!isWork(operation)) continue
@@ -128,9 +146,9 @@ function isWork({ side, count, roots }: Operation): boolean {
   return side === 'server' || roots * 2 >= count
 }
 
-export function dependencies(minutes: ActivityMinute[]) {
+export async function dependencies(minutes: Minutes) {
   const edges = new Map<string, { from: string; to: string; measure: Measure }>()
-  for (const { calls } of minutes) {
+  for await (const { calls } of minutes) {
     for (const pair of calls) {
       const key = `${pair.caller}\0${pair.callee}`
       const edge = edges.get(key) ?? { from: pair.caller, to: pair.callee, measure: emptyMeasure() }
