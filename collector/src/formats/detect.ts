@@ -4,7 +4,8 @@ import { readJaegerJson } from './jaeger'
 import { type Document, parseDocuments } from './json'
 import { readMiloJson } from './milo-json'
 import { isResourceSpans, readOtlpJson, readOtlpProtobuf } from './otlp/spans'
-import { fieldBytes, messageType } from './protobuf'
+import { fieldBytes } from './protobuf'
+import { ZIPKIN_TYPES } from './zipkin/schema'
 import { isZipkinSpan, readZipkinJson, readZipkinV1Thrift } from './zipkin/v1'
 import { readZipkinProtobuf } from './zipkin/v2'
 
@@ -117,7 +118,7 @@ function isThriftList(body: Buffer): boolean {
 function isProtobuf(body: Buffer): boolean {
   if (body[0] !== 0x0a) return false
   try {
-    for (const _ of fieldBytes(body, messageType('zipkin.proto3.ListOfSpans'), [1], true)) return false
+    for (const _ of fieldBytes(body, ZIPKIN_TYPES.ListOfSpans, [1], true)) return false
     return true
   } catch {
     return false

@@ -1,28 +1,28 @@
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
-import { Reader, Root, type Type } from 'protobufjs'
+import { type INamespace, Reader, Root, type Type } from 'protobufjs/light'
 import { BadInput, type FieldReader, MAX_SPAN_BYTES, MAX_SPAN_PARTS, Unusable } from './fields'
 
-/** Protobuf, by the formats' own .proto files, which are read when the first such body comes. */
-let root: Root | undefined
+/**
+ * A message's fields by name, each with its number and type. `T[]` is a list, `T{}` a map by string, and of the fields that
+ * have a `T?` only one is set.
+ */
+type Fields = Record<string, `${number} ${string}`>
 
-export function messageType(name: string): Type {
-  root ??= load()
-  return root.lookupType(name)
-}
-
-function load(): Root {
-  const folder = protoFolder()
-  const root = new Root()
-  root.resolvePath = (_origin, target) => join(folder, target)
-  root.loadSync(['opentelemetry/proto/collector/trace/v1/trace_service.proto', 'zipkin.proto']).resolveAll()
-  return root
-}
-
-/** The package's folder proto/, as the bundle sees it, and as this file does. */
-function protoFolder(): string {
-  const ofBundle = join(__dirname, '../proto')
-  return existsSync(ofBundle) ? ofBundle : join(__dirname, '../../proto')
+/** The types that read and write messages, from a table of their fields. */
+export function messageTypes<Name extends string>(table: Record<Name, Fields>): Record<Name, Type> {
+  const nested: INamespace['nested'] = {}
+  for (const [name, fields] of Object.entries<Fields>(table)) {
+    const oneOf: string[] = []
+    nested[name] = { fields: {}, oneofs: { value: { oneof: oneOf } } }
+    for (const [field, text] of Object.entries(fields)) {
+      const [, id, type, suffix] = /^(\d+) (\w+)(\[\]|\{\}|\?)?$/.exec(text)!
+      if (suffix === '?') oneOf.push(field)
+      const kind = suffix === '[]' ? { rule: 'repeated' } : suffix === '{}' ? { keyType: 'string' } : {}
+      nested[name].fields[field] = { id: Number(id), type: type!, ...kind }
+    }
+    if (oneOf.length === 0) delete nested[name].oneofs
+  }
+  const root = Root.fromJSON({ nested })
+  return Object.fromEntries(Object.keys(table).map(name => [name, root.lookupType(name)])) as Record<Name, Type>
 }
 
 /**

@@ -3,7 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import zlib from 'node:zlib'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { Writer as ProtobufWriter } from 'protobufjs'
+import type { Type } from 'protobufjs'
 import { Writer } from '../../../src/codec/binary'
 import { RECORD_HEADER, writeRecord, writeSpanStruct } from '../../../src/codec/span'
 import { EXPECTED, readAny, readDocuments } from '../formats/detect'
@@ -19,8 +19,8 @@ import {
   Unusable,
 } from '../formats/fields'
 import { parseDocuments } from '../formats/json'
+import { OTLP_TYPES } from '../formats/otlp/schema'
 import { readOtlpJson, readOtlpProtobuf } from '../formats/otlp/spans'
-import { messageType } from '../formats/protobuf'
 import { readZipkinJson, readZipkinV1Thrift } from '../formats/zipkin/v1'
 import { readZipkinProtobuf } from '../formats/zipkin/v2'
 import { type Logger, limitWarnings } from '../log'
@@ -139,12 +139,12 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
       const errorMessage =
         rejected > 0 ? explain(rejected, reasons) : spans === 0 && !isEmpty ? 'there is no span in this request' : ''
       const answer = errorMessage === '' ? {} : { partialSuccess: { rejectedSpans: rejected, errorMessage } }
-      return reply.type(type).send(isProtobuf ? encodeAnswer(answer) : answer)
+      return reply.type(type).send(isProtobuf ? encode(OTLP_TYPES.ExportTraceServiceResponse, answer) : answer)
     } catch (error) {
       const { status, message } = refusal(error, request, reply)
       const code =
         status === 429 ? RESOURCE_EXHAUSTED : status === 503 ? UNAVAILABLE : status < 500 ? INVALID_ARGUMENT : INTERNAL
-      const answer = isProtobuf ? encodeStatus(code, message) : { code, message }
+      const answer = isProtobuf ? encode(OTLP_TYPES.RpcStatus, { code, message }) : { code, message }
       return reply.code(status).type(type).send(answer)
     }
   })
@@ -452,12 +452,6 @@ function explain(rejected: number, reasons: Taken['reasons']): string {
   return `${rejected} spans rejected: ${what}`
 }
 
-function encodeAnswer(answer: object): Buffer {
-  const type = messageType('opentelemetry.proto.collector.trace.v1.ExportTraceServiceResponse')
-  return Buffer.from(type.encode(answer).finish())
-}
-
-/** google.rpc.Status: 1 int32 code, 2 string message. */
-function encodeStatus(code: number, message: string): Buffer {
-  return Buffer.from(ProtobufWriter.create().uint32(8).int32(code).uint32(18).string(message).finish())
+function encode(type: Type, message: object): Buffer {
+  return Buffer.from(type.encode(message).finish())
 }

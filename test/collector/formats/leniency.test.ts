@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { messageType } from '../../../collector/src/formats/protobuf'
+import { OTLP_TYPES } from '../../../collector/src/formats/otlp/schema'
 import { toProtobuf } from './otlp-arbitrary'
 import { SpanServer } from './span-server'
 
@@ -161,7 +161,7 @@ describe('a span with a field that can not be read', () => {
   })
 
   it('is kept without it where protobuf nests too deep or breaks off within a field', async () => {
-    const request = messageType('opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest')
+    const request = OTLP_TYPES.ExportTraceServiceRequest
     const body = Buffer.from(toProtobuf(otlp({ name: 'broken-here' }), request))
     // A name that isn't UTF-8 is one all the same; an attribute whose length lies is left out.
     const lie = Buffer.from([0x4a, 0x02, 0x12, 0x7f])

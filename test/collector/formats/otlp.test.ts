@@ -3,13 +3,11 @@ import fc from 'fast-check'
 import { readDocuments } from '../../../collector/src/formats/detect'
 import { type Spans, Unusable } from '../../../collector/src/formats/fields'
 import { parseDocuments } from '../../../collector/src/formats/json'
+import { OTLP_TYPES } from '../../../collector/src/formats/otlp/schema'
 import { readOtlpJson, readOtlpProtobuf, toOtlpJson } from '../../../collector/src/formats/otlp/spans'
-import { messageType } from '../../../collector/src/formats/protobuf'
 import { buildTrace } from '../../../collector/src/trace'
 import { EventType, encodeRecord, readRecord, type SpanRecord } from '../../../src/codec/span'
 import { flatten, type Json, otlpRequest, toProtobuf } from './otlp-arbitrary'
-
-const requestType = () => messageType('opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest')
 
 /** As they come back from the store. */
 function stored(spans: Spans): SpanRecord[] {
@@ -37,7 +35,7 @@ describe('OTLP', () => {
     fc.assert(
       fc.property(otlpRequest, request => {
         const fromJson = stored(readOtlpJson(request))
-        assert.deepEqual(stored(readOtlpProtobuf(toProtobuf(request, requestType()))), fromJson)
+        assert.deepEqual(stored(readOtlpProtobuf(toProtobuf(request, OTLP_TYPES.ExportTraceServiceRequest))), fromJson)
       }),
       { numRuns: 1000 },
     )

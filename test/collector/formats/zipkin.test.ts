@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { type Spans, Unusable } from '../../../collector/src/formats/fields'
-import { messageType } from '../../../collector/src/formats/protobuf'
+import { ZIPKIN_TYPES } from '../../../collector/src/formats/zipkin/schema'
 import { readZipkinJson } from '../../../collector/src/formats/zipkin/v1'
 import { readZipkinProtobuf, toZipkinJson } from '../../../collector/src/formats/zipkin/v2'
 import { buildTrace } from '../../../collector/src/trace'
@@ -42,7 +42,8 @@ describe('Zipkin spans', () => {
       ...(ipv4 && { ipv4: Buffer.from(ipv4.split('.').map(Number)) }),
       ...(v6 && { ipv6: Buffer.from(ipv6[v6]!, 'hex') }),
     })
-    const type = messageType('zipkin.proto3.ListOfSpans')
+    const type = ZIPKIN_TYPES.ListOfSpans
+    const kinds = [undefined, 'CLIENT', 'SERVER', 'PRODUCER', 'CONSUMER']
     fc.assert(
       fc.property(zipkinSpan, zipkin => {
         const span = plain(zipkin)
@@ -55,6 +56,7 @@ describe('Zipkin spans', () => {
                   traceId: Buffer.from(span.traceId, 'hex'),
                   id: Buffer.from(span.id, 'hex'),
                   parentId: Buffer.from(span.parentId ?? '', 'hex'),
+                  kind: kinds.indexOf(span.kind),
                   localEndpoint: toBytes(span.localEndpoint),
                   remoteEndpoint: toBytes(span.remoteEndpoint),
                 },

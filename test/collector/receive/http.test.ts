@@ -3,8 +3,8 @@ import { request as httpRequest } from 'node:http'
 import { deflateRawSync, deflateSync, gzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import { recordToJson } from '../../../collector/src/formats/milo-json'
+import { OTLP_TYPES } from '../../../collector/src/formats/otlp/schema'
 import { toOtlpJson } from '../../../collector/src/formats/otlp/spans'
-import { messageType } from '../../../collector/src/formats/protobuf'
 import { toZipkinJson } from '../../../collector/src/formats/zipkin/v2'
 import type { FormatsOptions } from '../../../collector/src/receive/http'
 import { EventType, type SpanRecord } from '../../../src/codec/span'
@@ -12,8 +12,6 @@ import { until } from '../../helpers/until'
 import { otlpRequest, toProtobuf } from '../formats/otlp-arbitrary'
 import { JSON_TYPE, PROTOBUF_TYPE, SpanServer } from '../formats/span-server'
 import { thriftList } from '../formats/zipkin-v1-thrift'
-
-const SERVICE = 'opentelemetry.proto.collector.trace.v1'
 
 const otlp = (...spans: object[]) => ({
   resourceSpans: [
@@ -32,8 +30,8 @@ const otlpSpan = (fields: object = {}) => ({
   endTimeUnixNano: '1700000000001000999',
   ...fields,
 })
-const protobuf = (request: object) => toProtobuf(request, messageType(`${SERVICE}.ExportTraceServiceRequest`))
-const decodeAnswer = (bytes: Buffer) => messageType(`${SERVICE}.ExportTraceServiceResponse`).decode(bytes).toJSON()
+const protobuf = (request: object) => toProtobuf(request, OTLP_TYPES.ExportTraceServiceRequest)
+const decodeAnswer = (bytes: Buffer) => OTLP_TYPES.ExportTraceServiceResponse.decode(bytes).toJSON()
 
 /** google.rpc.Status: a varint and a string of fewer than 16,384 bytes. */
 function decodeStatus(bytes: Buffer): { code: number; message: string } {

@@ -1,3 +1,4 @@
+import type { Type } from 'protobufjs'
 import { EventType, type SpanEvent, type SpanRecord } from '../../../../src/codec/span'
 import {
   anyInteger,
@@ -17,7 +18,7 @@ import {
   signed,
   Unusable,
 } from '../fields'
-import { decode, decodeWithout, fieldBytes, messageType } from '../protobuf'
+import { decode, decodeWithout, fieldBytes } from '../protobuf'
 import {
   attributesFromPlain,
   attributesToPlain,
@@ -29,6 +30,7 @@ import {
   toText,
   type Value,
 } from './any-value'
+import { OTLP_TYPES } from './schema'
 
 /**
  * OpenTelemetry's traces, as OTLP's protobuf and JSON have them, into records and back. Nothing is lost: attributes become
@@ -87,34 +89,29 @@ function isOurs(key: string): boolean {
 }
 
 /**
- * The three messages around spans: where the next is within, by the ids and JSON names of all versions (before 0.15 a ScopeSpans
- * was an InstrumentationLibrarySpans, and Tempo says batches), and what else they have.
+ * One of the three messages around spans.
+ * @param inner the fields that hold the next message, under their names in all versions (Tempo says batches)
+ * @param others the fields besides
  */
-const REQUEST = {
-  type: 'collector.trace.v1.ExportTraceServiceRequest',
-  inner: [1],
-  names: ['resourceSpans', 'batches'],
-  others: [],
+function level(type: Type, inner: string[], others: string[]) {
+  const idsOf = (names: string[]) => names.flatMap(name => type.fields[name]?.id ?? [])
+  return { type, inner, innerIds: idsOf(inner), others, ids: idsOf([...inner, ...others]) }
 }
-const RESOURCE_SPANS = {
-  ...{ type: 'trace.v1.ResourceSpans', inner: [2, 1000], names: ['scopeSpans', 'instrumentationLibrarySpans'] },
-  others: ['resource', 'schemaUrl'],
-}
-const SCOPE_SPANS = {
-  ...{ type: 'trace.v1.ScopeSpans', inner: [2], names: ['spans'] },
-  others: ['scope', 'instrumentationLibrary', 'schemaUrl'],
-}
-const AROUND: { type: string; inner: number[]; names: string[]; others: string[] }[] = [
-  REQUEST,
-  RESOURCE_SPANS,
-  SCOPE_SPANS,
-]
-const typeOf = (name: string) => messageType(`opentelemetry.proto.${name}`)
+
+type Level = ReturnType<typeof level>
+const REQUEST = level(OTLP_TYPES.ExportTraceServiceRequest, ['resourceSpans', 'batches'], [])
+const RESOURCE_SPANS = level(
+  OTLP_TYPES.ResourceSpans,
+  ['scopeSpans', 'instrumentationLibrarySpans'],
+  ['resource', 'schemaUrl'],
+)
+const SCOPE_SPANS = level(OTLP_TYPES.ScopeSpans, ['spans'], ['scope', 'instrumentationLibrary', 'schemaUrl'])
+const LEVELS = [REQUEST, RESOURCE_SPANS, SCOPE_SPANS]
 
 /** @throws BadInput before the first span, when the bytes aren't a request */
 export function* readOtlpProtobuf(body: Uint8Array, reading = new Reading()): Spans {
-  const within = (message: Uint8Array, { type, inner }: (typeof AROUND)[number]) =>
-    fieldBytes(message, typeOf(type), inner)
+  const within = (message: Uint8Array, { type, innerIds }: Level) => fieldBytes(message, type, innerIds)
+  const without = (message: Uint8Array, { type, innerIds }: Level) => decodeWithout(message, type, innerIds, read)
   for (const resourceSpans of within(body, REQUEST)) {
     reading.addEntries(1)
     for (const scopeSpans of within(resourceSpans, RESOURCE_SPANS)) {
@@ -124,33 +121,24 @@ export function* readOtlpProtobuf(body: Uint8Array, reading = new Reading()): Sp
   }
   nameOthers(body, 0, reading)
   const read = new FieldReader('otlp', reading)
-  const spanType = typeOf('trace.v1.Span')
   for (const resourceSpans of within(body, REQUEST)) {
-    const resource = once(() => {
-      const { type, inner } = RESOURCE_SPANS
-      return readResource(decodeWithout(resourceSpans, typeOf(type), inner, read), read)
-    })
+    const resource = once(() => readResource(without(resourceSpans, RESOURCE_SPANS), read))
     for (const scopeSpans of within(resourceSpans, RESOURCE_SPANS)) {
-      const scope = once(() => {
-        const { type, inner } = SCOPE_SPANS
-        return readScope(decodeWithout(scopeSpans, typeOf(type), inner, read), resource(), read)
-      })
+      const scope = once(() => readScope(without(scopeSpans, SCOPE_SPANS), resource(), read))
       for (const span of within(scopeSpans, SCOPE_SPANS)) {
-        yield () => attempt(() => readSpan(decode(span, spanType, read), scope, read))
+        yield () => attempt(() => readSpan(decode(span, OTLP_TYPES.Span, read), scope, read))
       }
     }
   }
 }
 
 /** For a request in which no span is found: by what it has instead. */
-function nameOthers(message: Uint8Array, level: number, reading: Reading): void {
-  const { type: name, inner, others } = AROUND[level]!
-  const type = typeOf(name)
-  const known = [...inner, ...others.flatMap(field => type.fields[field]?.id ?? [])]
-  for (const bytes of fieldBytes(message, type, known, true))
+function nameOthers(message: Uint8Array, depth: number, reading: Reading): void {
+  const { type, innerIds, ids } = LEVELS[depth]!
+  for (const bytes of fieldBytes(message, type, ids, true))
     reading.passOver([`field ${bytes[0]! >> 3} of ${type.name}`])
-  if (level + 1 === AROUND.length || reading.others.size > 0) return
-  for (const bytes of fieldBytes(message, type, inner)) nameOthers(bytes, level + 1, reading)
+  if (depth + 1 === LEVELS.length || reading.others.size > 0) return
+  for (const bytes of fieldBytes(message, type, innerIds)) nameOthers(bytes, depth + 1, reading)
 }
 
 /**
@@ -184,15 +172,15 @@ function resourcesOf(json: unknown, reading: Reading): unknown[] {
 
 /** Without the list that it should stand in, as Java's OtlpJsonLoggingSpanExporter writes it. */
 export function isResourceSpans(fields: Fields): boolean {
-  return RESOURCE_SPANS.names.some(name => Array.isArray(camelCased(fields)[name]))
+  return RESOURCE_SPANS.inner.some(name => Array.isArray(camelCased(fields)[name]))
 }
 
 /** What spans are in, or the spans. */
-function within(raw: unknown, { names, others }: (typeof AROUND)[number], reading: Reading): unknown[] {
-  if (!isObject(raw)) throw new BadInput(`not OTLP: there should be an object with ${names[0]}`)
+function within(raw: unknown, { inner, others }: Level, reading: Reading): unknown[] {
+  if (!isObject(raw)) throw new BadInput(`not OTLP: there should be an object with ${inner[0]}`)
   const fields = camelCased(raw)
-  reading.passOver(Object.keys(fields).filter(key => !names.includes(key) && !others.includes(key)))
-  return names.flatMap(name => {
+  reading.passOver(Object.keys(fields).filter(key => !inner.includes(key) && !others.includes(key)))
+  return inner.flatMap(name => {
     const value = fields[name] ?? []
     if (!Array.isArray(value)) throw new BadInput(`not OTLP: ${name} is not a list`)
     return value

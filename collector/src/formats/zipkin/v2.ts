@@ -15,7 +15,8 @@ import {
   shortId,
   signed,
 } from '../fields'
-import { decode, fieldBytes, messageType } from '../protobuf'
+import { decode, fieldBytes } from '../protobuf'
+import { ZIPKIN_TYPES } from './schema'
 
 /**
  * Zipkin's spans, version 2, as JSON and protobuf, into records and back. A tag becomes an annotation of its name; what a
@@ -41,18 +42,15 @@ const OUR_NAMES = new Set<string>(Object.values(OURS))
 
 /** @throws BadInput before the first span, when the bytes aren't a list of spans */
 export function* readZipkinProtobuf(body: Uint8Array, reading = new Reading()): Spans {
-  const listType = messageType('zipkin.proto3.ListOfSpans')
-  const spanType = messageType('zipkin.proto3.Span')
-  for (const _ of fieldBytes(body, listType, SPANS)) reading.addEntries(1)
-  for (const bytes of fieldBytes(body, listType, SPANS, true))
+  const spans = [ZIPKIN_TYPES.ListOfSpans.fields.spans!.id]
+  for (const _ of fieldBytes(body, ZIPKIN_TYPES.ListOfSpans, spans)) reading.addEntries(1)
+  for (const bytes of fieldBytes(body, ZIPKIN_TYPES.ListOfSpans, spans, true))
     reading.passOver([`field ${bytes[0]! >> 3} of ListOfSpans`])
   const read = new FieldReader('zipkin', reading)
-  for (const bytes of fieldBytes(body, listType, SPANS)) {
-    yield () => attempt(() => readSpan(decode(bytes, spanType, read), read))
+  for (const bytes of fieldBytes(body, ZIPKIN_TYPES.ListOfSpans, spans)) {
+    yield () => attempt(() => readSpan(decode(bytes, ZIPKIN_TYPES.Span, read), read))
   }
 }
-
-const SPANS = [1]
 
 /**
  * Leaves out what Zipkin's own reader leaves out or would refuse the whole list for.
