@@ -171,6 +171,27 @@ describe(`embedded store, with a hostile clock (MILO_TEST_SEED=${SEED})`, functi
     await hasAll(traceIds, 'a clock that is right again')
   })
 
+  it('keeps what comes after a clock that was ahead from the start, and for longer than an hour, for the retention', async () => {
+    await close()
+    clock.jump(365n * DAY_US)
+    await open()
+    const before = await append()
+    clock.pass(2n * HOUR_US)
+    await tend()
+    clock.isRight()
+    const after = await append()
+    await settled()
+    for (let day = 0; day < 6; day++) {
+      await tend()
+      await hasAll([before, after], `${day} days`)
+      if (day === 3) await kill()
+      clock.pass(DAY_US)
+    }
+    clock.pass(2n * DAY_US)
+    await tend()
+    assert.deepEqual([await has(before), await has(after)], [false, false])
+  })
+
   it('counts the time for which it was stopped once it has run for an hour', async () => {
     const old = await append()
     await settled()
