@@ -275,7 +275,7 @@ export class ScribeEmitter {
     next.failures = this.failures
     for (const flusher of [...this.flushers]) flusher.done(false)
     for (const done of this.drained) done()
-    this.spool?.close()
+    void this.spool?.close()
     if (next.inMemory() > 0) next.pumpSoon()
   }
 
@@ -290,16 +290,24 @@ export class ScribeEmitter {
     return this.returned.splice(0)
   }
 
-  /** The same, for good. */
-  close(): void {
+  /** The same, for good. @returns resolves once the spool's directory is touched no more, or at the deadline */
+  close(deadlineMs = 0): Promise<void> {
     this.closed = true
     this.abandon('shutdown')
-    this.spool?.close()
+    const { spool } = this
+    if (spool === undefined) return GenuinePromise.resolve()
+    return new GenuinePromise(resolve => {
+      const deadline = after(deadlineMs, resolve)
+      void spool.close().then(() => {
+        clearTimeout(deadline)
+        resolve()
+      })
+    })
   }
 
   /** Lets the spool go at the end of the process. */
   leave(): void {
-    this.spool?.close()
+    void this.spool?.close()
   }
 
   private stop(): void {

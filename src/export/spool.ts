@@ -230,17 +230,20 @@ export class Spool implements SpoolCounts {
   /**
    * Lets go: others may take over at once what is left, and what is put after it. Synchronous, because the process may
    * be at its end.
+   * @returns resolves once what was under way has ended: the directory is touched no more
    */
-  close(): void {
+  close(): Promise<unknown> {
     clearInterval(this.timer)
     this.closed = true
-    if (!this.alive) return
-    this.alive = false
-    try {
-      unlinkSync(this.path(`${this.owner}.alive`))
-    } catch {
-      // Then it grows stale.
+    if (this.alive) {
+      this.alive = false
+      try {
+        unlinkSync(this.path(`${this.owner}.alive`))
+      } catch {
+        // Then it grows stale.
+      }
     }
+    return this.busy
   }
 
   /** One thing after the other: no two of them see the same directory. */
@@ -309,7 +312,7 @@ export class Spool implements SpoolCounts {
     await writeFile(path, JSON.stringify({ machine: machine(), pid: process.pid }), { mode: 0o600 })
     this.alive = true
     // In between.
-    if (this.closed) this.close()
+    if (this.closed) void this.close()
   }
 
   private async isDead(owner: string): Promise<boolean> {

@@ -2,6 +2,7 @@ import { SpanBuffer, type SpanCounts } from '../export/buffer'
 import { SCRIBE_DEFAULTS, ScribeEmitter } from '../export/emitter'
 import { writeSpan } from '../export/encode'
 import { unwatchExit, watchExit } from '../process/exit'
+import { clock } from '../process/genuine'
 import { describe, log, logRarely, setLogLevel } from '../process/log'
 import { Decisions } from '../trace/decide'
 import { never, type SamplingRates } from '../trace/sampler'
@@ -59,7 +60,7 @@ export function configure(settings: Settings, collect?: (span: Span) => void): v
   // Spans that are on their way go on to the new instance. Where there are none, the counts begin afresh.
   const isReal = enabled && collect === undefined && previous.collect === undefined
   const sending = isReal && previous.emitter !== undefined && previous.emitter.inMemory() > 0 ? previous : undefined
-  if (sending === undefined) previous.emitter?.close()
+  if (sending === undefined) void previous.emitter?.close()
   setLogLevel(settings.logLevel)
   const sampling = new Decisions(settings.sampler)
   if (!enabled) {
@@ -151,12 +152,14 @@ export async function shutdown(timeoutMs = FLUSH_MS): Promise<boolean> {
   const limitMs = limit(timeoutMs)
   const sent = await emitter.flush(limitMs)
   // The disk is given a moment even when Scribe was given none.
-  if (!sent) await emitter.drain(Math.max(limitMs, FLUSH_MS))
-  emitter.close()
+  const endMs = clock.now() + Math.max(limitMs, FLUSH_MS)
+  if (!sent) await emitter.drain(endMs - clock.now())
+  const closed = emitter.close(endMs - clock.now())
   if (running.emitter === emitter) {
     running = { ...running, emitter: undefined }
     unwatchExit()
   }
+  await closed
   return sent
 }
 

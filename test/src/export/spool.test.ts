@@ -53,7 +53,7 @@ describe('the spool', () => {
 
   afterEach(async () => {
     for (const { emitter, addsUp } of running.splice(0)) {
-      emitter.close()
+      await emitter.close(30_000)
       addsUp()
     }
     await shutdown(0)
@@ -79,7 +79,7 @@ describe('the spool', () => {
     before.work(n)
     await until('all is in the spool', () => before.buffer.counts().spooled === n)
     before.addsUp()
-    before.emitter.close()
+    await before.emitter.close(30_000)
   }
 
   it('takes what Scribe can’t, counts it, and replays it oldest first when Scribe is back', async () => {
@@ -210,6 +210,21 @@ describe('the spool', () => {
     assert.equal(spool.waiting, false)
     assert.equal(await spool.oldest(), undefined)
     assert.deepEqual([files('spans').length, files('bad'), files('alive'), lost], [3, [], [], []])
+  })
+
+  it('touches its directory no more once its closing has resolved: what was being written is whole', async () => {
+    const { emitter, work } = start(dead)
+    work(10)
+    void emitter.drain(30_000)
+    await emitter.close(30_000)
+    assert.deepEqual([files('spans').length, files('tmp'), files('alive')], [1, [], []])
+  })
+
+  it('holds its closing no longer than it was given when the disk hangs', async () => {
+    const { emitter } = start(dead)
+    Object.assign((emitter as unknown as { spool: Spool }).spool, { busy: new Promise(() => {}) })
+    await emitter.close(1)
+    running.pop()
   })
 
   it('removes damaged files first when it needs room', async () => {
