@@ -1,4 +1,4 @@
-import { MULTIPLIER } from '../store/seed'
+import { MULTIPLIER } from '../record/seed'
 import { BadInput } from './fields'
 
 /**

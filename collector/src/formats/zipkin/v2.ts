@@ -1,6 +1,6 @@
 import { isIP, isIPv4 } from 'node:net'
 import { EventType, type SpanEvent, type SpanRecord } from '../../../../src/codec/span'
-import { IdSet } from '../../store/seed'
+import { IdSet } from '../../record/ids'
 import {
   anyInteger,
   attempt,

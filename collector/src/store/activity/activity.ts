@@ -1,10 +1,10 @@
 import { isUtf8 } from 'node:buffer'
 import { EventType } from '../../../../src/codec/span'
 import { ERROR_KEYS } from '../../record/half'
+import { IdMap } from '../../record/ids'
 import { RecordReader } from '../../record/reader'
 import { PEER_KEYS } from '../../trace/peer'
 import { Recent } from '../recent'
-import { IdMap } from '../seed'
 import { Turns } from '../turns'
 
 /**

@@ -1,12 +1,12 @@
 import type { types } from 'cassandra-driver'
 import { RECORD_HEADER } from '../../../../src/codec/span'
+import { IdMap } from '../../record/ids'
 import { scanRecords } from '../../record/records'
 import { inParallel } from '../deadline'
 import { hash64 } from '../hash64'
 import type { Clock } from '../pipeline/clock'
 import { type Entry, readEntry } from '../pipeline/entry'
 import { Recent } from '../recent'
-import { IdMap } from '../seed'
 import type { Cassandra } from './cassandra'
 
 /** The journal, and the spans by trace: what Cassandra is for. A row costs it the same whatever is in it. */

@@ -1,11 +1,11 @@
 import { hash } from 'node:crypto'
 import { isError, recordDurationUs, recordStartUs } from '../../record/half'
+import { IdMap } from '../../record/ids'
 import { decodeRecords } from '../../record/records'
 import { hash52 } from '../hash64'
 import type { Clock } from '../pipeline/clock'
 import type { Entry } from '../pipeline/entry'
 import type { IndexPolicy } from '../search/index-policy'
-import { IdMap } from '../seed'
 import { type MySql, rowsOf, stretches } from './mysql'
 
 /**

@@ -1,6 +1,6 @@
+import { IdMap, IdSet } from '../../record/ids'
 import type { IndexPolicy } from '../search/index-policy'
 import type { IndexQuery, Place, Places, SpanIndex, Term } from '../search/search'
-import { IdMap, IdSet } from '../seed'
 import { type CompletionQuery, StoreError } from '../store'
 import type { MySql, Row } from './mysql'
 import {

@@ -1,4 +1,5 @@
 import type { Connection } from 'mysql2/promise'
+import { IdMap } from '../../record/ids'
 import { storedTrace } from '../../record/records'
 import type { ActivityMinute, ActivityRow } from '../activity/activity'
 import { isRefusal, within } from '../deadline'
@@ -12,7 +13,6 @@ import { rarely } from '../rarely'
 import { Recent } from '../recent'
 import { type IndexPolicy, type IndexSettings, indexPolicy } from '../search/index-policy'
 import { search } from '../search/search'
-import { IdMap } from '../seed'
 import {
   type Backlog,
   type CompletionQuery,

@@ -1,6 +1,6 @@
 import { RECORD_HEADER } from '../../../../src/codec/span'
+import { MULTIPLIER } from '../../record/seed'
 import { Bytes } from '../bytes'
-import { MULTIPLIER } from '../seed'
 
 /**
  * A trace's records as they are read back, in a row, without decoding them. Senders repeat what they had no answer for, and

@@ -1,6 +1,6 @@
 import type { SpanRecord } from '../../../../src/codec/span'
 import { isError, recordDurationUs, spanStartUs } from '../../record/half'
-import { IdMap } from '../seed'
+import { IdMap } from '../../record/ids'
 import type { Match, SearchQuery } from '../store'
 
 /**

@@ -1,8 +1,8 @@
 import { EventType, type SpanRecord } from '../../../../src/codec/span'
 import { isError } from '../../record/half'
+import { IdSet } from '../../record/ids'
 import { hexId } from '../../trace/ids'
 import type { TraceSummary } from '../../trace/model'
-import { IdSet } from '../seed'
 
 /**
  * A trace's summary without building it, in one look at each record: for traces that are long to build. Clocks aren't

@@ -1,6 +1,6 @@
+import { MULTIPLIER } from '../../../record/seed'
 import { Bytes, compareBytes } from '../../bytes'
 import type { IndexPolicy } from '../../search/index-policy'
-import { MULTIPLIER } from '../../seed'
 import { sortedNumbers } from './sort'
 
 /** Fields from here on are of keys' values; those before it of names, services and keys. */
