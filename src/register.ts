@@ -12,10 +12,11 @@ import { thrift } from '../plugins/thrift'
 import { winston } from '../plugins/winston'
 import { MiloError } from './errors'
 import type { Plugin } from './patch/plugin'
+import { warnOnce } from './process/copies'
 import { describe, log } from './process/log'
-import { isActive } from './start/instance'
+import { currentSettings, isActive } from './start/instance'
 import { type Settings, settle } from './start/options'
-import { start } from './start/start'
+import { add, start } from './start/start'
 
 const PLUGINS = [thrift, http, mysql2, cassandraDriver, bluebird]
 /** Those that change what the application writes: only if asked for. */
@@ -27,6 +28,14 @@ export function register(): void {
   if (registered) return
   registered = true
   try {
+    const running = currentSettings()
+    if (running !== undefined) {
+      warnOnce(
+        'milo/register came after init: what init was given stays, and the plugins are added; load milo/register first (node -r milo/register)',
+      )
+      add(chosen(running))
+      return
+    }
     const settings = settle()
     start(settings, chosen(settings))
   } catch (error) {

@@ -309,7 +309,13 @@ function spool(
     throw bad(`must have a path as directory, got ${show(directory)}`)
   if (!Number.isSafeInteger(maxBytes) || maxBytes < MIB)
     throw bad(`must have a whole number from ${MIB} as maxBytes, got ${show(maxBytes)}`)
-  return { directory: resolve(directory), maxBytes }
+  try {
+    return { directory: resolve(directory), maxBytes }
+  } catch {
+    throw bad(
+      `must have an absolute path as directory where the current folder has been removed, got ${show(directory)}`,
+    )
+  }
 }
 
 function sampler(value: unknown, tracesPerSecond: number, operations: Record<string, OperationSampling>): Sampler {

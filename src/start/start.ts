@@ -4,7 +4,7 @@ import type { Plugin } from '../patch/plugin'
 import { claim, warnOnce } from '../process/copies'
 import { leaveFrames } from '../trace/context'
 import type { Span } from '../trace/span'
-import { configure, currentSettings } from './instance'
+import { configure, currentSettings, isActive } from './instance'
 import type { Settings } from './options'
 
 /**
@@ -25,6 +25,11 @@ export function start(settings: Settings, plugins: Plugin[], collect?: (span: Sp
     configure({ ...settings, enabled: false })
     throw error
   }
+}
+
+/** Plugins beside those that it was started with, while it runs. */
+export function add(plugins: Plugin[]): void {
+  if (isActive()) install(plugins)
 }
 
 function giveUp(): void {

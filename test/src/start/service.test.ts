@@ -144,7 +144,7 @@ describe("a service's default name", () => {
     it(`is ${expected.slice(0, 20)} for ${title}`, () => assert.equal(nameOf(given), expected))
   }
 
-  it('is found also where the current folder has been removed', () => {
+  it('is found also where the current folder has been removed, and a spool there is refused by name', () => {
     const gone = join(root, 'gone')
     mkdirSync(gone)
     const { argv } = process
@@ -157,6 +157,8 @@ describe("a service's default name", () => {
       assert.equal(settle({}, { npm_package_name: 'shop' }).service, 'shop')
       process.argv = [process.execPath, join(root, 'shop/server.js')]
       assert.equal(settle({}, {}).service, 'shop')
+      assert.throws(() => settle({}, { MILO_SPOOL: 'spool' }), { code: 'MILO_BAD_SPOOL', message: /absolute path/ })
+      assert.equal(settle({}, { MILO_SPOOL: root }).spool?.directory, root)
     } finally {
       process.argv = argv
       process.chdir(folder)

@@ -42,6 +42,23 @@ describe('a start', () => {
     assert.match(stderr, /^milo error: MILO_BAD_PLUGINS: .*got 'htp' — the application runs untraced\n$/)
   })
 
+  it('by milo/register after init adds the plugins, leaves what init was given, and says so', async () => {
+    const register = JSON.stringify(join(ROOT, 'dist/register.js'))
+    const program = (enabled: boolean) => `const milo = require(${MILO})
+      milo.init({ enabled: ${enabled}, sampler: 'always', scribe: '127.0.0.1:1', maxBufferedSpans: 1 })
+      milo.span('one', () => {})
+      require(${register})
+      milo.span('two', () => {})
+      const { ended, buffered, dropped, drops } = milo.stats()
+      console.log(ended, buffered + dropped, drops.buffer_full, '__wrapped' in require('http').ClientRequest.prototype._storeHeader)
+      process.exit()`
+    const env = { MILO_SAMPLER: 'never' }
+    const on = await runNode(['-e', program(true)], env, folder)
+    assert.equal(on.stdout, '2 2 1 true\n')
+    assert.match(on.stderr, /milo warn: milo\/register came after init: what init was given stays/)
+    assert.equal((await runNode(['-e', program(false)], env, folder)).stdout, '0 0 0 false\n')
+  })
+
   it('names a variable that is misspelled, once, with the one that was meant', async () => {
     const { stdout, stderr } = await register(`require(${MILO}).init(); console.log('runs')`, {
       MILO_SAMPLR: 'never',
