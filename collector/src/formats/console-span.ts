@@ -1,5 +1,5 @@
 import { type Fields, isObject, type Reading, type Spans } from './fields'
-import { readOtlpJson } from './otlp/spans'
+import { readOtlpJson } from './otlp/read'
 
 /** A span as OpenTelemetry's ConsoleSpanExporter for Python prints it, in the words of OTLP. */
 export function readConsoleSpan(json: unknown, reading: Reading): Spans {

@@ -3,11 +3,10 @@ import { BadInput, type Fields, instead, isObject, Reading, type Spans, Unusable
 import { readJaegerJson } from './jaeger'
 import { type Document, parseDocuments } from './json'
 import { readMiloJson } from './milo-json'
-import { isResourceSpans, readOtlpJson, readOtlpProtobuf } from './otlp/spans'
+import { isResourceSpans, readOtlpJson, readOtlpProtobuf } from './otlp/read'
 import { fieldBytes } from './protobuf'
+import { isZipkinSpan, readZipkinJson, readZipkinProtobuf, readZipkinV1Thrift } from './zipkin/read'
 import { ZIPKIN_TYPES } from './zipkin/schema'
-import { isZipkinSpan, readZipkinJson, readZipkinV1Thrift } from './zipkin/v1'
-import { readZipkinProtobuf } from './zipkin/v2'
 
 /**
  * Spans as somebody has them in a file, in whichever form that is: what the page's upload, `POST /api/traces` and

@@ -1,5 +1,5 @@
 import { anyInteger, type Fields, isObject, type Reading, type Spans } from './fields'
-import { readOtlpJson } from './otlp/spans'
+import { readOtlpJson } from './otlp/read'
 
 /**
  * Jaeger's JSON, as its interface downloads it and its API answers it: `{ data: [trace, …] }`, one trace, or one span with its

@@ -19,10 +19,9 @@ import {
   Unusable,
 } from '../formats/fields'
 import { parseDocuments } from '../formats/json'
+import { readOtlpJson, readOtlpProtobuf } from '../formats/otlp/read'
 import { OTLP_TYPES } from '../formats/otlp/schema'
-import { readOtlpJson, readOtlpProtobuf } from '../formats/otlp/spans'
-import { readZipkinJson, readZipkinV1Thrift } from '../formats/zipkin/v1'
-import { readZipkinProtobuf } from '../formats/zipkin/v2'
+import { readZipkinJson, readZipkinProtobuf, readZipkinV1Thrift } from '../formats/zipkin/read'
 import { type Logger, limitWarnings } from '../log'
 
 /**

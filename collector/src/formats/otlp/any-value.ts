@@ -1,14 +1,5 @@
-import {
-  anyBool,
-  anyDouble,
-  anyInteger,
-  FieldReader,
-  type Fields,
-  isEmpty,
-  isObject,
-  plainObject,
-  Reading,
-} from '../fields'
+import { anyBool, anyDouble, anyInteger, FieldReader, isEmpty, isObject, plainObject, Reading } from '../fields'
+import { camelCased } from './json'
 
 /**
  * OpenTelemetry's AnyValue, and what becomes of it in an annotation.
@@ -102,20 +93,6 @@ export function readKeyValues(raw: unknown, read: FieldReader, depth = 0): [stri
     if (fields === undefined) return []
     return [[read.text(fields.key, 'attribute_key'), readAnyValue(fields.value, read, depth)] as [string, Value]]
   })
-}
-
-/** A message's fields by the names of protobuf's own JSON mapping; those of the .proto files are as good. */
-export function camelCased(fields: Fields): Fields {
-  let renamed: Fields | undefined
-  for (const key of Object.keys(fields)) {
-    if (!key.includes('_')) continue
-    const name = key.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())
-    if (name === key || Object.hasOwn(fields, name)) continue
-    renamed ??= { ...fields }
-    renamed[name] = fields[key]
-    delete renamed[key]
-  }
-  return renamed ?? fields
 }
 
 /** What reading wrote is read without anybody to tell. */

@@ -2,7 +2,7 @@ import { messageTypes } from '../protobuf'
 
 /**
  * What OTLP's trace messages look like in protobuf. The names are those of protobuf's JSON mapping; enumerations are read as
- * numbers, which `spans.ts` names.
+ * numbers, which names.ts names.
  */
 export const OTLP_TYPES = messageTypes({
   AnyValue: {

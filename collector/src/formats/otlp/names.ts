@@ -1,0 +1,57 @@
+import { EventType, type SpanEvent } from '../../../../src/codec/span'
+
+/**
+ * OpenTelemetry's traces, as OTLP's protobuf and JSON have them, into records and back. Nothing is lost: attributes become
+ * annotations of the same keys, what the resource and the scope say is repeated with each span, and what a record has no
+ * place for stands in annotations and counters that begin with `otel.`. docs/wire-format.md has the whole table.
+ */
+
+export const KINDS = ['unspecified', 'internal', 'server', 'client', 'producer', 'consumer']
+export const STATUS = ['UNSET', 'OK', 'ERROR']
+export const ERROR = 2
+/** The first and the last event of a record: when the span started and ended. */
+export const WINDOWS: Record<string, readonly [SpanEvent, SpanEvent]> = {
+  client: [{ eventType: EventType.CLIENT_SEND }, { eventType: EventType.CLIENT_RECV }],
+  server: [{ eventType: EventType.SERVER_RECV }, { eventType: EventType.SERVER_SEND }],
+  local: [
+    { eventType: EventType.CUSTOM, value: 'milo.start' },
+    { eventType: EventType.CUSTOM, value: 'milo.end' },
+  ],
+}
+
+/** Annotations and counters that are ours: an attribute of such a name is kept in `otel.more`. */
+export const OURS = {
+  kind: 'otel.kind',
+  // The names that OpenTelemetry gives them in other formats.
+  statusCode: 'otel.status_code',
+  statusDescription: 'otel.status_description',
+  scopeName: 'otel.scope.name',
+  scopeVersion: 'otel.scope.version',
+  scopeAttributes: 'otel.scope.attributes',
+  scopeSchemaUrl: 'otel.scope.schema_url',
+  resourceTypes: 'otel.resource_types',
+  resourceMore: 'otel.resource_more',
+  resourceSchemaUrl: 'otel.resource_schema_url',
+  resourceEntities: 'otel.resource_entity_refs',
+  types: 'otel.types',
+  more: 'otel.more',
+  events: 'otel.events',
+  links: 'otel.links',
+  traceState: 'otel.trace_state',
+  flags: 'otel.flags',
+  droppedAttributes: 'otel.dropped_attributes_count',
+  droppedEvents: 'otel.dropped_events_count',
+  droppedLinks: 'otel.dropped_links_count',
+  resourceDroppedAttributes: 'otel.resource_dropped_attributes_count',
+  scopeDroppedAttributes: 'otel.scope.dropped_attributes_count',
+  startNs: 'otel.start_ns',
+  endNs: 'otel.end_ns',
+} as const
+export const RESOURCE = 'otel.resource.'
+/** With the event's index behind it. */
+export const EVENT_NS = 'otel.event_ns.'
+export const OUR_NAMES = new Set<string>(Object.values(OURS))
+
+export function isOurs(key: string): boolean {
+  return key.startsWith('otel.') && (OUR_NAMES.has(key) || key.startsWith(RESOURCE) || key.startsWith(EVENT_NS))
+}

@@ -1,0 +1,32 @@
+import { EventType, type SpanEvent } from '../../../../src/codec/span'
+
+/**
+ * Zipkin's spans, version 2, as JSON and protobuf, into records and back. A tag becomes an annotation of its name; what a
+ * record has no place for stands in annotations that begin with `zipkin.`. docs/wire-format.md has the whole table.
+ */
+
+export const KINDS = ['', 'CLIENT', 'SERVER', 'PRODUCER', 'CONSUMER']
+export const OURS = {
+  /** PRODUCER or CONSUMER: the others are told by the events. */
+  kind: 'zipkin.kind',
+  shared: 'zipkin.shared',
+  /** Microseconds, of a span without a timestamp. */
+  duration: 'zipkin.duration',
+  localIp: 'zipkin.local.ip',
+  localPort: 'zipkin.local.port',
+  remoteService: 'zipkin.remote.service',
+  remoteIp: 'zipkin.remote.ip',
+  remotePort: 'zipkin.remote.port',
+  /** JSON of tags that have one of these names. */
+  tags: 'zipkin.tags',
+} as const
+export const OUR_NAMES = new Set<string>(Object.values(OURS))
+
+export function windowOf(kind: string): readonly [SpanEvent, SpanEvent] {
+  if (kind === 'CLIENT') return [{ eventType: EventType.CLIENT_SEND }, { eventType: EventType.CLIENT_RECV }]
+  if (kind === 'SERVER') return [{ eventType: EventType.SERVER_RECV }, { eventType: EventType.SERVER_SEND }]
+  return [
+    { eventType: EventType.CUSTOM, value: 'milo.start' },
+    { eventType: EventType.CUSTOM, value: 'milo.end' },
+  ]
+}
