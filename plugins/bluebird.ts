@@ -1,8 +1,7 @@
-import { AsyncResource } from 'node:async_hooks'
 import type { Plugin, PluginHandle } from 'milo/plugin'
 
 /**
- * Contexts in bluebird. It runs what is ready from one queue, in the context of whoever came first. So handlers are bound to
+ * Contexts in bluebird. It runs what is ready from one queue, in the context of what was queued first. So handlers are bound to
  * where they are given, and so is what it runs without a handler: generators, and the start of `map` and its like.
  *
  * Since 3.7 it has a switch for that, `asyncHooks`. It stays as the application has set it: under it, `reflect` of a promise
@@ -20,78 +19,45 @@ function patchPromise(Bluebird: any, plugin: PluginHandle): void {
   const { prototype, _async } = Bluebird
   // Later versions pass each handler by what patchBinding patches.
   if (typeof Bluebird._getContext !== 'function') {
-    plugin.wrap(
-      prototype,
-      '_then',
-      original =>
-        function (this: unknown, fulfilled: unknown, rejected: unknown, ...rest: unknown[]) {
-          return original.call(this, bound(fulfilled, plugin), bound(rejected, plugin), ...rest)
-        } as any,
+    plugin.intercept(prototype, '_then', (original, self, [fulfilled, rejected, ...rest]) =>
+      original.call(self, bound(fulfilled, plugin), bound(rejected, plugin), ...rest),
     )
   }
-  plugin.wrap(
-    prototype,
-    '_proxy',
-    original =>
-      function (this: unknown, proxyable: any, argument: unknown) {
-        if (plugin.enabled) bindProxyable(proxyable)
-        return original.call(this, proxyable, argument)
-      } as any,
-  )
+  plugin.intercept(prototype, '_proxy', (original, self, args) => {
+    bindProxyable(args[0], plugin)
+    return original.apply(self, args)
+  })
   if (typeof _async?.invoke === 'function') {
-    plugin.wrap(
-      _async,
-      'invoke',
-      original =>
-        function (this: unknown, fn: unknown, receiver: unknown, argument: unknown) {
-          return original.call(this, bound(fn, plugin), receiver, argument)
-        } as any,
+    plugin.intercept(_async, 'invoke', (original, self, [fn, ...rest]) =>
+      original.call(self, bound(fn, plugin), ...rest),
     )
   }
   if (typeof Bluebird.getNewLibraryCopy === 'function') {
-    plugin.wrap(
-      Bluebird,
-      'getNewLibraryCopy',
-      original =>
-        function (this: unknown) {
-          const copy = original.call(this)
-          patchPromise(copy, plugin)
-          return copy
-        } as any,
-    )
+    plugin.intercept(Bluebird, 'getNewLibraryCopy', (original, self) => {
+      const copy = original.call(self)
+      patchPromise(copy, plugin)
+      return copy
+    })
   }
 }
 
 /** By which bluebird binds a handler to a domain: each that is given, also to `map` and its like. Without one it hands on. */
 function patchBinding(util: any, plugin: PluginHandle): void {
-  plugin.wrap(
-    util,
-    'contextBind',
-    original =>
-      function (this: unknown, context: unknown, handler: unknown) {
-        const own = original.call(this, context, handler)
-        return context === null ? own : bound(own, plugin)
-      } as any,
-  )
+  plugin.intercept(util, 'contextBind', (original, self, [context, handler]) => {
+    const own = original.call(self, context, handler)
+    return context === null ? own : bound(own, plugin)
+  })
 }
 
-function bound(fn: unknown, plugin: PluginHandle): unknown {
-  // Bluebird looks for this one by its identity, and it calls nothing of the application's.
-  if (typeof fn !== 'function' || !plugin.enabled || fn.name === 'reflectHandler') return fn
-  const resource = new AsyncResource('MiloBluebird')
-  return function (this: unknown, ...args: unknown[]) {
-    return resource.runInAsyncScope(fn as (...args: unknown[]) => unknown, this, ...args)
-  }
+/** Bluebird looks for reflectHandler by its identity, and that calls nothing of the application's. */
+function bound(fn: any, plugin: PluginHandle): unknown {
+  return fn?.name === 'reflectHandler' ? fn : plugin.bind(fn)
 }
 
 /** What waits for a promise without a handler: a generator that has yielded it, an array of which it is one. */
-function bindProxyable(proxyable: any): void {
-  const resource = new AsyncResource('MiloBluebird')
+function bindProxyable(proxyable: any, plugin: PluginHandle): void {
   for (const name of ['_promiseFulfilled', '_promiseRejected', '_promiseCancelled']) {
     const original = Object.getPrototypeOf(proxyable)[name]
-    if (typeof original !== 'function') continue
-    proxyable[name] = function (this: unknown, ...args: unknown[]) {
-      return resource.runInAsyncScope(original, this, ...args)
-    }
+    if (typeof original === 'function') proxyable[name] = plugin.bind(original)
   }
 }

@@ -1,5 +1,4 @@
-import { AsyncResource } from 'node:async_hooks'
-import { isActive, type Plugin } from 'milo/plugin'
+import type { Plugin } from 'milo/plugin'
 
 /**
  * Contexts in cassandra-driver: callbacks that it calls from a connection's reader are bound to where they were given.
@@ -15,20 +14,11 @@ export const cassandraDriver: Plugin = {
       sign: /There was an error while waiting for the schema agreement [b]etween nodes/,
       patch(Client, plugin) {
         for (const name of ['execute', 'batch', 'eachRow']) {
-          plugin.wrap(
-            Client.prototype,
-            name,
-            original =>
-              function (this: unknown, ...args: unknown[]) {
-                return original.apply(this, plugin.enabled && isActive() ? args.map(bound) : args)
-              } as any,
+          plugin.intercept(Client.prototype, name, (original, self, args) =>
+            original.apply(self, args.map(plugin.bind, plugin)),
           )
         }
       },
     },
   ],
-}
-
-function bound(argument: unknown): unknown {
-  return typeof argument === 'function' ? AsyncResource.bind(argument as () => void) : argument
 }

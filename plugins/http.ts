@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream'
 import {
   currentFrame,
   describe,
+  type Emit,
   type Frame,
   formatTraceparent,
   frameWith,
@@ -18,6 +19,7 @@ import {
   setImmediate,
   startServerSpan,
   startSpan,
+  type Wrapped,
 } from 'milo/plugin'
 
 /**
@@ -39,7 +41,7 @@ export const http: Plugin = {
 function patchHttp(exports: any, plugin: PluginHandle): void {
   const { ClientRequest, IncomingMessage, Server, ServerResponse } = exports
   // net.Server's, from which the servers of both modules inherit.
-  wrapEmit(Object.getPrototypeOf(Server.prototype), plugin, (server, event, args, emit) => {
+  plugin.watchEmit(Object.getPrototypeOf(Server.prototype), (server, event, args, emit) => {
     if (!STARTS.has(event) || !isActive()) return emit(server, event, args)
     // Whoever emits others makes them himself, and says when they are over in his own way.
     const [req, peer] = args as [IncomingMessage, ServerResponse | Duplex]
@@ -54,13 +56,13 @@ function patchHttp(exports: any, plugin: PluginHandle): void {
     }
     return frame === undefined ? emit(server, event, args) : runInFrame(frame, emit, server, event, args)
   })
-  wrapEmit(ServerResponse.prototype, plugin, (res, event, args, emit) => {
+  plugin.watchEmit(ServerResponse.prototype, (res, event, args, emit) => {
     // It comes after 'finish', and alone when the peer went away first.
     if (event === 'close') endRequestSpan(res)
     return emitInFrame(res, event, args, emit)
   })
-  wrapEmit(IncomingMessage.prototype, plugin, emitInFrame)
-  wrapEmit(ClientRequest.prototype, plugin, (req, event, args, emit) => {
+  plugin.watchEmit(IncomingMessage.prototype, emitInFrame)
+  plugin.watchEmit(ClientRequest.prototype, (req, event, args, emit) => {
     seeClientEvent(req, event, args[0])
     return emitInFrame(req, event, args, emit)
   })
@@ -79,32 +81,12 @@ function patchHttp(exports: any, plugin: PluginHandle): void {
           }
         }
         return original.call(this, firstLine, headers)
-      } as any,
+      },
   )
 }
 
 /** The events of a server by which a request arrives. */
 const STARTS = new Set<unknown>(['request', 'checkContinue', 'checkExpectation', 'upgrade', 'connect'])
-
-type Event = string | symbol
-type Emit = (emitter: EventEmitter, event: Event, args: unknown[]) => boolean
-
-/** Puts `emit` in the place of a prototype's own or inherited one. */
-function wrapEmit(
-  prototype: any,
-  plugin: PluginHandle,
-  emit: (emitter: any, event: Event, args: unknown[], original: Emit) => boolean,
-): void {
-  const parent = Object.getPrototypeOf(prototype)
-  const isInherited = !Object.hasOwn(prototype, 'emit')
-  plugin.wrap(prototype, 'emit', own => {
-    // What is inherited is looked up each time: node:domain replaces it.
-    const original: Emit = (emitter, event, args) => (isInherited ? parent.emit : own).call(emitter, event, ...args)
-    return function (this: EventEmitter, event: Event, ...args: unknown[]) {
-      return plugin.enabled ? emit(this, event, args, original) : original(this, event, args)
-    } as any
-  })
-}
 
 /**
  * The events that Node emits by itself, whenever their time has come. All others are emitted by the application, or while
@@ -115,7 +97,7 @@ const LATER = new Set<unknown>([
   ...['socket', 'continue', 'information', 'response', 'upgrade', 'connect'],
 ])
 
-function emitInFrame(emitter: EventEmitter, event: Event, args: unknown[], emit: Emit): boolean {
+function emitInFrame(emitter: EventEmitter, event: string | symbol, args: unknown[], emit: Emit): boolean {
   if (!Exchange.has(emitter) || !LATER.has(event) || emitter.listenerCount(event) === 0) {
     return emit(emitter, event, args)
   }
@@ -171,24 +153,18 @@ function endRequestSpan(res: ServerResponse): void {
  * with the first thing that is written, or when the socket closes before that.
  */
 function watchUpgraded(socket: Duplex, span: Span, plugin: PluginHandle): void {
-  const replace = (name: 'emit' | 'write' | 'end', make: (original: any) => (...args: any[]) => unknown) => {
-    const original = socket[name]
-    const value = plugin.imitate(original as any, make(original))
-    Object.defineProperty(socket, name, { value, configurable: true, writable: true })
-  }
-  replace('emit', original => {
-    const emit: Emit = (_, event, args) => original.call(socket, event, ...args)
-    return (event, ...args) => {
-      if (event === 'close' && span.sampled) span.annotate('error.type', 'aborted').end()
-      return emitInFrame(socket, event, args, emit)
-    }
+  plugin.watchEmit(socket, (self, event, args, emit) => {
+    if (event === 'close' && span.sampled) span.annotate('error.type', 'aborted').end()
+    return emitInFrame(self, event, args, emit)
   })
   if (!span.sampled) return
   for (const name of ['write', 'end'] as const) {
-    replace(name, original => (...args) => {
+    const original: Wrapped = socket[name]
+    const value = plugin.imitate(original, (...args: any[]) => {
       if (span.endUs === 0) answered(span, args[0])
       return original.apply(socket, args)
     })
+    Object.defineProperty(socket, name, { value, configurable: true, writable: true })
   }
 }
 
@@ -287,7 +263,7 @@ function isName(given: unknown, name: string): boolean {
 }
 
 /** Sees what becomes of a request before its listeners do. */
-function seeClientEvent(req: ClientRequest, event: Event, argument: unknown): void {
+function seeClientEvent(req: ClientRequest, event: string | symbol, argument: unknown): void {
   if (event !== 'close' && event !== 'response' && event !== 'upgrade' && event !== 'connect' && event !== 'error')
     return
   const span = Exchange.spanOf(req)
@@ -300,7 +276,7 @@ function seeClientEvent(req: ClientRequest, event: Event, argument: unknown): vo
   }
 }
 
-function noteClientEvent(span: Span, req: ClientRequest, event: Event, argument: unknown): void {
+function noteClientEvent(span: Span, req: ClientRequest, event: string | symbol, argument: unknown): void {
   if (event === 'close') {
     const res = (req as { res?: IncomingMessage | null }).res
     if (res && !res.complete) span.annotate('error.type', 'aborted')

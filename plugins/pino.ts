@@ -22,7 +22,7 @@ export const pino: Plugin = {
         asJson =>
           function (this: any, obj: any, msg: unknown, num: unknown, time: string) {
             return asJson.call(this, obj, msg, num, plugin.enabled ? time + fields(obj, this[bindings], plugin) : time)
-          } as any,
+          },
       )
     }),
   ],

@@ -1,8 +1,8 @@
-import { ids, type Plugin, type PluginHandle } from 'milo/plugin'
+import { ids, type Plugin } from 'milo/plugin'
 
 /**
  * trace_id and span_id in the records of winston, where a span is current. All records pass `write`, in the context of
- * whoever logs; what follows may wait for a slow transport and run in another.
+ * the code that logs; what follows may wait for a slow transport and run in another.
  */
 export const winston: Plugin = {
   name: 'winston',
@@ -13,13 +13,8 @@ export const winston: Plugin = {
       file: 'lib/winston/logger.js',
       sign: /\[winston\] [A]ttempt to write logs with no transports/,
       patch(Logger, plugin) {
-        plugin.wrap(
-          Logger.prototype,
-          'write',
-          write =>
-            function (this: unknown, info: unknown, ...rest: unknown[]) {
-              return write.call(this, plugin.enabled ? withIds(info, plugin) : info, ...rest)
-            } as any,
+        plugin.intercept(Logger.prototype, 'write', (write, self, [info, ...rest]) =>
+          write.call(self, withIds(info), ...rest),
         )
       },
     },
@@ -27,17 +22,12 @@ export const winston: Plugin = {
 }
 
 /** A copy with the ids: the record may be an object of the application's, which winston hands on. */
-function withIds(info: unknown, plugin: PluginHandle): unknown {
-  try {
-    const current = ids()
-    if (current === undefined || info === null || typeof info !== 'object' || 'trace_id' in info) return info
-    const added = { trace_id: current.traceId, span_id: current.spanId }
-    const prototype = Object.getPrototypeOf(info)
-    if (prototype === Object.prototype) return { ...info, ...added }
-    // An error, say: its stack is not enumerable, and its class is what formats look at.
-    return Object.assign(Object.create(prototype, Object.getOwnPropertyDescriptors(info)), added)
-  } catch (error) {
-    plugin.fail(error)
-    return info
-  }
+function withIds(info: unknown): unknown {
+  const current = ids()
+  if (current === undefined || info === null || typeof info !== 'object' || 'trace_id' in info) return info
+  const added = { trace_id: current.traceId, span_id: current.spanId }
+  const prototype = Object.getPrototypeOf(info)
+  if (prototype === Object.prototype) return { ...info, ...added }
+  // An error, say: its stack is not enumerable, and its class is what formats look at.
+  return Object.assign(Object.create(prototype, Object.getOwnPropertyDescriptors(info)), added)
 }

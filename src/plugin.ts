@@ -5,7 +5,7 @@
 
 export { endWith } from './patch/observe'
 export { sayLeft } from './patch/patched'
-export type { Patch, Plugin, PluginHandle } from './patch/plugin'
+export type { Emit, Patch, Plugin, PluginHandle, Wrapped } from './patch/plugin'
 export { clearTimeout, clock, setImmediate, setTimeout } from './process/genuine'
 export { describe, logRarely } from './process/log'
 export { currentSettings, isActive } from './start/instance'

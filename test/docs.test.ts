@@ -16,6 +16,8 @@ import { binaryCompat, binaryField } from '../plugins/thrift/dialects/binary'
 import { compactField } from '../plugins/thrift/dialects/compact'
 import { MessageType, Reader, T } from '../src/codec/binary'
 import { encodeRecord, readRecord } from '../src/codec/span'
+import { Handle } from '../src/patch/handle'
+import * as plugin from '../src/plugin'
 import { settle } from '../src/start/options'
 import { Kind, Span, Trace } from '../src/trace/span'
 import { ROOT, runNode } from './helpers/child'
@@ -210,6 +212,16 @@ describe('the documentation', () => {
       assert.equal(
         stderr.match(/the plugin greeter failed and is off for this process: Error: of the plugin/g)?.length,
         1,
+      )
+    })
+
+    it('names everything that milo/plugin and a plugin’s handle offer', () => {
+      const page = read('docs/writing-a-plugin.md')
+      const names = [...Object.keys(plugin), ...Object.getOwnPropertyNames(Handle.prototype)]
+      const own = ['constructor', 'apply', 'look', 'takeBack']
+      assert.deepEqual(
+        names.filter(name => !own.includes(name) && !new RegExp(`\\W${name}\\W`).test(page)),
+        [],
       )
     })
 

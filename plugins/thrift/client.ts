@@ -12,8 +12,8 @@ import {
 import {
   addressOf,
   type Call,
-  CallFrame,
   fail,
+  frameOf,
   isOpen,
   isPersistent,
   keep,
@@ -161,7 +161,7 @@ function wrapSend(prototype: any, name: string, plugin: PluginHandle): void {
         now.outgoing = call
         try {
           const result = framed
-            ? runInFrame(new CallFrame(call), apply, original, this, arguments)
+            ? runInFrame(frameOf(call), apply, original, this, arguments)
             : original.apply(this, arguments)
           if (isOpen(call)) {
             if (oneway) settle(call, 'ok')
@@ -174,7 +174,7 @@ function wrapSend(prototype: any, name: string, plugin: PluginHandle): void {
         } finally {
           now.outgoing = outer
         }
-      } as any,
+      },
     // biome-ignore-end lint/complexity/noArguments: see above
   )
   remember(prototype[name], declared)
@@ -341,7 +341,7 @@ function wrapRecv(prototype: any, name: string, plugin: PluginHandle): void {
         } finally {
           now.replying = outer
         }
-      } as any,
+      },
     // biome-ignore-end lint/complexity/noArguments: see above
   )
 }

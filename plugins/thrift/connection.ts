@@ -1,4 +1,4 @@
-import { clock, currentFrame, describe, Frame, type PluginHandle, setImmediate } from 'milo/plugin'
+import { clock, currentFrame, describe, type Frame, frameWith, type PluginHandle, setImmediate } from 'milo/plugin'
 import { type BySeqid, type Entry, Pending } from './pending'
 import type { OutgoingCall } from './protocol'
 
@@ -153,7 +153,7 @@ export function patchConnection(exports: any, plugin: PluginHandle): void {
         const open: Pending<Call> | undefined = this[OPEN]
         if (open !== undefined) closed(open.all().filter(call => call.queuedAtMs === 0 && !call.replayed))
         return original.call(this)
-      } as any,
+      },
   )
 }
 
@@ -172,17 +172,15 @@ export function addressOf(connection: any): { address: string | undefined; port:
 }
 
 /** The frame in which a call is sent that may make a request of its own. What fails in it is that call. */
-export class CallFrame extends Frame {
-  readonly call: OutgoingCall
-  constructor(call: OutgoingCall) {
-    super(call.span, currentFrame()?.cells)
-    this.call = call
-  }
+export function frameOf(call: OutgoingCall): Frame {
+  const frame = frameWith(call.span)
+  frame.slot = call
+  return frame
 }
 
 function callOfFrame(): Call | undefined {
-  const frame = currentFrame()
-  return frame instanceof CallFrame && isOpen(frame.call) ? frame.call : undefined
+  const call = currentFrame()?.slot as OutgoingCall | null | undefined
+  return call && isOpen(call) ? call : undefined
 }
 
 function failOfFrame(error: unknown): void {
@@ -219,7 +217,7 @@ export function patchXhr(prototype: any, plugin: PluginHandle): void {
           request.addEventListener('loadend', () => endWithoutReply(call, request.status))
         }
         return request
-      } as any,
+      },
   )
 }
 
@@ -233,11 +231,9 @@ function endWithoutReply(call: Call, status?: unknown): void {
 
 const SEEN = new Set<unknown>(['close', 'connect', 'error', 'open', 'timeout'])
 
-/** Sees these events before their listeners do, without being a listener: counts and defaults stay as they are. */
-export function watch(emitter: any, plugin: PluginHandle, see: (event: unknown, argument: unknown) => void): void {
-  const emit = emitter.emit
-  if (!Object.isExtensible(emitter)) return
-  const value = function (this: unknown, event: unknown, ...args: unknown[]) {
+/** Sees these events before their listeners do. */
+function watch(emitter: any, plugin: PluginHandle, see: (event: unknown, argument: unknown) => void): void {
+  plugin.watchEmit(emitter, (self, event, args, emit) => {
     if (SEEN.has(event)) {
       try {
         see(event, args[0])
@@ -245,7 +241,6 @@ export function watch(emitter: any, plugin: PluginHandle, see: (event: unknown, 
         plugin.fail(error)
       }
     }
-    return emit.call(this, event, ...args)
-  }
-  Object.defineProperty(emitter, 'emit', { value: plugin.imitate(emit, value), configurable: true, writable: true })
+    return emit(self, event, args)
+  })
 }

@@ -74,7 +74,7 @@ export const thrift: Plugin = {
             const server = original.apply(this, args)
             code().watchServer(server, Boolean(args[1]?.tls), plugin)
             return server
-          } as any,
+          },
       )
     }),
     patch('web_server.js', (exports, plugin) =>
@@ -134,6 +134,6 @@ function after(plugin: PluginHandle, target: any, name: string, look: (result: a
         const result = original.apply(this, args)
         look(result, args)
         return result
-      } as any,
+      },
   )
 }

@@ -1,4 +1,4 @@
-import { type Carrier, currentSpan, type PluginHandle, type RemoteContext, type Span } from 'milo/plugin'
+import { type Carrier, currentSpan, type PluginHandle, type RemoteContext, type Span, type Wrapped } from 'milo/plugin'
 import { idBlock, idBlock16, readCallTrace, readCallTrace16 } from './carriers/calltrace'
 import { type Found, type Input, RANK_CALLTRACE } from './carriers/found'
 import { CALL, CALLTRACE, EXCEPTION, LIST, MAP, ONEWAY, REPLY, STOP } from './wire'
@@ -170,8 +170,8 @@ export function addInPlaceOfStop(protocol: Protocol, make: (span: Span) => Buffe
 }
 
 export function patchProtocol(prototype: any, plugin: PluginHandle, dialect: Dialect): void {
-  const wrap = (name: string, make: (original: any, plugin: PluginHandle, dialect: Dialect) => unknown) =>
-    plugin.wrap(prototype, name, original => make(original, plugin, dialect) as any)
+  const wrap = (name: string, make: (original: Wrapped, plugin: PluginHandle, dialect: Dialect) => Wrapped) =>
+    plugin.wrap(prototype, name, original => make(original, plugin, dialect))
   wrap('writeMessageBegin', writingBegins)
   wrap('writeMessageEnd', writingEnds)
   wrap('readMessageBegin', readingBegins)
@@ -186,7 +186,7 @@ const BLOCKS: Partial<Record<Carrier, (span: Span) => Buffer>> = {
   'calltrace-legacy16': idBlock16,
 }
 
-function writingBegins(original: any, plugin: PluginHandle, { callTrace }: Dialect) {
+function writingBegins(original: Wrapped, plugin: PluginHandle, { callTrace }: Dialect) {
   return function (this: Protocol, name: string, type: number, seqid: number) {
     // What an exception amid an earlier message has left, on a protocol that is used again.
     if (this[CALLING] !== undefined) this[CALLING] = undefined
@@ -212,7 +212,7 @@ function writingBegins(original: any, plugin: PluginHandle, { callTrace }: Diale
   }
 }
 
-function writingEnds(original: any, plugin: PluginHandle, dialect: Dialect) {
+function writingEnds(original: Wrapped, plugin: PluginHandle, dialect: Dialect) {
   return function (this: Protocol) {
     const call = this[CALLING]
     try {
@@ -230,7 +230,7 @@ function writingEnds(original: any, plugin: PluginHandle, dialect: Dialect) {
   }
 }
 
-function readingBegins(original: any, plugin: PluginHandle, { callTrace, findCarrier }: Dialect) {
+function readingBegins(original: Wrapped, plugin: PluginHandle, { callTrace, findCarrier }: Dialect) {
   return function (this: Protocol) {
     const request = requestOf(this)
     const startsAt = position(this.trans)
@@ -255,7 +255,7 @@ function readingBegins(original: any, plugin: PluginHandle, { callTrace, findCar
   }
 }
 
-function skipping(original: any, plugin: PluginHandle, { readCarrier, cannotSkip }: Dialect) {
+function skipping(original: Wrapped, plugin: PluginHandle, { readCarrier, cannotSkip }: Dialect) {
   return function (this: Protocol, type: number, depth?: number) {
     const request = type === LIST || type === MAP ? requestOf(this) : undefined
     if (request === undefined) return original.call(this, type, depth)
@@ -278,7 +278,7 @@ function skipping(original: any, plugin: PluginHandle, { readCarrier, cannotSkip
   }
 }
 
-function readingEnds(original: any, plugin: PluginHandle, { findUnread }: Dialect) {
+function readingEnds(original: Wrapped, plugin: PluginHandle, { findUnread }: Dialect) {
   return function (this: Protocol) {
     const result = original.call(this)
     const call = now.replying

@@ -105,40 +105,27 @@ function isEmpty(input: any): boolean {
 /** Knows the server's connections from now on. */
 export function watchServer(server: any, secure: boolean, plugin: PluginHandle): void {
   const accepts = secure ? 'secureConnection' : 'connection'
-  onEmit(server, plugin, (event, socket, emit) => {
-    if (event === accepts && plugin.enabled && isActive()) watchSocket(socket, plugin)
-    return emit()
+  plugin.watchEmit(server, (self, event, args, emit) => {
+    if (event === accepts && isActive()) watchSocket(args[0], plugin)
+    return emit(self, event, args)
   })
 }
 
 function watchSocket(socket: any, plugin: PluginHandle): void {
   const connection: Connection = { address: socket.remoteAddress, port: socket.remotePort, pending: new Pending() }
-  onEmit(socket, plugin, (event, _argument, emit) => {
+  plugin.watchEmit(socket, (self, event, args, emit) => {
     if (event === 'close') {
       for (const request of connection.pending.all()) request.abandoned('connection closed')
     }
-    if (event !== 'data') return emit()
+    if (event !== 'data') return emit(self, event, args)
     const outer = arriving
     arriving = connection
     try {
-      return emit()
+      return emit(self, event, args)
     } finally {
       arriving = outer
     }
   })
-}
-
-/** Stands before an emitter's `emit`, without being a listener. */
-function onEmit(
-  emitter: any,
-  plugin: PluginHandle,
-  see: (event: unknown, argument: any, emit: () => unknown) => unknown,
-): void {
-  const original = emitter.emit
-  const value = function (this: unknown, event: unknown, ...args: unknown[]) {
-    return see(event, args[0], () => original.call(this, event, ...args))
-  }
-  Object.defineProperty(emitter, 'emit', { value: plugin.imitate(original, value), configurable: true, writable: true })
 }
 
 function callProcess(process: Processor['process'], processor: Processor, args: [any, any]): unknown {

@@ -3,11 +3,10 @@ import Module, { builtinModules, createRequire, syncBuiltinESMExports } from 'no
 import { join, sep } from 'node:path'
 import * as shimmer from 'shimmer'
 import { warnOnce } from '../process/copies'
-import { GenuinePromise } from '../process/genuine'
-import { describe, log } from '../process/log'
-import { imitate } from './imitate'
-import { noteLeft, notePatched, sayLeft } from './patched'
-import type { Patch, Plugin, PluginHandle } from './plugin'
+import { describe } from '../process/log'
+import { Handle } from './handle'
+import { sayLeft } from './patched'
+import type { Patch, Plugin } from './plugin'
 import { inRange } from './range'
 
 /** Plugins that are in place, by name: a second time would trace everything twice. */
@@ -205,90 +204,5 @@ function textOfBundle(file: string): string | undefined {
   } catch {
     // No file, as for an argument of `node -e`, or none that can be read.
     return undefined
-  }
-}
-
-class Handle implements PluginHandle {
-  readonly name: string
-  enabled = true
-  /** What patches have wrapped, so that it can be taken back. Weakly: an application may load a package again and again. */
-  private wraps: [WeakRef<object>, string][] = []
-  /** The same while a patch is being applied. */
-  private applying: [WeakRef<object>, string][] | undefined
-  private readonly patched = new Set<string>()
-
-  constructor(name: string) {
-    this.name = name
-  }
-
-  fail(error: unknown): void {
-    if (!this.enabled) return
-    this.enabled = false
-    const stack = error instanceof Error && typeof error.stack === 'string' ? error.stack : describe(error)
-    log('error', `the plugin ${this.name} failed and is off for this process: ${stack}`)
-    for (const what of this.patched) noteLeft(what, `the plugin ${this.name} failed`)
-  }
-
-  wrap<F extends Function>(target: any, name: string, make: (original: F) => F): void {
-    if (typeof target?.[name] !== 'function') throw new TypeError(`there is no function ${name} to wrap`)
-    shimmer.wrap(target, name, ((original: F) => imitate(original, make(original))) as never)
-    this.applying?.push([new WeakRef(target), name])
-  }
-
-  imitate<F extends Function>(original: F, replacement: F): F {
-    return imitate(original, replacement)
-  }
-
-  /** Returns the exports to use. A patch that throws leaves nothing of the plugin behind. */
-  apply(patch: Patch, exports: unknown, what: string): any {
-    if (!this.enabled) return exports
-    this.patched.add(what)
-    const wraps: [WeakRef<object>, string][] = []
-    this.applying = wraps
-    try {
-      const replacement = patch.patch(exports, this)
-      if (replacement instanceof GenuinePromise) {
-        replacement.catch(() => {})
-        throw new TypeError(`the patch of ${what} must not be asynchronous`)
-      }
-      this.wraps.push(...wraps)
-      notePatched(what)
-      return typeof replacement === 'function' && typeof exports === 'function' ? replacement : exports
-    } catch (error) {
-      this.wraps.push(...wraps)
-      this.fail(error)
-      this.takeBack()
-      return exports
-    } finally {
-      this.applying = undefined
-    }
-  }
-
-  /** What throws when a module is looked at may be the module's own doing: that module stays as it is, and no other. */
-  look(onLoad: NonNullable<Plugin['onLoad']>, exports: unknown, file: string): void {
-    if (!this.enabled) return
-    const wraps: [WeakRef<object>, string][] = []
-    this.applying = wraps
-    try {
-      onLoad(exports, this, file)
-    } catch (error) {
-      unwrap(wraps)
-      sayLeft(file, `couldn't be patched by the plugin ${this.name} (${describe(error)})`)
-    } finally {
-      this.applying = undefined
-    }
-  }
-
-  takeBack(): void {
-    this.enabled = false
-    unwrap(this.wraps.splice(0))
-  }
-}
-
-/** The last one first: something may be wrapped twice. */
-function unwrap(wraps: [WeakRef<object>, string][]): void {
-  for (const [target, name] of wraps.reverse()) {
-    const there: any = target.deref()
-    if (there?.[name]?.__unwrap !== undefined) shimmer.unwrap(there, name as never)
   }
 }

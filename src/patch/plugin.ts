@@ -29,15 +29,38 @@ export interface Patch {
   patch(exports: any, plugin: PluginHandle): unknown
 }
 
+/** A function whose `this`, arguments and result are the application's. */
+export type Wrapped = (this: any, ...args: any[]) => any
+
+export type Emit = (emitter: any, event: string | symbol, args: unknown[]) => boolean
+
 /** A plugin's hold on the process. */
 export interface PluginHandle {
   readonly name: string
-  /** False once it has failed: every wrapper checks it first, and then only calls the original. */
+  /** False once the plugin has failed: a wrapper then only calls the original. */
   readonly enabled: boolean
-  /** Switches the plugin off for the process and says so, once. Call it with whatever your own code threw. */
+  /** Switches the plugin off for the process and says so, once. Call it with what your own code threw. */
   fail(error: unknown): void
-  /** Replaces `target[name]` by what `make` returns, keeping its length, name and enumerability. */
-  wrap<F extends Function>(target: any, name: string, make: (original: F) => F): void
-  /** Gives `replacement` the length and name of `original`. */
-  imitate<F extends Function>(original: F, replacement: F): F
+  /**
+   * Has `call` called in the place of `target[name]`, which keeps its length, name and properties. While the plugin is off or
+   * nothing is traced, the original alone is called. What `call` throws of its own switches the plugin off, and the
+   * application gets what the original gave or threw.
+   * @param call is given the original, `this` and the arguments, and returns what the application gets
+   */
+  intercept(target: any, name: string, call: (original: Wrapped, self: any, args: any[]) => unknown): void
+  /** The same without the barrier, for hot paths: `make` returns the wrapper, which checks `enabled` and catches its errors. */
+  wrap(target: any, name: string, make: (original: Wrapped) => Wrapped): void
+  /**
+   * Stands before the `emit` of one emitter, or of all that inherit a prototype's. No listener is added, so that counts and
+   * defaults stay as they are.
+   * @param around is given the emitter, the event, its arguments and `emit`, which it must call once; it catches its own errors
+   */
+  watchEmit(target: any, around: (emitter: any, event: string | symbol, args: any[], emit: Emit) => boolean): void
+  /**
+   * A function that runs `callback` in the context in which this is called. What isn't a function is returned as it is, and so
+   * is everything while the plugin is off or nothing is traced.
+   */
+  bind<C>(callback: C): C
+  /** Gives `replacement` the length, name and properties of `original`. */
+  imitate<F extends Function>(original: F, replacement: Function): F
 }

@@ -12,7 +12,9 @@ export class Frame {
   span: Span | undefined
   /** While the span is yet to be filled in: it and what was derived of it. */
   unfilled: readonly Frame[] | undefined = undefined
-  /** The namespaces' list: see cls.ts. */
+  /** What a plugin keeps with it. Frames that are derived of this one have it too. */
+  slot: unknown = undefined
+  /** The namespaces' list: see cls/namespaces.ts. */
   readonly cells: Cell | undefined
 
   constructor(span: Span | undefined, cells: Cell | undefined) {
@@ -103,6 +105,7 @@ export function frameWith(span: Span | undefined): Frame {
 /** The same span with other namespaces. */
 export function derive(frame: Frame | undefined, cells: Cell | undefined): Frame {
   const derived = new Frame(frame?.span, cells)
+  derived.slot = frame?.slot
   if (frame?.unfilled === undefined) return derived
   if (frame.unfilled === NONE_BUT_ITSELF) frame.unfilled = [frame]
   ;(frame.unfilled as Frame[]).push(derived)

@@ -8,6 +8,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { patchQ } from '../../plugins/thrift/q'
 import { current, span } from '../../src/index'
+import { Handle } from '../../src/patch/handle'
 import { ended, start, stop, type TestSpan, tree } from '../../src/testing'
 import { client, closeAll, plain, serve, traced } from '../helpers/thrift'
 import { until } from '../helpers/until'
@@ -235,13 +236,8 @@ describe('the Thrift plugin: generated code, and what looks like it', () => {
       }
     }
     const Q = { fcall: (callback: unknown) => given.push(callback), makePromise: Promised }
-    const plugin = {
-      enabled: true,
-      wrap(target: any, name: string, make: (original: any) => any) {
-        target[name] = make(target[name])
-      },
-    }
-    patchQ(Q, plugin as any)
+    const plugin = new Handle('q')
+    patchQ(Q, plugin)
     const isBound = () => executionAsyncResource() instanceof AsyncResource
     const run = () => {
       given.length = 0

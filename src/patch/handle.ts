@@ -1,0 +1,149 @@
+import { AsyncResource } from 'node:async_hooks'
+import * as shimmer from 'shimmer'
+import { GenuinePromise } from '../process/genuine'
+import { describe, log } from '../process/log'
+import { isActive } from '../start/instance'
+import { imitate } from './imitate'
+import { noteLeft, notePatched, sayLeft } from './patched'
+import type { Emit, Patch, Plugin, PluginHandle, Wrapped } from './plugin'
+
+/** One plugin's hold on the process: the barrier between its code and the application's. */
+export class Handle implements PluginHandle {
+  readonly name: string
+  enabled = true
+  /** What patches have wrapped, so that it can be taken back. Weakly: an application may load a package again and again. */
+  private wraps: [WeakRef<object>, string][] = []
+  /** The same while a patch is being applied. */
+  private applying: [WeakRef<object>, string][] | undefined
+  private readonly patched = new Set<string>()
+
+  constructor(name: string) {
+    this.name = name
+  }
+
+  fail(error: unknown): void {
+    if (!this.enabled) return
+    this.enabled = false
+    const stack = error instanceof Error && typeof error.stack === 'string' ? error.stack : describe(error)
+    log('error', `the plugin ${this.name} failed and is off for this process: ${stack}`)
+    for (const what of this.patched) noteLeft(what, `the plugin ${this.name} failed`)
+  }
+
+  wrap(target: any, name: string, make: (original: Wrapped) => Wrapped): void {
+    if (typeof target?.[name] !== 'function') throw new TypeError(`there is no function ${name} to wrap`)
+    shimmer.wrap(target, name, (original: Wrapped) => imitate(original, make(original)))
+    this.applying?.push([new WeakRef(target), name])
+  }
+
+  intercept(target: any, name: string, call: (original: Wrapped, self: any, args: any[]) => unknown): void {
+    const plugin = this
+    this.wrap(target, name, original => {
+      return function (...args) {
+        if (!plugin.enabled || !isActive()) return Reflect.apply(original, this, args)
+        let outcome: { value: unknown } | { error: unknown } | undefined
+        const observed: Wrapped = function (...given) {
+          try {
+            const value = Reflect.apply(original, this, given)
+            outcome = { value }
+            return value
+          } catch (error) {
+            outcome = { error }
+            throw error
+          }
+        }
+        try {
+          return call(observed, this, args)
+        } catch (error) {
+          if (outcome !== undefined && 'error' in outcome && outcome.error === error) throw error
+          plugin.fail(error)
+        }
+        if (outcome === undefined) return Reflect.apply(original, this, args)
+        if ('error' in outcome) throw outcome.error
+        return outcome.value
+      }
+    })
+  }
+
+  watchEmit(target: any, around: (emitter: any, event: string | symbol, args: any[], emit: Emit) => boolean): void {
+    const plugin = this
+    const isInherited = !Object.hasOwn(target, 'emit')
+    const make = (own: Wrapped): Wrapped => {
+      // What is inherited is looked up each time: node:domain replaces it.
+      const parent = Object.getPrototypeOf(target)
+      const emit: Emit = (emitter, event, args) => (isInherited ? parent.emit : own).call(emitter, event, ...args)
+      return function (event, ...args) {
+        return plugin.enabled ? around(this, event, args, emit) : emit(this, event, args)
+      }
+    }
+    if (this.applying !== undefined) this.wrap(target, 'emit', make)
+    else if (Object.isExtensible(target)) {
+      const value = imitate(target.emit, make(target.emit))
+      Object.defineProperty(target, 'emit', { value, configurable: true, writable: true })
+    }
+  }
+
+  bind<C>(callback: C): C {
+    if (typeof callback !== 'function' || !this.enabled || !isActive()) return callback
+    const resource = new AsyncResource('Milo')
+    return function (this: unknown, ...args: unknown[]) {
+      return resource.runInAsyncScope(callback as unknown as Wrapped, this, ...args)
+    } as C
+  }
+
+  imitate<F extends Function>(original: F, replacement: Function): F {
+    return imitate(original, replacement as F)
+  }
+
+  /** Returns the exports to use. A patch that throws leaves nothing of the plugin behind. */
+  apply(patch: Patch, exports: unknown, what: string): any {
+    if (!this.enabled) return exports
+    this.patched.add(what)
+    const wraps: [WeakRef<object>, string][] = []
+    this.applying = wraps
+    try {
+      const replacement = patch.patch(exports, this)
+      if (replacement instanceof GenuinePromise) {
+        replacement.catch(() => {})
+        throw new TypeError(`the patch of ${what} must not be asynchronous`)
+      }
+      this.wraps.push(...wraps)
+      notePatched(what)
+      return typeof replacement === 'function' && typeof exports === 'function' ? replacement : exports
+    } catch (error) {
+      this.wraps.push(...wraps)
+      this.fail(error)
+      this.takeBack()
+      return exports
+    } finally {
+      this.applying = undefined
+    }
+  }
+
+  /** What throws when a module is looked at may be the module's own doing: that module stays as it is, and no other. */
+  look(onLoad: NonNullable<Plugin['onLoad']>, exports: unknown, file: string): void {
+    if (!this.enabled) return
+    const wraps: [WeakRef<object>, string][] = []
+    this.applying = wraps
+    try {
+      onLoad(exports, this, file)
+    } catch (error) {
+      unwrap(wraps)
+      sayLeft(file, `couldn't be patched by the plugin ${this.name} (${describe(error)})`)
+    } finally {
+      this.applying = undefined
+    }
+  }
+
+  takeBack(): void {
+    this.enabled = false
+    unwrap(this.wraps.splice(0))
+  }
+}
+
+/** The last one first: something may be wrapped twice. */
+function unwrap(wraps: [WeakRef<object>, string][]): void {
+  for (const [target, name] of wraps.reverse()) {
+    const there: any = target.deref()
+    if (there?.[name]?.__unwrap !== undefined) shimmer.unwrap(there, name as never)
+  }
+}
