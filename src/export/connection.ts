@@ -32,6 +32,7 @@ const MAX_REPLY_BYTES = 16 * 1024
 export class ScribeConnection {
   /** Closed, or about to be. */
   dead = false
+  readonly address: ScribeAddress
   private socket: Socket | undefined
   private readonly replyTimeoutMs: number
   private timer: NodeJS.Timeout | undefined
@@ -44,10 +45,11 @@ export class ScribeConnection {
   /** Why it could not even be begun. */
   private refusal: string | undefined
 
-  constructor({ host, port, tls }: ScribeAddress, connectTimeoutMs: number, replyTimeoutMs: number) {
+  constructor(address: ScribeAddress, connectTimeoutMs: number, replyTimeoutMs: number) {
+    this.address = address
     this.replyTimeoutMs = replyTimeoutMs
     try {
-      this.connect({ host, port, tls }, connectTimeoutMs)
+      this.connect(address, connectTimeoutMs)
     } catch (error) {
       // A host that Node refuses, or a process that may not connect.
       this.refusal = describe(error)

@@ -35,3 +35,16 @@ export function soon(fn: () => void): void {
 export function after(ms: number, fn: () => void): NodeJS.Timeout {
   return apart(() => genuine.setTimeout(guarded(fn), ms).unref())
 }
+
+/** @returns a function that runs `fn` in a later turn, once for all calls until then */
+export function oncePerTurn(fn: () => void): () => void {
+  let isDue = false
+  return () => {
+    if (isDue) return
+    isDue = true
+    soon(() => {
+      isDue = false
+      fn()
+    })
+  }
+}

@@ -1,6 +1,7 @@
-import { SpanBuffer, type SpanCounts } from '../export/buffer'
+import { SpanBuffer } from '../export/buffer'
 import { SCRIBE_DEFAULTS, ScribeEmitter } from '../export/emitter'
 import { writeSpan } from '../export/encode'
+import type { SpanCounts } from '../export/ledger'
 import { unwatchExit, watchExit } from '../process/exit'
 import { clock } from '../process/genuine'
 import { describe, log, logRarely, setLogLevel } from '../process/log'

@@ -222,7 +222,7 @@ describe('the spool', () => {
 
   it('holds its closing no longer than it was given when the disk hangs', async () => {
     const { emitter } = start(dead)
-    Object.assign((emitter as unknown as { spool: Spool }).spool, { busy: new Promise(() => {}) })
+    Object.assign((emitter as unknown as { pump: { spool: Spool } }).pump.spool, { busy: new Promise(() => {}) })
     await emitter.close(1)
     running.pop()
   })

@@ -95,16 +95,19 @@ describe('the barrier between Milo and the application', () => {
     process.removeAllListeners('uncaughtException').on('uncaughtException', hear)
     const { emitter, buffer, work, addsUp } = bench(peer.address, { delayMs: 1 })
     try {
-      for (const method of ['take', 'settle'] as const) {
-        const real = buffer[method].bind(buffer) as never
+      for (const [owner, method] of [
+        [buffer, 'take'],
+        [buffer.ledger, 'settle'],
+      ] as [any, string][]) {
+        const real = owner[method].bind(owner)
         let threw = false
-        buffer[method] = () => {
+        owner[method] = () => {
           threw = true
           throw new Error('of Milo’s own')
         }
         work(40)
         await until(`${method} has thrown`, () => threw)
-        buffer[method] = real
+        owner[method] = real
       }
       work(1)
       await until('it sends again', () => peer.spans.length > 0)

@@ -1,0 +1,150 @@
+import { Writer } from '../codec/binary'
+import { describe, logRarely } from '../process/log'
+import type { Span } from '../trace/span'
+import type { SpanBuffer } from './buffer'
+import type { Spooled } from './spool'
+
+/** A record above this size isn't sent, because the collector refuses it. */
+const MAX_RECORD_BYTES = 1024 * 1024
+const WRITER_BYTES = 64 * 1024
+/** A writer that a large record has made larger than this is replaced. */
+const MAX_WRITER_BYTES = 2 * 1024 * 1024
+
+export interface Batch {
+  records: Buffer
+  /** How many of its spans are this process's own, which the ledger counts. */
+  spans: number
+  /** How often Scribe has answered it with an exception. */
+  refusals: number
+  /** The spool's file that holds it; undefined for a batch that is only in memory. */
+  file: Spooled | undefined
+}
+
+export interface BatchOptions {
+  /** The size of a batch, which is also what is encoded in one turn of the loop. */
+  batchSpans: number
+  batchBytes: number
+}
+
+/** Appends a span as a record and returns the record's length in bytes. */
+export type WriteSpan = (w: Writer, span: Span) => number
+
+/**
+ * Makes batches of the spans in the buffer, and keeps those that could be neither sent nor spooled:
+ *
+ *     buffer ──fill──▶ writer ──seal──▶ batch ──▶ sent, or spooled
+ *                                         ▲          │ neither
+ *                                         └─ returned ◀
+ */
+export class Batches {
+  private readonly options: BatchOptions
+  private readonly buffer: SpanBuffer
+  private readonly writeSpan: WriteSpan
+  private writer = new Writer(WRITER_BYTES)
+  /** How many spans are in the writer, and how many bytes have been encoded since `seal`, kept or not. */
+  private begunSpans = 0
+  private begunBytes = 0
+  /** Sent before anything else. At most two: the batch that failed, and the one that the spool couldn't take. */
+  private readonly returned: Batch[] = []
+
+  constructor(options: BatchOptions, buffer: SpanBuffer, writeSpan: WriteSpan) {
+    this.options = options
+    this.buffer = buffer
+    this.writeSpan = writeSpan
+  }
+
+  /** How many spans are in no batch yet, or in one that has only been begun. */
+  get waiting(): number {
+    return this.buffer.length + this.begunSpans
+  }
+
+  get hasReturned(): boolean {
+    return this.returned.length > 0
+  }
+
+  /** How full the buffer is, from 0 to 1. A batch that has been begun still counts. */
+  get fullness(): number {
+    return this.buffer.fullnessWith(this.begunSpans, this.begunBytes)
+  }
+
+  get isHalfFull(): boolean {
+    return this.fullness > 0.5
+  }
+
+  /** Whether the next batch is worth sending at once. */
+  get isDue(): boolean {
+    const { batchSpans, batchBytes } = this.options
+    // A span takes about four times as many bytes in memory as in a batch.
+    const bytes = this.buffer.bytes / 4 + this.begunBytes
+    return this.waiting >= batchSpans || bytes >= batchBytes || this.isHalfFull
+  }
+
+  nextReturned(): Batch | undefined {
+    return this.returned.shift()
+  }
+
+  /** The next batch, encoded where none was returned: the work of one turn of the loop. */
+  next(): Batch | undefined {
+    const returned = this.returned.shift()
+    if (returned !== undefined) return returned
+    this.fill()
+    return this.seal()
+  }
+
+  /** Takes a batch back that is to be sent first. */
+  giveBack(batch: Batch): void {
+    this.returned.unshift(batch)
+  }
+
+  /** Takes batches back that are to be sent after other returned ones. */
+  append(...batches: Batch[]): void {
+    this.returned.push(...batches)
+  }
+
+  /** Takes all batches, the begun one too. The buffer's spans stay. */
+  takeAll(): Batch[] {
+    const begun = this.seal()
+    if (begun !== undefined) this.returned.push(begun)
+    return this.returned.splice(0)
+  }
+
+  /** Encodes spans of the buffer until the batch is full. */
+  fill(): void {
+    const { batchSpans, batchBytes } = this.options
+    const { buffer, writer: w } = this
+    while (this.begunSpans < batchSpans && this.begunBytes < batchBytes) {
+      const span = buffer.take()
+      if (span === undefined) break
+      const start = w.pos
+      let length = 0
+      try {
+        length = this.writeSpan(w, span)
+      } catch (error) {
+        // The application has set the name to something that isn't a string.
+        w.pos = start
+        buffer.ledger.settle(1, 'unencodable')
+        logRarely('unencodable', 'warn', `a span was dropped because it can't be encoded: ${describe(error)}`)
+        continue
+      }
+      this.begunBytes += length
+      if (length > MAX_RECORD_BYTES) {
+        w.pos = start
+        buffer.ledger.settle(1, 'too_large')
+        logRarely(
+          'too_large',
+          'warn',
+          `a span of ${length} bytes was dropped: the limit is ${MAX_RECORD_BYTES} bytes; record less on one span`,
+        )
+      } else this.begunSpans++
+    }
+  }
+
+  /** Makes a batch of what has been encoded. */
+  private seal(): Batch | undefined {
+    const spans = this.begunSpans
+    this.begunSpans = this.begunBytes = 0
+    const records = spans === 0 ? undefined : this.writer.take()
+    if (this.writer.buf.length > MAX_WRITER_BYTES) this.writer = new Writer(WRITER_BYTES)
+    return records && { records, spans, refusals: 0, file: undefined }
+  }
+}
