@@ -23,6 +23,7 @@ import { readOtlpJson, readOtlpProtobuf } from '../formats/otlp/read'
 import { OTLP_TYPES } from '../formats/otlp/schema'
 import { readZipkinJson, readZipkinProtobuf, readZipkinV1Thrift } from '../formats/zipkin/read'
 import { type Logger, limitWarnings } from '../log'
+import { ByteBudget } from './byte-budget'
 
 /**
  * Spans over HTTP: `POST /v1/traces` (OTLP), `POST /api/v2/spans` and `POST /api/v1/spans` (Zipkin) and `POST /api/traces`
@@ -116,7 +117,7 @@ interface Taken {
 export async function takeSpans(app: FastifyInstance, options: FormatsOptions): Promise<void> {
   const { maxBodyBytes, maxInFlightBytes, log } = options
   const warn = limitWarnings(log)
-  let inFlightBytes = 0
+  const bodies = new ByteBudget(maxInFlightBytes)
   // What grows on the way does so one at a time: a body of 20 KB may have 16 MiB inside, and JSON takes ten times its room.
   const decompressing = oneAtATime()
   const parsing = oneAtATime()
@@ -184,10 +185,10 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
     const decompress = decompressorOf(request)
     let held = 0
     const hold = (bytes: number) => {
-      if (inFlightBytes + bytes > maxInFlightBytes) {
+      if (bytes > bodies.freeBytes) {
         throw new Refusal(429, 'MILO_TRY_LATER', 'too much is being received: try later')
       }
-      inFlightBytes += bytes
+      bodies.take(bytes)
       held += bytes
     }
     const reading = new Reading()
@@ -223,7 +224,7 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
       if (taken.spans + taken.rejected === 0) refuseOthers(source, taken, reading)
       return taken
     } finally {
-      inFlightBytes -= held
+      bodies.take(-held)
       for (const left of reading.leftOut) options.leftOut(source, left)
       if (reading.leftOut.length > 0) {
         warn(

@@ -7,6 +7,7 @@ import { readZipkinV1Span } from '../formats/zipkin/read'
 import { type Logger, limitWarnings } from '../log'
 import type { Metrics } from '../metrics'
 import { type Message, type Store, StoreError } from '../store/store'
+import { ByteBudget } from './byte-budget'
 
 /**
  * From a call's bytes to the store: decides whether it can be taken now, takes the records out of it, sorts out what is
@@ -84,7 +85,7 @@ export function createIngest(options: IngestOptions): SpanIngest {
   const { store, category, zipkinCategory, maxInFlightBytes, maxBacklogSpans, maxBacklogBytes, metrics, log } = options
   const warn = limitWarnings(log)
   const overHttp: Sender = { inFlightBytes: 0 }
-  let inFlightBytes = 0
+  const inFlight = new ByteBudget(maxInFlightBytes, metrics.bytesInFlight)
   let storeFails = false
 
   /**
@@ -93,7 +94,7 @@ export function createIngest(options: IngestOptions): SpanIngest {
    * Hahne's dynamic thresholds, 1998).
    */
   function hasRoom(sender: Sender): boolean {
-    return sender.inFlightBytes < maxInFlightBytes - inFlightBytes && !backlogFull()
+    return sender.inFlightBytes < inFlight.freeBytes && !backlogFull()
   }
 
   function backlogFull(): boolean {
@@ -103,8 +104,7 @@ export function createIngest(options: IngestOptions): SpanIngest {
 
   function hold(sender: Sender, bytes: number): void {
     sender.inFlightBytes += bytes
-    inFlightBytes += bytes
-    metrics.bytesInFlight.set(inFlightBytes)
+    inFlight.take(bytes)
   }
 
   async function append(source: Source, taken: Taken): Promise<'ok' | 'busy' | 'store'> {
@@ -135,7 +135,11 @@ export function createIngest(options: IngestOptions): SpanIngest {
   }
 
   function busy(): void {
-    warn('busy', { inFlightBytes, backlog: store.backlog() }, 'too much waits for the store: TRY_LATER')
+    warn(
+      'busy',
+      { inFlightBytes: inFlight.usedBytes, backlog: store.backlog() },
+      'too much waits for the store: TRY_LATER',
+    )
   }
 
   return {
