@@ -1,5 +1,5 @@
 /**
- * Thrift's binary protocol, as little of it as Milo's formats need, written for speed and for hostile input.
+ * The part of Thrift's binary protocol that Milo's formats need, written for speed and for hostile input.
  *
  * Writing goes into one growing buffer at a local offset. Reading never allocates from a length on the wire before it
  * has been checked against the bytes that are really there.
@@ -26,7 +26,7 @@ export enum MessageType {
   REPLY = 2,
   EXCEPTION = 3,
   ONEWAY = 4,
-  /** The original Milo's own: a CALL with 24 bytes of ids between header and arguments. */
+  /** A message type of the original Milo's: a CALL with 24 bytes of ids between header and arguments. */
   CALLTRACE = 5,
 }
 
@@ -36,7 +36,7 @@ const VERSION_MASK = -65536
 /** How deep unknown values may nest before they are refused; Thrift's own libraries use 64. */
 export const MAX_DEPTH = 64
 
-/** Input that is not what it says it is. `code` is a short, stable word: it labels a counter. */
+/** Input that can't be decoded. `code` is a short, stable word that labels a counter. */
 export class CodecError extends Error {
   readonly code: string
   constructor(code: string, message: string) {
@@ -93,14 +93,14 @@ export class Writer {
     this.pos = p + 3
   }
 
-  /** An i64 given as two 32-bit halves: an id. No BigInt on the hot path. */
+  /** Writes an id as an i64 from two 32-bit halves. The hot path makes no BigInt. */
   i64(hi: number, lo: number): void {
     this.reserve(8)
     this.putI32(hi)
     this.putI32(lo)
   }
 
-  /** An i64 given as a number that is a whole one: a time in microseconds, a counter. */
+  /** Writes an integral number as an i64: a time in microseconds, a counter. */
   i64FromNumber(v: number): void {
     const hi = Math.floor(v / 4294967296)
     this.i64(hi, v - hi * 4294967296)
@@ -149,7 +149,7 @@ export class Writer {
     this.pos += b.length
   }
 
-  /** What has been written, as a copy of its own. */
+  /** Returns a copy of what has been written, and empties the writer. */
   take(): Buffer {
     const out = Buffer.from(this.buf.subarray(0, this.pos))
     this.pos = 0
@@ -157,14 +157,14 @@ export class Writer {
   }
 }
 
-/** An i64 is put together here: Buffer's own readBigInt64BE does BigInt arithmetic, and takes six times as long. */
+/** An i64 is assembled here: Buffer's readBigInt64BE does BigInt arithmetic, and takes six times as long. */
 const words = new Uint32Array(2)
 const wide = new BigInt64Array(words.buffer)
 const LOW = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1 ? 0 : 1
 
 /**
- * Short ASCII strings that were read lately, by a hash of their bytes: names, keys and hosts come again and again, and to
- * find one here takes a third of the time of making it. It never grows; a sender who defeats it gets the slower way.
+ * Short ASCII strings that were read recently, by a hash of their bytes. Names, keys and hosts are repeated, and finding
+ * one here takes a third of the time of making it. The table never grows; colliding strings only take the slower way.
  */
 const KNOWN_STRINGS: string[] = new Array(2048).fill('')
 const KNOWN_LENGTH = 40
@@ -223,7 +223,7 @@ export class Reader {
     return v
   }
 
-  /** A length on the wire of things that take at least `minBytes` each; refused when they can't all be there. */
+  /** Reads the number of elements that take at least `minBytes` each. @throws CodecError when they can't all be there */
   size(minBytes: number): number {
     const n = this.i32()
     if (n < 0) throw new CodecError('negative_length', `length ${n} at offset ${this.pos - 4}`)
@@ -240,7 +240,7 @@ export class Reader {
     const end = start + n
     this.pos = end
     if (n > KNOWN_LENGTH || n === 0) return n === 0 ? '' : b.toString('utf8', start, end)
-    // The two ends and the middle tell most apart; all of it is compared below.
+    // Both ends and the middle distinguish most strings. The whole string is compared below.
     let hash = n ^ (b[start]! << 3) ^ (b[end - 1]! << 9)
     if (n > 4) hash ^= (b[start + 1]! << 15) ^ (b[end - 2]! << 20) ^ (b[start + (n >> 1)]! << 6) ^ (b[end - 3]! << 12)
     const slot = (hash ^ (hash >>> 11)) & 2047
@@ -256,7 +256,7 @@ export class Reader {
     return made
   }
 
-  /** A view, not a copy. */
+  /** Returns a view, not a copy. */
   bytes(): Buffer {
     const n = this.size(1)
     const b = this.buf.subarray(this.pos, this.pos + n)
@@ -312,7 +312,7 @@ export class Reader {
         return
       }
       default:
-        throw new CodecError('bad_type', `no such type: ${type} at offset ${this.pos}`)
+        throw new CodecError('bad_type', `unknown type ${type} at offset ${this.pos}`)
     }
   }
 
@@ -321,7 +321,7 @@ export class Reader {
     this.pos += n
   }
 
-  /** The header of a message, strict or not. Leaves the reader at the arguments (or at CALLTRACE's ids). */
+  /** Reads the header of a message, strict or not. The reader is then at the arguments (or at CALLTRACE's ids). */
   messageBegin(): MessageHeader {
     const first = this.i32()
     if (first < 0) {
@@ -339,7 +339,7 @@ export class Reader {
 }
 
 export interface MessageHeader {
-  /** Whether the header carried the protocol's version; a reply takes the form of its request. */
+  /** Whether the header carried the protocol's version. A reply takes the form of its request. */
   strict: boolean
   type: number
   name: string

@@ -2,29 +2,29 @@ import { MAX_DEPTH, T } from './binary'
 import { EventType } from './span'
 
 /**
- * Where a span's ids and its start stand in its bytes, and where it ends: what is needed to store it, for a fifth of
- * what decoding costs. No text is made and no object, but every length and type is checked, by the same rules as in
- * readSpanStruct: what one accepts the other accepts, and both end at the same byte.
+ * Finds a span's ids, its start and its end in its bytes, which is what storing it needs, for a fifth of what decoding
+ * costs. The scan makes no strings and no objects, but checks every length and type by the same rules as
+ * readSpanStruct: both accept the same input, and both end at the same byte.
  */
 
 /**
- * What a scan found, to be used again for the next one. Offsets of eight bytes each, −1 for what isn't there: small
- * integers, which cost nothing to keep, and whoever reads an id there may choose between BigInt, two halves and a copy.
+ * What a scan found; one object serves many scans. Ids and times are offsets of eight bytes, −1 for absent ones: small
+ * integers cost nothing to keep, and the reader of an id chooses between a BigInt, two halves and a copy.
  */
 export class SpanScan {
   traceIdAt = -1
   idAt = -1
   traceIdHighAt = -1
-  /** The earliest time of a client or server event; without one the earliest of any. */
+  /** The earliest time of a client or server event; without such an event, the earliest time of any. */
   startAt = -1
-  /** Events, annotations and counters, as many as are on the wire: a key that comes twice counts twice. */
+  /** How many events, annotations and counters are on the wire. A repeated key counts twice. */
   parts = 0
 }
 
 /**
  * Scans the struct at `pos`.
- * @param found is filled in when the struct is good, and without meaning otherwise
- * @returns where the struct ends; −1 when readSpanStruct would throw, which then says why
+ * @param found is filled in when the struct is valid, and has no meaning otherwise
+ * @returns the offset where the struct ends; −1 when readSpanStruct would throw, which names the reason
  */
 export function scanSpanStruct(buf: Uint8Array, pos: number, end: number, found: SpanScan): number {
   let traceIdAt = -1
@@ -80,7 +80,7 @@ export function scanSpanStruct(buf: Uint8Array, pos: number, end: number, found:
 }
 
 function scanEvents(buf: Uint8Array, pos: number, end: number, found: SpanScan): number {
-  // A second list takes the first one's place, also when it holds no events.
+  // A second list replaces the first one, even when it holds no events.
   found.startAt = -1
   found.parts = 0
   if (pos + 5 > end) return -1
@@ -128,12 +128,12 @@ function isEarlier(buf: Uint8Array, a: number, b: number): boolean {
   return difference !== 0 ? difference < 0 : int32(buf, a + 4) >>> 0 < int32(buf, b + 4) >>> 0
 }
 
-/** The size of a map from texts to `valueType`, 0 for any other; to be believed once the map has been skipped. */
+/** The size of a map from strings to `valueType`, 0 for any other. It is valid only once the map has been skipped. */
 function mapSize(buf: Uint8Array, pos: number, valueType: number): number {
   return buf[pos] === T.STRING && buf[pos + 1] === valueType ? int32(buf, pos + 2) : 0
 }
 
-/** Past the value; −1, or a place behind `end`, when it isn't whole. */
+/** @returns the offset after the value; −1, or an offset beyond `end`, when the value isn't whole */
 function skip(buf: Uint8Array, pos: number, end: number, type: number, depth: number): number {
   if (depth > MAX_DEPTH) return -1
   switch (type) {
@@ -162,7 +162,7 @@ function skip(buf: Uint8Array, pos: number, end: number, type: number, depth: nu
   }
 }
 
-/** @param depth its elements' */
+/** @param depth the depth of its elements */
 function skipMap(buf: Uint8Array, pos: number, end: number, depth: number): number {
   if (pos + 6 > end) return -1
   const keyType = buf[pos]!
@@ -179,7 +179,7 @@ function skipMap(buf: Uint8Array, pos: number, end: number, depth: number): numb
   return p
 }
 
-/** @param depth its elements' */
+/** @param depth the depth of its elements */
 function skipList(buf: Uint8Array, pos: number, end: number, depth: number): number {
   if (pos + 5 > end) return -1
   const type = buf[pos]!
@@ -193,7 +193,7 @@ function skipList(buf: Uint8Array, pos: number, end: number, depth: number): num
   return p
 }
 
-/** How many bytes a value takes, by its type; 0 where that isn't fixed or there is no such type. */
+/** How many bytes a value takes, by its type; 0 for types of variable size and unknown types. */
 const WIDTHS = new Uint8Array(17)
 WIDTHS[T.BOOL] = 1
 WIDTHS[T.BYTE] = 1

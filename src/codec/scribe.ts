@@ -1,6 +1,6 @@
 import { MessageType, Reader, T, type Writer, writeMessageBegin } from './binary'
 
-/** Scribe's `Log` call on the wire, both ends. Frames (an i32 length before each message) are the callers' matter. */
+/** Both ends of Scribe's `Log` call on the wire. The callers handle frames (an i32 length before each message). */
 
 export const CATEGORY = 'Milo-Trace'
 export const ResultCode = { OK: 0, TRY_LATER: 1 } as const
@@ -12,7 +12,7 @@ export interface LogEntry {
   message: Buffer
 }
 
-/** A whole `Log` call, frame length included, with one entry; `message` puts the entry's bytes. */
+/** Writes a whole `Log` call with one entry, frame length included. `message` writes the entry's bytes. */
 export function writeLogFrame(w: Writer, seqid: number, category: string, message: (w: Writer) => void): void {
   const frame = w.pos
   w.i32(0)
@@ -32,14 +32,14 @@ export function writeLogFrame(w: Writer, seqid: number, category: string, messag
   w.buf.writeInt32BE(w.pos - frame - 4, frame)
 }
 
-/** The arguments of `Log`, after the message header. Entries without a message are left out. */
+/** Reads the arguments of `Log`, after the message header. Entries without a message are left out. */
 export function readLogArgs(reader: Reader): LogEntry[] {
   return [...logEntries(reader)]
 }
 
 /**
- * The same one by one: two million entries fit into a frame of 16 MiB.
- * @throws CodecError when it comes to what can't be read
+ * Reads the same entries one by one, because two million fit into a frame of 16 MiB.
+ * @throws CodecError at the first entry that can't be read
  */
 export function* logEntries(reader: Reader): Generator<LogEntry, void> {
   for (;;) {
@@ -76,7 +76,7 @@ function readLogEntry(reader: Reader): LogEntry | undefined {
   }
 }
 
-/** What a reply to `Log` says: the result code, or undefined for an exception or anything else that isn't one. */
+/** Reads a reply to `Log`. `code` is undefined for an exception and for anything else without a result code. */
 export function readLogReply(frame: Buffer): { seqid: number; code: number | undefined } {
   const reader = new Reader(frame)
   const header = reader.messageBegin()

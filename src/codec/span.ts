@@ -1,11 +1,11 @@
 import { CodecError, Reader, T, Writer } from './binary'
 
 /**
- * A span record: what one process reports of one span, and how it stands in a Scribe message.
+ * A span record is what one process reports of one span. In a Scribe message it has this form:
  *
  *     i32 0x8badf00d │ i32 length │ Span struct in the binary protocol
  *
- * Records are concatenated without anything between them. Field numbers: src/idl/milo.thrift.
+ * Records follow each other without a separator. Field numbers: src/idl/milo.thrift.
  */
 
 export const DELIMITER = 0x8badf00d
@@ -18,7 +18,7 @@ export type EventType = (typeof EventType)[keyof typeof EventType]
 export interface SpanEvent {
   /** Microseconds since the epoch. */
   timestamp?: bigint
-  /** One of EventType, or a number that a later version invented. */
+  /** One of EventType, or a number that a later version defines. */
   eventType?: number
   value?: string
 }
@@ -36,7 +36,7 @@ export interface SpanRecord {
   counters?: Map<string, bigint>
   traceIdHigh?: bigint
   service?: string
-  /** With which the trace was kept; 0 = forced, undefined = unknown. */
+  /** The probability with which the trace was kept; 0 = forced, undefined = unknown. */
   probability?: number
 }
 
@@ -85,7 +85,7 @@ export function writeSpanStruct(w: Writer, r: SpanRecord): void {
   w.byte(T.STOP)
 }
 
-/** Appends a whole record. `write` puts the struct; the length is filled in afterwards. */
+/** Appends a whole record. `write` appends the struct; the length is filled in afterwards. */
 export function writeRecord(w: Writer, write: (w: Writer) => void): void {
   const start = beginRecord(w)
   write(w)
@@ -113,7 +113,7 @@ export function encodeRecord(r: SpanRecord): Buffer {
 /**
  * Reads the struct at the reader's position. Unknown fields, and known ones of another type, are skipped as Thrift does.
  * Strings that aren't UTF-8 come out with U+FFFD.
- * @throws CodecError when the bytes are no struct, or end before it does
+ * @throws CodecError when the bytes aren't a struct, or end within it
  */
 export function readSpanStruct(reader: Reader): SpanRecord {
   const r: SpanRecord = {}
@@ -215,7 +215,7 @@ function readMapHeader(reader: Reader, valueType: number): number {
   const keyType = reader.byte()
   const type = reader.byte()
   const n = reader.size(2)
-  // Some generators write an empty map with types of 0: there is nothing to skip then, and it is still a map.
+  // Some generators write an empty map with types of 0, which is still a map, with nothing to skip.
   if (n === 0 || (keyType === T.STRING && type === valueType)) return n
   for (let i = 0; i < n; i++) {
     reader.skip(keyType)

@@ -7,7 +7,7 @@ import { describe } from '../process/log'
 
 /**
  * One connection to one Scribe, over TCP or TLS, and one call at a time on it. Whatever the peer does (nothing, garbage,
- * a reset, an answer nobody asked for), the caller hears of it once, through `done`, within the time limits.
+ * a reset, an unsolicited reply), the caller learns of it once, through `done`, within the time limits.
  */
 
 export interface ScribeAddress {
@@ -18,15 +18,15 @@ export interface ScribeAddress {
 }
 
 export interface ScribeTls {
-  /** What Node's TLS trusts and shows: made at init, so that a certificate that can't be used is an error there. */
+  /** The authorities to trust and the certificate to show. Made at init, so that an unusable one is an error there. */
   context: SecureContext
   rejectUnauthorized: boolean
 }
 
-/** What became of a call. `failed`: the connection is gone, and nothing is known of the batch. */
+/** The outcome of a call. `failed`: the connection is gone, and Scribe may or may not have the batch. */
 export type Answer = { code: 'ok' | 'try_later' | 'refused' } | { code: 'failed'; reason: string }
 
-/** A reply to Log has 20-odd bytes; an exception some hundred. More than this is no Scribe. */
+/** A reply to Log takes about 20 bytes and an exception about 100. A peer that sends more than this isn't a Scribe. */
 const MAX_REPLY_BYTES = 16 * 1024
 
 export class ScribeConnection {
@@ -38,11 +38,11 @@ export class ScribeConnection {
   private timer: NodeJS.Timeout | undefined
   private reply: Buffer[] = []
   private replyBytes = 0
-  /** Of the reply's frame, its length word included; 0 until that has come. */
+  /** The length of the reply's frame, including its length word; 0 until that has come. */
   private replyLength = 0
   private call: { frame: Buffer; seqid: number; done: (answer: Answer) => void } | undefined
   private ready = false
-  /** Why it could not even be begun. */
+  /** Why the connection couldn't even be begun. */
   private refusal: string | undefined
 
   constructor(address: ScribeAddress, connectTimeoutMs: number, replyTimeoutMs: number) {
@@ -51,14 +51,14 @@ export class ScribeConnection {
     try {
       this.connect(address, connectTimeoutMs)
     } catch (error) {
-      // A host that Node refuses, or a process that may not connect.
+      // Node refuses the host, or the process isn't allowed to connect.
       this.refusal = describe(error)
       this.destroy()
     }
   }
 
   private connect({ host, port, tls }: ScribeAddress, connectTimeoutMs: number): void {
-    // Loaded late: a program that ends no span pays for neither.
+    // Loaded late: a program that ends no span doesn't pay for them.
     const net = require('node:net') as typeof import('node:net')
     let socket: Socket
     if (tls === undefined) {
@@ -70,7 +70,7 @@ export class ScribeConnection {
         port,
         secureContext: tls.context,
         rejectUnauthorized: tls.rejectUnauthorized,
-        // An address is no name to be asked for; the certificate is checked against it all the same.
+        // SNI takes names alone. The certificate is checked against an address all the same.
         ...(net.isIP(host) === 0 && { servername: host }),
       })
       socket.setNoDelay(true)
@@ -99,15 +99,15 @@ export class ScribeConnection {
     )
   }
 
-  /** Sends a Log call, once the connection stands. The call before must have been answered. */
+  /** Sends a Log call as soon as the connection is established. The previous call must have been answered. */
   send(frame: Buffer, seqid: number, done: (answer: Answer) => void): void {
     this.call = { frame, seqid, done }
-    // Failed already, before anybody could hear of it.
+    // The connection failed before this call.
     if (this.dead) soon(() => this.answer({ code: 'failed', reason: this.refusal ?? 'refused at once' }))
     else if (this.ready) this.write()
   }
 
-  /** Closes; a call that is under way hears nothing more. */
+  /** Closes the connection. `done` isn't called for a call that is under way. */
   destroy(): void {
     this.dead = true
     this.call = undefined
@@ -123,14 +123,14 @@ export class ScribeConnection {
 
   private received(data: Buffer): void {
     if (this.dead) return
-    if (this.call === undefined || !this.ready) return void this.fail('a reply to nothing that was asked')
+    if (this.call === undefined || !this.ready) return void this.fail('a reply to no call')
     this.reply.push(data)
     this.replyBytes += data.length
     if (this.replyLength === 0) {
       if (this.replyBytes < 4) return
       const length = Buffer.concat(this.reply).readInt32BE(0)
       if (length <= 0 || length > MAX_REPLY_BYTES)
-        return void this.fail(`a reply of ${length} bytes: this is no Scribe`)
+        return void this.fail(`a reply of ${length} bytes: this isn't a Scribe`)
       this.replyLength = 4 + length
     }
     if (this.replyBytes < this.replyLength) return

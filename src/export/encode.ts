@@ -2,13 +2,13 @@ import { T, type Writer } from '../codec/binary'
 import { beginRecord, endRecord, RECORD_HEADER, stringField } from '../codec/span'
 import { END_EVENT, Kind, type Span, START_EVENT } from '../trace/span'
 
-/** Values of the two CUSTOM events that carry a local span's time: the IDL of 2010 has no other place for it. */
+/** Values of the two CUSTOM events that carry a local span's times, because the IDL of 2010 has no other field for them. */
 export const LOCAL_START = 'milo.start'
 export const LOCAL_END = 'milo.end'
 
 /**
- * Appends an ended span as a record (src/idl/milo.thrift): the SDK's own encoder, which reads a Span as it is and makes
- * no object on the way.
+ * Appends an ended span as a record (src/idl/milo.thrift): the SDK's own encoder, which reads a Span as it is and
+ * allocates no objects.
  * @returns the record's struct length in bytes
  */
 export function writeSpan(w: Writer, span: Span, service: string, host: string): number {

@@ -22,26 +22,27 @@ import { describe, logRarely } from '../process/log'
  *
  *     TIME-SEQ-OWNER-SPANS-BYTES.tmp      being written; then fsync and rename to
  *     TIME-SEQ-OWNER-SPANS-BYTES.spans    to be sent, oldest first; removed once Scribe has answered OK
- *     TIME-SEQ-OWNER-SPANS-BYTES.bad      damaged, and put aside for you to look at; the first to go for room
+ *     TIME-SEQ-OWNER-SPANS-BYTES.bad      damaged, and kept for you to look at; removed first when room is needed
  *     OWNER.alive                         touched every 10 s while its owner lives; says where it runs
  *
  *     a file: 'MILOSPL1' │ i32 spans │ i32 length │ sha-256 of the records, 32 bytes │ records (docs/wire-format.md)
  *
- * A file belongs to the emitter that its name says. When that one is dead, another takes the file over by renaming it,
- * which only one of several can. What Scribe took just before a crash is sent twice: the collector stores it once.
+ * A file belongs to the emitter whose name it carries. When that emitter is dead, another one takes the file over by
+ * renaming it; of several that try, one succeeds. A batch that Scribe took just before a crash is sent twice, and the
+ * collector stores it once.
  * Names carry the sizes, so that one look at the directory says how full it is. Files of other names are left alone.
  */
 
 const MAGIC = Buffer.from('MILOSPL1')
 const HEADER_BYTES = 48
-/** What a file takes at least: a block of the disk. */
+/** The least space that a file takes: one block of the disk. */
 const BLOCK_BYTES = 4096
-/** No batch of ours is larger: 512 KiB and one record of 1 MiB. */
+/** The largest batch has 512 KiB and one record of 1 MiB. */
 const MAX_FILE_BYTES = 4 * 1024 * 1024
 const HEARTBEAT_MS = 10_000
-/** Without a heartbeat for so long, an owner elsewhere is taken for dead. One on this machine is looked for. */
+/** An owner elsewhere counts as dead after this time without a heartbeat. One on this machine is looked up. */
 const STALE_MS = 45_000
-/** How long a directory that failed is left alone: at first, and at most when it goes on failing. */
+/** How long a directory that failed is left alone: after the first failure, and at most. */
 const REST_MS = 5_000
 const LONGEST_REST_MS = 300_000
 
@@ -67,14 +68,14 @@ export interface Spooled {
 
 export interface SpoolOptions {
   directory: string
-  /** Of all files in it together, whoever wrote them. */
+  /** The limit for all files in the directory, of this and other processes. */
   maxBytes: number
 }
 
 export interface SpoolCounts {
   /** How often the directory was full, or a file in it couldn't be written, read, renamed or removed. */
   spoolErrors: number
-  /** Spans of processes that have ended, found in the spool and sent. They are in no other counter. */
+  /** Spans of ended processes that were found in the spool and sent. No other counter includes them. */
   recovered: number
 }
 
@@ -85,11 +86,11 @@ export class Spool implements SpoolCounts {
   private readonly maxBytes: number
   private readonly owner = randomBytes(6).toString('hex')
   private seq = 0
-  /** Files of this process's own spans, with their number. */
+  /** The files with this process's own spans, and how many spans each has. */
   private readonly own = new Map<string, number>()
-  /** Files to be sent that this process holds, oldest first: its own and those taken over. */
+  /** The files to be sent by this process, oldest first: its own and those that it took over. */
   private queue: string[] = []
-  /** What can't be taken over isn't tried again. */
+  /** Files that couldn't be taken over or removed. They aren't tried again. */
   private readonly skip = new Set<string>()
   private restUntil = 0
   private restMs = REST_MS
@@ -111,7 +112,7 @@ export class Spool implements SpoolCounts {
     this.onLost = onLost
   }
 
-  /** Looks for what dead processes left, now and every 10 s, and shows that this one lives. */
+  /** Looks for files of dead processes, now and every 10 s, and shows that this process lives. */
   start(): void {
     const beat = () => void this.inTurn(() => this.look())
     beat()
@@ -119,17 +120,17 @@ export class Spool implements SpoolCounts {
     this.timer.unref()
   }
 
-  /** Whether there is something to send. */
+  /** Whether there is a file to send. */
   get waiting(): boolean {
     return !this.closed && this.queue.length > 0
   }
 
-  /** Whether it is worth trying to put something. */
+  /** Whether the directory is worth using: it hasn't failed recently. */
   get usable(): boolean {
     return clock.now() >= this.restUntil
   }
 
-  /** Writes a batch. @returns its file once it is safe on the disk; undefined when it isn't */
+  /** Writes a batch. @returns the file's name once it is safe on the disk; undefined when it couldn't be written */
   put(records: Buffer, spans: number): Promise<string | undefined> {
     return this.inTurn(async () => {
       const name = this.nextName(spans, records.length)
@@ -139,7 +140,7 @@ export class Spool implements SpoolCounts {
         if (!this.alive) await this.showAlive()
         const file = await open(this.path(temporary), 'wx', 0o600)
         try {
-          // Not writev: it may write a part, and says so only in its result.
+          // Not writev, which may write only a part and says so only in its result.
           await file.writeFile(Buffer.concat([header(records, spans), records]))
           await file.sync()
         } finally {
@@ -156,7 +157,7 @@ export class Spool implements SpoolCounts {
     })
   }
 
-  /** The same for the last moment of a process, when nothing asynchronous gets a turn any more. */
+  /** The same for the last moment of a process, when no asynchronous work runs any more. */
   putSync(records: Buffer, spans: number): string | undefined {
     const name = this.nextName(spans, records.length)
     try {
@@ -182,18 +183,18 @@ export class Spool implements SpoolCounts {
     return this.written(`${name}.spans`)
   }
 
-  /** Takes the spans of a file that was written for spans of this process: onLost will tell of them. */
+  /** Marks a file's spans as this process's own: onLost is called when the file is lost. */
   claim(name: string, spans: number): void {
     this.own.set(name, spans)
   }
 
-  /** Reads the oldest batch; its file stays until `remove`. Undefined: nothing there, or nothing that can be read. */
+  /** Reads the oldest batch. Its file stays until `remove`. Undefined: no file is there, or none can be read. */
   oldest(): Promise<Spooled | undefined> {
     return this.inTurn(async () => {
       for (let name = this.next(); name !== undefined; name = this.next()) {
         try {
           const batch = await this.read(name)
-          // Somebody else's by now.
+          // Another process may own the file by now.
           if (this.closed) return undefined
           if (batch !== undefined) return { name, own: this.own.get(name) ?? 0, ...batch }
           this.spoolErrors++
@@ -214,7 +215,7 @@ export class Spool implements SpoolCounts {
     })
   }
 
-  /** A batch that `oldest` gave has been dealt with. */
+  /** Removes the file of a batch that `oldest` returned, which was sent or is given up. */
   remove({ name, own, spans }: Spooled, sent: boolean): void {
     if (sent && own === 0) this.recovered += spans
     this.own.delete(name)
@@ -228,9 +229,9 @@ export class Spool implements SpoolCounts {
   }
 
   /**
-   * Lets go: others may take over at once what is left, and what is put after it. Synchronous, because the process may
-   * be at its end.
-   * @returns resolves once what was under way has ended: the directory is touched no more
+   * Closes: other processes may take over this one's files at once, those written from now on included. Synchronous,
+   * because the process may be at its end.
+   * @returns resolves once the operations under way have ended and the directory is touched no more
    */
   close(): Promise<unknown> {
     clearInterval(this.timer)
@@ -240,13 +241,13 @@ export class Spool implements SpoolCounts {
       try {
         unlinkSync(this.path(`${this.owner}.alive`))
       } catch {
-        // Then it grows stale.
+        // Then the heartbeat grows stale.
       }
     }
     return this.busy
   }
 
-  /** One thing after the other: no two of them see the same directory. */
+  /** Runs one operation after the other, so that none sees the directory while another changes it. */
   private inTurn<R>(work: () => Promise<R>): Promise<R> {
     const result = this.busy.then(work)
     this.busy = result.catch(() => {})
@@ -283,12 +284,12 @@ export class Spool implements SpoolCounts {
   }
 
   private async takeOver({ name, time, spans, bytes }: Entry): Promise<void> {
-    // A file of a process that was killed while it wrote is taken as well: whether it is whole is seen when it is read.
-    const mine = `${this.nextName(spans, bytes, time)}.spans`
+    // Also a .tmp file of a process that was killed while it wrote it: reading shows whether the file is whole.
+    const ownName = `${this.nextName(spans, bytes, time)}.spans`
     try {
       if (!this.alive) await this.showAlive()
-      await rename(this.path(name), this.path(mine))
-      this.queue.push(mine)
+      await rename(this.path(name), this.path(ownName))
+      this.queue.push(ownName)
     } catch (error) {
       // ENOENT: another process was faster.
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
@@ -311,7 +312,7 @@ export class Spool implements SpoolCounts {
     await makeDirectory(this.directory)
     await writeFile(path, JSON.stringify({ machine: machine(), pid: process.pid }), { mode: 0o600 })
     this.alive = true
-    // In between.
+    // `close` was called in the meantime.
     if (this.closed) void this.close()
   }
 
@@ -320,21 +321,21 @@ export class Spool implements SpoolCounts {
     try {
       const found = await stat(path)
       const { mtimeMs, size } = found
-      // Whoever reads a pipe of that name waits for ever.
+      // Reading a pipe would never end.
       if (!found.isFile()) return true
       if (clock.wallMs() - mtimeMs > STALE_MS) return true
       const shown = size < 4096 ? JSON.parse(await readFile(path, 'utf8')) : undefined
       return shown?.machine === machine() && !exists(shown.pid)
     } catch (error) {
-      // Without the file its owner has left. Other errors: it is being written just now.
+      // Without the file its owner has closed. Other errors: the file is being written at this moment.
       return (error as NodeJS.ErrnoException).code === 'ENOENT'
     }
   }
 
-  /** Undefined: damaged. */
+  /** @returns undefined when the file is damaged */
   private async read(name: string): Promise<{ records: Buffer; spans: number } | undefined> {
     const entry = parse([name])[0]!
-    // Neither a link nor a pipe that someone put there is followed or waited for.
+    // Links aren't followed, and pipes aren't waited for.
     const { O_RDONLY, O_NOFOLLOW = 0, O_NONBLOCK = 0 } = constants
     const file = await open(this.path(name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
     try {
@@ -373,7 +374,7 @@ export class Spool implements SpoolCounts {
   }
 
   private async syncDirectory(): Promise<void> {
-    // Makes the rename last; not every system can do it.
+    // Makes the rename durable. Not every system supports it.
     const directory = await open(this.directory, 'r').catch(() => undefined)
     await directory?.sync().catch(() => {})
     await directory?.close()
@@ -409,7 +410,7 @@ export class Spool implements SpoolCounts {
     logRarely(
       'spool_full',
       'warn',
-      `the spool has its ${this.maxBytes} bytes: spans wait in memory, and may be dropped`,
+      `the spool is full (${this.maxBytes} bytes): spans wait in memory, and may be dropped; raise spool.maxBytes`,
     )
   }
 
@@ -418,7 +419,7 @@ export class Spool implements SpoolCounts {
     this.restUntil = clock.now() + this.restMs
   }
 
-  /** One file says nothing about the others. */
+  /** An operation on one file has failed, which says nothing about the others. */
   private failedFor(name: string, what: string, error: unknown): void {
     this.spoolErrors++
     logRarely('spool_file', 'warn', `${name} in the spool can't be ${what}: ${describe(error)}`)
@@ -426,13 +427,13 @@ export class Spool implements SpoolCounts {
 
   private failed(what: string, error: unknown): void {
     this.rest()
-    // A directory that isn't there will hardly come: each failure in a row doubles the rest.
+    // A missing directory seldom appears by itself: each failure in a row doubles the rest.
     this.restMs = Math.min(this.restMs * 2, LONGEST_REST_MS)
     logRarely('spool', 'warn', `the spool can't be ${what}: ${describe(error)}`)
   }
 }
 
-/** Without Node's `recursive`: under /proc, where a directory can't be made and its parent is there, that spins for ever. */
+/** Doesn't use Node's `recursive`, which never returns under /proc, where the parent exists and no directory can be made. */
 async function makeDirectory(path: string): Promise<void> {
   try {
     await mkdir(path, { mode: 0o700 })
@@ -459,7 +460,7 @@ function makeDirectorySync(path: string): void {
   }
 }
 
-/** Undefined: it is there. @throws the error, when a parent doesn't help */
+/** @returns undefined when the directory exists. @throws the error when making the parent wouldn't help */
 function parentToMake(path: string, error: unknown, first = true): string | undefined {
   const { code } = error as NodeJS.ErrnoException
   if (code === 'EEXIST') return undefined
@@ -468,18 +469,18 @@ function parentToMake(path: string, error: unknown, first = true): string | unde
   return parent
 }
 
-/** Errors that pass: of the process or the machine, not of the file. */
+/** Errors of the process or the machine, which pass, and not of the file. */
 const TRANSIENT = new Set(['EMFILE', 'ENFILE', 'ENOMEM'])
 const ALIVE = /^[0-9a-f]{12}\.alive$/
 
-/** Files of the spool's naming, oldest first. */
+/** The files that are named as the spool names them, oldest first. */
 function parse(names: string[]): Entry[] {
   const entries: Entry[] = []
   for (const name of names) {
     const match = NAME.exec(name)
     if (match === null) continue
     const [, time, , owner, spans, bytes, kind] = match
-    // None of ours: what it claims isn't what the directory holds.
+    // Not written by Milo: the size in the name can't be true.
     if (Number(bytes) > MAX_FILE_BYTES) continue
     entries.push({ name, time: time!, owner: owner!, spans: Number(spans), bytes: Number(bytes), kind: kind! })
   }
@@ -505,7 +506,7 @@ function header(records: Buffer, spans: number): Buffer {
 
 let here: string | undefined
 
-/** Where a process id means something: this host, and on Linux this namespace of processes. */
+/** Where a process id is unique: this host, and on Linux this PID namespace. */
 function machine(): string {
   if (here === undefined) {
     here = hostname()

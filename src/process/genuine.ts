@@ -2,13 +2,12 @@ import * as perfHooks from 'node:perf_hooks'
 import * as timers from 'node:timers'
 
 /**
- * Node's timers and clocks as they were when Milo was loaded: Milo uses these, and none that it finds at the time of a
- * call. Tests of an application put fake clocks in their place (sinon, jest, node:test), whose timers never fire once the
- * real ones are back; in jsdom the global timers return numbers, which have no `unref`. Real time goes on meanwhile, so
- * spans have real times.
+ * Node's timers and clocks as they were when Milo was loaded. Milo uses only these. An application's tests replace them
+ * with fake clocks (sinon, jest, node:test), whose timers never fire once the real ones are back; in jsdom the global
+ * timers return numbers, which have no `unref`. Real time goes on meanwhile, so spans have real times.
  *
- * From `node:timers` rather than the globals, which an environment such as jsdom's replaces before Milo is loaded. Where
- * Milo is loaded under sinon's clock, which replaces both, the clock says what it has replaced.
+ * They come from `node:timers` rather than the globals, which an environment such as jsdom's replaces before Milo is
+ * loaded. Sinon's clock replaces both; where Milo is loaded under it, the clock knows the originals.
  */
 
 function genuine<O extends object, K extends keyof O & string>(owner: O, name: K): O[K] {
@@ -24,16 +23,16 @@ export const clearImmediate = genuine(timers, 'clearImmediate')
 export const queueMicrotask = genuine(globalThis, 'queueMicrotask')
 export const nextTick = genuine(process, 'nextTick')
 
-/** The Promise of this realm, whatever `globalThis.Promise` is by now. */
+/** This realm's original Promise, even when `globalThis.Promise` is replaced later. */
 export const GenuinePromise = Promise
 
 const { performance } = perfHooks
 
-/** One object, so that a test of Milo's own can give it another time. */
+/** An object, so that Milo's own tests can set the time. */
 export const clock = {
   /** Milliseconds since the process began, with fractions. Never goes back. */
   now: Object.getPrototypeOf(performance).now.bind(performance) as () => number,
-  /** Milliseconds since the epoch, whole. Goes back and forth when the clock of the machine is set. */
+  /** Whole milliseconds since the epoch. Jumps back and forth when the machine's clock is set. */
   wallMs: genuine(globalThis, 'Date').now,
   /** The wall clock's time when `now` was 0. */
   timeOrigin: performance.timeOrigin,

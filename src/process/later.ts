@@ -3,19 +3,18 @@ import * as genuine from './genuine'
 import { describe, logRarely } from './log'
 
 /**
- * What Milo does in turns of the loop that are its own. Nothing that throws there may become the application's
- * uncaughtException, nothing there keeps the process alive, and nothing keeps the context of the request in which it
- * was begun.
+ * Runs Milo's own work in turns of the event loop. An error there doesn't become the application's uncaughtException, the
+ * work doesn't keep the process alive, and it doesn't keep the context of the request in which it was begun.
  */
 
 const own = new AsyncResource('Milo')
 
-/** Timers and sockets that are made in here don't keep the current context. */
+/** Runs `make`. Timers and sockets that it makes don't keep the current context. */
 export function apart<R>(make: () => R): R {
   return own.runInAsyncScope(make)
 }
 
-/** The same function, but for errors: they are said, and go no further. */
+/** @returns a function that calls `fn` and logs its errors instead of throwing them */
 export function guarded<A extends unknown[]>(fn: (...args: A) => void): (...args: A) => void {
   return (...args) => {
     try {
@@ -31,7 +30,7 @@ export function soon(fn: () => void): void {
   apart(() => genuine.setImmediate(guarded(fn)).unref())
 }
 
-/** Runs `fn` after so many milliseconds. */
+/** Runs `fn` after `ms` milliseconds. */
 export function after(ms: number, fn: () => void): NodeJS.Timeout {
   return apart(() => genuine.setTimeout(guarded(fn), ms).unref())
 }

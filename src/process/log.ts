@@ -1,4 +1,4 @@
-/** What Milo says, on standard error and nowhere else: an application's standard output is its own. */
+/** Milo's log, on standard error alone: standard output belongs to the application. */
 
 import { fstatSync, writeSync } from 'node:fs'
 import { clock, setImmediate } from './genuine'
@@ -12,15 +12,15 @@ export function setLogLevel(level: LogLevel): void {
   threshold = LOG_LEVELS.indexOf(level)
 }
 
-/** Whether something of this level is said. */
+/** Whether messages of this level are logged. */
 export function logs(level: LogLevel): boolean {
   return LOG_LEVELS.indexOf(level) <= threshold
 }
 
-/** A line's characters. A pipe takes up to 4096 bytes whole or not at all. */
+/** The longest line, in characters. A pipe takes up to 4096 bytes whole or not at all. */
 const LINE_LENGTH = 4000
 
-/** One line. Never throws, and never waits: a closed, full or broken standard error is not the application's problem. */
+/** Logs one line. Never throws and never waits: a closed, full or broken standard error must not harm the application. */
 export function log(level: Exclude<LogLevel, 'silent'>, message: string): void {
   if (logs(level)) write(`milo ${level}: ${message.slice(0, LINE_LENGTH)}\n`)
 }
@@ -29,7 +29,7 @@ const STDERR = 2
 const stderrGetter = Object.getOwnPropertyDescriptor(process, 'stderr')?.get
 const stderrFile = openFile()
 
-/** Which file standard error is; undefined when it has been closed. */
+/** Identifies standard error's file; undefined when it has been closed. */
 function openFile(): string | undefined {
   try {
     const { dev, ino } = fstatSync(STDERR, { bigint: true })
@@ -41,22 +41,22 @@ function openFile(): string | undefined {
 
 /**
  * Writes to the descriptor rather than to `process.stderr`: there a broken pipe or a full disk is an `error` event that
- * ends the process, unless somebody listens, and a listener of Milo's would spare the application its own errors. Where
- * the application has put a function or a stream in the place of Node's, that gets the line (pm2, tests).
+ * ends the process when nothing listens to it, and a listener of Milo's would hide the application's own errors. Where
+ * the application has replaced Node's stream or its `write` (pm2, tests), the replacement gets the line.
  */
 function write(line: string): void {
   try {
-    // Node makes pipes and sockets non-blocking when this is first asked for: a full one refuses the line.
+    // The first access makes pipes and sockets non-blocking: a full one refuses the line.
     const stream = process.stderr
     if (isReplaced(stream)) return void writeTo(stream, line)
   } catch {
-    // A getter or a function of the application's that throws.
+    // The application's getter or function has thrown.
   }
   try {
-    // Once it was closed, the number may be that of a file of the application's.
+    // After standard error was closed, its number may belong to a file of the application's.
     if (openFile() === stderrFile) writeSync(STDERR, line)
   } catch {
-    // Nowhere is left to say it.
+    // There is nowhere to report this.
   }
 }
 
@@ -65,7 +65,7 @@ function isReplaced(stream: NodeJS.WriteStream): boolean {
   return getter === undefined || getter !== stderrGetter || Object.hasOwn(stream, 'write')
 }
 
-/** What is in the place of Node's may pass the line on to it: an error of that comes before the next turn of the loop. */
+/** The replacement may pass the line on to Node's stream, whose error comes before the next turn of the loop. */
 function writeTo(stream: NodeJS.WriteStream, line: string): void {
   const ignore = () => {}
   stream.on?.('error', ignore)
@@ -75,7 +75,7 @@ function writeTo(stream: NodeJS.WriteStream, line: string): void {
 
 const lastSaid = new Map<string, number>()
 
-/** The same as log, at most once in 30 s for each `key`. Keys are constants of the code, so the map stays small. */
+/** Logs at most once in 30 s for each `key`. Keys are constants of the code, so the map stays small. */
 export function logRarely(key: string, level: Exclude<LogLevel, 'silent'>, message: string): void {
   const now = clock.now()
   const last = lastSaid.get(key)
@@ -84,7 +84,7 @@ export function logRarely(key: string, level: Exclude<LogLevel, 'silent'>, messa
   log(level, message)
 }
 
-/** An error's name and message, whatever was thrown, without running code of the application. */
+/** The name and message of what was thrown, which needn't be an error. Never throws. */
 export function describe(error: unknown): string {
   try {
     return error instanceof Error ? `${error.name}: ${error.message}` : String(error)
