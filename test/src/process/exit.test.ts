@@ -152,7 +152,12 @@ describe('a signal', () => {
       const run = await signalled('ready()', 'SIGTERM', { MILO_SCRIBE: '127.0.0.1:1', MILO_SPOOL: spool })
       assert.deepEqual([run.signal, run.stderr.includes('could not be sent')], ['SIGTERM', false])
       assert.equal(readdirSync(spool).filter(name => name.endsWith('.spans')).length, 1)
-      const next = await signalled('setTimeout(ready, 200)', 'SIGTERM', {
+      const whenSent = `const look = setInterval(() => {
+        if (require('fs').readdirSync(process.env.MILO_SPOOL).some(name => name.endsWith('.spans'))) return
+        clearInterval(look)
+        ready()
+      }, 5)`
+      const next = await signalled(whenSent, 'SIGTERM', {
         MILO_SCRIBE: peer.address,
         MILO_SPOOL: spool,
       })
