@@ -62,6 +62,7 @@ export function watchExit(next: Departing): void {
 
 export function unwatchExit(): void {
   departing = undefined
+  unwatchClosing()
   if (!listening) return
   listening = false
   // Others may have kept it: without `departing` it only passes on.
@@ -100,7 +101,7 @@ function beforeExit(pass: () => boolean): boolean {
   departing?.hold(true)
   const before = handles()
   holder = setImmediate(() => {
-    // What closes need not call anybody.
+    // What runs now need not have called anybody yet.
     if (stage === 'holding' && handles() > before) return theyDo()
     // It holds nothing: it runs only if something else does.
     const mine = holder
@@ -109,13 +110,53 @@ function beforeExit(pass: () => boolean): boolean {
     }).unref()
   })
   look.enable()
+  if (process.listenerCount('beforeExit') > 0) watchClosing()
   return pass()
 }
 
 function theyDo(): void {
   stage = 'theirs'
   look.disable()
+  unwatchClosing()
   departing?.hold(false)
+}
+
+/**
+ * What is being closed keeps the loop alive for a turn, also where it was unref'd and calls nobody: a listener that closes
+ * something is called again. Node lists no such thing, but all close by the same function.
+ */
+function watchClosing(): void {
+  const prototype = handlePrototype()
+  if (prototype === undefined) return
+  const { close } = prototype
+  prototype.close = function (...args) {
+    theyDo()
+    return close.apply(this, args)
+  }
+  unwatchClosing = () => {
+    prototype.close = close
+    unwatchClosing = () => {}
+  }
+}
+
+/** Listeners are done, and the ticks after them. */
+let unwatchClosing = () => {}
+
+interface HandlePrototype {
+  close(...args: unknown[]): void
+}
+
+/** What all handles inherit from. Nothing but a handle leads there, and a child that isn't begun has one that holds nothing. */
+function handlePrototype(): HandlePrototype | undefined {
+  try {
+    const { ChildProcess } = require('node:child_process') as { ChildProcess: new () => { _handle: object } }
+    let level = new ChildProcess()._handle
+    while (!Object.hasOwn(level, 'close')) level = Object.getPrototypeOf(level)
+    return level as HandlePrototype
+  } catch {
+    // A version of Node in which it is elsewhere.
+    return undefined
+  }
 }
 
 /** Those of standard streams are counted even when they are idle, from when an application first asks for them. */
@@ -134,10 +175,11 @@ const look = createHook({
   },
   before() {
     const resource = executionAsyncResource() as { hasRef?(): boolean }
-    if (resource === holder || isPromise(resource) || resource instanceof AsyncResource) return
+    if (isPromise(resource) || resource instanceof AsyncResource) return
     // The second is a tick from before the hook: of a process.emit of the application's, say, that prints.
     if (ticks.has(resource) || ('callback' in resource && 'args' in resource)) return
-    if (resource.hasRef?.() !== false) theyDo()
+    unwatchClosing()
+    if (resource !== holder && resource.hasRef?.() !== false) theyDo()
   },
 })
 

@@ -359,6 +359,13 @@ describe('beforeExit', () => {
       const resolver = new (require('dns').Resolver)({ timeout: 20, tries: 1 }); resolver.setServers(['127.0.0.1:1']); resolver.resolve4('x.invalid', () => milo.span('x', () => {}))
     }`,
     'has a server for a moment': `if (n < 3) { const s = require('net').createServer().listen(0, () => s.close()) }`,
+    'closes a server that doesn’t hold the loop': `if (n === 1) { server = require('net').createServer().listen(0).unref(); setImmediate(() => {}) }
+      else server.close()`,
+    'closes a socket after some ticks': `if (n === 1) { socket = require('dgram').createSocket('udp4').unref(); setImmediate(() => {}) }
+      else if (n === 2) (async () => { await null; await new Promise(process.nextTick); socket.close(); milo.span('x', () => {}) })()`,
+    'no longer listens to a signal': `if (n === 1) { process.on('SIGUSR2', console.log); setImmediate(() => {}) } else process.off('SIGUSR2', console.log)`,
+    'closes a port': `if (n < 3) new MessageChannel().port1.close()`,
+    'closes what its callback has made': `if (n < 3) setImmediate(() => require('dgram').createSocket('udp4').close())`,
     'leaves something behind that doesn’t hold the loop': `setTimeout(() => {}, 1).unref(); setImmediate(() => {}).unref(); milo.span('x', () => {})`,
     throws: `if (n === 1) { process.on('uncaughtException', () => {}); throw new Error('mine') }`,
     'sets the status': `process.exitCode = 7; milo.span('x', () => {})`,
@@ -387,6 +394,25 @@ describe('beforeExit', () => {
       assert.deepEqual(peer.spans.map(s => s.name).sort(), ['last words', 'work'])
     })
   }
+
+  it('is heard as often as without Milo where a listener disconnects from the parent', async () => {
+    const child = `
+      let n = 0
+      process.on('beforeExit', () => { n++; globalThis.milo?.span('of a child', () => {}); if (process.connected) process.disconnect() })
+      process.on('exit', () => console.log(n))`
+    const run = (load: string) =>
+      runNode(
+        [
+          '-e',
+          `require('node:child_process').spawn(process.execPath, ['-e', ${JSON.stringify(load + child)}], { stdio: ['ignore', 1, 2, 'ipc'] })`,
+        ],
+        { MILO_SCRIBE: peer.address, MILO_SAMPLER: 'always' },
+      )
+    const [having, without] = await Promise.all([run(`globalThis.milo = require('milo'); milo.init();`), run('')])
+    assert.deepEqual(having, without)
+    assert.equal(without.stdout, '2\n')
+    assert.deepEqual([...new Set(peer.spans.map(s => s.name))], ['of a child'])
+  })
 
   it('doesn’t keep a process going where the application’s process.emit prints it', async () => {
     const body = `
