@@ -1,59 +1,53 @@
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
-import { createInterface } from 'node:readline'
-import { Writable } from 'node:stream'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { version } from '../package.json'
-import { ApiError } from './api/errors'
-import { readSearch } from './api/parameters'
 import { createToken, hashPassword, type Scope } from './auth/credentials'
-import { StartError, startCollector } from './collector'
-import { CommandError } from './commands/command-error'
-import { type ExportForm, exportTraces, openOutput } from './commands/export'
-import { importFiles } from './commands/import'
-import { showProgress } from './commands/progress'
+import { StartError } from './collector'
+import { askPassword } from './commands/ask-password'
+import { CommandError, UsageError } from './commands/command-error'
+import { exportAll } from './commands/export'
+import { importAll } from './commands/import'
+import { applySchema } from './commands/migrate'
+import { replay } from './commands/replay'
+import { serve } from './commands/serve'
 import { type Config, ConfigError, loadConfig, nearest } from './config'
 import { createLog, type Logger } from './log'
-import { parse, print } from './query'
-import { migrate, openStore, pendingMigrations, replayCollector } from './store/open'
-import { type Store, StoreError } from './store/store'
-import { collectorId } from './store/store-config'
+import { StoreError } from './store/store'
 
 /**
- * The command line. What it says goes to standard error, so that a service's standard output stays empty; standard output
- * is for what a command was asked for.
+ * The command line. Messages go to standard error, and only the output that a command was asked for goes to standard output.
  *
- * Exit status: 0 stopped by SIGTERM or SIGINT, or done; 1 it couldn't start, do it or stop (a busy port, a store that
- * doesn't answer); 2 the command line or the configuration is wrong, with one line for each problem.
+ * Exit status:
+ *   0  the command is done, or SIGTERM or SIGINT stopped the collector
+ *   1  it couldn't start, do its work or stop: a port is busy, a store doesn't answer
+ *   2  the command line or the configuration is wrong; each problem is one line
  */
 
 const write = (text: string) => process.stderr.write(text)
-/** Commander hands each action its arguments, then its options, then the command. */
+/** Commander passes each action its arguments, then its options, then the command. */
 type Job<O> = (config: Config, log: Logger, options: O, args: string[]) => Promise<void>
 
-/** How long a start may go on once the collector is to stop. */
-const START_GRACE_MS = 1_000
-
 const program = new Command('milo-collector')
-  .description("Milo's collector: takes spans, keeps them, shows traces.")
+  .description("Milo's collector: receives spans, stores them and shows traces.")
   .version(version)
-  .option('--config <file>', 'a YAML file; without one, defaults and MILO_COLLECTOR_… variables', notEmpty)
+  .option('--config <file>', 'a YAML file; without it, defaults and MILO_COLLECTOR_… variables apply', notEmpty)
   .exitOverride()
   .configureOutput({ writeOut: write, writeErr: write })
   .helpCommand(false)
-  .showHelpAfterError('(milo-collector --help says what there is)')
-  // Without it, the collector itself.
+  .showHelpAfterError('(milo-collector --help lists commands and options)')
+  // Without a command, the collector itself runs.
   .argument('[command]')
   .usage('[options] [command]')
   .allowExcessArguments(true)
   .action((word: string | undefined, ...given: unknown[]) => {
     if (word !== undefined) unknownCommand(word)
-    return withConfig(run)(...given)
+    return withConfig((config, log) => serve(config, log, () => loadConfig(configFile(program), process.env).config))(
+      ...given,
+    )
   })
 
 program
   .command('help')
-  .description('says what there is, or what a command takes')
+  .description('lists the commands, or shows the options of one')
   .argument('[command]')
   .allowExcessArguments(false)
   .action((word: string | undefined) => {
@@ -61,38 +55,38 @@ program
     return about === undefined ? unknownCommand(word!) : about.help()
   })
 
-command('migrate', "creates the store's schema, or brings it up to date, and ends")
-  .option('--dry-run', 'only says what would be done')
+command('migrate', "creates the store's schema, or brings it up to date")
+  .option('--dry-run', 'print what would be done, and change nothing')
   .action(withConfig(applySchema))
 
-command('replay', 'indexes what a collector that will not come back had accepted last, and ends')
-  .requiredOption('--collector <id>', 'its collector_id, as GET /api/status says it', notEmpty)
+command('replay', 'indexes spans that a collector accepted before it was lost for good')
+  .requiredOption('--collector <id>', 'its collector_id, as GET /api/status shows it', notEmpty)
   .action(withConfig(replay))
 
-command('import', 'puts spans from files into the store, and ends')
+command('import', 'imports spans from files into the store')
   .argument(
     '<file...>',
-    'of Milo, OTLP, Zipkin or Jaeger: one document or one in each line, zipped or not; or raw records',
+    'JSON of Milo, OTLP, Zipkin or Jaeger, as one document or one a line, gzipped or not; or raw records',
     (file: string, files: string[] = []) => [...files, notEmpty(file)],
   )
   .action(withConfig(importAll))
 
-command('export', 'writes traces out of the store, newest first, and ends')
-  .option('--query <text>', "which, in the search box's language; all without it", '')
-  .option('--from <time>', 'those from this time on: -1h, 2026-11-22T17:30:00Z')
-  .option('--to <time>', 'those up to this time')
-  .option('--limit <number>', 'how many at most', wholeNumber)
+command('export', 'writes traces from the store, newest first')
+  .option('--query <text>', "which traces, in the search box's language (default: all)", '')
+  .option('--from <time>', 'traces from this time on, such as -1h or 2026-11-22T17:30:00Z')
+  .option('--to <time>', 'traces up to this time')
+  .option('--limit <number>', 'maximum number of traces', wholeNumber)
   .addOption(
-    new Option('--form <form>', 'one document for each trace, or for all')
+    new Option('--form <form>', 'one document for each trace (ndjson), or one for all (milo)')
       .choices(['ndjson', 'milo'])
       .default('ndjson'),
   )
-  .option('--output <file>', 'where to; standard output without it', notEmpty)
+  .option('--output <file>', 'file to write (default: standard output)', notEmpty)
   .action(withConfig(exportAll))
 
 program
   .command('hash-password')
-  .description('asks for a password, and prints the line for http.users')
+  .description('asks for a password and prints the line for http.users')
   .argument('<name>')
   .allowExcessArguments(false)
   .action(async (name: string) => {
@@ -101,10 +95,13 @@ program
 
 program
   .command('token')
-  .description('makes a token for a program, and prints the line for http.tokens')
-  .argument('<name>', "the program's")
+  .description('creates a token for a program and prints the line for http.tokens')
+  .argument('<name>', "the program's name")
   .addOption(
-    new Option('--scope <scope>', 'what it may: read traces and metrics, send spans (ingest), or everything (full)')
+    new Option(
+      '--scope <scope>',
+      'what the token allows: reading traces and metrics (read), sending spans (ingest), or everything (full)',
+    )
       .choices(['full', 'read', 'ingest'])
       .default('full'),
   )
@@ -115,7 +112,7 @@ program
   })
 
 program.parseAsync().catch(error => {
-  // Commander has said what is wrong; help and version aren't.
+  // Commander has printed what is wrong; help and version end with exit code 0.
   if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : 2)
   throw error
 })
@@ -126,7 +123,7 @@ function unknownCommand(word: string): never {
   return program.error(`error: unknown command '${word}'${meant}`, { exitCode: 2 })
 }
 
-/** `--config` is the same before and after the command. */
+/** `--config` may be given before or after the command. */
 function command(name: string, description: string): Command {
   return program
     .command(name)
@@ -162,20 +159,19 @@ function withConfig<O>(job: Job<O>): (...given: unknown[]) => Promise<void> {
     try {
       await job(config, log, command.opts() as O, command.args)
     } catch (error) {
-      if (error instanceof CommanderError) throw error
+      if (error instanceof UsageError) program.error(`error: ${error.message}`, { exitCode: 2 })
       fail(log, error)
     }
   }
 }
 
-/** One line for what an operator can mend; a stack for what only we can. */
+/** Logs one line for what an operator can fix, and a stack for what only a developer can. */
 function fail(log: Logger, error: unknown): never {
   const { message, code } = error as NodeJS.ErrnoException
   const isExpected =
     error instanceof StartError ||
     error instanceof StoreError ||
     error instanceof CommandError ||
-    error instanceof ApiError ||
     /^E[A-Z]+$/.test(code ?? '')
   if (isExpected) log.fatal({ code }, message)
   else log.fatal({ err: error }, message)
@@ -184,184 +180,6 @@ function fail(log: Logger, error: unknown): never {
 
 function configFile(command: Command): string | undefined {
   return (command.opts().config ?? program.opts().config) as string | undefined
-}
-
-async function run(config: Config, log: Logger): Promise<void> {
-  let stopping = false
-  let started = false
-  const stop = (why: object) => {
-    // A second time, from somebody who doesn't want to wait.
-    if (stopping) process.exit(1)
-    stopping = true
-    log.info(why, 'stopping')
-    // Databases that don't answer may hold a start for longer than anybody waits.
-    if (!started) setTimeout(() => started || end('stopped before it had started'), START_GRACE_MS)
-    starting
-      .then(collector => collector.close())
-      .then(
-        () => end('stopped'),
-        error => {
-          log.fatal({ err: error }, 'could not stop properly')
-          process.exit(1)
-        },
-      )
-  }
-  const end = (message: string) => {
-    log.info(message)
-    process.exit(0)
-  }
-  const reload = () => {
-    if (stopping) return
-    starting
-      .then(collector => {
-        const next = loadConfig(configFile(program), process.env)
-        const others = collector.reload(next.config)
-        if (others.length > 0) log.warn({ keys: others }, 'changed, but taken over only by a restart')
-        log.info('configuration reloaded')
-      })
-      .catch(error => {
-        const problems = error instanceof ConfigError ? error.problems : [(error as Error).message]
-        log.error({ problems }, 'configuration not reloaded: everything stays as it was')
-      })
-  }
-  const control = {
-    shutdown: () => stop({ fb303: 'shutdown' }),
-    reinitialize: () => reload(),
-  }
-  const starting = startCollector(config, log, join(__dirname, 'ui'), control)
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop({ signal }))
-  process.on('SIGHUP', reload)
-  await starting
-  started = true
-}
-
-async function applySchema(config: Config, log: Logger, { dryRun }: { dryRun?: boolean }): Promise<void> {
-  const pending = await pendingMigrations(config)
-  if (dryRun) {
-    for (const migration of pending) log.info({ migration }, 'would be applied')
-    log.info({ store: config.store, migrations: pending.length }, 'nothing has been changed')
-    return
-  }
-  const progress = showProgress('migrations')
-  let done = 0
-  await migrate(config, message => {
-    progress.update(++done, pending.length)
-    log.info(message)
-  }).finally(progress.stop)
-  log.info({ store: config.store }, 'the schema is up to date')
-}
-
-async function replay(config: Config, log: Logger, { collector }: { collector: string }): Promise<void> {
-  if (config.store !== 'cassandra-mysql') {
-    throw new CommandError(
-      `store: ${config.store} has no journal but its own, which every start replays: give store: cassandra-mysql`,
-    )
-  }
-  const progress = showProgress('journal')
-  const spans = await replayCollector(config, collector, message => log.info(message), progress.update).finally(
-    progress.stop,
-  )
-  log.info({ collector, spans }, 'replayed')
-}
-
-/** A journal of its own, so that it may run beside the collector; the embedded store is one process's all the same. */
-function asCommand(config: Config): Config {
-  return { ...config, collector_id: `${collectorId(config)} command` }
-}
-
-async function importAll(config: Config, log: Logger, _options: object, files: string[]): Promise<void> {
-  let store: Store | undefined
-  const storeFor = async () => {
-    if (store !== undefined) return store
-    const { path } = config.embedded
-    if (config.store === 'embedded' && !existsSync(path))
-      log.warn({ path }, 'there was no store here: a new one is made')
-    return (store = await openStore(asCommand(config), message => log.info(message)))
-  }
-  const progress = showProgress('import')
-  try {
-    const { spans, rejected, leftOut } = await importFiles(files, storeFor, progress.update)
-    progress.stop()
-    if (leftOut.length > 0) log.warn({ leftOut }, 'spans are stored without fields that can not be read')
-    if (rejected.size > 0) log.warn({ rejected: Object.fromEntries(rejected) }, 'unusable spans left out')
-    log.info({ spans, files: files.length }, 'imported')
-  } finally {
-    progress.stop()
-    await store?.close()
-  }
-}
-
-interface ExportOptions {
-  query: string
-  from?: string
-  to?: string
-  limit?: number
-  form: ExportForm
-  output?: string
-}
-
-function readQuery(q: string): ReturnType<typeof readSearch> {
-  try {
-    return readSearch({ q }, Date.now() * 1000)
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error
-    return program.error(`error: ${error.message.replace(/^q: /, '')}`, { exitCode: 2 })
-  }
-}
-
-async function exportAll(config: Config, log: Logger, options: ExportOptions): Promise<void> {
-  const { query: words, from, to, limit = Number.POSITIVE_INFINITY, form, output } = options
-  const times = [...(from === undefined ? [] : [`from:${from}`]), ...(to === undefined ? [] : [`to:${to}`])]
-  const q = [words, ...times].join(' ')
-  const { limit: _, ...query } = readQuery(q)
-  const { path } = config.embedded
-  if (config.store === 'embedded' && !existsSync(path)) {
-    throw new CommandError(`there is no store at ${path}, so nothing to export: give embedded.path`)
-  }
-  const file = output === undefined ? undefined : await openOutput(output)
-  const progress = showProgress('export')
-  try {
-    const store = await openStore(asCommand(config), message => log.info(message))
-    try {
-      const out = file?.out ?? process.stdout
-      const total = Number.isFinite(limit) ? limit : 0
-      const update = (done: number) => progress.update(done, total)
-      const exported = await exportTraces(store, query, limit, form, out, update, config.max_trace_bytes)
-      await file?.keep()
-      progress.stop()
-      log.info({ ...exported }, 'exported')
-      if (exported.traces === 0 && q.trim() !== '')
-        log.warn(
-          { query: print(parse(q).query) },
-          'no trace matches; a word that names no field is looked for in annotations',
-        )
-      if (exported.truncated > 0) {
-        log.warn({ traces: exported.truncated }, 'only a part of some traces was exported: raise max_trace_bytes')
-      }
-    } finally {
-      progress.stop()
-      await store.close()
-    }
-  } catch (error) {
-    await file?.discard()
-    throw error
-  }
-}
-
-/** From standard input: typed without being shown, or the first line of a pipe. */
-async function askPassword(): Promise<string> {
-  const { isTTY = false } = process.stdin
-  if (isTTY) write('password: ')
-  // What readline shows of the typing goes nowhere.
-  const output = new Writable({ write: (_chunk, _encoding, done) => done() })
-  const lines = createInterface({ input: process.stdin, output, terminal: isTTY })
-  for await (const line of lines) {
-    lines.close()
-    if (isTTY) write('\n')
-    if (line.length < 8) throw new RangeError('a password has 8 characters at least')
-    return line
-  }
-  throw new RangeError('no password on standard input')
 }
 
 async function orRefuse<V>(work: () => Promise<V>): Promise<V> {

@@ -115,6 +115,16 @@ describe('the direction of imports', () => {
     )
   })
 
+  it('commands and the API know nothing of each other', () => {
+    assert.deepEqual(
+      broken((file, target) => {
+        const ends = [file, target].join(' ')
+        return /^collector\/src\/(commands\S* collector\/src\/api|api\S* collector\/src\/commands)\b/.test(ends)
+      }),
+      [],
+    )
+  })
+
   it('the trace code is pure: no Node module, no package', () => {
     assert.deepEqual(
       broken(

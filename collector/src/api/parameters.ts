@@ -1,6 +1,8 @@
 import {
   type AnnotationCondition,
   DURATION_REMEDY,
+  describeProblem,
+  MAX_CONDITIONS,
   type Match,
   parse,
   parseAnnotation,
@@ -9,7 +11,7 @@ import {
   type Query,
   TIME_REMEDY,
   type Time,
-  timeUs,
+  withTimes,
 } from '../query'
 import type { SearchQuery } from '../store/store'
 import { ApiError, quote } from './errors'
@@ -20,7 +22,6 @@ export type Parameters = Record<string, string | string[] | undefined>
 
 const DEFAULT_LIMIT = 25
 const MAX_LIMIT = 1000
-const MAX_CONDITIONS = 32
 const PLACE = ['limit', 'before']
 const CONDITIONS = ['name', 'service', 'key', 'value', 'match', 'annotation', 'min_duration', 'max_duration', 'error']
 const TIMES = ['from', 'to']
@@ -70,18 +71,14 @@ export function readSearch(given: unknown, nowUs: number): SearchQuery {
     query = parsed.query
     const [problem] = parsed.problems
     if (problem !== undefined) {
-      const at = quote(q.slice(problem.at, problem.at + problem.length))
-      throw new ApiError(400, 'MILO_BAD_QUERY', `q: ${at}: ${problem.message}`, { problems: parsed.problems })
+      throw new ApiError(400, 'MILO_BAD_QUERY', `q: ${describeProblem(q, problem)}`, { problems: parsed.problems })
     }
   }
   if (query.annotations.length > MAX_CONDITIONS) {
     throw new ApiError(400, 'MILO_BAD_QUERY', `${query.annotations.length} annotations: give ${MAX_CONDITIONS} at most`)
   }
-  const { from, to, ...conditions } = query
   return {
-    ...conditions,
-    ...(from === undefined ? {} : { fromUs: timeUs(from, nowUs) }),
-    ...(to === undefined ? {} : { toUs: timeUs(to, nowUs) }),
+    ...withTimes(query, nowUs),
     limit: readLimit(limit),
     ...(before === undefined ? {} : { after: before }),
   }

@@ -8,11 +8,10 @@ import { toOtlpJson } from '../formats/otlp/write'
 import { toZipkinJson } from '../formats/zipkin/write'
 import { IdMap } from '../record/ids'
 import type { Store, StoredTrace } from '../store/store'
-import { buildTraceInSlices, diffTraces, type Trace, traceJson } from '../trace'
+import { buildTraceInSlices, diffTraces, type Trace, traceIdsOf, traceJson, withHigh } from '../trace'
 import { ApiError, type FromStore, quote } from './errors'
 import { readParameters } from './parameters'
 import type { Grant, Reads } from './read-budget'
-import { readTraceId, withHigh } from './trace-id'
 
 /** One trace: as a tree, or as its records in one of three forms; and two, compared. */
 
@@ -105,7 +104,15 @@ export function traceRoutes(
   }
 
   async function findTrace(id: string, maxBytes: number): Promise<StoredTrace> {
-    for (const { low, high } of readTraceId(id)) {
+    const ids = traceIdsOf(id)
+    if (ids.length === 0) {
+      throw new ApiError(
+        400,
+        'MILO_BAD_TRACE_ID',
+        `${quote(id)} is not a trace id: give up to 32 hex digits, a UUID, a traceparent, or a decimal from -2^63 to 2^64-1`,
+      )
+    }
+    for (const { low, high } of ids) {
       const { records: found, truncated } = await fromStore(store.readTrace(low, maxBytes))
       const records = withHigh(found, high)
       if (records.length > 0) return { records, truncated }

@@ -3,10 +3,15 @@ import { existsSync } from 'node:fs'
 import { open, rename, rm } from 'node:fs/promises'
 import type { Writable } from 'node:stream'
 import { finished } from 'node:stream/promises'
-import { readTraceId, withHigh } from '../api/trace-id'
+import type { Config } from '../config'
 import { recordToJson } from '../formats/milo-json'
-import type { SearchQuery, Store } from '../store/store'
-import { CommandError } from './command-error'
+import type { Logger } from '../log'
+import { describeProblem, MAX_CONDITIONS, parse, print, type TimedQuery, withTimes } from '../query'
+import type { Store } from '../store/store'
+import { traceIdsOf, withHigh } from '../trace'
+import { CommandError, UsageError } from './command-error'
+import { openForCommand } from './command-store'
+import { showProgress } from './progress'
 
 /**
  * Traces out of the store, newest first, as `milo-collector import` and `POST /api/traces` take them: one document for each
@@ -23,6 +28,65 @@ export interface Exported {
 
 const PAGE = 200
 
+interface ExportOptions {
+  query: string
+  from?: string
+  to?: string
+  limit?: number
+  form: ExportForm
+  output?: string
+}
+
+/** @throws UsageError */
+function readQuery(q: string): TimedQuery {
+  const { query, problems } = parse(q)
+  const [problem] = problems
+  if (problem !== undefined) throw new UsageError(describeProblem(q, problem))
+  const { length } = query.annotations
+  if (length > MAX_CONDITIONS) throw new UsageError(`${length} annotations: give ${MAX_CONDITIONS} at most`)
+  return withTimes(query, Date.now() * 1000)
+}
+
+/** Writes the traces that a query matches to a file or to standard output, and logs how many. */
+export async function exportAll(config: Config, log: Logger, options: ExportOptions): Promise<void> {
+  const { query: words, from, to, limit = Number.POSITIVE_INFINITY, form, output } = options
+  const times = [...(from === undefined ? [] : [`from:${from}`]), ...(to === undefined ? [] : [`to:${to}`])]
+  const q = [words, ...times].join(' ')
+  const query = readQuery(q)
+  const { path } = config.embedded
+  if (config.store === 'embedded' && !existsSync(path)) {
+    throw new CommandError(`no store was found at ${path}: set embedded.path to the store to export from`)
+  }
+  const file = output === undefined ? undefined : await openOutput(output)
+  const progress = showProgress('export')
+  try {
+    const store = await openForCommand(config, log)
+    try {
+      const out = file?.out ?? process.stdout
+      const total = Number.isFinite(limit) ? limit : 0
+      const update = (done: number) => progress.update(done, total)
+      const exported = await exportTraces(store, query, limit, form, out, update, config.max_trace_bytes)
+      await file?.keep()
+      progress.stop()
+      log.info({ ...exported }, 'exported')
+      if (exported.traces === 0 && q.trim() !== '')
+        log.warn(
+          { query: print(parse(q).query) },
+          'no trace matches; a word that names no field is looked for in annotations',
+        )
+      if (exported.truncated > 0) {
+        log.warn({ traces: exported.truncated }, 'only a part of some traces was exported: raise max_trace_bytes')
+      }
+    } finally {
+      progress.stop()
+      await store.close()
+    }
+  } catch (error) {
+    await file?.discard()
+    throw error
+  }
+}
+
 /**
  * @param limit how many traces at most
  * @param progress told how many traces are done
@@ -30,7 +94,7 @@ const PAGE = 200
  */
 export async function exportTraces(
   store: Pick<Store, 'search' | 'readTrace'>,
-  query: Omit<SearchQuery, 'limit' | 'after'>,
+  query: TimedQuery,
   limit: number,
   form: ExportForm,
   out: Writable,
@@ -50,7 +114,7 @@ export async function exportTraces(
     const place = after === undefined ? {} : { after }
     const page = await store.search({ ...query, ...place, limit: Math.min(PAGE, limit - exported.traces) })
     for (const { traceId } of page.traces) {
-      const [{ low, high }] = readTraceId(traceId) as [{ low: bigint; high?: bigint }]
+      const { low, high } = traceIdsOf(traceId)[0]!
       const { records: found, truncated } = await store.readTrace(low, maxTraceBytes)
       const records = withHigh(found, high)
       if (records.length === 0) continue

@@ -1,15 +1,19 @@
-import { createReadStream, type ReadStream, statSync } from 'node:fs'
+import { createReadStream, existsSync, type ReadStream, statSync } from 'node:fs'
 import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createGunzip } from 'node:zlib'
 import { encodeRecord, RECORD_HEADER } from '../../../src/codec/span'
+import type { Config } from '../config'
 import { EXPECTED, readAny } from '../formats/detect'
 import { type LeftOut, Reading, Unusable } from '../formats/fields'
 import { parseDocuments } from '../formats/json'
+import type { Logger } from '../log'
 import { readEntry } from '../receive/ingest'
 import type { Store } from '../store/store'
 import { StoreError } from '../store/store'
 import { CommandError } from './command-error'
+import { openForCommand } from './command-store'
+import { showProgress } from './progress'
 
 /**
  * Spans from files into the store: what `POST /api/traces` takes, in files of any length, zipped or not; and raw records as
@@ -32,6 +36,29 @@ const NEWLINE = 0x0a
 /** A file that is one document has to fit into memory. */
 const MAX_DOCUMENT_BYTES = 256 * 1024 * 1024
 const RETRY_MS = 250
+
+/** Puts spans from files into the store, and logs how many. */
+export async function importAll(config: Config, log: Logger, _options: object, files: string[]): Promise<void> {
+  let store: Store | undefined
+  const storeFor = async () => {
+    if (store !== undefined) return store
+    const { path } = config.embedded
+    if (config.store === 'embedded' && !existsSync(path))
+      log.warn({ path }, 'no store was found here, so a new one is created')
+    return (store = await openForCommand(config, log))
+  }
+  const progress = showProgress('import')
+  try {
+    const { spans, rejected, leftOut } = await importFiles(files, storeFor, progress.update)
+    progress.stop()
+    if (leftOut.length > 0) log.warn({ leftOut }, 'some fields could not be read; their spans are stored without them')
+    if (rejected.size > 0) log.warn({ rejected: Object.fromEntries(rejected) }, 'unusable spans were left out')
+    log.info({ spans, files: files.length }, 'imported')
+  } finally {
+    progress.stop()
+    await store?.close()
+  }
+}
 
 /**
  * @param storeFor opens the store: only once there is a span for it

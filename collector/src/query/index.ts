@@ -5,7 +5,17 @@
  */
 export { type Completion, completionAt, insertCompletion } from './complete'
 export { lex } from './lexer'
-export type { AnnotationCondition, Match, Query, Time } from './model'
-export { type Parsed, type Problem, parse, parseAnnotation } from './parse'
+export { type AnnotationCondition, MAX_CONDITIONS, type Match, type Query, type Time } from './model'
+export { describeProblem, type Parsed, type Problem, parse, parseAnnotation } from './parse'
 export { print, printAnnotation } from './print'
-export { DURATION_REMEDY, parseDurationUs, parseTime, printDurationUs, printTime, TIME_REMEDY, timeUs } from './units'
+export {
+  DURATION_REMEDY,
+  parseDurationUs,
+  parseTime,
+  printDurationUs,
+  printTime,
+  TIME_REMEDY,
+  type TimedQuery,
+  timeUs,
+  withTimes,
+} from './units'

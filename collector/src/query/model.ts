@@ -12,6 +12,9 @@ export interface Query {
   to?: Time
 }
 
+/** How many annotations a search may name: each is a join in MySQL, which has a limit. */
+export const MAX_CONDITIONS = 32
+
 /** At least one of key and value. */
 export interface AnnotationCondition {
   key?: string

@@ -17,6 +17,12 @@ export interface Problem {
 
 export const MATCHES: Record<string, Match> = { '=': 'exact', '^=': 'prefix', '*=': 'contains' }
 
+/** Returns the stretch of the text that has a problem, shortened, and what is wrong with it. */
+export function describeProblem(text: string, { at, length, message }: Problem): string {
+  const stretch = text.slice(at, at + length)
+  return `${JSON.stringify(stretch.length > 80 ? `${stretch.slice(0, 80)}…` : stretch)}: ${message}`
+}
+
 /** Never throws. */
 export function parse(text: string): Parsed {
   const query: Query = { annotations: [] }

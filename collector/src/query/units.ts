@@ -1,4 +1,4 @@
-import type { Time } from './model'
+import type { Query, Time } from './model'
 
 /** Durations and times as people write them. */
 
@@ -82,4 +82,19 @@ export function printTime(time: Time): string {
 
 export function timeUs(time: Time, nowUs: number): number {
   return 'atUs' in time ? time.atUs : Math.max(0, nowUs - time.agoUs)
+}
+
+/** A query whose times are moments: microseconds since the epoch, inclusive. */
+export interface TimedQuery extends Omit<Query, 'from' | 'to'> {
+  fromUs?: number
+  toUs?: number
+}
+
+/** @param nowUs what relative times are relative to */
+export function withTimes({ from, to, ...conditions }: Query, nowUs: number): TimedQuery {
+  return {
+    ...conditions,
+    ...(from && { fromUs: timeUs(from, nowUs) }),
+    ...(to && { toUs: timeUs(to, nowUs) }),
+  }
 }

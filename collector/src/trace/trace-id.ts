@@ -1,6 +1,4 @@
-import type { StoredRecord } from '../store/store'
-import { findTraceId, paddedId } from '../trace'
-import { ApiError, quote } from './errors'
+import { findTraceId, paddedId } from './find-id'
 
 export interface TraceId {
   low: bigint
@@ -9,11 +7,11 @@ export interface TraceId {
 }
 
 /**
- * Returns what an id in an address may mean, the likelier first. It takes what the page takes from a clipboard: see
- * findTraceId. Digits alone may be hex or a decimal, as the original printed ids: hex is likelier where there are 16 or
- * 32 of them. An unsigned decimal over 2^63 is the same 64 bits.
+ * Returns the trace ids that a string may mean, the likeliest first; none if it isn't an id. It accepts what the page accepts
+ * from a clipboard: see findTraceId. Digits alone may be hex or a decimal, as the original printed ids: hex is likelier when
+ * there are 16 or 32 of them. An unsigned decimal over 2^63 means the same 64 bits.
  */
-export function readTraceId(text: string): TraceId[] {
+export function traceIdsOf(text: string): TraceId[] {
   const id = findTraceId(text) ?? ''
   const meanings: TraceId[] = []
   const decimal = /^-?\d{1,32}$/.test(id) ? BigInt(id) : undefined
@@ -25,12 +23,7 @@ export function readTraceId(text: string): TraceId[] {
     if (id.length === 16 || id.length === 32) meanings.unshift(hex)
     else meanings.push(hex)
   }
-  if (meanings.length > 0) return meanings
-  throw new ApiError(
-    400,
-    'MILO_BAD_TRACE_ID',
-    `${quote(text)} is not a trace id: give up to 32 hex digits, a UUID, a traceparent, or a decimal from -2^63 to 2^64-1`,
-  )
+  return meanings
 }
 
 function fromHex(id: string): TraceId {
@@ -43,10 +36,10 @@ function i64FromHex(hex: string): bigint {
 }
 
 /**
- * The records that belong to a trace id whose high half is `high`: those that say so. Records without a high half (a peer
- * that only passes 64 bits on) go with them, but alone they are the trace whose high half is 0.
+ * Returns the records that belong to a trace id whose high half is `high`: those that name that half. Records without a high
+ * half (a peer that only passes 64 bits on) belong to them, but on their own they are the trace whose high half is 0.
  */
-export function withHigh(records: StoredRecord[], high: bigint | undefined): StoredRecord[] {
+export function withHigh<R extends { record: { traceIdHigh?: bigint } }>(records: R[], high: bigint | undefined): R[] {
   if (high === undefined) return records
   const halves = records.map(({ record }) => record.traceIdHigh ?? 0n)
   if (!halves.includes(high)) return []

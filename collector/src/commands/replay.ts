@@ -1,0 +1,19 @@
+import type { Config } from '../config'
+import type { Logger } from '../log'
+import { replayCollector } from '../store/open'
+import { CommandError } from './command-error'
+import { showProgress } from './progress'
+
+/** Indexes what a collector that won't come back had accepted last. */
+export async function replay(config: Config, log: Logger, { collector }: { collector: string }): Promise<void> {
+  if (config.store !== 'cassandra-mysql') {
+    throw new CommandError(
+      `store: ${config.store} has no journal but its own, which every start replays: give store: cassandra-mysql`,
+    )
+  }
+  const progress = showProgress('journal')
+  const spans = await replayCollector(config, collector, message => log.info(message), progress.update).finally(
+    progress.stop,
+  )
+  log.info({ collector, spans }, 'replayed')
+}
