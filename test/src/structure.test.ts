@@ -92,13 +92,13 @@ describe('the direction of imports', () => {
     )
   })
 
-  it('the web page takes from the collector only the pure code for traces and queries', () => {
+  it('the web page takes from the collector only the pure code for traces and queries, and the types of its answers', () => {
     assert.deepEqual(
       broken(
         (file, target) =>
           file.startsWith('collector/ui/') &&
           target.startsWith('collector/src/') &&
-          !/^collector\/src\/(trace|query)\b/.test(target),
+          !/^collector\/src\/(trace\b|query\b|api\/answers$)/.test(target),
       ),
       [],
     )
@@ -111,6 +111,31 @@ describe('the direction of imports', () => {
           file.startsWith('collector/src/formats/') &&
           /^collector\/src\/(?!formats\/|record\/(ids|seed)$)/.test(target),
       ),
+      [],
+    )
+  })
+
+  it('the pages share parts, and the parts know no page', () => {
+    const page = /^collector\/ui\/(find|services|trace)\b/
+    assert.deepEqual(
+      broken((file, target) => {
+        const [from] = page.exec(file) ?? (file.startsWith('collector/ui/parts/') ? ['parts'] : [])
+        const [to] = page.exec(target) ?? []
+        return from !== undefined && to !== undefined && from !== to
+      }),
+      [],
+    )
+  })
+
+  it('the answers are types alone', () => {
+    const [[, text]] = sources('collector/src/api/answers.ts') as [[string, string]]
+    const { statements } = ts.createSourceFile('answers.ts', text, ts.ScriptTarget.Latest)
+    const isType = (node: ts.Statement) =>
+      ts.isInterfaceDeclaration(node) ||
+      ts.isTypeAliasDeclaration(node) ||
+      (ts.isImportDeclaration(node) && node.importClause?.phaseModifier === ts.SyntaxKind.TypeKeyword)
+    assert.deepEqual(
+      statements.filter(node => !isType(node)).map(node => text.slice(node.pos, node.end)),
       [],
     )
   })

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import { SEARCH_BYTES } from '../store/search/search'
 import type { CompletionQuery, SavedSearch, Store } from '../store/store'
+import type { CompletionAnswer, SavedSearchAnswer, SavedSearchesAnswer, SearchAnswer } from './answers'
 import { ApiError, type FromStore, quote } from './errors'
 import { readLimit, readParameters, readSearch } from './parameters'
 import type { Reads } from './read-budget'
@@ -24,13 +25,13 @@ export function searchRoutes(
   { searches }: Reads,
   fromStore: FromStore,
 ): void {
-  app.get('/api/search', async request => {
+  app.get('/api/search', async (request): Promise<SearchAnswer> => {
     const query = readSearch(request.query, nowUs())
     const { traces, next = null } = await searches.during(SEARCH_BYTES, () => fromStore(store.search(query)))
     return { traces, next }
   })
 
-  app.get('/api/complete', async request => {
+  app.get('/api/complete', async (request): Promise<CompletionAnswer> => {
     const given = readParameters(request.query, ['field', 'key', 'prefix', 'limit'])
     const field = FIELDS.find(name => name === given.field)
     if (field === undefined) {
@@ -53,7 +54,7 @@ export function searchRoutes(
     return { values: await searches.during(COMPLETION_BYTES, () => fromStore(store.complete(query))) }
   })
 
-  app.get('/api/saved-searches', async request => {
+  app.get('/api/saved-searches', async (request): Promise<SavedSearchesAnswer> => {
     readParameters(request.query, [])
     const searches = await fromStore(store.savedSearches())
     return { searches: searches.map(toJson) }
@@ -132,7 +133,7 @@ function readBody(body: unknown): { name?: string; query?: string } {
   return out
 }
 
-function toJson({ id, name, query, createdUs }: SavedSearch) {
+function toJson({ id, name, query, createdUs }: SavedSearch): SavedSearchAnswer {
   return { id, name, query, created: createdUs }
 }
 

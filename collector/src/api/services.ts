@@ -10,24 +10,25 @@ import {
 } from '../store/activity/activity'
 import type { Store } from '../store/store'
 import { Turns } from '../store/turns'
+import type { DependenciesAnswer, Dependency, Figures, Range, ServicesAnswer } from './answers'
 import { ApiError, type FromStore, quote } from './errors'
 import { readParameters } from './parameters'
 import type { Reads } from './read-budget'
 
-/** What services there are, what they did and whom they called: GET /api/services and /api/dependencies. */
+/** GET /api/services and /api/dependencies: which services there are, what they did and which they called. */
 
 const MINUTE_US = 60_000_000
 const DEFAULT_RANGE_US = 60 * MINUTE_US
-/** What is read of the store at a time. */
+/** How much is read from the store at a time. */
 const MINUTES_AT_ONCE = 60
-const RANGE_MOST_US = 24 * 60 * MINUTE_US
+const MAX_RANGE_US = 24 * 60 * MINUTE_US
 /** The steps of a series in minutes: the first that makes no more points than this is taken. */
 const STEPS = [1, 5, 15, 30]
-const POINTS_MOST = 60
-/** The busiest are told; an answer that holds more of them than anybody looks at says that it is truncated. */
-const SERVICES_MOST = 500
-const NAMES_MOST = 10_000
-const EDGES_MOST = 2_000
+const MAX_POINTS = 60
+/** An answer has the busiest, and is marked as truncated if there are more. */
+const MAX_SERVICES = 500
+const MAX_NAMES = 10_000
+const MAX_EDGES = 2_000
 
 export function serviceRoutes(
   app: FastifyInstance,
@@ -35,17 +36,17 @@ export function serviceRoutes(
   reads: Reads,
   fromStore: FromStore,
 ): void {
-  app.get('/api/services', async request => {
+  app.get('/api/services', async (request): Promise<ServicesAnswer> => {
     const range = readRange(request.query)
     return { ...range, ...(await reads.activity.during(1, () => serviceReport(minutesOf(range), range))) }
   })
-  app.get('/api/dependencies', async request => {
+  app.get('/api/dependencies', async (request): Promise<DependenciesAnswer> => {
     const range = readRange(request.query)
     const edges = await reads.activity.during(1, () => dependencies(minutesOf(range)))
-    return { ...range, ...(edges.length > EDGES_MOST && { truncated: true }), edges: edges.slice(0, EDGES_MOST) }
+    return { ...range, ...(edges.length > MAX_EDGES && { truncated: true }), edges: edges.slice(0, MAX_EDGES) }
   })
 
-  /** Never all of a day at once, and in turns. */
+  /** Reads an hour at a time rather than a whole day, and lets other work have its turn in between. */
   async function* minutesOf({ from, to }: Range): AsyncGenerator<ActivityMinute> {
     const turns = new Turns()
     for (let start = from; start <= to; ) {
@@ -59,14 +60,8 @@ export function serviceRoutes(
   }
 }
 
-/** Minutes, as a list or as they are read. */
+/** Minutes, from a list or while they are being read. */
 type Minutes = Iterable<ActivityMinute> | AsyncIterable<ActivityMinute>
-
-interface Range {
-  /** Microseconds since the epoch. */
-  from: number
-  to: number
-}
 
 function readRange(given: unknown): Range {
   const values = readParameters(given, ['from', 'to'])
@@ -81,34 +76,14 @@ function readRange(given: unknown): Range {
   const to = read('to', nowUs)
   const from = read('from', to - DEFAULT_RANGE_US)
   if (!(from < to)) throw new ApiError(400, 'MILO_BAD_PARAMETER', 'from is not before to: give an earlier from')
-  if (to - from > RANGE_MOST_US) {
-    throw new ApiError(400, 'MILO_BAD_PARAMETER', 'from and to are more than 24 hours apart: give less')
+  if (to - from > MAX_RANGE_US) {
+    throw new ApiError(400, 'MILO_BAD_PARAMETER', 'from and to are more than 24 hours apart: choose a shorter range')
   }
   return { from, to }
 }
 
-/** Numbers are scaled by sampling probability; durations are microseconds, null where none is known. */
-interface Figures {
-  spans: number
-  errors: number
-  p50: number | null
-  p95: number | null
-  p99: number | null
-}
-
-interface ServiceFigures extends Figures {
-  service: string
-  /** The busiest first. */
-  names: ({ name: string } & Figures)[]
-  /** Each point is a step long and begins at `time`; steps in which nothing happened are left out. */
-  series: ({ time: number } & Figures)[]
-}
-
-export async function serviceReport(
-  minutes: Minutes,
-  { from, to }: Range,
-): Promise<{ step: number; truncated?: true; services: ServiceFigures[] }> {
-  const stepMinutes = STEPS.find(step => (to - from) / (step * MINUTE_US) <= POINTS_MOST) ?? STEPS.at(-1)!
+export async function serviceReport(minutes: Minutes, { from, to }: Range): Promise<Omit<ServicesAnswer, keyof Range>> {
+  const stepMinutes = STEPS.find(step => (to - from) / (step * MINUTE_US) <= MAX_POINTS) ?? STEPS.at(-1)!
   const services = new Map<string, { all: Measure; names: Map<string, Measure>; steps: Map<number, Measure> }>()
   for await (const { minute, operations } of minutes) {
     const step = Math.floor(minute / stepMinutes) * stepMinutes
@@ -120,11 +95,11 @@ export async function serviceReport(
         addMeasure(measure, operation)
     }
   }
-  let namesLeft = NAMES_MOST
-  let truncated = services.size > SERVICES_MOST
-  const told = [...services]
+  let namesLeft = MAX_NAMES
+  let truncated = services.size > MAX_SERVICES
+  const busiestServices = [...services]
     .sort(([, a], [, b]) => b.all.count - a.all.count)
-    .slice(0, SERVICES_MOST)
+    .slice(0, MAX_SERVICES)
     .map(([service, { all, names, steps }]) => {
       const busiest = [...names].sort(([, a], [, b]) => b.count - a.count).slice(0, namesLeft)
       namesLeft -= busiest.length
@@ -138,15 +113,15 @@ export async function serviceReport(
           .map(([step, measure]) => ({ time: step * MINUTE_US, ...figures(measure) })),
       }
     })
-  return { step: stepMinutes * MINUTE_US, ...(truncated && { truncated }), services: told }
+  return { step: stepMinutes * MINUTE_US, ...(truncated && { truncated }), services: busiestServices }
 }
 
-/** What a service was asked to do: calls that it answered, and what began with it (a job, a client's own trace). */
+/** Whether an operation is a service's own work: calls that it answered, or traces that began with it (a job, a client's call). */
 function isWork({ side, count, roots }: Operation): boolean {
   return side === 'server' || roots * 2 >= count
 }
 
-export async function dependencies(minutes: Minutes) {
+export async function dependencies(minutes: Minutes): Promise<Dependency[]> {
   const edges = new Map<string, { from: string; to: string; measure: Measure }>()
   for await (const { calls } of minutes) {
     for (const pair of calls) {
@@ -178,7 +153,7 @@ function figures(measure: Measure): Figures {
   return { spans: round(measure.count), errors: round(measure.errors), p50: at(0.5), p95: at(0.95), p99: at(0.99) }
 }
 
-/** A tenth of a span is precise enough. */
+/** To a tenth of a span. */
 function round(n: number): number {
   return Math.round(n * 10) / 10
 }

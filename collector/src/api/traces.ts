@@ -9,6 +9,7 @@ import { toZipkinJson } from '../formats/zipkin/write'
 import { IdMap } from '../record/ids'
 import type { Store, StoredTrace } from '../store/store'
 import { buildTraceInSlices, diffTraces, type Trace, traceIdsOf, traceJson, withHigh } from '../trace'
+import type { CompareAnswer, ComparedTrace } from './answers'
 import { ApiError, type FromStore, quote } from './errors'
 import { readParameters } from './parameters'
 import type { Grant, Reads } from './read-budget'
@@ -63,7 +64,7 @@ export function traceRoutes(
     return Readable.from(pieces)
   })
 
-  app.get('/api/compare', async (request, reply) => {
+  app.get('/api/compare', async (request, reply): Promise<CompareAnswer> => {
     const ids = readParameters(request.query, ['a', 'b'])
     const [a, b] = (['a', 'b'] as const).map(which => {
       const id = ids[which]
@@ -121,7 +122,7 @@ export function traceRoutes(
   }
 }
 
-function headOf({ traceId, start, duration, spans, truncated }: Trace) {
+function headOf({ traceId, start, duration, spans, truncated }: Trace): ComparedTrace {
   return { traceId, start, duration, spanCount: spans.length, ...(truncated && { truncated }) }
 }
 

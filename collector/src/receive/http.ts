@@ -6,6 +6,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Type } from 'protobufjs'
 import { Writer } from '../../../src/codec/binary'
 import { RECORD_HEADER, writeRecord, writeSpanStruct } from '../../../src/codec/span'
+import type { RejectedSpans, UploadAnswer } from '../api/answers'
 import { EXPECTED, readAny, readDocuments } from '../formats/detect'
 import {
   BadInput,
@@ -106,7 +107,7 @@ const ZIPKIN: Record<string, Readers> = {
 interface Taken {
   spans: number
   rejected: number
-  reasons: { reason: string; spans: number; message: string }[]
+  reasons: RejectedSpans[]
   leftOut: LeftOut[]
   traceIds: Set<string>
   /** The body says that it has no span, rather than that it has something else. */
@@ -160,7 +161,7 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
     })
   }
 
-  app.post('/api/traces', async (request, reply) => {
+  app.post('/api/traces', async (request, reply): Promise<UploadAnswer | FastifyReply> => {
     try {
       const { traceIds, spans, rejected, reasons, leftOut } = await take(request, 'upload')
       const lost = { ...(rejected > 0 && { reasons }), ...(leftOut.length > 0 && { leftOut }) }

@@ -1,6 +1,7 @@
 import type { SpanRecord } from '../../../src/codec/span'
+import { measureCritical } from './critical-path'
 import { hexId } from './ids'
-import { measureCritical, measureNetwork, measureSelf, waited } from './measure'
+import { measureNetwork, measureSelf, waited } from './measure'
 import { Merger } from './merge'
 import { NO_PARENT, type Trace, type TraceSpan } from './model'
 import { Reports } from './reports'

@@ -1,4 +1,4 @@
-import { Notice } from '../shell/notice'
+import { Notice } from '../parts/notice'
 import { FirstTrace } from './first-trace'
 import { type AskedSearch, changedAddress, conditionsOf } from './query-address'
 

@@ -1,10 +1,10 @@
 import { useEffect, useMemo } from 'preact/hooks'
-import type { TraceSummary } from '../../src/trace'
+import type { SearchAnswer } from '../../src/api/answers'
+import { Boundary } from '../parts/boundary'
+import { Later } from '../parts/later'
+import { Failure, Notice, Waiting } from '../parts/notice'
 import { navigate } from '../shell/address'
-import { Boundary } from '../shell/boundary'
 import { useJson } from '../shell/json'
-import { Later } from '../shell/later'
-import { Failure, Notice, Waiting } from '../shell/notice'
 import { useShortcuts } from '../shell/shortcuts'
 import { Empty } from './empty'
 import {
@@ -22,11 +22,6 @@ import { useSavedSearches } from './saved-searches'
 import { SearchBox } from './search-box'
 import { SearchFields } from './search-fields'
 import { Upload } from './upload'
-
-interface SearchAnswer {
-  traces: TraceSummary[]
-  next: string | null
-}
 
 export function FindPage({ path, query }: { path: string; query: URLSearchParams }) {
   const saved = useSavedSearches()

@@ -1,4 +1,4 @@
-import { Notice } from '../shell/notice'
+import { Notice } from '../parts/notice'
 
 /** What an empty collector shows. */
 export function FirstTrace() {

@@ -1,5 +1,5 @@
 import type { TraceSummary } from '../../src/trace'
-import { isDate } from '../shell/time'
+import { isDate } from '../parts/time'
 
 /** What the plot draws, and what its axes say. Senders' clocks may be wrong by ages, and one of them must not take the room of all others. */
 export interface Drawn {

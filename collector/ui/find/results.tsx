@@ -1,8 +1,8 @@
 import { durationClass, formatDuration, type TraceSummary } from '../../src/trace'
+import { serviceColours } from '../parts/colours'
+import { ServiceMark } from '../parts/service-mark'
+import { TimeStamp } from '../parts/time-stamp'
 import { traceHref } from '../shell/route'
-import { TimeStamp } from '../shell/time-stamp'
-import { serviceColours } from '../trace/colours'
-import { ServiceMark } from '../trace/service-mark'
 
 /** Traces, newest first; each a link, with a bar that compares its duration with the page's longest. */
 export function Results({ traces }: { traces: TraceSummary[] }) {

@@ -1,7 +1,8 @@
 import { useRef, useState } from 'preact/hooks'
+import type { SavedSearchAnswer } from '../../src/api/answers'
+import { CopyButton } from '../parts/copy-button'
 import { navigate } from '../shell/address'
-import { CopyButton } from '../shell/copy-button'
-import type { SavedSearch, SavedSearches } from './saved-searches'
+import type { SavedSearches } from './saved-searches'
 
 interface Props {
   saved: SavedSearches
@@ -91,7 +92,7 @@ export function SavedBar({ saved, current, query }: Props) {
   )
 }
 
-function Item({ search, saved }: { search: SavedSearch; saved: SavedSearches }) {
+function Item({ search, saved }: { search: SavedSearchAnswer; saved: SavedSearches }) {
   const rename = (event: SubmitEvent) => {
     event.preventDefault()
     const name = String(new FormData(event.currentTarget as HTMLFormElement).get('name')).trim()
@@ -130,7 +131,7 @@ function readable(query: string): string {
   return params.get('q') ?? [...params].map(([key, value]) => `${key} ${value}`).join(', ')
 }
 
-function savedHref({ id }: SavedSearch): string {
+function savedHref({ id }: SavedSearchAnswer): string {
   return `search?saved=${encodeURIComponent(id)}`
 }
 

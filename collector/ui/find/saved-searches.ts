@@ -1,20 +1,13 @@
 import { useCallback, useEffect, useState } from 'preact/hooks'
+import type { SavedSearchAnswer, SavedSearchesAnswer } from '../../src/api/answers'
 import { requestJson, sendJson } from '../shell/json'
 import type { Problem } from '../shell/problem'
 
-/** A search that somebody gave a name; everybody who uses this collector sees it. */
-export interface SavedSearch {
-  id: string
-  name: string
-  /** The address's query string. */
-  query: string
-}
-
 export interface SavedSearches {
   /** Null until they have been read. */
-  list: SavedSearch[] | null
+  list: SavedSearchAnswer[] | null
   problem: Problem | null
-  save(name: string, query: string): Promise<SavedSearch | null>
+  save(name: string, query: string): Promise<SavedSearchAnswer | null>
   rename(id: string, name: string): Promise<void>
   remove(id: string): Promise<void>
   /** With which this viewer begins; empty when with the newest traces. */
@@ -25,11 +18,11 @@ export interface SavedSearches {
 const DEFAULT_KEY = 'milo.default-search'
 
 export function useSavedSearches(): SavedSearches {
-  const [list, setList] = useState<SavedSearch[] | null>(null)
+  const [list, setList] = useState<SavedSearchAnswer[] | null>(null)
   const [problem, setProblem] = useState<Problem | null>(null)
   const [defaultId, setDefaultId] = useState(readDefault)
   const load = useCallback(async () => {
-    const { searches } = await requestJson<{ searches: SavedSearch[] }>('api/saved-searches')
+    const { searches } = await requestJson<SavedSearchesAnswer>('api/saved-searches')
     setList(searches)
   }, [])
   const attempt = async <T>(change: () => Promise<T>): Promise<T | null> => {
@@ -52,7 +45,7 @@ export function useSavedSearches(): SavedSearches {
     defaultId,
     save: (name, query) =>
       attempt(async () => {
-        const saved = await sendJson<SavedSearch>('POST', 'api/saved-searches', { name, query })
+        const saved = await sendJson<SavedSearchAnswer>('POST', 'api/saved-searches', { name, query })
         await load()
         return saved
       }),

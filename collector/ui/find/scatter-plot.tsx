@@ -2,11 +2,11 @@ import 'uplot/dist/uPlot.min.css'
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import uPlot from 'uplot'
 import { durationLabels, formatDuration, type TraceSummary } from '../../src/trace'
+import { shortLocalTime } from '../parts/time'
 import { navigate } from '../shell/address'
 import { followWidth } from '../shell/follow-width'
 import { traceHref } from '../shell/route'
 import { useShownTheme } from '../shell/theme'
-import { shortLocalTime } from '../shell/time'
 import { drawn, durationSplits, timeLabels } from './plot-axes'
 
 const HEIGHT_PX = 170

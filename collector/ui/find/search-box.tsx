@@ -1,4 +1,5 @@
 import { useEffect, useId, useRef, useState } from 'preact/hooks'
+import type { CompletionAnswer } from '../../src/api/answers'
 import { type Completion, completionAt, insertCompletion, type Problem, parse } from '../../src/query'
 import { findTraceId } from '../../src/trace'
 import { navigate } from '../shell/address'
@@ -191,7 +192,7 @@ function useProposals(completion: Completion | undefined): Proposal[] {
     const aborter = new AbortController()
     const timer = setTimeout(() => {
       // Without an answer there are no proposals; the search itself says what is wrong.
-      requestJson<{ values: string[] }>(url, { signal: aborter.signal }).then(
+      requestJson<CompletionAnswer>(url, { signal: aborter.signal }).then(
         ({ values }) => setAnswer({ url, values }),
         () => setAnswer({ url, values: [] }),
       )

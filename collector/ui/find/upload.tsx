@@ -1,22 +1,15 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
+import type { UploadAnswer } from '../../src/api/answers'
 import { navigate } from '../shell/address'
 import { sendBody } from '../shell/json'
 import type { Problem } from '../shell/problem'
 import { traceHref } from '../shell/route'
 
-interface Uploaded {
-  traceIds: string[]
-  spans: number
-  rejected: number
-  reasons?: { reason: string; spans: number; message: string }[]
-  leftOut?: { field: string; reason: string; count: number }[]
-}
-
 type State =
   | { at: 'idle' }
   | { at: 'sending'; name: string }
   | { at: 'failed'; problem: Problem }
-  | { at: 'done'; got: Uploaded }
+  | { at: 'done'; got: UploadAnswer }
 
 /** Takes traces from elsewhere: a file of Milo's, OpenTelemetry's, Zipkin's or Jaeger's, chosen or dropped on the page. */
 export function Upload() {
@@ -27,7 +20,7 @@ export function Upload() {
     if (file === undefined) return
     setState({ at: 'sending', name: file.name })
     try {
-      const got = await sendBody<Uploaded>('api/traces', file)
+      const got = await sendBody<UploadAnswer>('api/traces', file)
       // A single trace is what somebody wants to see.
       if (got.traceIds.length === 1 && got.rejected === 0 && got.leftOut === undefined)
         navigate(traceHref(got.traceIds[0]!))
@@ -91,7 +84,7 @@ export function Upload() {
   )
 }
 
-function Result({ got: { traceIds, spans, rejected, reasons = [], leftOut = [] } }: { got: Uploaded }) {
+function Result({ got: { traceIds, spans, rejected, reasons = [], leftOut = [] } }: { got: UploadAnswer }) {
   if (spans === 0) return <>Nothing is stored: {inWords(reasons)}</>
   const fields = leftOut.reduce((sum, { count }) => sum + count, 0)
   return (
@@ -112,11 +105,11 @@ function many(count: number, what: string): string {
   return `${count.toLocaleString()} ${what}${count === 1 ? '' : 's'}`
 }
 
-function inWords(reasons: NonNullable<Uploaded['reasons']>): string {
+function inWords(reasons: NonNullable<UploadAnswer['reasons']>): string {
   return reasons.map(({ spans, message }) => `${spans.toLocaleString()} because ${message}`).join('; ')
 }
 
-function fieldsInWords(leftOut: NonNullable<Uploaded['leftOut']>): string {
+function fieldsInWords(leftOut: NonNullable<UploadAnswer['leftOut']>): string {
   const words = (text: string) => text.replaceAll('_', ' ')
   return leftOut.map(({ field, reason, count }) => `${words(field)} ×${count} (${words(reason)})`).join(', ')
 }

@@ -1,4 +1,4 @@
-import { Notice } from '../shell/notice'
+import { Notice } from '../parts/notice'
 
 /** In a graph's place, with what shows the same. */
 export function LayoutFailed({ message, again, instead }: { message: string; again(): void; instead: string }) {

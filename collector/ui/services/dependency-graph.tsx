@@ -1,12 +1,13 @@
 import { useMemo } from 'preact/hooks'
+import type { Dependency } from '../../src/api/answers'
 import { EdgeLine } from '../graph/edge-line'
 import type { GraphLayout } from '../graph/graph-layout'
 import { boxLabel, NODE_HEIGHT, NODE_PADDING, nodeWidth } from '../graph/graph-layout'
 import { LayoutFailed } from '../graph/layout-failed'
 import { useLayout } from '../graph/use-layout'
-import { Waiting } from '../shell/notice'
-import { type Column, SortedTable } from '../trace/tabs/sorted-table'
-import { type Dependency, drawnEdges, rateOf, shareOf } from './model'
+import { Waiting } from '../parts/notice'
+import { type Column, SortedTable } from '../parts/sorted-table'
+import { drawnEdges, rateOf, shareOf } from './model'
 
 interface Props {
   edges: Dependency[]

@@ -1,7 +1,8 @@
 import type { ComponentChildren } from 'preact'
-import { DurationText } from '../trace/duration-text'
-import { type Column, SortedTable } from '../trace/tabs/sorted-table'
-import { type Figures, rateOf, shareOf } from './model'
+import type { Figures } from '../../src/api/answers'
+import { DurationText } from '../parts/duration-text'
+import { type Column, SortedTable } from '../parts/sorted-table'
+import { rateOf, shareOf } from './model'
 
 interface Props<F extends Figures> {
   caption: string

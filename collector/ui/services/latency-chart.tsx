@@ -1,10 +1,10 @@
 import 'uplot/dist/uPlot.min.css'
 import { useEffect, useRef } from 'preact/hooks'
 import uPlot from 'uplot'
+import type { ServiceFigures } from '../../src/api/answers'
 import { durationLabels, formatDuration } from '../../src/trace'
 import { followWidth } from '../shell/follow-width'
 import { useShownTheme } from '../shell/theme'
-import type { ServiceFigures } from './model'
 
 const HEIGHT_PX = 190
 

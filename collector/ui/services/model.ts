@@ -1,43 +1,4 @@
-/** What `GET /api/services` and `GET /api/dependencies` answer. Counts are scaled by sampling probability; durations are µs. */
-export interface Figures {
-  spans: number
-  errors: number
-  p50: number | null
-  p95: number | null
-  p99: number | null
-}
-
-export interface ServiceFigures extends Figures {
-  service: string
-  names: ({ name: string } & Figures)[]
-  /** Steps in which nothing happened are left out. */
-  series: ({ time: number } & Figures)[]
-}
-
-export interface ServicesAnswer {
-  from: number
-  to: number
-  /** Of the series, µs. */
-  step: number
-  /** There are more services or names: these are the busiest. */
-  truncated?: true
-  services: ServiceFigures[]
-}
-
-export interface DependenciesAnswer {
-  /** There are more pairs: these have the most calls. */
-  truncated?: true
-  edges: Dependency[]
-}
-
-export interface Dependency {
-  from: string
-  to: string
-  calls: number
-  errors: number
-  p50: number | null
-  p95: number | null
-}
+import type { Dependency } from '../../src/api/answers'
 
 /** "3.1/s", "12/min", "0.4/min" */
 export function rateOf(spans: number, lengthUs: number): string {

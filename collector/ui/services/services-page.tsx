@@ -1,16 +1,16 @@
 import '../styles/tabs.css'
 import '../styles/services.css'
 import { useEffect } from 'preact/hooks'
+import type { DependenciesAnswer, ServiceFigures, ServicesAnswer } from '../../src/api/answers'
 import { parseTime, print, type Query } from '../../src/query'
+import { Failure, Notice, Waiting } from '../parts/notice'
 import { setQuery } from '../shell/address'
 import { useJson } from '../shell/json'
-import { Failure, Notice, Waiting } from '../shell/notice'
 import { searchHref } from '../shell/route'
 import { useShortcuts } from '../shell/shortcuts'
 import { DependencyGraph } from './dependency-graph'
 import { FiguresTable } from './figures-table'
 import { LatencyChart } from './latency-chart'
-import type { DependenciesAnswer, ServiceFigures, ServicesAnswer } from './model'
 
 const RANGES = { '15m': '15 minutes', '1h': 'hour', '6h': '6 hours', '24h': '24 hours' } as const
 

@@ -1,10 +1,10 @@
 import type { ComponentChildren } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { formatDuration, NO_PARENT, type TraceSpan } from '../../src/trace'
+import { CopyButton } from '../parts/copy-button'
+import { offset } from '../parts/time'
 import { setQuery } from '../shell/address'
-import { CopyButton } from '../shell/copy-button'
 import { searchHref } from '../shell/route'
-import { offset } from '../shell/time'
 import type { TraceHead as Trace } from './columns'
 import type { LoadedTrace } from './load-trace'
 

@@ -1,10 +1,10 @@
 import { durationClass, formatDuration } from '../../src/trace'
-import { CopyButton } from '../shell/copy-button'
-import { TimeStamp } from '../shell/time-stamp'
-import { serviceColours } from './colours'
+import { serviceColours } from '../parts/colours'
+import { CopyButton } from '../parts/copy-button'
+import { ServiceMark } from '../parts/service-mark'
+import { TimeStamp } from '../parts/time-stamp'
 import { FLAG, nameAt } from './columns'
 import type { LoadedTrace } from './load-trace'
-import { ServiceMark } from './service-mark'
 
 export function TraceHead({ trace: { head, columns, complete, expected }, id }: { trace: LoadedTrace; id: string }) {
   const flags = columns.flags.subarray(0, columns.count)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { SERVICE_COLOURS, serviceColours } from '../../../collector/ui/trace/colours'
+import { SERVICE_COLOURS, serviceColours } from '../../../collector/ui/parts/colours'
 import { ROOT } from '../../helpers/child'
 
 type Rgb = [number, number, number]

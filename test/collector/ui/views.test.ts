@@ -128,7 +128,15 @@ describe('the call graph', () => {
 
 describe('the graph of services', () => {
   it('has the pairs with the most calls, as many as can be drawn', () => {
-    const edge = (i: number) => ({ from: `s${i % 700}`, to: `t${i}`, calls: i, errors: 0, p50: null, p95: null })
+    const edge = (i: number) => ({
+      from: `s${i % 700}`,
+      to: `t${i}`,
+      calls: i,
+      errors: 0,
+      p50: null,
+      p95: null,
+      p99: null,
+    })
     const edges = Array.from({ length: 5000 }, (_, i) => edge(i))
     const drawn = drawnEdges(edges)
     assert.ok(drawn.length <= 200 && new Set(drawn.flatMap(({ from, to }) => [from, to])).size <= 120)

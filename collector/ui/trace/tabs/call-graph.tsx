@@ -4,7 +4,7 @@ import type { GraphLayout } from '../../graph/graph-layout'
 import { NODE_HEIGHT, NODE_PADDING, nodeWidth } from '../../graph/graph-layout'
 import { LayoutFailed } from '../../graph/layout-failed'
 import { useLayout } from '../../graph/use-layout'
-import { Waiting } from '../../shell/notice'
+import { Waiting } from '../../parts/notice'
 import { type Graph, type GraphNode, graphOf } from './graph-model'
 import type { TabProps } from './tab-props'
 

@@ -1,5 +1,5 @@
+import { Waiting } from '../../parts/notice'
 import { hrefOf, navigate } from '../../shell/address'
-import { Waiting } from '../../shell/notice'
 import { useShortcuts } from '../../shell/shortcuts'
 import { Waterfall } from '../waterfall/waterfall'
 import { CallGraph } from './call-graph'

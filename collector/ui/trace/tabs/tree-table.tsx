@@ -1,11 +1,11 @@
 import { useMemo } from 'preact/hooks'
+import { DurationText } from '../../parts/duration-text'
+import { ServiceMark } from '../../parts/service-mark'
+import { type Column, SortedTable } from '../../parts/sorted-table'
 import { setQuery } from '../../shell/address'
 import { FLAG, hasFlag, nameAt, ownerAt, spanById, spanIdAt } from '../columns'
-import { DurationText } from '../duration-text'
 import type { LoadedTrace } from '../load-trace'
-import { ServiceMark } from '../service-mark'
 import { ancestorsOf, childrenOf } from '../tree'
-import { type Column, SortedTable } from './sorted-table'
 import type { TabProps } from './tab-props'
 
 /** The original's view: a call, and its direct sub-calls, into which one descends by a click. */

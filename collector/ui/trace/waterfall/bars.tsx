@@ -1,6 +1,6 @@
 import { useLayoutEffect, useRef, useState } from 'preact/hooks'
+import { readPalette } from '../../parts/colours'
 import { useShownTheme } from '../../shell/theme'
-import { readPalette } from '../colours'
 import { type BarsPicture, drawBars } from './draw-bars'
 
 type Props = Omit<BarsPicture, 'width' | 'barTop' | 'barHeight'>

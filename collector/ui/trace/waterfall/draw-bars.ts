@@ -1,4 +1,4 @@
-import type { Palette } from '../colours'
+import type { Palette } from '../../parts/colours'
 import { type Columns, FLAG } from '../columns'
 import type { View } from './view'
 

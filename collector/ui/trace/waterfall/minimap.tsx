@@ -1,6 +1,6 @@
 import { useLayoutEffect, useRef, useState } from 'preact/hooks'
+import { readPalette } from '../../parts/colours'
 import { useShownTheme } from '../../shell/theme'
-import { readPalette } from '../colours'
 import type { Columns } from '../columns'
 import { useDrag } from './drag'
 import { paintMinimap } from './paint-minimap'

@@ -1,6 +1,6 @@
 import { formatDuration } from '../../../src/trace'
+import { ServiceMark } from '../../parts/service-mark'
 import { type Columns, FLAG, hasFlag, nameAt, serviceText, spanIdAt } from '../columns'
-import { ServiceMark } from '../service-mark'
 import { siblingsOf, type Tree } from '../tree'
 
 interface Props {

@@ -1,7 +1,7 @@
 import { useState } from 'preact/hooks'
-import { ask } from './ask'
-import { token } from './credentials'
-import { type Problem, problemFrom } from './problem'
+import { ask } from '../shell/ask'
+import { token } from '../shell/credentials'
+import { type Problem, problemFrom } from '../shell/problem'
 
 /** So long the browser may take to begin with a file that the page has. */
 const HAND_OVER_MS = 60_000

@@ -1,6 +1,6 @@
 import type { ComponentChildren } from 'preact'
 import { useMemo, useState } from 'preact/hooks'
-import { setQuery } from '../../shell/address'
+import { setQuery } from '../shell/address'
 
 export interface Column<R> {
   key: string

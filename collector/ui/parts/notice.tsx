@@ -1,6 +1,6 @@
 import type { ComponentChildren } from 'preact'
-import type { Problem } from './problem'
-import { TokenForm } from './token-form'
+import type { Problem } from '../shell/problem'
+import { TokenForm } from '../shell/token-form'
 
 /** A page's or a list's place when there is nothing to show in it: what happened, and what to do next. */
 export function Notice({ title, page = false, children }: NoticeProps) {
