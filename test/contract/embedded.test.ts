@@ -19,7 +19,7 @@ import { indexPolicy } from '../../collector/src/store/search/index-policy'
 import { search } from '../../collector/src/store/search/search'
 import type { Store } from '../../collector/src/store/store'
 import { until } from '../helpers/until'
-import { append, found, messageOf, sameIds, soon, span, storeContract, structs } from './store-contract'
+import { append, found, messageOf, soon, span, storeContract, structs } from './store-contract'
 
 function newFolder(): string {
   return mkdtempSync(join(tmpdir(), 'milo-embedded-'))
@@ -163,7 +163,7 @@ describe('embedded store, its file', function () {
     await readsBack(acknowledged)
   })
 
-  it('is left as it is when it is no database, or not ours, or of a later version', async () => {
+  it('is left as it is when it is no database, or not ours, or of another version', async () => {
     const unusable: [string, () => void, object][] = [
       [
         'no database',
@@ -187,6 +187,18 @@ describe('embedded store, its file', function () {
           db.close()
         },
         { code: 'MILO_STORE_SCHEMA', message: /newer milo-collector \(schema 999/ },
+      ],
+      [
+        'development version',
+        () => {
+          const db = new Database(path)
+          db.exec(`CREATE TABLE message (a); PRAGMA application_id = ${0x4d696c6f}; PRAGMA user_version = 1`)
+          db.close()
+        },
+        {
+          code: 'MILO_STORE_SCHEMA',
+          message: /development version \(.*\), .*: remove it, or give another embedded\.path/,
+        },
       ],
     ]
     for (const [what, make, error] of unusable) {
@@ -219,37 +231,6 @@ describe('embedded store, its file', function () {
       lines,
       files.map(file => `${path}: ${file} applied`),
     )
-  })
-
-  it('keeps and finds what the first version wrote, for a retention from its migration on', async () => {
-    const db = new Database(path)
-    db.exec(readFileSync(join(__dirname, '../../sql/embedded/0001-spans.sql'), 'utf8'))
-    db.exec(`PRAGMA application_id = ${0x4d696c6f}; PRAGMA user_version = 1`)
-    const records = Array.from({ length: 30 }, (_, i) =>
-      span({ name: `old-${i % 3}`, ...(i % 2 ? { events: [] } : {}) }),
-    )
-    const insert = db.prepare('INSERT INTO message (body) VALUES (?)')
-    for (let i = 0; i < 30; i += 10) insert.run([messageOf(records.slice(i, i + 10)).body])
-    db.close()
-    const fromUs = Date.now() * 1000 - 1_000_000
-    for (let round = 0; round < 2; round++) {
-      const store = await open(path)
-      await soon(async () => assert.equal(store.backlog().spans, 0))
-      for (const record of records) {
-        assert.deepEqual(structs((await store.readTrace(record.traceId)).records), structs([record]))
-      }
-      const ids = (matches: (i: number) => boolean) => records.filter((_, i) => matches(i)).map(r => r.traceId)
-      sameIds(
-        await found(store, { name: 'old-1' }),
-        ids(i => i % 3 === 1),
-      )
-      // Without times of their own they count as received when the file was migrated.
-      sameIds(
-        await found(store, { name: 'old-1', fromUs }),
-        ids(i => i % 3 === 1 && i % 2 === 1),
-      )
-      await store.close()
-    }
   })
 
   it('acknowledges nothing more once the file has been deleted or replaced under it, and is not healthy', async () => {

@@ -1,7 +1,8 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { StoreError } from './store'
 
-/** The files of sql/, numbered from 1 without gaps. What is released is never changed again: a change is a new file. */
+/** The files of sql/, numbered from 1 without gaps. A released file is never changed again: a change is a new file. */
 export interface Migration {
   version: number
   /** The file's name. */
@@ -9,7 +10,7 @@ export interface Migration {
   sql: string
 }
 
-/** Those of one database, oldest first. */
+/** The migrations of one database, oldest first. */
 export function migrations(database: 'embedded' | 'mysql' | 'cassandra'): Migration[] {
   const folder = join(sqlFolder(), database)
   return readdirSync(folder)
@@ -20,6 +21,30 @@ export function migrations(database: 'embedded' | 'mysql' | 'cassandra'): Migrat
 
 export function newestVersion(all: Migration[]): number {
   return all.at(-1)!.version
+}
+
+/**
+ * The migrations that a database lacks. A database that is ahead of this program lacks none.
+ * @param what the database, as messages name it
+ * @param setting where it is named in the configuration
+ * @param applied the names in its table schema_migration, by version
+ * @throws StoreError MILO_STORE_SCHEMA when other files than ours made the schema
+ */
+export function missingMigrations(
+  all: Migration[],
+  what: string,
+  setting: string,
+  applied: Map<number, string>,
+): Migration[] {
+  for (const { version, name } of all) {
+    const found = applied.get(version) ?? name
+    if (found === name) continue
+    throw new StoreError(
+      'MILO_STORE_SCHEMA',
+      `${what} has the schema of a development version (${found}, where this milo-collector has ${name}), which can't be brought up to date: drop it, or give another ${setting}`,
+    )
+  }
+  return all.filter(({ version }) => !applied.has(version))
 }
 
 /** For databases that take one statement at a time. Statements end with a semicolon at a line's end. */

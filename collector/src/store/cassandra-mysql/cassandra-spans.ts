@@ -17,11 +17,6 @@ const JOURNAL_REQUESTS = 16
 const SLOT_US = 10_000_000n
 /** No slot of messages: its rows are the slots in use, as their seq. A clock that jumps may have put them anywhere. */
 const DIRECTORY = -1
-/** How long a row of the journal lives: default_time_to_live in sql/cassandra/0002-journal.cql. */
-export const JOURNAL_US = 86_400_000_000n
-/** How far behind now collectors that kept no directory may have written. */
-const AHEAD_US = 600_000_000n
-const SLOTS_AT_ONCE = 32
 
 /** A row's size at most, unless a single record is larger. */
 const ROW_BYTES = 256 * 1024
@@ -98,27 +93,17 @@ export class CassandraSpans {
     putAside: (entry: Entry, error: Error) => Promise<void>,
     progress: (done: number, total: number) => void = () => {},
   ): AsyncGenerator<Entry> {
-    const probes = probedSlots(checkpoint, this.clock.wallUs())
-    const filled = new Set<number>()
     const params = [collector, DIRECTORY, checkpoint === undefined ? 0n : checkpoint / SLOT_US - 1n]
+    const slots: number[] = []
     for await (const rows of this.db.pages(this.sql.selectJournal, params, () => 8)) {
-      for (const { seq } of rows) filled.add(Number(seq))
+      for (const { seq } of rows) slots.push(Number(seq))
     }
-    for (let from = 0; from < probes.length; from += SLOTS_AT_ONCE) {
-      // Most are empty, and found to be side by side.
-      await inParallel(probes.slice(from, from + SLOTS_AT_ONCE), SLOTS_AT_ONCE, async slot => {
-        const { rows } = await this.db.execute(this.sql.probeJournal, [collector, slot])
-        if (rows.length > 0) filled.add(slot)
-      })
-      progress(Math.min(from + SLOTS_AT_ONCE, probes.length), probes.length + filled.size)
-    }
-    const slots = [...filled].sort((a, b) => a - b)
     for (const [i, slot] of slots.entries()) {
       for await (const parts of this.messagesOf(collector, slot, checkpoint ?? -(2n ** 63n))) {
         const body = parts.length === 1 ? parts[0]!.body : Buffer.concat(parts.map(part => part.body))
         yield await readEntry(parts[0]!.seq, BigInt(parts[0]!.received_us), body, putAside)
       }
-      progress(probes.length + i + 1, probes.length + slots.length)
+      progress(i + 1, slots.length)
     }
   }
 
@@ -183,7 +168,6 @@ function statementsFor(db: Cassandra) {
   return {
     // The time of writing is that of receipt.
     insertJournal: `INSERT INTO ${journal} (collector, slot, seq, part, body) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?`,
-    probeJournal: `SELECT seq FROM ${journal} WHERE collector = ? AND slot = ? LIMIT 1`,
     selectJournal: `SELECT seq, body, WRITETIME(body) AS received_us FROM ${journal} WHERE collector = ? AND slot = ? AND seq > ?`,
     insertSpans: `INSERT INTO ${spans} (trace_id, bucket, uid, records) VALUES (?, ?, ?, ?) USING TTL ?`,
     selectSpans: `SELECT records FROM ${spans} WHERE trace_id = ? AND bucket = ?`,
@@ -194,14 +178,6 @@ function statementsFor(db: Cassandra) {
 
 function slotOf(seq: bigint): number {
   return Number(seq / SLOT_US)
-}
-
-/** Where collectors that kept no directory may have written. */
-function probedSlots(checkpoint: bigint | undefined, nowUs: bigint): number[] {
-  const fromUs = checkpoint === undefined || checkpoint < nowUs - JOURNAL_US ? nowUs - JOURNAL_US : checkpoint
-  const from = slotOf(fromUs)
-  const to = slotOf(fromUs > nowUs ? fromUs : nowUs) + Number(AHEAD_US / SLOT_US)
-  return Array.from({ length: to - from + 1 }, (_, i) => from + i)
 }
 
 /** Whole records of a message, each piece no longer than a request unless a single record is: where it begins and ends. */

@@ -4,7 +4,7 @@ import { type ArrayOrObject, Client, policies, types } from 'cassandra-driver'
 // @ts-expect-error: internal, and without types.
 import Connection from 'cassandra-driver/lib/connection'
 import { databaseError, within } from '../deadline'
-import { type Migration, migrations, newestVersion, statements } from '../migrations'
+import { type Migration, migrations, missingMigrations, statements } from '../migrations'
 import { StoreError } from '../store'
 import type { CassandraConfig, Consistency } from '../store-config'
 import { readTls } from './mysql'
@@ -70,9 +70,9 @@ export class Cassandra {
     return this.attempt(this.client.batch(queries, { prepare: true, logged: false, isIdempotent: true }))
   }
 
-  /** The number of the last migration that was applied; undefined when there is nothing yet. */
-  schemaVersion(): Promise<number | undefined> {
-    return this.attempt(schemaVersion(this.client, this.config.keyspace))
+  /** What migrateCassandra would apply; undefined when there is no schema at all. */
+  missingMigrations(): Promise<Migration[] | undefined> {
+    return this.attempt(missingFrom(this.client, this.config.keyspace))
   }
 
   /** What an operator should know; undefined when all is well, or when the server doesn't say. */
@@ -114,9 +114,9 @@ export async function migrateCassandra(config: CassandraConfig, log: (message: s
   const inKeyspace = await connect(config, config.keyspace)
   const run = (cql: string, parameters: unknown[] = []) => inKeyspace.execute(cql, parameters)
   try {
-    const version = (await schemaVersion(inKeyspace, config.keyspace)) ?? 0
+    const missing = (await missingFrom(inKeyspace, config.keyspace)) ?? migrations('cassandra')
     await run('CREATE TABLE IF NOT EXISTS schema_migration (version int PRIMARY KEY, name text, applied_at timestamp)')
-    for (const migration of migrations('cassandra').slice(version)) {
+    for (const migration of missing) {
       // Preparing what runs once is no use, and DDL can't be prepared everywhere.
       for (const cql of statements(migration)) await inKeyspace.execute(cql, [], { prepare: false })
       await run('INSERT INTO schema_migration (version, name, applied_at) VALUES (?, ?, ?)', [
@@ -133,18 +133,14 @@ export async function migrateCassandra(config: CassandraConfig, log: (message: s
   }
 }
 
-/** What migrateCassandra would apply, without changing anything. */
-export async function pendingCassandra(config: CassandraConfig): Promise<Migration[]> {
+/** What migrateCassandra would apply, without changing anything; undefined when there is no schema at all. */
+export async function missingFromCassandra(config: CassandraConfig): Promise<Migration[] | undefined> {
   const cassandra = await Cassandra.open(config)
   try {
-    return migrations('cassandra').slice((await cassandra.schemaVersion()) ?? 0)
+    return await cassandra.missingMigrations()
   } finally {
     await cassandra.close()
   }
-}
-
-export function newestCassandraVersion(): number {
-  return newestVersion(migrations('cassandra'))
 }
 
 async function createKeyspace(client: Client, { keyspace, local_dc }: CassandraConfig, log: (message: string) => void) {
@@ -160,14 +156,15 @@ async function createKeyspace(client: Client, { keyspace, local_dc }: CassandraC
   log(`Cassandra: keyspace ${keyspace} created with ${copies} ${copies === 1 ? 'copy' : 'copies'} in ${local_dc}`)
 }
 
-async function schemaVersion(client: Client, keyspace: string): Promise<number | undefined> {
+async function missingFrom(client: Client, keyspace: string): Promise<Migration[] | undefined> {
   const table = await client.execute(
     "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ? AND table_name = 'schema_migration'",
     [keyspace],
   )
   if (table.rows.length === 0) return undefined
-  const { rows } = await client.execute(`SELECT version FROM ${quoted(keyspace)}.schema_migration`)
-  return Math.max(0, ...rows.map(({ version }) => version))
+  const { rows } = await client.execute(`SELECT version, name FROM ${quoted(keyspace)}.schema_migration`)
+  const applied = new Map<number, string>(rows.map(({ version, name }) => [version, name]))
+  return missingMigrations(migrations('cassandra'), `Cassandra's keyspace ${keyspace}`, 'cassandra.keyspace', applied)
 }
 
 /**

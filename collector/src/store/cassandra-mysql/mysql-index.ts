@@ -9,7 +9,7 @@ import type { IndexPolicy } from '../search/index-policy'
 import { type MySql, rowsOf, stretches } from './mysql'
 
 /**
- * The search index as it is written: what a record can be found by, as rows of numbers; see sql/mysql/0002-index.sql.
+ * The search index as it is written: what a record can be found by, as rows of numbers; see sql/mysql/0001-schema.sql.
  * Searching: mysql-search.ts.
  */
 

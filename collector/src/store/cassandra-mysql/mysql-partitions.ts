@@ -47,7 +47,6 @@ export async function maintainPartitions(
         log(`MySQL: ${expired.length} expired ${expired.length === 1 ? 'day' : 'days'} of ${table} dropped`)
       }
     }
-    await dropOldKeys(connection, config, retentionDays, log)
     if (known) {
       await connection.query('DELETE FROM long_trace WHERE day < ?', [first])
       await connection.query('DELETE FROM activity WHERE minute < ?', [first * 1440])
@@ -81,39 +80,6 @@ function nameOf(day: number): string {
 
 function partition(day: number): string {
   return `PARTITION ${nameOf(day)} VALUES LESS THAN ${day === LATER ? 'MAXVALUE' : `(${day + 1})`}`
-}
-
-/** by_trace, for which trace_terms stands in, once it has every trace: see sql/mysql/0004-terms.sql. */
-async function dropOldKeys(
-  connection: Connection,
-  { database }: MySqlConfig,
-  retentionDays: number,
-  log: (message: string) => void,
-): Promise<void> {
-  const keyed = await rowsOf(connection, TABLES_BY_TRACE, [database])
-  if (keyed.length === 0) return
-  const spans = await rowsOf(connection, 'SELECT 1 FROM span_idx LIMIT 1')
-  if (spans.length > 0) {
-    const since = 'SELECT 1 FROM schema_migration WHERE version = 4 AND applied_at < NOW() - INTERVAL ? DAY'
-    // Received within the first day, and its day has to end.
-    if ((await rowsOf(connection, since, [retentionDays + 2])).length === 0) return
-  }
-  for (const [table] of keyed) await connection.query(`ALTER TABLE ${table} DROP KEY by_trace`)
-  log('MySQL: by_trace dropped, which trace_terms stands in for')
-}
-
-const TABLES_BY_TRACE = `SELECT DISTINCT TABLE_NAME FROM information_schema.STATISTICS
-  WHERE TABLE_SCHEMA = ? AND INDEX_NAME = 'by_trace' AND TABLE_NAME IN ('post', 'span_idx')`
-
-/** Of which it is known already: the keys don't come back. */
-const withAllTerms = new WeakSet<MySql>()
-
-/** Whether every trace's rows are in trace_terms. */
-export async function hasAllTerms(db: MySql): Promise<boolean> {
-  if (withAllTerms.has(db)) return true
-  if ((await db.read(TABLES_BY_TRACE, [db.config.database])).length > 0) return false
-  withAllTerms.add(db)
-  return true
 }
 
 async function daysOf(connection: Connection, { database }: MySqlConfig, table: string): Promise<number[]> {

@@ -14,10 +14,9 @@ import {
   TERM_DIGITS,
   wordId,
 } from './mysql-index'
-import { hasAllTerms } from './mysql-partitions'
 
 /**
- * The index of sql/mysql/0002-index.sql, searched. Every term is one or more lists of places: stretches of a B-tree in the
+ * The index of sql/mysql/0001-schema.sql, searched. Every term is one or more lists of places: stretches of a B-tree in the
  * order of time, which the server walks backwards and merges over the days' partitions.
  *
  *     name            by_name, name_id               key            by_key, key_id
@@ -78,7 +77,6 @@ export class MySqlSearch implements SpanIndex {
   private readonly sorted = new Map<ValueTerm, Promise<Place[] | undefined>>()
   /** Of terms that do not drive; with what each has found out. */
   private readonly filtersMade = new Map<Term, Filter>()
-  private allTerms: Promise<boolean> | undefined
   private keys: Promise<string[]> | undefined
   /** Whether a value is one that the driver stands for. */
   private readonly compares = new Map<string, boolean>()
@@ -396,8 +394,6 @@ export class MySqlSearch implements SpanIndex {
   /** Traces that lack something, as far as trace_terms tells. */
   private async lacking(places: Place[], filters: Filter[]): Promise<IdSet> {
     const lacking = new IdSet()
-    this.allTerms ??= hasAllTerms(this.db)
-    if (!(await this.allTerms)) return lacking
     for (let i = 0; i < places.length; i += IN_MOST) {
       const ids = places.slice(i, i + IN_MOST).map(({ traceId }) => traceId)
       const rows = await this.db.read(

@@ -10,7 +10,7 @@ import {
   type PoolConnection,
 } from 'mysql2/promise'
 import { databaseError, within } from '../deadline'
-import { type Migration, migrations, newestVersion, statements } from '../migrations'
+import { type Migration, migrations, missingMigrations, statements } from '../migrations'
 import { StoreError } from '../store'
 import type { MySqlConfig } from '../store-config'
 
@@ -247,27 +247,21 @@ export async function underMigrationLock(
   }
 }
 
-/** What migrateMySql would apply, without changing anything, not even making the database. */
-export async function pendingMySql(config: MySqlConfig): Promise<Migration[]> {
-  const version = await mysqlSchemaVersion(config)
-  return migrations('mysql').slice(version ?? 0)
-}
-
 /** @param connection under the migration lock */
-export async function migrateMySql(connection: Connection, { database }: MySqlConfig, log: (message: string) => void) {
-  const version = (await schemaVersion(connection)) ?? 0
+export async function migrateMySql(connection: Connection, config: MySqlConfig, log: (message: string) => void) {
+  const missing = (await missingFrom(connection, config)) ?? migrations('mysql')
   await connection.query(
     `CREATE TABLE IF NOT EXISTS schema_migration (
        version INT NOT NULL, name VARCHAR(200) NOT NULL, applied_at TIMESTAMP NOT NULL, PRIMARY KEY (version)
      ) ENGINE = InnoDB`,
   )
-  for (const migration of migrations('mysql').slice(version)) {
+  for (const migration of missing) {
     for (const sql of statements(migration)) await apply(connection, sql, log)
     await connection.query('INSERT INTO schema_migration (version, name, applied_at) VALUES (?, ?, NOW())', [
       migration.version,
       migration.name,
     ])
-    log(`MySQL, database ${database}: ${migration.name} applied`)
+    log(`MySQL, database ${config.database}: ${migration.name} applied`)
   }
 }
 
@@ -282,23 +276,19 @@ async function apply(connection: Connection, sql: string, log: (message: string)
   }
 }
 
-/** The number of the last migration that was applied; undefined when there is nothing yet. */
-export async function mysqlSchemaVersion(config: MySqlConfig): Promise<number | undefined> {
+/** What migrateMySql would apply, without changing anything; undefined when there is no schema at all. */
+export async function missingFromMySql(config: MySqlConfig): Promise<Migration[] | undefined> {
   let connection: Connection | undefined
   try {
     connection = await connectMySql(config, false)
     await connection.query('USE ??', [config.database])
-    return await within(DEADLINE_MS, schemaVersion(connection))
+    return await within(DEADLINE_MS, missingFrom(connection, config))
   } catch (error) {
     if ((error as { errno?: number }).errno === ERROR.unknownDatabase) return undefined
     throw mysqlError(config, error)
   } finally {
     connection?.destroy()
   }
-}
-
-export function newestMySqlVersion(): number {
-  return newestVersion(migrations('mysql'))
 }
 
 async function useDatabase(connection: Connection, { database }: MySqlConfig, log: (message: string) => void) {
@@ -313,10 +303,11 @@ async function useDatabase(connection: Connection, { database }: MySqlConfig, lo
   }
 }
 
-async function schemaVersion(connection: Connection): Promise<number | undefined> {
+async function missingFrom(connection: Connection, { database }: MySqlConfig): Promise<Migration[] | undefined> {
   try {
-    const [row] = await rowsOf(connection, 'SELECT COALESCE(MAX(version), 0) FROM schema_migration')
-    return Number(row![0])
+    const rows = await rowsOf(connection, 'SELECT version, name FROM schema_migration')
+    const applied = new Map(rows.map(([version, name]) => [Number(version), String(name)]))
+    return missingMigrations(migrations('mysql'), `MySQL's database ${database}`, 'mysql.database', applied)
   } catch (error) {
     if ((error as { errno?: number }).errno === ERROR.noSuchTable) return undefined
     throw error

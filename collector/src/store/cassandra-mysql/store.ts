@@ -3,7 +3,7 @@ import { IdMap } from '../../record/ids'
 import { storedTrace } from '../../record/records'
 import type { ActivityMinute, ActivityRow } from '../activity/activity'
 import { isRefusal, within } from '../deadline'
-import type { Migration } from '../migrations'
+import { type Migration, migrations } from '../migrations'
 import type { Clock } from '../pipeline/clock'
 import type { Entry } from '../pipeline/entry'
 import { closedError } from '../pipeline/group-commit'
@@ -26,10 +26,10 @@ import {
   TRACE_BYTES,
 } from '../store'
 import { collectorId, DEFAULT_RETENTION_DAYS, type Progress, type StoreConfig } from '../store-config'
-import { Cassandra, migrateCassandra, newestCassandraVersion, pendingCassandra } from './cassandra'
+import { Cassandra, migrateCassandra, missingFromCassandra } from './cassandra'
 import { CassandraSpans, rowsByTrace, type SpanRow } from './cassandra-spans'
 import { CollectorLock } from './collector-lock'
-import { MySql, migrateMySql, mysqlSchemaVersion, newestMySqlVersion, pendingMySql, underMigrationLock } from './mysql'
+import { MySql, migrateMySql, missingFromMySql, underMigrationLock } from './mysql'
 import { readMySqlActivity, writeSettled } from './mysql-activity'
 import { lengthenTraces, MySqlIndex, putAside, readCheckpoint } from './mysql-index'
 import { keepPartitions, maintainPartitions } from './mysql-partitions'
@@ -109,15 +109,12 @@ function backlogOf({ max_backlog_spans = BACKLOG_SPANS, max_backlog_bytes = BACK
   return { maxBacklogSpans: max_backlog_spans, maxBacklogBytes: max_backlog_bytes }
 }
 
-/** A newer schema is fine: migrations leave what older collectors need. */
+/** A newer schema is fine: migrations keep what older collectors need. */
 async function ensureSchema(config: StoreConfig, cassandra: Cassandra, log: (message: string) => void): Promise<void> {
   const states = async () => {
-    const state = (found: number | undefined, wanted: number) =>
-      found === undefined ? 'missing' : found < wanted ? 'older' : 'usable'
-    return [
-      state(await cassandra.schemaVersion(), newestCassandraVersion()),
-      state(await mysqlSchemaVersion(config.mysql), newestMySqlVersion()),
-    ]
+    const state = (lacks: Migration[] | undefined) =>
+      lacks === undefined ? 'missing' : lacks.length > 0 ? 'older' : 'usable'
+    return [state(await cassandra.missingMigrations()), state(await missingFromMySql(config.mysql))]
   }
   if ((await states()).every(state => state === 'usable')) return
   await underMigrationLock(config.mysql, log, async connection => {
@@ -151,7 +148,8 @@ async function migrateBoth(config: StoreConfig, connection: Connection, log: (me
 /** What migrate would apply, each with its database; changes nothing. */
 export async function pendingMigrations(config: StoreConfig): Promise<{ database: string; migration: Migration }[]> {
   const of = (database: string) => (migration: Migration) => ({ database, migration })
-  const [mysql, cassandra] = await Promise.all([pendingMySql(config.mysql), pendingCassandra(config.cassandra)])
+  const mysql = (await missingFromMySql(config.mysql)) ?? migrations('mysql')
+  const cassandra = (await missingFromCassandra(config.cassandra)) ?? migrations('cassandra')
   return [
     ...mysql.map(of(`MySQL, database ${config.mysql.database}`)),
     ...cassandra.map(of(`Cassandra, keyspace ${config.cassandra.keyspace}`)),

@@ -1,6 +1,6 @@
 import type { ActivityRow } from '../activity/activity'
 import { compareBytes } from '../bytes'
-import { Ages, type Clock, earlier } from '../pipeline/clock'
+import { Ages, type Clock } from '../pipeline/clock'
 import { type Entry, readEntry } from '../pipeline/entry'
 import { closedError } from '../pipeline/group-commit'
 import type { Backend } from '../pipeline/pipeline'
@@ -60,8 +60,6 @@ export class EmbeddedBackend implements Backend {
   private settled: bigint
   private retired: bigint
   private retiredMessages = false
-  /** Up to `last` ids of older messages aren't the times of their receipt, which was `us`. */
-  private readonly old: { last: bigint; us: bigint }
   private tending: Promise<void> | undefined
   private timer: NodeJS.Timeout | undefined
   private closing = false
@@ -75,19 +73,27 @@ export class EmbeddedBackend implements Backend {
     this.clock = options.clock
     this.retentionUs = options.retentionDays * DAY_US
     const { selectProgress, selectSegments } = file.sql
-    type Progress = [bigint, bigint, bigint, bigint, bigint | null, bigint | null]
-    const [settled, retired, last, us, ageUs, wallUs] = selectProgress.get([]) as Progress
+    type Progress = [bigint, bigint, bigint | null, bigint | null]
+    const [settled, retired, savedUs, savedWallUs] = selectProgress.get([]) as Progress
     this.settled = settled
     this.retired = retired
-    this.old = { last, us }
-    type SegmentRow = [bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint | null]
-    const segments = selectSegments.all([]) as SegmentRow[]
-    // A file that has no ages yet: what it knows are times of receipt, which a clock may have put into the future.
-    const newest = earlier(this.receivedUs(settled), this.clock.wallUs())
-    this.ages = new Ages(this.clock, { ageUs: ageUs ?? newest, wallUs: wallUs ?? newest })
-    for (const [id, live, first, last, records, blocks, firstUs, lastUs, ageUs] of segments) {
-      const rows = { records: Number(records), blocks: Number(blocks), firstUs, lastUs, readers: 0 }
-      const segment = { id, first, last, ...rows, ageUs: ageUs ?? earlier(this.receivedUs(last), newest) }
+    const wallUs = this.clock.wallUs()
+    this.ages = new Ages(this.clock, { ageUs: savedUs ?? wallUs, wallUs: savedWallUs ?? wallUs })
+    type SegmentRow = [bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint]
+    for (const [id, live, first, last, records, blocks, firstUs, lastUs, ageUs] of selectSegments.all(
+      [],
+    ) as SegmentRow[]) {
+      const segment = {
+        id,
+        first,
+        last,
+        records: Number(records),
+        blocks: Number(blocks),
+        firstUs,
+        lastUs,
+        ageUs,
+        readers: 0,
+      }
       // What a crash left half made, or half removed.
       if (live === 1n) this.live.push(segment)
       else this.dead.push(segment)
@@ -105,11 +111,6 @@ export class EmbeddedBackend implements Backend {
     return last > this.settled ? last : this.settled
   }
 
-  /** Of an older message, whose id says it. */
-  private receivedUs(message: bigint): bigint {
-    return message > this.old.last ? message : this.old.us
-  }
-
   accept(messages: Entry[]): void {
     const { insertMessage } = this.file.sql
     this.file.durable(() => {
@@ -119,11 +120,11 @@ export class EmbeddedBackend implements Backend {
 
   async *replay(): AsyncIterable<Entry> {
     for (let last = this.settled; ; ) {
-      const row = this.file.sql.selectNextMessage.get([last]) as [bigint, Buffer, bigint | null] | undefined
+      const row = this.file.sql.selectNextMessage.get([last]) as [bigint, Buffer, bigint] | undefined
       if (row === undefined) return
       const [id, body, receivedUs] = row
       last = id
-      yield await readEntry(id, receivedUs ?? this.receivedUs(id), body, (entry, error) => this.putAside(entry, error))
+      yield await readEntry(id, receivedUs, body, (entry, error) => this.putAside(entry, error))
     }
   }
 

@@ -27,8 +27,9 @@ export class EmbeddedFile {
    */
   constructor(path: string, log: (message: string) => void) {
     this.path = path
-    this.db = openFile(path, log)
-    this.sql = prepare(this.db)
+    const [db, sql] = openFile(path, log)
+    this.db = db
+    this.sql = sql
     const file = resolve(path)
     this.inodes = [file, `${file}-wal`].map(name => [name, inodeOf(name)])
   }
@@ -105,7 +106,7 @@ function prepare(db: Database.Database) {
       'DELETE FROM message WHERE id IN (SELECT id FROM message WHERE id <= ? ORDER BY id LIMIT ?)',
     ),
 
-    selectProgress: one('SELECT settled, retired, old_last, old_us, age_us, age_wall_us FROM progress'),
+    selectProgress: one('SELECT settled, retired, age_us, age_wall_us FROM progress'),
     updateAges: db.prepare('UPDATE progress SET age_us = ?, age_wall_us = ?'),
     updateSettled: db.prepare('UPDATE progress SET settled = max(settled, ?)'),
     updateRetired: db.prepare('UPDATE progress SET retired = max(retired, ?)'),
@@ -160,11 +161,14 @@ function prepare(db: Database.Database) {
   }
 }
 
-function openFile(path: string, log: (message: string) => void): Database.Database {
-  return openSqlite(path, 'embedded.path', db => {
+function openFile(path: string, log: (message: string) => void): [Database.Database, ReturnType<typeof prepare>] {
+  let sql!: ReturnType<typeof prepare>
+  const db = openSqlite(path, 'embedded.path', db => {
     db.exec(`PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}; PRAGMA cache_size = -${CACHE_KIB}`)
     migrateFile(db, path, log)
+    sql = prepareOrRefuse(db, path)
   })
+  return [db, sql]
 }
 
 /** Marks a file as ours: "Milo" in ASCII. */
@@ -174,14 +178,13 @@ function migrateFile(db: Database.Database, path: string, log: (message: string)
   const all = migrations('embedded')
   const version = Number(integer(db, 'PRAGMA user_version'))
   if (!isEmpty(db) && integer(db, 'PRAGMA application_id') !== APPLICATION_ID) {
-    letGo(db)
-    throw new StoreError('MILO_STORE_SCHEMA', `${path} is another program's database: give another embedded.path`)
+    refuse(db, `${path} is another program's database: give another embedded.path`)
   }
   if (version > newestVersion(all)) {
-    letGo(db)
-    throw new StoreError(
-      'MILO_STORE_SCHEMA',
-      `${path} was written by a newer milo-collector (schema ${version}, this one knows ${newestVersion(all)}): use that one, or give another embedded.path`,
+    const known = `(schema ${version}, this one knows ${newestVersion(all)})`
+    refuse(
+      db,
+      `${path} was written by a newer milo-collector ${known}, or by a development version: use that one, or give another embedded.path`,
     )
   }
   for (const migration of all.slice(version)) {
@@ -191,4 +194,23 @@ function migrateFile(db: Database.Database, path: string, log: (message: string)
     })
     log(`${path}: ${migration.name} applied`)
   }
+}
+
+/** Statements that name unknown tables or columns show that other files than ours made the schema. */
+function prepareOrRefuse(db: Database.Database, path: string): ReturnType<typeof prepare> {
+  try {
+    return prepare(db)
+  } catch (error) {
+    const { code, message } = error as { code?: string; message: string }
+    if (code !== 'SQLITE_ERROR') throw error
+    refuse(
+      db,
+      `${path} has the schema of a development version (${message}), which can't be brought up to date: remove it, or give another embedded.path`,
+    )
+  }
+}
+
+function refuse(db: Database.Database, message: string): never {
+  letGo(db)
+  throw new StoreError('MILO_STORE_SCHEMA', message)
 }

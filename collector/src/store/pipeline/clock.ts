@@ -15,7 +15,7 @@ export const systemClock: Clock = {
   steadyMs: () => performance.now(),
 }
 
-export function earlier(a: bigint, b: bigint): bigint {
+function earlier(a: bigint, b: bigint): bigint {
   return a < b ? a : b
 }
 
