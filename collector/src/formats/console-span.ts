@@ -1,7 +1,7 @@
 import { type Fields, isObject, type Reading, type Spans } from './fields'
 import { readOtlpJson } from './otlp/read'
 
-/** A span as OpenTelemetry's ConsoleSpanExporter for Python prints it, in the words of OTLP. */
+/** A span as OpenTelemetry's ConsoleSpanExporter for Python prints it, turned into OTLP. */
 export function readConsoleSpan(json: unknown, reading: Reading): Spans {
   const span = json as Fields
   const { trace_state: traceState, ...context } = idsOf(span)

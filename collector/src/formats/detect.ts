@@ -9,21 +9,20 @@ import { isZipkinSpan, readZipkinJson, readZipkinProtobuf, readZipkinV1Thrift } 
 import { ZIPKIN_TYPES } from './zipkin/schema'
 
 /**
- * Spans as somebody has them in a file, in whichever form that is: what the page's upload, `POST /api/traces` and
- * `milo-collector import` take alike.
+ * Reads spans from a file in any known form, for the page's upload, `POST /api/traces` and `milo-collector import`.
  *
  *     bytes ─ Thrift, protobuf, or text ─ documents ─ each in the form that it has, or a list of such
  */
 export const EXPECTED =
   "Milo's records ({ records: [...] }), OTLP ({ resourceSpans: [...] }), Zipkin (a list of spans) or Jaeger ({ data: [...] })"
 
-/** Lists of lists of traces are as deep as anybody goes. */
+/** Known files nest their traces in fewer lists. */
 const MAX_LISTS = 4
-/** Of the file exporter, which puts every signal into the same lines. */
+/** OpenTelemetry's file exporter puts every signal into the same file. */
 const OTHER_SIGNALS = ['resourceLogs', 'resourceMetrics', 'resourceProfiles']
 
 /**
- * @param bounded false where the sender is whoever runs the collector
+ * @param bounded false when the collector's operator gives the file
  * @param firstLine above 1 for a further part of a file of lines
  * @throws BadInput when it is none of these forms; of several documents each that is none is one rejected span
  */
@@ -37,7 +36,7 @@ export function* readAny(body: Buffer, reading = new Reading(), bounded = true, 
   }
 }
 
-/** One document has to be right. Of several each stands for itself, since each may have been written by itself. */
+/** A single document has to be right. Of several, each is judged by itself, since it may have been written by itself. */
 export function* readDocuments(
   documents: Document[],
   read: (json: unknown) => Spans,
@@ -74,7 +73,7 @@ function* readDocument(json: unknown, reading: Reading, depth: number): Spans {
   }
 }
 
-/** In a list, what nobody knows is a span of Zipkin's, as far as it is any. */
+/** In a list, an unknown object is read as a span of Zipkin's. */
 function isOther(json: unknown): boolean {
   return isObject(json) && (knownReader(json) ?? readZipkinJson) !== readZipkinJson
 }

@@ -1,17 +1,17 @@
 import type { SpanRecord } from '../../../src/codec/span'
 
 /**
- * Reading what strangers sent: values of decoded protobuf messages and of parsed JSON alike. Absent is as protobuf has it:
- * null, or the empty value. 64-bit numbers come as Long, as number and as decimal string, bytes as such and as base64.
+ * Reads values that can't be trusted, from decoded protobuf messages and parsed JSON alike. A value is absent as in protobuf:
+ * null, or empty. 64-bit numbers come as Long, as number and as decimal string, bytes as such and as base64.
  *
  * A span is never dropped for an optional field: what can't be read is left out, and counted by format, field and reason
  * (`FieldReader`). Only its ids are required; without them it is Unusable. Only a body that is none at all is BadInput.
  */
 
-/** The whole body is of no use: nothing of it is taken. */
+/** The whole body is unusable: no span of it is taken. */
 export class BadInput extends Error {}
 
-/** One span is of no use. `reason` is a short, stable word: it labels a counter. */
+/** One span is unusable. `reason` is a short, stable word: it labels a counter. */
 export class Unusable {
   readonly reason: string
   readonly message: string
@@ -37,7 +37,7 @@ export function attempt<V>(make: () => V): V | Unusable {
   }
 }
 
-/** A span's most: ingest takes no longer one. */
+/** Ingest takes no span longer than this. */
 export const MAX_SPAN_BYTES = 1024 * 1024
 export const MAX_SPAN_PARTS = 65_536
 /** Senders put thousands of spans into one body; two bytes are enough for a span that says nothing. */
@@ -56,7 +56,7 @@ export interface LeftOut {
 /** What is counted while one body is read. */
 export class Reading {
   readonly leftOut: LeftOut[] = []
-  /** What the body held besides spans, which nobody asked for: names of its keys, for the answer. */
+  /** Names of keys that the body has besides spans, for the answer. */
   readonly others = new Set<string>()
   private entriesLeft: number
 
@@ -115,7 +115,7 @@ export class FieldReader {
     return v
   }
 
-  /** Of a list, the entries that are objects. */
+  /** The entries of a list that are objects. */
   objects(v: unknown, field: string): Fields[] {
     return this.list(v, field).flatMap<Fields>(entry => this.object(entry, field) ?? [])
   }

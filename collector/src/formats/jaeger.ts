@@ -3,7 +3,7 @@ import { readOtlpJson } from './otlp/read'
 
 /**
  * Jaeger's JSON, as its interface downloads it and its API answers it: `{ data: [trace, …] }`, one trace, or one span with its
- * process in it, as it stands in Elasticsearch. It is put into the words of OTLP, of which it has become a subset.
+ * process in it, as it stands in Elasticsearch. It is turned into OTLP, which has all that it says.
  */
 export function* readJaegerJson(json: unknown, reading: Reading): Spans {
   const { data } = json as Fields

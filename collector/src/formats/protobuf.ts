@@ -26,9 +26,9 @@ export function messageTypes<Name extends string>(table: Record<Name, Fields>): 
 }
 
 /**
- * The bytes of each value of a field, in order; of all others with `not`, tags included. A body is taken apart so, span by
- * span, rather than decoded whole: a span of two bytes would become one of hundreds.
- * @param ids the field's, and earlier versions' ids of the same field
+ * Yields the bytes of each value of a field, in order; with `not`, those of all other fields, tags included. A body is taken
+ * apart span by span rather than decoded whole: a span of two bytes would become an object of hundreds.
+ * @param ids the field's number, and those that it had in earlier versions
  * @throws BadInput when the bytes are no message
  */
 export function* fieldBytes(message: Uint8Array, type: Type, ids: number[], not = false): Generator<Uint8Array> {
@@ -47,7 +47,7 @@ export function* fieldBytes(message: Uint8Array, type: Type, ids: number[], not 
   }
 }
 
-/** All of a message but one field, decoded as `decode` does it. @throws Unusable */
+/** Decodes a message without one of its fields. @see decode @throws Unusable */
 export function decodeWithout(message: Uint8Array, type: Type, ids: number[], read: FieldReader) {
   const rest = Buffer.allocUnsafe(Math.min(message.length, MAX_SPAN_BYTES))
   let length = 0
@@ -62,12 +62,12 @@ export function decodeWithout(message: Uint8Array, type: Type, ids: number[], re
 }
 
 /**
- * A message; without those of its fields that can't be read, which are left out.
+ * Decodes a message. Fields that can't be read are left out.
  * @throws Unusable when it is too large, or no message at all
  */
 export function decode(bytes: Uint8Array, type: Type, read: FieldReader): Record<string, unknown> {
   if (bytes.length > MAX_SPAN_BYTES) throw new Unusable('too_large', `${type.name} is over ${MAX_SPAN_BYTES} bytes`)
-  // What is wrong is the sender's doing, and most of an error's cost is its stack.
+  // Errors are the sender's, there may be many, and most of an error's cost is its stack.
   const { stackTraceLimit } = Error
   Error.stackTraceLimit = 0
   try {

@@ -1,20 +1,20 @@
-/** A connection, as the door sees it. */
+/** A connection, as far as its admission goes. */
 export interface Guest {
   readonly address: string
-  /** Since when it has been idle, or as slow as nobody has to be: then another may have its place. */
+  /** Since when it has been idle or too slow. Then another connection may take its place. */
   yieldsSince(): number | undefined
   destroy(): void
 }
 
 export interface AdmissionOptions {
   maxConnections: number
-  /** Whether as many connections as there may be can come from this address; from others half of them. */
+  /** Whether all connections may come from this address. Any other may have half of them. */
   isTrusted(address: string): boolean
   closed(reason: 'evicted' | 'refused'): void
   warn(where: object): void
 }
 
-/** What makes room for others when there are too many connections: what has moved for so long, and more slowly. */
+/** When there are too many connections, one whose frame has taken longer than this, at less than this rate, makes room. */
 const YIELD_MS = 500
 const YIELD_BYTES_A_MS = 16
 
@@ -23,8 +23,8 @@ export function isSlow(elapsedMs: number, bytes: number): boolean {
 }
 
 /**
- * Whether there is room for one more connection. The one that has been idle or slow for longest goes for it: to fill the
- * table with connections keeps nobody out.
+ * Whether there is room for one more connection. If there is none, the connection that has been idle or slow for longest is
+ * closed: a peer that opens all connections can't keep others out.
  */
 export function makesRoom<G extends Guest>(guests: Set<G>, address: string, options: AdmissionOptions): boolean {
   const { maxConnections, isTrusted, closed, warn } = options

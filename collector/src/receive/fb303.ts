@@ -2,12 +2,12 @@ import { type Reader, T, type Writer } from '../../../src/codec/binary'
 import { version } from '../../package.json'
 
 /**
- * The service base that every Scribe server speaks (src/idl/fb303.thrift): who it is, how it is, and what it has counted.
+ * The base service of every Scribe server (src/idl/fb303.thrift): its name and version, its status, and its counters.
  */
 export interface Fb303 {
   /**
-   * @returns what puts the result struct; undefined for a method that isn't one of fb303's. Of oneway methods nobody hears
-   * more, whether they were refused or not.
+   * @returns a function that writes the result struct; undefined for a method that isn't one of fb303's. A oneway method
+   * has no result: 'refused' or 'done'.
    * @throws CodecError for arguments that can't be read, CallRefused for ones that aren't taken
    */
   call(method: string, args: Reader): Promise<Result> | Result | 'refused' | 'done' | undefined
@@ -18,7 +18,7 @@ export type Result = (w: Writer) => void
 export interface Fb303Options {
   status(): Status
   counters(): Promise<Map<string, bigint>>
-  /** What `shutdown` and `reinitialize` do; without it they are refused, since anybody may call who reaches the port. */
+  /** What `shutdown` and `reinitialize` do. Without it they are refused, since anyone that reaches the port may call them. */
   control?: { shutdown(): void; reinitialize(): void } | undefined
 }
 
@@ -38,7 +38,7 @@ const MAX_OPTION_LENGTH = 4096
 
 export function createFb303({ status, counters, control }: Fb303Options): Fb303 {
   const startedS = BigInt(Math.floor(Date.now() / 1000))
-  // As in fb303's own base class: a bag in which peers may leave things. Nothing here reads it.
+  // Peers may keep values here, as in fb303's own base class. Nothing in the collector reads them.
   const options = new Map<string, string>()
   return {
     call(method, args) {

@@ -18,7 +18,7 @@ export class KeyValues {
   }
 }
 
-/** What a text stands for; a string needs no word. */
+/** The type of a value that is kept as text. */
 export type TextType = 'string' | 'bool' | 'int' | 'double' | 'bytes' | 'empty' | 'json' | 'any'
 
 /** What is deeper is left out; protobufjs itself goes to 100 messages, of which a list in a list takes two or three. */
@@ -68,7 +68,7 @@ function readKind(kind: string, v: unknown, read: FieldReader, depth: number): V
   }
 }
 
-/** As protobufjs and JSON have bytes; and as JSON.stringify makes of a list of them. */
+/** Bytes as protobufjs and JSON have them, or as JSON.stringify writes a typed array. */
 function anyBytes(v: unknown): Uint8Array | undefined {
   if (v instanceof Uint8Array) return v
   if (isEmpty(v)) return Buffer.alloc(0)
@@ -132,7 +132,7 @@ export function fromText(text: string, type: unknown): Value {
   }
 }
 
-/** In the words of OTLP's JSON. */
+/** The value in OTLP's JSON. */
 export function toJson(v: Value): Record<string, unknown> {
   if (typeof v === 'string') return { stringValue: v }
   if (typeof v === 'boolean') return { boolValue: v }

@@ -22,7 +22,7 @@ export const WINDOWS: Record<string, readonly [SpanEvent, SpanEvent]> = {
 /** Annotations and counters that are ours: an attribute of such a name is kept in `otel.more`. */
 export const OURS = {
   kind: 'otel.kind',
-  // The names that OpenTelemetry gives them in other formats.
+  // OpenTelemetry uses these names in other formats.
   statusCode: 'otel.status_code',
   statusDescription: 'otel.status_description',
   scopeName: 'otel.scope.name',
@@ -48,7 +48,7 @@ export const OURS = {
   endNs: 'otel.end_ns',
 } as const
 export const RESOURCE = 'otel.resource.'
-/** With the event's index behind it. */
+/** A prefix of the event's index. */
 export const EVENT_NS = 'otel.event_ns.'
 export const OUR_NAMES = new Set<string>(Object.values(OURS))
 

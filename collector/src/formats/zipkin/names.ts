@@ -7,10 +7,10 @@ import { EventType, type SpanEvent } from '../../../../src/codec/span'
 
 export const KINDS = ['', 'CLIENT', 'SERVER', 'PRODUCER', 'CONSUMER']
 export const OURS = {
-  /** PRODUCER or CONSUMER: the others are told by the events. */
+  /** PRODUCER or CONSUMER. The events tell the others. */
   kind: 'zipkin.kind',
   shared: 'zipkin.shared',
-  /** Microseconds, of a span without a timestamp. */
+  /** In microseconds, for a span without a timestamp. */
   duration: 'zipkin.duration',
   localIp: 'zipkin.local.ip',
   localPort: 'zipkin.local.port',

@@ -89,7 +89,7 @@ function readStructs(r: Reader, layout: Layout): Fields[] {
   return structs
 }
 
-/** What is no address stays what it is, to be left out. */
+/** Bytes that aren't an address stay as they are, to be left out later. */
 function readIpv6(bytes: Buffer): string | Buffer {
   return ipOfBytes(bytes) || bytes
 }

@@ -4,14 +4,14 @@ import { microseconds, readSpan } from './v2'
 
 /**
  * Zipkin's spans, version 1, into records. One of them holds what client and server say of a call, each annotation with the
- * endpoint of who said it, so it is taken apart into spans of version 2, one of each side, which v2.ts reads:
+ * endpoint of the process that made it, so it is taken apart into spans of version 2, one of each side, which v2.ts reads:
  *
  *     Thrift → the fields of JSON → one or two sides, in version 2's fields → records
  *
  * Which side has what is decided as Zipkin's V1SpanConverter does it, but never for more than two.
  */
 
-/** How a side begins and ends, which is also how it is told. */
+/** The annotations that begin and end a side. They also tell which side it is. */
 const CORE = new Map<unknown, { kind: 'CLIENT' | 'SERVER'; edge: 'begin' | 'end' }>([
   ['cs', { kind: 'CLIENT', edge: 'begin' }],
   ['cr', { kind: 'CLIENT', edge: 'end' }],
@@ -47,7 +47,7 @@ export function toRecords(raw: Fields, read: FieldReader): SpanRecord[] {
     }
     const { kind, edge } = core
     const side = (sides[kind] ??= { kind, annotations: [], tags: [] })
-    // Said again, of another attempt.
+    // A second one is of another attempt.
     if (side[edge] !== undefined) events.push(entry)
     else side[edge] = microseconds(entry.fields.timestamp, 'annotation_timestamp', read)
     side.endpoint ??= entry.endpoint
@@ -66,7 +66,7 @@ export function toRecords(raw: Fields, read: FieldReader): SpanRecord[] {
   }
 
   const { CLIENT: client, SERVER: server } = sides
-  // Work within a process, or of a server that is told by its client's address alone.
+  // Either work within a process, or a server's, which only the address of its client shows.
   const isServed = clientAddress !== undefined && serverAddress === undefined
   const first: Side = client ?? server ?? { kind: isServed ? 'SERVER' : '', annotations: [], tags: [] }
   const second = client && server
@@ -119,7 +119,7 @@ function writeSide(raw: Fields, side: Side, remote: Fields | undefined, owns: bo
     localEndpoint: side.endpoint,
     remoteEndpoint: remote,
     annotations: side.annotations,
-    // By convention: who hasn't begun a span leaves its timestamp to who has.
+    // By convention, a span's timestamp is set only by the side that began it.
     shared: side.kind === 'SERVER' && timestamp === undefined,
   }
   const record = readSpan(v2, read, side.tags)
@@ -127,7 +127,7 @@ function writeSide(raw: Fields, side: Side, remote: Fields | undefined, owns: bo
   return record
 }
 
-/** An annotation, and who made it. */
+/** An annotation, and the endpoint that made it. */
 interface Entry {
   fields: Fields
   endpoint: Fields | undefined

@@ -65,7 +65,7 @@ export function readSpan(
   if (local.service !== '') record.service = local.service
   const isServer = kind === 'SERVER'
   const localHost = local.ips[0]
-  // For people; what is no address isn't taken for one on the way back.
+  // The name is for readers. Only addresses are read back as such.
   const remoteHost = remote.ips[0] ?? (isIP(remote.service) === 0 ? remote.service || undefined : undefined)
   if (localHost !== undefined) record[isServer ? 'serverHost' : 'clientHost'] = localHost
   if (remoteHost !== undefined) record[isServer ? 'clientHost' : 'serverHost'] = remoteHost

@@ -1,0 +1,99 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { Writer } from '../../../src/codec/binary'
+import { RECORD_HEADER, writeRecord, writeSpanStruct } from '../../../src/codec/span'
+import type { RejectedSpans } from '../api/answers'
+import { type Converted, hexOf, MAX_SPAN_BYTES, MAX_SPAN_PARTS, type Spans, Unusable } from '../formats/fields'
+import { Refusal } from './refusal'
+
+/** Records are stored in chunks of about this length. */
+const CHUNK_BYTES = 1024 * 1024
+/** How long a body is worked on before others have their turn; one large span may take longer. */
+const STEP_MS = 10
+
+export interface SinkOptions {
+  /** Makes records in a row durable. */
+  store(records: Buffer, spans: number): Promise<'ok' | 'try later'>
+  /** What all records of the body may take, stored or not. */
+  maxBytes: number
+  /** Whether the answer names the traces. */
+  keepTraceIds: boolean
+}
+
+/** Where the spans of one body go: into records, which are stored a chunk at a time. */
+export class SpanSink {
+  spans = 0
+  rejected = 0
+  readonly reasons: RejectedSpans[] = []
+  readonly traceIds = new Set<string>()
+  private readonly options: SinkOptions
+  private readonly w = new Writer(16 * 1024)
+  private pending = 0
+  /** Bytes of records, taken or not: what has been worked on. */
+  private made = 0
+
+  constructor(options: SinkOptions) {
+    this.options = options
+  }
+
+  /** @throws Refusal when they can't be stored now */
+  async putAll(spans: Spans): Promise<void> {
+    let stepEnd = performance.now() + STEP_MS
+    for (const convert of spans) {
+      const unusable = this.put(convert)
+      if (unusable !== undefined) this.reject(unusable)
+      if (this.w.pos >= CHUNK_BYTES) await this.flush()
+      else if (performance.now() > stepEnd) await nextTurn()
+      else continue
+      stepEnd = performance.now() + STEP_MS
+    }
+  }
+
+  /** Stores what is left. @throws Refusal when it can't be stored now */
+  async flush(): Promise<void> {
+    if (this.pending === 0) return
+    const spans = this.pending
+    this.pending = 0
+    if ((await this.options.store(this.w.take(), spans)) !== 'ok') {
+      throw new Refusal(503, 'MILO_TRY_LATER', 'the spans can not be stored now: try later')
+    }
+    this.spans += spans
+  }
+
+  private reject({ reason, message }: Unusable): void {
+    this.rejected++
+    const known = this.reasons.find(entry => entry.reason === reason)
+    if (known !== undefined) known.spans++
+    else this.reasons.push({ reason, spans: 1, message })
+  }
+
+  /** @returns why it isn't taken */
+  private put(convert: () => Converted): Unusable | undefined {
+    const { w } = this
+    if (this.made > this.options.maxBytes) {
+      return new Unusable('too_large', 'with what the resource says in each span, the body is too large')
+    }
+    const record = convert()
+    if (record instanceof Unusable) return record
+    const { events, annotations, counters } = record
+    const parts = (events?.length ?? 0) + (annotations?.size ?? 0) + (counters?.size ?? 0)
+    if (parts > MAX_SPAN_PARTS) {
+      this.made += MAX_SPAN_BYTES
+      return new Unusable('too_large', `a span has more than ${MAX_SPAN_PARTS} attributes and events`)
+    }
+    const start = w.pos
+    writeRecord(w, () => writeSpanStruct(w, record))
+    const length = w.pos - start
+    this.made += length
+    if (length - RECORD_HEADER > MAX_SPAN_BYTES) {
+      w.pos = start
+      return new Unusable('too_large', `with what the resource says, a span is over ${MAX_SPAN_BYTES} bytes`)
+    }
+    this.pending++
+    if (this.options.keepTraceIds) this.traceIds.add(traceIdOf(record.traceId!, record.traceIdHigh))
+    return undefined
+  }
+}
+
+function traceIdOf(low: bigint, high: bigint | undefined): string {
+  return (high ? hexOf(high, 16) : '') + hexOf(low, 16)
+}
