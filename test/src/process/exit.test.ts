@@ -86,8 +86,10 @@ describe('a signal', () => {
     for (const [what, body] of programs) {
       it(`${signal} ends the process as without Milo when ${what}`, async () => {
         const program = body.replaceAll('SIG', signal)
-        const without = await signalled(program, signal)
-        const having = await signalled(program, signal, { MILO_SCRIBE: peer.address })
+        const [without, having] = await Promise.all([
+          signalled(program, signal),
+          signalled(program, signal, { MILO_SCRIBE: peer.address }),
+        ])
         assert.deepEqual(
           [having.status, having.signal, having.stdout],
           [without.status, without.signal, without.stdout],
@@ -107,8 +109,10 @@ describe('a signal', () => {
     const silent = createServer(() => {}).listen(0, '127.0.0.1')
     await until('it listens', () => silent.listening)
     const { port } = silent.address() as { port: number }
-    for (const scribe of [`127.0.0.1:${port}`, '127.0.0.1:1']) {
-      const run = await signalled('ready()', 'SIGTERM', { MILO_SCRIBE: scribe })
+    const scribes = [`127.0.0.1:${port}`, '127.0.0.1:1']
+    for (const run of await Promise.all(
+      scribes.map(scribe => signalled('ready()', 'SIGTERM', { MILO_SCRIBE: scribe })),
+    )) {
       assert.deepEqual([run.status, run.signal], [null, 'SIGTERM'])
       assert.match(run.stderr, /1 spans could not be sent/)
     }
