@@ -124,7 +124,8 @@ function wrapSend(prototype: any, name: string, plugin: PluginHandle): void {
   const method = name.slice('send_'.length)
   // A class that is derived by hand overrides what says it.
   const declared = serviceOf(prototype[name], method) ?? serviceOf(Object.getPrototypeOf(prototype)?.[name], method)
-  const oneway = /MessageType\.ONEWAY/.test(String(prototype[name]))
+  // Older generated code sends it as any other call, but can't read a reply to it.
+  const oneway = /MessageType\.ONEWAY/.test(String(prototype[name])) || !(`recv_${method}` in prototype)
   // A method that takes no callback makes a promise, whose continuations keep their contexts by themselves.
   const args = prototype[method]?.length ?? Infinity
   const promises = args <= prototype[name].length
@@ -163,10 +164,7 @@ function wrapSend(prototype: any, name: string, plugin: PluginHandle): void {
           const result = framed
             ? runInFrame(frameOf(call), apply, original, this, arguments)
             : original.apply(this, arguments)
-          if (isOpen(call)) {
-            if (oneway) settle(call, 'ok')
-            else sent(call)
-          }
+          if (isOpen(call)) sent(call)
           return result
         } catch (error) {
           if (isOpen(call)) fail(call, 'not_sent', nameOf(error), error)
@@ -202,7 +200,7 @@ function begin(client: Client, peer: Peer, kind: Method, args: ArrayLike<unknown
     peer.carrier = carrierFor(settings.propagation, address, port)
   }
   const { carrier } = peer
-  const { method, promises } = kind
+  const { method, oneway, promises } = kind
   const { name, annotations } = peer.operations.get(method) ?? describeOperation(peer, kind)
   const span = startSpan(Kind.CLIENT, name, carrier === 'calltrace-legacy16')
   const seqid = client._seqid
@@ -226,6 +224,7 @@ function begin(client: Client, peer: Peer, kind: Method, args: ArrayLike<unknown
     connection: peer.connection,
     ofClient: peer.open,
     ofConnection: peer.openOfConnection,
+    oneway,
     queuedAtMs: 0,
     replayed: false,
     previous: undefined,
@@ -274,8 +273,11 @@ function bound(callback: (...args: unknown[]) => unknown): (...args: unknown[]) 
 /** What became of a call, by the first argument of its callback. */
 function settleWith(call: Call, error: unknown): void {
   const { span } = call
-  if (error === null || error === undefined) settle(call, 'ok')
-  else if (!call.answered) {
+  if (error === null || error === undefined) {
+    // Generated code calls back for a oneway call at once, also while it is queued.
+    if (call.oneway) sent(call)
+    else settle(call, 'ok')
+  } else if (!call.answered) {
     // Connections of others' own hand the errors of their requests to the callback.
     fail(call, 'transport_error', nameOf(error), error)
   } else if (typeof error === 'string') {

@@ -17,6 +17,8 @@ export interface Call extends OutgoingCall, Entry {
   /** The calls of its client, and those of its connection, among which it is. */
   ofClient: BySeqid<Call>
   ofConnection: Pending<Call>
+  /** Over once it has been written. */
+  oneway: boolean
   /** In the connection's offline queue since, in milliseconds of the clock; 0 once it has been written. */
   queuedAtMs: number
   /** Sent anew when the connection is lost and made again. */
@@ -26,6 +28,8 @@ export interface Call extends OutgoingCall, Entry {
 /** At most so many calls wait on one connection before the oldest is given up: thrift keeps such for ever. */
 const MAX_OPEN = 10_000
 const OPEN = Symbol('milo.open')
+/** Connections of thrift's own that are over: they queue calls that they won't send. */
+const over = new WeakSet<object>()
 
 /** The connection's open calls; from the first time on, it is watched. */
 export function openCalls(connection: any, plugin: PluginHandle): Pending<Call> {
@@ -36,8 +40,10 @@ export function openCalls(connection: any, plugin: PluginHandle): Pending<Call> 
   Object.defineProperty(connection, OPEN, { value: open, configurable: true })
   if (typeof connection.emit === 'function') {
     watch(connection, plugin, (event, argument) => {
-      if (event === 'close') closed(open.all(), argument)
-      else if (event === 'timeout') idle(open.all())
+      if (event === 'close') {
+        if ('forceClose' in connection) over.add(connection)
+        closed(open.all(), argument)
+      } else if (event === 'timeout') idle(open.all())
       else if (event === 'connect' || event === 'open') written(connection, open)
       else if (event === 'error') failOfFrame(argument)
     })
@@ -116,18 +122,17 @@ function written(connection: any, open: Pending<Call>): void {
     call.span.count('thrift.queue_us', Math.round((clock.now() - call.queuedAtMs) * 1000))
     call.queuedAtMs = 0
     call.replayed = replays(connection)
+    if (call.oneway) settle(call, 'ok')
   }
 }
 
 /** Called with what send_X has written, or has had queued. */
 export function sent(call: Call): void {
   const { connection } = call
-  if (connection?.forceClose === true && connection.connected === false) {
-    // After end(): thrift queues it for a connection that won't be made.
-    fail(call, 'transport_error', 'connection ended')
-  } else if (connection?.connected === false || (typeof connection?.isOpen === 'function' && !connection.isOpen())) {
-    call.queuedAtMs = clock.now()
-  }
+  if (connection?.connected === false || (typeof connection?.isOpen === 'function' && !connection.isOpen())) {
+    if (!over.has(connection)) call.queuedAtMs = clock.now()
+    else fail(call, 'transport_error', connection.forceClose ? 'connection ended' : 'connection closed')
+  } else if (call.oneway) settle(call, 'ok')
 }
 
 const PERSISTENT = Symbol('milo.persistent')

@@ -310,7 +310,7 @@ function neverReplies(generated: unknown): boolean {
   let known = oneway.get(generated)
   if (known === undefined) {
     const source = Function.prototype.toString.call(generated)
-    known = /_args\b/.test(source) && !source.includes('writeMessageBegin')
+    known = /\.read\(/.test(source) && !source.includes('writeMessageBegin')
     oneway.set(generated, known)
   }
   return known

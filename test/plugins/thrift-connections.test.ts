@@ -615,6 +615,112 @@ describe('the Thrift plugin: calls that thrift never settles', () => {
     assert.ok(half.counters!.get('thrift.queue_us')! > 0n)
   })
 
+  describe('a connection that is lost', () => {
+    const RETRIES = { max_attempts: 10, retry_max_delay: 30, connect_timeout: 5000 }
+    let server: any
+    let port: number
+    let sockets: Socket[]
+
+    beforeEach(async () => {
+      const answers = { ...handler, ping: (name: string) => (name === 'never' ? new Promise(() => {}) : name) }
+      server = traced.thrift.createServer(traced.Calculator, answers, options(FRAMED))
+      sockets = []
+      server.on('connection', (socket: Socket) => sockets.push(socket))
+      port = (await listen(server)).port
+    })
+
+    function open(more: object) {
+      const connection = traced.thrift.createConnection('127.0.0.1', port, { ...options(FRAMED), ...more })
+      onClose(() => connection.destroy())
+      onClose(() => connection.end())
+      connection.on('error', () => {})
+      return { connection, client: traced.thrift.createClient(traced.Calculator, connection) }
+    }
+
+    /** Result and error of each client's half, in order of their ends; and how many calls wait. */
+    async function results(connection: any): Promise<[unknown[][], number]> {
+      const key = Object.getOwnPropertySymbols(connection).find(symbol => symbol.description === 'milo.open')!
+      const ends = (await spans())
+        .filter(isClient)
+        .map(s => [s.name!.split('.')[1], s.annotations!.get('thrift.result'), s.annotations!.get('error.type')])
+      return [ends, connection[key].size]
+    }
+
+    it('and made again: what was under way has failed, what waited has its answer, each once', async () => {
+      const { connection, client } = open(RETRIES)
+      await client.add(1, 2)
+      const calls: Promise<unknown>[] = []
+      for (let round = 1; round <= 3; round++) {
+        client.ping('never').catch(() => {})
+        await client.ping('sent')
+        connection.once('reconnecting', () => calls.push(client.add(3, 4), client.fire('in a queue')))
+        const back = new Promise<void>(resolve =>
+          connection.once('connect', () => {
+            calls.push(client.add(5, 6), client.fire('at once'))
+            resolve()
+          }),
+        )
+        sockets.at(-1)!.destroy()
+        await back
+        await Promise.all(calls)
+      }
+      const lost = ['ping', 'transport_error', 'connection closed']
+      const ok = (name: string) => [name, 'ok', undefined]
+      // The queue is sent first.
+      const round = [ok('ping'), lost, ok('fire'), ok('fire'), ok('add'), ok('add')]
+      assert.deepEqual(await results(connection), [[ok('add'), ...round, ...round, ...round], 0])
+      const queued = peer.spans.filter(
+        s => isClient(s) && s.name!.endsWith('fire') && s.counters!.has('thrift.queue_us'),
+      )
+      assert.equal(queued.length, 3)
+    })
+
+    it('and given up: whatever waits for it then, or is called later, has failed; oneway calls too', async () => {
+      const { connection, client } = open({ max_attempts: 2, retry_max_delay: 30 })
+      await client.add(1, 2)
+      server.close()
+      connection.once('reconnecting', () => {
+        client.add(3, 4)
+        client.fire('x')
+      })
+      connection.once('close', () => client.add(5, 6))
+      sockets[0]!.destroy()
+      await closed(connection)
+      client.fire('y')
+      const lost = (name: string) => [name, 'transport_error', 'connection closed']
+      assert.deepEqual(await results(connection), [
+        [['add', 'ok', undefined], lost('add'), lost('fire'), lost('add'), lost('fire')],
+        0,
+      ])
+    })
+
+    it('and not made again: a later call fails at once', async () => {
+      const { connection, client } = open({})
+      await client.add(1, 2)
+      sockets[0]!.destroy()
+      await closed(connection)
+      client.add(3, 4)
+      client.fire('x')
+      const lost = (name: string) => [name, 'transport_error', 'connection closed']
+      assert.deepEqual(await results(connection), [[['add', 'ok', undefined], lost('add'), lost('fire')], 0])
+    })
+
+    it('and ended while it is made again, which thrift does all the same: calls have the answers that they get', async () => {
+      const { connection, client } = open(RETRIES)
+      await client.add(1, 2)
+      const calls: Promise<number>[] = []
+      connection.once('reconnecting', () => {
+        calls.push(client.add(3, 4))
+        connection.end()
+        calls.push(client.add(5, 6))
+      })
+      sockets[0]!.destroy()
+      await until('it is made', () => sockets.length === 2)
+      assert.deepEqual(await Promise.all(calls), [7, 11])
+      assert.deepEqual(await results(connection), [Array(3).fill(['add', 'ok', undefined]), 0])
+    })
+  })
+
   it('behaves as without Milo: the same errors and events in the same order', async () => {
     const story = async (copy: ThriftCopy, act: (socket: Socket) => void): Promise<string[]> => {
       const told: string[] = []

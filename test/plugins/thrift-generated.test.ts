@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { AsyncResource, executionAsyncResource } from 'node:async_hooks'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +10,7 @@ import { patchQ } from '../../plugins/thrift/q'
 import { current, span } from '../../src/index'
 import { Handle } from '../../src/patch/handle'
 import { ended, start, stop, type TestSpan, tree } from '../../src/testing'
+import { ROOT } from '../helpers/child'
 import { client, closeAll, plain, serve, traced } from '../helpers/thrift'
 import { until } from '../helpers/until'
 
@@ -104,6 +105,37 @@ describe('the Thrift plugin: generated code, and what looks like it', () => {
     assert.deepEqual(seen, [outside, outside])
     assert.equal(tree(), 'caller')
     assert.deepEqual(Object.getOwnPropertySymbols(c), [])
+  })
+
+  it('a oneway call is one where older code sends it as any other, and where a minifier has renamed its arguments', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'milo-test-oneway-'))
+    try {
+      symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
+      for (const name of ['Calculator.js', 'Base.js', 'calculator_types.js']) {
+        const code = readFileSync(join(ROOT, 'test/gen/js', name), 'utf8')
+        const old = code.replace('MessageType.ONEWAY', 'MessageType.CALL').replaceAll('Calculator_fire_args', 'b')
+        writeFileSync(join(folder, name), old)
+      }
+      const Calculator = createRequire(join(folder, 'app.js'))('./Calculator.js')
+      const fired: string[] = []
+      const { port } = await serve(traced, Calculator, { fire: (what: string) => fired.push(what) }, WIRE)
+      const c = client(traced, Calculator, port, WIRE)
+      const before = Object.keys(c._reqs).length
+      // Without a callback too, as code older still doesn't call it.
+      c.fire('x', () => {})
+      c.new_seqid()
+      c.send_fire('y')
+      await until('both have come', () => fired.length === 2)
+      closeAll()
+      await ended(4)
+      assert.deepEqual(
+        spans.map(s => [s.name, s.annotations['thrift.result'], s.annotations['thrift.oneway']]),
+        Array(4).fill(['Calculator.fire', 'ok', 'true']),
+      )
+      assert.equal(Object.keys(c._reqs).length, before)
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
   })
 
   it('a service that only inherits is traced', async () => {
