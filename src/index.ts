@@ -11,7 +11,7 @@ import { isActive, sink } from './start/instance'
 import { type Options, settle } from './start/options'
 import { start } from './start/start'
 import { currentFrame, frameWith, runInFrame } from './trace/context'
-import { cut, Kind, LIMITS, type Span } from './trace/span'
+import { cut, Kind, LIMITS, type PluginSpan, type Span } from './trace/span'
 import { currentSpan, startSpan, UNSAMPLED } from './trace/tracer'
 
 export { MiloError, type MiloErrorCode } from './errors'
@@ -79,7 +79,7 @@ export function span<R>(
 
 /** @param isAsync whether `fn` is, or calls, an async function: nobody else has the promise that it returns */
 function runIn<R>(
-  started: Span,
+  started: PluginSpan,
   fn: (...args: any[]) => R,
   done: ((...args: any[]) => any) | undefined,
   isAsync: boolean,

@@ -20,5 +20,5 @@ export {
   type RemoteContext,
   remoteContext,
 } from './trace/propagation'
-export { Kind, type Span } from './trace/span'
+export { Kind, type PluginSpan as Span } from './trace/span'
 export { currentSpan, ids, startServerSpan, startSpan, UNSAMPLED } from './trace/tracer'

@@ -2,7 +2,7 @@ import { clearTimeout, GenuinePromise, setTimeout } from './process/genuine'
 import { given } from './register'
 import { type Options, settle } from './start/options'
 import { start as startMilo } from './start/start'
-import { Kind, type Span } from './trace/span'
+import { Kind, type LiveSpan } from './trace/span'
 
 /**
  * `milo/testing`: spans in memory, for the tests of an application. Nothing is sent, and the environment's MILO_ variables
@@ -153,7 +153,7 @@ function quote(text: string): string {
   return text === '' || /["=[\]\s]/.test(text) ? JSON.stringify(text) : text
 }
 
-function plain(span: Span): TestSpan {
+function plain(span: LiveSpan): TestSpan {
   const { name, kind, traceId, spanId, parentId, startUs, endUs } = span
   return {
     name,

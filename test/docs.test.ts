@@ -19,7 +19,7 @@ import { encodeRecord, readRecord } from '../src/codec/span'
 import { Handle } from '../src/patch/handle'
 import * as plugin from '../src/plugin'
 import { settle } from '../src/start/options'
-import { Kind, Span, Trace } from '../src/trace/span'
+import { Kind, LiveSpan, Trace } from '../src/trace/span'
 import { ROOT, runNode } from './helpers/child'
 import { ScribePeer } from './helpers/scribe-peer'
 
@@ -277,7 +277,7 @@ describe('the documentation', () => {
           .replace(/\s/g, ''),
         'hex',
       )
-    const span = new Span(
+    const span = new LiveSpan(
       { add() {}, truncated() {} },
       new Trace(0x11223344, 0x55667788, 0, 0, true, false, Math.fround(0.1), 0),
       0x01020304,

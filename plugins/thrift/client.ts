@@ -210,7 +210,7 @@ function begin(client: Client, peer: Peer, kind: Method, args: ArrayLike<unknown
     if (!promises && typeof callback === 'function') client._reqs[seqid] = bound(callback)
     return call
   }
-  span.annotations = annotations.slice()
+  span.adopt(annotations.slice())
   const call: Call = {
     span,
     carrier,

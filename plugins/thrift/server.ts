@@ -163,6 +163,7 @@ class Request extends Entry implements IncomingRequest, PendingReply {
   private type = 0
   private service: string | undefined = undefined
   private isOver = false
+  private replyBytes: number | undefined = undefined
   private owner: Processor
   readonly trans: unknown
   private readonly output: unknown
@@ -228,23 +229,12 @@ class Request extends Entry implements IncomingRequest, PendingReply {
     if (!span.sampled) return
     const method = this.name.slice(0, 256)
     const { address, port } = this.connection ?? {}
-    span.annotations =
-      address === undefined
-        ? ['rpc.system', 'thrift', 'rpc.method', method]
-        : [
-            'rpc.system',
-            'thrift',
-            'rpc.method',
-            method,
-            'network.peer.address',
-            address,
-            'network.peer.port',
-            String(port),
-          ]
-    if (this.service !== undefined) span.annotations.push('rpc.service', this.service.slice(0, 256))
-    span.counters = ['thrift.request_bytes', bytes]
-    if (this.type === ONEWAY) span.annotations.push('thrift.oneway', 'true')
-    else {
+    const annotations = ['rpc.system', 'thrift', 'rpc.method', method]
+    if (address !== undefined) annotations.push('network.peer.address', address, 'network.peer.port', String(port))
+    if (this.service !== undefined) annotations.push('rpc.service', this.service.slice(0, 256))
+    if (this.type === ONEWAY) annotations.push('thrift.oneway', 'true')
+    span.adopt(annotations, ['thrift.request_bytes', bytes])
+    if (this.type !== ONEWAY) {
       awaitReply(this.output, this)
       const pending = this.connection?.pending
       pending?.add(this)
@@ -255,7 +245,7 @@ class Request extends Entry implements IncomingRequest, PendingReply {
   }
 
   replied(outcome: Outcome, bytes: number): void {
-    this.span.counters?.push('thrift.reply_bytes', bytes)
+    this.replyBytes = bytes
     if (outcome === Outcome.APPLICATION) this.over('application_exception', 'TApplicationException')
     else if (outcome === Outcome.DECLARED) this.over('exception', declaredException(this.owner, this.name))
     else this.over('ok', undefined)
@@ -284,7 +274,10 @@ class Request extends Entry implements IncomingRequest, PendingReply {
     this.connection?.pending.delete(this)
     forgetReply(this.output, this)
     if (!this.span.sampled) return
-    this.span.annotations?.push('thrift.result', result)
+    this.span.adopt(
+      ['thrift.result', result],
+      this.replyBytes === undefined ? undefined : ['thrift.reply_bytes', this.replyBytes],
+    )
     if (errorType !== undefined) this.span.annotate('error.type', errorType)
     this.span.end()
   }

@@ -1,6 +1,6 @@
 import { Writer } from '../codec/binary'
 import { describe, logRarely } from '../process/log'
-import type { Span } from '../trace/span'
+import type { LiveSpan } from '../trace/span'
 import type { SpanBuffer } from './buffer'
 import type { Spooled } from './spool'
 
@@ -27,7 +27,7 @@ export interface BatchOptions {
 }
 
 /** Appends a span as a record and returns the record's length in bytes. */
-export type WriteSpan = (w: Writer, span: Span) => number
+export type WriteSpan = (w: Writer, span: LiveSpan) => number
 
 /**
  * Makes batches of the spans in the buffer, and keeps those that could be neither sent nor spooled:

@@ -1,4 +1,4 @@
-import type { Span } from '../trace/span'
+import type { LiveSpan } from '../trace/span'
 import { type DropReason, Ledger, type SpanCounts } from './ledger'
 
 /** About how much memory a span without strings takes, in bytes: the object, its trace, its numbers. */
@@ -16,8 +16,8 @@ export class SpanBuffer {
   length = 0
   bytes = 0
   /** A list through the spans themselves: an array of them would be copied whenever it grows. */
-  private oldest: Span | undefined = undefined
-  private newest: Span | undefined = undefined
+  private oldest: LiveSpan | undefined = undefined
+  private newest: LiveSpan | undefined = undefined
   private maxSpans = 0
   private maxBytes = 0
 
@@ -41,7 +41,7 @@ export class SpanBuffer {
     return Math.min(1, Math.max((this.length + spans) / this.maxSpans, (this.bytes + bytes) / this.maxBytes))
   }
 
-  add(span: Span): boolean {
+  add(span: LiveSpan): boolean {
     this.ledger.end()
     const size = estimate(span)
     if (this.length >= this.maxSpans || this.bytes + size > this.maxBytes) {
@@ -59,7 +59,7 @@ export class SpanBuffer {
   }
 
   /** Takes the oldest span. It is in flight until the ledger's `settle`. */
-  take(): Span | undefined {
+  take(): LiveSpan | undefined {
     const span = this.oldest
     if (span === undefined) return undefined
     this.oldest = span.next
@@ -88,7 +88,7 @@ export class SpanBuffer {
  * About how many bytes of memory a span takes. A character counts as two bytes, because JavaScript can't tell whether it
  * takes one. Only the strings' lengths are read, never their characters.
  */
-function estimate(span: Span): number {
+function estimate(span: LiveSpan): number {
   let bytes = SPAN_BYTES + 2 * (span.name?.length ?? 0)
   const { annotations, counters, events } = span
   if (annotations !== undefined) for (const string of annotations) bytes += STRING_BYTES + 2 * string.length

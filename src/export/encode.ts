@@ -1,6 +1,6 @@
 import { T, type Writer } from '../codec/binary'
 import { beginRecord, endRecord, RECORD_HEADER, stringField } from '../codec/span'
-import { END_EVENT, Kind, type Span, START_EVENT } from '../trace/span'
+import { END_EVENT, Kind, type LiveSpan, START_EVENT } from '../trace/span'
 
 /** Values of the two CUSTOM events that carry a local span's times, because the IDL of 2010 has no other field for them. */
 export const LOCAL_START = 'milo.start'
@@ -11,7 +11,7 @@ export const LOCAL_END = 'milo.end'
  * allocates no objects.
  * @returns the record's struct length in bytes
  */
-export function writeSpan(w: Writer, span: Span, service: string, host: string): number {
+export function writeSpan(w: Writer, span: LiveSpan, service: string, host: string): number {
   const start = beginRecord(w)
   const { trace, kind } = span
 

@@ -7,7 +7,7 @@ import { clock } from '../process/genuine'
 import { describe, log, logRarely, setLogLevel } from '../process/log'
 import { Decisions } from '../trace/decide'
 import { never, type SamplingRates } from '../trace/sampler'
-import type { Span, SpanSink } from '../trace/span'
+import type { LiveSpan, SpanSink } from '../trace/span'
 import type { Settings } from './options'
 
 /** All that runs between one start and the next. A start builds it whole and then puts it in the place of the one before. */
@@ -19,7 +19,7 @@ interface Instance {
   /** Undefined where Milo is off: then no span is recorded. */
   readonly emitter: ScribeEmitter | undefined
   /** Takes the spans that end in the emitter's place: milo/testing's. */
-  readonly collect: ((span: Span) => void) | undefined
+  readonly collect: ((span: LiveSpan) => void) | undefined
 }
 
 export let running: Instance = {
@@ -55,7 +55,7 @@ export const sink: SpanSink = {
  * Puts a new instance in the place of the one that runs.
  * @param collect takes the spans that end, and none is sent
  */
-export function configure(settings: Settings, collect?: (span: Span) => void): void {
+export function configure(settings: Settings, collect?: (span: LiveSpan) => void): void {
   const previous = running
   const { enabled, maxBufferedSpans, maxBufferedBytes, service, host, spool } = settings
   // Spans that are on their way go on to the new instance. Where there are none, the counts begin afresh.

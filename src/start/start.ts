@@ -3,7 +3,7 @@ import { install, uninstall } from '../patch/hook'
 import type { Plugin } from '../patch/plugin'
 import { claim, warnOnce } from '../process/copies'
 import { leaveFrames } from '../trace/context'
-import type { Span } from '../trace/span'
+import type { LiveSpan } from '../trace/span'
 import { configure, currentSettings, isActive } from './instance'
 import type { Settings } from './options'
 
@@ -12,7 +12,7 @@ import type { Settings } from './options'
  * Milo is off.
  * @param collect takes the spans that end, and none is sent
  */
-export function start(settings: Settings, plugins: Plugin[], collect?: (span: Span) => void): void {
+export function start(settings: Settings, plugins: Plugin[], collect?: (span: LiveSpan) => void): void {
   if (settings.enabled && !claim(giveUp)) return
   try {
     configure(settings, collect)

@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import type { Span } from './span'
+import type { PluginSpan } from './span'
 
 /**
  * What is current here: Milo's span, and each cls namespace's context. One AsyncLocalStorage carries them all, because
@@ -9,7 +9,7 @@ import type { Span } from './span'
  * read the request, and fills the span in when it knows it, also in those that a namespace has derived in the meantime.
  */
 export class Frame {
-  span: Span | undefined
+  span: PluginSpan | undefined
   /** While the span is yet to be filled in: it and what was derived of it. */
   unfilled: readonly Frame[] | undefined = undefined
   /** What a plugin keeps with it. Frames that are derived of this one have it too. */
@@ -17,7 +17,7 @@ export class Frame {
   /** The namespaces' list: see cls/namespaces.ts. */
   readonly cells: Cell | undefined
 
-  constructor(span: Span | undefined, cells: Cell | undefined) {
+  constructor(span: PluginSpan | undefined, cells: Cell | undefined) {
     this.span = span
     this.cells = cells
   }
@@ -98,7 +98,7 @@ export function enterFrame(frame: Frame | undefined): void {
 }
 
 /** A frame in which `span` is current and the namespaces are as they are here. */
-export function frameWith(span: Span | undefined): Frame {
+export function frameWith(span: PluginSpan | undefined): Frame {
   return new Frame(span, storage.getStore()?.cells)
 }
 
@@ -124,7 +124,7 @@ export function frameToFill(): Frame {
 }
 
 /** @param span undefined when there won't be one */
-export function fillFrame(frame: Frame, span: Span | undefined): void {
+export function fillFrame(frame: Frame, span: PluginSpan | undefined): void {
   const { unfilled } = frame
   frame.span = span
   frame.unfilled = undefined

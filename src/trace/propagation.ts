@@ -1,5 +1,5 @@
 import { randomHigh, randomLow, toHex } from './id'
-import type { Span } from './span'
+import type { PluginSpan } from './span'
 
 /**
  * How a trace travels from caller to callee: three 64-bit ids and the sampling decision, over Thrift in one of these carriers
@@ -121,7 +121,7 @@ export function parseTraceparent(header: unknown, state?: unknown): RemoteContex
 }
 
 /** The traceparent of a call made in `span`. One that isn't sampled and has no ids gets some: W3C demands them. */
-export function formatTraceparent(span: Span): string {
+export function formatTraceparent(span: PluginSpan): string {
   const t = span.trace
   if (t.hi === 0 && t.lo === 0) {
     return `00-0000000000000000${toHex(randomHigh(), randomLow())}-${toHex(randomHigh(), randomLow())}-00`

@@ -52,7 +52,7 @@ export class Trace {
 
 /** Where spans go when they end, and what was cut from them. One object, given by the tracer. */
 export interface SpanSink {
-  add(span: Span): void
+  add(span: LiveSpan): void
   truncated(): void
 }
 
@@ -67,8 +67,51 @@ export const LIMITS = {
   counters: 128,
 }
 
-/** An ended or running span. All methods are safe at any time, on a span that isn't sampled and after its end too. */
-export class Span {
+/** A span as an application sees it. All methods are safe at any time: on a span that isn't sampled, and after its end. */
+export interface Span {
+  /** What the span is called. */
+  name: string
+  /** Whether its trace is kept: all other spans are never sent. */
+  readonly sampled: boolean
+  /** 16 lower-case hex digits, or 32 when the trace id has a high half. All zero when nothing is being traced. */
+  readonly traceId: string
+  /** 16 lower-case hex digits. */
+  readonly spanId: string
+  /** 16 lower-case hex digits; all zero for a root. */
+  readonly parentId: string
+  /** Microseconds since the epoch. */
+  readonly startUs: number
+  /** Microseconds since the epoch; 0 until the span ends. */
+  readonly endUs: number
+  /** Attaches a searchable key and value; a second value for a key takes the first one's place. */
+  annotate(key: string, value: string | number | boolean | bigint): this
+  /** Notes that something happened, now. */
+  record(event: string): this
+  /** Adds `n` (a whole number, 1 by default) to a counter of the span. */
+  count(key: string, n?: number): this
+  /** Marks the span as failed: `error.type` is the error's name (or the string itself), `error.message` its message. */
+  fail(error: unknown): this
+  /** Ends the span, once: later calls do nothing. */
+  end(): void
+}
+
+/** The same for plugins: what carriers take, and lists of keys that are a plugin's own. */
+export interface PluginSpan extends Span {
+  readonly kind: Kind
+  readonly trace: Trace
+  readonly idHi: number
+  readonly idLo: number
+  readonly parentHi: number
+  readonly parentLo: number
+  /**
+   * Adds annotations (key, value, key, value …) and counters (key, n, …) that the span has none of yet, within the limits,
+   * without looking at each. The lists become the span's. After the span's end this does nothing.
+   */
+  adopt(annotations: string[], counters?: (string | number)[]): void
+}
+
+/** The span behind those interfaces. */
+export class LiveSpan implements PluginSpan {
   readonly trace: Trace
   readonly idHi: number
   readonly idLo: number
@@ -87,7 +130,7 @@ export class Span {
   /** time in µs, value, time, value … */
   events: (number | string)[] | undefined = undefined
   /** The buffer's: the span behind it, and about how many bytes of memory it takes. */
-  next: Span | undefined = undefined
+  next: LiveSpan | undefined = undefined
   bytes = 0
   private readonly sink: SpanSink
 
@@ -118,24 +161,20 @@ export class Span {
     return this.trace.sampled
   }
 
-  /** 16 lower-case hex digits, or 32 when the trace id has a high half. All zero when nothing is being traced. */
   get traceId(): string {
     const t = this.trace
     const low = toHex(t.hi, t.lo)
     return t.highHi === 0 && t.highLo === 0 ? low : toHex(t.highHi, t.highLo) + low
   }
 
-  /** 16 lower-case hex digits. */
   get spanId(): string {
     return toHex(this.idHi, this.idLo)
   }
 
-  /** 16 lower-case hex digits; all zero for a root. */
   get parentId(): string {
     return toHex(this.parentHi, this.parentLo)
   }
 
-  /** Attaches a searchable key and value; a second value for a key takes the first one's place. */
   annotate(key: string, value: string | number | boolean | bigint): this {
     if (!this.open()) return this
     const k = this.text(key, LIMITS.keyLength)
@@ -154,7 +193,6 @@ export class Span {
     return this
   }
 
-  /** Notes that something happened, now. */
   record(event: string): this {
     if (!this.open()) return this
     const value = this.text(event, LIMITS.valueLength)
@@ -165,7 +203,6 @@ export class Span {
     return this
   }
 
-  /** Adds `n` (a whole number, 1 by default) to a counter of the span. */
   count(key: string, n = 1): this {
     if (!this.open() || !Number.isSafeInteger(n)) return this
     const k = this.text(key, LIMITS.keyLength)
@@ -183,7 +220,6 @@ export class Span {
     return this
   }
 
-  /** Marks the span as failed: `error.type` is the error's name (or the text itself), `error.message` its message. */
   fail(error: unknown): this {
     if (!this.open()) return this
     try {
@@ -201,12 +237,20 @@ export class Span {
     return this
   }
 
-  /** Ends the span, once: later calls do nothing. */
   end(): void {
     if (!this.open()) return
     this.endUs = Math.max(this.trace.nowUs(), this.startUs)
     if (spanEnd.hasSubscribers) tell(spanEnd, { span: this })
     this.sink.add(this)
+  }
+
+  adopt(annotations: string[], counters?: (string | number)[]): void {
+    if (!this.open()) return
+    if (this.annotations === undefined) this.annotations = annotations
+    else this.annotations.push(...annotations)
+    if (counters === undefined) return
+    if (this.counters === undefined) this.counters = counters
+    else this.counters.push(...counters)
   }
 
   private open(): boolean {

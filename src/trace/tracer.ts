@@ -3,13 +3,13 @@ import { running, sink, totals } from '../start/instance'
 import { currentFrame } from './context'
 import { fraction, randomHigh, randomLow, randomNarrow } from './id'
 import type { RemoteContext } from './propagation'
-import { Kind, Span, Trace } from './span'
+import { Kind, LiveSpan, type PluginSpan, Trace } from './span'
 import { clockOffsetUs } from './wall-clock'
 
 /** Starts spans: roots, children of the current span, and servers' halves of what other processes began. */
 
 /** What is current where nothing is traced, and the one span of every unsampled trace that began here: all its methods do nothing. */
-export const UNSAMPLED = new Span(
+export const UNSAMPLED = new LiveSpan(
   sink,
   new Trace(0, 0, 0, 0, false, false, Number.NaN, 0),
   0,
@@ -21,7 +21,7 @@ export const UNSAMPLED = new Span(
   0,
 )
 
-export function currentSpan(): Span | undefined {
+export function currentSpan(): PluginSpan | undefined {
   return currentFrame()?.span
 }
 
@@ -40,21 +40,21 @@ export function ids(): { traceId: string; spanId: string; sampled: boolean } | u
  * @param narrow give the span an id of 31 bits, for a carrier that has no room for more
  * @param force keep the new trace, whatever the sampler says; within a trace that isn't kept, start one that is
  */
-export function startSpan(kind: Kind, name: string, narrow = false, force = false): Span {
+export function startSpan(kind: Kind, name: string, narrow = false, force = false): PluginSpan {
   const parent = currentFrame()?.span
   if (parent === undefined || (force && !parent.trace.sampled)) return startRoot(kind, name, narrow, force)
   const trace = parent.trace
   if (!trace.sampled) return parent
   const hi = narrow ? 0 : randomHigh()
   const lo = narrow ? randomNarrow() : randomLow()
-  return new Span(sink, trace, hi, lo, parent.idHi, parent.idLo, kind, name, trace.nowUs())
+  return new LiveSpan(sink, trace, hi, lo, parent.idHi, parent.idLo, kind, name, trace.nowUs())
 }
 
 /**
  * Starts the server's span of a request. What is current where it arrives doesn't matter: a request that brings no
  * context is a root.
  */
-export function startServerSpan(name: string, remote: RemoteContext | undefined): Span {
+export function startServerSpan(name: string, remote: RemoteContext | undefined): PluginSpan {
   if (remote === undefined) return startRoot(Kind.SERVER, name, false, false)
   if (running.emitter === undefined || (!remote.sampled && !remote.hasIds)) return UNSAMPLED
   const { hi, lo, highHi, highLo, sampled, debug, probability, spanHi, spanLo } = remote
@@ -64,14 +64,14 @@ export function startServerSpan(name: string, remote: RemoteContext | undefined)
   trace.state = remote.state
   const startUs = offset + monotonicMs * 1000
   // An unsampled span only carries the caller's ids on.
-  if (!sampled) return new Span(sink, trace, spanHi, spanLo, remote.parentHi, remote.parentLo, Kind.SERVER, '', 0)
+  if (!sampled) return new LiveSpan(sink, trace, spanHi, spanLo, remote.parentHi, remote.parentLo, Kind.SERVER, '', 0)
   if (remote.sharesSpan) {
-    return new Span(sink, trace, spanHi, spanLo, remote.parentHi, remote.parentLo, Kind.SERVER, name, startUs)
+    return new LiveSpan(sink, trace, spanHi, spanLo, remote.parentHi, remote.parentLo, Kind.SERVER, name, startUs)
   }
-  return new Span(sink, trace, randomHigh(), randomLow(), spanHi, spanLo, Kind.SERVER, name, startUs)
+  return new LiveSpan(sink, trace, randomHigh(), randomLow(), spanHi, spanLo, Kind.SERVER, name, startUs)
 }
 
-function startRoot(kind: Kind, name: string, narrow: boolean, force: boolean): Span {
+function startRoot(kind: Kind, name: string, narrow: boolean, force: boolean): PluginSpan {
   const { emitter, sampling } = running
   if (emitter === undefined) return UNSAMPLED
   const hi = randomHigh()
@@ -95,5 +95,5 @@ function startRoot(kind: Kind, name: string, narrow: boolean, force: boolean): S
   sampling.adjust(emitter, startUs)
   const spanHi = narrow ? 0 : randomHigh()
   const spanLo = narrow ? randomNarrow() : randomLow()
-  return new Span(sink, trace, spanHi, spanLo, 0, 0, kind, name, startUs)
+  return new LiveSpan(sink, trace, spanHi, spanLo, 0, 0, kind, name, startUs)
 }

@@ -5,7 +5,7 @@ import { SCRIBE_DEFAULTS, ScribeEmitter, type ScribeOptions } from '../../src/ex
 import { writeSpan } from '../../src/export/encode'
 import type { SpoolOptions } from '../../src/export/spool'
 import { randomHigh, randomLow } from '../../src/trace/id'
-import { Kind, Span, Trace } from '../../src/trace/span'
+import { Kind, LiveSpan, Trace } from '../../src/trace/span'
 
 export interface Bench {
   emitter: ScribeEmitter
@@ -49,9 +49,9 @@ export function bench(
   }
 }
 
-export function endedSpan(name: string, value?: string): Span {
+export function endedSpan(name: string, value?: string): LiveSpan {
   const trace = new Trace(randomHigh(), randomLow(), 0, 0, true, false, 1, 0)
-  const span = new Span(
+  const span = new LiveSpan(
     { add() {}, truncated() {} },
     trace,
     randomHigh(),

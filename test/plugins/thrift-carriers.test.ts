@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { readCallTrace } from '../../plugins/thrift/carriers/calltrace'
 import { FIELD_BYTES, FIELD_ID, fieldLength, putField, readField } from '../../plugins/thrift/carriers/field'
-import { Kind, Span, Trace } from '../../src/trace/span'
+import { Kind, LiveSpan, Trace } from '../../src/trace/span'
 
 const sink = { add() {}, truncated() {} }
 const span = (probability: number, high = 0, sampled = true, debug = false) =>
-  new Span(
+  new LiveSpan(
     sink,
     new Trace(0x11223344, -2, high, high, sampled, debug, probability, 0),
     0x55667788,
@@ -17,7 +17,7 @@ const span = (probability: number, high = 0, sampled = true, debug = false) =>
     0,
   )
 
-function field(of: Span): Buffer {
+function field(of: LiveSpan): Buffer {
   const length = fieldLength(of)
   const b = Buffer.alloc(length + 4, 0xee)
   putField(b, 2, of, length)

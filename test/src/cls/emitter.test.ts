@@ -7,7 +7,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { createNamespace, type Namespace, reset } from '../../../src/cls/namespaces'
 import { currentFrame, enterFrame, frameWith, runInFrame } from '../../../src/trace/context'
-import type { Span } from '../../../src/trace/span'
+import type { PluginSpan as Span } from '../../../src/trace/span'
 
 describe('bindEmitter', () => {
   let ns: Namespace

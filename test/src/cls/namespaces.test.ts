@@ -16,7 +16,7 @@ import {
   reset,
 } from '../../../src/cls/namespaces'
 import { currentFrame, enterFrame, frameWith, runInFrame } from '../../../src/trace/context'
-import type { Span } from '../../../src/trace/span'
+import type { PluginSpan as Span } from '../../../src/trace/span'
 
 const namespaces = () => (process as unknown as { namespaces: Record<string, unknown> }).namespaces
 

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { runInNewContext } from 'node:vm'
-import { flush, init, type Span, shutdown, span, stats } from '../../../src'
+import { flush, init, shutdown, span, stats } from '../../../src'
 import { ScribeConnection } from '../../../src/export/connection'
 import { start, stop } from '../../../src/testing'
+import type { LiveSpan } from '../../../src/trace/span'
 import { bench } from '../../helpers/emitter'
 import { ScribePeer } from '../../helpers/scribe-peer'
 import { until } from '../../helpers/until'
@@ -47,7 +48,7 @@ describe('the barrier between Milo and the application', () => {
   it('ends a span within the text of its own annotation once, and changes it no more', () => {
     const spans = start()
     for (const use of ['annotate', 'record', 'count'] as const) {
-      const s: Span = span(use)
+      const s = span(use) as LiveSpan
       const ends = {
         toString() {
           s.end()
@@ -65,7 +66,7 @@ describe('the barrier between Milo and the application', () => {
   it('knows an error of another realm', () => {
     const [s] = start()
     assert.equal(s, undefined)
-    const failed: Span = span('x')
+    const failed = span('x') as LiveSpan
     failed.fail(runInNewContext(`new TypeError('mine')`))
     assert.deepEqual(failed.annotations, ['error.type', 'TypeError', 'error.message', 'mine'])
     stop()

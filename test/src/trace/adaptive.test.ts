@@ -2,10 +2,11 @@ import assert from 'node:assert/strict'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { fieldLength, putField, readField } from '../../../plugins/thrift/carriers/field'
-import { flush, init, type Sampler, type Span, shutdown, span, stats } from '../../../src'
+import { flush, init, type Sampler, shutdown, span, stats } from '../../../src'
 import { ResultCode } from '../../../src/codec/scribe'
 import { AdaptiveSampler, type OperationSampling } from '../../../src/trace/adaptive'
 import { withProbability } from '../../../src/trace/sampler'
+import type { LiveSpan, PluginSpan } from '../../../src/trace/span'
 import { startServerSpan } from '../../../src/trace/tracer'
 import { ScribePeer } from '../../helpers/scribe-peer'
 import { until } from '../../helpers/until'
@@ -472,7 +473,7 @@ describe('sampling in a process', () => {
       const before = stats()
       assert.equal(
         span('forced', { force: true }, s => {
-          assert.equal(s.trace.debug, true)
+          assert.equal((s as LiveSpan).trace.debug, true)
           return span('child', child => (child.parentId === s.spanId ? 'both' : 'one'))
         }),
         'both',
@@ -502,25 +503,25 @@ describe('sampling in a process', () => {
         assert.deepEqual([forced.sampled, forced.parentId], [true, '0000000000000000'])
       })
       span('kept', parent => {
-        const child = span('forced', { force: true })
-        assert.equal(child.trace, parent.trace)
+        const child = span('forced', { force: true }) as LiveSpan
+        assert.equal(child.trace, (parent as LiveSpan).trace)
         assert.deepEqual([child.trace.debug, child.trace.probability], [false, 0.5])
       })
     })
 
     it('travels in Milo’s field and is obeyed by the callee', () => {
       start({ sampler: 'never' })
-      const field = (s: Span) => {
+      const field = (s: PluginSpan) => {
         const bytes = Buffer.alloc(fieldLength(s))
         putField(bytes, 0, s, bytes.length)
         return readField(bytes, 0, bytes.length)
       }
-      const forced = span('call', { force: true })
+      const forced = span('call', { force: true }) as LiveSpan
       const callee = startServerSpan('call', field(forced))
       assert.deepEqual([callee.sampled, callee.trace.debug, callee.trace.probability], [true, true, 0])
       assert.equal(callee.traceId, forced.traceId)
       assert.equal(field(callee)!.debug, true)
-      assert.equal(startServerSpan('call', field(span('call'))).sampled, false)
+      assert.equal(startServerSpan('call', field(span('call') as LiveSpan)).sampled, false)
     })
 
     it('does nothing when Milo is off', () => {

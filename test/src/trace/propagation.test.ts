@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { formatTraceparent, parseTraceparent } from '../../../src/trace/propagation'
-import { Kind, Span, Trace } from '../../../src/trace/span'
+import { Kind, LiveSpan, Trace } from '../../../src/trace/span'
 
 const sink = { add() {}, truncated() {} }
 
@@ -36,13 +36,13 @@ describe('propagation: traceparent', () => {
 
   it('writes what it reads', () => {
     const trace = new Trace(0xa3ce929d | 0, 0x0e0e4736, 0x4bf92f35, 0x77b34da6, true, false, 1, 0)
-    assert.equal(formatTraceparent(new Span(sink, trace, 0x00f067aa, 0x0ba902b7, 0, 0, Kind.CLIENT, 'x', 0)), valid)
+    assert.equal(formatTraceparent(new LiveSpan(sink, trace, 0x00f067aa, 0x0ba902b7, 0, 0, Kind.CLIENT, 'x', 0)), valid)
   })
 
   it('makes up ids for an unsampled call that has none, since W3C demands them', () => {
     assert.match(
       formatTraceparent(
-        new Span(sink, new Trace(0, 0, 0, 0, false, false, Number.NaN, 0), 0, 0, 0, 0, Kind.CLIENT, 'x', 0),
+        new LiveSpan(sink, new Trace(0, 0, 0, 0, false, false, Number.NaN, 0), 0, 0, 0, 0, Kind.CLIENT, 'x', 0),
       ),
       /^00-0{16}[0-9a-f]{16}-[0-9a-f]{16}-00$/,
     )

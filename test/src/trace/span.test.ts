@@ -17,7 +17,7 @@ import {
   wrap,
 } from '../../../src'
 import { createNamespace } from '../../../src/cls/namespaces'
-import { frameWith, parseTraceparent, runInFrame, startServerSpan } from '../../../src/plugin'
+import { frameWith, Kind, parseTraceparent, runInFrame, startServerSpan, startSpan } from '../../../src/plugin'
 import { clock } from '../../../src/process/genuine'
 import { ScribePeer } from '../../helpers/scribe-peer'
 import { until } from '../../helpers/until'
@@ -39,6 +39,32 @@ describe('span', () => {
     assert.equal(await flush(5000), true)
     return peer.spans
   }
+
+  it('takes a plugin’s own annotations and counters as they are, and none after its end', async () => {
+    const s = startSpan(Kind.CLIENT, 'call')
+    s.adopt(['a', '1'], ['n', 1])
+    s.annotate('b', 2).count('n')
+    s.adopt(['c', '3'], ['m', 4])
+    s.end()
+    s.adopt(['d', '5'], ['o', 6])
+    s.end()
+    const [{ annotations, counters }, ...others] = (await sent()) as [any]
+    assert.deepEqual(
+      [[...annotations], [...counters], others],
+      [
+        [
+          ['a', '1'],
+          ['b', '2'],
+          ['c', '3'],
+        ],
+        [
+          ['n', 2n],
+          ['m', 4n],
+        ],
+        [],
+      ],
+    )
+  })
 
   it('reports a local span with its name, host, service, ids, times and probability', async () => {
     const before = BigInt(Date.now()) * 1000n
