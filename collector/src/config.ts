@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
+import { distance } from 'fastest-levenshtein'
 import { Lexer, LineCounter, Parser, parseDocument } from 'yaml'
 import { z } from 'zod'
 import { isLoopback, isNetwork } from './auth/addresses'
@@ -490,7 +491,7 @@ function keysBelow(above: string): string[] {
   return [...new Set(names)]
 }
 
-/** What somebody may have meant; undefined where nothing is like it. */
+/** Returns the candidate that a misspelled word may mean, or undefined if none is similar. */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
   let best: string | undefined
   let bestDistance = Math.max(2, Math.floor(word.length / 4)) + 1
@@ -499,19 +500,6 @@ export function nearest(word: string, candidates: readonly string[]): string | u
     if (d < bestDistance) [best, bestDistance] = [candidate, d]
   }
   return best
-}
-
-/** How many letters to insert, remove or change to make one word the other (Levenshtein). */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) {
-      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)))
-    }
-    row = next
-  }
-  return row[b.length]!
 }
 
 /** The keys that differ, but for those that mean nothing. */

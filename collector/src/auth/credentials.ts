@@ -1,7 +1,8 @@
 import { createHash, createHmac, randomBytes, type ScryptOptions, scrypt, timingSafeEqual } from 'node:crypto'
+import limitTo from 'p-limit'
 
 /**
- * Who may ask for what. The configuration holds lines that the command line prints, with hashes alone: scrypt's of
+ * Users, tokens and what they allow. The configuration has lines that the command line prints, with hashes only: scrypt's of
  * passwords, which people choose, and SHA-256 of tokens, which are 256 random bits, so that nothing slower is needed.
  *
  *     anna:scrypt$32768$8$1$SALT$HASH
@@ -16,10 +17,10 @@ export type Scope = 'full' | 'read' | 'ingest'
 /** About 32 MiB and 80 ms of CPU to try one password. */
 const COST: ScryptOptions = { N: 32768, r: 8, p: 1, maxmem: 256 * 1024 * 1024 }
 const KEY_BYTES = 32
-/** Passwords that are being tried at once, and how many may wait: each costs as said above. */
-const TRIES_AT_ONCE = 2
-const TRIES_WAITING = 20
-/** Passwords that were right are known by their HMAC, so that a page's requests don't cost a try each. */
+/** How many passwords are tried at once, and how many may wait: each try costs what COST says. */
+const MAX_TRIES = 2
+const MAX_WAITING_TRIES = 20
+/** Passwords that were right are remembered by their HMAC, so that each of a page's requests doesn't cost a try. */
 const MAX_KNOWN = 1000
 
 /** @param name without colons, commas and spaces */
@@ -27,7 +28,8 @@ export async function hashPassword(name: string, password: string): Promise<stri
   const salt = randomBytes(16)
   const hash = await derive(password, salt, COST)
   const line = `${name}:scrypt$${COST.N}$${COST.r}$${COST.p}$${salt.toString('base64url')}$${hash.toString('base64url')}`
-  if (!USER_LINE.test(line)) throw new RangeError('a name has 1 to 100 characters, and no colon, comma or space')
+  if (!USER_LINE.test(line))
+    throw new RangeError('the name must have 1 to 100 characters, without colon, comma or space')
   return line
 }
 
@@ -35,19 +37,20 @@ export async function hashPassword(name: string, password: string): Promise<stri
 export function createToken(name: string, scope: Scope): { token: string; line: string } {
   const token = `milo_${randomBytes(32).toString('base64url')}`
   const line = `${name}:${scope}:sha256$${sha256(token).toString('base64url')}`
-  if (!TOKEN_LINE.test(line)) throw new RangeError('a name has 1 to 100 characters, and no colon, comma or space')
+  if (!TOKEN_LINE.test(line))
+    throw new RangeError('the name must have 1 to 100 characters, without colon, comma or space')
   return { token, line }
 }
 
 export interface Credentials {
-  /** Whether there are any: otherwise nobody is asked. */
+  /** Whether the configuration has any. If not, requests need none. */
   required: boolean
-  /** How people (basic) or programs (bearer) are to say who they are. */
+  /** The HTTP schemes that are accepted: basic for users, bearer for tokens. */
   schemes: ('basic' | 'bearer')[]
   /**
    * @param authorization the header
-   * @param mayTry is asked before a password is tried, which costs time
-   * @returns undefined for who isn't known, 'later' for who has to wait
+   * @param mayTry called before a password is tried, which costs time
+   * @returns undefined if the credentials are wrong, 'later' if too many tries are waiting
    */
   scopeOf(authorization: string, mayTry: () => Promise<boolean>): Promise<Scope | 'later' | undefined>
 }
@@ -73,16 +76,16 @@ export function readCredentials(users: string[], tokens: string[]): Credentials 
     const [, , scope, hash] = TOKEN_LINE.exec(line)!
     return { scope: scope as Scope, hash: Buffer.from(hash!, 'base64url') }
   })
-  // Who isn't there takes as long as who is.
+  // A name that isn't known takes as long as one that is.
   const nobody: User = { cost: COST, salt: randomBytes(16), hash: randomBytes(KEY_BYTES) }
   const hmacKey = randomBytes(32)
   const right = new Set<string>()
-  const tries = new Tries()
+  const tries = limitTo(MAX_TRIES)
 
   function bearer(token: string): Scope | undefined {
     const hash = sha256(token)
     let scope: Scope | undefined
-    // All of them: how long it takes says nothing.
+    // Compares with all of them, so that the time it takes reveals nothing.
     for (const one of known) if (timingSafeEqual(one.hash, hash)) scope = one.scope
     return scope
   }
@@ -93,14 +96,10 @@ export function readCredentials(users: string[], tokens: string[]): Credentials 
     const text = Buffer.from(encoded, 'base64').toString('utf8')
     const colon = text.indexOf(':')
     if (colon === -1) return undefined
-    if (!(await mayTry()) || !(await tries.begin())) return 'later'
-    try {
-      const user = byName.get(text.slice(0, colon)) ?? nobody
-      const hash = await derive(text.slice(colon + 1), user.salt, user.cost)
-      if (!timingSafeEqual(hash, user.hash)) return undefined
-    } finally {
-      tries.end()
-    }
+    if (!(await mayTry()) || tries.activeCount + tries.pendingCount >= MAX_TRIES + MAX_WAITING_TRIES) return 'later'
+    const user = byName.get(text.slice(0, colon)) ?? nobody
+    const hash = await tries(() => derive(text.slice(colon + 1), user.salt, user.cost))
+    if (!timingSafeEqual(hash, user.hash)) return undefined
     if (right.size >= MAX_KNOWN) right.clear()
     right.add(hmac)
     return 'full'
@@ -114,27 +113,6 @@ export function readCredentials(users: string[], tokens: string[]): Credentials 
       if (value === undefined) return undefined
       return scheme!.toLowerCase() === 'bearer' ? bearer(value) : basic(value, mayTry)
     },
-  }
-}
-
-/** So many at once; more wait, and of those only so many. */
-class Tries {
-  private running = 0
-  private readonly waiting: (() => void)[] = []
-
-  /** @returns false when too many wait already */
-  async begin(): Promise<boolean> {
-    if (this.running >= TRIES_AT_ONCE) {
-      if (this.waiting.length >= TRIES_WAITING) return false
-      await new Promise<void>(resolve => this.waiting.push(resolve))
-    } else this.running++
-    return true
-  }
-
-  end(): void {
-    const next = this.waiting.shift()
-    if (next === undefined) this.running--
-    else next()
   }
 }
 
