@@ -33,12 +33,12 @@ export interface Collector {
   close(): Promise<void>
 }
 
-/** Why the collector can't start, in one sentence with the remedy. */
+/** The collector can't start: one sentence with the remedy. */
 export class StartError extends Error {}
 
 /** How long calls in flight may take once the collector stops. With what the store settles after them (5 s), it ends before `docker stop` kills it. */
 const STOP_DEADLINE_MS = 4_000
-/** A store that doesn't answer for so long is not ready. */
+/** How long a store may take to answer before it counts as not ready. */
 const CHECK_DEADLINE_MS = 5_000
 /** An attempt to settle that takes longer makes the collector not ready. Each ends, well or badly, unless something hangs. */
 const SETTLE_DEADLINE_MS = 60_000
@@ -146,7 +146,7 @@ export async function startCollector(
     log,
   })
 
-  /** Anybody may ask, as often as they like: those who ask at the same time share one check of the store. */
+  /** Anybody may call this at any rate: calls at the same time share one check of the store. */
   let checking: Promise<string[]> | undefined
   async function sick(): Promise<string[]> {
     checking ??= storeProblems(store, log).finally(() => {

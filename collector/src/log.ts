@@ -3,8 +3,8 @@ import pino, { type Logger } from 'pino'
 export type { Logger } from 'pino'
 
 /**
- * JSON lines on standard error, or lines for people where that is a terminal. Synchronous, so that the line which says why
- * the process ends is never lost.
+ * Logs JSON lines to standard error, or lines for people if it is a terminal. It writes synchronously, so that the line that
+ * says why the process ends is never lost.
  */
 export function createLog(level: string): Logger {
   const destination = process.stderr.isTTY
@@ -17,19 +17,19 @@ export function createLog(level: string): Logger {
 export type LogRarely = (key: string, fields: object, message: string) => void
 
 /**
- * Warnings that hostile or broken input could repeat without end: at most one in 10 s for each `key` (a constant of the
- * code), which then says how many were left out before it.
+ * Limits warnings that hostile or broken input could repeat without end: at most one in 10 s for each `key` (a constant in the
+ * code). It carries how many were suppressed before it.
  */
 export function limitWarnings(log: Logger): LogRarely {
-  const said = new Map<string, { at: number; suppressed: number }>()
+  const warnings = new Map<string, { at: number; suppressed: number }>()
   return (key, fields, message) => {
     const now = performance.now()
-    const last = said.get(key)
+    const last = warnings.get(key)
     if (last !== undefined && now - last.at < 10_000) {
       last.suppressed++
       return
     }
-    said.set(key, { at: now, suppressed: 0 })
+    warnings.set(key, { at: now, suppressed: 0 })
     log.warn(last?.suppressed ? { ...fields, suppressed: last.suppressed } : fields, message)
   }
 }

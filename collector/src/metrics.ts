@@ -22,30 +22,34 @@ export function createMetrics() {
   collectDefaultMetrics({ register: registry })
   return {
     registry,
-    connections: gauge('connections', 'Scribe connections that are open.'),
+    connections: gauge('connections', 'Open Scribe connections.'),
     /** truncated_frame, frame_length, frame_memory, and the codec's words for what is no Thrift message. */
-    connectionErrors: counter('connection_errors_total', 'Scribe connections closed for what they sent, by reason.', [
-      'reason',
-    ]),
+    connectionErrors: counter(
+      'connection_errors_total',
+      'Scribe connections closed because of what they sent, by reason.',
+      ['reason'],
+    ),
     /** idle; stalled: a frame or its replies didn't move, or too slowly; evicted: for another; refused: too many. */
     connectionsClosed: counter(
       'connections_closed_total',
-      'Scribe connections closed for want of activity, by reason.',
+      'Scribe connections closed because they were idle, slow or too many, by reason.',
       ['reason'],
     ),
     /** evicted: for another; refused: too many. */
-    httpClosed: counter('http_connections_closed_total', 'HTTP connections closed for want of room, by reason.', [
-      'reason',
-    ]),
-    calls: counter('calls_total', 'Thrift calls, by method; unknown ones together.', ['method']),
+    httpClosed: counter(
+      'http_connections_closed_total',
+      'HTTP connections closed because there were too many, by reason.',
+      ['reason'],
+    ),
+    calls: counter('calls_total', 'Thrift calls, by method; unknown methods are counted together.', ['method']),
     logResults: counter('log_calls_total', 'Calls of Log, by answer: ok, busy and store (TRY_LATER), bad_arguments.', [
       'result',
     ]),
     logInFlight: gauge('log_calls_in_flight', 'Calls of Log that are being read or wait for the store.'),
-    entriesDropped: counter('entries_dropped_total', 'Log entries of another category than the configured ones.'),
+    entriesDropped: counter('entries_dropped_total', 'Log entries with a category that is not configured.'),
     spansReceived: counter('spans_received_total', 'Span records that arrived, good and bad, by source.', ['source']),
     spansStored: counter('spans_stored_total', 'Span records that are durable, by source.', ['source']),
-    spansRejected: counter('spans_rejected_total', 'Span records that are unusable, by source and reason.', [
+    spansRejected: counter('spans_rejected_total', 'Unusable span records, by source and reason.', [
       'source',
       'reason',
     ]),
@@ -79,7 +83,7 @@ export function createMetrics() {
       buckets: [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
       registers,
     }),
-    authFailures: counter('auth_failures_total', 'HTTP requests with credentials that are none.'),
+    authFailures: counter('auth_failures_total', 'HTTP requests with wrong credentials.'),
   }
 }
 
@@ -87,7 +91,7 @@ export function createMetrics() {
 export function exposeBacklog({ registry }: Metrics, backlog: () => Backlog): void {
   for (const [unit, what] of [
     ['spans', 'Accepted span records that are not indexed yet.'],
-    ['bytes', 'What they take.'],
+    ['bytes', 'Memory or disk space of those records.'],
   ] as const) {
     new Gauge({
       name: `milo_backlog_${unit}`,

@@ -144,7 +144,7 @@ describe('the web page: for everybody, in Chromium', function () {
       const page = await context.newPage()
       await page.goto(`/trace/${SHOP_ID}?tab=json&form=records`)
       await page.getByLabel('Token').fill(token)
-      await page.getByRole('button', { name: 'Go on' }).click()
+      await page.getByRole('button', { name: 'Continue' }).click()
       await page.locator('pre.json').waitFor()
       const downloading = page.waitForEvent('download')
       await page.getByRole('link', { name: 'Download' }).click()
@@ -161,7 +161,7 @@ describe('the web page: for everybody, in Chromium', function () {
       await alert.getByText('These credentials are not known').waitFor()
       await alert.getByLabel('Token').fill(token)
       const again = page.waitForEvent('download')
-      await alert.getByRole('button', { name: 'Go on' }).click()
+      await alert.getByRole('button', { name: 'Continue' }).click()
       await again
       await alert.waitFor({ state: 'hidden' })
     } finally {

@@ -199,7 +199,7 @@ describe('the web page: finding, in Chromium', function () {
     })
     await page.goto(q('name:Cart.total'))
     await page.getByText('Nothing found so far').waitFor()
-    await page.getByRole('link', { name: 'Search on' }).click()
+    await page.getByRole('link', { name: 'Continue searching' }).click()
     await page.locator('.result').getByText('80.0 ms').waitFor()
   })
 

@@ -12,8 +12,8 @@ interface Exchange {
 }
 
 /**
- * Keeps HTTP connections to a number in which there is always room for who asks something: connections on which nothing is
- * asked, or a request or its answer goes as slowly as nobody has to be, give way to others, the longest idle first.
+ * Limits HTTP connections so that there is always room for a client with a request: connections without a request, or whose
+ * request or answer is unreasonably slow, make room for others, the longest idle first.
  */
 export function limitConnections(server: Server, options: AdmissionOptions): void {
   const guests = new Set<Guest>()

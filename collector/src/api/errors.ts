@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import type { FastifyReply } from 'fastify'
 
-/** What is answered instead: `{ error, code }`, with a code that stays the same and a sentence that needn't. */
+/** An error that is answered as `{ error, code }`: the code is stable, the sentence may change. */
 export class ApiError extends Error {
   readonly status: number
   readonly code: string
@@ -26,7 +26,7 @@ export function sendError(reply: FastifyReply, error: unknown): FastifyReply {
   const status = statusOf(error)
   const { message, code, details, retryAfterSeconds } = error as ApiError
   if (retryAfterSeconds !== undefined) reply.header('retry-after', retryAfterSeconds)
-  // A bug's message is for the log.
+  // The message of a bug belongs in the log only.
   const known = error instanceof ApiError || status < 500
   return reply
     .code(status)
@@ -38,7 +38,7 @@ export function sendError(reply: FastifyReply, error: unknown): FastifyReply {
     )
 }
 
-/** What isn't even HTTP. */
+/** Answers what can't be parsed as HTTP. */
 export function answerBadHttp(error: NodeJS.ErrnoException, socket: Socket): void {
   if (error.code === 'ECONNRESET' || socket.destroyed) return
   const tooLarge = error.code === 'HPE_HEADER_OVERFLOW'
@@ -52,10 +52,10 @@ export function answerBadHttp(error: NodeJS.ErrnoException, socket: Socket): voi
   socket.destroy()
 }
 
-/** What came in, as an error repeats it. */
+/** Quotes input for an error's message, shortened. */
 export function quote(text: string): string {
   return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text)
 }
 
-/** Gives what the store gives; its errors become answers. */
+/** Passes on the store's result, and turns its errors into answers. */
 export type FromStore = <V>(result: Promise<V>) => Promise<V>

@@ -28,8 +28,7 @@ import { stopWithLastAnswer } from './stopping'
 import { traceRoutes } from './traces'
 
 /**
- * What people and programs ask of the collector over HTTP: traces, search, spans that are posted, health, metrics and the
- * web interface. docs/http-api.md says it all.
+ * The HTTP server: traces, search, posted spans, health, metrics and the web interface. docs/http-api.md describes it.
  */
 export interface ApiOptions extends GuardOptions, Omit<StatusOptions, 'explains'> {
   store: Store
@@ -55,9 +54,9 @@ export interface ApiOptions extends GuardOptions, Omit<StatusOptions, 'explains'
 const REQUEST_DEADLINE_MS = 120_000
 const HEADERS_DEADLINE_MS = 20_000
 const KEEP_ALIVE_MS = 72_000
-/** For how long nothing may move on a connection, an answer that nobody takes included. */
+/** How long a connection may stand still, also when the client doesn't read an answer. */
 const STANDSTILL_MS = 120_000
-/** How often the deadlines are looked at. */
+/** How often Node checks the deadlines. */
 const LOOK_MS = 5_000
 const HANDSHAKE_MS = 10_000
 
@@ -72,7 +71,7 @@ const HEADERS = {
 const WITH_WEB_ASSEMBLY = `${HEADERS['content-security-policy']}; script-src 'self' 'wasm-unsafe-eval'`
 const FOR_GOOD = 'public, max-age=31536000, immutable'
 
-/** What a search asks for wrongly. */
+/** Errors of the store that are the client's fault. */
 const ASKED_WRONGLY = ['MILO_BAD_CURSOR', 'MILO_NOT_INDEXED', 'MILO_STORE_ELSEWHERE']
 
 export async function createApi(options: ApiOptions): Promise<FastifyInstance> {

@@ -16,7 +16,7 @@ import {
 import type { SearchQuery } from '../store/store'
 import { ApiError, quote } from './errors'
 
-/** An address's parameters, each checked: every one that isn't known, or says nothing sensible, is an error. */
+/** Reads and checks the parameters of an address. Each one that is unknown or makes no sense is an error. */
 
 export type Parameters = Record<string, string | string[] | undefined>
 
@@ -27,8 +27,8 @@ const CONDITIONS = ['name', 'service', 'key', 'value', 'match', 'annotation', 'm
 const TIMES = ['from', 'to']
 
 /**
- * An empty one is as if it weren't there, as forms send them.
- * @throws ApiError for one that isn't in `known`, or is given twice
+ * Ignores empty parameters, as forms send them.
+ * @throws ApiError for a parameter that isn't in `known`, or is given twice
  */
 export function readParameters<K extends string>(given: unknown, known: readonly K[]): Partial<Record<K, string>> {
   const out: Partial<Record<K, string>> = {}
@@ -42,19 +42,23 @@ export function readParameters<K extends string>(given: unknown, known: readonly
 
 function mustBeKnown(name: string, known: readonly string[]): void {
   if (known.includes(name)) return
-  throw new ApiError(400, 'MILO_BAD_PARAMETER', `no such parameter: ${quote(name)}; there is ${known.join(', ')}`)
+  throw new ApiError(
+    400,
+    'MILO_BAD_PARAMETER',
+    `unknown parameter ${quote(name)}: the parameters are ${known.join(', ') || 'none'}`,
+  )
 }
 
-export function readLimit(limit: string | undefined, most = MAX_LIMIT, byDefault = DEFAULT_LIMIT): number {
+export function readLimit(limit: string | undefined, max = MAX_LIMIT, byDefault = DEFAULT_LIMIT): number {
   if (limit === undefined) return byDefault
   const n = /^\d{1,4}$/.test(limit) ? Number(limit) : 0
-  if (n < 1 || n > most) {
-    throw new ApiError(400, 'MILO_BAD_LIMIT', `limit is ${quote(limit)}: give a whole number from 1 to ${most}`)
+  if (n < 1 || n > max) {
+    throw new ApiError(400, 'MILO_BAD_LIMIT', `limit is ${quote(limit)}: give a whole number from 1 to ${max}`)
   }
   return n
 }
 
-/** A search, by parameters or by `q`, the search box's language. */
+/** Reads a search from parameters, or from `q` in the search box's language. */
 export function readSearch(given: unknown, nowUs: number): SearchQuery {
   const { annotation, ...others } = given as Parameters
   const values = readParameters(others, [...CONDITIONS, ...TIMES, 'q', ...PLACE])
@@ -65,7 +69,7 @@ export function readSearch(given: unknown, nowUs: number): SearchQuery {
   else {
     const beside = [...CONDITIONS, ...TIMES].find(name => values[name] !== undefined)
     if (beside !== undefined || repeated.length > 0) {
-      throw new ApiError(400, 'MILO_BAD_PARAMETER', `${beside ?? 'annotation'} stands beside q: say it within q`)
+      throw new ApiError(400, 'MILO_BAD_PARAMETER', `${beside ?? 'annotation'} can't be combined with q: put it into q`)
     }
     const parsed = parse(q)
     query = parsed.query
@@ -75,7 +79,7 @@ export function readSearch(given: unknown, nowUs: number): SearchQuery {
     }
   }
   if (query.annotations.length > MAX_CONDITIONS) {
-    throw new ApiError(400, 'MILO_BAD_QUERY', `${query.annotations.length} annotations: give ${MAX_CONDITIONS} at most`)
+    throw new ApiError(400, 'MILO_BAD_QUERY', `${query.annotations.length} annotations: give at most ${MAX_CONDITIONS}`)
   }
   return {
     ...withTimes(query, nowUs),
@@ -95,7 +99,7 @@ function readConditions(values: Partial<Record<string, string>>, annotations: st
     if (value !== undefined) condition.value = value
     query.annotations.push(condition)
   } else if (match !== undefined) {
-    throw new ApiError(400, 'MILO_BAD_PARAMETER', 'match without value: give the value, or leave match out')
+    throw new ApiError(400, 'MILO_BAD_PARAMETER', 'match needs a value: give value, or remove match')
   }
   if (min_duration !== undefined) query.minDurationUs = readDuration('min_duration', min_duration)
   if (max_duration !== undefined) query.maxDurationUs = readDuration('max_duration', max_duration)

@@ -7,10 +7,10 @@ import { ApiError, type FromStore, quote } from './errors'
 import { readLimit, readParameters, readSearch } from './parameters'
 import type { Reads } from './read-budget'
 
-/** Search, the completion of what is typed, and searches that somebody saved. */
+/** Search, completion in the search box, and saved searches. */
 
 const MAX_COMPLETIONS = 100
-/** What a completion holds, about: some thousand words, and the blocks in which they are looked for. */
+/** About how much memory a completion takes: some thousand words, and the blocks in which it looks for them. */
 const COMPLETION_BYTES = 4 * 1024 * 1024
 const FIELDS = ['name', 'service', 'key', 'value'] as const
 const MAX_SAVED = 1000
@@ -70,7 +70,11 @@ export function searchRoutes(
       )
     }
     if ((await fromStore(store.savedSearches())).length >= MAX_SAVED) {
-      throw new ApiError(409, 'MILO_TOO_MANY_SAVED_SEARCHES', `there are ${MAX_SAVED} already: delete one first`)
+      throw new ApiError(
+        409,
+        'MILO_TOO_MANY_SAVED_SEARCHES',
+        `${MAX_SAVED} searches are saved already: delete one first`,
+      )
     }
     const search: SavedSearch = { id: randomBytes(9).toString('base64url'), name, query, createdUs: nowUs() }
     await fromStore(store.saveSearch(search))
@@ -102,25 +106,25 @@ function unknown(id: string): ApiError {
   return new ApiError(404, 'MILO_NO_SUCH_SEARCH', `no saved search ${quote(id)}`)
 }
 
-/** @throws ApiError for what isn't a name, or a query that couldn't be run */
+/** @throws ApiError for a bad name, or for a query that couldn't be run */
 function readBody(body: unknown): { name?: string; query?: string } {
   if (typeof body !== 'object' || body === null || Array.isArray(body)) {
-    throw new ApiError(400, 'MILO_BAD_BODY', 'not an object: give {"name": …, "query": …}')
+    throw new ApiError(400, 'MILO_BAD_BODY', 'the body is not an object: give {"name": …, "query": …}')
   }
   const { name, query, ...others } = body as Record<string, unknown>
   const [other] = Object.keys(others)
   if (other !== undefined)
-    throw new ApiError(400, 'MILO_BAD_BODY', `no such field: ${quote(other)}; there is name, query`)
+    throw new ApiError(400, 'MILO_BAD_BODY', `unknown field ${quote(other)}: the fields are name and query`)
   const out: { name?: string; query?: string } = {}
   if (name !== undefined) {
     if (typeof name !== 'string' || name.trim() === '' || name.length > MAX_NAME_LENGTH) {
-      throw new ApiError(400, 'MILO_BAD_BODY', `name is no name: give a string of 1 to ${MAX_NAME_LENGTH} characters`)
+      throw new ApiError(400, 'MILO_BAD_BODY', `name must be a string of 1 to ${MAX_NAME_LENGTH} characters`)
     }
     out.name = name.trim()
   }
   if (query !== undefined) {
     if (typeof query !== 'string' || query.length > MAX_QUERY_LENGTH) {
-      throw new ApiError(400, 'MILO_BAD_BODY', `query is none: give a string of ${MAX_QUERY_LENGTH} characters at most`)
+      throw new ApiError(400, 'MILO_BAD_BODY', `query must be a string of at most ${MAX_QUERY_LENGTH} characters`)
     }
     out.query = query.replace(/^\?/, '')
     const parameters: Record<string, string | string[]> = Object.create(null)

@@ -1,17 +1,17 @@
 import type { FastifyInstance } from 'fastify'
 import type { Metrics } from '../metrics'
 
-/** How the collector is: for people, for Prometheus, and for who restarts it or sends it requests. */
+/** The collector's state: for people, Prometheus, process managers and load balancers. */
 export interface StatusOptions {
   metrics: Metrics
-  /** What keeps the process from ever working again, in sentences: a reason to restart it. */
+  /** Why the process will never work again, in sentences: a reason to restart it. */
   dead(): string[]
-  /** What is wrong with it or its stores: a reason to look. */
+  /** What is wrong with the collector or its stores: a reason to have a look. */
   sick(): Promise<string[]>
-  /** What keeps it from working now: a reason to send nothing. */
+  /** Why the collector can't work at the moment: a reason to send it nothing. */
   problems(): Promise<string[]>
   status(): object
-  /** Whether who asks may hear the reasons. */
+  /** Whether clients may see the reasons. */
   explains(): boolean
 }
 

@@ -21,7 +21,7 @@ const SPANS_AT_ONCE = 200
 
 /** What is read of each of two traces that are compared: the answer is made in one piece. */
 const COMPARED_BYTES = 16 * 1024 * 1024
-/** Who doesn't take an answer by then gets no more of it: its trace is in memory for so long. */
+/** A client that hasn't read the answer by then is disconnected: the trace is in memory until it has. */
 const ANSWER_DEADLINE_MS = 300_000
 
 const FORMS: Record<string, (records: SpanRecord[], truncated: boolean) => AsyncGenerator<string>> = {
@@ -43,7 +43,7 @@ export function traceRoutes(
     const { form = 'milo' } = readParameters(request.query, ['form'])
     if (!Object.hasOwn(FORMS, form)) {
       const forms = Object.keys(FORMS).join(', ')
-      throw new ApiError(400, 'MILO_BAD_FORM', `no such form: ${quote(form)}; there is ${forms}`)
+      throw new ApiError(400, 'MILO_BAD_FORM', `unknown form ${quote(form)}: the forms are ${forms}`)
     }
     const { maxTraceBytes } = reads
     const grant = await grantFor(reply, maxTraceBytes)
@@ -78,7 +78,7 @@ export function traceRoutes(
     return { a: headOf(left), b: headOf(right), ...diffTraces(left, right) }
   })
 
-  /** Held until the answer is sent, or given up. */
+  /** The grant lasts until the answer has been sent, or the connection is closed. */
   async function grantFor(reply: FastifyReply, bytes: number): Promise<Grant> {
     const grant = await reads.traces.take(bytes)
     const late = setTimeout(() => reply.raw.destroy(), ANSWER_DEADLINE_MS)

@@ -5,7 +5,7 @@ import { BlockList, isIP } from 'node:net'
 
 const LOOPBACK = addressList(['127.0.0.0/8', '::1'])
 
-/** Whether who listens there is reached from this machine alone. */
+/** Whether a server that listens there can be reached from this machine only. */
 export function isLoopback(host: string): boolean {
   return isIP(host) === 0 ? /^localhost\.?$/i.test(host) : LOOPBACK(host)
 }

@@ -25,9 +25,9 @@ export interface GuardOptions {
 }
 
 const MINUTE_MS = 60_000
-/** Of one address; who knows his password needs one, and tokens cost nothing. */
+/** Password attempts per address. A valid user needs one attempt; tokens cost nothing. */
 const PASSWORD_TRIES_A_MINUTE = 20
-/** Asked by machines that watch the process; they say no more than good or bad to who isn't known. */
+/** Probes for process managers. Without credentials they answer only whether the collector works. */
 const OPEN = ['/livez', '/healthz', '/readyz']
 /** Where spans come in, as often as senders like. */
 const INGEST = ['/v1/traces', '/api/v1/spans', '/api/v2/spans', '/api/traces']

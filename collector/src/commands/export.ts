@@ -43,7 +43,7 @@ function readQuery(q: string): TimedQuery {
   const [problem] = problems
   if (problem !== undefined) throw new UsageError(describeProblem(q, problem))
   const { length } = query.annotations
-  if (length > MAX_CONDITIONS) throw new UsageError(`${length} annotations: give ${MAX_CONDITIONS} at most`)
+  if (length > MAX_CONDITIONS) throw new UsageError(`${length} annotations: give at most ${MAX_CONDITIONS}`)
   return withTimes(query, Date.now() * 1000)
 }
 

@@ -4,22 +4,22 @@ import { quoted } from './print'
 /** What is being typed, for `GET /api/complete`. */
 export interface Completion {
   field: 'name' | 'service' | 'key' | 'value'
-  /** Of a value, when one is named. */
+  /** The key whose values are completed. */
   key?: string
-  /** What is there before the cursor, without quotes. */
+  /** What was typed before the cursor, without quotes. */
   prefix: string
   /** What a choice replaces in the text. */
   from: number
   to: number
 }
 
-/** @returns undefined where nothing can be proposed: a time, a duration, a value of any key */
+/** @returns undefined if nothing can be suggested: for a time, a duration or a value of any key */
 export function completionAt(text: string, cursor: number): Completion | undefined {
   const item = lex(text).find(({ from, to, value }) => from <= cursor && cursor <= Math.max(to, value?.to ?? 0))
   if (item === undefined) return { field: 'key', prefix: '', from: cursor, to: cursor }
   const { word, op, value } = item
   if (cursor <= word.to && op !== 'last') return { field: 'key', ...place(text, word, cursor) }
-  // Within the operator nothing is typed.
+  // The cursor is within the operator.
   if (value === undefined || cursor < value.from) return undefined
   const field = fieldOf(item)
   if (field === undefined) return undefined
@@ -40,7 +40,7 @@ function place(text: string, { from, to }: Piece, cursor: number) {
   return { prefix: before?.value?.text ?? '', from, to }
 }
 
-/** The text with a choice in the place of what was typed, and where the cursor goes. A key gets the `=` that its value needs. */
+/** Returns the text with a choice in place of what was typed, and the cursor's position. A key gets the `=` that its value needs. */
 export function insertCompletion(
   text: string,
   completion: Completion,

@@ -1,4 +1,4 @@
-/** What a search asks for, as people say it: times may be relative to the moment at which it runs. */
+/** A search as people write it: times may be relative to the moment at which it runs. */
 export interface Query {
   name?: string
   service?: string
@@ -18,9 +18,9 @@ export const MAX_CONDITIONS = 32
 /** At least one of key and value. */
 export interface AnnotationCondition {
   key?: string
-  /** Of that key, or without one of any. */
+  /** The value of that key, or of any key if none is given. */
   value?: string
-  /** How the value is compared; exact where there is none. */
+  /** How the value is compared; `exact` if there is no value. */
   match: Match
 }
 

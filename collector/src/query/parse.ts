@@ -3,12 +3,12 @@ import type { AnnotationCondition, Match, Query, Time } from './model'
 import { DURATION_REMEDY, parseDurationUs, parseTime, TIME_REMEDY } from './units'
 
 export interface Parsed {
-  /** What could be made of it, without what has a problem. */
+  /** The conditions that were understood. */
   query: Query
   problems: Problem[]
 }
 
-/** Why a stretch of the text means nothing, with the remedy. */
+/** What is wrong with a part of the text, with the remedy. */
 export interface Problem {
   at: number
   length: number
@@ -34,26 +34,27 @@ export function parse(text: string): Parsed {
   const { from, to, minDurationUs, maxDurationUs } = query
   const whole = (message: string) => problems.push({ at: 0, length: text.length, message })
   if (minDurationUs !== undefined && maxDurationUs !== undefined && minDurationUs > maxDurationUs) {
-    whole('no duration is that long and that short: swap < and >')
+    whole('the minimum duration is greater than the maximum: swap < and >')
   }
   if (from !== undefined && to !== undefined && endsBefore(from, to))
-    whole('the time ends before it begins: swap from and to')
+    whole('the time range ends before it starts: swap from and to')
   return { query, problems }
 }
 
 /** @returns what is wrong */
 function take(query: Query, { word, op, value }: Item): string | undefined {
   const open = value ?? word
-  if (open.open) return 'a quote has no end: put " behind it'
+  if (open.open) return 'a quote is not closed: add "'
   if (op === '') return takeWord(query, word)
   const given = value!
   const missing = given.text === '' && !given.quoted
   switch (op) {
     case ':':
-      return missing ? `${word.text}: what? give it behind the colon` : takeField(query, word.text, given.text)
+      return missing ? `${word.text}: has no value: give it after the colon` : takeField(query, word.text, given.text)
     case 'last': {
       const agoUs = parseDurationUs(given.text)
-      if (agoUs === undefined) return `last how long? ${DURATION_REMEDY}; for the word itself: "last"`
+      if (agoUs === undefined)
+        return `last needs a duration: ${DURATION_REMEDY}; to search for the word, write "last" in quotes`
       return takeTime(query, 'from', { agoUs })
     }
     case '>':
@@ -62,7 +63,7 @@ function take(query: Query, { word, op, value }: Item): string | undefined {
     case '<=':
       return takeDuration(query, op, given)
     default: {
-      if (missing) return `${word.text}${op} what? give a value, or "" for an empty one`
+      if (missing) return `${word.text}${op} has no value: give one, or "" for an empty value`
       const key = word.from === word.to ? {} : { key: word.text }
       query.annotations.push({ ...key, value: given.text, match: MATCHES[op]! })
     }
@@ -71,10 +72,10 @@ function take(query: Query, { word, op, value }: Item): string | undefined {
 
 function takeWord(query: Query, { text, quoted }: Piece): string | undefined {
   if (!quoted && (text === 'error' || text === '!error')) {
-    if (query.error !== undefined) return 'error is said twice: once is enough'
+    if (query.error !== undefined) return 'error is given twice: give it once'
     query.error = text === 'error'
   } else if (!quoted && text === 'duration') {
-    return 'duration is compared: duration>50ms, duration<=2s; for the word itself: "duration"'
+    return 'duration needs a comparison, such as duration>50ms or duration<=2s; to search for the word, write "duration" in quotes'
   } else {
     query.annotations.push({ value: text, match: 'contains' })
   }
@@ -83,7 +84,7 @@ function takeWord(query: Query, { text, quoted }: Piece): string | undefined {
 function takeField(query: Query, field: string, value: string): string | undefined {
   if (field === 'from' || field === 'to') {
     const time = parseTime(value)
-    return time === undefined ? `${field} is no time: ${TIME_REMEDY}` : takeTime(query, field, time)
+    return time === undefined ? `${field} is not a time: ${TIME_REMEDY}` : takeTime(query, field, time)
   }
   if (field === 'key') query.annotations.push({ key: value, match: 'exact' })
   else {
@@ -95,18 +96,18 @@ function takeField(query: Query, field: string, value: string): string | undefin
 
 function takeTime(query: Query, which: 'from' | 'to', time: Time): string | undefined {
   if (query[which] !== undefined)
-    return `where the time ${which === 'from' ? 'begins' : 'ends'} is said twice: say it once`
+    return `the ${which === 'from' ? 'start' : 'end'} of the time range is given twice: give it once`
   query[which] = time
 }
 
 function takeDuration(query: Query, op: '>' | '>=' | '<' | '<=', { text }: Piece): string | undefined {
   const us = parseDurationUs(text)
-  if (us === undefined) return `duration${op} what? ${DURATION_REMEDY}`
+  if (us === undefined) return `duration${op} needs a duration: ${DURATION_REMEDY}`
   const which = op[0] === '>' ? 'minDurationUs' : 'maxDurationUs'
-  if (query[which] !== undefined) return `duration${op[0]} is said twice: say it once`
+  if (query[which] !== undefined) return `duration${op[0]} is given twice: give it once`
   // Durations are whole microseconds.
   const bound = op === '>' ? us + 1 : op === '<' ? us - 1 : us
-  if (bound < 0 || !Number.isSafeInteger(bound)) return `no duration is ${op} ${text}: give another`
+  if (bound < 0 || !Number.isSafeInteger(bound)) return `no duration is ${op} ${text}: give another one`
   query[which] = bound
 }
 
@@ -116,8 +117,8 @@ function endsBefore(from: Time, to: Time): boolean {
 }
 
 /**
- * One condition as addresses have it, without quotes: `key`, or `key=value`, `key^=value`, `key*=value`; without a key, of
- * any. A key that holds `=` can't be said so.
+ * Reads a condition as addresses have it, without quotes: `key`, `key=value`, `key^=value` or `key*=value`; without a key, it
+ * means any key. A key that contains `=` can't be written this way.
  */
 export function parseAnnotation(text: string): AnnotationCondition {
   const at = text.indexOf('=')

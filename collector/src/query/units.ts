@@ -18,8 +18,8 @@ export const TIME_REMEDY =
   'give a time before now (-15m, -1h, now), an ISO time (2026-11-22T17:30:00Z), or microseconds since the epoch'
 
 /**
- * @param bare whether a number without a unit is taken, for microseconds
- * @returns whole microseconds, undefined for what is no duration
+ * @param bare whether a number without a unit is accepted, as microseconds
+ * @returns whole microseconds; undefined if the string isn't a duration
  */
 export function parseDurationUs(text: string, bare = false): number | undefined {
   const parts = /^(\d{1,16}(?:\.\d{1,9})?)(us|µs|μs|ms|s|m|h|d|)$/i.exec(text)
@@ -28,7 +28,7 @@ export function parseDurationUs(text: string, bare = false): number | undefined 
   return Number.isSafeInteger(us) ? us : undefined
 }
 
-/** In the largest unit that says it exactly and shortly; parseDurationUs gives the same back. */
+/** Prints a duration in the largest unit that is exact and short; parseDurationUs reads the same back. */
 export function printDurationUs(us: number): string {
   for (const unit of ['d', 'h', 'm']) {
     const n = us / UNITS_US[unit]!
@@ -45,7 +45,7 @@ function decimal(n: number, digits: number): string {
   return `${text.slice(0, -digits)}.${text.slice(-digits)}`.replace(/\.?0+$/, '')
 }
 
-/** Without a zone: UTC. */
+/** A time without a zone is UTC. */
 const ISO = /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?(Z|[+-]\d\d:?\d\d)?)?$/i
 
 export function parseTime(text: string): Time | undefined {
@@ -67,7 +67,7 @@ export function parseTime(text: string): Time | undefined {
   return atUs < 0 ? undefined : { atUs }
 }
 
-/** parseTime gives the same back. */
+/** Prints a time as parseTime reads it. */
 export function printTime(time: Time): string {
   if ('agoUs' in time) return time.agoUs === 0 ? 'now' : `-${printDurationUs(time.agoUs)}`
   const { atUs } = time

@@ -26,7 +26,7 @@ export interface Relay {
 
 export interface RelayOptions {
   path: string
-  /** What the spool may hold; beyond it senders are told TRY_LATER. */
+  /** The spool's limit in bytes; beyond it, senders get TRY_LATER. */
   maxBytes: number
   upstreams: UpstreamAddress[]
   /** For relays and servers that keep text only, such as Flume: messages that are not ASCII go as base64. */
@@ -41,7 +41,7 @@ export interface RelayOptions {
   log: Logger
 }
 
-/** One call of Log upstream holds at least one spooled call, and no more than so many bytes of several. */
+/** One call of Log upstream carries at least one spooled call, and several only up to this many bytes. */
 const BATCH_BYTES = 1024 * 1024
 const RETRY_MS = [250, 10_000] as const
 /**

@@ -114,7 +114,10 @@ export function openSpool(path: string, maxBytes: number): Spool {
         const holds = calls + waiting.length
         if (holds > 0 && bytes + waitingBytes + call.length + (holds + 1) * ROW_BYTES > maxBytes) {
           return reject(
-            new StoreError('MILO_STORE_BUSY', `${path} holds ${bytes} bytes: no more until some are forwarded`),
+            new StoreError(
+              'MILO_STORE_BUSY',
+              `${path} is full (${bytes} bytes): try again when some calls have been forwarded`,
+            ),
           )
         }
         waiting.push({ call, resolve, reject })
@@ -173,7 +176,7 @@ export function openSpool(path: string, maxBytes: number): Spool {
 function openFile(path: string): Database.Database {
   return openSqlite(path, 'relay.path', db => {
     if (!isEmpty(db) && integer(db, 'PRAGMA application_id') !== APPLICATION_ID) {
-      throw new StoreError('MILO_STORE_SCHEMA', `${path} is no relay's file: give another relay.path`)
+      throw new StoreError('MILO_STORE_SCHEMA', `${path} is not a relay's spool: give another relay.path`)
     }
     transaction(db, () =>
       db.exec(`

@@ -70,15 +70,15 @@ export function createUpstream({ host, port, tls }: UpstreamAddress): Upstream {
         received = Buffer.concat([received, data])
         if (received.length < 4) return
         const length = received.readInt32BE(0)
-        if (length <= 0 || length > MAX_REPLY_BYTES) return fail('what came back is no reply to Log')
+        if (length <= 0 || length > MAX_REPLY_BYTES) return fail('the server did not answer with a reply to Log')
         if (received.length < 4 + length) return
         try {
           const reply = readLogReply(received.subarray(4, 4 + length))
-          if (reply.seqid !== id) return fail('what came back is the reply to another call')
+          if (reply.seqid !== id) return fail('the server answered another call')
           done(() => resolve(reply.code))
         } catch (error) {
           if (!(error instanceof CodecError)) throw error
-          fail('what came back is no reply to Log')
+          fail('the server did not answer with a reply to Log')
         }
       }
       const timer = setTimeout(() => fail(`no reply in ${REPLY_MS} ms`), REPLY_MS)

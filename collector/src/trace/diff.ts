@@ -1,13 +1,13 @@
 import type { Totals, Trace } from './model'
 import { addSpan, nothing, ownerOf } from './totals'
 
-/** Two traces laid over each other. */
+/** Two traces, compared call by call. */
 export interface TraceDiff {
   /** Depth-first, siblings in the order in which they began in either trace; a tree as a trace's spans are. */
   nodes: DiffNode[]
 }
 
-/** All spans of one service and name below spans that are one node themselves. */
+/** All spans with the same service and name, below spans that form one node themselves. */
 export interface DiffNode {
   service: string | null
   name: string
@@ -15,9 +15,9 @@ export interface DiffNode {
   /** Null where a trace has no such span. */
   a: Totals | null
   b: Totals | null
-  /** By how many spans b has more. */
+  /** How many more spans b has. */
   countChange: number
-  /** By how many microseconds b's take longer, all together. */
+  /** How much longer b's spans take in total, in microseconds. */
   totalChange: number
   selfChange: number
 }
@@ -30,8 +30,8 @@ interface Node {
 }
 
 /**
- * Compares two traces by their structure: spans stand for the same where the path from the root to them, by service and name,
- * is the same. Calls in a loop are added up, so that one more of them shows as one more, and not as everything moved.
+ * Compares two traces by their structure: spans correspond if the services and names on the path from the root to them are the
+ * same. Calls in a loop are added up, so that one more call shows as one more, and not as if everything had moved.
  */
 export function diffTraces(a: Trace, b: Trace): TraceDiff {
   const nodes: Node[] = []

@@ -1,8 +1,8 @@
 /**
- * Finds the trace id in whatever people paste, or in an address: 16 or 32 hex digits, fewer from senders that leave out
+ * Finds the trace id in pasted text or in an address: 16 or 32 hex digits, fewer from senders that leave out
  * leading zeros, a decimal as the original printed ids, a UUID, the value of a traceparent, b3 or uber-trace-id header, or
  * a link to a trace.
- * @returns hex, padded to 16 or 32 digits, or a decimal as it was given; null when there is no id in the text
+ * @returns hex, padded to 16 or 32 digits, or a decimal as it was written; null if the text has no id
  */
 export function findTraceId(text: string): string | null {
   const bare = text.trim().replace(/^["'`<]+|["'`>]+$/g, '')
@@ -22,7 +22,7 @@ export function findTraceId(text: string): string | null {
   return uuid ? id.replaceAll('-', '') : null
 }
 
-/** Hex digits with the leading zeros that a sender left out: 16 of them, or 32. */
+/** Pads hex digits to 16 or 32 with the leading zeros that a sender left out. */
 export function paddedId(hex: string): string {
   return hex.padStart(hex.length > 16 ? 32 : 16, '0')
 }

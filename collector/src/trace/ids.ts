@@ -33,7 +33,7 @@ function hexOf(hi: number, lo: number): string {
   )
 }
 
-/** Ids come from strangers: who doesn't know these can't choose ids that all meet in one slot. */
+/** Ids come from strangers. Without knowing the seed, nobody can choose ids that all collide in one slot. */
 const SEED = crypto.getRandomValues(new Int32Array(3))
 
 /**
@@ -41,18 +41,18 @@ const SEED = crypto.getRandomValues(new Int32Array(3))
  * of BigInts takes five times as long, which is most of the time that a large trace takes.
  */
 export class IdTable {
-  /** How many there are. */
+  /** How many ids have been added. */
   size = 0
   private readonly hi: Int32Array
   private readonly lo: Int32Array
   /** Numbers, plus one; 0 is a free slot. */
   private readonly slots: Int32Array
 
-  /** @param most ids that will be added */
-  constructor(most: number) {
-    this.hi = new Int32Array(most)
-    this.lo = new Int32Array(most)
-    this.slots = new Int32Array(2 ** Math.ceil(Math.log2(2 * most + 2)))
+  /** @param capacity how many ids will be added at most */
+  constructor(capacity: number) {
+    this.hi = new Int32Array(capacity)
+    this.lo = new Int32Array(capacity)
+    this.slots = new Int32Array(2 ** Math.ceil(Math.log2(2 * capacity + 2)))
   }
 
   add(id: bigint): number {
@@ -65,7 +65,7 @@ export class IdTable {
     return this.size - 1
   }
 
-  /** −1 for one that hasn't been added. */
+  /** Returns the id's number, or −1 if it hasn't been added. */
   find(id: bigint): number {
     return this.slots[this.slotOf(id)]! - 1
   }
@@ -74,7 +74,7 @@ export class IdTable {
     return hexOf(this.hi[n]!, this.lo[n]!)
   }
 
-  /** As the order of their hex digits. */
+  /** Orders two ids as their hex digits are ordered. */
   compare(a: number, b: number): number {
     return (this.hi[a]! >>> 0) - (this.hi[b]! >>> 0) || (this.lo[a]! >>> 0) - (this.lo[b]! >>> 0)
   }

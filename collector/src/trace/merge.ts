@@ -212,7 +212,7 @@ export class Merger {
     return null
   }
 
-  /** What the first says stands; who says otherwise is noted. Who says nothing agrees. */
+  /** The first report's value is kept, and different values of others are noted as conflicts. A report without a value agrees. */
   private agree(field: 'name' | 'parentId'): string | bigint | undefined {
     let standing: string | bigint | undefined
     for (const r of this.ranked) {

@@ -9,7 +9,7 @@ export interface Trace {
   start: number | null
   /** From the earliest time to the latest, in microseconds. */
   duration: number | null
-  /** Who reported, distinct and sorted. */
+  /** The services that reported, without duplicates and sorted. */
   services: string[]
   /** The clocks by which the times were taken: hosts by name, then services. */
   clocks: Clock[]
@@ -164,11 +164,11 @@ export interface TraceSummary {
   duration: number | null
   /** The root's. */
   name: string
-  /** Who worked on the root, or called it when nobody else reported; null when unknown. */
+  /** The service that worked on the root or, if only the caller reported, the caller; null if unknown. */
   service: string | null
-  /** Who reported, distinct and sorted. */
+  /** The services that reported, without duplicates and sorted. */
   services: string[]
-  /** Of each of them, how many spans it reported a half of. */
+  /** For each of them, of how many spans it reported a half. */
   serviceSpans: number[]
   spanCount: number
   /** Whether any span ended in an error. */

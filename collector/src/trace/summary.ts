@@ -1,7 +1,7 @@
 import type { Trace, TraceSummary } from './model'
 import { ownerOf } from './totals'
 
-/** What a list of traces shows of one. */
+/** Returns what a list of traces shows of each. */
 export function summarize(trace: Trace): TraceSummary {
   const reported = new Map(trace.totals.services.map(totals => [totals.service, totals.reported]))
   const root = trace.spans[0]

@@ -33,7 +33,7 @@ export class Adder {
   }
 }
 
-/** The service that a span's time is put down to: who worked, or, when nobody says so, who called. */
+/** Returns the service that a span's time is attributed to: the one that worked or, if that isn't known, the caller. */
 export function ownerOf({ service, clientService }: TraceSpan): string | null {
   return service ?? clientService
 }

@@ -103,7 +103,7 @@ function charColumns(char: string): number {
   return /\p{M}/u.test(char) ? 0 : WIDE.test(char) ? 2 : 1
 }
 
-/** Cut or padded to exactly so many columns. */
+/** Cuts or pads the string to exactly that many columns. */
 function fit(text: string, width: number): string {
   const full = columns(text)
   if (full <= width) return text + ' '.repeat(width - full)

@@ -18,8 +18,8 @@ export function Empty({ asked, narrowed, before, first, next }: Props) {
     return (
       <Notice title="Nothing found so far">
         <p>
-          The search stopped to let others have their turn, and there are older traces to look at.{' '}
-          <a href={next}>Search on</a>
+          The search paused to let other requests run. Older traces have not been searched yet.{' '}
+          <a href={next}>Continue searching</a>
         </p>
       </Notice>
     )

@@ -1,5 +1,6 @@
 import { durationClass, formatDuration, type TraceSummary } from '../../src/trace'
 import { serviceColours } from '../parts/colours'
+import { counted } from '../parts/count'
 import { ServiceMark } from '../parts/service-mark'
 import { TimeStamp } from '../parts/time-stamp'
 import { traceHref } from '../shell/route'
@@ -46,7 +47,7 @@ function Result({ trace, longest }: { trace: TraceSummary; longest: number }) {
         class="result-spans"
         title={trace.truncated ? 'The trace is too long to be read whole for this list.' : undefined}
       >
-        {trace.spanCount === 1 ? '1 span' : `${trace.spanCount.toLocaleString()} spans`}
+        {counted(trace.spanCount, 'span')}
         {trace.truncated && ' or more'}
       </span>
       <span class="result-time">{trace.start === null ? 'no time' : <TimeStamp us={trace.start} short />}</span>

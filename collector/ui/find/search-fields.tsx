@@ -110,7 +110,7 @@ function readForm(get: (name: string) => string, others: Query['annotations']): 
   for (const name of ['from', 'to'] as const) {
     if (!get(name)) continue
     const time = parseTime(zonedTime(get(name)))
-    if (time === undefined) return `“${get(name)}” is no time: give -1h, or 2026-11-22T17:30.`
+    if (time === undefined) return `“${get(name)}” is not a time: give one such as -1h or 2026-11-22T17:30.`
     query[name] = time
   }
   if (get('error')) query.error = get('error') === 'true'

@@ -1,5 +1,6 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
 import type { UploadAnswer } from '../../src/api/answers'
+import { counted } from '../parts/count'
 import { navigate } from '../shell/address'
 import { sendBody } from '../shell/json'
 import type { Problem } from '../shell/problem'
@@ -70,7 +71,7 @@ export function Upload() {
           event.currentTarget.value = ''
         }}
       />
-      {over && <div class="drop">Drop traces: a file of Milo’s, OpenTelemetry’s, Zipkin’s or Jaeger’s</div>}
+      {over && <div class="drop">Drop a trace file from Milo, OpenTelemetry, Zipkin or Jaeger</div>}
       <div role="status" class="hint">
         {state.at === 'sending' && `Sending ${state.name} …`}
         {state.at === 'done' && <Result got={state.got} />}
@@ -85,13 +86,13 @@ export function Upload() {
 }
 
 function Result({ got: { traceIds, spans, rejected, reasons = [], leftOut = [] } }: { got: UploadAnswer }) {
-  if (spans === 0) return <>Nothing is stored: {inWords(reasons)}</>
+  if (spans === 0) return <>Nothing was stored: {inWords(reasons)}</>
   const fields = leftOut.reduce((sum, { count }) => sum + count, 0)
   return (
     <>
-      {many(spans, 'span')} of {many(traceIds.length, 'trace')} {spans === 1 ? 'is' : 'are'} stored
+      {counted(spans, 'span')} of {counted(traceIds.length, 'trace')} {spans === 1 ? 'was' : 'were'} stored
       {rejected > 0 && `, ${rejected.toLocaleString()} not: ${inWords(reasons)}`}
-      {fields > 0 && `, without ${many(fields, 'field')} that can’t be read: ${fieldsInWords(leftOut)}`}:{' '}
+      {fields > 0 && `, without ${counted(fields, 'field')} that can’t be read: ${fieldsInWords(leftOut)}`}:{' '}
       {traceIds.slice(0, 20).map(id => (
         <a key={id} href={traceHref(id)}>
           {id}{' '}
@@ -99,10 +100,6 @@ function Result({ got: { traceIds, spans, rejected, reasons = [], leftOut = [] }
       ))}
     </>
   )
-}
-
-function many(count: number, what: string): string {
-  return `${count.toLocaleString()} ${what}${count === 1 ? '' : 's'}`
 }
 
 function inWords(reasons: NonNullable<UploadAnswer['reasons']>): string {

@@ -58,14 +58,18 @@ export function ServicesPage({ query }: { query: URLSearchParams }) {
         <Report answer={services.value} last={last} chosen={chosen} sort={query.get('sort') ?? ''} onChoose={choose} />
       )}
       {dependencies.state === 'failed' && services.state === 'ready' && (
-        <Failure title="Who calls whom couldn't be read" problem={dependencies.problem} retry={dependencies.again} />
+        <Failure
+          title="The calls between services couldn't be loaded"
+          problem={dependencies.problem}
+          retry={dependencies.again}
+        />
       )}
       {dependencies.state === 'ready' && dependencies.value.edges.length > 0 && services.state === 'ready' && (
         <>
-          <h2>Who calls whom</h2>
+          <h2>Calls between services</h2>
           {dependencies.value.truncated && (
             <p class="hint">
-              More pairs of services call each other than are told: these{' '}
+              More pairs of services call each other than fit here: these{' '}
               {dependencies.value.edges.length.toLocaleString()} have the most calls.
             </p>
           )}
@@ -94,10 +98,8 @@ function Report({ answer, last, chosen, sort, onChoose }: ReportProps) {
   const detail = answer.services.find(({ service }) => service === chosen)
   return (
     <>
-      <p class="summary">Rates are of all that happened, estimated from what was sampled. Errors are a share of it.</p>
-      {answer.truncated && (
-        <p class="hint">There are more services, or more names of them, than are told: these are the busiest.</p>
-      )}
+      <p class="summary">Rates are estimates for all calls, sampled or not. Errors are a share of them.</p>
+      {answer.truncated && <p class="hint">There are more services or names than fit here: these are the busiest.</p>}
       <FiguresTable
         caption="Services"
         title="Service"

@@ -11,8 +11,7 @@ export function unreachable(): Problem {
 
 const NOT_OURS: Problem = {
   status: 0,
-  message:
-    'What came is not a whole answer of the collector: the connection ended within it, or a proxy answered instead. Load the page again.',
+  message: 'The answer is incomplete, or a proxy answered instead of the collector. Reload the page.',
 }
 
 /** What a request, or reading its answer, threw. */

@@ -11,7 +11,7 @@ export function TokenForm({ onGiven }: { onGiven(): void }) {
     <form class="choices" onSubmit={give}>
       <label for="token">Token</label>
       <input id="token" name="token" type="password" autocomplete="off" required />
-      <button type="submit">Go on</button>
+      <button type="submit">Continue</button>
     </form>
   )
 }

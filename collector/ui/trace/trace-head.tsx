@@ -1,6 +1,7 @@
 import { durationClass, formatDuration } from '../../src/trace'
 import { serviceColours } from '../parts/colours'
 import { CopyButton } from '../parts/copy-button'
+import { counted } from '../parts/count'
 import { ServiceMark } from '../parts/service-mark'
 import { TimeStamp } from '../parts/time-stamp'
 import { FLAG, nameAt } from './columns'
@@ -31,9 +32,7 @@ export function TraceHead({ trace: { head, columns, complete, expected }, id }: 
           <dd>
             {spans.toLocaleString()}
             {head.truncated && ' or more'}
-            {errors > 0 && (
-              <span class="error-mark">{errors === 1 ? '1 error' : `${errors.toLocaleString()} errors`}</span>
-            )}
+            {errors > 0 && <span class="error-mark">{counted(errors, 'error')}</span>}
           </dd>
         </div>
         {head.services.length > 0 && (

@@ -97,16 +97,16 @@ describe('the HTTP API of searches', () => {
 
   const wrong: [string, string, RegExp][] = [
     ['q=duration>5', 'MILO_BAD_QUERY', /^q: "duration>5": .*50ms/],
-    ['q=a&name=b', 'MILO_BAD_PARAMETER', /name stands beside q/],
-    ['q=a&annotation=b', 'MILO_BAD_PARAMETER', /annotation stands beside q/],
+    ['q=a&name=b', 'MILO_BAD_PARAMETER', /name can't be combined with q/],
+    ['q=a&annotation=b', 'MILO_BAD_PARAMETER', /annotation can't be combined with q/],
     ['min_duration=5parsec', 'MILO_BAD_DURATION', /^min_duration is "5parsec": give/],
     ['max_duration=-1', 'MILO_BAD_DURATION', /^max_duration/],
     ['from=yesterday', 'MILO_BAD_TIME', /^from is "yesterday": give/],
     ['to=9999999999999999999', 'MILO_BAD_TIME', /^to is/],
     ['error=1', 'MILO_BAD_PARAMETER', /give true or false/],
-    ['match=exact', 'MILO_BAD_PARAMETER', /match without value/],
+    ['match=exact', 'MILO_BAD_PARAMETER', /match needs a value/],
     ['value=a&match=regex', 'MILO_BAD_PARAMETER', /give exact, prefix or contains/],
-    [Array(33).fill('annotation=a').join('&'), 'MILO_BAD_QUERY', /give 32 at most/],
+    [Array(33).fill('annotation=a').join('&'), 'MILO_BAD_QUERY', /give at most 32/],
     ['service=a&service=b', 'MILO_BAD_PARAMETER', /given twice/],
   ]
   for (const [query, code, message] of wrong) {

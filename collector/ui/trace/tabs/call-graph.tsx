@@ -14,7 +14,7 @@ const WHAT = {
   name: 'A box is all calls of one name; its duration is the longest.',
 } as const
 
-/** Who called whom, laid out by Graphviz. */
+/** Which service called which, laid out by Graphviz. */
 export function CallGraph({ trace, selected, onSelect }: TabProps) {
   const graph = useMemo(() => graphOf(trace.columns, trace.tree), [trace.tree])
   const sizes = useMemo(
@@ -73,7 +73,7 @@ function Drawing({ graph, layout, selected, onSelect }: DrawingProps) {
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard */}
       <section class="graph-box" ref={box} tabIndex={0} aria-label="Call graph">
         <svg width={width * scale} height={height * scale} viewBox={`-1 -1 ${width} ${height}`}>
-          <title>Who called whom</title>
+          <title>Calls between services</title>
           {layout.edges.map((line, i) => {
             const { count } = graph.edges[i]!
             return <EdgeLine key={i} line={line} label={count > 1 ? count.toLocaleString() : ''} />
