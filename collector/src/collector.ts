@@ -15,7 +15,7 @@ import { createScribeServer } from './receive/scribe-server'
 import { createRelay, type Relay } from './relay/relay'
 import { within } from './store/deadline'
 import { openStore } from './store/open'
-import { type Store, StoreError } from './store/store'
+import { type ReadableStore, StoreError, type StoreLifecycle } from './store/store'
 import { collectorId } from './store/store-config'
 
 /** The whole collector: its parts, opened in order and closed in reverse. */
@@ -67,26 +67,13 @@ export async function startCollector(
   const clientFiles = clientFilesOf(config)
   const tls = { scribe: readTls('scribe.tls', config.scribe.tls), http: readTls('http.tls', config.http.tls) }
   const metrics = createMetrics()
-  const relay = config.store === 'scribe' ? openRelay(config, metrics, log) : undefined
-  const store = relay?.store ?? (await openStore(config, message => log.info(message)))
+  const { store, readable, ingest } = await openStorage(config, metrics, log)
   exposeBacklog(metrics, () => store.backlog())
   let state: 'STARTING' | 'ALIVE' | 'STOPPING' = 'STARTING'
   let http = config.http
   let credentials = credentialsOf(config)
   let isTrustedProxy = addressList(http.trusted_proxies)
   const { max_backlog_spans: maxBacklogSpans, max_backlog_bytes: maxBacklogBytes } = config
-  const ingest =
-    relay?.ingest ??
-    createIngest({
-      store,
-      category: config.scribe.category,
-      zipkinCategory: config.scribe.zipkin_category || undefined,
-      maxInFlightBytes: config.max_in_flight_bytes,
-      maxBacklogSpans,
-      maxBacklogBytes,
-      metrics,
-      log,
-    })
   const status = (): Status => (state === 'ALIVE' && ingest.storeFails() ? 'WARNING' : state)
   const scribe = createScribeServer({
     ingest,
@@ -109,7 +96,7 @@ export async function startCollector(
       .filter(({ open }) => !open)
       .map(({ host, port }) => `Scribe's listener on ${host}:${port} is closed`)
   const api = await createApi({
-    store,
+    store: readable,
     ingest,
     reads: createReads(config.max_read_bytes, config.max_trace_bytes),
     metrics,
@@ -189,7 +176,7 @@ export async function startCollector(
     if (tls.scribe && nextTls.scribe) scribe.setTls(nextTls.scribe)
     if (tls.http && nextTls.http) setTls(api.server as unknown as TlsServer, nextTls.http)
     log.level = next.log_level
-    store.setIndex(next.index)
+    readable?.setIndex(next.index)
     credentials = nextCredentials
     const { rate_limit, allowed_hosts, trusted_proxies, base_path } = next.http
     http = { ...http, rate_limit, allowed_hosts, trusted_proxies, base_path }
@@ -244,6 +231,27 @@ export async function startCollector(
   }
 }
 
+/** Where spans go, and where they can be read. */
+interface Storage extends Relay {
+  readable: ReadableStore | undefined
+}
+
+async function openStorage(config: Config, metrics: Metrics, log: Logger): Promise<Storage> {
+  if (config.store === 'scribe') return { ...openRelay(config, metrics, log), readable: undefined }
+  const store = await openStore(config, message => log.info(message))
+  const ingest = createIngest({
+    store,
+    category: config.scribe.category,
+    zipkinCategory: config.scribe.zipkin_category || undefined,
+    maxInFlightBytes: config.max_in_flight_bytes,
+    maxBacklogSpans: config.max_backlog_spans,
+    maxBacklogBytes: config.max_backlog_bytes,
+    metrics,
+    log,
+  })
+  return { store, readable: store, ingest }
+}
+
 function openRelay({ relay, scribe }: Config, metrics: Metrics, log: Logger): Relay {
   const tls = relay.tls && readClientTls('relay.tls', relay.tls)
   return createRelay({
@@ -288,7 +296,7 @@ async function listen<R>(key: string, host: string, port: number, open: () => Pr
   }
 }
 
-async function storeProblems(store: Store, log: Logger): Promise<string[]> {
+async function storeProblems(store: StoreLifecycle, log: Logger): Promise<string[]> {
   const late = () => new StoreError('MILO_STORE_UNAVAILABLE', `the store hasn't answered in ${CHECK_DEADLINE_MS} ms`)
   try {
     await within(CHECK_DEADLINE_MS, store.check(), late)

@@ -57,5 +57,5 @@ export function quote(text: string): string {
   return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text)
 }
 
-/** Passes on the store's result, and turns its errors into answers. */
-export type FromStore = <V>(result: Promise<V>) => Promise<V>
+/** Asks the store, or a part of it, and turns its errors into answers. */
+export type AskStore<S> = <V>(question: (store: S) => Promise<V>) => Promise<V>

@@ -17,7 +17,7 @@ import { BASE_PATH } from '../config'
 import { type Logger, limitWarnings } from '../log'
 import { takeSpans } from '../receive/http'
 import type { SpanIngest } from '../receive/ingest'
-import { type Store, StoreError } from '../store/store'
+import { type ReadableStore, StoreError, storedElsewhere } from '../store/store'
 import { limitConnections } from './connections'
 import { ApiError, answerBadHttp, quote, sendError, statusOf } from './errors'
 import type { Reads } from './read-budget'
@@ -31,7 +31,8 @@ import { traceRoutes } from './traces'
  * The HTTP server: traces, search, posted spans, health, metrics and the web interface. docs/http-api.md describes it.
  */
 export interface ApiOptions extends GuardOptions, Omit<StatusOptions, 'explains'> {
-  store: Store
+  /** Undefined for a relay, which keeps nothing that could be read. */
+  store: ReadableStore | undefined
   ingest: SpanIngest
   reads: Reads
   /** Whether an address is a proxy's whose word on its clients is taken. */
@@ -135,9 +136,9 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     globalDecompression: false,
   } as object)
 
-  traceRoutes(app, store, reads, fromStore)
-  searchRoutes(app, store, reads, fromStore)
-  serviceRoutes(app, store, reads, fromStore)
+  traceRoutes(app, reads, askStore)
+  searchRoutes(app, reads, askStore)
+  serviceRoutes(app, reads, askStore)
   statusRoutes(app, { ...options, explains: () => !options.credentials().required })
   app.register(async scope => {
     scope.addHook('onRequest', async (_request, reply) => {
@@ -171,9 +172,10 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   }
   return app
 
-  async function fromStore<V>(result: Promise<V>): Promise<V> {
+  async function askStore<V>(question: (store: ReadableStore) => Promise<V>): Promise<V> {
     try {
-      return await result
+      if (store === undefined) throw storedElsewhere()
+      return await question(store)
     } catch (error) {
       if (!(error instanceof StoreError)) throw error
       if (ASKED_WRONGLY.includes(error.code)) throw new ApiError(400, error.code, error.message)

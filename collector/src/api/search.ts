@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import { SEARCH_BYTES } from '../store/search/search'
-import type { CompletionQuery, SavedSearch, Store } from '../store/store'
+import type { CompletionQuery, SavedSearch, SavedSearches, SpanSearch } from '../store/store'
 import type { CompletionAnswer, SavedSearchAnswer, SavedSearchesAnswer, SearchAnswer } from './answers'
-import { ApiError, type FromStore, quote } from './errors'
+import { ApiError, type AskStore, quote } from './errors'
 import { readLimit, readParameters, readSearch } from './parameters'
 import type { Reads } from './read-budget'
 
@@ -17,17 +17,14 @@ const MAX_SAVED = 1000
 const MAX_NAME_LENGTH = 200
 const MAX_QUERY_LENGTH = 8000
 
-type SearchStore = Pick<Store, 'search' | 'complete' | 'savedSearches' | 'saveSearch' | 'deleteSearch'>
-
 export function searchRoutes(
   app: FastifyInstance,
-  store: SearchStore,
   { searches }: Reads,
-  fromStore: FromStore,
+  askStore: AskStore<SpanSearch & SavedSearches>,
 ): void {
   app.get('/api/search', async (request): Promise<SearchAnswer> => {
     const query = readSearch(request.query, nowUs())
-    const { traces, next = null } = await searches.during(SEARCH_BYTES, () => fromStore(store.search(query)))
+    const { traces, next = null } = await searches.during(SEARCH_BYTES, () => askStore(store => store.search(query)))
     return { traces, next }
   })
 
@@ -51,12 +48,12 @@ export function searchRoutes(
       limit: readLimit(given.limit, MAX_COMPLETIONS, 10),
     }
     if (given.key !== undefined) query.key = given.key
-    return { values: await searches.during(COMPLETION_BYTES, () => fromStore(store.complete(query))) }
+    return { values: await searches.during(COMPLETION_BYTES, () => askStore(store => store.complete(query))) }
   })
 
   app.get('/api/saved-searches', async (request): Promise<SavedSearchesAnswer> => {
     readParameters(request.query, [])
-    const searches = await fromStore(store.savedSearches())
+    const searches = await askStore(store => store.savedSearches())
     return { searches: searches.map(toJson) }
   })
 
@@ -69,7 +66,7 @@ export function searchRoutes(
         `${name === undefined ? 'name' : 'query'} is missing: give name and query`,
       )
     }
-    if ((await fromStore(store.savedSearches())).length >= MAX_SAVED) {
+    if ((await askStore(store => store.savedSearches())).length >= MAX_SAVED) {
       throw new ApiError(
         409,
         'MILO_TOO_MANY_SAVED_SEARCHES',
@@ -77,7 +74,7 @@ export function searchRoutes(
       )
     }
     const search: SavedSearch = { id: randomBytes(9).toString('base64url'), name, query, createdUs: nowUs() }
-    await fromStore(store.saveSearch(search))
+    await askStore(store => store.saveSearch(search))
     return reply.code(201).header('location', `/api/saved-searches/${search.id}`).send(toJson(search))
   })
 
@@ -86,17 +83,17 @@ export function searchRoutes(
   app.put<{ Params: { id: string } }>('/api/saved-searches/:id', async request => {
     const changes = readBody(request.body)
     const search = { ...(await find(request.params.id)), ...changes }
-    await fromStore(store.saveSearch(search))
+    await askStore(store => store.saveSearch(search))
     return toJson(search)
   })
 
   app.delete<{ Params: { id: string } }>('/api/saved-searches/:id', async (request, reply) => {
-    if (!(await fromStore(store.deleteSearch(request.params.id)))) throw unknown(request.params.id)
+    if (!(await askStore(store => store.deleteSearch(request.params.id)))) throw unknown(request.params.id)
     return reply.code(204).send()
   })
 
   async function find(id: string): Promise<SavedSearch> {
-    const search = (await fromStore(store.savedSearches())).find(search => search.id === id)
+    const search = (await askStore(store => store.savedSearches())).find(search => search.id === id)
     if (search === undefined) throw unknown(id)
     return search
   }

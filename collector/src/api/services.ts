@@ -8,10 +8,10 @@ import {
   type Operation,
   percentile,
 } from '../store/activity/activity'
-import type { Store } from '../store/store'
+import type { ActivityReader } from '../store/store'
 import { Turns } from '../store/turns'
 import type { DependenciesAnswer, Dependency, Figures, Range, ServicesAnswer } from './answers'
-import { ApiError, type FromStore, quote } from './errors'
+import { ApiError, type AskStore, quote } from './errors'
 import { readParameters } from './parameters'
 import type { Reads } from './read-budget'
 
@@ -30,12 +30,7 @@ const MAX_SERVICES = 500
 const MAX_NAMES = 10_000
 const MAX_EDGES = 2_000
 
-export function serviceRoutes(
-  app: FastifyInstance,
-  store: Pick<Store, 'activity'>,
-  reads: Reads,
-  fromStore: FromStore,
-): void {
+export function serviceRoutes(app: FastifyInstance, reads: Reads, askStore: AskStore<ActivityReader>): void {
   app.get('/api/services', async (request): Promise<ServicesAnswer> => {
     const range = readRange(request.query)
     return { ...range, ...(await reads.activity.during(1, () => serviceReport(minutesOf(range), range))) }
@@ -51,7 +46,7 @@ export function serviceRoutes(
     const turns = new Turns()
     for (let start = from; start <= to; ) {
       const end = Math.min(to, (Math.floor(start / MINUTE_US) + MINUTES_AT_ONCE) * MINUTE_US - 1)
-      for (const minute of await fromStore(store.activity(start, end))) {
+      for (const minute of await askStore(store => store.activity(start, end))) {
         yield minute
         if (turns.over()) await turns.next()
       }

@@ -7,10 +7,10 @@ import { recordToJson } from '../formats/milo-json'
 import { toOtlpJson } from '../formats/otlp/write'
 import { toZipkinJson } from '../formats/zipkin/write'
 import { IdMap } from '../record/ids'
-import type { Store, StoredTrace } from '../store/store'
+import type { StoredTrace, TraceReader } from '../store/store'
 import { buildTraceInSlices, diffTraces, type Trace, traceIdsOf, traceJson, withHigh } from '../trace'
 import type { CompareAnswer, ComparedTrace } from './answers'
-import { ApiError, type FromStore, quote } from './errors'
+import { ApiError, type AskStore, quote } from './errors'
 import { readParameters } from './parameters'
 import type { Grant, Reads } from './read-budget'
 
@@ -33,12 +33,7 @@ const FORMS: Record<string, (records: SpanRecord[], truncated: boolean) => Async
   zipkin: records => listJson('[', bySpan(records), some => toZipkinJson(some.flat()), ']'),
 }
 
-export function traceRoutes(
-  app: FastifyInstance,
-  store: Pick<Store, 'readTrace'>,
-  reads: Reads,
-  fromStore: FromStore,
-): void {
+export function traceRoutes(app: FastifyInstance, reads: Reads, askStore: AskStore<TraceReader>): void {
   app.get<{ Params: { id: string } }>('/api/traces/:id', async (request, reply) => {
     const { form = 'milo' } = readParameters(request.query, ['form'])
     if (!Object.hasOwn(FORMS, form)) {
@@ -114,7 +109,7 @@ export function traceRoutes(
       )
     }
     for (const { low, high } of ids) {
-      const { records: found, truncated } = await fromStore(store.readTrace(low, maxBytes))
+      const { records: found, truncated } = await askStore(store => store.readTrace(low, maxBytes))
       const records = withHigh(found, high)
       if (records.length > 0) return { records, truncated }
     }

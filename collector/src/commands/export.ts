@@ -7,7 +7,7 @@ import type { Config } from '../config'
 import { recordToJson } from '../formats/milo-json'
 import type { Logger } from '../log'
 import { describeProblem, MAX_CONDITIONS, parse, print, type TimedQuery, withTimes } from '../query'
-import type { Store } from '../store/store'
+import type { SpanSearch, TraceReader } from '../store/store'
 import { traceIdsOf, withHigh } from '../trace'
 import { CommandError, UsageError } from './command-error'
 import { openForCommand } from './command-store'
@@ -93,7 +93,7 @@ export async function exportAll(config: Config, log: Logger, options: ExportOpti
  * @param maxTraceBytes what is read of one trace
  */
 export async function exportTraces(
-  store: Pick<Store, 'search' | 'readTrace'>,
+  store: Pick<SpanSearch, 'search'> & TraceReader,
   query: TimedQuery,
   limit: number,
   form: ExportForm,

@@ -9,7 +9,7 @@ import { type LeftOut, Reading, Unusable } from '../formats/fields'
 import { parseDocuments } from '../formats/json'
 import type { Logger } from '../log'
 import { readEntry } from '../receive/taken'
-import type { Store } from '../store/store'
+import type { SpanSink, Store } from '../store/store'
 import { StoreError } from '../store/store'
 import { CommandError } from './command-error'
 import { openForCommand } from './command-store'
@@ -68,7 +68,7 @@ export async function importAll(config: Config, log: Logger, _options: object, f
  */
 export async function importFiles(
   files: string[],
-  storeFor: () => Promise<Pick<Store, 'append'>>,
+  storeFor: () => Promise<Pick<SpanSink, 'append'>>,
   progress: (done: number, total: number) => void,
 ): Promise<Imported> {
   const total = files.map(sizeOf).reduce((sum, size) => sum + size, 0)
@@ -213,7 +213,7 @@ function recordsOf({ body, firstLine }: Piece, reading: Reading, reject: (reason
 }
 
 /** A store that is busy asks for patience. */
-async function append(store: Pick<Store, 'append'>, messages: Parameters<Store['append']>[0]): Promise<void> {
+async function append(store: Pick<SpanSink, 'append'>, messages: Parameters<SpanSink['append']>[0]): Promise<void> {
   for (;;) {
     try {
       return await store.append(messages)

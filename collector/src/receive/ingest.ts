@@ -1,7 +1,7 @@
 import { type LogEntry, ResultCode } from '../../../src/codec/scribe'
 import { type Logger, limitWarnings } from '../log'
 import type { Metrics } from '../metrics'
-import { type Store, StoreError } from '../store/store'
+import { type SpanSink, StoreError } from '../store/store'
 import { ByteBudget } from './byte-budget'
 import { StepClock } from './step-clock'
 import { Taken } from './taken'
@@ -52,7 +52,7 @@ export interface SpanIngest extends Ingest {
 }
 
 export interface IngestOptions {
-  store: Pick<Store, 'append' | 'backlog'>
+  store: SpanSink
   category: string
   /** The category whose entries hold one span each in Zipkin's first format; undefined: none. */
   zipkinCategory?: string

@@ -5,7 +5,7 @@ import { type Logger, limitWarnings } from '../log'
 import type { Metrics } from '../metrics'
 import type { SpanIngest } from '../receive/ingest'
 import { IdMap } from '../record/ids'
-import { type Store, StoreError, storedElsewhere } from '../store/store'
+import { NO_BACKLOG, type SpanSink, StoreError, type StoreLifecycle } from '../store/store'
 import { openSpool, type Spool, type SpooledCall } from './spool'
 import { createUpstream, type LogAnswer, type UpstreamAddress } from './upstream'
 
@@ -20,8 +20,8 @@ import { createUpstream, type LogAnswer, type UpstreamAddress } from './upstream
  */
 export interface Relay {
   ingest: SpanIngest
-  /** For what the collector asks of a store: health, and an end. It keeps nothing that could be read. */
-  store: Store
+  /** The parts of a store that a relay has: it keeps nothing that could be read. */
+  store: StoreLifecycle & Pick<SpanSink, 'backlog'>
 }
 
 export interface RelayOptions {
@@ -214,26 +214,12 @@ export function createRelay(options: RelayOptions): Relay {
       },
     },
     store: {
-      ...ELSEWHERE,
-      setIndex() {},
-      backlog: () => ({ spans: 0, bytes: 0, notUtf8: 0, putAside: 0, settlingMs: 0 }),
+      backlog: () => NO_BACKLOG,
       check: async () => spool.check(),
       dead: () => undefined,
       close,
     },
   }
-}
-
-const elsewhere = () => Promise.reject(storedElsewhere())
-const ELSEWHERE = {
-  append: elsewhere,
-  readTrace: elsewhere,
-  search: elsewhere,
-  complete: elsewhere,
-  activity: elsewhere,
-  savedSearches: elsewhere,
-  saveSearch: elsewhere,
-  deleteSearch: elsewhere,
 }
 
 function createCounters({ registry }: Metrics, spool: Spool) {

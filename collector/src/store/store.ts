@@ -5,48 +5,69 @@ import type { ActivityMinute } from './activity/activity'
 import type { IndexSettings } from './search/index-policy'
 
 /**
- * What the collector asks of a place to keep spans.
- *
- * The unit of writing is the message, as a sender sent it: whole and already validated. A store never takes spans one by
- * one, so that it can journal messages first and regroup later (pipeline.ts).
+ * A place that keeps spans, for whoever opens and closes it; everything else asks for the part that it uses.
  */
-export interface Store {
+export interface Store extends SpanSink, TraceReader, SpanSearch, SavedSearches, ActivityReader, StoreLifecycle {}
+
+/**
+ * Takes spans in. The unit of writing is the message, as a sender sent it: whole and already validated. A store never takes
+ * spans one by one, so that it can journal messages first and regroup them later (pipeline/pipeline.ts).
+ */
+export interface SpanSink {
   /**
-   * Resolves when every record of every message is durable: only then is the sender told OK. Readable at once,
-   * searchable within a second. Rejects when it can't be, or when too much waits already: the sender is told TRY_LATER
-   * and sends again, so that a record that was written twice must come out once.
+   * Resolves when every record of every message is durable; only then is the sender answered OK. The records can be read at
+   * once, and searched for within a second. Rejects when a write fails, or when too much waits already: the sender is
+   * answered TRY_LATER and sends again, so a record that was written twice must be read once.
    */
   append(messages: Message[]): Promise<void>
+  /** What is accepted, and so durable, but not yet where searches and later reads find it. */
+  backlog(): Backlog
+}
+
+export interface TraceReader {
   /**
    * Every record of a trace, byte-identical ones once, in the order of arrival as far as it is known.
-   * @param maxBytes what may be read and held of it; TRACE_BYTES without it
+   * @param maxBytes how much of the trace is read at most; TRACE_BYTES by default
    */
   readTrace(traceId: bigint, maxBytes?: number): Promise<StoredTrace>
+}
+
+export interface SpanSearch {
   /** Summaries of the traces that match, newest first. */
   search(query: SearchQuery): Promise<SearchPage>
-  /** Words that can be searched for, for the completion of what somebody types: sorted, distinct. */
+  /** Words that can be searched for, to complete what somebody types: sorted, distinct. */
   complete(query: CompletionQuery): Promise<string[]>
-  /** What services did in the minutes of this stretch of time (microseconds since the epoch), oldest first. */
-  activity(fromUs: number, toUs: number): Promise<ActivityMinute[]>
+  /**
+   * Says which annotations are indexed from now on, and so can be searched for. What is indexed already stays as it is: under
+   * a key that is newly allowed it isn't found.
+   */
+  setIndex(settings: IndexSettings): void
+}
+
+export interface SavedSearches {
   savedSearches(): Promise<SavedSearch[]>
-  /** Creates, or replaces the one of the same id. */
+  /** Creates the search, or replaces the one with the same id. */
   saveSearch(search: SavedSearch): Promise<void>
   /** @returns whether there was one */
   deleteSearch(id: string): Promise<boolean>
-  /**
-   * Which annotations are indexed, and can be searched for, from now on. What is indexed already stays as it is: under a key
-   * that is newly allowed it isn't found.
-   */
-  setIndex(settings: IndexSettings): void
-  /** What is accepted, and so durable, but not yet where searches and later reads find it. */
-  backlog(): Backlog
+}
+
+export interface ActivityReader {
+  /** What services did in the minutes between two times (microseconds since the epoch), oldest first. */
+  activity(fromUs: number, toUs: number): Promise<ActivityMinute[]>
+}
+
+export interface StoreLifecycle {
   /** Rejects, with the reason, unless what is stored can be read and more can be written. */
   check(): Promise<void>
-  /** Why it will never work again in this process, if so: then only a restart helps. */
+  /** The reason why it will never work again in this process, if there is one: then only a restart helps. */
   dead(): string | undefined
-  /** Finishes what was accepted, then lets go. */
+  /** Finishes what was accepted, then releases files and connections. */
   close(): Promise<void>
 }
+
+/** What can be asked about spans that were stored. */
+export type ReadableStore = TraceReader & SpanSearch & SavedSearches & ActivityReader
 
 export interface Message {
   /** Nothing but good records, concatenated: i32 0x8badf00d, i32 length, struct with a trace id and a span id. */
@@ -65,6 +86,8 @@ export interface Backlog {
   /** How long the attempt to settle that is under way has taken; 0 when none is. */
   settlingMs: number
 }
+
+export const NO_BACKLOG: Readonly<Backlog> = { spans: 0, bytes: 0, notUtf8: 0, putAside: 0, settlingMs: 0 }
 
 /** How much of a trace is read unless somebody says otherwise: some 200,000 spans. */
 export const TRACE_BYTES = 64 * 1024 * 1024
@@ -151,7 +174,7 @@ export function unavailable(where: string, error: unknown): StoreError {
   return new StoreError('MILO_STORE_UNAVAILABLE', `${where}: ${message || code || error}`)
 }
 
-/** What a relay, which keeps nothing that could be read, says to who wants to. */
+/** Refuses to read from a relay, which keeps nothing that could be read. */
 export function storedElsewhere(): StoreError {
   return new StoreError(
     'MILO_STORE_ELSEWHERE',

@@ -70,7 +70,7 @@ describe('the budget of those who read', () => {
     const app = fastify()
     const reads = createReads(2 * megabytes * megabyte, megabytes * megabyte, 500)
     const store = { readTrace: async (id: bigint) => ({ records: id === 1n ? records : [], truncated: false }) }
-    traceRoutes(app, store, reads, result => result)
+    traceRoutes(app, reads, question => question(store))
     await app.listen({ port: 0, host: '127.0.0.1' })
     const { port } = app.server.address() as AddressInfo
     const reader = connect(port, '127.0.0.1').on('error', () => {})

@@ -124,7 +124,7 @@ describe('services', () => {
       }))
     }
     const app = fastify()
-    serviceRoutes(app, { activity }, createReads(1024, 1024), result => result)
+    serviceRoutes(app, createReads(1024, 1024), question => question({ activity }))
     const query = { from: `${90.5 * MINUTE_US}`, to: `${(90.5 + 1440) * MINUTE_US}` }
     const [services, edges] = [
       await app.inject({ url: '/api/services', query }),

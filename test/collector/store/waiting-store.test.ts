@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { WaitingStore } from '../../../collector/src/store/cassandra-mysql/waiting-store'
+import { waitingStore } from '../../../collector/src/store/cassandra-mysql/waiting-store'
 import { type Store, StoreError } from '../../../collector/src/store/store'
 import { until } from '../../helpers/until'
 
@@ -9,7 +9,7 @@ describe('a store that waits for its databases', () => {
     let closed = 0
     let find = (_store: Store) => {}
     const away = new StoreError('MILO_STORE_UNAVAILABLE', 'away')
-    const store = new WaitingStore(
+    const store = waitingStore(
       () => {
         asked = true
         return new Promise<Store>(resolve => {

@@ -34,7 +34,7 @@ import { readMySqlActivity, writeSettled } from './mysql-activity'
 import { lengthenTraces, MySqlIndex, putAside, readCheckpoint } from './mysql-index'
 import { keepPartitions, maintainPartitions } from './mysql-partitions'
 import { completeFromMySql, MySqlSearch } from './mysql-search'
-import { WaitingStore } from './waiting-store'
+import { waitingStore } from './waiting-store'
 
 /**
  * Raw spans in Cassandra, the search index in MySQL.
@@ -86,7 +86,7 @@ export async function openCassandraMySql(
     const waits = error instanceof StoreError && error.code === 'MILO_STORE_UNAVAILABLE' && !isRefusal(error)
     if (!waits) throw error
     log(`${error.message}: nothing is accepted until it is there`)
-    return new WaitingStore(connect, error, log)
+    return waitingStore(connect, error, log)
   }
 }
 

@@ -1,113 +1,61 @@
-import type { ActivityMinute } from '../activity/activity'
+import { passOn } from '../pass-on'
 import { closedError } from '../pipeline/group-commit'
 import type { IndexSettings } from '../search/index-policy'
-import type {
-  Backlog,
-  CompletionQuery,
-  Message,
-  SavedSearch,
-  SearchPage,
-  SearchQuery,
-  Store,
-  StoredTrace,
-} from '../store'
-import { StoreError } from '../store'
-
-/**
- * A store whose databases were away when the collector started. It looks for them again and again; until it has found them
- * it refuses everything, with the reason, and then it is the store.
- */
+import { NO_BACKLOG, type Store, StoreError } from '../store'
 
 const RETRY_MS = [250, 4_000] as const
 
-export class WaitingStore implements Store {
-  private readonly connect: () => Promise<Store>
-  private readonly log: (message: string) => void
-  private store: Store | undefined
-  private index: IndexSettings | undefined
-  private reason: unknown
-  private timer: NodeJS.Timeout | undefined
-  private connecting: Promise<void> | undefined
-  private closing: Promise<void> | undefined
+/**
+ * Stands in for a store whose databases were away when the collector started. It looks for them again and again; until it
+ * has found them it refuses everything, with the reason, and then it passes everything on to the store.
+ * @param reason why `connect` failed before
+ */
+export function waitingStore(connect: () => Promise<Store>, reason: unknown, log: (message: string) => void): Store {
+  let store: Store | undefined
+  let index: IndexSettings | undefined
+  let timer: NodeJS.Timeout | undefined
+  let connecting: Promise<void> | undefined
+  let closing: Promise<void> | undefined
 
-  constructor(connect: () => Promise<Store>, reason: unknown, log: (message: string) => void) {
-    this.connect = connect
-    this.reason = reason
-    this.log = log
-    this.retry(RETRY_MS[0])
-  }
-
-  append(messages: Message[]): Promise<void> {
-    return this.ask(store => store.append(messages))
-  }
-  readTrace(traceId: bigint, maxBytes?: number): Promise<StoredTrace> {
-    return this.ask(store => store.readTrace(traceId, maxBytes))
-  }
-  search(query: SearchQuery): Promise<SearchPage> {
-    return this.ask(store => store.search(query))
-  }
-  complete(query: CompletionQuery): Promise<string[]> {
-    return this.ask(store => store.complete(query))
-  }
-  activity(fromUs: number, toUs: number): Promise<ActivityMinute[]> {
-    return this.ask(store => store.activity(fromUs, toUs))
-  }
-  savedSearches(): Promise<SavedSearch[]> {
-    return this.ask(store => store.savedSearches())
-  }
-  saveSearch(search: SavedSearch): Promise<void> {
-    return this.ask(store => store.saveSearch(search))
-  }
-  deleteSearch(id: string): Promise<boolean> {
-    return this.ask(store => store.deleteSearch(id))
-  }
-  check(): Promise<void> {
-    return this.ask(store => store.check())
-  }
-  dead(): string | undefined {
-    return this.store?.dead()
-  }
-  setIndex(settings: IndexSettings): void {
-    this.index = settings
-    this.store?.setIndex(settings)
-  }
-  backlog(): Backlog {
-    return this.store?.backlog() ?? { spans: 0, bytes: 0, notUtf8: 0, putAside: 0, settlingMs: 0 }
-  }
-
-  close(): Promise<void> {
-    this.closing ??= (async () => {
-      clearTimeout(this.timer)
-      this.reason = closedError()
-      if (this.store !== undefined) return this.store.close()
-      // An attempt under way may take as long as its databases are silent: what it still brings is closed then.
-      void this.connecting?.then(() => this.store?.close()).catch(() => {})
-    })()
-    return this.closing
-  }
-
-  private async ask<R>(question: (store: Store) => Promise<R>): Promise<R> {
-    if (this.store === undefined) throw this.reason
-    return question(this.store)
-  }
-
-  private retry(delayMs: number): void {
-    this.timer = setTimeout(() => {
-      this.connecting = this.connect().then(
-        store => {
-          this.store = store
-          if (this.index !== undefined) store.setIndex(this.index)
-          if (this.closing === undefined) this.log('the databases are there: spans are accepted')
-        },
-        error => {
-          if (this.closing !== undefined) return
-          // What an operator has to mend is said when it turns up.
-          const message = (error as Error).message
-          if (!(error instanceof StoreError) || error.message !== (this.reason as Error).message) this.log(message)
-          this.reason = error
-          this.retry(Math.min(delayMs * 2, RETRY_MS[1]))
-        },
-      )
+  function retry(delayMs: number): void {
+    timer = setTimeout(() => {
+      connecting = connect().then(found, error => {
+        if (closing !== undefined) return
+        // What an operator has to mend is said when it turns up.
+        const message = (error as Error).message
+        if (!(error instanceof StoreError) || message !== (reason as Error).message) log(message)
+        reason = error
+        retry(Math.min(delayMs * 2, RETRY_MS[1]))
+      })
     }, delayMs)
+  }
+
+  function found(connected: Store): void {
+    store = connected
+    if (index !== undefined) store.setIndex(index)
+    if (closing === undefined) log('the databases are there: spans are accepted')
+  }
+
+  async function close(): Promise<void> {
+    clearTimeout(timer)
+    reason = closedError()
+    if (store !== undefined) return store.close()
+    // An attempt under way may take as long as its databases are silent: the store that it still brings is closed then.
+    void connecting?.then(() => store?.close()).catch(() => {})
+  }
+
+  retry(RETRY_MS[0])
+  return {
+    ...passOn(async () => {
+      if (store === undefined) throw reason
+      return store
+    }),
+    dead: () => store?.dead(),
+    setIndex(settings) {
+      index = settings
+      store?.setIndex(settings)
+    },
+    backlog: () => store?.backlog() ?? NO_BACKLOG,
+    close: () => (closing ??= close()),
   }
 }

@@ -1,5 +1,7 @@
+import type { RawTrace } from '../../record/records'
+import type { PassedOn } from '../pass-on'
 import type { IndexSettings } from '../search/index-policy'
-import type { Backlog, CompletionQuery, SavedSearch, SearchQuery, StoreError } from '../store'
+import type { Backlog, StoreError } from '../store'
 
 /** What the store and the thread that has its file say to each other. */
 
@@ -17,18 +19,23 @@ export interface EmbeddedOptions {
   lookMs?: number
 }
 
-export type Request = { id: number } & Call
+/** What the thread does: a store's methods, and a few that have another form on their way to it. */
+export interface ThreadMethods extends Omit<PassedOn, 'append' | 'readTrace' | 'activity'> {
+  /** The messages' bodies in a row, with their lengths and numbers of spans. */
+  append(bodies: ArrayBuffer, lengths: number[], spans: number[]): Promise<void>
+  readTrace(traceId: bigint, maxBytes: number): Promise<RawTrace>
+  activity(fromMinute: number, toMinute: number): Promise<{ minute: number; body: string }[]>
+  setIndex(settings: IndexSettings): Promise<void>
+  /** Shows that the thread answers. */
+  look(): Promise<void>
+  close(): Promise<void>
+}
 
-export type Call =
-  | { method: 'append'; bodies: ArrayBuffer; lengths: number[]; spans: number[] }
-  | { method: 'readTrace'; traceId: bigint; maxBytes: number }
-  | { method: 'search'; query: SearchQuery }
-  | { method: 'complete'; query: CompletionQuery }
-  | { method: 'activity'; fromMinute: number; toMinute: number }
-  | { method: 'setIndex'; settings: IndexSettings }
-  | { method: 'savedSearches' | 'check' | 'look' | 'close' }
-  | { method: 'saveSearch'; search: SavedSearch }
-  | { method: 'deleteSearch'; searchId: string }
+export interface Request {
+  id: number
+  method: keyof ThreadMethods
+  args: unknown[]
+}
 
 export type Reply =
   | { kind: 'log'; message: string }

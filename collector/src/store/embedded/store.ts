@@ -1,23 +1,13 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { type RawTrace, storedTrace } from '../../record/records'
+import { storedTrace } from '../../record/records'
 import { type ActivityMinute, minutesOf, readActivityInTurns } from '../activity/activity'
+import type { PassedOn } from '../pass-on'
 import { closedError, GroupCommit } from '../pipeline/group-commit'
 import type { IndexSettings } from '../search/index-policy'
-import {
-  type Backlog,
-  type CompletionQuery,
-  type Message,
-  type SavedSearch,
-  type SearchPage,
-  type SearchQuery,
-  type Store,
-  type StoredTrace,
-  StoreError,
-  TRACE_BYTES,
-} from '../store'
-import type { Call, EmbeddedOptions, Reply } from './protocol'
+import { type Backlog, type Message, NO_BACKLOG, type Store, type StoredTrace, StoreError, TRACE_BYTES } from '../store'
+import type { EmbeddedOptions, Reply, Request, ThreadMethods } from './protocol'
 
 /**
  * Everything in one SQLite file, which one thread owns: what waits for the disk or for SQLite holds up no socket.
@@ -68,7 +58,7 @@ class EmbeddedStore implements Store {
   private readonly commits = new GroupCommit(messages => this.send(messages), GROUP_BYTES, GROUPS)
   private readonly waiting = new Map<number, Waiting>()
   private lastCall = 0
-  private lastBacklog: Backlog = { spans: 0, bytes: 0, notUtf8: 0, putAside: 0, settlingMs: 0 }
+  private lastBacklog: Backlog = NO_BACKLOG
   private closing: Promise<void> | undefined
   /** Why the thread is no more. */
   private ended: StoreError | undefined
@@ -98,53 +88,34 @@ class EmbeddedStore implements Store {
     this.exited = new Promise(resolve => this.worker.on('exit', () => resolve()))
   }
 
+  readonly search = this.passOn('search')
+  readonly complete = this.passOn('complete')
+  readonly savedSearches = this.passOn('savedSearches')
+  readonly saveSearch = this.passOn('saveSearch')
+  readonly deleteSearch = this.passOn('deleteSearch')
+  readonly check = this.passOn('check')
+
   append(messages: Message[]): Promise<void> {
     return this.commits.append(messages)
   }
 
   async readTrace(traceId: bigint, maxBytes = TRACE_BYTES): Promise<StoredTrace> {
-    const { bytes, truncated } = await this.call<RawTrace>({ method: 'readTrace', traceId, maxBytes })
+    const { bytes, truncated } = await this.call('readTrace', traceId, maxBytes)
     return storedTrace({ bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), truncated })
-  }
-
-  search(query: SearchQuery): Promise<SearchPage> {
-    return this.call({ method: 'search', query })
-  }
-
-  complete(query: CompletionQuery): Promise<string[]> {
-    return this.call({ method: 'complete', query })
   }
 
   async activity(fromUs: number, toUs: number): Promise<ActivityMinute[]> {
     const [fromMinute, toMinute] = minutesOf(fromUs, toUs)
-    return readActivityInTurns(
-      await this.call<{ minute: number; body: string }[]>({ method: 'activity', fromMinute, toMinute }),
-    )
-  }
-
-  savedSearches(): Promise<SavedSearch[]> {
-    return this.call({ method: 'savedSearches' })
-  }
-
-  saveSearch(search: SavedSearch): Promise<void> {
-    return this.call({ method: 'saveSearch', search })
-  }
-
-  deleteSearch(searchId: string): Promise<boolean> {
-    return this.call({ method: 'deleteSearch', searchId })
+    return readActivityInTurns(await this.call('activity', fromMinute, toMinute))
   }
 
   setIndex(settings: IndexSettings): void {
     // In order with all that is asked for later. A thread that is no more doesn't index anything.
-    this.call({ method: 'setIndex', settings }).catch(() => {})
+    this.call('setIndex', settings).catch(() => {})
   }
 
   backlog(): Backlog {
     return this.lastBacklog
-  }
-
-  check(): Promise<void> {
-    return this.call({ method: 'check' })
   }
 
   dead(): string | undefined {
@@ -160,14 +131,14 @@ class EmbeddedStore implements Store {
     const answered = () => {
       this.unansweredLooks = 0
     }
-    this.call({ method: 'look' }).then(answered, answered)
+    this.call('look').then(answered, answered)
   }
 
   close(): Promise<void> {
     this.closing ??= this.commits.close().then(async () => {
       if (this.ended !== undefined) return
       try {
-        await this.post({ method: 'close' })
+        await this.post('close', [])
       } finally {
         await this.exited
       }
@@ -186,19 +157,29 @@ class EmbeddedStore implements Store {
       at += body.length
     }
     const spans = messages.map(message => message.spans)
-    await this.post({ method: 'append', bodies: bodies.buffer, lengths, spans }, [bodies.buffer])
+    await this.post('append', [bodies.buffer, lengths, spans], [bodies.buffer])
   }
 
-  private call<R>(call: Call): Promise<R> {
-    return this.closing === undefined ? this.post(call) : Promise.reject(closedError())
+  private passOn<M extends keyof PassedOn & keyof ThreadMethods>(
+    method: M,
+  ): (...args: Parameters<ThreadMethods[M]>) => ReturnType<ThreadMethods[M]> {
+    return (...args) => this.call(method, ...args)
   }
 
-  private post<R>(call: Call, transfer: ArrayBuffer[] = []): Promise<R> {
+  private call<M extends keyof ThreadMethods>(
+    method: M,
+    ...args: Parameters<ThreadMethods[M]>
+  ): ReturnType<ThreadMethods[M]> {
+    const answer = this.closing === undefined ? this.post(method, args) : Promise.reject(closedError())
+    return answer as ReturnType<ThreadMethods[M]>
+  }
+
+  private post(method: keyof ThreadMethods, args: unknown[], transfer: ArrayBuffer[] = []): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (this.ended !== undefined) return reject(this.ended)
       const id = ++this.lastCall
       this.waiting.set(id, { resolve, reject })
-      this.worker.postMessage({ id, ...call }, transfer)
+      this.worker.postMessage({ id, method, args } satisfies Request, transfer)
     })
   }
 

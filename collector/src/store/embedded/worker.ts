@@ -1,15 +1,16 @@
 import { parentPort, workerData } from 'node:worker_threads'
+import type { RawTrace } from '../../record/records'
 import { systemClock } from '../pipeline/clock'
 import { closedError } from '../pipeline/group-commit'
 import { Pipeline } from '../pipeline/pipeline'
 import { rarely } from '../rarely'
 import { indexPolicy } from '../search/index-policy'
 import { search } from '../search/search'
-import { type Backlog, type Message, type SavedSearch, type StoreError, unavailable } from '../store'
+import { type Backlog, type Message, type StoreError, unavailable } from '../store'
 import { DEFAULT_RETENTION_DAYS } from '../store-config'
 import { EmbeddedBackend } from './backend'
 import { EmbeddedFile } from './file'
-import type { Call, EmbeddedOptions, Reply, Request } from './protocol'
+import type { EmbeddedOptions, Reply, Request, ThreadMethods } from './protocol'
 import { SegmentIndex } from './segments/lookup'
 
 /** The thread that has the file; see store.ts. */
@@ -66,76 +67,56 @@ class Thread {
     return this.pipeline.backlog()
   }
 
-  async answer({ id, ...call }: Request): Promise<void> {
+  async answer({ id, method, args }: Request): Promise<void> {
     try {
-      const { result, transfer } = await this.handle(call)
+      if (this.closing !== undefined && method !== 'close') throw closedError()
+      const result = await (this.methods[method] as (...args: unknown[]) => Promise<unknown>)(...args)
+      // A trace's bytes are handed over.
+      const transfer = method === 'readTrace' ? [(result as RawTrace).bytes.buffer as ArrayBuffer] : []
       const backlog = this.pipeline.backlog()
       this.told = backlog.spans
       post({ kind: 'result', id, result, backlog }, transfer)
     } catch (error) {
       post({ kind: 'error', id, error: told(this.path, error), backlog: this.pipeline.backlog() })
     }
-    if (call.method === 'close') port.close()
+    if (method === 'close') port.close()
   }
 
-  private async handle(call: Call): Promise<{ result?: unknown; transfer?: ArrayBuffer[] }> {
-    if (call.method === 'close') {
-      await this.close()
-      return {}
-    }
-    if (this.closing !== undefined) throw closedError()
-    const { file, index, pipeline } = this
-    switch (call.method) {
-      case 'append':
-        await pipeline.append(messagesOf(call))
-        return {}
-      case 'readTrace': {
-        // Decoded where they are wanted: not here, and once.
-        const trace = await this.reading(pipeline.readTrace(call.traceId, call.maxBytes))
-        return { result: trace, transfer: [trace.bytes.buffer as ArrayBuffer] }
-      }
-      case 'search': {
-        const readTrace = (id: bigint, maxBytes: number) => pipeline.readTrace(id, maxBytes)
-        return { result: await this.reading(search({ index, readTrace }, call.query)) }
-      }
-      case 'complete':
-        return { result: await this.reading(index.complete(call.query)) }
-      case 'activity': {
-        const rows = file.sql.selectActivity.all([BigInt(call.fromMinute), BigInt(call.toMinute)]) as [bigint, string][]
-        return { result: rows.map(([minute, body]) => ({ minute: Number(minute), body })) }
-      }
-      case 'setIndex': {
-        const policy = indexPolicy(call.settings)
-        this.backend.policy = policy
-        // A search that is under way ends with the one it has.
-        this.index = new SegmentIndex(file, this.backend, policy)
-        return {}
-      }
-      case 'savedSearches': {
-        const rows = file.sql.selectSearches.all([]) as [string, string, string, bigint][]
-        const searches: SavedSearch[] = rows.map(([id, name, query, createdUs]) => {
-          return { id, name, query, createdUs: Number(createdUs) }
-        })
-        return { result: searches }
-      }
-      case 'saveSearch': {
-        const { id, name, query, createdUs } = call.search
-        file.durable(() => file.sql.replaceSearch.run([id, name, query, BigInt(createdUs)]))
-        return {}
-      }
-      case 'deleteSearch': {
-        let deleted = 0
-        file.durable(() => {
-          deleted = file.sql.deleteSearch.run([call.searchId]).changes
-        })
-        return { result: deleted > 0 }
-      }
-      case 'check':
-        file.check()
-        return {}
-      case 'look':
-        return {}
-    }
+  private readonly methods: ThreadMethods = {
+    append: (bodies, lengths, spans) => this.pipeline.append(messagesOf(bodies, lengths, spans)),
+    // Decoded where the records are wanted: not here, and once.
+    readTrace: (traceId, maxBytes) => this.reading(this.pipeline.readTrace(traceId, maxBytes)),
+    search: query => {
+      const readTrace = (id: bigint, maxBytes: number) => this.pipeline.readTrace(id, maxBytes)
+      return this.reading(search({ index: this.index, readTrace }, query))
+    },
+    complete: query => this.reading(this.index.complete(query)),
+    activity: async (fromMinute, toMinute) => {
+      const rows = this.file.sql.selectActivity.all([BigInt(fromMinute), BigInt(toMinute)]) as [bigint, string][]
+      return rows.map(([minute, body]) => ({ minute: Number(minute), body }))
+    },
+    setIndex: async settings => {
+      const policy = indexPolicy(settings)
+      this.backend.policy = policy
+      // A search that is under way ends with the index that it has.
+      this.index = new SegmentIndex(this.file, this.backend, policy)
+    },
+    savedSearches: async () => {
+      const rows = this.file.sql.selectSearches.all([]) as [string, string, string, bigint][]
+      return rows.map(([id, name, query, createdUs]) => ({ id, name, query, createdUs: Number(createdUs) }))
+    },
+    saveSearch: async ({ id, name, query, createdUs }) =>
+      this.file.durable(() => this.file.sql.replaceSearch.run([id, name, query, BigInt(createdUs)])),
+    deleteSearch: async id => {
+      let deleted = 0
+      this.file.durable(() => {
+        deleted = this.file.sql.deleteSearch.run([id]).changes
+      })
+      return deleted > 0
+    },
+    check: async () => this.file.check(),
+    look: async () => {},
+    close: () => (this.closing ??= this.pipeline.close().then(() => this.letGo())),
   }
 
   private async reading<R>(read: Promise<R>): Promise<R> {
@@ -145,11 +126,6 @@ class Thread {
     } finally {
       this.reads.delete(read)
     }
-  }
-
-  private close(): Promise<void> {
-    this.closing ??= this.pipeline.close().then(() => this.letGo())
-    return this.closing
   }
 
   async letGo(): Promise<void> {
@@ -166,7 +142,7 @@ class Thread {
   }
 }
 
-function messagesOf({ bodies, lengths, spans }: Call & { method: 'append' }): Message[] {
+function messagesOf(bodies: ArrayBuffer, lengths: number[], spans: number[]): Message[] {
   let at = 0
   return lengths.map((length, i) => {
     const body = Buffer.from(bodies, at, length)
