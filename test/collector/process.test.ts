@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readdirSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { createToken } from '../../collector/src/auth/credentials'
@@ -44,10 +43,25 @@ async function startOn(path: string, env: NodeJS.ProcessEnv = {}): Promise<Runni
   return { program, scribePort: port('scribe'), url: `http://127.0.0.1:${port('http')}` }
 }
 
-function logLines({ stderr }: Program): Record<string, unknown>[] {
+function logLines({ stderr }: { stderr: string }): Record<string, unknown>[] {
   // The last piece may be half a line.
   const lines = stderr.split('\n').slice(0, -1)
   return lines.map(line => JSON.parse(line))
+}
+
+/** Runs a program that ends by itself; beside others, as it may take half a second to start. */
+async function finish(args: string[], env: NodeJS.ProcessEnv = {}, input = ''): Promise<Finished> {
+  const program = start(args, env)
+  program.child.stdin!.on('error', () => {}).end(input)
+  const [status] = await once(program.child, 'close')
+  return { args: args.join(' '), status, stdout: program.stdout, stderr: program.stderr }
+}
+
+interface Finished {
+  args: string
+  status: number | null
+  stdout: string
+  stderr: string
 }
 
 async function ended(program: Program): Promise<number | null> {
@@ -95,10 +109,10 @@ describe('milo-collector', () => {
   })
 
   it('ends with one line and the remedy where its file can not be made', async () => {
-    for (const path of ['/dev/null/milo.db', ...(process.platform === 'linux' ? ['/proc/milo/x/milo.db'] : [])]) {
-      const program = start([], { MILO_COLLECTOR_EMBEDDED_PATH: path })
-      assert.equal(await ended(program), 1)
-      const [line, ...others] = logLines(program)
+    const paths = ['/dev/null/milo.db', ...(process.platform === 'linux' ? ['/proc/milo/x/milo.db'] : [])]
+    for (const run of await Promise.all(paths.map(path => finish([], { MILO_COLLECTOR_EMBEDDED_PATH: path })))) {
+      assert.equal(run.status, 1)
+      const [line, ...others] = logLines(run)
       assert.deepEqual(others, [])
       assert.match(String(line!.msg), /milo\.db can't be opened \(.*\): give embedded\.path a file in a folder/)
     }
@@ -113,20 +127,20 @@ describe('milo-collector', () => {
       `milo-collector: ${file}: colector_port: no such key (value 2100); did you mean collector_port?`,
       `milo-collector: ${file}: mysql.pasword: no such key (value (hidden)); did you mean mysql.password?`,
     ])
-    for (const args of [
+    const commands = [
       ['--config', file],
       ['migrate', '--config', file],
-    ]) {
-      const program = start(args, { MILO_COLLECTOR_STORE: 'sqlite' })
-      assert.equal(await ended(program), 2)
-      const problems = program.stderr.trimEnd().split('\n')
+    ]
+    for (const run of await Promise.all(commands.map(args => finish(args, { MILO_COLLECTOR_STORE: 'sqlite' })))) {
+      assert.equal(run.status, 2, run.args)
+      const problems = run.stderr.trimEnd().split('\n')
       assert.deepEqual(new Set(problems), expected)
       assert.equal(problems.length, expected.size)
     }
   })
 
   it('refuses a command line that it does not understand with status 2, and explains itself with status 0', async () => {
-    for (const [args, status, said] of [
+    const expected: [args: string[], status: number, said: RegExp][] = [
       [['--confg', 'x'], 2, /unknown option '--confg'/],
       [['--config'], 2, /argument missing/],
       [['migrat'], 2, /unknown command 'migrat'; did you mean migrate\?.*--help/s],
@@ -141,11 +155,13 @@ describe('milo-collector', () => {
       [['--config', '/nonexistent.yaml'], 2, /nonexistent.yaml: can't be read \(ENOENT\)/],
       [['--help'], 0, /Usage: milo-collector .*migrate/s],
       [['--version'], 0, /^\d+\.\d+\.\d+/],
-    ] as const) {
-      const program = start([...args])
-      assert.equal(await ended(program), status, args.join(' '))
-      assert.match(program.stderr, said)
-      assert.equal(program.stdout, '')
+    ]
+    const runs = await Promise.all(expected.map(([args]) => finish(args)))
+    for (const [i, [, status, said]] of expected.entries()) {
+      const run = runs[i]!
+      assert.equal(run.status, status, run.args)
+      assert.match(run.stderr, said)
+      assert.equal(run.stdout, '')
     }
   })
 
@@ -153,12 +169,13 @@ describe('milo-collector', () => {
     const path = join(temporaryDirectory(), 'milo.db')
     const { scribePort } = await startOn(path)
     const env = { MILO_COLLECTOR_PORT: '0', MILO_COLLECTOR_HTTP_PORT: '0', MILO_COLLECTOR_EMBEDDED_PATH: path }
-    const second = start([], env)
-    assert.equal(await ended(second), 1)
-    assert.match(String(logLines(second).at(-1)!.msg), /milo\.db/)
     const other = { ...env, MILO_COLLECTOR_EMBEDDED_PATH: join(temporaryDirectory(), 'milo.db') }
-    const third = start([], { ...other, MILO_COLLECTOR_PORT: String(scribePort) })
-    assert.equal(await ended(third), 1)
+    const [second, third] = await Promise.all([
+      finish([], env),
+      finish([], { ...other, MILO_COLLECTOR_PORT: String(scribePort) }),
+    ])
+    assert.deepEqual([second.status, third.status], [1, 1])
+    assert.match(String(logLines(second).at(-1)!.msg), /milo\.db/)
     assert.match(String(logLines(third).at(-1)!.msg), /^collector_port: can't listen on .* give another port$/)
   })
 
@@ -255,7 +272,7 @@ describe('milo-collector', () => {
   })
 
   it('stops while it waits for databases that do not answer, and at once on a second signal', async () => {
-    for (const signals of [['SIGTERM'], ['SIGINT', 'SIGTERM']] as const) {
+    const stop = async (signals: readonly NodeJS.Signals[]) => {
       let connections = 0
       const mute = createServer(() => connections++).listen(0, '127.0.0.1')
       cleanUp.push(() => mute.close())
@@ -277,6 +294,7 @@ describe('milo-collector', () => {
       const last = signals.length === 1 ? 'stopped before it had started' : 'stopping'
       assert.equal(logLines(program).at(-1)!.msg, last)
     }
+    await Promise.all([stop(['SIGTERM']), stop(['SIGINT', 'SIGTERM'])])
   })
 
   it("stops on fb303's shutdown where the configuration allows it", async () => {
@@ -289,12 +307,23 @@ describe('milo-collector', () => {
   })
 
   it('makes passwords and tokens that it takes, and shows a password nowhere', async () => {
-    const hashing = spawnSync(process.execPath, [BIN, 'hash-password', 'anna'], { input: 'correct horse\n' })
+    const [hashing, making, ...refused] = await Promise.all([
+      finish(['hash-password', 'anna'], {}, 'correct horse\n'),
+      finish(['token', 'grafana', '--scope', 'read']),
+      finish(['hash-password', 'a:b'], {}, 'correct horse\n'),
+      finish(['hash-password', 'anna'], {}, 'short\n'),
+      finish(['hash-password', 'anna']),
+      finish(['token', 'x', '--scope', 'everything']),
+    ])
+    for (const { args, status, stdout, stderr } of refused) {
+      assert.equal(status, 2, args)
+      assert.equal(stdout, '')
+      assert.ok(stderr.length > 10)
+    }
     assert.equal(hashing.status, 0)
-    const user = hashing.stdout.toString().trim()
-    assert.doesNotMatch(hashing.stderr.toString() + user, /horse/)
-    const making = spawnSync(process.execPath, [BIN, 'token', 'grafana', '--scope', 'read'])
-    const [, token, line] = /once: (\S+)\n.*: +(\S+)\n$/.exec(making.stdout.toString())!
+    const user = hashing.stdout.trim()
+    assert.doesNotMatch(hashing.stderr + user, /horse/)
+    const [, token, line] = /once: (\S+)\n.*: +(\S+)\n$/.exec(making.stdout)!
     const { program, url } = await startOn(join(temporaryDirectory(), 'milo.db'), {
       MILO_COLLECTOR_HTTP_HOST: '0.0.0.0',
       MILO_COLLECTOR_HTTP_USERS: user,
@@ -306,17 +335,6 @@ describe('milo-collector', () => {
     assert.equal(await status(`Bearer ${token}`), 200)
     assert.equal(await status('Bearer nonsense'), 401)
     assert.equal(await program.stop(), 0)
-    for (const [args, input] of [
-      [['hash-password', 'a:b'], 'correct horse\n'],
-      [['hash-password', 'anna'], 'short\n'],
-      [['hash-password', 'anna'], ''],
-      [['token', 'x', '--scope', 'everything'], ''],
-    ] as const) {
-      const refused = spawnSync(process.execPath, [BIN, ...args], { input })
-      assert.equal(refused.status, 2, args.join(' '))
-      assert.equal(refused.stdout.toString(), '')
-      assert.ok(refused.stderr.length > 10)
-    }
   })
 
   it('exports traces, which another imports, in either form; and takes raw records, and the formats of others', async () => {
@@ -329,24 +347,29 @@ describe('milo-collector', () => {
     assert.equal(await new Peer(first.scribePort).log(...sent), 0)
     assert.equal(await first.program.stop(), 0)
 
-    const command = (args: string[], path: string) => {
-      const { status, stdout, stderr } = spawnSync(process.execPath, [BIN, ...args], {
-        env: { ...process.env, MILO_COLLECTOR_EMBEDDED_PATH: path },
-        maxBuffer: 64 * 1024 * 1024,
-      })
-      const lines = stderr.toString().trimEnd().split('\n')
-      return { status, stdout: stdout.toString(), said: JSON.parse(lines.at(-1)!) }
+    const command = async (args: string[], path: string) => {
+      const { status, stdout, stderr } = await finish(args, { MILO_COLLECTOR_EMBEDDED_PATH: path })
+      return { status, stdout, said: JSON.parse(stderr.trimEnd().split('\n').at(-1)!) }
     }
-    const all = command(['export', '--output', join(directory, 'all.ndjson')], path)
+    // A store has one process at a time: each of those that run side by side has a copy.
+    const exporting = (...args: string[]) => {
+      const copy = join(mkdtempSync(join(directory, 'copy-')), 'milo.db')
+      copyFileSync(path, copy)
+      return command(['export', ...args], copy)
+    }
+    const [all, odd, few, young, typo] = await Promise.all([
+      exporting('--output', join(directory, 'all.ndjson')),
+      exporting('--query', 'name:odd', '--form', 'milo'),
+      exporting('--limit', '7'),
+      exporting('--from', '-1h'),
+      exporting('--query', 'nmae:odd'),
+    ])
     assert.deepEqual([all.status, all.said.traces, all.said.spans, all.stdout], [0, 300, 300, ''])
-    const odd = command(['export', '--query', 'name:odd', '--form', 'milo'], path)
     assert.equal(JSON.parse(odd.stdout).records.length, 150)
-    assert.equal(command(['export', '--limit', '7'], path).stdout.trimEnd().split('\n').length, 7)
-    assert.match(command(['export', '--from', '-1h'], path).said.query, /last 1h/)
-    const typo = command(['export', '--query', 'nmae:odd'], path)
+    assert.equal(few.stdout.trimEnd().split('\n').length, 7)
+    assert.match(young.said.query, /last 1h/)
     assert.deepEqual([typo.status, typo.stdout, typo.said.query], [0, '', 'nmae:odd'])
     assert.match(typo.said.msg, /no trace matches/)
-    assert.equal(command(['export', '--output', join(directory, 'all.ndjson')], path).status, 1)
 
     writeFileSync(join(directory, 'odd.json'), odd.stdout)
     writeFileSync(
@@ -359,30 +382,29 @@ describe('milo-collector', () => {
     )
     const files = ['all.ndjson', 'odd.json', 'raw', 'zipkin.json'].map(name => join(directory, name))
     const other = join(directory, 'other.db')
-    const imported = command(['import', ...files], other)
+    const [imported, overwriting] = await Promise.all([
+      command(['import', ...files], other),
+      exporting('--output', join(directory, 'all.ndjson')),
+    ])
+    assert.equal(overwriting.status, 1)
     assert.deepEqual([imported.status, imported.said.spans], [0, 300 + 150 + 2 + 1])
     const again = await startOn(other)
     for (const { traceId, id } of sent) assert.deepEqual(await storedIds(again.url, traceId), new Set([String(id)]))
     // The file is taken: by the collector.
-    assert.equal(command(['export'], other).status, 1)
+    assert.equal((await command(['export'], other)).status, 1)
     assert.equal(await again.program.stop(), 0)
 
     writeFileSync(join(directory, 'bad.json'), '{"spans": 1}')
     const bad = command(['import', join(directory, 'bad.json')], other)
-    assert.equal(bad.status, 1)
-    assert.match(bad.said.msg, /bad\.json: there should be Milo's records .*; nothing of it is stored/)
-
     // What fails leaves nothing behind: neither a store where there was none, nor half a file.
-    const none = join(directory, 'none.db')
-    const out = join(directory, 'none.ndjson')
-    for (const args of [
-      ['export', '--output', out],
+    const failing = [
+      ['export', '--output', join(directory, 'none.ndjson')],
       ['import', join(directory, 'bad.json')],
       ['import', join(directory, 'nowhere.json')],
-    ]) {
-      const { status, said } = command(args, none)
+    ].map((args, i) => command(args, join(directory, `none-${i}.db`)))
+    for (const { status, said } of await Promise.all([bad, ...failing]))
       assert.deepEqual([status, said.err], [1, undefined])
-    }
+    assert.match((await bad).said.msg, /bad\.json: there should be Milo's records .*; nothing of it is stored/)
     assert.deepEqual(
       readdirSync(directory).filter(name => name.startsWith('none') || name.endsWith('.partial')),
       [],
@@ -391,11 +413,14 @@ describe('milo-collector', () => {
 
   it('says what migrate would do, without doing it, and that an embedded store needs no replay', async () => {
     const path = join(temporaryDirectory(), 'milo.db')
-    const dry = start(['migrate', '--dry-run'], { MILO_COLLECTOR_EMBEDDED_PATH: path })
-    assert.equal(await ended(dry), 0)
+    const env = { MILO_COLLECTOR_EMBEDDED_PATH: path }
+    const [dry, replay] = await Promise.all([
+      finish(['migrate', '--dry-run'], env),
+      finish(['replay', '--collector', 'x'], env),
+    ])
+    assert.equal(dry.status, 0)
     assert.equal(existsSync(path), false)
-    const replay = start(['replay', '--collector', 'x'], { MILO_COLLECTOR_EMBEDDED_PATH: path })
-    assert.equal(await ended(replay), 1)
+    assert.equal(replay.status, 1)
     assert.match(String(logLines(replay).at(-1)!.msg), /give store: cassandra-mysql/)
   })
 
@@ -435,8 +460,9 @@ describe('milo-collector', () => {
     }
     const path = join(temporaryDirectory(), 'milo.db')
     const acknowledged = new Map<bigint, Set<string>>()
+    let next = startOn(path)
     for (let round = 0; round < 5; round++) {
-      const { program, scribePort } = await startOn(path)
+      const { program, scribePort } = await next
       const traceIds = Array.from({ length: 10 }, randomId)
       for (const traceId of traceIds) acknowledged.set(traceId, new Set())
       let count = 0
@@ -457,15 +483,16 @@ describe('milo-collector', () => {
       assert.equal(await program.stop(), null)
       assert.ok(count >= killAfter)
 
-      const again = await startOn(path)
+      // It is killed in the next round: each begins on a file that nobody closed.
+      next = startOn(path)
+      const { url } = await next
       for (const [traceId, ids] of acknowledged) {
-        const stored = await storedIds(again.url, traceId)
+        const stored = await storedIds(url, traceId)
         const lost = [...ids].filter(id => !stored.has(id))
         assert.deepEqual(lost, [], `of trace ${hex(traceId)}, in round ${round} with seed ${seed}`)
       }
-      // Killed too, so that the next round begins on a file that nobody closed.
-      await again.program.stop('SIGKILL')
     }
+    await (await next).program.stop('SIGKILL')
   })
 })
 
