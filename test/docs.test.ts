@@ -266,6 +266,21 @@ describe('the documentation', () => {
     })
   })
 
+  describe('architecture', () => {
+    it('names files and folders that are there', () => {
+      const page = read('docs/architecture.md')
+      const rooms =
+        'api|auth|cls|commands|formats|plugins|process|query|receive|record|relay|shell|src|store|test|trace|collector'
+      const named = [...page.matchAll(new RegExp(`(?<![\\w/.])(?:${rooms})/[\\w./-]*\\w`, 'g'))].map(([path]) => path)
+      assert.ok(named.length > 40)
+      const below = ['', 'collector/src/', 'collector/ui/', 'src/']
+      assert.deepEqual(
+        named.filter(path => !below.some(folder => existsSync(join(ROOT, folder, path)))),
+        [],
+      )
+    })
+  })
+
   describe('the wire format', () => {
     const hex = (name: string) =>
       Buffer.from(
