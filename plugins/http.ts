@@ -132,7 +132,32 @@ function startRequestSpan(
   new Exchange(peer, span, frame)
   if (span.sampled) span.annotate('http.request.method', method).annotate('url.path', pathOf(url))
   if (!('statusCode' in peer)) watchUpgraded(peer, span, plugin)
+  else if (peer.socket === null && span.sampled && isSocket(req.socket)) watchQueued(req.socket, peer, plugin)
   return frame
+}
+
+/** Responses that wait for others before them to be sent: those of pipelined requests. */
+const queues = new WeakMap<Duplex, Set<ServerResponse>>()
+/** Of a socket that an application has made up, all may wait for ever. */
+const MAX_QUEUED = 1_000
+
+/** Where its socket closes before it was this response's turn, Node emits nothing on it. */
+function watchQueued(socket: Duplex, res: ServerResponse, plugin: PluginHandle): void {
+  let queue = queues.get(socket)
+  if (queue === undefined) {
+    const waiting = new Set<ServerResponse>()
+    queue = waiting
+    queues.set(socket, waiting)
+    plugin.watchEmit(socket, (self, event, args, emit) => {
+      if (event === 'close') for (const one of waiting) endRequestSpan(one)
+      return emit(self, event, args)
+    })
+  }
+  for (const one of queue) {
+    if (!one.writableFinished) break
+    queue.delete(one)
+  }
+  if (queue.size < MAX_QUEUED) queue.add(res)
 }
 
 function endRequestSpan(res: ServerResponse): void {

@@ -432,6 +432,43 @@ describe('the http plugin', () => {
     )
   })
 
+  it('reports pipelined requests whose turn never came before their socket closed, and each of the others once', async () => {
+    const net = require('node:net') as typeof import('node:net')
+    const told: string[] = []
+    handle = (req, res) => {
+      req.resume()
+      res.on('close', () => told.push(`${req.url} closed`))
+      told.push(req.url!)
+      if (req.url === '/c') return
+      res.end('x')
+    }
+    const socket = net.connect((server.address() as AddressInfo).port, '127.0.0.1')
+    socket.resume()
+    for (const path of ['/a', '/b', '/c', '/d', '/e']) socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`)
+    await until('all have come', () => told.includes('/e') && told.includes('/b closed'))
+    socket.destroy()
+    const ended = (await spans(5)).map(s => [s.name, s.annotations!.get('error.type')])
+    assert.deepEqual(ended.sort(), [
+      ['GET /a', undefined],
+      ['GET /b', undefined],
+      ['GET /c', 'aborted'],
+      ['GET /d', 'aborted'],
+      ['GET /e', 'aborted'],
+    ])
+  })
+
+  it('takes requests that come by no socket, or by one for all, as serverless adapters make them', async () => {
+    const one = new Socket()
+    for (let i = 0; i < 1200; i++) {
+      const req = new http.IncomingMessage((i === 0 ? null : i === 1 ? {} : one) as Socket)
+      const res = new http.ServerResponse(req)
+      server.emit('request', req, res)
+      res.emit('close')
+    }
+    assert.equal((await fetchText('/real')).text, 'hello')
+    assert.equal((await spans(1202)).filter(isServer).length, 1201)
+  })
+
   it('traces once a request of a class that makes its head again', async () => {
     class Again extends live.ClientRequest {
       override end(...args: any): this {
