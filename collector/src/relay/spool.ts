@@ -1,4 +1,5 @@
 import type Database from 'libsql'
+import { GroupCommit } from '../store/pipeline/group-commit'
 import { integer, isEmpty, letGo, openSqlite, transaction } from '../store/sqlite'
 import { StoreError, unavailable } from '../store/store'
 
@@ -40,12 +41,6 @@ const GROUP_BYTES = 4 * 1024 * 1024
 /** How often check() writes at most. */
 const CHECK_MS = 1_000
 
-interface Waiting {
-  call: Buffer
-  resolve(): void
-  reject(error: unknown): void
-}
-
 /**
  * @param maxBytes of calls; more are refused with MILO_STORE_BUSY
  * @throws StoreError when the file can't be opened, is somebody else's, or another process has it
@@ -64,33 +59,24 @@ export function openSpool(path: string, maxBytes: number): Spool {
   )
   const sum = db.prepare('SELECT coalesce(sum(length(body)), 0), count(*) FROM call').raw()
   let [bytes, calls] = (sum.get([]) as [bigint, bigint]).map(Number) as [number, number]
-  const waiting: Waiting[] = []
+  /** What is on its way to the disk. */
   let waitingBytes = 0
-  let scheduled = false
+  let waitingCalls = 0
   let closed = false
   let checkedMs = Number.NEGATIVE_INFINITY
 
-  function writeGroup(): void {
-    scheduled = false
-    while (waiting.length > 0) {
-      let groupBytes = 0
-      let n = 0
-      while (n < waiting.length && (n === 0 || groupBytes + waiting[n]!.call.length <= GROUP_BYTES)) {
-        groupBytes += waiting[n++]!.call.length
-      }
-      const group = waiting.splice(0, n)
-      waitingBytes -= groupBytes
-      try {
-        transaction(db, () => {
-          for (const { call } of group) insert.run([call])
-        })
-        bytes += groupBytes
-        calls += group.length
-        for (const { resolve } of group) resolve()
-      } catch (error) {
-        for (const { reject } of group) reject(unavailable(path, error))
-      }
+  const commits = new GroupCommit<{ body: Buffer }>(write, GROUP_BYTES, 1)
+
+  function write(group: { body: Buffer }[]): void {
+    try {
+      transaction(db, () => {
+        for (const call of group) insert.run([call.body])
+      })
+    } catch (error) {
+      throw unavailable(path, error)
     }
+    for (const call of group) bytes += call.body.length
+    calls += group.length
   }
 
   function remove(ids: bigint[], before = () => {}): void {
@@ -107,26 +93,21 @@ export function openSpool(path: string, maxBytes: number): Spool {
   }
 
   return {
-    append(call) {
-      return new Promise((resolve, reject) => {
-        if (closed) return reject(new StoreError('MILO_STORE_CLOSED', 'the relay has been closed'))
-        // An empty spool takes one that is larger than all that it may hold: to refuse that would be to refuse it for ever.
-        const holds = calls + waiting.length
-        if (holds > 0 && bytes + waitingBytes + call.length + (holds + 1) * ROW_BYTES > maxBytes) {
-          return reject(
-            new StoreError(
-              'MILO_STORE_BUSY',
-              `${path} is full (${bytes} bytes): try again when some calls have been forwarded`,
-            ),
-          )
-        }
-        waiting.push({ call, resolve, reject })
-        waitingBytes += call.length
-        if (scheduled) return
-        scheduled = true
-        // After the sockets that are readable in this turn of the event loop: what they bring joins the group.
-        setImmediate(writeGroup)
-      })
+    async append(call) {
+      if (closed) throw new StoreError('MILO_STORE_CLOSED', 'the relay has been closed')
+      // An empty spool takes a call that is larger than all that it may hold: to refuse it would be to refuse it for ever.
+      const count = calls + waitingCalls
+      if (count > 0 && bytes + waitingBytes + call.length + (count + 1) * ROW_BYTES > maxBytes) {
+        throw new StoreError('MILO_STORE_BUSY', `${path} holds ${bytes} bytes: no more until some are forwarded`)
+      }
+      waitingBytes += call.length
+      waitingCalls++
+      try {
+        await commits.append([{ body: call }])
+      } finally {
+        waitingBytes -= call.length
+        waitingCalls--
+      }
     },
     oldest(maxBytesOfAll, after) {
       const found: SpooledCall[] = []
@@ -167,7 +148,7 @@ export function openSpool(path: string, maxBytes: number): Spool {
     async close() {
       if (closed) return
       closed = true
-      writeGroup()
+      await commits.close()
       letGo(db)
     },
   }

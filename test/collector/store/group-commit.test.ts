@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { GroupCommit } from '../../../collector/src/store/pipeline/group-commit'
+import type { Message } from '../../../collector/src/store/store'
 
 describe('a group commit', () => {
   /** Refuses what `isRefused` says, when it is told to go on; one group at a time, of ten bytes. */
@@ -9,7 +10,7 @@ describe('a group commit', () => {
     const started = new Promise<void>(resolve => {
       go = resolve
     })
-    const write = async (messages: { body: Buffer }[]) => {
+    const write = async (messages: Message[]) => {
       await started
       if (messages.some(({ body }) => isRefused(body.length))) throw new Error('refused')
     }

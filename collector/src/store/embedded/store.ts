@@ -55,7 +55,7 @@ class EmbeddedStore implements Store {
   readonly opened: Promise<void>
   private readonly worker: Worker
   private readonly exited: Promise<void>
-  private readonly commits = new GroupCommit(messages => this.send(messages), GROUP_BYTES, GROUPS)
+  private readonly commits = new GroupCommit<Message>(messages => this.send(messages), GROUP_BYTES, GROUPS)
   private readonly waiting = new Map<number, Waiting>()
   private lastCall = 0
   private lastBacklog: Backlog = NO_BACKLOG

@@ -1,7 +1,7 @@
-import { type Message, StoreError } from '../store'
+import { StoreError } from '../store'
 
-interface Waiting {
-  messages: Message[]
+interface Waiting<M> {
+  messages: M[]
   bytes: number
   resolve: () => void
   reject: (error: unknown) => void
@@ -11,11 +11,11 @@ interface Waiting {
  * Group commit: what durability costs is paid for each write to disk, not for each message, so that all appends which wait
  * together are written together, and share their fate.
  */
-export class GroupCommit {
-  private readonly write: (messages: Message[]) => void | Promise<void>
+export class GroupCommit<M extends { body: Buffer }> {
+  private readonly write: (messages: M[]) => void | Promise<void>
   private readonly maxBytes: number
   private readonly maxWrites: number
-  private waiting: Waiting[] = []
+  private waiting: Waiting<M>[] = []
   private writes = 0
   private scheduled = false
   private drained: (() => void) | undefined
@@ -26,13 +26,13 @@ export class GroupCommit {
    * @param maxBytes where a group ends; a single append may be larger
    * @param maxWrites how many groups may be under way at once
    */
-  constructor(write: (messages: Message[]) => void | Promise<void>, maxBytes: number, maxWrites: number) {
+  constructor(write: (messages: M[]) => void | Promise<void>, maxBytes: number, maxWrites: number) {
     this.write = write
     this.maxBytes = maxBytes
     this.maxWrites = maxWrites
   }
 
-  append(messages: Message[]): Promise<void> {
+  append(messages: M[]): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.closed) return reject(closedError())
       let bytes = 0
@@ -75,8 +75,8 @@ export class GroupCommit {
       await this.write(group.flatMap(({ messages }) => messages))
       for (const { resolve } of group) resolve()
     } catch (error) {
-      // Who waits behind a failure would only fail later: told now, the senders know to wait. Unless it was a single append
-      // that is larger than a group: a database may refuse that for its size, each time that it is sent again.
+      // What waits behind a failure would only fail later: rejected now, its senders know to wait. Unless a single append failed
+      // that is larger than a group: a database may refuse that for its size each time that it is sent again.
       const behind = bytes > this.maxBytes ? [] : this.waiting.splice(0)
       for (const { reject } of [...group, ...behind]) reject(error)
     }

@@ -69,7 +69,7 @@ const CLOSE_SETTLE_MS = 5_000
 export class Pipeline {
   private readonly backend: Backend
   private readonly options: PipelineOptions
-  private readonly commits: GroupCommit
+  private readonly commits: GroupCommit<Message>
   /** Oldest first; the last one is being filled, the first may be on its way. */
   private readonly batches: Batch[] = []
   /** The first numbers of groups that are being accepted. */
