@@ -39,11 +39,12 @@ export class Handle implements PluginHandle {
     const plugin = this
     this.wrap(target, name, original => {
       return function (...args) {
-        if (!plugin.enabled || !isActive()) return Reflect.apply(original, this, args)
+        const made = new.target
+        if (!plugin.enabled || !isActive()) return run(original, made, this, args)
         let outcome: { value: unknown } | { error: unknown } | undefined
         const observed: Wrapped = function (...given) {
           try {
-            const value = Reflect.apply(original, this, given)
+            const value = run(original, made, this, given)
             outcome = { value }
             return value
           } catch (error) {
@@ -57,7 +58,7 @@ export class Handle implements PluginHandle {
           if (outcome !== undefined && 'error' in outcome && outcome.error === error) throw error
           plugin.fail(error)
         }
-        if (outcome === undefined) return Reflect.apply(original, this, args)
+        if (outcome === undefined) return run(original, made, this, args)
         if ('error' in outcome) throw outcome.error
         return outcome.value
       }
@@ -138,6 +139,11 @@ export class Handle implements PluginHandle {
     this.enabled = false
     unwrap(this.wraps.splice(0))
   }
+}
+
+/** @param made `new.target`: a class can't be called without it, and one that is derived from it has a prototype of its own */
+function run(original: Wrapped, made: Function | undefined, self: unknown, args: unknown[]): unknown {
+  return made === undefined ? Reflect.apply(original, self, args) : Reflect.construct(original, args, made)
 }
 
 /** The last one first: something may be wrapped twice. */

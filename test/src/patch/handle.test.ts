@@ -43,6 +43,36 @@ describe("a plugin's handle", () => {
       assert.equal(plugin.enabled, true)
     })
 
+    it('leaves a class a class, and those that are derived from it theirs, also once the plugin is off', () => {
+      const target = {
+        Point: class Point {
+          constructor(readonly x: number) {
+            if (x < 0) throw new RangeError('below 0')
+          }
+        },
+      }
+      const made: number[] = []
+      plugin.intercept(target, 'Point', (original, self, args) => {
+        made.push(args[0])
+        return original.apply(self, args)
+      })
+      const { Point } = target
+      class Named extends Point {
+        name = 'n'
+      }
+      for (const enabled of [true, false]) {
+        plugin.enabled = enabled
+        const [point, named] = [new Point(3), new Named(4)]
+        assert.deepEqual(
+          [point.x, point instanceof Point, named.x, named.name, named instanceof Named],
+          [3, true, 4, 'n', true],
+        )
+        assert.throws(() => new Point(-1), RangeError)
+        assert.throws(() => (Point as any)(1), TypeError)
+      }
+      assert.deepEqual(made, [3, 4, -1, 1])
+    })
+
     const mistakes: Record<string, (original: any, self: any, args: any[]) => unknown> = {
       'before the original is called': () => {
         throw new Error('mine')
