@@ -3,8 +3,7 @@ import { readFileSync } from 'node:fs'
 import type { Page } from 'playwright-core'
 import { createToken } from '../../collector/src/auth/credentials'
 import { generateTrace } from '../helpers/generated-trace'
-import { arrived, detailOf, pageTests, rowsOf, SHOP_ID, START_US, shop } from '../helpers/page'
-import { startCollector } from '../helpers/programs'
+import { arrived, detailOf, pageTests, rowsOf, SHOP_ID, START_US, shop, webCollector } from '../helpers/page'
 import { sendSpans } from '../helpers/send'
 import { until } from '../helpers/until'
 
@@ -137,7 +136,7 @@ describe('the web page: for everybody, in Chromium', function () {
 
   it('asks for a token where the collector wants one, and downloads with it', async () => {
     const { token, line } = createToken('me', 'read')
-    const collector = await startCollector([line])
+    const collector = await webCollector({ tokens: [line] })
     const context = await tests.context.browser()!.newContext({ baseURL: collector.web })
     try {
       await sendSpans(collector.scribe, shop)
@@ -166,7 +165,6 @@ describe('the web page: for everybody, in Chromium', function () {
       await alert.waitFor({ state: 'hidden' })
     } finally {
       await context.close()
-      await collector.stop()
     }
   })
 

@@ -2,11 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
-import { loadConfig } from '../../collector/src/config'
-import { collector, undo } from '../collector/support'
-import { ROOT } from '../helpers/child'
-import { arrived, findResult, pageTests, rowsOf, SHOP_ID, shop } from '../helpers/page'
+import { arrived, findResult, pageTests, rowsOf, SHOP_ID, shop, webCollector } from '../helpers/page'
 import { sendSpans } from '../helpers/send'
 
 /** `takes`: as nginx with a path on both sides of proxy_pass; otherwise the path is passed on. */
@@ -46,16 +42,14 @@ async function proxyTo(
 describe('the web page behind a proxy, in Chromium', function () {
   this.timeout(90_000)
   const tests = pageTests()
-  afterEach(undo)
 
   for (const takes of [true, false]) {
     it(`works under a path that the proxy ${takes ? 'takes away, without a setting' : 'passes on, with http.base_path'}`, async () => {
       const { page } = tests
-      const http = { ...loadConfig(undefined, {}).config.http, port: 0, base_path: '/tools/milo' }
-      const own = takes ? undefined : await collector({ http }, join(ROOT, 'collector/dist/ui'))
-      const scribe = own === undefined ? tests.collector.scribe : `127.0.0.1:${own.scribePorts[0]}`
+      const own = takes ? undefined : await webCollector({ base_path: '/tools/milo' })
+      const { web, scribe } = own ?? tests.collector
       await sendSpans(scribe, shop)
-      const proxy = await proxyTo(own?.url ?? tests.collector.web, '/tools/milo', takes)
+      const proxy = await proxyTo(web, '/tools/milo', takes)
       const base = `${proxy.url}/tools/milo`
       try {
         // A list, from it a trace, from it back.
@@ -87,15 +81,15 @@ describe('the web page behind a proxy, in Chromium', function () {
         await arrived(page, `${base}/`)
         // What a proxy does with a path without its slash is its own affair, but where it passes it on, it is known.
         if (own !== undefined) {
-          await page.goto(`${own.url}/tools/milo`)
+          await page.goto(`${own.web}/tools/milo`)
           await page.locator('.result').first().waitFor()
-          await page.goto(`${own.url}/services`)
+          await page.goto(`${own.web}/services`)
           await page.getByRole('heading', { name: 'Services', exact: true }).waitFor()
         }
         assert.deepEqual(proxy.outside, [])
       } finally {
         await page.goto('about:blank')
-        const ours = [proxy.url, own?.url ?? proxy.url]
+        const ours = [proxy.url, own?.web ?? proxy.url]
         tests.elsewhere = tests.elsewhere.filter(url => !ours.some(our => url.startsWith(`${our}/`)))
         proxy.close()
       }

@@ -1,7 +1,19 @@
 import assert from 'node:assert/strict'
 import type { Page } from 'playwright-core'
 import { generateTrace } from '../helpers/generated-trace'
-import { arrived, client, detailOf, pageTests, rowsOf, SHOP_ID, START_US, server, shop, shown } from '../helpers/page'
+import {
+  arrived,
+  client,
+  detailOf,
+  drawn,
+  pageTests,
+  rowsOf,
+  SHOP_ID,
+  START_US,
+  server,
+  shop,
+  shown,
+} from '../helpers/page'
 import { sendSpans } from '../helpers/send'
 
 const SKEWED_ID = '0000000000005e3d'
@@ -56,8 +68,9 @@ describe('the web page: a trace, in Chromium', function () {
   })
 
   /** For each row, where in the middle of its bar there is colour: the first and last pixel, in per cent of the lane. */
-  const bars = () =>
-    tests.page.locator('canvas.bars').evaluate(element => {
+  const bars = async () => {
+    await drawn(tests.page)
+    return tests.page.locator('canvas.bars').evaluate(element => {
       const style = getComputedStyle(element)
       const height = Number.parseFloat(style.getPropertyValue('--row-height'))
       const middle = Number.parseFloat(style.getPropertyValue('--bar-top')) + 6
@@ -82,6 +95,7 @@ describe('the web page: a trace, in Chromium', function () {
       }
       return all
     })
+  }
 
   it('places the bars by time, and anew when it is zoomed', async () => {
     const { page } = tests
@@ -257,12 +271,14 @@ describe('the web page: a trace, in Chromium', function () {
     const { page } = tests
     await open(`/trace/${SHOP_ID}`)
     /** Whether there is ink just under the bar of the root, in the middle between two ticks. */
-    const path = () =>
-      page.locator('canvas.bars').evaluate(element => {
+    const path = async () => {
+      await drawn(page)
+      return page.locator('canvas.bars').evaluate(element => {
         const copy = new OffscreenCanvas(1, 1).getContext('2d')!
         copy.drawImage(element as HTMLCanvasElement, -Math.round((element as HTMLCanvasElement).width * 0.02), -21)
         return copy.getImageData(0, 0, 1, 1).data[3]! > 0
       })
+    }
     assert.equal(await path(), true)
     await page.getByLabel('Critical path').uncheck()
     assert.equal(await path(), false)

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict'
+import { join } from 'node:path'
 import { type Browser, type BrowserContext, chromium, type Locator, type Page } from 'playwright-core'
+import { type Config, loadConfig } from '../../collector/src/config'
 import { EventType, type SpanRecord } from '../../src/codec/span'
+import { collector, undo } from '../collector/support'
 import { chromiumPath } from '../servers'
-import { type Collector, startCollector } from './programs'
+import { ROOT } from './child'
 
 /** Of all spans that tests of the page make. */
 export const START_US = 1_750_000_000_000_000
@@ -34,13 +37,35 @@ export async function shown(locator: Locator): Promise<string> {
 /** Waits for an address, and until what belongs to it is drawn: the address changes first, then come effects, and what they draw. */
 export async function arrived(page: Page, url: Parameters<Page['waitForURL']>[0]): Promise<void> {
   await page.waitForURL(url)
+  await drawn(page)
+}
+
+/** Waits until what the page has been told is drawn: the first frame may end before effects have asked for theirs. */
+export async function drawn(page: Page): Promise<void> {
   const frame = () => new Promise(resolve => requestAnimationFrame(() => setTimeout(resolve)))
   for (let i = 0; i < 2; i++) await page.evaluate(frame)
 }
 
+export interface WebCollector {
+  /** The web address, without a slash at the end. */
+  web: string
+  /** `host:port` for MILO_SCRIBE. */
+  scribe: string
+}
+
+/** A collector in this process with the page as it is built, until `undo`. */
+export async function webCollector(http: Partial<Config['http']> = {}): Promise<WebCollector> {
+  const defaults = loadConfig(undefined, {}).config.http
+  const { url, scribePorts } = await collector(
+    { http: { ...defaults, port: 0, ...http } },
+    join(ROOT, 'collector/dist/ui'),
+  )
+  return { web: url, scribe: `127.0.0.1:${scribePorts[0]}` }
+}
+
 /** A collector of its own and a page of a fresh browser profile for each test. */
 export interface PageTests {
-  collector: Collector
+  collector: WebCollector
   context: BrowserContext
   page: Page
   /** Chromium's own line about an answer that the page is to explain. */
@@ -63,11 +88,11 @@ export function pageTests(): PageTests {
     this.timeout(300_000)
     const executablePath = await chromiumPath()
     browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-dev-shm-usage'] })
-    tests.collector = await startCollector()
+    tests.collector = await webCollector()
   })
   after(async () => {
     await browser?.close()
-    await tests.collector?.stop()
+    await undo()
   })
   beforeEach(async () => {
     trouble = []
