@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { openStore } from '../../collector/src/store/open'
 import type { StoreConfig } from '../../collector/src/store/store-config'
 import { readRecord } from '../../src/codec/span'
+import { bundledProgram } from '../helpers/bundle'
 import { type CassandraServer, type MariaDbServer, startOwnCassandra, startOwnMariaDb } from '../servers'
 import { found, sameIds, soon, tag } from './store-contract'
 
@@ -105,8 +106,8 @@ function login({ username, password }: MariaDbServer) {
 }
 
 function startCollector(config: StoreConfig, acknowledged: string[]): ChildProcess {
-  const program = join(__dirname, 'cassandra-mysql-writer.ts')
-  const child = spawn(process.execPath, ['--require', 'tsx/cjs', program, JSON.stringify(config)], {
+  const program = bundledProgram(join(__dirname, 'cassandra-mysql-writer.ts'), 'cassandra-mysql-writer')
+  const child = spawn(process.execPath, [program, JSON.stringify(config)], {
     stdio: ['pipe', 'pipe', 'inherit'],
   })
   createInterface({ input: child.stdout! }).on('line', line => {

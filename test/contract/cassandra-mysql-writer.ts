@@ -25,7 +25,8 @@ async function main(): Promise<void> {
         const records = [own, own, shared].map(traceId => encodeRecord(span({ traceId, tags: { word } })))
         while (!(await accepts(Buffer.concat(records)))) await sleep(50)
         process.stdout.write(`${word} ${records.map(record => record.toString('hex'))}.\n`)
-        await sleep(5)
+        // All that is acknowledged will be looked for.
+        await sleep(25)
       }
     }),
   )

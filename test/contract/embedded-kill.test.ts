@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import Database from 'libsql'
 import { openEmbedded } from '../../collector/src/store/embedded/store'
+import { bundledProgram } from '../helpers/bundle'
 import { append, idOf, randomId, searchAll, soon, span, tag } from './store-contract'
 
 /** How often a process is killed; a longer run: MILO_TEST_KILLS=200. The same points again: MILO_TEST_SEED. */
@@ -42,9 +43,10 @@ describe(`embedded store, killed at random moments (MILO_TEST_SEED=${SEED})`, fu
 
   /** Lets a process work on the file, and kills it some time after its first answer, or before that. */
   async function killed(retentionMs: number, acknowledged: Map<string, Acknowledged>): Promise<void> {
-    const program = join(__dirname, 'embedded-killed.ts')
-    const args = ['--require', 'tsx/cjs', program, path, String(retentionMs / DAY_MS)]
-    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+    const program = bundledProgram(join(__dirname, 'embedded-killed.ts'), 'embedded-killed')
+    const child = spawn(process.execPath, [program, path, String(retentionMs / DAY_MS)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
     const exit = once(child, 'exit')
     const early = random() < 0.2
     const afterMs = random() * 1_500
@@ -75,7 +77,8 @@ describe(`embedded store, killed at random moments (MILO_TEST_SEED=${SEED})`, fu
         }
         assert.equal(new Set(found.map(idOf)).size, traces, name)
         assert.equal(found.length, traces, name)
-        for (const trace of found) assert.equal((await store.readTrace(idOf(trace))).records.length, 1, name)
+        const read = await Promise.all(found.map(trace => store.readTrace(idOf(trace))))
+        for (const { records } of read) assert.equal(records.length, 1, name)
       }
       await store.check()
     } finally {

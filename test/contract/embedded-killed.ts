@@ -2,7 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { openEmbedded } from '../../collector/src/store/embedded/store'
 import { messageOf, randomId, span, unique } from './store-contract'
 
-const PAUSE_MS = 5
+/** All that is acknowledged will be looked for, which takes 10 ms an append. */
+const PAUSE_MS = 20
 
 /**
  * A process that appends, merges and retires until it is killed: what it indexes it does so often that it merges all the
@@ -23,7 +24,6 @@ async function main(): Promise<void> {
       // Twice at once, as a sender does that had no answer.
       await Promise.all([store.append([messageOf(records)]), store.append([messageOf(records)])])
       process.stdout.write(`${sentMs} ${traces} ${name}\n`)
-      // All of it will be looked for.
       await sleep(PAUSE_MS)
     }
   }

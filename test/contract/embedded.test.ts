@@ -18,6 +18,7 @@ import { readEntry } from '../../collector/src/store/pipeline/entry'
 import { indexPolicy } from '../../collector/src/store/search/index-policy'
 import { search } from '../../collector/src/store/search/search'
 import type { Store } from '../../collector/src/store/store'
+import { bundledProgram } from '../helpers/bundle'
 import { until } from '../helpers/until'
 import { append, found, messageOf, soon, span, storeContract, structs } from './store-contract'
 
@@ -51,7 +52,7 @@ describe('embedded store, its file', function () {
   const writer = (command = 'exec "$0" "$@"') =>
     spawn(
       'sh',
-      ['-c', command, process.execPath, '--require', 'tsx/cjs', join(__dirname, 'embedded-writer.ts'), path],
+      ['-c', command, process.execPath, bundledProgram(join(__dirname, 'embedded-writer.ts'), 'embedded-writer'), path],
       {
         stdio: ['ignore', 'pipe', 'inherit'],
       },
