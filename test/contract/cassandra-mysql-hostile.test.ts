@@ -6,8 +6,9 @@ import { migrate } from '../../collector/src/store/open'
 import type { Store } from '../../collector/src/store/store'
 import type { StoreConfig } from '../../collector/src/store/store-config'
 import { startCassandra, startMariaDb } from '../servers'
+import { settled } from './databases'
 import { HostileClock, randomJump, seeded } from './hostile-clock'
-import { append, found, messageOf, randomId, soon, span, structs, tag, unique } from './store-contract'
+import { append, found, messageOf, randomId, span, structs, tag, unique } from './store-contract'
 
 const SEED = Number(process.env.MILO_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31))
 const HOUR_US = 3_600_000_000n
@@ -78,8 +79,6 @@ describe(`cassandra-mysql store, with hostile clocks and data (MILO_TEST_SEED=${
       await connection.end()
     }
   }
-
-  const settled = (store: Store) => soon(async () => assert.equal(store.backlog().spans, 0))
 
   async function hasAll(store: Store, traceIds: bigint[], what: string): Promise<void> {
     for (const [i, traceId] of traceIds.entries()) {

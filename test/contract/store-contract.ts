@@ -811,7 +811,7 @@ export function storeContract(name: string, newPlace: NewPlace): void {
       it('finds what is frequent, what is rare, and what is both, among thousands of traces', async () => {
         const [name, key] = [unique('frequent'), unique('key')]
         const startUs = 1_600_000_000_000_000n
-        const records = Array.from({ length: 8_000 }, (_, i) =>
+        const records = Array.from({ length: 6_000 }, (_, i) =>
           span({
             ...(i % 2 ? { name } : {}),
             startUs: startUs + BigInt(i),

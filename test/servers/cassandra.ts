@@ -23,15 +23,22 @@ export interface CassandraServer extends Server {
 
 /** The Cassandra of this test run; a test must use a keyspace of its own, and leave it running. */
 export const startCassandra = oncePerRun<SharedServer<CassandraServer>>('cassandra', () =>
-  process.env.MILO_TEST_CASSANDRA ? externalCassandra(process.env.MILO_TEST_CASSANDRA) : startOwnCassandra(),
+  process.env.MILO_TEST_CASSANDRA
+    ? externalCassandra(process.env.MILO_TEST_CASSANDRA)
+    : startOwnCassandra({ restarts: false }),
 )
 
 /**
  * Another one, for a test that stops it.
  * @param heapMiB enough for a test; what is measured deserves more
  * @param passwords whether it asks for them, and lets roles do what they were granted
+ * @param restarts one that doesn't may forget its schema when it ends, and changes it in a fifth of the time
  */
-export async function startOwnCassandra({ heapMiB = 256, passwords = false } = {}): Promise<CassandraServer> {
+export async function startOwnCassandra({
+  heapMiB = 256,
+  passwords = false,
+  restarts = true,
+} = {}): Promise<CassandraServer> {
   const [jars, java] = await Promise.all([installCassandra(), installJava()])
   const [cqlPort, storagePort, tlsPort] = await freePorts(3)
   const folder = serverFolder('cassandra')
@@ -40,7 +47,7 @@ export async function startOwnCassandra({ heapMiB = 256, passwords = false } = {
   const server = new RunningServer({
     name: `Cassandra ${VERSION}`,
     folder,
-    command: [java, ...javaArguments(folder, jars, heapMiB)],
+    command: [java, ...javaArguments(folder, jars, heapMiB, restarts)],
     ports: [cqlPort!, storagePort!],
     ready: /Startup complete/,
     startMs: START_MS,
@@ -181,7 +188,7 @@ ${passwords ? 'authenticator: PasswordAuthenticator\nauthorizer: CassandraAuthor
   )
 }
 
-function javaArguments(folder: string, jars: string, heapMiB: number): string[] {
+function javaArguments(folder: string, jars: string, heapMiB: number, restarts: boolean): string[] {
   const opens = [
     ...['java.lang.module', 'jdk.internal.loader', 'jdk.internal.ref', 'jdk.internal.reflect', 'jdk.internal.math'],
     ...['jdk.internal.module', 'jdk.internal.util.jar', 'sun.nio.ch', 'java.io', 'java.nio', 'java.util'],
@@ -223,6 +230,7 @@ function javaArguments(folder: string, jars: string, heapMiB: number): string[] 
     // A node alone has nobody to tell that it stops; it waits 2 s all the same.
     '-Dcassandra.shutdown_announce_in_ms=0',
     '-Dcassandra.load_ring_state=false',
+    `-Dcassandra.test.flush_local_schema_changes=${restarts}`,
     '-Dcassandra-foreground=yes',
     ...['-cp', `${folder}/conf:${jars}/*`],
     'org.apache.cassandra.service.CassandraDaemon',
