@@ -1,5 +1,5 @@
 import { MAX_DEPTH, T } from './binary'
-import { EventType } from './span'
+import { isCall } from './events'
 
 /**
  * Finds a span's ids, its start and its end in its bytes, which is what storing it needs, for a fifth of what decoding
@@ -115,7 +115,7 @@ function scanEvents(buf: Uint8Array, pos: number, end: number, found: SpanScan):
     p++
     if (timeAt === -1) continue
     if (ofAny === -1 || isEarlier(buf, timeAt, ofAny)) ofAny = timeAt
-    const call = eventType >= EventType.CLIENT_SEND && eventType <= EventType.SERVER_RECV
+    const call = isCall(eventType)
     if (call && (ofCall === -1 || isEarlier(buf, timeAt, ofCall))) ofCall = timeAt
   }
   found.startAt = ofCall === -1 ? ofAny : ofCall

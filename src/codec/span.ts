@@ -12,8 +12,7 @@ export const DELIMITER = 0x8badf00d
 /** Bytes before the struct: delimiter and length. */
 export const RECORD_HEADER = 8
 
-export const EventType = { CLIENT_SEND: 1, CLIENT_RECV: 2, SERVER_SEND: 3, SERVER_RECV: 4, CUSTOM: 5 } as const
-export type EventType = (typeof EventType)[keyof typeof EventType]
+export { EventType } from './events'
 
 export interface SpanEvent {
   /** Microseconds since the epoch. */

@@ -1,10 +1,7 @@
 import { T, type Writer } from '../codec/binary'
+import { LOCAL_END, LOCAL_START } from '../codec/events'
 import { beginRecord, endRecord, RECORD_HEADER, stringField } from '../codec/span'
 import { END_EVENT, Kind, type LiveSpan, START_EVENT } from '../trace/span'
-
-/** Values of the two CUSTOM events that carry a local span's times, because the IDL of 2010 has no other field for them. */
-export const LOCAL_START = 'milo.start'
-export const LOCAL_END = 'milo.end'
 
 /**
  * Appends an ended span as a record (src/idl/milo.thrift): the SDK's own encoder, which reads a Span as it is and

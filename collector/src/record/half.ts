@@ -1,4 +1,5 @@
-import { EventType, type SpanEvent, type SpanRecord } from '../../../src/codec/span'
+import { isCall, recordSide } from '../../../src/codec/events'
+import type { SpanRecord } from '../../../src/codec/span'
 
 /** A record with one of these annotations has failed. */
 export const ERROR_KEYS = ['error', 'error.type']
@@ -16,14 +17,9 @@ export function spanStartUs(halves: SpanRecord[]): number | undefined {
     if (startUs === undefined) continue
     const start = Number(startUs)
     if (ofAny === undefined || start < ofAny) ofAny = start
-    if (isClientHalf(half) && (ofClient === undefined || start < ofClient)) ofClient = start
+    if (recordSide(half.events ?? []) === 'client' && (ofClient === undefined || start < ofClient)) ofClient = start
   }
   return ofClient ?? ofAny
-}
-
-function isClientHalf({ events }: SpanRecord): boolean {
-  const first = events?.find(isCall)
-  return first?.eventType === EventType.CLIENT_SEND || first?.eventType === EventType.CLIENT_RECV
 }
 
 /** @see recordWindow; the same as SpanScan's startAt */
@@ -48,7 +44,7 @@ function recordWindow({ events }: SpanRecord): { firstUs: bigint; lastUs: bigint
   for (const event of events ?? []) {
     const { timestamp } = event
     if (timestamp === undefined) continue
-    const call = isCall(event)
+    const call = isCall(event.eventType)
     if (window === undefined || (call && !ofCall)) {
       window = { firstUs: timestamp, lastUs: timestamp }
       ofCall = call
@@ -58,8 +54,4 @@ function recordWindow({ events }: SpanRecord): { firstUs: bigint; lastUs: bigint
     }
   }
   return window
-}
-
-function isCall({ eventType }: SpanEvent): boolean {
-  return eventType !== undefined && eventType >= EventType.CLIENT_SEND && eventType <= EventType.SERVER_RECV
 }

@@ -1,5 +1,6 @@
 import { Reader, T } from '../../../src/codec/binary'
-import { EventType, RECORD_HEADER } from '../../../src/codec/span'
+import { isCall } from '../../../src/codec/events'
+import { RECORD_HEADER } from '../../../src/codec/span'
 
 /**
  * What the index needs of a record, as offsets into its bytes and halves of numbers: nothing is made of it, since most words
@@ -99,13 +100,13 @@ export class RecordReader {
         else if (type === T.STRING) reader.pos = stringEnd(reader)
         else reader.skip(type)
       }
-      const isCall = eventType >= EventType.CLIENT_SEND && eventType <= EventType.SERVER_RECV
-      if (isCall && this.callType === 0) this.callType = eventType
+      const call = isCall(eventType)
+      if (call && this.callType === 0) this.callType = eventType
       if (timeAt === -1) continue
-      if (ofCall && !isCall) continue
-      if (this.firstAt === -1 || (isCall && !ofCall)) {
+      if (ofCall && !call) continue
+      if (this.firstAt === -1 || (call && !ofCall)) {
         this.firstAt = this.lastAt = timeAt
-        ofCall = isCall
+        ofCall = call
       } else if (isEarlier(buf, timeAt, this.firstAt)) this.firstAt = timeAt
       else if (isEarlier(buf, this.lastAt, timeAt)) this.lastAt = timeAt
     }

@@ -1,14 +1,10 @@
-import type { EventType, SpanEvent, SpanRecord } from '../../../src/codec/span'
+import { EventType, LOCAL_END, LOCAL_START } from '../../../src/codec/events'
+import type { SpanEvent, SpanRecord } from '../../../src/codec/span'
 import { isEveryMachine } from './host'
 import { IdTable } from './ids'
 import type { Side } from './model'
 
-// The codec's values, by type only: the codec needs Node's Buffer, and this runs in browsers.
-const CLIENT_SEND: typeof EventType.CLIENT_SEND = 1
-const CLIENT_RECV: typeof EventType.CLIENT_RECV = 2
-const SERVER_SEND: typeof EventType.SERVER_SEND = 3
-const SERVER_RECV: typeof EventType.SERVER_RECV = 4
-const CUSTOM: typeof EventType.CUSTOM = 5
+const { CLIENT_SEND, CLIENT_RECV, SERVER_SEND, SERVER_RECV, CUSTOM } = EventType
 
 /** Numbers of the sides, by which half's word stands where they differ. */
 export const SERVER = 0
@@ -156,8 +152,8 @@ export function hostOf(record: SpanRecord, side: number): string {
 export function customEvents({ events }: SpanRecord, side: number): SpanEvent[] {
   if (events === undefined) return []
   // Others of the same words are the application's own.
-  const begin = side === LOCAL ? events.find(e => isCustom(e) && e.value === 'milo.start') : undefined
-  const end = side === LOCAL ? events.findLast(e => isCustom(e) && e.value === 'milo.end') : undefined
+  const begin = side === LOCAL ? events.find(e => isCustom(e) && e.value === LOCAL_START) : undefined
+  const end = side === LOCAL ? events.findLast(e => isCustom(e) && e.value === LOCAL_END) : undefined
   return events.filter(e => isCustom(e) && e !== begin && e !== end)
 }
 

@@ -1,5 +1,3 @@
-import { EventType, type SpanEvent } from '../../../../src/codec/span'
-
 /**
  * OpenTelemetry's traces, as OTLP's protobuf and JSON have them, into records and back. Nothing is lost: attributes become
  * annotations of the same keys, what the resource and the scope say is repeated with each span, and what a record has no
@@ -9,16 +7,6 @@ import { EventType, type SpanEvent } from '../../../../src/codec/span'
 export const KINDS = ['unspecified', 'internal', 'server', 'client', 'producer', 'consumer']
 export const STATUS = ['UNSET', 'OK', 'ERROR']
 export const ERROR = 2
-/** The first and the last event of a record: when the span started and ended. */
-export const WINDOWS: Record<string, readonly [SpanEvent, SpanEvent]> = {
-  client: [{ eventType: EventType.CLIENT_SEND }, { eventType: EventType.CLIENT_RECV }],
-  server: [{ eventType: EventType.SERVER_RECV }, { eventType: EventType.SERVER_SEND }],
-  local: [
-    { eventType: EventType.CUSTOM, value: 'milo.start' },
-    { eventType: EventType.CUSTOM, value: 'milo.end' },
-  ],
-}
-
 /** Annotations and counters that are ours: an attribute of such a name is kept in `otel.more`. */
 export const OURS = {
   kind: 'otel.kind',

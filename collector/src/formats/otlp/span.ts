@@ -1,4 +1,5 @@
-import { EventType, type SpanEvent, type SpanRecord } from '../../../../src/codec/span'
+import { EventType, WINDOWS } from '../../../../src/codec/events'
+import type { SpanEvent, SpanRecord } from '../../../../src/codec/span'
 import {
   anyInteger,
   type FieldReader,
@@ -14,7 +15,7 @@ import {
 } from '../fields'
 import { attributesToPlain, keyValuesToJson, readKeyValues, type TextType, toText, type Value } from './any-value'
 import { camelCased, prune } from './json'
-import { ERROR, EVENT_NS, isOurs, KINDS, OURS, RESOURCE, STATUS, WINDOWS } from './names'
+import { ERROR, EVENT_NS, isOurs, KINDS, OURS, RESOURCE, STATUS } from './names'
 
 /** What all spans of a resource and scope have in common. */
 export interface Common {
@@ -158,7 +159,7 @@ export function readSpan(fields: Fields, scope: () => Common, read: FieldReader)
   const links = read.objects(raw.links, 'link').map(link => readLink(camelCased(link), read))
   if (links.length > 0) annotations.set(OURS.links, JSON.stringify(links))
 
-  const [first, last] = WINDOWS[kindName] ?? WINDOWS.local!
+  const [first, last] = WINDOWS[kindName === 'client' || kindName === 'server' ? kindName : 'local']
   const start = readTime(raw.startTimeUnixNano, 'start_time', read)
   const end = readTime(raw.endTimeUnixNano, 'end_time', read)
   count(OURS.startNs, start.ns)

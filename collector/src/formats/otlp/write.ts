@@ -1,4 +1,5 @@
-import { EventType, type SpanEvent, type SpanRecord } from '../../../../src/codec/span'
+import { EventType, ownEvents, recordSide, type Side } from '../../../../src/codec/events'
+import type { SpanEvent, SpanRecord } from '../../../../src/codec/span'
 import { FieldReader, type Fields, hexOf, Reading } from '../fields'
 import { attributesFromPlain, fromText, keyValuesToJson, readKeyValues, type Value } from './any-value'
 import { prune } from './json'
@@ -130,26 +131,15 @@ function splitOtlp({ events = [] }: SpanRecord): Window {
 
 /** A half goes from the earliest of its side's events to the latest, whatever their labels, as in trace/merge.ts. */
 function splitNative({ events = [] }: SpanRecord): Window {
-  const { CLIENT_SEND, CLIENT_RECV, SERVER_SEND, SERVER_RECV } = EventType
-  const first = events.find(e => e.eventType! >= CLIENT_SEND && e.eventType! <= SERVER_RECV)?.eventType
-  const isClient = first === CLIENT_SEND || first === CLIENT_RECV
-  const begin = events.find(e => e.eventType === EventType.CUSTOM && e.value === 'milo.start')
-  const end = events.findLast(e => e.eventType === EventType.CUSTOM && e.value === 'milo.end')
-  const isOwn = (event: SpanEvent) =>
-    first === undefined
-      ? event === begin || event === end
-      : isClient
-        ? event.eventType === CLIENT_SEND || event.eventType === CLIENT_RECV
-        : event.eventType === SERVER_SEND || event.eventType === SERVER_RECV
-  const times = events.flatMap(e => ((first === undefined || isOwn(e)) && e.timestamp !== undefined ? e.timestamp : []))
+  const side = recordSide(events)
+  const isOwn = ownEvents(events)
+  const times = events.flatMap(e => ((side === 'local' || isOwn(e)) && e.timestamp !== undefined ? e.timestamp : []))
   times.sort((a, b) => (a < b ? -1 : 1))
-  return {
-    kind: first === undefined ? 1 : isClient ? 3 : 2,
-    start: times[0],
-    end: times.at(-1),
-    events: events.filter(e => !isOwn(e)),
-  }
+  return { kind: KIND_OF[side], start: times[0], end: times.at(-1), events: events.filter(e => !isOwn(e)) }
 }
+
+/** OpenTelemetry's numbers: internal, server, client. */
+const KIND_OF: Record<Side, number> = { local: 1, server: 2, client: 3 }
 
 function writeLinks(links: unknown): unknown[] {
   if (!Array.isArray(links)) return []

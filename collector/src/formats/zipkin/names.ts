@@ -1,4 +1,5 @@
-import { EventType, type SpanEvent } from '../../../../src/codec/span'
+import { WINDOWS } from '../../../../src/codec/events'
+import type { SpanEvent } from '../../../../src/codec/span'
 
 /**
  * Zipkin's spans, version 2, as JSON and protobuf, into records and back. A tag becomes an annotation of its name; what a
@@ -23,10 +24,5 @@ export const OURS = {
 export const OUR_NAMES = new Set<string>(Object.values(OURS))
 
 export function windowOf(kind: string): readonly [SpanEvent, SpanEvent] {
-  if (kind === 'CLIENT') return [{ eventType: EventType.CLIENT_SEND }, { eventType: EventType.CLIENT_RECV }]
-  if (kind === 'SERVER') return [{ eventType: EventType.SERVER_RECV }, { eventType: EventType.SERVER_SEND }]
-  return [
-    { eventType: EventType.CUSTOM, value: 'milo.start' },
-    { eventType: EventType.CUSTOM, value: 'milo.end' },
-  ]
+  return WINDOWS[kind === 'CLIENT' ? 'client' : kind === 'SERVER' ? 'server' : 'local']
 }

@@ -1,22 +1,15 @@
 import { isIP, isIPv4 } from 'node:net'
-import { EventType, type SpanEvent, type SpanRecord } from '../../../../src/codec/span'
+import { ownEvents, recordSide } from '../../../../src/codec/events'
+import type { SpanRecord } from '../../../../src/codec/span'
 import { IdSet } from '../../record/ids'
 import { type Fields, hexOf, plainObject } from '../fields'
-import { OUR_NAMES, OURS, windowOf } from './names'
+import { OUR_NAMES, OURS } from './names'
 
 /** A list of spans in Zipkin's JSON. */
 export function toZipkinJson(records: SpanRecord[]): Fields[] {
   const usable = records.filter(({ traceId, id }) => traceId !== undefined && id !== undefined)
-  const clients = new IdSet(usable.filter(record => sideOf(record) === 'CLIENT').map(({ id }) => id!))
+  const clients = new IdSet(usable.filter(record => recordSide(record.events ?? []) === 'client').map(({ id }) => id!))
   return usable.map(record => writeSpan(record, clients.has(record.id!)))
-}
-
-function sideOf({ events = [] }: SpanRecord): string {
-  for (const { eventType } of events) {
-    if (eventType === EventType.CLIENT_SEND || eventType === EventType.CLIENT_RECV) return 'CLIENT'
-    if (eventType === EventType.SERVER_SEND || eventType === EventType.SERVER_RECV) return 'SERVER'
-  }
-  return ''
 }
 
 /** @param called whether the client's half is there, too: then the server's shares its id */
@@ -24,8 +17,8 @@ function writeSpan(record: SpanRecord, called: boolean): Fields {
   const { events = [] } = record
   const annotations = record.annotations ?? new Map<string, string>()
   const get = (key: string) => annotations.get(key) || undefined
-  const side = sideOf(record)
-  const isOwn = ownEvents(side, events)
+  const side = recordSide(events)
+  const isOwn = ownEvents(events)
   const times = events
     .flatMap(e => (isOwn(e) && e.timestamp !== undefined ? e.timestamp : []))
     .sort((a, b) => (a < b ? -1 : 1))
@@ -34,12 +27,12 @@ function writeSpan(record: SpanRecord, called: boolean): Fields {
   for (const [key, value] of record.counters ?? []) tags.push([key, String(value)])
   if (record.probability) tags.push(['milo.probability', String(record.probability)])
   const [localHost, remoteHost] =
-    side === 'SERVER' ? [record.serverHost, record.clientHost] : [record.clientHost, record.serverHost]
+    side === 'server' ? [record.serverHost, record.clientHost] : [record.clientHost, record.serverHost]
   return prune({
     traceId: (record.traceIdHigh ? hexOf(record.traceIdHigh, 16) : '') + hexOf(record.traceId!, 16),
     id: hexOf(record.id!, 16),
     parentId: record.parentId ? hexOf(record.parentId, 16) : undefined,
-    kind: get(OURS.kind) ?? (side || undefined),
+    kind: get(OURS.kind) ?? (side === 'local' ? undefined : side.toUpperCase()),
     name: record.name || undefined,
     timestamp: start === undefined ? undefined : Number(start),
     duration: start === undefined ? numberOf(get(OURS.duration)) : Number(end! - start) || undefined,
@@ -55,19 +48,8 @@ function writeSpan(record: SpanRecord, called: boolean): Fields {
       ),
     tags: plainObject([...tags, ...parseTags(get(OURS.tags))]),
     debug: record.probability === 0 || undefined,
-    shared: get(OURS.shared) !== undefined || (side === 'SERVER' && called) || undefined,
+    shared: get(OURS.shared) !== undefined || (side === 'server' && called) || undefined,
   })
-}
-
-/** Those that say when a span began and ended, and nothing else. */
-function ownEvents(side: string, events: SpanEvent[]): (event: SpanEvent) => boolean {
-  if (side !== '') {
-    const types = windowOf(side).map(({ eventType }) => eventType)
-    return event => types.includes(event.eventType)
-  }
-  const begin = events.find(e => e.eventType === EventType.CUSTOM && e.value === 'milo.start')
-  const end = events.findLast(e => e.eventType === EventType.CUSTOM && e.value === 'milo.end')
-  return event => event === begin || event === end
 }
 
 function endpoint(service: string | undefined, hosts: (string | undefined)[], port: string | undefined) {

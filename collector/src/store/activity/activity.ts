@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer'
-import { EventType } from '../../../../src/codec/span'
+import { type Side, sideOf } from '../../../../src/codec/events'
 import { ERROR_KEYS } from '../../record/half'
 import { IdMap } from '../../record/ids'
 import { RecordReader } from '../../record/reader'
@@ -30,9 +30,6 @@ export interface Operation extends Measure {
   /** Of those counted, how many began a trace. */
   roots: number
 }
-
-/** Client and server halves, and local spans. */
-export type Side = 'client' | 'server' | 'local'
 
 export interface Calls extends Measure {
   caller: string
@@ -328,11 +325,6 @@ function wordOf(body: Buffer, { annotations }: RecordReader, keys: Buffer[]): st
 /** A trace that was forced, or of which nothing is known, stands for itself. */
 function weightOf(probability: number | undefined): number {
   return probability !== undefined && probability > 0 && probability <= 1 ? 1 / probability : 1
-}
-
-function sideOf(callType: number): Side {
-  if (callType === EventType.CLIENT_SEND || callType === EventType.CLIENT_RECV) return 'client'
-  return callType === 0 ? 'local' : 'server'
 }
 
 function text(body: Buffer, at: number, end: number): string {

@@ -1,4 +1,5 @@
-import { EventType, type SpanRecord } from '../../../../src/codec/span'
+import { sideOf } from '../../../../src/codec/events'
+import type { SpanRecord } from '../../../../src/codec/span'
 import { isError } from '../../record/half'
 import { IdSet } from '../../record/ids'
 import { hexId } from '../../trace/ids'
@@ -29,7 +30,7 @@ export function summarizeRecords(records: SpanRecord[]): TraceSummary {
     let start = Number.POSITIVE_INFINITY
     let server = false
     for (const { timestamp, eventType } of events ?? []) {
-      server ||= eventType === EventType.SERVER_RECV || eventType === EventType.SERVER_SEND
+      server ||= sideOf(eventType) === 'server'
       if (timestamp === undefined) continue
       const time = Number(timestamp)
       start = Math.min(start, time)
