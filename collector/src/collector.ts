@@ -13,6 +13,7 @@ import { createFb303, type Fb303Options, type Status } from './receive/fb303'
 import { createIngest } from './receive/ingest'
 import { createScribeServer } from './receive/scribe-server'
 import { createRelay, type Relay } from './relay/relay'
+import { StartError } from './start-error'
 import { within } from './store/deadline'
 import { openStore } from './store/open'
 import { type ReadableStore, StoreError, type StoreLifecycle } from './store/store'
@@ -32,9 +33,6 @@ export interface Collector {
   /** Answers what is in flight, within 4 s, and lets go of the store. */
   close(): Promise<void>
 }
-
-/** The collector can't start: one sentence with the remedy. */
-export class StartError extends Error {}
 
 /** How long calls in flight may take once the collector stops. With what the store settles after them (5 s), it ends before `docker stop` kills it. */
 const STOP_DEADLINE_MS = 4_000

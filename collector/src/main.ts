@@ -1,16 +1,15 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { version } from '../package.json'
 import { createToken, hashPassword, type Scope } from './auth/credentials'
-import { StartError } from './collector'
 import { askPassword } from './commands/ask-password'
 import { CommandError, UsageError } from './commands/command-error'
 import { exportAll } from './commands/export'
 import { importAll } from './commands/import'
 import { applySchema } from './commands/migrate'
 import { replay } from './commands/replay'
-import { serve } from './commands/serve'
 import { type Config, ConfigError, loadConfig, nearest } from './config'
 import { createLog, type Logger } from './log'
+import { StartError } from './start-error'
 import { StoreError } from './store/store'
 
 /**
@@ -40,9 +39,11 @@ const program = new Command('milo-collector')
   .allowExcessArguments(true)
   .action((word: string | undefined, ...given: unknown[]) => {
     if (word !== undefined) unknownCommand(word)
-    return withConfig((config, log) => serve(config, log, () => loadConfig(configFile(program), process.env).config))(
-      ...given,
-    )
+    return withConfig((config, log) => {
+      // Loaded late: no other command needs the servers, which take longer to load than all the rest.
+      const { serve } = require('./commands/serve') as typeof import('./commands/serve')
+      return serve(config, log, () => loadConfig(configFile(program), process.env).config)
+    })(...given)
   })
 
 program

@@ -1,0 +1,2 @@
+/** The collector can't start: one sentence with the remedy. */
+export class StartError extends Error {}
