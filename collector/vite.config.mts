@@ -12,6 +12,8 @@ export default defineConfig({
   root: join(import.meta.dirname, 'ui'),
   plugins: [themeScript()],
   publicDir: false,
+  // As in tsconfig.json, which the others read.
+  resolve: { alias: { 'milo/codec': join(import.meta.dirname, '../src/codec') } },
   build: {
     outDir: join(import.meta.dirname, 'dist/ui'),
     emptyOutDir: true,

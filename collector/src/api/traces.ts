@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { FastifyInstance, FastifyReply } from 'fastify'
-import type { SpanRecord } from '../../../src/codec/span'
+import type { SpanRecord } from 'milo/codec/span'
 import { version } from '../../package.json'
 import { recordToJson } from '../formats/milo-json'
 import { toOtlpJson } from '../formats/otlp/write'

@@ -2,7 +2,7 @@ import { createReadStream, existsSync, type ReadStream, statSync } from 'node:fs
 import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createGunzip } from 'node:zlib'
-import { encodeRecord, RECORD_HEADER } from '../../../src/codec/span'
+import { encodeRecord, RECORD_HEADER } from 'milo/codec/span'
 import type { Config } from '../config'
 import { EXPECTED, readAny } from '../formats/detect'
 import { type LeftOut, Reading, Unusable } from '../formats/fields'

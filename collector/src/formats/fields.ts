@@ -1,4 +1,4 @@
-import type { SpanRecord } from '../../../src/codec/span'
+import type { SpanRecord } from 'milo/codec/span'
 
 /**
  * Reads values that can't be trusted, from decoded protobuf messages and parsed JSON alike. A value is absent as in protobuf:

@@ -1,4 +1,4 @@
-import { EventType, type SpanEvent, type SpanRecord } from '../../../src/codec/span'
+import { EventType, type SpanEvent, type SpanRecord } from 'milo/codec/span'
 import { attempt, BadInput, FieldReader, type Fields, plainObject, Reading, type Spans, Unusable } from './fields'
 
 /**

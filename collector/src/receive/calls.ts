@@ -6,8 +6,8 @@ import {
   T,
   Writer,
   writeMessageBegin,
-} from '../../../src/codec/binary'
-import { logEntries } from '../../../src/codec/scribe'
+} from 'milo/codec/binary'
+import { logEntries } from 'milo/codec/scribe'
 import type { Logger, limitWarnings } from '../log'
 import type { Metrics } from '../metrics'
 import { CallRefused, type Fb303, type Result } from './fb303'

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net'
-import { CodecError, type MessageHeader, Reader } from '../../../src/codec/binary'
+import { CodecError, type MessageHeader, Reader } from 'milo/codec/binary'
 import type { Logger, limitWarnings } from '../log'
 import type { Metrics } from '../metrics'
 import { type Guest, isSlow } from './admission'

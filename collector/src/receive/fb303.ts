@@ -1,4 +1,4 @@
-import { type Reader, T, type Writer } from '../../../src/codec/binary'
+import { type Reader, T, type Writer } from 'milo/codec/binary'
 import { version } from '../../package.json'
 
 /**

@@ -1,4 +1,4 @@
-import { type LogEntry, ResultCode } from '../../../src/codec/scribe'
+import { type LogEntry, ResultCode } from 'milo/codec/scribe'
 import { type Logger, limitWarnings } from '../log'
 import type { Metrics } from '../metrics'
 import { type SpanSink, StoreError } from '../store/store'

@@ -1,6 +1,6 @@
-import { CodecError, Reader } from '../../../src/codec/binary'
-import { SpanScan, scanSpanStruct } from '../../../src/codec/scan'
-import { DELIMITER, RECORD_HEADER, readSpanStruct } from '../../../src/codec/span'
+import { CodecError, Reader } from 'milo/codec/binary'
+import { SpanScan, scanSpanStruct } from 'milo/codec/scan'
+import { DELIMITER, RECORD_HEADER, readSpanStruct } from 'milo/codec/span'
 import { MAX_SPAN_BYTES } from '../formats/fields'
 import type { StepClock } from './step-clock'
 

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { Writer } from '../../../src/codec/binary'
-import { RECORD_HEADER, writeRecord, writeSpanStruct } from '../../../src/codec/span'
+import { Writer } from 'milo/codec/binary'
+import { RECORD_HEADER, writeRecord, writeSpanStruct } from 'milo/codec/span'
 import type { RejectedSpans } from '../api/answers'
 import { type Converted, hexOf, MAX_SPAN_BYTES, MAX_SPAN_PARTS, type Spans, Unusable } from '../formats/fields'
 import { Refusal } from './refusal'

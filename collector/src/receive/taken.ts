@@ -1,5 +1,5 @@
-import { SpanScan } from '../../../src/codec/scan'
-import { encodeRecord } from '../../../src/codec/span'
+import { SpanScan } from 'milo/codec/scan'
+import { encodeRecord } from 'milo/codec/span'
 import { type LeftOut, Reading, Unusable } from '../formats/fields'
 import { readZipkinV1Span } from '../formats/zipkin/read'
 import type { Message } from '../store/store'

@@ -1,5 +1,5 @@
-import { isCall, recordSide } from '../../../src/codec/events'
-import type { SpanRecord } from '../../../src/codec/span'
+import { isCall, recordSide } from 'milo/codec/events'
+import type { SpanRecord } from 'milo/codec/span'
 
 /** A record with one of these annotations has failed. */
 export const ERROR_KEYS = ['error', 'error.type']

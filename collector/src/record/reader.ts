@@ -1,6 +1,6 @@
-import { Reader, T } from '../../../src/codec/binary'
-import { isCall } from '../../../src/codec/events'
-import { RECORD_HEADER } from '../../../src/codec/span'
+import { Reader, T } from 'milo/codec/binary'
+import { isCall } from 'milo/codec/events'
+import { RECORD_HEADER } from 'milo/codec/span'
 
 /**
  * What the index needs of a record, as offsets into its bytes and halves of numbers: nothing is made of it, since most words

@@ -1,5 +1,5 @@
-import { SpanScan, scanSpanStruct } from '../../../src/codec/scan'
-import { RECORD_HEADER, readRecord, type SpanRecord } from '../../../src/codec/span'
+import { SpanScan, scanSpanStruct } from 'milo/codec/scan'
+import { RECORD_HEADER, readRecord, type SpanRecord } from 'milo/codec/span'
 import type { StoredRecord, StoredTrace } from '../store/store'
 import { Turns } from '../store/turns'
 

@@ -1,6 +1,6 @@
+import { Reader, Writer } from 'milo/codec/binary'
+import { type LogEntry, ResultCode } from 'milo/codec/scribe'
 import { Counter, Gauge } from 'prom-client'
-import { Reader, Writer } from '../../../src/codec/binary'
-import { type LogEntry, ResultCode } from '../../../src/codec/scribe'
 import { type Logger, limitWarnings } from '../log'
 import type { Metrics } from '../metrics'
 import type { SpanIngest } from '../receive/ingest'

@@ -1,7 +1,7 @@
 import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
-import { CodecError, MessageType, T, Writer, writeMessageBegin } from '../../../src/codec/binary'
-import { type LogEntry, ResultCode, readLogReply } from '../../../src/codec/scribe'
+import { CodecError, MessageType, T, Writer, writeMessageBegin } from 'milo/codec/binary'
+import { type LogEntry, ResultCode, readLogReply } from 'milo/codec/scribe'
 
 /** The other end: one Scribe server, one connection, one call of Log at a time. */
 export interface Upstream {

@@ -1,4 +1,4 @@
-import type { SpanRecord } from '../../../src/codec/span'
+import type { SpanRecord } from 'milo/codec/span'
 import type { AnnotationCondition, Match } from '../query'
 import type { TraceSummary } from '../trace/model'
 import type { ActivityMinute } from './activity/activity'

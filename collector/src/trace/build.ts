@@ -1,4 +1,4 @@
-import type { SpanRecord } from '../../../src/codec/span'
+import type { SpanRecord } from 'milo/codec/span'
 import { measureCritical } from './critical-path'
 import { hexId } from './ids'
 import { measureNetwork, measureSelf, waited } from './measure'

@@ -1,4 +1,4 @@
-import type { SpanRecord } from '../../../src/codec/span'
+import type { SpanRecord } from 'milo/codec/span'
 import { SpanColumns } from './columns'
 import { hexId } from './ids'
 import { waited } from './measure'

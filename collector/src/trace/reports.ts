@@ -1,5 +1,5 @@
-import { EventType, LOCAL_END, LOCAL_START } from '../../../src/codec/events'
-import type { SpanEvent, SpanRecord } from '../../../src/codec/span'
+import { EventType, LOCAL_END, LOCAL_START } from 'milo/codec/events'
+import type { SpanEvent, SpanRecord } from 'milo/codec/span'
 import { isEveryMachine } from './host'
 import { IdTable } from './ids'
 import type { Side } from './model'

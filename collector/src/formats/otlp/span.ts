@@ -1,5 +1,5 @@
-import { EventType, WINDOWS } from '../../../../src/codec/events'
-import type { SpanEvent, SpanRecord } from '../../../../src/codec/span'
+import { EventType, WINDOWS } from 'milo/codec/events'
+import type { SpanEvent, SpanRecord } from 'milo/codec/span'
 import {
   anyInteger,
   type FieldReader,

@@ -1,5 +1,5 @@
-import { EventType, ownEvents, recordSide, type Side } from '../../../../src/codec/events'
-import type { SpanEvent, SpanRecord } from '../../../../src/codec/span'
+import { EventType, ownEvents, recordSide, type Side } from 'milo/codec/events'
+import type { SpanEvent, SpanRecord } from 'milo/codec/span'
 import { FieldReader, type Fields, hexOf, Reading } from '../fields'
 import { attributesFromPlain, fromText, keyValuesToJson, readKeyValues, type Value } from './any-value'
 import { prune } from './json'

@@ -1,5 +1,5 @@
-import { WINDOWS } from '../../../../src/codec/events'
-import type { SpanEvent } from '../../../../src/codec/span'
+import { WINDOWS } from 'milo/codec/events'
+import type { SpanEvent } from 'milo/codec/span'
 
 /**
  * Zipkin's spans, version 2, as JSON and protobuf, into records and back. A tag becomes an annotation of its name; what a

@@ -1,4 +1,4 @@
-import { CodecError, Reader, T } from '../../../../src/codec/binary'
+import { CodecError, Reader, T } from 'milo/codec/binary'
 import { BadInput, type Fields, hexOf, MAX_SPAN_BYTES, MAX_SPAN_PARTS, type Reading, Unusable } from '../fields'
 import { ipOfBytes } from './v2'
 

@@ -1,4 +1,4 @@
-import type { SpanRecord } from '../../../../src/codec/span'
+import type { SpanRecord } from 'milo/codec/span'
 import { anyBool, type FieldReader, type Fields, MAX_SPAN_PARTS, Unusable } from '../fields'
 import { microseconds, readSpan } from './v2'
 

@@ -1,5 +1,5 @@
 import { isIP } from 'node:net'
-import { EventType, type SpanEvent, type SpanRecord } from '../../../../src/codec/span'
+import { EventType, type SpanEvent, type SpanRecord } from 'milo/codec/span'
 import { anyInteger, type FieldReader, type Fields, isEmpty, plainObject, requiredId, shortId, signed } from '../fields'
 import { KINDS, OUR_NAMES, OURS, windowOf } from './names'
 

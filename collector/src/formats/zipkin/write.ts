@@ -1,6 +1,6 @@
 import { isIP, isIPv4 } from 'node:net'
-import { ownEvents, recordSide } from '../../../../src/codec/events'
-import type { SpanRecord } from '../../../../src/codec/span'
+import { ownEvents, recordSide } from 'milo/codec/events'
+import type { SpanRecord } from 'milo/codec/span'
 import { IdSet } from '../../record/ids'
 import { type Fields, hexOf, plainObject } from '../fields'
 import { OUR_NAMES, OURS } from './names'

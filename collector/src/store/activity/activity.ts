@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer'
-import { type Side, sideOf } from '../../../../src/codec/events'
+import { type Side, sideOf } from 'milo/codec/events'
 import { ERROR_KEYS } from '../../record/half'
 import { IdMap } from '../../record/ids'
 import { RecordReader } from '../../record/reader'

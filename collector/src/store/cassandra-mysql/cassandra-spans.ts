@@ -1,5 +1,5 @@
 import type { types } from 'cassandra-driver'
-import { RECORD_HEADER } from '../../../../src/codec/span'
+import { RECORD_HEADER } from 'milo/codec/span'
 import { IdMap } from '../../record/ids'
 import { scanRecords } from '../../record/records'
 import { inParallel } from '../deadline'

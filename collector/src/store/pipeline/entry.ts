@@ -1,4 +1,4 @@
-import { RECORD_HEADER } from '../../../../src/codec/span'
+import { RECORD_HEADER } from 'milo/codec/span'
 import { scanRecords } from '../../record/records'
 
 /** A message that is in the journal; or some of its records, when a database refuses the whole. */

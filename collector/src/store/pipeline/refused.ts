@@ -1,4 +1,4 @@
-import { CodecError } from '../../../../src/codec/binary'
+import { CodecError } from 'milo/codec/binary'
 import { StoreError } from '../store'
 import { type Entry, halves } from './entry'
 

@@ -1,4 +1,4 @@
-import { RECORD_HEADER } from '../../../../src/codec/span'
+import { RECORD_HEADER } from 'milo/codec/span'
 import { MULTIPLIER } from '../../record/seed'
 import { Bytes } from '../bytes'
 

@@ -1,4 +1,4 @@
-import type { SpanRecord } from '../../../../src/codec/span'
+import type { SpanRecord } from 'milo/codec/span'
 import { isError, recordDurationUs, spanStartUs } from '../../record/half'
 import { IdMap } from '../../record/ids'
 import type { Match, SearchQuery } from '../store'

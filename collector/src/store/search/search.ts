@@ -1,4 +1,4 @@
-import type { SpanRecord } from '../../../../src/codec/span'
+import type { SpanRecord } from 'milo/codec/span'
 import { isError, recordStartUs } from '../../record/half'
 import { IdSet } from '../../record/ids'
 import { eachRecord, type RawTrace } from '../../record/records'

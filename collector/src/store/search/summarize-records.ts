@@ -1,5 +1,5 @@
-import { sideOf } from '../../../../src/codec/events'
-import type { SpanRecord } from '../../../../src/codec/span'
+import { sideOf } from 'milo/codec/events'
+import type { SpanRecord } from 'milo/codec/span'
 import { isError } from '../../record/half'
 import { IdSet } from '../../record/ids'
 import { hexId } from '../../trace/ids'
