@@ -14,13 +14,13 @@ import { CONSISTENCIES, DEFAULT_RETENTION_DAYS } from './store/store-config'
  *
  * A key's variable is its path, joined with `_`, in upper case, after `MILO_COLLECTOR_`: `http.port` is
  * `MILO_COLLECTOR_HTTP_PORT`. Keys that begin with `collector_` may leave that word out: `MILO_COLLECTOR_PORT` is
- * `MILO_COLLECTOR_COLLECTOR_PORT`. Lists are separated by commas. An empty variable, and a key without a value, are as
- * if they weren't there. A variable that names no key is an error, as a key is.
+ * `MILO_COLLECTOR_COLLECTOR_PORT`. Lists are separated by commas. Empty variables and keys
+ * without a value are ignored. Unknown variables are errors, as unknown keys are.
  */
 
 const ENV_PREFIX = 'MILO_COLLECTOR_'
 const MIB = 1024 * 1024
-/** A path to which others are appended; also as proxies say it in X-Forwarded-Prefix. */
+/** Matches a path to which others are appended, from the configuration or from a proxy's X-Forwarded-Prefix. */
 export const BASE_PATH = /^(?:\/(?!\.{1,2}(?:\/|$))[\w.~-]+)*\/?$/
 
 const host = z
@@ -29,7 +29,7 @@ const host = z
     error: 'is not a host: give a name or an address alone, without port or brackets',
   })
 
-/** Environment variables are text, and people quote numbers in YAML. */
+/** Environment variables are strings, and people quote numbers in YAML. */
 const fromText = (v: unknown) => (typeof v === 'string' && /^\s*-?\d+\s*$/.test(v) ? Number(v) : v)
 
 function integer(from: number, to: number, what: string) {
@@ -64,13 +64,13 @@ const identifier = (what: string, maxLength: number) =>
     error: `is not a ${what}: give a letter, then letters, digits and _, ${maxLength} at most`,
   })
 
-/** Of the original; means nothing now. */
+/** A key that the original collector had. It is accepted, and has no effect. */
 const obsolete = z.unknown().optional()
 
 const section = <S extends z.ZodRawShape>(shape: S) =>
   z.strictObject(shape, { error: 'is not a section: give keys and values below it' }).prefault({} as never)
 
-/** One, several separated by commas, or a list. */
+/** Accepts one value, several separated by commas, or a list. */
 const several = <T extends z.ZodType>(what: string, one: T) =>
   z.preprocess(
     v => (typeof v === 'string' ? v.split(',').map(s => s.trim()) : v),
@@ -82,7 +82,7 @@ const hosts = several('host', host)
 const NETWORK_REMEDY = 'is not a network: give an address, or a network as 10.0.0.0/8'
 const network = z.string({ error: NETWORK_REMEDY }).refine(isNetwork, { error: NETWORK_REMEDY })
 
-/** What begins a path of the collector's own: with a base path of that name nobody could tell which is meant. */
+/** The first segments of the collector's own paths. A base path that began with one would be ambiguous. */
 const OWN_PATHS = 'api assets healthz livez metrics readyz search services trace v1'.split(' ')
 const BASE_PATH_REMEDY = 'is not a path: give one as /milo, of letters, digits, . _ ~ and -'
 const basePath = z
@@ -103,16 +103,16 @@ const upstream = z
   })
   .refine(({ port }) => port > 0 && port < 65_536, { error: UPSTREAM_REMEDY })
 
-/** Files in PEM, as paths. */
+/** The path to a PEM file. */
 const pem = (what: string) => text(`path to ${what}`)
 
-/** Of a listener: nothing but TLS is spoken with it. */
+/** TLS for a listener. A listener that has it doesn't accept plain connections. */
 const listenerTls = z
   .strictObject(
     {
       cert: pem('a certificate').optional(),
       key: pem('a private key').optional(),
-      /** With it, only who shows a certificate of this authority is served. */
+      /** If set, clients must present a certificate that this authority signed. */
       ca: pem("an authority's certificate").optional(),
     },
     { error: 'is not a section: give keys and values below it' },
@@ -125,7 +125,7 @@ const listenerTls = z
   )
   .optional()
 
-/** To a database: encrypted when there is the section at all. */
+/** TLS for outgoing connections. They are encrypted if the section is present, even if it is empty. */
 const clientTls = z
   .strictObject(
     {
@@ -142,7 +142,7 @@ const line = (what: string, form: RegExp, command: string) => {
   return several(what, z.string({ error }).regex(form, { error }))
 }
 
-/** As the SDK's variables are written; YAML 1.2 makes a text of all but true and false. */
+/** Accepts what the SDK's variables accept. YAML 1.2 reads all but true and false as strings. */
 const boolean = z.preprocess(
   v => {
     const word = String(v).trim().toLowerCase()
@@ -154,22 +154,22 @@ const boolean = z.preprocess(
 const MILLIS = 'time in milliseconds'
 
 const schema = z.strictObject({
-  /** Where Scribe's `Log` is taken. Loopback unless told otherwise: Scribe knows no password. */
+  /** The address on which Scribe's `Log` is served. The default is loopback because Scribe has no passwords. */
   collector_host: host.default('127.0.0.1'),
   collector_port: listenPorts.default([2100, 1463]),
   collector_min_workers: obsolete,
-  /** Whose journal is this collector's; of no two collectors that share databases the same. */
+  /** Names this collector's journal. Collectors that share databases need different ids. */
   collector_id: text('name').max(100, { error: 'is too long: give 100 characters at most' }).optional(),
   scribe: section({
     category: text('category').default('Milo-Trace'),
-    /** Of senders in Zipkin's first format; empty: none. */
+    /** The category of senders that use Zipkin's first format; an empty string accepts none. */
     zipkin_category: z.string({ error: 'is not a category: give a string, or "" for none' }).default('zipkin'),
     tls: listenerTls,
     hostname: obsolete,
     port: obsolete,
   }),
   fb303: section({
-    /** Whether `shutdown` stops the collector and `reinitialize` reloads its configuration, whoever calls them. */
+    /** Whether any client may call `shutdown` to stop the collector and `reinitialize` to reload its configuration. */
     allow_shutdown: boolean.default(false),
   }),
   http: section({
@@ -177,20 +177,20 @@ const schema = z.strictObject({
     port: listenPort.default(2180),
     /** Names under which a proxy on this machine passes requests on; see the Host check in auth/guard.ts. */
     allowed_hosts: hosts.default([]),
-    /** From them alone is X-Forwarded-For and the like believed. */
+    /** X-Forwarded-* headers are trusted only from these networks. */
     trusted_proxies: several('network', network).default([]),
-    /** Under which browsers find the collector, where a proxy has put it: `/milo`. Requests may come with it and without. */
+    /** The path under which a proxy publishes the collector, such as `/milo`. Requests may come with it or without. */
     base_path: basePath.default(''),
     tls: listenerTls,
-    /** `none`: whoever reaches the port may read every trace. */
+    /** With `none`, any client that reaches the port may read every trace. */
     auth: z.enum(['none'], { error: 'is not a choice: give none, or users and tokens instead' }).optional(),
-    /** Lines of `milo-collector hash-password`. */
+    /** Lines that `milo-collector hash-password` prints. */
     users: line('user', USER_LINE, 'hash-password NAME').default([]),
-    /** Lines of `milo-collector token`. */
+    /** Lines that `milo-collector token` prints. */
     tokens: line('token', TOKEN_LINE, 'token NAME').default([]),
-    /** Requests a minute and address, those that bring spans not counted; 0: no limit. On loopback 0, else 600. */
+    /** Requests per minute and address; 0 means no limit. Requests that bring spans don't count. The default is 0 on loopback, else 600. */
     rate_limit: integer(0, 1_000_000, 'number of requests a minute').optional(),
-    /** Of one body that brings spans, as it comes and decompressed. */
+    /** The most bytes that a body with spans may have, both as received and decompressed. */
     max_body_bytes: integer(1024, 512 * MIB, 'size in bytes').default(16 * MIB),
   }),
   store: z
@@ -203,7 +203,7 @@ const schema = z.strictObject({
     path: text('path').default('./milo.db'),
   }),
   cassandra: section({
-    /** Where the cluster is first looked for; it names its other nodes itself. */
+    /** The nodes that are contacted first; they name the others. */
     hostname: hosts.default(['127.0.0.1']),
     port: serverPort
       .refine(port => port !== 9160, {
@@ -228,18 +228,18 @@ const schema = z.strictObject({
     password: password.default(''),
     tls: clientTls,
   }),
-  /** For store: scribe, which keeps calls of Log only until another collector, or any Scribe, has taken them. */
+  /** Settings for `store: scribe`, which keeps calls of Log only until another Scribe server has accepted them. */
   relay: section({
     path: text('path').default('./milo-relay.db'),
-    /** What may wait there before senders are told TRY_LATER. */
+    /** How many bytes may wait there before senders get TRY_LATER. */
     max_bytes: integer(MIB, 1024 * 1024 * MIB, 'size in bytes').default(1024 * MIB),
-    /** Where to: the first that takes a call gets it. */
+    /** Servers to forward to. A call goes to the first that accepts it. */
     upstreams: several('address', upstream).default([]),
     tls: clientTls,
-    /** For servers that keep text only. */
+    /** Encodes messages that aren't ASCII as base64, for servers that keep only text. */
     base64: boolean.default(false),
   }),
-  /** For how long spans are kept. */
+  /** How many days spans are kept. */
   retention_days: integer(1, 3650, 'number of days').default(DEFAULT_RETENTION_DAYS),
   /** Which annotations can be searched for. */
   index: section({
@@ -249,18 +249,18 @@ const schema = z.strictObject({
   }),
   /** The longest Scribe frame that is read; longer ones close their connection. */
   max_frame_bytes: integer(1024, 512 * MIB, 'frame size in bytes').default(16 * MIB),
-  /** What may wait for the store before senders are told TRY_LATER, in bytes of memory. */
+  /** How many bytes of memory may wait for the store before senders get TRY_LATER. */
   max_in_flight_bytes: integer(MIB, 16384 * MIB, 'size in bytes').default(64 * MIB),
-  /** What may be accepted and not indexed yet before senders are told TRY_LATER. */
+  /** How much may be accepted but not indexed yet before senders get TRY_LATER. */
   max_backlog_spans: integer(1000, 1_000_000_000, 'number of spans').default(500_000),
   max_backlog_bytes: integer(MIB, 16384 * MIB, 'size in bytes').default(256 * MIB),
-  /** What is read of one trace; the answer says when there is more. */
+  /** How many bytes of one trace are read; the answer says when there is more. */
   max_trace_bytes: integer(1024, 1024 * MIB, 'size in bytes').default(TRACE_BYTES),
-  /** What all that are reading may hold of what is stored: half of it for searches, half for traces. */
+  /** How many stored bytes all readers together may hold: half for searches, half for traces. */
   max_read_bytes: integer(MIB, 16384 * MIB, 'size in bytes').default(256 * MIB),
-  /** Of Scribe. Above it, the one that has been idle for longest makes room. */
+  /** The most Scribe connections. Beyond it, the one that has been idle longest is closed. */
   max_connections: integer(1, 1_000_000, 'number of connections').default(4096),
-  /** A Scribe connection on which nothing comes for so long is closed; senders open another. */
+  /** A Scribe connection that receives nothing for this time is closed; senders open another. */
   idle_timeout_ms: integer(1000, 2 ** 31 - 1, MILLIS).default(600_000),
   log_level: z
     .enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent'], {
@@ -270,7 +270,7 @@ const schema = z.strictObject({
 })
 
 export type Config = z.output<typeof schema> & {
-  /** Whether somebody chose the ports; a default may be busy, a choice may not. */
+  /** Whether the user chose the ports. A default port may be busy; a chosen one may not. */
   collectorPortGiven: boolean
 }
 
@@ -295,14 +295,15 @@ type Tree = { [key: string]: unknown }
 
 /**
  * @param file a YAML file, or undefined for none
- * @returns the configuration, and what should be said about keys that are accepted but mean nothing
+ * @param env the environment, of which only `MILO_COLLECTOR_*` is read
+ * @returns the configuration, and notices about keys that are accepted but have no effect
  * @throws ConfigError
  */
 export function loadConfig(file: string | undefined, env: NodeJS.ProcessEnv): { config: Config; notices: string[] } {
   const tree = file === undefined ? {} : readYaml(file)
   const problems: string[] = []
   const variables = applyEnvironment(tree, env, problems)
-  /** How the user called it. */
+  /** The name by which the user set the key. */
   const called = (path: string) => variables.get(path) ?? (file === undefined ? path : `${file}: ${path}`)
 
   const result = schema.safeParse(tree, { reportInput: true })
@@ -340,7 +341,7 @@ export function loadConfig(file: string | undefined, env: NodeJS.ProcessEnv): { 
   return { config: { ...result.data!, collectorPortGiven: tree.collector_port !== undefined }, notices }
 }
 
-/** Without a password the API is for this machine alone, unless somebody says that he means it. */
+/** Without credentials, the API is open to this machine only, unless the user sets http.auth to none. */
 function authProblems({ host, auth, users, tokens }: Config['http'], called: (path: string) => string): string[] {
   const credentials = users.length + tokens.length > 0
   if (auth === 'none') {
@@ -354,11 +355,11 @@ function authProblems({ host, auth, users, tokens }: Config['http'], called: (pa
   ]
 }
 
-/** One mistake may make every line after it one. */
+/** One mistake may turn every later line into another. */
 const MAX_YAML_ERRORS = 20
 const MAX_DEPTH = 20
 
-/** Errors say where, but quote nothing: the line may hold a password. */
+/** Errors give the line but never quote it: it may hold a password. */
 function readYaml(file: string): Tree {
   let source: string
   try {
@@ -452,7 +453,7 @@ function put(tree: Tree, path: string, value: unknown): void {
   const last = parts.pop()!
   for (const part of parts) {
     const below = tree[part] ?? {}
-    // A section that isn't one: left as it is, for the schema to complain about.
+    // The schema reports a section that isn't one.
     if (!isTree(below)) return
     tree[part] = below
     tree = below
@@ -502,14 +503,14 @@ export function nearest(word: string, candidates: readonly string[]): string | u
   return best
 }
 
-/** The keys that differ, but for those that mean nothing. */
+/** Returns the keys whose values differ, without the obsolete ones. */
 export function changedKeys(a: Config, b: Config): string[] {
   return KEYS.filter(key => !(key in OBSOLETE)).filter(
     key => JSON.stringify(get(a, key)) !== JSON.stringify(get(b, key)),
   )
 }
 
-/** Every key's path, sections left out. */
+/** The path of every key, without sections. */
 export const KEYS: string[] = keysOf(schema)
 
 function keysOf(object: z.ZodObject, above = ''): string[] {

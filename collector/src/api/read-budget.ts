@@ -1,10 +1,10 @@
 import { ApiError } from './errors'
 
-/** A part of a budget, which somebody holds. */
+/** A part of a budget, which a reader holds. */
 export interface Grant {
-  /** Gives back all but so much. */
+  /** Gives back all but this many bytes. */
   shrink(bytes: number): void
-  /** Gives back the rest; once more does no harm. */
+  /** Gives back the rest. Calling it again has no effect. */
   release(): void
 }
 
@@ -15,11 +15,11 @@ interface Waiter {
 }
 
 export interface ReadBudgetOptions {
-  /** What all may hold together. */
+  /** How many bytes all readers may hold together. */
   maxBytes: number
-  /** How long somebody may wait for a part. */
+  /** How long a reader may wait for a part. */
   waitMs?: number
-  /** How many may wait. */
+  /** How many readers may wait. */
   waitingMost?: number
 }
 
@@ -28,8 +28,8 @@ const WAITING_MOST = 200
 
 /**
  * What all readers together may hold in memory of what is stored, in bytes as they are stored; what is made of them takes
- * several times as much. It is given out in the order in which it was asked for, so that who wants much isn't passed over
- * again and again.
+ * several times as much. Readers get their parts in the order in which they asked, so that one that needs much isn't
+ * passed over again and again.
  */
 export class ReadBudget {
   private readonly options: Required<ReadBudgetOptions>
@@ -97,7 +97,7 @@ export class ReadBudget {
   }
 }
 
-/** Who reads holds a part of one of these. */
+/** Every reader holds a part of one of these budgets. */
 export interface Reads {
   /** For as long as the store needs. */
   searches: ReadBudget
@@ -105,7 +105,7 @@ export interface Reads {
   traces: ReadBudget
   /** Of services' activity, one after the other: those who look at services keep no search waiting. */
   activity: ReadBudget
-  /** What is read of one trace at most. */
+  /** The most bytes that are read of one trace. */
   maxTraceBytes: number
   /** A reader who takes nothing of an answer for so long gets no more of it: the others need what it holds. */
   answerStandstillMs: number

@@ -8,18 +8,18 @@ import { forwardedFor, isLoopback } from './addresses'
 import type { Credentials, Scope } from './credentials'
 
 /**
- * Who may ask at all. Every request passes, in this order:
+ * Decides whether a request may be answered. It checks, in this order:
  *
  *     host → not another site's page → rate → credentials → scope
  */
 export interface GuardOptions {
-  /** The address listened on. */
+  /** The address on which the server listens. */
   host: string
   /** These as the configuration has them now: */
   credentials(): Credentials
-  /** Further names by which a proxy on this machine may call. */
+  /** Further Host names that a proxy on this machine may send. */
   allowedHosts(): string[]
-  /** Requests a minute and address; 0: no limit. */
+  /** Requests per minute and address; 0 means no limit. */
   rateLimit(): number
   metrics: Metrics
 }
@@ -29,7 +29,7 @@ const MINUTE_MS = 60_000
 const PASSWORD_TRIES_A_MINUTE = 20
 /** Probes for process managers. Without credentials they answer only whether the collector works. */
 const OPEN = ['/livez', '/healthz', '/readyz']
-/** Where spans come in, as often as senders like. */
+/** Routes that receive spans. They have no rate limit. */
 const INGEST = ['/v1/traces', '/api/v1/spans', '/api/v2/spans', '/api/traces']
 
 export async function guard(app: FastifyInstance, options: GuardOptions): Promise<void> {
@@ -52,7 +52,7 @@ export async function guard(app: FastifyInstance, options: GuardOptions): Promis
   const mayTry = app.createRateLimit({ max: PASSWORD_TRIES_A_MINUTE })
 
   app.addHook('onRequest', async (request, reply) => {
-    // Whoever watches the process would restart it for a 429, and may share its address with all others.
+    // A process manager would restart the collector for a 429, and may share its address with all other clients.
     const isWatching = OPEN.includes(request.routeOptions.url ?? '')
     if (options.rateLimit() > 0 && !isWatching && !isIngest(request)) {
       const limit = await mayAsk(request)
@@ -120,8 +120,8 @@ function tooMany(reply: FastifyReply, seconds: number): ApiError {
 /**
  * A page of any site may make a browser on this machine call 127.0.0.1, under a name that its owner points there (DNS
  * rebinding), and would then read every trace. It can't do so under an address or as localhost, so only these are taken,
- * and the names that the configuration allows. Who listens on another address than loopback has opened the API to a
- * network in which names are in use: nothing is checked there.
+ * and the names that the configuration allows. A collector that listens on another address than
+ * loopback is open to a network in which names are in use, so nothing is checked there.
  */
 function checkHost(header: string | undefined, { host, allowedHosts }: GuardOptions): void {
   if (!isLoopback(host) || header === undefined) return
