@@ -7,7 +7,7 @@ import { BadInput } from './fields'
  * finds all of that and bounds what JSON.parse is given.
  */
 
-/** One of a body's documents, or why it is none. */
+/** One of a body's documents, or the reason why it can't be read. */
 export type Document = { line: number; json: unknown } | { line: number; problem: string }
 
 /**
@@ -33,7 +33,7 @@ const [ROUNDED_DIGITS, MAX_DIGITS] = [16, 20]
 /**
  * Parses JSON from strangers: the documents of a body, in order. Whole numbers that JavaScript would round become strings,
  * which the formats allow.
- * @param bounded false where the sender is whoever runs the collector
+ * @param bounded false where the operator of the collector is the sender
  * @param firstLine its number in what the body is a part of
  * @throws BadInput when nothing in it is JSON
  */
@@ -55,7 +55,7 @@ export function parseDocuments(body: Uint8Array, bounded = true, firstLine = 1):
   }
 }
 
-/** By the byte order mark, or the NULs of a text's first character. */
+/** By the byte order mark, or the NULs of a string's first character. */
 function toUtf8(body: Uint8Array): Buffer {
   const bytes = Buffer.from(body.buffer, body.byteOffset, body.length)
   const [a, b, c] = bytes
@@ -175,7 +175,7 @@ class Keys {
     this.count = 0
   }
 
-  /** @returns how many there are with it */
+  /** @returns how many keys there are, including this one */
   add(bytes: Buffer, start: number, end: number): number {
     let hash = MULTIPLIER
     for (let i = start; i < end; i++) hash = Math.imul(hash ^ bytes[i]!, MULTIPLIER)
@@ -189,7 +189,7 @@ class Keys {
   }
 }
 
-/** Of the one body that is being parsed. */
+/** The keys of the body that is being parsed. */
 const keys = new Keys()
 
 /** Where documents begin and end, and what JSON.parse would stumble over or round. */
@@ -199,9 +199,9 @@ function scan(body: Buffer, bounded: boolean): Piece[] {
   let containers = 0
   let commas = 0
   let depth = 0
-  /** Where the last comma stands that nothing has followed yet. */
+  /** The position of the last comma, if nothing has followed it yet. */
   let openComma = -1
-  /** The last text. A colon behind it makes it a key. */
+  /** The last string. A colon after it makes it a key. */
   let textStart = 0
   let textEnd = -1
   const repair = (from: number, to: number, by: string) => {

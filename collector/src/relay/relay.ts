@@ -11,7 +11,7 @@ import { createUpstream, type LogAnswer, type UpstreamAddress } from './upstream
 
 /**
  * What scribed did on each host: calls of Log are answered OK once they are on disk, and forwarded from there, oldest first,
- * to whoever answers of those upstream. Entries are passed on as they are, of every category, unread.
+ * to the first upstream that accepts them. Entries are passed on as they are, of every category, unread.
  *
  *     Log → spool (durable) → OK           spool → Log → first upstream that says OK → forgotten
  *
@@ -66,11 +66,11 @@ export function createRelay(options: RelayOptions): Relay {
     name: `${address.host}:${address.port}`,
   }))
   const warn = limitWarnings(log)
-  /** The one that took the last call. */
+  /** The upstream that took the last call. */
   let preferred = 0
   /** How often calls that are still in the spool were refused, by their ids. */
   const refusals = new IdMap<number>()
-  /** Since a call was last let behind. */
+  /** Whether an upstream took other calls since a call was last let behind. */
   let othersWereTaken = false
   let storeFails = false
   let closing = false
@@ -156,7 +156,7 @@ export function createRelay(options: RelayOptions): Relay {
     if (closing || forwarding !== undefined) return
     forwarding = forward()
       .catch(error => {
-        // The spool's own: a disk that can't be read or written. The calls stay.
+        // The spool itself failed: its disk can't be read or written. The calls stay.
         log.error({ err: error }, 'the relay could not read or write its spool')
         return sleep(lastRetryMs)
       })

@@ -12,7 +12,7 @@ export interface Spool {
   append(call: Buffer): Promise<void>
   /** The oldest calls, whole, as many as fit into so many bytes and at least one; those before `after` are left out. */
   oldest(maxBytes: number, after: bigint): SpooledCall[]
-  /** Forgets them: they have arrived. */
+  /** Deletes calls that have arrived. */
   remove(ids: bigint[]): void
   /** Puts a call behind all others. @returns its new id */
   postpone(id: bigint): bigint
@@ -34,11 +34,11 @@ export interface SpooledCall {
 const APPLICATION_ID = 0x4d696c52n
 /** Of what may be in the file, what was put aside takes so much of it at most: then the oldest goes. */
 const REFUSED_SHARE = 0.25
-/** What a call takes in the file besides its bytes, at most. */
+/** The most bytes that a call takes in the file besides its own. */
 const ROW_BYTES = 64
-/** Calls in one transaction end here. */
+/** The most bytes of calls in one transaction. */
 const GROUP_BYTES = 4 * 1024 * 1024
-/** How often check() writes at most. */
+/** The shortest time between two writes of check(). */
 const CHECK_MS = 1_000
 
 /**
@@ -59,7 +59,7 @@ export function openSpool(path: string, maxBytes: number): Spool {
   )
   const sum = db.prepare('SELECT coalesce(sum(length(body)), 0), count(*) FROM call').raw()
   let [bytes, calls] = (sum.get([]) as [bigint, bigint]).map(Number) as [number, number]
-  /** What is on its way to the disk. */
+  /** The bytes that are on their way to the disk. */
   let waitingBytes = 0
   let waitingCalls = 0
   let closed = false
@@ -136,7 +136,7 @@ export function openSpool(path: string, maxBytes: number): Spool {
     },
     size: () => ({ bytes, calls }),
     check() {
-      // Anybody may ask as often as they like, and this thread waits for the disk.
+      // Clients may ask at any rate, and this thread waits for the disk.
       if (performance.now() < checkedMs + CHECK_MS) return
       try {
         health.run([BigInt(Date.now())])

@@ -3,7 +3,7 @@ import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import { CodecError, MessageType, T, Writer, writeMessageBegin } from 'milo/codec/binary'
 import { type LogEntry, ResultCode, readLogReply } from 'milo/codec/scribe'
 
-/** The other end: one Scribe server, one connection, one call of Log at a time. */
+/** Forwards to one Scribe server over one connection, one call of Log at a time. */
 export interface Upstream {
   /**
    * Never rejects. `failed`: nothing is known of the call; `reached` then says whether the server was there to take it, so
@@ -18,7 +18,7 @@ export type LogAnswer = { is: 'ok' | 'try later' } | { is: 'failed'; reason: str
 export interface UpstreamAddress {
   host: string
   port: number
-  /** Undefined: plain TCP. */
+  /** If undefined, the connection is plain TCP. */
   tls: ConnectionOptions | undefined
 }
 
@@ -113,7 +113,7 @@ export function createUpstream({ host, port, tls }: UpstreamAddress): Upstream {
   }
 }
 
-/** A whole call of Log, its frame's length included. */
+/** Encodes a whole call of Log, including its frame's length. */
 function logFrame(entries: LogEntry[], seqid: number): Buffer {
   const w = new Writer(entries.reduce((bytes, { message }) => bytes + message.length + 64, 128))
   w.i32(0)

@@ -13,7 +13,7 @@ interface Window {
   raw: number
 }
 
-// What most spans have none of. Nobody changes a built trace.
+// Most spans have none of these, so they share empty ones. A built trace is never changed.
 const NO_EVENTS: TraceEvent[] = []
 const NO_CONFLICTS: Conflict[] = []
 const NO_REPEATS: Report[] = []
@@ -111,7 +111,7 @@ export class Merger {
     return merged
   }
 
-  /** Who called whom. Who reports no half itself is known by what the other side calls it. */
+  /** Names caller and callee. A side that reported no half gets the name that the other side gives it. */
   private sides(called: boolean, served: boolean, annotations: Record<string, string>) {
     const service = this.said(SERVER, 'service')
     const clientService = this.said(CLIENT, 'service')
@@ -124,7 +124,7 @@ export class Merger {
     return kind === 'producer' ? { service: broker, clientService: local } : { service: local, clientService: broker }
   }
 
-  /** The server half's word stands, and of several that of the earliest. Who said the same twice is heard once. */
+  /** The server half's word stands, and of several that of the earliest. A half that was reported twice counts once. */
   private rank(span: number): void {
     const { side, last, before, records } = this.reports
     const { ranked } = this
@@ -240,7 +240,7 @@ export class Merger {
       if (map === undefined) continue
       for (const [key, said] of map) {
         const value = typeof said === 'string' ? said : String(said)
-        // Nothing that an object inherits is a string.
+        // An object inherits no strings.
         const standing = merged[key]
         if (typeof standing !== 'string') put(merged, key, value)
         else if (standing !== value) this.differs(field === 'annotations' ? 'annotation' : 'counter', key, value, r)

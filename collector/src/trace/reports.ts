@@ -12,15 +12,15 @@ export const CLIENT = 1
 export const LOCAL = 2
 export const SIDES: readonly Side[] = ['server', 'client', 'local']
 
-/** A clock that has no name. */
+/** The clock of records that name neither host nor service. */
 export const UNKNOWN = -1
 
-/** Flags of a record. */
+/** The flags of a record. */
 export const ROOT = 1
 export const ONEWAY = 2
 export const HAS_CUSTOM = 4
 
-/** By a host, or else by a service: one of them is null. */
+/** A clock is named by a host, or else by a service: one of them is null. */
 export interface NamedClock {
   host: string | null
   service: string | null
@@ -143,7 +143,7 @@ function before(a: NamedClock, b: NamedClock): boolean {
   return b.host === null && a.service! < b.service!
 }
 
-/** Who reported; a local span's host stands where a client's does. */
+/** Returns the host that reported a side; a local span's host takes the client's place. */
 export function hostOf(record: SpanRecord, side: number): string {
   return (side === SERVER ? record.serverHost : record.clientHost || (side === LOCAL && record.serverHost)) || ''
 }

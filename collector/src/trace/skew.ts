@@ -66,7 +66,7 @@ export function estimateSkew(reports: Reports): { offsets: Float64Array; clocks:
 
 /**
  * Every server half with the client's window: that of the same span, or where contexts are W3C's, that of its parent, which
- * is a client-only span. Where clients of several clocks reported one span, nobody knows whom the server answered.
+ * is a client-only span. Where clients of several clocks reported one span, it is unknown which of them the server answered.
  */
 function callsOf(reports: Reports): Calls {
   const { side, start, end, clock, flags, ids, last, before, records } = reports
@@ -241,7 +241,7 @@ function tightened(bounds: Bounds[], count: number): Bounds[] {
   return tight
 }
 
-/** Sets one clock after the other, from those that are taken for right outwards, within the bounds to all set before. */
+/** Sets one clock after the other, outwards from those that are taken for right, within the bounds to all clocks set before. */
 function setClocks(reports: Reports, bounds: Bounds[], offsets: Float64Array): void {
   const neighbours: Bounds[][] = Array.from(offsets, () => [])
   for (const b of bounds) {
