@@ -43,7 +43,7 @@ function patchHttp(exports: any, plugin: PluginHandle): void {
   // net.Server's, from which the servers of both modules inherit.
   plugin.watchEmit(Object.getPrototypeOf(Server.prototype), (server, event, args, emit) => {
     if (!STARTS.has(event) || !isActive()) return emit(server, event, args)
-    // Whoever emits others makes them himself, and says when they are over in his own way.
+    // Code that emits others makes them itself, and has its own way to say when they are over.
     const [req, peer] = args as [IncomingMessage, ServerResponse | Duplex]
     const isUpgrade = event === 'upgrade' || event === 'connect'
     if (!(req instanceof IncomingMessage && (isUpgrade ? isSocket(peer) : peer instanceof ServerResponse)))
@@ -138,7 +138,7 @@ function startRequestSpan(
 
 /** Responses that wait for others before them to be sent: those of pipelined requests. */
 const queues = new WeakMap<Duplex, Set<ServerResponse>>()
-/** Of a socket that an application has made up, all may wait for ever. */
+/** On a socket that an application has made up, all of them may wait for ever. */
 const MAX_QUEUED = 1_000
 
 /** Where its socket closes before it was this response's turn, Node emits nothing on it. */

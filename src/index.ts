@@ -119,8 +119,8 @@ function doneOf(span: Span, callback: ((...args: any[]) => unknown) | undefined)
 
 /**
  * A function that runs `fn` in a span each time, as `span` does: with the same length, name and properties, and the same
- * `this`, arguments, result, promise and error. A generator function is given back as it is: its work is done by whoever
- * iterates.
+ * `this`, arguments, result, promise and error. A generator function is returned as it is: its work is done by the code
+ * that iterates.
  * @param name the span's; by default the function's
  */
 export function wrap<F extends (...args: any[]) => any>(fn: F, name: string = nameOfFunction(fn)): F {

@@ -19,7 +19,7 @@ import { type Settings, settle } from './start/options'
 import { add, start } from './start/start'
 
 const PLUGINS = [thrift, http, mysql2, cassandraDriver, bluebird]
-/** Those that change what the application writes: only if asked for. */
+/** Plugins that change what the application writes: they are installed only on request. */
 const LOG_PLUGINS = [pino, winston]
 
 let registered = false

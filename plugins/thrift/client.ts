@@ -47,9 +47,9 @@ interface Client {
   [PEER]?: Peer
 }
 
-/** Whom a client talks to. */
+/** What a client talks to. */
 interface Peer {
-  /** By this transport. */
+  /** The transport by which it does. */
   output: object
   /** Undefined for a client that was made by hand. */
   connection: any
@@ -101,7 +101,7 @@ export function traceClientClass(prototype: any, plugin: PluginHandle): void {
   }
 }
 
-/** For a client that thrift has made, or somebody else, or whose transport is another one now. */
+/** Called for a new client, made by thrift or by other code, and for one that has another transport now. */
 function givePeer(client: Client, service: string | undefined, plugin: PluginHandle): Peer {
   const { output } = client
   const connection = connections.get(output)
@@ -260,7 +260,7 @@ function settling(call: Call, callback: (...args: unknown[]) => unknown): (...ar
 }
 
 /**
- * A callback that runs in its caller's context: thrift calls it in that of whoever made the connection, where neither
+ * A callback that runs in its caller's context: thrift calls it in that of the code that made the connection, where neither
  * Milo's nor the application's own AsyncLocalStorage has the right value.
  */
 function bound(callback: (...args: unknown[]) => unknown): (...args: unknown[]) => unknown {

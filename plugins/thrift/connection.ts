@@ -19,13 +19,13 @@ export interface Call extends OutgoingCall, Entry {
   ofConnection: Pending<Call>
   /** Over once it has been written. */
   oneway: boolean
-  /** In the connection's offline queue since, in milliseconds of the clock; 0 once it has been written. */
+  /** When the call came into the connection's offline queue, in milliseconds of the clock; 0 once it has been written. */
   queuedAtMs: number
   /** Sent anew when the connection is lost and made again. */
   replayed: boolean
 }
 
-/** At most so many calls wait on one connection before the oldest is given up: thrift keeps such for ever. */
+/** How many calls may wait on one connection before the oldest is given up: thrift keeps them for ever. */
 const MAX_OPEN = 10_000
 const OPEN = Symbol('milo.open')
 /** Connections of thrift's own that are over: they queue calls that they won't send. */

@@ -29,7 +29,7 @@ let loaded: typeof import('./code') | undefined
 
 export const thrift: Plugin = {
   name: 'thrift',
-  // The code that is generated for a service, whoever makes its clients and servers.
+  // The code that is generated for a service, however its clients and servers are made.
   onLoad(exports, plugin, file) {
     if (/protocol/i.test(file)) lookForProtocols(exports, file)
     if (exports === null || typeof exports !== 'object') return

@@ -17,7 +17,7 @@ export function serviceOf(generated: unknown, method: string): string | undefine
   return service
 }
 
-/** For what stands in for generated code. */
+/** Notes the service of code that stands in for generated code. */
 export function remember(generated: Function, service: string | undefined): void {
   known.set(generated, service)
 }

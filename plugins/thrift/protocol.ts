@@ -79,7 +79,7 @@ const CALLING = Symbol('milo.calling')
 const REPLYING = Symbol('milo.replying')
 /** On an output's transport: requests whose replies will be written to it. One chunk's requests share their output. */
 const PENDING = Symbol('milo.pending')
-/** At most so many requests wait for their replies on one output before the oldest is given up. */
+/** How many requests may wait for their replies on one output before the oldest is given up. */
 const MAX_PENDING = 10_000
 
 /** Whether what is written to or read from a protocol, or one of a class with this prototype, is seen by Milo. */
@@ -92,7 +92,7 @@ export function isPatchedOutput(protocol: any): boolean {
   return isPatched(protocol) && Object.isExtensible(protocol.trans)
 }
 
-/** For a protocol that hands everything on to patched ones. */
+/** Marks a protocol that hands everything on to patched ones. */
 export function markPatched(prototype: any): void {
   Object.defineProperty(prototype, PATCHED, { value: true })
 }

@@ -40,7 +40,7 @@ import { ONEWAY } from './wire'
  * Which connection a request came by is known from the socket's own `data` event, watched on its way to thrift.
  */
 
-/** At most so many requests of one connection wait for their handlers before the oldest is given up. */
+/** How many requests of one connection may wait for their handlers before the oldest is given up. */
 const MAX_PENDING = 10_000
 
 interface Processor {
@@ -59,7 +59,7 @@ interface Connection {
 /** The connection whose data is being handed to thrift; undefined within a web server. */
 let arriving: Connection | undefined
 
-/** For a processor whose class Milo hasn't seen: one of somebody else's. */
+/** Traces a processor whose class Milo hasn't seen, because other code made it. */
 export function traceProcessor(processor: any, plugin: PluginHandle): void {
   if (!plugin.enabled || processor === null || typeof processor !== 'object') return
   try {

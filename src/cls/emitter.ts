@@ -37,7 +37,7 @@ const CONTEXTS = 'cls@contexts'
 const NAMESPACES = Symbol('milo.namespaces')
 const ORIGINAL = Symbol('milo.listener')
 
-/** For one listener of one event, its bindings each time it was added: undefined for those before bindEmitter. */
+/** The bindings of one listener of one event, for each time it was added; undefined for times before bindEmitter. */
 type Additions = (Binding[] | undefined)[]
 
 /** By emitter, event and listener, as one function may serve many. */

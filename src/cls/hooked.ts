@@ -4,7 +4,7 @@ import { log } from '../process/log'
 import * as cls from './namespaces'
 
 /**
- * MILO_CLS_HOOKED: whoever asks for cls-hooked gets milo/cls, also where cls-hooked isn't installed. An ES module's import
+ * MILO_CLS_HOOKED: an application that requires cls-hooked gets milo/cls, also where cls-hooked isn't installed. An ES module's import
  * comes by only once Node has found the file: so for those it must be installed.
  */
 
@@ -27,7 +27,7 @@ export function replaceClsHooked(): void {
   const exports = { ...cls }
   if (Object.keys(require.cache).some(file => FILE.test(file))) {
     noteLeft('cls-hooked', 'was loaded before Milo')
-    log('warn', 'cls-hooked was loaded before Milo, and who has it keeps it: load milo/register first')
+    log('warn', 'cls-hooked was loaded before Milo, and stays in use where it was loaded: load milo/register first')
   }
   const give = () => {
     notePatched('cls-hooked (milo/cls in its place)')

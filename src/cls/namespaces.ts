@@ -37,7 +37,7 @@ interface Node {
   readonly context: any
   /** Undefined at the bottom of a stack. */
   prev: Node | undefined
-  /** By `enter`, rather than by a function that runs in the context. */
+  /** Whether `enter` pushed it, rather than a function that runs in the context. */
   readonly entered: boolean
   /** The flow in which `prev` is true. Undefined while the function that runs in the context will see to it. */
   flow: Flow | undefined
@@ -311,7 +311,7 @@ export function getNamespace<N = Record<string, any>>(name: string): Namespace<N
   return registry.namespaces[name] as Namespace<N> | undefined
 }
 
-/** Forgets the name. Whoever holds the namespace can go on using it. */
+/** Forgets the name. Code that holds the namespace can go on using it. */
 export function destroyNamespace(name: string): void {
   const namespace = getNamespace(name)
   ok(namespace, `can't delete nonexistent namespace! "${name}"`)

@@ -10,7 +10,7 @@ export interface SpanCounts {
   buffered: number
   /** Taken from the buffer, and neither answered by Scribe nor safe in the spool yet. */
   inFlight: number
-  /** In files of the spool directory that this process wrote. */
+  /** Spans in files of the spool directory that this process wrote. */
   spooled: number
   dropped: number
   /** `dropped`, by reason. */

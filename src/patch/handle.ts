@@ -13,7 +13,7 @@ export class Handle implements PluginHandle {
   enabled = true
   /** What patches have wrapped, so that it can be taken back. Weakly: an application may load a package again and again. */
   private wraps: [WeakRef<object>, string][] = []
-  /** The same while a patch is being applied. */
+  /** What the patch that is being applied has wrapped so far. */
   private applying: [WeakRef<object>, string][] | undefined
   private readonly patched = new Set<string>()
 

@@ -120,7 +120,7 @@ function leaveToJest(): void {
 
 const MODULES = '/node_modules/'
 
-/** Of a file below node_modules: its package, its path within it, and the package's folder. */
+/** The package of a file below node_modules, the file's path within it, and the package's folder. */
 function packageOf(file: string): { name: string; path: string; folder: string } | undefined {
   const slashed = sep === '/' ? file : file.replaceAll(sep, '/')
   const at = slashed.lastIndexOf(MODULES)
@@ -174,9 +174,9 @@ function sayWhatCannotBeSeen(packages: string[]): void {
   for (const file of [...files, process.argv[1]]) if (file !== undefined) lookInside(file)
 }
 
-/** Of files outside node_modules only the large ones may be bundles, and few are. */
+/** Only large files outside node_modules may be bundles, and few are. */
 const BUNDLE_BYTES = 64 * 1024
-/** Those whose text has been read: an application may load a file again and again. */
+/** Files whose text has been read: an application may load a file again and again. */
 const looked = new Set<string>()
 const MAX_LOOKED = 1_000
 

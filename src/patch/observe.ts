@@ -47,7 +47,7 @@ function observe(value: unknown, end: End, fail: Fail): boolean {
   if (value === null || typeof value !== 'object') return false
   const then = (value as any).then
   if (typeof then !== 'function') return false
-  // mysql2's query has a `then` that throws and prints, for those who await it by mistake.
+  // mysql2's query has a `then` that throws and prints, for callers that await it by mistake.
   if (typeof (value as any).on === 'function' && typeof (value as any).catch !== 'function') return false
   if (types.isPromise(value) && then === inheritedThen(value)) nativeThen.call(value, end, fail)
   else if (isBluebird(value)) observeBluebird(value, end, fail)

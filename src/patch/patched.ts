@@ -30,12 +30,12 @@ export function noteLeft(what: string, reason: string): boolean {
  * @param reason goes on after the name: `is outside >=2`
  */
 export function sayLeft(what: string, reason: string, remedy?: string): void {
-  if (left.size >= MOST_LEFT && !left.has(what)) return
+  if (left.size >= MAX_LEFT && !left.has(what)) return
   if (noteLeft(what, reason)) warnOnce(`${what} ${reason} and isn't traced${remedy === undefined ? '' : `: ${remedy}`}`)
 }
 
 /** Names may be an application's files: more of them help nobody. */
-const MOST_LEFT = 100
+const MAX_LEFT = 100
 
 /** One line when the application's first tick has run, and again for what changes later. */
 function announce(): void {

@@ -4,7 +4,7 @@
  */
 
 type Numbers = [number, number, number]
-/** From the first one up to, and without, the second one. */
+/** A range from the first version up to the second, which it excludes. */
 type Interval = [Numbers, Numbers]
 
 const ZERO: Numbers = [0, 0, 0]

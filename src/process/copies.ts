@@ -31,7 +31,7 @@ interface Copy {
 
 interface Meeting {
   running: Copy | undefined
-  /** By version. */
+  /** Copies by their version. */
   shared: Record<string, Copy>
   /** What has been said once, by any of them. */
   said: Record<string, true>

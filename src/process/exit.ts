@@ -159,7 +159,7 @@ function handlePrototype(): HandlePrototype | undefined {
   }
 }
 
-/** Those of standard streams are counted even when they are idle, from when an application first asks for them. */
+/** Handles of standard streams are counted even when they are idle, from when an application first asks for them. */
 function handles(): number {
   return process.getActiveResourcesInfo().filter(type => !/^(Pipe|TTY)Wrap$/.test(type)).length
 }

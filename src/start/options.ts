@@ -18,7 +18,7 @@ import { serviceOf } from './service'
 export interface Options {
   /** Off: nothing is patched, recorded or sent. MILO_ENABLED=0 turns it off whatever the option says. Default true. */
   enabled?: boolean
-  /** Who reports. MILO_SERVICE. Default: the name of the package.json nearest to the application's file, else of the file. */
+  /** The service that reports the spans. MILO_SERVICE. Default: the name of the package.json nearest to the application's file, else of the file. */
   service?: string
   /** This machine, as spans name it. Default: the host's name. */
   host?: string
@@ -155,7 +155,7 @@ export function settle(options: Options = {}, env: NodeJS.ProcessEnv = process.e
 
 const MIB = 1024 * 1024
 
-/** Those that are read above. */
+/** The variables that are read above. */
 const VARIABLES = [
   'MILO_ENABLED',
   'MILO_SERVICE',

@@ -36,7 +36,7 @@ const FORGET_ONCE_S = 30
 const FORGET_S = 300
 /** A rate isn't read from less: a burst of a moment says little about the second that follows. */
 const SHORTEST_S = 0.02
-/** In one step, as what is rare suffers with the rest here. */
+/** It rises in one step, because rare operations suffer with the rest here. */
 const STRONGEST_SQUEEZE = 1 / 3
 /** A weight of 10^9 is more than any count can bear. */
 const LEAST_PROBABILITY = 1e-9
@@ -77,11 +77,11 @@ class Budget {
   members: Operation[] = []
   /** Calls per second above which an operation is thinned out. */
   level = Number.POSITIVE_INFINITY
-  /** In this tick. */
+  /** Counts of the current tick. */
   kept = 0
   /** How much more than was meant may be kept in this tick before it ends. */
   room: number
-  /** By which p is lowered, for the rest of a second, in a burst that no operation's rate explains. */
+  /** The factor by which p is lowered for the rest of a second, in a burst that no operation's rate explains. */
   squeeze = 1
 
   constructor(target: number, mostProbable = 1) {

@@ -16,7 +16,7 @@ import type { PluginSpan } from './span'
 export const CARRIERS = ['field', 'compat', 'calltrace', 'calltrace-legacy16', 'off'] as const
 export type Carrier = (typeof CARRIERS)[number]
 
-/** Which carrier towards, and from, whom: by `host:port`, by `host`, else the default. */
+/** The carrier for each peer, in both directions: by `host:port`, else by `host`, else the default. */
 export interface Propagation {
   default: Carrier
   peers: Map<string, Carrier>

@@ -61,7 +61,7 @@ export const LIMITS = {
   nameLength: 256,
   keyLength: 256,
   valueLength: 4096,
-  /** Of each a span. */
+  /** How many of each a span may have. */
   annotations: 128,
   events: 256,
   counters: 128,

@@ -24,7 +24,7 @@ export interface ReadBudgetOptions {
 }
 
 const WAIT_MS = 10_000
-const WAITING_MOST = 200
+const MAX_WAITING = 200
 
 /**
  * What all readers together may hold in memory of what is stored, in bytes as they are stored; what is made of them takes
@@ -37,7 +37,7 @@ export class ReadBudget {
   private held = 0
 
   constructor(options: ReadBudgetOptions) {
-    this.options = { waitMs: WAIT_MS, waitingMost: WAITING_MOST, ...options }
+    this.options = { waitMs: WAIT_MS, waitingMost: MAX_WAITING, ...options }
   }
 
   /**

@@ -54,7 +54,7 @@ const POSTPONE_AFTER = 8
  * A call that failed in so many such rows of rounds, though others were taken before each of them, is put aside. Where an
  * upstream says TRY_LATER, or takes nothing at all, it isn't the call's fault.
  */
-const REFUSALS_MOST = 3
+const MAX_REFUSALS = 3
 
 /** @throws StoreError when the spool can't be opened */
 export function createRelay(options: RelayOptions): Relay {
@@ -108,7 +108,7 @@ export function createRelay(options: RelayOptions): Relay {
     const refused = (refusals.get(id) ?? 0) + (answer.is === 'failed' && othersWereTaken ? 1 : 0)
     othersWereTaken = false
     refusals.delete(id)
-    if (answer.is === 'failed' && refused >= REFUSALS_MOST) {
+    if (answer.is === 'failed' && refused >= MAX_REFUSALS) {
       spool.putAside(id, answer.reason)
       counters.putAside.inc()
       log.warn(

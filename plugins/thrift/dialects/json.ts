@@ -7,7 +7,7 @@ import { patchProtocol } from '../protocol'
 /** The JSON protocol: where its carriers are. docs/wire-format.md draws them. */
 
 export function patchJsonProtocol(prototype: any, plugin: PluginHandle): void {
-  // Thrift 0.9.3's throws. Who calls with it may well call its like, which any carrier would break.
+  // Thrift 0.9.3's throws. A client of that version probably calls servers of that version, which any carrier would break.
   const cannotSkip = /not supported/.test(Function.prototype.toString.call(prototype.skip))
   patchProtocol(prototype, plugin, {
     callTrace: false,

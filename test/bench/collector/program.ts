@@ -9,7 +9,7 @@ import { cpuOf, residentMiB, SYSTEMS, type System, settled } from './systems'
 /** Searches; Zipkin's memory store takes a second for each. */
 const SEARCHES = { milo: 200, zipkin: 10 } as const
 const MEMORY_MS = 250
-const WARM_SECONDS_MOST = 60
+const MAX_WARM_SECONDS = 60
 
 async function main(): Promise<void> {
   const [name, frames, seconds, connections] = process.argv.slice(2) as [string, string, string, string]
@@ -19,7 +19,7 @@ async function main(): Promise<void> {
       ...target(system),
       connections: Number(connections),
       frames: system.warmFrames,
-      seconds: WARM_SECONDS_MOST,
+      seconds: MAX_WARM_SECONDS,
       first: 1_000_000,
     })
     await settled(system)

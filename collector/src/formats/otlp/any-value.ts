@@ -23,7 +23,7 @@ export type TextType = 'string' | 'bool' | 'int' | 'double' | 'bytes' | 'empty' 
 
 /** What is deeper is left out; protobufjs itself goes to 100 messages, of which a list in a list takes two or three. */
 const MAX_DEPTH = 32
-const [LEAST_INT, MOST_INT] = [-(2n ** 63n), 2n ** 63n - 1n]
+const [MIN_INT, MAX_INT] = [-(2n ** 63n), 2n ** 63n - 1n]
 const KINDS = ['stringValue', 'boolValue', 'intValue', 'doubleValue', 'bytesValue', 'arrayValue', 'kvlistValue']
 
 /** A value that isn't wrapped in its kind, as some senders have it, is taken for what it is. */
@@ -53,7 +53,7 @@ function readKind(kind: string, v: unknown, read: FieldReader, depth: number): V
     case 'intValue': {
       const int = anyInteger(v)
       const isWhole = typeof v !== 'number' || Number.isInteger(v)
-      return int !== undefined && isWhole && int >= LEAST_INT && int <= MOST_INT ? int : bare(v, read, depth)
+      return int !== undefined && isWhole && int >= MIN_INT && int <= MAX_INT ? int : bare(v, read, depth)
     }
     case 'doubleValue':
       return anyDouble(v) ?? bare(v, read, depth)

@@ -90,18 +90,18 @@ export interface ActivityRow {
 }
 
 /** Operations of one minute that are told apart, and pairs of services; the rest is counted as OTHER. */
-const OPERATIONS_MOST = 2_000
-const CALLS_MOST = 1_000
+const MAX_OPERATIONS = 2_000
+const MAX_CALLS = 1_000
 const OTHER = '(other)'
 /** Of a word, in characters: a row has thousands, and a database a limit. */
 const WORD_LENGTH = 200
 /** Of the minutes that were written those that were added to last are kept: what comes for another one begins a new part. */
 const MINUTES_KEPT = 15
 /** Between two writings. Spans whose times are of still more minutes aren't counted: nobody sends such by accident. */
-const MINUTES_MOST = 2_000
+const MAX_MINUTES = 2_000
 /** Halves that wait for their other one; and messages remembered, to count what is sent again once. */
-const WAITING_MOST = 50_000
-const MESSAGES_MOST = 10_000
+const MAX_WAITING = 50_000
+const MAX_MESSAGES = 10_000
 
 interface Counter {
   minute: number
@@ -128,11 +128,11 @@ interface Half {
 export class ActivityMeter {
   private readonly counters = new Map<number, Counter>()
   /** Halves of calls whose other half hasn't come yet, by span id. */
-  private readonly clients = new Recent<bigint, Half>(WAITING_MOST, () => new IdMap())
+  private readonly clients = new Recent<bigint, Half>(MAX_WAITING, () => new IdMap())
   private servers = new IdMap<Half>()
   /** Those that have waited for longer than since the last rows(). */
   private lateServers = new IdMap<Half>()
-  private readonly messages = new Recent<string, true>(MESSAGES_MOST)
+  private readonly messages = new Recent<string, true>(MAX_MESSAGES)
   private readonly newPart: () => string
   private readonly reader = new RecordReader()
   private touches = 0
@@ -234,7 +234,7 @@ export class ActivityMeter {
     if (client?.traceId !== server.traceId) {
       const caller = server.parentId === 0n ? wordOf(body, this.reader, PEERS) : ''
       if (caller !== '') this.addCall((server.other = caller), server.service, server)
-      if (this.servers.size < WAITING_MOST) this.servers.set(id, server)
+      if (this.servers.size < MAX_WAITING) this.servers.set(id, server)
       return
     }
     this.clients.delete(id)
@@ -276,7 +276,7 @@ export class ActivityMeter {
 
   private addCall(caller: string, callee: string, half: Half, sign = 1): void {
     const { calls } = this.counter(half.startUs)
-    const pair = entry(calls, CALLS_MOST, [caller, callee], [OTHER, OTHER], ([from, to]) => ({
+    const pair = entry(calls, MAX_CALLS, [caller, callee], [OTHER, OTHER], ([from, to]) => ({
       caller: from!,
       callee: to!,
       ...emptyMeasure(),
@@ -290,7 +290,7 @@ export class ActivityMeter {
     if (counter === undefined) {
       const fresh = { minute, part: this.newPart(), changed: true, touched: 0 }
       counter = { ...fresh, operations: new Map(), calls: new Map() }
-      if (this.counters.size < MINUTES_MOST) this.counters.set(minute, counter)
+      if (this.counters.size < MAX_MINUTES) this.counters.set(minute, counter)
     }
     counter.changed = true
     counter.touched = ++this.touches
@@ -361,7 +361,7 @@ function operationOf(all: Map<string, Operation>, service: string, name: string,
   const known = all.get(`${service}\0${name}\0${side}`)
   if (known !== undefined) return known
   const words = [service, name.slice(0, WORD_LENGTH), side]
-  return entry(all, OPERATIONS_MOST, words, [service, OTHER, side], ([service, name]) => ({
+  return entry(all, MAX_OPERATIONS, words, [service, OTHER, side], ([service, name]) => ({
     service: service!,
     name: name!,
     side,

@@ -18,7 +18,7 @@ const DEADLINE_MS = 10_000
 /** What Cassandra and we hold in memory of a read: pages of about so much; the first one, whose rows are unknown, by rows. */
 const PAGE_BYTES = 8 * 1024 * 1024
 const FIRST_PAGE_ROWS = 32
-const PAGE_ROWS_MOST = 5_000
+const MAX_PAGE_ROWS = 5_000
 
 /**
  * What Cassandra says of a mutation, a batch or a request that it won't take however often it is sent. Its code doesn't tell:
@@ -59,7 +59,7 @@ export class Cassandra {
       if (page.rows.length > 0) {
         yield page.rows
         const average = page.rows.reduce((sum, row) => sum + bytes(row), 0) / page.rows.length
-        fetchSize = Math.max(1, Math.min(Math.floor(PAGE_BYTES / (average + 1)), PAGE_ROWS_MOST))
+        fetchSize = Math.max(1, Math.min(Math.floor(PAGE_BYTES / (average + 1)), MAX_PAGE_ROWS))
       }
       pageState = page.pageState
     } while (pageState)

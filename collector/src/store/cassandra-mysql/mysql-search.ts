@@ -30,9 +30,9 @@ import {
  */
 
 /** Values of which the ids are fetched. */
-const VALUES_MOST = 4_000
+const MAX_VALUES = 4_000
 /** Places of theirs that are fetched and sorted. */
-const SORTED_MOST = 10_000
+const MAX_SORTED = 10_000
 /** Rows of a key's list that are compared at once. */
 const COMPARED = 2_000
 /** A key with more values than this share of dict is read by reading all of it: in the order in which it lies. */
@@ -40,21 +40,21 @@ const MOST_OF_DICT = 0.2
 /** A stretch of a list that is searched for what its index doesn't order, in rows; it grows up to the second. */
 const STRETCH = [2_000, 128_000] as const
 /** Places asked for at once, at most, where many are left out. */
-const BATCH_MOST = 2_000
+const MAX_BATCH = 2_000
 /** To look up a trace costs as much as to read so many places of a list, which lie beside each other. */
 const LOOKUP_PLACES = 20
 /** Of a list that is read to its end, so as not to look up each trace. */
-const LISTED_MOST = 200_000
+const MAX_LISTED = 200_000
 /** Traces that are looked up in one statement: MariaDB turns longer lists into a table. */
-const IN_MOST = 500
+const MAX_IN = 500
 /** Rows that say what these have; where there are more, of long traces, all of them pass. */
-const TERM_ROWS_MOST = 20_000
+const MAX_TERM_ROWS = 20_000
 /** How long to look for one call's places. */
 const TURN_MS = 500
 /** Counted exactly up to here; beyond, the server estimates. */
-const COUNTED_MOST = 1_000
+const MAX_COUNTED = 1_000
 /** Words sorted for a completion; of more than that, some. */
-const COMPLETED_MOST = 2_000
+const MAX_COMPLETED = 2_000
 
 const I64_MAX = 2n ** 63n - 1n
 const I64_MIN = -(2n ** 63n)
@@ -121,7 +121,7 @@ export class MySqlSearch implements SpanIndex {
       from = stretch.resume
       // As many as it seems to take; a long trace's places come one after the other.
       const share = Math.max(fresh.length / size, 0.01)
-      size = Math.min(Math.max(Math.ceil((wanted - found.length) / share), most), BATCH_MOST)
+      size = Math.min(Math.max(Math.ceil((wanted - found.length) / share), most), MAX_BATCH)
     }
   }
 
@@ -167,10 +167,10 @@ export class MySqlSearch implements SpanIndex {
       if (ofScope > MOST_OF_DICT * all) index = 'PRIMARY'
     }
     const rows = await this.db.read(
-      `SELECT id, day FROM dict FORCE INDEX (${index}) WHERE ${scope} AND ${LIKE} LIMIT ${VALUES_MOST + 1}`,
+      `SELECT id, day FROM dict FORCE INDEX (${index}) WHERE ${scope} AND ${LIKE} LIMIT ${MAX_VALUES + 1}`,
       [this.pattern(term)],
     )
-    return rows.length > VALUES_MOST ? undefined : rows.map(([id, day]) => ({ id: String(id), day: Number(day) }))
+    return rows.length > MAX_VALUES ? undefined : rows.map(([id, day]) => ({ id: String(id), day: Number(day) }))
   }
 
   /** Of a term's values, newest first; undefined when they are too many. */
@@ -189,10 +189,10 @@ export class MySqlSearch implements SpanIndex {
     const places: Place[] = []
     // A value's rows of a day are all in that day's partition.
     for (const [day, ids] of byDay(values)) {
-      for (let i = 0; i < ids.length; i += IN_MOST) {
-        const left = SORTED_MOST - places.length
+      for (let i = 0; i < ids.length; i += MAX_IN) {
+        const left = MAX_SORTED - places.length
         const rows = await this.db.read(
-          `SELECT ts, trace_id FROM post FORCE INDEX (PRIMARY) WHERE day = ${day} AND kv IN (${ids.slice(i, i + IN_MOST)}) LIMIT ${left + 1}`,
+          `SELECT ts, trace_id FROM post FORCE INDEX (PRIMARY) WHERE day = ${day} AND kv IN (${ids.slice(i, i + MAX_IN)}) LIMIT ${left + 1}`,
         )
         if (rows.length > left) return undefined
         places.push(...placesOf(rows))
@@ -283,7 +283,7 @@ export class MySqlSearch implements SpanIndex {
   /** Newest first through all spans; what all keys have in their time is compared. */
   private async walkSpans(term: ValueTerm, range: string): Promise<Places> {
     const spans: List = { table: 'span_idx', index: 'PRIMARY', equals: '', filter: '' }
-    const { places, resume } = await this.walkList(spans, range, IN_MOST)
+    const { places, resume } = await this.walkList(spans, range, MAX_IN)
     const keys = await this.keyIds()
     if (places.length === 0 || keys.length === 0) return { places: [], resume: undefined }
     const newest = `ts <= ${places[0]!.startUs}`
@@ -304,8 +304,8 @@ export class MySqlSearch implements SpanIndex {
         .filter(({ id }) => !this.compares.has(id))
       for (const [day, ids] of byDay(fresh)) {
         const distinct = [...new Set(ids)]
-        for (let i = 0; i < distinct.length; i += IN_MOST) {
-          const some = distinct.slice(i, i + IN_MOST)
+        for (let i = 0; i < distinct.length; i += MAX_IN) {
+          const some = distinct.slice(i, i + MAX_IN)
           for (const id of some) this.compares.set(id, false)
           const good = await this.db.read(`SELECT id FROM dict WHERE day = ${day} AND id IN (${some}) AND ${LIKE}`, [
             this.pattern(term),
@@ -385,7 +385,7 @@ export class MySqlSearch implements SpanIndex {
     if (list === undefined || filter.traces !== undefined || lookups === 0) return filter.traces
     const from = `${list.table} FORCE INDEX (${list.index})`
     filter.places ??= await this.countOf(from, conditions(list.equals))
-    if (filter.places > Math.min(lookups * LOOKUP_PLACES, LISTED_MOST)) return undefined
+    if (filter.places > Math.min(lookups * LOOKUP_PLACES, MAX_LISTED)) return undefined
     const rows = await this.db.read(`SELECT trace_id FROM ${from} WHERE ${conditions(list.equals, list.filter)}`)
     filter.traces = new IdSet(rows.map(([traceId]) => BigInt(traceId!)))
     return filter.traces
@@ -394,12 +394,12 @@ export class MySqlSearch implements SpanIndex {
   /** Traces that lack something, as far as trace_terms tells. */
   private async lacking(places: Place[], filters: Filter[]): Promise<IdSet> {
     const lacking = new IdSet()
-    for (let i = 0; i < places.length; i += IN_MOST) {
-      const ids = places.slice(i, i + IN_MOST).map(({ traceId }) => traceId)
+    for (let i = 0; i < places.length; i += MAX_IN) {
+      const ids = places.slice(i, i + MAX_IN).map(({ traceId }) => traceId)
       const rows = await this.db.read(
-        `SELECT trace_id, duration, HEX(terms) FROM trace_terms WHERE trace_id IN (${ids}) LIMIT ${TERM_ROWS_MOST}`,
+        `SELECT trace_id, duration, HEX(terms) FROM trace_terms WHERE trace_id IN (${ids}) LIMIT ${MAX_TERM_ROWS}`,
       )
-      if (rows.length === TERM_ROWS_MOST) continue
+      if (rows.length === MAX_TERM_ROWS) continue
       for (const [traceId, trace] of tracesIn(rows)) {
         if (!filters.every(({ having }) => having(trace))) lacking.add(traceId)
       }
@@ -409,10 +409,10 @@ export class MySqlSearch implements SpanIndex {
 
   private async countOf(table: string, where: string): Promise<number> {
     const counted = await this.db.read(
-      `SELECT COUNT(*) FROM (SELECT 1 FROM ${table} WHERE ${where} LIMIT ${COUNTED_MOST}) t`,
+      `SELECT COUNT(*) FROM (SELECT 1 FROM ${table} WHERE ${where} LIMIT ${MAX_COUNTED}) t`,
     )
     const count = Number(counted[0]![0])
-    return count < COUNTED_MOST
+    return count < MAX_COUNTED
       ? count
       : Math.max(count, await this.db.estimate(`SELECT 1 FROM ${table} WHERE ${where}`))
   }
@@ -532,7 +532,7 @@ export async function completeFromMySql(db: MySql, policy: IndexPolicy, query: C
     `SELECT MIN(text) FROM (
        SELECT DISTINCT id, text FROM dict FORCE INDEX (by_text)
        WHERE scope = ${scope} AND ${LIKE} AND CHAR_LENGTH(text) < ${length}
-       LIMIT ${COMPLETED_MOST}
+       LIMIT ${MAX_COMPLETED}
      ) t GROUP BY id ORDER BY CAST(MIN(text) AS BINARY) LIMIT ${limit}`,
     [`${literally(prefix)}%`],
   )

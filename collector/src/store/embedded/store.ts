@@ -34,7 +34,7 @@ const GROUP_BYTES = 1024 * 1024
 const GROUPS = 4
 /** How often the thread is asked whether it is alive, and how often in a row it may fail to answer. */
 const LOOK_MS = 5_000
-const LOOKS_MOST = 12
+const MAX_LOOKS = 12
 
 /**
  * Opens the file, or makes it, and brings its schema up to date: nobody else can be using it.
@@ -121,8 +121,8 @@ class EmbeddedStore implements Store {
   dead(): string | undefined {
     if (this.closing !== undefined) return undefined
     if (this.ended !== undefined) return this.ended.message
-    if (this.unansweredLooks < LOOKS_MOST) return undefined
-    return `${this.path}: its thread hasn't answered for ${(LOOKS_MOST * LOOK_MS) / 1000} s: start the collector again`
+    if (this.unansweredLooks < MAX_LOOKS) return undefined
+    return `${this.path}: its thread hasn't answered for ${(MAX_LOOKS * LOOK_MS) / 1000} s: start the collector again`
   }
 
   /** Whether the thread still answers. Looks are counted, and not time: this process may have been stopped meanwhile. */

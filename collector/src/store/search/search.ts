@@ -17,7 +17,7 @@ import { summarizeRecords } from './summarize-records'
  *     query → terms → the rarest drives → places, newest first → traces → match? → summaries
  *
  * A trace stands at its newest place. `next` says which term drove, how far the places have been listed, and which traces
- * the pages before have shown, the last SHOWN_MOST of them: so pages follow each other without gaps, also while traces
+ * the pages before have shown, the last MAX_SHOWN of them: so pages follow each other without gaps, also while traces
  * grow. A trace that was shown earlier than these is known by its records. Within a page the order is that of the traces'
  * starts.
  *
@@ -72,15 +72,15 @@ export interface SearchStore {
 }
 
 /** The rarest term is looked for among so many records. */
-const COUNT_MOST = 100_000
+const MAX_COUNT = 100_000
 /** Two halves of a span are on two clocks, and one is what the time range is about. */
 const HALVES_APART_US = 2_000_000n
 const READS_AT_ONCE = 8
 /** What a search does at most before it gives what it has. */
-const READS_MOST = 2_000
+const MAX_READS = 2_000
 const DEADLINE_MS = 2_000
 /** How many traces a cursor remembers: 8 bytes each, in an address that proxies take. */
-const SHOWN_MOST = 300
+const MAX_SHOWN = 300
 /** What the index is given to find places at all; a query that takes longer is refused. */
 const GIVE_UP_MS = 10_000
 /** What is read of a trace for its summary: some 15,000 spans. */
@@ -90,7 +90,7 @@ export const SEARCH_BYTES = 2 * READS_AT_ONCE * SUMMARY_BYTES
 /** A page ends after so many characters of names: anybody may send long ones, and thousands of services in a trace. */
 const PAGE_LENGTH = 4 * 1024 * 1024
 /** To build a longer one for its summary alone would take too long. */
-const BUILD_MOST = 5_000
+const MAX_BUILD = 5_000
 
 /** @throws StoreError MILO_BAD_CURSOR */
 export async function search(
@@ -124,13 +124,13 @@ export async function search(
     traces.sort((a, b) => (b.start ?? 0) - (a.start ?? 0) || (a.traceId < b.traceId ? 1 : -1))
     return end === undefined
       ? { traces }
-      : { traces, next: encodeCursor({ driver: driverAt, place: end, shown: shown.slice(-SHOWN_MOST) }) }
+      : { traces, next: encodeCursor({ driver: driverAt, place: end, shown: shown.slice(-MAX_SHOWN) }) }
   }
 
   /** Of the last trace taken. */
   let lastTaken: Place | undefined
   /** Where to look for traces that have been shown and are forgotten, if any are. */
-  const forgottenBefore = shown.length < SHOWN_MOST ? undefined : cursor!.place
+  const forgottenBefore = shown.length < MAX_SHOWN ? undefined : cursor!.place
   let from = cursor?.place
   let reads = 0
   let length = 0
@@ -152,14 +152,14 @@ export async function search(
         if (forgottenBefore !== undefined && hasStoodBefore(records, driver, forgottenBefore, indexQuery)) continue
         // One more than asked for, to know whether there is one.
         if (traces.length === limit || length > PAGE_LENGTH) return page(lastTaken)
-        const isLong = truncated || records.length > BUILD_MOST
+        const isLong = truncated || records.length > MAX_BUILD
         const summary = isLong ? summarizeRecords(records) : summarize(buildTrace(records))
         traces.push(truncated ? { ...summary, truncated } : summary)
         length += lengthOf(summary)
         shown.push(place.traceId)
         lastTaken = place
       }
-      if (reads >= READS_MOST || isLate()) {
+      if (reads >= MAX_READS || isLate()) {
         const place = some.at(-1)!
         const last = resume === undefined && i + READS_AT_ONCE >= fresh.length
         return page(last ? undefined : place)
@@ -188,7 +188,7 @@ async function rarest(index: SpanIndex, terms: Term[], mayGoOn: () => void): Pro
   let least = Infinity
   for (const [i, term] of terms.entries()) {
     mayGoOn()
-    const count = await index.count(term, Math.min(least, COUNT_MOST), mayGoOn)
+    const count = await index.count(term, Math.min(least, MAX_COUNT), mayGoOn)
     if (count < least) [best, least] = [i, count]
   }
   return best
@@ -243,7 +243,7 @@ function decodeCursor(text: string, terms: number): SearchCursor {
   const bytes = Buffer.from(text, 'base64url')
   const numbers = (bytes.length - 1) / 8
   const driver = bytes[0]!
-  if (Number.isInteger(numbers) && numbers >= 2 && numbers <= 2 + SHOWN_MOST && driver < terms) {
+  if (Number.isInteger(numbers) && numbers >= 2 && numbers <= 2 + MAX_SHOWN && driver < terms) {
     const [startUs, traceId, ...shown] = Array.from({ length: numbers }, (_, i) => bytes.readBigInt64BE(1 + 8 * i))
     const cursor = { driver, place: { startUs: startUs!, traceId: traceId! }, shown }
     if (encodeCursor(cursor) === text) return cursor

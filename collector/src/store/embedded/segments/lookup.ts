@@ -34,7 +34,7 @@ const LISTED_BEFORE_SIEVE = 50
 const SIEVE_MS = 1_000
 /** Sieves that are kept, for the pages that follow, in bytes. One that would be larger than half of that isn't made. */
 const SIEVES_BYTES = 64 * 1024 * 1024
-const SIEVES_MOST = 100
+const MAX_SIEVES = 100
 /** What lists places gives what it has after so long. */
 const PLACES_MS = 500
 
@@ -371,7 +371,7 @@ class SieveCache {
     let bytes = 0
     for (const [text, { allowed }] of this.sieves) bytes += text.length + 200 + (allowed?.bytes() ?? 0)
     for (const [oldest, { allowed }] of this.sieves) {
-      if (bytes <= SIEVES_BYTES && this.sieves.size <= SIEVES_MOST) break
+      if (bytes <= SIEVES_BYTES && this.sieves.size <= MAX_SIEVES) break
       this.sieves.delete(oldest)
       bytes -= oldest.length + 200 + (allowed?.bytes() ?? 0)
     }
