@@ -30,7 +30,7 @@ export class Handle implements PluginHandle {
   }
 
   wrap(target: any, name: string, make: (original: Wrapped) => Wrapped): void {
-    if (typeof target?.[name] !== 'function') throw new TypeError(`there is no function ${name} to wrap`)
+    if (typeof target?.[name] !== 'function') throw new TypeError(`${name} must be a function to be wrapped`)
     shimmer.wrap(target, name, (original: Wrapped) => imitate(original, make(original)))
     this.applying?.push([new WeakRef(target), name])
   }

@@ -36,7 +36,7 @@ function parseRange(range: string): Interval[][] {
 
 function interval(comparator: string): Interval {
   const match = COMPARATOR.exec(comparator === '' ? '*' : comparator)
-  if (match === null) throw new Error(`'${comparator}' is no comparator such as >=1.2.3, ^1.2.3 or 1.x`)
+  if (match === null) throw new Error(`'${comparator}' isn't a comparator such as >=1.2.3, ^1.2.3 or 1.x`)
   const given = match.slice(2).findIndex(part => part === undefined || !/\d/.test(part))
   const parts = match.slice(2, given === -1 ? undefined : 2 + given).map(Number)
   const from: Numbers = [parts[0] ?? 0, parts[1] ?? 0, parts[2] ?? 0]

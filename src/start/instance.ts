@@ -170,6 +170,6 @@ async function leave(emitter: ScribeEmitter, timeoutMs: number): Promise<void> {
   await emitter.drain(timeoutMs)
   const lost = emitter.inMemory()
   if (lost === 0) return
-  log('warn', `${lost} spans could not be sent before the process ended`)
+  log('warn', `${lost} ${lost === 1 ? 'span' : 'spans'} could not be sent before the process ended`)
   emitter.abandon('exit')
 }

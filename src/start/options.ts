@@ -246,7 +246,7 @@ function onOff(code: MiloErrorCode, name: string, value: string | undefined): bo
 function text(code: MiloErrorCode, name: string, value: unknown): string | undefined {
   if (value === undefined) return undefined
   if (isText(value)) return value
-  throw new MiloError(code, `${name} must be a text of 1 to 256 characters, got ${show(value)}`)
+  throw new MiloError(code, `${name} must be a string of 1 to 256 characters, got ${show(value)}`)
 }
 
 function addresses(value: unknown, tlsOptions: ScribeTlsOptions | undefined): ScribeAddress[] {
@@ -323,7 +323,7 @@ function sampler(value: unknown, tracesPerSecond: number, operations: Record<str
   if (typeof value === 'string') return samplerFrom(value)
   if (typeof value === 'object' && value !== null && typeof (value as Sampler).sample === 'function')
     return value as Sampler
-  throw new MiloError('MILO_BAD_SAMPLER', `sampler must be a text or an object with sample(), got ${show(value)}`)
+  throw new MiloError('MILO_BAD_SAMPLER', `sampler must be a string or an object with sample(), got ${show(value)}`)
 }
 
 function operations(value: unknown): Record<string, OperationSampling> {

@@ -17,7 +17,7 @@ export function start(settings: Settings, plugins: Plugin[], collect?: (span: Li
   try {
     configure(settings, collect)
     for (const [name, remedy] of settings.unknownVariables)
-      warnOnce(`${name} is no variable of Milo's and is ignored: ${remedy}`)
+      warnOnce(`${name} isn't a variable of Milo's and is ignored: ${remedy}`)
     if (!settings.enabled) return
     if (settings.clsHooked) replaceClsHooked()
     install(plugins)

@@ -17,7 +17,7 @@ interface Exchange {
  */
 export function limitConnections(server: Server, options: AdmissionOptions): void {
   const guests = new Set<Guest>()
-  /** By address and port: TLS makes another socket of one. */
+  /** Connections by address and port, because TLS makes another socket of one. */
   const accepted = new Map<string, Connection>()
 
   // Handshakes, refused ones too, are over soon.

@@ -44,14 +44,14 @@ export interface ApiOptions extends GuardOptions, Omit<StatusOptions, 'explains'
   tls: TlsOptions | undefined
   maxConnections: number
   maxBodyBytes: number
-  /** For bodies that are being received and worked on. */
+  /** Memory for bodies that are being received and worked on. */
   maxInFlightBytes: number
   /** How long `close` waits for answers that are under way. */
   stopDeadlineMs: number
   log: Logger
 }
 
-/** From its first byte to its last; its headers alone; until the next one on the same connection. */
+/** Deadlines of a request: from its first byte to its last; for its headers; until the next one on the same connection. */
 const REQUEST_DEADLINE_MS = 120_000
 const HEADERS_DEADLINE_MS = 20_000
 const KEEP_ALIVE_MS = 72_000

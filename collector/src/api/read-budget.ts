@@ -99,11 +99,11 @@ export class ReadBudget {
 
 /** Every reader holds a part of one of these budgets. */
 export interface Reads {
-  /** For as long as the store needs. */
+  /** Held for as long as the store needs. */
   searches: ReadBudget
   /** Of traces, for as long as the answer takes, which is the reader's to say. Apart: it must not keep searches waiting. */
   traces: ReadBudget
-  /** Of services' activity, one after the other: those who look at services keep no search waiting. */
+  /** Reads of services' activity, one after the other: pages about services keep no search waiting. */
   activity: ReadBudget
   /** The most bytes that are read of one trace. */
   maxTraceBytes: number

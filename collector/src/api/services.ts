@@ -148,7 +148,7 @@ function figures(measure: Measure): Figures {
   return { spans: round(measure.count), errors: round(measure.errors), p50: at(0.5), p95: at(0.95), p99: at(0.99) }
 }
 
-/** To a tenth of a span. */
+/** Rounds to a tenth of a span. */
 function round(n: number): number {
   return Math.round(n * 10) / 10
 }

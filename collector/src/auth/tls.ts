@@ -58,7 +58,7 @@ export function fileContents(at: string, files: TlsFiles = {}): Map<string, stri
   return contents
 }
 
-/** What a client shows and whom it trusts. @throws as readTls does */
+/** What a client shows, and what it trusts. @throws as readTls does */
 export function readClientTls(at: string, files: TlsFiles): { cert?: Buffer; key?: Buffer; ca?: Buffer } {
   const read = (key: keyof TlsFiles) => {
     const path = files[key]

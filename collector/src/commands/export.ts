@@ -22,7 +22,7 @@ export type ExportForm = 'ndjson' | 'milo'
 export interface Exported {
   traces: number
   spans: number
-  /** Of the traces, how many have more spans than were read. */
+  /** How many of the traces have more spans than were read. */
   truncated: number
 }
 

@@ -23,7 +23,7 @@ import { showProgress } from './progress'
  */
 export interface Imported {
   spans: number
-  /** By reason, with what was wrong the first time. */
+  /** Rejected spans by reason, with what was wrong the first time. */
   rejected: Map<string, { spans: number; example?: string }>
   leftOut: LeftOut[]
 }
@@ -128,7 +128,7 @@ function nothing({ rejected }: Imported, { others }: Reading): string {
 interface Piece {
   body: Buffer
   isRaw: boolean
-  /** Of a file of lines. */
+  /** The number of the first line, in a file of lines. */
   firstLine: number
 }
 

@@ -225,7 +225,7 @@ export function isObject(v: unknown): v is Fields {
   return typeof v === 'object' && v !== null && !Array.isArray(v)
 }
 
-/** For a refusal: what was found in place of what should be there. */
+/** Words for a refusal: what was found in place of what should be there. */
 export function instead(found: unknown): string {
   if (!isObject(found)) return ''
   const keys = Object.keys(found)

@@ -68,7 +68,7 @@ function toUtf8(body: Uint8Array): Buffer {
   return bytes
 }
 
-/** Without what stands behind the last character: white space, and the NULs and ^Z of other systems. */
+/** Cuts off what follows the last character: white space, and the NULs and ^Z of other systems. */
 function trimmed(bytes: Buffer): Buffer {
   let end = bytes.length
   while (end > 0 && bytes[end - 1]! <= SPACE) end--

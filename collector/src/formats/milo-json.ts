@@ -80,7 +80,7 @@ function readEvent({ timestamp, event_type, value }: Fields, read: FieldReader):
   return event
 }
 
-/** Without the entries whose value can't be read. */
+/** Reads a map, and leaves out entries whose value can't be read. */
 function readMap<V>(
   v: unknown,
   field: string,

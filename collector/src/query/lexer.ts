@@ -10,14 +10,14 @@ export interface Item {
   to: number
   word: Piece
   op: Operator
-  /** With an operator; empty when nothing follows it. */
+  /** Undefined without an operator; empty when nothing follows it. */
   value: Piece | undefined
 }
 
 export interface Piece {
   from: number
   to: number
-  /** Without quotes and escapes. */
+  /** The piece without quotes and escapes. */
   text: string
   quoted: boolean
   /** A quote begins in it and doesn't end. */

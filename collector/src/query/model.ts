@@ -15,7 +15,7 @@ export interface Query {
 /** How many annotations a search may name: each is a join in MySQL, which has a limit. */
 export const MAX_CONDITIONS = 32
 
-/** At least one of key and value. */
+/** It has a key, a value, or both. */
 export interface AnnotationCondition {
   key?: string
   /** The value of that key, or of any key if none is given. */

@@ -36,9 +36,9 @@ export interface FormatsOptions {
   rejected(source: Source, reason: string, spans: number): void
   /** Is called for fields that spans were stored without. */
   leftOut(source: Source, left: LeftOut): void
-  /** For one body, both as it arrives and decompressed. */
+  /** The limit for one body, both as it arrives and decompressed. */
   maxBodyBytes: number
-  /** For all bodies that are being received and worked on. */
+  /** The limit for all bodies that are being received and worked on. */
   maxInFlightBytes: number
   log: Logger
 }

@@ -30,7 +30,7 @@ import { TurnQueue } from './turn-queue'
 export interface ScribeServer {
   /** @returns the port, which is another than the one asked for when that was 0 */
   listen(host: string, port: number): Promise<number>
-  /** Those that should be open, and whether they are. */
+  /** The listeners that should be open, and whether they are. */
   listeners(): { host: string; port: number; open: boolean }[]
   /**
    * Changes the certificate for connections from now on.
@@ -53,7 +53,7 @@ export interface ScribeServerOptions {
   isTrusted?: (address: string) => boolean
   /** How long a connection may go without a byte before it is closed. */
   idleTimeoutMs: number
-  /** With it, only TLS is spoken. */
+  /** With it, the port speaks TLS only. */
   tls?: TlsOptions | undefined
   metrics: Metrics
   log: Logger

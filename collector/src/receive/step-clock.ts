@@ -10,7 +10,7 @@ export class StepClock {
     return (++this.looks & 63) === 0 && this.late()
   }
 
-  /** The same after work that takes longer than reading the time. */
+  /** Like `over`, after work that takes longer than reading the time. */
   late(): boolean {
     return performance.now() > this.until
   }

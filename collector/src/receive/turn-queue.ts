@@ -6,7 +6,7 @@ export interface TurnTaker {
   turn(): boolean
 }
 
-/** Those with frames to read, one after the other, so that nobody waits for all that another has sent. */
+/** Connections with frames to read take turns, so that none waits for all that another has sent. */
 export class TurnQueue {
   private readonly waiting: TurnTaker[] = []
 

@@ -18,7 +18,7 @@ export class RecordReader {
   serviceEnd = -1
   /** Key's start and end, value's start and end, and so on. */
   annotations: number[] = []
-  /** Of the first and last of the events that recordStartUs looks at. */
+  /** Offsets of the first and the last of the events that recordStartUs looks at. */
   firstAt = -1
   lastAt = -1
   /** The type of the first client or server event; 0 without one. */

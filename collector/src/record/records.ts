@@ -50,7 +50,7 @@ export function decodeRecords(buf: Buffer): IdentifiedRecord[] {
   return [...eachRecord(buf)]
 }
 
-/** The same, one by one. */
+/** Decodes the records one by one. */
 export function* eachRecord(buf: Buffer): Generator<IdentifiedRecord, void> {
   for (let pos = 0; pos < buf.length; ) {
     const { record, end } = readRecord(buf, pos)

@@ -29,11 +29,11 @@ export interface RelayOptions {
   /** The spool's limit in bytes; beyond it, senders get TRY_LATER. */
   maxBytes: number
   upstreams: UpstreamAddress[]
-  /** For relays and servers that keep text only, such as Flume: messages that are not ASCII go as base64. */
+  /** Whether messages that aren't ASCII are sent as base64: for servers that keep text only, such as Flume. */
   base64: boolean
-  /** Between rounds in which no upstream took the oldest calls: from the first to the last, twice as long each time. */
+  /** The pauses between rounds in which no upstream took the oldest calls: the first and the longest; each is twice the one before. */
   retryMs?: readonly [number, number]
-  /** Of what comes by HTTP. */
+  /** The category of spans that come by HTTP. */
   category: string
   /** How long a close may go on forwarding; what isn't forwarded stays in the spool. */
   closeMs: number
@@ -261,7 +261,7 @@ function createCounters({ registry }: Metrics, spool: Spool) {
   }
 }
 
-/** In the spool: category and message of each entry, as Thrift writes strings. */
+/** A call as the spool has it: category and message of each entry, as Thrift writes strings. */
 function writeCall(entries: Iterable<LogEntry>): Buffer {
   const w = new Writer()
   for (const { category, message } of entries) {

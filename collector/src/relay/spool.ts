@@ -32,7 +32,7 @@ export interface SpooledCall {
 
 /** "Milo" with a capital R: a relay's file, and no store's. */
 const APPLICATION_ID = 0x4d696c52n
-/** Of what may be in the file, what was put aside takes so much of it at most: then the oldest goes. */
+/** The share of the file that calls which were put aside may take; beyond it, the oldest of them goes. */
 const REFUSED_SHARE = 0.25
 /** The most bytes that a call takes in the file besides its own. */
 const ROW_BYTES = 64

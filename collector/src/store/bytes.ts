@@ -40,7 +40,7 @@ export class Bytes {
     this.pos += n
   }
 
-  /** In UTF-8. */
+  /** Appends a string in UTF-8. */
   text(s: string): void {
     const n = s.length
     this.reserve(3 * n)
@@ -108,7 +108,7 @@ export function compareBytes(a: Uint8Array, aStart: number, aEnd: number, b: Uin
   return difference < 0 ? -1 : difference > 0 ? 1 : 0
 }
 
-/** Of bytes, from which on Node's search for a word that begins with one of them is slower than Horspool's. */
+/** The share of a byte from which Node's search for a word that begins with it is slower than Horspool's. */
 const FREQUENT = 1 / 50
 
 /**

@@ -55,7 +55,7 @@ export function statements({ sql }: Migration): string[] {
     .filter(statement => statement !== '')
 }
 
-/** Beside the bundle, where the build puts a copy; at the top of the repository when the sources run. */
+/** The folder of the schemas: beside the bundle, where the build puts a copy, or at the top of the repository when the sources run. */
 function sqlFolder(): string {
   const built = join(__dirname, 'sql')
   return existsSync(built) ? built : join(__dirname, '../../../sql')

@@ -37,7 +37,7 @@ export function openSqlite(path: string, setting: string, prepare: (db: Database
   }
 }
 
-/** By the file system, rather than for what is in the file. */
+/** Whether the file system refused the file, rather than SQLite its contents. */
 function isUnopened({ code, message }: NodeJS.ErrnoException): boolean {
   return (
     /^(E[A-Z]+|SQLITE_(CANTOPEN|READONLY).*)$/.test(code ?? '') || /^ConnectionFailed|unable to open/i.test(message)
@@ -56,7 +56,7 @@ function makeDirectory(path: string): void {
   }
 }
 
-/** Of a SELECT of one integer. */
+/** The result of a SELECT of one integer. */
 export function integer(db: Database.Database, sql: string): bigint {
   return (db.prepare(sql).raw().get([]) as [bigint])[0]
 }

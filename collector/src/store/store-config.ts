@@ -3,19 +3,19 @@ import type { IndexSettings } from './search/index-policy'
 
 /** What stores need of the collector's configuration, under the names it has there. */
 export interface StoreConfig {
-  /** With `scribe` there is none: relay/ has what is kept. */
+  /** With `scribe` nothing is stored: relay/ keeps calls until they are forwarded. */
   store: 'embedded' | 'cassandra-mysql' | 'scribe'
   embedded: { path: string }
   cassandra: CassandraConfig
   mysql: MySqlConfig
-  /** For how long spans are kept. */
+  /** How long spans are kept. */
   retention_days?: number | undefined
   /** What may be accepted and not yet settled: above it, nothing more is. */
   max_backlog_spans?: number | undefined
   max_backlog_bytes?: number | undefined
   /** Which annotations can be searched for. */
   index?: IndexSettings | undefined
-  /** Whose journal this is; of no two collectors that share databases the same. */
+  /** Names the collector's journal. Collectors that share databases must have different ones. */
   collector_id?: string | undefined
   /** Scribe's ports; the first one tells collectors of a host apart. */
   collector_port?: number[] | undefined
@@ -29,7 +29,7 @@ export interface CassandraConfig {
   keyspace: string
   username?: string | undefined
   password?: string | undefined
-  /** Of every request, in CQL's words. */
+  /** The consistency of every request, in CQL's words. */
   consistency?: Consistency | undefined
   tls?: TlsConfig | undefined
 }
@@ -50,9 +50,9 @@ export interface MySqlConfig {
 
 /** Files in PEM. Encrypted when there is this section at all; servers' certificates are always checked. */
 export interface TlsConfig {
-  /** Who signed the server's certificate; the system's authorities unless given. */
+  /** The authority that signed the server's certificate; the system's authorities unless given. */
   ca?: string | undefined
-  /** For a server that wants one from us. */
+  /** A certificate for a server that asks its clients for one. */
   cert?: string | undefined
   key?: string | undefined
 }

@@ -111,7 +111,7 @@ export interface StoredRecord {
 export interface SearchQuery {
   /** Exactly. */
   name?: string
-  /** Who reported the half; exactly. */
+  /** The service that reported the half; exactly. */
   service?: string
   /** Microseconds, inclusive. */
   minDurationUs?: number
@@ -139,7 +139,7 @@ export interface SearchPage {
 
 export interface CompletionQuery {
   field: 'name' | 'service' | 'key' | 'value'
-  /** For values: of this key. */
+  /** The key whose values are completed. */
   key?: string
   prefix: string
   limit: number

@@ -10,7 +10,7 @@ export class SpanColumns {
   /** The earliest and the latest time of all. */
   first = Infinity
   latest = -Infinity
-  /** Of how many spans each service reported, as far as they have been merged. */
+  /** How many spans each service reported, as far as they have been merged. */
   readonly reported = new Map<string, { spans: number; latest: number }>()
 
   constructor(count: number) {

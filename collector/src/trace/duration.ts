@@ -19,7 +19,7 @@ export function formatDuration(us: number | null): string {
   return `${Math.round(minutes / 1440)} days`
 }
 
-/** For the ticks of an axis, in their order: short where that tells one from the other, and else with all digits. */
+/** Labels for the ticks of an axis, in order: short ones where those differ, and otherwise with all digits. */
 export function durationLabels(ticks: number[]): string[] {
   const short = ticks.map(us =>
     us === 0

@@ -178,7 +178,7 @@ export class Merger {
     return clock === UNKNOWN ? 0 : this.offsets[clock]!
   }
 
-  /** Of its own side, corrected. */
+  /** The start that the record's own side reports, corrected. */
   private start(r: number): number | null {
     const start = this.reports.start[3 * r + this.reports.side[r]!]!
     return Number.isNaN(start) ? null : start + this.offset(r)
@@ -338,7 +338,7 @@ function put(map: Record<string, string>, key: string, value: string): void {
   else Object.defineProperty(map, key, { value, enumerable: true, writable: true, configurable: true })
 }
 
-/** For sorting: what has no time comes last. */
+/** Compares times for sorting: null comes last. */
 export function byTime(a: number | null, b: number | null): number {
   return (a ?? Infinity) - (b ?? Infinity) || 0
 }

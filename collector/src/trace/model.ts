@@ -7,7 +7,7 @@ export interface Trace {
   traceId: string
   /** The earliest time of any span, in microseconds since the epoch; null when no span has one. */
   start: number | null
-  /** From the earliest time to the latest, in microseconds. */
+  /** The time from the earliest event to the latest, in microseconds. */
   duration: number | null
   /** The services that reported, without duplicates and sorted. */
   services: string[]
@@ -41,7 +41,7 @@ export interface Totals {
   /** Spans. */
   count: number
   errors: number
-  /** Of all durations; calls that run side by side count in full. */
+  /** The sum of all durations; calls that run side by side count in full. */
   total: number
   max: number
   self: number
@@ -49,7 +49,7 @@ export interface Totals {
   critical: number
 }
 
-/** Of the spans that a service worked on, or that it called when nobody else reported; null for those of nobody. */
+/** Totals of the spans that a service worked on, or that it called where no other reported; null: spans without either. */
 export interface ServiceTotals extends Totals {
   service: string | null
   /** Spans of which it reported a half or more. */
@@ -99,7 +99,7 @@ export interface TraceSpan {
   counters: Record<string, string>
   /** What the application recorded, by time. */
   events: TraceEvent[]
-  /** With which the trace was kept: 0 = forced, null = unknown. */
+  /** The probability with which the trace was kept: 0 = forced, null = unknown. */
   probability: number | null
   error: boolean
   /** 0 for a root. */
@@ -114,7 +114,7 @@ export interface TraceSpan {
   repeats: Report[]
   /** What is left of the duration without the time in which children ran; null without a duration. */
   selfTime: number | null
-  /** For how much of the first root's duration this span, and no child that it waited for, was what took the time. */
+  /** How much of the first root's duration this span took itself, rather than a child that it waited for. */
   criticalTime: number
   /**
    * Of a call, what it took beyond the server's work: network and queues. Null when the client didn't wait for the server, or a
@@ -129,7 +129,7 @@ export interface TraceSpan {
 
 export type SpanKind = 'rpc' | 'client' | 'server' | 'local'
 
-/** Whose half a record is. */
+/** The side of a call that a record reports. */
 export type Side = 'client' | 'server' | 'local'
 
 export interface TraceEvent {
@@ -168,7 +168,7 @@ export interface TraceSummary {
   service: string | null
   /** The services that reported, without duplicates and sorted. */
   services: string[]
-  /** For each of them, of how many spans it reported a half. */
+  /** How many spans each of them reported a half of. */
   serviceSpans: number[]
   spanCount: number
   /** Whether any span ended in an error. */

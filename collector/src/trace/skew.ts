@@ -32,7 +32,7 @@ interface Calls {
   hi: Float64Array
 }
 
-/** Beyond so many clocks, bounds that go round in a circle aren't tightened: it takes the third power of their number. */
+/** With more clocks than this, bounds that form a circle aren't tightened: that takes the third power of their number. */
 const MAX_TIGHTENED = 100
 
 /**
@@ -152,7 +152,7 @@ function betweenClocks(calls: Calls, count: number): Bounds[] {
   })
 }
 
-/** From the clock of the lower number to the other. */
+/** The bounds from the clock with the lower number to the other. */
 function boundsOf(calls: Calls, i: number): Bounds {
   const from = calls.from[i]!
   const to = calls.to[i]!

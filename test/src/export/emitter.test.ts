@@ -176,7 +176,7 @@ describe('the end of a process', () => {
     const run = await runNode(program(`milo.span('last', () => {})`), { MILO_SCRIBE: '127.0.0.1:1' })
     assert.equal(run.status, 0)
     assert.equal(run.stdout, '')
-    assert.match(run.stderr, /1 spans could not be sent/)
+    assert.match(run.stderr, /1 span could not be sent/)
   })
 
   it('does not hang when Scribe accepts and never answers', async () => {

@@ -114,7 +114,7 @@ describe('a signal', () => {
       scribes.map(scribe => signalled('ready()', 'SIGTERM', { MILO_SCRIBE: scribe })),
     )) {
       assert.deepEqual([run.status, run.signal], [null, 'SIGTERM'])
-      assert.match(run.stderr, /1 spans could not be sent/)
+      assert.match(run.stderr, /1 span could not be sent/)
     }
     silent.close()
   })

@@ -69,7 +69,7 @@ describe('a start', () => {
       MILO_LOG_LEVEL: '',
     })
     assert.equal(stdout, 'runs\n')
-    const said = (name: string) => `milo warn: ${name} is no variable of Milo's and is ignored: `
+    const said = (name: string) => `milo warn: ${name} isn't a variable of Milo's and is ignored: `
     const lines = stderr.trim().split('\n').sort()
     assert.deepEqual(lines.slice(0, 2), [
       `${said('MILO_SAMPLR')}did you mean MILO_SAMPLER?`,

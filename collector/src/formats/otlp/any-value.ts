@@ -10,7 +10,7 @@ export type Value = string | boolean | Int | number | Uint8Array | Value[] | Key
 /** An int; a number is a double. */
 type Int = bigint
 
-/** In order; a key may come twice. */
+/** Keys and values in order; a key may come twice. */
 export class KeyValues {
   readonly entries: [string, Value][]
   constructor(entries: [string, Value][]) {
@@ -148,7 +148,7 @@ export function keyValuesToJson(entries: [string, Value][]): { key: string; valu
   return entries.map(([key, value]) => ({ key, value: toJson(value) }))
 }
 
-/** For reading by people: an object, where that says all; else OTLP's own list. */
+/** Attributes in a form that people can read: an object where that holds everything, or else OTLP's own list. */
 export function attributesToPlain(entries: [string, Value][]): unknown {
   return toPlain(new KeyValues(entries)) ?? keyValuesToJson(entries)
 }

@@ -59,7 +59,7 @@ export function* readOtlpProtobuf(body: Uint8Array, reading = new Reading()): Sp
   }
 }
 
-/** For a request in which no span is found: by what it has instead. */
+/** Names what a request has instead, when no span is found in it. */
 function nameOthers(message: Uint8Array, depth: number, reading: Reading): void {
   const { type, innerIds, ids } = LEVELS[depth]!
   for (const bytes of fieldBytes(message, type, ids, true))
@@ -97,7 +97,7 @@ function resourcesOf(json: unknown, reading: Reading): unknown[] {
   return isResourceSpans(fields) ? [fields] : within(fields, REQUEST, reading)
 }
 
-/** Without the list that it should stand in, as Java's OtlpJsonLoggingSpanExporter writes it. */
+/** Whether it is an element without the list around it, as Java's OtlpJsonLoggingSpanExporter writes it. */
 export function isResourceSpans(fields: Fields): boolean {
   return RESOURCE_SPANS.inner.some(name => Array.isArray(camelCased(fields)[name]))
 }

@@ -15,7 +15,7 @@ import { Turns } from '../turns'
  * Every number is scaled by the probability with which its trace was kept: a trace kept with 0.01 stands for a hundred.
  */
 
-/** Those of one minute, from however many rows. */
+/** The counts of one minute, from however many rows. */
 export interface ActivityMinute {
   /** Minutes since the epoch. */
   minute: number
@@ -27,7 +27,7 @@ export interface Operation extends Measure {
   service: string
   name: string
   side: Side
-  /** Of those counted, how many began a trace. */
+  /** How many of the counted spans began a trace. */
   roots: number
 }
 
@@ -57,7 +57,7 @@ function durationOf(bucket: number): number {
   return bucket === 0 ? 0 : 2 ** ((bucket - 0.5) / BUCKETS_PER_DOUBLING)
 }
 
-/** In microseconds; undefined when nothing has a duration. */
+/** A percentile of the durations in microseconds; undefined when nothing has a duration. */
 export function percentile({ durations }: Pick<Measure, 'durations'>, share: number): number | undefined {
   const buckets = Object.entries(durations)
     .map(([bucket, count]) => [Number(bucket), count] as const)
@@ -84,7 +84,7 @@ export const emptyMeasure = (): Measure => ({ count: 0, errors: 0, durations: {}
 /** A row to be kept: the whole of what this counter knows of a minute. */
 export interface ActivityRow {
   minute: number
-  /** Of the counter: a row of the same minute and part takes the place of the one before. */
+  /** Names the counter's part: a row of the same minute and part takes the place of the one before. */
   part: string
   body: string
 }
@@ -93,9 +93,9 @@ export interface ActivityRow {
 const MAX_OPERATIONS = 2_000
 const MAX_CALLS = 1_000
 const OTHER = '(other)'
-/** Of a word, in characters: a row has thousands, and a database a limit. */
+/** The length of a word, in characters: a row has thousands, and a database has a limit. */
 const WORD_LENGTH = 200
-/** Of the minutes that were written those that were added to last are kept: what comes for another one begins a new part. */
+/** How many written minutes are kept, the last that were added to: what comes for another one begins a new part. */
 const MINUTES_KEPT = 15
 /** Between two writings. Spans whose times are of still more minutes aren't counted: nobody sends such by accident. */
 const MAX_MINUTES = 2_000
@@ -130,7 +130,7 @@ export class ActivityMeter {
   /** Halves of calls whose other half hasn't come yet, by span id. */
   private readonly clients = new Recent<bigint, Half>(MAX_WAITING, () => new IdMap())
   private servers = new IdMap<Half>()
-  /** Those that have waited for longer than since the last rows(). */
+  /** Server halves that have waited since before the last rows(). */
   private lateServers = new IdMap<Half>()
   private readonly messages = new Recent<string, true>(MAX_MESSAGES)
   private readonly newPart: () => string
@@ -332,7 +332,7 @@ function text(body: Buffer, at: number, end: number): string {
   return body.toString(isAscii(body, at, end) ? 'latin1' : 'utf8', at, end).slice(0, WORD_LENGTH)
 }
 
-/** By a loop: words are short, and a call into C++ costs more. */
+/** A loop finds out: words are short, and a call into C++ costs more. */
 function isAscii(body: Buffer, at: number, end: number): boolean {
   for (let i = at; i < end; i++) if (body[i]! > 127) return false
   return true
@@ -400,7 +400,7 @@ export function readActivity(rows: { minute: number; body: string }[]): Activity
   }
 }
 
-/** The same in turns: a day may have 100 MB of rows. */
+/** Reads rows in turns: a day may have 100 MB of them. */
 export async function readActivityInTurns(rows: { minute: number; body: string }[]): Promise<ActivityMinute[]> {
   const turns = new Turns()
   const reading = addUp(rows)

@@ -11,7 +11,7 @@ import type { Cassandra } from './cassandra'
 
 /** The journal, and the spans by trace: what Cassandra is for. A row costs it the same whatever is in it. */
 
-/** Of one request to the journal, and of one row; far below what any server takes. */
+/** The size of one request to the journal, and of one row; far below what any server takes. */
 const JOURNAL_BYTES = 256 * 1024
 const JOURNAL_REQUESTS = 16
 const SLOT_US = 10_000_000n
@@ -20,7 +20,7 @@ const DIRECTORY = -1
 
 /** A row's size at most, unless a single record is larger. */
 const ROW_BYTES = 256 * 1024
-/** Beyond 5 KiB of several partitions Cassandra warns of each batch. */
+/** Cassandra warns of each batch for several partitions that is larger than 5 KiB. */
 const BATCH_BYTES = 4_500
 const BATCH_ROWS = 10
 const SPAN_REQUESTS = 24

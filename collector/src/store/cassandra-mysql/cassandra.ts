@@ -13,7 +13,7 @@ import { readTls } from './mysql'
 
 const CONNECT_MS = 5_000
 const REQUEST_MS = 5_000
-/** For a request, retries included. */
+/** The deadline of a request, retries included. */
 const DEADLINE_MS = 10_000
 /** What Cassandra and we hold in memory of a read: pages of about so much; the first one, whose rows are unknown, by rows. */
 const PAGE_BYTES = 8 * 1024 * 1024

@@ -23,21 +23,21 @@ const FIRST_KV = 2 ** 36
 export const MAX_DURATION_US = Number.MAX_SAFE_INTEGER
 export const DAY_US = 86_400_000_000n
 
-/** Of messages that are looked through in one turn. */
+/** How many bytes of messages are looked through in one turn. */
 const PORTION_BYTES = 1024 * 1024
 /** SQL of one transaction, about, so that it ends in time, whatever is in a message. */
 const TRANSACTION_BYTES = 4 * 1024 * 1024
-/** Of a row of dict besides its text, and of a statement's beginning. */
+/** What a row of dict takes besides its text, and what a statement's beginning takes. */
 const ROW_BYTES = 64
 /** Texts whose numbers are remembered: beyond, it starts anew, which costs those that are in use a hash. */
 const CACHE_TEXTS = 200_000
 /** Long texts seldom come twice. */
 const CACHED_LENGTH = 300
-/** Of a row of trace_terms: its column has room for 571. */
+/** How many terms a row of trace_terms holds: its column has room for 571. */
 const ROW_TERMS = 500
-/** Of a term there, in hex: all are below 2^52, and 7 bytes have room for 2^56. */
+/** The length of a term there, in hex: all are below 2^52, and 7 bytes have room for 2^56. */
 export const TERM_DIGITS = 14
-/** Of a name, a service or a key in dict: a TEXT takes it, whatever the characters. */
+/** The length of a name, a service or a key in dict: a TEXT takes it, whatever the characters. */
 export const MAX_WORD_LENGTH = 10_000
 
 export function wordId(text: string): number {
@@ -60,9 +60,9 @@ export function kvOf(key: string, value: string): number {
 /** A text that dict has, or will have. */
 interface Word {
   id: number
-  /** In span_idx and post: the id without its scope. */
+  /** The term as span_idx and post have it: the id without its scope. */
   number: number
-  /** Of the id, as trace_terms has it. */
+  /** The digits of the id, as trace_terms has it. */
   hex: string
   scope: number
   text: string
@@ -279,7 +279,7 @@ export function lengthenTraces(db: MySql, traces: Map<bigint, number>, clock: Cl
 
 /** Bytes of a piece in quarantine: less than any server's max_allowed_packet, as hexadecimal digits too. */
 const PIECE_BYTES = 128 * 1024
-/** Of a reason. */
+/** How long a reason may be. */
 const REASON_LENGTH = 1_000
 
 /** Keeps records that a database refuses, with its reason. @returns whether they weren't there yet */

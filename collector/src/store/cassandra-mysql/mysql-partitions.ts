@@ -8,7 +8,7 @@ import { connectMySql, isDenied, lockName, type MySql, mysqlError, rowsOf } from
  */
 
 const TABLES = ['span_idx', 'post', 'dict', 'trace_terms'] as const
-/** More than a weekend without anybody who may alter tables. */
+/** Partitions are made ahead for more than a weekend without an administrator. */
 const DAYS_AHEAD = 4
 const DAY_MS = 86_400_000
 const EVERY_MS = 600_000

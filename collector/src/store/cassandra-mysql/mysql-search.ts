@@ -41,9 +41,9 @@ const MOST_OF_DICT = 0.2
 const STRETCH = [2_000, 128_000] as const
 /** Places asked for at once, at most, where many are left out. */
 const MAX_BATCH = 2_000
-/** To look up a trace costs as much as to read so many places of a list, which lie beside each other. */
+/** Looking up a trace costs as much as reading this many places of a list, which lie beside each other. */
 const LOOKUP_PLACES = 20
-/** Of a list that is read to its end, so as not to look up each trace. */
+/** How long a list may be that is read to its end in place of looking up each trace. */
 const MAX_LISTED = 200_000
 /** Traces that are looked up in one statement: MariaDB turns longer lists into a table. */
 const MAX_IN = 500
@@ -63,19 +63,19 @@ const I64_MIN = -(2n ** 63n)
 interface List {
   table: 'span_idx' | 'post'
   index: 'PRIMARY' | 'by_name' | 'by_service' | 'by_key'
-  /** Of the index's first column; empty for all of it. */
+  /** The value of the index's first column; empty for all of it. */
   equals: string
   /** What the index doesn't order by. */
   filter: string
 }
 
-/** Of one search: what it finds out about its terms it remembers. */
+/** One search. It remembers what it finds out about its terms. */
 export class MySqlSearch implements SpanIndex {
   private readonly db: MySql
   private readonly policy: IndexPolicy
   private readonly values = new Map<ValueTerm, Promise<Value[] | undefined>>()
   private readonly sorted = new Map<ValueTerm, Promise<Place[] | undefined>>()
-  /** Of terms that do not drive; with what each has found out. */
+  /** Filters of terms that don't drive the search, with what each has found out. */
   private readonly filtersMade = new Map<Term, Filter>()
   private keys: Promise<string[]> | undefined
   /** Whether a value is one that the driver stands for. */
@@ -173,7 +173,7 @@ export class MySqlSearch implements SpanIndex {
     return rows.length > MAX_VALUES ? undefined : rows.map(([id, day]) => ({ id: String(id), day: Number(day) }))
   }
 
-  /** Of a term's values, newest first; undefined when they are too many. */
+  /** The places of a term's values, newest first; undefined when there are too many. */
   private sortedPlaces(term: ValueTerm): Promise<Place[] | undefined> {
     let places = this.sorted.get(term)
     if (places === undefined) {

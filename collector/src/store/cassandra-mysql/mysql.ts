@@ -17,12 +17,12 @@ import type { MySqlConfig } from '../store-config'
 /** MySQL or MariaDB: connections, transactions, schema. What is in the tables: mysql-index.ts; schema: sql/mysql/. */
 
 const WRITE_CONNECTIONS = 6
-/** Of their own, so that searches that take long keep no writes waiting. */
+/** Reads have connections of their own, so that long searches keep no writes waiting. */
 const READ_CONNECTIONS = 6
 const CONNECT_MS = 5_000
-/** For one transaction or query. */
+/** The deadline of one transaction or query. */
 const DEADLINE_MS = 10_000
-/** For one statement of a search, by the server's own clock. */
+/** How long one statement of a search may take, by the server's own clock. */
 const SEARCH_SECONDS = 5
 /** How often a transaction is tried that others stand in the way of. */
 const ATTEMPTS = 8
@@ -148,7 +148,7 @@ export class MySql {
     return Promise.all([this.writers.end(), this.readers.end()])
   }
 
-  /** By a connection's first user, to whom it fails: on an event of the pool nobody would hear of it. */
+  /** Called by a connection's first user, so that an error has somewhere to go: on an event of the pool it would be lost. */
   private async setUp(connection: PoolConnection, pool: Pool): Promise<void> {
     if (this.ready.has(connection.connection)) return
     for (const sql of pool === this.readers ? ON_CONNECT_TO_READ : ON_CONNECT) await connection.query(sql)

@@ -63,7 +63,7 @@ const REPLAY_ENTRIES = 50
  */
 const BUCKET_SPANS = 85_000
 const UNTOLD_SPANS = 1_000
-/** Of how many traces we remember how long they have become. */
+/** For how many traces the collector remembers how long they have become. */
 const COUNTED_TRACES = 100_000
 
 /**

@@ -46,15 +46,15 @@ export class EmbeddedBackend implements Backend {
   readonly settleMs: number
   readonly clock: Clock
   aside = 0
-  /** By their messages. */
+  /** Segments in the order of their messages. */
   live: Segment[] = []
-  /** Of the segments that are made from now on. */
+  /** The policy of segments that are made from now on. */
   policy: IndexPolicy
   private readonly file: EmbeddedFile
   private readonly options: BackendOptions
   private readonly retentionUs: number
   private readonly ages: Ages
-  /** To be removed once nobody reads them. */
+  /** Segments to be removed once nothing reads them. */
   private dead: Segment[] = []
   private nextId = 1n
   private settled: bigint

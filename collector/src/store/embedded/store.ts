@@ -203,7 +203,7 @@ function threadError(message: string): StoreError {
   return new StoreError('MILO_STORE_UNAVAILABLE', `${message}: start the collector again`)
 }
 
-/** Beside the bundle, or the source when that runs by itself (in tests, through tsx). */
+/** Starts the worker beside the bundle, or the source where that runs by itself (in tests, through tsx). */
 function startThread(options: EmbeddedOptions): Worker {
   const built = join(__dirname, 'embedded-worker.js')
   return existsSync(built)

@@ -71,7 +71,7 @@ export class Ages {
   private ageUs: bigint
   /** The time of day, by a clock that was believed when an earlier process ended, and by the steady clock since. */
   private sureUs: bigint
-  /** By how much the wall clock has jumped ahead while this process ran: no time that passed. */
+  /** How far the wall clock has jumped ahead while this process ran: such time hasn't passed. */
   private skippedUs = 0n
   /** Whether the time between the processes isn't counted yet. */
   private gapIsOpen = true
@@ -102,7 +102,7 @@ export class Ages {
     return earlier(this.seenUs, this.sureUs)
   }
 
-  /** For the next process. */
+  /** The state that the next process begins with. */
   state(): AgesState {
     this.look()
     return { ageUs: this.ageUs, wallUs: this.sureUs + this.skippedUs }

@@ -35,7 +35,7 @@ export class UniqueRecords {
     return !this.truncated
   }
 
-  /** In memory that is the taker's: nothing may be added any more. */
+  /** Gives the records away, with their memory: nothing may be added any more. */
   taken(): Buffer {
     return this.bytes.buf.subarray(0, this.bytes.pos)
   }

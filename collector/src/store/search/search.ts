@@ -48,7 +48,7 @@ export interface IndexQuery {
   driver: Term
   /** A trace that lacks one of these altogether may be left out. */
   others: Term[]
-  /** Of the driver's record, inclusive. */
+  /** The times of the driver's record, inclusive. */
   fromUs: bigint | undefined
   toUs: bigint | undefined
 }
@@ -60,7 +60,7 @@ export interface Place {
 }
 
 export interface Places {
-  /** The same trace, and the same place, may come again. */
+  /** Places in order; the same trace, and the same place, may come again. */
   places: Place[]
   /** Where to go on; undefined at the end. Fewer places than asked for don't mean the end. */
   resume: Place | undefined
@@ -89,7 +89,7 @@ const SUMMARY_BYTES = 4 * 1024 * 1024
 export const SEARCH_BYTES = 2 * READS_AT_ONCE * SUMMARY_BYTES
 /** A page ends after so many characters of names: anybody may send long ones, and thousands of services in a trace. */
 const PAGE_LENGTH = 4 * 1024 * 1024
-/** To build a longer one for its summary alone would take too long. */
+/** The number of spans up to which a trace is built for its summary: a longer one would take too long. */
 const MAX_BUILD = 5_000
 
 /** @throws StoreError MILO_BAD_CURSOR */
@@ -127,7 +127,7 @@ export async function search(
       : { traces, next: encodeCursor({ driver: driverAt, place: end, shown: shown.slice(-MAX_SHOWN) }) }
   }
 
-  /** Of the last trace taken. */
+  /** The place of the last trace taken. */
   let lastTaken: Place | undefined
   /** Where to look for traces that have been shown and are forgotten, if any are. */
   const forgottenBefore = shown.length < MAX_SHOWN ? undefined : cursor!.place

@@ -88,7 +88,7 @@ class Draft {
   private recordTerms = new Uint32Array(64 * 1024)
   private termsEnd = 0
   private readonly termsEndOf: Uint32Array
-  /** Of each key's term: 1 indexed, 2 not, 4 an error as well. */
+  /** The kind of each key's term: 1 indexed, 2 not, 4 an error as well. */
   private readonly keyKinds: number[] = []
   /** The record in which each key was last, as which of its annotations, and where the value's term stands. */
   private readonly keyRecords: number[] = []
@@ -218,7 +218,7 @@ class Draft {
     return { ordinals, starts, ends }
   }
 
-  /** In the order of the blocks; that of the traces without terms. */
+  /** The fields in the order of the blocks; the traces' has no terms. */
   sortedFields(): { bytes: Buffer; terms: Uint32Array | undefined }[] {
     const byField = new Map<number, number[]>()
     for (let term = 0; term < this.words.termCount; term++) {

@@ -196,7 +196,7 @@ export class SegmentIndex implements SpanIndex {
     }
   }
 
-  /** Of the records that have the term; of a half's minimal duration nothing is said. */
+  /** The ordinals of records that have the term; they say nothing of a half's minimal duration. */
   private async ordinals(segment: Segment, term: Term, turns: Turns): Promise<Ordinals> {
     if (term.kind === 'half') return this.ofHalf(segment, term, turns)
     const { field, word, match } = this.wordOf(term)!
@@ -385,7 +385,7 @@ interface Sieve {
   /** Among how many records at most it was made. */
   most: number
   madeMs: number
-  /** For these. */
+  /** The segments for which it was made. */
   segments?: Segment[]
   allowed: SpanSet | undefined
 }

@@ -8,7 +8,7 @@ const TRANSACTION_BYTES = 256 * 1024
 
 /** The rows of a segment that is being made: put here one by one, written in small transactions. */
 export class SegmentRows {
-  /** Filled in by who makes the segment. */
+  /** Filled in by the code that makes the segment. */
   records = 0
   firstUs = 0n
   lastUs = 0n

@@ -1,7 +1,7 @@
 import type { EmbeddedFile } from '../file'
 import { BlockReader, type Columns, decodeChunk, SEGMENT_ROWS } from './format'
 
-/** Of live segments, and of those that are going. */
+/** A segment, live or about to be removed. */
 export interface Segment {
   id: bigint
   /** Messages. */

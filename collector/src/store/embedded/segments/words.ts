@@ -17,7 +17,7 @@ export class Words {
   private readonly policy: IndexPolicy
   /** All words' bytes, one after the other. */
   private readonly bytes = new Bytes(256 * 1024)
-  /** By word. */
+  /** Where each word starts. */
   private starts = new Uint32Array(16 * 1024)
   private hashes = new Int32Array(16 * 1024)
   private fields = new Uint32Array(16 * 1024)
@@ -26,7 +26,7 @@ export class Words {
   private count = 0
   /** Word + 1; 0 is free. Half full at most. */
   private slots = new Uint32Array(32 * 1024)
-  /** Of each term, the word that is written. */
+  /** The word that is written for each term. */
   private wordOf = new Uint32Array(16 * 1024)
   termCount = 0
 
@@ -79,7 +79,7 @@ export class Words {
     return this.fields[this.wordOf[term]!]!
   }
 
-  /** In the order of their bytes; all of one field. */
+  /** The terms in the order of their bytes; all belong to one field. */
   sorted(terms: Uint32Array): Uint32Array {
     const { buf } = this.bytes
     const startOf = (i: number) => this.starts[this.wordOf[terms[i]!]!]!
