@@ -1,6 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -165,7 +165,13 @@ export class RunningServer {
   }
 
   pause(): void {
-    this.signal('SIGSTOP')
+    if (!this.signal('SIGSTOP')) return
+    // Its threads stop one by one, and one that hasn't may still answer.
+    const threads = `/proc/${this.pid}/task`
+    const runs = (thread: string) => !/\) T /.test(readFileSync(`${threads}/${thread}/stat`, 'utf8'))
+    for (const deadlineMs = Date.now() + STOP_MS; readdirSync(threads).some(runs); ) {
+      if (Date.now() > deadlineMs) throw new Error(`process ${this.pid} doesn't stop`)
+    }
   }
 
   resume(): void {

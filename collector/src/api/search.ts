@@ -117,13 +117,13 @@ function readBody(body: unknown): { name?: string; query?: string } {
     if (typeof name !== 'string' || name.trim() === '' || name.length > MAX_NAME_LENGTH) {
       throw new ApiError(400, 'MILO_BAD_BODY', `name must be a string of 1 to ${MAX_NAME_LENGTH} characters`)
     }
-    out.name = name.trim()
+    out.name = wellFormed('name', name.trim())
   }
   if (query !== undefined) {
     if (typeof query !== 'string' || query.length > MAX_QUERY_LENGTH) {
       throw new ApiError(400, 'MILO_BAD_BODY', `query must be a string of at most ${MAX_QUERY_LENGTH} characters`)
     }
-    out.query = query.replace(/^\?/, '')
+    out.query = wellFormed('query', query.replace(/^\?/, ''))
     const parameters: Record<string, string | string[]> = Object.create(null)
     for (const [key, value] of new URLSearchParams(out.query)) {
       const before = parameters[key]
@@ -132,6 +132,12 @@ function readBody(body: unknown): { name?: string; query?: string } {
     readSearch(parameters, nowUs())
   }
   return out
+}
+
+/** A string with half of a surrogate pair has no UTF-8: the store would keep another one. */
+function wellFormed(field: string, value: string): string {
+  if (!/\p{Surrogate}/u.test(value)) return value
+  throw new ApiError(400, 'MILO_BAD_BODY', `${field} must be valid Unicode: it has half of a surrogate pair`)
 }
 
 function toJson({ id, name, query, createdUs }: SavedSearch): SavedSearchAnswer {

@@ -190,6 +190,8 @@ describe('the HTTP API of searches', () => {
       { name: ' ', query: '' },
       { name: 'x'.repeat(201), query: '' },
       { name: 1, query: '' },
+      { name: 'half a pair: \ud83d', query: '' },
+      { name: 'x', query: 'name=\ude00' },
       { name: 'x', query: 1 },
       { name: 'x', query: 'limit=0' },
       { name: 'x', query: 'nonsense=1' },
