@@ -4,7 +4,7 @@ import { currentFrame } from './context'
 import { fraction, randomHigh, randomLow, randomNarrow } from './id'
 import type { RemoteContext } from './propagation'
 import { Kind, LiveSpan, type PluginSpan, Trace } from './span'
-import { clockOffsetUs } from './wall-clock'
+import { WallClock } from './wall-clock'
 
 /** Starts spans: roots, children of the current span, and servers' halves of what other processes began. */
 
@@ -20,6 +20,8 @@ export const UNSAMPLED = new LiveSpan(
   '',
   0,
 )
+
+const wallClock = new WallClock()
 
 export function currentSpan(): PluginSpan | undefined {
   return currentFrame()?.span
@@ -59,7 +61,7 @@ export function startServerSpan(name: string, remote: RemoteContext | undefined)
   if (running.emitter === undefined || (!remote.sampled && !remote.hasIds)) return UNSAMPLED
   const { hi, lo, highHi, highLo, sampled, debug, probability, spanHi, spanLo } = remote
   const monotonicMs = sampled ? clock.now() : 0
-  const offset = sampled ? clockOffsetUs(monotonicMs) : 0
+  const offset = sampled ? wallClock.offsetUs(monotonicMs) : 0
   const trace = new Trace(hi, lo, highHi, highLo, sampled, debug, probability, offset)
   trace.state = remote.state
   const startUs = offset + monotonicMs * 1000
@@ -89,7 +91,7 @@ function startRoot(kind: Kind, name: string, narrow: boolean, force: boolean): P
   }
   // One look at the clock serves both: it costs 40 ns.
   const monotonicMs = clock.now()
-  const offset = clockOffsetUs(monotonicMs)
+  const offset = wallClock.offsetUs(monotonicMs)
   const trace = new Trace(hi, lo, 0, 0, true, force, probability, offset)
   const startUs = offset + monotonicMs * 1000
   sampling.adjust(emitter, startUs)

@@ -1,20 +1,28 @@
 import { clock } from '../process/genuine'
 
 const CHECK_EVERY_MS = 1000
-/** Date.now has whole milliseconds: a smaller difference is rounding, and not a step of the clock. */
-const ROUNDING_US = 2000
 
-/** Wall clock minus monotonic clock. It is looked up once a second, so that new traces follow a wall clock that was set. */
-const offset = { us: 0, checkedAtMs: Number.NEGATIVE_INFINITY }
+/**
+ * Wall clock minus monotonic clock. Node's own figure is off by milliseconds when a loaded machine interrupts the process's
+ * start. So it is checked once a second, and new traces follow a wall clock that was set.
+ */
+export class WallClock {
+  private us = clock.timeOrigin * 1000
+  private checkedAtMs = Number.NEGATIVE_INFINITY
 
-/** @returns microseconds to add to the monotonic clock's */
-export function clockOffsetUs(monotonicMs: number): number {
-  if (monotonicMs - offset.checkedAtMs >= CHECK_EVERY_MS) {
-    offset.checkedAtMs = monotonicMs
-    const seenUs = (clock.wallMs() - monotonicMs) * 1000
-    const originUs = clock.timeOrigin * 1000
-    if (Math.abs(seenUs - offset.us) > ROUNDING_US)
-      offset.us = Math.abs(seenUs - originUs) > ROUNDING_US ? seenUs : originUs
+  /**
+   * @param monotonicMs what the monotonic clock said just now
+   * @returns microseconds to add to it
+   */
+  offsetUs(monotonicMs: number): number {
+    if (monotonicMs - this.checkedAtMs >= CHECK_EVERY_MS) {
+      this.checkedAtMs = monotonicMs
+      const wallMs = clock.wallMs()
+      // The wall clock shows whole milliseconds, and was read between the two readings of the other: the offset lies within.
+      const lowestUs = (wallMs - clock.now()) * 1000
+      const highestUs = (wallMs + 1 - monotonicMs) * 1000
+      this.us = Math.min(Math.max(this.us, lowestUs), highestUs)
+    }
+    return this.us
   }
-  return offset.us
 }
