@@ -1,4 +1,3 @@
-import { AsyncResource } from 'node:async_hooks'
 import {
   type Carrier,
   carrierFor,
@@ -143,22 +142,20 @@ function wrapSend(prototype: any, name: string, plugin: PluginHandle): void {
         if (outer !== undefined && outer.client === this && outer.method === method) {
           return original.apply(this, arguments)
         }
-        let call: OutgoingCall
-        let framed: boolean
+        let call: OutgoingCall | undefined
+        let framed = false
         try {
           const protocol = (this.pClass ?? this.protocol)?.prototype
-          if (!isPatched(protocol)) {
-            sayForeign(protocol)
-            return original.apply(this, arguments)
-          }
-          let peer = this[PEER]
-          if (peer?.output !== this.output) peer = givePeer(this, peer?.service, plugin)
-          framed = !peer.persistent
-          call = begin(this, peer, kind, arguments)
+          if (isPatched(protocol)) {
+            let peer = this[PEER]
+            if (peer?.output !== this.output) peer = givePeer(this, peer?.service, plugin)
+            framed = !peer.persistent
+            call = begin(this, peer, kind, arguments, plugin)
+          } else sayForeign(protocol)
         } catch (error) {
           plugin.fail(error)
-          return original.apply(this, arguments)
         }
+        if (call === undefined) return original.apply(this, arguments)
         now.outgoing = call
         try {
           const result = framed
@@ -192,7 +189,7 @@ interface Method {
   args: number
 }
 
-function begin(client: Client, peer: Peer, kind: Method, args: ArrayLike<unknown>): OutgoingCall {
+function begin(client: Client, peer: Peer, kind: Method, args: ArrayLike<unknown>, plugin: PluginHandle): OutgoingCall {
   const settings = currentSettings()!
   if (peer.settings !== settings) {
     peer.settings = settings
@@ -204,10 +201,12 @@ function begin(client: Client, peer: Peer, kind: Method, args: ArrayLike<unknown
   const { name, annotations } = peer.operations.get(method) ?? describeOperation(peer, kind)
   const span = startSpan(Kind.CLIENT, name, carrier === 'calltrace-legacy16')
   const seqid = client._seqid
-  const callback = client._reqs[seqid]
+  // Thrift calls back in the context of the code that made the connection, where neither Milo's nor the application's own
+  // AsyncLocalStorage has the right value.
+  const callback = promises ? client._reqs[seqid] : plugin.bind(client._reqs[seqid])
   if (!span.sampled) {
     const call: OutgoingCall = { span, carrier, client, method, requestBytes: 0, replyBytes: 0, answered: false }
-    if (!promises && typeof callback === 'function') client._reqs[seqid] = bound(callback)
+    if (typeof callback === 'function') client._reqs[seqid] = callback
     return call
   }
   span.adopt(annotations.slice())
@@ -231,7 +230,7 @@ function begin(client: Client, peer: Peer, kind: Method, args: ArrayLike<unknown
     next: undefined,
     list: undefined,
   }
-  if (typeof callback === 'function') client._reqs[seqid] = settling(call, promises ? callback : bound(callback))
+  if (typeof callback === 'function') client._reqs[seqid] = settling(call, callback)
   keep(call)
   if (settings.onRequest !== undefined) askApplication(span, Array.from(args).slice(0, kind.args))
   return call
@@ -256,17 +255,6 @@ function settling(call: Call, callback: (...args: unknown[]) => unknown): (...ar
   return function (this: unknown, ...args: unknown[]) {
     if (isOpen(call)) settleWith(call, args[0])
     return callback.apply(this, args)
-  }
-}
-
-/**
- * A callback that runs in its caller's context: thrift calls it in that of the code that made the connection, where neither
- * Milo's nor the application's own AsyncLocalStorage has the right value.
- */
-function bound(callback: (...args: unknown[]) => unknown): (...args: unknown[]) => unknown {
-  const caller = new AsyncResource('MiloThriftCall')
-  return function (this: unknown, ...args: unknown[]) {
-    return caller.runInAsyncScope(callback, this, ...args)
   }
 }
 

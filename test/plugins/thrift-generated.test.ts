@@ -79,6 +79,18 @@ describe('the Thrift plugin: generated code, and what looks like it', () => {
         )
       })
     }
+
+    it('fails once when it throws, and switches nothing off', () => {
+      writeFileSync(join(folder, 'throws.js'), `${modules['and all the names, but no Thrift']}`)
+      const { Client } = load('./throws.js')
+      let calls = 0
+      const job = () => {
+        calls++
+        throw new RangeError('mine')
+      }
+      assert.throws(() => new Client().send_a(job), RangeError)
+      assert.equal(calls, 1)
+    })
   })
 
   it('is traced on neither side where its protocol is of a thrift that Milo hasn’t patched, and keeps nothing', async () => {
