@@ -13,14 +13,16 @@ export const LOCAL_END = 'milo.end'
 /** Client and server halves of a call, and local spans. */
 export type Side = 'client' | 'server' | 'local'
 
-export interface Typed {
+export interface SpanEvent {
+  /** Microseconds since the epoch. */
+  timestamp?: bigint
   /** One of EventType, or a number that a later version defines. */
   eventType?: number
   value?: string
 }
 
 /** The first and the last event of a record: when its span started and ended. */
-export const WINDOWS: Readonly<Record<Side, readonly [Typed, Typed]>> = {
+export const WINDOWS: Readonly<Record<Side, readonly [SpanEvent, SpanEvent]>> = {
   client: [{ eventType: EventType.CLIENT_SEND }, { eventType: EventType.CLIENT_RECV }],
   server: [{ eventType: EventType.SERVER_RECV }, { eventType: EventType.SERVER_SEND }],
   local: [
@@ -41,15 +43,15 @@ export function sideOf(eventType: number | undefined): Side {
 }
 
 /** The side of a record: that of its first client or server event. */
-export function recordSide(events: readonly Typed[]): Side {
+export function recordSide(events: readonly SpanEvent[]): Side {
   return sideOf(events.find(event => isCall(event.eventType))?.eventType)
 }
 
 /** Which of a record's events say only when its span started and ended. */
-export function ownEvents(events: readonly Typed[]): (event: Typed) => boolean {
+export function ownEvents(events: readonly SpanEvent[]): (event: SpanEvent) => boolean {
   const side = recordSide(events)
   if (side !== 'local') return ({ eventType }) => isCall(eventType) && sideOf(eventType) === side
-  const isLocal = (event: Typed, value: string) => event.eventType === EventType.CUSTOM && event.value === value
+  const isLocal = (event: SpanEvent, value: string) => event.eventType === EventType.CUSTOM && event.value === value
   const start = events.find(event => isLocal(event, LOCAL_START))
   const end = events.findLast(event => isLocal(event, LOCAL_END))
   return event => event === start || event === end

@@ -1,4 +1,5 @@
 import { CodecError, Reader, T, Writer } from './binary'
+import type { SpanEvent } from './events'
 
 /**
  * A span record is what one process reports of one span. In a Scribe message it has this form:
@@ -12,15 +13,7 @@ export const DELIMITER = 0x8badf00d
 /** Bytes before the struct: delimiter and length. */
 export const RECORD_HEADER = 8
 
-export { EventType } from './events'
-
-export interface SpanEvent {
-  /** Microseconds since the epoch. */
-  timestamp?: bigint
-  /** One of EventType, or a number that a later version defines. */
-  eventType?: number
-  value?: string
-}
+export { EventType, type SpanEvent } from './events'
 
 /** A decoded record. A field is undefined when the sender left it out, which is not the same as empty. */
 export interface SpanRecord {

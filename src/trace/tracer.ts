@@ -8,6 +8,8 @@ import { WallClock } from './wall-clock'
 
 /** Starts spans: roots, children of the current span, and servers' halves of what other processes began. */
 
+const wallClock = new WallClock()
+
 /** What is current where nothing is traced, and the one span of every unsampled trace that began here: all its methods do nothing. */
 export const UNSAMPLED = new LiveSpan(
   sink,
@@ -20,8 +22,6 @@ export const UNSAMPLED = new LiveSpan(
   '',
   0,
 )
-
-const wallClock = new WallClock()
 
 export function currentSpan(): PluginSpan | undefined {
   return currentFrame()?.span

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import type { FastifyReply } from 'fastify'
+import type { ErrorAnswer } from './answers'
 
 /** An error that is answered as `{ error, code }`: the code is stable, the sentence may change. */
 export class ApiError extends Error {
@@ -28,14 +29,10 @@ export function sendError(reply: FastifyReply, error: unknown): FastifyReply {
   if (retryAfterSeconds !== undefined) reply.header('retry-after', retryAfterSeconds)
   // The message of a bug belongs in the log only.
   const known = error instanceof ApiError || status < 500
-  return reply
-    .code(status)
-    .type('application/json; charset=utf-8')
-    .send(
-      known
-        ? { error: message, code, ...details }
-        : { error: 'the collector failed; its log says why', code: 'MILO_INTERNAL' },
-    )
+  const answer: ErrorAnswer = known
+    ? { error: message, code, ...details }
+    : { error: 'the collector failed; its log says why', code: 'MILO_INTERNAL' }
+  return reply.code(status).type('application/json; charset=utf-8').send(answer)
 }
 
 /** Answers what can't be parsed as HTTP. */

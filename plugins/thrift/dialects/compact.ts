@@ -49,7 +49,7 @@ export function compactField(span: Span): Buffer {
   return b
 }
 
-export function compactCompat(span: Span): Buffer {
+function compactCompat(span: Span): Buffer {
   const entries = w3c(span)
   const parts: Buffer[] = [Buffer.from([0x0b, 0xf0, 0x8a, 0x01, entries.length, 0x88])]
   for (const text of entries.flat()) {

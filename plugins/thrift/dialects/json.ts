@@ -31,14 +31,14 @@ export function patchJsonProtocol(prototype: any, plugin: PluginHandle): void {
 }
 
 /** Milo's field as a member of JSON's object of arguments, without the comma before it. */
-export function jsonField(span: Span): string {
+function jsonField(span: Span): string {
   const length = fieldLength(span)
   const b = Buffer.allocUnsafe(length)
   putField(b, 0, span, length)
   return `"${FIELD_ID}":{"lst":["i8",${length}${[...new Int8Array(b)].map(byte => `,${byte}`).join('')}]}`
 }
 
-export function jsonCompat(span: Span): string {
+function jsonCompat(span: Span): string {
   const entries = w3c(span)
   return `"${COMPAT_ID}":{"map":["str","str",${entries.length},${JSON.stringify(Object.fromEntries(entries))}]}`
 }
