@@ -14,12 +14,13 @@ import { isLoopback } from '../auth/addresses'
 import { type GuardOptions, guard } from '../auth/guard'
 import { requireCertificates } from '../auth/tls'
 import { BASE_PATH } from '../config'
+import { answerBadHttp, HttpError, quote, sendError, statusOf, tryLater } from '../http/errors'
 import { type Logger, limitWarnings } from '../log'
 import { takeSpans } from '../receive/http'
 import type { SpanIngest } from '../receive/ingest'
-import { type ReadableStore, StoreError, storedElsewhere } from '../store/store'
+import type { ReadableStore } from '../store/store'
+import { askStoreOf } from './ask-store'
 import { limitConnections } from './connections'
-import { ApiError, answerBadHttp, quote, sendError, statusOf } from './errors'
 import type { Reads } from './read-budget'
 import { searchRoutes } from './search'
 import { serviceRoutes } from './services'
@@ -72,12 +73,10 @@ const HEADERS = {
 const WITH_WEB_ASSEMBLY = `${HEADERS['content-security-policy']}; script-src 'self' 'wasm-unsafe-eval'`
 const FOR_GOOD = 'public, max-age=31536000, immutable'
 
-/** Errors of the store that are the client's fault. */
-const ASKED_WRONGLY = ['MILO_BAD_CURSOR', 'MILO_NOT_INDEXED', 'MILO_STORE_ELSEWHERE']
-
 export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
-  const { store, ingest, reads, log, metrics } = options
+  const { ingest, reads, log, metrics } = options
   const warn = limitWarnings(log)
+  const askStore = askStoreOf(options.store, warn)
   const server: FastifyServerOptions = {
     forceCloseConnections: 'idle',
     requestTimeout: REQUEST_DEADLINE_MS,
@@ -123,7 +122,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   app.setNotFoundHandler((request, reply) =>
     sendError(
       reply,
-      new ApiError(404, 'MILO_NO_SUCH_PATH', `nothing at ${request.method} ${quote(request.url.split('?')[0]!)}`),
+      new HttpError(404, 'MILO_NO_SUCH_PATH', `nothing at ${request.method} ${quote(request.url.split('?')[0]!)}`),
     ),
   )
   // Within this scope, not one of its own: what it checks, it checks for all that follows.
@@ -141,10 +140,8 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   serviceRoutes(app, reads, askStore)
   statusRoutes(app, { ...options, explains: () => !options.credentials().required })
   app.register(async scope => {
-    scope.addHook('onRequest', async (_request, reply) => {
-      if (ingest.hasRoom()) return
-      reply.header('retry-after', 1)
-      throw new ApiError(503, 'MILO_TRY_LATER', 'too much waits for the store: try later')
+    scope.addHook('onRequest', async () => {
+      if (!ingest.hasRoom()) throw tryLater(503, 'too much waits for the store')
     })
     await takeSpans(scope, {
       store: (records, _spans, source) => ingest.add(records, source),
@@ -171,18 +168,6 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     log.warn({ dir: options.uiDir }, 'the web interface is not built: the API goes without; npm run build makes it')
   }
   return app
-
-  async function askStore<V>(question: (store: ReadableStore) => Promise<V>): Promise<V> {
-    try {
-      if (store === undefined) throw storedElsewhere()
-      return await question(store)
-    } catch (error) {
-      if (!(error instanceof StoreError)) throw error
-      if (ASKED_WRONGLY.includes(error.code)) throw new ApiError(400, error.code, error.message)
-      warn(error.code, { code: error.code }, error.message)
-      throw new ApiError(503, error.code, error.message)
-    }
-  }
 }
 
 /** A proxy may pass the base path on or take it away. */

@@ -1,3 +1,4 @@
+import { HttpError, quote } from '../http/errors'
 import {
   type AnnotationCondition,
   DURATION_REMEDY,
@@ -14,7 +15,6 @@ import {
   withTimes,
 } from '../query'
 import type { SearchQuery } from '../store/store'
-import { ApiError, quote } from './errors'
 
 /** Reads and checks the parameters of an address. Each one that is unknown or makes no sense is an error. */
 
@@ -28,13 +28,14 @@ const TIMES = ['from', 'to']
 
 /**
  * Ignores empty parameters, as forms send them.
- * @throws ApiError for a parameter that isn't in `known`, or is given twice
+ * @throws HttpError for a parameter that isn't in `known`, or is given twice
  */
 export function readParameters<K extends string>(given: unknown, known: readonly K[]): Partial<Record<K, string>> {
   const out: Partial<Record<K, string>> = {}
   for (const [name, value] of Object.entries(given as Parameters)) {
     mustBeKnown(name, known)
-    if (typeof value !== 'string') throw new ApiError(400, 'MILO_BAD_PARAMETER', `${name} is given twice: give it once`)
+    if (typeof value !== 'string')
+      throw new HttpError(400, 'MILO_BAD_PARAMETER', `${name} is given twice: give it once`)
     if (value !== '') out[name as K] = value
   }
   return out
@@ -42,7 +43,7 @@ export function readParameters<K extends string>(given: unknown, known: readonly
 
 function mustBeKnown(name: string, known: readonly string[]): void {
   if (known.includes(name)) return
-  throw new ApiError(
+  throw new HttpError(
     400,
     'MILO_BAD_PARAMETER',
     `unknown parameter ${quote(name)}: the parameters are ${known.join(', ') || 'none'}`,
@@ -53,7 +54,7 @@ export function readLimit(limit: string | undefined, max = MAX_LIMIT, byDefault 
   if (limit === undefined) return byDefault
   const n = /^\d{1,4}$/.test(limit) ? Number(limit) : 0
   if (n < 1 || n > max) {
-    throw new ApiError(400, 'MILO_BAD_LIMIT', `limit is ${quote(limit)}: give a whole number from 1 to ${max}`)
+    throw new HttpError(400, 'MILO_BAD_LIMIT', `limit is ${quote(limit)}: give a whole number from 1 to ${max}`)
   }
   return n
 }
@@ -69,17 +70,25 @@ export function readSearch(given: unknown, nowUs: number): SearchQuery {
   else {
     const beside = [...CONDITIONS, ...TIMES].find(name => values[name] !== undefined)
     if (beside !== undefined || repeated.length > 0) {
-      throw new ApiError(400, 'MILO_BAD_PARAMETER', `${beside ?? 'annotation'} can't be combined with q: put it into q`)
+      throw new HttpError(
+        400,
+        'MILO_BAD_PARAMETER',
+        `${beside ?? 'annotation'} can't be combined with q: put it into q`,
+      )
     }
     const parsed = parse(q)
     query = parsed.query
     const [problem] = parsed.problems
     if (problem !== undefined) {
-      throw new ApiError(400, 'MILO_BAD_QUERY', `q: ${describeProblem(q, problem)}`, { problems: parsed.problems })
+      throw new HttpError(400, 'MILO_BAD_QUERY', `q: ${describeProblem(q, problem)}`, { problems: parsed.problems })
     }
   }
   if (query.annotations.length > MAX_CONDITIONS) {
-    throw new ApiError(400, 'MILO_BAD_QUERY', `${query.annotations.length} annotations: give at most ${MAX_CONDITIONS}`)
+    throw new HttpError(
+      400,
+      'MILO_BAD_QUERY',
+      `${query.annotations.length} annotations: give at most ${MAX_CONDITIONS}`,
+    )
   }
   return {
     ...withTimes(query, nowUs),
@@ -99,13 +108,13 @@ function readConditions(values: Partial<Record<string, string>>, annotations: st
     if (value !== undefined) condition.value = value
     query.annotations.push(condition)
   } else if (match !== undefined) {
-    throw new ApiError(400, 'MILO_BAD_PARAMETER', 'match needs a value: give value, or remove match')
+    throw new HttpError(400, 'MILO_BAD_PARAMETER', 'match needs a value: give value, or remove match')
   }
   if (min_duration !== undefined) query.minDurationUs = readDuration('min_duration', min_duration)
   if (max_duration !== undefined) query.maxDurationUs = readDuration('max_duration', max_duration)
   if (error !== undefined) {
     if (error !== 'true' && error !== 'false') {
-      throw new ApiError(400, 'MILO_BAD_PARAMETER', `error is ${quote(error)}: give true or false`)
+      throw new HttpError(400, 'MILO_BAD_PARAMETER', `error is ${quote(error)}: give true or false`)
     }
     query.error = error === 'true'
   }
@@ -117,18 +126,18 @@ function readConditions(values: Partial<Record<string, string>>, annotations: st
 function readMatch(match: string | undefined): Match {
   if (match === undefined) return 'exact'
   if (match === 'exact' || match === 'prefix' || match === 'contains') return match
-  throw new ApiError(400, 'MILO_BAD_PARAMETER', `match is ${quote(match)}: give exact, prefix or contains`)
+  throw new HttpError(400, 'MILO_BAD_PARAMETER', `match is ${quote(match)}: give exact, prefix or contains`)
 }
 
 function readDuration(name: string, text: string): number {
   const us = parseDurationUs(text, true)
   if (us !== undefined) return us
   const remedy = `${DURATION_REMEDY}, or microseconds`
-  throw new ApiError(400, 'MILO_BAD_DURATION', `${name} is ${quote(text)}: ${remedy}`)
+  throw new HttpError(400, 'MILO_BAD_DURATION', `${name} is ${quote(text)}: ${remedy}`)
 }
 
 export function readTime(name: string, text: string): Time {
   const time = parseTime(text)
   if (time !== undefined) return time
-  throw new ApiError(400, 'MILO_BAD_TIME', `${name} is ${quote(text)}: ${TIME_REMEDY}`)
+  throw new HttpError(400, 'MILO_BAD_TIME', `${name} is ${quote(text)}: ${TIME_REMEDY}`)
 }

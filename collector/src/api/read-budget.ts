@@ -1,4 +1,4 @@
-import { ApiError } from './errors'
+import { HttpError } from '../http/errors'
 
 /** A part of a budget, which a reader holds. */
 export interface Grant {
@@ -42,7 +42,7 @@ export class ReadBudget {
 
   /**
    * @param bytes the most that is going to be held; more than there is in all counts as all
-   * @throws ApiError 503 when there is none in time
+   * @throws HttpError 503 when there is none in time
    */
   take(bytes: number): Promise<Grant> {
     const { maxBytes, waitMs, waitingMost } = this.options
@@ -51,7 +51,7 @@ export class ReadBudget {
     return new Promise((resolve, reject) => {
       const tooMany = () => {
         const message = 'too much is being read at the same time: try later'
-        reject(new ApiError(503, 'MILO_TOO_MANY_READS', message, undefined, Math.ceil(waitMs / 2_000)))
+        reject(new HttpError(503, 'MILO_TOO_MANY_READS', message, undefined, Math.ceil(waitMs / 2_000)))
       }
       if (this.waiting.length >= waitingMost) return tooMany()
       const timer = setTimeout(() => {

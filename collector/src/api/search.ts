@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
+import type { CompletionAnswer, SavedSearchAnswer, SavedSearchesAnswer, SearchAnswer } from '../http/answers'
+import { HttpError, quote } from '../http/errors'
 import { SEARCH_BYTES } from '../store/search/search'
 import type { CompletionQuery, SavedSearch, SavedSearches, SpanSearch } from '../store/store'
-import type { CompletionAnswer, SavedSearchAnswer, SavedSearchesAnswer, SearchAnswer } from './answers'
-import { ApiError, type AskStore, quote } from './errors'
+import type { AskStore } from './ask-store'
 import { readLimit, readParameters, readSearch } from './parameters'
 import type { Reads } from './read-budget'
 
@@ -33,14 +34,14 @@ export function searchRoutes(
     const field = FIELDS.find(name => name === given.field)
     if (field === undefined) {
       const is = given.field === undefined ? 'is missing' : `is ${quote(given.field)}`
-      throw new ApiError(400, 'MILO_BAD_PARAMETER', `field ${is}: give one of ${FIELDS.join(', ')}`)
+      throw new HttpError(400, 'MILO_BAD_PARAMETER', `field ${is}: give one of ${FIELDS.join(', ')}`)
     }
     if ((given.key !== undefined) !== (field === 'value')) {
       const problem =
         field === 'value'
           ? 'is missing: field=value completes the values of one key'
           : 'is for field=value: leave it out'
-      throw new ApiError(400, 'MILO_BAD_PARAMETER', `key ${problem}`)
+      throw new HttpError(400, 'MILO_BAD_PARAMETER', `key ${problem}`)
     }
     const query: CompletionQuery = {
       field,
@@ -60,14 +61,14 @@ export function searchRoutes(
   app.post('/api/saved-searches', async (request, reply) => {
     const { name, query } = readBody(request.body)
     if (name === undefined || query === undefined) {
-      throw new ApiError(
+      throw new HttpError(
         400,
         'MILO_BAD_BODY',
         `${name === undefined ? 'name' : 'query'} is missing: give name and query`,
       )
     }
     if ((await askStore(store => store.savedSearches())).length >= MAX_SAVED) {
-      throw new ApiError(
+      throw new HttpError(
         409,
         'MILO_TOO_MANY_SAVED_SEARCHES',
         `${MAX_SAVED} searches are saved already: delete one first`,
@@ -99,29 +100,29 @@ export function searchRoutes(
   }
 }
 
-function unknown(id: string): ApiError {
-  return new ApiError(404, 'MILO_NO_SUCH_SEARCH', `no saved search ${quote(id)}`)
+function unknown(id: string): HttpError {
+  return new HttpError(404, 'MILO_NO_SUCH_SEARCH', `no saved search ${quote(id)}`)
 }
 
-/** @throws ApiError for a bad name, or for a query that couldn't be run */
+/** @throws HttpError for a bad name, or for a query that couldn't be run */
 function readBody(body: unknown): { name?: string; query?: string } {
   if (typeof body !== 'object' || body === null || Array.isArray(body)) {
-    throw new ApiError(400, 'MILO_BAD_BODY', 'the body is not an object: give {"name": …, "query": …}')
+    throw new HttpError(400, 'MILO_BAD_BODY', 'the body is not an object: give {"name": …, "query": …}')
   }
   const { name, query, ...others } = body as Record<string, unknown>
   const [other] = Object.keys(others)
   if (other !== undefined)
-    throw new ApiError(400, 'MILO_BAD_BODY', `unknown field ${quote(other)}: the fields are name and query`)
+    throw new HttpError(400, 'MILO_BAD_BODY', `unknown field ${quote(other)}: the fields are name and query`)
   const out: { name?: string; query?: string } = {}
   if (name !== undefined) {
     if (typeof name !== 'string' || name.trim() === '' || name.length > MAX_NAME_LENGTH) {
-      throw new ApiError(400, 'MILO_BAD_BODY', `name must be a string of 1 to ${MAX_NAME_LENGTH} characters`)
+      throw new HttpError(400, 'MILO_BAD_BODY', `name must be a string of 1 to ${MAX_NAME_LENGTH} characters`)
     }
     out.name = wellFormed('name', name.trim())
   }
   if (query !== undefined) {
     if (typeof query !== 'string' || query.length > MAX_QUERY_LENGTH) {
-      throw new ApiError(400, 'MILO_BAD_BODY', `query must be a string of at most ${MAX_QUERY_LENGTH} characters`)
+      throw new HttpError(400, 'MILO_BAD_BODY', `query must be a string of at most ${MAX_QUERY_LENGTH} characters`)
     }
     out.query = wellFormed('query', query.replace(/^\?/, ''))
     const parameters: Record<string, string | string[]> = Object.create(null)
@@ -137,7 +138,7 @@ function readBody(body: unknown): { name?: string; query?: string } {
 /** A string with half of a surrogate pair has no UTF-8: the store would keep another one. */
 function wellFormed(field: string, value: string): string {
   if (!/\p{Surrogate}/u.test(value)) return value
-  throw new ApiError(400, 'MILO_BAD_BODY', `${field} must be valid Unicode: it has half of a surrogate pair`)
+  throw new HttpError(400, 'MILO_BAD_BODY', `${field} must be valid Unicode: it has half of a surrogate pair`)
 }
 
 function toJson({ id, name, query, createdUs }: SavedSearch): SavedSearchAnswer {

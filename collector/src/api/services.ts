@@ -1,4 +1,6 @@
 import type { FastifyInstance } from 'fastify'
+import type { DependenciesAnswer, Dependency, Figures, Range, ServicesAnswer } from '../http/answers'
+import { HttpError, quote } from '../http/errors'
 import { parseTime, TIME_REMEDY, timeUs } from '../query'
 import {
   type ActivityMinute,
@@ -9,9 +11,8 @@ import {
   percentile,
 } from '../store/activity/activity'
 import type { ActivityReader } from '../store/store'
-import { Turns } from '../store/turns'
-import type { DependenciesAnswer, Dependency, Figures, Range, ServicesAnswer } from './answers'
-import { ApiError, type AskStore, quote } from './errors'
+import { Turns } from '../turns'
+import type { AskStore } from './ask-store'
 import { readParameters } from './parameters'
 import type { Reads } from './read-budget'
 
@@ -65,14 +66,14 @@ function readRange(given: unknown): Range {
     const text = values[key]
     if (text === undefined) return otherwise
     const time = parseTime(text)
-    if (time === undefined) throw new ApiError(400, 'MILO_BAD_PARAMETER', `${key} is ${quote(text)}: ${TIME_REMEDY}`)
+    if (time === undefined) throw new HttpError(400, 'MILO_BAD_PARAMETER', `${key} is ${quote(text)}: ${TIME_REMEDY}`)
     return timeUs(time, nowUs)
   }
   const to = read('to', nowUs)
   const from = read('from', to - DEFAULT_RANGE_US)
-  if (!(from < to)) throw new ApiError(400, 'MILO_BAD_PARAMETER', 'from is not before to: give an earlier from')
+  if (!(from < to)) throw new HttpError(400, 'MILO_BAD_PARAMETER', 'from is not before to: give an earlier from')
   if (to - from > MAX_RANGE_US) {
-    throw new ApiError(400, 'MILO_BAD_PARAMETER', 'from and to are more than 24 hours apart: choose a shorter range')
+    throw new HttpError(400, 'MILO_BAD_PARAMETER', 'from and to are more than 24 hours apart: choose a shorter range')
   }
   return { from, to }
 }

@@ -6,11 +6,13 @@ import { version } from '../../package.json'
 import { recordToJson } from '../formats/milo-json'
 import { toOtlpJson } from '../formats/otlp/write'
 import { toZipkinJson } from '../formats/zipkin/write'
+import type { CompareAnswer, ComparedTrace } from '../http/answers'
+import { HttpError, quote } from '../http/errors'
 import { IdMap } from '../record/ids'
-import type { StoredTrace, TraceReader } from '../store/store'
+import type { StoredTrace } from '../record/records'
+import type { TraceReader } from '../store/store'
 import { buildTraceInSlices, diffTraces, type Trace, traceIdsOf, traceJson, withHigh } from '../trace'
-import type { CompareAnswer, ComparedTrace } from './answers'
-import { ApiError, type AskStore, quote } from './errors'
+import type { AskStore } from './ask-store'
 import { readParameters } from './parameters'
 import type { Grant, Reads } from './read-budget'
 
@@ -38,7 +40,7 @@ export function traceRoutes(app: FastifyInstance, reads: Reads, askStore: AskSto
     const { form = 'milo' } = readParameters(request.query, ['form'])
     if (!Object.hasOwn(FORMS, form)) {
       const forms = Object.keys(FORMS).join(', ')
-      throw new ApiError(400, 'MILO_BAD_FORM', `unknown form ${quote(form)}: the forms are ${forms}`)
+      throw new HttpError(400, 'MILO_BAD_FORM', `unknown form ${quote(form)}: the forms are ${forms}`)
     }
     const { maxTraceBytes } = reads
     const grant = await grantFor(reply, maxTraceBytes)
@@ -64,7 +66,7 @@ export function traceRoutes(app: FastifyInstance, reads: Reads, askStore: AskSto
     const [a, b] = (['a', 'b'] as const).map(which => {
       const id = ids[which]
       if (id !== undefined) return id
-      throw new ApiError(400, 'MILO_BAD_PARAMETER', `${which} is missing: give two traces, a and b`)
+      throw new HttpError(400, 'MILO_BAD_PARAMETER', `${which} is missing: give two traces, a and b`)
     }) as [string, string]
     // Together: two that each hold the one half would wait for each other.
     await grantFor(reply, 2 * COMPARED_BYTES)
@@ -102,7 +104,7 @@ export function traceRoutes(app: FastifyInstance, reads: Reads, askStore: AskSto
   async function findTrace(id: string, maxBytes: number): Promise<StoredTrace> {
     const ids = traceIdsOf(id)
     if (ids.length === 0) {
-      throw new ApiError(
+      throw new HttpError(
         400,
         'MILO_BAD_TRACE_ID',
         `${quote(id)} is not a trace id: give up to 32 hex digits, a UUID, a traceparent, or a decimal from -2^63 to 2^64-1`,
@@ -113,7 +115,7 @@ export function traceRoutes(app: FastifyInstance, reads: Reads, askStore: AskSto
       const records = withHigh(found, high)
       if (records.length > 0) return { records, truncated }
     }
-    throw new ApiError(404, 'MILO_NO_SUCH_TRACE', `no trace ${quote(id)} is stored`)
+    throw new HttpError(404, 'MILO_NO_SUCH_TRACE', `no trace ${quote(id)} is stored`)
   }
 }
 

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import fastifyRateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { ApiError, quote } from '../api/errors'
+import { HttpError, quote } from '../http/errors'
 import type { Metrics } from '../metrics'
 import { hostName } from '../trace'
 import { forwardedFor, isLoopback } from './addresses'
@@ -80,12 +80,12 @@ export async function guard(app: FastifyInstance, options: GuardOptions): Promis
         reply.header('www-authenticate', [reply.getHeader('www-authenticate') ?? [], value].flat() as never)
       }
       const what = authorization === undefined ? 'this needs credentials' : 'these credentials are not known'
-      throw new ApiError(401, 'MILO_UNAUTHORIZED', `${what}: give ${credentials.schemes.join(' or ')} ones`, {
+      throw new HttpError(401, 'MILO_UNAUTHORIZED', `${what}: give ${credentials.schemes.join(' or ')} ones`, {
         schemes: credentials.schemes,
       })
     }
     if (!allows(scope, request)) {
-      throw new ApiError(403, 'MILO_FORBIDDEN', `a token of scope ${scope} may not ${request.method} this`)
+      throw new HttpError(403, 'MILO_FORBIDDEN', `a token of scope ${scope} may not ${request.method} this`)
     }
   }
 }
@@ -112,9 +112,9 @@ function isReading({ method }: FastifyRequest): boolean {
   return method === 'GET' || method === 'HEAD' || method === 'OPTIONS'
 }
 
-function tooMany(reply: FastifyReply, seconds: number): ApiError {
+function tooMany(reply: FastifyReply, seconds: number): HttpError {
   reply.header('retry-after', Math.max(1, Math.ceil(seconds)))
-  return new ApiError(429, 'MILO_TOO_MANY_REQUESTS', 'too many requests from this address: wait')
+  return new HttpError(429, 'MILO_TOO_MANY_REQUESTS', 'too many requests from this address: wait')
 }
 
 /**
@@ -127,7 +127,7 @@ function checkHost(header: string | undefined, { host, allowedHosts }: GuardOpti
   if (!isLoopback(host) || header === undefined) return
   const name = hostName(header)
   if (isIP(name) !== 0 || name === 'localhost' || isAllowed(name, allowedHosts())) return
-  throw new ApiError(
+  throw new HttpError(
     403,
     'MILO_HOST_REFUSED',
     `not for host ${quote(header)}: add it to http.allowed_hosts if it is yours`,
@@ -148,7 +148,7 @@ function checkSite(request: FastifyRequest, { allowedHosts }: GuardOptions): voi
     // As the browser had it, if a trusted proxy says so.
     if (from !== undefined && (from === request.host || isAllowed(hostName(from), allowedHosts()))) return
   }
-  throw new ApiError(403, 'MILO_CROSS_SITE', "another site's page may not do this")
+  throw new HttpError(403, 'MILO_CROSS_SITE', "another site's page may not do this")
 }
 
 function isAllowed(name: string, allowedHosts: string[]): boolean {

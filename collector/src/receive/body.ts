@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { promisify } from 'node:util'
 import zlib from 'node:zlib'
-import { Refusal } from './refusal'
+import { HttpError } from '../http/errors'
 
 /** How long a body may take to arrive. */
 const BODY_DEADLINE_MS = 30_000
@@ -11,10 +11,10 @@ type Decompress = (body: Buffer, options: object, done: (error: Error | null, re
 /**
  * Reads a body whole.
  * @param hold is told of each chunk's length, and throws when there is no room for it
- * @throws Refusal when the body is too large or ends early, and what `hold` throws
+ * @throws HttpError when the body is too large or ends early, and what `hold` throws
  */
 export function receiveBody(raw: IncomingMessage, maxBytes: number, hold: (bytes: number) => void): Promise<Buffer> {
-  const tooLarge = () => new Refusal(413, 'MILO_BODY_TOO_LARGE', `the body is over ${maxBytes} bytes`)
+  const tooLarge = () => new HttpError(413, 'MILO_BODY_TOO_LARGE', `the body is over ${maxBytes} bytes`)
   if (Number(raw.headers['content-length']) > maxBytes) throw tooLarge()
   const chunks: Buffer[] = []
   let length = 0
@@ -39,7 +39,7 @@ export function receiveBody(raw: IncomingMessage, maxBytes: number, hold: (bytes
     })
     raw.on('close', () => {
       clearTimeout(deadline)
-      reject(new Refusal(400, 'MILO_BAD_BODY', 'the body ended early'))
+      reject(new HttpError(400, 'MILO_BAD_BODY', 'the body ended early'))
     })
     raw.on('error', () => {})
   })
@@ -60,13 +60,13 @@ export function decompressorOf(
       return await decompressed(body, methodOf(encoding, body), encoding, maxBytes)
     } catch (error) {
       // A proxy may have unpacked it and left the header.
-      if (error instanceof Refusal && error.status !== 413 && startsReadably(body)) return body
+      if (error instanceof HttpError && error.status !== 413 && startsReadably(body)) return body
       throw error
     }
   }
 }
 
-/** @throws Refusal for an encoding that isn't taken */
+/** @throws HttpError for an encoding that isn't taken */
 function methodOf(encoding: string, body: Buffer): Decompress {
   if (encoding === 'gzip' || encoding === 'x-gzip') return zlib.gunzip
   // Deflate should be in zlib's wrapper, whose first byte says 8 in its low half; some senders leave it out.
@@ -76,7 +76,7 @@ function methodOf(encoding: string, body: Buffer): Decompress {
   const { zstdDecompress } = zlib as unknown as { zstdDecompress?: Decompress }
   if (encoding === 'zstd' && zstdDecompress !== undefined) return zstdDecompress
   const known = `gzip, deflate, br,${zstdDecompress === undefined ? '' : ' zstd'} or identity`
-  throw new Refusal(415, 'MILO_BAD_CONTENT_ENCODING', `content-encoding has to be ${known}, not ${encoding}`)
+  throw new HttpError(415, 'MILO_BAD_CONTENT_ENCODING', `content-encoding has to be ${known}, not ${encoding}`)
 }
 
 export function unzip(body: Buffer, maxBytes: number): Promise<Buffer> {
@@ -90,9 +90,9 @@ async function decompressed(body: Buffer, method: Decompress, encoding: string, 
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     if (code === 'ERR_BUFFER_TOO_LARGE') {
-      throw new Refusal(413, 'MILO_BODY_TOO_LARGE', `the body is over ${maxBytes} bytes once decompressed`)
+      throw new HttpError(413, 'MILO_BODY_TOO_LARGE', `the body is over ${maxBytes} bytes once decompressed`)
     }
-    throw new Refusal(400, 'MILO_BAD_BODY', `the body is not ${encoding}: ${message}; nothing of it is stored`)
+    throw new HttpError(400, 'MILO_BAD_BODY', `the body is not ${encoding}: ${message}; nothing of it is stored`)
   }
 }
 

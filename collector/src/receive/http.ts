@@ -1,16 +1,16 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Type } from 'protobufjs/light'
-import type { RejectedSpans, UploadAnswer } from '../api/answers'
 import { EXPECTED, readAny, readDocuments } from '../formats/detect'
 import { BadInput, type LeftOut, Reading, type Spans } from '../formats/fields'
 import { parseDocuments } from '../formats/json'
 import { readOtlpJson, readOtlpProtobuf } from '../formats/otlp/read'
 import { OTLP_TYPES } from '../formats/otlp/schema'
 import { readZipkinJson, readZipkinProtobuf, readZipkinV1Thrift } from '../formats/zipkin/read'
+import type { RejectedSpans, UploadAnswer } from '../http/answers'
+import { HttpError, sendError, tryLater } from '../http/errors'
 import { type Logger, limitWarnings } from '../log'
 import { decompressorOf, isZipped, receiveBody, unzip } from './body'
 import { ByteBudget } from './byte-budget'
-import { Refusal } from './refusal'
 import { SpanSink } from './span-sink'
 
 /**
@@ -48,7 +48,6 @@ export interface FormatsOptions {
  * bodies take three times as much.
  */
 const MAX_GROWTH = 8
-const RETRY_AFTER_SECONDS = 1
 
 const JSON_TYPE = 'application/json'
 const PROTOBUF_TYPE = 'application/x-protobuf'
@@ -112,7 +111,8 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
       const answer = errorMessage === '' ? {} : { partialSuccess: { rejectedSpans: rejected, errorMessage } }
       return reply.type(type).send(isProtobuf ? encode(OTLP_TYPES.ExportTraceServiceResponse, answer) : answer)
     } catch (error) {
-      const { status, message } = refusal(error, request, reply)
+      const { status, message, retryAfterSeconds } = refusal(error, request)
+      if (retryAfterSeconds !== undefined) reply.header('retry-after', retryAfterSeconds)
       const code =
         status === 429 ? RESOURCE_EXHAUSTED : status === 503 ? UNAVAILABLE : status < 500 ? INVALID_ARGUMENT : INTERNAL
       const answer = isProtobuf ? encode(OTLP_TYPES.RpcStatus, { code, message }) : { code, message }
@@ -126,7 +126,7 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
         refuseIfNothing(await take(request, 'zipkin', readers))
         return reply.code(202).send()
       } catch (error) {
-        return answerRefusal(error, request, reply)
+        return sendError(reply, refusal(error, request))
       }
     })
   }
@@ -138,27 +138,27 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
       const lost = { ...(rejected > 0 && { reasons }), ...(leftOut.length > 0 && { leftOut }) }
       return { traceIds: [...traceIds], spans, rejected, ...lost }
     } catch (error) {
-      return answerRefusal(error, request, reply)
+      return sendError(reply, refusal(error, request))
     }
   })
 
   /**
    * Takes a body from its first byte until its spans are stored.
    * @param readers those of the one format that the path takes; without them, any format is recognized
-   * @throws Refusal, BadInput
+   * @throws HttpError, BadInput
    */
   async function take(request: FastifyRequest, source: Source, readers?: Readers): Promise<Taken> {
     const type = mediaType(request)
     const isBinary = readers !== undefined && type === readers.binary.type
     if (readers !== undefined && !isBinary && !MAY_BE_JSON.test(type)) {
       const wanted = `${JSON_TYPE} or ${readers.binary.type}`
-      throw new Refusal(415, 'MILO_BAD_CONTENT_TYPE', `content-type has to be ${wanted}, not ${type}`)
+      throw new HttpError(415, 'MILO_BAD_CONTENT_TYPE', `content-type has to be ${wanted}, not ${type}`)
     }
     const decompress = decompressorOf(request.raw, maxBodyBytes)
     let held = 0
     const hold = (bytes: number) => {
       if (bytes > bodies.freeBytes) {
-        throw new Refusal(429, 'MILO_TRY_LATER', 'too much is being received: try later')
+        throw tryLater(429, 'too much is being received')
       }
       bodies.take(bytes)
       held += bytes
@@ -208,19 +208,11 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
     }
   }
 
-  function refusal(error: unknown, request: FastifyRequest, reply: FastifyReply): Refusal {
-    if (error instanceof BadInput) return new Refusal(400, 'MILO_BAD_BODY', error.message)
-    if (error instanceof Refusal) {
-      if (error.status === 429 || error.status === 503) reply.header('retry-after', RETRY_AFTER_SECONDS)
-      return error
-    }
+  function refusal(error: unknown, request: FastifyRequest): HttpError {
+    if (error instanceof BadInput) return new HttpError(400, 'MILO_BAD_BODY', error.message)
+    if (error instanceof HttpError) return error
     log.error({ err: error, url: request.url }, 'a request failed')
-    return new Refusal(500, 'MILO_INTERNAL', 'the collector failed; its log says why')
-  }
-
-  function answerRefusal(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-    const { status, code, message } = refusal(error, request, reply)
-    return reply.code(status).send({ error: message, code })
+    return new HttpError(500, 'MILO_INTERNAL', 'the collector failed; its log says why')
   }
 }
 
@@ -240,7 +232,7 @@ function mediaType(request: FastifyRequest): string {
 
 /** Refuses a body of rejected spans where the answer has no place for their number. */
 function refuseIfNothing({ sink: { spans, rejected, reasons } }: Taken): void {
-  if (spans === 0 && rejected > 0) throw new Refusal(400, 'MILO_BAD_SPANS', explain(rejected, reasons))
+  if (spans === 0 && rejected > 0) throw new HttpError(400, 'MILO_BAD_SPANS', explain(rejected, reasons))
 }
 
 /** Refuses a body without spans: a success would say that what it has instead is stored. */

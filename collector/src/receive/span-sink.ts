@@ -1,9 +1,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { Writer } from 'milo/codec/binary'
 import { RECORD_HEADER, writeRecord, writeSpanStruct } from 'milo/codec/span'
-import type { RejectedSpans } from '../api/answers'
 import { type Converted, hexOf, MAX_SPAN_BYTES, MAX_SPAN_PARTS, type Spans, Unusable } from '../formats/fields'
-import { Refusal } from './refusal'
+import type { RejectedSpans } from '../http/answers'
+import { tryLater } from '../http/errors'
 
 /** Records are stored in chunks of about this length. */
 const CHUNK_BYTES = 1024 * 1024
@@ -35,7 +35,7 @@ export class SpanSink {
     this.options = options
   }
 
-  /** @throws Refusal when they can't be stored now */
+  /** @throws HttpError when they can't be stored now */
   async putAll(spans: Spans): Promise<void> {
     let stepEnd = performance.now() + STEP_MS
     for (const convert of spans) {
@@ -48,13 +48,13 @@ export class SpanSink {
     }
   }
 
-  /** Stores what is left. @throws Refusal when it can't be stored now */
+  /** Stores what is left. @throws HttpError when it can't be stored now */
   async flush(): Promise<void> {
     if (this.pending === 0) return
     const spans = this.pending
     this.pending = 0
     if ((await this.options.store(this.w.take(), spans)) !== 'ok') {
-      throw new Refusal(503, 'MILO_TRY_LATER', 'the spans can not be stored now: try later')
+      throw tryLater(503, 'the spans can not be stored now')
     }
     this.spans += spans
   }

@@ -1,7 +1,6 @@
 import { SpanScan, scanSpanStruct } from 'milo/codec/scan'
 import { RECORD_HEADER, readRecord, type SpanRecord } from 'milo/codec/span'
-import type { StoredRecord, StoredTrace } from '../store/store'
-import { Turns } from '../store/turns'
+import { Turns } from '../turns'
 
 /** Records in a row, as messages and rows of databases hold them: i32 0x8badf00d, i32 length, struct; good ones only. */
 
@@ -27,6 +26,18 @@ export interface RawTrace {
   bytes: Buffer
   /** Whether there are more. */
   truncated: boolean
+}
+
+export interface StoredTrace {
+  records: StoredRecord[]
+  /** Whether there are more records than were to be read: anybody may send as many as they like under one trace id. */
+  truncated: boolean
+}
+
+export interface StoredRecord {
+  record: SpanRecord
+  /** The Span struct's bytes, exactly as they came. */
+  bytes: Buffer
 }
 
 /** The records with their bytes, which stay those of the trace. In turns: a long trace takes most of a second. */

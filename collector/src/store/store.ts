@@ -1,5 +1,5 @@
-import type { SpanRecord } from 'milo/codec/span'
 import type { AnnotationCondition, Match } from '../query'
+import type { StoredTrace } from '../record/records'
 import type { TraceSummary } from '../trace/model'
 import type { ActivityMinute } from './activity/activity'
 import type { IndexSettings } from './search/index-policy'
@@ -91,18 +91,6 @@ export const NO_BACKLOG: Readonly<Backlog> = { spans: 0, bytes: 0, notUtf8: 0, p
 
 /** How much of a trace is read unless somebody says otherwise: some 200,000 spans. */
 export const TRACE_BYTES = 64 * 1024 * 1024
-
-export interface StoredTrace {
-  records: StoredRecord[]
-  /** Whether there are more records than were to be read: anybody may send as many as they like under one trace id. */
-  truncated: boolean
-}
-
-export interface StoredRecord {
-  record: SpanRecord
-  /** The Span struct's bytes, exactly as they came. */
-  bytes: Buffer
-}
 
 /**
  * All conditions must hold on one and the same span; none: every trace. Name, service and minimal duration are those of

@@ -1,5 +1,5 @@
 import { useEffect, useMemo } from 'preact/hooks'
-import type { SearchAnswer } from '../../src/api/answers'
+import type { SearchAnswer } from '../../src/http/answers'
 import { Boundary } from '../parts/boundary'
 import { Later } from '../parts/later'
 import { Failure, Notice, Waiting } from '../parts/notice'

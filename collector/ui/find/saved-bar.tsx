@@ -1,5 +1,5 @@
 import { useRef, useState } from 'preact/hooks'
-import type { SavedSearchAnswer } from '../../src/api/answers'
+import type { SavedSearchAnswer } from '../../src/http/answers'
 import { CopyButton } from '../parts/copy-button'
 import { navigate } from '../shell/address'
 import type { SavedSearches } from './saved-searches'

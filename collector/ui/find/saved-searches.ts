@@ -1,5 +1,5 @@
 import { useCallback, useEffect, useState } from 'preact/hooks'
-import type { SavedSearchAnswer, SavedSearchesAnswer } from '../../src/api/answers'
+import type { SavedSearchAnswer, SavedSearchesAnswer } from '../../src/http/answers'
 import { requestJson, sendJson } from '../shell/json'
 import type { Problem } from '../shell/problem'
 

@@ -1,5 +1,5 @@
 import { useEffect, useId, useRef, useState } from 'preact/hooks'
-import type { CompletionAnswer } from '../../src/api/answers'
+import type { CompletionAnswer } from '../../src/http/answers'
 import { type Completion, completionAt, insertCompletion, type Problem, parse } from '../../src/query'
 import { findTraceId } from '../../src/trace'
 import { navigate } from '../shell/address'

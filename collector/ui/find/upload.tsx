@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
-import type { UploadAnswer } from '../../src/api/answers'
+import type { UploadAnswer } from '../../src/http/answers'
 import { counted } from '../parts/count'
 import { navigate } from '../shell/address'
 import { sendBody } from '../shell/json'

@@ -4,8 +4,8 @@ import { ERROR_KEYS } from '../../record/half'
 import { IdMap } from '../../record/ids'
 import { RecordReader } from '../../record/reader'
 import { PEER_KEYS } from '../../trace/peer'
+import { Turns } from '../../turns'
 import { Recent } from '../recent'
-import { Turns } from '../turns'
 
 /**
  * What services did, minute by minute: how often, how long, how often in vain, and who called whom. It is counted while

@@ -1,6 +1,6 @@
 import type { Connection } from 'mysql2/promise'
 import { IdMap } from '../../record/ids'
-import { storedTrace } from '../../record/records'
+import { type StoredTrace, storedTrace } from '../../record/records'
 import type { ActivityMinute, ActivityRow } from '../activity/activity'
 import { isRefusal, within } from '../deadline'
 import { type Migration, migrations } from '../migrations'
@@ -21,7 +21,6 @@ import {
   type SearchPage,
   type SearchQuery,
   type Store,
-  type StoredTrace,
   StoreError,
   TRACE_BYTES,
 } from '../store'

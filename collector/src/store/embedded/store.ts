@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { storedTrace } from '../../record/records'
+import { type StoredTrace, storedTrace } from '../../record/records'
 import { type ActivityMinute, minutesOf, readActivityInTurns } from '../activity/activity'
 import type { PassedOn } from '../pass-on'
 import { closedError, GroupCommit } from '../pipeline/group-commit'
 import type { IndexSettings } from '../search/index-policy'
-import { type Backlog, type Message, NO_BACKLOG, type Store, type StoredTrace, StoreError, TRACE_BYTES } from '../store'
+import { type Backlog, type Message, NO_BACKLOG, type Store, StoreError, TRACE_BYTES } from '../store'
 import type { EmbeddedOptions, Reply, Request, ThreadMethods } from './protocol'
 
 /**

@@ -1,9 +1,9 @@
 import { ERROR_KEYS } from '../../../record/half'
 import { RecordReader } from '../../../record/reader'
+import type { Turns } from '../../../turns'
 import { Bytes, compareBytes } from '../../bytes'
 import type { Entry } from '../../pipeline/entry'
 import type { IndexPolicy } from '../../search/index-policy'
-import type { Turns } from '../../turns'
 import {
   BlockWriter,
   CHUNK_RECORDS,

@@ -1,11 +1,11 @@
 import { IdSet } from '../../../record/ids'
 import { MULTIPLIER } from '../../../record/seed'
+import type { Turns } from '../../../turns'
 import { compareBytes, wordSearch } from '../../bytes'
 import type { IndexPolicy } from '../../search/index-policy'
 import type { HalfConditions } from '../../search/match'
 import type { IndexQuery, Place, Places, SpanIndex, Term } from '../../search/search'
 import { type CompletionQuery, type Match, StoreError } from '../../store'
-import type { Turns } from '../../turns'
 import type { EmbeddedBackend } from '../backend'
 import type { EmbeddedFile } from '../file'
 import {

@@ -1,5 +1,5 @@
+import type { Turns } from '../../../turns'
 import { compareBytes } from '../../bytes'
-import type { Turns } from '../../turns'
 import type { EmbeddedFile } from '../file'
 import {
   type BlockReader,

@@ -1,4 +1,4 @@
-import type { Turns } from '../../turns'
+import type { Turns } from '../../../turns'
 import type { EmbeddedFile } from '../file'
 import type { BlockRow, ChunkRow } from './format'
 import { SEGMENT_ROWS } from './format'

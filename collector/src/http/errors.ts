@@ -3,7 +3,7 @@ import type { FastifyReply } from 'fastify'
 import type { ErrorAnswer } from './answers'
 
 /** An error that is answered as `{ error, code }`: the code is stable, the sentence may change. */
-export class ApiError extends Error {
+export class HttpError extends Error {
   readonly status: number
   readonly code: string
   /** Further fields of the answer. */
@@ -19,16 +19,16 @@ export class ApiError extends Error {
 }
 
 export function statusOf(error: unknown): number {
-  if (error instanceof ApiError) return error.status
+  if (error instanceof HttpError) return error.status
   return (error as { statusCode?: number }).statusCode ?? 500
 }
 
 export function sendError(reply: FastifyReply, error: unknown): FastifyReply {
   const status = statusOf(error)
-  const { message, code, details, retryAfterSeconds } = error as ApiError
+  const { message, code, details, retryAfterSeconds } = error as HttpError
   if (retryAfterSeconds !== undefined) reply.header('retry-after', retryAfterSeconds)
   // The message of a bug belongs in the log only.
-  const known = error instanceof ApiError || status < 500
+  const known = error instanceof HttpError || status < 500
   const answer: ErrorAnswer = known
     ? { error: message, code, ...details }
     : { error: 'the collector failed; its log says why', code: 'MILO_INTERNAL' }
@@ -49,10 +49,12 @@ export function answerBadHttp(error: NodeJS.ErrnoException, socket: Socket): voi
   socket.destroy()
 }
 
+/** The sender is to send the same again: there is no room for it at the moment. */
+export function tryLater(status: 429 | 503, what: string): HttpError {
+  return new HttpError(status, 'MILO_TRY_LATER', `${what}: try later`, undefined, 1)
+}
+
 /** Quotes input for an error's message, shortened. */
 export function quote(text: string): string {
   return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text)
 }
-
-/** Asks the store, or a part of it, and turns its errors into answers. */
-export type AskStore<S> = <V>(question: (store: S) => Promise<V>) => Promise<V>
