@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import limitTo from 'p-limit'
 import type { Type } from 'protobufjs/light'
 import { EXPECTED, readAny, readDocuments } from '../formats/detect'
 import { BadInput, type LeftOut, Reading, type Spans } from '../formats/fields'
@@ -88,8 +89,8 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
   const warn = limitWarnings(log)
   const bodies = new ByteBudget(maxInFlightBytes)
   // Bodies grow one at a time: one of 20 KB may decompress to 16 MiB, and parsed JSON takes ten times its length.
-  const decompressing = oneAtATime()
-  const parsing = oneAtATime()
+  const decompressing = limitTo(1)
+  const parsing = limitTo(1)
 
   // The body is read below, once the request has been looked at.
   app.removeAllContentTypeParsers()
@@ -213,15 +214,6 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
     if (error instanceof HttpError) return error
     log.error({ err: error, url: request.url }, 'a request failed')
     return new HttpError(500, 'MILO_INTERNAL', 'the collector failed; its log says why')
-  }
-}
-
-function oneAtATime() {
-  let last: Promise<unknown> = Promise.resolve()
-  return <V>(work: () => Promise<V>): Promise<V> => {
-    const mine = last.then(work)
-    last = mine.catch(() => {})
-    return mine
   }
 }
 
