@@ -190,7 +190,7 @@ describe('the web page under what senders may send, in Chromium', function () {
     await page.route('**/api/search?*', route => route.fulfill({ json: { traces: [{ traceId: 'a' }], next: null } }))
     await page.keyboard.press('r')
     await page.getByRole('heading', { name: "This page can't be shown" }).waitFor()
-    await page.getByText('That is a fault of this page: TypeError').waitFor()
+    await page.getByText('This is a bug in the page: TypeError').waitFor()
     await page.unroute('**/api/search?*')
     await page.getByRole('button', { name: 'Try again' }).click()
     await page.locator('.result').first().waitFor()

@@ -39,7 +39,7 @@ describe('the web page: services, in Chromium', function () {
     await page.locator('.latency canvas').waitFor()
     await page.locator('.graph-box .node.chosen').waitFor()
     assert.equal(await page.locator('.graph-box .node').count(), 7)
-    await page.getByRole('link', { name: 'Its traces' }).click()
+    await page.getByRole('link', { name: 'Traces', exact: true }).click()
     await arrived(page, /\/search\?q=service%3Acart\+last\+1h/)
     await page.locator('.result').first().waitFor()
     assert.equal(await page.locator('.result').count(), 5)

@@ -18,6 +18,7 @@ import { sendSpans } from '../helpers/send'
 
 const SKEWED_ID = '0000000000005e3d'
 const LARGER_ID = '00000000000003e8'
+const SINGLE_ID = '0000000000000051'
 const SLOWER_ID = '112210f47de98116'
 
 describe('the web page: a trace, in Chromium', function () {
@@ -29,6 +30,7 @@ describe('the web page: a trace, in Chromium', function () {
     await send(shop)
     await send(generateTrace({ traceId: 0x5e3dn, spans: 40, startUs: START_US, skewUs: 30_000 }))
     await send(generateTrace({ traceId: 1000n, spans: 1000, startUs: START_US }))
+    await send([server({ traceId: 0x51n, id: 1n, name: 'Ping.ping', service: 'web', from: 0, ms: 1 })])
     const traceId = 0x112210f47de98116n
     await send([
       server({ traceId, id: 1n, name: 'POST /checkout', service: 'web', from: 0, ms: 200 }),
@@ -169,7 +171,7 @@ describe('the web page: a trace, in Chromium', function () {
     await detail.getByText('cache miss').waitFor()
     const text = await shown(detail)
     assert.match(text, /Client \+5\.00 ms 30\.0 ms Server \+7\.00 ms 26\.0 ms Network and waiting 4\.00 ms/)
-    assert.match(text, /Itself, without calls 30\.0 ms On the critical path 30\.0 ms/)
+    assert.match(text, /Self time 30\.0 ms On the critical path 30\.0 ms/)
     assert.match(text, /Annotations user 42 Events \+9\.00 ms cache miss server Counters bytes 9007199254740993/)
     assert.match(text, /Service cart Called by web/)
     await arrived(page, `/trace/${SHOP_ID}?span=0000000000000002`)
@@ -249,7 +251,7 @@ describe('the web page: a trace, in Chromium', function () {
     await status.getByText('1 of 10').waitFor()
     await arrived(page, /find=user%3D17/)
     await page.getByRole('searchbox').fill('nowhere to be found')
-    await status.getByText('none').waitFor()
+    await status.getByText('no match').waitFor()
   })
 
   it('shows clocks as they were reported, on request', async () => {
@@ -300,7 +302,7 @@ describe('the web page: a trace, in Chromium', function () {
     await page.getByRole('button', { name: 'Detail of Pricing.quote' }).click()
     await detailOf(page).getByRole('heading', { name: 'Pricing.quote' }).waitFor()
     await arrived(page, /top=0000000000000002/)
-    const crumbs = page.getByRole('navigation', { name: 'The calls that led here' })
+    const crumbs = page.getByRole('navigation', { name: 'Path to this call' })
     assert.equal((await crumbs.getByRole('button').allTextContents()).join(), 'POST /checkout,Cart.total')
     await crumbs.getByRole('button', { name: 'POST /checkout' }).click()
     await page.getByRole('button', { name: 'Cart.total', exact: true }).waitFor()
@@ -329,7 +331,7 @@ describe('the web page: a trace, in Chromium', function () {
     await detailOf(page).getByRole('heading', { name: 'Cart.total' }).waitFor()
     await page.goto(`/trace/${LARGER_ID}?tab=graph`)
     await boxes.first().waitFor()
-    await page.getByText('its duration is the longest').waitFor()
+    await page.getByText('its duration is that of the longest').waitFor()
   })
 
   it('has a flame graph that is zoomed by a click and by keys', async () => {
@@ -338,7 +340,7 @@ describe('the web page: a trace, in Chromium', function () {
     await page.getByRole('link', { name: 'Flame graph' }).click()
     const canvas = page.locator('.flame-box canvas')
     await canvas.waitFor()
-    await page.getByText('3 calls of 3 spans').waitFor()
+    await page.getByText('3 calls merged from 3 spans').waitFor()
     await canvas.hover({ position: { x: 20, y: 32 } })
     await page.getByRole('status').getByText('Cart.total').waitFor()
     await canvas.click({ position: { x: 20, y: 32 } })
@@ -348,7 +350,7 @@ describe('the web page: a trace, in Chromium', function () {
     await page.locator('.flame-box').focus()
     for (const key of ['ArrowDown', 'ArrowDown', 'ArrowDown', 'Enter']) await page.keyboard.press(key)
     await arrived(page, /flame=2/)
-    await page.getByRole('button', { name: 'Detail of the longest' }).click()
+    await page.getByRole('button', { name: 'Details of the longest span' }).click()
     await detailOf(page).getByRole('heading', { name: 'Pricing.quote' }).waitFor()
   })
 
@@ -397,10 +399,16 @@ describe('the web page: a trace, in Chromium', function () {
     assert.deepEqual(kinds, [
       ['diff-changed', '± POST /checkout'],
       ['diff-changed', '± Cart.total'],
-      ['diff-added', '+ Pricing.quote only here'],
-      ['diff-removed', '− Mail.send only in the other'],
+      ['diff-added', '+ Pricing.quote only in this trace'],
+      ['diff-removed', '− Mail.send only in the other trace'],
     ])
     assert.match(await shown(lines.nth(1)), /1 1 30\.0 ms 150 ms \+120 ms/)
+    await page.goto(`/trace/${SHOP_ID}?tab=compare&with=${SINGLE_ID}`)
+    await lines.first().waitFor()
+    assert.match(
+      await shown(page.locator('.compare .summary')),
+      /^The other trace took 1\.00 ms with 1 span; this trace took 80\.0 ms with 3 spans\. /,
+    )
   })
 
   it('says where only a part was read: of a trace, of two that are compared, of services', async () => {
@@ -416,14 +424,14 @@ describe('the web page: a trace, in Chromium', function () {
       return route.fulfill({ json: { from: 0, to: 3_600_000_000, step: 60_000_000, truncated: true, services, edges } })
     })
     await open(`/trace/${SHOP_ID}`)
-    await page.getByText('this page, its totals and what is downloaded are of a part').waitFor()
+    await page.getByText('this page, its totals and downloads cover only a part').waitFor()
     assert.match(await shown(page.locator('.facts')), /\d or more/)
     await page.goto(`/trace/${SLOWER_ID}?tab=compare&with=${SHOP_ID}`)
-    await page.getByText('Both traces have more spans than are read of one').waitFor()
-    assert.match(await shown(page.locator('.compare .summary')), /\d or more spans, .* \d or more\./)
+    await page.getByText('Both traces have more spans than the collector reads of one trace').waitFor()
+    assert.match(await shown(page.locator('.compare .summary')), /\d spans or more; .* \d spans or more\./)
     await page.goto('/services')
-    await page.getByText('these are the busiest').waitFor()
-    await page.getByText('these 1 have the most calls').waitFor()
+    await page.getByText('These are the busiest').waitFor()
+    await page.getByText('These are the 1 with the most calls').waitFor()
   })
 
   it('fits a screen 360 pixels wide, on every tab', async () => {

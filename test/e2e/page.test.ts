@@ -125,10 +125,10 @@ describe('the web page: finding, in Chromium', function () {
     await page.goto('/')
     await page.getByRole('link', { name: 'Fields' }).click()
     await page.getByLabel('Name').fill('Cart.total')
-    await page.getByLabel('Key').fill('user')
+    await page.getByLabel('Key', { exact: true }).fill('user')
     await page.getByLabel('Value').fill('42')
-    await page.getByLabel('At least').fill('20ms')
-    await page.getByLabel('Ended').selectOption('false')
+    await page.getByLabel('Min duration').fill('20ms')
+    await page.getByLabel('Status').selectOption('false')
     await page.getByRole('button', { name: 'Search', exact: true }).click()
     await page.locator('.result').getByText('80.0 ms').waitFor()
     const query = new URL(page.url()).searchParams
@@ -137,10 +137,10 @@ describe('the web page: finding, in Chromium', function () {
       ['Cart.total', 'user', '42', '20ms', 'false'],
     )
     await page.reload()
-    assert.equal(await page.getByLabel('Key').inputValue(), 'user')
-    await page.getByLabel('At least').fill('soon')
+    assert.equal(await page.getByLabel('Key', { exact: true }).inputValue(), 'user')
+    await page.getByLabel('Min duration').fill('soon')
     await page.keyboard.press('Enter')
-    await page.getByText('“soon” is no duration').waitFor()
+    await page.getByText('“soon” is not a duration').waitFor()
     await page.getByRole('link', { name: 'Search box' }).click()
     await page.locator('.result').getByText('80.0 ms').waitFor()
     assert.equal(
@@ -168,7 +168,7 @@ describe('the web page: finding, in Chromium', function () {
     }
     await page.getByLabel('Trace id').fill('no such thing')
     await page.keyboard.press('Enter')
-    await page.getByText('There is no trace id in that').waitFor()
+    await page.getByText('No trace id found').waitFor()
   })
 
   it('says what to do when there is no such trace, and when nothing matches', async () => {
@@ -177,7 +177,7 @@ describe('the web page: finding, in Chromium', function () {
     await page.goto('/trace/00000000000000ff')
     await page.getByText('No such trace').waitFor()
     await page.goto('/trace/nonsense')
-    await page.getByText('That is no trace id').waitFor()
+    await page.getByText('This is not a trace id').waitFor()
     await page.goto(q('name:Cart.total user=43'))
     await page.getByText('Nothing matches').waitFor()
     await page.getByRole('link', { name: 'Search without user=43' }).click()
@@ -341,14 +341,11 @@ describe('the web page: finding, in Chromium', function () {
       ],
     }
     await page.goto('/')
-    await page
-      .getByLabel('A trace’s file')
-      .or(page.getByLabel("A trace's file"))
-      .setInputFiles({
-        name: 'zipkin.json',
-        mimeType: 'application/json',
-        buffer: Buffer.from(JSON.stringify(zipkin)),
-      })
+    await page.getByLabel('Trace file').setInputFiles({
+      name: 'zipkin.json',
+      mimeType: 'application/json',
+      buffer: Buffer.from(JSON.stringify(zipkin)),
+    })
     await arrived(page, /\/trace\/0*aa$/)
     await page.getByRole('heading', { name: 'get /from-zipkin' }).waitFor()
 
@@ -414,7 +411,7 @@ describe('the web page: finding, in Chromium', function () {
     await rowsOf(page).first().waitFor()
     tests.expected = /Failed to load resource.*400/
     await page.goto(`/trace/${encodeURIComponent(EVIL)}`)
-    await page.getByText('That is no trace id').waitFor()
+    await page.getByText('This is not a trace id').waitFor()
     assert.equal(await page.locator('main img, main script, main [onerror]').count(), 0)
   })
 

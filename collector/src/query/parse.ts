@@ -107,7 +107,7 @@ function takeDuration(query: Query, op: '>' | '>=' | '<' | '<=', { text }: Piece
   if (query[which] !== undefined) return `duration${op[0]} is given twice: give it once`
   // Durations are whole microseconds.
   const bound = op === '>' ? us + 1 : op === '<' ? us - 1 : us
-  if (bound < 0 || !Number.isSafeInteger(bound)) return `no duration is ${op} ${text}: give another one`
+  if (bound < 0 || !Number.isSafeInteger(bound)) return `no duration can be ${op} ${text}: give another one`
   query[which] = bound
 }
 

@@ -49,8 +49,8 @@ export function Empty({ asked, narrowed, before, first, next }: Props) {
         ))}
       </p>
       <p>
-        Names, keys and values are compared exactly, capitals included; <code>key^=value</code> takes what begins with
-        it, <code>key*=value</code> what holds it. All conditions must hold on one span.
+        Names, keys and values must match exactly, including upper and lower case. <code>key^=value</code> matches
+        values that begin with it, <code>key*=value</code> values that contain it. One span must meet all conditions.
       </p>
     </Notice>
   )

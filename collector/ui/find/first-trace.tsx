@@ -13,15 +13,15 @@ export function FirstTrace() {
           </pre>
         </li>
         <li>
-          Or start an application of yours that speaks Thrift or HTTP, unchanged:
+          Or start your own application that uses Thrift or HTTP, without changing its code:
           <pre>
             <code>node -r milo/register app.js</code>
           </pre>
-          It sends to 127.0.0.1:1463; set <code>MILO_SCRIBE=host:port</code> if this collector listens elsewhere.
+          It sends spans to 127.0.0.1:1463; set <code>MILO_SCRIBE=host:port</code> if this collector listens elsewhere.
         </li>
       </ol>
       <p>
-        Then <a href="search">reload</a>. A trace can be found within a second of its arrival.
+        Then <a href="search">reload</a> this page. A trace can be found within a second after it arrives.
       </p>
     </Notice>
   )

@@ -45,7 +45,7 @@ function Result({ trace, longest }: { trace: TraceSummary; longest: number }) {
       </span>
       <span
         class="result-spans"
-        title={trace.truncated ? 'The trace is too long to be read whole for this list.' : undefined}
+        title={trace.truncated ? 'The trace is too large to be read completely for this list.' : undefined}
       >
         {counted(trace.spanCount, 'span')}
         {trace.truncated && ' or more'}

@@ -80,7 +80,7 @@ export function SavedBar({ saved, current, query }: Props) {
           </button>
         </div>
         <p class="hint">
-          Everybody who uses this collector sees them. The default is yours: what this page begins with.
+          Everyone who uses this collector sees these searches. The default is for you alone: this page opens with it.
         </p>
         <ul class="saved-list">
           {list?.map(search => (

@@ -52,12 +52,7 @@ export function ScatterPlot({ traces, onBrush }: Props) {
   if (points.length === 0) return null
   return (
     <figure class="scatter">
-      <div
-        class="plot"
-        ref={box}
-        role="img"
-        aria-label="Durations of the traces below by the time at which they began"
-      />
+      <div class="plot" ref={box} role="img" aria-label="Durations of the traces below by start time" />
       {pointed && (
         <div class="plot-tip" style={{ left: `${pointed.left}px`, top: `${pointed.top}px` }}>
           <strong>{pointed.trace.name || 'no name'}</strong> {formatDuration(pointed.trace.duration)}

@@ -12,14 +12,14 @@ const TYPING_MS = 120
 
 /** What the language itself has, proposed beside the keys that were reported. */
 const WORDS: { text: string; what: string }[] = [
-  { text: 'name:', what: 'a span’s name' },
-  { text: 'service:', what: 'who worked' },
-  { text: 'duration>', what: 'at least so long: duration>50ms' },
-  { text: 'duration<', what: 'at most so long' },
+  { text: 'name:', what: 'the name of a span' },
+  { text: 'service:', what: 'the service that reported a span' },
+  { text: 'duration>', what: 'longer than, such as duration>50ms' },
+  { text: 'duration<', what: 'shorter than' },
   { text: 'error', what: 'ended in an error' },
-  { text: '!error', what: 'ended without one' },
+  { text: '!error', what: 'ended without an error' },
   { text: 'last 1h', what: 'began within the last hour' },
-  { text: 'key:', what: 'has an annotation of that key' },
+  { text: 'key:', what: 'has an annotation with that key' },
 ]
 
 interface Proposal {
@@ -42,7 +42,7 @@ export function SearchBox({ text: given }: { text: string }) {
   const id = traceIdIn(text)
   const proposals = useProposals(open ? completion : undefined)
   useEffect(() => setText(given), [given])
-  useShortcuts('Find', [{ keys: ['/', 'f'], does: 'the search box', run: () => field.current?.focus() }])
+  useShortcuts('Find', [{ keys: ['/', 'f'], does: 'go to the search box', run: () => field.current?.focus() }])
 
   const take = (proposal: Proposal) => {
     if (completion === undefined) return
@@ -122,7 +122,7 @@ export function SearchBox({ text: given }: { text: string }) {
             autocapitalize="none"
             spellcheck={false}
           />
-          <div class="proposals" id={listId} role="listbox" aria-label="Proposals" hidden={!shown}>
+          <div class="proposals" id={listId} role="listbox" aria-label="Suggestions" hidden={!shown}>
             {proposals.map(({ text, what, word }, i) => (
               // biome-ignore lint/a11y/useKeyWithClickEvents: the field has the keys
               // biome-ignore lint/a11y/useFocusableInteractive: the field keeps the focus
@@ -156,13 +156,13 @@ export function SearchBox({ text: given }: { text: string }) {
           </ul>
         ) : id === null ? (
           <span class="hint">
-            <code>name:</code> <code>service:</code> <code>key=value</code> <code>key^=begins</code>{' '}
-            <code>key*=holds</code> <code>duration&gt;50ms</code> <code>error</code> <code>last 1h</code>, a word of any
-            value, or a trace's id
+            <code>name:</code> <code>service:</code> <code>key=value</code> <code>key^=prefix</code>{' '}
+            <code>key*=part</code> <code>duration&gt;50ms</code> <code>error</code> <code>last 1h</code>, a word from
+            any value, or a trace id
           </span>
         ) : (
           <span class="hint">
-            That is a trace's id: <code>{id}</code>
+            This is a trace id: <code>{id}</code>
           </span>
         )}
       </div>
@@ -206,7 +206,7 @@ function useProposals(completion: Completion | undefined): Proposal[] {
   const { field, prefix } = completion
   const words = field === 'key' ? WORDS.filter(({ text }) => text.startsWith(prefix) && text !== prefix) : []
   const values = answer.url === url ? answer.values.filter(value => value !== prefix) : []
-  const what = field === 'key' ? 'a key of annotations' : ''
+  const what = field === 'key' ? 'annotation key' : ''
   return [...words.map(word => ({ ...word, word: true })), ...values.map(text => ({ text, what, word: false }))].slice(
     0,
     12,

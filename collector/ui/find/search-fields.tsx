@@ -1,5 +1,14 @@
 import { useEffect, useState } from 'preact/hooks'
-import { parseDurationUs, parseTime, printAnnotation, printDurationUs, printTime, type Query } from '../../src/query'
+import {
+  DURATION_REMEDY,
+  parseDurationUs,
+  parseTime,
+  printAnnotation,
+  printDurationUs,
+  printTime,
+  type Query,
+  TIME_REMEDY,
+} from '../../src/query'
 import { navigate } from '../shell/address'
 import { fieldsAddress, zonedTime } from './query-address'
 
@@ -19,25 +28,25 @@ export function SearchFields({ query }: { query: Query }) {
     <search>
       <form class="fields" action="search" onSubmit={search}>
         <Field id="name" label="Name" placeholder="Service.method" value={query.name} />
-        <Field id="key" label="Key" placeholder="of an annotation" value={first?.key} />
+        <Field id="key" label="Key" placeholder="annotation key" value={first?.key} />
         <div class="field">
-          <label for="match">Compared</label>
+          <label for="match">Match</label>
           <select id="match" name="match" defaultValue={first?.match ?? 'exact'}>
-            <option value="exact">is</option>
+            <option value="exact">equals</option>
             <option value="prefix">begins with</option>
-            <option value="contains">holds</option>
+            <option value="contains">contains</option>
           </select>
         </div>
-        <Field id="value" label="Value" placeholder="of that key, or of any" value={first?.value} />
-        <Field id="service" label="Service" placeholder="who worked" value={query.service} />
-        <Field id="min_duration" label="At least" placeholder="50ms" value={durationOf(query.minDurationUs)} />
-        <Field id="max_duration" label="At most" placeholder="2s" value={durationOf(query.maxDurationUs)} />
+        <Field id="value" label="Value" placeholder="of that key, or of any key" value={first?.value} />
+        <Field id="service" label="Service" placeholder="service name" value={query.service} />
+        <Field id="min_duration" label="Min duration" placeholder="50ms" value={durationOf(query.minDurationUs)} />
+        <Field id="max_duration" label="Max duration" placeholder="2s" value={durationOf(query.maxDurationUs)} />
         <div class="field">
-          <label for="error">Ended</label>
+          <label for="error">Status</label>
           <select id="error" name="error" defaultValue={query.error === undefined ? '' : String(query.error)}>
-            <option value="">in any way</option>
-            <option value="true">in an error</option>
-            <option value="false">without an error</option>
+            <option value="">any</option>
+            <option value="true">error</option>
+            <option value="false">no error</option>
           </select>
         </div>
         <Field id="from" label="From" placeholder="-1h, or 2026-11-22T17:30" value={timeOf(query.from)} />
@@ -47,7 +56,7 @@ export function SearchFields({ query }: { query: Query }) {
         </button>
         {others.length > 0 && (
           <p class="hint wide">
-            And also{' '}
+            And these conditions:{' '}
             {others.map(other => (
               <code key={printAnnotation(other)}>{printAnnotation(other)}</code>
             ))}
@@ -104,13 +113,13 @@ function readForm(get: (name: string) => string, others: Query['annotations']): 
   ] as const) {
     if (!get(name)) continue
     const us = parseDurationUs(get(name), true)
-    if (us === undefined) return `“${get(name)}” is no duration: give a number with a unit, as 50ms or 1.5s.`
+    if (us === undefined) return `“${get(name)}” is not a duration: ${DURATION_REMEDY}.`
     query[field] = us
   }
   for (const name of ['from', 'to'] as const) {
     if (!get(name)) continue
     const time = parseTime(zonedTime(get(name)))
-    if (time === undefined) return `“${get(name)}” is not a time: give one such as -1h or 2026-11-22T17:30.`
+    if (time === undefined) return `“${get(name)}” is not a time: ${TIME_REMEDY}.`
     query[name] = time
   }
   if (get('error')) query.error = get('error') === 'true'

@@ -65,7 +65,7 @@ export function Upload() {
         type="file"
         accept=".json,.jsonl,.ndjson,.gz,.pb,.bin,.txt,application/json,application/gzip"
         hidden
-        aria-label="A trace's file"
+        aria-label="Trace file"
         onChange={event => {
           void send(event.currentTarget.files?.[0])
           event.currentTarget.value = ''
@@ -91,8 +91,11 @@ function Result({ got: { traceIds, spans, rejected, reasons = [], leftOut = [] }
   return (
     <>
       {counted(spans, 'span')} of {counted(traceIds.length, 'trace')} {spans === 1 ? 'was' : 'were'} stored
-      {rejected > 0 && `, ${rejected.toLocaleString()} not: ${inWords(reasons)}`}
-      {fields > 0 && `, without ${counted(fields, 'field')} that can’t be read: ${fieldsInWords(leftOut)}`}:{' '}
+      {rejected > 0 &&
+        `; ${counted(rejected, 'span')} ${rejected === 1 ? 'was' : 'were'} rejected: ${inWords(reasons)}`}
+      {fields > 0 &&
+        `; ${counted(fields, 'field')} couldn’t be read and ${fields === 1 ? 'was' : 'were'} left out: ${fieldsInWords(leftOut)}`}
+      . Open{' '}
       {traceIds.slice(0, 20).map(id => (
         <a key={id} href={traceHref(id)}>
           {id}{' '}

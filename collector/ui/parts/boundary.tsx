@@ -25,7 +25,7 @@ export class Boundary extends Component<Props, { error: unknown; of: string | un
       <div role="alert">
         <Notice title={`${what} can't be shown`}>
           <p>
-            That is a fault of this page: <code>{String(error).slice(0, 300)}</code>
+            This is a bug in the page: <code>{String(error).slice(0, 300)}</code>
           </p>
           <button type="button" onClick={() => this.setState({ error: undefined })}>
             Try again

@@ -26,9 +26,9 @@ export function Later<M>({ load, show, meanwhile }: Props<M>) {
   if (!failed) return <>{meanwhile}</>
   return (
     <Notice title="A part of the page couldn't be loaded">
-      <p>The collector at {location.host} didn't answer, or has been updated meanwhile. Load the page again.</p>
+      <p>The collector at {location.host} didn't answer, or was updated after this page was opened. Reload the page.</p>
       <button type="button" onClick={() => location.reload()}>
-        Load again
+        Reload
       </button>
     </Notice>
   )

@@ -12,7 +12,7 @@ const clock = new Intl.DateTimeFormat(undefined, {
 /** In the viewer's zone, with milliseconds: "12 Jun 2026, 14:03:22.123". */
 export function localTime(us: number): string {
   const time = at(us)
-  return time ? `${date.format(time)}, ${clock.format(time)}.${fraction(time)}` : 'at an invalid time'
+  return time ? `${date.format(time)}, ${clock.format(time)}.${fraction(time)}` : 'invalid time'
 }
 
 /** To the second, and without what is the same today: "14:03:22", "12 Jun, 14:03:22". */

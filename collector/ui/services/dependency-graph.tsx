@@ -5,6 +5,7 @@ import type { GraphLayout } from '../graph/graph-layout'
 import { boxLabel, NODE_HEIGHT, NODE_PADDING, nodeWidth } from '../graph/graph-layout'
 import { LayoutFailed } from '../graph/layout-failed'
 import { useLayout } from '../graph/use-layout'
+import { counted } from '../parts/count'
 import { Waiting } from '../parts/notice'
 import { type Column, SortedTable } from '../parts/sorted-table'
 import { drawnEdges, rateOf, shareOf } from './model'
@@ -33,8 +34,8 @@ export function DependencyGraph({ edges, lengthUs, chosen, onChoose }: Props) {
     <>
       {drawn.length < edges.length && (
         <p class="summary">
-          The picture has the {drawn.length.toLocaleString()} pairs of services with the most calls of{' '}
-          {edges.length.toLocaleString()}; the table below has all.
+          The graph shows {drawn.length.toLocaleString()} of {counted(edges.length, 'pair')} of services, those with the
+          most calls. The table below lists all of them.
         </p>
       )}
       {layout.state === 'loading' && <Waiting what="Graphviz" />}
@@ -57,7 +58,7 @@ export function DependencyGraph({ edges, lengthUs, chosen, onChoose }: Props) {
 function EdgeTable({ edges, lengthUs }: { edges: Dependency[]; lengthUs: number }) {
   const columns: Column<Dependency>[] = [
     { key: 'caller', title: 'Caller', value: ({ from }) => from, show: ({ from }) => from },
-    { key: 'called', title: 'Called', value: ({ to }) => to, show: ({ to }) => to },
+    { key: 'called', title: 'Callee', value: ({ to }) => to, show: ({ to }) => to },
     { key: 'calls', title: 'Calls', value: ({ calls }) => calls, show: ({ calls }) => rateOf(calls, lengthUs) },
     {
       key: 'failed',

@@ -36,8 +36,8 @@ export function FiguresTable<F extends Figures>(props: Props<F>) {
         row.errors > 0 ? <span class="error-mark">{shareOf(row.errors, row.spans)}</span> : shareOf(0, row.spans),
     },
     duration('p50', 'Median'),
-    duration('p95', '95 %'),
-    duration('p99', '99 %'),
+    duration('p95', 'p95'),
+    duration('p99', 'p99'),
   ]
   return (
     <SortedTable

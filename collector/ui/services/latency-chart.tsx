@@ -44,8 +44,8 @@ export function LatencyChart({ figures, from, to, step }: Props) {
         series: [
           { label: 'Time', value: (_plot, value) => (value === null ? '' : time(value)) },
           series('Median', 's0'),
-          series('95 %', 's1'),
-          series('99 %', 's2'),
+          series('p95', 's1'),
+          series('p99', 's2'),
         ],
       },
       dataOf(figures, from, to, step),

@@ -7,10 +7,10 @@ export function rateOf(spans: number, lengthUs: number): string {
   return `${n >= 100 ? Math.round(n).toLocaleString() : Number(n.toPrecision(2))}/${unit}`
 }
 
-/** "0.4 %" */
+/** "0.4%" */
 export function shareOf(errors: number, spans: number): string {
   const share = spans === 0 ? 0 : (100 * errors) / spans
-  return `${share === 0 || share >= 10 ? Math.round(share) : Number(share.toPrecision(2))} %`
+  return `${share === 0 || share >= 10 ? Math.round(share) : Number(share.toPrecision(2))}%`
 }
 
 /** Graphviz takes seconds for more, and nobody can follow them. */

@@ -28,13 +28,13 @@ export function ServicesPage({ query }: { query: URLSearchParams }) {
     services.again()
     dependencies.again()
   }
-  useShortcuts('Services', [{ keys: ['r'], does: 'load again', run: again }])
+  useShortcuts('Services', [{ keys: ['r'], does: 'reload', run: again }])
   const choose = (service: string) => setQuery({ service: service === chosen ? null : service }, { replace: false })
   return (
     <>
       <div class="results-head">
         <h1>Services</h1>
-        <fieldset class="choices" aria-label="Within the last">
+        <fieldset class="choices" aria-label="Time range">
           {(Object.keys(RANGES) as (keyof typeof RANGES)[]).map(range => (
             <button type="button" key={range} aria-pressed={range === last} onClick={() => setQuery({ last: range })}>
               Last {RANGES[range]}
@@ -49,8 +49,8 @@ export function ServicesPage({ query }: { query: URLSearchParams }) {
       {services.state === 'ready' && services.value.services.length === 0 && (
         <Notice title={`Nothing was reported in the last ${RANGES[last]}`}>
           <p>
-            Choose a longer time above, or <a href="search">see the newest traces</a>. What arrives is counted within a
-            minute.
+            Choose a longer time range above, or <a href="search">see the newest traces</a>. New spans are counted
+            within a minute.
           </p>
         </Notice>
       )}
@@ -69,8 +69,8 @@ export function ServicesPage({ query }: { query: URLSearchParams }) {
           <h2>Calls between services</h2>
           {dependencies.value.truncated && (
             <p class="hint">
-              More pairs of services call each other than fit here: these{' '}
-              {dependencies.value.edges.length.toLocaleString()} have the most calls.
+              There are more pairs of services than can be shown here. These are the{' '}
+              {dependencies.value.edges.length.toLocaleString()} with the most calls.
             </p>
           )}
           <DependencyGraph
@@ -98,8 +98,12 @@ function Report({ answer, last, chosen, sort, onChoose }: ReportProps) {
   const detail = answer.services.find(({ service }) => service === chosen)
   return (
     <>
-      <p class="summary">Rates are estimates for all calls, sampled or not. Errors are a share of them.</p>
-      {answer.truncated && <p class="hint">There are more services or names than fit here: these are the busiest.</p>}
+      <p class="summary">
+        Rates are estimates for all calls, extrapolated from sampled traces. Errors are a share of all calls.
+      </p>
+      {answer.truncated && (
+        <p class="hint">There are more services or names than can be shown here. These are the busiest.</p>
+      )}
       <FiguresTable
         caption="Services"
         title="Service"
@@ -141,12 +145,12 @@ function Detail({ figures, answer, last, sort }: DetailProps) {
       <div class="results-head">
         <h2>{service}</h2>
         <p>
-          <a href={find({})}>Its traces</a> · <a href={find({ error: true })}>with errors</a>
+          <a href={find({})}>Traces</a> · <a href={find({ error: true })}>Traces with errors</a>
         </p>
       </div>
       <LatencyChart figures={figures} from={answer.from} to={answer.to} step={answer.step} />
       <FiguresTable
-        caption={`What ${service} did`}
+        caption={`Spans of ${service} by name`}
         title="Name"
         rows={figures.names}
         lengthUs={answer.to - answer.from}

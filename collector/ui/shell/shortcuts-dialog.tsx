@@ -10,15 +10,15 @@ export function ShortcutsDialog() {
     setGroups(activeShortcuts())
     dialog.current?.showModal()
   }
-  useShortcuts('Everywhere', [{ keys: ['?'], does: 'this list', run: open }])
+  useShortcuts('Everywhere', [{ keys: ['?'], does: 'show this list', run: open }])
   return (
     <>
-      <button type="button" class="icon" aria-label="Shortcuts" title="Shortcuts (?)" onClick={open}>
+      <button type="button" class="icon" aria-label="Keyboard shortcuts" title="Keyboard shortcuts (?)" onClick={open}>
         <span aria-hidden="true">?</span>
       </button>
       <dialog ref={dialog} class="dialog" aria-labelledby="shortcuts-title">
         <div class="dialog-head">
-          <h2 id="shortcuts-title">Shortcuts</h2>
+          <h2 id="shortcuts-title">Keyboard shortcuts</h2>
           <button type="button" class="small" onClick={() => dialog.current?.close()}>
             Close
           </button>

@@ -12,8 +12,8 @@ export function ThemeSwitch() {
     chooseTheme(NEXT[theme])
     setTheme(NEXT[theme])
   }
-  useShortcuts('Everywhere', [{ keys: ['t'], does: 'the next theme: the system’s, light, dark', run: next }])
-  const label = theme === 'system' ? 'Theme: the system’s' : `Theme: ${theme}`
+  useShortcuts('Everywhere', [{ keys: ['t'], does: 'switch theme (system, light, dark)', run: next }])
+  const label = `Switch theme (system, light, dark). Current theme: ${theme}`
   return (
     <button type="button" class="icon" aria-label={label} title={label} onClick={next}>
       <span aria-hidden="true">{SIGN[theme]}</span>

@@ -36,7 +36,7 @@ export function TraceLookup() {
       <button type="submit">Look up</button>
       {wrong && (
         <p id="trace-id-problem" class="field-problem" role="alert">
-          There is no trace id in that. It has up to 32 hex digits, or is a decimal number.
+          No trace id found. Enter up to 32 hex digits, a decimal number, or a link to a trace.
         </p>
       )}
     </form>

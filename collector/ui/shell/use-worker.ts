@@ -24,7 +24,7 @@ export function useWorker<A>(start: () => Worker, question: unknown): Answer<A> 
       setAnswer({ state: 'failed', message, again })
     }
     const worker = start()
-    const timer = setTimeout(() => fail(`It took more than ${DEADLINE_MS / 1000} seconds.`), DEADLINE_MS)
+    const timer = setTimeout(() => fail(`The worker took more than ${DEADLINE_MS / 1000} seconds.`), DEADLINE_MS)
     const end = () => {
       clearTimeout(timer)
       worker.terminate()
@@ -35,7 +35,7 @@ export function useWorker<A>(start: () => Worker, question: unknown): Answer<A> 
       setAnswer({ state: 'ready', value: data as A })
     }
     worker.onerror = event => fail(event.message || "A part of the page couldn't be loaded.")
-    worker.onmessageerror = () => fail('Its answer could not be read.')
+    worker.onmessageerror = () => fail("The worker's answer couldn't be read.")
     worker.postMessage(question)
     return end
   }, [question, attempt])

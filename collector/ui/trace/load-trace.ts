@@ -60,7 +60,7 @@ const DIED: Message = {
   type: 'failed',
   problem: {
     status: 0,
-    message: "A part of the page couldn't be loaded, or the trace is too large for this browser. Load the page again.",
+    message: "A part of the page couldn't be loaded, or the trace is too large for this browser. Reload the page.",
   },
 }
 

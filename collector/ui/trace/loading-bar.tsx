@@ -1,3 +1,4 @@
+import { counted } from '../parts/count'
 import type { LoadedTrace } from './load-trace'
 
 /** How much of a large trace has arrived. Its place is kept when it goes, so that nothing moves. */
@@ -12,8 +13,9 @@ export function LoadingBar({ trace: { complete, columns, expected } }: { trace: 
             value={expected === null ? undefined : columns.count}
           />
           <span>
-            {columns.count.toLocaleString()}
-            {expected === null ? '' : ` of ${expected.toLocaleString()}`} spans
+            {expected === null
+              ? counted(columns.count, 'span')
+              : `${columns.count.toLocaleString()} of ${counted(expected, 'span')}`}
           </span>
         </>
       )}

@@ -97,7 +97,7 @@ function Times({ trace, span }: { trace: Trace; span: TraceSpan }) {
           <TimesRow what="Local" at={offset(span.start, trace.start)} duration={span.duration} />
         )}
         {span.networkTime !== null && <TimesRow what="Network and waiting" at="" duration={span.networkTime} />}
-        <TimesRow what="Itself, without calls" at="" duration={span.selfTime} />
+        <TimesRow what="Self time" at="" duration={span.selfTime} />
         {span.criticalTime > 0 && <TimesRow what="On the critical path" at="" duration={span.criticalTime} />}
         {raw && <RawTimes trace={trace} span={span} />}
       </tbody>
@@ -146,7 +146,7 @@ function Pairs({ title, pairs, link }: { title: string; pairs: [string, string][
         {pairs.map(([key, value]) => (
           <Pair key={key} name={key}>
             {link ? (
-              <a href={link(key, value)} title="Find traces with the same">
+              <a href={link(key, value)} title="Find traces with the same value">
                 {value || <em>empty</em>}
               </a>
             ) : (
@@ -167,7 +167,7 @@ function Events({ trace, span }: { trace: Trace; span: TraceSpan }) {
         {span.events.map((event, i) => (
           <li key={i}>
             <span class="offset">{offset(event.time, trace.start)}</span>
-            <span>{event.value || <em>no text</em>}</span>
+            <span>{event.value || <em>empty</em>}</span>
             {span.kind === 'rpc' && <span class="tag">{event.side}</span>}
           </li>
         ))}
@@ -180,7 +180,7 @@ function Conflicts({ span }: { span: TraceSpan }) {
   if (span.conflicts.length === 0) return null
   const what = { name: 'Name', parentId: 'Parent', annotation: 'Annotation', counter: 'Counter' } as const
   return (
-    <Section title="Reported differently">
+    <Section title="Conflicting reports">
       <dl class="pairs">
         {span.conflicts.map(({ field, key, value, side }, i) => (
           <Pair key={i} name={key === null ? what[field] : `${what[field]} ${key}`}>
@@ -213,7 +213,7 @@ function Repeats({ trace, span }: { trace: Trace; span: TraceSpan }) {
 }
 
 function Parent({ span }: { span: TraceSpan }) {
-  if (span.parentId === NO_PARENT) return <>none: this is a root</>
+  if (span.parentId === NO_PARENT) return <>none: this is the root of its trace</>
   if (span.orphan) {
     return (
       <>
@@ -230,7 +230,7 @@ function Parent({ span }: { span: TraceSpan }) {
 
 function sampled(probability: number | null): string {
   if (probability === null) return 'with unknown probability'
-  if (probability === 0) return 'because it was asked for'
+  if (probability === 0) return 'because sampling was forced'
   return probability >= 1 ? 'always' : `with probability ${Number(probability.toPrecision(3))}`
 }
 

@@ -37,7 +37,7 @@ export function TraceHead({ trace: { head, columns, complete, expected }, id }: 
         </div>
         {head.services.length > 0 && (
           <div>
-            <dt>{head.services.length === 1 ? 'Service' : `${head.services.length} services`}</dt>
+            <dt>{head.services.length === 1 ? 'Service' : `${counted(head.services.length, 'service')}`}</dt>
             <dd class="services">
               {head.services.map(service => (
                 <span key={service} class="service-name">
@@ -57,8 +57,8 @@ export function TraceHead({ trace: { head, columns, complete, expected }, id }: 
       </dl>
       {head.truncated && (
         <p class="hint">
-          The trace has more spans than are read of one: this page, its totals and what is downloaded are of a part. The
-          setting <code>max_trace_bytes</code> says how much that is.
+          The trace has more spans than the collector reads of one trace: this page, its totals and downloads cover only
+          a part. The setting <code>max_trace_bytes</code> limits how much is read.
         </p>
       )}
       {detached > 0 && (

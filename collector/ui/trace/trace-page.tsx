@@ -43,7 +43,7 @@ function Shown({ trace, id, query }: { trace: LoadedTrace; id: string; query: UR
       <LoadingBar trace={trace} />
       <Tabs id={id} query={query} />
       <div class={selected === -1 ? 'trace' : 'trace with-detail'}>
-        <Boundary what="This way to look at the trace" of={String(query)}>
+        <Boundary what="This view" of={String(query)}>
           <TabPanel
             tab={tabOf(query)}
             trace={trace}
@@ -82,10 +82,10 @@ function useColours({ columns, head, tree }: LoadedTrace): (span: number) => num
 function NotShown({ id, problem, retry }: { id: string; problem: Problem; retry(): void }) {
   if (problem.status === 400) {
     return (
-      <Notice page title="That is no trace id">
+      <Notice page title="This is not a trace id">
         <p>{problem.message}</p>
         <p>
-          <a href="./">See the newest traces</a>, or look another id up above.
+          <a href="./">See the newest traces</a>, or look up another id above.
         </p>
       </Notice>
     )

@@ -4,14 +4,15 @@ import type { GraphLayout } from '../../graph/graph-layout'
 import { NODE_HEIGHT, NODE_PADDING, nodeWidth } from '../../graph/graph-layout'
 import { LayoutFailed } from '../../graph/layout-failed'
 import { useLayout } from '../../graph/use-layout'
+import { counted } from '../../parts/count'
 import { Waiting } from '../../parts/notice'
 import { type Graph, type GraphNode, graphOf } from './graph-model'
 import type { TabProps } from './tab-props'
 
 const WHAT = {
-  span: 'A box is a span.',
-  path: 'A box is all calls of one name that came by the same path; its duration is the longest.',
-  name: 'A box is all calls of one name; its duration is the longest.',
+  span: 'Each box is a span.',
+  path: 'Each box is all calls of one name on the same path; its duration is that of the longest.',
+  name: 'Each box is all calls of one name; its duration is that of the longest.',
 } as const
 
 /** Which service called which, laid out by Graphviz. */
@@ -47,10 +48,10 @@ function Drawing({ graph, layout, selected, onSelect }: DrawingProps) {
   return (
     <div class="graph">
       <div class="choices">
-        <button type="button" aria-label="Larger" onClick={() => setScale(scale * 1.25)}>
+        <button type="button" aria-label="Zoom in" onClick={() => setScale(scale * 1.25)}>
           +
         </button>
-        <button type="button" aria-label="Smaller" onClick={() => setScale(scale / 1.25)}>
+        <button type="button" aria-label="Zoom out" onClick={() => setScale(scale / 1.25)}>
           −
         </button>
         <button type="button" onClick={() => setScale(fitted())}>
@@ -64,10 +65,8 @@ function Drawing({ graph, layout, selected, onSelect }: DrawingProps) {
             <span class="swatch heat-medium" /> over 20 ms
           </li>
           <li>{WHAT[graph.by]}</li>
-          {graph.leftOut > 0 && <li>{graph.leftOut.toLocaleString()} with the least time are left out.</li>}
-          {graph.edgesLeftOut > 0 && (
-            <li>{graph.edgesLeftOut.toLocaleString()} arrows with the fewest calls are left out.</li>
-          )}
+          {graph.leftOut > 0 && <li>Not shown: {counted(graph.leftOut, 'call')} with the least time.</li>}
+          {graph.edgesLeftOut > 0 && <li>Not shown: {counted(graph.edgesLeftOut, 'arrow')} with the fewest calls.</li>}
         </ul>
       </div>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard */}

@@ -4,9 +4,9 @@ import { askJson } from '../../shell/ask'
 import type { Problem } from '../../shell/problem'
 
 /** Fetches two traces and lays them over each other, beside the page. */
-export type Compared = { diff: TraceDiff; a: Side; b: Side } | { problem: Problem; which: 'a' | 'b' }
+export type Compared = { diff: TraceDiff; a: ComparedTrace; b: ComparedTrace } | { problem: Problem; which: 'a' | 'b' }
 
-interface Side {
+export interface ComparedTrace {
   duration: number | null
   spans: number
   /** Only a part of the trace was read. */
@@ -23,6 +23,10 @@ answerWith(async ({ token, ...urls }: { a: string; b: string; token: string | nu
     }
   }
   const [a, b] = traces as [Trace, Trace]
-  const side = ({ duration, spans, truncated = false }: Trace): Side => ({ duration, spans: spans.length, truncated })
+  const side = ({ duration, spans, truncated = false }: Trace): ComparedTrace => ({
+    duration,
+    spans: spans.length,
+    truncated,
+  })
   return { diff: diffTraces(a, b), a: side(a), b: side(b) }
 })

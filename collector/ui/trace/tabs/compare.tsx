@@ -1,12 +1,13 @@
 import { useMemo, useState } from 'preact/hooks'
 import { type DiffNode, findTraceId, formatDuration } from '../../../src/trace'
+import { counted } from '../../parts/count'
 import { Failure, Notice, Waiting } from '../../parts/notice'
 import { setQuery } from '../../shell/address'
 import { token } from '../../shell/credentials'
 import { traceHref } from '../../shell/route'
 import { useWorker } from '../../shell/use-worker'
 import { urlOf } from '../load-trace'
-import type { Compared } from './compare-worker'
+import type { Compared, ComparedTrace } from './compare-worker'
 import type { TabProps } from './tab-props'
 
 /** This trace beside another: what was called more, less, longer; spans are the same where the path of calls to them is. */
@@ -18,8 +19,8 @@ export function Compare({ id, query }: TabProps) {
       {other === null ? (
         <Notice title="Compare with another trace">
           <p>
-            Give the id of a trace of the same kind that was faster, or that worked. What differs is laid out as one
-            tree: calls that only one of them made, and where more time went.
+            Enter the id of a similar trace that was faster or that succeeded. The differences are shown as one tree:
+            calls that only one of the traces made, and calls that took more time.
           </p>
         </Notice>
       ) : (
@@ -45,7 +46,7 @@ function OtherTrace({ other }: { other: string | null }) {
         id="other-trace"
         value={text}
         onInput={event => setText(event.currentTarget.value)}
-        placeholder="its id in any form, or a link to it"
+        placeholder="id in any form, or a link"
         autocomplete="off"
         autocapitalize="none"
         spellcheck={false}
@@ -55,7 +56,7 @@ function OtherTrace({ other }: { other: string | null }) {
       <button type="submit">Compare</button>
       {wrong && (
         <p class="field-problem" role="alert">
-          There is no trace id in that.
+          No trace id found. Enter an id or a link to a trace.
         </p>
       )}
     </form>
@@ -84,17 +85,15 @@ function Comparison({ a, b }: { a: string; b: string }) {
     )
   }
   const { nodes } = compared.diff
-  const differing = nodes.filter(node => kindOf(node) !== 'same')
+  const differing = nodes.filter(node => kindOf(node) !== 'same').length
   const shown = all ? nodes : withAncestors(nodes)
   return (
     <>
       <p class="summary">
-        <a href={traceHref(a)}>The other</a> took {formatDuration(compared.a.duration)} with{' '}
-        {compared.a.spans.toLocaleString()}
-        {compared.a.truncated && ' or more'} spans, this one {formatDuration(compared.b.duration)} with{' '}
-        {compared.b.spans.toLocaleString()}
-        {compared.b.truncated && ' or more'}.{' '}
-        {differing.length === 0 ? 'They made the same calls.' : `${differing.length.toLocaleString()} calls differ.`}
+        <a href={traceHref(a)}>The other trace</a> took {lengthOf(compared.a)}; this trace took {lengthOf(compared.b)}.{' '}
+        {differing === 0
+          ? 'They made the same calls.'
+          : `${counted(differing, 'call')} ${differing === 1 ? 'differs' : 'differ'}.`}
       </p>
       {(compared.a.truncated || compared.b.truncated) && (
         <p class="hint">
@@ -103,12 +102,12 @@ function Comparison({ a, b }: { a: string; b: string }) {
             : compared.a.truncated
               ? 'The other trace has'
               : 'This trace has'}{' '}
-          more spans than are read of one: a part is compared, and calls that are missing may be in the rest. The
-          setting <code>max_trace_bytes</code> says how much is read.
+          more spans than the collector reads of one trace. Only a part is compared: calls that seem to be missing may
+          be in the rest. The setting <code>max_trace_bytes</code> limits how much is read.
         </p>
       )}
       <label class="switch">
-        <input type="checkbox" checked={all} onChange={() => setAll(!all)} /> Also what is the same in both
+        <input type="checkbox" checked={all} onChange={() => setAll(!all)} /> Show unchanged calls
       </label>
       <div class="table-box">
         <table class="table">
@@ -121,13 +120,13 @@ function Comparison({ a, b }: { a: string; b: string }) {
                 Spans, other
               </th>
               <th scope="col" class="number">
-                this
+                Spans, this
               </th>
               <th scope="col" class="number">
                 Time, other
               </th>
               <th scope="col" class="number">
-                this
+                Time, this
               </th>
               <th scope="col" class="number">
                 Change
@@ -135,18 +134,23 @@ function Comparison({ a, b }: { a: string; b: string }) {
             </tr>
           </thead>
           <tbody>
-            {shown.slice(0, MOST_ROWS).map((node, i) => (
+            {shown.slice(0, MAX_ROWS).map((node, i) => (
               <Line key={i} node={node} />
             ))}
           </tbody>
         </table>
       </div>
-      {shown.length > MOST_ROWS && <p class="summary">The first {MOST_ROWS.toLocaleString()} are shown.</p>}
+      {shown.length > MAX_ROWS && <p class="summary">Only the first {counted(MAX_ROWS, 'call')} are shown.</p>}
     </>
   )
 }
 
-const MOST_ROWS = 1000
+const MAX_ROWS = 1000
+
+/** "80.0 ms with 3 spans" */
+function lengthOf({ duration, spans, truncated }: ComparedTrace): string {
+  return `${formatDuration(duration)} with ${counted(spans, 'span')}${truncated ? ' or more' : ''}`
+}
 
 function Line({ node }: { node: DiffNode }) {
   const kind = kindOf(node)
@@ -176,7 +180,7 @@ function Line({ node }: { node: DiffNode }) {
 }
 
 const SIGNS = { added: '+', removed: '−', changed: '±', same: ' ' } as const
-const WORDS = { added: 'only here', removed: 'only in the other' } as const
+const WORDS = { added: 'only in this trace', removed: 'only in the other trace' } as const
 
 /** A duration counts as changed from a tenth and a millisecond on: none is ever the same twice. */
 function kindOf({ a, b, countChange, totalChange }: DiffNode): keyof typeof SIGNS {

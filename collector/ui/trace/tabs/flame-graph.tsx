@@ -1,6 +1,7 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { formatDuration } from '../../../src/trace'
 import { type Palette, readPalette, serviceColours } from '../../parts/colours'
+import { counted } from '../../parts/count'
 import { setQuery } from '../../shell/address'
 import { useShownTheme } from '../../shell/theme'
 import { type CallNode, callTree } from './call-tree'
@@ -9,7 +10,7 @@ import type { TabProps } from './tab-props'
 
 const ROW_PX = 22
 /** Deeper calls are reached by zooming. */
-const MOST_ROWS = 60
+const MAX_ROWS = 60
 
 /**
  * Calls merged by path, each as wide as the time spent in it and below it, side by side or not. A click makes a call as wide as
@@ -25,7 +26,7 @@ export function FlameGraph({ trace, query, onSelect }: TabProps) {
   const [width, setWidth] = useState(0)
   const theme = useShownTheme()
   const canvas = useRef<HTMLCanvasElement>(null)
-  const depth = Math.min(MOST_ROWS, boxes.reduce((most, box) => Math.max(most, box.row), 0) + 1)
+  const depth = Math.min(MAX_ROWS, boxes.reduce((most, box) => Math.max(most, box.row), 0) + 1)
   useLayoutEffect(() => {
     const observer = new ResizeObserver(([entry]) => setWidth(Math.round(entry!.contentRect.width)))
     observer.observe(canvas.current!)
@@ -81,15 +82,15 @@ export function FlameGraph({ trace, query, onSelect }: TabProps) {
             Whole trace
           </button>
         )}{' '}
-        {nodes.length.toLocaleString()} calls of {trace.columns.count.toLocaleString()} spans, by the time in them and
-        below them
+        {counted(nodes.length, 'call')} merged from {counted(trace.columns.count, 'span')}. The width is the time in a
+        call and below it.
       </p>
 
       <section
         class="flame-box"
         // biome-ignore lint/a11y/noNoninteractiveTabindex: the arrow keys walk through it
         tabIndex={0}
-        aria-label="Flame graph: arrow keys walk, Enter zooms, Escape zooms out"
+        aria-label="Flame graph: arrow keys move, Enter zooms in, Escape zooms out"
         onKeyDown={onKeyDown}
       >
         <canvas
@@ -105,19 +106,19 @@ export function FlameGraph({ trace, query, onSelect }: TabProps) {
       </section>
       <p class="flame-tip" role="status">
         {node === undefined ? (
-          'Point at a call for its figures.'
+          'Point at a call to see its figures.'
         ) : (
           <>
-            <strong>{node.name || 'no name'}</strong> {node.service} · {node.count.toLocaleString()}{' '}
-            {node.count === 1 ? 'span' : 'spans'} · in it and below {formatDuration(node.weight)}, itself{' '}
-            {formatDuration(node.self)}, longest {formatDuration(node.max)}
-            {node.errors > 0 && ` · ${node.errors.toLocaleString()} errors`}{' '}
+            <strong>{node.name || 'no name'}</strong> {node.service} · {counted(node.count, 'span')} · self time and
+            below {formatDuration(node.weight)}, self time {formatDuration(node.self)}, longest{' '}
+            {formatDuration(node.max)}
+            {node.errors > 0 && ` · ${counted(node.errors, 'error')}`}{' '}
           </>
         )}
       </p>
       {root !== -1 && (
         <button type="button" class="small" onClick={() => onSelect(nodes[root]!.span)}>
-          Detail of the longest
+          Details of the longest span
         </button>
       )}
     </div>
@@ -141,7 +142,7 @@ function draw(context: CanvasRenderingContext2D, picture: Picture, palette: Pale
   context.font = `12px ${palette.font}`
   context.textBaseline = 'middle'
   for (const { node, row, from, to } of boxes) {
-    if (row >= MOST_ROWS) continue
+    if (row >= MAX_ROWS) continue
     const left = from * width
     const boxWidth = Math.max(0.5, (to - from) * width - 1)
     const top = row * ROW_PX

@@ -11,7 +11,7 @@ import type { TabProps } from './tab-props'
 
 const FORMS = {
   milo: { title: 'Milo', what: 'the tree as this page shows it' },
-  records: { title: 'Records', what: 'every half-span as it was reported' },
+  records: { title: 'Records', what: 'every client and server half as it was reported' },
   otlp: { title: 'OTLP', what: 'for OpenTelemetry and Jaeger' },
   zipkin: { title: 'Zipkin', what: 'Zipkin v2' },
 } as const
@@ -29,7 +29,7 @@ export function RawJson({ id, query }: TabProps) {
   const [failure, setFailure] = useState<DownloadFailure | null>(null)
   return (
     <div class="raw">
-      <fieldset class="choices" aria-label="Form">
+      <fieldset class="choices" aria-label="Format">
         {(Object.keys(FORMS) as Form[]).map(key => (
           <button
             type="button"
@@ -50,7 +50,7 @@ export function RawJson({ id, query }: TabProps) {
       {failure?.url === url && <Failure title="The download failed" problem={failure.problem} retry={failure.retry} />}
       {answer.state === 'loading' && <Waiting what="the JSON" />}
       {answer.state === 'failed' && (
-        <Failure title="The trace couldn't be had in this form" problem={answer.problem} retry={answer.retry} />
+        <Failure title="The trace couldn't be loaded in this format" problem={answer.problem} retry={answer.retry} />
       )}
       {answer.state === 'ready' && (
         <>
@@ -58,7 +58,7 @@ export function RawJson({ id, query }: TabProps) {
           <pre tabIndex={0} class="json">
             <code>{indentJson(answer.text)}</code>
           </pre>
-          {!answer.whole && <p class="summary">This is the beginning. The download has all of it.</p>}
+          {!answer.whole && <p class="summary">Only the beginning is shown. The download contains everything.</p>}
         </>
       )}
     </div>

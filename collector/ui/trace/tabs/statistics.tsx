@@ -44,7 +44,7 @@ export function Statistics({ trace, query }: TabProps) {
               <button
                 type="button"
                 class="link"
-                title="Show them in the waterfall"
+                title="Find these spans in the waterfall"
                 onClick={() => setQuery({ tab: null, find: group.name }, { replace: false })}
               >
                 {group.name || 'no name'}
@@ -73,10 +73,10 @@ export function Statistics({ trace, query }: TabProps) {
         </span>
       ),
     },
-    time('self', 'Itself'),
+    time('self', 'Self time'),
     time('total', 'Total'),
     time('p50', 'Median'),
-    time('p95', '95 %'),
+    time('p95', 'p95'),
     time('max', 'Longest'),
   ]
   return (

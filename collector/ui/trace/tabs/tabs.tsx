@@ -42,7 +42,7 @@ export function Tabs({ id, query }: { id: string; query: URLSearchParams }) {
     tabs.map((tab, i) => ({ keys: [String(i + 1)], does: TABS[tab], run: () => navigate(hrefTo(tab)) })),
   )
   return (
-    <nav class="tabs" aria-label="Ways to look at the trace">
+    <nav class="tabs" aria-label="Views of the trace">
       {tabs.map(tab => (
         <a key={tab} href={hrefTo(tab)} aria-current={tab === current ? 'page' : undefined}>
           {TABS[tab]}

@@ -1,4 +1,5 @@
 import { useMemo } from 'preact/hooks'
+import { counted } from '../../parts/count'
 import { DurationText } from '../../parts/duration-text'
 import { ServiceMark } from '../../parts/service-mark'
 import { type Column, SortedTable } from '../../parts/sorted-table'
@@ -42,7 +43,7 @@ export function TreeTable({ trace, query, selected, colourOf, onSelect }: TabPro
     { key: 'duration', title: 'Duration', value: duration, show: span => <DurationText us={duration(span)} /> },
     {
       key: 'self',
-      title: 'Itself',
+      title: 'Self time',
       value: span => numbers.self[span]!,
       show: span => <DurationText us={numbers.self[span]!} classed={false} />,
     },
@@ -79,10 +80,10 @@ export function TreeTable({ trace, query, selected, colourOf, onSelect }: TabPro
   const path = top === -1 ? [] : [...ancestorsOf(tree, top), top]
   return (
     <div>
-      <nav class="crumbs" aria-label="The calls that led here">
+      <nav class="crumbs" aria-label="Path to this call">
         {tree.roots > 1 && (
           <button type="button" class="link" aria-current={top === -1 ? 'true' : undefined} onClick={() => descend(-1)}>
-            All at the top
+            All root spans
           </button>
         )}
         {shortened(path).map(span =>
@@ -104,14 +105,14 @@ export function TreeTable({ trace, query, selected, colourOf, onSelect }: TabPro
       {top !== -1 && (
         <p class="summary">
           <DurationText us={duration(top)} /> · {ownerAt(columns, top) || 'unknown service'} ·{' '}
-          {tree.childCount[top]!.toLocaleString()} sub-calls, {below(top).toLocaleString()} calls below
+          {counted(tree.childCount[top]!, 'sub-call')}, {counted(below(top), 'call')} below
         </p>
       )}
       {calls.length === 0 ? (
         <p class="summary">This call made no further calls that were traced.</p>
       ) : (
         <SortedTable
-          caption={top === -1 ? 'What is at the top' : `Direct sub-calls of ${nameAt(columns, top)}`}
+          caption={top === -1 ? 'Root spans' : `Direct sub-calls of ${nameAt(columns, top)}`}
           columns={table}
           rows={calls}
           sort={query.get('sort') ?? ''}

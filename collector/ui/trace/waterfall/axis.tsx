@@ -18,7 +18,7 @@ export function Axis({ view, onChoose }: Props) {
   return (
     <div class="axis" aria-hidden="true">
       <span>Span</span>
-      <div class="lane" ref={lane} title="Drag to zoom to a stretch of time">
+      <div class="lane" ref={lane} title="Drag to zoom to a time range">
         {shown.map((tick, i) => (
           <span class="tick" key={tick} style={{ left: at(tick) }}>
             {labels[i]}

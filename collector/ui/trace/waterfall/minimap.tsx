@@ -44,7 +44,7 @@ export function Minimap({ columns, count, extent, view, raw, colourOf, onChoose 
   const at = (us: number) => `${(100 * (us - extent.from)) / (extent.to - extent.from)}%`
   const shown = dragged ?? view
   return (
-    <div class="minimap" ref={box} aria-hidden="true" title="Drag to zoom to a stretch of time">
+    <div class="minimap" ref={box} aria-hidden="true" title="Drag to zoom to a time range">
       <canvas ref={canvas} />
       {!isWhole(shown, extent) && (
         <>

@@ -51,8 +51,8 @@ export function SearchWithin({ search }: { search: WithinSearch }) {
   const { text, found, place, go } = search
   useShortcuts('Waterfall', [
     { keys: ['f', '/'], does: 'search within the trace', run: () => field.current?.focus() },
-    { keys: ['n'], does: 'the next span that was found', run: () => go(1) },
-    { keys: ['N'], does: 'the one before', run: () => go(-1) },
+    { keys: ['n'], does: 'next match', run: () => go(1) },
+    { keys: ['N'], does: 'previous match', run: () => go(-1) },
   ])
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.key === 'Enter') go(event.shiftKey ? -1 : 1)
@@ -79,7 +79,7 @@ export function SearchWithin({ search }: { search: WithinSearch }) {
           : found === null
             ? '…'
             : none
-              ? 'none'
+              ? 'no match'
               : `${place > 0 ? `${place.toLocaleString()} of ` : ''}${found.length.toLocaleString()}`}
       </span>
       <button

@@ -97,16 +97,16 @@ export function Waterfall({ trace, query, selected, colourOf, onSelect }: Props)
   useShortcuts('Waterfall', [
     { keys: ['w', '+'], does: 'zoom in', run: () => show(zoom(view, extent, middle, 0.6)) },
     { keys: ['s', '-'], does: 'zoom out', run: () => show(zoom(view, extent, middle, 1 / 0.6)) },
-    { keys: ['a'], does: 'earlier', run: () => show(pan(view, extent, -0.2)) },
-    { keys: ['d'], does: 'later', run: () => show(pan(view, extent, 0.2)) },
-    { keys: ['0'], does: 'the whole trace', run: () => show(extent) },
+    { keys: ['a'], does: 'pan to earlier times', run: () => show(pan(view, extent, -0.2)) },
+    { keys: ['d'], does: 'pan to later times', run: () => show(pan(view, extent, 0.2)) },
+    { keys: ['0'], does: 'show the whole trace', run: () => show(extent) },
     { keys: ['z'], does: 'zoom to the selected span', run: () => selected !== -1 && zoomTo(selected) },
-    { keys: ['p'], does: 'critical path on or off', run: () => setQuery({ nopath: withPath ? '1' : null }) },
-    { keys: ['ArrowUp', 'ArrowDown'], does: 'the span above, below (in the tree, as those that follow)' },
-    { keys: ['ArrowRight'], does: 'unfold, or the first child' },
-    { keys: ['ArrowLeft'], does: 'fold, or the parent' },
-    { keys: ['Home', 'End'], does: 'the first, the last span' },
-    { keys: ['Escape'], does: 'close the detail' },
+    { keys: ['p'], does: 'show or hide the critical path', run: () => setQuery({ nopath: withPath ? '1' : null }) },
+    { keys: ['ArrowUp', 'ArrowDown'], does: 'previous / next span (this key and those below: in the tree)' },
+    { keys: ['ArrowRight'], does: 'unfold, or go to the first child' },
+    { keys: ['ArrowLeft'], does: 'fold, or go to the parent' },
+    { keys: ['Home', 'End'], does: 'first / last span' },
+    { keys: ['Escape'], does: 'close the span’s details' },
   ])
 
   const onKeyDown = (event: KeyboardEvent) => {
@@ -130,7 +130,7 @@ export function Waterfall({ trace, query, selected, colourOf, onSelect }: Props)
             Critical path
           </label>
           {skewed && (
-            <label title="Times as the hosts' clocks had them, before they were corrected">
+            <label title="Times as the hosts' clocks reported them, before they were corrected">
               <input type="checkbox" checked={raw} onChange={() => setQuery({ reported: raw ? null : '1' })} /> Clocks
               as reported
             </label>
