@@ -1,22 +1,58 @@
 import { randomBytes } from 'node:crypto'
+import querystring from 'node:querystring'
 import type { FastifyInstance } from 'fastify'
+import { z } from 'zod'
 import type { CompletionAnswer, SavedSearchAnswer, SavedSearchesAnswer, SearchAnswer } from '../http/answers'
 import { HttpError, quote } from '../http/errors'
 import { SEARCH_BYTES } from '../store/search/search'
 import type { CompletionQuery, SavedSearch, SavedSearches, SpanSearch } from '../store/store'
 import type { AskStore } from './ask-store'
-import { readLimit, readParameters, readSearch } from './parameters'
+import { limit, oneOf, readBody, readParameters, readSearch, string } from './parameters'
 import type { Reads } from './read-budget'
 
 /** Search, completion in the search box, and saved searches. */
 
-const MAX_COMPLETIONS = 100
 /** About how much memory a completion takes: some thousand words, and the blocks in which it looks for them. */
 const COMPLETION_BYTES = 4 * 1024 * 1024
-const FIELDS = ['name', 'service', 'key', 'value'] as const
 const MAX_SAVED = 1000
 const MAX_NAME_LENGTH = 200
 const MAX_QUERY_LENGTH = 8000
+
+const COMPLETION = z
+  .strictObject({
+    field: oneOf(['name', 'service', 'key', 'value']),
+    key: string.optional(),
+    prefix: string.default(''),
+    limit: limit(100, 10),
+  })
+  .refine(({ field, key }) => field !== 'value' || key !== undefined, {
+    error: 'key is missing: field=value completes the values of one key',
+  })
+  .refine(({ field, key }) => field === 'value' || key === undefined, {
+    error: 'key is for field=value: leave it out',
+  })
+
+const rule = (message: string) => ({
+  error: ({ input }: { input?: unknown }) => (input === undefined ? 'is missing: give name and query' : message),
+})
+const NAME = rule(`must be a string of 1 to ${MAX_NAME_LENGTH} characters`)
+const QUERY = rule(`must be a string of at most ${MAX_QUERY_LENGTH} characters`)
+/** A string with half of a surrogate pair has no UTF-8: the store would keep another one. */
+const isUnicode = (value: string) => !/\p{Surrogate}/u.test(value)
+const UNICODE = 'must be valid Unicode: it has half of a surrogate pair'
+
+const SAVED = z.strictObject(
+  {
+    name: z.string(NAME).max(MAX_NAME_LENGTH, NAME).trim().min(1, NAME).refine(isUnicode, UNICODE),
+    query: z
+      .string(QUERY)
+      .max(MAX_QUERY_LENGTH, QUERY)
+      .refine(isUnicode, UNICODE)
+      .transform(query => query.replace(/^\?/, '')),
+  },
+  { error: 'the body is not an object: give {"name": …, "query": …}' },
+)
+const CHANGES = SAVED.partial()
 
 export function searchRoutes(
   app: FastifyInstance,
@@ -30,43 +66,18 @@ export function searchRoutes(
   })
 
   app.get('/api/complete', async (request): Promise<CompletionAnswer> => {
-    const given = readParameters(request.query, ['field', 'key', 'prefix', 'limit'])
-    const field = FIELDS.find(name => name === given.field)
-    if (field === undefined) {
-      const is = given.field === undefined ? 'is missing' : `is ${quote(given.field)}`
-      throw new HttpError(400, 'MILO_BAD_PARAMETER', `field ${is}: give one of ${FIELDS.join(', ')}`)
-    }
-    if ((given.key !== undefined) !== (field === 'value')) {
-      const problem =
-        field === 'value'
-          ? 'is missing: field=value completes the values of one key'
-          : 'is for field=value: leave it out'
-      throw new HttpError(400, 'MILO_BAD_PARAMETER', `key ${problem}`)
-    }
-    const query: CompletionQuery = {
-      field,
-      prefix: given.prefix ?? '',
-      limit: readLimit(given.limit, MAX_COMPLETIONS, 10),
-    }
-    if (given.key !== undefined) query.key = given.key
+    const query: CompletionQuery = readParameters(COMPLETION, request.query)
     return { values: await searches.during(COMPLETION_BYTES, () => askStore(store => store.complete(query))) }
   })
 
   app.get('/api/saved-searches', async (request): Promise<SavedSearchesAnswer> => {
-    readParameters(request.query, [])
+    readParameters(z.strictObject({}), request.query)
     const searches = await askStore(store => store.savedSearches())
     return { searches: searches.map(toJson) }
   })
 
   app.post('/api/saved-searches', async (request, reply) => {
-    const { name, query } = readBody(request.body)
-    if (name === undefined || query === undefined) {
-      throw new HttpError(
-        400,
-        'MILO_BAD_BODY',
-        `${name === undefined ? 'name' : 'query'} is missing: give name and query`,
-      )
-    }
+    const { name, query } = readSaved(SAVED, request.body)
     if ((await askStore(store => store.savedSearches())).length >= MAX_SAVED) {
       throw new HttpError(
         409,
@@ -82,7 +93,7 @@ export function searchRoutes(
   app.get<{ Params: { id: string } }>('/api/saved-searches/:id', async request => toJson(await find(request.params.id)))
 
   app.put<{ Params: { id: string } }>('/api/saved-searches/:id', async request => {
-    const changes = readBody(request.body)
+    const changes = readSaved(CHANGES, request.body)
     const search = { ...(await find(request.params.id)), ...changes }
     await askStore(store => store.saveSearch(search))
     return toJson(search)
@@ -105,40 +116,10 @@ function unknown(id: string): HttpError {
 }
 
 /** @throws HttpError for a bad name, or for a query that couldn't be run */
-function readBody(body: unknown): { name?: string; query?: string } {
-  if (typeof body !== 'object' || body === null || Array.isArray(body)) {
-    throw new HttpError(400, 'MILO_BAD_BODY', 'the body is not an object: give {"name": …, "query": …}')
-  }
-  const { name, query, ...others } = body as Record<string, unknown>
-  const [other] = Object.keys(others)
-  if (other !== undefined)
-    throw new HttpError(400, 'MILO_BAD_BODY', `unknown field ${quote(other)}: the fields are name and query`)
-  const out: { name?: string; query?: string } = {}
-  if (name !== undefined) {
-    if (typeof name !== 'string' || name.trim() === '' || name.length > MAX_NAME_LENGTH) {
-      throw new HttpError(400, 'MILO_BAD_BODY', `name must be a string of 1 to ${MAX_NAME_LENGTH} characters`)
-    }
-    out.name = wellFormed('name', name.trim())
-  }
-  if (query !== undefined) {
-    if (typeof query !== 'string' || query.length > MAX_QUERY_LENGTH) {
-      throw new HttpError(400, 'MILO_BAD_BODY', `query must be a string of at most ${MAX_QUERY_LENGTH} characters`)
-    }
-    out.query = wellFormed('query', query.replace(/^\?/, ''))
-    const parameters: Record<string, string | string[]> = Object.create(null)
-    for (const [key, value] of new URLSearchParams(out.query)) {
-      const before = parameters[key]
-      parameters[key] = before === undefined ? value : [before, value].flat()
-    }
-    readSearch(parameters, nowUs())
-  }
-  return out
-}
-
-/** A string with half of a surrogate pair has no UTF-8: the store would keep another one. */
-function wellFormed(field: string, value: string): string {
-  if (!/\p{Surrogate}/u.test(value)) return value
-  throw new HttpError(400, 'MILO_BAD_BODY', `${field} must be valid Unicode: it has half of a surrogate pair`)
+function readSaved<S extends typeof SAVED | typeof CHANGES>(schema: S, body: unknown): z.output<S> {
+  const search = readBody(schema, body)
+  if (search.query !== undefined) readSearch(querystring.parse(search.query, '&', '=', { maxKeys: 0 }), nowUs())
+  return search
 }
 
 function toJson({ id, name, query, createdUs }: SavedSearch): SavedSearchAnswer {

@@ -1,7 +1,8 @@
 import type { FastifyInstance } from 'fastify'
+import { z } from 'zod'
 import type { DependenciesAnswer, Dependency, Figures, Range, ServicesAnswer } from '../http/answers'
-import { HttpError, quote } from '../http/errors'
-import { parseTime, TIME_REMEDY, timeUs } from '../query'
+import { HttpError } from '../http/errors'
+import { timeUs } from '../query'
 import {
   type ActivityMinute,
   addMeasure,
@@ -13,7 +14,7 @@ import {
 import type { ActivityReader } from '../store/store'
 import { Turns } from '../turns'
 import type { AskStore } from './ask-store'
-import { readParameters } from './parameters'
+import { readParameters, time } from './parameters'
 import type { Reads } from './read-budget'
 
 /** GET /api/services and /api/dependencies: which services there are, what they did and which they called. */
@@ -59,18 +60,13 @@ export function serviceRoutes(app: FastifyInstance, reads: Reads, askStore: AskS
 /** Minutes, from a list or while they are being read. */
 type Minutes = Iterable<ActivityMinute> | AsyncIterable<ActivityMinute>
 
+const RANGE = z.strictObject({ from: time.optional(), to: time.optional() })
+
 function readRange(given: unknown): Range {
-  const values = readParameters(given, ['from', 'to'])
+  const times = readParameters(RANGE, given)
   const nowUs = Date.now() * 1000
-  const read = (key: 'from' | 'to', otherwise: number) => {
-    const text = values[key]
-    if (text === undefined) return otherwise
-    const time = parseTime(text)
-    if (time === undefined) throw new HttpError(400, 'MILO_BAD_PARAMETER', `${key} is ${quote(text)}: ${TIME_REMEDY}`)
-    return timeUs(time, nowUs)
-  }
-  const to = read('to', nowUs)
-  const from = read('from', to - DEFAULT_RANGE_US)
+  const to = times.to === undefined ? nowUs : timeUs(times.to, nowUs)
+  const from = times.from === undefined ? to - DEFAULT_RANGE_US : timeUs(times.from, nowUs)
   if (!(from < to)) throw new HttpError(400, 'MILO_BAD_PARAMETER', 'from is not before to: give an earlier from')
   if (to - from > MAX_RANGE_US) {
     throw new HttpError(400, 'MILO_BAD_PARAMETER', 'from and to are more than 24 hours apart: choose a shorter range')

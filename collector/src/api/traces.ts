@@ -2,6 +2,7 @@ import { Readable } from 'node:stream'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { SpanRecord } from 'milo/codec/span'
+import { z } from 'zod'
 import { version } from '../../package.json'
 import { recordToJson } from '../formats/milo-json'
 import { toOtlpJson } from '../formats/otlp/write'
@@ -13,7 +14,7 @@ import type { StoredTrace } from '../record/records'
 import type { TraceReader } from '../store/store'
 import { buildTraceInSlices, diffTraces, type Trace, traceIdsOf, traceJson, withHigh } from '../trace'
 import type { AskStore } from './ask-store'
-import { readParameters } from './parameters'
+import { readParameters, refusal, string } from './parameters'
 import type { Grant, Reads } from './read-budget'
 
 /** One trace: as a tree, or as its records in one of three forms; and two, compared. */
@@ -35,13 +36,20 @@ const FORMS: Record<string, (records: SpanRecord[], truncated: boolean) => Async
   zipkin: records => listJson('[', bySpan(records), some => toZipkinJson(some.flat()), ']'),
 }
 
+const ONE = z.strictObject({
+  form: string
+    .refine(
+      form => Object.hasOwn(FORMS, form),
+      refusal(`give one of ${Object.keys(FORMS).join(', ')}`, 'MILO_BAD_FORM'),
+    )
+    .default('milo'),
+})
+const id = z.string(refusal('give two traces, a and b'))
+const TWO = z.strictObject({ a: id, b: id })
+
 export function traceRoutes(app: FastifyInstance, reads: Reads, askStore: AskStore<TraceReader>): void {
   app.get<{ Params: { id: string } }>('/api/traces/:id', async (request, reply) => {
-    const { form = 'milo' } = readParameters(request.query, ['form'])
-    if (!Object.hasOwn(FORMS, form)) {
-      const forms = Object.keys(FORMS).join(', ')
-      throw new HttpError(400, 'MILO_BAD_FORM', `unknown form ${quote(form)}: the forms are ${forms}`)
-    }
+    const { form } = readParameters(ONE, request.query)
     const { maxTraceBytes } = reads
     const grant = await grantFor(reply, maxTraceBytes)
     const { records, truncated } = await findTrace(request.params.id, maxTraceBytes)
@@ -62,12 +70,7 @@ export function traceRoutes(app: FastifyInstance, reads: Reads, askStore: AskSto
   })
 
   app.get('/api/compare', async (request, reply): Promise<CompareAnswer> => {
-    const ids = readParameters(request.query, ['a', 'b'])
-    const [a, b] = (['a', 'b'] as const).map(which => {
-      const id = ids[which]
-      if (id !== undefined) return id
-      throw new HttpError(400, 'MILO_BAD_PARAMETER', `${which} is missing: give two traces, a and b`)
-    }) as [string, string]
+    const { a, b } = readParameters(TWO, request.query)
     // Together: two that each hold the one half would wait for each other.
     await grantFor(reply, 2 * COMPARED_BYTES)
     const [left, right] = [await readTree(a), await readTree(b)]

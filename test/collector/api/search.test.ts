@@ -117,6 +117,32 @@ describe('the HTTP API of searches', () => {
     })
   }
 
+  const elsewhere: [string, string, string][] = [
+    ['/api/complete', 'MILO_BAD_PARAMETER', 'field is missing: give name, service, key or value'],
+    ['/api/complete?field=x', 'MILO_BAD_PARAMETER', 'field is "x": give name, service, key or value'],
+    ['/api/complete?field=name&field=key', 'MILO_BAD_PARAMETER', 'field is given twice: give it once'],
+    ['/api/complete?field=value', 'MILO_BAD_PARAMETER', 'key is missing: field=value completes the values of one key'],
+    ['/api/complete?field=name&key=a', 'MILO_BAD_PARAMETER', 'key is for field=value: leave it out'],
+    ['/api/complete?field=name&limit=101', 'MILO_BAD_LIMIT', 'limit is "101": give a whole number from 1 to 100'],
+    ['/api/compare?a=1', 'MILO_BAD_PARAMETER', 'b is missing: give two traces, a and b'],
+    ['/api/traces/1?form=x', 'MILO_BAD_FORM', 'form is "x": give one of milo, records, otlp, zipkin'],
+    ['/api/traces/1?x=', 'MILO_BAD_PARAMETER', 'unknown parameter "x": the parameters are form'],
+    ['/api/saved-searches?x=y', 'MILO_BAD_PARAMETER', 'unknown parameter "x": the parameters are none'],
+  ]
+  for (const [path, code, error] of elsewhere) {
+    it(`answers 400 ${code} to ${path}`, async () => {
+      assert.deepEqual(await c.get(path), { status: 400, body: { error, code } })
+    })
+  }
+
+  it('refuses a bad time in every route by the same code', async () => {
+    for (const path of ['/api/search', '/api/services', '/api/dependencies']) {
+      const { status, body } = await c.get(`${path}?from=yesterday`)
+      assert.deepEqual([status, body.code], [400, 'MILO_BAD_TIME'], path)
+      assert.match(body.error, /^from is "yesterday": give a time before now/)
+    }
+  })
+
   it('says where in q each problem is', async () => {
     const { body } = await c.get(`/api/search?q=${encodeURIComponent('a=b duration>x last')}`)
     assert.deepEqual(
