@@ -1,11 +1,25 @@
 import { isCall, recordSide } from 'milo/codec/events'
 import type { SpanRecord } from 'milo/codec/span'
+import type { RecordReader } from './reader'
 
 /** A record with one of these annotations has failed. */
 export const ERROR_KEYS = ['error', 'error.type']
 
 export function isError({ annotations }: SpanRecord): boolean {
   return annotations !== undefined && ERROR_KEYS.some(key => annotations.has(key))
+}
+
+const ERROR_KEY_BYTES = ERROR_KEYS.map(key => Buffer.from(key))
+
+/** Like isError, for a record that a RecordReader has just read in `body`. */
+export function isErrorAt(body: Buffer, { annotations }: RecordReader): boolean {
+  for (let i = 0; i < annotations.length; i += 4) {
+    const [start, end] = [annotations[i]!, annotations[i + 1]!]
+    if (body[start] !== 0x65) continue
+    for (const key of ERROR_KEY_BYTES)
+      if (key.length === end - start && body.compare(key, 0, key.length, start, end) === 0) return true
+  }
+  return false
 }
 
 /** A span's start, as trees have it: its client half's, or else that of its earliest record. */

@@ -1,9 +1,10 @@
+import limitTo from 'p-limit'
 import { type StoreError, unavailable } from './store'
 
 /**
- * The promise's outcome, or a rejection after so long: databases that are away may never answer. What the promise does
- * afterwards goes unnoticed.
- * @param late what it rejects with
+ * Returns the promise's outcome, or rejects after `ms`: databases that are away may never answer. What the promise does
+ * after that is ignored.
+ * @param late makes the error of that rejection
  */
 export async function within<R>(
   ms: number,
@@ -21,23 +22,17 @@ export async function within<R>(
   }
 }
 
-/** Calls `work` with every item, so many at once; after a rejection with no more, and rejects with it. */
-export async function inParallel<T>(items: T[], atOnce: number, work: (item: T) => Promise<unknown>): Promise<void> {
-  let next = 0
-  const worker = async () => {
-    while (next < items.length) {
-      try {
-        await work(items[next++]!)
-      } catch (error) {
-        next = items.length
-        throw error
-      }
-    }
+/** Calls `work` with every item, at most `concurrency` at once. After a rejection it starts no more calls and rejects with that error. */
+export async function inParallel<T>(items: T[], concurrency: number, work: (item: T) => Promise<unknown>) {
+  const limit = limitTo(concurrency)
+  const stop = (error: unknown) => {
+    limit.clearQueue()
+    throw error
   }
-  await Promise.all(Array.from({ length: Math.min(atOnce, items.length) }, worker))
+  await Promise.all(items.map(item => limit(() => work(item).catch(stop))))
 }
 
-/** Errors of a server that can be reached and won't have us as we are configured: waiting is no use. */
+/** Errors of servers that answered and refused our configuration: waiting doesn't help. */
 const refusals = new WeakSet<StoreError>()
 
 /** @param refused whether the server answered, and no later attempt will fare better */

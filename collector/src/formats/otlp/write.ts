@@ -1,5 +1,6 @@
 import { EventType, ownEvents, recordSide, type Side } from 'milo/codec/events'
 import type { SpanEvent, SpanRecord } from 'milo/codec/span'
+import { isError } from '../../record/half'
 import { FieldReader, type Fields, hexOf, Reading } from '../fields'
 import { attributesFromPlain, fromText, keyValuesToJson, readKeyValues, type Value } from './any-value'
 import { prune } from './json'
@@ -34,8 +35,7 @@ function writeSpan(record: SpanRecord): { resource: Fields; scope: Fields; span:
   const isOtlp = kindName !== undefined
   const get = (key: string) => annotations.get(key) ?? ''
   const count = (key: string) => Number(counters.get(key) ?? 0n)
-  const isError = annotations.has('error.type') || annotations.has('error')
-  const code = isOtlp ? numberOf(get(OURS.statusCode), STATUS) : isError ? ERROR : 0
+  const code = isOtlp ? numberOf(get(OURS.statusCode), STATUS) : isError(record) ? ERROR : 0
 
   const resourceAttributes: [string, Value][] = []
   const attributes: [string, Value][] = []

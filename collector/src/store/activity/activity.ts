@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import { type Side, sideOf } from 'milo/codec/events'
-import { ERROR_KEYS } from '../../record/half'
+import { isErrorAt } from '../../record/half'
 import { IdMap } from '../../record/ids'
 import { RecordReader } from '../../record/reader'
 import { PEER_KEYS } from '../../trace/peer'
@@ -201,7 +201,7 @@ export class ActivityMeter {
       parentId: parentIdAt === -1 ? 0n : view.getBigInt64(parentIdAt),
       service: text(body, serviceAt, serviceEnd),
       durationUs: firstAt === -1 ? undefined : Number(view.getBigInt64(lastAt) - startUs),
-      error: isError(body, this.reader),
+      error: isErrorAt(body, this.reader),
       weight: weightOf(probabilityAt === -1 ? undefined : view.getFloat64(probabilityAt)),
       startUs,
     }
@@ -336,18 +336,6 @@ function text(body: Buffer, at: number, end: number): string {
 function isAscii(body: Buffer, at: number, end: number): boolean {
   for (let i = at; i < end; i++) if (body[i]! > 127) return false
   return true
-}
-
-const ERROR_WORDS = ERROR_KEYS.map(key => Buffer.from(key))
-
-function isError(body: Buffer, { annotations }: RecordReader): boolean {
-  for (let i = 0; i < annotations.length; i += 4) {
-    const [at, end] = [annotations[i]!, annotations[i + 1]!]
-    if (body[at] !== 0x65) continue
-    for (const key of ERROR_WORDS)
-      if (key.length === end - at && body.compare(key, 0, key.length, at, end) === 0) return true
-  }
-  return false
 }
 
 function holdsBadUtf8(body: Buffer, { nameAt, nameEnd, serviceAt, serviceEnd, annotations }: RecordReader): boolean {
