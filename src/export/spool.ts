@@ -1,61 +1,35 @@
-import { createHash, randomBytes } from 'node:crypto'
-import {
-  closeSync,
-  constants,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readlinkSync,
-  renameSync,
-  unlinkSync,
-  writeSync,
-} from 'node:fs'
-import { mkdir, open, readdir, readFile, rename, stat, unlink, utimes, writeFile } from 'node:fs/promises'
-import { hostname } from 'node:os'
-import { dirname, join } from 'node:path'
+import { readdirSync } from 'node:fs'
+import { readdir, rename, unlink } from 'node:fs/promises'
+import { join } from 'node:path'
 import { clearInterval, clock, GenuinePromise, setInterval } from '../process/genuine'
 import { describe, logRarely } from '../process/log'
+import {
+  type Entry,
+  makeDirectory,
+  makeDirectorySync,
+  parse,
+  read,
+  space,
+  stem,
+  total,
+  write,
+  writeNow,
+} from './spool-files'
+import { HEARTBEAT_MS, ownersShown, SpoolOwner } from './spool-owner'
 
 /**
  * Batches of records in files of a directory, for the time when Scribe can't take them.
  *
- *     TIME-SEQ-OWNER-SPANS-BYTES.tmp      being written; then fsync and rename to
- *     TIME-SEQ-OWNER-SPANS-BYTES.spans    to be sent, oldest first; removed once Scribe has answered OK
- *     TIME-SEQ-OWNER-SPANS-BYTES.bad      damaged, and kept for you to look at; removed first when room is needed
- *     OWNER.alive                         touched every 10 s while its owner lives; says where it runs
- *
- *     a file: 'MILOSPL1' │ i32 spans │ i32 length │ sha-256 of the records, 32 bytes │ records (docs/wire-format.md)
- *
  * A file belongs to the emitter whose name it carries. When that emitter is dead, another one takes the file over by
  * renaming it; of several that try, one succeeds. A batch that Scribe took just before a crash is sent twice, and the
  * collector stores it once.
- * Names carry the sizes, so that one look at the directory says how full it is. Files of other names are left alone.
  */
 
-const MAGIC = Buffer.from('MILOSPL1')
-const HEADER_BYTES = 48
-/** The least space that a file takes: one block of the disk. */
-const BLOCK_BYTES = 4096
-/** The largest batch has 512 KiB and one record of 1 MiB. */
-const MAX_FILE_BYTES = 4 * 1024 * 1024
-const HEARTBEAT_MS = 10_000
-/** An owner elsewhere counts as dead after this time without a heartbeat. One on this machine is looked up. */
-const STALE_MS = 45_000
+/** Errors of the process or the machine, which pass, and not of the file. */
+const TRANSIENT = new Set(['EMFILE', 'ENFILE', 'ENOMEM'])
 /** How long a directory that failed is left alone: after the first failure, and at most. */
 const REST_MS = 5_000
 const LONGEST_REST_MS = 300_000
-
-const NAME = /^(\d{15})-(\d{8,12})-([0-9a-f]{12})-(\d{1,9})-(\d{1,9})\.(spans|tmp|bad)$/
-
-interface Entry {
-  name: string
-  time: string
-  owner: string
-  spans: number
-  bytes: number
-  kind: string
-}
 
 /** A batch that was read from its file. */
 export interface Spooled {
@@ -84,7 +58,7 @@ export class Spool implements SpoolCounts {
   recovered = 0
   private readonly directory: string
   private readonly maxBytes: number
-  private readonly owner = randomBytes(6).toString('hex')
+  private readonly owner: SpoolOwner
   private seq = 0
   /** The files with this process's own spans, and how many spans each has. */
   private readonly own = new Map<string, number>()
@@ -95,7 +69,6 @@ export class Spool implements SpoolCounts {
   private restUntil = 0
   private restMs = REST_MS
   private timer: NodeJS.Timeout | undefined
-  private alive = false
   private closed = false
   private busy: Promise<unknown> = GenuinePromise.resolve()
   private readonly onFound: () => void
@@ -107,6 +80,7 @@ export class Spool implements SpoolCounts {
    */
   constructor({ directory, maxBytes }: SpoolOptions, onFound: () => void, onLost: (spans: number) => void) {
     this.directory = directory
+    this.owner = new SpoolOwner(directory)
     this.maxBytes = maxBytes
     this.onFound = onFound
     this.onLost = onLost
@@ -134,23 +108,12 @@ export class Spool implements SpoolCounts {
   put(records: Buffer, spans: number): Promise<string | undefined> {
     return this.inTurn(async () => {
       const name = this.nextName(spans, records.length)
-      const temporary = `${name}.tmp`
       try {
         if (!(await this.makeRoom(records.length))) return undefined
-        if (!this.alive) await this.showAlive()
-        const file = await open(this.path(temporary), 'wx', 0o600)
-        try {
-          // Not writev, which may write only a part and says so only in its result.
-          await file.writeFile(Buffer.concat([header(records, spans), records]))
-          await file.sync()
-        } finally {
-          await file.close()
-        }
-        await rename(this.path(temporary), this.path(`${name}.spans`))
-        await this.syncDirectory()
+        if (!this.owner.isShown) await this.owner.show()
+        await write(this.path(name), records, spans)
       } catch (error) {
         this.failed('written', error)
-        await unlink(this.path(temporary)).catch(() => {})
         return undefined
       }
       return this.written(`${name}.spans`)
@@ -167,15 +130,7 @@ export class Spool implements SpoolCounts {
         this.full()
         return undefined
       }
-      const file = openSync(this.path(`${name}.tmp`), 'wx', 0o600)
-      try {
-        const bytes = Buffer.concat([header(records, spans), records])
-        for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at)
-        fsyncSync(file)
-      } finally {
-        closeSync(file)
-      }
-      renameSync(this.path(`${name}.tmp`), this.path(`${name}.spans`))
+      writeNow(this.path(name), records, spans)
     } catch (error) {
       this.failed('written', error)
       return undefined
@@ -193,7 +148,7 @@ export class Spool implements SpoolCounts {
     return this.inTurn(async () => {
       for (let name = this.next(); name !== undefined; name = this.next()) {
         try {
-          const batch = await this.read(name)
+          const batch = await read(this.directory, name)
           // Another process may own the file by now.
           if (this.closed) return undefined
           if (batch !== undefined) return { name, own: this.own.get(name) ?? 0, ...batch }
@@ -236,14 +191,7 @@ export class Spool implements SpoolCounts {
   close(): Promise<unknown> {
     clearInterval(this.timer)
     this.closed = true
-    if (this.alive) {
-      this.alive = false
-      try {
-        unlinkSync(this.path(`${this.owner}.alive`))
-      } catch {
-        // Then the heartbeat grows stale.
-      }
-    }
+    this.owner.close()
     return this.busy
   }
 
@@ -258,23 +206,22 @@ export class Spool implements SpoolCounts {
     if (this.closed || !this.usable) return
     try {
       await makeDirectory(this.directory)
-      if (this.alive) await this.showAlive()
+      if (this.owner.isShown) await this.owner.show()
       const names = await readdir(this.directory)
       const entries = parse(names).filter(({ name, kind }) => kind !== 'bad' && !this.skip.has(name))
       const present = new Set(entries.map(({ name }) => name))
       for (const name of this.queue) if (!present.has(name)) this.forget(name)
       this.queue = this.queue.filter(name => present.has(name))
 
-      const owners = new Set(entries.map(({ owner }) => owner))
-      for (const name of names) if (ALIVE.test(name)) owners.add(name.slice(0, 12))
-      owners.delete(this.owner)
+      const owners = new Set([...entries.map(({ owner }) => owner), ...ownersShown(names)])
+      owners.delete(this.owner.name)
       for (const owner of owners) {
-        if (!(await this.isDead(owner))) continue
+        if (!(await this.owner.isDead(owner))) continue
         for (const entry of entries) {
           if (this.closed) return
           if (entry.owner === owner) await this.takeOver(entry)
         }
-        await unlink(this.path(`${owner}.alive`)).catch(() => {})
+        await unlink(this.owner.aliveFile(owner)).catch(() => {})
       }
       this.queue.sort()
     } catch (error) {
@@ -287,7 +234,7 @@ export class Spool implements SpoolCounts {
     // Also a .tmp file of a process that was killed while it wrote it: reading shows whether the file is whole.
     const ownName = `${this.nextName(spans, bytes, time)}.spans`
     try {
-      if (!this.alive) await this.showAlive()
+      if (!this.owner.isShown) await this.owner.show()
       await rename(this.path(name), this.path(ownName))
       this.queue.push(ownName)
     } catch (error) {
@@ -295,59 +242,6 @@ export class Spool implements SpoolCounts {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
       this.skip.add(name)
       this.failedFor(name, 'taken over', error)
-    }
-  }
-
-  private async showAlive(): Promise<void> {
-    const path = this.path(`${this.owner}.alive`)
-    const now = clock.wallMs() / 1000
-    if (
-      this.alive &&
-      (await utimes(path, now, now)
-        .then(() => true)
-        .catch(() => false))
-    )
-      return
-    if (this.closed) return
-    await makeDirectory(this.directory)
-    await writeFile(path, JSON.stringify({ machine: machine(), pid: process.pid }), { mode: 0o600 })
-    this.alive = true
-    // `close` was called in the meantime.
-    if (this.closed) void this.close()
-  }
-
-  private async isDead(owner: string): Promise<boolean> {
-    const path = this.path(`${owner}.alive`)
-    try {
-      const found = await stat(path)
-      const { mtimeMs, size } = found
-      // Reading a pipe would never end.
-      if (!found.isFile()) return true
-      if (clock.wallMs() - mtimeMs > STALE_MS) return true
-      const shown = size < 4096 ? JSON.parse(await readFile(path, 'utf8')) : undefined
-      return shown?.machine === machine() && !exists(shown.pid)
-    } catch (error) {
-      // Without the file its owner has closed. Other errors: the file is being written at this moment.
-      return (error as NodeJS.ErrnoException).code === 'ENOENT'
-    }
-  }
-
-  /** @returns undefined when the file is damaged */
-  private async read(name: string): Promise<{ records: Buffer; spans: number } | undefined> {
-    const entry = parse([name])[0]!
-    // Links aren't followed, and pipes aren't waited for.
-    const { O_RDONLY, O_NOFOLLOW = 0, O_NONBLOCK = 0 } = constants
-    const file = await open(this.path(name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
-    try {
-      const found = await file.stat()
-      const size = HEADER_BYTES + entry.bytes
-      if (!found.isFile() || found.size !== size || size > MAX_FILE_BYTES) return undefined
-      const bytes = await file.readFile()
-      const records = bytes.subarray(HEADER_BYTES)
-      if (!bytes.subarray(0, HEADER_BYTES).equals(header(records, entry.spans))) return undefined
-      return { records, spans: entry.spans }
-    } finally {
-      await file.close()
     }
   }
 
@@ -373,13 +267,6 @@ export class Spool implements SpoolCounts {
     return free >= 0
   }
 
-  private async syncDirectory(): Promise<void> {
-    // Makes the rename durable. Not every system supports it.
-    const directory = await open(this.directory, 'r').catch(() => undefined)
-    await directory?.sync().catch(() => {})
-    await directory?.close()
-  }
-
   private next(): string | undefined {
     return this.closed ? undefined : this.queue.shift()
   }
@@ -398,7 +285,7 @@ export class Spool implements SpoolCounts {
   }
 
   private nextName(spans: number, bytes: number, time = String(clock.wallMs()).padStart(15, '0')): string {
-    return `${time}-${String(++this.seq).padStart(8, '0')}-${this.owner}-${spans}-${bytes}`
+    return stem(time, ++this.seq, this.owner.name, spans, bytes)
   }
 
   private path(name: string): string {
@@ -430,101 +317,5 @@ export class Spool implements SpoolCounts {
     // A missing directory seldom appears by itself: each failure in a row doubles the rest.
     this.restMs = Math.min(this.restMs * 2, LONGEST_REST_MS)
     logRarely('spool', 'warn', `the spool can't be ${what}: ${describe(error)}`)
-  }
-}
-
-/** Doesn't use Node's `recursive`, which never returns under /proc, where the parent exists and no directory can be made. */
-async function makeDirectory(path: string): Promise<void> {
-  try {
-    await mkdir(path, { mode: 0o700 })
-  } catch (error) {
-    const parent = parentToMake(path, error)
-    if (parent === undefined) return
-    await makeDirectory(parent)
-    await mkdir(path, { mode: 0o700 }).catch(again => parentToMake(path, again, false))
-  }
-}
-
-function makeDirectorySync(path: string): void {
-  try {
-    mkdirSync(path, { mode: 0o700 })
-  } catch (error) {
-    const parent = parentToMake(path, error)
-    if (parent === undefined) return
-    makeDirectorySync(parent)
-    try {
-      mkdirSync(path, { mode: 0o700 })
-    } catch (again) {
-      parentToMake(path, again, false)
-    }
-  }
-}
-
-/** @returns undefined when the directory exists. @throws the error when making the parent wouldn't help */
-function parentToMake(path: string, error: unknown, first = true): string | undefined {
-  const { code } = error as NodeJS.ErrnoException
-  if (code === 'EEXIST') return undefined
-  const parent = dirname(path)
-  if (code !== 'ENOENT' || !first || parent === path) throw error
-  return parent
-}
-
-/** Errors of the process or the machine, which pass, and not of the file. */
-const TRANSIENT = new Set(['EMFILE', 'ENFILE', 'ENOMEM'])
-const ALIVE = /^[0-9a-f]{12}\.alive$/
-
-/** The files that are named as the spool names them, oldest first. */
-function parse(names: string[]): Entry[] {
-  const entries: Entry[] = []
-  for (const name of names) {
-    const match = NAME.exec(name)
-    if (match === null) continue
-    const [, time, , owner, spans, bytes, kind] = match
-    // Not written by Milo: the size in the name can't be true.
-    if (Number(bytes) > MAX_FILE_BYTES) continue
-    entries.push({ name, time: time!, owner: owner!, spans: Number(spans), bytes: Number(bytes), kind: kind! })
-  }
-  return entries.sort((a, b) => (a.name < b.name ? -1 : 1))
-}
-
-function space(bytes: number): number {
-  return Math.ceil((HEADER_BYTES + bytes) / BLOCK_BYTES) * BLOCK_BYTES
-}
-
-function total(entries: Entry[]): number {
-  return entries.reduce((sum, { bytes }) => sum + space(bytes), 0)
-}
-
-function header(records: Buffer, spans: number): Buffer {
-  const bytes = Buffer.alloc(HEADER_BYTES)
-  MAGIC.copy(bytes)
-  bytes.writeInt32BE(spans, 8)
-  bytes.writeInt32BE(records.length, 12)
-  createHash('sha256').update(records).digest().copy(bytes, 16)
-  return bytes
-}
-
-let here: string | undefined
-
-/** Where a process id is unique: this host, and on Linux this PID namespace. */
-function machine(): string {
-  if (here === undefined) {
-    here = hostname()
-    try {
-      here += ` ${readlinkSync('/proc/self/ns/pid')}`
-    } catch {
-      // Not Linux.
-    }
-  }
-  return here
-}
-
-function exists(pid: unknown): boolean {
-  if (!Number.isSafeInteger(pid) || (pid as number) <= 0) return false
-  try {
-    process.kill(pid as number, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
   }
 }
