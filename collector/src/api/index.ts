@@ -31,7 +31,7 @@ import { traceRoutes } from './traces'
 /**
  * The HTTP server: traces, search, posted spans, health, metrics and the web interface. docs/http-api.md describes it.
  */
-export interface ApiOptions extends GuardOptions, Omit<StatusOptions, 'explains'> {
+interface ApiOptions extends GuardOptions, Omit<StatusOptions, 'explains'> {
   /** Undefined for a relay, which keeps nothing that could be read. */
   store: ReadableStore | undefined
   ingest: SpanIngest

@@ -14,7 +14,7 @@ interface Waiter {
   timer: NodeJS.Timeout
 }
 
-export interface ReadBudgetOptions {
+interface ReadBudgetOptions {
   /** How many bytes all readers may hold together. */
   maxBytes: number
   /** How long a reader may wait for a part. */

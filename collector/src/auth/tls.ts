@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { createSecureContext, type Server, type TLSSocket, type TlsOptions } from 'node:tls'
 
 /** A listener's part of the configuration: paths of PEM files. */
-export interface TlsFiles {
+interface TlsFiles {
   cert?: string | undefined
   key?: string | undefined
   ca?: string | undefined

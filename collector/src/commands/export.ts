@@ -17,9 +17,9 @@ import { showProgress } from './progress'
  * Traces out of the store, newest first, as `milo-collector import` and `POST /api/traces` take them: one document for each
  * trace in a line (ndjson), or one for all (milo).
  */
-export type ExportForm = 'ndjson' | 'milo'
+type ExportForm = 'ndjson' | 'milo'
 
-export interface Exported {
+interface Exported {
   traces: number
   spans: number
   /** How many of the traces have more spans than were read. */
@@ -92,7 +92,7 @@ export async function exportAll(config: Config, log: Logger, options: ExportOpti
  * @param progress told how many traces are done
  * @param maxTraceBytes what is read of one trace
  */
-export async function exportTraces(
+async function exportTraces(
   store: Pick<SpanSearch, 'search'> & TraceReader,
   query: TimedQuery,
   limit: number,
@@ -139,9 +139,7 @@ export async function exportTraces(
  * Where a file is written: under another name until it is whole, so that what is there under its own is never half of it.
  * Never over a file that is there, and for its owner alone: spans may hold anything.
  */
-export async function openOutput(
-  path: string,
-): Promise<{ out: Writable; keep(): Promise<void>; discard(): Promise<void> }> {
+async function openOutput(path: string): Promise<{ out: Writable; keep(): Promise<void>; discard(): Promise<void> }> {
   const partial = `${path}.${process.pid}.partial`
   const refuse = (error: unknown): never => {
     const { code } = error as NodeJS.ErrnoException

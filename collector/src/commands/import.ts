@@ -21,7 +21,7 @@ import { showProgress } from './progress'
  *
  *     file ─ unzipped ─ pieces: of raw records, of whole lines, or all of it ─ records ─ store
  */
-export interface Imported {
+interface Imported {
   spans: number
   /** Rejected spans by reason, with what was wrong the first time. */
   rejected: Map<string, { spans: number; example?: string }>

@@ -1,7 +1,7 @@
 import { Presets, SingleBar } from 'cli-progress'
 
 /** A bar on the terminal while a command works long; nothing where nobody watches. */
-export interface Progress {
+interface Progress {
   /** @param total 0 while it isn't known */
   update(done: number, total: number): void
   stop(): void

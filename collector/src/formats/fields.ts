@@ -184,7 +184,7 @@ export function requiredId(v: unknown, bytes: number, what: 'trace_id' | 'span_i
  * which some senders' JSON has. A trace id of 16 bytes may be one of 8.
  * @returns undefined when it is absent, empty or all zero
  */
-export function anyId(v: unknown, bytes: number): bigint | undefined | 'bad' {
+function anyId(v: unknown, bytes: number): bigint | undefined | 'bad' {
   if (isEmpty(v)) return undefined
   const fits = (length: number) => length === bytes || (bytes === 16 && length === 8)
   if (v instanceof Uint8Array) return fits(v.length) ? fromHex(hexOfBytes(v)) : 'bad'

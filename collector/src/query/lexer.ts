@@ -25,7 +25,7 @@ export interface Piece {
 }
 
 /** `last` stands between that word and what follows it. */
-export type Operator = '' | '=' | '^=' | '*=' | ':' | '>' | '>=' | '<' | '<=' | 'last'
+type Operator = '' | '=' | '^=' | '*=' | ':' | '>' | '>=' | '<' | '<=' | 'last'
 
 /** What may stand before a colon; elsewhere a colon is part of the word. */
 const FIELDS = ['name', 'service', 'key', 'from', 'to']

@@ -15,7 +15,7 @@ export interface Problem {
   message: string
 }
 
-export const MATCHES: Record<string, Match> = { '=': 'exact', '^=': 'prefix', '*=': 'contains' }
+const MATCHES: Record<string, Match> = { '=': 'exact', '^=': 'prefix', '*=': 'contains' }
 
 /** Returns the stretch of the text that has a problem, shortened, and what is wrong with it. */
 export function describeProblem(text: string, { at, length, message }: Problem): string {

@@ -26,7 +26,7 @@ export interface Caller extends Sender {
   readonly peer: string
 }
 
-export interface CallsOptions {
+interface CallsOptions {
   ingest: Ingest
   fb303: Fb303
   metrics: Metrics

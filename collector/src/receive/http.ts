@@ -24,7 +24,7 @@ import { SpanSink } from './span-sink'
  * sends everything again, and what was stored already is stored once.
  */
 
-export type Source = 'otlp' | 'zipkin' | 'upload'
+type Source = 'otlp' | 'zipkin' | 'upload'
 
 export interface FormatsOptions {
   /**

@@ -16,7 +16,7 @@ import { Taken } from './taken'
  */
 
 /** The way by which spans arrive. It labels their counters. */
-export type Source = 'scribe' | 'otlp' | 'zipkin' | 'upload'
+type Source = 'scribe' | 'otlp' | 'zipkin' | 'upload'
 
 /** A peer, and what it has in flight, so that one peer can't keep others out. */
 export interface Sender {
@@ -51,7 +51,7 @@ export interface SpanIngest extends Ingest {
   reject(source: Source, reason: string, spans: number): void
 }
 
-export interface IngestOptions {
+interface IngestOptions {
   store: SpanSink
   category: string
   /** The category whose entries hold one span each in Zipkin's first format; undefined: none. */

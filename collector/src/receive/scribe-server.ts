@@ -27,7 +27,7 @@ import { TurnQueue } from './turn-queue'
  * their number, by address, and by what moves on them (admission.ts). What can't be read closes its connection; a call
  * whose header can be read gets an exception instead of its result.
  */
-export interface ScribeServer {
+interface ScribeServer {
   /** @returns the port, which is another than the one asked for when that was 0 */
   listen(host: string, port: number): Promise<number>
   /** The listeners that should be open, and whether they are. */
@@ -41,7 +41,7 @@ export interface ScribeServer {
   close(deadlineMs: number): Promise<void>
 }
 
-export interface ScribeServerOptions {
+interface ScribeServerOptions {
   ingest: Ingest
   fb303: Fb303
   maxFrameBytes: number

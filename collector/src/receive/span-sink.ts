@@ -10,7 +10,7 @@ const CHUNK_BYTES = 1024 * 1024
 /** How long a body is worked on before others have their turn; one large span may take longer. */
 const STEP_MS = 10
 
-export interface SinkOptions {
+interface SinkOptions {
   /** Makes records in a row durable. */
   store(records: Buffer, spans: number): Promise<'ok' | 'try later'>
   /** What all records of the body may take, stored or not. */

@@ -2,7 +2,7 @@
 const TURNS_MS = 10
 
 /** Takes one step of its work; returns whether there is more. */
-export interface TurnTaker {
+interface TurnTaker {
   turn(): boolean
 }
 

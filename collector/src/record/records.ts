@@ -5,7 +5,7 @@ import { Turns } from '../turns'
 /** Records in a row, as messages and rows of databases hold them: i32 0x8badf00d, i32 length, struct; good ones only. */
 
 /** Where a record lies, header included, and what its scan found; the same object for each. */
-export type RecordVisitor = (start: number, end: number, found: SpanScan) => void
+type RecordVisitor = (start: number, end: number, found: SpanScan) => void
 
 /** Visits the records without decoding them. */
 export function scanRecords(buf: Buffer, visit: RecordVisitor): void {
@@ -34,7 +34,7 @@ export interface StoredTrace {
   truncated: boolean
 }
 
-export interface StoredRecord {
+interface StoredRecord {
   record: SpanRecord
   /** The Span struct's bytes, exactly as they came. */
   bytes: Buffer

@@ -4,7 +4,7 @@ import { CodecError, MessageType, T, Writer, writeMessageBegin } from 'milo/code
 import { type LogEntry, ResultCode, readLogReply } from 'milo/codec/scribe'
 
 /** Forwards to one Scribe server over one connection, one call of Log at a time. */
-export interface Upstream {
+interface Upstream {
   /**
    * Never rejects. `failed`: nothing is known of the call; `reached` then says whether the server was there to take it, so
    * that it may have been the call's fault.

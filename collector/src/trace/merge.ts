@@ -339,6 +339,6 @@ function put(map: Record<string, string>, key: string, value: string): void {
 }
 
 /** Compares times for sorting: null comes last. */
-export function byTime(a: number | null, b: number | null): number {
+function byTime(a: number | null, b: number | null): number {
   return (a ?? Infinity) - (b ?? Infinity) || 0
 }

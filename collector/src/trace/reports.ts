@@ -21,7 +21,7 @@ export const ONEWAY = 2
 export const HAS_CUSTOM = 4
 
 /** A clock is named by a host, or else by a service: one of them is null. */
-export interface NamedClock {
+interface NamedClock {
   host: string | null
   service: string | null
 }

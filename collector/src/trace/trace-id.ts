@@ -1,6 +1,6 @@
 import { findTraceId, paddedId } from './find-id'
 
-export interface TraceId {
+interface TraceId {
   low: bigint
   /** As an i64; undefined when the id doesn't say. */
   high?: bigint

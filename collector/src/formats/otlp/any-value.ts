@@ -11,7 +11,7 @@ export type Value = string | boolean | Int | number | Uint8Array | Value[] | Key
 type Int = bigint
 
 /** Keys and values in order; a key may come twice. */
-export class KeyValues {
+class KeyValues {
   readonly entries: [string, Value][]
   constructor(entries: [string, Value][]) {
     this.entries = entries
@@ -27,7 +27,7 @@ const [MIN_INT, MAX_INT] = [-(2n ** 63n), 2n ** 63n - 1n]
 const KINDS = ['stringValue', 'boolValue', 'intValue', 'doubleValue', 'bytesValue', 'arrayValue', 'kvlistValue']
 
 /** A value that isn't wrapped in its kind, as some senders have it, is taken for what it is. */
-export function readAnyValue(raw: unknown, read: FieldReader, depth = 0): Value {
+function readAnyValue(raw: unknown, read: FieldReader, depth = 0): Value {
   if (raw === undefined || raw === null) return null
   if (depth > MAX_DEPTH) return read.leave('attribute', 'too_deep', null)
   if (!isObject(raw)) return bare(raw, read, depth)
@@ -133,7 +133,7 @@ export function fromText(text: string, type: unknown): Value {
 }
 
 /** The value in OTLP's JSON. */
-export function toJson(v: Value): Record<string, unknown> {
+function toJson(v: Value): Record<string, unknown> {
   if (typeof v === 'string') return { stringValue: v }
   if (typeof v === 'boolean') return { boolValue: v }
   if (typeof v === 'bigint') return { intValue: String(v) }

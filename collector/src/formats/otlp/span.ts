@@ -18,7 +18,7 @@ import { camelCased, prune } from './json'
 import { ERROR, EVENT_NS, isOurs, KINDS, OURS, RESOURCE, STATUS } from './names'
 
 /** What all spans of a resource and scope have in common. */
-export interface Common {
+interface Common {
   service: string | undefined
   host: string | undefined
   annotations: [string, string][]

@@ -114,7 +114,7 @@ function readEndpoint(raw: unknown, field: string, read: FieldReader): Endpoint 
 }
 
 /** An address of either version, whichever field it stands in, as Zipkin takes it; anything else, a name too, is left out. */
-export function readIp(v: unknown, field: string, read: FieldReader): string {
+function readIp(v: unknown, field: string, read: FieldReader): string {
   if (isEmpty(v)) return ''
   let ip = v instanceof Uint8Array ? ipOfBytes(v) : typeof v === 'string' ? v.trim() : ''
   // Earlier zipkin-js has 0 for no address.
