@@ -30,11 +30,11 @@ const host = z
   })
 
 /** Environment variables are strings, and people quote numbers in YAML. */
-const fromText = (v: unknown) => (typeof v === 'string' && /^\s*-?\d+\s*$/.test(v) ? Number(v) : v)
+const toNumber = (v: unknown) => (typeof v === 'string' && /^\s*-?\d+\s*$/.test(v) ? Number(v) : v)
 
 function integer(from: number, to: number, what: string) {
   const error = `is not a ${what}: give a whole number from ${from} to ${to}`
-  return z.preprocess(fromText, z.int({ error }).min(from, { error }).max(to, { error }))
+  return z.preprocess(toNumber, z.int({ error }).min(from, { error }).max(to, { error }))
 }
 
 const serverPort = integer(1, 65535, 'port')
@@ -44,14 +44,14 @@ const listenPorts = z.preprocess(
   v => (typeof v === 'string' ? v.split(',') : Array.isArray(v) ? v : [v]),
   z
     .array(listenPort)
-    .min(1, { error: 'holds no port: give one, or a list of them' })
-    .max(16, { error: 'holds more than 16 ports: give fewer' })
+    .min(1, { error: 'has no port: give a port, or a list of ports' })
+    .max(16, { error: 'has more than 16 ports: give at most 16' })
     .refine(ports => ports.every((port, i) => port === 0 || ports.indexOf(port) === i), {
-      error: 'names a port twice: give each once',
+      error: 'has a port twice: give each port once',
     }),
 )
 
-const text = (what: string) =>
+const nonEmpty = (what: string) =>
   z
     .string({ error: `is not a ${what}: give a string (put quotes around a number)` })
     .min(1, { error: `is empty: give a ${what}` })
@@ -60,8 +60,8 @@ const password = z.string({ error: 'is not a string: put quotes around it' })
 
 /** A name that has to stand in DDL, where no parameter can. */
 const identifier = (what: string, maxLength: number) =>
-  text(what).regex(new RegExp(`^[A-Za-z]\\w{0,${maxLength - 1}}$`), {
-    error: `is not a ${what}: give a letter, then letters, digits and _, ${maxLength} at most`,
+  nonEmpty(what).regex(new RegExp(`^[A-Za-z]\\w{0,${maxLength - 1}}$`), {
+    error: `is not a ${what}: give a letter, then letters, digits and _, at most ${maxLength} in all`,
   })
 
 /** A key that the original collector had. It is accepted, and has no effect. */
@@ -79,17 +79,17 @@ const several = <T extends z.ZodType>(what: string, one: T) =>
 
 const hosts = several('host', host)
 
-const NETWORK_REMEDY = 'is not a network: give an address, or a network as 10.0.0.0/8'
+const NETWORK_REMEDY = 'is not a network: give an address, or a network such as 10.0.0.0/8'
 const network = z.string({ error: NETWORK_REMEDY }).refine(isNetwork, { error: NETWORK_REMEDY })
 
 /** The first segments of the collector's own paths. A base path that began with one would be ambiguous. */
 const OWN_PATHS = 'api assets healthz livez metrics readyz search services trace v1'.split(' ')
-const BASE_PATH_REMEDY = 'is not a path: give one as /milo, of letters, digits, . _ ~ and -'
+const BASE_PATH_REMEDY = 'is not a path: give a path such as /milo, with letters, digits, . _ ~ and - only'
 const basePath = z
   .string({ error: BASE_PATH_REMEDY })
   .regex(BASE_PATH, { error: BASE_PATH_REMEDY })
   .refine(path => !OWN_PATHS.includes(path.split('/')[1] ?? ''), {
-    error: 'begins as paths of the collector itself do: give another, as /milo',
+    error: 'begins with a path that the collector itself uses: give another path, such as /milo',
   })
   .transform(path => path.replace(/\/$/, ''))
 
@@ -97,14 +97,14 @@ const UPSTREAM_REMEDY = 'is not an address: give host:port, with brackets around
 const upstream = z
   .string({ error: UPSTREAM_REMEDY })
   .regex(/^(\[[0-9a-f:.]+\]|\w[\w.-]*):\d{1,5}$/i, { error: UPSTREAM_REMEDY })
-  .transform(text => {
-    const at = text.lastIndexOf(':')
-    return { host: text.slice(0, at).replace(/^\[(.*)\]$/, '$1'), port: Number(text.slice(at + 1)) }
+  .transform(address => {
+    const colon = address.lastIndexOf(':')
+    return { host: address.slice(0, colon).replace(/^\[(.*)\]$/, '$1'), port: Number(address.slice(colon + 1)) }
   })
   .refine(({ port }) => port > 0 && port < 65_536, { error: UPSTREAM_REMEDY })
 
 /** The path to a PEM file. */
-const pem = (what: string) => text(`path to ${what}`)
+const pem = (what: string) => nonEmpty(`path to ${what}`)
 
 /** TLS for a listener. A listener that has it doesn't accept plain connections. */
 const listenerTls = z
@@ -120,7 +120,7 @@ const listenerTls = z
   .refine(
     ({ cert, key, ca }) => (cert === undefined) === (key === undefined) && (ca === undefined || cert !== undefined),
     {
-      error: 'lacks a file: give both cert and key',
+      error: 'is incomplete: give both cert and key',
     },
   )
   .optional()
@@ -148,7 +148,7 @@ const boolean = z.preprocess(
     const word = String(v).trim().toLowerCase()
     return ['true', '1', 'yes', 'on'].includes(word) ? true : ['false', '0', 'no', 'off'].includes(word) ? false : v
   },
-  z.boolean({ error: 'is neither true nor false: give one of them' }),
+  z.boolean({ error: 'is not a boolean: give true or false' }),
 )
 
 const MILLIS = 'time in milliseconds'
@@ -159,9 +159,9 @@ const schema = z.strictObject({
   collector_port: listenPorts.default([2100, 1463]),
   collector_min_workers: obsolete,
   /** Names this collector's journal. Collectors that share databases need different ids. */
-  collector_id: text('name').max(100, { error: 'is too long: give 100 characters at most' }).optional(),
+  collector_id: nonEmpty('name').max(100, { error: 'is too long: give at most 100 characters' }).optional(),
   scribe: section({
-    category: text('category').default('Milo-Trace'),
+    category: nonEmpty('category').default('Milo-Trace'),
     /** The category of senders that use Zipkin's first format; an empty string accepts none. */
     zipkin_category: z.string({ error: 'is not a category: give a string, or "" for none' }).default('zipkin'),
     tls: listenerTls,
@@ -183,7 +183,9 @@ const schema = z.strictObject({
     base_path: basePath.default(''),
     tls: listenerTls,
     /** With `none`, any client that reaches the port may read every trace. */
-    auth: z.enum(['none'], { error: 'is not a choice: give none, or users and tokens instead' }).optional(),
+    auth: z
+      .enum(['none'], { error: 'is not a known value: give none, or set http.users or http.tokens instead' })
+      .optional(),
     /** Lines that `milo-collector hash-password` prints. */
     users: line('user', USER_LINE, 'hash-password NAME').default([]),
     /** Lines that `milo-collector token` prints. */
@@ -200,19 +202,19 @@ const schema = z.strictObject({
     .default('embedded'),
   embedded: section({
     /** Relative to the directory in which the collector is started. */
-    path: text('path').default('./milo.db'),
+    path: nonEmpty('path').default('./milo.db'),
   }),
   cassandra: section({
     /** The nodes that are contacted first; they name the others. */
     hostname: hosts.default(['127.0.0.1']),
     port: serverPort
       .refine(port => port !== 9160, {
-        error: "is Cassandra's old Thrift port: give the native protocol's, 9042 unless you changed it",
+        error: "is Cassandra's old Thrift port: give the port of its native protocol, by default 9042",
       })
       .default(9042),
-    local_dc: text('data centre').default('datacenter1'),
+    local_dc: nonEmpty('data center').default('datacenter1'),
     keyspace: identifier('keyspace', 48).default('milo'),
-    username: text('user name').optional(),
+    username: nonEmpty('user name').optional(),
     password: password.optional(),
     consistency: z
       .enum(CONSISTENCIES, { error: `is not a consistency: give one of ${CONSISTENCIES.join(', ')}` })
@@ -224,13 +226,13 @@ const schema = z.strictObject({
     hostname: host.default('127.0.0.1'),
     port: serverPort.default(3306),
     database: identifier('database', 64).default('milo'),
-    username: text('user name').default('milo'),
+    username: nonEmpty('user name').default('milo'),
     password: password.default(''),
     tls: clientTls,
   }),
   /** Settings for `store: scribe`, which keeps calls of Log only until another Scribe server has accepted them. */
   relay: section({
-    path: text('path').default('./milo-relay.db'),
+    path: nonEmpty('path').default('./milo-relay.db'),
     /** How many bytes may wait there before senders get TRY_LATER. */
     max_bytes: integer(MIB, 1024 * 1024 * MIB, 'size in bytes').default(1024 * MIB),
     /** Servers to forward to. A call goes to the first that accepts it. */
@@ -243,8 +245,8 @@ const schema = z.strictObject({
   retention_days: integer(1, 3650, 'number of days').default(DEFAULT_RETENTION_DAYS),
   /** Which annotations can be searched for. */
   index: section({
-    allow: several('key', text('key')).optional(),
-    deny: several('key', text('key')).default(DEFAULT_DENY),
+    allow: several('key', nonEmpty('key')).optional(),
+    deny: several('key', nonEmpty('key')).default(DEFAULT_DENY),
     value_length: integer(1, 4096, 'number of characters').default(DEFAULT_VALUE_LENGTH),
   }),
   /** The longest Scribe frame that is read; longer ones close their connection. */
@@ -264,7 +266,7 @@ const schema = z.strictObject({
   idle_timeout_ms: integer(1000, 2 ** 31 - 1, MILLIS).default(600_000),
   log_level: z
     .enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent'], {
-      error: 'is not a level: give fatal, error, warn, info, debug or silent',
+      error: 'is not a log level: give fatal, error, warn, info, debug or silent',
     })
     .default('info'),
 })
@@ -328,7 +330,7 @@ export function loadConfig(file: string | undefined, env: NodeJS.ProcessEnv): { 
   if (result.success) problems.push(...authProblems(result.data.http, called))
   if (result.success && result.data.store === 'scribe' && result.data.relay.upstreams.length === 0) {
     problems.push(
-      `${called('relay.upstreams')}: store is scribe, and there is nobody to forward to: give [host:port, …]`,
+      `${called('relay.upstreams')}: store is scribe, which needs servers to forward to: give [host:port, …]`,
     )
   }
   // A value may break two rules with the same remedy.
@@ -336,7 +338,7 @@ export function loadConfig(file: string | undefined, env: NodeJS.ProcessEnv): { 
 
   const notices: string[] = []
   for (const [path, why] of Object.entries(OBSOLETE)) {
-    if (get(tree, path) !== undefined) notices.push(`${called(path)} means nothing any more: ${why}; remove it`)
+    if (get(tree, path) !== undefined) notices.push(`${called(path)} has no effect: ${why}; remove it`)
   }
   return { config: { ...result.data!, collectorPortGiven: tree.collector_port !== undefined }, notices }
 }
@@ -346,12 +348,12 @@ function authProblems({ host, auth, users, tokens }: Config['http'], called: (pa
   const credentials = users.length + tokens.length > 0
   if (auth === 'none') {
     return credentials
-      ? [`${called('http.auth')}: "none", but there are users or tokens: remove the one or the others`]
+      ? [`${called('http.auth')}: "none" contradicts http.users and http.tokens: remove http.auth, or both of them`]
       : []
   }
   if (credentials || isLoopback(host)) return []
   return [
-    `${called('http.host')}: ${show('http.host', host)} lets others than this machine read every trace: give http.users ('milo-collector hash-password') or http.tokens ('milo-collector token'), or say http.auth: none`,
+    `${called('http.host')}: ${show('http.host', host)} lets other machines read every trace: set http.users ('milo-collector hash-password') or http.tokens ('milo-collector token'), or set http.auth to none`,
   ]
 }
 
@@ -387,11 +389,11 @@ function readYaml(file: string): Tree {
     value = document.toJS()
   } catch {
     throw new ConfigError([
-      `${file}: aliases without an anchor, or too many of them: put quotes around a value that begins with *`,
+      `${file}: has an alias without an anchor, or too many aliases: put quotes around a value that begins with *`,
     ])
   }
   if (value === null || value === undefined) return {}
-  if (!isTree(value)) throw new ConfigError([`${file}: holds no keys: give lines of the form key: value`])
+  if (!isTree(value)) throw new ConfigError([`${file}: has no keys: give lines of the form key: value`])
   return withoutEmpty(value)
 }
 
@@ -434,7 +436,7 @@ function applyEnvironment(tree: Tree, env: NodeJS.ProcessEnv, problems: string[]
     }
     const other = variables.get(path)
     if (other !== undefined) {
-      problems.push(`${name}: ${show(path, value)} is given a second time, after ${other}: unset one of them`)
+      problems.push(`${name}: ${show(path, value)} sets the same key as ${other}: unset one of them`)
       continue
     }
     variables.set(path, name)

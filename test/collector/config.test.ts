@@ -228,7 +228,7 @@ log_level: debug`
     assert.deepEqual(['true', '1', 'yes', 'ON'].map(read), [true, true, true, true])
     assert.deepEqual(['false', '0', 'No', 'off'].map(read), [false, false, false, false])
     assert.equal(loadConfig(yaml('relay: { base64: yes }'), {}).config.relay.base64, true)
-    assert.throws(() => read('perhaps'), /MILO_COLLECTOR_RELAY_BASE64: "perhaps" is neither true nor false/)
+    assert.throws(() => read('perhaps'), /MILO_COLLECTOR_RELAY_BASE64: "perhaps" is not a boolean: give true or false/)
   })
 
   it("accepts the original's keys that mean nothing now, with a notice each", () => {
@@ -242,7 +242,7 @@ cassandra: { hostname: localhost, port: 9042, keyspace: Milo, column_family: Tra
     )
     assert.equal(config.scribe.category, 'Milo-Trace')
     assert.deepEqual(
-      notices.map(notice => /: ([\w.]+) means nothing any more: .*; remove it$/.exec(notice)?.[1]),
+      notices.map(notice => /: ([\w.]+) has no effect: .*; remove it$/.exec(notice)?.[1]),
       ['collector_min_workers', 'scribe.hostname', 'scribe.port', 'cassandra.column_family'],
     )
   })
@@ -251,7 +251,7 @@ cassandra: { hostname: localhost, port: 9042, keyspace: Milo, column_family: Tra
     [
       "the original's Thrift port of Cassandra",
       'cassandra: { port: 9160 }',
-      "cassandra.port: 9160 is Cassandra's old Thrift port: give the native protocol's, 9042 unless you changed it",
+      "cassandra.port: 9160 is Cassandra's old Thrift port: give the port of its native protocol, by default 9042",
     ],
     ['a mistyped key', 'colector_port: 2100', 'colector_port: no such key (value 2100); did you mean collector_port?'],
     [
@@ -276,8 +276,12 @@ cassandra: { hostname: localhost, port: 9042, keyspace: Milo, column_family: Tra
       'collector_port: [2100, 70000]',
       'collector_port: 70000 is not a port (0 takes a free one): give a whole number from 0 to 65535',
     ],
-    ['a port twice', 'collector_port: [2100, 2100]', 'collector_port: [2100,2100] names a port twice: give each once'],
-    ['no port', 'collector_port: []', 'collector_port: [] holds no port: give one, or a list of them'],
+    [
+      'a port twice',
+      'collector_port: [2100, 2100]',
+      'collector_port: [2100,2100] has a port twice: give each port once',
+    ],
+    ['no port', 'collector_port: []', 'collector_port: [] has no port: give a port, or a list of ports'],
     [
       'a negative port',
       'http: { port: -1 }',
@@ -294,7 +298,7 @@ cassandra: { hostname: localhost, port: 9042, keyspace: Milo, column_family: Tra
     [
       'a keyspace that would be CQL',
       'cassandra: { keyspace: "milo; DROP" }',
-      'cassandra.keyspace: "milo; DROP" is not a keyspace: give a letter, then letters, digits and _, 48 at most',
+      'cassandra.keyspace: "milo; DROP" is not a keyspace: give a letter, then letters, digits and _, at most 48 in all',
     ],
     ['an empty path', 'embedded: { path: "" }', 'embedded.path: "" is empty: give a path'],
     [
@@ -305,7 +309,7 @@ cassandra: { hostname: localhost, port: 9042, keyspace: Milo, column_family: Tra
     [
       'a certificate without its key',
       'http: { tls: { cert: a.pem } }',
-      'http.tls: {…} lacks a file: give both cert and key',
+      'http.tls: {…} is incomplete: give both cert and key',
     ],
     [
       'a mistyped key deep down',
@@ -330,34 +334,34 @@ cassandra: { hostname: localhost, port: 9042, keyspace: Milo, column_family: Tra
     [
       'the API on another address than loopback without anybody to ask for a password',
       'http: { host: 0.0.0.0 }',
-      "http.host: \"0.0.0.0\" lets others than this machine read every trace: give http.users ('milo-collector hash-password') or http.tokens ('milo-collector token'), or say http.auth: none",
+      "http.host: \"0.0.0.0\" lets other machines read every trace: set http.users ('milo-collector hash-password') or http.tokens ('milo-collector token'), or set http.auth to none",
     ],
     [
       'the API on a name that only begins as an address of loopback',
       'http: { host: 127.evil.example }',
-      "http.host: \"127.evil.example\" lets others than this machine read every trace: give http.users ('milo-collector hash-password') or http.tokens ('milo-collector token'), or say http.auth: none",
+      "http.host: \"127.evil.example\" lets other machines read every trace: set http.users ('milo-collector hash-password') or http.tokens ('milo-collector token'), or set http.auth to none",
     ],
     [
       'a proxy by its name',
       'http: { trusted_proxies: [nginx] }',
-      'http.trusted_proxies: "nginx" is not a network: give an address, or a network as 10.0.0.0/8',
+      'http.trusted_proxies: "nginx" is not a network: give an address, or a network such as 10.0.0.0/8',
     ],
     ...['milo', '//evil.example', '/a b', '/../x', 'https://x.example/milo'].map((path): [string, string, string] => [
       `${path} as a base path`,
       `http: { base_path: "${path}" }`,
-      `http.base_path: "${path}" is not a path: give one as /milo, of letters, digits, . _ ~ and -`,
+      `http.base_path: "${path}" is not a path: give a path such as /milo, with letters, digits, . _ ~ and - only`,
     ]),
     [
       "a base path that is one of the collector's own",
       'http: { base_path: /api/milo }',
-      'http.base_path: "/api/milo" begins as paths of the collector itself do: give another, as /milo',
+      'http.base_path: "/api/milo" begins with a path that the collector itself uses: give another path, such as /milo',
     ],
     [
       'users whom nobody would ask for a password',
       `http: { auth: none, tokens: ["${TOKEN}"] }`,
-      'http.auth: "none", but there are users or tokens: remove the one or the others',
+      'http.auth: "none" contradicts http.users and http.tokens: remove http.auth, or both of them',
     ],
-    ['a list for a file', '[1, 2]', 'holds no keys: give lines of the form key: value'],
+    ['a list for a file', '[1, 2]', 'has no keys: give lines of the form key: value'],
     ['a key twice', 'store: embedded\nstore: embedded', 'line 2, column 1 is not YAML: duplicate key'],
   ]
   for (const [what, text, line] of errors) {
@@ -378,7 +382,7 @@ cassandra: { hostname: localhost, port: 9042, keyspace: Milo, column_family: Tra
       'MILO_COLLECTOR_HTP_PORT: no such variable (value "1"); did you mean MILO_COLLECTOR_HTTP_PORT?',
     ])
     assert.deepEqual(problems('', { MILO_COLLECTOR_PORT: '1', MILO_COLLECTOR_COLLECTOR_PORT: '2' }), [
-      'MILO_COLLECTOR_COLLECTOR_PORT: "2" is given a second time, after MILO_COLLECTOR_PORT: unset one of them',
+      'MILO_COLLECTOR_COLLECTOR_PORT: "2" sets the same key as MILO_COLLECTOR_PORT: unset one of them',
     ])
   })
 

@@ -104,7 +104,7 @@ describe('milo-collector', () => {
     await until('it is ready', () => program.stderr.includes('"ready"'))
     const lines = logLines(program)
     assert.equal(lines.filter(line => line.listener === 'scribe').length, 2)
-    assert.match(String(lines[0]!.msg), /collector_min_workers means nothing any more/)
+    assert.match(String(lines[0]!.msg), /collector_min_workers has no effect/)
     assert.equal(await program.stop(), 0)
   })
 
@@ -123,7 +123,7 @@ describe('milo-collector', () => {
     writeFileSync(file, 'colector_port: 2100\ncassandra: { port: 9160 }\nmysql: { pasword: hunter2 }\n')
     const expected = new Set([
       'milo-collector: MILO_COLLECTOR_STORE: "sqlite" is not a store: give embedded, cassandra-mysql or scribe',
-      `milo-collector: ${file}: cassandra.port: 9160 is Cassandra's old Thrift port: give the native protocol's, 9042 unless you changed it`,
+      `milo-collector: ${file}: cassandra.port: 9160 is Cassandra's old Thrift port: give the port of its native protocol, by default 9042`,
       `milo-collector: ${file}: colector_port: no such key (value 2100); did you mean collector_port?`,
       `milo-collector: ${file}: mysql.pasword: no such key (value (hidden)); did you mean mysql.password?`,
     ])
