@@ -37,16 +37,18 @@ CREATE TABLE IF NOT EXISTS post (
   COMMENT = 'Annotations of records'
   PARTITION BY RANGE (day) (PARTITION later VALUES LESS THAN MAXVALUE);
 
--- What the records of a trace can be found by, together: whether a trace has several things is read in one row for each
--- message that brought some of it, where span_idx and post have a row for each record and annotation.
+-- What the records of a trace can be found by, together, and where they are in Cassandra: a row for each message that brought
+-- some of the trace, where span_idx and post have a row for each record and annotation.
 CREATE TABLE IF NOT EXISTS trace_terms (
   trace_id BIGINT NOT NULL COMMENT 'the low 64 bits, signed',
-  uid BIGINT NOT NULL COMMENT 'hash of what follows: what is written twice is one row',
+  slot BIGINT NOT NULL COMMENT 'of spans in Cassandra: the second in which the message was accepted',
+  collector INT NOT NULL COMMENT 'of spans in Cassandra: 32 bits of a hash of collector_id',
+  uid BIGINT NOT NULL COMMENT 'hash of what follows: what is written twice in a slot is one row',
   day SMALLINT UNSIGNED NOT NULL COMMENT 'of receipt, since 1970',
   duration BIGINT NOT NULL COMMENT 'of the longest record, in microseconds; -1 when none has times',
   terms VARBINARY(4000) NOT NULL COMMENT '7 bytes each, of post: kv; of dict: id of names, services and keys',
-  PRIMARY KEY (trace_id, uid, day)
-) ENGINE = InnoDB COMMENT = 'What a trace has'
+  PRIMARY KEY (trace_id, slot, collector, uid, day)
+) ENGINE = InnoDB COMMENT = 'What a trace has, and where it is'
   PARTITION BY RANGE (day) (PARTITION later VALUES LESS THAN MAXVALUE);
 
 CREATE TABLE IF NOT EXISTS dict (
@@ -65,13 +67,6 @@ CREATE TABLE IF NOT EXISTS checkpoint (
   seq BIGINT NOT NULL COMMENT 'up to this number its journal is settled',
   PRIMARY KEY (collector)
 ) ENGINE = InnoDB COMMENT = 'How far collectors have come with their journals';
-
-CREATE TABLE IF NOT EXISTS long_trace (
-  trace_id BIGINT NOT NULL,
-  spans BIGINT NOT NULL COMMENT 'written or about to be, at most',
-  day SMALLINT UNSIGNED NOT NULL COMMENT 'of the last ones',
-  PRIMARY KEY (trace_id)
-) ENGINE = InnoDB COMMENT = 'Traces that may outgrow a partition of Cassandra, and so go on in the next bucket';
 
 CREATE TABLE IF NOT EXISTS activity (
   minute BIGINT NOT NULL COMMENT 'since 1970, of the spans'' own times, which may be anything',

@@ -171,9 +171,9 @@ describe('cassandra-mysql store, with a database away', function () {
 
   const away = { code: 'MILO_STORE_UNAVAILABLE' }
 
-  for (const [name, server] of [
-    ['MariaDB', () => databases.mariaDb],
-    ['Cassandra', () => databases.cassandra],
+  for (const [name, where, server] of [
+    ['MariaDB', '^MySQL at', () => databases.mariaDb],
+    ['Cassandra', '^Cassandra at', () => databases.cassandra],
   ] as const) {
     for (const how of ['stop', 'kill'] as const) {
       it(`refuses writes after a ${how} of ${name}, keeps what it acknowledged, and works again once it is back`, async () => {
@@ -184,10 +184,11 @@ describe('cassandra-mysql store, with a database away', function () {
         const underWay = Promise.allSettled(late.map(record => append(store, record)))
         await server()[how]()
         await underWay
-        // As long as a bucket, which must not count as full when none of it was written.
         const long = bareTrace(100_000)
         await assert.rejects(append(store, ...long), away)
         await assert.rejects(store.check(), away)
+        // MySQL says where a trace is in Cassandra.
+        await assert.rejects(store.readTrace(kept.traceId), { ...away, message: new RegExp(where) })
         await server().start()
         await soon(writesAndReads, 30_000)
         // A connection that nobody has used since may be found closed: a sender then sends again.

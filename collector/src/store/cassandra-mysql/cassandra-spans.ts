@@ -1,15 +1,14 @@
 import type { types } from 'cassandra-driver'
 import { RECORD_HEADER } from 'milo/codec/span'
-import { IdMap } from '../../record/ids'
-import { scanRecords } from '../../record/records'
 import { inParallel } from '../deadline'
 import { hash64 } from '../hash64'
 import type { Clock } from '../pipeline/clock'
 import { type Entry, readEntry } from '../pipeline/entry'
 import { Recent } from '../recent'
 import type { Cassandra } from './cassandra'
+import { addOfTrace, nodesOf, type SpanRow, type TracePlace } from './span-rows'
 
-/** The journal, and the spans by trace: what Cassandra is for. A row costs it the same whatever is in it. */
+/** The journal, and the rows of spans (span-rows.ts): what Cassandra is for. A row costs it the same whatever is in it. */
 
 /** The size of one request to the journal, and of one row; far below what any server takes. */
 const JOURNAL_BYTES = 256 * 1024
@@ -18,20 +17,11 @@ const SLOT_US = 10_000_000n
 /** No slot of messages: its rows are the slots in use, as their seq. A clock that jumps may have put them anywhere. */
 const DIRECTORY = -1
 
-/** A row's size at most, unless a single record is larger. */
-const ROW_BYTES = 256 * 1024
-/** Cassandra warns of each batch for several partitions that is larger than 5 KiB. */
-const BATCH_BYTES = 4_500
-const BATCH_ROWS = 10
-const SPAN_REQUESTS = 24
+/** Requests with rows of spans that are under way at once, each of one partition and of about JOURNAL_BYTES. */
+const SPAN_REQUESTS = 8
+/** Places of a trace that are read at once. */
+const READS_AT_ONCE = 6
 const SECONDS_A_DAY = 86_400
-
-/** A row of the table spans. */
-export interface SpanRow {
-  traceId: bigint
-  bucket: number
-  records: Buffer
-}
 
 export class CassandraSpans {
   private readonly db: Cassandra
@@ -123,33 +113,38 @@ export class CassandraSpans {
   }
 
   /** Resolves when the rows are written; those that are already stay as they are. */
-  async write(rows: SpanRow[]): Promise<void> {
+  async write(collector: number, rows: SpanRow[]): Promise<void> {
     const query = this.sql.insertSpans
     const requests: { query: string; params: unknown[] }[][] = []
+    let slotOfRequest: bigint | undefined
     let bytes = 0
-    for (const { traceId, bucket, records } of rows) {
-      const last = requests.at(-1)
-      const row = { query, params: [traceId, bucket, hash64(records), records, this.ttl] }
-      if (last === undefined || last.length === BATCH_ROWS || bytes + records.length > BATCH_BYTES) {
-        requests.push([row])
-        bytes = records.length
-      } else {
-        last.push(row)
-        bytes += records.length
+    for (const { slot, node, records } of rows) {
+      // As in the journal: a batch within one partition is one mutation.
+      if (slot !== slotOfRequest || bytes + records.length > JOURNAL_BYTES) {
+        requests.push([])
+        bytes = 0
+        slotOfRequest = slot
       }
+      const params = [collector, slot, node, hash64(records), records, this.ttl]
+      requests.at(-1)!.push({ query, params })
+      bytes += records.length
     }
-    await inParallel(requests, SPAN_REQUESTS, request =>
-      request.length === 1 ? this.db.execute(query, request[0]!.params) : this.db.batch(request),
-    )
+    await inParallel(requests, SPAN_REQUESTS, request => this.db.batch(request))
   }
 
-  /** Calls `add` with stretches of the trace's records, until it says that it takes no more. */
-  async read(traceId: bigint, add: (records: Buffer) => boolean): Promise<void> {
-    for (let bucket = 0, empty = false; !empty; bucket++) {
-      empty = true
-      for await (const rows of this.db.pages(this.sql.selectSpans, [traceId, bucket], row => row.records.length)) {
-        for (const { records } of rows) if (!add(records)) return
-        empty = false
+  /** Calls `add` with stretches of the trace's records that are in these places, until it says that it takes no more. */
+  async read(traceId: bigint, places: TracePlace[], add: (records: Buffer) => boolean): Promise<void> {
+    const nodes = nodesOf(traceId)
+    for (let i = 0; i < places.length; i += READS_AT_ONCE) {
+      const reads = places.slice(i, i + READS_AT_ONCE).map(({ collector, slot }) => {
+        const pages = this.db.pages(this.sql.selectSpans, [collector, slot, nodes], row => row.records.length)
+        return { pages, first: pages.next() }
+      })
+      await Promise.all(reads.map(({ first }) => first))
+      for (const { pages, first } of reads) {
+        for (let page = await first; !page.done; page = await pages.next()) {
+          for (const { records } of page.value) if (!addOfTrace(records, traceId, add)) return
+        }
       }
     }
   }
@@ -169,9 +164,9 @@ function statementsFor(db: Cassandra) {
     // The time of writing is that of receipt.
     insertJournal: `INSERT INTO ${journal} (collector, slot, seq, part, body) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?`,
     selectJournal: `SELECT seq, body, WRITETIME(body) AS received_us FROM ${journal} WHERE collector = ? AND slot = ? AND seq > ?`,
-    insertSpans: `INSERT INTO ${spans} (trace_id, bucket, uid, records) VALUES (?, ?, ?, ?) USING TTL ?`,
-    selectSpans: `SELECT records FROM ${spans} WHERE trace_id = ? AND bucket = ?`,
-    probeSpans: `SELECT uid FROM ${spans} WHERE trace_id = 0 AND bucket = 0 LIMIT 1`,
+    insertSpans: `INSERT INTO ${spans} (collector, slot, node, uid, records) VALUES (?, ?, ?, ?, ?) USING TTL ?`,
+    selectSpans: `SELECT records FROM ${spans} WHERE collector = ? AND slot = ? AND node IN ?`,
+    probeSpans: `SELECT uid FROM ${spans} WHERE collector = 0 AND slot = 0 LIMIT 1`,
     insertHealth: `INSERT INTO ${db.table('health')} (id, checked_us) VALUES (0, ?)`,
   }
 }
@@ -194,46 +189,4 @@ function pieces(body: Buffer, start: number, end: number): [number, number][] {
   }
   found.push([start, end])
   return found
-}
-
-/** Each trace's records, as rows. */
-export function rowsByTrace(entries: Entry[]): Map<bigint, FatRow[]> {
-  const traces = new IdMap<Buffer[]>()
-  for (const entry of entries) {
-    const body = entry.body.subarray(entry.start, entry.end)
-    scanRecords(body, (start, end, { traceIdAt }) => {
-      const traceId = body.readBigInt64BE(traceIdAt)
-      const record = body.subarray(start, end)
-      const known = traces.get(traceId)
-      if (known === undefined) traces.set(traceId, [record])
-      else known.push(record)
-    })
-  }
-  const found = new IdMap<FatRow[]>()
-  for (const [traceId, records] of traces) found.set(traceId, fatRows(records))
-  return found
-}
-
-export interface FatRow {
-  records: Buffer
-  spans: number
-}
-
-function fatRows(records: Buffer[]): FatRow[] {
-  if (records.length === 1) return [{ records: records[0]!, spans: 1 }]
-  const rows: FatRow[] = []
-  let row: Buffer[] = []
-  let bytes = 0
-  const end = () => {
-    rows.push({ records: Buffer.concat(row), spans: row.length })
-    row = []
-    bytes = 0
-  }
-  for (const record of records) {
-    if (bytes > 0 && bytes + record.length > ROW_BYTES) end()
-    row.push(record)
-    bytes += record.length
-  }
-  end()
-  return rows
 }

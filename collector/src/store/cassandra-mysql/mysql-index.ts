@@ -3,10 +3,10 @@ import { isError, recordDurationUs, recordStartUs } from '../../record/half'
 import { IdMap } from '../../record/ids'
 import { decodeRecords } from '../../record/records'
 import { hash52 } from '../hash64'
-import type { Clock } from '../pipeline/clock'
 import type { Entry } from '../pipeline/entry'
 import type { IndexPolicy } from '../search/index-policy'
-import { type MySql, rowsOf, stretches } from './mysql'
+import { type MySql, stretches } from './mysql'
+import { slotOf, type TracePlace } from './span-rows'
 
 /**
  * The search index as it is written: what a record can be found by, as rows of numbers; see sql/mysql/0001-schema.sql.
@@ -100,9 +100,12 @@ export class MySqlIndex {
   private services = new Map<string, Word>()
   private keys = new Map<string, KeyWord>()
   private cached = 0
+  private readonly collector: number
 
-  constructor(db: MySql) {
+  /** @param collector its number, see span-rows.ts */
+  constructor(db: MySql, collector: number) {
     this.db = db
+    this.collector = collector
   }
 
   /** Resolves when the messages' spans can be found. */
@@ -129,7 +132,8 @@ export class MySqlIndex {
       has.add(word)
       return word
     }
-    for (const { receivedUs, body, start, end } of messages) {
+    for (const { id, receivedUs, body, start, end } of messages) {
+      const place = `${slotOf(id)},${this.collector}`
       const traces = new IdMap<TraceTerms>()
       let trace: TraceTerms | undefined
       for (const record of decodeRecords(body.subarray(start, end))) {
@@ -139,26 +143,26 @@ export class MySqlIndex {
           traces.set(record.traceId, trace)
         }
         const { terms: has } = trace
-        const place = `${recordStartUs(record) ?? receivedUs},${record.traceId},${record.id},${day}`
+        const at = `${recordStartUs(record) ?? receivedUs},${record.traceId},${record.id},${day}`
         const nameId = name === undefined ? 0 : noted(this.word(this.names, SCOPE.name, name), has).number
         const serviceId =
           service === undefined ? 0 : noted(this.word(this.services, SCOPE.service, service), has).number
         const duration = Math.min(recordDurationUs(record) ?? -1, MAX_DURATION_US)
-        spans.push(`(${place},${nameId},${serviceId},${duration})`)
+        spans.push(`(${at},${nameId},${serviceId},${duration})`)
         if (duration > trace.duration) trace.duration = duration
         if (annotations === undefined) continue
         for (const [key, value] of annotations) {
           if (!policy.indexes(key)) continue
           const keyWord = this.key(key)
           const { number: kv } = noted(this.value(keyWord, key, policy.cut(value)), has)
-          posts.push({ kv, sql: `(${kv},${place},${noted(keyWord, has).number})` })
+          posts.push({ kv, sql: `(${kv},${at},${noted(keyWord, has).number})` })
         }
         if (isError(record)) {
-          posts.push({ kv: ERROR_MARK, sql: `(${ERROR_MARK},${place},${ERROR_MARK})` })
+          posts.push({ kv: ERROR_MARK, sql: `(${ERROR_MARK},${at},${ERROR_MARK})` })
           has.add(ERROR)
         }
       }
-      for (const trace of traces.values()) pushTerms(terms, trace, day)
+      for (const trace of traces.values()) pushTerms(terms, trace, place, day)
     }
     if (spans.length === 0) return
     // In the order of the keys: whoever else inserts comes by the same way, and waits instead of meeting head-on.
@@ -186,7 +190,7 @@ export class MySqlIndex {
       'post (kv, ts, trace_id, span_id, day, key_id)',
       posts.map(({ sql }) => sql),
     )
-    insert('trace_terms (trace_id, uid, day, duration, terms)', terms)
+    insert('trace_terms (trace_id, slot, collector, uid, day, duration, terms)', terms)
     for (const some of stretches(statements, TRANSACTION_BYTES, ({ bytes }) => bytes)) {
       await this.db.transact(async connection => {
         for (const { sql, parameters } of some) await connection.query(sql, parameters)
@@ -226,13 +230,13 @@ export class MySqlIndex {
   }
 }
 
-/** Rows, as SQL, that say what a trace has. */
-function pushTerms(rows: string[], { traceId, duration, terms }: TraceTerms, day: number): void {
+/** Rows, as SQL, that say what a trace has. @param place slot and collector */
+function pushTerms(rows: string[], { traceId, duration, terms }: TraceTerms, place: string, day: number): void {
   const all = [...terms]
   for (let from = 0; from === 0 || from < all.length; from += ROW_TERMS) {
     let hex = ''
     for (const word of all.slice(from, from + ROW_TERMS)) hex += word.hex
-    rows.push(`(${traceId},${hash52(`${duration}:${hex}`)},${day},${duration},x'${hex}')`)
+    rows.push(`(${traceId},${place},${hash52(`${duration}:${hex}`)},${day},${duration},x'${hex}')`)
   }
 }
 
@@ -255,26 +259,12 @@ export async function readCheckpoint(db: MySql, collector: string): Promise<bigi
   return row === undefined ? undefined : BigInt(row[0]!)
 }
 
-/**
- * Adds to the lengths of traces, for every collector to know.
- * @returns how long they were before
- */
-export function lengthenTraces(db: MySql, traces: Map<bigint, number>, clock: Clock): Promise<Map<bigint, number>> {
-  const sorted = [...traces].sort(([a], [b]) => (a < b ? -1 : 1))
-  const day = dayOf(clock.wallUs())
-  return db.transact(async connection => {
-    const before = new IdMap<number>()
-    for (const [traceId, spans] of sorted) {
-      await connection.query(
-        `INSERT INTO long_trace (trace_id, spans, day) VALUES (?, ?, ?)
-         ON DUPLICATE KEY UPDATE spans = spans + VALUES(spans), day = VALUES(day)`,
-        [traceId, spans, day],
-      )
-      const [row] = await rowsOf(connection, 'SELECT spans FROM long_trace WHERE trace_id = ?', [traceId])
-      before.set(traceId, Number(row![0]) - spans)
-    }
-    return before
-  })
+/** Where in Cassandra a trace's records may be, in the order of their acceptance. */
+export async function placesOfTrace(db: MySql, traceId: bigint): Promise<TracePlace[]> {
+  const rows = await db.read('SELECT DISTINCT slot, collector FROM trace_terms WHERE trace_id = ? ORDER BY slot', [
+    traceId,
+  ])
+  return rows.map(([slot, collector]) => ({ slot: BigInt(slot!), collector: Number(collector) }))
 }
 
 /** Bytes of a piece in quarantine: less than any server's max_allowed_packet, as hexadecimal digits too. */

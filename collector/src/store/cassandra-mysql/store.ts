@@ -1,5 +1,4 @@
 import type { Connection } from 'mysql2/promise'
-import { IdMap } from '../../record/ids'
 import { type StoredTrace, storedTrace } from '../../record/records'
 import type { ActivityMinute, ActivityRow } from '../activity/activity'
 import { isRefusal, within } from '../deadline'
@@ -10,7 +9,6 @@ import { closedError } from '../pipeline/group-commit'
 import { type Backend, Pipeline } from '../pipeline/pipeline'
 import { withoutRefused } from '../pipeline/refused'
 import { rarely } from '../rarely'
-import { Recent } from '../recent'
 import { type IndexPolicy, type IndexSettings, indexPolicy } from '../search/index-policy'
 import { search } from '../search/search'
 import {
@@ -26,13 +24,14 @@ import {
 } from '../store'
 import { collectorId, DEFAULT_RETENTION_DAYS, type Progress, type StoreConfig } from '../store-config'
 import { Cassandra, migrateCassandra, missingFromCassandra } from './cassandra'
-import { CassandraSpans, rowsByTrace, type SpanRow } from './cassandra-spans'
+import { CassandraSpans } from './cassandra-spans'
 import { CollectorLock } from './collector-lock'
 import { MySql, migrateMySql, missingFromMySql, underMigrationLock } from './mysql'
 import { readMySqlActivity, writeSettled } from './mysql-activity'
-import { lengthenTraces, MySqlIndex, putAside, readCheckpoint } from './mysql-index'
+import { MySqlIndex, placesOfTrace, putAside, readCheckpoint } from './mysql-index'
 import { keepPartitions, maintainPartitions } from './mysql-partitions'
 import { completeFromMySql, MySqlSearch } from './mysql-search'
+import { collectorNumber, spanRows } from './span-rows'
 import { waitingStore } from './waiting-store'
 
 /**
@@ -40,7 +39,7 @@ import { waitingStore } from './waiting-store'
  *
  *     accept ─┬─ Cassandra: journal, a row a message ──┐
  *             └─ MySQL: index, a transaction a group ──┴─ both durable → OK
- *     settle ─── Cassandra: spans, a row a trace ─── MySQL: checkpoint
+ *     settle ─── Cassandra: rows of many traces ───── MySQL: checkpoint
  */
 
 const GROUP_BYTES = 1024 * 1024
@@ -55,15 +54,6 @@ const GOODBYE_MS = 3_000
 const CHECK_WRITE_MS = 1_000
 /** Entries of a journal that are indexed at once when it is replayed. */
 const REPLAY_ENTRIES = 50
-
-/**
- * A partition holds 100,000 spans at most. Counted from here on: fewer than so many spans that each collector has written
- * to a trace without telling the others, and the length of one row, are the rest.
- */
-const BUCKET_SPANS = 85_000
-const UNTOLD_SPANS = 1_000
-/** For how many traces the collector remembers how long they have become. */
-const COUNTED_TRACES = 100_000
 
 /**
  * A schema that isn't there at all is made, as a newcomer expects and as can harm nobody. One that is there and older is
@@ -200,13 +190,11 @@ class CassandraMySqlBackend implements Backend {
   private readonly index: MySqlIndex
   private readonly lock: CollectorLock
   private readonly collector: string
+  private readonly number: number
   private readonly warn: (message: string) => void
   private readonly progress: Progress | undefined
   /** When a check wrote last, and it was good. */
   private checkedMs = Number.NEGATIVE_INFINITY
-  private readonly lengths = new Recent<bigint, TraceLength>(COUNTED_TRACES, () => new IdMap())
-  /** Where the batch that is being settled goes, so that its next attempt goes there too. */
-  private planned: { entries: Entry[]; rows: SpanRow[] } | undefined
 
   static async open(
     config: StoreConfig,
@@ -246,7 +234,8 @@ class CassandraMySqlBackend implements Backend {
     this.cassandra = cassandra
     this.spans = new CassandraSpans(cassandra, this.retentionDays, clock)
     this.mysql = new MySql(config.mysql)
-    this.index = new MySqlIndex(this.mysql)
+    this.number = collectorNumber(collector)
+    this.index = new MySqlIndex(this.mysql, this.number)
     this.lock = lock
     this.collector = collector
     this.progress = progress
@@ -301,14 +290,12 @@ class CassandraMySqlBackend implements Backend {
   }
 
   async settle(entries: Entry[], checkpoint: bigint, activity: ActivityRow[]): Promise<void> {
-    if (this.planned?.entries !== entries) this.planned = { entries, rows: await this.plan(entries) }
-    await this.spans.write(this.planned.rows)
+    await this.spans.write(this.number, spanRows(entries))
     await writeSettled(this.mysql, this.collector, checkpoint, activity)
-    this.planned = undefined
   }
 
-  readSettled(traceId: bigint, add: (records: Buffer) => boolean): Promise<void> {
-    return this.spans.read(traceId, add)
+  async readSettled(traceId: bigint, add: (records: Buffer) => boolean): Promise<void> {
+    await this.spans.read(traceId, await placesOfTrace(this.mysql, traceId), add)
   }
 
   /** Anybody may ask as often as they like: within a second of a write that was good it only reads. */
@@ -336,43 +323,6 @@ class CassandraMySqlBackend implements Backend {
     // All is written: a database that doesn't answer any more is no reason to fail, or to wait.
     await within(GOODBYE_MS, Promise.all([this.cassandra.close(), this.mysql.close()])).catch(() => {})
   }
-
-  /** The rows, and in which bucket of its trace each goes. */
-  private async plan(entries: Entry[]): Promise<SpanRow[]> {
-    const traces = rowsByTrace(entries)
-    const told = new IdMap<number>()
-    for (const [traceId, rows] of traces) {
-      let spans = 0
-      for (const row of rows) spans += row.spans
-      const length = this.lengths.get(traceId) ?? { untold: 0, long: false }
-      length.untold += spans
-      if (length.long || length.untold >= UNTOLD_SPANS) told.set(traceId, length.untold)
-      this.lengths.set(traceId, length)
-    }
-    const before = told.size > 0 ? await lengthenTraces(this.mysql, told, this.clock) : new IdMap<number>()
-    for (const traceId of told.keys()) this.lengths.set(traceId, { untold: 0, long: true })
-
-    const rows: SpanRow[] = []
-    for (const [traceId, of] of traces) {
-      let at = before.get(traceId) ?? 0
-      // Readers stop at a bucket that is empty: as one would be whose writer died on the way.
-      for (let bucket = Math.floor(at / BUCKET_SPANS) - 1; bucket >= 0; bucket--) {
-        rows.push({ traceId, bucket, records: Buffer.alloc(0) })
-      }
-      for (const { records, spans } of of) {
-        rows.push({ traceId, bucket: Math.floor(at / BUCKET_SPANS), records })
-        at += spans
-      }
-    }
-    return rows
-  }
-}
-
-interface TraceLength {
-  /** Spans that other collectors don't know of. */
-  untold: number
-  /** Whether every one is told from now on. */
-  long: boolean
 }
 
 class CassandraMySqlStore implements Store {
