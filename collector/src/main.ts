@@ -1,4 +1,4 @@
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { version } from '../package.json'
 import { createToken, hashPassword, type Scope } from './auth/credentials'
 import { askPassword } from './commands/ask-password'
@@ -6,6 +6,7 @@ import { CommandError, UsageError } from './commands/command-error'
 import { exportAll } from './commands/export'
 import { importAll } from './commands/import'
 import { applySchema } from './commands/migrate'
+import { QUARANTINE_ACTIONS, quarantine } from './commands/quarantine'
 import { replay } from './commands/replay'
 import { type Config, ConfigError, loadConfig, nearest } from './config'
 import { createLog, type Logger } from './log'
@@ -63,6 +64,12 @@ command('migrate', "creates the store's schema, or brings it up to date")
 command('replay', 'indexes spans that a collector accepted before it was lost for good')
   .requiredOption('--collector <id>', 'its collector_id, as GET /api/status shows it', notEmpty)
   .action(withConfig(replay))
+
+command('quarantine', 'lists, retries or drops records that were accepted and that a database refuses for good')
+  .addArgument(new Argument('<action>', 'what to do').choices(QUARANTINE_ACTIONS))
+  .argument('[id...]', 'records, as list names them')
+  .option('--all', 'all records')
+  .action(withConfig(quarantine))
 
 command('import', 'imports spans from files into the store')
   .argument(

@@ -4,6 +4,7 @@ import { copyFileSync, existsSync, mkdtempSync, readdirSync, writeFileSync } fro
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { createToken } from '../../collector/src/auth/credentials'
+import { EmbeddedFile } from '../../collector/src/store/embedded/file'
 import { MessageType } from '../../src/codec/binary'
 import { encodeRecord } from '../../src/codec/span'
 import { ROOT } from '../helpers/child'
@@ -409,6 +410,43 @@ describe('milo-collector', () => {
       readdirSync(directory).filter(name => name.startsWith('none') || name.endsWith('.partial')),
       [],
     )
+  })
+
+  it('shows what was put aside, gives it to the store once more, and drops it', async () => {
+    const path = join(temporaryDirectory(), 'milo.db')
+    const env = { MILO_COLLECTOR_EMBEDDED_PATH: path }
+    const missing = await finish(['quarantine', 'list'], env)
+    assert.deepEqual([missing.status, /no store was found at/.test(missing.stderr)], [1, true])
+    const record = span({ name: 'put aside' })
+    const file = new EmbeddedFile(path, () => {})
+    for (const [start, body] of [encodeRecord(record), Buffer.from('nonsense')].entries()) {
+      file.sql.insertQuarantine.run([7n, BigInt(start), 'it was too long', body, 1_790_000_000_000_000n, 0n])
+    }
+    file.close()
+    const list = async () => (await finish(['quarantine', 'list'], env)).stdout.trim().split('\n').filter(Boolean)
+    const [first, second, ...rest] = (await list()).map(line => JSON.parse(line))
+    assert.deepEqual(rest, [])
+    assert.deepEqual(
+      [first.id, first.received, first.reason, second.id, second.bytes],
+      ['7/0', '2026-09-21T14:13:20.000Z', 'it was too long', '7/1', 8],
+    )
+    const retried = await finish(['quarantine', 'retry', '--all'], env)
+    const { stored, refused, unreadable } = logLines(retried).at(-1)!
+    assert.deepEqual([retried.status, stored, refused, unreadable], [0, 1, 0, 1], retried.stderr)
+    assert.deepEqual((await list()).length, 1)
+    const exported = await finish(['export'], env)
+    assert.match(exported.stdout, /put aside/)
+    for (const [args, status, problem] of [
+      [['drop'], 2, /takes either the ids of records or --all/],
+      [['list', '7/1'], 2, /leave out ids/],
+      [['burn'], 2, /Allowed choices are list, retry, drop/],
+      [['drop', '7/0'], 1, /no record .*7\/0.* is in quarantine/],
+      [['drop', '7/1'], 0, /dropped/],
+    ] as const) {
+      const done = await finish(['quarantine', ...args], env)
+      assert.deepEqual([done.status, problem.test(done.stderr)], [status, true], `${args}: ${done.stderr}`)
+    }
+    assert.deepEqual(await list(), [])
   })
 
   it('says what migrate would do, without doing it, and that an embedded store needs no replay', async () => {

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { createConnection } from 'mysql2/promise'
 import { maintainPartitions } from '../../collector/src/store/cassandra-mysql/mysql-partitions'
 import { openCassandraMySql } from '../../collector/src/store/cassandra-mysql/store'
-import { migrate } from '../../collector/src/store/open'
+import { migrate, openQuarantine } from '../../collector/src/store/open'
+import { retryQuarantine } from '../../collector/src/store/quarantine'
 import type { Store } from '../../collector/src/store/store'
 import type { StoreConfig } from '../../collector/src/store/store-config'
 import { startCassandra, startMariaDb } from '../servers'
@@ -68,6 +69,19 @@ describe(`cassandra-mysql store, with hostile clocks and data (MILO_TEST_SEED=${
     pipeline.closing = Promise.resolve()
     await backend.close()
     await pipeline.settling
+  }
+
+  const quarantine = () => openQuarantine(config)
+
+  async function quarantined(collector: string) {
+    const opened = await quarantine()
+    const all = await opened.list()
+    await opened.close()
+    return all.filter(({ id }) => id.startsWith(`${collector}/`))
+  }
+
+  function retried(ids: string[]) {
+    return retryQuarantine(ids, quarantine, () => openCassandraMySql({ ...config, collector_id: 'retry' }, () => {}))
   }
 
   async function sql(query: string, parameters: unknown[] = []): Promise<any[]> {
@@ -239,6 +253,7 @@ describe(`cassandra-mysql store, with hostile clocks and data (MILO_TEST_SEED=${
     try {
       const records = Array.from({ length: 9 }, (_, i) => span({ name: i === 4 ? word : unique('good') }))
       await append(store, ...records)
+      await settled(store)
       for (const record of records) {
         // The record itself is where it belongs; only the index has nothing of it.
         assert.deepEqual(structs((await store.readTrace(record.traceId)).records), structs([record]))
@@ -250,8 +265,24 @@ describe(`cassandra-mysql store, with hostile clocks and data (MILO_TEST_SEED=${
       assert.deepEqual(kept[0].body, messageOf([records[4]!]).body)
       assert.equal(store.backlog().putAside, 1)
       assert.match(lines.join('\n'), /put aside in the table quarantine/)
-    } finally {
+      await close(store)
+
+      const listed = await quarantined(id)
+      assert.deepEqual(
+        listed.map(({ reason, bytes }) => [/Data too long/.test(reason), bytes]),
+        [[true, kept[0].body.length]],
+      )
+      const again = await retried([listed[0]!.id])
+      assert.deepEqual(again, { stored: 0, refused: 1, unreadable: 0 })
+      assert.deepEqual(await quarantined(id), [])
       await sql('DROP TRIGGER refuse')
+      const refusedAgain = await quarantined('retry')
+      assert.deepEqual(await retried(refusedAgain.map(({ id }) => id)), { stored: 1, refused: 0, unreadable: 0 })
+      assert.deepEqual(await quarantined('retry'), [])
+      const later = await open(unique('later'))
+      assert.deepEqual(await found(later, { name: word }), [records[4]!.traceId])
+    } finally {
+      await sql('DROP TRIGGER IF EXISTS refuse')
     }
   })
 })

@@ -1,3 +1,4 @@
+import type { Quarantine } from './quarantine'
 import { type Store, storedElsewhere } from './store'
 import type { Progress, StoreConfig } from './store-config'
 
@@ -58,6 +59,20 @@ export function replayCollector(
   progress: Progress = () => {},
 ): Promise<number> {
   return cassandraMySql().replayCollector(config, collector, log, progress)
+}
+
+/**
+ * What the configured store has put aside. An embedded file must have no collector.
+ * @throws StoreError with the remedy
+ */
+export async function openQuarantine(
+  config: StoreConfig,
+  log: (message: string) => void = () => {},
+): Promise<Quarantine> {
+  if (config.store === 'scribe') throw storedElsewhere()
+  if (config.store === 'cassandra-mysql') return cassandraMySql().openMySqlQuarantine(config)
+  const { EmbeddedQuarantine } = require('./embedded/quarantine') as typeof import('./embedded/quarantine')
+  return new EmbeddedQuarantine(config.embedded.path, log)
 }
 
 // Loaded when chosen: the other store's drivers cost a start that doesn't need them about 90 ms.

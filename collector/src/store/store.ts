@@ -181,6 +181,8 @@ export type StoreErrorCode =
   | 'MILO_STORE_REFUSED'
   /** More is accepted already than could be settled: wait. */
   | 'MILO_STORE_BUSY'
+  /** The quarantine has no such record. */
+  | 'MILO_NOT_QUARANTINED'
   /** A search's `after` is none of that query's. */
   | 'MILO_BAD_CURSOR'
   /** A search asks for what the index leaves out. */

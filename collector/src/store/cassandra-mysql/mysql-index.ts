@@ -83,7 +83,8 @@ interface TraceTerms {
 
 interface Statement {
   sql: string
-  parameters: unknown[]
+  /** Without any, mysql2 doesn't look for their places in the SQL. */
+  parameters?: unknown[]
   /** About. */
   bytes: number
 }
@@ -178,25 +179,34 @@ export class MySqlIndex {
         bytes: most,
       })
     }
-    const insert = (columns: string, rows: string[]) => {
+    const insert = (into: string, rows: string[]) => {
       // Rows as SQL, of nothing but numbers: as parameters they would cost twice as much.
       for (const some of stretches(rows, most, row => row.length + 1)) {
-        const sql = `INSERT IGNORE INTO ${columns} VALUES ${some.join(',')}`
-        statements.push({ sql, parameters: [], bytes: sql.length })
+        const sql = `${into} VALUES ${some.join(',')}`
+        statements.push({ sql, bytes: sql.length })
       }
     }
-    insert('span_idx (ts, trace_id, span_id, day, name_id, service_id, duration)', spans)
+    insert('INSERT IGNORE INTO span_idx (ts, trace_id, span_id, day, name_id, service_id, duration)', spans)
     insert(
-      'post (kv, ts, trace_id, span_id, day, key_id)',
+      'INSERT IGNORE INTO post (kv, ts, trace_id, span_id, day, key_id)',
       posts.map(({ sql }) => sql),
     )
-    insert('trace_terms (trace_id, slot, collector, uid, day, duration, terms)', terms)
+    insert(INSERT_TERMS, terms)
     for (const some of stretches(statements, TRANSACTION_BYTES, ({ bytes }) => bytes)) {
       await this.db.transact(async connection => {
         for (const { sql, parameters } of some) await connection.query(sql, parameters)
       })
     }
     for (const word of words) word.known = day
+  }
+
+  /** Says where an entry's traces are, though nothing else of it is indexed: so they are found by their ids. */
+  async addPlaces({ id, receivedUs, body, start, end }: Entry): Promise<void> {
+    const rows: string[] = []
+    for (const { traceId } of decodeRecords(body.subarray(start, end))) {
+      pushTerms(rows, { traceId, duration: -1, terms: new Set() }, `${slotOf(id)},${this.collector}`, dayOf(receivedUs))
+    }
+    await this.db.write(`${INSERT_TERMS} VALUES ${rows.join(',')}`)
   }
 
   private word(words: Map<string, Word>, scope: number, text: string): Word {
@@ -229,6 +239,8 @@ export class MySqlIndex {
     return word
   }
 }
+
+const INSERT_TERMS = 'INSERT IGNORE INTO trace_terms (trace_id, slot, collector, uid, day, duration, terms)'
 
 /** Rows, as SQL, that say what a trace has. @param place slot and collector */
 function pushTerms(rows: string[], { traceId, duration, terms }: TraceTerms, place: string, day: number): void {
@@ -267,33 +279,6 @@ export async function placesOfTrace(db: MySql, traceId: bigint): Promise<TracePl
   return rows.map(([slot, collector]) => ({ slot: BigInt(slot!), collector: Number(collector) }))
 }
 
-/** Bytes of a piece in quarantine: less than any server's max_allowed_packet, as hexadecimal digits too. */
-const PIECE_BYTES = 128 * 1024
-/** How long a reason may be. */
-const REASON_LENGTH = 1_000
-
-/** Keeps records that a database refuses, with its reason. @returns whether they weren't there yet */
-export async function putAside(
-  db: MySql,
-  collector: string,
-  { id, start, end, body, receivedUs }: Entry,
-  reason: string,
-): Promise<boolean> {
-  const why = reason.slice(0, REASON_LENGTH)
-  return db.transact(async connection => {
-    let added = 0
-    for (let from = start; from < end; from += PIECE_BYTES) {
-      const piece = body.subarray(from, Math.min(from + PIECE_BYTES, end))
-      const [{ affectedRows }] = await connection.query<any>(
-        'INSERT IGNORE INTO quarantine (collector, message, start, piece, reason, body, day) VALUES (?)',
-        [[collector, id, start, from, why, piece, dayOf(receivedUs)]],
-      )
-      added += affectedRows
-    }
-    return added > 0
-  })
-}
-
-function dayOf(us: bigint): number {
+export function dayOf(us: bigint): number {
   return Math.max(0, Number(us / DAY_US))
 }

@@ -8,6 +8,7 @@ import type { Entry } from '../pipeline/entry'
 import { closedError } from '../pipeline/group-commit'
 import { type Backend, Pipeline } from '../pipeline/pipeline'
 import { withoutRefused } from '../pipeline/refused'
+import type { Quarantine } from '../quarantine'
 import { rarely } from '../rarely'
 import { type IndexPolicy, type IndexSettings, indexPolicy } from '../search/index-policy'
 import { search } from '../search/search'
@@ -28,8 +29,9 @@ import { CassandraSpans } from './cassandra-spans'
 import { CollectorLock } from './collector-lock'
 import { MySql, migrateMySql, missingFromMySql, underMigrationLock } from './mysql'
 import { readMySqlActivity, writeSettled } from './mysql-activity'
-import { MySqlIndex, placesOfTrace, putAside, readCheckpoint } from './mysql-index'
+import { MySqlIndex, placesOfTrace, readCheckpoint } from './mysql-index'
 import { keepPartitions, maintainPartitions } from './mysql-partitions'
+import { MySqlQuarantine, putAside } from './mysql-quarantine'
 import { completeFromMySql, MySqlSearch } from './mysql-search'
 import { collectorNumber, spanRows } from './span-rows'
 import { waitingStore } from './waiting-store'
@@ -173,6 +175,17 @@ export async function replayCollector(
   }
 }
 
+/** Of all collectors on these databases. */
+export async function openMySqlQuarantine(config: StoreConfig): Promise<Quarantine> {
+  const cassandra = await Cassandra.open(config.cassandra)
+  try {
+    await ensureSchema(config, cassandra, () => {})
+  } finally {
+    await cassandra.close()
+  }
+  return new MySqlQuarantine(new MySql(config.mysql))
+}
+
 class CassandraMySqlBackend implements Backend {
   readonly groupBytes = GROUP_BYTES
   readonly groups = GROUPS
@@ -279,7 +292,10 @@ class CassandraMySqlBackend implements Backend {
 
   private addToIndex(messages: Entry[]): Promise<void> {
     const add = (some: Entry[]) => this.index.add(some, this.policy)
-    return withoutRefused(messages, add, (entry, error) => this.putAside(entry, error))
+    return withoutRefused(messages, add, async (entry, error) => {
+      await this.index.addPlaces(entry)
+      await this.putAside(entry, error)
+    })
   }
 
   async putAside(entry: Entry, { message }: Error): Promise<void> {

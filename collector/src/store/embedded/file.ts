@@ -155,6 +155,11 @@ function prepare(db: Database.Database) {
 
     insertQuarantine: db.prepare('INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?, ?, ?)'),
     deleteQuarantine: db.prepare('DELETE FROM quarantine WHERE age_us < ?'),
+    selectQuarantine: one(
+      'SELECT message, start, reason, length(record), received_us FROM quarantine ORDER BY message, start',
+    ),
+    selectQuarantined: one('SELECT record FROM quarantine WHERE message = ? AND start = ?'),
+    deleteQuarantined: db.prepare('DELETE FROM quarantine WHERE message = ? AND start = ?'),
 
     selectHealth: one('SELECT checked_us FROM health'),
     replaceHealth: db.prepare('INSERT OR REPLACE INTO health (id, checked_us, ballast) VALUES (0, ?, zeroblob(65536))'),
