@@ -65,7 +65,7 @@ export function nodesOf(traceId: bigint): bigint[] {
 
 /** The entries' records as rows, in the order of their slots. */
 export function spanRows(entries: Entry[]): SpanRow[] {
-  const slots = new Map<bigint, Entry[]>()
+  const slots = new IdMap<Entry[]>()
   for (const entry of entries) {
     const slot = slotOf(entry.id)
     const of = slots.get(slot)
