@@ -34,8 +34,8 @@ const KINDS: Record<Kind, TestSpan['kind']> = {
   [Kind.SERVER]: 'server',
 }
 
-let spans: TestSpan[] = []
-let waiting: (() => void)[] = []
+/** The spans since the last start, and the calls of `ended` that wait for more. */
+const collector = { spans: [] as TestSpan[], waiting: [] as (() => void)[] }
 
 /**
  * Starts Milo anew, with every trace kept unless the options say otherwise.
@@ -45,10 +45,10 @@ let waiting: (() => void)[] = []
 export function start(options: Options = {}): TestSpan[] {
   const settings = settle({ sampler: 'always', ...options }, {})
   const collected: TestSpan[] = []
-  spans = collected
+  collector.spans = collected
   startMilo(settings, given(settings), span => {
     collected.push(plain(span))
-    for (const look of waiting) look()
+    for (const look of collector.waiting) look()
   })
   return collected
 }
@@ -63,7 +63,7 @@ export function stop(): void {
  * @throws after `limitMs`, with the tree of those that have
  */
 export function ended(count: number, limitMs = 1000): Promise<TestSpan[]> {
-  const wanted = spans
+  const wanted = collector.spans
   return new GenuinePromise((resolve, reject) => {
     const look = () => {
       if (wanted.length < count) return
@@ -72,13 +72,13 @@ export function ended(count: number, limitMs = 1000): Promise<TestSpan[]> {
     }
     const settled = () => {
       clearTimeout(timer)
-      waiting = waiting.filter(one => one !== look)
+      collector.waiting = collector.waiting.filter(one => one !== look)
     }
     const timer = setTimeout(() => {
       settled()
       reject(new Error(`${wanted.length} of ${count} spans have ended within ${limitMs} ms:\n${tree()}`))
     }, limitMs)
-    waiting.push(look)
+    collector.waiting.push(look)
     look()
   })
 }
@@ -98,7 +98,7 @@ export function ended(count: number, limitMs = 1000): Promise<TestSpan[]> {
 export function tree(options: TreeOptions = {}): string {
   const children = new Map<TestSpan | undefined, TestSpan[]>()
   // Stable: those that start in the same microsecond stay in order of their end.
-  for (const span of [...spans].sort((a, b) => a.startUs - b.startUs)) {
+  for (const span of [...collector.spans].sort((a, b) => a.startUs - b.startUs)) {
     const parent = parentOf(span)
     const siblings = children.get(parent)
     if (siblings === undefined) children.set(parent, [span])
@@ -133,7 +133,7 @@ function parentOf(span: TestSpan): TestSpan | undefined {
 }
 
 function find(span: TestSpan, id: string, kinds: TestSpan['kind'][]): TestSpan | undefined {
-  return spans.find(
+  return collector.spans.find(
     one => one !== span && one.spanId === id && one.traceId === span.traceId && kinds.includes(one.kind),
   )
 }

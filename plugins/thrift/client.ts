@@ -25,7 +25,7 @@ import { sayForeign } from './foreign'
 import { operation, remember, serviceOf } from './names'
 import { askApplication } from './on-request'
 import { BySeqid, Pending } from './pending'
-import { isPatched, now, type OutgoingCall } from './protocol'
+import { inProgress, isPatched, type OutgoingCall } from './protocol'
 import { replace } from './replace'
 import { EXCEPTION } from './wire'
 
@@ -100,7 +100,7 @@ export function traceClientClass(prototype: any, plugin: PluginHandle): void {
   }
 }
 
-/** Called for a new client, made by thrift or by other code, and for one that has another transport now. */
+/** Called for a new client, made by thrift or by other code, and for one that has another transport inProgress. */
 function givePeer(client: Client, service: string | undefined, plugin: PluginHandle): Peer {
   const { output } = client
   const connection = connections.get(output)
@@ -137,7 +137,7 @@ function wrapSend(prototype: any, name: string, plugin: PluginHandle): void {
       // biome-ignore-start lint/complexity/noArguments: to be passed on as they are, they needn't be made an array
       function (this: Client) {
         if (!plugin.enabled || !isActive()) return original.apply(this, arguments)
-        const outer = now.outgoing
+        const outer = inProgress.outgoing
         // A derived class's own send_X, which calls the one that it overrides.
         if (outer !== undefined && outer.client === this && outer.method === method) {
           return original.apply(this, arguments)
@@ -156,7 +156,7 @@ function wrapSend(prototype: any, name: string, plugin: PluginHandle): void {
           plugin.fail(error)
         }
         if (call === undefined) return original.apply(this, arguments)
-        now.outgoing = call
+        inProgress.outgoing = call
         try {
           const result = framed
             ? runInFrame(frameOf(call), apply, original, this, arguments)
@@ -167,7 +167,7 @@ function wrapSend(prototype: any, name: string, plugin: PluginHandle): void {
           if (isOpen(call)) fail(call, 'not_sent', nameOf(error), error)
           throw error
         } finally {
-          now.outgoing = outer
+          inProgress.outgoing = outer
         }
       },
     // biome-ignore-end lint/complexity/noArguments: see above
@@ -313,8 +313,8 @@ function wrapRecv(prototype: any, name: string, plugin: PluginHandle): void {
           const waiting = peer.open.find(open => open.method === method)
           if (waiting !== undefined) fail(waiting, 'transport_error', 'wrong sequence id')
         }
-        const outer = now.replying
-        now.replying = call
+        const outer = inProgress.replying
+        inProgress.replying = call
         try {
           const result = original.apply(this, arguments)
           // Nobody was there to be called: the call had no callback, or the application has removed it.
@@ -329,7 +329,7 @@ function wrapRecv(prototype: any, name: string, plugin: PluginHandle): void {
           }
           throw error
         } finally {
-          now.replying = outer
+          inProgress.replying = outer
         }
       },
     // biome-ignore-end lint/complexity/noArguments: see above

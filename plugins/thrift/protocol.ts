@@ -60,7 +60,7 @@ export interface PendingReply {
  * runs the other side, and all that it calls, in the same stack: so each of these is taken by the first message that it
  * can be meant for, and from there on belongs to that message's protocol or transport.
  */
-export const now: {
+export const inProgress: {
   /** The call whose send_X has begun; its message hasn't. */
   outgoing: OutgoingCall | undefined
   /** The call whose reply recv_X reads, until it has been read. */
@@ -192,9 +192,9 @@ function writingBegins(original: Wrapped, plugin: PluginHandle, { callTrace }: D
     if (this[CALLING] !== undefined) this[CALLING] = undefined
     if (this[REPLYING] !== undefined) this[REPLYING] = undefined
     if (type === CALL || type === ONEWAY) {
-      const call = now.outgoing
+      const call = inProgress.outgoing
       if (call === undefined) return original.call(this, name, type, seqid)
-      now.outgoing = undefined
+      inProgress.outgoing = undefined
       this[CALLING] = call
       const block = type === CALL && callTrace && call.span.sampled && plugin.enabled ? BLOCKS[call.carrier] : undefined
       if (block === undefined) return original.call(this, name, type, seqid)
@@ -235,7 +235,7 @@ function readingBegins(original: Wrapped, plugin: PluginHandle, { callTrace, fin
     const request = requestOf(this)
     const startsAt = position(this.trans)
     const header = original.call(this)
-    if (header.mtype === REPLY || header.mtype === EXCEPTION) now.replyStartsAt = startsAt
+    if (header.mtype === REPLY || header.mtype === EXCEPTION) inProgress.replyStartsAt = startsAt
     if (request === undefined || request.begun || !plugin.enabled) return header
     request.startsAt = startsAt
     if (header.mtype === CALLTRACE && callTrace) {
@@ -281,17 +281,17 @@ function skipping(original: Wrapped, plugin: PluginHandle, { readCarrier, cannot
 function readingEnds(original: Wrapped, plugin: PluginHandle, { findUnread }: Dialect) {
   return function (this: Protocol) {
     const result = original.call(this)
-    const call = now.replying
+    const call = inProgress.replying
     if (call !== undefined) {
       // Whatever its callback calls or reads is no part of this reply.
-      now.replying = undefined
-      call.replyBytes = position(this.trans) - now.replyStartsAt
+      inProgress.replying = undefined
+      call.replyBytes = position(this.trans) - inProgress.replyStartsAt
       call.answered = true
     }
     const request = requestOf(this)
     if (request?.begun) {
       // Whatever the handler calls or reads is no part of this request.
-      now.incoming = undefined
+      inProgress.incoming = undefined
       try {
         if (request.remote === undefined && findUnread !== undefined) take(request, findUnread(this))
         if (plugin.enabled) request.argumentsRead(position(this.trans) - request.startsAt)
@@ -305,7 +305,7 @@ function readingEnds(original: Wrapped, plugin: PluginHandle, { findUnread }: Di
 
 /** The request that a protocol reads, if process() has been called for what this one reads from. */
 function requestOf({ trans }: Protocol): IncomingRequest | undefined {
-  const request = now.incoming
+  const request = inProgress.incoming
   return request?.trans === trans ? request : undefined
 }
 

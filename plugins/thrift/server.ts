@@ -23,9 +23,9 @@ import {
   awaitReply,
   forgetReply,
   type IncomingRequest,
+  inProgress,
   isPatched,
   isPatchedOutput,
-  now,
   Outcome,
   type PendingReply,
 } from './protocol'
@@ -82,7 +82,7 @@ export function traceProcessing(processor: any, plugin: PluginHandle): void {
       const [input, output] = args
       // A multiplexed processor calls the one that it found. And after the last request of a chunk thrift tries once more,
       // to be thrown out: nothing is there to be traced then.
-      if ((now.incoming !== undefined && now.incoming.trans === input?.trans) || isEmpty(input)) {
+      if ((inProgress.incoming !== undefined && inProgress.incoming.trans === input?.trans) || isEmpty(input)) {
         return original.apply(this, args)
       }
       if (!isPatched(input) || !isPatchedOutput(output)) {
@@ -135,8 +135,8 @@ function callProcess(process: Processor['process'], processor: Processor, args: 
 function processTraced(processor: Processor, process: Processor['process'], args: [any, any]): unknown {
   const connection = arriving
   const request = new Request(processor, args[0].trans, args[1], connection)
-  const outer = now.incoming
-  now.incoming = request
+  const outer = inProgress.incoming
+  inProgress.incoming = request
   try {
     const result = runInFrame(request.frame, callProcess, process, processor, args)
     request.returned()
@@ -145,7 +145,7 @@ function processTraced(processor: Processor, process: Processor['process'], args
     request.threw(error)
     throw error
   } finally {
-    now.incoming = outer
+    inProgress.incoming = outer
     arriving = connection
     // It wasn't complete.
     if (request.frame.unfilled !== undefined) fillFrame(request.frame, undefined)

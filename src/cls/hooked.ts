@@ -1,5 +1,5 @@
 import Module from 'node:module'
-import { noteLeft, notePatched } from '../patch/patched'
+import { notePatched, noteUntraced } from '../patch/patched'
 import { log } from '../process/log'
 import * as cls from './namespaces'
 
@@ -26,7 +26,7 @@ export function replaceClsHooked(): void {
   // One object for all, which may be changed, as that of a package may.
   const exports = { ...cls }
   if (Object.keys(require.cache).some(file => FILE.test(file))) {
-    noteLeft('cls-hooked', 'was loaded before Milo')
+    noteUntraced('cls-hooked', 'was loaded before Milo')
     log('warn', 'cls-hooked was loaded before Milo, and stays in use where it was loaded: load milo/register first')
   }
   const give = () => {

@@ -4,7 +4,7 @@ import { GenuinePromise } from '../process/genuine'
 import { describe, log } from '../process/log'
 import { isActive } from '../start/instance'
 import { imitate } from './imitate'
-import { noteLeft, notePatched, sayLeft } from './patched'
+import { notePatched, noteUntraced, sayLeft } from './patched'
 import type { Emit, Patch, Plugin, PluginHandle, Wrapped } from './plugin'
 
 /** One plugin's hold on the process: the barrier between its code and the application's. */
@@ -26,7 +26,7 @@ export class Handle implements PluginHandle {
     this.enabled = false
     const stack = error instanceof Error && typeof error.stack === 'string' ? error.stack : describe(error)
     log('error', `the plugin ${this.name} failed and is off for this process: ${stack}`)
-    for (const what of this.patched) noteLeft(what, `the plugin ${this.name} failed`)
+    for (const what of this.patched) noteUntraced(what, `the plugin ${this.name} failed`)
   }
 
   wrap(target: any, name: string, make: (original: Wrapped) => Wrapped): void {

@@ -9,12 +9,17 @@ import { sayLeft } from './patched'
 import type { Patch, Plugin } from './plugin'
 import { inRange } from './range'
 
-/** Plugins that are in place, by name: a second time would trace everything twice. */
-const installed = new Map<string, Plugin>()
-const handles: Handle[] = []
-const watchers: { onLoad: NonNullable<Plugin['onLoad']>; handle: Handle }[] = []
-/** Patches that wait for a file to be loaded, by package. */
-const waiting = new Map<string, [Patch, Handle][]>()
+/** What is in place, from `install` to `uninstall`. */
+const installed = {
+  /** By name: a plugin that is installed a second time would trace everything twice. */
+  plugins: new Map<string, Plugin>(),
+  handles: [] as Handle[],
+  watchers: [] as { onLoad: NonNullable<Plugin['onLoad']>; handle: Handle }[],
+  /** Patches that wait for a file to be loaded, by package. */
+  waiting: new Map<string, [Patch, Handle][]>(),
+  /** The object whose `load` is wrapped. */
+  loads: undefined as object | undefined,
+}
 
 /** Node's own `require`, also where Milo is within a bundle, whose `require` knows only what the bundler has seen. */
 const nodeRequire = createRequire(process.execPath)
@@ -24,16 +29,16 @@ export function install(plugins: Plugin[]): void {
   let builtin = false
   const packages = new Set<string>()
   for (const plugin of plugins) {
-    const there = installed.get(plugin.name)
+    const there = installed.plugins.get(plugin.name)
     if (there !== undefined) {
       if (there !== plugin)
         warnOnce(`the plugin ${plugin.name} was given after another one of that name and isn't installed`)
       continue
     }
-    installed.set(plugin.name, plugin)
+    installed.plugins.set(plugin.name, plugin)
     const handle = new Handle(plugin.name)
-    handles.push(handle)
-    if (plugin.onLoad !== undefined) watchers.push({ onLoad: plugin.onLoad.bind(plugin), handle })
+    installed.handles.push(handle)
+    if (plugin.onLoad !== undefined) installed.watchers.push({ onLoad: plugin.onLoad.bind(plugin), handle })
     for (const patch of plugin.patches) {
       const name = patch.module.replace(/^node:/, '')
       if (builtinModules.includes(name)) {
@@ -41,8 +46,8 @@ export function install(plugins: Plugin[]): void {
         handle.apply(patch, nodeRequire(name), name)
       } else {
         packages.add(name)
-        const patches = waiting.get(name) ?? []
-        waiting.set(name, patches)
+        const patches = installed.waiting.get(name) ?? []
+        installed.waiting.set(name, patches)
         patches.push([patch, handle])
       }
     }
@@ -50,21 +55,18 @@ export function install(plugins: Plugin[]): void {
   looked.clear()
   if (builtin) syncBuiltinESMExports()
   if (packages.size > 0) sayWhatCannotBeSeen([...packages])
-  if (waiting.size > 0 || watchers.length > 0) watchLoads()
+  if (installed.waiting.size > 0 || installed.watchers.length > 0) watchLoads()
 }
 
 /** Takes back what was patched, as far as nobody has wrapped it again. */
 export function uninstall(): void {
-  for (const handle of handles.splice(0)) handle.takeBack()
-  installed.clear()
-  waiting.clear()
-  watchers.length = 0
-  if (loads !== undefined) shimmer.unwrap(loads, 'load' as never)
-  loads = undefined
+  for (const handle of installed.handles.splice(0)) handle.takeBack()
+  installed.plugins.clear()
+  installed.waiting.clear()
+  installed.watchers.length = 0
+  if (installed.loads !== undefined) shimmer.unwrap(installed.loads, 'load' as never)
+  installed.loads = undefined
 }
-
-/** What `load` is wrapped on. */
-let loads: object | undefined
 
 /**
  * Module.prototype.load is undocumented, but the one place that every CommonJS file passes once, when it has run, whether
@@ -72,12 +74,12 @@ let loads: object | undefined
  */
 function watchLoads(): void {
   const prototype = (Module as any).prototype
-  if (loads !== undefined) return
+  if (installed.loads !== undefined) return
   if (typeof prototype?.load !== 'function') {
     sayLeft('every package', "is loaded in a way of this version of Node that Milo doesn't know,")
     return
   }
-  loads = prototype
+  installed.loads = prototype
   shimmer.wrap(
     prototype,
     'load',
@@ -96,7 +98,7 @@ function watchLoads(): void {
 
 function loaded(module: NodeModule): void {
   const file = module.filename
-  for (const { onLoad, handle } of watchers) handle.look(onLoad, module.exports, file)
+  for (const { onLoad, handle } of installed.watchers) handle.look(onLoad, module.exports, file)
   if (typeof file !== 'string') return
   const found = packageOf(file)
   if (found === undefined) {
@@ -105,7 +107,7 @@ function loaded(module: NodeModule): void {
   }
   const { name, path, folder } = found
   if (name === 'jest-runtime') leaveToJest()
-  for (const [patch, handle] of waiting.get(name) ?? []) {
+  for (const [patch, handle] of installed.waiting.get(name) ?? []) {
     if (patch.file === undefined ? !isMain(file, name) : patch.file !== path) continue
     const version = versionOf(folder)
     const what = `${name} ${version ?? 'of an unknown version'}`
@@ -115,7 +117,10 @@ function loaded(module: NodeModule): void {
 }
 
 function leaveToJest(): void {
-  sayLeft(`what jest loads (${[...waiting.keys()].join(', ')})`, "is in a registry of its own, which Milo can't see,")
+  sayLeft(
+    `what jest loads (${[...installed.waiting.keys()].join(', ')})`,
+    "is in a registry of its own, which Milo can't see,",
+  )
 }
 
 const MODULES = '/node_modules/'
@@ -182,7 +187,7 @@ const MAX_LOOKED = 1_000
 
 /** A package within an application's bundle is no file that could be patched: it is recognized by its text. */
 function lookInside(file: string): void {
-  const signed = [...waiting.values()].flat().filter(([{ sign }]) => sign !== undefined)
+  const signed = [...installed.waiting.values()].flat().filter(([{ sign }]) => sign !== undefined)
   if (signed.length === 0) return
   const text = packageOf(file) === undefined ? textOfBundle(file) : undefined
   if (text === undefined) return

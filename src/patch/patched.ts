@@ -3,23 +3,25 @@ import { setImmediate } from '../process/genuine'
 import { log, logs } from '../process/log'
 
 /** What has been patched and what couldn't be, for the one line that says so at level info. */
-
-const patched = new Set<string>()
-const left = new Map<string, string>()
-let due = false
+const report = {
+  patched: new Set<string>(),
+  /** Why a package isn't traced, by its name. */
+  untraced: new Map<string, string>(),
+  isDue: false,
+}
 
 /** @param what a package with its version, or a built-in module */
 export function notePatched(what: string): void {
-  if (patched.has(what)) return
-  patched.add(what)
+  if (report.patched.has(what)) return
+  report.patched.add(what)
   announce()
 }
 
 /** @returns whether that is new */
-export function noteLeft(what: string, reason: string): boolean {
-  if (left.get(what) === reason) return false
-  patched.delete(what)
-  left.set(what, reason)
+export function noteUntraced(what: string, reason: string): boolean {
+  if (report.untraced.get(what) === reason) return false
+  report.patched.delete(what)
+  report.untraced.set(what, reason)
   announce()
   return true
 }
@@ -30,21 +32,22 @@ export function noteLeft(what: string, reason: string): boolean {
  * @param reason goes on after the name: `is outside >=2`
  */
 export function sayLeft(what: string, reason: string, remedy?: string): void {
-  if (left.size >= MAX_LEFT && !left.has(what)) return
-  if (noteLeft(what, reason)) warnOnce(`${what} ${reason} and isn't traced${remedy === undefined ? '' : `: ${remedy}`}`)
+  if (report.untraced.size >= MAX_UNTRACED && !report.untraced.has(what)) return
+  if (noteUntraced(what, reason))
+    warnOnce(`${what} ${reason} and isn't traced${remedy === undefined ? '' : `: ${remedy}`}`)
 }
 
-/** Names may be an application's files: more of them help nobody. */
-const MAX_LEFT = 100
+/** The names of more than these help nobody; they may be an application's files. */
+const MAX_UNTRACED = 100
 
 /** One line when the application's first tick has run, and again for what changes later. */
 function announce(): void {
-  if (due || !logs('info')) return
-  due = true
+  if (report.isDue || !logs('info')) return
+  report.isDue = true
   setImmediate(() => {
-    due = false
-    const done = patched.size === 0 ? 'nothing' : [...patched].join(', ')
-    const rest = [...left].map(([what, reason]) => `${what} (${reason})`).join(', ')
+    report.isDue = false
+    const done = report.patched.size === 0 ? 'nothing' : [...report.patched].join(', ')
+    const rest = [...report.untraced].map(([what, reason]) => `${what} (${reason})`).join(', ')
     log('info', `patched: ${done}${rest === '' ? '' : `; not patched: ${rest}`}`)
   })
 }

@@ -48,14 +48,12 @@ const me: Copy = {
   folder: typeof __dirname === 'string' ? __dirname : 'a bundle',
   Object,
   stays: Object.getPrototypeOf(EventEmitter.prototype) === Object.prototype,
-  retire: () => retire(),
+  retire() {},
   meet(folder) {
     met.add(folder)
     if (meeting().running === me) sayMet()
   },
 }
-
-let retire = () => {}
 
 function meeting(): Meeting {
   const home = asyncHooks as unknown as { [HERE]?: Meeting }
@@ -103,7 +101,7 @@ export function claim(giveUp: () => void): boolean {
     }
   }
   here.running = me
-  retire = giveUp
+  me.retire = giveUp
   sayMet()
   return true
 }

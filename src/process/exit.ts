@@ -43,17 +43,28 @@ export interface Departing {
   last(): void
 }
 
-let departing: Departing | undefined
-let listening = false
-let dying = false
+/** What changes in this file. */
+const exit = {
+  departing: undefined as Departing | undefined,
+  /** Whether `emit` stands on the prototype, and the signals are watched. */
+  watching: false,
+  /** Whether a signal is about to end the process. */
+  dying: false,
+  /** `holding`: the loop is Milo's, as far as is known. `leaving`: Milo has flushed. */
+  stage: 'theirs' as 'theirs' | 'holding' | 'leaving',
+  /** What holds the loop for one turn after beforeExit. */
+  holder: undefined as NodeJS.Immediate | undefined,
+  /** Puts back what `watchClosing` has replaced: when listeners are done, and the ticks after them. */
+  unwatchClosing() {},
+}
 
 const prototype = Object.getPrototypeOf(process) as NodeJS.Process
 
 /** Calls `next` from now on, and nobody else. */
 export function watchExit(next: Departing): void {
-  departing = next
-  if (listening) return
-  listening = true
+  exit.departing = next
+  if (exit.watching) return
+  exit.watching = true
   Object.defineProperty(prototype, 'emit', { value: emit, configurable: true, enumerable: true, writable: true })
   // On Windows a process can't send itself a signal. In a worker, which gets none, all of this does nothing.
   if (process.platform === 'win32') return
@@ -61,10 +72,10 @@ export function watchExit(next: Departing): void {
 }
 
 export function unwatchExit(): void {
-  departing = undefined
-  unwatchClosing()
-  if (!listening) return
-  listening = false
+  exit.departing = undefined
+  exit.unwatchClosing()
+  if (!exit.watching) return
+  exit.watching = false
   // Others may have kept it: without `departing` it only passes on.
   if (prototype.emit === emit) delete (prototype as Partial<NodeJS.Process>).emit
   if (process.platform === 'win32') return
@@ -73,7 +84,7 @@ export function unwatchExit(): void {
 
 function emit(this: NodeJS.Process, type: string | symbol, ...args: unknown[]): boolean {
   const pass = () => Reflect.apply(EventEmitter.prototype.emit, this, [type, ...args]) as boolean
-  if (departing === undefined || this !== process) return pass()
+  if (exit.departing === undefined || this !== process) return pass()
   // Node emits it outside of everything; an application that does so itself is passed on to.
   if (type === 'beforeExit' && executionAsyncId() === 0) return beforeExit(pass)
   if (type === 'exit') return atExit(pass)
@@ -82,31 +93,28 @@ function emit(this: NodeJS.Process, type: string | symbol, ...args: unknown[]): 
   return heard
 }
 
-/** `holding`: the loop is Milo's, as far as is known. `leaving`: Milo has flushed. */
-let stage: 'theirs' | 'holding' | 'leaving' = 'theirs'
-
 function beforeExit(pass: () => boolean): boolean {
-  if (stage === 'holding') {
-    stage = 'leaving'
+  if (exit.stage === 'holding') {
+    exit.stage = 'leaving'
     look.disable()
-    departing?.hold(false)
-    void departing?.leave()
+    exit.departing?.hold(false)
+    void exit.departing?.leave()
     return false
   }
-  if (stage === 'leaving') {
-    stage = 'theirs'
+  if (exit.stage === 'leaving') {
+    exit.stage = 'theirs'
     return false
   }
-  stage = 'holding'
-  departing?.hold(true)
+  exit.stage = 'holding'
+  exit.departing?.hold(true)
   const before = handles()
-  holder = setImmediate(() => {
+  exit.holder = setImmediate(() => {
     // What runs now need not have called anybody yet.
-    if (stage === 'holding' && handles() > before) return theyDo()
+    if (exit.stage === 'holding' && handles() > before) return theyDo()
     // It holds nothing: it runs only if something else does.
-    const mine = holder
+    const mine = exit.holder
     setImmediate(() => {
-      if (stage === 'holding' && holder === mine) theyDo()
+      if (exit.stage === 'holding' && exit.holder === mine) theyDo()
     }).unref()
   })
   look.enable()
@@ -115,10 +123,10 @@ function beforeExit(pass: () => boolean): boolean {
 }
 
 function theyDo(): void {
-  stage = 'theirs'
+  exit.stage = 'theirs'
   look.disable()
-  unwatchClosing()
-  departing?.hold(false)
+  exit.unwatchClosing()
+  exit.departing?.hold(false)
 }
 
 /**
@@ -133,14 +141,11 @@ function watchClosing(): void {
     theyDo()
     return close.apply(this, args)
   }
-  unwatchClosing = () => {
+  exit.unwatchClosing = () => {
     prototype.close = close
-    unwatchClosing = () => {}
+    exit.unwatchClosing = () => {}
   }
 }
-
-/** Listeners are done, and the ticks after them. */
-let unwatchClosing = () => {}
 
 interface HandlePrototype {
   close(...args: unknown[]): void
@@ -164,7 +169,6 @@ function handles(): number {
   return process.getActiveResourcesInfo().filter(type => !/^(Pipe|TTY)Wrap$/.test(type)).length
 }
 
-let holder: NodeJS.Immediate
 /** What runs without a turn of the loop. */
 const ticks = new WeakSet<object>()
 
@@ -178,23 +182,23 @@ const look = createHook({
     if (isPromise(resource) || resource instanceof AsyncResource) return
     // The second is a tick from before the hook: of a process.emit of the application's, say, that prints.
     if (ticks.has(resource) || ('callback' in resource && 'args' in resource)) return
-    unwatchClosing()
-    if (resource !== holder && resource.hasRef?.() !== false) theyDo()
+    exit.unwatchClosing()
+    if (resource !== exit.holder && resource.hasRef?.() !== false) theyDo()
   },
 })
 
 function atExit(pass: () => boolean): boolean {
   // A listener may end the process at once, by process.exit.
-  departing?.last()
+  exit.departing?.last()
   try {
     return pass()
   } finally {
-    departing?.last()
+    exit.departing?.last()
   }
 }
 
 function listenerRemoved(name: string | symbol): void {
-  if (!dying && SIGNALS.includes(name as NodeJS.Signals) && process.listenerCount(name) === 0) {
+  if (!exit.dying && SIGNALS.includes(name as NodeJS.Signals) && process.listenerCount(name) === 0) {
     watch(name as NodeJS.Signals)
   }
 }
@@ -217,25 +221,25 @@ function unwatch(signal: NodeJS.Signals): void {
 
 /** What Node calls in place of process.emit. */
 function arrived(signal: NodeJS.Signals, ...rest: unknown[]): boolean {
-  if (process.listenerCount(signal) > 0 && !dying) {
-    departing?.hurry()
+  if (process.listenerCount(signal) > 0 && !exit.dying) {
+    exit.departing?.hurry()
     return (process.emit as (...args: unknown[]) => boolean).call(process, signal, ...rest)
   }
-  if (departing === undefined || dying) die(signal)
+  if (exit.departing === undefined || exit.dying) die(signal)
   else {
-    dying = true
-    void departing.leave().then(() => die(signal))
+    exit.dying = true
+    void exit.departing.leave().then(() => die(signal))
   }
   return false
 }
 
 function die(signal: NodeJS.Signals): void {
-  departing?.last()
-  dying = true
+  exit.departing?.last()
+  exit.dying = true
   // One that was added while Milo flushed: without Milo the process would have been dead by then.
   process.removeAllListeners(signal)
   unwatch(signal)
   process.kill(process.pid, signal)
   // Still here: process 1 of a container, which its own signals can't end.
-  dying = false
+  exit.dying = false
 }
