@@ -21,16 +21,17 @@ import { collectorId } from './store/store-config'
 
 /** The whole collector: its parts, opened in order and closed in reverse. */
 export interface Collector {
-  /** Where it really listens, Scribe's ports in the order of the configuration. */
+  /** The ports on which it listens, Scribe's in the order of the configuration. */
   scribePorts: number[]
   httpPort: number
   /**
-   * Takes over what can be changed while it runs: log level, users and tokens, rate limit, certificates, what is indexed.
-   * @returns the keys that have another value, and for which the collector has to be started again
-   * @throws Error when a certificate can't be read, or nobody would be asked any more; then everything stays
+   * Applies the settings that can change while the collector runs: log level, users and tokens, rate limit, certificates, what is
+   * indexed.
+   * @returns the keys of the settings that have changed and take effect only after a restart
+   * @throws Error when a certificate can't be read, or the API would be left without credentials; then nothing changes
    */
   reload(config: Config): string[]
-  /** Answers what is in flight, within 4 s, and lets go of the store. */
+  /** Answers what is in flight, within 4 s, and closes the store. */
   close(): Promise<void>
 }
 
@@ -38,9 +39,9 @@ export interface Collector {
 const STOP_DEADLINE_MS = 4_000
 /** How long a store may take to answer before it counts as not ready. */
 const CHECK_DEADLINE_MS = 5_000
-/** An attempt to settle that takes longer makes the collector not ready. Each ends, well or badly, unless something hangs. */
+/** An attempt to index accepted spans that takes longer makes the collector not ready. Each attempt ends unless something hangs. */
 const SETTLE_DEADLINE_MS = 60_000
-/** One that takes longer than this never ends: every request to a database has a deadline of seconds. */
+/** An attempt that takes longer than this never ends: every request to a database has a deadline of seconds. */
 const STUCK_MS = 600_000
 const DEFAULT_RATE_LIMIT = 600
 const RELOADED = [
@@ -98,11 +99,11 @@ export async function startCollector(
     ingest,
     reads: createReads(config.max_read_bytes, config.max_trace_bytes),
     metrics,
-    dead: () => [...closedListeners(), ...[store.dead() ?? []].flat(), ...stuck()],
-    sick,
-    async problems() {
+    liveness: () => [...closedListeners(), ...[store.dead() ?? []].flat(), ...stuck()],
+    health,
+    async readiness() {
       if (state !== 'ALIVE') return [`the collector is ${state === 'STOPPING' ? 'stopping' : 'starting'}`]
-      return [...backlogProblems(), ...(await sick())]
+      return [...backlogProblems(), ...(await health())]
     },
     status: () => ({
       version,
@@ -115,7 +116,7 @@ export async function startCollector(
       retentionDays: config.retention_days,
     }),
     credentials: () => credentials,
-    // A proxy on this machine brings clients from others.
+    // A proxy on this machine forwards clients from other machines.
     rateLimit: () =>
       http.rate_limit ?? (isLoopback(http.host) && http.trusted_proxies.length === 0 ? 0 : DEFAULT_RATE_LIMIT),
     allowedHosts: () => http.allowed_hosts,
@@ -131,9 +132,9 @@ export async function startCollector(
     log,
   })
 
-  /** Anybody may call this at any rate: calls at the same time share one check of the store. */
+  /** Any client may ask at any rate, so requests at the same time share one check of the store. */
   let checking: Promise<string[]> | undefined
-  async function sick(): Promise<string[]> {
+  async function health(): Promise<string[]> {
     checking ??= storeProblems(store, log).finally(() => {
       checking = undefined
     })
@@ -143,23 +144,25 @@ export async function startCollector(
   function stuck(): string[] {
     const { settlingMs } = store.backlog()
     if (settlingMs <= STUCK_MS) return []
-    return [`settling what was accepted has taken ${Math.round(settlingMs / 60_000)} min: start the collector again`]
+    return [`indexing accepted spans has taken ${Math.round(settlingMs / 60_000)} min: restart the collector`]
   }
 
   function backlogProblems(): string[] {
     const { spans, bytes, settlingMs } = store.backlog()
     if (settlingMs > SETTLE_DEADLINE_MS) {
-      return [`settling what was accepted has taken ${Math.round(settlingMs / 1000)} s and doesn't come to an end`]
+      return [`indexing accepted spans has taken ${Math.round(settlingMs / 1000)} s and hasn't finished`]
     }
     if (spans < maxBacklogSpans && bytes < maxBacklogBytes) return []
-    return [`${spans} accepted spans (${bytes} bytes) wait to be indexed: senders are told TRY_LATER`]
+    return [`${spans} accepted spans (${bytes} bytes) wait to be indexed: senders get TRY_LATER`]
   }
 
   function reload(next: Config): string[] {
     const nextTls = { scribe: readTls('scribe.tls', next.scribe.tls), http: readTls('http.tls', next.http.tls) }
     const nextCredentials = credentialsOf(next)
     if (!nextCredentials.required && next.http.auth !== 'none' && !isLoopback(config.http.host)) {
-      throw new Error(`http.users: nobody is left, and the API still listens on ${config.http.host}: restart instead`)
+      throw new Error(
+        `http.users: no user or token remains, while the API listens on ${config.http.host}: keep one, or restart the collector`,
+      )
     }
     const changed = changedKeys(config, next).filter(
       key =>
@@ -170,7 +173,7 @@ export async function startCollector(
     for (const [key, content] of clientFilesOf(next)) {
       if (content !== clientFiles.get(key) && !changed.includes(key)) changed.push(key)
     }
-    // Where TLS began or ended, the listener stays what it is.
+    // A listener can't gain or lose TLS while it is open.
     if (tls.scribe && nextTls.scribe) scribe.setTls(nextTls.scribe)
     if (tls.http && nextTls.http) setTls(api.server as unknown as TlsServer, nextTls.http)
     log.level = next.log_level
@@ -204,9 +207,9 @@ export async function startCollector(
   }
 
   /**
-   * The second port is Scribe's own, so that applications that send to the host's Scribe reach the collector where there is
-   * none. Where there is one, it may keep its port: as a default, that is no reason to stay away, only to say what to do.
-   * A port that somebody chose is one that senders use, and a collector without it would look well and receive nothing.
+   * The second default port is Scribe's own. On a host without Scribe, applications that send to Scribe's port reach the
+   * collector there. On a host with Scribe, Scribe keeps the port, and a warning says what to do. A port that the user chose must
+   * be free: senders use it, and without it the collector would look healthy and receive nothing.
    */
   async function listenScribe(): Promise<number[]> {
     const host = config.collector_host
@@ -221,7 +224,7 @@ export async function startCollector(
         if (config.collectorPortGiven || i === 0 || busy?.code !== 'EADDRINUSE') throw error
         log.warn(
           { host, port: wanted },
-          `port ${wanted} is taken, by this host's own Scribe as it seems: let it forward category ${config.scribe.category} to ${host}:${ports[0]}, or set collector_port`,
+          `port ${wanted} is taken, probably by this host's own Scribe: let Scribe forward category ${config.scribe.category} to ${host}:${ports[0]}, or set collector_port`,
         )
       }
     }
@@ -229,7 +232,7 @@ export async function startCollector(
   }
 }
 
-/** Where spans go, and where they can be read. */
+/** What receives spans, and what reads them. */
 interface Storage extends Relay {
   readable: ReadableStore | undefined
 }
@@ -264,7 +267,7 @@ function openRelay({ relay, scribe }: Config, metrics: Metrics, log: Logger): Re
   })
 }
 
-/** Files of which databases and upstreams keep what was in them at the start. */
+/** Hashes of the TLS files that connections to databases and upstreams have read at the start. */
 function clientFilesOf({ relay, cassandra, mysql }: Config): Map<string, string> {
   return new Map([
     ...fileContents('relay.tls', relay.tls),
@@ -295,7 +298,8 @@ async function listen<R>(key: string, host: string, port: number, open: () => Pr
 }
 
 async function storeProblems(store: StoreLifecycle, log: Logger): Promise<string[]> {
-  const late = () => new StoreError('MILO_STORE_UNAVAILABLE', `the store hasn't answered in ${CHECK_DEADLINE_MS} ms`)
+  const late = () =>
+    new StoreError('MILO_STORE_UNAVAILABLE', `the store hasn't answered within ${CHECK_DEADLINE_MS} ms`)
   try {
     await within(CHECK_DEADLINE_MS, store.check(), late)
     return []

@@ -4,31 +4,31 @@ import type { Metrics } from '../metrics'
 /** The collector's state: for people, Prometheus, process managers and load balancers. */
 export interface StatusOptions {
   metrics: Metrics
-  /** Why the process will never work again, in sentences: a reason to restart it. */
-  dead(): string[]
-  /** What is wrong with the collector or its stores: a reason to have a look. */
-  sick(): Promise<string[]>
-  /** Why the collector can't work at the moment: a reason to send it nothing. */
-  problems(): Promise<string[]>
+  /** Returns why the process will never work again without a restart, in sentences. An empty list means that it is alive. */
+  liveness(): string[]
+  /** Returns what is wrong with the collector or its stores and needs attention. An empty list means that it is healthy. */
+  health(): Promise<string[]>
+  /** Returns why the collector can't take requests at the moment. An empty list means that it is ready. */
+  readiness(): Promise<string[]>
   status(): object
   /** Whether clients may see the reasons. */
   explains(): boolean
 }
 
 export function statusRoutes(app: FastifyInstance, options: StatusOptions): void {
-  const { metrics, dead, sick, problems, explains } = options
+  const { metrics, liveness, health, readiness, explains } = options
   const checks: [string, string, () => string[] | Promise<string[]>][] = [
-    ['/livez', 'MILO_DEAD', dead],
-    ['/healthz', 'MILO_UNHEALTHY', sick],
-    ['/readyz', 'MILO_NOT_READY', problems],
+    ['/livez', 'MILO_DEAD', liveness],
+    ['/healthz', 'MILO_UNHEALTHY', health],
+    ['/readyz', 'MILO_NOT_READY', readiness],
   ]
   for (const [path, code, check] of checks) {
     app.get(path, async (_request, reply) => {
-      const found = await check()
+      const problems = await check()
       reply.header('cache-control', 'no-store')
-      if (found.length === 0) return { status: 'ok' }
-      const said = explains() ? { error: found.join('; '), code, problems: found } : { error: 'see the log', code }
-      return reply.code(503).send(said)
+      if (problems.length === 0) return { status: 'ok' }
+      const answer = explains() ? { error: problems.join('; '), code, problems } : { error: 'see the log', code }
+      return reply.code(503).send(answer)
     })
   }
 

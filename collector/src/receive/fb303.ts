@@ -30,7 +30,7 @@ const STATUS_DETAILS: Record<Status, string> = {
   STARTING: 'opening its listeners',
   ALIVE: '',
   STOPPING: 'answering what is in flight',
-  WARNING: 'the store refuses spans: senders are told TRY_LATER',
+  WARNING: 'the store refuses spans: senders get TRY_LATER',
 }
 
 const MAX_OPTIONS = 100
