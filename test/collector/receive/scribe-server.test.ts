@@ -917,7 +917,7 @@ describe('the ports', () => {
     assert.equal(c.scribePorts.length, 1)
     const warning = c.lines.find(line => line.port === busy)!
     assert.equal(warning.level, 40)
-    assert.match(warning.msg, new RegExp(`let it forward category Milo-Trace to 127.0.0.1:${c.scribePorts[0]}`))
+    assert.match(warning.msg, new RegExp(`let Scribe forward category Milo-Trace to 127.0.0.1:${c.scribePorts[0]}`))
     assert.equal((await c.get('/healthz')).status, 200)
   })
 
