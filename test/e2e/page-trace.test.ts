@@ -69,7 +69,7 @@ describe('the web page: a trace, in Chromium', function () {
     assert.match(await shown(tests.page.locator('.facts')), /Duration 80\.0 ms Started .* Spans 3 ?1 error 2 services/)
   })
 
-  /** For each row, where in the middle of its bar there is colour: the first and last pixel, in per cent of the lane. */
+  /** For each row, where in the middle of its bar there is color: the first and last pixel, in per cent of the lane. */
   const bars = async () => {
     await drawn(tests.page)
     return tests.page.locator('canvas.bars').evaluate(element => {
@@ -312,7 +312,7 @@ describe('the web page: a trace, in Chromium', function () {
     assert.equal(await page.locator('th[aria-sort=descending]').textContent(), 'Duration ↓')
   })
 
-  it('has a call graph, laid out by Graphviz, with names, durations and colours', async () => {
+  it('has a call graph, laid out by Graphviz, with names, durations and colors', async () => {
     const { page } = tests
     await open(`/trace/${SLOWER_ID}`)
     await page.getByRole('link', { name: 'Call graph' }).click()

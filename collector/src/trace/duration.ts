@@ -1,4 +1,4 @@
-/** The original's three classes, by which calls are coloured: above 50 ms, above 25 ms, the rest. */
+/** The original's three classes, by which calls are colored: above 50 ms, above 25 ms, the rest. */
 export type DurationClass = 'high' | 'medium' | 'low'
 
 export function durationClass(us: number): DurationClass {

@@ -4,7 +4,7 @@ import type { Trace, TraceSpan } from './model'
 export interface WaterfallOptions {
   /** Columns of the terminal; below 60 it is drawn as for 60. */
   width: number
-  /** Whether to use ANSI colours. */
+  /** Whether to use ANSI colors. */
   color: boolean
 }
 

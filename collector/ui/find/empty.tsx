@@ -8,11 +8,11 @@ interface Props {
   before: string
   /** The address of the first page. */
   first: string
-  /** The address where the search goes on, when it stopped before the end of what is stored. */
+  /** The address at which to continue the search, if it stopped before it had searched everything. */
   next: string | undefined
 }
 
-/** What to do when there are no results. */
+/** Explains why there are no results and what to do next. */
 export function Empty({ asked, narrowed, before, first, next }: Props) {
   if (next !== undefined) {
     return (

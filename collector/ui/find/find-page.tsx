@@ -25,7 +25,7 @@ import { Upload } from './upload'
 
 export function FindPage({ path, query }: { path: string; query: URLSearchParams }) {
   const saved = useSavedSearches()
-  // The bare address begins with the viewer's default search; /search without a query is everything.
+  // The bare address shows the viewer's default search; /search without a query shows all traces.
   const savedId = query.get('saved') ?? (path === '/' && query.size === 0 ? saved.defaultId : '')
   const found = saved.list?.find(({ id }) => id === savedId)
   const waiting = savedId !== '' && saved.list === null && saved.problem === null
@@ -151,7 +151,7 @@ export function FindPage({ path, query }: { path: string; query: URLSearchParams
   )
 }
 
-/** A saved search's own conditions, with the place in the results and the form from the address. */
+/** Combines the conditions of a saved search with the page of results that the address asks for. */
 function paramsOf(query: URLSearchParams, saved: string | undefined): URLSearchParams {
   if (saved === undefined) return query
   const params = new URLSearchParams(saved)

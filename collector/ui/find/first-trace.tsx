@@ -1,6 +1,6 @@
 import { Notice } from '../parts/notice'
 
-/** What an empty collector shows. */
+/** Tells how to send the first trace; shown while the collector is empty. */
 export function FirstTrace() {
   return (
     <Notice title="No traces yet">

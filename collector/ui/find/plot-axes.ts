@@ -1,19 +1,19 @@
 import type { TraceSummary } from '../../src/trace'
 import { isDate } from '../parts/time'
 
-/** What the plot draws, and what its axes say. Senders' clocks may be wrong by ages, and one of them must not take the room of all others. */
+/** What the plot draws and how its axes are labeled. A sender's clock may be wrong by years, and one such trace must not squeeze the others. */
 export interface Drawn {
-  /** Those with a time and a duration, in the order of their starts. */
+  /** Traces with a time and a duration, sorted by start. */
   points: TraceSummary[]
-  /** How many more are so far from the others that these would become one dot. */
+  /** How many traces are so far away that, with them, the others would become one dot. */
   far: number
 }
 
 const MONTH_US = 30 * 86_400e6
-/** Decades of durations. */
+/** Powers of ten between durations. */
 const DECADES = 6
 
-/** @param all also those that are far from the others */
+/** @param all whether to draw the traces that are far from the others too */
 export function drawn(traces: TraceSummary[], all: boolean): Drawn {
   const placed = traces.filter(({ start, duration }) => start !== null && duration !== null)
   const isFarInTime = farFrom(
@@ -31,11 +31,11 @@ export function drawn(traces: TraceSummary[], all: boolean): Drawn {
   return { points, far: placed.length - near.length }
 }
 
-/** Whether a value is far from the middle of all: fifty times as far as the middle one of them, and by more than `least`. */
+/** Tells whether a value is far from the median: by more than `least`, and by more than fifty times the median distance. */
 function farFrom(values: number[], least: number): (value: number) => boolean {
   const middle = median(values)
   const most = Math.max(least, 50 * median(values.map(value => Math.abs(value - middle))))
-  // Of two, nobody can say which is the odd one.
+  // Of two values, either could be the outlier.
   return value => values.length > 2 && Math.abs(value - middle) > most
 }
 
@@ -56,7 +56,7 @@ const TIMES = (
   ] as const
 ).map(options => new Intl.DateTimeFormat(undefined, options))
 
-/** As fine as the stretch needs, and as telling them apart takes; in the viewer's zone. @param seconds the ticks, in their order */
+/** Labels times in the viewer's zone, as precisely as the range needs and so that the labels differ. @param seconds the ticks, ascending */
 export function timeLabels(seconds: number[]): string[] {
   const length = (seconds.at(-1) ?? 0) - (seconds[0] ?? 0)
   const days = length / 86_400
@@ -67,7 +67,7 @@ export function timeLabels(seconds: number[]): string[] {
   return labels.find(tried => new Set(tried).size === tried.length) ?? labels.at(-1)!
 }
 
-/** 1, 2, 5, 10, … of a logarithmic axis; powers alone where there are many, and not each of very many. Microseconds. */
+/** Ticks of a logarithmic axis in microseconds: 1, 2, 5, 10, …; for wide ranges only powers of ten, or some of them. */
 export function durationSplits(min: number, max: number): number[] {
   const decades = Math.log10(max / min)
   const steps = decades > 3 ? [1] : decades > 1.5 ? [1, 3] : [1, 2, 5]

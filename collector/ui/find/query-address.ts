@@ -15,21 +15,21 @@ import {
 } from '../../src/query'
 
 /**
- * A search as the address has it: `q`, in the search box's language, or a parameter for each field. They are the API's own,
- * but for what only the page knows: which saved search it is, and whether the fields are shown.
+ * The search in the page's address: `q` in the search box's language, or a parameter for each field. The parameters are those
+ * of the API, and two that only the page knows: the id of the saved search, and whether to show the fields.
  */
 export interface AskedSearch {
   query: Query
-  /** In the search box's language. */
+  /** The query in the search box's language. */
   text: string
-  /** Of the text. */
+  /** Problems in `text`. */
   problems: Problem[]
   form: 'box' | 'fields'
 }
 
 const FIELDS = ['name', 'service', 'key', 'value', 'match', 'min_duration', 'max_duration', 'error', 'from', 'to']
-const OURS = ['saved', 'fields']
-const PLACE = ['before', 'limit']
+const PAGE_ONLY = ['saved', 'fields']
+const PAGING = ['before', 'limit']
 
 export function readAsked(params: URLSearchParams): AskedSearch {
   const q = params.get('q')
@@ -66,18 +66,18 @@ function readFields(params: URLSearchParams): Query {
   return query
 }
 
-/** What the API is asked. */
+/** Returns the query string for the API. */
 export function apiQuery(params: URLSearchParams): string {
   const query = new URLSearchParams(params)
-  for (const name of OURS) query.delete(name)
+  for (const name of PAGE_ONLY) query.delete(name)
   for (const [name, value] of [...query]) if (value === '') query.delete(name)
   return query.toString()
 }
 
-/** The search alone, without the place in its results: what is saved. */
+/** Returns the search without the position in its results, as it is saved. */
 export function searchOnly(params: URLSearchParams): string {
   const query = new URLSearchParams(apiQuery(params))
-  for (const name of PLACE) query.delete(name)
+  for (const name of PAGING) query.delete(name)
   return query.toString()
 }
 
@@ -87,8 +87,8 @@ export function searchAddress(query: URLSearchParams | string): string {
 }
 
 /**
- * What somebody typed into the search box, with a zone for each time that has none: it is meant in the viewer's zone, as
- * the page shows times, while the same address must mean the same to everybody.
+ * Adds a zone to each time in the search box that has none. Users type times in their own zone, as the page shows them, but an
+ * address must mean the same for everyone.
  */
 export function withZones(text: string): string {
   let zoned = text
@@ -100,7 +100,7 @@ export function withZones(text: string): string {
   return zoned
 }
 
-/** A time without a zone as an ISO time in UTC; anything else as it is. */
+/** Converts a local time without a zone to an ISO time in UTC; returns any other string unchanged. */
 export function zonedTime(text: string): string {
   const parts = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d)?(\.\d+)?)?$/i.exec(text)
   if (parts === null || parseTime(text) === undefined) return text
@@ -112,12 +112,12 @@ export function boxAddress(text: string): string {
   return text.trim() === '' ? 'search' : searchAddress(new URLSearchParams({ q: text.trim() }))
 }
 
-/** The same search with other conditions, in the form in which it was asked. */
+/** Returns the address of a search with other conditions, as box or fields like the original search. */
 export function changedAddress({ form }: AskedSearch, query: Query): string {
   return form === 'fields' ? (fieldsAddress(query) ?? boxAddress(print(query))) : boxAddress(print(query))
 }
 
-/** By fields; undefined for what these can't say. */
+/** Returns the address of a search by fields; undefined if the fields can't express the query. */
 export function fieldsAddress(query: Query): string | undefined {
   const { name, service, annotations, minDurationUs, maxDurationUs, error, from, to } = query
   const params = new URLSearchParams()
@@ -147,13 +147,13 @@ export function fieldsAddress(query: Query): string | undefined {
   return searchAddress(params)
 }
 
-/** Each condition by itself, in the box's language, with the search that is left without it. */
+/** Lists each condition in the box's language, together with the query without it. */
 export function conditionsOf(query: Query): { text: string; without: Query }[] {
   const { annotations, ...rest } = query
   const alone = (part: Partial<Query>): string => print({ annotations: [], ...part })
   const parts: { text: string; without: Query }[] = (Object.keys(rest) as (keyof typeof rest)[]).map(key => {
-    const { [key]: value, ...left } = rest
-    return { text: alone({ [key]: value }), without: { ...left, annotations } }
+    const { [key]: value, ...others } = rest
+    return { text: alone({ [key]: value }), without: { ...others, annotations } }
   })
   annotations.forEach((condition: AnnotationCondition, i) => {
     parts.push({

@@ -1,11 +1,11 @@
 import { durationClass, formatDuration, type TraceSummary } from '../../src/trace'
-import { serviceColours } from '../parts/colours'
+import { serviceColors } from '../parts/colors'
 import { counted } from '../parts/count'
 import { ServiceMark } from '../parts/service-mark'
 import { TimeStamp } from '../parts/time-stamp'
 import { traceHref } from '../shell/route'
 
-/** Traces, newest first; each a link, with a bar that compares its duration with the page's longest. */
+/** Lists traces, newest first. Each is a link with a bar that compares its duration with the longest on the page. */
 export function Results({ traces }: { traces: TraceSummary[] }) {
   const longest = Math.max(1, ...traces.map(trace => trace.duration ?? 0))
   return (
@@ -20,7 +20,7 @@ export function Results({ traces }: { traces: TraceSummary[] }) {
 }
 
 function Result({ trace, longest }: { trace: TraceSummary; longest: number }) {
-  const colours = serviceColours(trace.services)
+  const colors = serviceColors(trace.services)
   const errors = trace.errorCount
   return (
     <a class="result" href={traceHref(trace.traceId)}>
@@ -32,7 +32,7 @@ function Result({ trace, longest }: { trace: TraceSummary; longest: number }) {
       <span class="result-services" title={trace.services.join(', ')}>
         {trace.services.map((service, i) => (
           <span key={service} class="service-name">
-            <ServiceMark colour={colours.get(service)} />
+            <ServiceMark color={colors.get(service)} />
             {service} <span class="count">{trace.serviceSpans[i]?.toLocaleString()}</span>
           </span>
         ))}

@@ -6,13 +6,13 @@ import type { SavedSearches } from './saved-searches'
 
 interface Props {
   saved: SavedSearches
-  /** The one that is shown; empty when none is. */
+  /** The id of the search that is shown, or an empty string. */
   current: string
-  /** What would be saved now; null when that is nothing. */
+  /** The query that would be saved; null if there is none. */
   query: string | null
 }
 
-/** Saved searches as links, and what can be done with them. */
+/** Shows saved searches as links, with buttons to save, rename and delete them. */
 export function SavedBar({ saved, current, query }: Props) {
   const { list, problem } = saved
   const dialog = useRef<HTMLDialogElement>(null)

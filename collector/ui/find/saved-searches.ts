@@ -4,13 +4,13 @@ import { requestJson, sendJson } from '../shell/json'
 import type { Problem } from '../shell/problem'
 
 export interface SavedSearches {
-  /** Null until they have been read. */
+  /** Null until the list has been loaded. */
   list: SavedSearchAnswer[] | null
   problem: Problem | null
   save(name: string, query: string): Promise<SavedSearchAnswer | null>
   rename(id: string, name: string): Promise<void>
   remove(id: string): Promise<void>
-  /** With which this viewer begins; empty when with the newest traces. */
+  /** The id of the search that the start page shows this viewer; empty for the newest traces. */
   defaultId: string
   setDefault(id: string): void
 }
@@ -70,7 +70,7 @@ export function useSavedSearches(): SavedSearches {
       if (id === '') localStorage.removeItem(DEFAULT_KEY)
       else localStorage.setItem(DEFAULT_KEY, id)
     } catch {
-      // Storage is forbidden: it holds until the page is left.
+      // Storage is forbidden: the choice lasts until the page is closed.
     }
     setDefaultId(id)
   }

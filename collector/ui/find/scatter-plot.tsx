@@ -14,13 +14,13 @@ const NEAR_PX = 14
 
 interface Props {
   traces: TraceSummary[]
-  /** A stretch of times and durations that was drawn with the mouse, microseconds. */
+  /** Called with the ranges of the box that was drawn with the mouse, in microseconds. */
   onBrush(times: [number, number], durations: [number, number]): void
 }
 
 /**
- * When the traces began, and how long they took: a click opens one, dragging searches within the box that it draws. The list
- * below says the same in words.
+ * Plots durations by start time. A click opens a trace; dragging a box searches within it. The list below shows the same data
+ * as text.
  */
 export function ScatterPlot({ traces, onBrush }: Props) {
   const box = useRef<HTMLDivElement>(null)
@@ -33,9 +33,9 @@ export function ScatterPlot({ traces, onBrush }: Props) {
   useEffect(() => {
     if (points.length === 0) return
     const style = getComputedStyle(document.documentElement)
-    const colour = (name: string) => style.getPropertyValue(`--${name}`)
+    const color = (name: string) => style.getPropertyValue(`--${name}`)
     const plot = new uPlot(
-      optionsFor(points, box.current!.clientWidth, colour, {
+      optionsFor(points, box.current!.clientWidth, color, {
         brush: (times, durations) => brush.current(times, durations),
         point: (trace, left, top) => setPointed(trace === null ? null : { trace, left, top }),
       }),
@@ -76,7 +76,7 @@ export function ScatterPlot({ traces, onBrush }: Props) {
   )
 }
 
-/** Times in seconds; durations of those without and with errors. A logarithm has no zero: the least is a microsecond. */
+/** Returns times in seconds, then durations of traces without errors and with errors. A logarithm has no zero: durations begin at a microsecond. */
 function dataOf(points: TraceSummary[]): uPlot.AlignedData {
   const duration = (trace: TraceSummary) => Math.max(1, trace.duration!)
   return [
@@ -94,7 +94,7 @@ interface Handlers {
 function optionsFor(
   points: TraceSummary[],
   width: number,
-  colour: (name: string) => string,
+  color: (name: string) => string,
   { brush, point }: Handlers,
 ): uPlot.Options {
   const near = (plot: uPlot, left: number, top: number) => nearest(plot, points, left, top)
@@ -102,7 +102,7 @@ function optionsFor(
     paths: () => null,
     points: { show: true, size: 9, width: 1, stroke, fill: `color-mix(in srgb, ${stroke} 45%, transparent)` },
   })
-  const axis = { stroke: colour('quiet'), grid: { stroke: colour('line'), width: 1 }, ticks: { show: false } }
+  const axis = { stroke: color('quiet'), grid: { stroke: color('line'), width: 1 }, ticks: { show: false } }
   const [from, to] = [points[0]!.start! / 1e6, points.at(-1)!.start! / 1e6]
   const room = Math.max((to - from) * 0.03, 0.5)
   return {
@@ -124,7 +124,7 @@ function optionsFor(
         filter: (_plot, values) => values,
       },
     ],
-    series: [{}, series(colour('accent')), series(colour('high'))],
+    series: [{}, series(color('accent')), series(color('high'))],
     hooks: {
       setCursor: [
         plot => {

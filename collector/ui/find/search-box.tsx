@@ -10,7 +10,7 @@ import { boxAddress, withZones } from './query-address'
 
 const TYPING_MS = 120
 
-/** What the language itself has, proposed beside the keys that were reported. */
+/** The words of the query language, suggested together with reported keys. */
 const WORDS: { text: string; what: string }[] = [
   { text: 'name:', what: 'the name of a span' },
   { text: 'service:', what: 'the service that reported a span' },
@@ -25,14 +25,14 @@ const WORDS: { text: string; what: string }[] = [
 interface Proposal {
   text: string
   what: string
-  /** The language's own, put in as it is. */
+  /** Whether it belongs to the language and is inserted as is. */
   word: boolean
 }
 
-/** One field for every search, with completion; a trace's id in any form leads to the trace. */
-export function SearchBox({ text: given }: { text: string }) {
-  const [text, setText] = useState(given)
-  const [cursor, setCursor] = useState(given.length)
+/** One field for every search, with completion. A trace id in any form opens that trace. */
+export function SearchBox({ text: initial }: { text: string }) {
+  const [text, setText] = useState(initial)
+  const [cursor, setCursor] = useState(initial.length)
   const [open, setOpen] = useState(false)
   const [chosen, setChosen] = useState(-1)
   const [problems, setProblems] = useState<Problem[]>([])
@@ -41,7 +41,7 @@ export function SearchBox({ text: given }: { text: string }) {
   const completion = completionAt(text, cursor)
   const id = traceIdIn(text)
   const proposals = useProposals(open ? completion : undefined)
-  useEffect(() => setText(given), [given])
+  useEffect(() => setText(initial), [initial])
   useShortcuts('Find', [{ keys: ['/', 'f'], does: 'go to the search box', run: () => field.current?.focus() }])
 
   const take = (proposal: Proposal) => {
@@ -53,7 +53,7 @@ export function SearchBox({ text: given }: { text: string }) {
     setCursor(next.cursor)
     setChosen(-1)
     setProblems([])
-    // Now rather than when it is drawn: who types on would find the caret put back into the middle of the next word.
+    // Set the caret now and not after rendering, which would move it while the user types on.
     const input = field.current!
     input.value = next.text
     input.focus()
@@ -170,7 +170,7 @@ export function SearchBox({ text: given }: { text: string }) {
   )
 }
 
-/** Only what can't be a word that somebody looks for: long, or a header, or a link. */
+/** Finds a trace id only in strings that nobody would search for as a word: long ones, headers and links. */
 function traceIdIn(text: string): string | null {
   const bare = text.trim()
   if (/\s/.test(bare) || !/^(0x)?[0-9a-f-]{16,}$|\/traces?\/|[0-9a-f]+(-|:|%3a)[0-9a-f]{16}/i.test(bare)) return null
@@ -183,7 +183,7 @@ function putWord(text: string, { from, to }: Completion, word: string): { text: 
   return { text: text.slice(0, from) + word + space + rest, cursor: from + word.length + space.length }
 }
 
-/** The language's words, and what has been reported, that begin as what is being typed. */
+/** Returns the language's words and the reported values that begin with what the user is typing. */
 function useProposals(completion: Completion | undefined): Proposal[] {
   const [answer, setAnswer] = useState<{ url: string; values: string[] }>({ url: '', values: [] })
   const url = completion === undefined ? null : urlOf(completion)
@@ -191,7 +191,7 @@ function useProposals(completion: Completion | undefined): Proposal[] {
     if (url === null) return
     const aborter = new AbortController()
     const timer = setTimeout(() => {
-      // Without an answer there are no proposals; the search itself says what is wrong.
+      // Without an answer there are no suggestions; the search itself reports the problem.
       requestJson<CompletionAnswer>(url, { signal: aborter.signal }).then(
         ({ values }) => setAnswer({ url, values }),
         () => setAnswer({ url, values: [] }),

@@ -12,7 +12,7 @@ import {
 import { navigate } from '../shell/address'
 import { fieldsAddress, zonedTime } from './query-address'
 
-/** The form for those who prefer fields: the original's three, and what came since. */
+/** The search as a form. */
 export function SearchFields({ query }: { query: Query }) {
   const [wrong, setWrong] = useState<string | null>(null)
   const [first, ...others] = query.annotations
@@ -96,7 +96,7 @@ function Field({ id, label, placeholder, value = '' }: FieldProps) {
   )
 }
 
-/** @returns what is wrong, when something is */
+/** @returns the query, or a message about the first invalid field */
 function readForm(get: (name: string) => string, others: Query['annotations']): Query | string {
   const query: Query = { annotations: [] }
   if (get('name')) query.name = get('name')

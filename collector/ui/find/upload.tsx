@@ -12,7 +12,7 @@ type State =
   | { at: 'failed'; problem: Problem }
   | { at: 'done'; got: UploadAnswer }
 
-/** Takes traces from elsewhere: a file of Milo's, OpenTelemetry's, Zipkin's or Jaeger's, chosen or dropped on the page. */
+/** Uploads a trace file from Milo, OpenTelemetry, Zipkin or Jaeger, chosen with the button or dropped on the page. */
 export function Upload() {
   const [state, setState] = useState<State>({ at: 'idle' })
   const [over, setOver] = useState(false)
@@ -22,7 +22,7 @@ export function Upload() {
     setState({ at: 'sending', name: file.name })
     try {
       const got = await sendBody<UploadAnswer>('api/traces', file)
-      // A single trace is what somebody wants to see.
+      // A single trace opens at once.
       if (got.traceIds.length === 1 && got.rejected === 0 && got.leftOut === undefined)
         navigate(traceHref(got.traceIds[0]!))
       else setState({ at: 'done', got })

@@ -2,7 +2,7 @@ import type { GraphLayout } from './graph-layout'
 
 interface Props {
   line: GraphLayout['edges'][number]
-  /** Beside the arrow's tip. */
+  /** The text beside the arrow's tip. */
   label?: string
   failed?: boolean
 }

@@ -1,40 +1,40 @@
 export const NODE_HEIGHT = 28
 const LETTER_PX = 7.1
 export const NODE_PADDING = 24
-const MOST_LETTERS = 48
+const MAX_LETTERS = 48
 
-/** What a box can say of a name. */
+/** Shortens a name to fit into a box. */
 export function boxLabel(name: string): string {
-  const letters = [...name.slice(0, 2 * MOST_LETTERS)]
-  return letters.length <= MOST_LETTERS ? letters.join('') : `${letters.slice(0, MOST_LETTERS - 1).join('')}…`
+  const letters = [...name.slice(0, 2 * MAX_LETTERS)]
+  return letters.length <= MAX_LETTERS ? letters.join('') : `${letters.slice(0, MAX_LETTERS - 1).join('')}…`
 }
 
-/** Of a box that holds the label. */
+/** Returns the width of a box for the label, in pixels. */
 export function nodeWidth(label: string): number {
   return Math.round(label.length * LETTER_PX) + NODE_PADDING
 }
 
-/** What is to be laid out: boxes in pixels, and edges between them. */
+/** The graph to lay out: sizes of boxes in pixels, and edges between them. */
 export interface Sizes {
   nodes: { width: number; height: number }[]
   edges: { from: number; to: number }[]
-  /** Pixels between columns, where labels of edges have to fit. */
+  /** Pixels between columns; labels of edges have to fit there. */
   columnGap?: number
 }
 
-/** In pixels; y goes down. */
+/** A laid-out graph in pixels; y goes down. */
 export interface GraphLayout {
   width: number
   height: number
-  /** Each node's middle. */
+  /** The center of each node. */
   nodes: { x: number; y: number }[]
-  /** Each edge as an SVG path, and where its arrow points. */
+  /** Each edge as an SVG path, with the position and angle of its arrow. */
   edges: { path: string; tip: [number, number]; angle: number }[]
 }
 
 /**
- * Out of Graphviz's JSON: `bb` is "0,0,width,height", a node's `pos` its middle, an edge's `pos` "e,tip start c1 c2 end c1 …",
- * a chain of Bézier curves; y goes up.
+ * Reads Graphviz's JSON: `bb` is "0,0,width,height", a node's `pos` is its center, and an edge's `pos` is
+ * "e,tip start c1 c2 end c1 …", a chain of Bézier curves. In it y goes up.
  */
 export function readLayout(graph: any, { nodes, edges }: Sizes): GraphLayout {
   const [, , width = 0, height = 0] = String(graph.bb).split(',').map(Number)
@@ -42,12 +42,12 @@ export function readLayout(graph: any, { nodes, edges }: Sizes): GraphLayout {
     const [x = 0, y = 0] = text.split(',').map(Number)
     return [round(x), round(height - y)]
   }
-  const places = nodes.map(() => ({ x: 0, y: 0 }))
+  const centers = nodes.map(() => ({ x: 0, y: 0 }))
   for (const object of graph.objects ?? []) {
-    const place = places[Number(object.name)]
-    if (place === undefined || typeof object.pos !== 'string') continue
+    const center = centers[Number(object.name)]
+    if (center === undefined || typeof object.pos !== 'string') continue
     const [x, y] = point(object.pos)
-    Object.assign(place, { x, y })
+    Object.assign(center, { x, y })
   }
   const lines = edges.map(() => ({ path: '', tip: [0, 0] as [number, number], angle: 0 }))
   for (const edge of graph.edges ?? []) {
@@ -62,7 +62,7 @@ export function readLayout(graph: any, { nodes, edges }: Sizes): GraphLayout {
     line.tip = tip
     line.angle = (Math.atan2(tip[1] - last[1], tip[0] - last[0]) * 180) / Math.PI
   }
-  return { width: Math.ceil(width), height: Math.ceil(height), nodes: places, edges: lines }
+  return { width: Math.ceil(width), height: Math.ceil(height), nodes: centers, edges: lines }
 }
 
 function round(n: number): number {

@@ -2,12 +2,12 @@ import { instance } from '@viz-js/viz'
 import { answerWith } from '../shell/answer-with'
 import { type GraphLayout, readLayout, type Sizes } from './graph-layout'
 
-/** Graphviz, in WebAssembly, which this file alone may run: the collector's headers allow it here, and not on the page. */
+/** Graphviz in WebAssembly. Only this worker may run it: the collector's headers allow it here, but not on the page. */
 const graphviz = instance()
-// Said in the answer to what is asked.
+// The answer to a question reports this error.
 graphviz.catch(() => {})
 
-/** Fewer rounds of making it nicer: 320 edges between 57 nodes take 3 s instead of 21. */
+/** Limits Graphviz's optimization rounds: 320 edges between 57 nodes take 3 s instead of 21. */
 const QUICK = { nslimit: 1, nslimit1: 1, mclimit: 0.3 }
 
 answerWith(async (sizes: Sizes): Promise<GraphLayout> => {

@@ -1,6 +1,6 @@
 import { Notice } from '../parts/notice'
 
-/** In a graph's place, with what shows the same. */
+/** Replaces a graph that couldn't be laid out. @param instead where the page shows the same data */
 export function LayoutFailed({ message, again, instead }: { message: string; again(): void; instead: string }) {
   return (
     <div role="alert">

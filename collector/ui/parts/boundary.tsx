@@ -2,14 +2,14 @@ import { Component, type ComponentChildren } from 'preact'
 import { Notice } from './notice'
 
 interface Props {
-  /** What is within, as in "The waterfall can't be shown". */
+  /** The name of the part, as in "The waterfall can't be shown". */
   what: string
-  /** Another one is another attempt. */
+  /** The state that the part shows; when it changes, the part is rendered again. */
   of?: string
   children: ComponentChildren
 }
 
-/** A part of the page that throws leaves the rest of it alone, and says so in its place. */
+/** Shows an error in place of a part of the page that throws; the rest of the page keeps working. */
 export class Boundary extends Component<Props, { error: unknown; of: string | undefined }> {
   override state = { error: undefined as unknown, of: undefined as string | undefined }
 

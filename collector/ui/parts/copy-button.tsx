@@ -1,6 +1,6 @@
 import { useEffect, useState } from 'preact/hooks'
 
-/** Nothing where the browser doesn't let a page copy: over plain HTTP to another host. */
+/** Copies `text`. Renders nothing where the browser doesn't let a page copy: over plain HTTP from another host. */
 export function CopyButton({ text, what }: { text: string; what: string }) {
   const [copied, setCopied] = useState(false)
   useEffect(() => {

@@ -3,12 +3,12 @@ import { ask } from '../shell/ask'
 import { token } from '../shell/credentials'
 import { type Problem, problemFrom } from '../shell/problem'
 
-/** So long the browser may take to begin with a file that the page has. */
+/** How long the browser may take to start saving a file that the page holds. */
 const HAND_OVER_MS = 60_000
 
 /**
- * A file of the collector's. The browser fetches it itself, straight onto the disk, unless it takes a token: that it can't send
- * by itself.
+ * Links to a file of the collector. The browser downloads it directly to disk, unless the collector wants a token: a browser
+ * can't send one by itself, so the page fetches the file.
  */
 export function DownloadLink({ url, name, onFailure }: DownloadLinkProps) {
   const [loading, setLoading] = useState(false)
@@ -35,7 +35,7 @@ export function DownloadLink({ url, name, onFailure }: DownloadLinkProps) {
 interface DownloadLinkProps {
   url: string
   name: string
-  /** Null when it begins anew. */
+  /** Called with null when a new attempt begins. */
   onFailure(failure: DownloadFailure | null): void
 }
 

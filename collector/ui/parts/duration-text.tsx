@@ -1,6 +1,6 @@
 import { durationClass, formatDuration } from '../../src/trace'
 
-/** A duration in its class's colour; NaN is unknown. */
+/** Shows a duration in the color of its class; NaN means unknown. */
 export function DurationText({ us, classed = true }: { us: number; classed?: boolean }) {
   if (Number.isNaN(us)) return <>–</>
   return (

@@ -8,7 +8,7 @@ interface Props<M> {
   meanwhile: ComponentChildren
 }
 
-/** A part of the interface that is fetched when it is first shown. */
+/** Loads a part of the interface when it is first shown. */
 export function Later<M>({ load, show, meanwhile }: Props<M>) {
   const [module, setModule] = useState<M | null>(null)
   const [failed, setFailed] = useState(false)

@@ -2,7 +2,7 @@ import type { ComponentChildren } from 'preact'
 import type { Problem } from '../shell/problem'
 import { TokenForm } from '../shell/token-form'
 
-/** A page's or a list's place when there is nothing to show in it: what happened, and what to do next. */
+/** Shown instead of a page or list that is empty or failed: says what happened and what to do next. */
 export function Notice({ title, page = false, children }: NoticeProps) {
   return (
     <section class="notice">
@@ -14,7 +14,7 @@ export function Notice({ title, page = false, children }: NoticeProps) {
 
 interface NoticeProps {
   title: string
-  /** Whether it is all that the page has. */
+  /** Whether the notice is the whole page. */
   page?: boolean
   children: ComponentChildren
 }
@@ -41,7 +41,7 @@ export function Failure({ title, page, problem, retry }: FailureProps) {
   )
 }
 
-/** Said to screen readers at once; shown only when waiting takes long enough to wonder. */
+/** Announced to screen readers at once; becomes visible only after a short delay. */
 export function Waiting({ what }: { what: string }) {
   return (
     <p class="waiting" role="status">

@@ -5,7 +5,7 @@ import { setQuery } from '../shell/address'
 export interface Column<R> {
   key: string
   title: string
-  /** What it is sorted by; a number is sorted from the greatest and set to the right. */
+  /** The value to sort by. Numbers are sorted descending and aligned to the right. */
   value(row: R): number | string
   show(row: R): ComponentChildren
 }
@@ -14,17 +14,17 @@ interface Props<R> {
   caption: string
   columns: Column<R>[]
   rows: R[]
-  /** From the address; a key, with a minus in front for the other direction. Empty for the rows' own order. */
+  /** The key of a column, from the address; a leading minus reverses the order. Empty for the rows' own order. */
   sort: string
   rowKey(row: R): string | number
   rowClass?(row: R): string | undefined
 }
 
-const PAGE = 200
+const PAGE_ROWS = 200
 
-/** A table whose heads sort it. */
+/** A table that is sorted by clicks on its column heads. */
 export function SortedTable<R>({ caption, columns, rows, sort, rowKey, rowClass }: Props<R>) {
-  const [most, setMost] = useState(PAGE)
+  const [maxRows, setMaxRows] = useState(PAGE_ROWS)
   const key = sort.replace(/^-/, '')
   const reverse = sort.startsWith('-')
   const column = columns.find(column => column.key === key)
@@ -63,7 +63,7 @@ export function SortedTable<R>({ caption, columns, rows, sort, rowKey, rowClass 
           </tr>
         </thead>
         <tbody>
-          {sorted.slice(0, most).map(row => (
+          {sorted.slice(0, maxRows).map(row => (
             <tr key={rowKey(row)} class={rowClass?.(row)}>
               {columns.map(({ key, value, show }) => (
                 <td key={key} class={numeric.has(key) ? 'number' : undefined} title={long(value(row))}>
@@ -74,10 +74,10 @@ export function SortedTable<R>({ caption, columns, rows, sort, rowKey, rowClass 
           ))}
         </tbody>
       </table>
-      {sorted.length > most && (
+      {sorted.length > maxRows && (
         <p class="more">
-          <button type="button" onClick={() => setMost(most + 5 * PAGE)}>
-            Show more: {most.toLocaleString()} of {sorted.length.toLocaleString()}
+          <button type="button" onClick={() => setMaxRows(maxRows + 5 * PAGE_ROWS)}>
+            Show more: {maxRows.toLocaleString()} of {sorted.length.toLocaleString()}
           </button>
         </p>
       )}
@@ -85,7 +85,7 @@ export function SortedTable<R>({ caption, columns, rows, sort, rowKey, rowClass 
   )
 }
 
-/** For what may not fit. */
+/** Returns a tooltip for strings that may not fit into a cell. */
 function long(value: number | string): string | undefined {
   return typeof value === 'string' && value.length > 20 ? value : undefined
 }
@@ -94,7 +94,7 @@ function sortBy<R>(rows: R[], { value }: Column<R>, reverse: boolean): R[] {
   const sign = reverse ? -1 : 1
   return [...rows].sort((a, b) => {
     const [x, y] = [value(a), value(b)]
-    // Numbers from the greatest, with what is unknown at the end.
+    // Numbers are sorted descending, with unknown values at the end.
     if (typeof x === 'number' && typeof y === 'number') {
       if (Number.isNaN(x) || Number.isNaN(y)) return Number(Number.isNaN(x)) - Number(Number.isNaN(y))
       return sign * (y - x)

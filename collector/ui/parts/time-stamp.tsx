@@ -1,6 +1,6 @@
 import { localTime, shortLocalTime, utcTime } from './time'
 
-/** A time in the viewer's zone, which tells UTC when it is pointed at. */
+/** Shows a time in the viewer's zone; its tooltip shows UTC. */
 export function TimeStamp({ us, short = false }: { us: number; short?: boolean }) {
   const utc = utcTime(us)
   return (

@@ -9,32 +9,32 @@ const clock = new Intl.DateTimeFormat(undefined, {
   hourCycle: 'h23',
 })
 
-/** In the viewer's zone, with milliseconds: "12 Jun 2026, 14:03:22.123". */
+/** Formats a time in the viewer's zone with milliseconds: "12 Jun 2026, 14:03:22.123". */
 export function localTime(us: number): string {
   const time = at(us)
   return time ? `${date.format(time)}, ${clock.format(time)}.${fraction(time)}` : 'invalid time'
 }
 
-/** To the second, and without what is the same today: "14:03:22", "12 Jun, 14:03:22". */
-export function shortLocalTime(us: number, now = new Date()): string {
+/** Formats a time to the second, without the date if it is today: "14:03:22", "12 Jun, 14:03:22". */
+export function shortLocalTime(us: number, today = new Date()): string {
   const time = at(us)
   if (!time) return localTime(us)
-  if (time.toDateString() === now.toDateString()) return clock.format(time)
-  const day = time.getFullYear() === now.getFullYear() ? dateOfYear : date
+  if (time.toDateString() === today.toDateString()) return clock.format(time)
+  const day = time.getFullYear() === today.getFullYear() ? dateOfYear : date
   return `${day.format(time)}, ${clock.format(time)}`
 }
 
-/** ISO 8601 in UTC, or undefined for a time that no calendar has: senders may send any 64-bit number. */
+/** Formats a time as ISO 8601 in UTC; undefined for a number that is no valid date, since senders may send any 64-bit number. */
 export function utcTime(us: number): string | undefined {
   return at(us)?.toISOString()
 }
 
-/** Whether a calendar has it. */
+/** Whether the time is a valid date. */
 export function isDate(us: number): boolean {
   return at(us) !== undefined
 }
 
-/** Distance from the trace's start: "+12.3 ms". */
+/** Formats the distance from the trace's start: "+12.3 ms". */
 export function offset(us: number | null, start: number | null): string {
   if (us === null || start === null) return '–'
   return us < start ? `−${formatDuration(start - us)}` : `+${formatDuration(us - start)}`

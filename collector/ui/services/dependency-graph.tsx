@@ -17,16 +17,16 @@ interface Props {
   onChoose(service: string): void
 }
 
-/** Which service calls which, and how often; red where calls fail. What is too much for a picture stands in the table. */
+/** Draws which service calls which and how often, in red where calls fail. A table lists all pairs if there are too many to draw. */
 export function DependencyGraph({ edges, lengthUs, chosen, onChoose }: Props) {
   const drawn = useMemo(() => drawnEdges(edges), [edges])
   const services = useMemo(() => [...new Set(drawn.flatMap(({ from, to }) => [from, to]))], [drawn])
   const sizes = useMemo(() => {
-    const place = new Map(services.map((service, i) => [service, i]))
+    const indexes = new Map(services.map((service, i) => [service, i]))
     return {
       nodes: services.map(service => ({ width: nodeWidth(boxLabel(service)), height: NODE_HEIGHT })),
       columnGap: 110,
-      edges: drawn.map(({ from, to }) => ({ from: place.get(from)!, to: place.get(to)! })),
+      edges: drawn.map(({ from, to }) => ({ from: indexes.get(from)!, to: indexes.get(to)! })),
     }
   }, [services, drawn])
   const layout = useLayout(sizes)
@@ -86,7 +86,7 @@ interface PictureProps extends Props {
 function Picture({ layout, services, edges, lengthUs, chosen, onChoose }: PictureProps) {
   const [width, height] = [layout.width + 2, layout.height + 2]
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: the keyboard must reach a scrollable area
     <section class="graph-box" tabIndex={0} aria-label="Dependencies">
       <svg width={width} height={height} viewBox={`-1 -1 ${width} ${height}`}>
         <title>Which service calls which</title>

@@ -7,7 +7,7 @@ import { rateOf, shareOf } from './model'
 interface Props<F extends Figures> {
   caption: string
   rows: F[]
-  /** The first column. */
+  /** The title of the first column. */
   title: string
   nameOf(row: F): string
   showName(row: F): ComponentChildren
@@ -16,7 +16,7 @@ interface Props<F extends Figures> {
   chosen?: string
 }
 
-/** Rates, errors and latencies of services, or of one's names. */
+/** Shows rates, errors and latencies of services, or of the span names of one service. */
 export function FiguresTable<F extends Figures>(props: Props<F>) {
   const { caption, rows, title, nameOf, showName, lengthUs, sort, chosen } = props
   const duration = (key: 'p50' | 'p95' | 'p99', title: string): Column<F> => ({

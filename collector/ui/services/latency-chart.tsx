@@ -15,17 +15,17 @@ interface Props {
   step: number
 }
 
-/** Three percentiles of a service's durations over time; steps in which nothing happened are gaps. */
+/** Charts three percentiles of a service's durations over time. Steps without spans are gaps. */
 export function LatencyChart({ figures, from, to, step }: Props) {
   const box = useRef<HTMLDivElement>(null)
   const theme = useShownTheme()
   useEffect(() => {
     const style = getComputedStyle(document.documentElement)
-    const colour = (name: string) => style.getPropertyValue(`--${name}`)
-    const axis = { stroke: colour('quiet'), grid: { stroke: colour('line'), width: 1 }, ticks: { show: false } }
+    const color = (name: string) => style.getPropertyValue(`--${name}`)
+    const axis = { stroke: color('quiet'), grid: { stroke: color('line'), width: 1 }, ticks: { show: false } }
     const series = (label: string, name: string): uPlot.Series => ({
       label,
-      stroke: colour(name),
+      stroke: color(name),
       width: 2,
       points: { size: 5 },
       value: (_plot, value) => formatDuration(value),

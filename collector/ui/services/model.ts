@@ -13,18 +13,18 @@ export function shareOf(errors: number, spans: number): string {
   return `${share === 0 || share >= 10 ? Math.round(share) : Number(share.toPrecision(2))}%`
 }
 
-/** Graphviz takes seconds for more, and nobody can follow them. */
-const MOST_SERVICES = 120
-const MOST_EDGES = 200
+/** Graphviz takes seconds for more, and nobody could follow them. */
+const MAX_SERVICES = 120
+const MAX_EDGES = 200
 
-/** The pairs with the most calls, as many as can be drawn. */
+/** Returns the pairs with the most calls, as many as can be drawn. */
 export function drawnEdges(edges: Dependency[]): Dependency[] {
   const services = new Set<string>()
   const drawn: Dependency[] = []
   for (const edge of [...edges].sort((a, b) => b.calls - a.calls)) {
-    if (drawn.length === MOST_EDGES) break
+    if (drawn.length === MAX_EDGES) break
     const fresh = new Set([edge.from, edge.to].filter(service => !services.has(service)))
-    if (services.size + fresh.size > MOST_SERVICES) continue
+    if (services.size + fresh.size > MAX_SERVICES) continue
     for (const service of fresh) services.add(service)
     drawn.push(edge)
   }

@@ -14,7 +14,7 @@ import { LatencyChart } from './latency-chart'
 
 const RANGES = { '15m': '15 minutes', '1h': 'hour', '6h': '6 hours', '24h': '24 hours' } as const
 
-/** What services there are, how they do, and who calls whom; from here into searches. */
+/** Shows the services, their figures and the calls between them, with links into searches. */
 export function ServicesPage({ query }: { query: URLSearchParams }) {
   const asked = query.get('last') ?? '1h'
   const last = Object.hasOwn(RANGES, asked) ? (asked as keyof typeof RANGES) : '1h'

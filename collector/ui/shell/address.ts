@@ -1,18 +1,19 @@
 import { useEffect, useState } from 'preact/hooks'
 
 /**
- * All addresses that the page writes are relative to its base, which the collector says: a proxy may have put it under any
- * path. A place's own path begins with a slash, wherever that is.
+ * All addresses that the page writes are relative to its base, which the collector sets: a proxy may serve the page under any
+ * path. The path of an Address begins with a slash and is relative to that base.
  *
- * The address is where all state lives that a link should restore. What changes with every key or wheel event (the selected
- * span, the zoom) replaces it; browsers bound how often a page may, so those are written when they have settled.
+ * The address holds all state that a link should restore. State that changes with every key or wheel event (the selected span,
+ * the zoom) replaces the current history entry. Browsers limit how often a page may do that, so such changes are written with a
+ * delay.
  */
 export interface Address {
   path: string
   query: URLSearchParams
 }
 
-const SETTLED_MS = 250
+const WRITE_DELAY_MS = 250
 
 let current: Address =
   typeof location === 'undefined' ? { path: '/', query: new URLSearchParams() } : read(location.href)
@@ -22,12 +23,12 @@ const listeners = new Set<() => void>()
 function read(href: string): Address {
   const { pathname, searchParams } = new URL(href, document.baseURI)
   const base = basePath()
-  // Not below its base is a page that was asked for without the base path; a slash alone is missing where it is the base path.
+  // A path outside the base was requested without the base path. The base path itself may lack its last slash.
   const path = pathname.startsWith(base) ? pathname.slice(base.length - 1) : `${pathname}/` === base ? '/' : pathname
   return { path, query: searchParams }
 }
 
-/** With a slash at its end. */
+/** Returns the base path, with a slash at its end. */
 function basePath(): string {
   return new URL('.', document.baseURI).pathname
 }
@@ -37,8 +38,8 @@ export function currentAddress(): Address {
 }
 
 export function hrefOf({ path, query }: Address): string {
-  const place = path.slice(1) || './'
-  return query.size === 0 ? place : `${place}?${query}`
+  const relative = path.slice(1) || './'
+  return query.size === 0 ? relative : `${relative}?${query}`
 }
 
 export function navigate(href: string, { replace = false } = {}): void {
@@ -47,13 +48,13 @@ export function navigate(href: string, { replace = false } = {}): void {
     history.pushState(null, '', href)
   } else {
     clearTimeout(waiting)
-    waiting = setTimeout(writeNow, SETTLED_MS)
+    waiting = setTimeout(writeNow, WRITE_DELAY_MS)
   }
   current = read(href)
   for (const listener of listeners) listener()
 }
 
-/** Sets or, with null, removes parameters of the present address, which they replace. */
+/** Sets parameters of the current address, or removes those that are null. Replaces the history entry by default. */
 export function setQuery(changes: Record<string, string | null>, options = { replace: true }): void {
   const query = new URLSearchParams(current.query)
   for (const [name, value] of Object.entries(changes)) {
@@ -83,7 +84,7 @@ export function useAddress(): Address {
   return address
 }
 
-/** Follows the browser's back and forward, and plain clicks on our own links, which then load no page. */
+/** Handles the browser's back and forward buttons, and plain clicks on links within the app, so that they load no page. */
 export function watchAddress(): () => void {
   const onPopState = () => {
     clearTimeout(waiting)

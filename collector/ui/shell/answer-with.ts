@@ -1,9 +1,9 @@
-/** What a worker answers that can't do its work. */
+/** A worker's answer when its work failed. */
 export interface Failed {
   failed: string
 }
 
-/** Within a worker: answers each question with what `work` gives, or with why it couldn't. */
+/** Called in a worker: answers each question with the result of `work`, or with its error. */
 export function answerWith<Q>(work: (question: Q) => Promise<unknown>): void {
   addEventListener('message', ({ data }: MessageEvent<Q>) => {
     work(data).then(

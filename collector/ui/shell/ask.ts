@@ -1,15 +1,15 @@
 import { requestHeaders } from './credentials'
 import { problemFrom, problemOf } from './problem'
 
-/** How long the collector may be silent, before its answer and within it. Its own deadlines are shorter. */
+/** How long the collector may be silent before and during its answer. The collector's own deadlines are shorter. */
 const SILENCE_MS = 60_000
-/** How fast the slowest line takes what is sent. */
-const SENT_BYTES_PER_MS = 20
+/** The assumed speed of the slowest upload. */
+const UPLOAD_BYTES_PER_MS = 20
 
 /**
- * Every request of the page and of its workers, so that none of them waits forever.
- * @param token given, because a worker has no storage in which to find it
- * @returns a successful answer; reading its body fails after a silence too
+ * Sends a request for the page or one of its workers. Rejects after a silence, so that nothing waits forever.
+ * @param token passed in, because a worker has no storage to read it from
+ * @returns a successful response; reading its body also fails after a silence
  * @throws Problem
  */
 export async function ask(url: string, token: string | null, options: RequestInit = {}): Promise<Response> {
@@ -20,14 +20,14 @@ export async function ask(url: string, token: string | null, options: RequestIni
     clearTimeout(timer)
     timer = setTimeout(() => silence.abort(), ms)
   }
-  wait(SILENCE_MS + (body instanceof Blob ? body.size / SENT_BYTES_PER_MS : 0))
+  wait(SILENCE_MS + (body instanceof Blob ? body.size / UPLOAD_BYTES_PER_MS : 0))
   try {
     const response = await fetch(url, {
       ...options,
       headers: { ...requestHeaders(token), ...headers },
       signal: signal ? AbortSignal.any([signal, silence.signal]) : silence.signal,
     })
-    // No Response of that status can be made with a body, and Chromium's has an empty one.
+    // A Response with status 204 can't be constructed with a body, and Chromium's response has an empty one.
     if (response.status === 204) {
       clearTimeout(timer!)
       return response

@@ -1,6 +1,6 @@
 /**
- * The token with which this tab asks, where the collector wants one. Browsers keep passwords themselves; a token is kept until
- * the tab is closed.
+ * The token that this tab sends if the collector requires one. Browsers store passwords themselves; a token is kept until the
+ * tab is closed.
  */
 const KEY = 'milo.token'
 
@@ -16,7 +16,7 @@ export function setToken(token: string): void {
   try {
     sessionStorage.setItem(KEY, token)
   } catch {
-    // Storage is forbidden: then there is no way to keep one.
+    // Storage is forbidden: the token can't be kept.
   }
 }
 

@@ -9,7 +9,7 @@ export type Loading<T> = { again(): void } & (
   | { state: 'failed'; problem: Problem }
 )
 
-/** What the collector answers at `url`; asks again when the address changes. Without an address it doesn't ask. */
+/** Loads JSON from the collector, again whenever `url` changes. With null it loads nothing. */
 export function useJson<T>(url: string | null): Loading<T> {
   const [answer, setAnswer] = useState<{ url: string; loading: Loading<T> } | null>(null)
   const [attempt, setAttempt] = useState(0)
@@ -36,13 +36,13 @@ export function requestJson<T>(url: string, options?: RequestInit): Promise<T> {
   return askJson(url, token(), options)
 }
 
-/** For a change: sends `body` as JSON. @throws Problem */
+/** Sends a change, with `body` as JSON. @throws Problem */
 export function sendJson<T>(method: 'POST' | 'PUT' | 'DELETE', url: string, body?: unknown): Promise<T> {
   if (body === undefined) return requestJson(url, { method })
   return requestJson(url, { method, body: JSON.stringify(body), headers: { 'content-type': 'application/json' } })
 }
 
-/** A file, which is JSON of some kind. @throws Problem */
+/** Sends a file. @throws Problem */
 export function sendBody<T>(url: string, body: Blob): Promise<T> {
   return requestJson(url, { method: 'POST', body, headers: { 'content-type': 'application/json' } })
 }

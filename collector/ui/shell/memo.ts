@@ -1,6 +1,6 @@
 import { Component, type ComponentType, h } from 'preact'
 
-/** A component that is only rendered again when one of its properties is another. */
+/** Wraps a component so that it renders again only when one of its properties changes. */
 export function memo<P extends object>(Inner: ComponentType<P>): ComponentType<P> {
   return class extends Component<P> {
     override shouldComponentUpdate(next: P): boolean {

@@ -1,6 +1,6 @@
-/** Why something the page asked for didn't come. */
+/** Why a request of the page failed. */
 export interface Problem {
-  /** The collector's status; 0 when it didn't answer. */
+  /** The HTTP status; 0 if the collector didn't answer. */
   status: number
   message: string
 }
@@ -14,20 +14,20 @@ const NOT_OURS: Problem = {
   message: 'The answer is incomplete, or a proxy answered instead of the collector. Reload the page.',
 }
 
-/** What a request, or reading its answer, threw. */
+/** Converts an error thrown by a request or by reading its response. */
 export function problemFrom(error: unknown): Problem {
   if (error instanceof SyntaxError) return NOT_OURS
   return typeof (error as Problem | null)?.status === 'number' ? (error as Problem) : unreachable()
 }
 
-/** The collector's own words where it gave some. */
+/** Converts an error response; uses the collector's own message if there is one. */
 export function problemOf(status: number, body: any): Problem {
-  const said = body?.error
-  const message = typeof said === 'string' ? sentence(said) : `The collector answered ${status} without a reason.`
+  const reason = body?.error
+  const message = typeof reason === 'string' ? sentence(reason) : `The collector answered ${status} without a reason.`
   return { status, message }
 }
 
-/** The collector's errors start small, as they also stand within others. */
+/** Makes a sentence: the collector's errors start in lower case, because they also occur within others. */
 function sentence(text: string): string {
   return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.?!]$/.test(text) ? '' : '.'}`
 }

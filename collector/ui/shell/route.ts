@@ -1,9 +1,9 @@
 import type { Address } from './address'
 
-/** Which page an address is. */
+/** The page that an address leads to. */
 export type Route = { page: 'find' } | { page: 'trace'; id: string } | { page: 'services' }
 
-/** The collector serves the page for `/`, `/search`, `/services` and `/trace/{id}`; the first two are one. */
+/** The collector serves the page for `/`, `/search`, `/services` and `/trace/{id}`; the first two are the same page. */
 export function routeOf({ path }: Address): Route {
   const id = /^\/trace\/([^/]+)\/?$/.exec(path)?.[1]
   if (id !== undefined) return { page: 'trace', id: decoded(id) }

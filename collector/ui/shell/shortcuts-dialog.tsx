@@ -2,7 +2,7 @@ import { Fragment } from 'preact'
 import { useRef, useState } from 'preact/hooks'
 import { activeShortcuts, type Group, useShortcuts } from './shortcuts'
 
-/** The button `?`, and the list of the keys that work on this page. */
+/** The button `?` and the dialog that lists the shortcuts of the current page. */
 export function ShortcutsDialog() {
   const dialog = useRef<HTMLDialogElement>(null)
   const [groups, setGroups] = useState<Group[]>([])

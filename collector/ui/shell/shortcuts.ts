@@ -1,11 +1,11 @@
 import { useEffect, useRef } from 'preact/hooks'
 
 export interface Shortcut {
-  /** As KeyboardEvent.key has them; any of them. */
+  /** Values of KeyboardEvent.key; each of them triggers the shortcut. */
   keys: string[]
   /** What it does, for the list that `?` shows. */
   does: string
-  /** Absent where a control of the page takes the key itself, and the list only tells of it. */
+  /** Absent if a control of the page handles the key itself, and the list only mentions it. */
   run?(): void
 }
 
@@ -16,7 +16,7 @@ export interface Group {
 
 const groups = new Set<{ current: Group }>()
 
-/** Single keys that work on the page as long as the component is there, but not while somebody types. */
+/** Registers single-key shortcuts while the component is mounted. They are inactive while the user types. */
 export function useShortcuts(title: string, shortcuts: Shortcut[]): void {
   const group = useRef<Group>({ title, shortcuts })
   group.current = { title, shortcuts }
@@ -28,7 +28,7 @@ export function useShortcuts(title: string, shortcuts: Shortcut[]): void {
   }, [])
 }
 
-/** Those of the page as it is now, by title. */
+/** Returns the shortcuts of the current page, grouped by title. */
 export function activeShortcuts(): Group[] {
   const byTitle = new Map<string, Group>()
   for (const { current } of groups) {
@@ -43,7 +43,7 @@ export function activeShortcuts(): Group[] {
 export function listenForShortcuts(): () => void {
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return
-    // A dialog has the page to itself.
+    // An open dialog disables the page's shortcuts.
     if (document.querySelector('dialog[open]') !== null) return
     for (const { current } of groups) {
       const hit = current.shortcuts.find(({ keys, run }) => run !== undefined && keys.includes(event.key))
@@ -57,7 +57,7 @@ export function listenForShortcuts(): () => void {
   return () => removeEventListener('keydown', onKeyDown)
 }
 
-/** Inputs in which no text is typed. */
+/** Types of inputs that take no text. */
 const NO_TEXT = ['button', 'checkbox', 'color', 'file', 'image', 'radio', 'range', 'reset', 'submit']
 const TEXT = `textarea, select, input${NO_TEXT.map(type => `:not([type="${type}"])`).join('')}`
 

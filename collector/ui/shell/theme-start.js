@@ -1,7 +1,7 @@
-// Runs before the first paint; shell/theme.ts writes what it reads.
+// Runs before the first paint; shell/theme.ts stores the theme that it reads.
 try {
   const theme = localStorage.getItem('milo.theme')
   if (theme === 'light' || theme === 'dark') document.documentElement.dataset.theme = theme
 } catch {
-  // Storage is forbidden: the system's theme it is.
+  // Storage is forbidden: the system's theme applies.
 }

@@ -5,7 +5,7 @@ import { chooseTheme, chosenTheme, type Theme } from './theme'
 const NEXT: Record<Theme, Theme> = { system: 'light', light: 'dark', dark: 'system' }
 const SIGN: Record<Theme, string> = { system: '◐', light: '☀', dark: '☾' }
 
-/** One button, three states: the system's theme, light, dark. */
+/** A button that cycles through the system's theme, light and dark. */
 export function ThemeSwitch() {
   const [theme, setTheme] = useState(chosenTheme)
   const next = () => {

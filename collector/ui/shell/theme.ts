@@ -19,12 +19,12 @@ export function chooseTheme(theme: Theme): void {
     if (theme === 'system') localStorage.removeItem(KEY)
     else localStorage.setItem(KEY, theme)
   } catch {
-    // Storage is forbidden: it holds until the page is left.
+    // Storage is forbidden: the choice lasts until the page is closed.
   }
   for (const listener of listeners) listener()
 }
 
-/** What is to be seen now: for canvases, which don't follow the style sheet by themselves. */
+/** Returns the theme in effect, for canvases, which don't follow the style sheet by themselves. */
 export function useShownTheme(): 'light' | 'dark' {
   const shown = () => {
     const theme = chosenTheme()

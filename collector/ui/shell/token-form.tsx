@@ -1,6 +1,6 @@
 import { setToken } from './credentials'
 
-/** Where the collector wants a token, which no browser sends by itself. */
+/** Asks for the token that the collector requires; browsers don't ask for tokens themselves. */
 export function TokenForm({ onGiven }: { onGiven(): void }) {
   const give = (event: SubmitEvent) => {
     event.preventDefault()

@@ -3,7 +3,7 @@ import { findTraceId } from '../../src/trace'
 import { navigate } from './address'
 import { traceHref } from './route'
 
-/** On every page: one field that takes a trace's id in any form, and goes there. */
+/** A field on every page that takes a trace id in any form and opens that trace. */
 export function TraceLookup() {
   const [text, setText] = useState('')
   const [wrong, setWrong] = useState(false)

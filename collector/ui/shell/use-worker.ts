@@ -6,12 +6,12 @@ export type Answer<A> =
   | { state: 'ready'; value: A }
   | { state: 'failed'; message: string; again(): void }
 
-/** A worker that needs longer has lost its way, or died without a word. */
+/** A worker that needs longer hangs, or died without an event. */
 const DEADLINE_MS = 60_000
 
 /**
- * One question to a worker of its own, and its answer, or why there is none: each way in which a worker ends gives one.
- * @param question the same object as long as it is the same question
+ * Sends one question to a new worker and returns its answer, or the reason why there is none, however the worker ends.
+ * @param question must be the same object while the question is the same
  */
 export function useWorker<A>(start: () => Worker, question: unknown): Answer<A> {
   const [answer, setAnswer] = useState<Answer<A>>({ state: 'loading' })

@@ -2,15 +2,15 @@ import type { Trace, TraceSpan } from '../../src/trace'
 
 /**
  * A trace's spans in columns: 100,000 objects would take a second to copy between threads, and make every walk slow. A worker
- * makes batches, and the page appends them. Times are microseconds from the trace's start; NaN is unknown.
+ * sends batches, and the page appends them. Times are microseconds from the trace's start; NaN means unknown.
  */
 export interface Columns {
   count: number
   numbers: Record<NumberColumn, Float64Array>
   integers: Record<IntegerColumn, Int32Array>
-  /** Bits of FLAG. */
+  /** Bits as in FLAG. */
   flags: Uint8Array
-  /** What `name`, `service`, `caller` and `host` point at. */
+  /** The strings that `name`, `service`, `caller` and `host` are indexes of. */
   strings: string[]
 }
 
@@ -30,7 +30,7 @@ const NUMBERS = [
 ] as const
 type NumberColumn = (typeof NUMBERS)[number]
 
-/** `service` is who worked or, if nobody says so, the empty string; `caller` the client half's; `host` the server's. Ids as two halves. */
+/** `service` did the work, and is empty if unknown; `caller` is the client half's service; `host` is the server's. Ids are split in two. */
 const INTEGERS = ['depth', 'name', 'service', 'caller', 'host', 'idHigh', 'idLow'] as const
 type IntegerColumn = (typeof INTEGERS)[number]
 
@@ -45,7 +45,7 @@ export const FLAG = {
   skewed: 128,
 } as const
 
-/** All of a trace but its spans. */
+/** A trace without its spans. */
 export type TraceHead = Omit<Trace, 'spans'>
 
 export function emptyColumns(capacity: number): Columns {
@@ -57,12 +57,12 @@ export function emptyColumns(capacity: number): Columns {
   return { ...columns, numbers, integers }
 }
 
-/** For a worker's message: what can be handed over instead of copied. */
+/** Returns the buffers that a worker's message can transfer instead of copy. */
 export function buffersOf({ numbers, integers, flags }: Columns): ArrayBufferLike[] {
   return [...NUMBERS.map(name => numbers[name].buffer), ...INTEGERS.map(name => integers[name].buffer), flags.buffer]
 }
 
-/** Turns spans into columns. Strings are numbered once for the whole trace; a batch brings those that are new. */
+/** Turns spans into columns. Strings are numbered once for the whole trace; a batch contains the new ones. */
 export class ColumnWriter {
   private readonly numbered = new Map<string, number>()
   private readonly start: number
@@ -127,7 +127,7 @@ export class ColumnWriter {
   }
 }
 
-/** Adds a batch at the end; the arrays grow by doubling. */
+/** Appends a batch; the arrays grow by doubling. */
 export function append(to: Columns, batch: Columns): void {
   const count = to.count + batch.count
   if (count > to.flags.length) {
@@ -147,13 +147,13 @@ export function append(to: Columns, batch: Columns): void {
   to.count = count
 }
 
-/** 16 hex digits. */
+/** Returns the span's id as 16 hex digits. */
 export function spanIdAt({ integers }: Columns, span: number): string {
   const half = (n: number) => (n >>> 0).toString(16).padStart(8, '0')
   return half(integers.idHigh[span]!) + half(integers.idLow[span]!)
 }
 
-/** −1 when there is none. */
+/** Returns the index of the span with this id, or −1. */
 export function spanById({ count, integers: { idHigh, idLow } }: Columns, id: string): number {
   if (!/^[0-9a-f]{16}$/i.test(id)) return -1
   const high = Number.parseInt(id.slice(0, 8), 16) | 0
@@ -166,13 +166,13 @@ export function nameAt({ integers, strings }: Columns, span: number): string {
   return strings[integers.name[span]!]!
 }
 
-/** Who did the work; for a call whose server said nothing, who called, and what the caller knows of the other side. */
+/** Names the service that did the work; if the server reported nothing, the caller and the host that it called. */
 export function serviceText({ integers, strings }: Columns, span: number): string {
   const [service, caller, host] = [integers.service, integers.caller, integers.host].map(of => strings[of[span]!]!)
   return service || (caller && `${caller} → ${host || 'unknown'}`)!
 }
 
-/** Whose time it is: who worked or, when nobody says so, who called. Empty when that isn't known either. */
+/** Returns the service that did the work, or else the caller; empty if neither is known. */
 export function ownerAt({ integers, strings }: Columns, span: number): string {
   return strings[integers.service[span]!]! || strings[integers.caller[span]!]!
 }

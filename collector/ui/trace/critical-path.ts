@@ -3,8 +3,7 @@ import type { Columns } from './columns'
 import type { Tree } from './tree'
 
 /**
- * Where on the time axis each span of the critical path was what took the time: span → [from, to, from, to, …], microseconds
- * from the trace's start.
+ * Returns the segments of the critical path by span: span → [from, to, from, to, …], in microseconds from the trace's start.
  */
 export function criticalPath({ count, numbers }: Columns, { parent }: Tree): Map<number, number[]> {
   const order = Int32Array.from({ length: count }, (_, span) => span)

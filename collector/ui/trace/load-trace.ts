@@ -6,17 +6,17 @@ import { append, type Columns, emptyColumns, type TraceHead } from './columns'
 import type { Message, Request } from './trace-worker'
 import { deriveTree, type Tree } from './tree'
 
-/** A trace as the page has it, in whole or as far as it has arrived. */
+/** A trace on the page: all of it, or the part that has arrived. */
 export interface LoadedTrace {
   head: TraceHead
   columns: Columns
   tree: Tree
-  /** How many spans it will have; null as long as that isn't known. */
+  /** How many spans the trace will have; null while that isn't known. */
   expected: number | null
   complete: boolean
-  /** All of one span. */
+  /** Fetches one span with all its fields. */
   span(index: number): Promise<TraceSpan>
-  /** Spans that hold all words of the text, by index. */
+  /** Finds the indexes of spans that contain all words of the text. */
   find(text: string): Promise<Int32Array>
 }
 
@@ -25,10 +25,10 @@ export type TraceLoading =
   | { state: 'failed'; problem: Problem; retry: () => void }
   | { state: 'ready'; trace: LoadedTrace }
 
-/** So often the page shows what has arrived meanwhile. */
+/** How often the page shows the spans that have arrived. */
 const SHOW_MS = 150
 
-/** Loads a trace in a worker, and shows it as it comes. */
+/** Loads a trace in a worker and returns it while it arrives. */
 export function useTrace(id: string): TraceLoading {
   const [loading, setLoading] = useState<TraceLoading>({ state: 'loading' })
   const [attempt, setAttempt] = useState(0)
@@ -44,7 +44,7 @@ export function useTrace(id: string): TraceLoading {
 }
 
 interface Watcher {
-  /** Again and again, until it is complete. */
+  /** Called repeatedly until the trace is complete. */
   onTrace(trace: LoadedTrace): void
   onFailure(problem: Problem): void
 }
@@ -52,8 +52,8 @@ interface Watcher {
 interface Started {
   url: string
   worker: Worker
-  /** What it has said before anybody listened. */
-  said: Message[]
+  /** Messages that arrived before anyone listened. */
+  early: Message[]
 }
 
 const DIED: Message = {
@@ -66,28 +66,28 @@ const DIED: Message = {
 
 let ahead: Started | undefined
 
-/** Before the trace page itself has been loaded: the collector works meanwhile. */
+/** Starts to load a trace while the code of the trace page is still loading. */
 export function loadTraceAhead(id: string): void {
   ahead = start(urlOf(id))
 }
 
 function start(url: string): Started {
   const worker = new Worker(new URL('./trace-worker.ts', import.meta.url), { type: 'module' })
-  const said: Message[] = []
-  worker.onmessage = ({ data }) => said.push(data)
-  worker.onerror = worker.onmessageerror = () => said.push(DIED)
+  const early: Message[] = []
+  worker.onmessage = ({ data }) => early.push(data)
+  worker.onerror = worker.onmessageerror = () => early.push(DIED)
   worker.postMessage({ type: 'load', url, token: token() } satisfies Request)
-  return { url, worker, said }
+  return { url, worker, early }
 }
 
-/** In full: a worker has another base. */
+/** Returns the absolute address of a trace's JSON: a worker has another base. */
 export function urlOf(id: string): string {
   return new URL(`api/traces/${encodeURIComponent(id)}`, document.baseURI).href
 }
 
-/** @returns ends it, and all that the trace can still be asked */
+/** @returns a function that ends the worker; the trace can't be asked for spans afterwards */
 function loadTrace(url: string, { onTrace, onFailure }: Watcher): () => void {
-  const { worker, said } = ahead?.url === url ? ahead : start(url)
+  const { worker, early } = ahead?.url === url ? ahead : start(url)
   ahead = undefined
   const columns = emptyColumns(4096)
   const calls = new Map<number, (answer: never) => void>()
@@ -135,7 +135,7 @@ function loadTrace(url: string, { onTrace, onFailure }: Watcher): () => void {
   }
   worker.onmessage = ({ data }) => take(data)
   worker.onerror = worker.onmessageerror = () => take(DIED)
-  for (const data of said) take(data)
+  for (const data of early) take(data)
   return () => worker.terminate()
 }
 

@@ -1,7 +1,7 @@
 import { counted } from '../parts/count'
 import type { LoadedTrace } from './load-trace'
 
-/** How much of a large trace has arrived. Its place is kept when it goes, so that nothing moves. */
+/** Shows how much of a large trace has arrived. It keeps its height afterwards, so that nothing moves. */
 export function LoadingBar({ trace: { complete, columns, expected } }: { trace: LoadedTrace }) {
   return (
     <div class="loading-bar">

@@ -14,7 +14,7 @@ interface Props {
   onClose(): void
 }
 
-/** The panel beside the waterfall. The worker has the span; until it answers, the one before stays. */
+/** The panel beside the waterfall. The worker holds the span; until it answers, the previous span stays visible. */
 export function SpanDetail({ trace, index, onClose }: Props) {
   const [span, setSpan] = useState<TraceSpan | null>(null)
   useEffect(() => {
@@ -28,7 +28,7 @@ export function SpanDetail({ trace, index, onClose }: Props) {
   return <Panel trace={trace.head} span={span} onClose={onClose} />
 }
 
-/** Everything that was reported of one span. */
+/** Shows everything that was reported of one span. */
 function Panel({ trace, span, onClose }: { trace: Trace; span: TraceSpan; onClose(): void }) {
   const panel = useRef<HTMLElement>(null)
   useEffect(() => panel.current?.scrollTo(0, 0), [span.spanId])
@@ -105,7 +105,7 @@ function Times({ trace, span }: { trace: Trace; span: TraceSpan }) {
   )
 }
 
-/** What the clocks said before they were corrected. */
+/** Shows times before the clocks were corrected. */
 function RawTimes({ trace, span }: { trace: Trace; span: TraceSpan }) {
   const { rawClientStart, rawServerStart, rawStart } = span
   return (
@@ -137,7 +137,7 @@ function annotationHref(key: string, value: string): string {
   return searchHref({ key, value })
 }
 
-/** Keys and values, or nothing when there are none. With `link`, each value leads to the traces that share it. */
+/** Shows keys and values, if there are any. With `link`, each value links to the traces that share it. */
 function Pairs({ title, pairs, link }: { title: string; pairs: [string, string][]; link?: typeof annotationHref }) {
   if (pairs.length === 0) return null
   return (

@@ -1,15 +1,15 @@
 /**
- * Finds the spans in a trace's JSON while it arrives, without parsing it: `{ …, "spans": [ {…}, {…} ], … }`. JSON.parse has to
- * wait for the last byte, and its 100,000 objects would all be alive at once.
+ * Finds the spans in a trace's JSON while it arrives, without parsing it: `{ …, "spans": [ {…}, {…} ], … }`. JSON.parse would
+ * have to wait for the last byte, and would keep all 100,000 objects alive at once.
  */
 export class SpanSplitter {
-  /** All that has arrived; longer than `length`. */
+  /** The bytes that have arrived; the buffer may be longer than `length`. */
   bytes: Uint8Array
   length = 0
-  /** Where each span begins and ends: 2 × span, 2 × span + 1. */
+  /** The start of span i at 2i, and its end at 2i + 1. */
   offsets = new Uint32Array(2048)
   count = 0
-  /** Of the list's brackets; 0 until they have arrived. */
+  /** Offsets of the list's brackets; 0 until they have arrived. */
   private listStart = 0
   private listEnd = 0
   private at = 0
@@ -67,7 +67,7 @@ export class SpanSplitter {
           }
       }
     }
-    // A backslash may be the last byte of a chunk: then `at` is one further, where the next begins.
+    // If a backslash is the last byte of a chunk, `at` is one past the end: it skips the first byte of the next chunk.
     this.at = at
     this.depth = depth
     this.inString = inString
@@ -86,19 +86,19 @@ export class SpanSplitter {
     this.offsets[2 * this.count] = at
   }
 
-  /** What stands before the spans, as an object; undefined until it has arrived. */
+  /** Parses the fields before the spans; undefined until they have arrived. */
   head(): unknown {
     return this.listStart === 0 ? undefined : JSON.parse(`${text(this.bytes, 0, this.listStart)}[]}`)
   }
 
-  /** Everything but the spans. @throws SyntaxError when the JSON isn't whole */
+  /** Parses everything but the spans. @throws SyntaxError if the JSON is incomplete */
   whole(): unknown {
     if (this.listStart === 0) return JSON.parse(text(this.bytes, 0, this.length))
     if (this.listEnd === 0) throw new SyntaxError('the trace ends within its spans')
     return JSON.parse(`${text(this.bytes, 0, this.listStart)}[]${text(this.bytes, this.listEnd + 1, this.length)}`)
   }
 
-  /** The spans from one to before another, parsed. */
+  /** Parses the spans from `from` (inclusive) to `to` (exclusive). */
   spans(from: number, to: number): unknown[] {
     if (from >= to) return []
     return JSON.parse(`[${text(this.bytes, this.offsets[2 * from]!, this.offsets[2 * to - 1]!)}]`)

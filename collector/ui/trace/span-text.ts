@@ -1,6 +1,6 @@
 import type { TraceSpan } from '../../src/trace'
 
-/** All that a search within the trace looks at, in small letters, a fact a line: so `key=value` is found too. */
+/** Returns everything that a search within the trace looks at, in lower case with one fact per line, so that `key=value` is found too. */
 export function textOf(span: TraceSpan): string {
   const facts = [span.name, span.service, span.clientService, span.clientHost, span.serverHost, span.spanId]
   for (const [key, value] of Object.entries(span.annotations)) facts.push(`${key}=${value}`)
@@ -13,7 +13,7 @@ export function textOf(span: TraceSpan): string {
     .toLowerCase()
 }
 
-/** Indices of the texts that hold all words. */
+/** Returns the indexes of the texts that contain all words of the query. */
 export function findText(texts: string[], query: string): Int32Array {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean)
   const found: number[] = []

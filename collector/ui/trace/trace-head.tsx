@@ -1,5 +1,5 @@
 import { durationClass, formatDuration } from '../../src/trace'
-import { serviceColours } from '../parts/colours'
+import { serviceColors } from '../parts/colors'
 import { CopyButton } from '../parts/copy-button'
 import { counted } from '../parts/count'
 import { ServiceMark } from '../parts/service-mark'
@@ -11,7 +11,7 @@ export function TraceHead({ trace: { head, columns, complete, expected }, id }: 
   const flags = columns.flags.subarray(0, columns.count)
   const errors = flags.reduce((n, f) => n + (f & FLAG.error), 0)
   const detached = flags.reduce((n, f) => n + ((f & (FLAG.orphan | FLAG.cycle)) !== 0 ? 1 : 0), 0)
-  const colours = serviceColours(head.services)
+  const colors = serviceColors(head.services)
   const spans = complete ? columns.count : (expected ?? columns.count)
   return (
     <div class="trace-head">
@@ -41,7 +41,7 @@ export function TraceHead({ trace: { head, columns, complete, expected }, id }: 
             <dd class="services">
               {head.services.map(service => (
                 <span key={service} class="service-name">
-                  <ServiceMark colour={colours.get(service)} />
+                  <ServiceMark color={colors.get(service)} />
                   {service}
                 </span>
               ))}

@@ -3,7 +3,7 @@ import '../styles/trace.css'
 import { useCallback, useEffect, useMemo } from 'preact/hooks'
 import { paddedId } from '../../src/trace'
 import { Boundary } from '../parts/boundary'
-import { serviceColours } from '../parts/colours'
+import { serviceColors } from '../parts/colors'
 import { Failure, Notice, Waiting } from '../parts/notice'
 import { setQuery } from '../shell/address'
 import type { Problem } from '../shell/problem'
@@ -29,14 +29,14 @@ export function TracePage({ id, query }: { id: string; query: URLSearchParams })
 function Shown({ trace, id, query }: { trace: LoadedTrace; id: string; query: URLSearchParams }) {
   const { columns, tree, head } = trace
   const asked = query.get('span')
-  // Senders, and people, leave out leading zeros.
+  // Senders and people may omit leading zeros.
   const spanId = asked === null ? null : paddedId(asked.trim().toLowerCase())
   const selected = useMemo(() => (spanId === null ? -1 : spanById(columns, spanId)), [spanId, tree])
   const select = useCallback(
     (span: number) => setQuery({ span: span === -1 ? null : spanIdAt(columns, span) }),
     [columns],
   )
-  const colourOf = useColours(trace)
+  const colorOf = useColors(trace)
   return (
     <>
       <TraceHead trace={trace} id={id} />
@@ -50,7 +50,7 @@ function Shown({ trace, id, query }: { trace: LoadedTrace; id: string; query: UR
             id={id}
             query={query}
             selected={selected}
-            colourOf={colourOf}
+            colorOf={colorOf}
             onSelect={select}
           />
         </Boundary>
@@ -69,12 +69,12 @@ function Shown({ trace, id, query }: { trace: LoadedTrace; id: string; query: UR
   )
 }
 
-/** Index into the palette for each span; −1 for those of nobody. */
-function useColours({ columns, head, tree }: LoadedTrace): (span: number) => number {
+/** Returns a function from spans to indexes into the palette; −1 if the service is unknown. */
+function useColors({ columns, head, tree }: LoadedTrace): (span: number) => number {
   return useMemo(() => {
     const { integers, strings } = columns
-    const colours = serviceColours(head.services)
-    const slots = strings.map(text => colours.get(text) ?? -1)
+    const colors = serviceColors(head.services)
+    const slots = strings.map(text => colors.get(text) ?? -1)
     return (span: number) => slots[integers.service[span]! || integers.caller[span]!] ?? -1
   }, [columns.strings.length, tree])
 }

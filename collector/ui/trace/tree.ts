@@ -1,15 +1,15 @@
 import type { Columns } from './columns'
 
-/** What follows from the depths of spans in depth-first order. */
+/** The structure of the tree, derived from the depths of spans in depth-first order. */
 export interface Tree {
-  /** −1 for those at the top. */
+  /** Index of the parent; −1 for root spans. */
   parent: Int32Array
   /** The descendants of span i are i + 1 … end[i] − 1. */
   end: Int32Array
   childCount: Int32Array
-  /** Place among its siblings, from 1. */
-  place: Int32Array
-  /** How many are at the top. */
+  /** Position among the siblings, from 1. */
+  position: Int32Array
+  /** The number of root spans. */
   roots: number
 }
 
@@ -17,8 +17,8 @@ export function deriveTree({ count, integers: { depth } }: Pick<Columns, 'count'
   const parent = new Int32Array(count)
   const end = new Int32Array(count)
   const childCount = new Int32Array(count)
-  const place = new Int32Array(count)
-  // The latest span of each depth: what comes next is its child, or a sibling.
+  const position = new Int32Array(count)
+  // The latest span of each depth: the next span is its child or its sibling.
   const path = new Int32Array(count + 1)
   let roots = 0
   for (let i = 0; i < count; i++) {
@@ -27,21 +27,21 @@ export function deriveTree({ count, integers: { depth } }: Pick<Columns, 'count'
     end[i] = i + 1
     if (d === 0) {
       parent[i] = -1
-      place[i] = ++roots
+      position[i] = ++roots
       continue
     }
     const p = path[d - 1]!
     parent[i] = p
-    place[i] = ++childCount[p]!
+    position[i] = ++childCount[p]!
   }
   for (let i = count - 1; i >= 0; i--) {
     const p = parent[i]!
     if (p !== -1 && end[p]! < end[i]!) end[p] = end[i]!
   }
-  return { parent, end, childCount, place, roots }
+  return { parent, end, childCount, position, roots }
 }
 
-/** How many siblings a span has, itself among them. */
+/** Returns the number of siblings, including the span itself. */
 export function siblingsOf(tree: Tree, span: number): number {
   const parent = tree.parent[span]!
   return parent === -1 ? tree.roots : tree.childCount[parent]!
@@ -53,14 +53,14 @@ export function childrenOf(tree: Tree, span: number): number[] {
   return children
 }
 
-/** From the top down, without the span itself. */
+/** Returns the ancestors from the root down, without the span itself. */
 export function ancestorsOf(tree: Tree, span: number): number[] {
   const ancestors: number[] = []
   for (let at = tree.parent[span]!; at !== -1; at = tree.parent[at]!) ancestors.push(at)
   return ancestors.reverse()
 }
 
-/** The spans that are shown when the descendants of `folded` are not. */
+/** Returns the spans to show when the descendants of `folded` are hidden. */
 export function visibleSpans(tree: Tree, folded: ReadonlySet<number>): Int32Array {
   const count = tree.parent.length
   const rows = new Int32Array(count)

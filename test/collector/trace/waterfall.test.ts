@@ -37,7 +37,7 @@ describe('the waterfall in the terminal', () => {
     }
   })
 
-  it('colours durations by their class, and says errors without colour too', () => {
+  it('colors durations by their class, and says errors without color too', () => {
     const lines = renderWaterfall(shop, { width: 80, color: true }).split('\n')
     assert.ok(lines[1]!.includes('\x1b[31m'))
     assert.ok(lines[2]!.includes('\x1b[33m'))

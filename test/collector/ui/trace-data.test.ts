@@ -111,7 +111,7 @@ describe('a trace in columns', () => {
       assert.deepEqual(childrenOf(tree, i), children)
       assert.equal(tree.childCount[i], children.length)
       children.forEach((child, place) => {
-        assert.equal(tree.place[child], place + 1)
+        assert.equal(tree.position[child], place + 1)
         assert.equal(siblingsOf(tree, child), children.length)
       })
       assert.equal(ancestorsOf(tree, i).length, span.depth)

@@ -63,7 +63,7 @@ describe('the part of the time axis that is shown', () => {
 })
 
 describe('the call graph', () => {
-  it('has a box for each span, labelled and coloured by duration as the original had it', () => {
+  it('has a box for each span, labelled and colored by duration as the original had it', () => {
     const { columns, tree } = loaded([
       served(1n, 0n, 'Shop.root', 0, 60),
       served(2n, 1n, 'Shop.half', 1, 21),

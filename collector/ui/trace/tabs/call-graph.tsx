@@ -15,7 +15,7 @@ const WHAT = {
   name: 'Each box is all calls of one name; its duration is that of the longest.',
 } as const
 
-/** Which service called which, laid out by Graphviz. */
+/** Draws which call made which, laid out by Graphviz. */
 export function CallGraph({ trace, selected, onSelect }: TabProps) {
   const graph = useMemo(() => graphOf(trace.columns, trace.tree), [trace.tree])
   const sizes = useMemo(
@@ -69,7 +69,7 @@ function Drawing({ graph, layout, selected, onSelect }: DrawingProps) {
           {graph.edgesLeftOut > 0 && <li>Not shown: {counted(graph.edgesLeftOut, 'arrow')} with the fewest calls.</li>}
         </ul>
       </div>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard */}
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: the keyboard must reach a scrollable area */}
       <section class="graph-box" ref={box} tabIndex={0} aria-label="Call graph">
         <svg width={width * scale} height={height * scale} viewBox={`-1 -1 ${width} ${height}`}>
           <title>Calls between services</title>

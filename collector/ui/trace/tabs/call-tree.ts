@@ -1,22 +1,22 @@
 import type { Columns } from '../columns'
 import type { Tree } from '../tree'
 
-/** Calls of one name and service with the same callers above them, as one. */
+/** All calls with the same name, service and path of callers. */
 export interface CallNode {
   name: string
   service: string
-  /** Index in the list; parents come before their children. −1 at the top. */
+  /** Index of the parent, which comes before its children; −1 for a root. */
   parent: number
   depth: number
   count: number
   errors: number
-  /** Microseconds; durations that nobody knows count as 0. */
+  /** Microseconds; unknown durations count as 0. */
   total: number
   max: number
   self: number
-  /** Of itself and of all that is below it. */
+  /** Self time of the node and all its descendants. */
   weight: number
-  /** One of its spans: the longest. */
+  /** The index of the longest span. */
   span: number
 }
 

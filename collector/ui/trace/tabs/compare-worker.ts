@@ -3,7 +3,7 @@ import { answerWith } from '../../shell/answer-with'
 import { askJson } from '../../shell/ask'
 import type { Problem } from '../../shell/problem'
 
-/** Fetches two traces and lays them over each other, beside the page. */
+/** The worker's answer: it fetches two traces and compares them, so that the page stays responsive. */
 export type Compared = { diff: TraceDiff; a: ComparedTrace; b: ComparedTrace } | { problem: Problem; which: 'a' | 'b' }
 
 export interface ComparedTrace {

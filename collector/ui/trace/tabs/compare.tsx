@@ -10,7 +10,7 @@ import { urlOf } from '../load-trace'
 import type { Compared, ComparedTrace } from './compare-worker'
 import type { TabProps } from './tab-props'
 
-/** This trace beside another: what was called more, less, longer; spans are the same where the path of calls to them is. */
+/** Compares this trace with another. Spans correspond if the paths of calls to them are the same. */
 export function Compare({ id, query }: TabProps) {
   const other = query.get('with')
   return (
@@ -63,7 +63,7 @@ function OtherTrace({ other }: { other: string | null }) {
   )
 }
 
-/** @param b the trace whose page this is; the other came before it */
+/** @param b the trace of this page; `a` is the other one */
 function Comparison({ a, b }: { a: string; b: string }) {
   const question = useMemo(() => ({ a: urlOf(a), b: urlOf(b), token: token() }), [a, b])
   const answer = useWorker<Compared>(
@@ -182,7 +182,7 @@ function Line({ node }: { node: DiffNode }) {
 const SIGNS = { added: '+', removed: '−', changed: '±', same: ' ' } as const
 const WORDS = { added: 'only in this trace', removed: 'only in the other trace' } as const
 
-/** A duration counts as changed from a tenth and a millisecond on: none is ever the same twice. */
+/** A duration counts as changed if it differs by more than a tenth and more than a millisecond: no duration is exactly the same twice. */
 function kindOf({ a, b, countChange, totalChange }: DiffNode): keyof typeof SIGNS {
   if (a === null) return 'added'
   if (b === null) return 'removed'
@@ -190,7 +190,7 @@ function kindOf({ a, b, countChange, totalChange }: DiffNode): keyof typeof SIGN
   return countChange !== 0 || Math.abs(totalChange) > much ? 'changed' : 'same'
 }
 
-/** What differs, and what it hangs on. */
+/** Returns the nodes that differ, with their ancestors. */
 function withAncestors(nodes: DiffNode[]): DiffNode[] {
   const path: DiffNode[] = []
   const kept = new Set<DiffNode>()

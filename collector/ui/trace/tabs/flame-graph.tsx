@@ -1,6 +1,6 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { formatDuration } from '../../../src/trace'
-import { type Palette, readPalette, serviceColours } from '../../parts/colours'
+import { type Palette, readPalette, serviceColors } from '../../parts/colors'
 import { counted } from '../../parts/count'
 import { setQuery } from '../../shell/address'
 import { useShownTheme } from '../../shell/theme'
@@ -9,19 +9,19 @@ import { type Box, boxAt, layOut } from './flame-layout'
 import type { TabProps } from './tab-props'
 
 const ROW_PX = 22
-/** Deeper calls are reached by zooming. */
+/** Zooming shows deeper calls. */
 const MAX_ROWS = 60
 
 /**
- * Calls merged by path, each as wide as the time spent in it and below it, side by side or not. A click makes a call as wide as
- * the page; the arrow keys walk from call to call.
+ * Draws calls merged by path, each as wide as the time spent in it and below it, parallel calls included. A click makes a call
+ * as wide as the page; the arrow keys move from call to call.
  */
 export function FlameGraph({ trace, query, onSelect }: TabProps) {
   const nodes = useMemo(() => callTree(trace.columns, trace.tree), [trace.tree])
   const wanted = Number(query.get('flame') ?? -1)
   const root = Number.isInteger(wanted) && wanted > 0 && wanted < nodes.length ? wanted : -1
   const boxes = useMemo(() => layOut(nodes, root), [nodes, root])
-  const colours = useMemo(() => serviceColours(trace.head.services), [trace.head])
+  const colors = useMemo(() => serviceColors(trace.head.services), [trace.head])
   const [pointed, setPointed] = useState<number>(-1)
   const [width, setWidth] = useState(0)
   const theme = useShownTheme()
@@ -40,8 +40,8 @@ export function FlameGraph({ trace, query, onSelect }: TabProps) {
     element.height = Math.round(depth * ROW_PX * scale)
     const context = element.getContext('2d')!
     context.setTransform(scale, 0, 0, scale, 0, 0)
-    draw(context, { nodes, boxes, width, pointed, colours }, readPalette())
-  }, [nodes, boxes, width, depth, pointed, colours, theme])
+    draw(context, { nodes, boxes, width, pointed, colors }, readPalette())
+  }, [nodes, boxes, width, depth, pointed, colors, theme])
   useEffect(() => setPointed(-1), [boxes])
 
   const zoomTo = (node: number) => setQuery({ flame: node <= 0 ? null : String(node) }, { replace: false })
@@ -52,7 +52,8 @@ export function FlameGraph({ trace, query, onSelect }: TabProps) {
   const onKeyDown = (event: KeyboardEvent) => {
     const at = boxes.findIndex(box => box.node === pointed)
     const box = boxes[Math.max(0, at)]!
-    const beside = (step: number) => boxes.filter(other => other.row === box.row).at(placeIn(boxes, box) + step)?.node
+    const beside = (step: number) =>
+      boxes.filter(other => other.row === box.row).at(indexInRow(boxes, box) + step)?.node
     const to =
       pointed === -1
         ? event.key.startsWith('Arrow')
@@ -64,7 +65,7 @@ export function FlameGraph({ trace, query, onSelect }: TabProps) {
             ? boxes.find(other => other.node === nodes[pointed]!.parent)?.node
             : event.key === 'ArrowRight'
               ? beside(1)
-              : event.key === 'ArrowLeft' && placeIn(boxes, box) > 0
+              : event.key === 'ArrowLeft' && indexInRow(boxes, box) > 0
                 ? beside(-1)
                 : undefined
     if (to !== undefined) setPointed(to)
@@ -88,7 +89,7 @@ export function FlameGraph({ trace, query, onSelect }: TabProps) {
 
       <section
         class="flame-box"
-        // biome-ignore lint/a11y/noNoninteractiveTabindex: the arrow keys walk through it
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: the arrow keys move within it
         tabIndex={0}
         aria-label="Flame graph: arrow keys move, Enter zooms in, Escape zooms out"
         onKeyDown={onKeyDown}
@@ -125,7 +126,7 @@ export function FlameGraph({ trace, query, onSelect }: TabProps) {
   )
 }
 
-function placeIn(boxes: Box[], box: Box): number {
+function indexInRow(boxes: Box[], box: Box): number {
   return boxes.filter(other => other.row === box.row).indexOf(box)
 }
 
@@ -134,11 +135,11 @@ interface Picture {
   boxes: Box[]
   width: number
   pointed: number
-  colours: Map<string, number>
+  colors: Map<string, number>
 }
 
 function draw(context: CanvasRenderingContext2D, picture: Picture, palette: Palette): void {
-  const { nodes, boxes, width, pointed, colours } = picture
+  const { nodes, boxes, width, pointed, colors } = picture
   context.font = `12px ${palette.font}`
   context.textBaseline = 'middle'
   for (const { node, row, from, to } of boxes) {
@@ -147,8 +148,8 @@ function draw(context: CanvasRenderingContext2D, picture: Picture, palette: Pale
     const boxWidth = Math.max(0.5, (to - from) * width - 1)
     const top = row * ROW_PX
     const { name, service, errors } = nodes[node]!
-    const slot = colours.get(service)
-    // Pale, so that ink on it can be read in both themes; the service's full colour is at the left.
+    const slot = colors.get(service)
+    // Pale, so that text on it is readable in both themes; the service's full color is at the left edge.
     context.fillStyle = slot === undefined ? palette.unknown : palette.services[slot]!
     context.globalAlpha = node === pointed ? 0.5 : 0.26
     context.fillRect(left, top, boxWidth, ROW_PX - 1)
@@ -164,7 +165,7 @@ function draw(context: CanvasRenderingContext2D, picture: Picture, palette: Pale
   }
 }
 
-/** The text as far as there is room. */
+/** Shortens a text to the width. */
 function cut(context: CanvasRenderingContext2D, text: string, width: number): string {
   if (context.measureText(text).width <= width) return text
   let length = Math.min(text.length, Math.floor(width / 4))

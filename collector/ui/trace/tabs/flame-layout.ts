@@ -1,6 +1,6 @@
 import type { CallNode } from './call-tree'
 
-/** Where a call is drawn: from 0 to 1 across, and in which row. */
+/** Where a call is drawn: its row, and its left and right edge between 0 and 1. */
 export interface Box {
   node: number
   row: number
@@ -8,12 +8,12 @@ export interface Box {
   to: number
 }
 
-/** Narrower ones aren't drawn: less than half a pixel of a wide screen. */
-const NARROWEST = 1 / 5000
+/** Narrower boxes aren't drawn: they are less than half a pixel of a wide screen. */
+const MIN_WIDTH = 1 / 5000
 
 /**
- * Each call as wide as its weight, under its caller; heavier ones first.
- * @param root the call that fills the width, under those that led to it; −1 for all
+ * Lays out each call as wide as its weight, under its caller, the heaviest first.
+ * @param root the call that fills the width, below its callers; −1 for the whole trace
  */
 export function layOut(nodes: CallNode[], root: number): Box[] {
   const children = new Map<number, number[]>()
@@ -28,10 +28,10 @@ export function layOut(nodes: CallNode[], root: number): Box[] {
     let at = from
     const heaviest = [...siblings].sort((a, b) => nodes[b]!.weight - nodes[a]!.weight)
     for (const node of heaviest) {
-      // Without any durations, all are equally wide.
+      // Without durations, all calls are equally wide.
       const share = weight > 0 ? nodes[node]!.weight / weight : 1 / siblings.length
       const next = at + (to - from) * share
-      if (next - at >= NARROWEST) stack.push({ node, row, from: at, to: next })
+      if (next - at >= MIN_WIDTH) stack.push({ node, row, from: at, to: next })
       at = next
     }
   }
@@ -60,7 +60,7 @@ export function layOut(nodes: CallNode[], root: number): Box[] {
   return boxes.sort((a, b) => a.row - b.row || a.from - b.from)
 }
 
-/** −1 where there is none. */
+/** Returns the call at a position, or −1. */
 export function boxAt(boxes: Box[], across: number, row: number): number {
   return boxes.find(box => box.row === row && across >= box.from && across < box.to)?.node ?? -1
 }

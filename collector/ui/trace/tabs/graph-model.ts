@@ -7,37 +7,38 @@ import { type CallNode, callTree } from './call-tree'
 
 /** One box of the call graph. */
 export interface GraphNode {
-  /** "name (duration)", as the original had it; of several spans the longest, and how many. */
+  /** "name (duration)"; for several spans the longest duration and the count. */
   label: string
   service: string
-  /** By the original's limits: over 50 ms, over 20 ms. */
+  /** `high` over 50 ms, `medium` over 20 ms. */
   heat: 'high' | 'medium' | 'none'
   failed: boolean
-  /** A span behind it: the longest. */
+  /** The index of its longest span. */
   span: number
 }
 
 export interface Graph {
   nodes: GraphNode[]
-  /** `count` calls from a node to another. */
+  /** `count` is the number of calls from one node to the other. */
   edges: { from: number; to: number; count: number }[]
   /** What a box stands for. */
   by: 'span' | 'path' | 'name'
-  /** Boxes left out, those with the least time; and edges, those with the fewest calls. */
+  /** How many boxes (with the least time) and edges (with the fewest calls) are left out. */
   leftOut: number
   edgesLeftOut: number
 }
 
-/** Up to so many spans have a box each; more are merged, and more boxes than the second can't be read. */
-const MOST_SPANS = 120
-const MOST_BOXES = 160
-/** Graphviz takes seconds for more, and nobody follows them. */
-const MOST_EDGES = 240
+/** Up to this many spans get a box each; more spans are merged. */
+const MAX_SPANS = 120
+/** Nobody can read a graph with more boxes. */
+const MAX_BOXES = 160
+/** Graphviz takes seconds for more, and nobody could follow them. */
+const MAX_EDGES = 240
 
 export function graphOf(columns: Columns, tree: Tree): Graph {
-  if (columns.count <= MOST_SPANS) return bySpan(columns, tree)
+  if (columns.count <= MAX_SPANS) return bySpan(columns, tree)
   const calls = callTree(columns, tree)
-  return calls.length <= MOST_SPANS
+  return calls.length <= MAX_SPANS
     ? fromCalls(
         calls,
         'path',
@@ -64,7 +65,7 @@ function bySpan(columns: Columns, tree: Tree): Graph {
   return { nodes, edges, by: 'span', leftOut: 0, edgesLeftOut: 0 }
 }
 
-/** One box for each name of each service, wherever it was called from. */
+/** Makes one box for each name of each service, whatever its callers. */
 function byName(calls: CallNode[]): Graph {
   const boxes = new Map<string, number>()
   const boxOf = new Int32Array(calls.length)
@@ -91,12 +92,12 @@ function fromCalls(calls: CallNode[], by: Graph['by'], boxOf: Int32Array): Graph
     box.total += call.total
     if (call.max > box.max) Object.assign(box, { max: call.max, span: call.span })
   })
-  const kept = [...merged.keys()].sort((a, b) => merged[b]!.total - merged[a]!.total).slice(0, MOST_BOXES)
-  const placeOf = new Map(kept.map((box, place) => [box, place]))
+  const kept = [...merged.keys()].sort((a, b) => merged[b]!.total - merged[a]!.total).slice(0, MAX_BOXES)
+  const indexOf = new Map(kept.map((box, index) => [box, index]))
   const edges = new Map<string, Graph['edges'][number]>()
   calls.forEach(({ parent, count }, i) => {
-    const from = parent === -1 ? undefined : placeOf.get(boxOf[parent]!)
-    const to = placeOf.get(boxOf[i]!)
+    const from = parent === -1 ? undefined : indexOf.get(boxOf[parent]!)
+    const to = indexOf.get(boxOf[i]!)
     if (from === undefined || to === undefined) return
     const edge = edges.get(`${from},${to}`)
     if (edge === undefined) edges.set(`${from},${to}`, { from, to, count })
@@ -106,7 +107,7 @@ function fromCalls(calls: CallNode[], by: Graph['by'], boxOf: Int32Array): Graph
     const { name, service, max, count, errors, span } = merged[box]!
     return { label: labelOf(name, max, count), service, heat: heatOf(max), failed: errors > 0, span }
   })
-  const most = [...edges.values()].sort((a, b) => b.count - a.count).slice(0, MOST_EDGES)
+  const most = [...edges.values()].sort((a, b) => b.count - a.count).slice(0, MAX_EDGES)
   return { nodes, edges: most, by, leftOut: merged.length - kept.length, edgesLeftOut: edges.size - most.length }
 }
 

@@ -1,4 +1,4 @@
-/** JSON with a line for each thing, also of a text that ends in the middle. */
+/** Formats JSON with one value per line. The JSON may be cut off anywhere. */
 export function indentJson(text: string): string {
   let out = ''
   let depth = 0

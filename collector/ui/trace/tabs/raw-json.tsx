@@ -17,10 +17,10 @@ const FORMS = {
 } as const
 type Form = keyof typeof FORMS
 
-/** So much is shown; all of it is for downloading. */
-const SHOWN_BYTES = 200_000
+/** The page shows this much; the download contains everything. */
+const SHOWN_LENGTH = 200_000
 
-/** The trace as programs get it. */
+/** Shows the trace as JSON in the formats that the API offers. */
 export function RawJson({ id, query }: TabProps) {
   const asked = query.get('form') ?? 'milo'
   const form: Form = Object.hasOwn(FORMS, asked) ? (asked as Form) : 'milo'
@@ -54,7 +54,7 @@ export function RawJson({ id, query }: TabProps) {
       )}
       {answer.state === 'ready' && (
         <>
-          {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard */}
+          {/* biome-ignore lint/a11y/noNoninteractiveTabindex: the keyboard must reach a scrollable area */}
           <pre tabIndex={0} class="json">
             <code>{indentJson(answer.text)}</code>
           </pre>
@@ -70,7 +70,7 @@ type Start =
   | { state: 'ready'; text: string; whole: boolean }
   | { state: 'failed'; problem: Problem; retry(): void }
 
-/** The first part of what is at `url`; the rest isn't fetched. */
+/** Fetches only the beginning of the file at `url`. */
 function useStart(url: string): Start {
   const [answer, setAnswer] = useState<Start>({ state: 'loading' })
   const [attempt, setAttempt] = useState(0)
@@ -97,8 +97,8 @@ async function readStart(url: string, aborter: AbortController): Promise<Start> 
     })
     if (done) return { state: 'ready', text: text + decoder.decode(), whole: true }
     text += decoder.decode(value, { stream: true })
-    if (text.length < SHOWN_BYTES) continue
+    if (text.length < SHOWN_LENGTH) continue
     void reader.cancel()
-    return { state: 'ready', text: text.slice(0, SHOWN_BYTES), whole: false }
+    return { state: 'ready', text: text.slice(0, SHOWN_LENGTH), whole: false }
   }
 }

@@ -1,6 +1,6 @@
 import type { Columns } from '../columns'
 
-/** Spans of one service or, with `name`, of one name in it. Microseconds; NaN where no span has a duration. */
+/** Sums of the spans of one service, or of one name in a service. Microseconds; NaN if no span has a duration. */
 export interface Group {
   service: string
   name: string

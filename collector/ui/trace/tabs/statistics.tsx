@@ -1,6 +1,6 @@
 import { useMemo } from 'preact/hooks'
 import { formatDuration } from '../../../src/trace'
-import { serviceColours } from '../../parts/colours'
+import { serviceColors } from '../../parts/colors'
 import { DurationText } from '../../parts/duration-text'
 import { ServiceMark } from '../../parts/service-mark'
 import { type Column, SortedTable } from '../../parts/sorted-table'
@@ -8,11 +8,11 @@ import { setQuery } from '../../shell/address'
 import { type Group, statistics } from './statistics-groups'
 import type { TabProps } from './tab-props'
 
-/** Where the time went, by service or by service and name. */
+/** Shows where the time went, by service or by service and name. */
 export function Statistics({ trace, query }: TabProps) {
   const byName = query.get('by') !== 'service'
   const groups = useMemo(() => statistics(trace.columns, byName), [trace.tree, byName])
-  const colours = useMemo(() => serviceColours(trace.head.services), [trace.head])
+  const colors = useMemo(() => serviceColors(trace.head.services), [trace.head])
   const time = (
     key: keyof Group & ('total' | 'self' | 'critical' | 'p50' | 'p95' | 'max'),
     title: string,
@@ -30,7 +30,7 @@ export function Statistics({ trace, query }: TabProps) {
       value: group => group.service,
       show: group => (
         <>
-          <ServiceMark colour={colours.get(group.service)} /> {group.service || <em>unknown</em>}
+          <ServiceMark color={colors.get(group.service)} /> {group.service || <em>unknown</em>}
         </>
       ),
     },

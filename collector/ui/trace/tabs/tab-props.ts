@@ -2,11 +2,11 @@ import type { LoadedTrace } from '../load-trace'
 
 export interface TabProps {
   trace: LoadedTrace
-  /** The trace's, as in the address. */
+  /** The trace id in the address. */
   id: string
   query: URLSearchParams
-  /** Index of a span, or −1. */
+  /** Index of the selected span, or −1. */
   selected: number
-  colourOf(span: number): number
+  colorOf(span: number): number
   onSelect(span: number): void
 }

@@ -26,7 +26,7 @@ export function tabOf(query: URLSearchParams): Tab {
   return Object.hasOwn(TABS, tab) ? (tab as Tab) : 'waterfall'
 }
 
-/** Ways to look at one trace; each has its address. */
+/** Links to the views of one trace; each view has its own address. */
 export function Tabs({ id, query }: { id: string; query: URLSearchParams }) {
   const current = tabOf(query)
   const hrefTo = (tab: Tab) => {
@@ -56,7 +56,7 @@ export function TabPanel({ tab, ...props }: TabProps & { tab: Tab }) {
   if (tab === 'waterfall') return <Waterfall {...props} />
   if (tab === 'json') return <RawJson {...props} />
   if (tab === 'compare') return <Compare {...props} />
-  // The others add up: half of a trace would show wrong sums.
+  // The other views show sums, which would be wrong for a part of the trace.
   if (!props.trace.complete) return <Waiting what="the rest of the trace" />
   switch (tab) {
     case 'table':

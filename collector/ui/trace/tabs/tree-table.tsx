@@ -9,14 +9,14 @@ import type { LoadedTrace } from '../load-trace'
 import { ancestorsOf, childrenOf } from '../tree'
 import type { TabProps } from './tab-props'
 
-/** The original's view: a call, and its direct sub-calls, into which one descends by a click. */
-export function TreeTable({ trace, query, selected, colourOf, onSelect }: TabProps) {
+/** Shows a call and its direct sub-calls; a click on a sub-call descends into it. */
+export function TreeTable({ trace, query, selected, colorOf, onSelect }: TabProps) {
   const { columns, tree } = trace
   const top = useMemo(() => topOf(trace, query.get('top')), [tree, query.get('top')])
   const calls = useMemo(() => (top === -1 ? rootsOf(trace) : childrenOf(tree, top)), [tree, top])
   const descend = (span: number) => setQuery({ top: span === -1 ? 'all' : spanIdAt(columns, span) }, { replace: false })
   const { numbers } = columns
-  // The original had the server's durations; a call without them is measured by its client.
+  // The server's duration, or else the client's.
   const duration = (span: number) =>
     Number.isNaN(numbers.serverDuration[span]!) ? numbers.duration[span]! : numbers.serverDuration[span]!
   const below = (span: number) => tree.end[span]! - span - 1
@@ -27,7 +27,7 @@ export function TreeTable({ trace, query, selected, colourOf, onSelect }: TabPro
       value: span => nameAt(columns, span),
       show: span => (
         <>
-          <ServiceMark colour={colourOf(span) === -1 ? undefined : colourOf(span)} />{' '}
+          <ServiceMark color={colorOf(span) === -1 ? undefined : colorOf(span)} />{' '}
           {tree.childCount[span]! > 0 ? (
             <button type="button" class="link" onClick={() => descend(span)}>
               {nameAt(columns, span) || 'no name'}
@@ -124,7 +124,7 @@ export function TreeTable({ trace, query, selected, colourOf, onSelect }: TabPro
   )
 }
 
-/** The span to look at; −1 for all at the top. */
+/** Returns the span whose calls are shown; −1 for all root spans. */
 function topOf({ columns, tree }: LoadedTrace, id: string | null): number {
   if (id === 'all') return -1
   const span = id === null ? -1 : spanById(columns, id)
@@ -137,7 +137,7 @@ function rootsOf({ tree }: LoadedTrace): number[] {
   return roots
 }
 
-/** A path of hundreds of calls by its ends. */
+/** Keeps only both ends of a long path. */
 function shortened(path: number[]): (number | null)[] {
   return path.length <= 12 ? path : [...path.slice(0, 4), null, ...path.slice(-7)]
 }

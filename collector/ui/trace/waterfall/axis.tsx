@@ -8,7 +8,7 @@ interface Props {
   onChoose(view: View): void
 }
 
-/** The ruler above the bars. Dragging over it chooses what to zoom to. */
+/** The ruler above the bars. Dragging over it zooms to a time range. */
 export function Axis({ view, onChoose }: Props) {
   const lane = useRef<HTMLDivElement>(null)
   const chosen = useDrag(lane, view, onChoose)

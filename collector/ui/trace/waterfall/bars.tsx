@@ -1,11 +1,11 @@
 import { useLayoutEffect, useRef, useState } from 'preact/hooks'
-import { readPalette } from '../../parts/colours'
+import { readPalette } from '../../parts/colors'
 import { useShownTheme } from '../../shell/theme'
 import { type BarsPicture, drawBars } from './draw-bars'
 
 type Props = Omit<BarsPicture, 'width' | 'barTop' | 'barHeight'>
 
-/** The canvas behind the rows in sight, as wide as their lanes. The rows say all that it shows in words. */
+/** The canvas behind the visible rows, as wide as their lanes. The rows contain the same information as text. */
 export function Bars(props: Props) {
   const canvas = useRef<HTMLCanvasElement>(null)
   const theme = useShownTheme()

@@ -2,12 +2,12 @@ import type { RefObject } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import type { View } from './view'
 
-/** Pixels below which a drag is a click. */
+/** A drag over fewer pixels is a click. */
 const CLICK_PX = 4
 
 /**
- * A stretch of time that is being chosen by dragging over an element as wide as `across`; null while nothing is dragged.
- * A click is no choice.
+ * Returns the time range that the user is choosing by dragging over an element that shows `across`; null while nothing is
+ * dragged. A click chooses nothing.
  */
 export function useDrag(
   element: RefObject<HTMLElement | null>,

@@ -1,4 +1,4 @@
-import type { Palette } from '../../parts/colours'
+import type { Palette } from '../../parts/colors'
 import { type Columns, FLAG } from '../columns'
 import type { View } from './view'
 
@@ -7,27 +7,27 @@ export interface BarsPicture {
   /** The spans of the rows to draw, from the top. */
   rows: Int32Array
   rowHeight: number
-  /** Within a row. */
+  /** Pixels from the top of the row. */
   barTop: number
   barHeight: number
   width: number
   view: View
-  /** As reported, or corrected by what is known of the clocks. */
+  /** Whether to draw times as reported rather than corrected. */
   raw: boolean
-  /** Index into the palette's services; −1 when unknown. */
-  colourOf(span: number): number
+  /** Returns an index into the palette's services; −1 if unknown. */
+  colorOf(span: number): number
   critical: Map<number, number[]> | null
   ticks: number[]
 }
 
 /**
- * A row's bar:
+ * Draws the bars of the rows:
  *
- *     ░░░▓▓▓▓▓▓▓▓▓▓░░░    ░ client half: what it waited beyond the server's work is network and queues
+ *     ░░░▓▓▓▓▓▓▓▓▓▓░░░    ░ client half: where only it shows, the time went to network and queues
  *        ━━━    ━━━       ▓ server half, or work without a call;  ━ on the critical path
  */
 export function drawBars(context: CanvasRenderingContext2D, picture: BarsPicture, palette: Palette): void {
-  const { columns, rows, rowHeight, barTop, barHeight, width, view, raw, colourOf, critical, ticks } = picture
+  const { columns, rows, rowHeight, barTop, barHeight, width, view, raw, colorOf, critical, ticks } = picture
   const { numbers, flags } = columns
   const scale = width / (view.to - view.from)
   const x = (us: number) => (us - view.from) * scale
@@ -38,7 +38,7 @@ export function drawBars(context: CanvasRenderingContext2D, picture: BarsPicture
   context.fillStyle = palette.line
   for (const tick of ticks) context.fillRect(Math.round(x(tick)), 0, 1, rows.length * rowHeight)
 
-  /** The part that is in view, at least two pixels wide; what lies outside is only a mark at the edge. */
+  /** Draws the visible part of a bar, at least two pixels wide. */
   const bar = (from: number, length: number, top: number, height: number) => {
     const left = x(from)
     const right = x(from + (Number.isNaN(length) ? 0 : length))
@@ -52,9 +52,9 @@ export function drawBars(context: CanvasRenderingContext2D, picture: BarsPicture
   for (let row = 0; row < rows.length; row++) {
     const i = rows[row]!
     const top = row * rowHeight + barTop
-    const slot = colourOf(i)
-    const colour = slot === -1 ? palette.unknown : palette.services[slot]!
-    context.fillStyle = colour
+    const slot = colorOf(i)
+    const color = slot === -1 ? palette.unknown : palette.services[slot]!
+    context.fillStyle = color
     const called = !Number.isNaN(clientStart[i]!)
     const served = !Number.isNaN(serverStart[i]!)
     if (called) {
@@ -71,7 +71,7 @@ export function drawBars(context: CanvasRenderingContext2D, picture: BarsPicture
       context.fillStyle = palette.high
       bar(start[i]! + (numbers.duration[i]! || 0), 0, top - 2, barHeight + 4)
     }
-    // In raw times the path has no place: it was found in the corrected ones.
+    // The critical path was found in the corrected times, so it doesn't fit the raw times.
     const segments = raw ? undefined : critical?.get(i)
     if (segments === undefined) continue
     context.fillStyle = palette.ink
@@ -80,7 +80,7 @@ export function drawBars(context: CanvasRenderingContext2D, picture: BarsPicture
     for (let s = segments.length - 2; s >= 0; s -= 2) {
       const from = Math.max(0, x(segments[s]!))
       const to = Math.min(width, x(segments[s + 1]!))
-      // A thousand calls in a row leave a thousand gaps: those within one pixel are drawn once.
+      // A thousand calls in a row leave a thousand gaps: segments within one pixel are drawn once.
       if (to < from || (from >= drawnFrom && to <= drawnTo)) continue
       const right = Math.max(to, from + 1)
       context.fillRect(from, top + barHeight + 1, right - from, 2)
@@ -90,10 +90,10 @@ export function drawBars(context: CanvasRenderingContext2D, picture: BarsPicture
   }
 }
 
-/** The span is before, or after, what is to be seen. */
-function drawPointer(context: CanvasRenderingContext2D, x: number, y: number, colour: string): void {
+/** Draws a mark at the edge for a span before or after the view. */
+function drawPointer(context: CanvasRenderingContext2D, x: number, y: number, color: string): void {
   const inward = x === 0 ? 5 : -5
-  context.fillStyle = colour
+  context.fillStyle = color
   context.beginPath()
   context.moveTo(x, y)
   context.lineTo(x + inward, y - 4)

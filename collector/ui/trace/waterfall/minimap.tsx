@@ -1,5 +1,5 @@
 import { useLayoutEffect, useRef, useState } from 'preact/hooks'
-import { readPalette } from '../../parts/colours'
+import { readPalette } from '../../parts/colors'
 import { useShownTheme } from '../../shell/theme'
 import type { Columns } from '../columns'
 import { useDrag } from './drag'
@@ -8,17 +8,17 @@ import { isWhole, type View } from './view'
 
 interface Props {
   columns: Columns
-  /** Changes when spans are added. */
+  /** The number of spans; it changes when spans arrive. */
   count: number
   extent: View
   view: View
   raw: boolean
-  colourOf(span: number): number
+  colorOf(span: number): number
   onChoose(view: View): void
 }
 
-/** The whole trace, small. Dragging over it chooses what the waterfall shows; what it doesn't is shaded. */
-export function Minimap({ columns, count, extent, view, raw, colourOf, onChoose }: Props) {
+/** Shows the whole trace. Dragging over it chooses what the waterfall shows; the rest is shaded. */
+export function Minimap({ columns, count, extent, view, raw, colorOf, onChoose }: Props) {
   const box = useRef<HTMLDivElement>(null)
   const canvas = useRef<HTMLCanvasElement>(null)
   const theme = useShownTheme()
@@ -38,9 +38,9 @@ export function Minimap({ columns, count, extent, view, raw, colourOf, onChoose 
     Object.assign(canvas.current!, { width, height })
     const context = canvas.current!.getContext('2d')!
     const image = context.createImageData(width, height)
-    paintMinimap(image, { columns, count, extent, raw, colourOf }, readPalette())
+    paintMinimap(image, { columns, count, extent, raw, colorOf }, readPalette())
     context.putImageData(image, 0, 0)
-  }, [size, theme, columns, count, extent, raw, colourOf])
+  }, [size, theme, columns, count, extent, raw, colorOf])
   const at = (us: number) => `${(100 * (us - extent.from)) / (extent.to - extent.from)}%`
   const shown = dragged ?? view
   return (

@@ -7,7 +7,7 @@ interface Props {
   columns: Columns
   tree: Tree
   span: number
-  colour: number
+  color: number
   folded: boolean
   selected: boolean
   matches: boolean
@@ -20,8 +20,8 @@ export function rowId(columns: Columns, span: number): string {
   return `span-${spanIdAt(columns, span)}`
 }
 
-/** One span of the tree. Its bar is drawn by the canvas beneath; what the bar shows is told in words here and in the detail. */
-export function Row({ columns, tree, span, colour, folded, selected, matches, onSelect, onFold, onZoom }: Props) {
+/** One span of the tree. The canvas behind draws its bar; the row and the detail contain the same information as text. */
+export function Row({ columns, tree, span, color, folded, selected, matches, onSelect, onFold, onZoom }: Props) {
   const duration = columns.numbers.duration[span]!
   const children = tree.childCount[span]!
   const inside = tree.end[span]! - span - 1
@@ -30,13 +30,13 @@ export function Row({ columns, tree, span, colour, folded, selected, matches, on
     onFold(span)
   }
   return (
-    // biome-ignore lint/a11y/useKeyWithClickEvents: the tree around it has the keyboard
+    // biome-ignore lint/a11y/useKeyWithClickEvents: the tree around it handles keys
     <div
       id={rowId(columns, span)}
       class={matches ? 'row matches' : 'row'}
       role="treeitem"
       aria-level={columns.integers.depth[span]! + 1}
-      aria-posinset={tree.place[span]}
+      aria-posinset={tree.position[span]}
       aria-setsize={siblingsOf(tree, span)}
       aria-expanded={children === 0 ? undefined : !folded}
       aria-selected={selected}
@@ -52,7 +52,7 @@ export function Row({ columns, tree, span, colour, folded, selected, matches, on
         ) : (
           <span class="fold" />
         )}
-        <ServiceMark colour={colour === -1 ? undefined : colour} />
+        <ServiceMark color={color === -1 ? undefined : color} />
         <span class="name">{nameAt(columns, span) || <em>no name</em>}</span>
         <span class="service">{serviceText(columns, span)}</span>
         {folded && <span class="tag">{inside.toLocaleString()} inside</span>}

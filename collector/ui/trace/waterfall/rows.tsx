@@ -11,21 +11,21 @@ interface Props {
   selected: number
   folded: ReadonlySet<number>
   matching: ReadonlySet<number>
-  colourOf(span: number): number
+  colorOf(span: number): number
   onSelect(span: number): void
   onFold(span: number): void
   onZoom(span: number): void
 }
 
-/** The rows in sight. They don't change while the view is zoomed or panned. */
-export const Rows = memo(function Rows({ spans, selected, folded, matching, colourOf, ...rest }: Props) {
+/** The visible rows. They don't change while the view is zoomed or panned. */
+export const Rows = memo(function Rows({ spans, selected, folded, matching, colorOf, ...rest }: Props) {
   return (
     <>
       {Array.from(spans, span => (
         <Row
           key={span}
           span={span}
-          colour={colourOf(span)}
+          color={colorOf(span)}
           folded={folded.has(span)}
           selected={span === selected}
           matches={matching.has(span)}

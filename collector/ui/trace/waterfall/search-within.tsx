@@ -8,15 +8,15 @@ const NONE = new Int32Array(0)
 
 export interface WithinSearch {
   text: string
-  /** Null while it is still being looked for. */
+  /** Indexes of the matching spans; null while the search runs. */
   found: Int32Array | null
   matching: ReadonlySet<number>
-  /** Place of the selected span among those found, from 1; 0 when it isn't one. */
-  place: number
+  /** Position of the selected span among the matches, from 1; 0 if it isn't one. */
+  position: number
   go(step: 1 | -1): void
 }
 
-/** The spans that hold all words of `text`, from which one can step to the next. */
+/** Finds the spans that contain all words of `text`, and steps between them. */
 export function useSearchWithin(trace: LoadedTrace, text: string, selected: number, goTo: (span: number) => void) {
   const [answer, setAnswer] = useState<{ text: string; found: Int32Array }>({ text: '', found: NONE })
   useEffect(() => {
@@ -42,13 +42,13 @@ export function useSearchWithin(trace: LoadedTrace, text: string, selected: numb
     },
     [found, selected, goTo],
   )
-  return { text, found, matching, place: found === null ? 0 : found.indexOf(selected) + 1, go }
+  return { text, found, matching, position: found === null ? 0 : found.indexOf(selected) + 1, go }
 }
 
-/** The field above the waterfall; Enter and Shift+Enter step through what was found. */
+/** The field above the waterfall; Enter and Shift+Enter step through the matches. */
 export function SearchWithin({ search }: { search: WithinSearch }) {
   const field = useRef<HTMLInputElement>(null)
-  const { text, found, place, go } = search
+  const { text, found, position, go } = search
   useShortcuts('Waterfall', [
     { keys: ['f', '/'], does: 'search within the trace', run: () => field.current?.focus() },
     { keys: ['n'], does: 'next match', run: () => go(1) },
@@ -80,7 +80,7 @@ export function SearchWithin({ search }: { search: WithinSearch }) {
             ? '…'
             : none
               ? 'no match'
-              : `${place > 0 ? `${place.toLocaleString()} of ` : ''}${found.length.toLocaleString()}`}
+              : `${position > 0 ? `${position.toLocaleString()} of ` : ''}${found.length.toLocaleString()}`}
       </span>
       <button
         type="button"

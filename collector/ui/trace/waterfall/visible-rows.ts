@@ -1,22 +1,22 @@
 import type { RefObject } from 'preact'
 import { useCallback, useEffect, useState } from 'preact/hooks'
 
-/** Up to so many rows all are in the page, so that the browser's own search finds them; beyond, those in sight. */
+/** Up to this many rows are all in the page, so that the browser's own search finds them; of more, only those in sight. */
 const ALL_ROWS = 100
-/** Rows kept ready above and below what is in sight. */
+/** Rows rendered above and below the visible ones. */
 const SPARE_ROWS = 20
-/** Rows move in steps, so that most scroll events change nothing. */
-const STEP = 10
+/** The range moves in steps, so that most scroll events change nothing. */
+const STEP_ROWS = 10
 
 export interface VisibleRows {
   from: number
   to: number
   rowHeight: number
-  /** Scrolls until the row is in sight. */
+  /** Scrolls until the row is visible. */
   reveal(row: number): void
 }
 
-/** Which rows of a long list are worth having in the page. All rows are as high as the style sheet's --row-height. */
+/** Returns which rows of a long list to render. All rows have the height --row-height of the style sheet. */
 export function useVisibleRows(list: RefObject<HTMLElement | null>, count: number): VisibleRows {
   const [rowHeight, setRowHeight] = useState(28)
   const [range, setRange] = useState({ from: 0, to: 4 * SPARE_ROWS })
@@ -27,9 +27,9 @@ export function useVisibleRows(list: RefObject<HTMLElement | null>, count: numbe
       setRowHeight(height)
       const top = -list.current.getBoundingClientRect().top
       const all = count <= ALL_ROWS
-      const first = Math.floor((top / height - SPARE_ROWS) / STEP) * STEP
+      const first = Math.floor((top / height - SPARE_ROWS) / STEP_ROWS) * STEP_ROWS
       const from = all ? 0 : Math.min(Math.max(0, first), count)
-      const last = Math.ceil(((top + innerHeight) / height + SPARE_ROWS) / STEP) * STEP
+      const last = Math.ceil(((top + innerHeight) / height + SPARE_ROWS) / STEP_ROWS) * STEP_ROWS
       const to = all ? count : Math.min(Math.max(from, last), count)
       setRange(old => (old.from === from && old.to === to ? old : { from, to }))
     }
@@ -46,7 +46,7 @@ export function useVisibleRows(list: RefObject<HTMLElement | null>, count: numbe
     (row: number) => {
       if (list.current === null) return
       const top = list.current.getBoundingClientRect().top + row * rowHeight
-      // Clear of what stays at the top, and of the detail that lies over the bottom of small screens.
+      // Leave room for the pinned head, and for the detail that covers the bottom of small screens.
       const style = getComputedStyle(list.current)
       const above = Number.parseFloat(style.scrollPaddingTop) || 0
       const below = Number.parseFloat(style.scrollPaddingBottom) || 0

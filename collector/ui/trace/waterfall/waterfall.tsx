@@ -19,17 +19,17 @@ import { useWheelAndDrag } from './wheel'
 interface Props {
   trace: LoadedTrace
   query: URLSearchParams
-  /** Index of a span, or −1. */
+  /** Index of the selected span, or −1. */
   selected: number
-  colourOf(span: number): number
+  colorOf(span: number): number
   onSelect(span: number): void
 }
 
 /**
- * The trace as a tree with bars over a common time axis. To assistive technology it is one tree control: Tab reaches it, and
- * the arrow keys move the selection within. The view, the switches and the search stand in the address.
+ * Shows the trace as a tree with bars over a common time axis. For assistive technology it is one tree control: Tab focuses it,
+ * and the arrow keys move the selection. The address holds the view, the switches and the search.
  */
-export function Waterfall({ trace, query, selected, colourOf, onSelect }: Props) {
+export function Waterfall({ trace, query, selected, colorOf, onSelect }: Props) {
   const { columns, tree, head, complete } = trace
   const list = useRef<HTMLDivElement>(null)
   const [folded, setFolded] = useState<ReadonlySet<number>>(new Set())
@@ -67,7 +67,7 @@ export function Waterfall({ trace, query, selected, colourOf, onSelect }: Props)
   useEffect(() => {
     const row = selected === -1 ? -1 : rowOf(shown, selected)
     if (row !== -1) reveal(row)
-    // Not when something is folded elsewhere.
+    // `shown` is left out: folding another span must not scroll.
   }, [selected, reveal])
 
   const search = useSearchWithin(trace, query.get('find') ?? '', selected, goTo)
@@ -150,7 +150,7 @@ export function Waterfall({ trace, query, selected, colourOf, onSelect }: Props)
           extent={extent}
           view={view}
           raw={raw}
-          colourOf={colourOf}
+          colorOf={colorOf}
           onChoose={show}
         />
         <Axis view={view} onChoose={chosen => show(fit(chosen, extent))} />
@@ -176,7 +176,7 @@ export function Waterfall({ trace, query, selected, colourOf, onSelect }: Props)
             rowHeight={window.rowHeight}
             view={view}
             raw={raw}
-            colourOf={colourOf}
+            colorOf={colorOf}
             critical={critical}
             ticks={useMemo(() => ticks(view, 6), [view.from, view.to])}
           />
@@ -187,7 +187,7 @@ export function Waterfall({ trace, query, selected, colourOf, onSelect }: Props)
             selected={selected}
             folded={folded}
             matching={search.matching}
-            colourOf={colourOf}
+            colorOf={colorOf}
             onSelect={toggle}
             onFold={fold}
             onZoom={zoomTo}
@@ -199,7 +199,7 @@ export function Waterfall({ trace, query, selected, colourOf, onSelect }: Props)
   )
 }
 
-/** In raw times, clocks may put spans before the trace's start and after its end. */
+/** Returns the whole time range. With raw times, spans may lie before the trace's start or after its end. */
 function extentOf({ count, numbers }: Columns, duration: number, raw: boolean): View {
   const extent = { from: 0, to: Math.max(1, duration) }
   if (!raw) return extent
@@ -222,7 +222,7 @@ function viewIn(query: URLSearchParams, extent: View): View {
   return from < to ? fit({ from, to }, extent) : extent
 }
 
-/** Where a span is among those shown, which are in order; −1 when an ancestor is folded. */
+/** Finds the row of a span by binary search; −1 if an ancestor is folded. */
 function rowOf(shown: Int32Array, span: number): number {
   let low = 0
   let high = shown.length - 1
@@ -235,7 +235,7 @@ function rowOf(shown: Int32Array, span: number): number {
   return -1
 }
 
-/** What a key does from the selected span, as the ARIA authoring practices have it for trees. */
+/** Returns what a key does from the selected span, following the ARIA authoring practices for trees. */
 function moveOf(key: string, shown: Int32Array, tree: Tree, folded: ReadonlySet<number>, selected: number) {
   const row = selected === -1 ? -1 : rowOf(shown, selected)
   const at = (row: number) => ({ to: shown[Math.min(Math.max(row, 0), shown.length - 1)]!, fold: undefined })

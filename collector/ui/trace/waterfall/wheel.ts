@@ -3,8 +3,8 @@ import { useEffect, useRef } from 'preact/hooks'
 import { fit, pan, type View, zoom } from './view'
 
 /**
- * Over the bars: the wheel with Ctrl (as a pinch on a touchpad sends it) zooms about the pointer, sideways or with Shift it
- * pans, and dragging pans. The wheel alone scrolls the page.
+ * Handles the wheel and dragging over the bars. The wheel with Ctrl (which a pinch on a touchpad sends too) zooms around the
+ * pointer; sideways or with Shift it pans; dragging pans. The wheel alone scrolls the page.
  */
 export function useWheelAndDrag(
   list: RefObject<HTMLElement | null>,
@@ -17,7 +17,7 @@ export function useWheelAndDrag(
   useEffect(() => {
     const target = list.current!
     const lane = () => (target.querySelector('canvas') ?? target).getBoundingClientRect()
-    // Many wheel events a frame: the last wins, on top of those before.
+    // There may be many wheel events in a frame; each adds to the one before.
     let next: View | undefined
     let frame = 0
     const set = (view: View) => {

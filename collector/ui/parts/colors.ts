@@ -1,16 +1,16 @@
-/** As many as the style sheet has, --s0 and on. */
-export const SERVICE_COLOURS = 8
+/** The number of service colors in the style sheet: --s0 and following. */
+export const SERVICE_COLORS = 8
 
 /**
- * A service has the same colour in every trace, unless two of one trace would share it: then the later by name takes the next
- * that is free. With more than eight, some share.
+ * Assigns colors to services. A service has the same color in every trace, unless two services of one trace would share it:
+ * then the later one by name takes the next free color. With more than eight services, some share colors.
  */
-export function serviceColours(services: string[]): Map<string, number> {
+export function serviceColors(services: string[]): Map<string, number> {
   const slots = new Map<string, number>()
   const taken = new Set<number>()
   for (const service of [...services].sort()) {
-    let slot = hash(service) % SERVICE_COLOURS
-    if (taken.size < SERVICE_COLOURS) while (taken.has(slot)) slot = (slot + 1) % SERVICE_COLOURS
+    let slot = hash(service) % SERVICE_COLORS
+    if (taken.size < SERVICE_COLORS) while (taken.has(slot)) slot = (slot + 1) % SERVICE_COLORS
     taken.add(slot)
     slots.set(service, slot)
   }
@@ -26,7 +26,7 @@ function hash(text: string): number {
 
 export interface Palette {
   services: string[]
-  /** Of spans whose service nobody knows. */
+  /** The color of spans whose service is unknown. */
   unknown: string
   ink: string
   quiet: string
@@ -40,12 +40,12 @@ export interface Palette {
   font: string
 }
 
-/** The style sheet's colours as they are now, for canvases. */
+/** Reads the style sheet's current colors, for canvases. */
 export function readPalette(): Palette {
   const style = getComputedStyle(document.documentElement)
   const get = (name: string) => style.getPropertyValue(`--${name}`).trim()
   return {
-    services: Array.from({ length: SERVICE_COLOURS }, (_, i) => get(`s${i}`)),
+    services: Array.from({ length: SERVICE_COLORS }, (_, i) => get(`s${i}`)),
     unknown: get('quiet'),
     ink: get('ink'),
     quiet: get('quiet'),

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { SERVICE_COLOURS, serviceColours } from '../../../collector/ui/parts/colours'
+import { SERVICE_COLORS, serviceColors } from '../../../collector/ui/parts/colors'
 import { ROOT } from '../../helpers/child'
 
 type Rgb = [number, number, number]
 
 const sheet = readFileSync(join(ROOT, 'collector/ui/styles/tokens.css'), 'utf8')
 
-/** A token's colour in both themes, linear. */
+/** A token's color in both themes, linear. */
 function token(name: string): [light: Rgb, dark: Rgb] {
   const match = new RegExp(`--${name}: light-dark\\((#[0-9a-f]{6}), (#[0-9a-f]{6})\\)`).exec(sheet)
   assert.ok(match, name)
@@ -30,7 +30,7 @@ function contrast(a: Rgb, b: Rgb): number {
   return (light + 0.05) / (dark + 0.05)
 }
 
-/** How colours are seen with each kind of colour blindness, in full: Machado, Oliveira and Fernandes 2009. */
+/** How colors are seen with each kind of color blindness, in full: Machado, Oliveira and Fernandes 2009. */
 const SIGHT: Record<string, Rgb[]> = {
   'full sight': [
     [1, 0, 0],
@@ -65,20 +65,20 @@ function oklab([r, g, b]: Rgb): Rgb {
   ]
 }
 
-function seen(colour: Rgb, sight: Rgb[]): Rgb {
+function seen(color: Rgb, sight: Rgb[]): Rgb {
   const clamp = (n: number) => Math.min(1, Math.max(0, n))
-  return oklab(sight.map(row => clamp(row[0] * colour[0] + row[1] * colour[1] + row[2] * colour[2])) as Rgb)
+  return oklab(sight.map(row => clamp(row[0] * color[0] + row[1] * color[1] + row[2] * color[2])) as Rgb)
 }
 
-describe('the services’ colours', () => {
-  const services = Array.from({ length: SERVICE_COLOURS }, (_, i) => token(`s${i}`))
+describe('the services’ colors', () => {
+  const services = Array.from({ length: SERVICE_COLORS }, (_, i) => token(`s${i}`))
 
   for (const theme of [0, 1] as const) {
     const name = theme === 0 ? 'light' : 'dark'
     it(`stand out from the ${name} surface by 3:1, also where a row is chosen or pointed at`, () => {
       for (const surface of ['surface', 'chosen', 'hover']) {
-        services.forEach((colour, i) => {
-          const ratio = contrast(colour[theme], token(surface)[theme])
+        services.forEach((color, i) => {
+          const ratio = contrast(color[theme], token(surface)[theme])
           assert.ok(ratio >= 3, `s${i} on ${surface}: ${ratio.toFixed(2)}`)
         })
       }
@@ -99,13 +99,13 @@ describe('the services’ colours', () => {
   }
 
   it('stay with a service from trace to trace, and are no one else’s within a trace of eight', () => {
-    const alone = serviceColours(['cart']).get('cart')
-    assert.equal(serviceColours(['cart', 'apples']).get('cart'), alone)
-    const eight = serviceColours(['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'])
+    const alone = serviceColors(['cart']).get('cart')
+    assert.equal(serviceColors(['cart', 'apples']).get('cart'), alone)
+    const eight = serviceColors(['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'])
     assert.equal(new Set(eight.values()).size, 8)
-    const many = serviceColours(Array.from({ length: 50 }, (_, i) => `service ${i}`))
+    const many = serviceColors(Array.from({ length: 50 }, (_, i) => `service ${i}`))
     assert.equal(many.size, 50)
-    for (const slot of many.values()) assert.ok(slot >= 0 && slot < SERVICE_COLOURS)
+    for (const slot of many.values()) assert.ok(slot >= 0 && slot < SERVICE_COLORS)
   })
 
   it('leave text readable by 4.5:1 in both themes', () => {
