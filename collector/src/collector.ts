@@ -161,7 +161,7 @@ export async function startCollector(
     const nextCredentials = credentialsOf(next)
     if (!nextCredentials.required && next.http.auth !== 'none' && !isLoopback(config.http.host)) {
       throw new Error(
-        `http.users: no user or token remains, while the API listens on ${config.http.host}: keep one, or restart the collector`,
+        `http.users: no user or token remains, but the API still listens on ${config.http.host}: keep one, or restart the collector`,
       )
     }
     const changed = changedKeys(config, next).filter(

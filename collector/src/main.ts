@@ -38,13 +38,13 @@ const program = new Command('milo-collector')
   .argument('[command]')
   .usage('[options] [command]')
   .allowExcessArguments(true)
-  .action((word: string | undefined, ...given: unknown[]) => {
+  .action((word: string | undefined, ...others: unknown[]) => {
     if (word !== undefined) unknownCommand(word)
     return withConfig((config, log) => {
       // Loaded late: no other command needs the servers, which take longer to load than all the rest.
       const { serve } = require('./commands/serve') as typeof import('./commands/serve')
       return serve(config, log, () => loadConfig(configFile(program), process.env).config)
-    })(...given)
+    })(...others)
   })
 
 program
@@ -140,19 +140,19 @@ function command(name: string, description: string): Command {
     .allowExcessArguments(false)
 }
 
-function wholeNumber(text: string): number {
-  if (!/^[1-9]\d{0,11}$/.test(text)) throw new InvalidArgumentError('give a whole number above 0')
-  return Number(text)
+function wholeNumber(value: string): number {
+  if (!/^[1-9]\d{0,11}$/.test(value)) throw new InvalidArgumentError('give a whole number above 0')
+  return Number(value)
 }
 
-function notEmpty(text: string): string {
-  if (text.trim() === '') throw new InvalidArgumentError('it is empty: give one')
-  return text
+function notEmpty(value: string): string {
+  if (value.trim() === '') throw new InvalidArgumentError('it is empty: give a value')
+  return value
 }
 
-function withConfig<O>(job: Job<O>): (...given: unknown[]) => Promise<void> {
-  return async (...given) => {
-    const command = given.at(-1) as Command
+function withConfig<O>(job: Job<O>): (...actionArgs: unknown[]) => Promise<void> {
+  return async (...actionArgs) => {
+    const command = actionArgs.at(-1) as Command
     let loaded: ReturnType<typeof loadConfig>
     try {
       loaded = loadConfig(configFile(command), process.env)

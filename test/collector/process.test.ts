@@ -208,13 +208,13 @@ describe('milo-collector', () => {
 
     writeFileSync(file, `${base}http: { port: 0, tokens: ["${line}"] }\nretention_days: 3\n`)
     program.child.kill('SIGHUP')
-    await said('configuration reloaded')
-    assert.deepEqual((await said('only by a restart')).keys, ['retention_days'])
+    await said('the configuration was reloaded')
+    assert.deepEqual((await said('take effect only after a restart')).keys, ['retention_days'])
     assert.deepEqual([await status(), await status({ authorization: `Bearer ${token}` })], [401, 200])
 
     writeFileSync(file, 'htpp: 1\n')
     program.child.kill('SIGHUP')
-    const [problem] = (await said('not reloaded')).problems as string[]
+    const [problem] = (await said('was not reloaded')).problems as string[]
     assert.match(problem!, /htpp: no such key/)
     assert.equal(await status({ authorization: `Bearer ${token}` }), 200)
     assert.equal(await program.stop(), 0)
@@ -262,13 +262,13 @@ describe('milo-collector', () => {
 
     index('index: { deny: [open] }')
     program.child.kill('SIGHUP')
-    await until('it has reloaded', () => said('configuration reloaded').length === 1)
+    await until('it has reloaded', () => said('the configuration was reloaded').length === 1)
     assert.equal(await found('open=x'), 'MILO_NOT_INDEXED')
     const younger = await store()
     await until('the younger span is found', async () => (await found('secret=x')).length > 0)
     assert.deepEqual(await found('secret=x'), [younger])
     assert.deepEqual(await found(''), [older, younger].sort())
-    assert.equal(said('changed, but taken over only by a restart').length, 0)
+    assert.equal(said('these settings have changed and take effect only after a restart').length, 0)
     assert.equal(await program.stop(), 0)
   })
 
@@ -459,7 +459,7 @@ describe('milo-collector', () => {
     assert.equal(dry.status, 0)
     assert.equal(existsSync(path), false)
     assert.equal(replay.status, 1)
-    assert.match(String(logLines(replay).at(-1)!.msg), /give store: cassandra-mysql/)
+    assert.match(String(logLines(replay).at(-1)!.msg), /set store to cassandra-mysql/)
   })
 
   it('answers every call that it has taken when SIGTERM comes, and keeps what it answered OK', async () => {

@@ -1,18 +1,18 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { BlockList, isIP } from 'node:net'
 
-/** Network addresses as numbers: a comparison of their text takes 127.evil.example for this machine. */
+/** Compares network addresses as numbers: a comparison of strings would take 127.evil.example for this machine. */
 
 const LOOPBACK = addressList(['127.0.0.0/8', '::1'])
 
-/** Whether a server that listens there can be reached from this machine only. */
+/** Returns whether a server that listens on this host can be reached only from this machine. */
 export function isLoopback(host: string): boolean {
   return isIP(host) === 0 ? /^localhost\.?$/i.test(host) : LOOPBACK(host)
 }
 
-/** Whether `text` is an address, or a network as 10.0.0.0/8. */
-export function isNetwork(text: string): boolean {
-  const [address = '', bits, ...more] = text.split('/')
+/** Returns whether the value is an address, or a network such as 10.0.0.0/8. */
+export function isNetwork(value: string): boolean {
+  const [address = '', bits, ...more] = value.split('/')
   const family = isIP(address)
   if (family === 0 || address.includes('%') || more.length > 0) return false
   return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 6 ? 128 : 32))
@@ -36,18 +36,18 @@ export function addressList(networks: readonly string[]): (address: string) => b
 }
 
 /**
- * Whom a request has come through, as X-Forwarded-For says it or, where there is none, Forwarded (RFC 7239): the addresses
- * at its end, up to the last thing that isn't one. Some proxies add ports, or write "unknown".
+ * Returns the addresses through which a request came, as X-Forwarded-For or, without it, Forwarded (RFC 7239) lists them: those
+ * after the last entry that isn't an address. Some proxies add ports, or write "unknown".
  */
 export function forwardedFor(headers: IncomingHttpHeaders): string | undefined {
-  const given = headers['x-forwarded-for']
-  const hops = given === undefined ? hopsOf(headers.forwarded ?? '') : [given].flat().join().split(',')
+  const header = headers['x-forwarded-for']
+  const hops = header === undefined ? hopsOf(headers.forwarded ?? '') : [header].flat().join().split(',')
   const addresses = hops.map(readHop)
   const known = addresses.slice(addresses.lastIndexOf(undefined) + 1)
   return known.length === 0 ? undefined : known.join(', ')
 }
 
-/** More than this is nobody's list of proxies. */
+/** A longer header isn't a list of proxies. */
 const MAX_FORWARDED_LENGTH = 2_000
 
 function hopsOf(header: string): string[] {
@@ -56,7 +56,7 @@ function hopsOf(header: string): string[] {
   return elements.map(element => /(?:^|;)\s*for\s*=\s*"?([^";]*)/i.exec(element)?.[1] ?? '')
 }
 
-/** An address, perhaps with a port, for which an IPv6 one stands in brackets. */
+/** Reads an address, with a port or without. An IPv6 address with a port has brackets. */
 function readHop(text: string): string | undefined {
   const hop = text.trim()
   const [, bracketed, plain] = /^\[([^\]]*)\](?::\d+)?$|^([\d.]+):\d+$/.exec(hop) ?? []
@@ -64,7 +64,7 @@ function readHop(text: string): string | undefined {
   return isIP(address) === 0 ? undefined : address
 }
 
-/** `fe80::1%eth0`: the zone says through which of this machine's interfaces. */
+/** Removes the zone, which names an interface of this machine: `fe80::1%eth0`. */
 function withoutZone(address: string): string {
   return address.split('%')[0]!
 }

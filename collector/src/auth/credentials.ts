@@ -11,13 +11,13 @@ import limitTo from 'p-limit'
 export const USER_LINE = /^([^:,\s]{1,100}):scrypt\$(\d{4,6})\$(\d{1,2})\$(\d{1,2})\$([\w-]{16,86})\$([\w-]{43})$/
 export const TOKEN_LINE = /^([^:,\s]{1,100}):(full|read|ingest):sha256\$([\w-]{43})$/
 
-/** read: GET, metrics too. ingest: POST of spans. full: everything, which users have as well. */
+/** `read` allows GET, metrics included. `ingest` allows POST of spans. `full` allows everything; users have it. */
 export type Scope = 'full' | 'read' | 'ingest'
 
 /** About 32 MiB and 80 ms of CPU to try one password. */
 const COST: ScryptOptions = { N: 32768, r: 8, p: 1, maxmem: 256 * 1024 * 1024 }
 const KEY_BYTES = 32
-/** How many passwords are tried at once, and how many may wait: each try costs what COST says. */
+/** Limits for passwords that are tried at once and that wait. Each try costs what COST says. */
 const MAX_TRIES = 2
 const MAX_WAITING_TRIES = 20
 /** Passwords that were right are remembered by their HMAC, so that each of a page's requests doesn't cost a try. */
@@ -61,7 +61,7 @@ interface User {
   hash: Buffer
 }
 
-/** @param users and tokens: lines as above */
+/** @param users lines as USER_LINE has them @param tokens lines as TOKEN_LINE has them */
 export function readCredentials(users: string[], tokens: string[]): Credentials {
   const byName = new Map<string, User>()
   for (const line of users) {
@@ -76,8 +76,8 @@ export function readCredentials(users: string[], tokens: string[]): Credentials 
     const [, , scope, hash] = TOKEN_LINE.exec(line)!
     return { scope: scope as Scope, hash: Buffer.from(hash!, 'base64url') }
   })
-  // A name that isn't known takes as long as one that is.
-  const nobody: User = { cost: COST, salt: randomBytes(16), hash: randomBytes(KEY_BYTES) }
+  // An unknown name takes as long as a known one.
+  const unknownUser: User = { cost: COST, salt: randomBytes(16), hash: randomBytes(KEY_BYTES) }
   const hmacKey = randomBytes(32)
   const right = new Set<string>()
   const tries = limitTo(MAX_TRIES)
@@ -85,7 +85,7 @@ export function readCredentials(users: string[], tokens: string[]): Credentials 
   function bearer(token: string): Scope | undefined {
     const hash = sha256(token)
     let scope: Scope | undefined
-    // Compares with all of them, so that the time it takes reveals nothing.
+    // Compare with all of them, so that the time reveals nothing.
     for (const one of known) if (timingSafeEqual(one.hash, hash)) scope = one.scope
     return scope
   }
@@ -93,12 +93,12 @@ export function readCredentials(users: string[], tokens: string[]): Credentials 
   async function basic(encoded: string, mayTry: () => Promise<boolean>): Promise<Scope | 'later' | undefined> {
     const hmac = createHmac('sha256', hmacKey).update(encoded).digest('base64')
     if (right.has(hmac)) return 'full'
-    const text = Buffer.from(encoded, 'base64').toString('utf8')
-    const colon = text.indexOf(':')
+    const decoded = Buffer.from(encoded, 'base64').toString('utf8')
+    const colon = decoded.indexOf(':')
     if (colon === -1) return undefined
     if (!(await mayTry()) || tries.activeCount + tries.pendingCount >= MAX_TRIES + MAX_WAITING_TRIES) return 'later'
-    const user = byName.get(text.slice(0, colon)) ?? nobody
-    const hash = await tries(() => derive(text.slice(colon + 1), user.salt, user.cost))
+    const user = byName.get(decoded.slice(0, colon)) ?? unknownUser
+    const hash = await tries(() => derive(decoded.slice(colon + 1), user.salt, user.cost))
     if (!timingSafeEqual(hash, user.hash)) return undefined
     if (right.size >= MAX_KNOWN) right.clear()
     right.add(hmac)

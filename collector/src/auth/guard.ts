@@ -15,7 +15,7 @@ import type { Credentials, Scope } from './credentials'
 export interface GuardOptions {
   /** The address on which the server listens. */
   host: string
-  /** These as the configuration has them now: */
+  // Functions, because a reload of the configuration may change what they return.
   credentials(): Credentials
   /** Further Host names that a proxy on this machine may send. */
   allowedHosts(): string[]
@@ -45,7 +45,7 @@ export async function guard(app: FastifyInstance, options: GuardOptions): Promis
   await app.register(fastifyRateLimit, {
     global: false,
     timeWindow: MINUTE_MS,
-    // Of addresses, remembered.
+    // The number of addresses that are remembered.
     cache: 10_000,
   })
   const mayAsk = app.createRateLimit({ max: () => options.rateLimit() })
@@ -80,12 +80,16 @@ export async function guard(app: FastifyInstance, options: GuardOptions): Promis
         reply.header('www-authenticate', [reply.getHeader('www-authenticate') ?? [], value].flat() as never)
       }
       const what = authorization === undefined ? 'this needs credentials' : 'these credentials are not known'
-      throw new HttpError(401, 'MILO_UNAUTHORIZED', `${what}: give ${credentials.schemes.join(' or ')} ones`, {
+      throw new HttpError(401, 'MILO_UNAUTHORIZED', `${what}: send ${credentials.schemes.join(' or ')} credentials`, {
         schemes: credentials.schemes,
       })
     }
     if (!allows(scope, request)) {
-      throw new HttpError(403, 'MILO_FORBIDDEN', `a token of scope ${scope} may not ${request.method} this`)
+      throw new HttpError(
+        403,
+        'MILO_FORBIDDEN',
+        `a token of scope ${scope} does not allow ${request.method} of this path: use another token`,
+      )
     }
   }
 }
@@ -114,7 +118,7 @@ function isReading({ method }: FastifyRequest): boolean {
 
 function tooMany(reply: FastifyReply, seconds: number): HttpError {
   reply.header('retry-after', Math.max(1, Math.ceil(seconds)))
-  return new HttpError(429, 'MILO_TOO_MANY_REQUESTS', 'too many requests from this address: wait')
+  return new HttpError(429, 'MILO_TOO_MANY_REQUESTS', 'too many requests from this address: wait and try again')
 }
 
 /**
@@ -130,7 +134,7 @@ function checkHost(header: string | undefined, { host, allowedHosts }: GuardOpti
   throw new HttpError(
     403,
     'MILO_HOST_REFUSED',
-    `not for host ${quote(header)}: add it to http.allowed_hosts if it is yours`,
+    `requests for host ${quote(header)} are refused: if the name is yours, add it to http.allowed_hosts`,
   )
 }
 
@@ -148,7 +152,7 @@ function checkSite(request: FastifyRequest, { allowedHosts }: GuardOptions): voi
     // As the browser had it, if a trusted proxy says so.
     if (from !== undefined && (from === request.host || isAllowed(hostName(from), allowedHosts()))) return
   }
-  throw new HttpError(403, 'MILO_CROSS_SITE', "another site's page may not do this")
+  throw new HttpError(403, 'MILO_CROSS_SITE', "a page of another site sent this request: open the collector's own page")
 }
 
 function isAllowed(name: string, allowedHosts: string[]): boolean {

@@ -2,7 +2,7 @@ import { hash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createSecureContext, type Server, type TLSSocket, type TlsOptions } from 'node:tls'
 
-/** A listener's part of the configuration: paths of PEM files. */
+/** The part of the configuration for a listener's or client's TLS: paths of PEM files. */
 interface TlsFiles {
   cert?: string | undefined
   key?: string | undefined
@@ -10,9 +10,10 @@ interface TlsFiles {
 }
 
 /**
- * @param at where it stands in the configuration
+ * Reads the files of a listener's TLS.
+ * @param at the key of the section in the configuration, such as http.tls
  * @returns undefined for a listener without TLS
- * @throws Error with key, file and remedy; never with what is in the file
+ * @throws Error with key, file and remedy, and without the file's contents
  */
 export function readTls(at: string, files: TlsFiles | undefined): TlsOptions | undefined {
   if (files?.cert === undefined) return undefined
@@ -22,12 +23,12 @@ export function readTls(at: string, files: TlsFiles | undefined): TlsOptions | u
     createSecureContext(options)
   } catch (error) {
     const { code = 'no reason given' } = error as NodeJS.ErrnoException
-    throw new Error(`${at}: these are no certificate and its key, in PEM (${code}): give both`)
+    throw new Error(`${at}: cert and key aren't a certificate and its private key in PEM (${code}): give both`)
   }
   return options
 }
 
-/** Gives a listener what readTls gave, for connections from now on: also whether a client has to show a certificate. */
+/** Applies what readTls has returned to new connections of a listener, including whether a client must present a certificate. */
 export function setTls(server: Server, options: TlsOptions): void {
   const { requestCert = false, rejectUnauthorized = true } = options
   server.setSecureContext(options)
@@ -35,7 +36,7 @@ export function setTls(server: Server, options: TlsOptions): void {
   Object.assign(server, { requestCert, rejectUnauthorized })
 }
 
-/** Lets nobody in without a certificate while one is asked for, even if a future Node asked no more after setTls. */
+/** Closes connections without a client certificate while one is required, even if a future Node should ignore it after setTls. */
 export function requireCertificates(server: Server): void {
   server.on('secureConnection', (socket: TLSSocket) => {
     const { requestCert } = server as { requestCert?: boolean }
@@ -43,7 +44,7 @@ export function requireCertificates(server: Server): void {
   })
 }
 
-/** What is in the files now, by their place in the configuration: certificates are renewed under the same path. */
+/** Returns a hash of each file's contents, by its key in the configuration: certificates are renewed under the same path. */
 export function fileContents(at: string, files: TlsFiles = {}): Map<string, string> {
   const contents = new Map<string, string>()
   for (const [key, path] of Object.entries(files)) {
@@ -58,7 +59,10 @@ export function fileContents(at: string, files: TlsFiles = {}): Map<string, stri
   return contents
 }
 
-/** What a client shows, and what it trusts. @throws as readTls does */
+/**
+ * Reads the files of a client's TLS: its certificate and key, and the authority that it trusts.
+ * @throws Error as readTls does
+ */
 export function readClientTls(at: string, files: TlsFiles): { cert?: Buffer; key?: Buffer; ca?: Buffer } {
   const read = (key: keyof TlsFiles) => {
     const path = files[key]

@@ -5,8 +5,8 @@ import type { Store } from '../store/store'
 import { collectorId } from '../store/store-config'
 
 /**
- * Opens the store for a command. The command has a journal of its own, so that it may run beside the collector; the embedded
- * store still belongs to one process at a time.
+ * Opens the store for a command. The command has its own journal, so that it may run beside the collector. The embedded store
+ * can be open in one process only.
  */
 export function openForCommand(config: Config, log: Logger): Promise<Store> {
   return openStore({ ...config, collector_id: `${collectorId(config)} command` }, message => log.info(message))

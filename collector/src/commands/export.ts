@@ -14,15 +14,15 @@ import { openForCommand } from './command-store'
 import { showProgress } from './progress'
 
 /**
- * Traces out of the store, newest first, as `milo-collector import` and `POST /api/traces` take them: one document for each
- * trace in a line (ndjson), or one for all (milo).
+ * The form in which traces are exported, which `milo-collector import` and `POST /api/traces` read: a line with one document for
+ * each trace (ndjson), or one document for all of them (milo).
  */
 type ExportForm = 'ndjson' | 'milo'
 
 interface Exported {
   traces: number
   spans: number
-  /** How many of the traces have more spans than were read. */
+  /** The number of traces that have more spans than were read. */
   truncated: number
 }
 
@@ -72,7 +72,7 @@ export async function exportAll(config: Config, log: Logger, options: ExportOpti
       if (exported.traces === 0 && q.trim() !== '')
         log.warn(
           { query: print(parse(q).query) },
-          'no trace matches; a word that names no field is looked for in annotations',
+          'no trace matches the query; a word that isn’t a field’s name is searched for in annotations',
         )
       if (exported.truncated > 0) {
         log.warn({ traces: exported.truncated }, 'only a part of some traces was exported: raise max_trace_bytes')
@@ -88,9 +88,10 @@ export async function exportAll(config: Config, log: Logger, options: ExportOpti
 }
 
 /**
- * @param limit how many traces at most
- * @param progress told how many traces are done
- * @param maxTraceBytes what is read of one trace
+ * Writes traces, newest first.
+ * @param limit the maximum number of traces
+ * @param progress called with the number of traces that are written
+ * @param maxTraceBytes the maximum number of bytes that are read of one trace
  */
 async function exportTraces(
   store: Pick<SpanSearch, 'search'> & TraceReader,
@@ -111,8 +112,8 @@ async function exportTraces(
   if (form === 'milo') await write('{"records":[')
   let after: string | undefined
   do {
-    const place = after === undefined ? {} : { after }
-    const page = await store.search({ ...query, ...place, limit: Math.min(PAGE, limit - exported.traces) })
+    const from = after === undefined ? {} : { after }
+    const page = await store.search({ ...query, ...from, limit: Math.min(PAGE, limit - exported.traces) })
     for (const { traceId } of page.traces) {
       const { low, high } = traceIdsOf(traceId)[0]!
       const { records: found, truncated } = await store.readTrace(low, maxTraceBytes)
@@ -136,16 +137,19 @@ async function exportTraces(
 }
 
 /**
- * Where a file is written: under another name until it is whole, so that what is there under its own is never half of it.
- * Never over a file that is there, and for its owner alone: spans may hold anything.
+ * Opens a file to write. The file has another name until it is complete, so that a partial file never has the final name. An
+ * existing file is not replaced. Only its owner may read the file, because spans may contain secrets.
+ * @throws CommandError when the file exists or can't be written
  */
 async function openOutput(path: string): Promise<{ out: Writable; keep(): Promise<void>; discard(): Promise<void> }> {
   const partial = `${path}.${process.pid}.partial`
   const refuse = (error: unknown): never => {
     const { code } = error as NodeJS.ErrnoException
-    throw new CommandError(`${path} can't be written (${code}): give a folder that is there and yours`)
+    throw new CommandError(
+      `${path} can't be written (${code}): give a path in a folder that exists and that you may write to`,
+    )
   }
-  if (existsSync(path)) throw new CommandError(`${path} is there already: give another name, or remove it`)
+  if (existsSync(path)) throw new CommandError(`${path} exists already: give another name, or remove it`)
   const file = await open(partial, 'wx', 0o600).catch(refuse)
   const out = file.createWriteStream()
   return {

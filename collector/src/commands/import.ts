@@ -16,14 +16,15 @@ import { openForCommand } from './command-store'
 import { showProgress } from './progress'
 
 /**
- * Spans from files into the store: what `POST /api/traces` takes, in files of any length, zipped or not; and raw records as
- * Scribe carries them.
+ * `milo-collector import` puts spans from files into the store. It reads what `POST /api/traces` reads, in files of any length,
+ * gzipped or not, and raw records as Scribe carries them.
  *
  *     file ─ unzipped ─ pieces: of raw records, of whole lines, or all of it ─ records ─ store
  */
+
 interface Imported {
   spans: number
-  /** Rejected spans by reason, with what was wrong the first time. */
+  /** Rejected spans by reason, with what was wrong with the first of them. */
   rejected: Map<string, { spans: number; example?: string }>
   leftOut: LeftOut[]
 }
@@ -51,7 +52,7 @@ export async function importAll(config: Config, log: Logger, _options: object, f
   try {
     const { spans, rejected, leftOut } = await importFiles(files, storeFor, progress.update)
     progress.stop()
-    if (leftOut.length > 0) log.warn({ leftOut }, 'some fields could not be read; their spans are stored without them')
+    if (leftOut.length > 0) log.warn({ leftOut }, 'some fields could not be read: their spans are stored without them')
     if (rejected.size > 0) log.warn({ rejected: Object.fromEntries(rejected) }, 'unusable spans were left out')
     log.info({ spans, files: files.length }, 'imported')
   } finally {
@@ -61,10 +62,11 @@ export async function importAll(config: Config, log: Logger, _options: object, f
 }
 
 /**
- * @param storeFor opens the store: only once there is a span for it
- * @param progress told how many bytes of all files are done
- * @throws CommandError for a file that can't be read or has no span; what was read before it is stored, and may be imported
- *     again
+ * Puts the spans of files into a store.
+ * @param storeFor opens the store. It is called when there is a span to store
+ * @param progress called with the number of bytes that are done, and the number of bytes in all files
+ * @throws CommandError for a file that can't be read or has no span. Spans that were read before it are stored, and may be
+ *     imported again
  */
 export async function importFiles(
   files: string[],
@@ -110,9 +112,7 @@ function sizeOf(file: string): number {
     const stats = statSync(file)
     if (!stats.isDirectory()) return stats.size
   } catch (error) {
-    throw new CommandError(
-      `${file} can't be read (${(error as NodeJS.ErrnoException).code}): give files that are there`,
-    )
+    throw new CommandError(`${file} can't be read (${(error as NodeJS.ErrnoException).code}): give existing files`)
   }
   throw new CommandError(`${file} is a directory: give the files in it`)
 }
@@ -132,7 +132,7 @@ interface Piece {
   firstLine: number
 }
 
-/** @param read told how many bytes of the file have been read so far */
+/** @param read called with the number of bytes of the file that have been read */
 async function* piecesOf(file: string, read: (bytes: number) => void): AsyncGenerator<Piece> {
   let rest: Buffer = Buffer.alloc(0)
   let line = 1
@@ -170,7 +170,7 @@ async function* piecesOf(file: string, read: (bytes: number) => void): AsyncGene
   if (rest.length > 0) yield piece(rest.length)
 }
 
-/** Whether a whole document stands in the first line. */
+/** Returns whether the first line is a complete document. */
 function beginsWithLines(start: Buffer): boolean {
   const end = start.indexOf(NEWLINE)
   if (end === -1) return false
@@ -181,7 +181,7 @@ function beginsWithLines(start: Buffer): boolean {
   }
 }
 
-/** Up to where there are whole records; all of it where nothing makes sense: ingest says why. */
+/** Returns where the complete records end. If the bytes make no sense that is their end: ingest finds the reason. */
 function endOfRecords(bytes: Buffer): number {
   let pos = 0
   while (pos + RECORD_HEADER <= bytes.length && bytes[pos] === DELIMITER_BYTE) {
@@ -212,7 +212,7 @@ function recordsOf({ body, firstLine }: Piece, reading: Reading, reject: (reason
   return Buffer.concat(records)
 }
 
-/** A store that is busy asks for patience. */
+/** Appends to a store. Waits and tries again while the store is busy. */
 async function append(store: Pick<SpanSink, 'append'>, messages: Parameters<SpanSink['append']>[0]): Promise<void> {
   for (;;) {
     try {

@@ -3,11 +3,11 @@ import type { Logger } from '../log'
 import { migrate, pendingMigrations } from '../store/open'
 import { showProgress } from './progress'
 
-/** Creates the store's schema, or brings it up to date. */
+/** Creates the store's schema, or updates it. */
 export async function applySchema(config: Config, log: Logger, { dryRun }: { dryRun?: boolean }): Promise<void> {
   const pending = await pendingMigrations(config)
   if (dryRun) {
-    for (const migration of pending) log.info({ migration }, 'would be applied')
+    for (const migration of pending) log.info({ migration }, 'this migration would be applied')
     log.info({ store: config.store, migrations: pending.length }, 'nothing has been changed')
     return
   }

@@ -1,8 +1,8 @@
 import { Presets, SingleBar } from 'cli-progress'
 
-/** A bar on the terminal while a command works long; nothing where nobody watches. */
+/** Shows a bar on the terminal while a command runs. It shows nothing when standard error isn't a terminal. */
 interface Progress {
-  /** @param total 0 while it isn't known */
+  /** @param total 0 while the total is unknown */
   update(done: number, total: number): void
   stop(): void
 }

@@ -4,11 +4,11 @@ import { replayCollector } from '../store/open'
 import { CommandError } from './command-error'
 import { showProgress } from './progress'
 
-/** Indexes what a collector that won't come back had accepted last. */
+/** Indexes the spans that a lost collector accepted but didn't index. */
 export async function replay(config: Config, log: Logger, { collector }: { collector: string }): Promise<void> {
   if (config.store !== 'cassandra-mysql') {
     throw new CommandError(
-      `store: ${config.store} has no journal but its own, which every start replays: give store: cassandra-mysql`,
+      `store: ${config.store} has only its own journal, which every start replays: set store to cassandra-mysql`,
     )
   }
   const progress = showProgress('journal')

@@ -375,11 +375,11 @@ describe('TLS', () => {
     )
     await assert.rejects(
       pair(file('first.pem'), file('second.key')),
-      /^Error: http\.tls: these are no certificate and its key/,
+      /^Error: http\.tls: cert and key aren't a certificate and its private key/,
     )
     await assert.rejects(
       pair(file('README.md'), file('first.key')),
-      /^Error: http\.tls: these are no certificate and its key/,
+      /^Error: http\.tls: cert and key aren't a certificate and its private key/,
     )
   })
 
