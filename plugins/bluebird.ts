@@ -41,7 +41,10 @@ function patchPromise(Bluebird: any, plugin: PluginHandle): void {
   }
 }
 
-/** By which bluebird binds a handler to a domain: each that is given, also to `map` and its like. Without one it hands on. */
+/**
+ * Patches bluebird's function that binds a handler to a domain. Each handler passes it, also those of `map` and its like;
+ * without a domain it returns the handler as it is.
+ */
 function patchBinding(util: any, plugin: PluginHandle): void {
   plugin.intercept(util, 'contextBind', (original, self, [context, handler]) => {
     const own = original.call(self, context, handler)
@@ -54,7 +57,7 @@ function bound(fn: any, plugin: PluginHandle): unknown {
   return fn?.name === 'reflectHandler' ? fn : plugin.bind(fn)
 }
 
-/** What waits for a promise without a handler: a generator that has yielded it, an array of which it is one. */
+/** Binds what waits for a promise without a handler: a generator that has yielded it, or an array that contains it. */
 function bindProxyable(proxyable: any, plugin: PluginHandle): void {
   for (const name of ['_promiseFulfilled', '_promiseRejected', '_promiseCancelled']) {
     const original = Object.getPrototypeOf(proxyable)[name]

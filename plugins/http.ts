@@ -85,7 +85,7 @@ function patchHttp(exports: any, plugin: PluginHandle): void {
   )
 }
 
-/** The events of a server by which a request arrives. */
+/** A request arrives by one of these events of a server. */
 const STARTS = new Set<unknown>(['request', 'checkContinue', 'checkExpectation', 'upgrade', 'connect'])
 
 /**
@@ -201,8 +201,8 @@ function answered(span: Span, chunk: unknown): void {
   span.end()
 }
 
-/** As a constructor, what it returns is what a derived class's fields are put onto. */
-function given(object: object): object {
+/** Returns its argument. As a base class it makes the fields of a derived class lie on that object. */
+function same(object: object): object {
   return object
 }
 
@@ -210,7 +210,7 @@ function given(object: object): object {
  * The span of a request, and the frame in which listeners run, as private fields of the request, its response or its
  * socket: nobody sees them there, and a WeakMap takes 700 ns.
  */
-class Exchange extends (given as unknown as new (object: object) => object) {
+class Exchange extends (same as unknown as new (object: object) => object) {
   readonly #span: Span
   readonly #frame: Frame | undefined
 
@@ -270,10 +270,10 @@ function traceRequest(req: ClientRequest, headers: unknown): unknown {
     if (state !== undefined && !req.hasHeader(TRACESTATE)) req.setHeader(TRACESTATE, state)
     return headers
   }
-  // An array of names and values, or one of pairs; or none at all.
+  // Headers may also be an array of names and values, or of pairs; or there are none.
   const list = headers ?? []
   const arePairs = Array.isArray(list[0])
-  // Node throws.
+  // Node throws for these.
   if (!arePairs && list.length % 2 !== 0) return headers
   const has = (name: string) =>
     list.some((item, i) => isName(arePairs ? item?.[0] : i % 2 === 0 ? item : undefined, name))
@@ -283,8 +283,8 @@ function traceRequest(req: ClientRequest, headers: unknown): unknown {
   return [...list, ...(arePairs ? more : more.flat())]
 }
 
-function isName(given: unknown, name: string): boolean {
-  return typeof given === 'string' && given.length === name.length && given.toLowerCase() === name
+function isName(value: unknown, name: string): boolean {
+  return typeof value === 'string' && value.length === name.length && value.toLowerCase() === name
 }
 
 /** Sees what becomes of a request before its listeners do. */

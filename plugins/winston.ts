@@ -28,6 +28,6 @@ function withIds(info: unknown): unknown {
   const added = { trace_id: current.traceId, span_id: current.spanId }
   const prototype = Object.getPrototypeOf(info)
   if (prototype === Object.prototype) return { ...info, ...added }
-  // An error, say: its stack is not enumerable, and its class is what formats look at.
+  // The record may be an error: its stack is not enumerable, and formats look at its class.
   return Object.assign(Object.create(prototype, Object.getOwnPropertyDescriptors(info)), added)
 }

@@ -6,7 +6,7 @@ import { types } from 'node:util'
 import { imitate } from './patch/imitate'
 import { endWith } from './patch/observe'
 import { describe } from './process/log'
-import { given } from './register'
+import { withLogPlugins } from './register'
 import { isActive, sink } from './start/instance'
 import { type Options, settle } from './start/options'
 import { start } from './start/start'
@@ -28,7 +28,7 @@ export { ids } from './trace/tracer'
  */
 export function init(options: Options = {}): void {
   const settings = settle(options)
-  start(settings, given(settings))
+  start(settings, withLogPlugins(settings))
 }
 
 export interface SpanOptions {
@@ -44,8 +44,8 @@ export interface SpanOptions {
  * returned settles. Returns what `fn` returns: the same value, the same promise, the same error; for an async function,
  * whose promise nobody has seen, one that settles as it does.
  *
- * For code with callbacks `fn` declares a second parameter, `done`: the span then ends when `done` is called, as which it
- * may be given to whatever wants a callback of Node's form. An error as the first argument marks the span as failed.
+ * For code with callbacks `fn` declares a second parameter, `done`. The span then ends when `done` is called; pass it where
+ * a callback of Node's form is expected. An error as the first argument marks the span as failed.
  * `callback`, where one is given, is called with the same `this` and arguments, outside of the span. A span whose `done`
  * is never called isn't reported.
  */

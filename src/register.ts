@@ -19,7 +19,7 @@ import { type Settings, settle } from './start/options'
 import { add, start } from './start/start'
 
 const PLUGINS = [thrift, http, mysql2, cassandraDriver, bluebird]
-/** Plugins that change what the application writes: they are installed only on request. */
+/** Plugins that change what the application writes. They are installed only on request. */
 const LOG_PLUGINS = [pino, winston]
 
 let registered = false
@@ -44,8 +44,8 @@ export function register(): void {
   }
 }
 
-/** The plugins that init is given, and what it adds to them. */
-export function given(settings: Settings): Plugin[] {
+/** The plugins of the settings, and those that log correlation needs. */
+export function withLogPlugins(settings: Settings): Plugin[] {
   return [...settings.plugins, ...logPlugins(settings)]
 }
 

@@ -1,5 +1,5 @@
 import { clearTimeout, GenuinePromise, setTimeout } from './process/genuine'
-import { given } from './register'
+import { withLogPlugins } from './register'
 import { type Options, settle } from './start/options'
 import { start as startMilo } from './start/start'
 import { Kind, type LiveSpan } from './trace/span'
@@ -46,7 +46,7 @@ export function start(options: Options = {}): TestSpan[] {
   const settings = settle({ sampler: 'always', ...options }, {})
   const collected: TestSpan[] = []
   collector.spans = collected
-  startMilo(settings, given(settings), span => {
+  startMilo(settings, withLogPlugins(settings), span => {
     collected.push(plain(span))
     for (const look of collector.waiting) look()
   })
@@ -59,7 +59,7 @@ export function stop(): void {
 }
 
 /**
- * Resolves when `count` spans have ended since the start; a server's may end a little after its client has the answer.
+ * Resolves when `count` spans have ended since the start. A server's span may end shortly after its client has the answer.
  * @throws after `limitMs`, with the tree of those that have
  */
 export function ended(count: number, limitMs = 1000): Promise<TestSpan[]> {
@@ -84,7 +84,7 @@ export function ended(count: number, limitMs = 1000): Promise<TestSpan[]> {
 }
 
 /**
- * The ended spans as text, to be compared with: one on a line, below its parent and indented by two spaces, those of one
+ * The ended spans as a string to compare with: one on a line, below its parent and indented by two spaces, those of one
  * parent in order of their start. A span whose parent hasn't ended or lives elsewhere stands at the left.
  *
  *     GET /checkout (server) http.response.status_code=200
@@ -92,12 +92,12 @@ export function ended(count: number, limitMs = 1000): Promise<TestSpan[]> {
  *       Pricing.quote (client)
  *         Pricing.quote (server) error.type="Out of stock"
  *
- * After the name: `(client)` or `(server)`, annotations, counters with `+=`, events in brackets. Texts that hold a space,
+ * After the name: `(client)` or `(server)`, annotations, counters with `+=`, events in brackets. Strings that contain a space,
  * a quote, `=` or brackets are written as JSON. Ids and times aren't shown.
  */
 export function tree(options: TreeOptions = {}): string {
   const children = new Map<TestSpan | undefined, TestSpan[]>()
-  // Stable: those that start in the same microsecond stay in order of their end.
+  // The sort is stable: spans that start in the same microsecond stay in the order in which they ended.
   for (const span of [...collector.spans].sort((a, b) => a.startUs - b.startUs)) {
     const parent = parentOf(span)
     const siblings = children.get(parent)

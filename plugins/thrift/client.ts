@@ -100,7 +100,7 @@ export function traceClientClass(prototype: any, plugin: PluginHandle): void {
   }
 }
 
-/** Called for a new client, made by thrift or by other code, and for one that has another transport inProgress. */
+/** Called for a new client, made by thrift or by other code, and for one that has another transport now. */
 function givePeer(client: Client, service: string | undefined, plugin: PluginHandle): Peer {
   const { output } = client
   const connection = connections.get(output)
@@ -121,7 +121,7 @@ function givePeer(client: Client, service: string | undefined, plugin: PluginHan
 
 function wrapSend(prototype: any, name: string, plugin: PluginHandle): void {
   const method = name.slice('send_'.length)
-  // A class that is derived by hand overrides what says it.
+  // A class that is derived by hand overrides the method whose source says it.
   const declared = serviceOf(prototype[name], method) ?? serviceOf(Object.getPrototypeOf(prototype)?.[name], method)
   // Older generated code sends it as any other call, but can't read a reply to it.
   const oneway = /MessageType\.ONEWAY/.test(String(prototype[name])) || !(`recv_${method}` in prototype)
@@ -138,7 +138,7 @@ function wrapSend(prototype: any, name: string, plugin: PluginHandle): void {
       function (this: Client) {
         if (!plugin.enabled || !isActive()) return original.apply(this, arguments)
         const outer = inProgress.outgoing
-        // A derived class's own send_X, which calls the one that it overrides.
+        // This is the call of a derived class's own send_X to the one that it overrides.
         if (outer !== undefined && outer.client === this && outer.method === method) {
           return original.apply(this, arguments)
         }
@@ -269,7 +269,7 @@ function settleWith(call: Call, error: unknown): void {
     // Connections of others' own hand the errors of their requests to the callback.
     fail(call, 'transport_error', nameOf(error), error)
   } else if (typeof error === 'string') {
-    // Older generated code rejects with a text when a reply holds neither a result nor an exception.
+    // Older generated code rejects with a string when a reply holds neither a result nor an exception.
     span.annotate('error.type', 'missing_result').annotate('error.message', error)
     settle(call, 'application_exception')
   } else {
@@ -286,7 +286,7 @@ function nameOf(error: unknown): string {
     if (error instanceof Error) return error.name || error.constructor.name
     if (typeof error === 'object' && error !== null) return error.constructor?.name || 'object'
   } catch {
-    // One whose name throws when read.
+    // It has a name that throws when it is read.
   }
   return typeof error
 }
@@ -307,7 +307,7 @@ function wrapRecv(prototype: any, name: string, plugin: PluginHandle): void {
         const call = peer.open.get(seqid)
         const awaited = this._reqs[seqid] !== undefined
         const isNobodys = call === undefined && !awaited && (seqid === 0 || seqid > this._seqid)
-        // Unless it is that of another client, which has made its calls by the same connection.
+        // Calls of another client may be under way on the same connection: the reply may be to one of them.
         if (isNobodys && peer.openOfConnection.size === peer.open.size && !replays(peer.connection)) {
           // No call has had it. Thrift drops such a reply, and the call that it was for will wait for ever.
           const waiting = peer.open.find(open => open.method === method)
@@ -323,7 +323,7 @@ function wrapRecv(prototype: any, name: string, plugin: PluginHandle): void {
           }
           return result
         } catch (error) {
-          // Not a reply that has arrived in part: that will be read again.
+          // A reply that has arrived in part doesn't count: it will be read again.
           if (call !== undefined && isOpen(call) && nameOf(error) !== 'InputBufferUnderrunError') {
             fail(call, 'transport_error', nameOf(error), error)
           }

@@ -21,7 +21,7 @@ export interface Call extends OutgoingCall, Entry {
   oneway: boolean
   /** When the call came into the connection's offline queue, in milliseconds of the clock; 0 once it has been written. */
   queuedAtMs: number
-  /** Sent anew when the connection is lost and made again. */
+  /** Whether it is sent anew when the connection is lost and made again. */
   replayed: boolean
 }
 
@@ -95,7 +95,7 @@ function closed(calls: Call[], error?: unknown): void {
   for (const call of calls) fail(call, 'transport_error', call.trouble ?? 'connection closed', error)
 }
 
-/** Nothing has come for a while. That is all: thrift does nothing, and the answers may still come. */
+/** Notes that nothing has come for a while. Thrift does nothing then, and the answers may still come. */
 function idle(calls: Call[]): void {
   for (const call of calls) call.trouble = 'timeout'
 }
@@ -108,7 +108,7 @@ export function replays(connection: any): boolean {
   return connection?.offline_queue?.length > 0
 }
 
-/** What waited for the connection has left. */
+/** Notes how long each call has waited for the connection, which has just sent them. */
 function written(connection: any, open: Pending<Call>): void {
   for (const call of open.all()) {
     if (call.queuedAtMs === 0) continue

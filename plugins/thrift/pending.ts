@@ -44,7 +44,7 @@ export class Pending<E extends Entry> {
     this.size--
   }
 
-  /** All of them, as they are inProgress: what is done with them takes them out. */
+  /** All of them, in a copy: what is done with one takes it out of the list. */
   all(): E[] {
     const entries: E[] = []
     for (let entry = this.oldest; entry !== undefined; entry = entry.next as E | undefined) entries.push(entry)

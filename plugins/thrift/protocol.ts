@@ -5,7 +5,7 @@ import { CALL, CALLTRACE, EXCEPTION, LIST, MAP, ONEWAY, REPLY, STOP } from './wi
 
 /*
  * What the plugin does to a protocol's prototype. Nothing is done per field: a call is changed when its message ends,
- * and the only reading that is watched is that of fields nobody knows.
+ * and the only reading that is watched is that of fields that no generated code knows.
  *
  *   client   writeMessageBegin ── args.write ── writeMessageEnd        CALLTRACE │ a field in place of the STOP
  *            readMessageBegin ── result.read ── readMessageEnd         the reply's length
@@ -71,7 +71,7 @@ export const inProgress: {
   replyStartsAt: number
 } = { outgoing: undefined, replying: undefined, incoming: undefined, replyStartsAt: 0 }
 
-/** On protocols' prototypes, and on a function of theirs for those that copy functions: Milo has patched them. */
+/** Marks prototypes of protocols that Milo has patched, and one function of each, because some protocols copy functions. */
 const PATCHED = Symbol('milo.patched')
 /** On a protocol: the call that is being written. */
 const CALLING = Symbol('milo.calling')
@@ -113,9 +113,9 @@ interface Transport {
 
 interface Protocol {
   trans: Transport
-  /** The compact protocol's: the field that is being read. */
+  /** The compact protocol has it: the field that is being read. */
   lastFieldId_: number
-  /** The JSON protocol's: what is being written, and what has been read. */
+  /** The JSON protocol has them: what is being written, and what has been read. */
   tstack: unknown[]
   rstack: unknown[]
   [CALLING]?: OutgoingCall
@@ -188,7 +188,7 @@ const BLOCKS: Partial<Record<Carrier, (span: Span) => Buffer>> = {
 
 function writingBegins(original: Wrapped, plugin: PluginHandle, { callTrace }: Dialect) {
   return function (this: Protocol, name: string, type: number, seqid: number) {
-    // What an exception amid an earlier message has left, on a protocol that is used again.
+    // Forgets what an exception amid an earlier message has left on a protocol that is used again.
     if (this[CALLING] !== undefined) this[CALLING] = undefined
     if (this[REPLYING] !== undefined) this[REPLYING] = undefined
     if (type === CALL || type === ONEWAY) {
@@ -239,7 +239,7 @@ function readingBegins(original: Wrapped, plugin: PluginHandle, { callTrace, fin
     if (request === undefined || request.begun || !plugin.enabled) return header
     request.startsAt = startsAt
     if (header.mtype === CALLTRACE && callTrace) {
-      // Outside of any guard: too few bytes means here what it means to thrift, wait for the rest.
+      // No guard is around this: too few bytes mean the same here as to thrift, wait for the rest.
       request.remote = request.legacy ? readCallTrace16(this.trans.read(16)) : readCallTrace(this.trans.read(24))
       request.rank = RANK_CALLTRACE
       header.mtype = CALL

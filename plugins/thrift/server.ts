@@ -147,7 +147,7 @@ function processTraced(processor: Processor, process: Processor['process'], args
   } finally {
     inProgress.incoming = outer
     arriving = connection
-    // It wasn't complete.
+    // The request wasn't complete.
     if (request.frame.unfilled !== undefined) fillFrame(request.frame, undefined)
   }
 }
@@ -330,7 +330,7 @@ function letArgumentsBeSeen(processor: Processor): void {
   const property = Object.getOwnPropertyDescriptor(processor, '_handler')
   const handler = property?.writable ? property.value : undefined
   if (typeof handler !== 'object' || handler === null || proxies.has(handler)) return
-  // Not a proxy of the handler itself: of one that is frozen it could only give what is there.
+  // The handler itself gets no proxy: for a frozen one it could only give what is there.
   const proxy = new Proxy(Object.create(handler), {
     get(_target, key) {
       const original = handler[key]

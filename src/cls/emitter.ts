@@ -27,7 +27,7 @@ interface BindingNamespace {
 
 interface Binding {
   readonly namespace: BindingNamespace
-  /** Null: added outside of any context. */
+  /** Null for one that was added outside of any context. */
   readonly context: any
 }
 

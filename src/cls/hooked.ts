@@ -11,7 +11,7 @@ import * as cls from './namespaces'
 const FILE = /[\\/]node_modules[\\/]cls-hooked[\\/](?:index|context|context-legacy)\.js$/
 const REQUESTS = ['cls-hooked', 'cls-hooked/context', 'cls-hooked/context.js']
 
-/** Puts back what was there, as far as nobody else has replaced it since. */
+/** Puts Node's functions back, unless other code has replaced them since. */
 let restore: (() => void) | undefined
 
 export function restoreClsHooked(): void {
@@ -23,7 +23,7 @@ export function replaceClsHooked(): void {
   if (restore !== undefined) return
   const loader = Module as any
   const load = loader._load
-  // One object for all, which may be changed, as that of a package may.
+  // All get the same object. It may be changed, as a package's may.
   const exports = { ...cls }
   if (Object.keys(require.cache).some(file => FILE.test(file))) {
     noteUntraced('cls-hooked', 'was loaded before Milo')
@@ -38,7 +38,7 @@ export function replaceClsHooked(): void {
     return Reflect.apply(load, this, [request, ...rest])
   }
   loader._load = giving
-  // For those that come with the file's name.
+  // An ES module's import comes with the file's name.
   const compile = loader._extensions['.js']
   const givingFile = function (this: unknown, module: NodeModule, file: string, ...rest: unknown[]) {
     if (FILE.test(file)) module.exports = give()

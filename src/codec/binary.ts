@@ -31,7 +31,7 @@ export enum MessageType {
 }
 
 /** 0x8001____ as an i32: the binary protocol's version in a strict message header. */
-export const VERSION_1 = -2147418112
+const VERSION_1 = -2147418112
 const VERSION_MASK = -65536
 /** How deep unknown values may nest before they are refused; Thrift's own libraries use 64. */
 export const MAX_DEPTH = 64

@@ -195,7 +195,7 @@ export class ScribeEmitter {
     next.tryLater = this.tryLater
     next.failures = this.failures
     this.endPromises()
-    this.leave()
+    this.closeSpool()
     if (next.inMemory() > 0) next.advanceSoon()
   }
 
@@ -210,7 +210,7 @@ export class ScribeEmitter {
   }
 
   /** Lets the spool go at the end of the process. */
-  leave(): void {
+  closeSpool(): void {
     void this.pump?.spool.close()
   }
 

@@ -113,7 +113,7 @@ export class SpoolPump {
     }
     this.writing = batch
     const written = guarded((file: string | undefined) => {
-      // Given up, or written again, in the meantime: the file's spans aren't counted a second time.
+      // The batch was given up or written again in the meantime: the file's spans aren't counted a second time.
       if (this.writing !== batch) return
       this.writing = undefined
       if (file === undefined) batches.append(batch)

@@ -29,7 +29,7 @@ import { HEARTBEAT_MS, ownersShown, SpoolOwner } from './spool-owner'
 const TRANSIENT = new Set(['EMFILE', 'ENFILE', 'ENOMEM'])
 /** How long a directory that failed is left alone: after the first failure, and at most. */
 const REST_MS = 5_000
-const LONGEST_REST_MS = 300_000
+const MAX_REST_MS = 300_000
 
 /** A batch that was read from its file. */
 export interface Spooled {
@@ -46,7 +46,7 @@ export interface SpoolOptions {
   maxBytes: number
 }
 
-export interface SpoolCounts {
+interface SpoolCounts {
   /** How often the directory was full, or a file in it couldn't be written, read, renamed or removed. */
   spoolErrors: number
   /** Spans of ended processes that were found in the spool and sent. No other counter includes them. */
@@ -315,7 +315,7 @@ export class Spool implements SpoolCounts {
   private failed(what: string, error: unknown): void {
     this.rest()
     // A missing directory seldom appears by itself: each failure in a row doubles the rest.
-    this.restMs = Math.min(this.restMs * 2, LONGEST_REST_MS)
+    this.restMs = Math.min(this.restMs * 2, MAX_REST_MS)
     logRarely('spool', 'warn', `the spool can't be ${what}: ${describe(error)}`)
   }
 }

@@ -151,8 +151,8 @@ function versionOf(folder: string): string | undefined {
   if (!versions.has(folder)) {
     let version: string | undefined
     try {
-      const given = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')).version
-      if (typeof given === 'string') version = given
+      const found = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')).version
+      if (typeof found === 'string') version = found
     } catch {
       // No package.json that can be read.
     }
@@ -161,7 +161,7 @@ function versionOf(folder: string): string | undefined {
   return versions.get(folder)
 }
 
-/** Once, at the start: whatever of these packages no `load` will bring, by name and reason. */
+/** Names, at the start, the packages that will pass no `load`, and why. */
 function sayWhatCannotBeSeen(packages: string[]): void {
   // What jest gives for node:module inherits from the real one.
   if (typeof Object.getPrototypeOf(Module)?.createRequire === 'function') {
@@ -181,11 +181,11 @@ function sayWhatCannotBeSeen(packages: string[]): void {
 
 /** Only large files outside node_modules may be bundles, and few are. */
 const BUNDLE_BYTES = 64 * 1024
-/** Files whose text has been read: an application may load a file again and again. */
+/** Bundles that have been read: an application may load a file again and again. */
 const looked = new Set<string>()
 const MAX_LOOKED = 1_000
 
-/** A package within an application's bundle is no file that could be patched: it is recognized by its text. */
+/** A package within an application's bundle isn't a file that could be patched. It is recognized by what the bundle contains. */
 function lookInside(file: string): void {
   const signed = [...installed.waiting.values()].flat().filter(([{ sign }]) => sign !== undefined)
   if (signed.length === 0) return

@@ -20,7 +20,7 @@ export interface Patch {
   versions?: string
   /** The file within the package, with forward slashes. Absent: its main file. */
   file?: string
-  /** What only this file's text matches: by it, the package is recognized within a bundle, where it can't be patched. */
+  /** A regular expression that matches this file alone. It recognizes the package within a bundle, where it can't be patched. */
   sign?: RegExp
   /**
    * Changes the module's exports in place, by `plugin.wrap`, at once. It may return a function in place of an export that

@@ -12,7 +12,7 @@ const NO_END: Numbers = [Number.POSITIVE_INFINITY, 0, 0]
 const COMPARATOR = /^(>=|<=|>|<|=|\^|~)?v?(\d+|[xX*])(?:\.(\d+|[xX*]))?(?:\.(\d+|[xX*]))?(?:[-+][\w.+-]+)?$/
 
 /**
- * @param version undefined, or a text without three numbers: it is in no range
+ * @param version undefined, or a string without three numbers: it is in no range
  * @throws Error when the range can't be read
  */
 export function inRange(version: string | undefined, range: string): boolean {

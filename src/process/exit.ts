@@ -32,13 +32,13 @@ import { setImmediate } from './genuine'
 
 const SIGNALS: NodeJS.Signals[] = ['SIGTERM', 'SIGINT']
 
-export interface Departing {
+interface Departing {
   /** Sends what waits, without holding the process. */
   hurry(): void
-  /** Begins nothing that would keep the loop alive, until it is told otherwise. */
+  /** While `still` is true, begins nothing that would keep the loop alive. */
   hold(still: boolean): void
-  /** Sends or spools what waits, within a deadline; rejects never. */
-  leave(): Promise<void>
+  /** Sends or spools what waits, within a deadline. Never rejects. */
+  flush(): Promise<void>
   /** The last moment: nothing asynchronous gets a turn after it. */
   last(): void
 }
@@ -60,7 +60,7 @@ const exit = {
 
 const prototype = Object.getPrototypeOf(process) as NodeJS.Process
 
-/** Calls `next` from now on, and nobody else. */
+/** Calls `next`, in place of the one before, when the process ends. */
 export function watchExit(next: Departing): void {
   exit.departing = next
   if (exit.watching) return
@@ -98,7 +98,7 @@ function beforeExit(pass: () => boolean): boolean {
     exit.stage = 'leaving'
     look.disable()
     exit.departing?.hold(false)
-    void exit.departing?.leave()
+    void exit.departing?.flush()
     return false
   }
   if (exit.stage === 'leaving') {
@@ -159,7 +159,7 @@ function handlePrototype(): HandlePrototype | undefined {
     while (!Object.hasOwn(level, 'close')) level = Object.getPrototypeOf(level)
     return level as HandlePrototype
   } catch {
-    // A version of Node in which it is elsewhere.
+    // In this version of Node it is elsewhere.
     return undefined
   }
 }
@@ -228,7 +228,7 @@ function arrived(signal: NodeJS.Signals, ...rest: unknown[]): boolean {
   if (exit.departing === undefined || exit.dying) die(signal)
   else {
     exit.dying = true
-    void exit.departing.leave().then(() => die(signal))
+    void exit.departing.flush().then(() => die(signal))
   }
   return false
 }
@@ -236,10 +236,10 @@ function arrived(signal: NodeJS.Signals, ...rest: unknown[]): boolean {
 function die(signal: NodeJS.Signals): void {
   exit.departing?.last()
   exit.dying = true
-  // One that was added while Milo flushed: without Milo the process would have been dead by then.
+  // A listener was added while Milo flushed: without Milo the process would have been dead by then.
   process.removeAllListeners(signal)
   unwatch(signal)
   process.kill(process.pid, signal)
-  // Still here: process 1 of a container, which its own signals can't end.
+  // The process lives on: it is process 1 of a container, which its own signals can't end.
   exit.dying = false
 }

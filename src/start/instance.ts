@@ -18,7 +18,7 @@ interface Instance {
   readonly buffer: SpanBuffer
   /** Undefined where Milo is off: then no span is recorded. */
   readonly emitter: ScribeEmitter | undefined
-  /** Takes the spans that end in the emitter's place: milo/testing's. */
+  /** Takes ended spans in the emitter's place. milo/testing sets it. */
   readonly collect: ((span: LiveSpan) => void) | undefined
 }
 
@@ -82,10 +82,10 @@ export function configure(settings: Settings, collect?: (span: LiveSpan) => void
   watchExit({
     hurry: () => emitter.hurry(),
     hold: still => emitter.hold(still),
-    leave: () => leave(emitter, settings.exitTimeoutMs),
+    flush: () => flushAtExit(emitter, settings.exitTimeoutMs),
     last: () => {
       emitter.drainNow()
-      emitter.leave()
+      emitter.closeSpool()
     },
   })
 }
@@ -129,7 +129,7 @@ export function stats(): Stats {
 }
 
 const FLUSH_MS = 1000
-/** What a timer of Node's takes. */
+/** The longest time that a timer of Node's takes. */
 const MAX_TIMER_MS = 0x7fffffff
 
 /**
@@ -164,8 +164,8 @@ export async function shutdown(timeoutMs = FLUSH_MS): Promise<boolean> {
   return sent
 }
 
-/** The process ends: spans that are still here are sent or spooled by the deadline, or dropped and counted. */
-async function leave(emitter: ScribeEmitter, timeoutMs: number): Promise<void> {
+/** At the end of the process: spans in memory are sent or spooled by the deadline, or dropped and counted. */
+async function flushAtExit(emitter: ScribeEmitter, timeoutMs: number): Promise<void> {
   if (emitter.inMemory() === 0 || (await emitter.flush(timeoutMs, true))) return
   await emitter.drain(timeoutMs)
   const lost = emitter.inMemory()

@@ -24,7 +24,7 @@ export interface Options {
   host?: string
   /** Where spans go: `host:port` or `tls://host:port`, several separated by commas, tried in turn. MILO_SCRIBE. Default 127.0.0.1:1463. */
   scribe?: string
-  /** TLS towards every address, also one without `tls://`: PEM as a text or bytes. Default: the authorities that Node trusts. */
+  /** TLS towards every address, also one without `tls://`: PEM as a string or bytes. Default: the authorities that Node trusts. */
   scribeTls?: ScribeTlsOptions
   /** `raw`, or `base64` for a relay that keeps nothing but text. MILO_SCRIBE_ENCODING. Default raw. */
   scribeEncoding?: ScribeEncoding
@@ -59,7 +59,7 @@ export interface Options {
   exitTimeoutMs?: number
 }
 
-export interface ScribeTlsOptions {
+interface ScribeTlsOptions {
   ca?: string | Buffer | (string | Buffer)[]
   cert?: string | Buffer
   key?: string | Buffer
@@ -122,7 +122,7 @@ export function settle(options: Options = {}, env: NodeJS.ProcessEnv = process.e
     if (!Object.hasOwn(OPTION_NAMES, name)) {
       throw new MiloError(
         'MILO_BAD_OPTION',
-        `no such option: ${name}; there are ${Object.keys(OPTION_NAMES).join(', ')}`,
+        `${name} isn't an option of Milo; its options are ${Object.keys(OPTION_NAMES).join(', ')}`,
       )
     }
   }
@@ -131,9 +131,9 @@ export function settle(options: Options = {}, env: NodeJS.ProcessEnv = process.e
   return {
     enabled: enabled(options.enabled, env.MILO_ENABLED),
     service:
-      text('MILO_BAD_SERVICE', 'service', options.service ?? unset(env.MILO_SERVICE)) ??
+      optionalString('MILO_BAD_SERVICE', 'service', options.service ?? unset(env.MILO_SERVICE)) ??
       serviceOf({ argv: process.argv, execArgv: process.execArgv, env }),
-    host: text('MILO_BAD_OPTION', 'host', options.host) ?? hostname(),
+    host: optionalString('MILO_BAD_OPTION', 'host', options.host) ?? hostname(),
     scribe: addresses(options.scribe ?? unset(env.MILO_SCRIBE) ?? '127.0.0.1:1463', options.scribeTls),
     scribeEncoding: encoding(options.scribeEncoding ?? unset(env.MILO_SCRIBE_ENCODING) ?? 'raw'),
     sampler: sampler(options.sampler ?? unset(env.MILO_SAMPLER) ?? 'adaptive', tracesPerSecond, exceptions),
@@ -243,9 +243,9 @@ function onOff(code: MiloErrorCode, name: string, value: string | undefined): bo
   }
 }
 
-function text(code: MiloErrorCode, name: string, value: unknown): string | undefined {
+function optionalString(code: MiloErrorCode, name: string, value: unknown): string | undefined {
   if (value === undefined) return undefined
-  if (isText(value)) return value
+  if (isShortString(value)) return value
   throw new MiloError(code, `${name} must be a string of 1 to 256 characters, got ${show(value)}`)
 }
 
@@ -397,7 +397,7 @@ function problemOf(plugin: any): string | undefined {
   if (typeof plugin !== 'object' || plugin === null)
     return `must be an object with name and patches, got ${show(plugin)}`
   const { name, patches, onLoad } = plugin
-  if (!isText(name)) return `must have a name of 1 to 256 characters, got ${show(name)}`
+  if (!isShortString(name)) return `must have a name of 1 to 256 characters, got ${show(name)}`
   if (!Array.isArray(patches)) return `('${name}') must have a list as patches, got ${show(patches)}`
   if (onLoad !== undefined && typeof onLoad !== 'function')
     return `('${name}') must have a function as onLoad, got ${show(onLoad)}`
@@ -412,12 +412,13 @@ function problemOfPatch(given: any): string | undefined {
   if (typeof given !== 'object' || given === null) return `must have an object, got ${show(given)},`
   const { module, versions, file, sign, patch, ...more } = given
   for (const key of Object.keys(more)) return `has module, versions, file, sign and patch, got '${key}',`
-  if (!isText(module)) return `must have a package or a built-in module as module, got ${show(module)},`
+  if (!isShortString(module)) return `must have a package or a built-in module as module, got ${show(module)},`
   if (typeof patch !== 'function') return `must have a function as patch, got ${show(patch)},`
-  if (file !== undefined && !isText(file)) return `must have a path within the package as file, got ${show(file)},`
+  if (file !== undefined && !isShortString(file))
+    return `must have a path within the package as file, got ${show(file)},`
   if (sign !== undefined && !types.isRegExp(sign)) return `must have a regular expression as sign, got ${show(sign)},`
   if (versions === undefined) return undefined
-  if (!isText(versions)) return `must have a range such as '>=1.2 <2' as versions, got ${show(versions)},`
+  if (!isShortString(versions)) return `must have a range such as '>=1.2 <2' as versions, got ${show(versions)},`
   try {
     inRange(undefined, versions)
   } catch (error) {
@@ -426,7 +427,7 @@ function problemOfPatch(given: any): string | undefined {
   return undefined
 }
 
-function isText(value: unknown): value is string {
+function isShortString(value: unknown): value is string {
   return typeof value === 'string' && value !== '' && value.length <= 256
 }
 

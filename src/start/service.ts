@@ -42,8 +42,8 @@ function entryOf(argv: string[], execArgv: string[], managed: string | undefined
   if (execArgv.some(option => EVAL.test(option))) return undefined
   const script = real(argv[1])
   if (script !== undefined && !PACKAGE.test(script)) return script
-  const given = real(managed)
-  if (given !== undefined && !PACKAGE.test(given)) return given
+  const entry = real(managed)
+  if (entry !== undefined && !PACKAGE.test(entry)) return entry
   for (let i = 2; i < argv.length; i++) {
     const file = TAKES_FILE.test(argv[i - 1]!) ? undefined : real(argv[i])
     if (file !== undefined && !PACKAGE.test(file) && (CODE.test(file) || nameIn(file) !== undefined)) return file
@@ -59,7 +59,7 @@ function real(path: string | undefined): string | undefined {
     try {
       return realpathSync(file)
     } catch {
-      // None there.
+      // There is no such file.
     }
   }
   return undefined

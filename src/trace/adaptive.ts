@@ -20,7 +20,7 @@ export type OperationSampling =
   | { probability: number; tracesPerSecond?: undefined }
   | { probability?: undefined; tracesPerSecond: number }
 
-export interface AdaptiveOptions {
+interface AdaptiveOptions {
   tracesPerSecond: number
   operations?: Record<string, OperationSampling>
   /** Milliseconds, by a clock that should be monotonic. */
@@ -34,17 +34,17 @@ const MAX_NAME_LENGTH = 256
 /** How long an operation that doesn't come is remembered: one that came once, and one that came again. */
 const FORGET_ONCE_S = 30
 const FORGET_S = 300
-/** A rate isn't read from less: a burst of a moment says little about the second that follows. */
-const SHORTEST_S = 0.02
-/** It rises in one step, because rare operations suffer with the rest here. */
-const STRONGEST_SQUEEZE = 1 / 3
+/** A rate isn't read from a shorter time: a burst of a moment says little about the second that follows. */
+const MIN_SECONDS = 0.02
+/** The squeeze is lifted in one step, because rare operations suffer from it with the rest. */
+const MIN_SQUEEZE = 1 / 3
 /** A weight of 10^9 is more than any count can bear. */
-const LEAST_PROBABILITY = 1e-9
+const MIN_PROBABILITY = 1e-9
 
 /** Pressure up to this is a buffer at work. */
 const NO_PRESSURE = 0.25
-/** What is left of the target when the pressure stays, and how it grows back in each second. */
-const LEAST_SHARE = 1 / 64
+/** The part of the target that stays under lasting pressure, and the factor by which it grows back in each second. */
+const MIN_SHARE = 1 / 64
 const RECOVERY = 1.5
 
 class Operation {
@@ -150,7 +150,7 @@ export class AdaptiveSampler implements Sampler {
 
   adjust(pressure: number): void {
     if (!(pressure > NO_PRESSURE)) return
-    const ceiling = Math.max(LEAST_SHARE, (1 - pressure) / (1 - NO_PRESSURE))
+    const ceiling = Math.max(MIN_SHARE, (1 - pressure) / (1 - NO_PRESSURE))
     if (this.share <= ceiling) return
     // By half at most: pressure that passes costs little, and what stays is obeyed in a few calls.
     this.share = Math.max(ceiling, this.share / 2)
@@ -235,7 +235,7 @@ export class AdaptiveSampler implements Sampler {
       const most = budget.target === Number.POSITIVE_INFINITY ? budget.mostProbable * this.share : 1
       for (const operation of budget.members) {
         const p = most * probability(operation)
-        operation.p = Math.fround(p > 0 ? Math.max(p, LEAST_PROBABILITY) : 0)
+        operation.p = Math.fround(p > 0 ? Math.max(p, MIN_PROBABILITY) : 0)
       }
     }
   }
@@ -243,7 +243,7 @@ export class AdaptiveSampler implements Sampler {
 
 function redistribute(budget: Budget, target: number, seconds: number): void {
   const { members } = budget
-  const gain = 1 - 0.75 ** Math.max(seconds, SHORTEST_S)
+  const gain = 1 - 0.75 ** Math.max(seconds, MIN_SECONDS)
   for (const operation of members) learn(operation, seconds, gain)
   budget.level = levelOf(members, target)
   if (seconds >= 1) {
@@ -254,15 +254,15 @@ function redistribute(budget: Budget, target: number, seconds: number): void {
   // What the new rates would have kept of this tick: if that is too much as well, the burst isn't a single operation's.
   let kept = 0
   for (const operation of members) kept += operation.arrivals * probability(operation)
-  const meant = target * Math.max(seconds, SHORTEST_S)
-  if (kept > 1 + 2 * meant) budget.squeeze *= Math.max(STRONGEST_SQUEEZE, meant / kept)
+  const meant = target * Math.max(seconds, MIN_SECONDS)
+  if (kept > 1 + 2 * meant) budget.squeeze *= Math.max(MIN_SQUEEZE, meant / kept)
   budget.room = narrowRoom(target)
 }
 
 function learn(operation: Operation, seconds: number, gain: number): void {
   const { rate, arrivals } = operation
   const expected = rate * seconds
-  const seen = arrivals / Math.max(seconds, SHORTEST_S)
+  const seen = arrivals / Math.max(seconds, MIN_SECONDS)
   const jumped = Math.abs(arrivals - expected) > 4 * Math.sqrt(Math.max(expected, 1))
   if (!jumped) operation.rate += gain * (seen - rate)
   else operation.rate = arrivals > expected ? Math.max(seen, rate) : seen

@@ -7,7 +7,7 @@ export const spanDrop = channel('milo:span:drop')
 
 let telling = false
 
-/** A subscriber may make spans of its own: of those nobody is told, or it would never end. */
+/** Publishes, but not while a subscriber runs: spans that it makes itself would call it again without end. */
 export function tell(to: Channel, message: object): void {
   if (telling) return
   telling = true

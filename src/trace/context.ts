@@ -32,7 +32,7 @@ export interface Cell {
 
 const storage = new AsyncLocalStorage<Frame | undefined>()
 
-/** What is current is so nowhere any more, and no longer carried on. */
+/** Ends every context for good: no frame is current anywhere any more. */
 export function leaveFrames(): void {
   storage.disable()
 }

@@ -6,7 +6,7 @@ const pool = new Int32Array(2048)
 let next = pool.length
 
 /** A random signed 32-bit number. */
-export function randomWord(): number {
+function randomWord(): number {
   if (next === pool.length) {
     // Loaded late: it takes 2 ms of a start, and a program that starts no trace doesn't pay for it.
     ;(require('node:crypto') as typeof import('node:crypto')).randomFillSync(pool)

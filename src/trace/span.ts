@@ -177,9 +177,9 @@ export class LiveSpan implements PluginSpan {
 
   annotate(key: string, value: string | number | boolean | bigint): this {
     if (!this.open()) return this
-    const k = this.text(key, LIMITS.keyLength)
-    const v = this.text(value, LIMITS.valueLength)
-    // A text is made by the application's code, which may have ended the span.
+    const k = this.stringOf(key, LIMITS.keyLength)
+    const v = this.stringOf(value, LIMITS.valueLength)
+    // A string is made by the application's code, which may have ended the span.
     if (k === undefined || v === undefined || !this.open()) return this
     const list = (this.annotations ??= [])
     for (let i = 0; i < list.length; i += 2) {
@@ -195,7 +195,7 @@ export class LiveSpan implements PluginSpan {
 
   record(event: string): this {
     if (!this.open()) return this
-    const value = this.text(event, LIMITS.valueLength)
+    const value = this.stringOf(event, LIMITS.valueLength)
     if (value === undefined || !this.open()) return this
     const list = (this.events ??= [])
     if (list.length < LIMITS.events * 2) list.push(this.trace.nowUs(), value)
@@ -205,7 +205,7 @@ export class LiveSpan implements PluginSpan {
 
   count(key: string, n = 1): this {
     if (!this.open() || !Number.isSafeInteger(n)) return this
-    const k = this.text(key, LIMITS.keyLength)
+    const k = this.stringOf(key, LIMITS.keyLength)
     if (k === undefined || !this.open()) return this
     const list = (this.counters ??= [])
     for (let i = 0; i < list.length; i += 2) {
@@ -257,8 +257,8 @@ export class LiveSpan implements PluginSpan {
     return this.trace.sampled && this.endUs === 0
   }
 
-  /** A value as text within the limit; undefined for what has none. */
-  private text(value: unknown, limit: number): string | undefined {
+  /** The value as a string within the limit; undefined when it has none. */
+  private stringOf(value: unknown, limit: number): string | undefined {
     let s: string
     if (typeof value === 'string') s = value
     else if (typeof value === 'number' || typeof value === 'boolean' || typeof value === 'bigint') s = String(value)
@@ -276,7 +276,7 @@ export class LiveSpan implements PluginSpan {
   }
 }
 
-/** The first characters of a text, as a copy: a slice would keep the whole text in memory. */
+/** The first characters of a string, as a copy: a slice would keep the whole string in memory. */
 export function cut(text: string, limit: number): string {
   return Buffer.from(text.slice(0, limit), 'utf16le').toString('utf16le')
 }

@@ -85,7 +85,7 @@ function settled(promise: Promise<unknown>): () => boolean {
   return () => done
 }
 
-describe('the Thrift plugin: every connection', () => {
+describe('the Thrift plugin on every connection', () => {
   let folder: string
 
   before(() => {
@@ -104,7 +104,7 @@ describe('the Thrift plugin: every connection', () => {
     await peer.close()
   })
 
-  it('TLS', async () => {
+  it('traces calls over TLS', async () => {
     const tls = {
       key: readFileSync(join(__dirname, '../fixtures/tls/key.pem')),
       cert: readFileSync(join(__dirname, '../fixtures/tls/cert.pem')),
@@ -124,7 +124,7 @@ describe('the Thrift plugin: every connection', () => {
     assert.match(served.annotations!.get('network.peer.address')!, /127\.0\.0\.1|::1/)
   })
 
-  it('a Unix domain socket', async () => {
+  it('traces calls over a Unix domain socket', async () => {
     const path = join(folder, 'thrift.sock')
     const server = traced.thrift.createServer(traced.Calculator, handler, options(BINARY))
     server.listen(path)
@@ -136,7 +136,7 @@ describe('the Thrift plugin: every connection', () => {
     assert.equal((await joined('Calculator.add')).annotations!.get('server.address'), path)
   })
 
-  it('a child process’s standard streams, and its end', async () => {
+  it('traces calls over a child process’s standard streams, and ends them with the process', async () => {
     const connection = traced.thrift.createStdIOConnection(
       `${process.execPath} ${join(__dirname, '../fixtures/stdio-server.js')}`,
       options(BINARY),
@@ -152,7 +152,7 @@ describe('the Thrift plugin: every connection', () => {
   })
 
   for (const protocol of ['TBinaryProtocol', 'TCompactProtocol', 'TJSONProtocol']) {
-    it(`HTTP, ${protocol}: the call is the parent of its request`, async () => {
+    it(`makes a call over HTTP the parent of its request, ${protocol}`, async () => {
       const server = await webServer(traced, protocol)
       const connection = traced.thrift.createHttpConnection('127.0.0.1', server.port, {
         transport: traced.thrift.TBufferedTransport,
@@ -175,7 +175,7 @@ describe('the Thrift plugin: every connection', () => {
     })
   }
 
-  it('HTTP over a Unix domain socket', async () => {
+  it('traces calls by HTTP over a Unix domain socket', async () => {
     const path = join(folder, 'http.sock')
     const server = traced.thrift.createWebServer({
       services: {
@@ -200,7 +200,7 @@ describe('the Thrift plugin: every connection', () => {
     assert.equal((await joined('Calculator.add')).annotations!.get('server.address'), path)
   })
 
-  it('XMLHttpRequest, where there is one', async () => {
+  it('traces calls by XMLHttpRequest, where there is one', async () => {
     const { port } = await webServer(traced, 'TJSONProtocol')
     ;(globalThis as any).XMLHttpRequest = require('xhr2')
     onClose(() => delete (globalThis as any).XMLHttpRequest)
@@ -220,7 +220,7 @@ describe('the Thrift plugin: every connection', () => {
   })
 
   for (const protocol of ['TJSONProtocol', 'TBinaryProtocol']) {
-    it(`WebSocket, ${protocol}: calls before it is open too, and those that its end leaves unanswered`, async () => {
+    it(`traces calls over a WebSocket, before it is open too, and those that its end leaves unanswered, ${protocol}`, async () => {
       const { port } = await webServer(traced, protocol, { ...handler, ping: (_name: string) => new Promise(() => {}) })
       const connection = traced.thrift.createWSConnection('127.0.0.1', port, {
         transport: traced.thrift.TBufferedTransport,
@@ -241,7 +241,7 @@ describe('the Thrift plugin: every connection', () => {
     })
   }
 
-  it('a connection class of somebody else’s', async () => {
+  it('traces calls over a connection class of another author', async () => {
     const { port } = await serve(traced, traced.Calculator, handler, FRAMED)
     class TheirConnection extends EventEmitter {
       transport = traced.thrift.TFramedTransport
@@ -270,7 +270,7 @@ describe('the Thrift plugin: every connection', () => {
     await joined('Calculator.add')
   })
 
-  it('a client made by hand over a transport', async () => {
+  it('traces calls of a client made by hand over a transport', async () => {
     const { port } = await serve(traced, traced.Calculator, handler, FRAMED)
     const socket = connectSocket(port, '127.0.0.1')
     onClose(() => socket.destroy())
@@ -341,7 +341,7 @@ function freshCalculator(): any {
   return fresh
 }
 
-describe('the Thrift plugin: calls that thrift never settles', () => {
+describe('a Thrift call that thrift never settles', () => {
   beforeEach(async () => {
     peer = await ScribePeer.listen()
     start()
@@ -363,7 +363,7 @@ describe('the Thrift plugin: calls that thrift never settles', () => {
     )
   }
 
-  it('the peer closes: the span ends, the callback doesn’t come, nothing is kept', async () => {
+  it('ends its span when the peer closes, calls no callback, and keeps nothing', async () => {
     for (const how of ['end', 'destroy', 'resetAndDestroy'] as const) {
       peer.spans.length = 0
       const { port } = await rude(socket => socket[how]())
@@ -378,7 +378,7 @@ describe('the Thrift plugin: calls that thrift never settles', () => {
     }
   })
 
-  it('nobody listens there', async () => {
+  it('ends its span when nobody listens at the address', async () => {
     const { port, server } = await rude(() => {})
     server.close()
     await once(server, 'close')
@@ -390,7 +390,7 @@ describe('the Thrift plugin: calls that thrift never settles', () => {
     assert.equal(done(), false)
   })
 
-  it('a timeout is only said: the answer may come, or the connection end', async () => {
+  it('ends by the answer or the connection’s end after a timeout, which thrift only reports', async () => {
     let answer = () => {}
     const { port } = await serve(
       traced,
@@ -420,7 +420,7 @@ describe('the Thrift plugin: calls that thrift never settles', () => {
     assert.equal(done(), false)
   })
 
-  it('an answer that comes twice, or to nobody: the calls that wait are none the worse', async () => {
+  it('waits on undisturbed while answers come twice, or to nobody', async () => {
     const { port } = await serve(
       traced,
       traced.CalculatorJs,
@@ -454,7 +454,7 @@ describe('the Thrift plugin: calls that thrift never settles', () => {
     )
   })
 
-  it('a handler that answers and then throws: the request has one result', async () => {
+  it('has one result when its handler answers and then throws', async () => {
     const { port, server } = await serve(
       traced,
       traced.CalculatorJs,
@@ -472,7 +472,7 @@ describe('the Thrift plugin: calls that thrift never settles', () => {
     await joined('Calculator.add')
   })
 
-  it('an answer to a call whose callback is gone', async () => {
+  it('ends its span when the answer comes after its callback is gone', async () => {
     const { port } = await serve(
       traced,
       traced.CalculatorJs,
@@ -490,7 +490,7 @@ describe('the Thrift plugin: calls that thrift never settles', () => {
     assert.ok(peer.spans.every(s => s.annotations!.get('thrift.result') === 'ok'))
   })
 
-  it('HTTP 500, with a body that is no reply', async () => {
+  it('fails by HTTP 500 with a body that isn’t a reply', async () => {
     const server = createHttpServer((_req, res) => {
       res.statusCode = 500
       res.end()
@@ -510,7 +510,7 @@ describe('the Thrift plugin: calls that thrift never settles', () => {
     assert.equal(done(), false)
   })
 
-  it('HTTP 200 without a body, and a connection that is refused', async () => {
+  it('fails by HTTP 200 without a body, and by a refused connection', async () => {
     const { port, server } = await listen(createHttpServer((_req, res) => res.end()))
     const to = () => {
       const connection = traced.thrift.createHttpConnection('127.0.0.1', port, {
@@ -534,7 +534,7 @@ describe('the Thrift plugin: calls that thrift never settles', () => {
     assert.deepEqual(await unanswered('Base.ping'), { result: 'transport_error', error: 'ECONNREFUSED' })
   })
 
-  it('a reply with a wrong sequence id', async () => {
+  it('ends its span when the reply has a wrong sequence id', async () => {
     const { port } = await rude((socket, data) => {
       const reply = Buffer.from('0000001780010002000000036164640000002a0800000000000500', 'hex')
       assert.ok(data.length > 10)
@@ -547,7 +547,7 @@ describe('the Thrift plugin: calls that thrift never settles', () => {
     assert.equal(done(), false)
   })
 
-  it('a reply that can’t be read', async () => {
+  it('ends its span when the reply can’t be read', async () => {
     const { port } = await rude(socket =>
       socket.write(Buffer.from('000000178001000200000003616464000000010d00000c0c7fffff', 'hex')),
     )
@@ -561,7 +561,7 @@ describe('the Thrift plugin: calls that thrift never settles', () => {
     assert.equal(done(), false)
   })
 
-  it('a call after end()', async () => {
+  it('ends its span when it is made after end()', async () => {
     const { port } = await serve(traced, traced.Calculator, handler, FRAMED)
     const connection = connect(traced, port, FRAMED)
     const c = traced.thrift.createClient(traced.Calculator, connection)
@@ -573,7 +573,7 @@ describe('the Thrift plugin: calls that thrift never settles', () => {
     assert.equal(done(), false)
   })
 
-  it('a handler that never answers: the server’s half ends when its client goes', async () => {
+  it('ends the server’s half when its client goes, if the handler never answers', async () => {
     const { port } = await serve(
       traced,
       traced.Calculator,
@@ -646,7 +646,7 @@ describe('the Thrift plugin: calls that thrift never settles', () => {
       return [ends, connection[key].size]
     }
 
-    it('and made again: what was under way has failed, what waited has its answer, each once', async () => {
+    it('fails what was under way and answers what waited, each once, when it is made again', async () => {
       const { connection, client } = open(RETRIES)
       await client.add(1, 2)
       const calls: Promise<unknown>[] = []
@@ -675,7 +675,7 @@ describe('the Thrift plugin: calls that thrift never settles', () => {
       assert.equal(queued.length, 3)
     })
 
-    it('and given up: whatever waits for it then, or is called later, has failed; oneway calls too', async () => {
+    it('fails what waits for it and what is called later, oneway calls too, when it is given up', async () => {
       const { connection, client } = open({ max_attempts: 2, retry_max_delay: 30 })
       await client.add(1, 2)
       server.close()
@@ -694,7 +694,7 @@ describe('the Thrift plugin: calls that thrift never settles', () => {
       ])
     })
 
-    it('and not made again: a later call fails at once', async () => {
+    it('fails a later call at once when it is not made again', async () => {
       const { connection, client } = open({})
       await client.add(1, 2)
       sockets[0]!.destroy()
@@ -705,7 +705,7 @@ describe('the Thrift plugin: calls that thrift never settles', () => {
       assert.deepEqual(await results(connection), [[['add', 'ok', undefined], lost('add'), lost('fire')], 0])
     })
 
-    it('and ended while it is made again, which thrift does all the same: calls have the answers that they get', async () => {
+    it('leaves calls the answers that they get when it is ended while thrift makes it again', async () => {
       const { connection, client } = open(RETRIES)
       await client.add(1, 2)
       const calls: Promise<number>[] = []

@@ -119,7 +119,7 @@ describe('the Thrift plugin: generated code, and what looks like it', () => {
     assert.deepEqual(Object.getOwnPropertySymbols(c), [])
   })
 
-  it('a oneway call is one where older code sends it as any other, and where a minifier has renamed its arguments', async () => {
+  it('recognizes a oneway call where older code sends it as any other, and where a minifier has renamed its arguments', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'milo-test-oneway-'))
     try {
       symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
@@ -150,7 +150,7 @@ describe('the Thrift plugin: generated code, and what looks like it', () => {
     }
   })
 
-  it('a service that only inherits is traced', async () => {
+  it('traces a service that only inherits', async () => {
     class Client extends traced.Calculator.Client {}
     class Processor extends traced.Calculator.Processor {}
     const { port } = await serve(traced, { Processor }, { add: async (a: number, b: number) => a + b }, WIRE)
@@ -162,7 +162,7 @@ describe('the Thrift plugin: generated code, and what looks like it', () => {
     )
   })
 
-  it('a handler that answers, and then throws, rejects or answers again: the first result is the request’s', async () => {
+  it('takes the first result for the request’s when a handler answers, and then throws, rejects or answers again', async () => {
     const processors = (copy: typeof traced): Record<string, any> => ({
       throws: new copy.CalculatorJs.Processor({
         add(a: number, b: number, done: Function) {
@@ -196,7 +196,7 @@ describe('the Thrift plugin: generated code, and what looks like it', () => {
     }
   })
 
-  it('servers and clients leave nothing behind', async () => {
+  it('keeps nothing of servers and clients that are gone', async () => {
     setFlagsFromString('--expose-gc')
     const gc: () => void = runInNewContext('gc')
     const made: WeakRef<object>[] = []
@@ -224,7 +224,7 @@ describe('the Thrift plugin: generated code, and what looks like it', () => {
     })
   })
 
-  it('what can’t be changed stays as it is, and switches nothing off: frozen handlers, processors, clients and connections', async () => {
+  it('leaves frozen handlers, processors, clients and connections as they are, and switches nothing off', async () => {
     const shown: unknown[][] = []
     spans = start({ logLevel: 'error', onRequest: (_span, args) => void shown.push(args) })
     const handler = Object.freeze({ add: (a: number, b: number, done: Function) => done(null, a + b) })
@@ -256,7 +256,7 @@ describe('the Thrift plugin: generated code, and what looks like it', () => {
     assert.equal(spans.filter(s => s.kind === 'server').length, 3)
   })
 
-  it('requests that are never answered, on one output without a connection: the oldest is given up', () => {
+  it('gives up the oldest of the requests that are never answered on one output without a connection', () => {
     const { thrift } = traced
     const processor = new traced.CalculatorJs.Processor({ add() {} })
     const output = new thrift.TBinaryProtocol(new thrift.TBufferedTransport(undefined, () => {}))
@@ -271,7 +271,7 @@ describe('the Thrift plugin: generated code, and what looks like it', () => {
     )
   })
 
-  it('Q’s callbacks are bound while Milo is on, and only then', () => {
+  it('binds Q’s callbacks while Milo is on, and only then', () => {
     const given: unknown[] = []
     class Promised {
       // biome-ignore lint/suspicious/noThenProperty: as Q's

@@ -70,7 +70,7 @@ describe('the Thrift plugin: transports within the process', () => {
     for (const protocol of ['TBinaryProtocol', 'TCompactProtocol', 'TJSONProtocol']) {
       const wire = { transport, protocol }
 
-      it(`a handler that calls on, and answers at once: both halves, and thrift’s own replies, ${transport} ${protocol}`, async () => {
+      it(`reports both halves of a handler that calls on and answers at once, with thrift’s own replies, ${transport} ${protocol}`, async () => {
         const run = async (copy: ThriftCopy) => {
           const inner = inProcess(
             copy,
@@ -227,7 +227,7 @@ describe('the Thrift plugin: transports within the process', () => {
     assert.deepEqual(await run(traced), await run(plain))
   })
 
-  it('multiplexed services that call one another', async () => {
+  it('traces multiplexed services that call one another', async () => {
     const processor = new traced.thrift.MultiplexedProcessor()
     const multiplexed = (service: string, protocol: any) =>
       class extends protocol {
@@ -259,7 +259,7 @@ describe('the Thrift plugin: transports within the process', () => {
       `)
   })
 
-  it('a processor that calls another service before it reads its own request', async () => {
+  it('traces a processor that calls another service before it reads its own request', async () => {
     const audit = inProcess(
       traced,
       new traced.Calculator.Processor({ ping: (name: string, done: Function) => done(null, name) }),
@@ -308,7 +308,7 @@ describe('the Thrift plugin: transports within the process', () => {
     assert.deepEqual(peers('Base.ping'), [undefined, undefined])
   })
 
-  it('a transport that keeps no buffers to put a field in: what it processes is the call’s child all the same', async () => {
+  it('makes what is processed the call’s child also over a transport without buffers to put a field in', async () => {
     class Own {
       bytes: Buffer[] = []
       setCurrSeqId() {}
@@ -338,7 +338,7 @@ describe('the Thrift plugin: transports within the process', () => {
     })
   })
 
-  it('a client whose class overrides what was generated, and calls it: one span', async () => {
+  it('reports one span for a client whose class overrides what was generated, and calls it', async () => {
     class Mine extends traced.Calculator.Client {
       send_add(a: number, b: number) {
         return super.send_add(a, b)
@@ -355,7 +355,7 @@ describe('the Thrift plugin: transports within the process', () => {
       `)
   })
 
-  it('two clients that share an output, one of them made by hand', async () => {
+  it('keeps two clients apart that share an output, one of them made by hand', async () => {
     const { port } = await serve(
       traced,
       traced.Calculator,
@@ -376,7 +376,7 @@ describe('the Thrift plugin: transports within the process', () => {
     assert.equal(ping.annotations['error.type'], 'connection closed')
   })
 
-  it('a client that is given the transport of another connection: its calls are that one’s', async () => {
+  it('counts calls to the other connection when a client is given its transport', async () => {
     const answers: (() => void)[] = []
     const handler = {
       add: (a: number, b: number, done: Function) => answers.push(() => done(null, a + b)),
@@ -404,7 +404,7 @@ describe('the Thrift plugin: transports within the process', () => {
     assert.equal(add.annotations['thrift.result'], 'ok')
   })
 
-  it('a second client of one connection isn’t told of replies that are meant for the first', async () => {
+  it('tells a second client of a connection nothing of replies that are meant for the first', async () => {
     const answers: (() => void)[] = []
     const handler = {
       add: (a: number, b: number, done: Function) => answers.push(() => done(null, a + b)),
@@ -425,7 +425,7 @@ describe('the Thrift plugin: transports within the process', () => {
     )
   })
 
-  it('a server’s transport that can’t be extended is answered as without Milo, and switches nothing off', async () => {
+  it('answers as without Milo over a server’s transport that can’t be extended, and switches nothing off', async () => {
     const { thrift, Calculator } = traced
     const processor = new Calculator.Processor({ ping: (name: string, done: Function) => done(null, name) })
     const request = Buffer.from('800100010000000470696e67000000010b0001000000017800', 'hex')

@@ -198,7 +198,7 @@ describe('the Thrift plugin: bad input', () => {
     assert.deepEqual((await server.send(frame(call))).handled, ['add 2 3', 'touch'])
   })
 
-  it('a peer that closes at every byte of a request harms nobody, and no handler runs twice', async () => {
+  it('is harmed by no peer that closes at any byte of a request, and runs no handler twice', async () => {
     for (const wire of WIRES) {
       const chunks: Buffer[] = []
       const recorder = await listen(createServer(socket => socket.on('data', d => chunks.push(d))))
@@ -232,7 +232,7 @@ describe('the Thrift plugin: bad input', () => {
     }
   })
 
-  it('random fields behind the arguments do what they do without Milo', async () => {
+  it('treats random fields behind the arguments as without Milo', async () => {
     const servers = {
       binary: [await running(plain, FRAMED), await running(traced, FRAMED)],
       compact: [await running(plain, COMPACT), await running(traced, COMPACT)],

@@ -11,7 +11,7 @@ export interface Input {
 export interface Found {
   remote: RemoteContext
   rank: number
-  /** Of the field in the input, where it has been read whole: it needn't be skipped again. Else 0. */
+  /** How many bytes the field has in the input, if it was read whole and needn't be skipped again; otherwise 0. */
   bytes: number
 }
 

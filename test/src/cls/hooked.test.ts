@@ -43,7 +43,7 @@ describe('MILO_CLS_HOOKED', () => {
     hooks.createHook = (...args) => { made++; return createHook(...args) }
     require('node:module').syncBuiltinESMExports();`
 
-  it('gives milo/cls to whoever requires cls-hooked or its context, and makes no hook', async () => {
+  it('gives milo/cls to code that requires cls-hooked or its context, and makes no hook', async () => {
     const text = `${COUNT}
       const cls = require('cls-hooked')
       const milo = require(${CLS})

@@ -715,7 +715,7 @@ describe('cls', () => {
       assert.equal(await seen, 'value')
     })
 
-    it('a hundred concurrent flows, each with its own', async () => {
+    it('is kept apart in a hundred concurrent flows', async () => {
       const flows = Array.from({ length: 100 }, (_, id) =>
         ns.runAndReturn(async () => {
           ns.set('user', id)

@@ -57,7 +57,7 @@ interface Report {
 const HEAP_MIB = 96
 const OUTSIDE_HEAP_BYTES = 64 * 1024 * 1024
 /** The shortest pause after a round of failures: a loop that spins, or a connection for each request, fails more often. */
-const SHORTEST_PAUSE_MS = 50
+const MIN_PAUSE_MS = 50
 
 describe('beside a Scribe that misbehaves by chance', () => {
   const seed = Number(process.env.MILO_TEST_SEED ?? Date.now() % 1_000_000)
@@ -189,7 +189,7 @@ describe('beside a Scribe that misbehaves by chance', () => {
       this.timeout(120_000)
       peers[0]!.react = () => 'silence'
       const { stats, uptimeMs } = await load({ MILO_SCRIBE: scribe() }, seen => seen.stats.dropped > 2_000)
-      const most = uptimeMs / SHORTEST_PAUSE_MS + 1
+      const most = uptimeMs / MIN_PAUSE_MS + 1
       assert.ok(stats.failures <= most, `${stats.failures} failures in ${uptimeMs} ms`)
     })
   }

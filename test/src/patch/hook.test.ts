@@ -114,7 +114,7 @@ describe('the hook', () => {
         [{ name: 'x', patches: [{ ...patch, versions: 1 }] }],
         /as versions, got 1, in patches/,
       ],
-      ['a file that is no text', [{ name: 'x', patches: [{ ...patch, file: 7 }] }], /as file, got 7/],
+      ['a file that isn’t a string', [{ name: 'x', patches: [{ ...patch, file: 7 }] }], /as file, got 7/],
       [
         'a key that is misspelled',
         [{ name: 'x', patches: [{ ...patch, version: '^1' }] }],

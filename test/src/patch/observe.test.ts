@@ -88,7 +88,7 @@ describe('what a traced function returns', () => {
     assert.deepEqual([started, names()], [1, ['lazy ok']])
   })
 
-  it('ends the span with it, whoever waits, when its `then` is Promise’s: a subclass’s, another realm’s', async () => {
+  it('ends the span with it, whatever code waits, when its `then` is Promise’s: a subclass’s, another realm’s', async () => {
     class Plain extends Promise<unknown> {}
     span('subclass', () => new Plain(resolve => setImmediate(resolve)))
     span('realm', () => runInContext('Promise.reject(new TypeError("no"))', createContext()))

@@ -105,7 +105,7 @@ describe('a signal', () => {
     }
   }
 
-  it('without a listener ends the process although Scribe hangs or is dead', async () => {
+  it('ends a process without a listener although Scribe hangs or is dead', async () => {
     const silent = createServer(() => {}).listen(0, '127.0.0.1')
     await until('it listens', () => silent.listening)
     const { port } = silent.address() as { port: number }
@@ -119,7 +119,7 @@ describe('a signal', () => {
     silent.close()
   })
 
-  it('that comes a second time doesn’t wait for Scribe', async () => {
+  it('doesn’t wait for Scribe when it comes a second time', async () => {
     peer.react = () => 'silence'
     const child = start(`milo.init({ sampler: 'always', exitTimeoutMs: 60000 }); ready()`, {
       MILO_SCRIBE: peer.address,
@@ -223,7 +223,7 @@ describe('the last spans of a process', () => {
     assert.equal(readdirSync(spool).filter(name => name.endsWith('.alive')).length, 0)
   })
 
-  it('of worker threads arrive, and a worker ends with the status it would have', async () => {
+  it('arrive from worker threads, and a worker ends with the status it would have', async () => {
     const body = `
       const { Worker } = require('node:worker_threads')
       for (const i of [1, 2]) {
@@ -235,7 +235,7 @@ describe('the last spans of a process', () => {
     assert.deepEqual(names(), ['main', 'main', 'worker', 'worker'])
   })
 
-  it('of forked processes arrive', async () => {
+  it('arrive from forked processes', async () => {
     const script = join(folder, 'child.js')
     const milo = JSON.stringify(process.cwd())
     writeFileSync(script, `require(${milo}).span('child', () => {}); process.send('done'); process.disconnect()`)
@@ -248,7 +248,7 @@ describe('the last spans of a process', () => {
     assert.deepEqual(names(), ['child', 'child', 'parent 0', 'parent 0'])
   })
 
-  it('of a cluster’s workers arrive when the primary kills them', async () => {
+  it('arrive from a cluster’s workers when the primary kills them', async () => {
     const body = `
       const cluster = require('node:cluster')
       const http = require('node:http')
@@ -277,7 +277,7 @@ describe('the last spans of a process', () => {
     assert.deepEqual(names(), ['handled', 'handled'])
   })
 
-  it('of a cluster’s workers arrive once each when they are disconnected, or disconnect themselves', async () => {
+  it('arrive once each from a cluster’s workers that are disconnected, or disconnect themselves', async () => {
     const script = join(folder, 'cluster.js')
     writeFileSync(
       script,
@@ -318,7 +318,7 @@ describe('the last spans of a process', () => {
     assert.equal(new Set(peer.spans.map(s => s.id)).size, 61)
   })
 
-  it('that are lost when a handler calls process.exit() have ended within the last 200 ms', async () => {
+  it('have ended within the last 200 ms if they are lost by process.exit() in a handler', async () => {
     const body = `
       const ended = []
       let n = 0
@@ -466,7 +466,7 @@ describe('beforeExit', () => {
     )
   })
 
-  it('and exit come without a warning where ten listeners are there', async () => {
+  it('comes without a warning where ten listeners are there, and so does exit', async () => {
     const body = `
       for (const name of ['beforeExit', 'exit', 'SIGTERM']) for (let i = 0; i < 10; i++) process.on(name, () => {})
       require('milo').span('work', () => {})`

@@ -93,7 +93,7 @@ describe('what Milo says', () => {
     }
   })
 
-  it('of a worker costs neither it nor the main thread anything', async () => {
+  it('costs neither a worker nor the main thread anything when it comes from a worker', async () => {
     const inWorker =
       "const { logRarely } = require('milo/plugin'); for (let i = 0; i < 10; i++) logRarely('w' + i, 'warn', 'x')"
     const worker = `new (require('node:worker_threads').Worker)(${JSON.stringify(inWorker)}, { eval: true })`

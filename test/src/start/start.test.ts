@@ -33,7 +33,7 @@ describe('a start', () => {
       folder,
     )
 
-  it('traces nothing with a plugin that there isn’t, as it says', async () => {
+  it('traces nothing when MILO_PLUGINS names an unknown plugin, as it says', async () => {
     const { stdout, stderr } = await register(
       `const milo = require(${MILO}); milo.span('x', span => console.log(span.sampled, process.listenerCount('exit'), '__wrapped' in require('http').ClientRequest.prototype._storeHeader))`,
       { MILO_PLUGINS: 'htp' },
@@ -42,7 +42,7 @@ describe('a start', () => {
     assert.match(stderr, /^milo error: MILO_BAD_PLUGINS: .*got 'htp' — the application runs untraced\n$/)
   })
 
-  it('by milo/register after init adds the plugins, leaves what init was given, and says so', async () => {
+  it('adds the plugins and leaves what init was given when milo/register comes after init, and says so', async () => {
     const register = JSON.stringify(join(ROOT, 'dist/register.js'))
     const program = (enabled: boolean) => `const milo = require(${MILO})
       milo.init({ enabled: ${enabled}, sampler: 'always', scribe: '127.0.0.1:1', maxBufferedSpans: 1 })
@@ -114,7 +114,7 @@ describe('a start', () => {
     assert.equal(stderr, "milo warn: the plugin http was given after another one of that name and isn't installed\n")
   })
 
-  it('that fails within a plugin’s patch leaves the others in place, and MILO_ENABLED=0 everything off', async () => {
+  it('leaves the other plugins in place when it fails within one’s patch, and everything off with MILO_ENABLED=0', async () => {
     const text = `const milo = require(${MILO}); const broken = { name: 'broken', patches: [{ module: 'http', patch() { throw new Error('no') } }] }
       milo.init({ plugins: [broken] }); milo.span('x', span => console.log(span.sampled))`
     const on = await register(text, {})

@@ -256,7 +256,7 @@ describe('the adaptive sampler', () => {
       })
     }
 
-    it('that stands still bounds what is kept; one that tells no number harms nothing', () => {
+    it('bounds what is kept while the clock stands still, and isn’t harmed by one that tells no number', () => {
       const coins = randomness(1)
       const sampler = new AdaptiveSampler({ tracesPerSecond: 10, now: () => 0 })
       let kept = 0
@@ -408,7 +408,7 @@ describe('sampling in a process', () => {
     assert.equal(sampling!.share, 1)
   })
 
-  it('keeps the first traces of a process, however fast they come: who tries Milo sees each call', () => {
+  it('keeps the first traces of a process, however fast they come, so that a first try of Milo shows each call', () => {
     for (const more of [{}, { operations: { 'call 1': { tracesPerSecond: 3 } } }]) {
       start(more)
       const before = stats()

@@ -11,7 +11,7 @@ describe('sampler', () => {
     assert.ok(Math.abs(kept - 25_000) < 6 * Math.sqrt(100_000 * 0.25 * 0.75), `kept ${kept}`)
   })
 
-  it('decides alike for the same id whoever asks, and keeps with a higher p what it kept with a lower one', () => {
+  it('decides alike for the same id in every process, and keeps with a higher p what it kept with a lower one', () => {
     const low = samplerFrom('probability:0.1')
     const high = samplerFrom('probability:0.5')
     for (let i = 0; i < 1000; i++) {
