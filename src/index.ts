@@ -41,8 +41,8 @@ export interface SpanOptions {
 
 /**
  * Runs `fn` in a new span, a child of the current one, and ends it when `fn` returns, throws, or the promise that it
- * returned settles. Returns what `fn` returns: the same value, the same promise, the same error; for an async function,
- * whose promise nobody has seen, one that settles as it does.
+ * returned settles. Returns what `fn` returns: the same value, the same promise, the same error. For an async function it
+ * returns a promise that settles in the same way.
  *
  * For code with callbacks `fn` declares a second parameter, `done`. The span then ends when `done` is called; pass it where
  * a callback of Node's form is expected. An error as the first argument marks the span as failed.
@@ -84,7 +84,7 @@ function runIn<R>(
   done: ((...args: any[]) => any) | undefined,
   isAsync: boolean,
 ): R {
-  // What is current here already, or may be nowhere, needs no frame.
+  // A span that is current already needs no frame, and neither does any while Milo is off.
   if (!started.sampled && (currentSpan() === started || !isActive())) return fn(started, done)
   const frame = frameWith(started)
   if (!started.sampled) return runInFrame(frame, fn, started, done)
@@ -98,7 +98,7 @@ function runIn<R>(
   return endWith(started, result, done === undefined, isAsync)
 }
 
-/** Options may be anything, also what throws when it is looked at. */
+/** Options may be any value, also an object that throws when a property is read. */
 function isForced(options: SpanOptions | undefined): boolean {
   try {
     return options?.force === true
@@ -133,7 +133,7 @@ export function wrap<F extends (...args: any[]) => any>(fn: F, name: string = na
         if (target === undefined) return run(() => Reflect.apply(fn, this, args))
         return run(() => Reflect.construct(fn, args, target === wrapped ? fn : target))
       }
-    : // A method is no constructor either, and has no prototype.
+    : // A method isn't a constructor either, and has no prototype.
       {
         method(this: unknown, ...args: any[]) {
           return run(() => Reflect.apply(fn, this, args))
@@ -141,13 +141,13 @@ export function wrap<F extends (...args: any[]) => any>(fn: F, name: string = na
       }.method
   try {
     imitate<Function>(fn, wrapped)
-    // Some read the names of the arguments, or the word class, in it.
+    // Some libraries read the names of the arguments, or the word class, in it.
     const text = () => Function.prototype.toString.call(fn)
     if (!Object.hasOwn(fn, 'toString'))
       Object.defineProperty(wrapped, 'toString', { value: text, configurable: true, writable: true })
     return wrapped as unknown as F
   } catch {
-    // A Proxy that doesn't let itself be looked at: it is called all the same.
+    // `fn` is a Proxy that can't be inspected. It is called all the same.
     return wrapped as unknown as F
   }
 }

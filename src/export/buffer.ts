@@ -3,7 +3,7 @@ import { type DropReason, Ledger, type SpanCounts } from './ledger'
 
 /** About how much memory a span without strings takes, in bytes: the object, its trace, its numbers. */
 const SPAN_BYTES = 400
-/** What a string takes besides its characters. */
+/** The bytes that a string takes besides its characters. */
 const STRING_BYTES = 24
 
 /**

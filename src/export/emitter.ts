@@ -147,7 +147,7 @@ export class ScribeEmitter {
           resolve(allSent && this.buffer.counts().dropped === before.dropped)
         },
       }
-      // Not unref'd: a flush keeps the process alive.
+      // This timer isn't unref'd: a flush keeps the process alive.
       const deadline = setTimeout(() => flusher.done(false), deadlineMs)
       this.flushers.push(flusher)
       this.hurry()
@@ -173,7 +173,7 @@ export class ScribeEmitter {
     return this.pump.drain(deadlineMs)
   }
 
-  /** The same in the process's last moment. What can't be written stays where it is. */
+  /** Does the same as `drain` in the process's last moment, synchronously. What can't be written stays where it is. */
   drainNow(): void {
     if (this.state === 'closed' || this.pump === undefined) return
     this.stopSending()

@@ -52,7 +52,7 @@ export function parse(names: string[]): Entry[] {
   return entries.sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 
-/** The bytes of the disk that a file with so many bytes of records takes. */
+/** The space on the disk, in bytes, of a file whose records have `bytes` bytes. */
 export function space(bytes: number): number {
   return Math.ceil((HEADER_BYTES + bytes) / BLOCK_BYTES) * BLOCK_BYTES
 }
@@ -67,7 +67,7 @@ export async function write(stem: string, records: Buffer, spans: number): Promi
   try {
     const file = await open(temporary, 'wx', 0o600)
     try {
-      // Not writev, which may write only a part and says so only in its result.
+      // writev isn't used: it may write only a part, and says so only in its result.
       await file.writeFile(Buffer.concat([header(records, spans), records]))
       await file.sync()
     } finally {
@@ -81,7 +81,7 @@ export async function write(stem: string, records: Buffer, spans: number): Promi
   }
 }
 
-/** The same as `write`, synchronous. */
+/** Does the same as `write`, synchronously. */
 export function writeNow(stem: string, records: Buffer, spans: number): void {
   const file = openSync(`${stem}.tmp`, 'wx', 0o600)
   try {

@@ -72,7 +72,7 @@ export class SpoolOwner {
       const shown = size < 4096 ? JSON.parse(await readFile(path, 'utf8')) : undefined
       return shown?.machine === this.here() && !exists(shown.pid)
     } catch (error) {
-      // Without the file its owner has closed. Other errors: the file is being written at this moment.
+      // Without the file its owner has closed. With another error the file is being written at this moment.
       return (error as NodeJS.ErrnoException).code === 'ENOENT'
     }
   }

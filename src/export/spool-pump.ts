@@ -98,7 +98,7 @@ export class SpoolPump {
     this.divert()
   }
 
-  /** Not within the application's call that ended a span. */
+  /** Diverts in a later turn, not within the application's call that ended a span. */
   readonly divertSoon = oncePerTurn(() => this.divert())
 
   private divert(): void {
@@ -129,7 +129,7 @@ export class SpoolPump {
     this.ledger.settle(spans, 'spooled')
   }
 
-  /** Writes everything that waits to the spool. Resolves when that is done, or can't be, or at the deadline. */
+  /** Writes everything that waits to the spool. Resolves when that is done, when it turns out impossible, or at the deadline. */
   drain(deadlineMs: number): Promise<void> {
     return new GenuinePromise(resolve => {
       const done = (): void => {
@@ -144,7 +144,7 @@ export class SpoolPump {
     })
   }
 
-  /** The same in the process's last moment. What can't be written stays where it is. */
+  /** Does the same as `drain` in the process's last moment, synchronously. What can't be written stays where it is. */
   drainNow(): void {
     const { batches, spool, writing } = this
     const put = (batch: Batch): boolean => {

@@ -27,7 +27,7 @@ import { HEARTBEAT_MS, ownersShown, SpoolOwner } from './spool-owner'
 
 /** Errors of the process or the machine, which pass, and not of the file. */
 const TRANSIENT = new Set(['EMFILE', 'ENFILE', 'ENOMEM'])
-/** How long a directory that failed is left alone: after the first failure, and at most. */
+/** How long a directory is left alone after its first failure, and the longest time after further ones. */
 const REST_MS = 5_000
 const MAX_REST_MS = 300_000
 
@@ -120,7 +120,7 @@ export class Spool implements SpoolCounts {
     })
   }
 
-  /** The same for the last moment of a process, when no asynchronous work runs any more. */
+  /** Does the same as `put` in the last moment of a process, when no asynchronous work runs any more. */
   putSync(records: Buffer, spans: number): string | undefined {
     const name = this.nextName(spans, records.length)
     try {
@@ -231,7 +231,7 @@ export class Spool implements SpoolCounts {
   }
 
   private async takeOver({ name, time, spans, bytes }: Entry): Promise<void> {
-    // Also a .tmp file of a process that was killed while it wrote it: reading shows whether the file is whole.
+    // A .tmp file of a process that was killed while it wrote is taken over too: reading shows whether the file is whole.
     const ownName = `${this.nextName(spans, bytes, time)}.spans`
     try {
       if (!this.owner.isShown) await this.owner.show()

@@ -11,7 +11,7 @@ import type { Emit, Patch, Plugin, PluginHandle, Wrapped } from './plugin'
 export class Handle implements PluginHandle {
   readonly name: string
   enabled = true
-  /** What patches have wrapped, so that it can be taken back. Weakly: an application may load a package again and again. */
+  /** What patches have wrapped, to be taken back. The references are weak: an application may load a package again and again. */
   private wraps: [WeakRef<object>, string][] = []
   /** What the patch that is being applied has wrapped so far. */
   private applying: [WeakRef<object>, string][] | undefined

@@ -58,7 +58,7 @@ export function install(plugins: Plugin[]): void {
   if (installed.waiting.size > 0 || installed.watchers.length > 0) watchLoads()
 }
 
-/** Takes back what was patched, as far as nobody has wrapped it again. */
+/** Takes back what was patched, unless other code has wrapped it again. */
 export function uninstall(): void {
   for (const handle of installed.handles.splice(0)) handle.takeBack()
   installed.plugins.clear()

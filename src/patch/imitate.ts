@@ -4,7 +4,7 @@
  */
 export function imitate<F extends Function>(original: F, replacement: F): F {
   for (const key of Reflect.ownKeys(original)) {
-    // What functions of sloppy mode have of their own, with values of a call that is going on.
+    // Functions of sloppy mode have these of their own, with values of a call that is going on.
     if (key === 'arguments' || key === 'caller') continue
     Object.defineProperty(replacement, key, Object.getOwnPropertyDescriptor(original, key)!)
   }

@@ -85,7 +85,7 @@ function inheritedThen(promise: object): unknown {
   return Object.getOwnPropertyDescriptor(level, 'then')?.value
 }
 
-/** What bluebird 3 has of its own, also below another name. */
+/** The methods that only bluebird 3 has, under whatever name it is loaded. */
 interface Bluebird {
   _target(): Bluebird
   _length(): number

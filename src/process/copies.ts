@@ -37,7 +37,7 @@ interface Meeting {
   said: Record<string, true>
 }
 
-// For good: copies of other versions know it.
+// This name never changes: copies of other versions know it.
 const HERE = Symbol.for('milo.copies')
 
 const met = new Set<string>()
@@ -97,7 +97,7 @@ export function claim(giveUp: () => void): boolean {
     try {
       running.retire()
     } catch {
-      // Its realm may be in ruins.
+      // Its realm may be torn down already.
     }
   }
   here.running = me

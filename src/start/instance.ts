@@ -100,13 +100,13 @@ export function currentSettings(): Settings | undefined {
   return running.settings
 }
 
-/** What Milo has done in this process. At any moment ended = sent + buffered + inFlight + spooled + dropped. */
+/** Counts what Milo has done in this process. At any moment ended = sent + buffered + inFlight + spooled + dropped. */
 export interface Stats extends SpanCounts {
   /** New traces that began here, by what the sampler said, and those it wasn't asked about. */
   tracesKept: number
   tracesNotKept: number
   tracesForced: number
-  /** What the sampler sees and does; undefined for one that doesn't say. */
+  /** The sampler's rates; undefined for a sampler without `rates`. */
   sampling: SamplingRates | undefined
   /** Names, keys, values, annotations, events and counters that were cut or left out for their size or number. */
   truncated: number

@@ -14,7 +14,7 @@ import { type Sampler, samplerFrom } from '../trace/sampler'
 import type { Span } from '../trace/span'
 import { serviceOf } from './service'
 
-/** What init takes. Each has an environment variable, which counts where the option isn't given. */
+/** The options of init. Each has an environment variable, which counts where the option isn't given. */
 export interface Options {
   /** Off: nothing is patched, recorded or sent. MILO_ENABLED=0 turns it off whatever the option says. Default true. */
   enabled?: boolean
@@ -47,7 +47,7 @@ export interface Options {
   logCorrelation?: boolean
   /** `require('cls-hooked')` gives milo/cls. It can't be taken back. MILO_CLS_HOOKED. Default false. */
   clsHooked?: boolean
-  /** What Milo says on standard error: silent, error, warn, info, debug. MILO_LOG_LEVEL. Default warn. */
+  /** How much Milo writes to standard error: silent, error, warn, info, debug. MILO_LOG_LEVEL. Default warn. */
   logLevel?: LogLevel
   /** Ended spans kept while Scribe can't take them. Default 10,000. */
   maxBufferedSpans?: number

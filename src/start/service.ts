@@ -1,10 +1,10 @@
 import { readFileSync, realpathSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 
-/** What says how a process was started. */
+/** The properties of a process that tell how it was started. */
 export type Started = Pick<NodeJS.Process, 'argv' | 'execArgv' | 'env'>
 
-/** Where programs of packages are: npm's folders, Debian's, and yarn's own in Node's Docker images. */
+/** Folders that hold the programs of packages: npm's folders, Debian's, and yarn's own in Node's Docker images. */
 const PACKAGE = /[\\/](node_modules|share[\\/]nodejs|yarn-v[\d.]+)[\\/]/
 const CODE = /\.[cm]?[jt]sx?$/
 const EVAL = /^(-e|-p|-pe|--eval|--print)(=|$)/

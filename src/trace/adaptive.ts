@@ -104,7 +104,7 @@ export class AdaptiveSampler implements Sampler {
   private readonly shared: Operation
   private places = MAX_OPERATIONS
   private tickStartMs: number
-  /** What pressure has left of the targets. */
+  /** The part of the targets that pressure has left, from 0 to 1. */
   private share = 1
   /** Since the last whole second was noted. */
   private seconds = 0
@@ -134,7 +134,7 @@ export class AdaptiveSampler implements Sampler {
     const operation = this.operations.get(name) ?? this.newcomer(name)
     if (--operation.unclocked < 0) {
       const nowMs = this.now()
-      // Also when the clock was set back, or gives no number.
+      // The tick ends also when the clock was set back, or gives no number.
       if (!(nowMs - this.tickStartMs < 1000 && nowMs >= this.tickStartMs)) this.endTick(nowMs)
       // A look at the clock costs twice the rest: a busy operation does with one in some 10 ms, at its learned rate.
       operation.unclocked = Math.min(15, Math.floor(operation.rate / 100))
@@ -152,7 +152,7 @@ export class AdaptiveSampler implements Sampler {
     if (!(pressure > NO_PRESSURE)) return
     const ceiling = Math.max(MIN_SHARE, (1 - pressure) / (1 - NO_PRESSURE))
     if (this.share <= ceiling) return
-    // By half at most: pressure that passes costs little, and what stays is obeyed in a few calls.
+    // It falls by half at most: pressure that passes costs little, and lasting pressure is obeyed in a few calls.
     this.share = Math.max(ceiling, this.share / 2)
     for (const budget of this.budgets) budget.level = levelOf(budget.members, budget.target * this.share)
     this.assign()

@@ -12,7 +12,7 @@ export class Frame {
   span: PluginSpan | undefined
   /** While the span is yet to be filled in: it and what was derived of it. */
   unfilled: readonly Frame[] | undefined = undefined
-  /** What a plugin keeps with it. Frames that are derived of this one have it too. */
+  /** A plugin's own value for this frame. Frames that are derived from it have it too. */
   slot: unknown = undefined
   /** The namespaces' list: see cls/namespaces.ts. */
   readonly cells: Cell | undefined
@@ -92,7 +92,7 @@ function observed<R>(end: End, fn: (...args: any[]) => R, self: unknown, args: A
   }
 }
 
-/** For the few APIs that have no callback to run in. It lasts until the current asynchronous resource ends. */
+/** Makes a frame current without a callback, until the current asynchronous resource ends. Few APIs need it. */
 export function enterFrame(frame: Frame | undefined): void {
   storage.enterWith(frame)
 }
@@ -102,7 +102,7 @@ export function frameWith(span: PluginSpan | undefined): Frame {
   return new Frame(span, storage.getStore()?.cells)
 }
 
-/** The same span with other namespaces. */
+/** A frame with the same span and other namespaces. */
 export function derive(frame: Frame | undefined, cells: Cell | undefined): Frame {
   const derived = new Frame(frame?.span, cells)
   derived.slot = frame?.slot

@@ -14,17 +14,17 @@ export interface Sampler {
    * @param pressure from 0, all is well, by the buffer's fullness to 1: Scribe says TRY_LATER, or the buffer is full
    */
   adjust?(pressure: number): void
-  /** What stats() shows as `sampling`. */
+  /** The rates that stats() shows as `sampling`. */
   rates?(): SamplingRates
 }
 
-/** What a sampler sees and does. */
+/** How many traces a sampler sees and keeps. */
 export interface SamplingRates {
   /** Names that have a rate of their own. */
   operations: number
   /** Calls per second above which an operation isn't kept whole any more; null when all are. */
   level: number | null
-  /** What is left of the target since downstream can't take more: 1 is all of it. */
+  /** The part of the target that is used while downstream can't take more; 1 is all of it. */
   share: number
   /** New traces per second, and those of them that were kept, in the last second or longer that was looked at. */
   startedPerSecond: number

@@ -17,7 +17,7 @@ export class Trace {
   readonly highLo: number
   readonly sampled: boolean
   readonly debug: boolean
-  /** With which it was kept; 0 = forced, NaN = unknown. A float32. */
+  /** The probability with which the trace was kept, a float32; 0 = forced, NaN = unknown. */
   readonly probability: number
   /** Wall clock minus monotonic clock in microseconds: durations in a trace never see the wall clock step. */
   readonly clockOffsetUs: number
@@ -69,7 +69,7 @@ export const LIMITS = {
 
 /** A span as an application sees it. All methods are safe at any time: on a span that isn't sampled, and after its end. */
 export interface Span {
-  /** What the span is called. */
+  /** The span's name. */
   name: string
   /** Whether its trace is kept: all other spans are never sent. */
   readonly sampled: boolean
@@ -95,7 +95,7 @@ export interface Span {
   end(): void
 }
 
-/** The same for plugins: what carriers take, and lists of keys that are a plugin's own. */
+/** A span as plugins see it: with what carriers take, and with lists of a plugin's own keys. */
 export interface PluginSpan extends Span {
   readonly kind: Kind
   readonly trace: Trace

@@ -10,7 +10,7 @@ import { WallClock } from './wall-clock'
 
 const wallClock = new WallClock()
 
-/** What is current where nothing is traced, and the one span of every unsampled trace that began here: all its methods do nothing. */
+/** The span that is current where nothing is traced or a trace that began here isn't sampled. Its methods do nothing. */
 export const UNSAMPLED = new LiveSpan(
   sink,
   new Trace(0, 0, 0, 0, false, false, Number.NaN, 0),
