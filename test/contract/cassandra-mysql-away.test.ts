@@ -250,14 +250,14 @@ describe('cassandra-mysql store, with a database away', function () {
       await assert.rejects(waiting.search({ annotations: [], limit: 1 }), away)
       await assert.rejects(waiting.check(), away)
       assert.equal(waiting.backlog().spans, 0)
-      assert.match(lines.join('\n'), /^MySQL at .*ECONNREFUSED.*nothing is accepted until/)
+      assert.match(lines.join('\n'), /^MySQL at .*ECONNREFUSED.*no spans are accepted until/)
       waiting.setIndex({ deny: ['secret'] })
       await databases.mariaDb.start()
       const record = span({ name: unique('late'), tags: { secret: 'x' } })
       await soon(() => append(waiting, record), 30_000)
       assert.deepEqual(await found(waiting, { name: record.name }), [record.traceId])
       await assert.rejects(found(waiting, { annotations: [tag('secret')] }), { code: 'MILO_NOT_INDEXED' })
-      assert.match(lines.at(-1)!, /databases are there/)
+      assert.match(lines.at(-1)!, /databases are available/)
     } finally {
       await waiting.close()
     }

@@ -113,14 +113,14 @@ describe('cassandra-mysql store, schema', function () {
     for (const [rename, remedy] of [
       [
         () => databases.own("UPDATE schema_migration SET name = '0001-index'"),
-        `MySQL's database ${keyspace} has ${mine}.sql), which can't be brought up to date: drop it, or give another mysql.database`,
+        `MySQL's database ${keyspace} has ${mine}.sql), which can't be brought up to date: drop it, or set another mysql.database`,
       ],
       [
         async () => {
           await databases.own("UPDATE schema_migration SET name = '0001-schema.sql'")
           await databases.cql(`UPDATE ${keyspace}.schema_migration SET name = '0001-index' WHERE version = 1`)
         },
-        `Cassandra's keyspace ${keyspace} has ${mine}.cql), which can't be brought up to date: drop it, or give another cassandra.keyspace`,
+        `Cassandra's keyspace ${keyspace} has ${mine}.cql), which can't be brought up to date: drop it, or set another cassandra.keyspace`,
       ],
     ] as const) {
       await rename()

@@ -22,7 +22,7 @@ describe('the demo', function () {
     return { status: demo!.child.exitCode, stdout: demo!.stdout, stderr: demo!.stderr }
   }
 
-  it('ends with status 0 under --once, after a waterfall that names every service', async () => {
+  it('exits with status 0 under --once, after a waterfall that names every service', async () => {
     demo = new Program(process.execPath, [DEMO, '--once'])
     const { status, stdout, stderr } = await end()
     assert.equal(status, 0, stdout + stderr)
@@ -43,7 +43,7 @@ describe('the demo', function () {
     await assertGone(stderr)
   })
 
-  it('says what is missing and ends with status 1 when calls carry no trace', async () => {
+  it('says what is missing and exits with status 1 when calls carry no trace', async () => {
     demo = new Program(process.execPath, [DEMO, '--once'], {
       NODE_OPTIONS: `--require ${join(__dirname, 'no-propagation.cjs')}`,
     })
@@ -53,7 +53,7 @@ describe('the demo', function () {
     await assertGone(stderr)
   })
 
-  it('stays up until SIGINT, serves the trace and takes more requests meanwhile, and then takes everything along', async () => {
+  it('runs until SIGINT, serves the trace and takes more requests meanwhile, and then stops everything', async () => {
     demo = new Program(process.execPath, [DEMO])
     const [, web, traceId] = await demo.printed(/This trace: +(http:\/\/127\.0\.0\.1:\d+)\/\S*?([0-9a-f]{16})\b/)
     const [, checkout] = await demo.printed(/One more: +curl '([^']+)'/)

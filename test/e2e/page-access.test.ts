@@ -31,7 +31,7 @@ async function nothingSerious(page: Page): Promise<void> {
   }
 }
 
-describe('the web page: for everybody, in Chromium', function () {
+describe('the web page: accessibility, in Chromium', function () {
   this.timeout(90_000)
   const tests = pageTests()
 
@@ -70,7 +70,7 @@ describe('the web page: for everybody, in Chromium', function () {
     ['a trace that is not there', '/trace/00000000000000ff', '.notice'],
   ]
   for (const [what, path, mark] of pages) {
-    it(`has nothing serious for axe on ${what}, in both themes`, async () => {
+    it(`has no serious axe violation on ${what}, in either theme`, async () => {
       const { page } = tests
       tests.expected = /Failed to load resource.*404/
       await page.goto(path)
@@ -79,7 +79,7 @@ describe('the web page: for everybody, in Chromium', function () {
     })
   }
 
-  it('has nothing serious for axe in its dialogs, in both themes', async () => {
+  it('has no serious axe violation in its dialogs, in either theme', async () => {
     const { page } = tests
     await page.goto('/')
     await page.getByRole('button', { name: 'Manage' }).click()
@@ -116,7 +116,7 @@ describe('the web page: for everybody, in Chromium', function () {
     assert.equal(await paper(), dark)
   })
 
-  it('lists its shortcuts at ?, those of the page among them', async () => {
+  it('lists its shortcuts at ?, including those of the page', async () => {
     const { page } = tests
     await page.goto(`/trace/${SHOP_ID}`)
     await rowsOf(page).first().waitFor()
@@ -170,7 +170,7 @@ describe('the web page: for everybody, in Chromium', function () {
     }
   })
 
-  it('shows times in the viewer’s zone, with UTC when one points at them', async () => {
+  it('shows times in the viewer’s zone, and UTC in a tooltip', async () => {
     const browser = tests.context.browser()!
     const context = await browser.newContext({ baseURL: tests.collector.web, timezoneId: 'Asia/Tokyo' })
     try {
@@ -215,7 +215,7 @@ describe('the web page: for everybody, in Chromium', function () {
     }
   })
 
-  it('leads past the head to the content, and tells where the page is', async () => {
+  it('has a link that skips the header, and a title that names the trace', async () => {
     const { page } = tests
     await page.goto(`/trace/${SHOP_ID}`)
     await rowsOf(page).first().waitFor()

@@ -50,11 +50,11 @@ const at = (traceId: bigint, us: bigint, lengthUs: bigint, more: SpanRecord = {}
 
 const openTab = (page: Page, name: string) => page.getByRole('link', { name, exact: true }).click()
 
-describe('the web page under what senders may send, in Chromium', function () {
+describe('the web page with hostile data, in Chromium', function () {
   this.timeout(90_000)
   const tests = pageTests()
 
-  it('is no wider than the window, whatever names are', async () => {
+  it('is never wider than the window, whatever names it shows', async () => {
     const { page } = tests
     await sendSpans(tests.collector.scribe, hostile)
     const recent = BigInt(Date.now()) * 1000n - 60_000_000n
@@ -149,7 +149,7 @@ describe('the web page under what senders may send, in Chromium', function () {
     await page.locator('.scatter canvas').waitFor()
   })
 
-  it('says in words that Graphviz, or another worker, failed, and tries again when it is told to', async () => {
+  it('reports that Graphviz or another worker failed, and tries again on request', async () => {
     const { page } = tests
     await sendSpans(tests.collector.scribe, shop)
     // What the browser says of it.
@@ -181,7 +181,7 @@ describe('the web page under what senders may send, in Chromium', function () {
     }
   })
 
-  it('says in the place of a part that throws that it does, leaves the rest alone, and goes on with another one', async () => {
+  it('shows an error in place of a part that throws, and recovers on request', async () => {
     const { page } = tests
     await sendSpans(tests.collector.scribe, shop)
     await findResult(page, '/search', 'POST /checkout')
@@ -196,7 +196,7 @@ describe('the web page under what senders may send, in Chromium', function () {
     await page.locator('.result').first().waitFor()
   })
 
-  it('says that the collector is silent, rather than "Loading" without an end', async () => {
+  it('reports a silent collector instead of loading forever', async () => {
     const { page } = tests
     await sendSpans(tests.collector.scribe, shop)
     await findResult(page, '/search', 'POST /checkout')
@@ -218,7 +218,7 @@ describe('the web page under what senders may send, in Chromium', function () {
     await page.getByRole('alert').waitFor({ state: 'detached' })
   })
 
-  it('takes shortcuts while a checkbox has the focus, and leaves its own key to it', async () => {
+  it('handles shortcuts while a checkbox has the focus, except the checkbox’s own key', async () => {
     const { page } = tests
     await sendSpans(tests.collector.scribe, shop)
     await page.goto(`/trace/${SHOP_ID}`)

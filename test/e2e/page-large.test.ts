@@ -15,7 +15,7 @@ describe('the web page: large traces, in Chromium', function () {
     ['0000000000002710', 10_000],
     ['0000000000013880', 80_000],
   ] as const) {
-    it(`shows ${spans.toLocaleString('en')} spans, of which those in sight are in the page, and every way to look at them`, async () => {
+    it(`shows ${spans.toLocaleString('en')} spans in every view, with only the visible rows in the page`, async () => {
       const { page } = tests
       page.setDefaultTimeout(120_000)
       await sendSpans(tests.collector.scribe, generateTrace({ traceId: BigInt(`0x${id}`), spans, startUs: START_US }))
@@ -69,7 +69,7 @@ describe('the web page: large traces, in Chromium', function () {
     })
   }
 
-  it('shows how far a trace on a slow network is, and the first of its spans meanwhile', async () => {
+  it('shows the progress of a trace on a slow network, and its first spans meanwhile', async () => {
     const trace = generateTrace({ traceId: 0x4e20n, spans: 20_000, startUs: START_US })
     await sendSpans(tests.collector.scribe, trace)
     const slow = await slowProxy(tests.collector.web)

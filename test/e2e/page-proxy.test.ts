@@ -44,7 +44,7 @@ describe('the web page behind a proxy, in Chromium', function () {
   const tests = pageTests()
 
   for (const takes of [true, false]) {
-    it(`works under a path that the proxy ${takes ? 'takes away, without a setting' : 'passes on, with http.base_path'}`, async () => {
+    it(`works under a path that the proxy ${takes ? 'removes, without a setting' : 'passes on, with http.base_path'}`, async () => {
       const { page } = tests
       const own = takes ? undefined : await webCollector({ base_path: '/tools/milo' })
       const { web, scribe } = own ?? tests.collector

@@ -8,7 +8,7 @@ describe('the web page: services, in Chromium', function () {
   this.timeout(90_000)
   const tests = pageTests()
 
-  it('shows rates, errors, percentiles over time and who calls whom, and leads into searches', async () => {
+  it('shows rates, errors, percentiles over time and which service calls which, and links to searches', async () => {
     const { page } = tests
     await page.goto('/')
     await page.getByRole('link', { name: 'Services' }).click()
@@ -45,7 +45,7 @@ describe('the web page: services, in Chromium', function () {
     assert.equal(await page.locator('.result').count(), 5)
   })
 
-  it('has an address that can be loaded again', async () => {
+  it('restores its state from the address', async () => {
     const { page } = tests
     await page.goto('/services?service=cart&last=6h')
     await page.locator('.latency canvas').waitFor()

@@ -47,7 +47,7 @@ describe('the web page: a trace, in Chromium', function () {
   const names = (page: Page) => rowsOf(page).locator('.name').allTextContents()
   const param = (name: string) => new URL(tests.page.url()).searchParams.get(name)
 
-  it('is a tree with levels, services, durations and errors', async () => {
+  it('shows a tree with levels, services, durations and errors', async () => {
     await open(`/trace/${SHOP_ID}`)
     const tree = await rowsOf(tests.page).evaluateAll(all =>
       all.map(row => [
@@ -99,7 +99,7 @@ describe('the web page: a trace, in Chromium', function () {
     })
   }
 
-  it('places the bars by time, and anew when it is zoomed', async () => {
+  it('places the bars by time, and updates them when it is zoomed', async () => {
     const { page } = tests
     await open(`/trace/${SHOP_ID}`)
     const near = async (expected: [number, number][]) => {
@@ -123,7 +123,7 @@ describe('the web page: a trace, in Chromium', function () {
     ])
   })
 
-  it('zooms by wheel and keys, pans by dragging, and chooses a stretch on the minimap; the address keeps it', async () => {
+  it('zooms by wheel and keys, pans by dragging, selects a range on the minimap, and keeps the view in the address', async () => {
     const { page } = tests
     await open(`/trace/${LARGER_ID}`)
     const lane = (await page.locator('canvas.bars').boundingBox())!
@@ -163,7 +163,7 @@ describe('the web page: a trace, in Chromium', function () {
     assert.equal(await page.locator('.minimap .shade').count(), 0)
   })
 
-  it('tells all of a span beside it, and leads to other traces with the same', async () => {
+  it('shows all data of a span beside the tree, and links to traces with the same values', async () => {
     const { page } = tests
     await open(`/trace/${SHOP_ID}`)
     await rowsOf(page).nth(1).click()
@@ -228,7 +228,7 @@ describe('the web page: a trace, in Chromium', function () {
     assert.equal(await rowsOf(page).count(), 13)
   })
 
-  it('searches within: next and previous go round, into what is folded too', async () => {
+  it('searches within the trace: next and previous wrap around and unfold spans', async () => {
     const { page } = tests
     await open(`/trace/${LARGER_ID}`)
     await page.keyboard.press('f')
@@ -254,7 +254,7 @@ describe('the web page: a trace, in Chromium', function () {
     await status.getByText('no match').waitFor()
   })
 
-  it('shows clocks as they were reported, on request', async () => {
+  it('shows times as they were reported, on request', async () => {
     const { page } = tests
     await open(`/trace/${SKEWED_ID}`)
     const before = await bars()
@@ -290,7 +290,7 @@ describe('the web page: a trace, in Chromium', function () {
     assert.equal(await path(), true)
   })
 
-  it('has the original’s table: direct sub-calls in three classes, into which one descends', async () => {
+  it('has a table of direct sub-calls with durations in three classes, and descends into them', async () => {
     const { page } = tests
     await open(`/trace/${SLOWER_ID}`)
     await page.getByRole('link', { name: 'Tree table' }).click()
@@ -365,7 +365,7 @@ describe('the web page: a trace, in Chromium', function () {
     assert.equal(await page.locator('.table tbody tr').count(), 3)
   })
 
-  it('gives the JSON in each form, to see and to download', async () => {
+  it('shows the JSON in each format, and downloads it', async () => {
     const { page } = tests
     await open(`/trace/${SHOP_ID}`)
     await page.getByRole('link', { name: 'JSON' }).click()
@@ -384,7 +384,7 @@ describe('the web page: a trace, in Chromium', function () {
     assert.equal((await download).suggestedFilename(), `trace-${SHOP_ID}.records.json`)
   })
 
-  it('is compared with another trace', async () => {
+  it('compares the trace with another one', async () => {
     const { page } = tests
     await open(`/trace/${SLOWER_ID}`)
     await page.getByRole('link', { name: 'Compare' }).click()
@@ -411,7 +411,7 @@ describe('the web page: a trace, in Chromium', function () {
     )
   })
 
-  it('says where only a part was read: of a trace, of two that are compared, of services', async () => {
+  it('tells if only a part was read of a trace, of compared traces or of services', async () => {
     const { page } = tests
     await page.route(/\/api\/traces\//, async route => {
       const response = await route.fetch()

@@ -35,7 +35,7 @@ describe('the web page: finding, in Chromium', function () {
     await tests.page.getByText('node -r milo/register app.js').waitFor()
   })
 
-  it('loads in 150 kB compressed, every file but the first named by its content, and nothing from elsewhere', async () => {
+  it('loads less than 150 kB compressed, names each file but the first by its content, and asks no other host', async () => {
     await send(shop)
     await until('the trace is found', async () => {
       const answer = await (await fetch(`${tests.collector.web}/api/search`)).json()
@@ -59,7 +59,7 @@ describe('the web page: finding, in Chromium', function () {
     assert.deepEqual(tests.elsewhere, [])
   })
 
-  it('finds by the box’s language, and leads from a slow request to its cause in three clicks', async () => {
+  it('finds traces with the box’s language, and leads from a slow request to its cause in three clicks', async () => {
     const { page } = tests
     await page.goto('/')
     await page.getByRole('combobox', { name: 'Search' }).fill('name:Cart.total user=42 duration>20ms')
@@ -80,9 +80,9 @@ describe('the web page: finding, in Chromium', function () {
     )
   })
 
-  it('proposes words of the language, keys, values, names and services while one types', async () => {
+  it('suggests words of the language, keys, values, names and services while the user types', async () => {
     const { page } = tests
-    // Who types faster than a busy machine draws keeps the caret.
+    // The caret must stay in place for users who type faster than a busy machine draws.
     await page.addInitScript(() => {
       const soon = window.requestAnimationFrame.bind(window)
       window.requestAnimationFrame = draw => soon(at => setTimeout(draw, 150, at))
@@ -120,7 +120,7 @@ describe('the web page: finding, in Chromium', function () {
     await page.getByText("That search can't be understood").waitFor()
   })
 
-  it('has the form for those who prefer fields, and goes to and fro between them', async () => {
+  it('has a form with fields, and switches between the form and the box', async () => {
     const { page } = tests
     await page.goto('/')
     await page.getByRole('link', { name: 'Fields' }).click()
@@ -185,7 +185,7 @@ describe('the web page: finding, in Chromium', function () {
     assert.equal(page.url(), new URL(q('name:Cart.total'), page.url()).href)
   })
 
-  it('goes on where a search stopped before it had found anything', async () => {
+  it('continues a search that paused before it had found anything', async () => {
     const { page } = tests
     await page.route(/\/api\/search/, async route => {
       if (route.request().url().includes('before='))
@@ -231,7 +231,7 @@ describe('the web page: finding, in Chromium', function () {
     await page.getByText('Page.n29').waitFor()
   })
 
-  it('shows durations by time: a click opens a trace, and a box that is drawn becomes part of the search', async () => {
+  it('plots durations by time: a click opens a trace, and a drawn box narrows the search', async () => {
     const { page } = tests
     await page.goto(q('run=pages'))
     const plot = page.locator('.scatter .u-over')
@@ -370,7 +370,7 @@ describe('the web page: finding, in Chromium', function () {
     await page.locator('.upload [role=alert]').waitFor()
   })
 
-  it('shows markup in names, keys, values and hosts as the text that it is', async () => {
+  it('shows markup in names, keys, values and hosts as plain text', async () => {
     const { page } = tests
     const pairs = new Map([[EVIL, EVIL]])
     const events = [{ timestamp: BigInt(START_US), eventType: EventType.CUSTOM, value: EVIL }]
@@ -415,7 +415,7 @@ describe('the web page: finding, in Chromium', function () {
     assert.equal(await page.locator('main img, main script, main [onerror]').count(), 0)
   })
 
-  it('explains itself when the collector is gone', async () => {
+  it('explains that the collector doesn’t answer', async () => {
     const { page } = tests
     await page.goto('/search')
     await page.locator('.result').first().waitFor()

@@ -1,4 +1,4 @@
-/** A growing buffer. Numbers up to 2^53 are varints: seven bits a byte, the lowest first, the last byte below 128. */
+/** A growing buffer. Numbers up to 2^53 are written as varints: seven bits per byte, lowest bits first, the last byte below 128. */
 export class Bytes {
   buf: Buffer
   pos = 0
@@ -30,7 +30,7 @@ export class Bytes {
     this.pos = p
   }
 
-  /** The bytes of `from` between `start` and `end`. */
+  /** Appends the bytes of `from` between `start` and `end`. */
   copy(from: Uint8Array, start: number, end: number): void {
     const n = end - start
     this.reserve(n)
@@ -66,7 +66,7 @@ export class Bytes {
     this.pos = pos + 4
   }
 
-  /** A copy. */
+  /** Returns a copy of the bytes written. */
   taken(): Buffer {
     return Buffer.from(this.buf.subarray(0, this.pos))
   }
@@ -97,7 +97,7 @@ export class Cursor {
   }
 }
 
-/** −1, 0 or 1, as memcmp and SQLite's blobs have it. */
+/** Compares like memcmp and SQLite's blobs. @returns −1, 0 or 1 */
 export function compareBytes(a: Uint8Array, aStart: number, aEnd: number, b: Uint8Array, bStart: number, bEnd: number) {
   const n = Math.min(aEnd - aStart, bEnd - bStart)
   for (let i = 0; i < n; i++) {
@@ -108,18 +108,20 @@ export function compareBytes(a: Uint8Array, aStart: number, aEnd: number, b: Uin
   return difference < 0 ? -1 : difference > 0 ? 1 : 0
 }
 
-/** The share of a byte from which Node's search for a word that begins with it is slower than Horspool's. */
-const FREQUENT = 1 / 50
+/** If a word's first byte has at least this share of all bytes, Node's search is slower than Horspool's. */
+const FREQUENT_SHARE = 1 / 50
 
 /**
- * Whether a word stands in `bytes`, of which many like these will be asked. Node looks for the word's first byte, and only then
- * for the rest: ten times slower where that byte is everywhere, as zeros are in numbers. Horspool (1980) goes by the last.
+ * Returns a function that tells whether bytes contain the word, to be called many times. Node looks for the word's first byte
+ * and then compares the rest, which is ten times slower where that byte is everywhere, as zeros are in numbers. Horspool's
+ * algorithm (1980) compares from the word's last byte.
+ * @param sample typical bytes
  */
 export function wordSearch(word: Buffer, sample: Buffer): (bytes: Buffer) => boolean {
   if (word.length < 2) return bytes => bytes.includes(word)
   let seen = 0
   for (const byte of sample) if (byte === word[0]) seen++
-  if (seen < FREQUENT * sample.length) return bytes => bytes.includes(word)
+  if (seen < FREQUENT_SHARE * sample.length) return bytes => bytes.includes(word)
 
   const last = word.length - 1
   const skip = new Uint32Array(256).fill(word.length)

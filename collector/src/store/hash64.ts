@@ -1,12 +1,12 @@
 import { hash } from 'node:crypto'
 
-/** 64 bits of the SHA-256, as the signed integer that databases keep. */
+/** Returns 64 bits of the SHA-256 as a signed integer, as databases store it. */
 export function hash64(data: string | Buffer): bigint {
-  // The digest as hex and not as bytes: for short strings three times faster, as it needs no Buffer.
+  // A hex digest needs no Buffer, and so is three times faster for short strings.
   return BigInt.asIntN(64, BigInt(`0x${hash('sha256', data).slice(0, 16)}`))
 }
 
-/** 52 bits of it: a number that JavaScript has without BigInt. */
+/** Returns 52 bits of the SHA-256: an exact integer in a JavaScript number. */
 export function hash52(text: string): number {
   return Number.parseInt(hash('sha256', text).slice(0, 13), 16)
 }

@@ -2,15 +2,15 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { StoreError } from './store'
 
-/** The files of sql/, numbered from 1 without gaps. A released file is never changed again: a change is a new file. */
+/** A file of sql/. Files are numbered from 1 without gaps. A released file never changes: each change is a new file. */
 export interface Migration {
   version: number
-  /** The file's name. */
+  /** The file name. */
   name: string
   sql: string
 }
 
-/** The migrations of one database, oldest first. */
+/** Reads the migrations of one database, oldest first. */
 export function migrations(database: 'embedded' | 'mysql' | 'cassandra'): Migration[] {
   const folder = join(sqlFolder(), database)
   return readdirSync(folder)
@@ -24,11 +24,11 @@ export function newestVersion(all: Migration[]): number {
 }
 
 /**
- * The migrations that a database lacks. A database that is ahead of this program lacks none.
- * @param what the database, as messages name it
- * @param setting where it is named in the configuration
+ * Returns the migrations that a database lacks. A database that is newer than this program lacks none.
+ * @param what the database's name in messages
+ * @param setting the setting that names the database
  * @param applied the names in its table schema_migration, by version
- * @throws StoreError MILO_STORE_SCHEMA when other files than ours made the schema
+ * @throws StoreError MILO_STORE_SCHEMA if other files than ours made the schema
  */
 export function missingMigrations(
   all: Migration[],
@@ -41,13 +41,13 @@ export function missingMigrations(
     if (found === name) continue
     throw new StoreError(
       'MILO_STORE_SCHEMA',
-      `${what} has the schema of a development version (${found}, where this milo-collector has ${name}), which can't be brought up to date: drop it, or give another ${setting}`,
+      `${what} has the schema of a development version (${found}, where this milo-collector has ${name}), which can't be brought up to date: drop it, or set another ${setting}`,
     )
   }
   return all.filter(({ version }) => !applied.has(version))
 }
 
-/** For databases that take one statement at a time. Statements end with a semicolon at a line's end. */
+/** Splits a migration for databases that take one statement at a time. Each statement ends with a semicolon at the end of a line. */
 export function statements({ sql }: Migration): string[] {
   return sql
     .split(/;[ \t]*$/m)
@@ -55,7 +55,7 @@ export function statements({ sql }: Migration): string[] {
     .filter(statement => statement !== '')
 }
 
-/** The folder of the schemas: beside the bundle, where the build puts a copy, or at the top of the repository when the sources run. */
+/** Returns the folder of the schemas: the build's copy beside the bundle or, when the sources run, the one at the top of the repository. */
 function sqlFolder(): string {
   const built = join(__dirname, 'sql')
   return existsSync(built) ? built : join(__dirname, '../../../sql')

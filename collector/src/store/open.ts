@@ -5,9 +5,9 @@ import type { Progress, StoreConfig } from './store-config'
 export type { CassandraConfig, MySqlConfig, StoreConfig } from './store-config'
 
 /**
- * Opens the configured store. Makes the schema where there is none; an older one is brought up to date in an embedded
- * file, which nobody else uses, but not in databases: that is `milo-collector migrate`, at a time of somebody's choosing.
- * @param log takes a line about each migration, and what an operator should know
+ * Opens the configured store, and creates the schema if there is none. An older schema is migrated in an embedded file, which
+ * nobody else uses, but not in databases: there an operator runs `milo-collector migrate` when it suits.
+ * @param log called with a line about each migration and with warnings for the operator
  * @throws StoreError with the remedy
  */
 export async function openStore(config: StoreConfig, log: (message: string) => void = () => {}): Promise<Store> {
@@ -27,7 +27,7 @@ export async function openStore(config: StoreConfig, log: (message: string) => v
 }
 
 /**
- * Brings the configured store's schema up to date, or makes it. Does nothing the second time, and two at once do it once.
+ * Creates or migrates the configured store's schema. Running it again changes nothing; concurrent runs apply each migration once.
  * @throws StoreError with the remedy
  */
 export async function migrate(config: StoreConfig, log: (message: string) => void = () => {}): Promise<void> {
@@ -39,7 +39,7 @@ export async function migrate(config: StoreConfig, log: (message: string) => voi
   if (config.store === 'cassandra-mysql') await cassandraMySql().migrateCassandraMySql(config, log)
 }
 
-/** What migrate would do, a line each; does nothing. An embedded file is brought up to date by every start. */
+/** Lists what migrate would apply, one line per migration, and changes nothing. Each start migrates an embedded file. */
 export async function pendingMigrations(config: StoreConfig): Promise<string[]> {
   if (config.store !== 'cassandra-mysql') return []
   const pending = await cassandraMySql().pendingMigrations(config)
@@ -47,10 +47,10 @@ export async function pendingMigrations(config: StoreConfig): Promise<string[]> 
 }
 
 /**
- * Settles the journal of a collector that won't come back: what it had acknowledged last.
- * @param progress told how much of the journal's time is done
- * @returns how many spans that were
- * @throws StoreError while that collector lives
+ * Settles the journal of a collector that won't come back: the spans that it acknowledged but didn't settle.
+ * @param progress called with how much of the journal is done
+ * @returns the number of spans
+ * @throws StoreError while that collector is running
  */
 export function replayCollector(
   config: StoreConfig,
@@ -62,7 +62,7 @@ export function replayCollector(
 }
 
 /**
- * What the configured store has put aside. An embedded file must have no collector.
+ * Opens the records that the configured store has put aside. No collector may be using an embedded file.
  * @throws StoreError with the remedy
  */
 export async function openQuarantine(
@@ -75,6 +75,6 @@ export async function openQuarantine(
   return new EmbeddedQuarantine(config.embedded.path, log)
 }
 
-// Loaded when chosen: the other store's drivers cost a start that doesn't need them about 90 ms.
+// Only the chosen store is loaded: the other store's drivers would make the start 90 ms longer.
 const embedded = () => require('./embedded/store') as typeof import('./embedded/store')
 const cassandraMySql = () => require('./cassandra-mysql/store') as typeof import('./cassandra-mysql/store')

@@ -1,6 +1,6 @@
 import type { Store } from './store'
 
-/** The methods that answer later. A store that stands in for another one passes them on by name. */
+/** The asynchronous methods of a store. A store that stands in for another store forwards these calls. */
 const METHODS = [
   'append',
   'readTrace',
@@ -15,7 +15,7 @@ const METHODS = [
 
 export type PassedOn = Pick<Store, (typeof METHODS)[number]>
 
-/** @param find gives the store that is to answer, or rejects */
+/** Forwards each call to the store that `find` resolves to. @param find rejects if there is no store yet */
 export function passOn(find: () => Promise<PassedOn>): PassedOn {
   const entries = METHODS.map(method => [
     method,

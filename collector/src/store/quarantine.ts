@@ -3,13 +3,13 @@ import { type Store, StoreError } from './store'
 import type { Progress } from './store-config'
 
 /**
- * What a store keeps of records that it accepted and that a database refuses for good, or that can't be read: a person decides
- * what becomes of them (milo-collector quarantine).
+ * Accepted records that a database refuses for good, or that can't be read. An operator decides what happens to them
+ * (milo-collector quarantine).
  */
 export interface Quarantine {
-  /** Oldest first. */
+  /** Lists the records, oldest first. */
   list(): Promise<QuarantinedRecord[]>
-  /** The record as it came. */
+  /** Returns the record as it was received. */
   read(id: string): Promise<Buffer>
   drop(id: string): Promise<void>
   close(): Promise<void>
@@ -17,28 +17,28 @@ export interface Quarantine {
 
 export interface QuarantinedRecord {
   id: string
-  /** What the database said. */
+  /** The database's error message. */
   reason: string
   bytes: number
-  /** Microseconds since the epoch; in databases the day. */
+  /** Microseconds since the epoch; databases store only the day. */
   receivedUs: bigint
 }
 
 export interface Retried {
   stored: number
-  /** They are put aside again, with the reason of now. */
+  /** How many records were refused again, and put aside with the new reason. */
   refused: number
-  /** They are no span records, and stay where they are. */
+  /** How many aren't valid span records; they stay in quarantine. */
   unreadable: number
 }
 
-/** How much is given to the store at once. */
-const BATCH_BYTES = 1024 * 1024
+/** How much is sent to the store at once. */
+const MAX_BATCH_BYTES = 1024 * 1024
 
 /**
- * Gives records to the store once more. They leave the quarantine when the store has settled them: a crash on the way leaves
- * some in both places, where they do no harm.
- * @param openQuarantine the embedded store's file has one user at a time
+ * Sends records to the store again, and removes them from the quarantine when the store has settled them. After a crash some may
+ * be in both, which is harmless.
+ * @param openQuarantine called for each batch, since the embedded store's file has only one user at a time
  */
 export async function retryQuarantine(
   ids: string[],
@@ -51,7 +51,7 @@ export async function retryQuarantine(
     const batch: string[] = []
     const bodies: Buffer[] = []
     await use(await openQuarantine(), async quarantine => {
-      for (let bytes = 0; from < ids.length && bytes < BATCH_BYTES; from++) {
+      for (let bytes = 0; from < ids.length && bytes < MAX_BATCH_BYTES; from++) {
         const body = await quarantine.read(ids[from]!)
         bytes += body.length
         if (!isRecord(body)) retried.unreadable++
@@ -62,11 +62,12 @@ export async function retryQuarantine(
       }
     })
     if (batch.length > 0) {
-      // What was put aside before stays until it has been stored, or put aside under another number.
+      // The records stay in quarantine until they have been stored, or put aside again under another number.
       const store = await openStore()
       await use(store, async () => store.append(bodies.map(body => ({ body, spans: 1 }))))
       const { spans, putAside } = store.backlog()
-      if (spans > 0) throw new StoreError('MILO_STORE_UNAVAILABLE', 'not all is settled: run the command again')
+      if (spans > 0)
+        throw new StoreError('MILO_STORE_UNAVAILABLE', 'not all records are settled yet: run the command again')
       retried.refused += putAside
       retried.stored += batch.length - putAside
       await use(await openQuarantine(), async quarantine => {
@@ -81,7 +82,7 @@ export async function retryQuarantine(
 export function unknownRecord(id: string): StoreError {
   return new StoreError(
     'MILO_NOT_QUARANTINED',
-    `no record ${JSON.stringify(id)} is in quarantine: quarantine list names them`,
+    `no record ${JSON.stringify(id)} is in quarantine: list the records with milo-collector quarantine list`,
   )
 }
 

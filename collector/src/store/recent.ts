@@ -1,6 +1,7 @@
 /**
- * A map that keeps what was set last: at least half of `most` entries, and never more than that. It forgets by halves, since
- * a Map whose oldest entry is deleted again and again is full of holes, and every look for the next oldest goes through them.
+ * A map that keeps the entries that were set last: at least half of `maxEntries`, and never more than `maxEntries`. It drops
+ * half of them at once: a Map whose oldest entry is deleted again and again becomes full of holes, and each search for the next
+ * oldest entry walks through all of them.
  */
 export class Recent<K, V> {
   private readonly half: number
@@ -8,8 +9,8 @@ export class Recent<K, V> {
   private young: Map<K, V>
   private old: Map<K, V>
 
-  constructor(most: number, newMap: () => Map<K, V> = () => new Map()) {
-    this.half = Math.ceil(most / 2)
+  constructor(maxEntries: number, newMap: () => Map<K, V> = () => new Map()) {
+    this.half = Math.ceil(maxEntries / 2)
     this.newMap = newMap
     this.young = newMap()
     this.old = newMap()

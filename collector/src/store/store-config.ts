@@ -1,16 +1,16 @@
 import { hostname } from 'node:os'
 import type { IndexSettings } from './search/index-policy'
 
-/** What stores need of the collector's configuration, under the names it has there. */
+/** The part of the collector's configuration that stores need, with the same names. */
 export interface StoreConfig {
-  /** With `scribe` nothing is stored: relay/ keeps calls until they are forwarded. */
+  /** `scribe` stores nothing: relay/ keeps calls until they are forwarded. */
   store: 'embedded' | 'cassandra-mysql' | 'scribe'
   embedded: { path: string }
   cassandra: CassandraConfig
   mysql: MySqlConfig
   /** How long spans are kept. */
   retention_days?: number | undefined
-  /** What may be accepted and not yet settled: above it, nothing more is. */
+  /** Limits of what is accepted but not yet settled. Above them, the store rejects spans. */
   max_backlog_spans?: number | undefined
   max_backlog_bytes?: number | undefined
   /** Which annotations can be searched for. */
@@ -22,14 +22,14 @@ export interface StoreConfig {
 }
 
 export interface CassandraConfig {
-  /** A name or an address, or several: a list, or separated by commas. */
+  /** Names or addresses, as a list or separated by commas. */
   hostname: string | string[]
   port: number
   local_dc: string
   keyspace: string
   username?: string | undefined
   password?: string | undefined
-  /** The consistency of every request, in CQL's words. */
+  /** The consistency of every request, as CQL names it. */
   consistency?: Consistency | undefined
   tls?: TlsConfig | undefined
 }
@@ -48,7 +48,7 @@ export interface MySqlConfig {
   tls?: TlsConfig | undefined
 }
 
-/** Files in PEM. Encrypted when there is this section at all; servers' certificates are always checked. */
+/** PEM files. The presence of this section turns encryption on; servers' certificates are always checked. */
 export interface TlsConfig {
   /** The authority that signed the server's certificate; the system's authorities unless given. */
   ca?: string | undefined
@@ -59,10 +59,10 @@ export interface TlsConfig {
 
 export const DEFAULT_RETENTION_DAYS = 7
 
-/** The configured one, or the host's name and the first Scribe port: several collectors may run on a host. */
+/** Returns the configured id, or the host name with the first Scribe port: several collectors may run on one host. */
 export function collectorId({ collector_id, collector_port }: StoreConfig): string {
   return collector_id ?? `${hostname()}:${collector_port?.[0] ?? 2100}`
 }
 
-/** Told by what works long: how much of it is done. */
+/** Called by long work with how much of it is done. */
 export type Progress = (done: number, total: number) => void

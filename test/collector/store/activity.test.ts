@@ -62,7 +62,7 @@ describe('activity', () => {
     )
   })
 
-  it('counts a forced trace, and one that says nothing, as itself', () => {
+  it('counts a forced trace, and one without a probability, once', () => {
     const m = meter()
     m.take(
       half('server', { probability: 0 }),
@@ -72,7 +72,7 @@ describe('activity', () => {
     assert.equal(m.minutes()[0]!.operations[0]!.count, 3)
   })
 
-  describe('of services that report nothing themselves', () => {
+  describe('with services that report nothing themselves', () => {
     const named = (key: string, name: string, kind?: string) =>
       new Map([[key, name], ...(kind === undefined ? [] : [[kind, 'CONSUMER'] as const])])
     const local = (annotations: Map<string, string>) => ({ ...half('client'), events: [], annotations })
@@ -142,7 +142,7 @@ describe('activity', () => {
     assert.equal(percentile({ durations: {} }, 0.5), undefined)
   })
 
-  it('knows who called whom by the span that client and server share, whichever comes first', () => {
+  it('finds which service called which by the span that client and server share, whichever comes first', () => {
     const m = meter()
     const client = half('client', { service: 'web', probability: 0.5 })
     const server = half('server', { service: 'shop', id: client.id!, probability: 0.5 })
@@ -154,7 +154,7 @@ describe('activity', () => {
     )
   })
 
-  it("knows it by the server's parent too, where ids aren't shared, and never takes a grandchild for a callee", () => {
+  it("finds callers by the server's parent too, where ids aren't shared, and never takes a grandchild for a callee", () => {
     const m = meter()
     const webToShop = half('client', { service: 'web' })
     const shop = half('server', { service: 'shop', id: webToShop.id! })
@@ -183,7 +183,7 @@ describe('activity', () => {
     assert.equal(m.minutes()[0]!.operations[0]!.count, 1)
   })
 
-  it('writes only what has changed, whole', () => {
+  it('writes only rows that have changed, each as a whole', () => {
     const m = meter()
     m.take(half('server'))
     assert.equal(m.rows().length, 1)
@@ -195,7 +195,7 @@ describe('activity', () => {
     )
   })
 
-  it('stays bounded whatever names and times come', () => {
+  it('keeps a bounded number of counters whatever names and times arrive', () => {
     const m = meter()
     for (let i = 0; i < 5_000; i++) {
       m.take(half('server', { name: `name ${i}`, events: [{ timestamp: START_US + BigInt(i % 100) * MINUTE_US }] }))
@@ -208,7 +208,7 @@ describe('activity', () => {
     assert.ok(total < 40_000)
   })
 
-  it('holds and writes a bounded number of minutes, however many the times of a message name', () => {
+  it('keeps and writes a bounded number of minutes, however many a message contains', () => {
     const m = meter()
     const times = Array.from({ length: 8_000 }, (_, i) => START_US + BigInt(i) * MINUTE_US)
     m.take(...times.map(timestamp => half('server', { events: [{ timestamp, eventType: EventType.SERVER_RECV }] })))
@@ -220,7 +220,7 @@ describe('activity', () => {
     assert.equal(m.rows().length, 1)
   })
 
-  it('is read in turns, so that a day of it lets others run', async () => {
+  it('is read in turns, so that reading a day doesn’t block other work', async () => {
     const operations = Array.from({ length: 500 }, (_, i) => ({
       service: 's',
       name: `operation ${i}`,

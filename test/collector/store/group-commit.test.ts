@@ -23,11 +23,11 @@ describe('a group commit', () => {
   }
   const [ok, refused] = ['fulfilled', 'rejected']
 
-  it('tells who waits behind a failure at once, since it would fail as well', async () => {
+  it('rejects appends that wait behind a failure at once, since they would fail as well', async () => {
     assert.deepEqual(await outcomes(size => size === 6, [6, 3, 5, 5]), [refused, refused, refused, refused])
   })
 
-  it('refuses what is larger than a group for itself alone: a database may refuse it each time that it is sent', async () => {
+  it('rejects no other append when one that is larger than a group fails: a database may refuse it each time it is sent', async () => {
     assert.deepEqual(await outcomes(size => size > 10, [11, 3, 5, 12, 5]), [refused, ok, ok, refused, ok])
   })
 })

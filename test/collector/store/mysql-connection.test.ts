@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
-import { connectMySql, MySql, stretches } from '../../../collector/src/store/cassandra-mysql/mysql'
+import { chunksBySize, connectMySql, MySql } from '../../../collector/src/store/cassandra-mysql/mysql'
 
 /** What a server does with the first statement of a connection, which is ours and not a user's. */
 const MISBEHAVIORS: [string, (socket: Socket) => void][] = [
@@ -64,7 +64,7 @@ describe('a MySQL connection', function () {
   }
 
   for (const [what, misbehave] of MISBEHAVIORS) {
-    it(`fails its user, and nobody else, when the server ${what} its first statement`, async () => {
+    it(`fails only the call that uses it when the server ${what} its first statement`, async () => {
       const config = await listen(misbehave)
       const db = new MySql(config)
       const refused = { code: 'MILO_STORE_UNAVAILABLE' }
@@ -79,9 +79,9 @@ describe('a MySQL connection', function () {
   }
 })
 
-describe('stretches of rows', () => {
-  it('are as long as a statement takes, and never empty', () => {
-    const of = (sizes: number[]) => [...stretches(sizes, 10, size => size)]
+describe('chunks of rows', () => {
+  it('are as large as a statement may be, and never empty', () => {
+    const of = (sizes: number[]) => [...chunksBySize(sizes, 10, size => size)]
     assert.deepEqual(of([4, 4, 4, 20, 1, 9, 1]), [[4, 4], [4], [20], [1, 9], [1]])
     assert.deepEqual(of([]), [])
   })

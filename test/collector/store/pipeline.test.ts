@@ -98,7 +98,7 @@ describe('a pipeline', () => {
     })
   }
 
-  it('opens with such a record in its journal', async () => {
+  it('opens with a refused record in its journal', async () => {
     const bodies = Array.from({ length: 30 }, (_, i) => message(BigInt(i)).body)
     const entries = bodies.map((body, i) => readEntry(BigInt(i + 1), 1n, body, assert.fail))
     const backend = new MemoryBackend(await Promise.all(entries))
@@ -110,7 +110,7 @@ describe('a pipeline', () => {
     await pipeline.close()
   })
 
-  it('goes on without the activity when that is what is refused', async () => {
+  it('settles without the activity if the activity is refused', async () => {
     const backend = new MemoryBackend()
     backend.refuse = (_, activity) => (activity > 0 ? refused('activity') : undefined)
     const pipeline = await open(backend)
@@ -133,7 +133,7 @@ describe('a pipeline', () => {
     await pipeline.close()
   })
 
-  it('says for how long an attempt to settle has been under way', async () => {
+  it('reports how long the current attempt to settle has taken', async () => {
     const backend = new MemoryBackend()
     const pipeline = await open(backend)
     assert.equal(pipeline.backlog().settlingMs, 0)
@@ -147,7 +147,7 @@ describe('a pipeline', () => {
     await pipeline.close()
   })
 
-  it('gives no number that the checkpoint has passed, and no number twice', async () => {
+  it('never assigns a number twice, nor one that the checkpoint has passed', async () => {
     const backend = new MemoryBackend()
     const ahead = BigInt(Date.now() + 86_400_000) * 1000n
     backend.checkpoint = ahead

@@ -3,7 +3,7 @@ import { search } from '../../../collector/src/store/search/search'
 import { encodeRecord } from '../../../src/codec/span'
 
 describe('a search', () => {
-  it('is given up when the index takes too long to find any places', async () => {
+  it('is aborted when the index takes too long to find any places', async () => {
     const index = {
       count: async () => 1,
       async places(_query: object, _after: unknown, _most: number, mayGoOn: () => void) {
@@ -20,7 +20,7 @@ describe('a search', () => {
     })
   })
 
-  it('ends a page that is long in bytes, whatever the names in its summaries are', async () => {
+  it('limits a page in bytes, whatever the names in its summaries are', async () => {
     const service = 'x'.repeat(1024 * 1024)
     const ids = Array.from({ length: 20 }, (_, i) => BigInt(20 - i))
     const index = {

@@ -44,7 +44,7 @@ const records = fc
   })
 
 describe('a summary without a tree', () => {
-  it('agrees with that of the built trace where clocks agree, in whatever order records come', () => {
+  it('agrees with the summary of the built trace where clocks agree, whatever the order of records', () => {
     fc.assert(
       fc.property(records, fc.func(fc.integer()), (all, order) => {
         const shuffled = [...all].sort((a, b) => order(a.id, a.service) - order(b.id, b.service))
@@ -53,7 +53,7 @@ describe('a summary without a tree', () => {
     )
   })
 
-  it('says what it can of records without times, services and roots', () => {
+  it('summarizes records without times, services and roots', () => {
     const { start, duration, service, spanCount } = summarizeRecords([{ traceId: 1n, id: 2n, parentId: 3n }])
     assert.deepEqual([start, duration, service, spanCount], [null, null, null, 1])
   })

@@ -4,7 +4,7 @@ import { type Store, StoreError } from '../../../collector/src/store/store'
 import { until } from '../../helpers/until'
 
 describe('a store that waits for its databases', () => {
-  it('closes without waiting for an attempt that nobody answers, and closes what the attempt brings later', async () => {
+  it('closes without waiting for an attempt that gets no answer, and closes the store that the attempt opens later', async () => {
     let asked = false
     let closed = 0
     let find = (_store: Store) => {}

@@ -8,14 +8,14 @@ import { Turns } from '../../turns'
 import { Recent } from '../recent'
 
 /**
- * What services did, minute by minute: how often, how long, how often in vain, and who called whom. It is counted while
- * spans are settled, and kept as one row for each minute and counter, always as a whole: so a row that is written twice
- * counts once, and rows of several collectors add up.
+ * What services did, minute by minute: how many calls, how long, how many errors, and which service called which. Spans are
+ * counted while they are settled. Each counter of a minute is stored as one row, always as a whole: so a row that is written
+ * twice counts once, and the rows of several collectors add up.
  *
- * Every number is scaled by the probability with which its trace was kept: a trace kept with 0.01 stands for a hundred.
+ * Every number is divided by the probability with which its trace was kept: a trace kept with 0.01 stands for a hundred.
  */
 
-/** The counts of one minute, from however many rows. */
+/** The counts of one minute, added up from all its rows. */
 export interface ActivityMinute {
   /** Minutes since the epoch. */
   minute: number
@@ -27,7 +27,7 @@ export interface Operation extends Measure {
   service: string
   name: string
   side: Side
-  /** How many of the counted spans began a trace. */
+  /** How many of the counted spans are roots of a trace. */
   roots: number
 }
 
@@ -37,27 +37,27 @@ export interface Calls extends Measure {
 }
 
 export interface Measure {
-  /** Scaled. */
+  /** Scaled count of spans. */
   count: number
-  /** Scaled. */
+  /** Scaled count of failed spans. */
   errors: number
-  /** How many of each length (see bucketOf), scaled; those without a duration are in none. */
+  /** Scaled count by bucket of duration (see bucketOf); spans without a duration are in no bucket. */
   durations: Record<number, number>
 }
 
-/** Four buckets to each doubling: a percentile is off by 9 % at most. */
+/** With four buckets per doubling, a percentile is off by 9% at most. */
 const BUCKETS_PER_DOUBLING = 4
 
 function bucketOf(durationUs: number): number {
   return durationUs < 1 ? 0 : 1 + Math.floor(BUCKETS_PER_DOUBLING * Math.log2(durationUs))
 }
 
-/** A bucket's middle, in microseconds. */
+/** Returns the middle of a bucket, in microseconds. */
 function durationOf(bucket: number): number {
   return bucket === 0 ? 0 : 2 ** ((bucket - 0.5) / BUCKETS_PER_DOUBLING)
 }
 
-/** A percentile of the durations in microseconds; undefined when nothing has a duration. */
+/** Returns a percentile of the durations in microseconds; undefined if no span has a duration. */
 export function percentile({ durations }: Pick<Measure, 'durations'>, share: number): number | undefined {
   const buckets = Object.entries(durations)
     .map(([bucket, count]) => [Number(bucket), count] as const)
@@ -81,25 +81,25 @@ export function addMeasure(to: Measure, from: Measure): void {
 
 export const emptyMeasure = (): Measure => ({ count: 0, errors: 0, durations: {} })
 
-/** A row to be kept: the whole of what this counter knows of a minute. */
+/** A row to store: everything that one counter knows of a minute. */
 export interface ActivityRow {
   minute: number
-  /** Names the counter's part: a row of the same minute and part takes the place of the one before. */
+  /** The name of the counter's part: a row replaces an earlier row with the same minute and part. */
   part: string
   body: string
 }
 
-/** Operations of one minute that are told apart, and pairs of services; the rest is counted as OTHER. */
+/** How many operations and pairs of services are counted separately per minute; the rest is counted as OTHER. */
 const MAX_OPERATIONS = 2_000
 const MAX_CALLS = 1_000
 const OTHER = '(other)'
-/** The length of a word, in characters: a row has thousands, and a database has a limit. */
-const WORD_LENGTH = 200
-/** How many written minutes are kept, the last that were added to: what comes for another one begins a new part. */
-const MINUTES_KEPT = 15
-/** Between two writings. Spans whose times are of still more minutes aren't counted: nobody sends such by accident. */
+/** The maximal length of a word, in characters: a row has thousands of words, and databases limit its size. */
+const MAX_WORD_LENGTH = 200
+/** How many written minutes stay in memory, those that changed last. Spans of any other minute begin a new part. */
+const MAX_KEPT_MINUTES = 15
+/** How many minutes are counted between two writes. Spans of further minutes aren't counted: no honest sender has that many. */
 const MAX_MINUTES = 2_000
-/** Halves that wait for their other one; and messages remembered, to count what is sent again once. */
+/** How many halves wait for their other half; and how many messages are remembered, to count a repeated message once. */
 const MAX_WAITING = 50_000
 const MAX_MESSAGES = 10_000
 
@@ -121,31 +121,32 @@ interface Half {
   error: boolean
   weight: number
   startUs: bigint
-  /** The other side, as it has been counted: by its own half, or by what this one calls it. */
+  /** The other service of the call, as counted from this half's annotations. */
   other?: string
 }
 
 export class ActivityMeter {
   private readonly counters = new Map<number, Counter>()
-  /** Halves of calls whose other half hasn't come yet, by span id. */
+  /** Halves of calls whose other half hasn't arrived yet, by span id. */
   private readonly clients = new Recent<bigint, Half>(MAX_WAITING, () => new IdMap())
   private servers = new IdMap<Half>()
-  /** Server halves that have waited since before the last rows(). */
+  /** Server halves that have been waiting since before the last rows(). */
   private lateServers = new IdMap<Half>()
   private readonly messages = new Recent<string, true>(MAX_MESSAGES)
   private readonly newPart: () => string
   private readonly reader = new RecordReader()
   private touches = 0
 
-  /** @param newPart gives words that nobody else gives */
+  /** @param newPart returns a unique string */
   constructor(newPart: () => string) {
     this.newPart = newPart
   }
 
   /**
-   * @param body good records in a row; the same once more, sent again, isn't counted
-   * @param receivedUs the time of spans without any
-   * @returns how many of them have a name, service or annotation that isn't UTF-8
+   * Counts the spans of a message.
+   * @param body valid records, concatenated; a repeated message isn't counted again
+   * @param receivedUs the time of spans without times
+   * @returns how many records have a name, service or annotation that isn't UTF-8
    */
   add(body: Buffer, receivedUs: bigint): number {
     const seen = `${body.length}${body.toString('latin1', 0, 64)}${body.toString('latin1', body.length - 64)}`
@@ -162,7 +163,7 @@ export class ActivityMeter {
     return notUtf8
   }
 
-  /** What has changed since the last call. */
+  /** Returns the rows that have changed since the last call. */
   rows(): ActivityRow[] {
     this.meetParents()
     const rows: ActivityRow[] = []
@@ -177,7 +178,7 @@ export class ActivityMeter {
       })
     }
     const byTouch = [...this.counters.values()].sort((a, b) => b.touched - a.touched)
-    for (const { minute } of byTouch.slice(MINUTES_KEPT)) this.counters.delete(minute)
+    for (const { minute } of byTouch.slice(MAX_KEPT_MINUTES)) this.counters.delete(minute)
     return rows
   }
 
@@ -223,7 +224,7 @@ export class ActivityMeter {
       this.meet(client, server!)
       return
     }
-    // Whom nobody traces is known by what others call it; until its own half comes, if it does.
+    // A callee that isn't traced is known by the name that its caller uses, until its own half arrives.
     const callee = wordOf(body, this.reader, PEERS)
     if (callee !== '') this.addCall(client.service, (client.other = callee), client)
     this.clients.set(id, client)
@@ -242,8 +243,8 @@ export class ActivityMeter {
   }
 
   /**
-   * With OpenTelemetry a server half has an id of its own, and its client's for its parent. Only who has waited in vain may
-   * be such a one: the parent of a server half of ours is a call as well, but one that somebody else answered.
+   * With OpenTelemetry, a server half has its own id, and the client half is its parent. Only a server half that has waited in
+   * vain for a half with its own id may be one of these: the parent of our server halves may be a call too, but of another server.
    */
   private meetParents(): void {
     for (const server of this.lateServers.values()) {
@@ -257,7 +258,7 @@ export class ActivityMeter {
     this.servers = new IdMap()
   }
 
-  /** A message goes to a broker, or comes from one, which has no half of its own. */
+  /** Counts a message to or from a broker, which reports no half. */
   private addMessage(half: Half, body: Buffer): void {
     const kind = wordOf(body, this.reader, KINDS).toLowerCase()
     if (kind !== 'producer' && kind !== 'consumer') return
@@ -267,7 +268,7 @@ export class ActivityMeter {
     else this.addCall(broker, half.service, half)
   }
 
-  /** Two halves of a call; what each was counted for alone is taken back. */
+  /** Counts a call by its two halves, and takes back what was counted for each half alone. */
   private meet(client: Half, server: Half): void {
     if (client.other !== undefined) this.addCall(client.service, client.other, client, -1)
     if (server.other !== undefined) this.addCall(server.other, server.service, server, -1)
@@ -309,7 +310,7 @@ function count(measure: Measure, { durationUs, error, weight }: Half, sign = 1):
 const PEERS = PEER_KEYS.map(key => Buffer.from(key))
 const KINDS = ['otel.kind', 'zipkin.kind'].map(key => Buffer.from(key))
 
-/** What the first of these annotations says that says anything. */
+/** Returns the first value of these annotations that isn't empty. */
 function wordOf(body: Buffer, { annotations }: RecordReader, keys: Buffer[]): string {
   for (const key of keys) {
     for (let i = 0; i < annotations.length; i += 4) {
@@ -322,17 +323,17 @@ function wordOf(body: Buffer, { annotations }: RecordReader, keys: Buffer[]): st
   return ''
 }
 
-/** A trace that was forced, or of which nothing is known, stands for itself. */
+/** A trace that was forced, or has an unknown probability, counts once. */
 function weightOf(probability: number | undefined): number {
   return probability !== undefined && probability > 0 && probability <= 1 ? 1 / probability : 1
 }
 
 function text(body: Buffer, at: number, end: number): string {
   if (at === -1) return ''
-  return body.toString(isAscii(body, at, end) ? 'latin1' : 'utf8', at, end).slice(0, WORD_LENGTH)
+  return body.toString(isAscii(body, at, end) ? 'latin1' : 'utf8', at, end).slice(0, MAX_WORD_LENGTH)
 }
 
-/** A loop finds out: words are short, and a call into C++ costs more. */
+/** Uses a loop: words are short, and a call into C++ costs more. */
 function isAscii(body: Buffer, at: number, end: number): boolean {
   for (let i = at; i < end; i++) if (body[i]! > 127) return false
   return true
@@ -348,7 +349,7 @@ function holdsBadUtf8(body: Buffer, { nameAt, nameEnd, serviceAt, serviceEnd, an
 function operationOf(all: Map<string, Operation>, service: string, name: string, side: Side): Operation {
   const known = all.get(`${service}\0${name}\0${side}`)
   if (known !== undefined) return known
-  const words = [service, name.slice(0, WORD_LENGTH), side]
+  const words = [service, name.slice(0, MAX_WORD_LENGTH), side]
   return entry(all, MAX_OPERATIONS, words, [service, OTHER, side], ([service, name]) => ({
     service: service!,
     name: name!,
@@ -360,26 +361,26 @@ function operationOf(all: Map<string, Operation>, service: string, name: string,
 
 function entry<V>(
   map: Map<string, V>,
-  most: number,
+  max: number,
   words: string[],
   others: string[],
   make: (words: string[]) => V,
 ): V {
   const known = map.get(words.join('\0'))
   if (known !== undefined) return known
-  const used = map.size < most ? words : others
+  const used = map.size < max ? words : others
   const key = used.join('\0')
   const value = map.get(key) ?? make(used)
   map.set(key, value)
   return value
 }
 
-/** The first and the last minute of a stretch of time. */
+/** Returns the first and last minute of a time range. */
 export function minutesOf(fromUs: number, toUs: number): [number, number] {
   return [Math.floor(fromUs / 60_000_000), Math.floor(toUs / 60_000_000)]
 }
 
-/** Rows as they are read back, of any minutes and parts, added up by minute. */
+/** Adds up stored rows of any minutes and parts, by minute. */
 export function readActivity(rows: { minute: number; body: string }[]): ActivityMinute[] {
   const reading = addUp(rows)
   for (;;) {
@@ -388,7 +389,7 @@ export function readActivity(rows: { minute: number; body: string }[]): Activity
   }
 }
 
-/** Reads rows in turns: a day may have 100 MB of them. */
+/** Adds up rows in turns: a day may have 100 MB of them. */
 export async function readActivityInTurns(rows: { minute: number; body: string }[]): Promise<ActivityMinute[]> {
   const turns = new Turns()
   const reading = addUp(rows)
@@ -428,7 +429,7 @@ function* addUp(rows: { minute: number; body: string }[]): Generator<void, Activ
     .map(([minute, { operations, calls }]) => ({
       minute,
       operations: [...operations.values()],
-      // What was counted for one half and taken back leaves nothing, but for rounding.
+      // Calls that were counted for one half and taken back leave only rounding errors.
       calls: [...calls.values()].filter(({ count }) => count > 1e-6),
     }))
 }

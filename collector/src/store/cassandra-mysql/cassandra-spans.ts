@@ -8,33 +8,33 @@ import { Recent } from '../recent'
 import type { Cassandra } from './cassandra'
 import { addOfTrace, nodesOf, type SpanRow, type TracePlace } from './span-rows'
 
-/** The journal, and the rows of spans (span-rows.ts): what Cassandra is for. A row costs it the same whatever is in it. */
+/** What Cassandra stores: the journal, and the rows of spans (span-rows.ts). A row costs it the same whatever its size. */
 
-/** The size of one request to the journal, and of one row; far below what any server takes. */
-const JOURNAL_BYTES = 256 * 1024
-const JOURNAL_REQUESTS = 16
+/** The size of a request to the journal, and of one row; far below the limit of any server. */
+const MAX_JOURNAL_BYTES = 256 * 1024
+const MAX_JOURNAL_REQUESTS = 16
 const SLOT_US = 10_000_000n
-/** No slot of messages: its rows are the slots in use, as their seq. A clock that jumps may have put them anywhere. */
+/** This slot holds no messages: its rows list the slots in use, as their seq. After a clock jump these may be anywhere. */
 const DIRECTORY = -1
 
-/** Requests with rows of spans that are under way at once, each of one partition and of about JOURNAL_BYTES. */
-const SPAN_REQUESTS = 8
-/** Places of a trace that are read at once. */
-const READS_AT_ONCE = 6
-const SECONDS_A_DAY = 86_400
+/** How many requests write rows of spans at once, each to one partition and of about MAX_JOURNAL_BYTES. */
+const MAX_SPAN_REQUESTS = 8
+/** How many places of a trace are read at once. */
+const MAX_CONCURRENT_READS = 6
+const SECONDS_PER_DAY = 86_400
 
 export class CassandraSpans {
   private readonly db: Cassandra
   private readonly ttl: number
   private readonly sql: ReturnType<typeof statementsFor>
   private readonly clock: Clock
-  /** Slots that are in the directory. */
+  /** Slots that are listed in the directory. */
   private readonly slots = new Recent<number, true>(64)
 
   constructor(db: Cassandra, retentionDays: number, clock: Clock) {
     this.db = db
     this.clock = clock
-    this.ttl = retentionDays * SECONDS_A_DAY
+    this.ttl = retentionDays * SECONDS_PER_DAY
     this.sql = statementsFor(db)
   }
 
@@ -49,13 +49,13 @@ export class CassandraSpans {
       const slot = slotOf(id)
       slots.add(slot)
       for (const [from, to] of pieces(body, start, end)) {
-        // A batch within one partition is one mutation, and costs little more than a row.
-        if (slot !== slotOfRequest || bytes + to - from > JOURNAL_BYTES) {
+        // A batch within one partition is one mutation and costs little more than a row.
+        if (slot !== slotOfRequest || bytes + to - from > MAX_JOURNAL_BYTES) {
           requests.push([])
           bytes = 0
           slotOfRequest = slot
         }
-        // Where a piece begins is its number: it stays the same when a message is taken in parts.
+        // A piece is numbered by its offset, which stays the same when a message is written in parts.
         const params = [collector, slot, id, from, body.subarray(from, to), receivedUs]
         requests.at(-1)!.push({ query, params })
         bytes += to - from
@@ -65,17 +65,17 @@ export class CassandraSpans {
     for (const slot of fresh) {
       requests.push([{ query, params: [collector, DIRECTORY, BigInt(slot), 0, Buffer.alloc(0), this.clock.wallUs()] }])
     }
-    await inParallel(requests, JOURNAL_REQUESTS, request =>
+    await inParallel(requests, MAX_JOURNAL_REQUESTS, request =>
       request.length === 1 ? this.db.execute(query, request[0]!.params) : this.db.batch(request),
     )
     for (const slot of fresh) this.slots.set(slot, true)
   }
 
   /**
-   * Entries behind a checkpoint, oldest first. Of one whose writing was interrupted, and so not acknowledged, some records may
-   * be missing.
-   * @param putAside told of records that can't be read
-   * @param progress told how much of the journal is done
+   * Yields the entries after a checkpoint, oldest first. If the writing of an entry was interrupted, so that it wasn't
+   * acknowledged, some of its records may be missing.
+   * @param putAside called with records that can't be read
+   * @param progress called with how much of the journal is done
    */
   async *replay(
     collector: string,
@@ -97,7 +97,7 @@ export class CassandraSpans {
     }
   }
 
-  /** The rows of each message. */
+  /** Yields the rows of each message. */
   private async *messagesOf(collector: string, slot: number, after: bigint): AsyncGenerator<types.Row[]> {
     let parts: types.Row[] = []
     for await (const rows of this.db.pages(this.sql.selectJournal, [collector, slot, after], row => row.body.length)) {
@@ -112,15 +112,15 @@ export class CassandraSpans {
     if (parts.length > 0) yield parts
   }
 
-  /** Resolves when the rows are written; those that are already stay as they are. */
+  /** Resolves when the rows are written; rows that exist already don't change. */
   async write(collector: number, rows: SpanRow[]): Promise<void> {
     const query = this.sql.insertSpans
     const requests: { query: string; params: unknown[] }[][] = []
     let slotOfRequest: bigint | undefined
     let bytes = 0
     for (const { slot, node, records } of rows) {
-      // As in the journal: a batch within one partition is one mutation.
-      if (slot !== slotOfRequest || bytes + records.length > JOURNAL_BYTES) {
+      // A batch within one partition is one mutation, as in the journal.
+      if (slot !== slotOfRequest || bytes + records.length > MAX_JOURNAL_BYTES) {
         requests.push([])
         bytes = 0
         slotOfRequest = slot
@@ -129,14 +129,14 @@ export class CassandraSpans {
       requests.at(-1)!.push({ query, params })
       bytes += records.length
     }
-    await inParallel(requests, SPAN_REQUESTS, request => this.db.batch(request))
+    await inParallel(requests, MAX_SPAN_REQUESTS, request => this.db.batch(request))
   }
 
-  /** Calls `add` with stretches of the trace's records that are in these places, until it says that it takes no more. */
+  /** Calls `add` with the trace's records in these places, several at a time, until it returns false. */
   async read(traceId: bigint, places: TracePlace[], add: (records: Buffer) => boolean): Promise<void> {
     const nodes = nodesOf(traceId)
-    for (let i = 0; i < places.length; i += READS_AT_ONCE) {
-      const reads = places.slice(i, i + READS_AT_ONCE).map(({ collector, slot }) => {
+    for (let i = 0; i < places.length; i += MAX_CONCURRENT_READS) {
+      const reads = places.slice(i, i + MAX_CONCURRENT_READS).map(({ collector, slot }) => {
         const pages = this.db.pages(this.sql.selectSpans, [collector, slot, nodes], row => row.records.length)
         return { pages, first: pages.next() }
       })
@@ -161,7 +161,7 @@ export class CassandraSpans {
 function statementsFor(db: Cassandra) {
   const [journal, spans] = [db.table('journal'), db.table('spans')]
   return {
-    // The time of writing is that of receipt.
+    // The row's write time is the message's time of receipt.
     insertJournal: `INSERT INTO ${journal} (collector, slot, seq, part, body) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?`,
     selectJournal: `SELECT seq, body, WRITETIME(body) AS received_us FROM ${journal} WHERE collector = ? AND slot = ? AND seq > ?`,
     insertSpans: `INSERT INTO ${spans} (collector, slot, node, uid, records) VALUES (?, ?, ?, ?, ?) USING TTL ?`,
@@ -175,13 +175,13 @@ function slotOf(seq: bigint): number {
   return Number(seq / SLOT_US)
 }
 
-/** Whole records of a message, each piece no longer than a request unless a single record is: where it begins and ends. */
+/** Splits a message into pieces of whole records, each no larger than a request unless a single record is. @returns start and end of each piece */
 function pieces(body: Buffer, start: number, end: number): [number, number][] {
-  if (end - start <= JOURNAL_BYTES) return [[start, end]]
+  if (end - start <= MAX_JOURNAL_BYTES) return [[start, end]]
   const found: [number, number][] = []
   for (let pos = start; pos < end; ) {
     const next = pos + RECORD_HEADER + body.readInt32BE(pos + 4)
-    if (next - start > JOURNAL_BYTES && pos > start) {
+    if (next - start > MAX_JOURNAL_BYTES && pos > start) {
       found.push([start, pos])
       start = pos
     }

@@ -9,29 +9,29 @@ import { StoreError } from '../store'
 import type { CassandraConfig, Consistency } from '../store-config'
 import { readTls } from './mysql'
 
-/** Cassandra: connections and schema. What is in the tables: cassandra-spans.ts; schema: sql/cassandra/. */
+/** Cassandra's connections and schema. cassandra-spans.ts reads and writes the tables; the schema is in sql/cassandra/. */
 
 const CONNECT_MS = 5_000
 const REQUEST_MS = 5_000
 /** The deadline of a request, retries included. */
 const DEADLINE_MS = 10_000
-/** What Cassandra and we hold in memory of a read: pages of about so much; the first one, whose rows are unknown, by rows. */
+/** How much of a read Cassandra and we hold in memory: pages of about this size. The first page is limited by rows, since their size isn't known yet. */
 const PAGE_BYTES = 8 * 1024 * 1024
 const FIRST_PAGE_ROWS = 32
 const MAX_PAGE_ROWS = 5_000
 
 /**
- * What Cassandra says of a mutation, a batch or a request that it won't take however often it is sent. Its code doesn't tell:
- * it is that of a table that is missing, or of any mistake of the server's.
+ * Cassandra's messages about a mutation, batch or request that it will never accept. The error code can't tell: it is also that of
+ * a missing table, or of any internal error of the server.
  */
 const TOO_LARGE = /too (large|big)|oversized/i
 
-/** What is asked of a client: nothing that does harm when done twice. */
+/** A client whose requests must be idempotent. */
 export class Cassandra {
   readonly config: CassandraConfig
   private readonly client: Client
 
-  /** @throws StoreError when no node can be reached */
+  /** @throws StoreError if no node can be reached */
   static async open(config: CassandraConfig): Promise<Cassandra> {
     return new Cassandra(await connect(config), config)
   }
@@ -41,7 +41,7 @@ export class Cassandra {
     this.config = config
   }
 
-  /** As CQL has it. */
+  /** Returns the qualified name of a table, in CQL. */
   table(name: string): string {
     return `${quoted(this.config.keyspace)}.${name}`
   }
@@ -50,7 +50,7 @@ export class Cassandra {
     return this.attempt(this.client.execute(query, params))
   }
 
-  /** All rows of a SELECT, page by page. @param bytes of a row, about */
+  /** Yields all rows of a SELECT, page by page. @param bytes estimates the size of a row */
   async *pages(query: string, params: unknown[], bytes: (row: types.Row) => number): AsyncGenerator<types.Row[]> {
     let fetchSize = FIRST_PAGE_ROWS
     let pageState: string | undefined
@@ -65,25 +65,25 @@ export class Cassandra {
     } while (pageState)
   }
 
-  /** All or, after a rejection, any of them. */
+  /** Runs all queries. After a rejection, any of them may have run. */
   batch(queries: { query: string; params: unknown[] }[]) {
     return this.attempt(this.client.batch(queries, { prepare: true, logged: false, isIdempotent: true }))
   }
 
-  /** What migrateCassandra would apply; undefined when there is no schema at all. */
+  /** Returns what migrateCassandra would apply; undefined if there is no schema at all. */
   missingMigrations(): Promise<Migration[] | undefined> {
     return this.attempt(missingFrom(this.client, this.config.keyspace))
   }
 
-  /** What an operator should know; undefined when all is well, or when the server doesn't say. */
+  /** Returns a warning for the operator; undefined if there is none, or the server doesn't tell. */
   async warning(): Promise<string | undefined> {
     try {
       const { rows } = await this.execute("SELECT value FROM system_views.settings WHERE name = 'commitlog_sync'")
       const value: string | undefined = rows[0]?.value
       if (value === undefined || value === 'batch') return undefined
-      return `Cassandra's commitlog_sync is ${value}: what it acknowledges is lost if it is killed within the next seconds; set commitlog_sync: batch in cassandra.yaml`
+      return `Cassandra's commitlog_sync is ${value}: writes that it acknowledged within the last seconds are lost if it is killed; set commitlog_sync: batch in cassandra.yaml`
     } catch {
-      // Cassandra 3 has no such table, and a user with few rights may not read it.
+      // Cassandra 3 has no such table, and the user may lack the right to read it.
       return undefined
     }
   }
@@ -101,7 +101,7 @@ export class Cassandra {
   }
 }
 
-/** Makes keyspace and tables, or brings them up to date. Only under MySQL's lock: two at once may make a table twice. */
+/** Creates or migrates the keyspace and tables. Must run under MySQL's lock: concurrent runs might create a table twice. */
 export async function migrateCassandra(config: CassandraConfig, log: (message: string) => void): Promise<void> {
   const client = await connect(config)
   try {
@@ -117,7 +117,7 @@ export async function migrateCassandra(config: CassandraConfig, log: (message: s
     const missing = (await missingFrom(inKeyspace, config.keyspace)) ?? migrations('cassandra')
     await run('CREATE TABLE IF NOT EXISTS schema_migration (version int PRIMARY KEY, name text, applied_at timestamp)')
     for (const migration of missing) {
-      // Preparing what runs once is no use, and DDL can't be prepared everywhere.
+      // Preparing a statement that runs once is useless, and not every server can prepare DDL.
       for (const cql of statements(migration)) await inKeyspace.execute(cql, [], { prepare: false })
       await run('INSERT INTO schema_migration (version, name, applied_at) VALUES (?, ?, ?)', [
         migration.version,
@@ -133,7 +133,7 @@ export async function migrateCassandra(config: CassandraConfig, log: (message: s
   }
 }
 
-/** What migrateCassandra would apply, without changing anything; undefined when there is no schema at all. */
+/** Returns what migrateCassandra would apply, without changing anything; undefined if there is no schema at all. */
 export async function missingFromCassandra(config: CassandraConfig): Promise<Migration[] | undefined> {
   const cassandra = await Cassandra.open(config)
   try {
@@ -168,8 +168,8 @@ async function missingFrom(client: Client, keyspace: string): Promise<Migration[
 }
 
 /**
- * Driver 4.10 listens for errors of its socket, but not for those of the streams behind it: bytes that aren't CQL would end
- * the process.
+ * Driver 4.10 handles errors of its socket, but not errors of the streams behind it, so that bytes that aren't CQL would crash the
+ * process.
  */
 const { bindSocketListeners } = Connection.prototype
 Connection.prototype.bindSocketListeners = function (this: DriverConnection) {
@@ -193,24 +193,24 @@ async function connect(config: CassandraConfig, keyspace?: string): Promise<Clie
     localDataCenter: config.local_dc,
     ...(keyspace === undefined ? {} : { keyspace }),
     ...(username === undefined ? {} : { credentials: { username, password } }),
-    // The driver's own default takes any certificate.
+    // By default the driver accepts any certificate.
     ...(tls === undefined ? {} : { sslOptions: { ...readTls(tls), rejectUnauthorized: true } }),
     encoding: { useBigIntAsLong: true },
     queryOptions: {
       prepare: true,
       consistency: consistencyOf(consistency),
-      // Nothing here does harm when done twice, so that the driver may try another node.
+      // All requests are idempotent, so the driver may try another node.
       isIdempotent: true,
     },
     socketOptions: { connectTimeout: CONNECT_MS, readTimeout: REQUEST_MS },
     policies: {
-      // The driver's own goes up to ten minutes.
+      // The driver's default waits up to ten minutes.
       reconnection: new policies.reconnection.ExponentialReconnectionPolicy(250, 4_000, false),
-      // Cassandra's clock decides which of two writes is the later one, and not those of collectors; null means that.
+      // null means that Cassandra's clock decides which of two writes is the later one, not the collectors' clocks.
       timestampGeneration: null as never,
     },
   })
-  // When a node comes back, driver 4.10 may replace its Host, and leaves the old one trying to connect for ever.
+  // When a node returns, driver 4.10 may replace its Host object and leave the old one trying to connect forever.
   client.on('hostRemove', (host: unknown) => {
     ;(host as { shutdown(waitForPending: boolean): Promise<void> }).shutdown(false).catch(() => {})
   })
@@ -223,7 +223,7 @@ async function connect(config: CassandraConfig, keyspace?: string): Promise<Clie
   }
 }
 
-/** The driver's names are those of CQL in camel case. */
+/** The driver uses CQL's names in camel case. */
 function consistencyOf(name: Consistency): types.consistencies {
   const camel = name.toLowerCase().replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase())
   return types.consistencies[camel as keyof typeof types.consistencies]
@@ -236,7 +236,7 @@ function hosts({ hostname }: CassandraConfig): string[] {
 
 function cassandraError(config: CassandraConfig, error: unknown): StoreError {
   const where = `Cassandra at ${hosts(config).join(', ')}, port ${config.port}`
-  // Of the nodes that were tried, the first one's reason; the driver's own message is that with a stack trace in it.
+  // The error of the first node that was tried: the driver's own message contains it with a stack trace.
   const [reason = error] = Object.values((error as { innerErrors?: { [node: string]: Error } }).innerErrors ?? {})
   const { name, message } = reason as Error
   if (name === 'ResponseError' && TOO_LARGE.test(message)) {

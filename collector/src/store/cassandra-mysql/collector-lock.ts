@@ -6,11 +6,11 @@ import type { MySqlConfig } from '../store-config'
 import { connectMySql, lockName, rowsOf } from './mysql'
 
 /**
- * Two collectors with one id would write over each other's journal. So each holds a lock of its id in MySQL, on a
- * connection of its own, for as long as it lives; and while it doesn't, since the connection was cut, it accepts nothing.
+ * Two collectors with the same id would overwrite each other's journal. So each holds a lock on its id in MySQL, on its own
+ * connection, while it runs. If the connection breaks, it accepts nothing until it holds the lock again.
  */
 
-/** A sign of life, so that the server knows the connection of a host that has vanished, and when it is at an end. */
+/** A ping keeps the connection alive. After this much silence, the server closes the connection of a host that has vanished. */
 const PING_MS = 5_000
 const SILENCE_SECONDS = 20
 const RETRY_MS = 500
@@ -24,17 +24,17 @@ export class CollectorLock {
   private connection: Connection | undefined
   private timer: NodeJS.Timeout | undefined
   private closed = false
-  /** MySQL's time at a moment of the steady clock. */
+  /** MySQL's time at a moment of the steady clock, in milliseconds. */
   private server = { wallUs: 0n, atMs: 0 }
-  /** MySQL's: of all that collectors could go by, the one that they share. */
+  /** MySQL's clock, the only one that all collectors share. */
   readonly clock: Clock = {
     wallUs: () => this.server.wallUs + BigInt(Math.floor((systemClock.steadyMs() - this.server.atMs) * 1000)),
     steadyMs: systemClock.steadyMs,
   }
-  /** Why it isn't held. */
+  /** Why the lock isn't held. */
   private reason: StoreError | undefined
 
-  /** @throws StoreError when another process has it */
+  /** @throws StoreError if another process holds the lock */
   static async take(config: MySqlConfig, collector: string): Promise<CollectorLock> {
     const lock = new CollectorLock(config, collector)
     await lock.connect()
@@ -71,7 +71,7 @@ export class CollectorLock {
       if (row![0] !== 1) {
         throw new StoreError(
           'MILO_STORE_LOCKED',
-          `another collector with the id ${this.collector} is at work (or was until ${SILENCE_SECONDS} s ago): give one of them another collector_id`,
+          `another collector with the id ${this.collector} is running (or was until ${SILENCE_SECONDS} s ago): set another collector_id for one of them`,
         )
       }
     } catch (error) {
@@ -99,7 +99,7 @@ export class CollectorLock {
     const askedMs = systemClock.steadyMs()
     const [row] = await within(QUERY_MS, rowsOf(connection, NOW_US))
     const answeredMs = systemClock.steadyMs()
-    // Read somewhen between question and answer: what we have is kept unless it can't be true.
+    // MySQL read its clock between question and answer. The known time is kept unless it is outside that interval.
     const least = BigInt(row![0]!)
     const most = least + BigInt(Math.ceil((answeredMs - askedMs) * 1000))
     const known = this.clock.wallUs()
@@ -111,7 +111,7 @@ export class CollectorLock {
     this.connection = undefined
     this.reason = new StoreError(
       'MILO_STORE_UNAVAILABLE',
-      `MySQL at ${this.config.hostname}:${this.config.port} was lost`,
+      `the connection to MySQL at ${this.config.hostname}:${this.config.port} was lost`,
     )
     connection.destroy()
     this.retry()

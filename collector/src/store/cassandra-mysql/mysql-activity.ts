@@ -1,15 +1,15 @@
 import { type ActivityMinute, type ActivityRow, minutesOf, readActivityInTurns } from '../activity/activity'
-import { type MySql, stretches } from './mysql'
+import { chunksBySize, type MySql } from './mysql'
 
-/** The checkpoint, and what its spans add to the activity: both, or neither. */
+/** Writes the checkpoint and the activity of its spans in one transaction. */
 export async function writeSettled(db: MySql, collector: string, seq: bigint, rows: ActivityRow[]): Promise<void> {
   await db.transact(async connection => {
     await connection.query(
       'INSERT INTO checkpoint (collector, seq) VALUES (?, ?) ON DUPLICATE KEY UPDATE seq = GREATEST(seq, VALUES(seq))',
       [collector, seq],
     )
-    for (const some of stretches(rows, db.statementBytes, ({ body }) => 2 * Buffer.byteLength(body))) {
-      // REPLACE would want the right to delete.
+    for (const some of chunksBySize(rows, db.statementBytes, ({ body }) => 2 * Buffer.byteLength(body))) {
+      // REPLACE would require the right to delete.
       await connection.query(
         'INSERT INTO activity (minute, part, body) VALUES ? ON DUPLICATE KEY UPDATE body = VALUES(body)',
         [some.map(({ minute, part, body }) => [minute, part, body])],

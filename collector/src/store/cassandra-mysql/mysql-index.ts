@@ -5,39 +5,38 @@ import { decodeRecords } from '../../record/records'
 import { hash52 } from '../hash64'
 import type { Entry } from '../pipeline/entry'
 import type { IndexPolicy } from '../search/index-policy'
-import { type MySql, stretches } from './mysql'
+import { chunksBySize, type MySql } from './mysql'
 import { slotOf, type TracePlace } from './span-rows'
 
 /**
- * The search index as it is written: what a record can be found by, as rows of numbers; see sql/mysql/0001-schema.sql.
- * Searching: mysql-search.ts.
+ * Writes the search index: the terms of each record, as rows of numbers (sql/mysql/0001-schema.sql). mysql-search.ts searches it.
  */
 
-/** Scopes of words in dict; keys' own ids, which are values' scopes, begin at 16. */
+/** Scopes of words in dict. The scope of a value is the id of its key; those ids begin at 16. */
 export const SCOPE = { name: 1, service: 2, key: 3 } as const
-/** The kv, and key_id, that say that a record ended in an error. */
+/** The kv and key_id of records that ended in an error. */
 export const ERROR_MARK = 4
 export const FIRST_ID = 16
-/** Above the ids of words in dict. */
+/** Above all ids of words in dict. */
 const FIRST_KV = 2 ** 36
 export const MAX_DURATION_US = Number.MAX_SAFE_INTEGER
 export const DAY_US = 86_400_000_000n
 
-/** How many bytes of messages are looked through in one turn. */
-const PORTION_BYTES = 1024 * 1024
-/** SQL of one transaction, about, so that it ends in time, whatever is in a message. */
-const TRANSACTION_BYTES = 4 * 1024 * 1024
-/** What a row of dict takes besides its text, and what a statement's beginning takes. */
-const ROW_BYTES = 64
-/** Texts whose numbers are remembered: beyond, it starts anew, which costs those that are in use a hash. */
-const CACHE_TEXTS = 200_000
-/** Long texts seldom come twice. */
-const CACHED_LENGTH = 300
-/** How many terms a row of trace_terms holds: its column has room for 571. */
-const ROW_TERMS = 500
-/** The length of a term there, in hex: all are below 2^52, and 7 bytes have room for 2^56. */
+/** How many bytes of messages are indexed at once. */
+const MAX_PORTION_BYTES = 1024 * 1024
+/** The approximate size of a transaction's SQL, so that it ends in time whatever is in a message. */
+const MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
+/** The approximate size of a row of dict without its text. */
+const ROW_OVERHEAD_BYTES = 64
+/** How many words are cached. Above it, the cache starts anew, and each word in use is hashed once more. */
+const MAX_CACHED_WORDS = 200_000
+/** Longer words aren't cached: they rarely occur twice. */
+const MAX_CACHED_LENGTH = 300
+/** How many terms a row of trace_terms has at most: its column has room for 571. */
+const MAX_ROW_TERMS = 500
+/** The hex digits of a term in trace_terms: terms are below 2^52, and 7 bytes have room for 2^56. */
 export const TERM_DIGITS = 14
-/** The length of a name, a service or a key in dict: a TEXT takes it, whatever the characters. */
+/** The maximal length of a name, service or key in dict: it fits into a TEXT whatever the characters. */
 export const MAX_WORD_LENGTH = 10_000
 
 export function wordId(text: string): number {
@@ -45,28 +44,28 @@ export function wordId(text: string): number {
   return id < FIRST_ID ? id + FIRST_ID : id
 }
 
-/** A word's id in dict, and in trace_terms. */
+/** Returns a word's id in dict and in trace_terms. */
 export function dictId(scope: number, wordId: number): number {
   return scope * 2 ** 32 + wordId
 }
 
-/** @param value cut */
+/** Returns the number of a key with a value. @param value already cut to the indexed length */
 export function kvOf(key: string, value: string): number {
-  // With the key's length, or a key that ends where another's value begins would do as well.
+  // The key's length is hashed too: otherwise, key and value could be divided elsewhere with the same result.
   const kv = hash52(`${key.length}:${key}${value}`)
   return kv < FIRST_KV ? kv + FIRST_KV : kv
 }
 
-/** A text that dict has, or will have. */
+/** A word that dict contains or will contain. */
 interface Word {
   id: number
-  /** The term as span_idx and post have it: the id without its scope. */
+  /** The number in span_idx and post: the id without its scope. */
   number: number
-  /** The digits of the id, as trace_terms has it. */
+  /** The id in trace_terms, in hex. */
   hex: string
   scope: number
   text: string
-  /** The day of which some committed transaction has put it there. */
+  /** The last day for which a committed transaction has written the word. */
   known: number
 }
 
@@ -74,7 +73,7 @@ interface KeyWord extends Word {
   values: Map<string, Word>
 }
 
-/** What the records of a trace have, in one message. */
+/** The terms of a trace's records in one message. */
 interface TraceTerms {
   traceId: bigint
   duration: number
@@ -83,9 +82,9 @@ interface TraceTerms {
 
 interface Statement {
   sql: string
-  /** Without any, mysql2 doesn't look for their places in the SQL. */
+  /** Left out if there are none: then mysql2 doesn't scan the SQL for placeholders. */
   parameters?: unknown[]
-  /** About. */
+  /** The approximate size. */
   bytes: number
 }
 
@@ -103,7 +102,7 @@ export class MySqlIndex {
   private cached = 0
   private readonly collector: number
 
-  /** @param collector its number, see span-rows.ts */
+  /** @param collector the collector's number (see collectorNumber) */
   constructor(db: MySql, collector: number) {
     this.db = db
     this.collector = collector
@@ -111,8 +110,8 @@ export class MySqlIndex {
 
   /** Resolves when the messages' spans can be found. */
   async add(messages: Entry[], policy: IndexPolicy): Promise<void> {
-    // In portions: what a large call brings at once must not hold up everything else.
-    for (const some of stretches(messages, PORTION_BYTES, ({ start, end }) => end - start)) {
+    // In portions, so that a large call doesn't block everything else.
+    for (const some of chunksBySize(messages, MAX_PORTION_BYTES, ({ start, end }) => end - start)) {
       for (let from = 0; from < some.length; ) {
         const day = dayOf(some[from]!.receivedUs)
         let to = from + 1
@@ -166,22 +165,22 @@ export class MySqlIndex {
       for (const trace of traces.values()) pushTerms(terms, trace, place, day)
     }
     if (spans.length === 0) return
-    // In the order of the keys: whoever else inserts comes by the same way, and waits instead of meeting head-on.
+    // Sorted by key: concurrent transactions insert in the same order, and so wait for each other instead of deadlocking.
     posts.sort((a, b) => a.kv - b.kv)
     const words = [...fresh].sort((a, b) => a.id - b.id)
-    const most = this.db.statementBytes
+    const maxBytes = this.db.statementBytes
     const statements: Statement[] = []
-    for (const some of stretches(words, most, ({ text }) => 2 * Buffer.byteLength(text) + ROW_BYTES)) {
+    for (const some of chunksBySize(words, maxBytes, ({ text }) => 2 * Buffer.byteLength(text) + ROW_OVERHEAD_BYTES)) {
       const rows = some.map(({ id, scope, text }) => [id, day, scope, text])
       statements.push({
         sql: 'INSERT IGNORE INTO dict (id, day, scope, text) VALUES ?',
         parameters: [rows],
-        bytes: most,
+        bytes: maxBytes,
       })
     }
     const insert = (into: string, rows: string[]) => {
-      // Rows as SQL, of nothing but numbers: as parameters they would cost twice as much.
-      for (const some of stretches(rows, most, row => row.length + 1)) {
+      // The rows contain only numbers, and are written as SQL: as parameters they would take twice as long.
+      for (const some of chunksBySize(rows, maxBytes, row => row.length + 1)) {
         const sql = `${into} VALUES ${some.join(',')}`
         statements.push({ sql, bytes: sql.length })
       }
@@ -192,7 +191,7 @@ export class MySqlIndex {
       posts.map(({ sql }) => sql),
     )
     insert(INSERT_TERMS, terms)
-    for (const some of stretches(statements, TRANSACTION_BYTES, ({ bytes }) => bytes)) {
+    for (const some of chunksBySize(statements, MAX_TRANSACTION_BYTES, ({ bytes }) => bytes)) {
       await this.db.transact(async connection => {
         for (const { sql, parameters } of some) await connection.query(sql, parameters)
       })
@@ -200,7 +199,7 @@ export class MySqlIndex {
     for (const word of words) word.known = day
   }
 
-  /** Says where an entry's traces are, though nothing else of it is indexed: so they are found by their ids. */
+  /** Writes only where an entry's traces are, so that they are found by their ids although nothing else is indexed. */
   async addPlaces({ id, receivedUs, body, start, end }: Entry): Promise<void> {
     const rows: string[] = []
     for (const { traceId } of decodeRecords(body.subarray(start, end))) {
@@ -227,8 +226,8 @@ export class MySqlIndex {
   }
 
   private keep<W extends Word>(words: Map<string, W>, text: string, word: W): W {
-    if (text.length > CACHED_LENGTH) return word
-    if (++this.cached > CACHE_TEXTS) {
+    if (text.length > MAX_CACHED_LENGTH) return word
+    if (++this.cached > MAX_CACHED_WORDS) {
       this.names = new Map()
       this.services = new Map()
       this.keys = new Map()
@@ -242,12 +241,12 @@ export class MySqlIndex {
 
 const INSERT_TERMS = 'INSERT IGNORE INTO trace_terms (trace_id, slot, collector, uid, day, duration, terms)'
 
-/** Rows, as SQL, that say what a trace has. @param place slot and collector */
+/** Adds the rows of trace_terms for a trace, as SQL. @param place slot and collector */
 function pushTerms(rows: string[], { traceId, duration, terms }: TraceTerms, place: string, day: number): void {
   const all = [...terms]
-  for (let from = 0; from === 0 || from < all.length; from += ROW_TERMS) {
+  for (let from = 0; from === 0 || from < all.length; from += MAX_ROW_TERMS) {
     let hex = ''
-    for (const word of all.slice(from, from + ROW_TERMS)) hex += word.hex
+    for (const word of all.slice(from, from + MAX_ROW_TERMS)) hex += word.hex
     rows.push(`(${traceId},${place},${hash52(`${duration}:${hex}`)},${day},${duration},x'${hex}')`)
   }
 }
@@ -262,16 +261,16 @@ function newWord(id: number, number: number, scope: number, text: string): Word 
   return { id, number, hex, scope, text: text.slice(0, MAX_WORD_LENGTH), known: -1 }
 }
 
-/** What dict has no text of. */
+/** The term of errors, which isn't in dict. */
 const ERROR = newWord(ERROR_MARK, ERROR_MARK, 0, '')
 
-/** How far a collector's journal is settled; undefined when that isn't known. */
+/** Reads how far a collector's journal is settled; undefined if that isn't known. */
 export async function readCheckpoint(db: MySql, collector: string): Promise<bigint | undefined> {
   const [row] = await db.read('SELECT seq FROM checkpoint WHERE collector = ?', [collector])
   return row === undefined ? undefined : BigInt(row[0]!)
 }
 
-/** Where in Cassandra a trace's records may be, in the order of their acceptance. */
+/** Returns where in Cassandra a trace's records may be, in order of acceptance. */
 export async function placesOfTrace(db: MySql, traceId: bigint): Promise<TracePlace[]> {
   const rows = await db.read('SELECT DISTINCT slot, collector FROM trace_terms WHERE trace_id = ? ORDER BY slot', [
     traceId,

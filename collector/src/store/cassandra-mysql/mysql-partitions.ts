@@ -3,19 +3,19 @@ import type { MySqlConfig } from '../store-config'
 import { connectMySql, isDenied, lockName, type MySql, mysqlError, rowsOf } from './mysql'
 
 /**
- * The days of the index: made ahead, dropped when their spans have expired. Rows of a day before the first partition go
- * there, those of a day after the last into "later": nothing that is accepted is without a place.
+ * The index has a partition for each day. Partitions are created ahead and dropped when their spans have expired. Rows of a day
+ * before the first partition go into the first one, and rows of a day after the last go into "later".
  */
 
 const TABLES = ['span_idx', 'post', 'dict', 'trace_terms'] as const
-/** Partitions are made ahead for more than a weekend without an administrator. */
+/** Partitions are created ahead for more than a weekend without an administrator. */
 const DAYS_AHEAD = 4
 const DAY_MS = 86_400_000
 const EVERY_MS = 600_000
-/** DDL waits for transactions under way, and keeps new ones waiting meanwhile. */
+/** How long DDL waits for running transactions: new ones wait behind it. */
 const WAIT_SECONDS = 3
 
-/** Whatever there is to do, unless another collector is at it. */
+/** Creates and drops partitions, unless another collector is doing so. */
 export async function maintainPartitions(
   connection: Connection,
   config: MySqlConfig,
@@ -27,10 +27,10 @@ export async function maintainPartitions(
   if (got![0] !== 1) return
   try {
     await connection.query(`SET SESSION lock_wait_timeout = ${WAIT_SECONDS}`)
-    const [now] = await rowsOf(connection, "SELECT DATEDIFF(UTC_DATE(), '1970-01-01')")
-    const today = Number(now![0])
-    // Both clocks must agree that a day has expired, and so must an earlier run, which made today's partition: a clock that
-    // is wrong for a while drops nothing.
+    const [row] = await rowsOf(connection, "SELECT DATEDIFF(UTC_DATE(), '1970-01-01')")
+    const today = Number(row![0])
+    // A day has expired only if both clocks agree and an earlier run has created today's partition: a clock that is wrong for a
+    // while drops nothing.
     const first = Math.min(today, Math.floor(Date.now() / DAY_MS)) - retentionDays
     let known = true
     for (const table of TABLES) {
@@ -40,7 +40,7 @@ export async function maintainPartitions(
         const parts = [...missing, into].map(partition)
         await connection.query(`ALTER TABLE ${table} REORGANIZE PARTITION ${nameOf(into)} INTO (${parts.join(', ')})`)
       }
-      // Rows live for as long as the spans of their day's last moment.
+      // A day's rows are kept until the spans of its last moment expire.
       const expired = known ? days.filter(day => day < first) : []
       if (expired.length > 0) {
         await connection.query(`ALTER TABLE ${table} DROP PARTITION ${expired.map(nameOf).join(', ')}`)
@@ -57,8 +57,8 @@ export async function maintainPartitions(
 }
 
 /**
- * The days from today on that have no partition, each with the one that holds their rows: the next later one. Where a clock was
- * ahead, there are days far ahead.
+ * Returns the days from today on that have no partition, by the partition that holds their rows, which is the next later one.
+ * After a clock was ahead, there may be partitions of days far ahead.
  */
 function missingDays(days: number[], today: number): Map<number, number[]> {
   const found = new Map<number, number[]>()
@@ -70,7 +70,7 @@ function missingDays(days: number[], today: number): Map<number, number[]> {
   return found
 }
 
-/** The partition of every day that has none. */
+/** The partition of all days without their own. */
 const LATER = Number.POSITIVE_INFINITY
 
 function nameOf(day: number): string {
@@ -93,7 +93,7 @@ async function daysOf(connection: Connection, { database }: MySqlConfig, table: 
     .map(Number)
 }
 
-/** Keeps the days as they should be while the collector runs. @returns what ends it */
+/** Creates and drops partitions while the collector runs. @returns a function that stops it */
 export function keepPartitions(db: MySql, retentionDays: number, log: (message: string) => void): () => void {
   let warned = ''
   const run = async () => {
@@ -104,7 +104,7 @@ export function keepPartitions(db: MySql, retentionDays: number, log: (message: 
       warned = ''
     } catch (error) {
       const remedy = isDenied(error)
-        ? 'this user may not alter tables: run milo-collector migrate every day as one who may, or grant ALTER and DROP'
+        ? 'this user may not alter tables: run milo-collector migrate every day as a user who may, or grant ALTER and DROP'
         : mysqlError(db.config, error).message
       if (warned !== remedy) log(`MySQL: expired days of the index can't be dropped, nor new ones made: ${remedy}`)
       warned = remedy

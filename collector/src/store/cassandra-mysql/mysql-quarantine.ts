@@ -3,28 +3,28 @@ import { type Quarantine, type QuarantinedRecord, unknownRecord } from '../quara
 import type { MySql } from './mysql'
 import { DAY_US, dayOf } from './mysql-index'
 
-/** Records that one of the databases refuses for good, in MySQL's table `quarantine`, with what it said. */
+/** Records that one of the databases refuses for good, in MySQL's table `quarantine` with the error message. */
 
-/** Bytes of a piece in quarantine: less than any server's max_allowed_packet, as hexadecimal digits too. */
-const PIECE_BYTES = 128 * 1024
-/** How long a reason may be. */
-const REASON_LENGTH = 1_000
+/** The size of a piece in quarantine: even as hexadecimal digits, it is below any server's max_allowed_packet. */
+const MAX_PIECE_BYTES = 128 * 1024
+/** The maximal length of a reason. */
+const MAX_REASON_LENGTH = 1_000
 
-/** Keeps records that a database refuses, with its reason. @returns whether they weren't there yet */
+/** Stores records that a database refuses, with the reason. @returns whether they are new in the table */
 export async function putAside(
   db: MySql,
   collector: string,
   { id, start, end, body, receivedUs }: Entry,
   reason: string,
 ): Promise<boolean> {
-  const why = reason.slice(0, REASON_LENGTH)
+  const shortReason = reason.slice(0, MAX_REASON_LENGTH)
   return db.transact(async connection => {
     let added = 0
-    for (let from = start; from < end; from += PIECE_BYTES) {
-      const piece = body.subarray(from, Math.min(from + PIECE_BYTES, end))
+    for (let from = start; from < end; from += MAX_PIECE_BYTES) {
+      const piece = body.subarray(from, Math.min(from + MAX_PIECE_BYTES, end))
       const [{ affectedRows }] = await connection.query<any>(
         'INSERT IGNORE INTO quarantine (collector, message, start, piece, reason, body, day) VALUES (?)',
-        [[collector, id, start, from, why, piece, dayOf(receivedUs)]],
+        [[collector, id, start, from, shortReason, piece, dayOf(receivedUs)]],
       )
       added += affectedRows
     }
@@ -68,7 +68,7 @@ export class MySqlQuarantine implements Quarantine {
 
 const RECORD = 'collector = ? AND message = ? AND start = ?'
 
-/** A collector's name may have slashes. */
+/** Splits an id into its columns. A collector's id may contain slashes. */
 function keyOf(id: string): string[] {
   const [, collector, message, start] = /^(.+)\/(\d+)\/(\d+)$/s.exec(id) ?? []
   if (start === undefined) throw unknownRecord(id)

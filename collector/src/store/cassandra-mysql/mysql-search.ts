@@ -16,69 +16,70 @@ import {
 } from './mysql-index'
 
 /**
- * The index of sql/mysql/0001-schema.sql, searched. Every term is one or more lists of places: stretches of a B-tree in the
- * order of time, which the server walks backwards and merges over the days' partitions.
+ * Searches the index of sql/mysql/0001-schema.sql. Every term is one or more lists of places: ranges of a B-tree in order of
+ * time, which the server walks backwards and merges over the partitions of the days.
  *
  *     name            by_name, name_id               key            by_key, key_id
  *     service         by_service, service_id         key = value    post, kv
  *     none of them    span_idx, ts                   error          post, kv 4
  *
- * A part of a value stands for the values that dict has of it. Where they have few places, these are sorted; where they have
- * many, they are met soon among those of the key, newest first; or of all spans, where no key is given.
+ * A search for a part of a value first finds the values that contain it in dict. If these have few places, the places are
+ * fetched and sorted. If they have many, walking the places of the key (or of all spans, without a key) from the newest finds
+ * some soon.
  *
- * What else a trace must have is looked up in trace_terms.
+ * The other terms that a trace must have are looked up in trace_terms.
  */
 
-/** Values of which the ids are fetched. */
+/** How many values' ids are fetched. */
 const MAX_VALUES = 4_000
-/** Places of theirs that are fetched and sorted. */
+/** How many places of these values are fetched and sorted. */
 const MAX_SORTED = 10_000
-/** Rows of a key's list that are compared at once. */
-const COMPARED = 2_000
-/** A key with more values than this share of dict is read by reading all of it: in the order in which it lies. */
-const MOST_OF_DICT = 0.2
-/** A stretch of a list that is searched for what its index doesn't order, in rows; it grows up to the second. */
+/** How many rows of a key's list are compared at once. */
+const MAX_COMPARED = 2_000
+/** If a key has more than this share of all values, dict is read completely, in the order in which it is stored. */
+const MAX_DICT_SHARE = 0.2
+/** How many rows of a list are searched at once for what its index doesn't order; grows from the first value to the second. */
 const STRETCH = [2_000, 128_000] as const
-/** Places asked for at once, at most, where many are left out. */
+/** How many places are fetched at once when many are filtered out. */
 const MAX_BATCH = 2_000
-/** Looking up a trace costs as much as reading this many places of a list, which lie beside each other. */
+/** Looking up a trace costs as much as reading this many places of a list, which are stored side by side. */
 const LOOKUP_PLACES = 20
-/** How long a list may be that is read to its end in place of looking up each trace. */
+/** Up to this length a list may be read completely instead of looking up each trace. */
 const MAX_LISTED = 200_000
-/** Traces that are looked up in one statement: MariaDB turns longer lists into a table. */
+/** How many traces are looked up in one statement: MariaDB turns longer lists into a table. */
 const MAX_IN = 500
-/** Rows that say what these have; where there are more, of long traces, all of them pass. */
+/** How many rows of their terms are read. Long traces may have more: then all traces pass. */
 const MAX_TERM_ROWS = 20_000
-/** How long to look for one call's places. */
+/** How long one call looks for places. */
 const TURN_MS = 500
-/** Counted exactly up to here; beyond, the server estimates. */
+/** Rows are counted exactly up to here; above, the server estimates. */
 const MAX_COUNTED = 1_000
-/** Words sorted for a completion; of more than that, some. */
+/** How many words are sorted for a completion; of more words, only some are. */
 const MAX_COMPLETED = 2_000
 
 const I64_MAX = 2n ** 63n - 1n
 const I64_MIN = -(2n ** 63n)
 
-/** A stretch of an index, in the order of time. */
+/** A range of an index, in order of time. */
 interface List {
   table: 'span_idx' | 'post'
   index: 'PRIMARY' | 'by_name' | 'by_service' | 'by_key'
-  /** The value of the index's first column; empty for all of it. */
+  /** The condition on the index's first column; empty for the whole index. */
   equals: string
-  /** What the index doesn't order by. */
+  /** The condition that the index doesn't order by. */
   filter: string
 }
 
-/** One search. It remembers what it finds out about its terms. */
+/** One search, which caches what it finds out about its terms. */
 export class MySqlSearch implements SpanIndex {
   private readonly db: MySql
   private readonly policy: IndexPolicy
   private readonly values = new Map<ValueTerm, Promise<Value[] | undefined>>()
   private readonly sorted = new Map<ValueTerm, Promise<Place[] | undefined>>()
-  /** Filters of terms that don't drive the search, with what each has found out. */
+  /** Filters of the terms that don't drive the search. */
   private readonly filtersMade = new Map<Term, Filter>()
   private keys: Promise<string[]> | undefined
-  /** Whether a value is one that the driver stands for. */
+  /** Whether a value matches the driver, by the value's id. */
   private readonly compares = new Map<string, boolean>()
 
   constructor(db: MySql, policy: IndexPolicy) {
@@ -86,28 +87,28 @@ export class MySqlSearch implements SpanIndex {
     this.policy = policy
   }
 
-  // Of one statement the server itself says when it takes too long.
-  async count(term: Term, most: number): Promise<number> {
+  // The server itself aborts a statement that takes too long.
+  async count(term: Term, max: number): Promise<number> {
     if (!this.isIndexed(term)) return Infinity
     const list = this.listOf(term)
     if (list !== undefined) {
-      return Math.min(most, await this.countOf(`${list.table} FORCE INDEX (${list.index})`, conditions(list.equals)))
+      return Math.min(max, await this.countOf(`${list.table} FORCE INDEX (${list.index})`, conditions(list.equals)))
     }
     const sorted = await this.sortedPlaces(term as ValueTerm)
-    return sorted === undefined ? most : Math.min(most, sorted.length)
+    return sorted === undefined ? max : Math.min(max, sorted.length)
   }
 
-  async places(query: IndexQuery, after: Place | undefined, most: number, mayGoOn: () => void): Promise<Places> {
+  async places(query: IndexQuery, after: Place | undefined, max: number, mayGoOn: () => void): Promise<Places> {
     const { driver, others } = query
     if (!this.isIndexed(driver)) throw notIndexed(driver)
     const next = await this.walker(driver, query)
     const filters = await this.filters(others)
-    // What passes the filters are hits, as a rule, of which half as many as were asked for make a page.
-    const wanted = filters.length === 0 ? most : most / 2
+    // Places that pass the filters are usually hits, and half of `max` hits fill a page.
+    const wanted = filters.length === 0 ? max : max / 2
     const deadline = performance.now() + TURN_MS
     const found: Place[] = []
     const seen = new IdSet()
-    let size = most
+    let size = max
     let from = after
     for (;;) {
       mayGoOn()
@@ -119,9 +120,9 @@ export class MySqlSearch implements SpanIndex {
         return { places: found, resume: stretch.resume }
       }
       from = stretch.resume
-      // As many as it seems to take; a long trace's places come one after the other.
+      // Fetch as many as seem necessary: the places of a long trace follow each other.
       const share = Math.max(fresh.length / size, 0.01)
-      size = Math.min(Math.max(Math.ceil((wanted - found.length) / share), most), MAX_BATCH)
+      size = Math.min(Math.max(Math.ceil((wanted - found.length) / share), max), MAX_BATCH)
     }
   }
 
@@ -129,7 +130,7 @@ export class MySqlSearch implements SpanIndex {
     return !('key' in term) || term.key === undefined || this.policy.indexes(term.key)
   }
 
-  /** Undefined for a part of a value, and for a value of any key. */
+  /** Returns the list of a term; undefined for a part of a value and for a value of any key. */
   private listOf(term: Term): List | undefined {
     const post = { table: 'post', index: 'PRIMARY', filter: '' } as const
     switch (term.kind) {
@@ -145,7 +146,7 @@ export class MySqlSearch implements SpanIndex {
     }
   }
 
-  /** The values in dict that a term stands for; undefined when they are too many. */
+  /** Returns the values in dict that match a term; undefined if there are too many. */
   private valuesOf(term: ValueTerm): Promise<Value[] | undefined> {
     let values = this.values.get(term)
     if (values === undefined) {
@@ -163,8 +164,8 @@ export class MySqlSearch implements SpanIndex {
         await this.db.estimate('SELECT 1 FROM dict'),
         await this.db.estimate(`SELECT 1 FROM dict FORCE INDEX (by_text) WHERE ${scope}`),
       ]
-      // by_text has only the beginnings: every row would be fetched from where it lies.
-      if (ofScope > MOST_OF_DICT * all) index = 'PRIMARY'
+      // by_text contains only the beginnings of values, so every row would be fetched from elsewhere.
+      if (ofScope > MAX_DICT_SHARE * all) index = 'PRIMARY'
     }
     const rows = await this.db.read(
       `SELECT id, day FROM dict FORCE INDEX (${index}) WHERE ${scope} AND ${LIKE} LIMIT ${MAX_VALUES + 1}`,
@@ -173,7 +174,7 @@ export class MySqlSearch implements SpanIndex {
     return rows.length > MAX_VALUES ? undefined : rows.map(([id, day]) => ({ id: String(id), day: Number(day) }))
   }
 
-  /** The places of a term's values, newest first; undefined when there are too many. */
+  /** Returns the places of a term's values, newest first; undefined if there are too many. */
   private sortedPlaces(term: ValueTerm): Promise<Place[] | undefined> {
     let places = this.sorted.get(term)
     if (places === undefined) {
@@ -187,14 +188,14 @@ export class MySqlSearch implements SpanIndex {
     const values = await this.valuesOf(term)
     if (values === undefined) return undefined
     const places: Place[] = []
-    // A value's rows of a day are all in that day's partition.
+    // All rows of a value's day are in that day's partition.
     for (const [day, ids] of byDay(values)) {
       for (let i = 0; i < ids.length; i += MAX_IN) {
-        const left = MAX_SORTED - places.length
+        const room = MAX_SORTED - places.length
         const rows = await this.db.read(
-          `SELECT ts, trace_id FROM post FORCE INDEX (PRIMARY) WHERE day = ${day} AND kv IN (${ids.slice(i, i + MAX_IN)}) LIMIT ${left + 1}`,
+          `SELECT ts, trace_id FROM post FORCE INDEX (PRIMARY) WHERE day = ${day} AND kv IN (${ids.slice(i, i + MAX_IN)}) LIMIT ${room + 1}`,
         )
-        if (rows.length > left) return undefined
+        if (rows.length > room) return undefined
         places.push(...placesOf(rows))
       }
     }
@@ -203,7 +204,7 @@ export class MySqlSearch implements SpanIndex {
 
   private async scopeOf({ key, match }: ValueTerm): Promise<string> {
     if (key !== undefined) return `scope = ${wordId(key)}`
-    // Every key's values have their own place in by_text; for what may stand anywhere in a value there is none.
+    // by_text is ordered by key, which doesn't help for a part that may be anywhere in a value.
     if (match === 'contains') return `scope >= ${FIRST_ID}`
     const ids = await this.keyIds()
     return ids.length === 0 ? 'FALSE' : `scope IN (${ids})`
@@ -221,7 +222,7 @@ export class MySqlSearch implements SpanIndex {
     return match === 'exact' ? text : match === 'prefix' ? `${text}%` : `%${text}%`
   }
 
-  /** What gives the driver's places, a stretch at a time. */
+  /** Returns a function that reads the driver's places step by step. */
   private async walker(driver: Term, { fromUs, toUs }: IndexQuery): Promise<Walk> {
     const list = this.listOf(driver)
     if (list?.filter === '') return (range, size) => this.walkList(list, range, size)
@@ -256,7 +257,7 @@ export class MySqlSearch implements SpanIndex {
     return { places, resume: places.length < size ? undefined : places.at(-1) }
   }
 
-  /** Only so far into the list, whose next rows may all be wrong. */
+  /** Reads only a limited part of the list, since none of the next rows may match. */
   private async walkFiltered(list: List, range: string, size: number, stretch: number): Promise<Places> {
     const from = `FROM ${list.table} FORCE INDEX (${list.index})`
     const base = conditions(list.equals, range)
@@ -270,17 +271,17 @@ export class MySqlSearch implements SpanIndex {
     return { places, resume: places.length < size ? end : places.at(-1) }
   }
 
-  /** Newest first through all values of the key, which are compared. */
+  /** Walks all values of the key, newest first, and compares them. */
   private async walkKey(term: ValueTerm, key: string, range: string): Promise<Places> {
     const where = conditions(`key_id = ${wordId(key)}`, range)
     const rows = await this.db.read(
-      `SELECT ts, trace_id, kv, day FROM post FORCE INDEX (by_key) WHERE ${where} ${NEWEST_FIRST} LIMIT ${COMPARED}`,
+      `SELECT ts, trace_id, kv, day FROM post FORCE INDEX (by_key) WHERE ${where} ${NEWEST_FIRST} LIMIT ${MAX_COMPARED}`,
     )
     const places = placesOf(await this.compared(term, rows))
-    return { places, resume: rows.length < COMPARED ? undefined : placesOf(rows).at(-1) }
+    return { places, resume: rows.length < MAX_COMPARED ? undefined : placesOf(rows).at(-1) }
   }
 
-  /** Newest first through all spans; what all keys have in their time is compared. */
+  /** Walks all spans, newest first, and compares the values of all keys in their time range. */
   private async walkSpans(term: ValueTerm, range: string): Promise<Places> {
     const spans: List = { table: 'span_idx', index: 'PRIMARY', equals: '', filter: '' }
     const { places, resume } = await this.walkList(spans, range, MAX_IN)
@@ -294,7 +295,7 @@ export class MySqlSearch implements SpanIndex {
     return { places: placesOf(await this.compared(term, rows)), resume }
   }
 
-  /** @param rows kv in the third column, day in the fourth */
+  /** Returns the rows whose values match. @param rows kv in the third column, day in the fourth */
   private async compared(term: ValueTerm, rows: Row[]): Promise<Row[]> {
     const values = await this.valuesOf(term)
     if (values !== undefined) for (const { id } of values) this.compares.set(id, true)
@@ -317,7 +318,7 @@ export class MySqlSearch implements SpanIndex {
     return rows.filter(([, , kv]) => this.compares.get(String(kv)) === true)
   }
 
-  /** What a trace must have; only what is looked up at once, since the matcher decides anyway. */
+  /** Returns filters for the other terms, except those that take long to look up: the matcher decides anyway. */
   private async filters(others: Term[]): Promise<Filter[]> {
     const filters: Filter[] = []
     for (const term of others) {
@@ -358,7 +359,7 @@ export class MySqlSearch implements SpanIndex {
         }
         const values = await this.valuesOf(term)
         if (values === undefined) return undefined
-        // Of these there may be thousands, and a trace has few.
+        // There may be thousands of values, but a trace has few terms.
         const ids = new Set(values.map(({ id }) => Number(id)))
         return ({ terms }) => [...terms].some(id => ids.has(id))
       }
@@ -367,19 +368,19 @@ export class MySqlSearch implements SpanIndex {
 
   private async filtered(places: Place[], filters: Filter[]): Promise<Place[]> {
     const lookedFor: Filter[] = []
-    let left = places
+    let remaining = places
     for (const filter of filters) {
-      const traces = left.length > 0 && (await this.tracesOf(filter))
-      if (traces) left = left.filter(({ traceId }) => traces.has(traceId))
+      const traces = remaining.length > 0 && (await this.tracesOf(filter))
+      if (traces) remaining = remaining.filter(({ traceId }) => traces.has(traceId))
       else lookedFor.push(filter)
     }
-    if (lookedFor.length === 0 || left.length === 0) return left
-    for (const filter of lookedFor) filter.lookups += left.length
-    const lacking = await this.lacking(left, lookedFor)
-    return left.filter(({ traceId }) => !lacking.has(traceId))
+    if (lookedFor.length === 0 || remaining.length === 0) return remaining
+    for (const filter of lookedFor) filter.lookups += remaining.length
+    const lacking = await this.lacking(remaining, lookedFor)
+    return remaining.filter(({ traceId }) => !lacking.has(traceId))
   }
 
-  /** All that have it, once to look up each has become as dear; undefined until then, and when they are too many. */
+  /** Returns all traces that pass the filter, once looking up each has cost as much; undefined before, and if there are too many. */
   private async tracesOf(filter: Filter): Promise<IdSet | undefined> {
     const { list, lookups } = filter
     if (list === undefined || filter.traces !== undefined || lookups === 0) return filter.traces
@@ -391,7 +392,7 @@ export class MySqlSearch implements SpanIndex {
     return filter.traces
   }
 
-  /** Traces that lack something, as far as trace_terms tells. */
+  /** Returns the traces that certainly lack a term, according to trace_terms. */
   private async lacking(places: Place[], filters: Filter[]): Promise<IdSet> {
     const lacking = new IdSet()
     for (let i = 0; i < places.length; i += MAX_IN) {
@@ -426,7 +427,7 @@ interface Value {
   day: number
 }
 
-/** @param from behind which; the range has it too */
+/** @param from the place to continue after; `range` contains this condition too */
 type Walk = (range: string, size: number, from: Place | undefined) => Promise<Places>
 
 function byDay(values: Value[]): Map<number, string[]> {
@@ -441,17 +442,17 @@ function byDay(values: Value[]): Map<number, string[]> {
 
 interface Filter {
   having(trace: TraceTerms): boolean
-  /** Where it is one. */
+  /** The term's list, if it has one. */
   list: List | undefined
-  /** How long the list is, about. */
+  /** The approximate length of the list. */
   places?: number
-  /** All traces that have it. */
+  /** All traces that pass. */
   traces?: IdSet
-  /** Traces looked up so far. */
+  /** How many traces have been looked up. */
   lookups: number
 }
 
-/** What a trace has, of all its records. */
+/** The terms of all records of a trace. */
 interface TraceTerms {
   duration: number
   terms: Set<number>
@@ -475,16 +476,16 @@ function tracesIn(rows: Row[]): Map<bigint, TraceTerms> {
 
 const NEWEST_FIRST = 'ORDER BY ts DESC, trace_id DESC'
 
-/** Places that may be listed, as SQL. */
+/** Returns the condition for places that may be listed, as SQL. */
 function rangeOf({ fromUs, toUs }: IndexQuery, after: Place | undefined): string {
   const sql = [`ts >= ${clamped(fromUs ?? I64_MIN)}`]
   if (toUs !== undefined) sql.push(`ts <= ${clamped(toUs)}`)
-  // MySQL finds no range of an index in (ts, trace_id) < (?, ?).
+  // MySQL doesn't use an index range for (ts, trace_id) < (?, ?).
   if (after !== undefined) sql.push(`(ts < ${after.startUs} OR ts = ${after.startUs} AND trace_id < ${after.traceId})`)
   return sql.join(' AND ')
 }
 
-/** Places no further down, as SQL. */
+/** Returns the condition for places not after this one, as SQL. */
 function downTo(place: Place | undefined): string {
   if (place === undefined) return ''
   return `ts >= ${place.startUs} AND (ts > ${place.startUs} OR trace_id >= ${place.traceId})`
@@ -519,11 +520,11 @@ function placesOf(rows: Row[]): Place[] {
 
 function notIndexed(term: Term): StoreError {
   const { key } = term as { key: string }
-  const remedy = `collectors leave it out of the index; take it off index.deny, or put it on index.allow`
+  const remedy = `collectors don't index it; remove it from index.deny, or add it to index.allow`
   return new StoreError('MILO_NOT_INDEXED', `annotation ${JSON.stringify(key)} can't be searched for: ${remedy}`)
 }
 
-/** Words that can be searched for: those that are cut can't. */
+/** Completes words. Words that were cut can't be searched for and are left out. */
 export async function completeFromMySql(db: MySql, policy: IndexPolicy, query: CompletionQuery): Promise<string[]> {
   const { field, key, prefix, limit } = query
   const scope = field === 'value' ? wordId(key ?? '') : SCOPE[field]
@@ -539,7 +540,7 @@ export async function completeFromMySql(db: MySql, policy: IndexPolicy, query: C
   return rows.map(([text]) => text as string).sort()
 }
 
-/** A comparison that, unlike =, tells spaces at the end. */
+/** A comparison that, unlike =, respects trailing spaces. */
 const LIKE = "text LIKE ? ESCAPE '|'"
 
 function literally(text: string): string {

@@ -14,21 +14,21 @@ import { type Migration, migrations, missingMigrations, statements } from '../mi
 import { StoreError } from '../store'
 import type { MySqlConfig } from '../store-config'
 
-/** MySQL or MariaDB: connections, transactions, schema. What is in the tables: mysql-index.ts; schema: sql/mysql/. */
+/** Connections, transactions and schema of MySQL or MariaDB. mysql-index.ts writes the tables; the schema is in sql/mysql/. */
 
-const WRITE_CONNECTIONS = 6
-/** Reads have connections of their own, so that long searches keep no writes waiting. */
-const READ_CONNECTIONS = 6
+const MAX_WRITE_CONNECTIONS = 6
+/** Reads have their own connections, so that long searches don't block writes. */
+const MAX_READ_CONNECTIONS = 6
 const CONNECT_MS = 5_000
 /** The deadline of one transaction or query. */
 const DEADLINE_MS = 10_000
-/** How long one statement of a search may take, by the server's own clock. */
+/** How long one statement of a search may take; the server enforces it. */
 const SEARCH_SECONDS = 5
-/** How often a transaction is tried that others stand in the way of. */
-const ATTEMPTS = 8
-/** How long migrate waits for another one. */
+/** How often a transaction is tried if it conflicts with others. */
+const MAX_ATTEMPTS = 8
+/** How long migrate waits for another migrate. */
 const LOCK_SECONDS = 60
-/** Their numbers are the same in MySQL and MariaDB, where both have them. */
+/** Error numbers; those that MySQL and MariaDB share are the same in both. */
 const ERROR = {
   databaseAccessDenied: 1044,
   accessDenied: 1045,
@@ -52,47 +52,46 @@ const DENIED: number[] = [
   ERROR.accessDeniedNoPassword,
 ]
 
-/** The data's fault, now and later. */
+/** Errors caused by the data, which will recur. */
 const LASTING: number[] = [ERROR.packetTooLarge, ERROR.wrongValueForField, ERROR.noPartition]
-/** So are data exceptions and violated constraints, by SQL's own classes. */
+/** The same for data exceptions and violated constraints, by SQL's state classes. */
 const LASTING_STATES = /^2[123]/
 
-// Strings are escaped with backslashes, whatever the
-// server's own mode is. Fewer gap locks mean fewer deadlocks; and a transaction that waits for another's locks longer than
-// we wait for it would be in vain.
+// This sql_mode makes the server read backslashes as escapes, whatever its own mode is. READ COMMITTED takes fewer gap locks and
+// so has fewer deadlocks. A transaction that waited for locks longer than we wait for it would be in vain.
 const ON_CONNECT = [
   "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', innodb_lock_wait_timeout = 3",
   'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
 ]
-/** Each server passes over the other's comment. Milliseconds in MySQL. */
+/** MariaDB and MySQL each ignore the other's comment. MySQL's time is in milliseconds. */
 const ON_CONNECT_TO_READ = [
   ...ON_CONNECT,
   `SET SESSION innodb_lock_wait_timeout = 3 /*M! , max_statement_time = ${SEARCH_SECONDS}, in_predicate_conversion_threshold = 0 */ /*!80000 , max_execution_time = ${SEARCH_SECONDS}000 */`,
 ]
 
-/** Of one INSERT. Larger ones gain nothing; where a server's max_allowed_packet is small, half of that. */
-const STATEMENT_BYTES = 300 * 1024
+/** The size of one INSERT: larger ones aren't faster. If the server's max_allowed_packet is small, half of that is used. */
+const MAX_STATEMENT_BYTES = 300 * 1024
 
 export type Row = (string | number | null)[]
 
 export class MySql {
   readonly config: MySqlConfig
-  /** What an INSERT may have, unless a single row has more. */
-  statementBytes = STATEMENT_BYTES
+  /** The size of an INSERT, unless a single row is larger. */
+  statementBytes = MAX_STATEMENT_BYTES
   private readonly writers: Pool
   private readonly readers: Pool
-  /** Connections that have had their SETs. */
+  /** Connections whose session variables are set. */
   private readonly ready = new WeakSet<object>()
 
   constructor(config: MySqlConfig) {
     this.config = config
     const pool = (connectionLimit: number) =>
       createPool({ ...connectionOptions(config), database: config.database, connectionLimit })
-    this.writers = pool(WRITE_CONNECTIONS)
-    this.readers = pool(READ_CONNECTIONS)
+    this.writers = pool(MAX_WRITE_CONNECTIONS)
+    this.readers = pool(MAX_READ_CONNECTIONS)
   }
 
-  /** Runs `work` in a transaction, again when others stood in its way: it must change nothing but the database. */
+  /** Runs `work` in a transaction, and again after a conflict: so `work` must change nothing but the database. */
   async transact<R>(work: (connection: Connection) => Promise<R>): Promise<R> {
     for (let attempt = 1; ; attempt++) {
       try {
@@ -105,13 +104,13 @@ export class MySql {
       } catch (error) {
         const { errno } = error as { errno?: number }
         const inTheWay = errno === ERROR.deadlock || errno === ERROR.lockWaitTimeout
-        if (!inTheWay || attempt === ATTEMPTS) throw mysqlError(this.config, error)
+        if (!inTheWay || attempt === MAX_ATTEMPTS) throw mysqlError(this.config, error)
         await sleep(Math.random() * 10 * attempt)
       }
     }
   }
 
-  /** One statement that changes something. @returns how many rows it did */
+  /** Runs a statement that changes rows. @returns the number of affected rows */
   async write(sql: string, parameters: unknown[] = []): Promise<number> {
     try {
       return await this.withConnection(this.writers, async connection => {
@@ -123,7 +122,7 @@ export class MySql {
     }
   }
 
-  /** Rows of one SELECT; its 64-bit integers as strings. */
+  /** Returns the rows of a SELECT, with 64-bit integers as strings. */
   async read(sql: string, parameters: unknown[] = []): Promise<Row[]> {
     try {
       return await this.withConnection(this.readers, connection => rowsOf(connection, sql, parameters))
@@ -132,7 +131,7 @@ export class MySql {
     }
   }
 
-  /** How many rows the server believes it will look at, by a few probes of the index. */
+  /** Returns the server's estimate of how many rows a SELECT examines. */
   async estimate(sql: string): Promise<number> {
     try {
       return await this.withConnection(this.readers, async connection => {
@@ -148,19 +147,19 @@ export class MySql {
     return Promise.all([this.writers.end(), this.readers.end()])
   }
 
-  /** Called by a connection's first user, so that an error has somewhere to go: on an event of the pool it would be lost. */
+  /** Sets up a connection. Its first user calls this, so that it gets the error; in an event of the pool the error would be lost. */
   private async setUp(connection: PoolConnection, pool: Pool): Promise<void> {
     if (this.ready.has(connection.connection)) return
     for (const sql of pool === this.readers ? ON_CONNECT_TO_READ : ON_CONNECT) await connection.query(sql)
     const [row] = await rowsOf(connection, 'SELECT @@max_allowed_packet')
-    this.statementBytes = Math.min(STATEMENT_BYTES, Number(row![0]) / 2)
+    this.statementBytes = Math.min(MAX_STATEMENT_BYTES, Number(row![0]) / 2)
     this.ready.add(connection.connection)
   }
 
   private async withConnection<R>(pool: Pool, work: (connection: PoolConnection) => Promise<R>): Promise<R> {
     const opening = pool.getConnection()
     const connection = await within(CONNECT_MS, opening).catch(error => {
-      // One that comes late must not be lost to the pool.
+      // A connection that opens late must go back to the pool.
       opening.then(late => late.release()).catch(() => {})
       throw error
     })
@@ -172,25 +171,25 @@ export class MySql {
       connection.release()
       return result
     } catch (error) {
-      // Whatever it was in the middle of, the server rolls back.
+      // The server rolls back the open transaction.
       connection.destroy()
       throw error
     }
   }
 }
 
-/** The items in a row, as many together as have so many bytes, and at least one. */
-export function* stretches<T>(items: T[], mostBytes: number, bytesOf: (item: T) => number): Generator<T[]> {
+/** Splits items into consecutive chunks of at most `maxBytes`, or a single larger item. */
+export function* chunksBySize<T>(items: T[], maxBytes: number, bytesOf: (item: T) => number): Generator<T[]> {
   let from = 0
   let bytes = 0
   for (const [i, item] of items.entries()) {
-    const more = bytesOf(item)
-    if (i > from && bytes + more > mostBytes) {
+    const size = bytesOf(item)
+    if (i > from && bytes + size > maxBytes) {
       yield items.slice(from, i)
       from = i
       bytes = 0
     }
-    bytes += more
+    bytes += size
   }
   if (from < items.length) yield items.slice(from)
 }
@@ -200,18 +199,18 @@ export async function rowsOf(connection: Connection, sql: string, parameters: un
   return rows as Row[]
 }
 
-/** Names of locks are the server's: those of different Milo databases have to differ. */
+/** Returns the name of a lock. Locks are global to the server, so the name depends on the database. */
 export function lockName({ database }: MySqlConfig, what: string): string {
   return `milo ${hash('sha256', `${database} ${what}`).slice(0, 32)}`
 }
 
-/** A connection outside the pools, for a lock that lasts. */
+/** Opens a connection outside the pools, for a lock that is held for long. */
 export async function connectMySql(config: MySqlConfig, withDatabase = true): Promise<Connection> {
   const options = { ...connectionOptions(config), ...(withDatabase ? { database: config.database } : {}) }
   const opening = createConnection(options)
   try {
     const connection = await within(CONNECT_MS, opening)
-    // Whoever uses it is told by what they asked for. An error between two questions must not end the process.
+    // Queries report their own errors. An error between queries must not crash the process.
     connection.on('error', () => {})
     for (const sql of ON_CONNECT) await within(CONNECT_MS, connection.query(sql))
     return connection
@@ -222,7 +221,8 @@ export async function connectMySql(config: MySqlConfig, withDatabase = true): Pr
 }
 
 /**
- * Makes the database if need be, and lets `work` run while no other collector runs its own: Cassandra has no such lock.
+ * Creates the database if needed, and runs `work` under a lock, so that only one collector migrates at a time. Cassandra has no
+ * such lock.
  */
 export async function underMigrationLock(
   config: MySqlConfig,
@@ -242,12 +242,12 @@ export async function underMigrationLock(
   } catch (error) {
     throw mysqlError(config, error)
   } finally {
-    // The lock goes with it.
+    // This releases the lock too.
     connection?.destroy()
   }
 }
 
-/** @param connection under the migration lock */
+/** Creates or migrates the tables. @param connection holds the migration lock */
 export async function migrateMySql(connection: Connection, config: MySqlConfig, log: (message: string) => void) {
   const missing = (await missingFrom(connection, config)) ?? migrations('mysql')
   await connection.query(
@@ -270,13 +270,13 @@ async function apply(connection: Connection, sql: string, log: (message: string)
   try {
     await connection.query(sql)
   } catch (error) {
-    // The original's, or ours after a migration that stopped half way. Not every server has CREATE VIEW IF NOT EXISTS.
+    // It is the original's view, or ours after an interrupted migration. Not every server has CREATE VIEW IF NOT EXISTS.
     if (view === undefined || (error as { errno?: number }).errno !== ERROR.tableExists) throw error
-    log(`MySQL: there is a ${view} already, which stays as it is`)
+    log(`MySQL: ${view} exists already and is left unchanged`)
   }
 }
 
-/** What migrateMySql would apply, without changing anything; undefined when there is no schema at all. */
+/** Returns what migrateMySql would apply, without changing anything; undefined if there is no schema at all. */
 export async function missingFromMySql(config: MySqlConfig): Promise<Migration[] | undefined> {
   let connection: Connection | undefined
   try {
@@ -322,14 +322,14 @@ function connectionOptions({ hostname, port, username, password, tls }: MySqlCon
     password,
     charset: 'utf8mb4_bin',
     connectTimeout: CONNECT_MS,
-    // 64-bit integers as strings: exact.
+    // 64-bit integers as strings are exact.
     supportBigNumbers: true,
     bigNumberStrings: true,
     ...(tls === undefined ? {} : { ssl: { ...readTls(tls), rejectUnauthorized: true } }),
   }
 }
 
-/** @throws what says which file can't be read */
+/** Reads the TLS files. @throws an error that names the file that can't be read */
 export function readTls({ ca, cert, key }: NonNullable<MySqlConfig['tls']>): {
   ca?: Buffer
   cert?: Buffer
@@ -346,14 +346,14 @@ export function mysqlError(config: MySqlConfig, error: unknown): StoreError {
     return new StoreError('MILO_STORE_REFUSED', `${where}: ${(error as Error).message}`)
   }
   if (errno === ERROR.statementTimeoutOfMariaDb || errno === ERROR.statementTimeoutOfMySql) {
-    const remedy = 'add a name, a service or an exact value, or ask for a shorter time'
+    const remedy = 'add a name, a service or an exact value, or search a shorter time range'
     return new StoreError('MILO_SEARCH_TOO_LONG', `the search took MySQL more than ${SEARCH_SECONDS} s: ${remedy}`)
   }
   const refused = (errno !== undefined && DENIED.includes(errno)) || code === 'HANDSHAKE_NO_SSL_SUPPORT'
   return databaseError(where, error, refused)
 }
 
-/** Whether the user may not do what was asked for. */
+/** Whether the database user lacks the right to do this. */
 export function isDenied(error: unknown): boolean {
   return DENIED.includes((error as { errno?: number }).errno ?? 0)
 }

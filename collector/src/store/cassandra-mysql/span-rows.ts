@@ -4,57 +4,57 @@ import { scanRecords } from '../../record/records'
 import type { Entry } from '../pipeline/entry'
 
 /**
- * How spans lie in Cassandra. A mutation costs Cassandra 50 µs and more, whatever is in it, so there is none for each trace.
- * What is settled together is divided by the second in which it was accepted (a slot, which is a partition), and within it
- * by a hash of the trace id, into rows of some ten KiB:
+ * How spans are stored in Cassandra. A mutation costs Cassandra at least 50 µs whatever its size, so traces don't get one each.
+ * Records that are settled together are divided by the second in which they were accepted (a slot, which is a partition), and
+ * within it by a hash of the trace id, into rows of some ten KiB:
  *
- *     second 1790000000 of collector 7      node 1: all of it, where that is little
- *                                           nodes 2, 3: half of the traces each, where it is more
+ *     second 1790000000 of collector 7      node 1: all records, if they are few
+ *                                           nodes 2, 3: half of the traces each, if they are more
  *                                           nodes 4 … 7: a quarter each, and so on down to 1024 … 2047
  *
- * A node is a place in this binary tree, and a trace's nodes are the way from the root down to its leaf. So a reader who
- * knows the second, which MySQL says, asks for the rows of these eleven nodes, and finds them whatever was settled together.
- * A trace that is large by itself has rows of its own, at a node that only it has.
+ * A node is a position in this binary tree, and the nodes of a trace are the path from the root to its leaf. A reader gets the
+ * second from MySQL and asks for the rows of these eleven nodes, so it finds the records whatever was settled with them. A large
+ * trace has its own rows, at a node that no other trace uses.
  */
 
 /** A row of the table spans. */
 export interface SpanRow {
-  /** The second of acceptance, since 1970, by the messages' numbers. */
+  /** The second of acceptance since 1970, from the messages' numbers. */
   slot: bigint
   node: bigint
-  /** Of one trace or of many. */
+  /** Records of one or more traces. */
   records: Buffer
 }
 
 /** A second in which a collector accepted some of a trace's records. */
 export interface TracePlace {
-  /** See collectorNumber. */
+  /** The collector's number (see collectorNumber). */
   collector: number
   slot: bigint
 }
 
-/** How large a row is meant to be: small enough to be read for one of its traces. */
+/** The intended size of a row: small enough to read it for one of its traces. */
 const ROW_BYTES = 12 * 1024
-/** Where a trace has more in one settling, it has rows of its own; these have up to the second. */
+/** A trace with at least the first size in one batch gets its own rows, of up to the second size. */
 const OWN_BYTES = [32 * 1024, 256 * 1024] as const
-/** The tree's lowest level. */
+/** The lowest level of the tree. */
 const LEVELS = 10
 const LEAVES = 2 ** LEVELS
-/** Nodes of single traces begin here. */
+/** The nodes of large traces begin here. */
 const FIRST_OWN_NODE = 2n ** 32n
 const SLOT_US = 1_000_000n
 
-/** How the databases know a collector: two whose numbers are the same share partitions, which does no harm. */
+/** Returns the number of a collector in the databases. Two collectors with the same number share partitions, which is harmless. */
 export function collectorNumber(id: string): number {
   return Number.parseInt(hash('sha256', id).slice(0, 8), 16) | 0
 }
 
-/** @param seq a message's number */
+/** Returns the second in which a message was accepted. @param seq the message's number */
 export function slotOf(seq: bigint): bigint {
   return seq / SLOT_US
 }
 
-/** Every node at which records of the trace may be. */
+/** Returns every node that may have records of the trace. */
 export function nodesOf(traceId: bigint): bigint[] {
   const id = Buffer.allocUnsafe(8)
   id.writeBigInt64BE(traceId)
@@ -63,17 +63,17 @@ export function nodesOf(traceId: bigint): bigint[] {
   return [...shared, ownNode(traceId)]
 }
 
-/** The entries' records as rows, in the order of their slots. */
+/** Groups the records of entries into rows, in order of their slots. */
 export function spanRows(entries: Entry[]): SpanRow[] {
   const slots = new IdMap<Entry[]>()
   for (const entry of entries) {
     const slot = slotOf(entry.id)
-    const of = slots.get(slot)
-    if (of === undefined) slots.set(slot, [entry])
-    else of.push(entry)
+    const known = slots.get(slot)
+    if (known === undefined) slots.set(slot, [entry])
+    else known.push(entry)
   }
   const rows: SpanRow[] = []
-  for (const [slot, of] of slots) rowsOfSlot(slot, of, rows)
+  for (const [slot, accepted] of slots) rowsOfSlot(slot, accepted, rows)
   return rows
 }
 
@@ -93,26 +93,26 @@ function rowsOfSlot(slot: bigint, entries: Entry[], rows: SpanRow[]): void {
   }
 }
 
-/** Makes rows of the traces that are large by themselves. @returns the records of the others */
+/** Makes rows of the large traces. @returns the records of the other traces */
 function takeOwn(slot: bigint, records: Buffer[], rows: SpanRow[]): Buffer[] {
   const traces = new IdMap<Buffer[]>()
   for (const record of records) {
     scanRecords(record, (_start, _end, { traceIdAt }) => {
       const traceId = record.readBigInt64BE(traceIdAt)
-      const of = traces.get(traceId)
-      if (of === undefined) traces.set(traceId, [record])
-      else of.push(record)
+      const known = traces.get(traceId)
+      if (known === undefined) traces.set(traceId, [record])
+      else known.push(record)
     })
   }
   const others: Buffer[] = []
-  for (const [traceId, of] of traces) {
-    if (sizeOf(of) < OWN_BYTES[0]) others.push(...of)
-    else pushRows(rows, slot, ownNode(traceId), of, OWN_BYTES[1])
+  for (const [traceId, own] of traces) {
+    if (sizeOf(own) < OWN_BYTES[0]) others.push(...own)
+    else pushRows(rows, slot, ownNode(traceId), own, OWN_BYTES[1])
   }
   return others
 }
 
-/** @param maxBytes of a row, unless a single record has more */
+/** @param maxBytes the size of a row, unless a single record is larger */
 function pushRows(rows: SpanRow[], slot: bigint, node: bigint, records: Buffer[], maxBytes: number): void {
   let from = 0
   let bytes = 0
@@ -127,7 +127,7 @@ function pushRows(rows: SpanRow[], slot: bigint, node: bigint, records: Buffer[]
   if (from < records.length) rows.push({ slot, node, records: Buffer.concat(records.slice(from)) })
 }
 
-/** Calls `add` with the stretches of `records` that are the trace's. @returns whether it takes more */
+/** Calls `add` with each run of records that belong to the trace. @returns false once `add` has returned false */
 export function addOfTrace(records: Buffer, traceId: bigint, add: (records: Buffer) => boolean): boolean {
   let takesMore = true
   let from = 0
@@ -143,9 +143,9 @@ export function addOfTrace(records: Buffer, traceId: bigint, add: (records: Buff
   return takesMore && (to === from || add(records.subarray(from, to)))
 }
 
-/** @param at of a trace id's eight bytes */
+/** @param at the offset of the trace id's eight bytes */
 function leafOf(buf: Buffer, at: number): number {
-  // Ids need not be random: some count up, in the high half or in the low one.
+  // Ids may not be random: some senders count up, in the high or the low half.
   return Math.imul(buf.readInt32BE(at) ^ Math.imul(buf.readInt32BE(at + 4), 0x85ebca6b), 0x9e3779b1) >>> (32 - LEVELS)
 }
 

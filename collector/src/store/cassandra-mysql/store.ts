@@ -45,25 +45,25 @@ import { waitingStore } from './waiting-store'
  */
 
 const GROUP_BYTES = 1024 * 1024
-/** So that neither database waits for the other. */
+/** How many groups are written at once, so that neither database waits for the other. */
 const GROUPS = 4
 const SETTLE_SPANS = 20_000
 const SETTLE_MS = 1_000
-const BACKLOG_SPANS = 500_000
-const BACKLOG_BYTES = 256 * 1024 * 1024
+const DEFAULT_MAX_BACKLOG_SPANS = 500_000
+const DEFAULT_MAX_BACKLOG_BYTES = 256 * 1024 * 1024
 const GOODBYE_MS = 3_000
-/** How often a check writes at most. */
+/** The shortest time between two checks that write. */
 const CHECK_WRITE_MS = 1_000
-/** Entries of a journal that are indexed at once when it is replayed. */
+/** How many entries of a replayed journal are indexed at once. */
 const REPLAY_ENTRIES = 50
 
 /**
- * A schema that isn't there at all is made, as a newcomer expects and as can harm nobody. One that is there and older is
- * left alone: bringing it up to date may take long and lock tables, and other collectors may be at work.
+ * Opens the store. A missing schema is created, as a newcomer expects. An older schema is not migrated: that may take long and
+ * lock tables while other collectors are running.
  *
- * Where a database can't be reached the store is given all the same: it refuses everything until it has found them.
- * @param clock in place of MySQL's, which all collectors share
- * @throws StoreError when the schema is older than this program, or a database won't have us
+ * If a database can't be reached, the store is returned nevertheless, and refuses everything until it can reach them.
+ * @param clock replaces MySQL's clock, which all collectors share
+ * @throws StoreError if the schema is older than this program, or a database refuses the connection
  */
 export async function openCassandraMySql(
   config: StoreConfig,
@@ -76,7 +76,7 @@ export async function openCassandraMySql(
   } catch (error) {
     const waits = error instanceof StoreError && error.code === 'MILO_STORE_UNAVAILABLE' && !isRefusal(error)
     if (!waits) throw error
-    log(`${error.message}: nothing is accepted until it is there`)
+    log(`${error.message}: no spans are accepted until it is available`)
     return waitingStore(connect, error, log)
   }
 }
@@ -96,11 +96,14 @@ async function connectStore(config: StoreConfig, log: (message: string) => void,
   }
 }
 
-function backlogOf({ max_backlog_spans = BACKLOG_SPANS, max_backlog_bytes = BACKLOG_BYTES }: StoreConfig) {
+function backlogOf({
+  max_backlog_spans = DEFAULT_MAX_BACKLOG_SPANS,
+  max_backlog_bytes = DEFAULT_MAX_BACKLOG_BYTES,
+}: StoreConfig) {
   return { maxBacklogSpans: max_backlog_spans, maxBacklogBytes: max_backlog_bytes }
 }
 
-/** A newer schema is fine: migrations keep what older collectors need. */
+/** Creates a missing schema and refuses an older one. A newer schema is fine: migrations keep what older collectors need. */
 async function ensureSchema(config: StoreConfig, cassandra: Cassandra, log: (message: string) => void): Promise<void> {
   const states = async () => {
     const state = (lacks: Migration[] | undefined) =>
@@ -109,15 +112,15 @@ async function ensureSchema(config: StoreConfig, cassandra: Cassandra, log: (mes
   }
   if ((await states()).every(state => state === 'usable')) return
   await underMigrationLock(config.mysql, log, async connection => {
-    // Once more: another collector may just have been at it.
-    const now = await states()
-    if (now.includes('older')) {
+    // Check again: another collector may have created it meanwhile.
+    const current = await states()
+    if (current.includes('older')) {
       throw new StoreError(
         'MILO_STORE_SCHEMA',
         `keyspace ${config.cassandra.keyspace} or database ${config.mysql.database} has an older schema: run milo-collector migrate`,
       )
     }
-    if (now.includes('missing')) await migrateBoth(config, connection, log)
+    if (current.includes('missing')) await migrateBoth(config, connection, log)
   })
 }
 
@@ -136,7 +139,7 @@ async function migrateBoth(config: StoreConfig, connection: Connection, log: (me
   await migrateCassandra(config.cassandra, log)
 }
 
-/** What migrate would apply, each with its database; changes nothing. */
+/** Returns what migrate would apply, with the database of each migration, and changes nothing. */
 export async function pendingMigrations(config: StoreConfig): Promise<{ database: string; migration: Migration }[]> {
   const of = (database: string) => (migration: Migration) => ({ database, migration })
   const mysql = (await missingFromMySql(config.mysql)) ?? migrations('mysql')
@@ -148,8 +151,8 @@ export async function pendingMigrations(config: StoreConfig): Promise<{ database
 }
 
 /**
- * Indexes and settles what a collector that won't come back has accepted. Refuses while it lives.
- * @returns how many spans were in its journal behind its checkpoint
+ * Indexes and settles the journal of a collector that won't come back. Throws while that collector is running.
+ * @returns the number of spans in its journal after its checkpoint
  */
 export async function replayCollector(
   config: StoreConfig,
@@ -168,14 +171,14 @@ export async function replayCollector(
     })
     await pipeline.close()
     if (pipeline.backlog().spans > 0)
-      throw failure ?? new StoreError('MILO_STORE_UNAVAILABLE', 'not all is settled: again')
+      throw failure ?? new StoreError('MILO_STORE_UNAVAILABLE', 'not all spans are settled yet: run it again')
     return backend.replayed
   } finally {
     await backend.close()
   }
 }
 
-/** Of all collectors on these databases. */
+/** The quarantine of all collectors on these databases. */
 export async function openMySqlQuarantine(config: StoreConfig): Promise<Quarantine> {
   const cassandra = await Cassandra.open(config.cassandra)
   try {
@@ -196,7 +199,7 @@ class CassandraMySqlBackend implements Backend {
   aside = 0
   policy: IndexPolicy
   readonly retentionDays: number
-  /** Spans. */
+  /** The number of replayed spans. */
   replayed = 0
   private readonly cassandra: Cassandra
   private readonly spans: CassandraSpans
@@ -206,7 +209,7 @@ class CassandraMySqlBackend implements Backend {
   private readonly number: number
   private readonly warn: (message: string) => void
   private readonly progress: Progress | undefined
-  /** When a check wrote last, and it was good. */
+  /** When a check last wrote successfully. */
   private checkedMs = Number.NEGATIVE_INFINITY
 
   static async open(
@@ -261,7 +264,7 @@ class CassandraMySqlBackend implements Backend {
   async accept(messages: Entry[]): Promise<void> {
     this.lock.check()
     await Promise.all([this.journal(messages), this.addToIndex(messages)])
-    // It may have been lost meanwhile, and another have begun to write.
+    // The lock may have been lost meanwhile, and another collector may have begun to write.
     this.lock.check()
   }
 
@@ -278,7 +281,7 @@ class CassandraMySqlBackend implements Backend {
     yield* await this.indexed(some)
   }
 
-  /** Journal and index are written at the same time, so that an entry may be in the one alone. */
+  /** Indexes entries of the journal: journal and index are written concurrently, so an entry may be missing in the index. */
   private async indexed(entries: Entry[]): Promise<Entry[]> {
     await this.addToIndex(entries)
     for (const { spans } of entries) this.replayed += spans
@@ -314,7 +317,7 @@ class CassandraMySqlBackend implements Backend {
     await this.spans.read(traceId, await placesOfTrace(this.mysql, traceId), add)
   }
 
-  /** Anybody may ask as often as they like: within a second of a write that was good it only reads. */
+  /** Clients may check as often as they like: within a second after a successful write, a check only reads. */
   async check(): Promise<void> {
     this.lock.check()
     const reads = [this.spans.probe(), this.mysql.read('SELECT ts FROM span_idx LIMIT 1')]
@@ -336,7 +339,7 @@ class CassandraMySqlBackend implements Backend {
 
   async close(): Promise<void> {
     this.lock.close()
-    // All is written: a database that doesn't answer any more is no reason to fail, or to wait.
+    // Everything is written, so a database that doesn't answer anymore must not delay the end.
     await within(GOODBYE_MS, Promise.all([this.cassandra.close(), this.mysql.close()])).catch(() => {})
   }
 }
@@ -413,7 +416,7 @@ class CassandraMySqlStore implements Store {
     await this.backend.check()
   }
 
-  /** What it misses, it looks for again. */
+  /** It reconnects by itself, so it never needs a restart. */
   dead(): undefined {}
 
   close(): Promise<void> {

@@ -6,9 +6,9 @@ import { NO_BACKLOG, type Store, StoreError } from '../store'
 const RETRY_MS = [250, 4_000] as const
 
 /**
- * Stands in for a store whose databases were away when the collector started. It looks for them again and again; until it
- * has found them it refuses everything, with the reason, and then it passes everything on to the store.
- * @param reason why `connect` failed before
+ * Stands in for a store whose databases couldn't be reached when the collector started. It tries to connect again and again.
+ * Until then it rejects every call with the reason; afterwards it forwards calls to the store.
+ * @param reason the error of the first `connect`
  */
 export function waitingStore(connect: () => Promise<Store>, reason: unknown, log: (message: string) => void): Store {
   let store: Store | undefined
@@ -21,7 +21,7 @@ export function waitingStore(connect: () => Promise<Store>, reason: unknown, log
     timer = setTimeout(() => {
       connecting = connect().then(found, error => {
         if (closing !== undefined) return
-        // What an operator has to mend is said when it turns up.
+        // Log a new problem, and any that isn't a StoreError.
         const message = (error as Error).message
         if (!(error instanceof StoreError) || message !== (reason as Error).message) log(message)
         reason = error
@@ -33,14 +33,14 @@ export function waitingStore(connect: () => Promise<Store>, reason: unknown, log
   function found(connected: Store): void {
     store = connected
     if (index !== undefined) store.setIndex(index)
-    if (closing === undefined) log('the databases are there: spans are accepted')
+    if (closing === undefined) log('the databases are available: spans are accepted')
   }
 
   async function close(): Promise<void> {
     clearTimeout(timer)
     reason = closedError()
     if (store !== undefined) return store.close()
-    // An attempt under way may take as long as its databases are silent: the store that it still brings is closed then.
+    // A running attempt may last until its databases answer; the store that it opens is closed then.
     void connecting?.then(() => store?.close()).catch(() => {})
   }
 

@@ -1,12 +1,12 @@
 /**
- * The one place where a store gets numbers from time. The wall clock says when something happened and may jump either way
- * at any moment: at start, while the process runs, between collectors. So it is used for data alone; durations, deadlines and
- * ages come from the steady clock, and the order of messages comes from MessageNumbers.
+ * The only source of times in a store. The wall clock says when something happened, and may jump either way at any moment: at
+ * start, while the process runs, between collectors. So it is used only for data; durations, deadlines and ages come from the
+ * steady clock, and the order of messages comes from MessageNumbers.
  */
 export interface Clock {
   /** Microseconds since the epoch. */
   wallUs(): bigint
-  /** Milliseconds since some moment. It never goes back and never jumps; it may stand still while a machine sleeps. */
+  /** Milliseconds since an arbitrary moment. It never goes back or jumps; it may stand still while the machine sleeps. */
   steadyMs(): number
 }
 
@@ -24,8 +24,8 @@ function later(a: bigint, b: bigint): bigint {
 }
 
 /**
- * Numbers of messages. Each is higher than all before it, also those of earlier processes, and they rise by about a million
- * each second, whatever the wall clock does: it is asked once, at the start.
+ * Assigns numbers to messages. Each number is higher than all before it, also those of earlier processes, and they rise by about
+ * a million per second whatever the wall clock does: it is read only once, at the start.
  */
 export class MessageNumbers {
   private readonly clock: Clock
@@ -33,7 +33,7 @@ export class MessageNumbers {
   private readonly startMs: number
   private last: bigint
 
-  /** @param last no number up to this is given */
+  /** @param last the highest number that is already in use */
   constructor(clock: Clock, last: bigint) {
     this.clock = clock
     const wallUs = clock.wallUs()
@@ -42,18 +42,18 @@ export class MessageNumbers {
     this.last = last
   }
 
-  /** The first of `count` numbers in a row. */
+  /** Reserves `count` consecutive numbers. @returns the first one */
   take(count: number): bigint {
-    const now = this.startUs + BigInt(Math.floor((this.clock.steadyMs() - this.startMs) * 1000))
-    const first = later(now, this.last + 1n)
+    const byClock = this.startUs + BigInt(Math.floor((this.clock.steadyMs() - this.startMs) * 1000))
+    const first = later(byClock, this.last + 1n)
     this.last = first + BigInt(count - 1)
     return first
   }
 }
 
-/** A jump, or a gap between two processes, that is too short to matter. */
+/** A shorter jump, or a shorter gap between two processes, doesn't matter. */
 const SHORT_US = 600_000_000n
-/** A wall clock that hasn't jumped for so long is believed. */
+/** The wall clock is trusted after this time without a jump. */
 const TRUST_US = 3_600_000_000n
 
 export interface AgesState {
@@ -62,25 +62,26 @@ export interface AgesState {
 }
 
 /**
- * The clock of retention. It counts time that is sure to have passed, so that a wall clock that jumps a year ahead removes
- * nothing, and one that jumps back keeps nothing for ever: while a process runs the steady clock counts. The time between two
- * processes is the wall clock's; where that is more than ten minutes, it counts once the wall clock hasn't jumped for an hour.
+ * The clock of retention. It counts only time that has certainly passed, so that a wall clock that jumps a year ahead deletes
+ * nothing, and a clock that jumps back doesn't keep data forever. While a process runs, the steady clock counts. The time
+ * between two processes comes from the wall clock; if it is more than ten minutes, it counts once the wall clock hasn't jumped
+ * for an hour.
  */
 export class Ages {
   private readonly clock: Clock
   private ageUs: bigint
-  /** The time of day, by a clock that was believed when an earlier process ended, and by the steady clock since. */
+  /** The time of day: the trusted time at the end of an earlier process, advanced by the steady clock. */
   private sureUs: bigint
-  /** How far the wall clock has jumped ahead while this process ran: such time hasn't passed. */
+  /** How far the wall clock has jumped ahead while this process ran. That time hasn't passed. */
   private skippedUs = 0n
-  /** Whether the time between the processes isn't counted yet. */
+  /** Whether the time between the processes is still uncounted. */
   private gapIsOpen = true
   private seenUs: bigint
   private seenMs: number
-  /** Since the last jump. */
+  /** The time since the last jump. */
   private calmUs = 0n
 
-  /** @param saved by the process before */
+  /** @param saved the state that the previous process saved */
   constructor(clock: Clock, saved: AgesState) {
     this.clock = clock
     this.seenUs = clock.wallUs()
@@ -96,13 +97,13 @@ export class Ages {
     return this.ageUs
   }
 
-  /** The time of day, unless that is later than it can be. */
+  /** Returns the time of day, but never later than it can be. */
   wallAtMostUs(): bigint {
     this.look()
     return earlier(this.seenUs, this.sureUs)
   }
 
-  /** The state that the next process begins with. */
+  /** Returns the state that the next process starts with. */
   state(): AgesState {
     this.look()
     return { ageUs: this.ageUs, wallUs: this.sureUs + this.skippedUs }

@@ -1,23 +1,23 @@
 import { RECORD_HEADER } from 'milo/codec/span'
 import { scanRecords } from '../../record/records'
 
-/** A message that is in the journal; or some of its records, when a database refuses the whole. */
+/** A message in the journal, or a part of its records if a database refuses the whole message. */
 export interface Entry {
-  /** Rises. It is no time: see MessageNumbers. */
+  /** An ascending number, not a time: see MessageNumbers. */
   id: bigint
   /** Microseconds since the epoch, by a clock that may have been wrong. */
   receivedUs: bigint
-  /** The whole message, and where in it the entry's records begin and end. */
+  /** The whole message; the entry's records are between `start` and `end`. */
   body: Buffer
   start: number
   end: number
-  /** How many records that are. */
+  /** The number of records. */
   spans: number
 }
 
 /**
- * The entry of a message that a journal has. A journal that was damaged must not stop a start: what follows the last record
- * that can be read is put aside.
+ * Makes the entry of a message read from a journal. A damaged journal must not prevent a start: everything after the last
+ * readable record is put aside.
  */
 export async function readEntry(
   id: bigint,
@@ -38,7 +38,7 @@ export async function readEntry(
   return { id, receivedUs, body: body.subarray(0, end), start: 0, end, spans }
 }
 
-/** Two entries with half of the records each; the entry itself when it has only one. */
+/** Splits an entry into two with half of the records each. An entry with one record is returned as is. */
 export function halves(entry: Entry): Entry[] {
   const { body, start, end, spans } = entry
   if (spans === 1) return [entry]

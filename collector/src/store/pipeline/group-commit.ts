@@ -8,8 +8,8 @@ interface Waiting<M> {
 }
 
 /**
- * Group commit: what durability costs is paid for each write to disk, not for each message, so that all appends which wait
- * together are written together, and share their fate.
+ * Group commit: durability costs time per write to disk, not per message. So all appends that wait together are written together,
+ * and succeed or fail together.
  */
 export class GroupCommit<M extends { body: Buffer }> {
   private readonly write: (messages: M[]) => void | Promise<void>
@@ -22,9 +22,9 @@ export class GroupCommit<M extends { body: Buffer }> {
   private closed = false
 
   /**
-   * @param write resolves when all of it is durable; rejects when none of it may be relied on
-   * @param maxBytes where a group ends; a single append may be larger
-   * @param maxWrites how many groups may be under way at once
+   * @param write resolves when all messages are durable; rejects if none of them may be relied on
+   * @param maxBytes the size of a group; a single append may be larger
+   * @param maxWrites how many groups may be written at once
    */
   constructor(write: (messages: M[]) => void | Promise<void>, maxBytes: number, maxWrites: number) {
     this.write = write
@@ -42,7 +42,7 @@ export class GroupCommit<M extends { body: Buffer }> {
     })
   }
 
-  /** Resolves when everything accepted has been written or refused; from now on append rejects. */
+  /** Makes append reject from now on, and resolves when everything accepted has been written or refused. */
   async close(): Promise<void> {
     this.closed = true
     if (this.waiting.length === 0 && this.writes === 0) return
@@ -54,7 +54,7 @@ export class GroupCommit<M extends { body: Buffer }> {
   private schedule(): void {
     if (this.scheduled || this.waiting.length === 0 || this.writes >= this.maxWrites) return
     this.scheduled = true
-    // After the sockets that are readable in this turn of the event loop have been read: they join the group.
+    // Wait until all sockets that are readable in this turn of the event loop have been read: their messages join the group.
     setImmediate(() => {
       this.scheduled = false
       void this.writeGroup()
@@ -69,14 +69,14 @@ export class GroupCommit<M extends { body: Buffer }> {
     }
     const group = this.waiting.splice(0, count)
     this.writes++
-    // More may be waiting than fits, and more than one group may be under way.
+    // More may be waiting than fits into a group, and several groups may be written at once.
     this.schedule()
     try {
       await this.write(group.flatMap(({ messages }) => messages))
       for (const { resolve } of group) resolve()
     } catch (error) {
-      // What waits behind a failure would only fail later: rejected now, its senders know to wait. Unless a single append failed
-      // that is larger than a group: a database may refuse that for its size each time that it is sent again.
+      // Appends that wait behind a failure would fail too: rejecting them now tells their senders to wait. An exception is a
+      // single append that is larger than a group: a database may refuse it for its size each time it is sent again.
       const behind = bytes > this.maxBytes ? [] : this.waiting.splice(0)
       for (const { reject } of [...group, ...behind]) reject(error)
     }

@@ -12,7 +12,7 @@ import { isLasting, withoutRefused } from './refused'
 import { UniqueRecords } from './unique-records'
 
 /**
- * The one way of a span into a store, whatever that is made of:
+ * The only way of a span into a store of any kind:
  *
  *     append → group → backend.accept: durable → OK
  *                          │
@@ -21,62 +21,62 @@ import { UniqueRecords } from './unique-records'
  *                          ▼
  *                  backend.settle: regrouped, indexed, checkpoint moved → forgotten
  *
- * Messages are numbered in the order of their acceptance. Everything up to the checkpoint is settled; what lies behind it is
- * read again after a start. Settling is idempotent: a crash on the way means that it is done again.
+ * Messages are numbered in order of acceptance. Everything up to the checkpoint is settled; everything after it is read again
+ * at the next start. Settling is idempotent: after a crash it is repeated.
  */
 export interface Backend {
   readonly clock: Clock
-  /** Where a group of messages ends, in bytes; and how many groups may be on their way at once. */
+  /** The size of a group of messages, and how many groups may be written at once. */
   readonly groupBytes: number
   readonly groups: number
-  /** Settle when so many spans wait, or after so many ms. */
+  /** Settles when this many spans wait, or after this time. */
   readonly settleSpans: number
   readonly settleMs: number
-  /** No message may have this number or a lower one: neither the checkpoint's nor one of what replay gives. */
+  /** Returns a number that is used up, at least the checkpoint. New messages get higher numbers than this and all replayed entries. */
   lastId(): bigint | Promise<bigint>
   /** Resolves when the messages are durable. */
   accept(messages: Entry[]): void | Promise<void>
-  /** What was accepted and not settled before this process began, oldest first; each message whole, or what there is of it. */
+  /** Yields what was accepted but not settled before this process started, oldest first; each message as far as it was written. */
   replay(): AsyncIterable<Entry>
   /**
-   * Resolves when the entries can be found, and every entry up to the checkpoint is known to be settled: what comes after it
-   * is replayed by the next start. What it rejects is tried again, with the same entries, unless isLasting(error): then the
-   * entries are given in parts, with the checkpoint as it was.
-   * @param activity rows to be written with the checkpoint or not at all, so that every span counts once
+   * Resolves when the entries can be found and the checkpoint is stored: the next start replays what comes after it. After a
+   * rejection it is called again with the same entries. If isLasting(error), it is called with parts of the entries and an
+   * unchanged checkpoint instead.
+   * @param activity rows to write atomically with the checkpoint, so that every span counts once
    */
   settle(entries: Entry[], checkpoint: bigint, activity: ActivityRow[]): Promise<void>
-  /** Keeps a record that settle refuses for good, with the reason. */
+  /** Stores a record that settle refuses for good, with the reason. */
   putAside(entry: Entry, error: Error): void | Promise<void>
   /** How many records this process has put aside. */
   readonly aside: number
-  /** Calls `add` with stretches of the trace's records, of what is settled, until it says that it takes no more. */
+  /** Calls `add` with the trace's settled records, several at a time, until it returns false. */
   readSettled(traceId: bigint, add: (records: Buffer) => boolean): Promise<void>
 }
 
 export interface PipelineOptions {
-  /** Above it append rejects. */
+  /** Limits of the backlog; above them, append rejects. */
   maxBacklogSpans: number
   maxBacklogBytes: number
-  /** Told when settling fails, and why; it is tried again. */
+  /** Called when settling fails; it is retried. */
   onSettleError(error: unknown): void
 }
 
-/** How long after a settling that failed it is tried again; twice as long each time, up to the second. */
+/** The delay before settling is retried: it doubles from the first value up to the second. */
 const RETRY_MS = [250, 8_000] as const
-/** How long a close waits for settling: what isn't settled then is replayed by the next start. */
+/** How long close waits for settling. The next start replays what isn't settled by then. */
 const CLOSE_SETTLE_MS = 5_000
 
 export class Pipeline {
   private readonly backend: Backend
   private readonly options: PipelineOptions
   private readonly commits: GroupCommit<Message>
-  /** Oldest first; the last one is being filled, the first may be on its way. */
+  /** Oldest first. The last batch is being filled; the first may be being settled. */
   private readonly batches: Batch[] = []
-  /** The first numbers of groups that are being accepted. */
+  /** The first number of each group that is being accepted. */
   private readonly accepting = new Set<bigint>()
   private readonly meter = new ActivityMeter(() => randomBytes(8).toString('hex'))
   private numbers!: MessageNumbers
-  /** The highest number that was given, or read. */
+  /** The highest number assigned or read. */
   private lastId: bigint
   private spans = 0
   private bytes = 0
@@ -84,11 +84,11 @@ export class Pipeline {
   private settling: Promise<void> | undefined
   private settlingSinceMs: number | undefined
   private timer: NodeJS.Timeout | undefined
-  /** After a settling that failed: how long until the next attempt, which nothing brings forward. */
+  /** After a failure: the delay before the next attempt. New spans don't shorten it. */
   private retryMs: number | undefined
   private closing: Promise<void> | undefined
 
-  /** Takes up what an earlier process left. What doesn't fit into the memory that is allowed is settled at once. */
+  /** Replays what an earlier process left unsettled. If it is more than one batch, full batches are settled at once. */
   static async open(backend: Backend, options: PipelineOptions): Promise<Pipeline> {
     const pipeline = new Pipeline(backend, await backend.lastId(), options)
     for await (const entry of backend.replay()) {
@@ -112,16 +112,16 @@ export class Pipeline {
     const { maxBacklogSpans, maxBacklogBytes } = this.options
     if (this.spans >= maxBacklogSpans || this.bytes >= maxBacklogBytes) {
       const waiting = `${this.spans} accepted spans (${this.bytes} bytes) wait to be settled`
-      return Promise.reject(new StoreError('MILO_STORE_BUSY', `${waiting}: no more until there are fewer`))
+      return Promise.reject(new StoreError('MILO_STORE_BUSY', `${waiting}: no more are accepted until there are fewer`))
     }
     return this.commits.append(messages)
   }
 
-  /** The trace's records in a row, each once, `maxBytes` of them at most. The memory is the caller's. */
+  /** Returns the trace's records, concatenated and each once, at most `maxBytes` of them. The caller owns the memory. */
   async readTrace(traceId: bigint, maxBytes: number): Promise<RawTrace> {
     if (this.closing !== undefined) throw closedError()
     const unique = new UniqueRecords(maxBytes)
-    // Pending first: what is settled meanwhile is found twice rather than never.
+    // Pending records first: those that are settled meanwhile are found twice rather than never.
     const pending = this.batches.flatMap(batch => batch.read(traceId))
     await this.backend.readSettled(traceId, records => unique.add(records))
     for (const records of pending) unique.add(records)
@@ -142,7 +142,7 @@ export class Pipeline {
     return this.settlingSinceMs === undefined ? 0 : this.backend.clock.steadyMs() - this.settlingSinceMs
   }
 
-  /** Resolves when nothing waits, or can't be settled in time. The backend is the caller's to close. */
+  /** Resolves when everything is settled, or can't be settled in time. The caller closes the backend. */
   close(): Promise<void> {
     this.closing ??= this.commits.close().then(async () => {
       clearTimeout(this.timer)
@@ -194,7 +194,7 @@ export class Pipeline {
   private schedule(): void {
     if (this.settling !== undefined || this.closing !== undefined || this.batches.length === 0) return
     if (this.retryMs !== undefined) {
-      // With jitter: several collectors shall not come back to a database at the same moment.
+      // Jitter keeps several collectors from returning to a database at the same moment.
       this.timer ??= this.settleAfter(this.retryMs * (0.5 + Math.random() / 2))
     } else if (this.batches[0]!.isFull(this.backend.settleSpans)) {
       clearTimeout(this.timer)
@@ -243,12 +243,12 @@ export class Pipeline {
       await backend.settle(batch.entries, checkpoint, activity)
     } catch (error) {
       if (!isLasting(error)) throw error
-      // Until all of its parts are through, nothing of the batch is settled.
+      // The checkpoint moves only when all parts are settled.
       const settle = (some: Entry[]) => backend.settle(some, batch.firstId - 1n, [])
       await withoutRefused(batch.entries, settle, (entry, reason) => backend.putAside(entry, reason))
       await backend.settle([], checkpoint, activity).catch((error: unknown) => {
         if (!isLasting(error)) throw error
-        // Numbers about spans are not worth a standstill.
+        // Statistics aren't worth a standstill.
         this.options.onSettleError(error)
         return backend.settle([], checkpoint, [])
       })
@@ -263,7 +263,7 @@ export class Pipeline {
     return this.meter.rows()
   }
 
-  /** The highest number up to which everything is settled once the batch is. */
+  /** Returns the highest number up to which everything is settled once this batch is. */
   private checkpointBehind(batch: Batch): bigint {
     let behind = this.lastId + 1n
     for (const first of this.accepting) if (first < behind) behind = first
@@ -274,16 +274,16 @@ export class Pipeline {
   }
 }
 
-/** Entries that are settled together, and where each trace's records are in them. */
+/** Entries that are settled together, with the positions of each trace's records. */
 class Batch {
   readonly entries: Entry[] = []
-  /** Entry, start, end; and so on. */
+  /** For each trace: entry, start, end; and so on. */
   private readonly traces = new IdMap<number[]>()
   spans = 0
   bytes = 0
   settling = false
   activity: ActivityRow[] | undefined
-  /** The lowest: entries needn't come in order. */
+  /** The lowest number: entries may come in any order. */
   firstId = 2n ** 63n
 
   add(entry: Entry): void {

@@ -3,24 +3,25 @@ import { StoreError } from '../store'
 import { type Entry, halves } from './entry'
 
 /**
- * What a database refuses today it may refuse for ever: a value that is too long or out of range, a statement that is too
- * large. Such a batch is halved until the records at fault are alone; they are put aside with the reason, and the rest goes on.
+ * A database may refuse some data forever: a value that is too long or out of range, a statement that is too large. Such a batch
+ * is halved until the records at fault are alone. They are put aside with the reason, and the rest is stored.
  */
 
 const SQLITE_REFUSALS = /^SQLITE_(TOOBIG|CONSTRAINT|MISMATCH|RANGE)/
 
-/** Whether the data is at fault, so that to try it again is no use. */
+/** Whether the data is at fault, so that retrying can't help. */
 export function isLasting(error: unknown): boolean {
   if (error instanceof StoreError) return error.code === 'MILO_STORE_REFUSED'
   const { code } = error as { code?: unknown }
   if (typeof code === 'string') return SQLITE_REFUSALS.test(code)
-  // A mistake of ours, which only this data brings out.
+  // These are bugs of ours that only this data triggers.
   return error instanceof RangeError || error instanceof TypeError || error instanceof CodecError
 }
 
 /**
+ * Calls `work` with all entries, or with ever smaller parts if it rejects some of them for good.
  * @param work must be idempotent
- * @param putAside told of each record that `work` refuses by itself
+ * @param putAside called with each record that `work` refuses
  */
 export async function withoutRefused(
   entries: Entry[],

@@ -3,27 +3,27 @@ import { MULTIPLIER } from '../../record/seed'
 import { Bytes } from '../bytes'
 
 /**
- * A trace's records as they are read back, in a row, without decoding them. Senders repeat what they had no answer for, and
- * stores may keep both: what is byte for byte the same is taken once.
+ * Collects a trace's records without decoding them. Senders repeat messages that weren't answered, and stores may keep both
+ * copies: byte-identical records are taken once.
  */
 export class UniqueRecords {
-  /** Whether something was left out. */
+  /** Whether records were left out. */
   truncated = false
   private readonly maxBytes: number
   private readonly bytes = new Bytes()
   private starts = new Uint32Array(512)
   private count = 0
-  /** Record + 1; 0 is free. Half full at most. */
+  /** Hash table of record index + 1; 0 is free. It is at most half full. */
   private slots = new Uint32Array(1024)
   private hashes = new Int32Array(512)
 
-  /** @param maxBytes what is taken at most */
+  /** @param maxBytes how many bytes of records to take at most */
   constructor(maxBytes = Number.POSITIVE_INFINITY) {
     this.maxBytes = maxBytes
   }
 
   /**
-   * @param records in a row
+   * @param records concatenated
    * @returns whether there is room for more
    */
   add(records: Buffer): boolean {
@@ -35,7 +35,7 @@ export class UniqueRecords {
     return !this.truncated
   }
 
-  /** Gives the records away, with their memory: nothing may be added any more. */
+  /** Returns the records with their memory: nothing may be added afterwards. */
   taken(): Buffer {
     return this.bytes.buf.subarray(0, this.bytes.pos)
   }

@@ -1,25 +1,25 @@
-/** Which annotations can be searched for. Names, services, durations, errors and times always can. */
+/** Which annotations are indexed. Names, services, durations, errors and times always are. */
 export interface IndexPolicy {
   indexes(key: string): boolean
-  /** Whether every key is. */
+  /** Whether every key is indexed. */
   indexesAll: boolean
-  /** A value as the index has it. What is longer than this many characters is found by its beginning. */
+  /** Cuts a value to maxValueLength. A longer value is found by its beginning. */
   cut(value: string): string
   maxValueLength: number
 }
 
-/** As the configuration has it. */
+/** The configuration's section `index`. */
 export interface IndexSettings {
-  /** Only these keys; undefined: all. */
+  /** Keys to index; undefined means all. */
   allow?: string[] | undefined
-  /** But none of these. */
+  /** Keys not to index. */
   deny?: string[] | undefined
-  /** Characters (UTF-16 units) of a value. */
+  /** Maximal length of an indexed value, in UTF-16 units. */
   value_length?: number | undefined
 }
 
 export const DEFAULT_VALUE_LENGTH = 256
-/** What converters write for themselves to read (collector/src/formats): long, and nothing that anybody would search for. */
+/** Annotations that converters write for themselves (collector/src/formats): they are long, and nobody searches for them. */
 export const DEFAULT_DENY = ['otel.links', 'otel.events', 'otel.types', 'otel.resource_types']
 
 export function indexPolicy(settings: IndexSettings = {}): IndexPolicy {

@@ -4,8 +4,8 @@ import { IdMap } from '../../record/ids'
 import type { Match, SearchQuery } from '../store'
 
 /**
- * Whether a trace is what a search asks for, decided on its records: the last word on every hit, so that an index need
- * only be sure to leave nothing out.
+ * Decides on a trace's records whether it matches a search. This decision is final: an index may return too many traces, but must
+ * not miss any.
  */
 export function matchesTrace(records: SpanRecord[], query: SearchQuery): boolean {
   const spans = new IdMap<SpanRecord[], bigint | undefined>()
@@ -34,7 +34,7 @@ function matchesSpan(halves: SpanRecord[], query: SearchQuery): boolean {
   }
   if (fromUs !== undefined || toUs !== undefined) {
     const startUs = spanStartUs(halves)
-    // One without a time is listed when it was received, which its record doesn't say: the index has seen to it.
+    // A span without a time is listed at its time of receipt, which isn't in its record: the index has checked it.
     if (startUs !== undefined && (startUs < (fromUs ?? -Infinity) || startUs > (toUs ?? Infinity))) return false
   }
   return true

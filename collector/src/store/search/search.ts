@@ -10,59 +10,58 @@ import { holds, isHalf, matchesTrace } from './match'
 import { summarizeRecords } from './summarize-records'
 
 /**
- * Search, whatever the index is made of. Of the query's terms one drives: the index lists the places of the records that
- * have it, newest first, and leaves out what it cheaply can by the other terms. Each place's trace is read, which its
- * summary needs anyway, and has to match: so an index may list too much, but never too little.
+ * The search over any kind of index. One of the query's terms drives: the index lists the places of the records that have this
+ * term, newest first, and omits those that it can cheaply exclude by the other terms. The trace of each place is read, which its
+ * summary requires anyway, and has to match. So an index may list too much, but never too little.
  *
  *     query → terms → the rarest drives → places, newest first → traces → match? → summaries
  *
- * A trace stands at its newest place. `next` says which term drove, how far the places have been listed, and which traces
- * the pages before have shown, the last MAX_SHOWN of them: so pages follow each other without gaps, also while traces
- * grow. A trace that was shown earlier than these is known by its records. Within a page the order is that of the traces'
- * starts.
+ * A trace is listed at its newest place. `next` contains which term drove, how far the places have been listed, and the last
+ * MAX_SHOWN traces of earlier pages: so pages follow each other without gaps, even while traces grow. A trace that was shown
+ * before those is recognized by its records. Within a page, traces are sorted by start.
  *
- * Of a trace no more is read than a summary may cost. One that is longer is listed on the index's word, since what matches
- * may be in the rest; the summary says that it is one of a part.
+ * Only a limited part of a trace is read for its summary. A longer trace is listed without being matched, since the matching
+ * span may be in the rest; its summary is marked as truncated.
  */
 export interface SpanIndex {
   /**
-   * How many records have the term, about; counted no further than `most`.
-   * @param mayGoOn is called now and then, and throws when the search is to be given up
+   * Returns about how many records have the term; stops counting at `max`.
+   * @param mayGoOn called now and then; throws to abort the search
    */
-  count(term: Term, most: number, mayGoOn: () => void): Promise<number>
-  /** Places of records in the order newest first, by start and then by trace id, behind `after`. */
-  places(query: IndexQuery, after: Place | undefined, most: number, mayGoOn: () => void): Promise<Places>
+  count(term: Term, max: number, mayGoOn: () => void): Promise<number>
+  /** Returns places of records after `after`, newest first by start and then by trace id; at most `max`, unless it is cheap. */
+  places(query: IndexQuery, after: Place | undefined, max: number, mayGoOn: () => void): Promise<Places>
 }
 
-/** What a record can be found by. */
+/** A condition that the index can find records by. */
 export type Term =
-  /** All of one and the same record; without any, every record. */
+  /** Conditions on one record; without any, every record. */
   | { kind: 'half'; name: string | undefined; service: string | undefined; minDurationUs: number | undefined }
   | { kind: 'key'; key: string }
-  /** An annotation's value; of any key without one. */
+  /** An annotation's value; without a key, of any key. */
   | { kind: 'value'; key: string | undefined; value: string; match: Match }
   | { kind: 'error' }
 
 export interface IndexQuery {
-  /** The records that are listed: these and no others, apart from hashes that meet. */
+  /** The term of the records to list. Others are listed only if hashes collide. */
   driver: Term
-  /** A trace that lacks one of these altogether may be left out. */
+  /** Traces that lack one of these terms may be omitted. */
   others: Term[]
-  /** The times of the driver's record, inclusive. */
+  /** Time range of the driver's records, inclusive. */
   fromUs: bigint | undefined
   toUs: bigint | undefined
 }
 
-/** A record's start in microseconds (the time of receipt for one without times), and its trace. */
+/** A record's start in microseconds (its time of receipt if it has no times), and its trace. */
 export interface Place {
   startUs: bigint
   traceId: bigint
 }
 
 export interface Places {
-  /** Places in order; the same trace, and the same place, may come again. */
+  /** Places in order; the same trace, and even the same place, may occur again. */
   places: Place[]
-  /** Where to go on; undefined at the end. Fewer places than asked for don't mean the end. */
+  /** Where to continue; undefined at the end. Fewer places than asked for don't mean the end. */
   resume: Place | undefined
 }
 
@@ -71,26 +70,26 @@ export interface SearchStore {
   readTrace(traceId: bigint, maxBytes: number): Promise<RawTrace>
 }
 
-/** The rarest term is looked for among so many records. */
+/** To find the rarest term, no more records than these are counted. */
 const MAX_COUNT = 100_000
-/** Two halves of a span are on two clocks, and one is what the time range is about. */
+/** The two halves of a span have two clocks, and the time range applies to one of them. */
 const HALVES_APART_US = 2_000_000n
 const READS_AT_ONCE = 8
-/** What a search does at most before it gives what it has. */
+/** The work of one search, after which it returns what it has found. */
 const MAX_READS = 2_000
 const DEADLINE_MS = 2_000
-/** How many traces a cursor remembers: 8 bytes each, in an address that proxies take. */
+/** How many traces a cursor remembers, with 8 bytes each: proxies limit the length of addresses. */
 const MAX_SHOWN = 300
-/** What the index is given to find places at all; a query that takes longer is refused. */
+/** How long the index may take to find places; a query that takes longer is refused. */
 const GIVE_UP_MS = 10_000
-/** What is read of a trace for its summary: some 15,000 spans. */
+/** How much of a trace is read for its summary: some 15,000 spans. */
 const SUMMARY_BYTES = 4 * 1024 * 1024
-/** What a search holds at once: the traces that are being read, and one that is being looked at. */
+/** How much memory a search needs: the traces that are being read and those that are being matched. */
 export const SEARCH_BYTES = 2 * READS_AT_ONCE * SUMMARY_BYTES
-/** A page ends after so many characters of names: anybody may send long ones, and thousands of services in a trace. */
-const PAGE_LENGTH = 4 * 1024 * 1024
-/** The number of spans up to which a trace is built for its summary: a longer one would take too long. */
-const MAX_BUILD = 5_000
+/** A page ends after this many characters of names: senders may use long names, and thousands of services in a trace. */
+const MAX_PAGE_LENGTH = 4 * 1024 * 1024
+/** A trace with more records is summarized without building it, which would take too long. */
+const MAX_BUILT_RECORDS = 5_000
 
 /** @throws StoreError MILO_BAD_CURSOR */
 export async function search(
@@ -127,9 +126,9 @@ export async function search(
       : { traces, next: encodeCursor({ driver: driverAt, place: end, shown: shown.slice(-MAX_SHOWN) }) }
   }
 
-  /** The place of the last trace taken. */
+  /** The place of the last trace on this page. */
   let lastTaken: Place | undefined
-  /** Where to look for traces that have been shown and are forgotten, if any are. */
+  /** Traces before this place may have been shown and forgotten. */
   const forgottenBefore = shown.length < MAX_SHOWN ? undefined : cursor!.place
   let from = cursor?.place
   let reads = 0
@@ -150,9 +149,9 @@ export async function search(
         }
         if (records.length === 0 || (!truncated && !matchesTrace(records, query))) continue
         if (forgottenBefore !== undefined && hasStoodBefore(records, driver, forgottenBefore, indexQuery)) continue
-        // One more than asked for, to know whether there is one.
-        if (traces.length === limit || length > PAGE_LENGTH) return page(lastTaken)
-        const isLong = truncated || records.length > MAX_BUILD
+        // One trace more than asked for tells whether there is another page.
+        if (traces.length === limit || length > MAX_PAGE_LENGTH) return page(lastTaken)
+        const isLong = truncated || records.length > MAX_BUILT_RECORDS
         const summary = isLong ? summarizeRecords(records) : summarize(buildTrace(records))
         traces.push(truncated ? { ...summary, truncated } : summary)
         length += lengthOf(summary)
@@ -171,7 +170,7 @@ export async function search(
   }
 }
 
-/** The query's terms, in an order that depends on the query alone. */
+/** Returns the query's terms, in an order that depends only on the query. */
 function termsOf({ name, service, minDurationUs, annotations, error }: SearchQuery): Term[] {
   const terms: Term[] = annotations.map(({ key, value, match }) =>
     value === undefined ? { kind: 'key', key: key! } : { kind: 'value', key, value, match },
@@ -194,7 +193,7 @@ async function rarest(index: SpanIndex, terms: Term[], mayGoOn: () => void): Pro
   return best
 }
 
-/** Whether the trace has a record with the term at or before a place in the order, newest first. */
+/** Whether the trace has a record with the term at or before a place, in order from the newest. */
 function hasStoodBefore(records: SpanRecord[], term: Term, place: Place, { fromUs, toUs }: IndexQuery): boolean {
   return records.some(record => {
     if (!hasTerm(record, term)) return false
@@ -224,14 +223,14 @@ function lengthOf({ name, service, services }: TraceSummary): number {
 }
 
 interface SearchCursor {
-  /** Which of the query's terms drove. */
+  /** Index of the driving term. */
   driver: number
   place: Place
-  /** Traces that the pages before have shown, the last ones. */
+  /** The last traces of earlier pages. */
   shown: bigint[]
 }
 
-/** A byte for the driver, and then numbers of eight bytes each. */
+/** Writes a byte for the driver, then numbers of eight bytes each. */
 function encodeCursor({ driver, place, shown }: SearchCursor): string {
   const bytes = Buffer.alloc(1 + 8 * (2 + shown.length))
   bytes[0] = driver
@@ -248,5 +247,5 @@ function decodeCursor(text: string, terms: number): SearchCursor {
     const cursor = { driver, place: { startUs: startUs!, traceId: traceId! }, shown }
     if (encodeCursor(cursor) === text) return cursor
   }
-  throw new StoreError('MILO_BAD_CURSOR', 'no place of this search: give the next of the page before, unchanged')
+  throw new StoreError('MILO_BAD_CURSOR', 'not a cursor of this search: use the next of the previous page unchanged')
 }

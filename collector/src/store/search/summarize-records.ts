@@ -6,9 +6,9 @@ import { hexId } from '../../trace/ids'
 import type { TraceSummary } from '../../trace/model'
 
 /**
- * A trace's summary without building it, in one look at each record: for traces that are long to build. Clocks aren't
- * corrected, and of several roots the one that began first counts.
- * @param records all of one trace, at least one
+ * Summarizes a trace in one pass over its records without building its tree, which takes long for large traces. Clocks aren't
+ * corrected, and of several roots the earliest counts.
+ * @param records all records of one trace, at least one
  */
 export function summarizeRecords(records: SpanRecord[]): TraceSummary {
   const spans = new IdSet()
