@@ -122,7 +122,7 @@ export function settle(options: Options = {}, env: NodeJS.ProcessEnv = process.e
     if (!Object.hasOwn(OPTION_NAMES, name)) {
       throw new MiloError(
         'MILO_BAD_OPTION',
-        `${name} isn't an option of Milo; its options are ${Object.keys(OPTION_NAMES).join(', ')}`,
+        `${name} isn't an option of Milo; there are ${Object.keys(OPTION_NAMES).join(', ')}`,
       )
     }
   }

@@ -109,7 +109,7 @@ describe('options', () => {
     ['MILO_BAD_SPOOL', {}, { MILO_SPOOL: '/tmp/x', MILO_SPOOL_MAX_BYTES: '64MB' }, /from 1048576 as maxBytes, got NaN/],
     ['MILO_BAD_OPTION', 'always' as any, {}, /the options must be an object, got 'always'/],
     ['MILO_BAD_OPTION', null as any, {}, /the options must be an object, got null/],
-    ['MILO_BAD_OPTION', { samplr: 'always' } as any, {}, /samplr isn't an option of Milo; its options are enabled,/],
+    ['MILO_BAD_OPTION', { samplr: 'always' } as any, {}, /samplr isn't an option of Milo; there are enabled,/],
   ]
   for (const [code, options, env, message] of bad) {
     it(`refuses ${JSON.stringify(Object.keys(env).length > 0 ? { ...options, ...env } : options)} with ${code}, the value and the remedy`, () => {
