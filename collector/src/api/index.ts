@@ -36,18 +36,18 @@ interface ApiOptions extends GuardOptions, Omit<StatusOptions, 'explains'> {
   store: ReadableStore | undefined
   ingest: SpanIngest
   reads: Reads
-  /** Whether an address is a proxy's whose word on its clients is taken. */
+  /** Returns whether an address belongs to a trusted proxy, which says where its requests come from. */
   isTrustedProxy(address: string): boolean
-  /** Under which path browsers find the collector; "" when it is at the root, or a proxy takes the path away. */
+  /** The path under which browsers find the collector; "" when it is at the root, or a proxy removes the path. */
   basePath(): string
-  /** The built web interface; when it isn't there, the API goes without. */
+  /** The folder of the built web interface. Without this folder, the collector serves only the API. */
   uiDir: string
   tls: TlsOptions | undefined
   maxConnections: number
   maxBodyBytes: number
-  /** Memory for bodies that are being received and worked on. */
+  /** Memory for bodies that are being received and read. */
   maxInFlightBytes: number
-  /** How long `close` waits for answers that are under way. */
+  /** How long `close` waits for answers in progress. */
   stopDeadlineMs: number
   log: Logger
 }
@@ -56,10 +56,10 @@ interface ApiOptions extends GuardOptions, Omit<StatusOptions, 'explains'> {
 const REQUEST_DEADLINE_MS = 120_000
 const HEADERS_DEADLINE_MS = 20_000
 const KEEP_ALIVE_MS = 72_000
-/** How long a connection may stand still, also when the client doesn't read an answer. */
+/** How long a connection may be idle, also when the client doesn't read an answer. */
 const STANDSTILL_MS = 120_000
 /** How often Node checks the deadlines. */
-const LOOK_MS = 5_000
+const DEADLINE_CHECK_MS = 5_000
 const HANDSHAKE_MS = 10_000
 
 const HEADERS = {
@@ -71,7 +71,7 @@ const HEADERS = {
 }
 
 const WITH_WEB_ASSEMBLY = `${HEADERS['content-security-policy']}; script-src 'self' 'wasm-unsafe-eval'`
-const FOR_GOOD = 'public, max-age=31536000, immutable'
+const CACHED_FOREVER = 'public, max-age=31536000, immutable'
 
 export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   const { ingest, reads, log, metrics } = options
@@ -82,7 +82,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     requestTimeout: REQUEST_DEADLINE_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
     connectionTimeout: STANDSTILL_MS,
-    // An id that is far too long is answered as one that isn't an id. Node bounds the whole request line.
+    // A path parameter that is too long for an id gets the answer for a bad id. Node limits the whole request line.
     routerOptions: { maxParamLength: 16_384, ignoreTrailingSlash: true, ignoreDuplicateSlashes: true },
     frameworkErrors: (error, _request, reply) => void sendError(reply.headers(HEADERS), error),
     clientErrorHandler: answerBadHttp,
@@ -90,14 +90,14 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     rewriteUrl: ({ url = '/' }) => withoutBase(url, options.basePath()),
   }
   const { tls } = options
-  const deadlines = { headersTimeout: HEADERS_DEADLINE_MS, connectionsCheckingInterval: LOOK_MS }
+  const deadlines = { headersTimeout: HEADERS_DEADLINE_MS, connectionsCheckingInterval: DEADLINE_CHECK_MS }
   const secure = tls && { https: { ...tls, ...deadlines, handshakeTimeout: HANDSHAKE_MS } }
   const app = fastify({ ...server, ...(secure ?? { http: deadlines }) } as object) as FastifyInstance
   limitConnections(app.server, {
     maxConnections: options.maxConnections,
     isTrusted: address => isLoopback(address) || options.isTrustedProxy(address),
     closed: reason => metrics.httpClosed.inc({ reason }),
-    warn: where => warn('max_connections', where, 'as many HTTP connections as max_connections allows'),
+    warn: where => warn('max_connections', where, 'the number of HTTP connections has reached max_connections'),
   })
   if (tls !== undefined) requireCertificates(app.server as unknown as TlsServer)
   stopWithLastAnswer(app, options.stopDeadlineMs)
@@ -106,8 +106,8 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     reply.headers(HEADERS)
     const url = request.routeOptions.url ?? ''
     // Every file but the page itself is named by its content.
-    const forGood = url.startsWith('/assets/')
-    reply.header('cache-control', url.startsWith('/api/') ? 'no-store' : forGood ? FOR_GOOD : 'no-cache')
+    const isAsset = url.startsWith('/assets/')
+    reply.header('cache-control', url.startsWith('/api/') ? 'no-store' : isAsset ? CACHED_FOREVER : 'no-cache')
     // A worker has the policy of its own answer: Graphviz's WebAssembly runs there, and nowhere else.
     if (/^\/assets\/graph-worker-[\w-]+\.js$/.test(url)) reply.header('content-security-policy', WITH_WEB_ASSEMBLY)
   })
@@ -125,9 +125,9 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
       new HttpError(404, 'MILO_NO_SUCH_PATH', `nothing at ${request.method} ${quote(request.url.split('?')[0]!)}`),
     ),
   )
-  // Within this scope, not one of its own: what it checks, it checks for all that follows.
+  // Called rather than registered: in a scope of its own, the guard would not check the routes below.
   await guard(app, options)
-  // gzip alone: everybody knows it, and what is rather newer takes longer for the same trace. Level 4
+  // gzip only: every client supports it, and newer encodings take longer for the same trace. Level 4
   // makes the 63 MB of 100,000 spans 4.3 in 186 ms of a thread's time; 6, zlib's own, 3.7 in 317; 1 5.5 in 124.
   await app.register(fastifyCompress, {
     encodings: ['gzip'],
@@ -158,19 +158,19 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   if (existsSync(index)) {
     app.register(fastifyStatic, { root: options.uiDir, wildcard: false, cacheControl: false, index: false })
     const html = readFileSync(index, 'utf8')
-    // Places within the one page, which reads its own address, and whose own addresses are relative to its base.
+    // These paths are views of one page, which reads its own address. The page's own links are relative to its base.
     const page = (request: FastifyRequest, reply: FastifyReply) =>
       reply
         .type('text/html; charset=utf-8')
         .send(html.replace('<head>', `<head>\n    <base href="${baseOf(request, options)}" />`))
     for (const path of ['/', '/trace/:id', '/search', '/services']) app.get(path, page)
   } else {
-    log.warn({ dir: options.uiDir }, 'the web interface is not built: the API goes without; npm run build makes it')
+    log.warn({ dir: options.uiDir }, 'the web interface is not built, so only the API is served: run npm run build')
   }
   return app
 }
 
-/** A proxy may pass the base path on or take it away. */
+/** Removes the base path, if the proxy hasn't removed it. */
 function withoutBase(url: string, base: string): string {
   if (base === '' || !url.startsWith(base)) return url
   const rest = url.slice(base.length)
@@ -178,14 +178,14 @@ function withoutBase(url: string, base: string): string {
 }
 
 /**
- * To what a page's addresses are relative: what is before its own path, so that a proxy may put the collector under any path
- * and need not say which. Only where the path is asked for without the slash at its end it has to be known.
+ * Returns the base of a page's relative links, which is what comes before the page's own path. So a proxy can publish the
+ * collector under any path without naming it. The path must be known only for requests without its final slash.
  */
 function baseOf(request: FastifyRequest, { basePath, isTrustedProxy }: ApiOptions): string {
   const prefix = request.headers['x-forwarded-prefix']
-  const said =
+  const isPrefix =
     typeof prefix === 'string' && BASE_PATH.test(prefix) && isTrustedProxy(request.socket.remoteAddress ?? '')
-  const base = basePath() || (said ? prefix.replace(/\/$/, '') : '')
+  const base = basePath() || (isPrefix ? prefix.replace(/\/$/, '') : '')
   if (base !== '') return `${base}/`
   const depth = request.url.split('?')[0]!.split('/').length - 2
   return '../'.repeat(depth) || './'

@@ -1,6 +1,6 @@
 import { HttpError } from '../http/errors'
 
-/** A part of a budget, which a reader holds. */
+/** A reader's part of a budget. */
 export interface Grant {
   /** Gives back all but this many bytes. */
   shrink(bytes: number): void
@@ -15,45 +15,45 @@ interface Waiter {
 }
 
 interface ReadBudgetOptions {
-  /** How many bytes all readers may hold together. */
+  /** The limit for all readers together. */
   maxBytes: number
-  /** How long a reader may wait for a part. */
+  /** The time after which a waiting reader is refused. */
   waitMs?: number
-  /** How many readers may wait. */
-  waitingMost?: number
+  /** The number of readers that may wait. */
+  maxWaiting?: number
 }
 
 const WAIT_MS = 10_000
 const MAX_WAITING = 200
 
 /**
- * What all readers together may hold in memory of what is stored, in bytes as they are stored; what is made of them takes
- * several times as much. Readers get their parts in the order in which they asked, so that one that needs much isn't
- * passed over again and again.
+ * Limits how many stored bytes all readers together have in memory. What is made of these bytes takes several times as much.
+ * Readers get their parts in the order of their requests, so that a reader that needs much isn't passed over again and again.
  */
 export class ReadBudget {
   private readonly options: Required<ReadBudgetOptions>
   private readonly waiting: Waiter[] = []
-  private held = 0
+  private usedBytes = 0
 
   constructor(options: ReadBudgetOptions) {
-    this.options = { waitMs: WAIT_MS, waitingMost: MAX_WAITING, ...options }
+    this.options = { waitMs: WAIT_MS, maxWaiting: MAX_WAITING, ...options }
   }
 
   /**
-   * @param bytes the most that is going to be held; more than there is in all counts as all
-   * @throws HttpError 503 when there is none in time
+   * Waits for a part of the budget.
+   * @param bytes the part's size. A request for more than the whole budget gets the whole budget
+   * @throws HttpError 503 when the budget has no room within waitMs, or too many readers wait
    */
   take(bytes: number): Promise<Grant> {
-    const { maxBytes, waitMs, waitingMost } = this.options
+    const { maxBytes, waitMs, maxWaiting } = this.options
     const wanted = Math.min(bytes, maxBytes)
-    if (this.waiting.length === 0 && this.held + wanted <= maxBytes) return Promise.resolve(this.grant(wanted))
+    if (this.waiting.length === 0 && this.usedBytes + wanted <= maxBytes) return Promise.resolve(this.grant(wanted))
     return new Promise((resolve, reject) => {
       const tooMany = () => {
         const message = 'too much is being read at the same time: try later'
         reject(new HttpError(503, 'MILO_TOO_MANY_READS', message, undefined, Math.ceil(waitMs / 2_000)))
       }
-      if (this.waiting.length >= waitingMost) return tooMany()
+      if (this.waiting.length >= maxWaiting) return tooMany()
       const timer = setTimeout(() => {
         this.waiting.splice(this.waiting.indexOf(waiter), 1)
         tooMany()
@@ -64,7 +64,7 @@ export class ReadBudget {
     })
   }
 
-  /** What `work` gives, which holds so much while it is under way. */
+  /** Runs `work` with a part of the budget, which is given back when the work has ended. Returns its result. */
   async during<V>(bytes: number, work: () => Promise<V>): Promise<V> {
     const grant = await this.take(bytes)
     try {
@@ -76,10 +76,10 @@ export class ReadBudget {
 
   private grant(bytes: number): Grant {
     let own = bytes
-    this.held += own
+    this.usedBytes += own
     const shrink = (to: number) => {
       if (to >= own) return
-      this.held -= own - to
+      this.usedBytes -= own - to
       own = to
       this.next()
     }
@@ -89,7 +89,7 @@ export class ReadBudget {
   private next(): void {
     for (;;) {
       const first = this.waiting[0]
-      if (first === undefined || this.held + first.bytes > this.options.maxBytes) return
+      if (first === undefined || this.usedBytes + first.bytes > this.options.maxBytes) return
       this.waiting.shift()
       clearTimeout(first.timer)
       first.resolve(this.grant(first.bytes))
@@ -97,17 +97,17 @@ export class ReadBudget {
   }
 }
 
-/** Every reader holds a part of one of these budgets. */
+/** The budgets of all readers. */
 export interface Reads {
-  /** Held for as long as the store needs. */
+  /** Searches have their parts while the store works. */
   searches: ReadBudget
-  /** Of traces, for as long as the answer takes, which is the reader's to say. Apart: it must not keep searches waiting. */
+  /** Reads of traces have their parts until the client has read the answer, so this budget must not keep searches waiting. */
   traces: ReadBudget
-  /** Reads of services' activity, one after the other: pages about services keep no search waiting. */
+  /** Reads of services' activity run one after the other, so that pages about services keep no search waiting. */
   activity: ReadBudget
-  /** The most bytes that are read of one trace. */
+  /** The maximum number of bytes that are read of one trace. */
   maxTraceBytes: number
-  /** A reader who takes nothing of an answer for so long gets no more of it: the others need what it holds. */
+  /** A client that reads nothing of an answer for this time is disconnected: other readers need its part of the budget. */
   answerStandstillMs: number
 }
 

@@ -12,7 +12,7 @@ import type { Reads } from './read-budget'
 
 /** Search, completion in the search box, and saved searches. */
 
-/** About how much memory a completion takes: some thousand words, and the blocks in which it looks for them. */
+/** The approximate memory of a completion: some thousand words, and the blocks in which it searches for them. */
 const COMPLETION_BYTES = 4 * 1024 * 1024
 const MAX_SAVED = 1000
 const MAX_NAME_LENGTH = 200
@@ -115,7 +115,7 @@ function unknown(id: string): HttpError {
   return new HttpError(404, 'MILO_NO_SUCH_SEARCH', `no saved search ${quote(id)}`)
 }
 
-/** @throws HttpError for a bad name, or for a query that couldn't be run */
+/** @throws HttpError for a body that the schema refuses, or for a query that can't be run */
 function readSaved<S extends typeof SAVED | typeof CHANGES>(schema: S, body: unknown): z.output<S> {
   const search = readBody(schema, body)
   if (search.query !== undefined) readSearch(querystring.parse(search.query, '&', '=', { maxKeys: 0 }), nowUs())

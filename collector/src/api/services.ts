@@ -17,17 +17,17 @@ import type { AskStore } from './ask-store'
 import { readParameters, time } from './parameters'
 import type { Reads } from './read-budget'
 
-/** GET /api/services and /api/dependencies: which services there are, what they did and which they called. */
+/** GET /api/services and /api/dependencies: the services, their figures and their calls to each other. */
 
 const MINUTE_US = 60_000_000
 const DEFAULT_RANGE_US = 60 * MINUTE_US
-/** How much is read from the store at a time. */
+/** The number of minutes that are read from the store at a time. */
 const MINUTES_AT_ONCE = 60
 const MAX_RANGE_US = 24 * 60 * MINUTE_US
-/** The steps of a series in minutes: the first that makes no more points than this is taken. */
+/** The steps of a series in minutes. The smallest step that makes at most MAX_POINTS points is used. */
 const STEPS = [1, 5, 15, 30]
 const MAX_POINTS = 60
-/** An answer has the busiest, and is marked as truncated if there are more. */
+/** Limits of an answer. It has the busiest services and names, and is marked as truncated if there are more. */
 const MAX_SERVICES = 500
 const MAX_NAMES = 10_000
 const MAX_EDGES = 2_000
@@ -108,7 +108,7 @@ export async function serviceReport(minutes: Minutes, { from, to }: Range): Prom
   return { step: stepMinutes * MINUTE_US, ...(truncated && { truncated }), services: busiestServices }
 }
 
-/** Whether an operation is a service's own work: calls that it answered, or traces that began with it (a job, a client's call). */
+/** Returns whether an operation is a service's own work: calls that it answered, or traces that began with it (a job, a client's call). */
 function isWork({ side, count, roots }: Operation): boolean {
   return side === 'server' || roots * 2 >= count
 }

@@ -17,14 +17,14 @@ import type { AskStore } from './ask-store'
 import { readParameters, refusal, string } from './parameters'
 import type { Grant, Reads } from './read-budget'
 
-/** One trace: as a tree, or as its records in one of three forms; and two, compared. */
+/** The routes for one trace, as a tree or as records in one of three forms, and for the comparison of two traces. */
 
-/** How much of a trace is made into JSON at once: a millisecond's work. Such pieces are sent as they are ready. */
+/** The number of spans that are converted to JSON at once, which takes a millisecond. Each piece is sent when it is ready. */
 const SPANS_AT_ONCE = 200
 
-/** What is read of each of two traces that are compared: the answer is made in one piece. */
+/** The maximum number of bytes that are read of each trace of a comparison, whose answer is made in one piece. */
 const COMPARED_BYTES = 16 * 1024 * 1024
-/** A client that hasn't read the answer by then is disconnected: the trace is in memory until it has. */
+/** A client that hasn't read the answer by this time is disconnected: the trace is in memory until then. */
 const ANSWER_DEADLINE_MS = 300_000
 
 const FORMS: Record<string, (records: SpanRecord[], truncated: boolean) => AsyncGenerator<string>> = {
@@ -32,7 +32,7 @@ const FORMS: Record<string, (records: SpanRecord[], truncated: boolean) => Async
   records: (records, truncated) =>
     listJson('{"records":[', records, some => some.map(recordToJson), truncated ? '],"truncated":true}' : ']}'),
   otlp: records => listJson('{"resourceSpans":[', records, some => toOtlpJson(some).resourceSpans, ']}'),
-  // Halves are told apart by being there together. Neither this form nor OTLP's has a place to say that there is more.
+  // The halves of a span are converted together, so that they can be told apart. Neither this form nor OTLP's can say that a trace is truncated.
   zipkin: records => listJson('[', bySpan(records), some => toZipkinJson(some.flat()), ']'),
 }
 
@@ -71,14 +71,14 @@ export function traceRoutes(app: FastifyInstance, reads: Reads, askStore: AskSto
 
   app.get('/api/compare', async (request, reply): Promise<CompareAnswer> => {
     const { a, b } = readParameters(TWO, request.query)
-    // Together: two that each hold the one half would wait for each other.
+    // Both in one grant: two comparisons with one half each would wait for each other.
     await grantFor(reply, 2 * COMPARED_BYTES)
     const [left, right] = [await readTree(a), await readTree(b)]
     waitForReader(reply)
     return { a: headOf(left), b: headOf(right), ...diffTraces(left, right) }
   })
 
-  /** The grant lasts until the answer has been sent, or the connection is closed. */
+  /** Returns a grant that lasts until the answer has been sent, or the connection is closed. */
   async function grantFor(reply: FastifyReply, bytes: number): Promise<Grant> {
     const grant = await reads.traces.take(bytes)
     const late = setTimeout(() => reply.raw.destroy(), ANSWER_DEADLINE_MS)
@@ -91,7 +91,7 @@ export function traceRoutes(app: FastifyInstance, reads: Reads, askStore: AskSto
     return grant
   }
 
-  /** From here on the reader is waited for, and not the store. Node sets the connection's own time-out for its next request. */
+  /** Sets the deadline for a client that doesn't read the answer. Node resets the connection's timeout for the next request. */
   function waitForReader(reply: FastifyReply): void {
     reply.raw.setTimeout(reads.answerStandstillMs)
   }
@@ -138,7 +138,7 @@ async function* treeJson(records: SpanRecord[], truncated: boolean): AsyncGenera
   }
 }
 
-/** What the elements become, in pieces, with a turn of the event loop in between. */
+/** Yields a JSON list of the converted elements in pieces, with a turn of the event loop in between. */
 async function* listJson<E>(
   head: string,
   elements: E[],

@@ -1,9 +1,9 @@
 import type { TraceDiff, TraceSummary } from '../trace'
 
 /**
- * What the API answers, as JSON: the routes return these types and the web interface reads them. docs/http-api.md describes
- * them. Times are microseconds since the epoch and durations microseconds; null stands for what isn't known. The answers about
- * single traces are trace/model.ts and trace/diff.ts.
+ * The JSON of the API's answers: the routes return these types and the web interface reads them. docs/http-api.md describes
+ * them. Times are microseconds since the epoch and durations microseconds; null means unknown. trace/model.ts and trace/diff.ts
+ * have the answers about single traces.
  */
 
 /** Any error. */
@@ -31,7 +31,7 @@ export interface SavedSearchesAnswer {
   searches: SavedSearchAnswer[]
 }
 
-/** A named search, which everybody who uses the collector sees. */
+/** A named search, which all users of the collector share. */
 export interface SavedSearchAnswer {
   id: string
   name: string
@@ -40,7 +40,7 @@ export interface SavedSearchAnswer {
   created: number
 }
 
-/** The minutes that an answer is about. */
+/** The time range of an answer. */
 export interface Range {
   from: number
   to: number
@@ -59,7 +59,7 @@ export interface Figures {
 export interface ServicesAnswer extends Range {
   /** The length of one step of a series. */
   step: number
-  /** There are more services or names: these are the busiest. */
+  /** True if there are more services or names: the answer has the busiest. */
   truncated?: true
   services: ServiceFigures[]
 }
@@ -73,7 +73,7 @@ export interface ServiceFigures extends Figures {
 
 /** GET /api/dependencies */
 export interface DependenciesAnswer extends Range {
-  /** There are more pairs: these have the most calls. */
+  /** True if there are more pairs: the answer has those with the most calls. */
   truncated?: true
   edges: Dependency[]
 }
@@ -88,7 +88,7 @@ export interface Dependency extends Omit<Figures, 'spans'> {
 /** POST /api/traces */
 export interface UploadAnswer {
   traceIds: string[]
-  /** How many spans are stored. */
+  /** The number of spans that are stored. */
   spans: number
   rejected: number
   /** Why spans were rejected; absent if none was. */
@@ -115,6 +115,6 @@ export interface ComparedTrace {
   start: number | null
   duration: number | null
   spanCount: number
-  /** Only a part of the trace was read. */
+  /** True if only a part of the trace was read. */
   truncated?: true
 }

@@ -35,11 +35,14 @@ export function sendError(reply: FastifyReply, error: unknown): FastifyReply {
   return reply.code(status).type('application/json; charset=utf-8').send(answer)
 }
 
-/** Answers what can't be parsed as HTTP. */
+/** Answers a request that can't be parsed as HTTP. */
 export function answerBadHttp(error: NodeJS.ErrnoException, socket: Socket): void {
   if (error.code === 'ECONNRESET' || socket.destroyed) return
   const tooLarge = error.code === 'HPE_HEADER_OVERFLOW'
-  const body = JSON.stringify({ error: tooLarge ? 'the request is too long' : 'not an HTTP request', code: error.code })
+  const body = JSON.stringify({
+    error: tooLarge ? 'the request is too long' : 'not an HTTP request',
+    code: error.code,
+  })
   const status = tooLarge ? '431 Request Header Fields Too Large' : '400 Bad Request'
   if (socket.writable) {
     socket.write(
@@ -49,12 +52,12 @@ export function answerBadHttp(error: NodeJS.ErrnoException, socket: Socket): voi
   socket.destroy()
 }
 
-/** The sender is to send the same again: there is no room for it at the moment. */
+/** Returns the error for a request that the sender should repeat, because there is no room for it at the moment. */
 export function tryLater(status: 429 | 503, what: string): HttpError {
   return new HttpError(status, 'MILO_TRY_LATER', `${what}: try later`, undefined, 1)
 }
 
 /** Quotes input for an error's message, shortened. */
-export function quote(text: string): string {
-  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text)
+export function quote(input: string): string {
+  return JSON.stringify(input.length > 80 ? `${input.slice(0, 80)}…` : input)
 }

@@ -1,20 +1,20 @@
-/** A connection, as far as its admission goes. */
+/** The part of a connection that admission needs. */
 export interface Guest {
   readonly address: string
-  /** Since when it has been idle or too slow. Then another connection may take its place. */
+  /** Returns the time since which the connection is idle or too slow. Then another connection may replace it. */
   yieldsSince(): number | undefined
   destroy(): void
 }
 
 export interface AdmissionOptions {
   maxConnections: number
-  /** Whether all connections may come from this address. Any other may have half of them. */
+  /** Returns whether one address may have all connections. Any other address may have half of them. */
   isTrusted(address: string): boolean
   closed(reason: 'evicted' | 'refused'): void
   warn(where: object): void
 }
 
-/** When there are too many connections, one whose frame has taken longer than this, at less than this rate, makes room. */
+/** When there are too many connections, a connection whose frame takes longer than this at a lower rate may be closed. */
 const YIELD_MS = 500
 const YIELD_BYTES_A_MS = 16
 
@@ -23,8 +23,9 @@ export function isSlow(elapsedMs: number, bytes: number): boolean {
 }
 
 /**
- * Whether there is room for one more connection. If there is none, the connection that has been idle or slow for longest is
- * closed: a peer that opens all connections can't keep others out.
+ * Makes room for one more connection. If there is none, the connection that has been idle or slow for longest is closed, so
+ * that a peer that opens all connections can't keep others out.
+ * @returns false when no connection can be closed
  */
 export function makesRoom<G extends Guest>(guests: Set<G>, address: string, options: AdmissionOptions): boolean {
   const { maxConnections, isTrusted, closed, warn } = options

@@ -2,8 +2,8 @@ import { DELIMITER_BYTES } from './record-search'
 import type { StepClock } from './step-clock'
 
 /**
- * Some Scribe relays keep only text, so senders behind them use base64 (padded or not, in lines or not, several pieces in a
- * row). Raw records are never mistaken for it: the delimiter's first byte isn't ASCII.
+ * Returns whether an entry is base64 (padded or not, in lines or not, several pieces in a row), which senders behind text-only
+ * Scribe relays use. A raw record isn't mistaken for base64: its delimiter's first byte isn't ASCII.
  */
 export function isText(entry: Buffer): boolean {
   return entry.length > 0 && entry[0] !== DELIMITER_BYTES[0]
@@ -12,7 +12,7 @@ export function isText(entry: Buffer): boolean {
 const SPACE = 64
 const PADDING = 65
 const NEITHER = 66
-/** What a byte means in base64, of either alphabet. */
+/** The value of each byte in base64, for both alphabets. */
 const BASE64 = new Uint8Array(256).fill(NEITHER)
 for (const [i, c] of [...Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/')].entries()) {
   BASE64[c] = i
@@ -22,7 +22,7 @@ BASE64[0x5f] = 63
 BASE64[0x3d] = PADDING
 for (const c of Buffer.from(' \t\n\v\f\r')) BASE64[c] = SPACE
 
-/** Up to this length a text of the common form is decoded at once, by Node. */
+/** Up to this length, base64 of the common form is decoded at once, by Node. */
 const NATIVE_BYTES = 256 * 1024
 
 /** @returns the entry itself when it isn't base64; `cut` when the base64 ends in something else, which is left out */
@@ -50,7 +50,7 @@ export function* readText(entry: Buffer, clock: StepClock): Generator<void, { by
     if ((pos & 4095) === 4095 && clock.over()) yield* clock.rest()
   }
   const cut = pos < entry.length
-  // Somebody's text, unless it began as a record does.
+  // It isn't base64 at all, unless it began like a record.
   if (cut && !bytes.subarray(0, Math.min(length, 4)).equals(DELIMITER_BYTES)) return { bytes: entry, cut: false }
   return { bytes: bytes.subarray(0, length), cut }
 }

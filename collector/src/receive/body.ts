@@ -9,8 +9,8 @@ const BODY_DEADLINE_MS = 30_000
 type Decompress = (body: Buffer, options: object, done: (error: Error | null, result: Buffer) => void) => void
 
 /**
- * Reads a body whole.
- * @param hold is told of each chunk's length, and throws when there is no room for it
+ * Reads a complete body.
+ * @param hold called with each chunk's length; throws when there is no room for the chunk
  * @throws HttpError when the body is too large or ends early, and what `hold` throws
  */
 export function receiveBody(raw: IncomingMessage, maxBytes: number, hold: (bytes: number) => void): Promise<Buffer> {
@@ -19,7 +19,7 @@ export function receiveBody(raw: IncomingMessage, maxBytes: number, hold: (bytes
   const chunks: Buffer[] = []
   let length = 0
   return new Promise((resolve, reject) => {
-    // It stays when the request has been answered: a sender that never ends would keep the connection.
+    // The deadline holds also after the answer: a sender that never ends would keep the connection.
     const deadline = setTimeout(() => raw.destroy(), BODY_DEADLINE_MS)
     raw.on('data', (chunk: Buffer) => {
       length += chunk.length
@@ -46,8 +46,8 @@ export function receiveBody(raw: IncomingMessage, maxBytes: number, hold: (bytes
 }
 
 /**
- * How a body is decompressed, by its content-encoding.
- * @returns undefined when it isn't compressed
+ * Returns the function that decompresses a body, by its content-encoding.
+ * @returns undefined when the body isn't compressed
  */
 export function decompressorOf(
   raw: IncomingMessage,
@@ -59,14 +59,14 @@ export function decompressorOf(
     try {
       return await decompressed(body, methodOf(encoding, body), encoding, maxBytes)
     } catch (error) {
-      // A proxy may have unpacked it and left the header.
+      // A proxy may have decompressed the body and kept the header.
       if (error instanceof HttpError && error.status !== 413 && startsReadably(body)) return body
       throw error
     }
   }
 }
 
-/** @throws HttpError for an encoding that isn't taken */
+/** @throws HttpError for an unsupported encoding */
 function methodOf(encoding: string, body: Buffer): Decompress {
   if (encoding === 'gzip' || encoding === 'x-gzip') return zlib.gunzip
   // Deflate should be in zlib's wrapper, whose first byte says 8 in its low half; some senders leave it out.
@@ -76,7 +76,7 @@ function methodOf(encoding: string, body: Buffer): Decompress {
   const { zstdDecompress } = zlib as unknown as { zstdDecompress?: Decompress }
   if (encoding === 'zstd' && zstdDecompress !== undefined) return zstdDecompress
   const known = `gzip, deflate, br,${zstdDecompress === undefined ? '' : ' zstd'} or identity`
-  throw new HttpError(415, 'MILO_BAD_CONTENT_ENCODING', `content-encoding has to be ${known}, not ${encoding}`)
+  throw new HttpError(415, 'MILO_BAD_CONTENT_ENCODING', `content-encoding must be ${known}, not ${encoding}`)
 }
 
 export function unzip(body: Buffer, maxBytes: number): Promise<Buffer> {
@@ -100,7 +100,7 @@ export function isZipped(body: Buffer): boolean {
   return body[0] === 0x1f && body[1] === 0x8b
 }
 
-/** Whether it starts as JSON does, or as a row of protobuf messages. */
+/** Returns whether a body starts like JSON or like a row of protobuf messages. */
 function startsReadably(body: Buffer): boolean {
   return body.length === 0 || [0x7b, 0x5b, 0x0a].includes(body[0]!)
 }

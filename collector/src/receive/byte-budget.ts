@@ -1,4 +1,4 @@
-/** Memory that may be taken for one purpose. When none is left, each owner has an answer of its own. */
+/** Counts memory for one purpose against a limit. Its owner decides what happens at the limit. */
 export class ByteBudget {
   readonly maxBytes: number
   usedBytes = 0
@@ -13,7 +13,7 @@ export class ByteBudget {
     return this.maxBytes - this.usedBytes
   }
 
-  /** @param bytes negative to give them back */
+  /** @param bytes negative to give memory back */
   take(bytes: number): void {
     this.usedBytes += bytes
     this.gauge?.set(this.usedBytes)

@@ -34,22 +34,25 @@ interface CallsOptions {
   log: Logger
 }
 
-/** @throws CodecError when it isn't a call's: then nothing tells what follows it */
+/** @throws CodecError when it isn't the header of a call. Then the frames that follow can't be trusted */
 export function readCallHeader(reader: Reader): MessageHeader {
   const header = reader.messageBegin()
   const { type, name } = header
   if (type !== MessageType.CALL && type !== MessageType.ONEWAY && type !== MessageType.CALLTRACE) {
-    throw new CodecError('bad_message_type', `a message of type ${type}, which is no call`)
+    throw new CodecError('bad_message_type', `a message of type ${type}, which isn't a call`)
   }
   if (name.length > MAX_METHOD_LENGTH) {
-    throw new CodecError('bad_method', `a method name of ${name.length} characters; ${MAX_METHOD_LENGTH} are taken`)
+    throw new CodecError(
+      'bad_method',
+      `a method name of ${name.length} characters: at most ${MAX_METHOD_LENGTH} are allowed`,
+    )
   }
   // The original's collector spoke the original's protocol: the ids say nothing about the spans that follow.
   if (type === MessageType.CALLTRACE) for (let i = 0; i < 3; i++) reader.i64()
   return header
 }
 
-/** Log and fb303's methods; any other method, and what goes wrong, is answered with an exception. */
+/** Runs Log and fb303's methods. Any other method, and any error, is answered with an exception. */
 export class Calls {
   private readonly options: CallsOptions
 
@@ -59,8 +62,8 @@ export class Calls {
 
   /**
    * Reads a call in steps.
-   * @param reader behind the header
-   * @param answer is called once, now or later, with the frame of the reply; empty for a call that gets none
+   * @param reader the call's arguments
+   * @param answer called once, at once or later, with the frame of the reply, which is empty for a call without a reply
    */
   *run(header: MessageHeader, reader: Reader, caller: Caller, answer: (reply: Buffer) => void): Generator<void, void> {
     const { name } = header
@@ -70,7 +73,7 @@ export class Calls {
     try {
       const result = name === 'Log' ? yield* this.log(reader, caller) : this.callFb303(name, reader, caller.peer)
       if (result instanceof Promise) result.then(result => reply(MessageType.REPLY, result)).catch(fail)
-      // Oneway; to a peer that called it otherwise nothing is said either.
+      // The method is oneway: a peer that called it otherwise gets no reply either.
       else if (result === 'refused' || result === 'done') answer(NO_REPLY)
       else if (result !== undefined) reply(MessageType.REPLY, result)
       else reply(MessageType.EXCEPTION, exception(UNKNOWN_METHOD, `Invalid method name: '${name}'`))
@@ -105,7 +108,7 @@ export class Calls {
     if (error instanceof CallRefused) return exception(INTERNAL_ERROR, error.message)
     if (error instanceof CodecError) {
       if (method === 'Log') metrics.logResults.inc({ result: 'bad_arguments' })
-      warn('arguments', { peer, method, detail: error.message }, 'a call with unreadable arguments')
+      warn('arguments', { peer, method, detail: error.message }, 'the arguments of a call could not be read')
       return exception(PROTOCOL_ERROR, `bad arguments: ${error.message}`)
     }
     log.error({ err: error, peer, method }, 'a call failed')

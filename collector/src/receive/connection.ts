@@ -17,23 +17,23 @@ const SLOW_BYTES_A_MS = 1
 
 const EMPTY = Buffer.alloc(0)
 
-/** What the connections of one server share. */
+/** The options that all connections of a server share. */
 export interface ConnectionOptions {
   connections: Set<Connection>
   calls: Calls
   memory: FrameMemory
   turns: TurnQueue
   maxFrameBytes: number
-  /** How long a frame that has begun, or replies that the peer doesn't take, may stand still. */
+  /** How long an unfinished frame, or replies that the peer doesn't read, may make no progress. */
   stallTimeoutMs: number
-  /** Is called when the connection is gone from `connections`. */
+  /** Called when the connection has been removed from `connections`. */
   closed(): void
   metrics: Metrics
   warn: ReturnType<typeof limitWarnings>
   log: Logger
 }
 
-/** The place of a call's reply among those of its connection. */
+/** A call's position in the order of its connection's replies. */
 interface Slot {
   bytes: number
   /** Undefined while the call runs; empty for a call that gets no reply. */
@@ -56,16 +56,16 @@ export class Connection implements Guest {
   /** Whole frames that wait for their turn, each with its slot; and the one that is being read. */
   private readonly frames: { frame: Buffer; slot: Slot }[] = []
   private reading: Generator<void, void> | undefined
-  private unreadNow = 0
+  private unreadBytes = 0
   private readonly slots: Slot[] = []
   private waitingBytes = 0
-  /** Nothing more is read: the peer ended, or was cut off, or the collector stops. */
+  /** True when nothing more is read: the peer has ended, was disconnected, or the collector stops. */
   private finishing = false
   private lastMovedAt = performance.now()
   /** When the first byte of the frame that is arriving came, less the time in which nothing was read. */
   private frameBeganAt = 0
   private pausedAt = 0
-  /** Since when replies wait for the peer to take those before. */
+  /** The time since which replies wait for the peer to read earlier replies. */
   private blockedSince: number | undefined
 
   constructor(socket: Socket, options: ConnectionOptions) {
@@ -91,7 +91,7 @@ export class Connection implements Guest {
     // A reset, a broken pipe: 'close' follows.
     socket.on('error', error => log.debug({ peer: this.caller.peer, err: error }, 'Scribe connection broken'))
     socket.on('close', () => {
-      // What has arrived whole is taken all the same: a oneway call waits for no answer.
+      // Complete frames are still read: a oneway call waits for no answer.
       this.finishing = true
       this.setPart(EMPTY)
       connections.delete(this)
@@ -104,12 +104,12 @@ export class Connection implements Guest {
     return this.part.length
   }
 
-  /** When something last moved, if nothing is being done for the peer now. */
+  /** The time of the last progress, if no call of the peer is in progress. */
   idleSince(): number | undefined {
     return this.slots.length === 0 && !this.hasBegun() ? this.lastMovedAt : undefined
   }
 
-  /** Since when it has stood still, or a frame has come too slowly. */
+  /** The time since which the connection makes no progress, or receives a frame too slowly. */
   stalledSince(): number | undefined {
     if (this.blockedSince !== undefined) return this.blockedSince
     const { stallTimeoutMs } = this.options
@@ -122,7 +122,7 @@ export class Connection implements Guest {
     return this.idleSince() ?? this.blockedSince ?? this.slowSince(isSlow)
   }
 
-  /** Pauses or goes on: reads only while little waits, be it for the store or for the peer to take its replies. */
+  /** Pauses or resumes the socket. It is read only while few calls wait for the store and few replies wait for the peer. */
   pace(): void {
     const { socket, slots } = this
     const { memory } = this.options
@@ -150,16 +150,16 @@ export class Connection implements Guest {
       const next = this.frames.shift()
       if (next === undefined) return false
       this.reading = this.take(next.frame, next.slot)
-      this.unreadNow = next.frame.length
+      this.unreadBytes = next.frame.length
     }
     if (this.reading.next().done) this.reading = undefined
-    // From its first step on, what it takes is counted where it goes.
-    this.options.memory.addUnread(-this.unreadNow)
-    this.unreadNow = 0
+    // From its first step on, the call's memory is counted by ingest.
+    this.options.memory.addUnread(-this.unreadBytes)
+    this.unreadBytes = 0
     return this.reading !== undefined || this.frames.length > 0
   }
 
-  /** Stops reading; closes when what is in flight has been answered. */
+  /** Stops reading, and closes when the calls in flight have been answered. */
   finish(): void {
     this.finishing = true
     this.socket.pause()
@@ -172,7 +172,11 @@ export class Connection implements Guest {
     const { metrics, warn } = this.options
     const { peer } = this.caller
     metrics.connectionErrors.inc({ reason })
-    warn(`connection ${reason}`, { peer, reason, detail: message }, 'Scribe connection closed for what it sent')
+    warn(
+      `connection ${reason}`,
+      { peer, reason, detail: message },
+      'a Scribe connection was closed because of what it sent',
+    )
     this.finish()
   }
 
@@ -236,7 +240,7 @@ export class Connection implements Guest {
     }
   }
 
-  /** Memory follows what has arrived, not what was announced: a length alone costs its sender nothing. */
+  /** Allocates memory for what has arrived, not for what was announced: a length alone costs its sender nothing. */
   private makeRoom(wanted: number): boolean {
     if (wanted <= this.part.length) return true
     const size = Math.min(this.frameBytes, Math.max(wanted, 2 * this.part.length, FIRST_PART_BYTES))
@@ -268,7 +272,7 @@ export class Connection implements Guest {
       header = readCallHeader(reader)
     } catch (error) {
       if (!(error instanceof CodecError)) throw error
-      // What follows can't be understood either.
+      // The frames that follow can't be trusted either.
       this.slots.splice(this.slots.indexOf(slot))
       for (const { frame } of this.frames.splice(0)) this.options.memory.addUnread(-frame.length)
       this.fail(error.code, error.message)
@@ -280,7 +284,7 @@ export class Connection implements Guest {
     })
   }
 
-  /** Sends the replies that none before them is missing for. */
+  /** Sends the replies whose earlier replies are all there. */
   private flush(): void {
     const { slots, socket } = this
     let ready = 0

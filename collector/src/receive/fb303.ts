@@ -8,7 +8,7 @@ export interface Fb303 {
   /**
    * @returns a function that writes the result struct; undefined for a method that isn't one of fb303's. A oneway method
    * has no result: 'refused' or 'done'.
-   * @throws CodecError for arguments that can't be read, CallRefused for ones that aren't taken
+   * @throws CodecError for arguments that can't be read, CallRefused for arguments that are refused
    */
   call(method: string, args: Reader): Promise<Result> | Result | 'refused' | 'done' | undefined
 }
@@ -18,7 +18,7 @@ export type Result = (w: Writer) => void
 export interface Fb303Options {
   status(): Status
   counters(): Promise<Map<string, bigint>>
-  /** What `shutdown` and `reinitialize` do. Without it they are refused, since anyone that reaches the port may call them. */
+  /** Implements `shutdown` and `reinitialize`. Without it they are refused, because any client that reaches the port may call them. */
   control?: { shutdown(): void; reinitialize(): void } | undefined
 }
 
@@ -73,7 +73,7 @@ export function createFb303({ status, counters, control }: Fb303Options): Fb303 
             throw new CallRefused(`an option may have ${MAX_OPTION_LENGTH} characters`)
           }
           if (!options.has(name) && options.size >= MAX_OPTIONS) {
-            throw new CallRefused(`there are ${MAX_OPTIONS} options already`)
+            throw new CallRefused(`there are ${MAX_OPTIONS} options already: set one of them again`)
           }
           options.set(name, value)
           return w => w.byte(T.STOP)

@@ -1,43 +1,46 @@
 import type { Metrics } from '../metrics'
 import { ByteBudget } from './byte-budget'
 
-/** A connection, as far as its frames go. */
+/** The part of a connection that owns frames. */
 interface FrameOwner {
   /** Memory of a frame that has arrived in part. */
   readonly unfinishedBytes: number
-  /** Pauses or goes on, by what waits. */
+  /** Pauses or resumes reading. */
   pace(): void
   fail(reason: string, message: string): void
 }
 
-/** The memory that the frames of all connections take before their calls are read. */
+/** Limits the memory for the frames of all connections before their calls are read. */
 export class FrameMemory {
   private readonly connections: ReadonlySet<FrameOwner>
   /** Frames that have arrived in part. */
   readonly unfinished: ByteBudget
   /** Frames that have arrived whole and wait for their turn. */
   private readonly unread: ByteBudget
-  /** Whether connections are paused until there is less of both. */
+  /** Whether connections are paused until frames take less memory. */
   private paused = false
 
   constructor(maxBytes: number, connections: ReadonlySet<FrameOwner>, metrics: Metrics) {
     this.connections = connections
     this.unfinished = new ByteBudget(maxBytes, metrics.bytesUnfinished)
-    // Half of it for both together: see isFull.
+    // isFull compares the sum of both with half of the limit.
     this.unread = new ByteBudget(maxBytes / 2, metrics.bytesUnread)
   }
 
-  /** Whether whole frames have to be read before more is taken. Without any, the unfinished ones have to go on. */
+  /** Returns whether complete frames must be read before more is received. Without complete frames, unfinished ones must go on. */
   isFull(): boolean {
     return this.unread.usedBytes > 0 && this.unread.freeBytes < this.unfinished.usedBytes
   }
 
-  /** A connection pauses because of the others' frames: it is resumed when there is room. */
+  /** Notes that a connection has paused because of other connections' frames. It is resumed when there is room. */
   pause(): void {
     this.paused = true
   }
 
-  /** @param bytes negative when a frame is read */
+  /**
+   * Counts a complete frame.
+   * @param bytes negative when the frame is read
+   */
   addUnread(bytes: number): void {
     this.unread.take(bytes)
     if (!this.paused || this.isFull()) return
@@ -46,8 +49,8 @@ export class FrameMemory {
   }
 
   /**
-   * Makes room for more of an unfinished frame: while there is too little, the connection with the largest one is closed.
-   * @returns false when that is the one that asks
+   * Makes room for an unfinished frame. While there is too little, it closes the connection with the largest unfinished frame.
+   * @returns false when that is the connection itself
    */
   makeRoom(connection: FrameOwner, wantedBytes: number): boolean {
     const { unfinished } = this

@@ -20,8 +20,8 @@ import { SpanSink } from './span-sink'
  *
  *     body, within the budget ─ decompressed, bounded ─ spans, one by one ─ records, 1 MiB at a time ─ store
  *
- * The answer is a success only when all of it is stored. When the store refuses a chunk, the sender is told to try later: it
- * sends everything again, and what was stored already is stored once.
+ * The answer is a success only when the whole body is stored. When the store refuses a chunk, the sender is told to try later.
+ * It sends everything again, and spans that were stored before are stored once.
  */
 
 type Source = 'otlp' | 'zipkin' | 'upload'
@@ -33,28 +33,28 @@ export interface FormatsOptions {
    * @param spans how many there are
    */
   store(records: Buffer, spans: number, source: Source): Promise<'ok' | 'try later'>
-  /** Is called for spans that were left out. */
+  /** Called for spans that were rejected. */
   rejected(source: Source, reason: string, spans: number): void
-  /** Is called for fields that spans were stored without. */
+  /** Called for fields that could not be read, of spans that are stored without them. */
   leftOut(source: Source, left: LeftOut): void
   /** The limit for one body, both as it arrives and decompressed. */
   maxBodyBytes: number
-  /** The limit for all bodies that are being received and worked on. */
+  /** The limit for all bodies that are being received and read. */
   maxInFlightBytes: number
   log: Logger
 }
 
 /**
- * How many times the largest body its records may take: what the resource says is repeated with each span. Those of real
- * bodies take three times as much.
+ * The records of a body may take this many times maxBodyBytes, because each record repeats the resource's attributes. The records
+ * of real bodies take three times the body.
  */
 const MAX_GROWTH = 8
 
 const JSON_TYPE = 'application/json'
 const PROTOBUF_TYPE = 'application/x-protobuf'
 const THRIFT_TYPE = 'application/x-thrift'
-const UNSAID_TYPE = 'application/octet-stream'
-/** These include types that say nothing about the body: those of curl -d, a browser's blob, a proxy's default. */
+const NO_TYPE = 'application/octet-stream'
+/** These include types that say nothing about the body: the defaults of curl -d, of a browser's blob and of proxies. */
 const MAY_BE_JSON =
   /^(application\/json|.+\/(.+\+)?(json|ndjson|jsonl|jsonlines|x-ndjson|json-seq)|text\/plain|application\/octet-stream|application\/x-www-form-urlencoded)$/
 
@@ -75,11 +75,11 @@ const ZIPKIN: Record<string, Readers> = {
   '/api/v2/spans': { json: readZipkinJson, binary: { type: PROTOBUF_TYPE, read: readZipkinProtobuf } },
 }
 
-/** What became of a body. */
+/** The result of reading a body. */
 interface Taken {
   sink: SpanSink
   leftOut: LeftOut[]
-  /** The body says that it has no span, rather than that it has something else. */
+  /** True when the body is an empty list or message, and false when it has something else than spans. */
   isEmpty: boolean
 }
 
@@ -88,16 +88,16 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
   const { maxBodyBytes, maxInFlightBytes, log } = options
   const warn = limitWarnings(log)
   const bodies = new ByteBudget(maxInFlightBytes)
-  // Bodies grow one at a time: one of 20 KB may decompress to 16 MiB, and parsed JSON takes ten times its length.
+  // One body at a time: 20 KB may decompress to 16 MiB, and parsed JSON takes ten times its length.
   const decompressing = limitTo(1)
   const parsing = limitTo(1)
 
-  // The body is read below, once the request has been looked at.
+  // `take` reads the body, once the request has been checked.
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
   // A body without a type is recognized by its first bytes.
   app.addHook('onRequest', async ({ raw }) => {
-    if (!raw.headers['content-type']) raw.headers['content-type'] = UNSAID_TYPE
+    if (!raw.headers['content-type']) raw.headers['content-type'] = NO_TYPE
   })
 
   app.post('/v1/traces', async (request, reply) => {
@@ -144,8 +144,8 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
   })
 
   /**
-   * Takes a body from its first byte until its spans are stored.
-   * @param readers those of the one format that the path takes; without them, any format is recognized
+   * Receives a body and stores its spans.
+   * @param readers the readers of the path's format; without them, any format is recognized
    * @throws HttpError, BadInput
    */
   async function take(request: FastifyRequest, source: Source, readers?: Readers): Promise<Taken> {
@@ -153,7 +153,7 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
     const isBinary = readers !== undefined && type === readers.binary.type
     if (readers !== undefined && !isBinary && !MAY_BE_JSON.test(type)) {
       const wanted = `${JSON_TYPE} or ${readers.binary.type}`
-      throw new HttpError(415, 'MILO_BAD_CONTENT_TYPE', `content-type has to be ${wanted}, not ${type}`)
+      throw new HttpError(415, 'MILO_BAD_CONTENT_TYPE', `content-type must be ${wanted}, not ${type}`)
     }
     const decompress = decompressorOf(request.raw, maxBodyBytes)
     let held = 0
@@ -197,13 +197,13 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
       bodies.take(-held)
       const { reasons } = sink
       for (const { reason, spans } of reasons) options.rejected(source, reason, spans)
-      if (reasons.length > 0) warn(`rejected ${source}`, { source, reasons }, 'unusable spans rejected')
+      if (reasons.length > 0) warn(`rejected ${source}`, { source, reasons }, 'unusable spans were rejected')
       for (const left of reading.leftOut) options.leftOut(source, left)
       if (reading.leftOut.length > 0) {
         warn(
           `left out ${source}`,
           { source, leftOut: reading.leftOut },
-          'spans are stored without fields that can not be read',
+          'some fields could not be read: their spans are stored without them',
         )
       }
     }
@@ -222,20 +222,20 @@ function mediaType(request: FastifyRequest): string {
   return type === 'application/protobuf' ? PROTOBUF_TYPE : type
 }
 
-/** Refuses a body of rejected spans where the answer has no place for their number. */
+/** Refuses a body whose spans were all rejected, where the answer has no field for their number. */
 function refuseIfNothing({ sink: { spans, rejected, reasons } }: Taken): void {
   if (spans === 0 && rejected > 0) throw new HttpError(400, 'MILO_BAD_SPANS', explain(rejected, reasons))
 }
 
-/** Refuses a body without spans: a success would say that what it has instead is stored. */
+/** Refuses a body that has something else than spans: a success would say that it is stored. */
 function refuseOthers(source: Source, { isEmpty }: Taken, { others }: Reading): void {
   const what = others.size === 0 ? '' : `; it has ${[...others].join(', ')}`
   if (source === 'upload') throw new BadInput(`there is no span in it${what}: there should be ${EXPECTED}`)
-  // OTLP's answer has a place for it.
+  // OTLP's answer has a field for it.
   if (others.size > 0 || (source === 'zipkin' && !isEmpty)) throw new BadInput(`not spans: there is none in it${what}`)
 }
 
-/** What senders try a connection with: an empty list or message, in each of the encodings. */
+/** Returns whether a body is an empty list or message in one of the encodings, which senders use to try a connection. */
 function isEmpty(body: Buffer): boolean {
   if (body.length === 0) return true
   return body.length < 20 && /^\s*(\{\s*\}|\[\s*\]|\f\0{4})\s*$/.test(body.toString('latin1'))

@@ -15,17 +15,17 @@ import { Taken } from './taken'
  *     entries → records, in steps → counted → store.append → OK, or TRY_LATER
  */
 
-/** The way by which spans arrive. It labels their counters. */
+/** The way in which spans arrive. It labels their counters. */
 type Source = 'scribe' | 'otlp' | 'zipkin' | 'upload'
 
-/** A peer, and what it has in flight, so that one peer can't keep others out. */
+/** A peer and its bytes in flight, which are limited so that one peer can't keep others out. */
 export interface Sender {
   inFlightBytes: number
 }
 
 export interface Ingest {
   /**
-   * Reads a call of Log in steps of a few milliseconds. The promise is for the answer, and never rejects.
+   * Reads a call of Log in steps of a few milliseconds. The promise resolves with the answer, and never rejects.
    * @param frameBytes the call's length on the wire
    * @throws CodecError (a step does) when the entries can't be read; then the call has had no effect
    */
@@ -34,13 +34,13 @@ export interface Ingest {
     frameBytes: number,
     sender: Sender,
   ): Generator<void, Promise<ResultCode>> | Promise<ResultCode>
-  /** Whether the store refused the last spans. */
+  /** Returns whether the store refused the last spans. */
   storeFails(): boolean
 }
 
-/** What HTTP needs as well. */
+/** Ingest for HTTP as well as Scribe. */
 export interface SpanIngest extends Ingest {
-  /** Whether there is room for more. Ask before a body is read. */
+  /** Returns whether there is room for more. Call it before a body is read. */
   hasRoom(): boolean
   /**
    * Takes records in a row, which are checked as Scribe's are.
@@ -54,10 +54,10 @@ export interface SpanIngest extends Ingest {
 interface IngestOptions {
   store: SpanSink
   category: string
-  /** The category whose entries hold one span each in Zipkin's first format; undefined: none. */
+  /** The category whose entries have one span each in Zipkin's first format, if there is such a category. */
   zipkinCategory?: string
   maxInFlightBytes: number
-  /** The store's limits: what it would refuse isn't read at all. */
+  /** The store's limits. A call that the store would refuse isn't read at all. */
   maxBacklogSpans: number
   maxBacklogBytes: number
   metrics: Metrics
@@ -103,7 +103,7 @@ export function createIngest(options: IngestOptions): SpanIngest {
   async function append(source: Source, taken: Taken): Promise<'ok' | 'busy' | 'store'> {
     count(taken, source)
     for (const [reason, count] of taken.rejected) {
-      warn(`rejected ${reason}`, { source, reason, count }, 'unusable span records rejected')
+      warn(`rejected ${reason}`, { source, reason, count }, 'unusable span records were rejected')
     }
     const { messages, spans } = taken
     if (spans === 0) return 'ok'
@@ -117,7 +117,7 @@ export function createIngest(options: IngestOptions): SpanIngest {
     } catch (error) {
       metrics.spansDeferred.inc({ source }, spans)
       const busy = error instanceof StoreError && error.code === 'MILO_STORE_BUSY'
-      // A store that is busy does what it can.
+      // A busy store works.
       storeFails = !busy
       warn(busy ? 'busy' : 'store', { err: error }, 'the store refused spans: TRY_LATER')
       return busy ? 'busy' : 'store'
@@ -168,7 +168,7 @@ export function createIngest(options: IngestOptions): SpanIngest {
         warn(
           'category',
           { category: taken.droppedCategory.slice(0, 100), wanted: category, count: taken.dropped },
-          'log entries of another category dropped',
+          'log entries of another category were dropped',
         )
       }
       hold(sender, taken.copiedBytes)

@@ -4,7 +4,7 @@ import { DELIMITER, RECORD_HEADER, readSpanStruct } from 'milo/codec/span'
 import { MAX_SPAN_BYTES } from '../formats/fields'
 import type { StepClock } from './step-clock'
 
-/** How a record begins, in bytes. */
+/** The first bytes of a record. */
 export const DELIMITER_BYTES = Buffer.from([0x8b, 0xad, 0xf0, 0x0d])
 
 /** Looks for whole records in one message. */
@@ -12,7 +12,7 @@ export class RecordSearch {
   private readonly bytes: Buffer
   private readonly clock: StepClock
   private readonly found = new SpanScan()
-  /** Attempts may overlap, so a message made for it would take a time that grows with the square of its length. */
+  /** Bytes that may still be read. Attempts may overlap, so a hostile message could take a time that grows with the square of its length. */
   private budget: number
 
   constructor(bytes: Buffer, clock: StepClock) {
@@ -21,21 +21,21 @@ export class RecordSearch {
     this.budget = 2 * bytes.length + MAX_SPAN_BYTES
   }
 
-  /** Where to go on after a bad record at `pos`. */
+  /** Returns where to continue after a bad record at `pos`. */
   *after(pos: number, { next, read }: Failure): Generator<void, number> {
     this.budget -= read
     return (yield* this.across(pos, next)) ?? (yield* this.find(next, this.bytes.length, 0)) ?? this.bytes.length
   }
 
   /**
-   * A record that was cut off may still read as one, with what came next for its own end: then another begins within it
-   * and ends behind it. One that ends within it too is an annotation.
+   * Finds the record that begins within a record and ends after it. A record that was cut off may still look whole, with the next
+   * bytes in place of its own end. A record that begins and ends within another one is an annotation.
    */
   across(pos: number, end: number): Generator<void, number | undefined> {
     return this.find(pos + DELIMITER_BYTES.length, end, end)
   }
 
-  /** The next one that begins between `pos` and `to`, and ends behind `behind`. */
+  /** Returns where the next record begins, between `pos` and `to`, that ends after `behind`. */
   private *find(pos: number, to: number, behind: number): Generator<void, number | undefined> {
     for (; this.budget > 0; pos += DELIMITER_BYTES.length) {
       if (this.clock.over()) yield* this.clock.rest()
@@ -50,7 +50,7 @@ export class RecordSearch {
   }
 }
 
-/** Where the record at `pos` ends; −1 when there is no good record. `explain` tells why. */
+/** Returns where the record at `pos` ends, or −1 without a good record there: `explain` returns why. */
 export function scanRecordAt(bytes: Buffer, pos: number, found: SpanScan): number {
   const start = pos + RECORD_HEADER
   if (start > bytes.length || bytes.readUInt32BE(pos) !== DELIMITER) return -1
@@ -62,15 +62,15 @@ export function scanRecordAt(bytes: Buffer, pos: number, found: SpanScan): numbe
 
 interface Failure {
   reason: string
-  /** Where to go on: behind all that seemed to be the record's. */
+  /** Where to continue: after everything that seemed to belong to the record. */
   next: number
-  /** Whether the next record (or the end) is right there; otherwise it has to be looked for. */
+  /** Whether the next record, or the end, is at `next`. Otherwise the next record must be searched for. */
   follows: boolean
-  /** How many bytes it took to find out. */
+  /** The number of bytes that were read to find this failure. */
   read: number
 }
 
-/** What is wrong with what should be a record. */
+/** Returns what is wrong with the bytes where a record should be. */
 export function explain(bytes: Buffer, pos: number): Failure {
   const start = pos + RECORD_HEADER
   const bad = (reason: string, next = pos + 4, read = RECORD_HEADER) => ({ reason, next, follows: false, read })
@@ -89,7 +89,7 @@ export function explain(bytes: Buffer, pos: number): Failure {
   Error.stackTraceLimit = 0
   try {
     readSpanStruct(reader)
-    // The struct is whole, so a record that the length swallowed begins behind it.
+    // The struct is complete, so the length includes a further record that begins after the struct.
     return bad('bad_length', reader.pos, reader.pos - pos)
   } catch (error) {
     if (!(error instanceof CodecError)) throw error
@@ -99,7 +99,7 @@ export function explain(bytes: Buffer, pos: number): Failure {
   }
 }
 
-/** Whether a record that ends at `pos` is the last, or the next one begins there. */
+/** Returns whether the next record, or the end of the bytes, is at `pos`. */
 export function follows(bytes: Buffer, pos: number): boolean {
   return pos === bytes.length || (pos + 4 <= bytes.length && bytes.readUInt32BE(pos) === DELIMITER)
 }

@@ -28,16 +28,16 @@ import { TurnQueue } from './turn-queue'
  * whose header can be read gets an exception instead of its result.
  */
 interface ScribeServer {
-  /** @returns the port, which is another than the one asked for when that was 0 */
+  /** @returns the port, which the system chooses for port 0 */
   listen(host: string, port: number): Promise<number>
   /** The listeners that should be open, and whether they are. */
   listeners(): { host: string; port: number; open: boolean }[]
   /**
    * Changes the certificate for connections from now on.
-   * @throws Error when it is no certificate
+   * @throws Error when the certificate is invalid
    */
   setTls(tls: TlsOptions): void
-  /** Takes no more calls, answers those in flight, and closes; after the deadline, closes what is left. */
+  /** Takes no more calls, answers those in flight, and closes. After the deadline, it closes the remaining connections. */
   close(deadlineMs: number): Promise<void>
 }
 
@@ -45,15 +45,15 @@ interface ScribeServerOptions {
   ingest: Ingest
   fb303: Fb303
   maxFrameBytes: number
-  /** For the unfinished frames of all connections together. When half as much is there, whole ones are read first. */
+  /** The limit for the unfinished frames of all connections. When they take half of it, complete frames are read first. */
   maxUnfinishedBytes: number
-  /** Half of them at most from one address that isn't trusted. */
+  /** The maximum number of connections. One address that isn't trusted may have half of them. */
   maxConnections: number
-  /** Whether as many connections as there may be can come from this address. */
+  /** Returns whether one address may have all connections. */
   isTrusted?: (address: string) => boolean
-  /** How long a connection may go without a byte before it is closed. */
+  /** The time after which a connection that receives nothing is closed. */
   idleTimeoutMs: number
-  /** With it, the port speaks TLS only. */
+  /** If set, the port accepts only TLS. */
   tls?: TlsOptions | undefined
   metrics: Metrics
   log: Logger
@@ -74,7 +74,7 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
     maxConnections,
     isTrusted,
     closed: reason => metrics.connectionsClosed.inc({ reason }),
-    warn: where => warn('max_connections', where, 'as many Scribe connections as max_connections allows'),
+    warn: where => warn('max_connections', where, 'the number of Scribe connections has reached max_connections'),
   }
   const shared: ConnectionOptions = {
     connections,
@@ -119,7 +119,11 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
       server.maxConnections = 2 * maxConnections
       server.on('tlsClientError', (error, socket) => {
         metrics.connectionErrors.inc({ reason: 'tls' })
-        warn('tls', { peer: socket.remoteAddress, detail: error.message }, 'a Scribe connection without good TLS')
+        warn(
+          'tls',
+          { peer: socket.remoteAddress, detail: error.message },
+          'a TLS handshake of a Scribe connection failed',
+        )
       })
       return new Promise((resolve, reject) => {
         server.once('error', reject)

@@ -7,19 +7,19 @@ import { tryLater } from '../http/errors'
 
 /** Records are stored in chunks of about this length. */
 const CHUNK_BYTES = 1024 * 1024
-/** How long a body is worked on before others have their turn; one large span may take longer. */
+/** The time after which reading a body yields to other work. One large span may take longer. */
 const STEP_MS = 10
 
 interface SinkOptions {
   /** Makes records in a row durable. */
   store(records: Buffer, spans: number): Promise<'ok' | 'try later'>
-  /** What all records of the body may take, stored or not. */
+  /** The limit for all records of the body, stored or not. */
   maxBytes: number
-  /** Whether the answer names the traces. */
+  /** Whether `traceIds` is filled. */
   keepTraceIds: boolean
 }
 
-/** Where the spans of one body go: into records, which are stored a chunk at a time. */
+/** Converts the spans of one body to records and stores them a chunk at a time. */
 export class SpanSink {
   spans = 0
   rejected = 0
@@ -28,14 +28,14 @@ export class SpanSink {
   private readonly options: SinkOptions
   private readonly w = new Writer(16 * 1024)
   private pending = 0
-  /** Bytes of records, taken or not: what has been worked on. */
+  /** Bytes of all records that were made, stored or not. */
   private made = 0
 
   constructor(options: SinkOptions) {
     this.options = options
   }
 
-  /** @throws HttpError when they can't be stored now */
+  /** @throws HttpError when the spans can't be stored now */
   async putAll(spans: Spans): Promise<void> {
     let stepEnd = performance.now() + STEP_MS
     for (const convert of spans) {
@@ -48,13 +48,13 @@ export class SpanSink {
     }
   }
 
-  /** Stores what is left. @throws HttpError when it can't be stored now */
+  /** Stores the remaining records. @throws HttpError when they can't be stored now */
   async flush(): Promise<void> {
     if (this.pending === 0) return
     const spans = this.pending
     this.pending = 0
     if ((await this.options.store(this.w.take(), spans)) !== 'ok') {
-      throw tryLater(503, 'the spans can not be stored now')
+      throw tryLater(503, "the spans can't be stored now")
     }
     this.spans += spans
   }
@@ -66,7 +66,7 @@ export class SpanSink {
     else this.reasons.push({ reason, spans: 1, message })
   }
 
-  /** @returns why it isn't taken */
+  /** @returns why the span is rejected, if it is */
   private put(convert: () => Converted): Unusable | undefined {
     const { w } = this
     if (this.made > this.options.maxBytes) {

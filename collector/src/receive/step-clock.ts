@@ -1,13 +1,13 @@
-/** How long one step of reading a call may take before another connection has its turn. */
+/** The time after which reading a call yields to other connections. */
 const STEP_MS = 2
 
-/** Tells when a step has taken long enough. It reads the time only now and then. */
+/** Tells when a step has taken long enough. It reads the time in one of 64 calls. */
 export class StepClock {
   private until = performance.now() + STEP_MS
-  private looks = 0
+  private calls = 0
 
   over(): boolean {
-    return (++this.looks & 63) === 0 && this.late()
+    return (++this.calls & 63) === 0 && this.late()
   }
 
   /** Like `over`, after work that takes longer than reading the time. */

@@ -8,8 +8,8 @@ import { explain, follows, RecordSearch, scanRecordAt } from './record-search'
 import { StepClock } from './step-clock'
 
 /**
- * What an event, annotation or counter takes on the wire if it says anything. An event that says nothing takes one byte
- * there and 60 in memory once a trace is read, so a span that is full of them is refused.
+ * The minimum bytes of an event, annotation or counter that says anything. An empty event takes one byte on the wire and 60 in
+ * memory when a trace is read, so a span with many empty events is refused.
  */
 const MIN_PART_BYTES = 8
 /** Records go to the store in messages of about this length: small entries of a call together, large ones in parts. */
@@ -22,7 +22,7 @@ export class Taken {
   /** Unusable records by reason. */
   readonly rejected = new Map<string, number>()
   private readonly reading = new Reading()
-  /** How many entries of other categories there were. */
+  /** The number of entries of other categories. */
   dropped = 0
   droppedCategory = ''
   /** Memory besides the call's own bytes. */
@@ -92,7 +92,7 @@ export class Taken {
 
   /** Takes the span out of an entry in Zipkin's first format, raw or base64: one or two records. */
   *readZipkin(entry: Buffer, clock: StepClock): Generator<void, void> {
-    // A byte of its first field's id, or a struct without fields. Text has no NUL.
+    // A raw struct has a NUL: in its first field's id, or because it has no fields. Base64 has none.
     const isRaw = entry[0] === 0 || entry[1] === 0
     const { bytes } = isRaw ? { bytes: entry } : yield* readText(entry, clock)
     for (const converted of readZipkinV1Span(bytes, this.reading)) {
@@ -126,7 +126,7 @@ export class Taken {
     this.partSpans = 0
   }
 
-  /** What spans in Zipkin's format are stored without. */
+  /** Fields that spans in Zipkin's format are stored without. */
   get leftOut(): readonly LeftOut[] {
     return this.reading.leftOut
   }
@@ -140,7 +140,7 @@ export function readEntry(entry: Buffer): Taken {
   return taken
 }
 
-/** The reason why a whole record is unusable all the same. */
+/** Returns the reason why a complete record is unusable, if it is. */
 function unusable({ traceIdAt, idAt, parts }: SpanScan, bytes: number): string | undefined {
   if (traceIdAt === -1) return 'no_trace_id'
   if (idAt === -1) return 'no_span_id'

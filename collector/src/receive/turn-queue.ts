@@ -1,17 +1,17 @@
-/** How long turns go on before sockets and HTTP have theirs. */
+/** The time after which the queue lets sockets and HTTP run. */
 const TURNS_MS = 10
 
-/** Takes one step of its work; returns whether there is more. */
 interface TurnTaker {
+  /** Takes one step of the work. Returns whether there is more. */
   turn(): boolean
 }
 
-/** Connections with frames to read take turns, so that none waits for all that another has sent. */
+/** Lets connections with frames to read take turns, so that none waits for everything that another has sent. */
 export class TurnQueue {
   private readonly waiting: TurnTaker[] = []
 
   add(taker: TurnTaker): void {
-    // After all sockets that are readable now have been read: small frames of many are there for the same commit.
+    // Run after all readable sockets have been read: then small frames of many connections share a commit.
     if (this.waiting.push(taker) === 1) setImmediate(this.takeTurns)
   }
 

@@ -2,7 +2,7 @@ import { isCall, recordSide } from 'milo/codec/events'
 import type { SpanRecord } from 'milo/codec/span'
 import type { RecordReader } from './reader'
 
-/** A record with one of these annotations has failed. */
+/** The annotations that mark a record as failed. */
 export const ERROR_KEYS = ['error', 'error.type']
 
 export function isError({ annotations }: SpanRecord): boolean {
@@ -22,7 +22,7 @@ export function isErrorAt(body: Buffer, { annotations }: RecordReader): boolean 
   return false
 }
 
-/** A span's start, as trees have it: its client half's, or else that of its earliest record. */
+/** Returns a span's start as in a trace's tree: the start of its client half, or else of its earliest record. */
 export function spanStartUs(halves: SpanRecord[]): number | undefined {
   let ofClient: number | undefined
   let ofAny: number | undefined
@@ -48,9 +48,9 @@ export function recordDurationUs(record: SpanRecord): number | undefined {
 }
 
 /**
- * When the record's span began and ended, in microseconds: its earliest and latest client or server event, whatever their
- * labels (the original's Python client swapped send and receive); without one those of any kind; undefined when it has no
- * time at all.
+ * Returns when the record's span began and ended, in microseconds: its earliest and latest client or server event, whatever
+ * their labels (the original's Python client swapped send and receive), or else its earliest and latest event of any kind.
+ * @returns undefined when no event has a time
  */
 function recordWindow({ events }: SpanRecord): { firstUs: bigint; lastUs: bigint } | undefined {
   let window: { firstUs: bigint; lastUs: bigint } | undefined

@@ -3,11 +3,11 @@ import { isCall } from 'milo/codec/events'
 import { RECORD_HEADER } from 'milo/codec/span'
 
 /**
- * What the index needs of a record, as offsets into its bytes and halves of numbers: nothing is made of it, since most words
- * have come before. Of fields and keys that come twice the last one counts, as in readSpanStruct.
+ * Reads what the index needs of a record, as offsets into its bytes. It creates no strings, since most words are known already.
+ * When a field or key occurs twice, the last one counts, as in readSpanStruct.
  */
 export class RecordReader {
-  /** Offsets; −1 where there is none. */
+  /** Offsets; −1 for an absent field. */
   traceIdAt = -1
   idAt = -1
   parentIdAt = -1
@@ -24,7 +24,10 @@ export class RecordReader {
   /** The type of the first client or server event; 0 without one. */
   callType = 0
 
-  /** A record that has been found good. @returns where it ends */
+  /**
+   * Reads a valid record.
+   * @returns where the record ends
+   */
   read(buf: Buffer, pos: number): number {
     const end = pos + RECORD_HEADER + buf.readInt32BE(pos + 4)
     this.nameAt = this.serviceAt = this.firstAt = this.lastAt = this.parentIdAt = this.probabilityAt = -1

@@ -2,9 +2,9 @@ import { SpanScan, scanSpanStruct } from 'milo/codec/scan'
 import { RECORD_HEADER, readRecord, type SpanRecord } from 'milo/codec/span'
 import { Turns } from '../turns'
 
-/** Records in a row, as messages and rows of databases hold them: i32 0x8badf00d, i32 length, struct; good ones only. */
+/** Reads records in a row, as messages and database rows have them: i32 0x8badf00d, i32 length, struct. All of them are valid. */
 
-/** Where a record lies, header included, and what its scan found; the same object for each. */
+/** Called with a record's start and end, header included, and its scan. The scan is one object that is reused for each record. */
 type RecordVisitor = (start: number, end: number, found: SpanScan) => void
 
 /** Visits the records without decoding them. */
@@ -20,17 +20,17 @@ export function scanRecords(buf: Buffer, visit: RecordVisitor): void {
   }
 }
 
-/** A trace as it is read from where it lies. */
+/** A trace as a store reads it, before it is decoded. */
 export interface RawTrace {
   /** Records in a row. */
   bytes: Buffer
-  /** Whether there are more. */
+  /** Whether the trace has more records than were read. */
   truncated: boolean
 }
 
 export interface StoredTrace {
   records: StoredRecord[]
-  /** Whether there are more records than were to be read: anybody may send as many as they like under one trace id. */
+  /** Whether the trace has more records than were read. A sender may send any number of records with one trace id. */
   truncated: boolean
 }
 
@@ -40,7 +40,7 @@ interface StoredRecord {
   bytes: Buffer
 }
 
-/** The records with their bytes, which stay those of the trace. In turns: a long trace takes most of a second. */
+/** Decodes a trace in turns, because a long trace takes most of a second. The records' bytes are views of the trace's. */
 export async function storedTrace({ bytes: buf, truncated }: RawTrace): Promise<StoredTrace> {
   const turns = new Turns()
   const records: StoredRecord[] = []
@@ -56,7 +56,7 @@ export async function storedTrace({ bytes: buf, truncated }: RawTrace): Promise<
 /** A record that a store has accepted. */
 export type IdentifiedRecord = SpanRecord & { traceId: bigint; id: bigint }
 
-/** The records, decoded, in order. */
+/** Decodes the records, in order. */
 export function decodeRecords(buf: Buffer): IdentifiedRecord[] {
   return [...eachRecord(buf)]
 }

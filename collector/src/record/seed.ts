@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 
 /**
- * An odd number for the hash tables whose keys come from strangers. It differs in each process and nobody knows it: keys
- * chosen to meet in one slot would make each lookup as long as the table.
+ * An odd random multiplier for hash tables whose keys come from untrusted senders. If it were known, keys could be chosen that
+ * share one slot, and each lookup would take as long as the table.
  */
 export const MULTIPLIER = randomBytes(4).readInt32LE() | 1

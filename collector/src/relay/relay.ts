@@ -10,49 +10,49 @@ import { openSpool, type Spool, type SpooledCall } from './spool'
 import { createUpstream, type LogAnswer, type UpstreamAddress } from './upstream'
 
 /**
- * What scribed did on each host: calls of Log are answered OK once they are on disk, and forwarded from there, oldest first,
- * to the first upstream that accepts them. Entries are passed on as they are, of every category, unread.
+ * Does what scribed did on each host: answers calls of Log OK once they are on disk, and forwards them from there, oldest first,
+ * to the first upstream that accepts them. Entries of every category are forwarded unread.
  *
  *     Log → spool (durable) → OK           spool → Log → first upstream that says OK → forgotten
  *
- * A call that was forwarded and not yet forgotten when the process died is forwarded once more: at least once, as Scribe
- * does it. Milo's collectors take what comes twice once.
+ * A call that was forwarded but not yet deleted when the process died is forwarded again: delivery is at least once, as with
+ * Scribe. Milo's collectors store a record that comes twice once.
  */
 export interface Relay {
   ingest: SpanIngest
-  /** The parts of a store that a relay has: it keeps nothing that could be read. */
+  /** The parts of a store that a relay has. It stores nothing that could be read. */
   store: StoreLifecycle & Pick<SpanSink, 'backlog'>
 }
 
 export interface RelayOptions {
   path: string
-  /** The spool's limit in bytes; beyond it, senders get TRY_LATER. */
+  /** The spool's limit. Beyond it, senders get TRY_LATER. */
   maxBytes: number
   upstreams: UpstreamAddress[]
-  /** Whether messages that aren't ASCII are sent as base64: for servers that keep text only, such as Flume. */
+  /** Whether messages that aren't ASCII are sent as base64, for servers that store only text, such as Flume. */
   base64: boolean
-  /** The pauses between rounds in which no upstream took the oldest calls: the first and the longest; each is twice the one before. */
+  /** The shortest and the longest pause between rounds in which no upstream accepted the oldest calls. Each pause is twice the last. */
   retryMs?: readonly [number, number]
   /** The category of spans that come by HTTP. */
   category: string
-  /** How long a close may go on forwarding; what isn't forwarded stays in the spool. */
+  /** How long `close` may forward calls. The remaining calls stay in the spool. */
   closeMs: number
   metrics: Metrics
   log: Logger
 }
 
-/** One call of Log upstream carries at least one spooled call, and several only up to this many bytes. */
+/** Several spooled calls become one call of Log upstream, up to this many bytes. */
 const BATCH_BYTES = 1024 * 1024
 const RETRY_MS = [250, 10_000] as const
 /**
- * After so many rounds in which servers were there and took the connection but not the calls, only the oldest goes; after
- * so many more it goes behind all others, in case it is the one that nobody can take.
+ * After ALONE_AFTER rounds in which upstreams accepted the connection but not the calls, only the oldest call is sent. After
+ * POSTPONE_AFTER rounds it goes behind all others, in case it is the call that no upstream can accept.
  */
 const ALONE_AFTER = 3
 const POSTPONE_AFTER = 8
 /**
- * A call that failed in so many such rows of rounds, though others were taken before each of them, is put aside. Where an
- * upstream says TRY_LATER, or takes nothing at all, it isn't the call's fault.
+ * A call that was postponed this many times, although upstreams accepted other calls in between, is put aside. When an upstream
+ * answers TRY_LATER or accepts nothing at all, the call isn't the cause.
  */
 const MAX_REFUSALS = 3
 
@@ -66,11 +66,11 @@ export function createRelay(options: RelayOptions): Relay {
     name: `${address.host}:${address.port}`,
   }))
   const warn = limitWarnings(log)
-  /** The upstream that took the last call. */
+  /** The index of the upstream that accepted the last call. */
   let preferred = 0
-  /** How often calls that are still in the spool were refused, by their ids. */
+  /** How many times calls that are still in the spool were refused, by their ids. */
   const refusals = new IdMap<number>()
-  /** Whether an upstream took other calls since a call was last let behind. */
+  /** Whether an upstream has accepted other calls since a call was last postponed. */
   let othersWereTaken = false
   let storeFails = false
   let closing = false
@@ -113,16 +113,19 @@ export function createRelay(options: RelayOptions): Relay {
       counters.putAside.inc()
       log.warn(
         { bytes, reason: answer.reason },
-        "a call that no upstream takes was put aside in the spool's table refused",
+        "a call that no upstream accepts was put aside in the spool's table `refused`",
       )
     } else if (spool.size().calls > 1) {
       refusals.set(spool.postpone(id), refused)
       counters.postponed.inc()
-      warn('postponed', { bytes }, 'a call that no upstream takes goes behind the others')
+      warn('postponed', { bytes }, 'a call that no upstream accepts goes behind the others')
     } else refusals.set(id, refused)
   }
 
-  /** Each upstream once, beginning with the one that answered last. @returns the most hopeful answer */
+  /**
+   * Tries each upstream once, beginning with the one that accepted the last call.
+   * @returns the answer that promises most
+   */
   async function round(calls: SpooledCall[]): Promise<LogAnswer> {
     const entries = calls.flatMap(({ body }) => readCall(body)).map(entry => (base64 ? asText(entry) : entry))
     let best: LogAnswer = { is: 'failed', reason: 'closing', reached: false }
@@ -136,7 +139,7 @@ export function createRelay(options: RelayOptions): Relay {
       }
       counters.failures.inc({ reason: answer.is === 'failed' ? 'failed' : 'try_later' })
       const reason = answer.is === 'failed' ? answer.reason : 'TRY_LATER'
-      warn(`upstream ${upstream.name}`, { upstream: upstream.name, reason }, 'an upstream took no calls')
+      warn(`upstream ${upstream.name}`, { upstream: upstream.name, reason }, 'an upstream accepted no calls')
       if (answer.is !== 'failed' || (answer.reached && best.is === 'failed')) best = answer
     }
     return best
@@ -156,13 +159,13 @@ export function createRelay(options: RelayOptions): Relay {
     if (closing || forwarding !== undefined) return
     forwarding = forward()
       .catch(error => {
-        // The spool itself failed: its disk can't be read or written. The calls stay.
+        // The spool's disk can't be read or written. The calls stay in the spool.
         log.error({ err: error }, 'the relay could not read or write its spool')
         return sleep(lastRetryMs)
       })
       .finally(() => {
         forwarding = undefined
-        // One may have come just after the last look.
+        // A call may have arrived just after the spool was found empty.
         if (spool.size().calls > 0) start()
       })
   }
@@ -235,33 +238,33 @@ function createCounters({ registry }: Metrics, spool: Spool) {
       },
     })
   gauge('spooled_calls', 'Calls of Log on disk that wait to be forwarded.', () => spool.size().calls)
-  gauge('spooled_bytes', 'What they take.', () => spool.size().bytes)
+  gauge('spooled_bytes', 'The bytes of these calls.', () => spool.size().bytes)
   return {
     forwarded: new Counter({
       name: name('forwarded_calls_total'),
-      help: 'Calls that an upstream answered OK.',
+      help: 'Calls that an upstream answered with OK.',
       registers,
     }),
     failures: new Counter({
       name: name('failures_total'),
-      help: 'Attempts that an upstream did not answer OK: try_later, failed.',
+      help: 'Attempts that an upstream did not answer with OK, by reason: try_later or failed.',
       labelNames: ['reason'],
       registers,
     }),
     postponed: new Counter({
       name: name('postponed_calls_total'),
-      help: 'Calls put behind the others because no upstream took them.',
+      help: 'Calls put behind the others because no upstream accepted them.',
       registers,
     }),
     putAside: new Counter({
       name: name('put_aside_calls_total'),
-      help: "Calls that no upstream takes though it takes others; the spool's table refused has them.",
+      help: "Calls that no upstream accepts although it accepts others; they are in the spool's table refused.",
       registers,
     }),
   }
 }
 
-/** A call as the spool has it: category and message of each entry, as Thrift writes strings. */
+/** Encodes a call for the spool: category and message of each entry, as Thrift writes strings. */
 function writeCall(entries: Iterable<LogEntry>): Buffer {
   const w = new Writer()
   for (const { category, message } of entries) {

@@ -4,23 +4,23 @@ import { integer, isEmpty, letGo, openSqlite, transaction } from '../store/sqlit
 import { StoreError, unavailable } from '../store/store'
 
 /**
- * Calls of Log that wait on disk to be forwarded, oldest first: one file, which is the only copy of what was answered OK.
- * It is SQLite, so that a crash at any moment leaves either a whole call or none.
+ * Calls of Log that wait on disk to be forwarded, oldest first, in one file. It has the only copy of calls that were answered
+ * with OK. It is a SQLite database, so that a crash at any moment leaves either a whole call or none.
  */
 export interface Spool {
-  /** Resolves when the calls are durable; calls that wait together are written together. */
+  /** Resolves when the call is durable. Calls that wait together are written together. */
   append(call: Buffer): Promise<void>
-  /** The oldest calls, whole, as many as fit into so many bytes and at least one; those before `after` are left out. */
+  /** Returns the oldest calls after the id `after`: at least one, and otherwise as many as fit into maxBytes. */
   oldest(maxBytes: number, after: bigint): SpooledCall[]
-  /** Deletes calls that have arrived. */
+  /** Deletes calls that were forwarded. */
   remove(ids: bigint[]): void
   /** Puts a call behind all others. @returns its new id */
   postpone(id: bigint): bigint
-  /** Puts a call aside, with the reason: it isn't forwarded any more. */
+  /** Moves a call to the table `refused`, with the reason. It isn't forwarded any more. */
   putAside(id: bigint, reason: string): void
-  /** What is on disk. */
+  /** Returns the size of the calls on disk. */
   size(): { bytes: number; calls: number }
-  /** Rejects nothing: throws when the file can't be written. */
+  /** @throws StoreError when the file can't be written */
   check(): void
   close(): Promise<void>
 }
@@ -30,20 +30,20 @@ export interface SpooledCall {
   body: Buffer
 }
 
-/** "Milo" with a capital R: a relay's file, and no store's. */
+/** "MilR", which tells a relay's file from a store's. */
 const APPLICATION_ID = 0x4d696c52n
-/** The share of the file that calls which were put aside may take; beyond it, the oldest of them goes. */
+/** The share of the limit that refused calls may take. Beyond it, the oldest of them are deleted. */
 const REFUSED_SHARE = 0.25
-/** The most bytes that a call takes in the file besides its own. */
+/** The maximum overhead of a call in the file, in bytes. */
 const ROW_BYTES = 64
-/** The most bytes of calls in one transaction. */
+/** The maximum bytes of calls in one transaction. */
 const GROUP_BYTES = 4 * 1024 * 1024
 /** The shortest time between two writes of check(). */
 const CHECK_MS = 1_000
 
 /**
- * @param maxBytes of calls; more are refused with MILO_STORE_BUSY
- * @throws StoreError when the file can't be opened, is somebody else's, or another process has it
+ * @param maxBytes the limit for all calls. Further calls are refused with MILO_STORE_BUSY
+ * @throws StoreError when the file can't be opened, isn't a relay's spool, or is open in another process
  */
 export function openSpool(path: string, maxBytes: number): Spool {
   const db = openFile(path)
@@ -59,7 +59,7 @@ export function openSpool(path: string, maxBytes: number): Spool {
   )
   const sum = db.prepare('SELECT coalesce(sum(length(body)), 0), count(*) FROM call').raw()
   let [bytes, calls] = (sum.get([]) as [bigint, bigint]).map(Number) as [number, number]
-  /** The bytes that are on their way to the disk. */
+  /** The bytes that are being written. */
   let waitingBytes = 0
   let waitingCalls = 0
   let closed = false
@@ -95,10 +95,13 @@ export function openSpool(path: string, maxBytes: number): Spool {
   return {
     async append(call) {
       if (closed) throw new StoreError('MILO_STORE_CLOSED', 'the relay has been closed')
-      // An empty spool takes a call that is larger than all that it may hold: to refuse it would be to refuse it for ever.
+      // An empty spool accepts a call that exceeds the limit: otherwise the call would be refused forever.
       const count = calls + waitingCalls
       if (count > 0 && bytes + waitingBytes + call.length + (count + 1) * ROW_BYTES > maxBytes) {
-        throw new StoreError('MILO_STORE_BUSY', `${path} holds ${bytes} bytes: no more until some are forwarded`)
+        throw new StoreError(
+          'MILO_STORE_BUSY',
+          `${path} has reached relay.max_bytes with ${bytes} bytes: wait until calls are forwarded, or raise the limit`,
+        )
       }
       waitingBytes += call.length
       waitingCalls++

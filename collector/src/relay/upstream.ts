@@ -6,8 +6,8 @@ import { type LogEntry, ResultCode, readLogReply } from 'milo/codec/scribe'
 /** Forwards to one Scribe server over one connection, one call of Log at a time. */
 interface Upstream {
   /**
-   * Never rejects. `failed`: nothing is known of the call; `reached` then says whether the server was there to take it, so
-   * that it may have been the call's fault.
+   * Forwards a call of Log. Never rejects. After `failed` it is unknown whether the server has the call. Then `reached` tells
+   * whether the server accepted the connection, so that the call may be the cause.
    */
   log(entries: LogEntry[]): Promise<LogAnswer>
   close(): void
@@ -41,7 +41,7 @@ export function createUpstream({ host, port, tls }: UpstreamAddress): Upstream {
       opening.once(tls === undefined ? 'connect' : 'secureConnect', () => {
         clearTimeout(timer)
         opening.removeAllListeners('error')
-        // Between calls as well: an error without a listener would end the process.
+        // An error without a listener would end the process, between calls too.
         opening.on('error', () => {})
         opening.on('close', () => {
           if (socket === opening) socket = undefined
@@ -70,7 +70,7 @@ export function createUpstream({ host, port, tls }: UpstreamAddress): Upstream {
         received = Buffer.concat([received, data])
         if (received.length < 4) return
         const length = received.readInt32BE(0)
-        if (length <= 0 || length > MAX_REPLY_BYTES) return fail('the server did not answer with a reply to Log')
+        if (length <= 0 || length > MAX_REPLY_BYTES) return fail('the server did not send a reply to Log')
         if (received.length < 4 + length) return
         try {
           const reply = readLogReply(received.subarray(4, 4 + length))
@@ -78,7 +78,7 @@ export function createUpstream({ host, port, tls }: UpstreamAddress): Upstream {
           done(() => resolve(reply.code))
         } catch (error) {
           if (!(error instanceof CodecError)) throw error
-          fail('the server did not answer with a reply to Log')
+          fail('the server did not send a reply to Log')
         }
       }
       const timer = setTimeout(() => fail(`no reply in ${REPLY_MS} ms`), REPLY_MS)

@@ -32,7 +32,7 @@ describe('the budget of those who read', () => {
   })
 
   it('refuses somebody who has waited in vain, or with too many others, and says when to come again', async () => {
-    const budget = new ReadBudget({ maxBytes: 100, waitMs: 20, waitingMost: 2 })
+    const budget = new ReadBudget({ maxBytes: 100, waitMs: 20, maxWaiting: 2 })
     const grant = await budget.take(100)
     const refused = { status: 503, code: 'MILO_TOO_MANY_READS', retryAfterSeconds: 1 }
     await Promise.all([1, 2, 3].map(() => assert.rejects(budget.take(1), refused)))
