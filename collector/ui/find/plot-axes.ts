@@ -34,9 +34,9 @@ export function drawn(traces: TraceSummary[], all: boolean): Drawn {
 /** Tells whether a value is far from the median: by more than `least`, and by more than fifty times the median distance. */
 function farFrom(values: number[], least: number): (value: number) => boolean {
   const middle = median(values)
-  const most = Math.max(least, 50 * median(values.map(value => Math.abs(value - middle))))
+  const limit = Math.max(least, 50 * median(values.map(value => Math.abs(value - middle))))
   // Of two values, either could be the outlier.
-  return value => values.length > 2 && Math.abs(value - middle) > most
+  return value => values.length > 2 && Math.abs(value - middle) > limit
 }
 
 function median(values: number[]): number {

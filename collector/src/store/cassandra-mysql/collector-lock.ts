@@ -100,10 +100,10 @@ export class CollectorLock {
     const [row] = await within(QUERY_MS, rowsOf(connection, NOW_US))
     const answeredMs = systemClock.steadyMs()
     // MySQL read its clock between question and answer. The known time is kept unless it is outside that interval.
-    const least = BigInt(row![0]!)
-    const most = least + BigInt(Math.ceil((answeredMs - askedMs) * 1000))
+    const earliest = BigInt(row![0]!)
+    const latest = earliest + BigInt(Math.ceil((answeredMs - askedMs) * 1000))
     const known = this.clock.wallUs()
-    if (known < least || known > most) this.server = { wallUs: (least + most) / 2n, atMs: answeredMs }
+    if (known < earliest || known > latest) this.server = { wallUs: (earliest + latest) / 2n, atMs: answeredMs }
   }
 
   private lost(connection: Connection): void {

@@ -26,7 +26,7 @@ export function FlameGraph({ trace, query, onSelect }: TabProps) {
   const [width, setWidth] = useState(0)
   const theme = useShownTheme()
   const canvas = useRef<HTMLCanvasElement>(null)
-  const depth = Math.min(MAX_ROWS, boxes.reduce((most, box) => Math.max(most, box.row), 0) + 1)
+  const depth = Math.min(MAX_ROWS, boxes.reduce((max, box) => Math.max(max, box.row), 0) + 1)
   useLayoutEffect(() => {
     const observer = new ResizeObserver(([entry]) => setWidth(Math.round(entry!.contentRect.width)))
     observer.observe(canvas.current!)

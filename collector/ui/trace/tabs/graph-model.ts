@@ -107,8 +107,14 @@ function fromCalls(calls: CallNode[], by: Graph['by'], boxOf: Int32Array): Graph
     const { name, service, max, count, errors, span } = merged[box]!
     return { label: labelOf(name, max, count), service, heat: heatOf(max), failed: errors > 0, span }
   })
-  const most = [...edges.values()].sort((a, b) => b.count - a.count).slice(0, MAX_EDGES)
-  return { nodes, edges: most, by, leftOut: merged.length - kept.length, edgesLeftOut: edges.size - most.length }
+  const keptEdges = [...edges.values()].sort((a, b) => b.count - a.count).slice(0, MAX_EDGES)
+  return {
+    nodes,
+    edges: keptEdges,
+    by,
+    leftOut: merged.length - kept.length,
+    edgesLeftOut: edges.size - keptEdges.length,
+  }
 }
 
 function labelOf(name: string, us: number | null, count: number): string {

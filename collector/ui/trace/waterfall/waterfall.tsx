@@ -102,7 +102,9 @@ export function Waterfall({ trace, query, selected, colorOf, onSelect }: Props) 
     { keys: ['0'], does: 'show the whole trace', run: () => show(extent) },
     { keys: ['z'], does: 'zoom to the selected span', run: () => selected !== -1 && zoomTo(selected) },
     { keys: ['p'], does: 'show or hide the critical path', run: () => setQuery({ nopath: withPath ? '1' : null }) },
-    { keys: ['ArrowUp', 'ArrowDown'], does: 'previous / next span (this key and those below: in the tree)' },
+  ])
+  useShortcuts('Waterfall, when the tree has the focus', [
+    { keys: ['ArrowUp', 'ArrowDown'], does: 'previous / next span' },
     { keys: ['ArrowRight'], does: 'unfold, or go to the first child' },
     { keys: ['ArrowLeft'], does: 'fold, or go to the parent' },
     { keys: ['Home', 'End'], does: 'first / last span' },
