@@ -407,7 +407,7 @@ cassandra: { hostname: localhost, port: 9042, keyspace: Milo, column_family: Tra
     assert.doesNotMatch(env.join('\n'), new RegExp(secret))
   })
 
-  it('takes another address than loopback with users, with tokens, or when it is told that nobody is asked', () => {
+  it('accepts another address than loopback with users, with tokens, or with http.auth: none', () => {
     for (const who of [`users: ["${USER}"]`, `tokens: ["${TOKEN}"]`, 'auth: none']) {
       assert.equal(load(`http: { host: 0.0.0.0, ${who} }`).http.host, '0.0.0.0')
     }

@@ -180,7 +180,7 @@ describe('milo-collector', () => {
     assert.match(String(logLines(third).at(-1)!.msg), /^collector_port: can't listen on .* give another port$/)
   })
 
-  it('makes the schema with migrate, as often as one likes', async () => {
+  it('makes the schema with migrate, which may run again', async () => {
     const path = join(temporaryDirectory(), 'milo.db')
     for (let i = 0; i < 2; i++) {
       const program = start(['migrate'], { MILO_COLLECTOR_EMBEDDED_PATH: path })

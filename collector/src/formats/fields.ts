@@ -131,7 +131,7 @@ export class FieldReader {
     return value ?? (isEmpty(v) ? false : this.leave(field, 'bad_type', false))
   }
 
-  /** 0 where it can't be read. */
+  /** Returns 0 for a value that can't be read. */
   u32(v: unknown, field: string): number {
     return Number(this.integer(v, field, 0n, 2n ** 32n - 1n) ?? 0n)
   }

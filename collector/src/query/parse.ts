@@ -8,7 +8,7 @@ export interface Parsed {
   problems: Problem[]
 }
 
-/** What is wrong with a part of the text, with the remedy. */
+/** What is wrong with a part of the query, with the remedy. */
 export interface Problem {
   at: number
   length: number
@@ -17,13 +17,13 @@ export interface Problem {
 
 const MATCHES: Record<string, Match> = { '=': 'exact', '^=': 'prefix', '*=': 'contains' }
 
-/** Returns the stretch of the text that has a problem, shortened, and what is wrong with it. */
+/** Returns the part of the query that has a problem, shortened, and what is wrong with it. */
 export function describeProblem(text: string, { at, length, message }: Problem): string {
   const stretch = text.slice(at, at + length)
   return `${JSON.stringify(stretch.length > 80 ? `${stretch.slice(0, 80)}…` : stretch)}: ${message}`
 }
 
-/** Never throws. */
+/** Parses a query. Never throws: parts that can't be understood are in `problems`. */
 export function parse(text: string): Parsed {
   const query: Query = { annotations: [] }
   const problems: Problem[] = []

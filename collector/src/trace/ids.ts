@@ -33,7 +33,7 @@ function hexOf(hi: number, lo: number): string {
   )
 }
 
-/** Ids come from strangers. Without knowing the seed, nobody can choose ids that all collide in one slot. */
+/** Ids come from untrusted senders. The seed keeps them from choosing ids that all collide in one slot. */
 const SEED = crypto.getRandomValues(new Int32Array(3))
 
 /**

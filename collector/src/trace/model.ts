@@ -32,7 +32,7 @@ export interface Clock {
    * given is what was reported less this.
    */
   skewUs: number
-  /** How many calls to or from other clocks agree with that. */
+  /** The number of calls to or from other clocks that agree with this skew. */
   pairs: number
 }
 
@@ -66,16 +66,16 @@ export interface TraceSpan {
   spanId: string
   /** 16 hex digits; all zero for a root. */
   parentId: string
-  /** The server half's, or the client half's when the server gave none; empty when nobody did. */
+  /** The server half's, or the client half's when the server gave none; empty when neither gave one. */
   name: string
   /** Which halves were reported: both (`rpc`), one, or neither (`local`: work within one process). */
   kind: SpanKind
   /**
-   * The service that did the work: the server half's, or the reporter of a local span. Who reports no half itself (a database, a
-   * broker) has the name by which the caller calls it. Null when unknown.
+   * The service that did the work: the server half's, or the reporter of a local span. A service that reports no half itself (a
+   * database, a broker) has the name by which the caller calls it. Null when unknown.
    */
   service: string | null
-  /** The service that called: the client half's, or who the server says called. A message goes to the broker, or comes from it. */
+  /** The service that called: the client half's, or the caller that the server names. A message goes to the broker, or comes from it. */
   clientService: string | null
   clientHost: string | null
   serverHost: string | null
@@ -93,7 +93,7 @@ export interface TraceSpan {
   clientDuration: number | null
   serverStart: number | null
   serverDuration: number | null
-  /** Of every report; where two differ the server half's stands here (but see OUTCOME in merge.ts), and the other in `conflicts`. */
+  /** The annotations of all reports. Where two differ, the server half's is here (but see OUTCOME in merge.ts), and the other in `conflicts`. */
   annotations: Record<string, string>
   /** As annotations; decimal strings, since an i64 doesn't fit into a number. */
   counters: Record<string, string>

@@ -226,7 +226,7 @@ describe('the HTTP API', () => {
       assert.deepEqual([a.truncated, b.truncated], [true, undefined])
     })
 
-    it('gives a part of what all may hold back as soon as the answer is sent, or nobody takes it any more', async () => {
+    it('gives its part of the read budget back when the answer is sent or the client has gone', async () => {
       // As much as one trace may have, so that the next answer needs what the one before has held.
       const own = await collector({ max_trace_bytes: 1024 * 1024, max_read_bytes: 2 * 1024 * 1024 })
       const from = new Peer(own.scribePorts[0]!)
@@ -411,7 +411,7 @@ describe('the HTTP API', () => {
       assert.match(body.error, /milo\.db: its thread has ended: start the collector again/)
     })
 
-    it('asks the store once for all who want to know at the same time whether it is healthy', async () => {
+    it('checks the store once for all requests for its health that come at the same time', async () => {
       const made = once(process, 'worker') as Promise<[Worker]>
       const own = await collector()
       const [thread] = await made

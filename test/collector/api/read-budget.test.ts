@@ -6,7 +6,7 @@ import { traceRoutes } from '../../../collector/src/api/traces'
 import { until } from '../../helpers/until'
 import { span } from '../support'
 
-describe('the budget of those who read', () => {
+describe('the read budget', () => {
   it('is given out in the order in which it was asked for, also when a smaller part would fit earlier', async () => {
     const budget = new ReadBudget({ maxBytes: 100 })
     const [first, second] = [await budget.take(60), await budget.take(30)]
@@ -31,7 +31,7 @@ describe('the budget of those who read', () => {
     assert.deepEqual(order, ['large', 'small'])
   })
 
-  it('refuses somebody who has waited in vain, or with too many others, and says when to come again', async () => {
+  it('refuses a reader that has waited too long, or while too many wait, and says when to try again', async () => {
     const budget = new ReadBudget({ maxBytes: 100, waitMs: 20, maxWaiting: 2 })
     const grant = await budget.take(100)
     const refused = { status: 503, code: 'MILO_TOO_MANY_READS', retryAfterSeconds: 1 }
@@ -40,7 +40,7 @@ describe('the budget of those who read', () => {
     await budget.take(100)
   })
 
-  it('counts what is given back twice once, and gives everything to who wants more', async () => {
+  it('counts a part that is given back twice once, and gives the whole budget to a reader that asks for more', async () => {
     const budget = new ReadBudget({ maxBytes: 100 })
     const grant = await budget.take(1000)
     grant.release()

@@ -425,7 +425,7 @@ describe('the HTTP API of searches', () => {
       }
     })
 
-    it('sends a large one in pieces, compressed for who wants it, and answers others meanwhile', async function () {
+    it('sends a large one in pieces, compressed if the client accepts it, and answers other requests meanwhile', async function () {
       this.timeout(60_000)
       const traceId = randomId()
       const peer = new Peer(c.scribePorts[0]!)
@@ -465,7 +465,7 @@ describe('the HTTP API of searches', () => {
       assert.deepEqual(gunzipSync(compressed.body), plain.body)
     })
 
-    it('says that nothing has changed to who has it already, until a span more has come', async () => {
+    it('answers 304 to a client that has the trace already, until another span has come', async () => {
       const sent = span()
       const peer = new Peer(c.scribePorts[0]!)
       assert.equal(await peer.log(sent), 0)

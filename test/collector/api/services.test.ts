@@ -53,7 +53,7 @@ describe('services', () => {
     )
   })
 
-  it('tells of the busiest when there are more than anybody looks at, and says so', async () => {
+  it('names the busiest when there are too many for an answer, and says that it is truncated', async () => {
     const many = Array.from({ length: 600 }, (_, i) => operation({ service: `s${i}`, count: i + 1 }))
     const report = await serviceReport([minute(1, ...many)], range(60))
     assert.equal(report.truncated, true)

@@ -65,7 +65,7 @@ describe('credentials', () => {
     }
   })
 
-  it('of which nobody may try many at once', async () => {
+  it('of which no client may try many at once', async () => {
     const credentials = readCredentials([cheapUser('anna', 'correct horse')], [])
     const tries = Array.from({ length: 40 }, (_, i) =>
       credentials.scopeOf(basic('anna', `guess number ${i}`), async () => true),
@@ -85,7 +85,7 @@ describe('credentials', () => {
   })
 })
 
-describe('who may ask the API', () => {
+describe('access to the API', () => {
   after(undo)
 
   it('is everybody on loopback, as long as there are no users and tokens', async () => {
@@ -95,7 +95,7 @@ describe('who may ask the API', () => {
     assert.ok((await ask(c, '/api/search', { authorization: 'Bearer nonsense' })).status === 200)
   })
 
-  it('is only who is known, once there are: by password for everything', async () => {
+  it('needs a user’s password for everything, once there are users', async () => {
     const c = await collector(http({ users: [await hashPassword('anna', 'correct horse')] }))
     const good = { authorization: basic('anna', 'correct horse') }
     for (const path of ['/api/search', '/api/status', '/metrics', '/api/traces/1', '/nothing', '/', '/search']) {
@@ -171,7 +171,7 @@ describe('who may ask the API', () => {
     assert.deepEqual(others, [])
   })
 
-  it('is never suddenly everybody: without anybody left to ask for a password, the configuration is not taken', async () => {
+  it('is never opened by a reload: a configuration without users and tokens is refused', async () => {
     const { token, line } = createToken('me', 'full')
     const c = await collector(http({ host: '0.0.0.0', tokens: [line] }))
     assert.throws(() => c.reload({ ...c.config, ...http({ host: '127.0.0.1' }) }), /still listens on 0\.0\.0\.0/)
@@ -358,7 +358,7 @@ describe('TLS', () => {
     assert.equal((await get(c.httpPort, '/healthz', { ca: second })).status, 200)
   })
 
-  it('serves only who shows a certificate, where an authority is given', async () => {
+  it('serves only clients with a certificate, where an authority is given', async () => {
     const tls = { cert: file('first.pem'), key: file('first.key'), ca: file('second.pem') }
     const c = await collector(http({ tls }))
     const ca = readFileSync(file('first.pem'))
@@ -383,7 +383,7 @@ describe('TLS', () => {
     )
   })
 
-  it('counts who speaks plainly to a port that wants it, and goes on', async () => {
+  it('counts clients that send plain bytes to a port with TLS, and serves the others', async () => {
     const tls = { cert: file('first.pem'), key: file('first.key') }
     const c = await collector({ scribe: { category: 'Milo-Trace', zipkin_category: 'zipkin', tls } })
     const plain = new Peer(c.scribePorts[0]!)

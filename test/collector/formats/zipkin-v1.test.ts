@@ -157,7 +157,7 @@ describe('Zipkin spans of version 1', () => {
     )
   })
 
-  it('give what neither side said, and what nobody signed, to the client', () => {
+  it('give what neither side said, and annotations without an endpoint, to the client', () => {
     const records = read({
       ...call,
       annotations: [...call.annotations, at('unsigned', 1), at('third', 2, { serviceName: 'proxy' })],

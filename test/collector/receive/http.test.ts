@@ -277,7 +277,7 @@ describe('spans over HTTP', () => {
     })
   })
 
-  describe('as a trace that somebody uploads', () => {
+  describe('as an uploaded trace', () => {
     const records: SpanRecord[] = [
       {
         ...{ traceId: 7n, name: 'Shop.order', id: 1n, parentId: 0n, traceIdHigh: -1n },
@@ -416,7 +416,7 @@ describe('spans over HTTP', () => {
       assert.equal(server.records.length, statuses.filter(status => status === 200).length)
     })
 
-    it('free what a body held whose sender went away', async () => {
+    it('free the memory of a body whose sender has gone', async () => {
       for (let i = 0; i < 12; i++) {
         await new Promise<void>(resolve => {
           const sender = httpRequest(`${server.url}/v1/traces`, {

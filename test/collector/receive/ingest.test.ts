@@ -349,7 +349,7 @@ describe('what ingest answers', () => {
     assert.equal(await count('log_calls_in_flight'), 0)
   })
 
-  it('is TRY_LATER for who floods, and OK for who sends little beside him (a slow store in this test)', async () => {
+  it('is TRY_LATER for a sender that floods, and OK for another that sends little (a slow store in this test)', async () => {
     const releases: (() => void)[] = []
     const { newSender } = ingest(() => new Promise(resolve => releases.push(resolve)))
     const [flood, second, third] = [newSender(), newSender(), newSender()]

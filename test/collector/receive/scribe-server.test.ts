@@ -248,7 +248,7 @@ describe('the Scribe server', () => {
       return reply
     }
 
-    it('says who it is and how it is', async () => {
+    it('tells its name, version and status', async () => {
       const c = await collector()
       const peer = new Peer(c.scribePorts[0]!)
       assert.equal((await ask(peer, 'getName')).value, 'milo-collector')
@@ -654,7 +654,7 @@ describe('the Scribe server', () => {
     assert.equal(await new Peer(port).log(span()), OK)
   })
 
-  it('closes who keeps the most memory with frames that never end, not who comes after him', async () => {
+  it('closes the connection whose unfinished frames take the most memory, and not the one that comes next', async () => {
     const { port, value } = await server(async () => {}, { unfinished: 2_500_000 })
     const announced = Buffer.from('01000000', 'hex')
     const greedy = new Peer(port)
@@ -788,7 +788,7 @@ describe('the Scribe server', () => {
     assert.equal(await last, OK)
   })
 
-  it('reads nothing more from anybody while frames that are there wait for their turn', async () => {
+  it('reads nothing more from any connection while complete frames wait for their turn', async () => {
     const { port, value } = await server(async () => {}, { unfinished: 256 * 1024, inFlight: 1024 ** 3 })
     const frame = logFrame([span({ name: 'x'.repeat(4000) })])
     const calls = 200

@@ -73,7 +73,7 @@ describe('relay', function () {
     assert.equal(await r.metric('forwarded_calls_total'), 100)
   })
 
-  it('answers an empty call, which is how a network store of Scribe asks whether somebody is there', async () => {
+  it('answers an empty call, by which a network store of Scribe checks for a server', async () => {
     const r = relay([1])
     assert.equal(await log(r.ingest, []), ResultCode.OK)
     assert.equal(await r.metric('spooled_calls'), 0)
@@ -88,7 +88,7 @@ describe('relay', function () {
     assert.deepEqual(upstream.categories, ['a', 'Milo-Trace'])
   })
 
-  it('keeps what nobody takes, and forwards it when somebody does: also after a restart', async () => {
+  it('keeps calls that no upstream accepts, and forwards them once one does, also after a restart', async () => {
     const [port] = (await freePorts(1)) as [number]
     const path = newPath()
     const first = relay([port], { path })

@@ -32,7 +32,7 @@ describe('network time', () => {
     assert.deepEqual(by(trace, 'networkTime'), { 1: 30, 2: 10, 3: null })
   })
 
-  it('is unknown for half a call, a client that did not wait, and one whom two servers answered', () => {
+  it('is unknown for half a call, a client that did not wait, and a client that two servers answered', () => {
     const trace = buildTrace([
       half(client, 1n, { from: 0, to: 100 }),
       half(server, 2n, { parentId: 1n, from: 10, to: 30 }),
@@ -46,7 +46,7 @@ describe('network time', () => {
 })
 
 describe('the critical path', () => {
-  it('goes back from the end through the child that finished last, and is the own time of who waited for no child', () => {
+  it('goes back from the end through the child that finished last, and counts the time of a span that waited for no child as its own', () => {
     const trace = buildTrace([
       local(1n, { from: 0, to: 100 }),
       local(2n, { parentId: 1n, from: 10, to: 40 }),
@@ -91,7 +91,7 @@ describe('the critical path', () => {
 })
 
 describe('totals', () => {
-  it('add up by service and by name, with what nobody named apart', () => {
+  it('add up by service and by name, with spans without a service apart', () => {
     const { totals } = buildTrace([
       half(server, 1n, { name: 'GET /', service: 'web', from: 0, to: 100 }),
       half(client, 2n, { parentId: 1n, name: 'Cart.add', service: 'web', from: 10, to: 40 }),

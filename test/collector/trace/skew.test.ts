@@ -52,7 +52,7 @@ describe('clocks that differ', () => {
     )
   })
 
-  it('moves nothing by a call whose client reported from somewhere that nobody names, too, whichever came first', () => {
+  it('moves nothing by a call whose client also reported from an unnamed host, whichever came first', () => {
     const calls = [
       half(client, 1n, { from: 1000, to: 1500 }),
       half(client, 1n, { ...web, from: 1000, to: 1500 }),

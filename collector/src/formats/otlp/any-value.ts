@@ -95,7 +95,7 @@ export function readKeyValues(raw: unknown, read: FieldReader, depth = 0): [stri
   })
 }
 
-/** What reading wrote is read without anybody to tell. */
+/** Reads values that readAnyValue itself has written: problems aren't counted. */
 const unheard = () => new FieldReader('otlp', new Reading())
 
 export function toText(v: Value): { type: TextType; text: string } {
