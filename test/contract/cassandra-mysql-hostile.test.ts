@@ -220,7 +220,7 @@ describe(`cassandra-mysql store, with hostile clocks and data (MILO_TEST_SEED=${
       assert.ok((await found(store, { annotations: [tag(`${key}249`)] }, 1_000)).length >= 200)
       await settled(store)
       for (const record of [first, last])
-        assert.deepEqual(structs((await store.readTrace(record.traceId)).records), structs([record]))
+        assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
       assert.equal(store.backlog().putAside, 0)
     } finally {
       await sql('SET GLOBAL max_allowed_packet = ?', [was])
@@ -234,7 +234,7 @@ describe(`cassandra-mysql store, with hostile clocks and data (MILO_TEST_SEED=${
     await append(store, good[0]!, span({ tags: { text: 'x'.repeat(17 * 1024 * 1024) } }), good[1]!)
     await settled(store)
     for (const record of good) {
-      assert.deepEqual(structs((await store.readTrace(record.traceId)).records), structs([record]))
+      assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
     }
     assert.equal(store.backlog().putAside, 1)
     assert.match(lines.join('\n'), /put aside in the table quarantine: Cassandra/)
@@ -256,7 +256,7 @@ describe(`cassandra-mysql store, with hostile clocks and data (MILO_TEST_SEED=${
       await settled(store)
       for (const record of records) {
         // The record itself is where it belongs; only the index has nothing of it.
-        assert.deepEqual(structs((await store.readTrace(record.traceId)).records), structs([record]))
+        assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
         assert.deepEqual(await found(store, { name: record.name! }), record.name === word ? [] : [record.traceId])
       }
       const kept = await sql('SELECT reason, body FROM quarantine WHERE collector = ?', [id])

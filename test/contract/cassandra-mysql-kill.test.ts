@@ -9,7 +9,7 @@ import type { StoreConfig } from '../../collector/src/store/store-config'
 import { readRecord } from '../../src/codec/span'
 import { bundledProgram } from '../helpers/bundle'
 import { type CassandraServer, type MariaDbServer, startOwnCassandra, startOwnMariaDb } from '../servers'
-import { found, sameIds, soon, tag } from './store-contract'
+import { found, sameIds, soon, structs, tag } from './store-contract'
 
 /**
  * SIGKILL under load. MILO_TEST_KILLS says how often, MILO_TEST_SEED repeats a run: the same processes in the same order,
@@ -88,7 +88,7 @@ describe('cassandra-mysql store, killed', function () {
         sameIds(await found(store, { annotations: [tag('word', word)] }), new Set(ids), `word ${word}`)
       }
       for (const [traceId, records] of traces) {
-        const read = (await store.readTrace(traceId)).records.map(({ bytes }) => bytes.toString('hex'))
+        const read = structs(await store.readTrace(traceId))
         const once = new Set(read)
         assert.equal(once.size, read.length, `a record twice in trace ${traceId}`)
         for (const record of records) assert.ok(once.has(record), `acknowledged and lost from trace ${traceId}`)

@@ -25,7 +25,7 @@ describe('cassandra-mysql store, schema', function () {
     try {
       const record = span({ name: unique('works') })
       await append(store, record)
-      assert.deepEqual(structs((await store.readTrace(record.traceId)).records), structs([record]))
+      assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
       assert.deepEqual(await found(store, { name: record.name }), [record.traceId])
       await store.check()
     } finally {

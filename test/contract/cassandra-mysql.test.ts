@@ -73,7 +73,7 @@ describe('cassandra-mysql store, in the databases', function () {
     assert.equal(inRows, 3_000)
     assert.ok(rows.length < 150, String(rows.length))
     for (const record of [records[0]!, records[2_999]!]) {
-      assert.deepEqual(structs((await store.readTrace(record.traceId)).records), structs([record]))
+      assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
     }
   })
 
@@ -86,7 +86,7 @@ describe('cassandra-mysql store, in the databases', function () {
     assert.equal(sizes.length, 4)
     assert.ok(sizes[0] > 600_000 && sizes[0] < 601_000, String(sizes))
     for (const size of sizes.slice(1)) assert.ok(size <= 256 * 1024, String(sizes))
-    assert.deepEqual(structs((await store.readTrace(traceId)).records), structs(records))
+    assert.deepEqual(structs(await store.readTrace(traceId)), structs(records))
   })
 
   it('takes a message that is larger than anything Cassandra takes at once', async () => {
@@ -97,7 +97,7 @@ describe('cassandra-mysql store, in the databases', function () {
     await store.append([message])
     assert.equal((await store.readTrace(traceId)).records.length, 40)
     await settled(store)
-    assert.deepEqual(structs((await store.readTrace(traceId)).records), structs(records))
+    assert.deepEqual(structs(await store.readTrace(traceId)), structs(records))
   })
 
   it('takes a message of nothing but long words, more than MySQL takes at once', async () => {
@@ -108,7 +108,7 @@ describe('cassandra-mysql store, in the databases', function () {
     const { traceId, name } = records[300]!
     assert.deepEqual(await found(store, { name: name! }), [traceId])
     await settled(store)
-    assert.deepEqual(structs((await store.readTrace(traceId)).records), structs([records[300]!]))
+    assert.deepEqual(structs(await store.readTrace(traceId)), structs([records[300]!]))
   })
 
   it('reads a trace of 280,000 spans that two collectors have written in turns', async () => {
@@ -255,8 +255,7 @@ describe('cassandra-mysql store, in the databases', function () {
       await found(store, { annotations: [tag(gone)] }),
       wanted.map(({ traceId }) => traceId),
     )
-    for (const record of wanted)
-      assert.deepEqual(structs((await store.readTrace(record.traceId)).records), structs([record]))
+    for (const record of wanted) assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
     assert.equal(await replayCollector(databases.config, gone, () => {}), 0)
   })
 })

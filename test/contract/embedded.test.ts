@@ -88,7 +88,7 @@ describe('embedded store, its file', function () {
     try {
       for (const [traceId, name] of acknowledged) {
         assert.deepEqual(
-          (await store.readTrace(traceId)).records.map(r => r.record.name),
+          (await store.readTrace(traceId)).records.map(({ name }) => name),
           [name],
         )
         await soon(async () => assert.deepEqual(await found(store, { name }), [traceId]), 10_000)
@@ -114,7 +114,7 @@ describe('embedded store, its file', function () {
     const locked = { code: 'MILO_STORE_LOCKED', message: /milo\.db is in use by another process: .*embedded\.path/ }
     await assert.rejects(open(path), locked)
     await append(store, span({}))
-    assert.deepEqual(structs((await store.readTrace(record.traceId)).records), structs([record]))
+    assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
     await store.close()
     await (await open(path)).close()
   })
@@ -328,7 +328,7 @@ describe('embedded store, its file', function () {
       const store = await openEmbedded({ path, settleMs: 1 }, line => lines.push(line))
       await soon(async () => assert.deepEqual((await found(store, { name: 'good' })).length, 3))
       for (const record of good) {
-        assert.deepEqual(structs((await store.readTrace(record.traceId)).records), structs([record]))
+        assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
       }
       await until('all is settled', () => store.backlog().spans === 0)
       assert.equal(store.backlog().putAside, putAside)

@@ -52,21 +52,16 @@ export function traceRoutes(app: FastifyInstance, reads: Reads, askStore: AskSto
     const { form } = readParameters(ONE, request.query)
     const { maxTraceBytes } = reads
     const grant = await grantFor(reply, maxTraceBytes)
-    const { records, truncated } = await findTrace(request.params.id, maxTraceBytes)
-    const bytes = records.reduce((sum, { bytes }) => sum + bytes.length, 0)
-    grant.shrink(bytes)
+    const { records, bytes, truncated } = await findTrace(request.params.id, maxTraceBytes)
+    grant.shrink(bytes.length)
     // A trace only ever gains records, and each stands in it once.
-    const etag = `W/"${version}-${form}-${records.length}-${bytes}${truncated ? '-truncated' : ''}"`
+    const etag = `W/"${version}-${form}-${records.length}-${bytes.length}${truncated ? '-truncated' : ''}"`
     reply.header('etag', etag).header('cache-control', 'private, no-cache')
     if (truncated) reply.header('milo-truncated', 'true')
     if (request.headers['if-none-match']?.includes(etag)) return reply.code(304).send()
     waitForReader(reply)
     reply.type('application/json; charset=utf-8')
-    const pieces = FORMS[form]!(
-      records.map(({ record }) => record),
-      truncated,
-    )
-    return Readable.from(pieces)
+    return Readable.from(FORMS[form]!(records, truncated))
   })
 
   app.get('/api/compare', async (request, reply): Promise<CompareAnswer> => {
@@ -98,10 +93,7 @@ export function traceRoutes(app: FastifyInstance, reads: Reads, askStore: AskSto
 
   async function readTree(id: string): Promise<Trace> {
     const { records, truncated } = await findTrace(id, Math.min(reads.maxTraceBytes, COMPARED_BYTES))
-    return treeOf(
-      records.map(({ record }) => record),
-      truncated,
-    )
+    return treeOf(records, truncated)
   }
 
   async function findTrace(id: string, maxBytes: number): Promise<StoredTrace> {
@@ -114,9 +106,9 @@ export function traceRoutes(app: FastifyInstance, reads: Reads, askStore: AskSto
       )
     }
     for (const { low, high } of ids) {
-      const { records: found, truncated } = await askStore(store => store.readTrace(low, maxBytes))
-      const records = withHigh(found, high)
-      if (records.length > 0) return { records, truncated }
+      const trace = await askStore(store => store.readTrace(low, maxBytes))
+      const records = withHigh(trace.records, high)
+      if (records.length > 0) return { ...trace, records }
     }
     throw new HttpError(404, 'MILO_NO_SUCH_TRACE', `no trace ${quote(id)} is stored`)
   }

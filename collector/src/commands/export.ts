@@ -120,7 +120,7 @@ async function exportTraces(
       const records = withHigh(found, high)
       if (records.length === 0) continue
       if (form === 'ndjson') await write(`{"traceId":"${traceId}","records":[`)
-      for (const [i, { record }] of records.entries()) {
+      for (const [i, record] of records.entries()) {
         const comma = i === 0 && (form === 'ndjson' || exported.spans === 0) ? '' : ','
         await write(`${comma}${form === 'ndjson' ? '' : '\n'}${JSON.stringify(recordToJson(record))}`)
       }

@@ -28,29 +28,20 @@ export interface RawTrace {
   truncated: boolean
 }
 
-export interface StoredTrace {
-  records: StoredRecord[]
-  /** Whether the trace has more records than were read. A sender may send any number of records with one trace id. */
-  truncated: boolean
+/** A trace whose records are decoded. It may be truncated: a sender may send any number of records with one trace id. */
+export interface StoredTrace extends RawTrace {
+  records: SpanRecord[]
 }
 
-interface StoredRecord {
-  record: SpanRecord
-  /** The Span struct's bytes, exactly as they came. */
-  bytes: Buffer
-}
-
-/** Decodes a trace in turns, because a long trace takes most of a second. The records' bytes are views of the trace's. */
-export async function storedTrace({ bytes: buf, truncated }: RawTrace): Promise<StoredTrace> {
+/** Decodes a trace in turns, because a long trace takes most of a second. */
+export async function storedTrace(trace: RawTrace): Promise<StoredTrace> {
   const turns = new Turns()
-  const records: StoredRecord[] = []
-  for (let pos = 0; pos < buf.length; ) {
-    const { record, end } = readRecord(buf, pos)
-    records.push({ record, bytes: buf.subarray(pos + RECORD_HEADER, end) })
-    pos = end
+  const records: SpanRecord[] = []
+  for (const record of eachRecord(trace.bytes)) {
+    records.push(record)
     if (turns.over()) await turns.next()
   }
-  return { records, truncated }
+  return { ...trace, records }
 }
 
 /** A record that a store has accepted. */

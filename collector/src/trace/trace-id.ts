@@ -39,9 +39,9 @@ function i64FromHex(hex: string): bigint {
  * Returns the records that belong to a trace id whose high half is `high`: those that name that half. Records without a high
  * half (a peer that only passes 64 bits on) belong to them, but on their own they are the trace whose high half is 0.
  */
-export function withHigh<R extends { record: { traceIdHigh?: bigint } }>(records: R[], high: bigint | undefined): R[] {
+export function withHigh<R extends { traceIdHigh?: bigint }>(records: R[], high: bigint | undefined): R[] {
   if (high === undefined) return records
-  const halves = records.map(({ record }) => record.traceIdHigh ?? 0n)
+  const halves = records.map(({ traceIdHigh = 0n }) => traceIdHigh)
   if (!halves.includes(high)) return []
   return records.filter((_, i) => halves[i] === high || halves[i] === 0n)
 }
