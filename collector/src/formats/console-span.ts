@@ -1,7 +1,7 @@
 import { type Fields, isObject, type Reading, type Spans } from './fields'
 import { readOtlpJson } from './otlp/read'
 
-/** A span as OpenTelemetry's ConsoleSpanExporter for Python prints it, turned into OTLP. */
+/** Reads a span that OpenTelemetry's ConsoleSpanExporter for Python printed, by way of OTLP's JSON. */
 export function readConsoleSpan(json: unknown, reading: Reading): Spans {
   const span = json as Fields
   const { trace_state: traceState, ...context } = idsOf(span)
@@ -17,7 +17,7 @@ export function readConsoleSpan(json: unknown, reading: Reading): Spans {
               spans: [
                 {
                   ...context,
-                  // An empty one is printed as a list.
+                  // An empty trace state is printed as a list.
                   traceState: traceState === '[]' ? '' : traceState,
                   parentSpanId: span.parent_id,
                   ...{ name: span.name, kind: span.kind, attributes: span.attributes },

@@ -9,25 +9,26 @@ import { isZipkinSpan, readZipkinJson, readZipkinProtobuf, readZipkinV1Thrift } 
 import { ZIPKIN_TYPES } from './zipkin/schema'
 
 /**
- * Reads spans from a file in any known form, for the page's upload, `POST /api/traces` and `milo-collector import`.
+ * Reads spans from a file in any known format, for the page's upload, `POST /api/traces` and `milo-collector import`.
  *
- *     bytes ─ Thrift, protobuf, or text ─ documents ─ each in the form that it has, or a list of such
+ *     bytes ─ Thrift, protobuf, or text ─ documents ─ each in a format of its own, or a list of such
  */
 export const EXPECTED =
   "Milo's records ({ records: [...] }), OTLP ({ resourceSpans: [...] }), Zipkin (a list of spans) or Jaeger ({ data: [...] })"
 
-/** Known files nest their traces in fewer lists. */
+/** How deep lists may nest. Known files nest their traces less. */
 const MAX_LISTS = 4
-/** OpenTelemetry's file exporter puts every signal into the same file. */
+/** OpenTelemetry's file exporter puts all signals into the same file. */
 const OTHER_SIGNALS = ['resourceLogs', 'resourceMetrics', 'resourceProfiles']
 
 /**
- * @param bounded false when the collector's operator gives the file
- * @param firstLine above 1 for a further part of a file of lines
- * @throws BadInput when it is none of these forms; of several documents each that is none is one rejected span
+ * Reads the spans of a file.
+ * @param bounded false if the file comes from the collector's operator
+ * @param firstLine the number of the body's first line: above 1 if the body is a later part of a file
+ * @throws BadInput if the format is unknown. Among several documents, each of an unknown format is one rejected span
  */
 export function* readAny(body: Buffer, reading = new Reading(), bounded = true, firstLine = 1): Spans {
-  if (body.length === 0) throw new BadInput('there is nothing in it')
+  if (body.length === 0) throw new BadInput('the input is empty')
   if (isThriftList(body)) yield* readZipkinV1Thrift(body, reading)
   else if (isProtobuf(body)) yield* readProtobuf(body, reading)
   else {
@@ -36,7 +37,7 @@ export function* readAny(body: Buffer, reading = new Reading(), bounded = true, 
   }
 }
 
-/** A single document has to be right. Of several, each is judged by itself, since it may have been written by itself. */
+/** Reads documents. A single one has to be right. Of several, each is judged alone, since it may have been written alone. */
 export function* readDocuments(
   documents: Document[],
   read: (json: unknown) => Spans,
@@ -73,18 +74,18 @@ function* readDocument(json: unknown, reading: Reading, depth: number): Spans {
   }
 }
 
-/** In a list, an unknown object is read as a span of Zipkin's. */
+/** Tells entries of formats other than Zipkin's. In a list, an unknown object is read as a Zipkin span. */
 function isOther(json: unknown): boolean {
   return isObject(json) && (knownReader(json) ?? readZipkinJson) !== readZipkinJson
 }
 
-/** By the fields that no other form has. @throws BadInput */
+/** Chooses the reader by fields that no other format has. @throws BadInput */
 function readerOf(json: unknown): (json: unknown, reading: Reading) => Spans {
   if (isObject(json)) {
     const reader = knownReader(json)
     if (reader !== undefined) return reader
     if ('traceId' in json && 'spans' in json) {
-      throw new BadInput('this is a trace as it is drawn, without its records: give what ?form=records answers')
+      throw new BadInput('this is a merged trace, without its records: send the answer of ?form=records instead')
     }
   }
   throw new BadInput(`there should be ${EXPECTED}${instead(json)}`)
@@ -107,12 +108,15 @@ function* passOver(json: unknown, reading: Reading): Spans {
   reading.passOver(Object.keys(json as Fields))
 }
 
-/** The elements' type (a struct), and how many they are. */
+/** A Thrift list begins with the type of its elements (here a struct) and their number. */
 function isThriftList(body: Buffer): boolean {
   return body.length >= 5 && body[0] === 0x0c && body.readInt32BE(1) >= 0
 }
 
-/** A row of messages in field 1, to the last byte. Text may begin with a newline, which is the same byte as that field. */
+/**
+ * Both protobuf formats have nothing but messages in field 1. The first byte isn't enough: text may begin with a newline, which
+ * is the same byte as that field's tag.
+ */
 function isProtobuf(body: Buffer): boolean {
   if (body[0] !== 0x0a) return false
   try {
@@ -123,7 +127,10 @@ function isProtobuf(body: Buffer): boolean {
   }
 }
 
-/** Both formats begin alike. What has the ids of a Zipkin span is one: to a ResourceSpans they would be a resource of 16 bytes. */
+/**
+ * Reads OTLP or Zipkin: both begin alike. A message with the ids of a Zipkin span is one; read as ResourceSpans, they would be a
+ * resource of 16 bytes.
+ */
 function* readProtobuf(body: Buffer, reading: Reading): Spans {
   const [first] = readZipkinProtobuf(body)
   yield* first!() instanceof Unusable ? readOtlpProtobuf(body, reading) : readZipkinProtobuf(body, reading)

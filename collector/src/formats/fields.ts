@@ -1,14 +1,14 @@
 import type { SpanRecord } from 'milo/codec/span'
 
 /**
- * Reads values that can't be trusted, from decoded protobuf messages and parsed JSON alike. A value is absent as in protobuf:
- * null, or empty. 64-bit numbers come as Long, as number and as decimal string, bytes as such and as base64.
+ * Reads untrusted values from decoded protobuf messages and parsed JSON alike. A value counts as absent if it is null or empty,
+ * as in protobuf. 64-bit numbers come as Long, number or decimal string, and bytes as bytes or base64.
  *
- * A span is never dropped for an optional field: what can't be read is left out, and counted by format, field and reason
- * (`FieldReader`). Only its ids are required; without them it is Unusable. Only a body that is none at all is BadInput.
+ * A span is never dropped for an optional field: a value that can't be read is left out, and counted by format, field and reason
+ * (`FieldReader`). A span needs only its ids; without them it is Unusable. A body in which no span can be found is BadInput.
  */
 
-/** The whole body is unusable: no span of it is taken. */
+/** The whole body is unusable: none of its spans is taken. */
 export class BadInput extends Error {}
 
 /** One span is unusable. `reason` is a short, stable word: it labels a counter. */
@@ -21,13 +21,13 @@ export class Unusable {
   }
 }
 
-/** A record, or why there is none. */
+/** A record, or the reason why there is none. */
 export type Converted = SpanRecord | Unusable
 
-/** The spans of a body, in order, each to be converted by a call: not all are, when it would become too much. */
+/** The spans of a body, in order. A call converts one, so that the caller can stop when there are too many. */
 export type Spans = Generator<() => Converted>
 
-/** What `make` gives, or why there is none. */
+/** Returns the value of `make`, or the Unusable that it throws. */
 export function attempt<V>(make: () => V): V | Unusable {
   try {
     return make()
@@ -37,15 +37,15 @@ export function attempt<V>(make: () => V): V | Unusable {
   }
 }
 
-/** Ingest takes no span longer than this. */
+/** Longer spans are rejected. */
 export const MAX_SPAN_BYTES = 1024 * 1024
 export const MAX_SPAN_PARTS = 65_536
-/** Senders put thousands of spans into one body; two bytes are enough for a span that says nothing. */
+/** The most spans in a body. Senders put thousands into one; but an empty span takes only two bytes. */
 const MAX_ENTRIES = 250_000
 
 export type Format = 'milo' | 'otlp' | 'zipkin' | 'jaeger'
 
-/** A field of spans that were kept without it. All three are words of the code, so that they can label a counter. */
+/** A field that some spans were kept without. All three strings are constants of the code, so that they can label a counter. */
 export interface LeftOut {
   format: Format
   field: string
@@ -53,10 +53,10 @@ export interface LeftOut {
   count: number
 }
 
-/** What is counted while one body is read. */
+/** Counts what happens while one body is read. */
 export class Reading {
   readonly leftOut: LeftOut[] = []
-  /** Names of keys that the body has besides spans, for the answer. */
+  /** Names of unknown keys in the body, for the answer. */
   readonly others = new Set<string>()
   private entriesLeft: number
 
@@ -64,7 +64,7 @@ export class Reading {
     this.entriesLeft = maxEntries
   }
 
-  /** @throws BadInput when there are too many */
+  /** @throws BadInput if the body has too many entries */
   addEntries(count: number): void {
     this.entriesLeft -= count
     if (this.entriesLeft < 0) {
@@ -78,7 +78,7 @@ export class Reading {
     else this.leftOut.push({ format, field, reason, count: 1 })
   }
 
-  /** Names keys that no reader knows; a few of them. */
+  /** Notes keys that no reader knows, at most five of a body. */
   passOver(keys: string[]): void {
     for (const key of keys) if (this.others.size < 5) this.others.add(key.slice(0, 40))
   }
@@ -86,7 +86,7 @@ export class Reading {
 
 export type Fields = Record<string, unknown>
 
-/** Reads the fields of one format's spans. `field` names a field in counters: it is a constant of the code. */
+/** Reads the fields of one format's spans. `field` names a field in counters; it must be a constant of the code. */
 export class FieldReader {
   readonly reading: Reading
   private readonly format: Format
@@ -96,7 +96,7 @@ export class FieldReader {
     this.reading = reading
   }
 
-  /** @returns what stands for the field */
+  /** Counts a field that is left out. @returns `instead`, the value to use in its place */
   leave<V>(field: string, reason: string, instead: V): V {
     this.reading.leave(this.format, field, reason)
     return instead
@@ -107,7 +107,7 @@ export class FieldReader {
     return isObject(v) ? v : this.leave(field, 'bad_type', undefined)
   }
 
-  /** @throws Unusable when it is too long for a span */
+  /** @throws Unusable if the list is too long for a span */
   list(v: unknown, field: string): unknown[] {
     if (v === undefined || v === null) return []
     if (!Array.isArray(v)) return this.leave(field, 'bad_type', [])
@@ -115,7 +115,7 @@ export class FieldReader {
     return v
   }
 
-  /** The entries of a list that are objects. */
+  /** Returns the entries of a list that are objects. */
   objects(v: unknown, field: string): Fields[] {
     return this.list(v, field).flatMap<Fields>(entry => this.object(entry, field) ?? [])
   }
@@ -140,7 +140,7 @@ export class FieldReader {
     return this.integer(v, field, -(2n ** 63n), 2n ** 63n - 1n)
   }
 
-  /** @returns undefined where it is absent or can't be read; a fraction is cut off */
+  /** Reads an integer and drops a fraction. @returns undefined if it is absent or can't be read */
   integer(v: unknown, field: string, least: bigint, most: bigint): bigint | undefined {
     if (isEmpty(v)) return undefined
     const n = anyInteger(v)
@@ -150,9 +150,9 @@ export class FieldReader {
   }
 
   /**
-   * A time or duration in the format's own unit, or a time as ISO 8601 has it. The unit is never guessed: what was sent in
-   * another one stands where that number puts it.
-   * @returns undefined for 0
+   * Reads a time or duration in the format's own unit, or a time in ISO 8601. The unit is never guessed: a number in another
+   * unit is taken as it stands.
+   * @returns undefined for 0, for an absent value, and for one that can't be read
    */
   time(v: unknown, field: string, unitsPerMs: bigint): bigint | undefined {
     const given = typeof v === 'string' && /^\d{4}-\d\d-\d\d/.test(v) ? fromIso(v, unitsPerMs) : v
@@ -164,25 +164,26 @@ export class FieldReader {
     return anyDouble(v) ?? this.leave(field, 'bad_type', undefined)
   }
 
-  /** An id that a span can do without. @returns undefined where it is absent, zero or can't be read */
+  /** Reads an id that a span can do without. @returns undefined if it is absent, zero or can't be read */
   id(v: unknown, bytes: number, field: string, read = anyId): bigint | undefined {
     const id = read(v, bytes)
     return id === 'bad' ? this.leave(field, 'bad_id', undefined) : id
   }
 }
 
-/** A span's own id or its trace's. @throws Unusable with `no_…` or `bad_…` and what it is */
+/** Reads a span's own id or its trace's. @throws Unusable with the reason `no_…` or `bad_…`, followed by `what` */
 export function requiredId(v: unknown, bytes: number, what: 'trace_id' | 'span_id', read = anyId): bigint {
   const id = read(v, bytes)
-  if (id === 'bad') throw new Unusable(`bad_${what}`, `${what} is not ${bytes} bytes, or their hex`)
+  if (id === 'bad') throw new Unusable(`bad_${what}`, `${what} must be ${bytes} bytes, or their hex digits`)
   if (id === undefined) throw new Unusable(`no_${what}`, `${what} is absent or zero`)
   return id
 }
 
 /**
- * An id of so many bytes as an unsigned number: in bytes, in hex (with 0x, with the dashes of a UUID), or in padded base64,
- * which some senders' JSON has. A trace id of 16 bytes may be one of 8.
- * @returns undefined when it is absent, empty or all zero
+ * Reads an id of a fixed length as an unsigned number. It may come as bytes, as hex (also with 0x, or with a UUID's dashes), or
+ * as padded base64, which some senders' JSON has. A trace id may have 8 bytes instead of 16.
+ * @param bytes the id's length
+ * @returns undefined if it is absent, empty or all zero
  */
 function anyId(v: unknown, bytes: number): bigint | undefined | 'bad' {
   if (isEmpty(v)) return undefined
@@ -198,7 +199,7 @@ function anyId(v: unknown, bytes: number): bigint | undefined | 'bad' {
   return 'bad'
 }
 
-/** As Zipkin has them: with as many hex digits as it takes, or in bytes. Jaeger leaves leading zeros out, too. */
+/** Reads an id as Zipkin writes it: as hex, possibly without leading zeros (Jaeger leaves them out too), or as bytes. */
 export function shortId(v: unknown, bytes: number): bigint | undefined | 'bad' {
   if (isEmpty(v)) return undefined
   const hex = v instanceof Uint8Array ? hexOfBytes(v) : typeof v === 'string' ? plainHex(v) : undefined
@@ -225,7 +226,7 @@ export function isObject(v: unknown): v is Fields {
   return typeof v === 'object' && v !== null && !Array.isArray(v)
 }
 
-/** Words for a refusal: what was found in place of what should be there. */
+/** Ends the message of a refusal: names what was found in place of the expected object. */
 export function instead(found: unknown): string {
   if (!isObject(found)) return ''
   const keys = Object.keys(found)
@@ -235,7 +236,7 @@ export function instead(found: unknown): string {
     : `, not an object of ${named.join(', ')}${keys.length > 5 ? ' …' : ''}`
 }
 
-/** Undefined for what doesn't say one or the other. */
+/** Reads a boolean in any of its spellings. @returns undefined for anything else */
 export function anyBool(v: unknown): boolean | undefined {
   if (typeof v === 'boolean') return v
   if (v === 1 || v === '1') return true
@@ -244,7 +245,7 @@ export function anyBool(v: unknown): boolean | undefined {
   return word === 'true' ? true : word === 'false' ? false : undefined
 }
 
-/** A whole number, without a fraction that it may have; undefined for what is no number. */
+/** Reads an integer and drops a fraction. @returns undefined if the value isn't a number */
 export function anyInteger(v: unknown): bigint | undefined {
   if (typeof v === 'bigint') return v
   if (typeof v === 'number') return Number.isFinite(v) ? BigInt(Math.trunc(v)) : undefined
@@ -267,9 +268,9 @@ export function anyDouble(v: unknown): number | undefined {
   return isNumber && !Number.isNaN(Number(v)) ? Number(v) : undefined
 }
 
-/** Date knows milliseconds; what is finer is in the text. */
+/** Parses ISO 8601. Date.parse has milliseconds only, so the fraction is read from the text. */
 function fromIso(text: string, unitsPerMs: bigint): bigint | undefined {
-  // Without a zone it is UTC, as the formats' clocks are.
+  // A time without a zone is UTC, like the formats' own times.
   const parts = /^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9})\d*)?\s*(?:(Z|UTC)|([-+]\d\d:?\d\d))?/i.exec(
     text,
   )
@@ -281,24 +282,24 @@ function fromIso(text: string, unitsPerMs: bigint): bigint | undefined {
     : BigInt(ms) * unitsPerMs + (BigInt(fraction.padEnd(9, '0')) * unitsPerMs) / 1_000_000n
 }
 
-/** Absent bytes are an empty list to protobufjs. */
+/** Tells an absent value. protobufjs gives an empty list for absent bytes. */
 export function isEmpty(v: unknown): boolean {
   return v === undefined || v === null || (v as { length?: unknown }).length === 0
 }
 
-/** An i64 of the same bits, as records have it. */
+/** Returns the i64 with the same bits, which is what records hold. */
 export function signed(n: bigint): bigint {
   return BigInt.asIntN(64, n)
 }
 
-/** @param digits how many hex digits */
+/** @param digits the number of hex digits */
 export function hexOf(n: bigint, digits: number): string {
   return BigInt.asUintN(digits * 4, n)
     .toString(16)
     .padStart(digits, '0')
 }
 
-/** An object that holds any key, `__proto__` too, as one of its own. */
+/** Returns an object that holds any key as its own, even `__proto__`. */
 export function plainObject<V>(entries: Iterable<readonly [string, V]>): Record<string, V> {
   const object = Object.create(null)
   for (const [key, value] of entries) object[key] = value

@@ -2,8 +2,8 @@ import { anyInteger, type Fields, isObject, type Reading, type Spans } from './f
 import { readOtlpJson } from './otlp/read'
 
 /**
- * Jaeger's JSON, as its interface downloads it and its API answers it: `{ data: [trace, …] }`, one trace, or one span with its
- * process in it, as it stands in Elasticsearch. It is turned into OTLP, which has all that it says.
+ * Reads Jaeger's JSON: `{ data: [trace, …] }` or one trace, as its interface downloads them and its API answers, or one span with
+ * its process inside, as Elasticsearch stores it. It is converted to OTLP, which has a field for everything in it.
  */
 export function* readJaegerJson(json: unknown, reading: Reading): Spans {
   const { data } = json as Fields
@@ -81,7 +81,7 @@ function toEvent(log: unknown) {
   }
 }
 
-/** Values are JSON's own, but for 64-bit numbers and bytes. */
+/** Converts tags to OTLP's attributes. JSON's own types need no kind; 64-bit numbers and bytes do. */
 function tagsOf(tags: unknown): { key: unknown; value: unknown }[] {
   return (Array.isArray(tags) ? tags : []).filter(isObject).map(({ key, type, value }) => {
     if (type === 'int64') return { key, value: { intValue: value } }
@@ -91,7 +91,7 @@ function tagsOf(tags: unknown): { key: unknown; value: unknown }[] {
   })
 }
 
-/** Jaeger leaves leading zeros out. */
+/** Restores the leading zeros that Jaeger leaves out. */
 function padded(id: unknown, digits: number): unknown {
   return typeof id === 'string' && id !== '' ? id.padStart(digits, '0') : id
 }

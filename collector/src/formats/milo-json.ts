@@ -2,8 +2,8 @@ import { EventType, type SpanEvent, type SpanRecord } from 'milo/codec/span'
 import { attempt, BadInput, FieldReader, type Fields, plainObject, Reading, type Spans, Unusable } from './fields'
 
 /**
- * Records as `GET /api/traces/{id}?form=records` answers them, in the words of the IDL: 64-bit numbers as decimal strings,
- * event types by name, absent fields absent.
+ * The JSON of records, which `GET /api/traces/{id}?form=records` answers. Field names are the IDL's, 64-bit numbers are decimal
+ * strings, event types are names, and absent fields are left out.
  */
 
 const EVENT_NAMES = new Map<number, string>(Object.entries(EventType).map(([name, value]) => [value, name]))
@@ -25,18 +25,19 @@ export function recordToJson(r: SpanRecord) {
     counters: r.counters && plainObject([...r.counters].map(([key, value]) => [key, value.toString()] as const)),
     trace_id_high: r.traceIdHigh?.toString(),
     service: r.service,
-    // JSON has no NaN and no infinities; the wire does.
+    // JSON has neither NaN nor infinities, but the wire has.
     probability: Number.isFinite(r.probability) ? r.probability : r.probability?.toString(),
   }
 }
 
 /**
- * @param json what JSON.parse made of the body
- * @throws BadInput before the first record, when it isn't such an answer
+ * Reads the records of such an answer.
+ * @param json the parsed body
+ * @throws BadInput before the first record, if the body isn't such an answer
  */
 export function* readMiloJson(json: unknown, reading = new Reading()): Spans {
   const { records } = (json ?? {}) as { records?: unknown }
-  if (!Array.isArray(records)) throw new BadInput('not records of Milo: there should be a list "records"')
+  if (!Array.isArray(records)) throw new BadInput('not Milo\'s records: there should be a list "records"')
   reading.addEntries(records.length)
   const read = new FieldReader('milo', reading)
   for (const record of records) yield () => attempt(() => readRecord(read.object(record, 'record') ?? {}, read))
@@ -61,9 +62,8 @@ function readRecord(raw: Fields, read: FieldReader): SpanRecord {
     service: given('service', text),
     probability: given('probability', (v, field) => read.double(v, field)),
   }
-  if (record.traceId === undefined)
-    throw new Unusable('no_trace_id', 'trace_id is absent, or no whole number of 64 bits')
-  if (record.id === undefined) throw new Unusable('no_span_id', 'id is absent, or no whole number of 64 bits')
+  if (record.traceId === undefined) throw new Unusable('no_trace_id', 'trace_id is absent, or not a 64-bit integer')
+  if (record.id === undefined) throw new Unusable('no_span_id', 'id is absent, or not a 64-bit integer')
   return record
 }
 
@@ -80,7 +80,7 @@ function readEvent({ timestamp, event_type, value }: Fields, read: FieldReader):
   return event
 }
 
-/** Reads a map, and leaves out entries whose value can't be read. */
+/** Reads a map without the entries whose value can't be read. */
 function readMap<V>(
   v: unknown,
   field: string,

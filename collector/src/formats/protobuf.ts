@@ -2,12 +2,12 @@ import { type INamespace, Reader, Root, type Type } from 'protobufjs/light'
 import { BadInput, type FieldReader, MAX_SPAN_BYTES, MAX_SPAN_PARTS, Unusable } from './fields'
 
 /**
- * A message's fields by name, each with its number and type. `T[]` is a list, `T{}` a map by string, and of the fields that
- * have a `T?` only one is set.
+ * A message's fields by name, each with its number and type. `T[]` is a list and `T{}` a map by string. Only one of the fields
+ * with a `T?` is set (a oneof).
  */
 type Fields = Record<string, `${number} ${string}`>
 
-/** The types that read and write messages, from a table of their fields. */
+/** Makes the types that read and write messages from a table of their fields. */
 export function messageTypes<Name extends string>(table: Record<Name, Fields>): Record<Name, Type> {
   const nested: INamespace['nested'] = {}
   for (const [name, fields] of Object.entries<Fields>(table)) {
@@ -26,10 +26,10 @@ export function messageTypes<Name extends string>(table: Record<Name, Fields>): 
 }
 
 /**
- * Yields the bytes of each value of a field, in order; with `not`, those of all other fields, tags included. A body is taken
- * apart span by span rather than decoded whole: a span of two bytes would become an object of hundreds.
- * @param ids the field's number, and those that it had in earlier versions
- * @throws BadInput when the bytes are no message
+ * Yields the bytes of each value of a field, in order; with `not`, the bytes of all other fields, tags included. So a body is
+ * taken apart span by span rather than decoded whole: a span of two bytes would become an object of hundreds.
+ * @param ids the field's number, and the numbers that it had in earlier versions
+ * @throws BadInput if the bytes aren't a message
  */
 export function* fieldBytes(message: Uint8Array, type: Type, ids: number[], not = false): Generator<Uint8Array> {
   const reader = Reader.create(message)
@@ -53,7 +53,7 @@ export function decodeWithout(message: Uint8Array, type: Type, ids: number[], re
   let length = 0
   for (const bytes of fieldBytes(message, type, ids, true)) {
     if (length + bytes.length > rest.length) {
-      throw new Unusable('too_large', `${type.name} is over ${MAX_SPAN_BYTES} bytes without what is in it`)
+      throw new Unusable('too_large', `${type.name} is over ${MAX_SPAN_BYTES} bytes without the messages in it`)
     }
     rest.set(bytes, length)
     length += bytes.length
@@ -63,17 +63,17 @@ export function decodeWithout(message: Uint8Array, type: Type, ids: number[], re
 
 /**
  * Decodes a message. Fields that can't be read are left out.
- * @throws Unusable when it is too large, or no message at all
+ * @throws Unusable if the message is too large, or the bytes aren't a message
  */
 export function decode(bytes: Uint8Array, type: Type, read: FieldReader): Record<string, unknown> {
   if (bytes.length > MAX_SPAN_BYTES) throw new Unusable('too_large', `${type.name} is over ${MAX_SPAN_BYTES} bytes`)
-  // Errors are the sender's, there may be many, and most of an error's cost is its stack.
+  // A sender may cause many errors, and most of an error's cost is its stack.
   const { stackTraceLimit } = Error
   Error.stackTraceLimit = 0
   try {
     const whole = tryDecode(bytes, type)
     if (!(whole instanceof Error)) return whole
-    // A message is its fields, one after the other: so it can be read without one.
+    // A message is a sequence of fields, so it can be read without the bad ones.
     const readable: Uint8Array[] = []
     let fields = 0
     for (const field of fieldBytes(bytes, type, [], true)) {

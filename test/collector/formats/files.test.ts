@@ -138,7 +138,7 @@ describe('a file of spans', () => {
     return { records, rejected: [...rejected.values()].reduce((sum, { spans }) => sum + spans, 0) }
   }
 
-  it('is taken alike by the page, the API and import, in every form that people have', async () => {
+  it('is read alike by the page, the API and import, in every known format', async () => {
     const server = await SpanServer.start()
     cleanUp.push(() => server.close())
     for (const [what, [body, spans, rejected = 0]] of Object.entries(FILES)) {
@@ -152,7 +152,7 @@ describe('a file of spans', () => {
     }
   })
 
-  it('of Jaeger’s keeps kind, parent, tags, logs and process', async () => {
+  it('keeps kind, parent, tags, logs and process when it is Jaeger’s', async () => {
     const { records } = await imported(JSON.stringify(jaeger))
     const [{ annotations, events, parentId, name }] = records as [SpanRecord]
     assert.deepEqual([name, parentId], ['op', 15n])
@@ -170,7 +170,7 @@ describe('a file of spans', () => {
     )
   })
 
-  it('that is longer than a piece is read piece by piece, with the lines’ own numbers, zipped or not', async () => {
+  it('is read in pieces when it is long, with the right line numbers, zipped or not', async () => {
     const long = `"${'x'.repeat(6_000)}"`
     const many = Array.from({ length: 1_000 }, (_, i) => line((i + 1).toString(16)).replace('"op"', long))
     many.splice(900, 0, 'oops\n')
@@ -180,7 +180,7 @@ describe('a file of spans', () => {
     }
   })
 
-  it('without a span is an error that says what there was, and what would be right', async () => {
+  it('is an error without a span, and the message names what was found and what is expected', async () => {
     for (const [body, message] of [
       ['', /no span of it could be used/],
       ['{"resourceLogs":[]}', /it has resourceLogs/],

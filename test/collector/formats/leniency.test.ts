@@ -112,7 +112,7 @@ const OTLP: Case[] = [
   [attribute({ newValue: 1 }), 'attribute unknown', { a: '' }],
 ]
 
-describe('a span with a field that can not be read', () => {
+describe("a span with a field that can't be read", () => {
   let server: SpanServer
   beforeEach(async () => {
     server = await SpanServer.start()
@@ -131,22 +131,22 @@ describe('a span with a field that can not be read', () => {
     for (const [key, value] of Object.entries(expected ?? {})) assert.deepEqual(seen[key], value, what)
   }
 
-  it('is kept without it, which is counted: Zipkin', async () => {
+  it('is stored without that field, which is counted, in Zipkin’s format', async () => {
     for (const one of ZIPKIN) await keeps('/api/v2/spans', [zipkin(one[0])], one)
     assert.deepEqual(server.rejected, [])
   })
 
-  it('is kept without it, which is counted: Zipkin’s first version, also beside the second', async () => {
+  it('is stored without that field, which is counted, in Zipkin’s first version, also beside the second', async () => {
     for (const one of ZIPKIN_V1) await keeps('/api/v1/spans', [zipkin({}), one[0]], one)
     assert.deepEqual(server.rejected, [])
   })
 
-  it('is kept without it, which is counted: OTLP', async () => {
+  it('is stored without that field, which is counted, in OTLP', async () => {
     for (const one of OTLP) await keeps('/v1/traces', otlp(one[0]), one)
     assert.deepEqual(server.rejected, [])
   })
 
-  it('is kept without it, which is counted: Milo’s own', async () => {
+  it('is stored without that field, which is counted, in Milo’s own format', async () => {
     const record = { trace_id: '1', id: '2', name: 7, parent_id: 'x', events: [{ timestamp: [], value: 'e' }, 3] }
     const { status, json } = await server.post('/api/traces', JSON.stringify({ records: [record] }))
     assert.equal(status, 200)
@@ -160,7 +160,7 @@ describe('a span with a field that can not be read', () => {
     assert.equal(server.records[0]!.name, '7')
   })
 
-  it('is kept without it where protobuf nests too deep or breaks off within a field', async () => {
+  it('is stored without that field when protobuf nests too deep or ends within the field', async () => {
     const request = OTLP_TYPES.ExportTraceServiceRequest
     const body = Buffer.from(toProtobuf(otlp({ name: 'broken-here' }), request))
     // A name that isn't UTF-8 is one all the same; an attribute whose length lies is left out.
@@ -187,7 +187,7 @@ describe('a body', () => {
     return { status: answer.status, json: answer.json, spans: server.records.length }
   }
 
-  it('of OTLP is read under the names of its earlier versions, its .proto files and its other writers', async () => {
+  it('in OTLP may use the names of earlier versions, of the .proto files and of other writers', async () => {
     const span = otlpSpan({})
     const snake = { trace_id: span.traceId, span_id: span.spanId, start_time_unix_nano: '1700000000000000000' }
     const bodies = [
@@ -222,7 +222,7 @@ describe('a body', () => {
     assert.equal(server.records.at(-1)!.traceId, 0x1111111111111111n)
   })
 
-  it('in which there is no span is never a plain success', async () => {
+  it('is never a plain success when it holds no span', async () => {
     for (const [path, body, message] of [
       ['/v1/traces', { spans: [otlpSpan({})] }, /none in it; it has spans/],
       ['/v1/traces', { resourceLogs: [{}] }, /none in it; it has resourceLogs/],

@@ -32,7 +32,7 @@ describe('OTLP', () => {
     )
   })
 
-  it('makes the same records of protobuf as of JSON', () => {
+  it('gives the same records from protobuf as from JSON', () => {
     fc.assert(
       fc.property(otlpRequest, request => {
         const fromJson = stored(readOtlpJson(request))
@@ -42,7 +42,7 @@ describe('OTLP', () => {
     )
   })
 
-  it('puts what people look for where Milo has it', () => {
+  it('puts what people search for into Milo’s own fields', () => {
     const [record] = stored(
       readOtlpJson(
         oneSpan(
@@ -111,14 +111,14 @@ describe('OTLP', () => {
     })
   })
 
-  it('takes an attribute "error" that is false for no error, and keeps it', () => {
+  it('keeps an attribute "error" that is false, and doesn’t call the span failed', () => {
     const request = oneSpan({ attributes: [{ key: 'error', value: { boolValue: false } }] })
     const records = stored(readOtlpJson(request))
     assert.equal(buildTrace(records).spans[0]!.error, false)
     assert.deepEqual(spansOf(toOtlpJson(records))[0].attributes, [{ key: 'error', value: { boolValue: false } }])
   })
 
-  it('hangs a server’s span under the client’s, which Milo’s own halves join', () => {
+  it('puts a server’s span below the client’s, in one tree with Milo’s own halves', () => {
     const traceId = '1'.repeat(32)
     const client = oneSpan({ traceId, spanId: '0'.repeat(15) + '2', parentSpanId: '0'.repeat(15) + '1', kind: 3 })
     const server = oneSpan({ traceId, spanId: '0'.repeat(15) + '3', parentSpanId: '0'.repeat(15) + '2', kind: 2 })
@@ -145,7 +145,7 @@ describe('OTLP', () => {
     )
   })
 
-  it('is made of Milo’s own records too, and a reader finds the same tree in it', () => {
+  it('can be written from Milo’s own records, with the same tree', () => {
     const at = (offset: bigint, eventType: number, value?: string) => ({
       timestamp: 1_700_000_000_000_000n + offset,
       eventType,
@@ -191,7 +191,7 @@ describe('OTLP', () => {
     assert.deepEqual(seen(stored(readOtlpJson(otlp))), seen(records))
   })
 
-  it('is made of records that say anything at all under its names', () => {
+  it('can be written from records that hold anything at all under its names', () => {
     const names = ['types', 'more', 'events', 'links', 'scope.attributes', 'resource_types', 'resource_more', 'kind']
     fc.assert(
       fc.property(fc.array(fc.tuple(fc.constantFrom(...names), fc.oneof(fc.json(), fc.string()))), said => {

@@ -18,9 +18,9 @@ interface Vector {
 
 const vectors: Vector[] = JSON.parse(readFileSync(join(__dirname, '../../vectors/other-formats.json'), 'utf8'))
 
-describe('what was recorded of other senders', () => {
+describe('a recorded request of another sender', () => {
   for (const { name, path, contentType, hex, text, spans, records } of vectors) {
-    it(`becomes the same records as ever: ${name}`, async () => {
+    it(`becomes the same records as before: ${name}`, async () => {
       const server = await SpanServer.start()
       try {
         const body = hex === undefined ? text! : Buffer.from(hex, 'hex')

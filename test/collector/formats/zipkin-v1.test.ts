@@ -75,7 +75,7 @@ const call = {
 }
 
 describe('Zipkin spans of version 1', () => {
-  it('make the records that version 2 makes of the same span', () => {
+  it('become the same records as in version 2', () => {
     const translatable = zipkinSpan
       .map(({ kind, shared, ...span }) => {
         const isRpc = (kind === 'CLIENT' || kind === 'SERVER') && span.timestamp !== undefined
@@ -91,7 +91,7 @@ describe('Zipkin spans of version 1', () => {
     )
   })
 
-  it('are taken as zipkin-transport-scribe 0.22.0 sends them', () => {
+  it('are accepted from zipkin-transport-scribe 0.22.0', () => {
     const bytes =
       'CgABm88bmAXkIrILAAMAAAAGc2VsZWN0CgAE9VsMiL3gGP8KAAWbzxuYBeQisg8ABgwAAAADCgABAAZg45YxFW8LAAIAAAAHcmV0cmllZAwAAwg' +
       'AAQAAAAALAAMAAAAFZnJvbnQAAAoAAQAGYOOWMRUgCwACAAAAAmNzDAADCAABAAAAAAsAAwAAAAVmcm9udAAACgABAAZg45YxFigLAAIAAAACY3' +
@@ -112,7 +112,7 @@ describe('Zipkin spans of version 1', () => {
     ])
   })
 
-  it('that hold both sides of a call become one record of each, with what its service said', () => {
+  it('become a record for each side of a call, with what its service reported', () => {
     const records = read({ ...call, debug: true })
     const shared = { traceId: ids.traceId, id: ids.id, parentId: ids.parentId, name: 'get', debug: true }
     assert.deepEqual(plain(toZipkinJson(records)), [
@@ -138,7 +138,7 @@ describe('Zipkin spans of version 1', () => {
     )
   })
 
-  it('that a service sends to itself are told apart by address', () => {
+  it('keep the sides of a service that calls itself apart by address', () => {
     const other = { ...front, ipv4: '10.0.0.9' }
     const records = read({
       ...ids,
@@ -157,7 +157,7 @@ describe('Zipkin spans of version 1', () => {
     )
   })
 
-  it('give what neither side said, and annotations without an endpoint, to the client', () => {
+  it('give the client what neither side reported, and annotations without an endpoint', () => {
     const records = read({
       ...call,
       annotations: [...call.annotations, at('unsigned', 1), at('third', 2, { serviceName: 'proxy' })],
@@ -218,7 +218,7 @@ describe('Zipkin spans of version 1', () => {
     )
   })
 
-  it('without cs, cr, sr and ss are work within a process, or by their addresses a server’s', () => {
+  it('are work within a process without cs, cr, sr and ss, unless an address makes them a server’s', () => {
     const address = (key: string, endpoint: Json) => ({ key, value: true, endpoint })
     const local = { ...ids, timestamp: START, duration: 10 }
     const v2 = (...binaryAnnotations: Json[]) => {
@@ -237,7 +237,7 @@ describe('Zipkin spans of version 1', () => {
     )
   })
 
-  it('of Finagle name the client by its address alone, where it is called as the server', () => {
+  it('name the client by its address alone when Finagle reports it under the server’s name', () => {
     const server = { ...ids, annotations: [at('sr', 0, shop), at('ss', 1, shop)] }
     const of = (endpoint: Json) => read({ ...server, binaryAnnotations: [{ key: 'ca', value: true, endpoint }] })[0]!
     const record = of({ ...front, serviceName: 'shop' })
@@ -292,13 +292,13 @@ describe('Zipkin spans of version 1', () => {
     )
   })
 
-  it('are taken without an address, and with the 0 for it of earlier zipkin-js', () => {
+  it('are accepted without an address, and with the 0 that earlier versions of zipkin-js write for none', () => {
     const endpoint = { serviceName: 'front', ipv4: 0, port: 0 }
     const [record] = stored(all(readZipkinJson([{ ...ids, annotations: [at('sr', 0, endpoint)] }])))
     assert.deepEqual([record!.service, record!.serverHost], ['front', undefined])
   })
 
-  it('are of no use without ids', () => {
+  it('are rejected without ids', () => {
     assert.equal(refused(thriftSpan({ id: '1' })), 'no_trace_id')
     assert.equal(refused(thriftSpan({ traceId: '1', id: '0' })), 'no_span_id')
     const spans = [{ ...ids, traceId: 'x' }, { ...ids, id: 7 }, null, 7, 'x', [{}], ids]
@@ -308,7 +308,7 @@ describe('Zipkin spans of version 1', () => {
     )
   })
 
-  it('that lie about a length, nest without end or are too much are refused, whatever they claim', () => {
+  it('are refused when they lie about a length, nest without end or are too large', () => {
     const bytes = thriftSpan(call)
     for (let end = 0; end < bytes.length; end++) assert.equal(refused(bytes.subarray(0, end)), 'truncated')
     const lengthAt = (text: string) => bytes.indexOf(text) - 4
@@ -361,7 +361,7 @@ describe('Zipkin spans of version 1', () => {
     assert.deepEqual(stored(readZipkinV1Span(unknown)), stored(readZipkinV1Span(thriftSpan(ids))))
   })
 
-  it('in bytes that are none get a reason, never an exception', () => {
+  it('are rejected with a reason, never an exception, when the bytes are garbage', () => {
     const bytes = thriftSpan(call)
     const mangled = fc
       .array(fc.tuple(fc.nat(bytes.length - 1), fc.nat(255)), { minLength: 1, maxLength: 6 })

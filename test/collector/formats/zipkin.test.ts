@@ -31,7 +31,7 @@ describe('Zipkin spans', () => {
     )
   })
 
-  it('make the same records of protobuf as of JSON', () => {
+  it('become the same records from protobuf as from JSON', () => {
     const ipv6: Record<string, string> = {
       '::1': '00000000000000000000000000000001',
       '2001:db8::c001': '20010db800000000000000000000c001',
@@ -70,7 +70,7 @@ describe('Zipkin spans', () => {
     )
   })
 
-  it('of one id make one span of a client and a server that shares it', () => {
+  it('become one span when client and server share an id', () => {
     const [traceId, id] = ['463ac35c9f6413ad48485a3953bb6124', 'a2fb4a1d1a96d312']
     const client = {
       ...{ traceId, id, kind: 'CLIENT', name: 'get', timestamp: 1_700_000_000_000_000, duration: 5000 },
@@ -95,7 +95,7 @@ describe('Zipkin spans', () => {
     )
   })
 
-  it('are taken with short ids, zero parents, numbers as tags and fractions of microseconds', () => {
+  it('are accepted with short ids, zero parents, numbers as tags and fractions of microseconds', () => {
     const span = {
       ...{ traceId: 'ABC', id: '1', parentId: '0000000000000000', timestamp: 1_700_000_000_000_000.5, duration: '7' },
       tags: { status: 200, cached: true },
@@ -109,7 +109,7 @@ describe('Zipkin spans', () => {
     assert.deepEqual([...record!.annotations!], Object.entries({ status: '200', cached: 'true' }))
   })
 
-  it('come out of Milo’s own records, the server’s half as one that shares its id', () => {
+  it('can be written from Milo’s own records, the server’s half as a span that shares its id', () => {
     const ids = { traceId: 1n, id: 2n, parentId: 0n, name: 'Shop.order' }
     const [client, server, local] = toZipkinJson([
       {

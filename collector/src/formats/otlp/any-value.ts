@@ -2,12 +2,12 @@ import { anyBool, anyDouble, anyInteger, FieldReader, isEmpty, isObject, plainOb
 import { camelCased } from './json'
 
 /**
- * OpenTelemetry's AnyValue, and what becomes of it in an annotation.
+ * OpenTelemetry's AnyValue, on its way into an annotation and back.
  *
- *     AnyValue, as protobuf or JSON has it ─ readAnyValue → Value ─ toText → text and type ─ fromText → Value ─ toJson → OTLP's JSON
+ *     AnyValue in protobuf or JSON ─ readAnyValue → Value ─ toText → text and type ─ fromText → Value ─ toJson → OTLP's JSON
  */
 export type Value = string | boolean | Int | number | Uint8Array | Value[] | KeyValues | null
-/** An int; a number is a double. */
+/** An AnyValue's int. A number is a double. */
 type Int = bigint
 
 /** Keys and values in order; a key may come twice. */
@@ -21,12 +21,12 @@ class KeyValues {
 /** The type of a value that is kept as text. */
 export type TextType = 'string' | 'bool' | 'int' | 'double' | 'bytes' | 'empty' | 'json' | 'any'
 
-/** What is deeper is left out; protobufjs itself goes to 100 messages, of which a list in a list takes two or three. */
+/** Deeper values are left out. protobufjs itself allows 100 nested messages, and a list in a list takes two or three. */
 const MAX_DEPTH = 32
 const [MIN_INT, MAX_INT] = [-(2n ** 63n), 2n ** 63n - 1n]
 const KINDS = ['stringValue', 'boolValue', 'intValue', 'doubleValue', 'bytesValue', 'arrayValue', 'kvlistValue']
 
-/** A value that isn't wrapped in its kind, as some senders have it, is taken for what it is. */
+/** Reads an AnyValue. Some senders don't wrap a value in its kind; its JSON type tells its kind then. */
 function readAnyValue(raw: unknown, read: FieldReader, depth = 0): Value {
   if (raw === undefined || raw === null) return null
   if (depth > MAX_DEPTH) return read.leave('attribute', 'too_deep', null)
@@ -34,7 +34,7 @@ function readAnyValue(raw: unknown, read: FieldReader, depth = 0): Value {
   const fields = camelCased(raw)
   let value: Value = null
   let known = false
-  // Only what was sent is the message's own; of several the last counts.
+  // Object.keys gives the fields that were sent, not the prototype's defaults. If there are several, the last counts.
   for (const kind of Object.keys(fields)) {
     if (!KINDS.includes(kind)) continue
     known = true
@@ -45,7 +45,7 @@ function readAnyValue(raw: unknown, read: FieldReader, depth = 0): Value {
   return read.leave('attribute', 'unknown', null)
 }
 
-/** @param v what isn't of its kind is kept as what it is */
+/** Reads a value of a kind. A value that doesn't fit its kind is read by its JSON type. */
 function readKind(kind: string, v: unknown, read: FieldReader, depth: number): Value {
   switch (kind) {
     case 'boolValue':
@@ -68,7 +68,7 @@ function readKind(kind: string, v: unknown, read: FieldReader, depth: number): V
   }
 }
 
-/** Bytes as protobufjs and JSON have them, or as JSON.stringify writes a typed array. */
+/** Accepts bytes, base64, and what JSON.stringify writes for a typed array: an object of numbers. */
 function anyBytes(v: unknown): Uint8Array | undefined {
   if (v instanceof Uint8Array) return v
   if (isEmpty(v)) return Buffer.alloc(0)
@@ -85,7 +85,7 @@ function bare(v: unknown, read: FieldReader, depth: number): Value {
   return typeof v === 'number' && Number.isSafeInteger(v) ? BigInt(v) : (v as Value)
 }
 
-/** A list of keys and values, or an object of them, as some senders have it. */
+/** Reads a list of keys and values, or an object of them, which some senders write. */
 export function readKeyValues(raw: unknown, read: FieldReader, depth = 0): [string, Value][] {
   if (isObject(raw)) return Object.entries(raw).map(([key, value]) => [key, readAnyValue(value, read, depth)])
   return read.list(raw, 'attributes').flatMap(pair => {
@@ -95,7 +95,7 @@ export function readKeyValues(raw: unknown, read: FieldReader, depth = 0): [stri
   })
 }
 
-/** Reads values that readAnyValue itself has written: problems aren't counted. */
+/** Reads values that this file has written. Nobody looks at its counts. */
 const unheard = () => new FieldReader('otlp', new Reading())
 
 export function toText(v: Value): { type: TextType; text: string } {
@@ -110,7 +110,7 @@ export function toText(v: Value): { type: TextType; text: string } {
   return { type: 'any', text: JSON.stringify(toJson(v)) }
 }
 
-/** @throws when the text isn't of that type: it didn't come from toText */
+/** @throws an Error if the text isn't of that type, and so didn't come from toText */
 export function fromText(text: string, type: unknown): Value {
   switch (type) {
     case 'bool':
@@ -132,7 +132,7 @@ export function fromText(text: string, type: unknown): Value {
   }
 }
 
-/** The value in OTLP's JSON. */
+/** Returns the value in OTLP's JSON. */
 function toJson(v: Value): Record<string, unknown> {
   if (typeof v === 'string') return { stringValue: v }
   if (typeof v === 'boolean') return { boolValue: v }
@@ -148,17 +148,17 @@ export function keyValuesToJson(entries: [string, Value][]): { key: string; valu
   return entries.map(([key, value]) => ({ key, value: toJson(value) }))
 }
 
-/** Attributes in a form that people can read: an object where that holds everything, or else OTLP's own list. */
+/** Returns attributes in a form that people can read: an object if it can hold everything, or else OTLP's own list. */
 export function attributesToPlain(entries: [string, Value][]): unknown {
   return toPlain(new KeyValues(entries)) ?? keyValuesToJson(entries)
 }
 
-/** @throws when it didn't come from attributesToPlain */
+/** @throws an Error if the JSON didn't come from attributesToPlain */
 export function attributesFromPlain(json: unknown): [string, Value][] {
   return Array.isArray(json) ? readKeyValues(json, unheard()) : (fromPlain(json) as KeyValues).entries
 }
 
-/** The value in JSON's own words, as people read it; undefined when `fromPlain` couldn't tell what it was. */
+/** Returns the value as plain JSON, which people can read, or undefined if `fromPlain` couldn't restore it from that. */
 function toPlain(v: Value): unknown {
   if (typeof v === 'string' || typeof v === 'boolean' || v === null) return v
   if (typeof v === 'bigint') return Number.isSafeInteger(Number(v)) ? Number(v) : undefined
@@ -169,7 +169,7 @@ function toPlain(v: Value): unknown {
     return all.includes(undefined) ? undefined : all
   }
   const all = v.entries.map(([key, value]) => [key, toPlain(value)] as const)
-  // An object holds a key once, and puts numbers first.
+  // An object can't hold a key twice, and puts keys that are numbers first.
   if (all.some(([key, value]) => value === undefined || /^\d+$/.test(key))) return undefined
   const object = plainObject(all)
   return Object.keys(object).length === all.length ? object : undefined

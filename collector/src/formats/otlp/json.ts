@@ -1,6 +1,6 @@
 import type { Fields } from '../fields'
 
-/** A message's fields under the names of protobuf's JSON mapping, also where the sender used those of the .proto files. */
+/** Renames fields to the names of protobuf's JSON mapping: some senders use the names in the .proto files (snake_case). */
 export function camelCased(fields: Fields): Fields {
   let renamed: Fields | undefined
   for (const key of Object.keys(fields)) {
@@ -14,7 +14,7 @@ export function camelCased(fields: Fields): Fields {
   return renamed ?? fields
 }
 
-/** A copy without empty fields, as protobuf leaves them out. */
+/** Returns a copy without empty fields, which protobuf leaves out too. */
 export function prune<V extends Fields>(fields: V): Partial<V> {
   const full = Object.entries(fields).filter(
     ([, v]) => v !== undefined && v !== '' && v !== 0 && !(Array.isArray(v) && v.length === 0),

@@ -1,13 +1,13 @@
 /**
- * OpenTelemetry's traces, as OTLP's protobuf and JSON have them, into records and back. Nothing is lost: attributes become
- * annotations of the same keys, what the resource and the scope say is repeated with each span, and what a record has no
- * place for stands in annotations and counters that begin with `otel.`. docs/wire-format.md has the whole table.
+ * Names for the conversion of OpenTelemetry's traces (OTLP's protobuf and JSON) into records and back. Nothing is lost:
+ * attributes become annotations with the same keys, each span repeats the data of its resource and scope, and data that has no
+ * field in a record goes to annotations and counters whose names begin with `otel.`. docs/wire-format.md has the whole table.
  */
 
 export const KINDS = ['unspecified', 'internal', 'server', 'client', 'producer', 'consumer']
 export const STATUS = ['UNSET', 'OK', 'ERROR']
 export const ERROR = 2
-/** Annotations and counters that are ours: an attribute of such a name is kept in `otel.more`. */
+/** Names of annotations and counters that are ours. An attribute with such a name is kept in `otel.more`. */
 export const OURS = {
   kind: 'otel.kind',
   // OpenTelemetry uses these names in other formats.
@@ -36,7 +36,7 @@ export const OURS = {
   endNs: 'otel.end_ns',
 } as const
 export const RESOURCE = 'otel.resource.'
-/** A prefix of the event's index. */
+/** The event's index follows this prefix. */
 export const EVENT_NS = 'otel.event_ns.'
 export const OUR_NAMES = new Set<string>(Object.values(OURS))
 

@@ -16,9 +16,9 @@ import { OTLP_TYPES } from './schema'
 import { readResource, readScope, readSpan } from './span'
 
 /**
- * One of the three messages around spans.
+ * Describes one of the three messages around spans.
  * @param inner the fields that hold the next message, under their names in all versions (Tempo says batches)
- * @param others the fields besides
+ * @param others the message's other fields
  */
 function level(type: Type, inner: string[], others: string[]) {
   const idsOf = (names: string[]) => names.flatMap(name => type.fields[name]?.id ?? [])
@@ -35,7 +35,10 @@ const RESOURCE_SPANS = level(
 const SCOPE_SPANS = level(OTLP_TYPES.ScopeSpans, ['spans'], ['scope', 'instrumentationLibrary', 'schemaUrl'])
 const LEVELS = [REQUEST, RESOURCE_SPANS, SCOPE_SPANS]
 
-/** @throws BadInput before the first span, when the bytes aren't a request */
+/**
+ * Reads the spans of a request in OTLP's protobuf.
+ * @throws BadInput before the first span, if the bytes aren't a request
+ */
 export function* readOtlpProtobuf(body: Uint8Array, reading = new Reading()): Spans {
   const within = (message: Uint8Array, { type, innerIds }: Level) => fieldBytes(message, type, innerIds)
   const without = (message: Uint8Array, { type, innerIds }: Level) => decodeWithout(message, type, innerIds, read)
@@ -59,7 +62,7 @@ export function* readOtlpProtobuf(body: Uint8Array, reading = new Reading()): Sp
   }
 }
 
-/** Names what a request has instead, when no span is found in it. */
+/** Notes the unknown fields of a request, for the answer in case no span is found in it. */
 function nameOthers(message: Uint8Array, depth: number, reading: Reading): void {
   const { type, innerIds, ids } = LEVELS[depth]!
   for (const bytes of fieldBytes(message, type, ids, true))
@@ -69,9 +72,10 @@ function nameOthers(message: Uint8Array, depth: number, reading: Reading): void 
 }
 
 /**
- * @param json what JSON.parse made of the body: a request, a list of them, what one holds, or a trace as Tempo answers it
- * @param format whose spans these were before they were put into OTLP's words
- * @throws BadInput before the first span, when it isn't one
+ * Reads the spans of a body in OTLP's JSON.
+ * @param json the parsed body: a request, a list of requests, an element of resourceSpans, or a trace in Tempo's answer
+ * @param format the format of the spans before they were converted to OTLP; it labels the counters
+ * @throws BadInput before the first span, if the body is none of these
  */
 export function* readOtlpJson(json: unknown, reading = new Reading(), format: Format = 'otlp'): Spans {
   const resources = resourcesOf(json, reading).map(raw => {
@@ -97,12 +101,12 @@ function resourcesOf(json: unknown, reading: Reading): unknown[] {
   return isResourceSpans(fields) ? [fields] : within(fields, REQUEST, reading)
 }
 
-/** Whether it is an element without the list around it, as Java's OtlpJsonLoggingSpanExporter writes it. */
+/** Tells an element of resourceSpans, which Java's OtlpJsonLoggingSpanExporter writes without the list around it. */
 export function isResourceSpans(fields: Fields): boolean {
   return RESOURCE_SPANS.inner.some(name => Array.isArray(camelCased(fields)[name]))
 }
 
-/** What spans are in, or the spans. */
+/** Returns the elements of the next level: messages that hold spans, or the spans. */
 function within(raw: unknown, { inner, others }: Level, reading: Reading): unknown[] {
   if (!isObject(raw)) throw new BadInput(`not OTLP: there should be an object with ${inner[0]}`)
   const fields = camelCased(raw)
@@ -114,7 +118,7 @@ function within(raw: unknown, { inner, others }: Level, reading: Reading): unkno
   })
 }
 
-/** What `make` gives, made when it is first asked for. What is Unusable then makes all unusable that asks for it. */
+/** Returns a function that calls `make` once, at the first call. If that throws an Unusable, each call throws it. */
 function once<V extends object>(make: () => V): () => V {
   let made: V | Unusable | undefined
   return () => {

@@ -1,8 +1,8 @@
 import { messageTypes } from '../protobuf'
 
 /**
- * What OTLP's trace messages look like in protobuf. The names are those of protobuf's JSON mapping; enumerations are read as
- * numbers, which names.ts names.
+ * The fields of OTLP's trace messages in protobuf. The names are those of protobuf's JSON mapping. Enumerations are read as
+ * numbers; names.ts has their names.
  */
 export const OTLP_TYPES = messageTypes({
   AnyValue: {
@@ -64,7 +64,7 @@ export const OTLP_TYPES = messageTypes({
     resource: '1 Resource',
     schemaUrl: '3 string',
     scopeSpans: '2 ScopeSpans[]',
-    // Until 0.15 the messages had these names and this number, and the same fields.
+    // The name and number of scopeSpans until OTLP 0.15. The message's fields were the same.
     instrumentationLibrarySpans: '1000 ScopeSpans[]',
   },
   Resource: { attributes: '1 KeyValue[]', entityRefs: '3 EntityRef[]', droppedAttributesCount: '2 uint32' },
@@ -73,6 +73,6 @@ export const OTLP_TYPES = messageTypes({
   ExportTraceServiceRequest: { resourceSpans: '1 ResourceSpans[]' },
   ExportTraceServiceResponse: { partialSuccess: '1 ExportTracePartialSuccess' },
   ExportTracePartialSuccess: { rejectedSpans: '1 int64', errorMessage: '2 string' },
-  // google.rpc.Status, which an error is answered with.
+  // google.rpc.Status: the answer to a request that fails.
   RpcStatus: { code: '1 int32', message: '2 string' },
 })

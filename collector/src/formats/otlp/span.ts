@@ -17,7 +17,7 @@ import { attributesToPlain, keyValuesToJson, readKeyValues, type TextType, toTex
 import { camelCased, prune } from './json'
 import { ERROR, EVENT_NS, isOurs, KINDS, OURS, RESOURCE, STATUS } from './names'
 
-/** What all spans of a resource and scope have in common. */
+/** The data that all spans of a resource and scope share. */
 interface Common {
   service: string | undefined
   host: string | undefined
@@ -30,7 +30,7 @@ export function readResource(raw: Fields, read: FieldReader): Common {
   const common: Common = { service: undefined, host: undefined, annotations: [], counters: [] }
   const add = adder(common)
   const attributes = readKeyValues(resource.attributes, read)
-  // The one attribute that has a field of its own. A second one, or one that is no string, stays with the others.
+  // A record has a field for the service. A second service.name, or one that isn't a string, stays among the annotations.
   const named = attributes.findIndex(([key]) => key === 'service.name')
   if (typeof attributes[named]?.[1] === 'string') common.service = attributes.splice(named, 1)[0]![1] as string
   const placed = new Map<string, string>()
@@ -70,12 +70,15 @@ export function readScope(raw: Fields, resource: Common, read: FieldReader): Com
   return bounded(common, 'scope')
 }
 
-/** A message within another one, by its fields' JSON names. */
+/** Returns the fields of a nested message, under their JSON names. */
 function message(raw: unknown, field: string, read: FieldReader): Fields {
   return camelCased(read.object(raw, field) ?? {})
 }
 
-/** It is repeated with each span: what leaves them no room is refused before it is. */
+/**
+ * Returns `common` unchanged. Each span repeats it, so it must leave room for the span's own data.
+ * @throws Unusable if it is larger than a span may be
+ */
 function bounded(common: Common, what: string): Common {
   let length = 0
   for (const [key, value] of common.annotations) length += key.length + value.length
@@ -83,7 +86,7 @@ function bounded(common: Common, what: string): Common {
   return common
 }
 
-/** Adds what isn't empty. */
+/** Returns a function that adds a value as an annotation or counter, unless it is empty or 0. */
 function adder({ annotations, counters }: Common) {
   return (key: string, value: string | number) => {
     if (typeof value === 'number') {
@@ -94,8 +97,9 @@ function adder({ annotations, counters }: Common) {
 
 /**
  * Puts attributes into annotations, each under its own name.
- * @param taken tells further names that it can't have
- * @returns as JSON, or empty: what isn't a string, and what has found no place
+ * @param taken tells whether an attribute's name is reserved
+ * @returns two JSON strings, which may be empty: `types` of the values that aren't strings, and `more`, the attributes whose
+ *   names were taken
  */
 function place(
   attributes: [string, Value][],
@@ -121,7 +125,11 @@ function place(
   }
 }
 
-/** @param scope what the span's resource and scope say */
+/**
+ * Converts a span into a record.
+ * @param scope returns the data that all spans of the resource and scope share
+ * @throws Unusable if the span has no usable ids, or its resource or scope is unusable
+ */
 export function readSpan(fields: Fields, scope: () => Common, read: FieldReader): SpanRecord {
   const raw = camelCased(fields)
   const traceId = requiredId(raw.traceId, 16, 'trace_id')
@@ -135,7 +143,7 @@ export function readSpan(fields: Fields, scope: () => Common, read: FieldReader)
   const description = read.text(status.message, 'status_message')
 
   const annotations = new Map<string, string>()
-  // Whatever its value, an annotation `error` says that the span has failed.
+  // An annotation `error` means that the span has failed, whatever its value. So an attribute that is false must not become one.
   const { types, more } = place(
     readKeyValues(raw.attributes, read),
     annotations,
@@ -165,7 +173,7 @@ export function readSpan(fields: Fields, scope: () => Common, read: FieldReader)
   count(OURS.startNs, start.ns)
   count(OURS.endNs, end.ns)
   const events: SpanEvent[] = [{ timestamp: start.timestamp, ...first }]
-  // Its attributes by the event's number, as far as there are any.
+  // Attributes of events, by the event's number, for the events that have any.
   const details: [string, unknown][] = []
   for (const [i, entry] of read.objects(raw.events, 'event').entries()) {
     const event = camelCased(entry)
@@ -206,7 +214,7 @@ function readTime(raw: unknown, field: string, read: FieldReader): { timestamp: 
   return ns === undefined ? { timestamp: undefined, ns: 0 } : { timestamp: ns / 1000n, ns: Number(ns % 1000n) }
 }
 
-/** OTLP's JSON has numbers; protobuf's own mapping has names, and senders have them with and without what all begin with. */
+/** Reads a number (OTLP's JSON) or a name (protobuf's own mapping). Senders write names with and without their common prefix. */
 function enumeration(raw: unknown, field: string, names: string[], read: FieldReader): number {
   if (isEmpty(raw)) return 0
   const word = typeof raw === 'string' ? raw.toUpperCase() : ''

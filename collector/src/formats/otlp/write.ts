@@ -6,7 +6,7 @@ import { attributesFromPlain, fromText, keyValuesToJson, readKeyValues, type Val
 import { prune } from './json'
 import { ERROR, EVENT_NS, KINDS, OUR_NAMES, OURS, RESOURCE, STATUS } from './names'
 
-/** A request in OTLP's JSON; what a record says otherwise than OTLP would, becomes an attribute. */
+/** Returns a request in OTLP's JSON. What OTLP has no field for becomes an attribute. */
 export function toOtlpJson(records: SpanRecord[]): { resourceSpans: unknown[] } {
   const resources = new Map<string, { head: Fields; scopes: Map<string, { head: Fields; spans: unknown[] }> }>()
   for (const record of records) {
@@ -124,12 +124,12 @@ interface Window {
   events: SpanEvent[]
 }
 
-/** As readSpan put it: the span's own two events are the first and the last. */
+/** Splits a record that readSpan made: the span's own two events are the first and the last. */
 function splitOtlp({ events = [] }: SpanRecord): Window {
   return { kind: 0, start: events[0]?.timestamp, end: events.at(-1)?.timestamp, events: events.slice(1, -1) }
 }
 
-/** A half goes from the earliest of its side's events to the latest, whatever their labels, as in trace/merge.ts. */
+/** Splits any other record. As in trace/merge.ts, a half goes from its side's first event to its last, whatever their labels. */
 function splitNative({ events = [] }: SpanRecord): Window {
   const side = recordSide(events)
   const isOwn = ownEvents(events)
@@ -138,7 +138,7 @@ function splitNative({ events = [] }: SpanRecord): Window {
   return { kind: KIND_OF[side], start: times[0], end: times.at(-1), events: events.filter(e => !isOwn(e)) }
 }
 
-/** OpenTelemetry's numbers: internal, server, client. */
+/** OpenTelemetry's numbers for internal, server and client. */
 const KIND_OF: Record<Side, number> = { local: 1, server: 2, client: 3 }
 
 function writeLinks(links: unknown): unknown[] {
@@ -149,7 +149,7 @@ function writeLinks(links: unknown): unknown[] {
   })
 }
 
-/** What reading wrote can be read; records come from elsewhere, too, and may say anything under our names. */
+/** Parses JSON, or returns undefined: a record that readSpan didn't make may hold any string under our names. */
 function parse(json: string): any {
   if (json === '') return undefined
   try {

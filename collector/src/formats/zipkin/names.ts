@@ -2,13 +2,14 @@ import { WINDOWS } from 'milo/codec/events'
 import type { SpanEvent } from 'milo/codec/span'
 
 /**
- * Zipkin's spans, version 2, as JSON and protobuf, into records and back. A tag becomes an annotation of its name; what a
- * record has no place for stands in annotations that begin with `zipkin.`. docs/wire-format.md has the whole table.
+ * Names for the conversion of Zipkin's spans, version 2 (JSON and protobuf), into records and back. A tag becomes an annotation
+ * of the same name. Data that has no field in a record goes to annotations whose names begin with `zipkin.`. docs/wire-format.md
+ * has the whole table.
  */
 
 export const KINDS = ['', 'CLIENT', 'SERVER', 'PRODUCER', 'CONSUMER']
 export const OURS = {
-  /** PRODUCER or CONSUMER. The events tell the others. */
+  /** PRODUCER or CONSUMER. The other kinds follow from the events. */
   kind: 'zipkin.kind',
   shared: 'zipkin.shared',
   /** In microseconds, for a span without a timestamp. */
@@ -18,7 +19,7 @@ export const OURS = {
   remoteService: 'zipkin.remote.service',
   remoteIp: 'zipkin.remote.ip',
   remotePort: 'zipkin.remote.port',
-  /** JSON of tags that have one of these names. */
+  /** Tags that have one of these names, as JSON. */
   tags: 'zipkin.tags',
 } as const
 export const OUR_NAMES = new Set<string>(Object.values(OURS))

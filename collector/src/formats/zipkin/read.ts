@@ -16,7 +16,10 @@ import { toRecords } from './v1'
 import { endsOfStructs, LIST_HEADER, readThrift } from './v1-thrift'
 import { readSpan } from './v2'
 
-/** @throws BadInput before the first span, when the bytes aren't a list of spans */
+/**
+ * Reads the spans of a list in protobuf.
+ * @throws BadInput before the first span, if the bytes aren't a list of spans
+ */
 export function* readZipkinProtobuf(body: Uint8Array, reading = new Reading()): Spans {
   const spans = [ZIPKIN_TYPES.ListOfSpans.fields.spans!.id]
   for (const _ of fieldBytes(body, ZIPKIN_TYPES.ListOfSpans, spans)) reading.addEntries(1)
@@ -28,13 +31,16 @@ export function* readZipkinProtobuf(body: Uint8Array, reading = new Reading()): 
   }
 }
 
-/** What is one span's on the wire: a struct, as Scribe's entries hold it. What follows it is left alone. */
+/** Reads one span of version 1, a Thrift struct in an entry of Scribe's. Bytes after it are ignored. */
 export function readZipkinV1Span(bytes: Buffer, reading = new Reading()): Converted[] {
   const read = new FieldReader('zipkin', reading)
   return convert(() => readThrift(bytes), read)
 }
 
-/** @throws BadInput before the first span, when the bytes aren't a list of structs: nothing says where the next one begins */
+/**
+ * Reads the spans of a Thrift list, version 1.
+ * @throws BadInput before the first span, if the bytes aren't a list of structs: then nothing tells where the next one begins
+ */
 export function* readZipkinV1Thrift(body: Buffer, reading = new Reading()): Spans {
   const read = new FieldReader('zipkin', reading)
   let start = LIST_HEADER
@@ -46,9 +52,9 @@ export function* readZipkinV1Thrift(body: Buffer, reading = new Reading()): Span
 }
 
 /**
- * Spans of either version, told apart one by one.
- * @param json what JSON.parse made of the body: a list of spans, or of such lists, as Zipkin's own API answers, or one span
- * @throws BadInput before the first span, when it is none of them
+ * Reads spans of either version in JSON. Each span is looked at for its version.
+ * @param json the parsed body: a list of spans, a list of such lists (Zipkin's own API answers with one), or one span
+ * @throws BadInput before the first span, if the body is none of these
  */
 export function* readZipkinJson(json: unknown, reading = new Reading()): Spans {
   if (!Array.isArray(json) && !isZipkinSpan(json)) {
@@ -71,7 +77,7 @@ export function isZipkinSpan(json: unknown): boolean {
   return isObject(json) && json.traceId !== undefined && json.id !== undefined
 }
 
-/** Version 2 has no binary annotations, and no endpoint in an annotation. */
+/** Tells version 1 by its binary annotations, or by an endpoint in an annotation: version 2 has neither. */
 function isVersion1({ annotations, binaryAnnotations }: Fields): boolean {
   if (Array.isArray(binaryAnnotations)) return true
   return Array.isArray(annotations) && annotations.some(annotation => isObject(annotation?.endpoint))

@@ -1,6 +1,6 @@
 import { messageTypes } from '../protobuf'
 
-/** What Zipkin's messages, version 2, look like in protobuf. `kind` is an index into KINDS in names.ts. */
+/** The fields of Zipkin's messages, version 2, in protobuf. `kind` is an index into KINDS in names.ts. */
 export const ZIPKIN_TYPES = messageTypes({
   ListOfSpans: { spans: '1 Span[]' },
   Span: {

@@ -2,7 +2,7 @@ import { CodecError, Reader, T } from 'milo/codec/binary'
 import { BadInput, type Fields, hexOf, MAX_SPAN_BYTES, MAX_SPAN_PARTS, type Reading, Unusable } from '../fields'
 import { ipOfBytes } from './v2'
 
-/** A struct's fields by their ids: what each is called in JSON, its type, and how it is read. */
+/** A struct's fields by their ids: for each its name in JSON, its type, and the function that reads it. */
 type Layout = Record<number, readonly [name: string, type: T, read: (r: Reader) => unknown]>
 
 const readId = (r: Reader) => hexOf(r.i64(), 16)
@@ -41,7 +41,7 @@ const SPAN: Layout = {
   12: ['traceIdHigh', T.I64, readId],
 }
 
-/** A span as JSON has it. */
+/** Reads a span from Thrift's binary protocol, into the fields that it has in JSON. @throws Unusable */
 export function readThrift(bytes: Buffer): Fields {
   if (bytes.length > MAX_SPAN_BYTES) throw new Unusable('too_large', `a span is over ${MAX_SPAN_BYTES} bytes`)
   const span = attemptThrift(
@@ -52,7 +52,7 @@ export function readThrift(bytes: Buffer): Fields {
   return span
 }
 
-/** @throws what `refuse` makes of a CodecError */
+/** Calls `read`. @throws what `refuse` returns for a CodecError */
 function attemptThrift<V>(read: () => V, refuse: (error: CodecError) => unknown): V {
   // A frame may hold a million bad spans, and most of an error's cost is its stack.
   const { stackTraceLimit } = Error
@@ -89,7 +89,7 @@ function readStructs(r: Reader, layout: Layout): Fields[] {
   return structs
 }
 
-/** Bytes that aren't an address stay as they are, to be left out later. */
+/** Returns bytes that aren't an address unchanged: readIp leaves them out, and counts them. */
 function readIpv6(bytes: Buffer): string | Buffer {
   return ipOfBytes(bytes) || bytes
 }
@@ -100,7 +100,7 @@ function readIpv4(address: number): string | undefined {
 
 const [BOOL, I16, I32, I64, DOUBLE, STRING] = [0, 2, 3, 4, 5, 6]
 
-/** The value by its type: text, numbers in decimal; what has no type, or another length than its type, in base64. */
+/** Converts the value by its type: numbers to decimal; bytes, and values whose length doesn't fit their type, to base64. */
 function withValue({ key, value, type, endpoint }: Fields): Fields {
   return { key, value: value === undefined ? undefined : readValue(value as Buffer, type), endpoint }
 }
@@ -116,9 +116,10 @@ function readValue(bytes: Buffer, type: unknown): string | boolean {
   return bytes.toString('base64')
 }
 
-/** The elements' type, and how many they are. */
+/** The length of a list's header in bytes: the elements' type and their number. */
 export const LIST_HEADER = 5
 
+/** Returns where each struct of a list ends. @throws BadInput if the bytes aren't a list of structs */
 export function endsOfStructs(body: Buffer, reading: Reading): number[] {
   return attemptThrift(
     () => {

@@ -3,22 +3,22 @@ import { anyBool, type FieldReader, type Fields, MAX_SPAN_PARTS, Unusable } from
 import { microseconds, readSpan } from './v2'
 
 /**
- * Zipkin's spans, version 1, into records. One of them holds what client and server say of a call, each annotation with the
- * endpoint of the process that made it, so it is taken apart into spans of version 2, one of each side, which v2.ts reads:
+ * Converts Zipkin's spans, version 1, into records. A span holds the reports of client and server, each annotation with the
+ * endpoint of the process that made it. So the span is split into spans of version 2, one for each side, which v2.ts reads:
  *
  *     Thrift → the fields of JSON → one or two sides, in version 2's fields → records
  *
- * Which side has what is decided as Zipkin's V1SpanConverter does it, but never for more than two.
+ * Annotations are given to a side by the rules of Zipkin's V1SpanConverter, but there are never more than two sides.
  */
 
-/** The annotations that begin and end a side. They also tell which side it is. */
+/** The annotations that begin and end a side. They also name the side. */
 const CORE = new Map<unknown, { kind: 'CLIENT' | 'SERVER'; edge: 'begin' | 'end' }>([
   ['cs', { kind: 'CLIENT', edge: 'begin' }],
   ['cr', { kind: 'CLIENT', edge: 'end' }],
   ['sr', { kind: 'SERVER', edge: 'begin' }],
   ['ss', { kind: 'SERVER', edge: 'end' }],
 ])
-/** Binary annotations of these keys that are true name the other side. zipkin-js's Thrift has no key for a broker's. */
+/** A binary annotation with one of these keys that is true names the other side. zipkin-js's Thrift has '' for a broker's. */
 const ADDRESSES = ['ca', 'sa', 'ma', '']
 
 interface Side {
@@ -47,7 +47,7 @@ export function toRecords(raw: Fields, read: FieldReader): SpanRecord[] {
     }
     const { kind, edge } = core
     const side = (sides[kind] ??= { kind, annotations: [], tags: [] })
-    // A second one is of another attempt.
+    // A second one belongs to another attempt.
     if (side[edge] !== undefined) events.push(entry)
     else side[edge] = microseconds(entry.fields.timestamp, 'annotation_timestamp', read)
     side.endpoint ??= entry.endpoint
@@ -59,14 +59,14 @@ export function toRecords(raw: Fields, read: FieldReader): SpanRecord[] {
   for (const entry of binary) {
     const { fields, endpoint } = entry
     const key = read.text(fields.key, 'key')
-    // Ruby's have '1'.
+    // Ruby writes '1' for true.
     if (!anyBool(fields.value) || endpoint === undefined || !ADDRESSES.includes(key)) tags.push(entry)
     else if (key === 'ca') clientAddress = endpoint
     else serverAddress = endpoint
   }
 
   const { CLIENT: client, SERVER: server } = sides
-  // Either work within a process, or a server's, which only the address of its client shows.
+  // Without cs, cr, sr and ss it is work within a process, or a server's span, which only the address of its client shows.
   const isServed = clientAddress !== undefined && serverAddress === undefined
   const first: Side = client ?? server ?? { kind: isServed ? 'SERVER' : '', annotations: [], tags: [] }
   const second = client && server
@@ -78,7 +78,7 @@ export function toRecords(raw: Fields, read: FieldReader): SpanRecord[] {
   for (const entry of events) sideOf(entry).annotations.push(entry.fields)
   for (const entry of tags) {
     const side = sideOf(entry)
-    // Without a value, a local component only says whose the span is.
+    // A local component (lc) without a value only carries the endpoint.
     const { key, value } = entry.fields
     if (key !== 'lc' || value !== '') side.tags.push([read.text(key, 'key'), value])
   }
@@ -91,19 +91,19 @@ export function toRecords(raw: Fields, read: FieldReader): SpanRecord[] {
   })
 }
 
-/** Finagle's servers know the client's address, and put their own name to it. */
+/** Returns the client's endpoint. Finagle's servers report the client's address under their own service name: it is dropped. */
 function clientOf({ endpoint }: Side, address: Fields | undefined): Fields | undefined {
   if (address === undefined || isSame(address, endpoint)) return undefined
   return address.serviceName === endpoint?.serviceName ? { ...address, serviceName: undefined } : address
 }
 
-/** @param owns whether the span's own times are this side's: the client's, where there are two */
+/** @param owns true if the span's own times are this side's. If there are two sides, they are the client's */
 function writeSide(raw: Fields, side: Side, remote: Fields | undefined, owns: boolean, read: FieldReader): SpanRecord {
   const timestamp = owns ? microseconds(raw.timestamp, 'timestamp', read) : undefined
   const duration = owns ? microseconds(raw.duration, 'duration', read) : undefined
   let { begin = timestamp, end } = side
   if (begin !== undefined && duration !== undefined) {
-    // What was measured as one is more exact than two events.
+    // A measured duration is more exact than the difference of two events.
     if (timestamp !== undefined) [begin, end] = [timestamp, timestamp + duration]
     else end ??= begin + duration
   }
@@ -127,7 +127,7 @@ function writeSide(raw: Fields, side: Side, remote: Fields | undefined, owns: bo
   return record
 }
 
-/** An annotation, and the endpoint that made it. */
+/** An annotation, and the endpoint of the process that made it. */
 interface Entry {
   fields: Fields
   endpoint: Fields | undefined
@@ -137,7 +137,7 @@ function readEntry(fields: Fields, read: FieldReader): Entry {
   return { fields, endpoint: read.object(fields.endpoint, 'endpoint') }
 }
 
-/** Whether it is that side's: services tell, and only where both are the same one, addresses. */
+/** Tells whether an endpoint is that side's: by its service or, if both sides have the same service, by its address. */
 function isOf(endpoint: Fields | undefined, { endpoint: mine }: Side, other: Side): boolean {
   if (endpoint === undefined || mine === undefined) return false
   return mine.serviceName === other.endpoint?.serviceName

@@ -4,9 +4,9 @@ import { anyInteger, type FieldReader, type Fields, isEmpty, plainObject, requir
 import { KINDS, OUR_NAMES, OURS, windowOf } from './names'
 
 /**
- * Leaves out what Zipkin's own reader leaves out or would refuse the whole list for.
- * @param tags where they don't stand in `raw`
- * @throws Unusable
+ * Converts a span into a record. Leaves out what Zipkin's own reader leaves out, or would refuse the whole list for.
+ * @param tags the span's tags, if they aren't in `raw`
+ * @throws Unusable if the span has no usable ids
  */
 export function readSpan(
   raw: Fields,
@@ -65,7 +65,7 @@ export function readSpan(
   if (local.service !== '') record.service = local.service
   const isServer = kind === 'SERVER'
   const localHost = local.ips[0]
-  // The name is for readers. Only addresses are read back as such.
+  // A host that is a service's name is for people to read. Only addresses go back into the endpoint.
   const remoteHost = remote.ips[0] ?? (isIP(remote.service) === 0 ? remote.service || undefined : undefined)
   if (localHost !== undefined) record[isServer ? 'serverHost' : 'clientHost'] = localHost
   if (remoteHost !== undefined) record[isServer ? 'clientHost' : 'serverHost'] = remoteHost
@@ -78,27 +78,27 @@ export function readSpan(
   return record
 }
 
-/** Some senders leave numbers, lists and objects as they are. */
+/** Converts a value to a string: some senders write numbers, lists and objects where Zipkin has strings. */
 function anyText(v: unknown): string {
   if (typeof v === 'string') return v
   return v === undefined || v === null ? '' : typeof v === 'object' ? JSON.stringify(v) : String(v)
 }
 
-/** By its name, or OpenTelemetry's name for it; protobuf has numbers. Work within a process has none. */
+/** Reads Zipkin's or OpenTelemetry's name of a kind, or protobuf's number. Work within a process has no kind. */
 function readKind(v: unknown, read: FieldReader): string {
   if (isEmpty(v)) return ''
   const kind = typeof v === 'number' ? KINDS[v] : /[^._]*$/.exec(read.text(v, 'kind').toUpperCase())![0]
   return kind !== undefined && KINDS.includes(kind) ? kind : read.leave('kind', 'unknown', '')
 }
 
-/** Undefined for 0, as Zipkin has it. What took less than a microsecond took one. */
+/** Reads a time or duration; 0 is absent, as in Zipkin. Less than a microsecond becomes one. */
 export function microseconds(v: unknown, field: string, read: FieldReader): bigint | undefined {
   return read.time(typeof v === 'number' && v > 0 && v < 1 ? 1 : v, field, 1000n)
 }
 
 interface Endpoint {
   service: string
-  /** IPv4 first. */
+  /** IPv4 comes first. */
   ips: string[]
   port: number
 }
@@ -113,11 +113,11 @@ function readEndpoint(raw: unknown, field: string, read: FieldReader): Endpoint 
   }
 }
 
-/** An address of either version, whichever field it stands in, as Zipkin takes it; anything else, a name too, is left out. */
+/** Reads an address of either version from either field, as Zipkin does. Anything else, also a name, is left out. */
 function readIp(v: unknown, field: string, read: FieldReader): string {
   if (isEmpty(v)) return ''
   let ip = v instanceof Uint8Array ? ipOfBytes(v) : typeof v === 'string' ? v.trim() : ''
-  // Earlier zipkin-js has 0 for no address.
+  // Earlier versions of zipkin-js write 0 for no address.
   if (anyInteger(v) === 0n) return ''
   const mapped = /^::(?:ffff:(?:0:)?)?(\d+\.\d+\.\d+\.\d+)$/i.exec(ip)?.[1]
   if (mapped !== undefined) ip = mapped

@@ -5,14 +5,14 @@ import { IdSet } from '../../record/ids'
 import { type Fields, hexOf, plainObject } from '../fields'
 import { OUR_NAMES, OURS } from './names'
 
-/** A list of spans in Zipkin's JSON. */
+/** Returns a list of spans in Zipkin's JSON. */
 export function toZipkinJson(records: SpanRecord[]): Fields[] {
   const usable = records.filter(({ traceId, id }) => traceId !== undefined && id !== undefined)
   const clients = new IdSet(usable.filter(record => recordSide(record.events ?? []) === 'client').map(({ id }) => id!))
   return usable.map(record => writeSpan(record, clients.has(record.id!)))
 }
 
-/** @param called whether the client's half is there, too: then the server's shares its id */
+/** @param called true if the client's half is there too; a server's half then shares its id */
 function writeSpan(record: SpanRecord, called: boolean): Fields {
   const { events = [] } = record
   const annotations = record.annotations ?? new Map<string, string>()
