@@ -59,7 +59,8 @@ export async function startOwnMariaDb({
     '--skip-test-db',
     '--skip-name-resolve',
   ]
-  await run(first!, rest, { cwd: folder })
+  // A starting mariadbd removes all temporary tables of its tmpdir, also those of one that is being installed beside it.
+  await run(first!, rest, { cwd: folder, env: { ...process.env, TMPDIR: folder } })
   const server = new RunningServer({
     name: 'MariaDB',
     folder,
