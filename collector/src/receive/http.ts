@@ -12,7 +12,7 @@ import { HttpError, sendError, tryLater } from '../http/errors'
 import { type Logger, limitWarnings } from '../log'
 import { decompressorOf, isZipped, receiveBody, unzip } from './body'
 import { ByteBudget } from './byte-budget'
-import { SpanSink } from './span-sink'
+import { ChunkWriter } from './chunk-writer'
 
 /**
  * Spans over HTTP: `POST /v1/traces` (OTLP), `POST /api/v2/spans` and `POST /api/v1/spans` (Zipkin) and `POST /api/traces`
@@ -26,7 +26,7 @@ import { SpanSink } from './span-sink'
 
 type Source = 'otlp' | 'zipkin' | 'upload'
 
-export interface FormatsOptions {
+export interface HttpSpansOptions {
   /**
    * Makes records durable.
    * @param records as in a Scribe message: each with its delimiter and length
@@ -76,15 +76,15 @@ const ZIPKIN: Record<string, Readers> = {
 }
 
 /** The result of reading a body. */
-interface Taken {
-  sink: SpanSink
+interface BodyResult {
+  writer: ChunkWriter
   leftOut: LeftOut[]
   /** True when the body is an empty list or message, and false when it has something else than spans. */
   isEmpty: boolean
 }
 
 /** A Fastify plugin: `app.register(takeSpans, options)`. */
-export async function takeSpans(app: FastifyInstance, options: FormatsOptions): Promise<void> {
+export async function takeSpans(app: FastifyInstance, options: HttpSpansOptions): Promise<void> {
   const { maxBodyBytes, maxInFlightBytes, log } = options
   const warn = limitWarnings(log)
   const bodies = new ByteBudget(maxInFlightBytes)
@@ -104,8 +104,8 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
     const isProtobuf = mediaType(request) === PROTOBUF_TYPE
     const type = isProtobuf ? PROTOBUF_TYPE : JSON_TYPE
     try {
-      const { sink, isEmpty } = await take(request, 'otlp', OTLP)
-      const { spans, rejected, reasons } = sink
+      const { writer, isEmpty } = await take(request, 'otlp', OTLP)
+      const { spans, rejected, reasons } = writer
       // With nothing rejected, the message is a warning.
       const errorMessage =
         rejected > 0 ? explain(rejected, reasons) : spans === 0 && !isEmpty ? 'there is no span in this request' : ''
@@ -134,8 +134,8 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
 
   app.post('/api/traces', async (request, reply): Promise<UploadAnswer | FastifyReply> => {
     try {
-      const { sink, leftOut } = await take(request, 'upload')
-      const { traceIds, spans, rejected, reasons } = sink
+      const { writer, leftOut } = await take(request, 'upload')
+      const { traceIds, spans, rejected, reasons } = writer
       const lost = { ...(rejected > 0 && { reasons }), ...(leftOut.length > 0 && { leftOut }) }
       return { traceIds: [...traceIds], spans, rejected, ...lost }
     } catch (error) {
@@ -148,7 +148,7 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
    * @param readers the readers of the path's format; without them, any format is recognized
    * @throws HttpError, BadInput
    */
-  async function take(request: FastifyRequest, source: Source, readers?: Readers): Promise<Taken> {
+  async function take(request: FastifyRequest, source: Source, readers?: Readers): Promise<BodyResult> {
     const type = mediaType(request)
     const isBinary = readers !== undefined && type === readers.binary.type
     if (readers !== undefined && !isBinary && !MAY_BE_JSON.test(type)) {
@@ -156,46 +156,46 @@ export async function takeSpans(app: FastifyInstance, options: FormatsOptions): 
       throw new HttpError(415, 'MILO_BAD_CONTENT_TYPE', `content-type must be ${wanted}, not ${type}`)
     }
     const decompress = decompressorOf(request.raw, maxBodyBytes)
-    let held = 0
-    const hold = (bytes: number) => {
+    let reservedBytes = 0
+    const reserve = (bytes: number) => {
       if (bytes > bodies.freeBytes) {
         throw tryLater(429, 'too much is being received')
       }
       bodies.take(bytes)
-      held += bytes
+      reservedBytes += bytes
     }
     const reading = new Reading()
-    const sink = new SpanSink({
+    const writer = new ChunkWriter({
       store: (records, spans) => options.store(records, spans, source),
       maxBytes: MAX_GROWTH * maxBodyBytes,
       keepTraceIds: source === 'upload',
     })
     try {
-      let body = await receiveBody(request.raw, maxBodyBytes, hold)
+      let body = await receiveBody(request.raw, maxBodyBytes, reserve)
       if (isZipped(body) || decompress !== undefined) {
         body = await decompressing(async () => {
           const decompressed = await (isZipped(body) ? unzip(body, maxBodyBytes) : decompress!(body))
-          hold(decompressed.length)
+          reserve(decompressed.length)
           return decompressed
         })
       }
-      if (isBinary) await sink.putAll(readers.binary.read(body, reading))
+      if (isBinary) await writer.putAll(readers.binary.read(body, reading))
       else {
         await parsing(() =>
-          sink.putAll(
+          writer.putAll(
             readers === undefined
               ? readAny(body, reading)
               : readDocuments(parseDocuments(body), json => readers.json(json, reading)),
           ),
         )
       }
-      await sink.flush()
-      const taken = { sink, leftOut: reading.leftOut, isEmpty: isEmpty(body) }
-      if (sink.spans + sink.rejected === 0) refuseOthers(source, taken, reading)
-      return taken
+      await writer.flush()
+      const result = { writer, leftOut: reading.leftOut, isEmpty: isEmpty(body) }
+      if (writer.spans + writer.rejected === 0) refuseOthers(source, result, reading)
+      return result
     } finally {
-      bodies.take(-held)
-      const { reasons } = sink
+      bodies.take(-reservedBytes)
+      const { reasons } = writer
       for (const { reason, spans } of reasons) options.rejected(source, reason, spans)
       if (reasons.length > 0) warn(`rejected ${source}`, { source, reasons }, 'unusable spans were rejected')
       for (const left of reading.leftOut) options.leftOut(source, left)
@@ -223,12 +223,12 @@ function mediaType(request: FastifyRequest): string {
 }
 
 /** Refuses a body whose spans were all rejected, where the answer has no field for their number. */
-function refuseIfNothing({ sink: { spans, rejected, reasons } }: Taken): void {
+function refuseIfNothing({ writer: { spans, rejected, reasons } }: BodyResult): void {
   if (spans === 0 && rejected > 0) throw new HttpError(400, 'MILO_BAD_SPANS', explain(rejected, reasons))
 }
 
 /** Refuses a body that has something else than spans: a success would say that it is stored. */
-function refuseOthers(source: Source, { isEmpty }: Taken, { others }: Reading): void {
+function refuseOthers(source: Source, { isEmpty }: BodyResult, { others }: Reading): void {
   const what = others.size === 0 ? '' : `; it has ${[...others].join(', ')}`
   if (source === 'upload') throw new BadInput(`there is no span in it${what}: there should be ${EXPECTED}`)
   // OTLP's answer has a field for it.

@@ -3,11 +3,11 @@ import { type Logger, limitWarnings } from '../log'
 import type { Metrics } from '../metrics'
 import { type SpanSink, StoreError } from '../store/store'
 import { ByteBudget } from './byte-budget'
+import { EntryReader } from './entry-reader'
 import { StepClock } from './step-clock'
-import { Taken } from './taken'
 
 /**
- * From a call's bytes to the store: decides whether it can be taken now, takes the records out of it, sorts out what is
+ * From a call's bytes to the store: decides whether there is room for it now, takes the records out of it, sorts out what is
  * unusable, and answers OK only when the rest is durable.
  *
  *     admit? ─no→ TRY_LATER, unread
@@ -44,7 +44,7 @@ export interface SpanIngest extends Ingest {
   hasRoom(): boolean
   /**
    * Takes records in a row, which are checked as Scribe's are.
-   * @returns 'try later' when nothing of it was taken; never rejects
+   * @returns 'try later' when nothing of it was stored; never rejects
    */
   add(records: Buffer, source: Source): Promise<'ok' | 'try later'>
   /** Counts spans that were unusable before they became records. */
@@ -90,7 +90,7 @@ export function createIngest(options: IngestOptions): SpanIngest {
     inFlight.take(bytes)
   }
 
-  function count({ spans, rejected, leftOut }: Taken, source: Source): void {
+  function count({ spans, rejected, leftOut }: EntryReader, source: Source): void {
     let received = spans
     for (const [reason, count] of rejected) {
       metrics.spansRejected.inc({ source, reason }, count)
@@ -100,12 +100,12 @@ export function createIngest(options: IngestOptions): SpanIngest {
     if (received > 0) metrics.spansReceived.inc({ source }, received)
   }
 
-  async function append(source: Source, taken: Taken): Promise<'ok' | 'busy' | 'store'> {
-    count(taken, source)
-    for (const [reason, count] of taken.rejected) {
+  async function append(source: Source, reader: EntryReader): Promise<'ok' | 'busy' | 'store'> {
+    count(reader, source)
+    for (const [reason, count] of reader.rejected) {
       warn(`rejected ${reason}`, { source, reason, count }, 'unusable span records were rejected')
     }
-    const { messages, spans } = taken
+    const { messages, spans } = reader
     if (spans === 0) return 'ok'
     metrics.spansInFlight.inc({ source }, spans)
     const stop = metrics.appendSeconds.startTimer()
@@ -149,31 +149,31 @@ export function createIngest(options: IngestOptions): SpanIngest {
         hold(sender, -bytes)
         metrics.logInFlight.dec()
       }
-      const taken = new Taken()
+      const reader = new EntryReader()
       try {
         const clock = new StepClock()
         for (const entry of entries) {
-          if (entry.category === category) yield* taken.read(entry.message, clock)
-          else if (entry.category === zipkinCategory) yield* taken.readZipkin(entry.message, clock)
-          else taken.drop(entry.category)
+          if (entry.category === category) yield* reader.read(entry.message, clock)
+          else if (entry.category === zipkinCategory) yield* reader.readZipkin(entry.message, clock)
+          else reader.drop(entry.category)
           if (clock.over()) yield* clock.rest()
         }
-        taken.flush()
+        reader.flush()
       } catch (error) {
         release()
         throw error
       }
-      if (taken.dropped > 0) {
-        metrics.entriesDropped.inc(taken.dropped)
+      if (reader.dropped > 0) {
+        metrics.entriesDropped.inc(reader.dropped)
         warn(
           'category',
-          { category: taken.droppedCategory.slice(0, 100), wanted: category, count: taken.dropped },
+          { category: reader.droppedCategory.slice(0, 100), wanted: category, count: reader.dropped },
           'log entries of another category were dropped',
         )
       }
-      hold(sender, taken.copiedBytes)
-      bytes += taken.copiedBytes
-      return append('scribe', taken).then(result => {
+      hold(sender, reader.copiedBytes)
+      bytes += reader.copiedBytes
+      return append('scribe', reader).then(result => {
         release()
         metrics.logResults.inc({ result })
         return result === 'ok' ? ResultCode.OK : ResultCode.TRY_LATER
@@ -188,10 +188,10 @@ export function createIngest(options: IngestOptions): SpanIngest {
       }
       hold(overHttp, records.length)
       try {
-        const taken = new Taken()
-        for (const _ of taken.read(records, new StepClock())) await new Promise(setImmediate)
-        taken.flush()
-        return (await append(source, taken)) === 'ok' ? 'ok' : 'try later'
+        const reader = new EntryReader()
+        for (const _ of reader.read(records, new StepClock())) await new Promise(setImmediate)
+        reader.flush()
+        return (await append(source, reader)) === 'ok' ? 'ok' : 'try later'
       } finally {
         hold(overHttp, -records.length)
       }

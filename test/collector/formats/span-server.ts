@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { AddressInfo } from 'node:net'
 import { type FastifyInstance, fastify } from 'fastify'
 import pino from 'pino'
-import { type FormatsOptions, takeSpans } from '../../../collector/src/receive/http'
+import { type HttpSpansOptions, takeSpans } from '../../../collector/src/receive/http'
 import { readRecord, type SpanRecord } from '../../../src/codec/span'
 
 export const JSON_TYPE = 'application/json'
@@ -29,7 +29,7 @@ export class SpanServer {
   wait: Promise<void> | undefined
   private readonly app: FastifyInstance = fastify()
 
-  static async start(options: Partial<FormatsOptions> = {}): Promise<SpanServer> {
+  static async start(options: Partial<HttpSpansOptions> = {}): Promise<SpanServer> {
     const server = new SpanServer()
     server.app.register(takeSpans, {
       store: (records, spans) => server.store(records, spans),
@@ -39,7 +39,7 @@ export class SpanServer {
       maxInFlightBytes: 64 << 20,
       log: pino({ level: 'silent' }),
       ...options,
-    } satisfies FormatsOptions)
+    } satisfies HttpSpansOptions)
     await server.app.listen({ host: '127.0.0.1', port: 0 })
     return server
   }

@@ -6,7 +6,7 @@ import { recordToJson } from '../../../collector/src/formats/milo-json'
 import { OTLP_TYPES } from '../../../collector/src/formats/otlp/schema'
 import { toOtlpJson } from '../../../collector/src/formats/otlp/write'
 import { toZipkinJson } from '../../../collector/src/formats/zipkin/write'
-import type { FormatsOptions } from '../../../collector/src/receive/http'
+import type { HttpSpansOptions } from '../../../collector/src/receive/http'
 import { EventType, type SpanRecord } from '../../../src/codec/span'
 import { until } from '../../helpers/until'
 import { otlpRequest, toProtobuf } from '../formats/otlp-arbitrary'
@@ -50,7 +50,7 @@ function wrap(tag: number, inner: Uint8Array) {
 
 describe('spans over HTTP', () => {
   let server: SpanServer
-  const serve = async (overrides: Partial<FormatsOptions> = {}) => {
+  const serve = async (overrides: Partial<HttpSpansOptions> = {}) => {
     await server?.close()
     server = await SpanServer.start({ maxBodyBytes: 1 << 20, maxInFlightBytes: 4 << 20, ...overrides })
   }

@@ -15,8 +15,8 @@ const MIN_PART_BYTES = 8
 /** Records go to the store in messages of about this length: small entries of a call together, large ones in parts. */
 const MESSAGE_BYTES = 512 * 1024
 
-/** The spans of a call. None are counted before the call has been read to its end. */
-export class Taken {
+/** Collects the good records of a call as messages for the store. None are counted before the call has been read to its end. */
+export class EntryReader {
   readonly messages: Message[] = []
   spans = 0
   /** Unusable records by reason. */
@@ -133,11 +133,11 @@ export class Taken {
 }
 
 /** Reads one entry without steps. */
-export function readEntry(entry: Buffer): Taken {
-  const taken = new Taken()
-  for (const _ of taken.read(entry, new StepClock()));
-  taken.flush()
-  return taken
+export function readEntry(entry: Buffer): EntryReader {
+  const reader = new EntryReader()
+  for (const _ of reader.read(entry, new StepClock()));
+  reader.flush()
+  return reader
 }
 
 /** Returns the reason why a complete record is unusable, if it is. */

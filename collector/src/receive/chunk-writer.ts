@@ -10,7 +10,7 @@ const CHUNK_BYTES = 1024 * 1024
 /** The time after which reading a body yields to other work. One large span may take longer. */
 const STEP_MS = 10
 
-interface SinkOptions {
+interface ChunkWriterOptions {
   /** Makes records in a row durable. */
   store(records: Buffer, spans: number): Promise<'ok' | 'try later'>
   /** The limit for all records of the body, stored or not. */
@@ -20,18 +20,18 @@ interface SinkOptions {
 }
 
 /** Converts the spans of one body to records and stores them a chunk at a time. */
-export class SpanSink {
+export class ChunkWriter {
   spans = 0
   rejected = 0
   readonly reasons: RejectedSpans[] = []
   readonly traceIds = new Set<string>()
-  private readonly options: SinkOptions
+  private readonly options: ChunkWriterOptions
   private readonly w = new Writer(16 * 1024)
   private pending = 0
   /** Bytes of all records that were made, stored or not. */
   private made = 0
 
-  constructor(options: SinkOptions) {
+  constructor(options: ChunkWriterOptions) {
     this.options = options
   }
 
