@@ -29,8 +29,12 @@ const MINUTE_MS = 60_000
 const PASSWORD_TRIES_A_MINUTE = 20
 /** Probes for process managers. Without credentials they answer only whether the collector works. */
 const OPEN = ['/livez', '/healthz', '/readyz']
-/** Routes that receive spans. They have no rate limit. */
-const INGEST = ['/v1/traces', '/api/v1/spans', '/api/v2/spans', '/api/traces']
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Whether the route receives spans: ingest tokens may use it, and it has no rate limit. */
+    takesSpans?: boolean
+  }
+}
 
 export async function guard(app: FastifyInstance, options: GuardOptions): Promise<void> {
   app.addHook('onRequest', async request => {
@@ -103,8 +107,8 @@ function isOpen({ routeOptions: { url = '' } }: FastifyRequest, { schemes }: Cre
   return !schemes.includes('basic') && !/^\/(api|v1|metrics)\b/.test(url)
 }
 
-function isIngest({ method, routeOptions }: FastifyRequest): boolean {
-  return method === 'POST' && INGEST.includes(routeOptions.url ?? '')
+function isIngest({ routeOptions }: FastifyRequest): boolean {
+  return routeOptions.config?.takesSpans === true
 }
 
 function allows(scope: Scope, request: FastifyRequest): boolean {

@@ -58,6 +58,9 @@ const NO_TYPE = 'application/octet-stream'
 const MAY_BE_JSON =
   /^(application\/json|.+\/(.+\+)?(json|ndjson|jsonl|jsonlines|x-ndjson|json-seq)|text\/plain|application\/octet-stream|application\/x-www-form-urlencoded)$/
 
+/** What tells the guard (auth/guard.ts) that a route receives spans. */
+const TAKES_SPANS = { config: { takesSpans: true } }
+
 /** OTLP's errors carry Google's codes. */
 const INVALID_ARGUMENT = 3
 const RESOURCE_EXHAUSTED = 8
@@ -100,7 +103,7 @@ export async function takeSpans(app: FastifyInstance, options: HttpSpansOptions)
     if (!raw.headers['content-type']) raw.headers['content-type'] = NO_TYPE
   })
 
-  app.post('/v1/traces', async (request, reply) => {
+  app.post('/v1/traces', TAKES_SPANS, async (request, reply) => {
     const isProtobuf = mediaType(request) === PROTOBUF_TYPE
     const type = isProtobuf ? PROTOBUF_TYPE : JSON_TYPE
     try {
@@ -122,7 +125,7 @@ export async function takeSpans(app: FastifyInstance, options: HttpSpansOptions)
   })
 
   for (const [path, readers] of Object.entries(ZIPKIN)) {
-    app.post(path, async (request, reply) => {
+    app.post(path, TAKES_SPANS, async (request, reply) => {
       try {
         refuseIfNothing(await take(request, 'zipkin', readers))
         return reply.code(202).send()
@@ -132,7 +135,7 @@ export async function takeSpans(app: FastifyInstance, options: HttpSpansOptions)
     })
   }
 
-  app.post('/api/traces', async (request, reply): Promise<UploadAnswer | FastifyReply> => {
+  app.post('/api/traces', TAKES_SPANS, async (request, reply): Promise<UploadAnswer | FastifyReply> => {
     try {
       const { writer, leftOut } = await take(request, 'upload')
       const { traceIds, spans, rejected, reasons } = writer
