@@ -285,4 +285,62 @@ describe(`cassandra-mysql store, with hostile clocks and data (MILO_TEST_SEED=${
       await sql('DROP TRIGGER IF EXISTS refuse')
     }
   })
+
+  it('puts aside a record of which MySQL refuses even the place, and takes the rest, also when it starts again', async () => {
+    const id = unique('placeless')
+    let store = await open(id)
+    const records = Array.from({ length: 5 }, () => span({ name: unique('name') }))
+    const refused = records[2]!
+    await sql(
+      `CREATE TRIGGER refuse_place BEFORE INSERT ON trace_terms FOR EACH ROW
+       IF NEW.trace_id = ${refused.traceId} THEN SIGNAL SQLSTATE '22003' SET MESSAGE_TEXT = 'Out of range'; END IF`,
+    )
+    try {
+      await append(store, ...records)
+      await kill(store)
+      store = await open(id)
+      await settled(store)
+      for (const record of records) {
+        if (record === refused) continue
+        assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
+        assert.deepEqual(await found(store, { name: record.name! }), [record.traceId])
+      }
+      const listed = await quarantined(id)
+      assert.match(listed[0]!.reason, /Out of range/)
+      await sql('DROP TRIGGER refuse_place')
+      assert.deepEqual(await retried(listed.map(({ id }) => id)), { stored: 1, refused: 0, unreadable: 0 })
+      assert.deepEqual(structs(await store.readTrace(refused.traceId)), structs([refused]))
+    } finally {
+      await sql('DROP TRIGGER IF EXISTS refuse_place')
+    }
+  })
+
+  it('asks MySQL for the places of a trace only as far as it is read, however many seconds it has', async () => {
+    const store = await open(unique('endless'))
+    const { backend } = store as any
+    const traceId = randomId()
+    const entries = Array.from({ length: 600 }, (_, i) => {
+      const { body, spans } = messageOf([{ traceId, id: BigInt(i) }])
+      const id = 1_790_000_000_000_000n + BigInt(i) * 1_000_000n
+      return { id, receivedUs: clock.wallUs(), body, start: 0, end: body.length, spans }
+    })
+    await backend.accept(entries)
+    await backend.settle(entries, 0n, [])
+    const read = backend.mysql.read.bind(backend.mysql)
+    let places = 0
+    backend.mysql.read = async (...args: unknown[]) => {
+      const rows = await read(...args)
+      places += rows.length
+      return rows
+    }
+    const { records } = await store.readTrace(traceId)
+    assert.deepEqual(
+      records.map(({ id }) => id),
+      entries.map((_, i) => BigInt(i)),
+    )
+    assert.equal(places, 600)
+    places = 0
+    assert.ok((await store.readTrace(traceId, 1_000)).truncated)
+    assert.equal(places, 500)
+  })
 })

@@ -19,8 +19,11 @@ const DIRECTORY = -1
 
 /** How many requests write rows of spans at once, each to one partition and of about MAX_JOURNAL_BYTES. */
 const MAX_SPAN_REQUESTS = 8
-/** How many places of a trace are read at once. */
-const MAX_CONCURRENT_READS = 6
+/** How many places of a trace are read at once: twice as many each time, but one after a read of many bytes. */
+const CONCURRENT_READS = [2, 32] as const
+const MANY_BYTES = 1024 * 1024
+/** Most places have fewer rows for a trace. */
+const FIRST_PAGE_ROWS = 4
 const SECONDS_PER_DAY = 86_400
 
 export class CassandraSpans {
@@ -133,18 +136,28 @@ export class CassandraSpans {
   }
 
   /** Calls `add` with the trace's records in these places, several at a time, until it returns false. */
-  async read(traceId: bigint, places: TracePlace[], add: (records: Buffer) => boolean): Promise<void> {
+  async read(traceId: bigint, places: AsyncIterable<TracePlace[]>, add: (records: Buffer) => boolean): Promise<void> {
     const nodes = nodesOf(traceId)
-    for (let i = 0; i < places.length; i += MAX_CONCURRENT_READS) {
-      const reads = places.slice(i, i + MAX_CONCURRENT_READS).map(({ collector, slot }) => {
-        const pages = this.db.pages(this.sql.selectSpans, [collector, slot, nodes], row => row.records.length)
-        return { pages, first: pages.next() }
-      })
-      await Promise.all(reads.map(({ first }) => first))
-      for (const { pages, first } of reads) {
-        for (let page = await first; !page.done; page = await pages.next()) {
-          for (const { records } of page.value) if (!addOfTrace(records, traceId, add)) return
+    let concurrency: number = CONCURRENT_READS[0]
+    for await (const some of places) {
+      for (let i = 0; i < some.length; ) {
+        const reads = some.slice(i, i + concurrency).map(({ collector, slot }) => {
+          const params = [collector, slot, nodes]
+          const pages = this.db.pages(this.sql.selectSpans, params, row => row.records.length, FIRST_PAGE_ROWS)
+          return { pages, first: pages.next() }
+        })
+        i += reads.length
+        await Promise.all(reads.map(({ first }) => first))
+        let bytes = 0
+        for (const { pages, first } of reads) {
+          for (let page = await first; !page.done; page = await pages.next()) {
+            for (const { records } of page.value) {
+              bytes += records.length
+              if (!addOfTrace(records, traceId, add)) return
+            }
+          }
         }
+        concurrency = bytes > MANY_BYTES ? 1 : Math.min(2 * concurrency, CONCURRENT_READS[1])
       }
     }
   }

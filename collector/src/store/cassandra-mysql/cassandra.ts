@@ -51,8 +51,13 @@ export class Cassandra {
   }
 
   /** Yields all rows of a SELECT, page by page. @param bytes estimates the size of a row */
-  async *pages(query: string, params: unknown[], bytes: (row: types.Row) => number): AsyncGenerator<types.Row[]> {
-    let fetchSize = FIRST_PAGE_ROWS
+  async *pages(
+    query: string,
+    params: unknown[],
+    bytes: (row: types.Row) => number,
+    firstPageRows = FIRST_PAGE_ROWS,
+  ): AsyncGenerator<types.Row[]> {
+    let fetchSize = firstPageRows
     let pageState: string | undefined
     do {
       const page = await this.attempt(this.client.execute(query, params, { fetchSize, pageState }))

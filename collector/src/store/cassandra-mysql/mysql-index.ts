@@ -1,11 +1,11 @@
 import { hash } from 'node:crypto'
 import { isError, recordDurationUs, recordStartUs } from '../../record/half'
 import { IdMap } from '../../record/ids'
-import { decodeRecords } from '../../record/records'
+import { decodeRecords, scanRecords } from '../../record/records'
 import { hash52 } from '../hash64'
 import type { Entry } from '../pipeline/entry'
 import type { IndexPolicy } from '../search/index-policy'
-import { chunksBySize, type MySql } from './mysql'
+import { chunksBySize, type MySql, type Row } from './mysql'
 import { slotOf, type TracePlace } from './span-rows'
 
 /**
@@ -34,6 +34,8 @@ const MAX_CACHED_WORDS = 200_000
 const MAX_CACHED_LENGTH = 300
 /** How many terms a row of trace_terms has at most: its column has room for 571. */
 const MAX_ROW_TERMS = 500
+/** How many places of a trace are read from trace_terms at once. */
+const MAX_PLACES = 500
 /** The hex digits of a term in trace_terms: terms are below 2^52, and 7 bytes have room for 2^56. */
 export const TERM_DIGITS = 14
 /** The maximal length of a name, service or key in dict: it fits into a TEXT whatever the characters. */
@@ -199,12 +201,14 @@ export class MySqlIndex {
     for (const word of words) word.known = day
   }
 
-  /** Writes only where an entry's traces are, so that they are found by their ids although nothing else is indexed. */
-  async addPlaces({ id, receivedUs, body, start, end }: Entry): Promise<void> {
+  /** Writes only where the trace of a single record is, so that it is found by its id although nothing else is indexed. */
+  async addPlace({ id, receivedUs, body, start, end }: Entry): Promise<void> {
     const rows: string[] = []
-    for (const { traceId } of decodeRecords(body.subarray(start, end))) {
+    // The record isn't decoded: that may be why it can't be indexed.
+    scanRecords(body.subarray(start, end), (_start, _end, { traceIdAt }) => {
+      const traceId = body.readBigInt64BE(start + traceIdAt)
       pushTerms(rows, { traceId, duration: -1, terms: new Set() }, `${slotOf(id)},${this.collector}`, dayOf(receivedUs))
-    }
+    })
     await this.db.write(`${INSERT_TERMS} VALUES ${rows.join(',')}`)
   }
 
@@ -270,12 +274,20 @@ export async function readCheckpoint(db: MySql, collector: string): Promise<bigi
   return row === undefined ? undefined : BigInt(row[0]!)
 }
 
-/** Returns where in Cassandra a trace's records may be, in order of acceptance. */
-export async function placesOfTrace(db: MySql, traceId: bigint): Promise<TracePlace[]> {
-  const rows = await db.read('SELECT DISTINCT slot, collector FROM trace_terms WHERE trace_id = ? ORDER BY slot', [
-    traceId,
-  ])
-  return rows.map(([slot, collector]) => ({ slot: BigInt(slot!), collector: Number(collector) }))
+/** Yields where in Cassandra a trace's records may be, in order of acceptance. */
+export async function* placesOfTrace(db: MySql, traceId: bigint): AsyncGenerator<TracePlace[]> {
+  // A sender that uses the same id all day makes a place each second.
+  let rows: Row[] = []
+  do {
+    const [slot, collector] = rows.at(-1) ?? []
+    const after = slot === undefined ? '' : `AND (slot > ${slot} OR (slot = ${slot} AND collector > ${collector}))`
+    rows = await db.read(
+      `SELECT DISTINCT slot, collector FROM trace_terms WHERE trace_id = ? ${after}
+       ORDER BY slot, collector LIMIT ${MAX_PLACES}`,
+      [traceId],
+    )
+    yield rows.map(([slot, collector]) => ({ slot: BigInt(slot!), collector: Number(collector) }))
+  } while (rows.length === MAX_PLACES)
 }
 
 export function dayOf(us: bigint): number {

@@ -7,7 +7,7 @@ import type { Clock } from '../pipeline/clock'
 import type { Entry } from '../pipeline/entry'
 import { closedError } from '../pipeline/group-commit'
 import { type Backend, Pipeline } from '../pipeline/pipeline'
-import { withoutRefused } from '../pipeline/refused'
+import { isLasting, withoutRefused } from '../pipeline/refused'
 import type { Quarantine } from '../quarantine'
 import { rarely } from '../rarely'
 import { type IndexPolicy, type IndexSettings, indexPolicy } from '../search/index-policy'
@@ -296,7 +296,10 @@ class CassandraMySqlBackend implements Backend {
   private addToIndex(messages: Entry[]): Promise<void> {
     const add = (some: Entry[]) => this.index.add(some, this.policy)
     return withoutRefused(messages, add, async (entry, error) => {
-      await this.index.addPlaces(entry)
+      // The quarantine has the record even if MySQL refuses its place too.
+      await this.index.addPlace(entry).catch((refusal: unknown) => {
+        if (!isLasting(refusal)) throw refusal
+      })
       await this.putAside(entry, error)
     })
   }
@@ -314,7 +317,7 @@ class CassandraMySqlBackend implements Backend {
   }
 
   async readSettled(traceId: bigint, add: (records: Buffer) => boolean): Promise<void> {
-    await this.spans.read(traceId, await placesOfTrace(this.mysql, traceId), add)
+    await this.spans.read(traceId, placesOfTrace(this.mysql, traceId), add)
   }
 
   /** Clients may check as often as they like: within a second after a successful write, a check only reads. */
