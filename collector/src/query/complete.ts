@@ -1,31 +1,31 @@
 import { type Item, lex, type Piece } from './lexer'
 import { quoted } from './print'
 
-/** What is being typed, for `GET /api/complete`. */
+/** The part of a query that is being typed, for `GET /api/complete`. */
 export interface Completion {
   field: 'name' | 'service' | 'key' | 'value'
   /** The key whose values are completed. */
   key?: string
-  /** What was typed before the cursor, without quotes. */
+  /** The text that was typed before the cursor, without quotes. */
   prefix: string
-  /** What a choice replaces in the text. */
+  /** The bounds of the text that a choice replaces. */
   from: number
   to: number
 }
 
-/** @returns undefined if nothing can be suggested: for a time, a duration or a value of any key */
+/** @returns undefined if nothing can be suggested: a time, a duration, or a value without a key */
 export function completionAt(text: string, cursor: number): Completion | undefined {
   const item = lex(text).find(({ from, to, value }) => from <= cursor && cursor <= Math.max(to, value?.to ?? 0))
   if (item === undefined) return { field: 'key', prefix: '', from: cursor, to: cursor }
   const { word, op, value } = item
-  if (cursor <= word.to && op !== 'last') return { field: 'key', ...place(text, word, cursor) }
+  if (cursor <= word.to && op !== 'last') return { field: 'key', ...typed(text, word, cursor) }
   // The cursor is within the operator.
   if (value === undefined || cursor < value.from) return undefined
   const field = fieldOf(item)
   if (field === undefined) return undefined
   if (field === 'value' && word.text === '') return undefined
   const key = field === 'value' ? { key: word.text } : {}
-  return { field, ...key, ...place(text, value, cursor) }
+  return { field, ...key, ...typed(text, value, cursor) }
 }
 
 function fieldOf({ word, op }: Item): Completion['field'] | undefined {
@@ -34,13 +34,14 @@ function fieldOf({ word, op }: Item): Completion['field'] | undefined {
   return word.text as 'name' | 'service' | 'key'
 }
 
-function place(text: string, { from, to }: Piece, cursor: number) {
-  // As a value, in which no operator is seen: what stands before the cursor may end in half an operator.
+/** Returns what was typed of a piece before the cursor, and the piece's bounds. */
+function typed(text: string, { from, to }: Piece, cursor: number) {
+  // Read it as a value, in which operators have no meaning: the text before the cursor may end in half an operator.
   const before = lex(`key:${text.slice(from, cursor)}`)[0]
   return { prefix: before?.value?.text ?? '', from, to }
 }
 
-/** Returns the text with a choice in place of what was typed, and the cursor's position. A key gets the `=` that its value needs. */
+/** Replaces what was typed with a choice. Returns the new text and cursor. A key gets the `=` that its value needs. */
 export function insertCompletion(
   text: string,
   completion: Completion,

@@ -1,5 +1,5 @@
 /**
- * The search box's language: pure, without Node, shared by the API and the web interface.
+ * The language of the search box. The code is pure and doesn't need Node: the API and the web interface share it.
  *
  *     name:Shop.checkout service:shop user=42 city^=Lon note*="a b" key:user paid duration>50ms duration<=2s error last 1h
  */

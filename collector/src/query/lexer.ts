@@ -1,16 +1,16 @@
 /**
- * A query's text as items, each with where it stands, for messages and for completion:
+ * An item of a query, with its position in the text, for messages and for completion:
  *
  *     city^="New Y
  *     ╰┬─╯╰╯╰┬───╯
- *     word op value, whose quote is open
+ *     word op value (its quote is open)
  */
 export interface Item {
   from: number
   to: number
   word: Piece
   op: Operator
-  /** Undefined without an operator; empty when nothing follows it. */
+  /** Undefined without an operator; empty if nothing follows the operator. */
   value: Piece | undefined
 }
 
@@ -20,14 +20,14 @@ export interface Piece {
   /** The piece without quotes and escapes. */
   text: string
   quoted: boolean
-  /** A quote begins in it and doesn't end. */
+  /** True if a quote begins in the piece and doesn't end. */
   open: boolean
 }
 
-/** `last` stands between that word and what follows it. */
+/** The word `last` is an operator, too: its value is what follows. */
 type Operator = '' | '=' | '^=' | '*=' | ':' | '>' | '>=' | '<' | '<=' | 'last'
 
-/** What may stand before a colon; elsewhere a colon is part of the word. */
+/** The words that may have a colon after them. In any other word, a colon is an ordinary character. */
 const FIELDS = ['name', 'service', 'key', 'from', 'to']
 
 export function lex(text: string): Item[] {
@@ -47,7 +47,7 @@ export function lex(text: string): Item[] {
   return items
 }
 
-/** Up to a space or, when `word`, an operator. Quoted and plain stretches may follow each other. */
+/** Reads up to a space or, if `word` is true, an operator. Quoted and plain parts may follow each other. */
 function readPiece(text: string, from: number, word: boolean): Piece {
   const piece: Piece = { from, to: from, text: '', quoted: false, open: false }
   let pos = from
@@ -74,7 +74,7 @@ function readPiece(text: string, from: number, word: boolean): Piece {
   return piece
 }
 
-/** The operator right behind a word. */
+/** Returns the operator right after a word. */
 function operatorAt(text: string, { to, text: word, quoted }: Piece): Operator {
   const c = text[to]
   if (c === '=') return '='

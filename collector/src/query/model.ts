@@ -1,4 +1,4 @@
-/** A search as people write it: times may be relative to the moment at which it runs. */
+/** A search as people write it. Times may be relative to the moment at which it runs. */
 export interface Query {
   name?: string
   service?: string
@@ -7,24 +7,24 @@ export interface Query {
   maxDurationUs?: number
   annotations: AnnotationCondition[]
   error?: boolean
-  /** Inclusive. */
+  /** Both times are inclusive. */
   from?: Time
   to?: Time
 }
 
-/** How many annotations a search may name: each is a join in MySQL, which has a limit. */
+/** The most annotations that a search may name. Each is a join in MySQL, which has a limit. */
 export const MAX_CONDITIONS = 32
 
-/** It has a key, a value, or both. */
+/** A condition has a key, a value, or both. */
 export interface AnnotationCondition {
   key?: string
-  /** The value of that key, or of any key if none is given. */
+  /** The value of that key, or of any key if `key` is undefined. */
   value?: string
-  /** How the value is compared; `exact` if there is no value. */
+  /** The way to compare the value; `exact` if there is no value. */
   match: Match
 }
 
 export type Match = 'exact' | 'prefix' | 'contains'
 
-/** Microseconds: since the epoch, or before now. */
+/** Microseconds since the epoch, or microseconds before now. */
 export type Time = { atUs: number } | { agoUs: number }

@@ -8,22 +8,24 @@ export interface Parsed {
   problems: Problem[]
 }
 
-/** What is wrong with a part of the query, with the remedy. */
+/** A part of the query that can't be understood. */
 export interface Problem {
+  /** The part's position in the text. */
   at: number
   length: number
+  /** The problem and its remedy. */
   message: string
 }
 
 const MATCHES: Record<string, Match> = { '=': 'exact', '^=': 'prefix', '*=': 'contains' }
 
-/** Returns the part of the query that has a problem, shortened, and what is wrong with it. */
+/** Returns a message that quotes the part of the query that has the problem, shortened. */
 export function describeProblem(text: string, { at, length, message }: Problem): string {
   const stretch = text.slice(at, at + length)
   return `${JSON.stringify(stretch.length > 80 ? `${stretch.slice(0, 80)}…` : stretch)}: ${message}`
 }
 
-/** Parses a query. Never throws: parts that can't be understood are in `problems`. */
+/** Parses a query. It never throws: parts that can't be understood are in `problems`. */
 export function parse(text: string): Parsed {
   const query: Query = { annotations: [] }
   const problems: Problem[] = []
@@ -41,7 +43,7 @@ export function parse(text: string): Parsed {
   return { query, problems }
 }
 
-/** @returns what is wrong */
+/** Adds an item to the query. @returns the problem, if there is one */
 function take(query: Query, { word, op, value }: Item): string | undefined {
   const open = value ?? word
   if (open.open) return 'a quote is not closed: add "'
@@ -117,8 +119,8 @@ function endsBefore(from: Time, to: Time): boolean {
 }
 
 /**
- * Reads a condition as addresses have it, without quotes: `key`, `key=value`, `key^=value` or `key*=value`; without a key, it
- * means any key. A key that contains `=` can't be written this way.
+ * Reads a condition in the form that URLs use, without quotes: `key`, `key=value`, `key^=value` or `key*=value`. Without a
+ * key, the value may belong to any key. A key that contains `=` can't be written this way.
  */
 export function parseAnnotation(text: string): AnnotationCondition {
   const at = text.indexOf('=')

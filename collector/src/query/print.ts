@@ -4,7 +4,7 @@ import { printDurationUs, printTime } from './units'
 
 const OPERATORS: Record<Match, string> = { exact: '=', prefix: '^=', contains: '*=' }
 
-/** The query in the search box's language: parse gives the same query back. */
+/** Prints a query in the language of the search box. parse reads the same query back. */
 export function print(query: Query): string {
   const { name, service, minDurationUs, maxDurationUs, annotations, error, from, to } = query
   const parts: string[] = []
@@ -28,12 +28,12 @@ function printCondition({ key, value, match }: AnnotationCondition): string {
   return `${key === undefined ? '' : quotedWord(key)}${OPERATORS[match]}${quoted(value)}`
 }
 
-/** A value: behind an operator, where only spaces end it. */
+/** Quotes a value if it needs quotes. A value follows an operator, so only spaces end it. */
 export function quoted(text: string): string {
   return text === '' || /[\s"\\]/.test(text) ? quote(text) : text
 }
 
-/** A word, in which an operator would be seen, and which may mean something itself. */
+/** Quotes a word if it needs quotes: it may contain an operator, or be a word of the language. */
 function quotedWord(text: string): string {
   const items = lex(text)
   const plain = items.length === 1 && items[0]!.op === '' && !/^!?(error|duration)$/.test(text) && !/[*^]$/.test(text)
@@ -44,7 +44,7 @@ function quote(text: string): string {
   return `"${text.replace(/["\\]/g, '\\$&')}"`
 }
 
-/** The condition as addresses have it (parseAnnotation); undefined for one that can't be said so. */
+/** Prints a condition in the form that URLs use (see parseAnnotation). @returns undefined if that form can't express it */
 export function printAnnotation({ key, value, match }: AnnotationCondition): string | undefined {
   const text = value === undefined ? (key ?? '') : `${key ?? ''}${OPERATORS[match]}${value}`
   const ambiguous = key !== undefined && (key === '' || key.includes('=') || (value !== undefined && /[*^]$/.test(key)))

@@ -1,6 +1,6 @@
 import type { Query, Time } from './model'
 
-/** Durations and times as people write them. */
+/** Reads and prints durations and times as people write them. */
 
 const UNITS_US: Record<string, number> = {
   us: 1,
@@ -18,7 +18,8 @@ export const TIME_REMEDY =
   'give a time before now (-15m, -1h, now), an ISO time (2026-11-22T17:30:00Z), or microseconds since the epoch'
 
 /**
- * @param bare whether a number without a unit is accepted, as microseconds
+ * Reads a duration.
+ * @param bare true to accept a number without a unit, as microseconds
  * @returns whole microseconds; undefined if the string isn't a duration
  */
 export function parseDurationUs(text: string, bare = false): number | undefined {
@@ -39,7 +40,7 @@ export function printDurationUs(us: number): string {
   return us >= 1e3 && us < 1e6 ? `${decimal(us, 3)}ms` : `${us}us`
 }
 
-/** n / 10^digits, exactly. */
+/** Prints n / 10^digits exactly. */
 function decimal(n: number, digits: number): string {
   const text = String(n).padStart(digits + 1, '0')
   return `${text.slice(0, -digits)}.${text.slice(-digits)}`.replace(/\.?0+$/, '')
@@ -48,6 +49,7 @@ function decimal(n: number, digits: number): string {
 /** A time without a zone is UTC. */
 const ISO = /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?(Z|[+-]\d\d:?\d\d)?)?$/i
 
+/** Reads a time. @returns undefined if the string isn't a time, or is before 1970 */
 export function parseTime(text: string): Time | undefined {
   if (/^now$/i.test(text)) return { agoUs: 0 }
   if (text.startsWith('-')) {
@@ -67,11 +69,11 @@ export function parseTime(text: string): Time | undefined {
   return atUs < 0 ? undefined : { atUs }
 }
 
-/** Prints a time as parseTime reads it. */
+/** Prints a time in a form that parseTime reads back. */
 export function printTime(time: Time): string {
   if ('agoUs' in time) return time.agoUs === 0 ? 'now' : `-${printDurationUs(time.agoUs)}`
   const { atUs } = time
-  // The year 10000, from where on ISO's years have a sign.
+  // From the year 10000 on, ISO's years have a sign.
   if (atUs >= 253_402_300_800_000_000) return String(atUs)
   const fraction = String(atUs % 1e6)
     .padStart(6, '0')
@@ -84,13 +86,13 @@ export function timeUs(time: Time, nowUs: number): number {
   return 'atUs' in time ? time.atUs : Math.max(0, nowUs - time.agoUs)
 }
 
-/** A query whose times are moments: microseconds since the epoch, inclusive. */
+/** A query whose times are absolute: microseconds since the epoch, inclusive. */
 export interface TimedQuery extends Omit<Query, 'from' | 'to'> {
   fromUs?: number
   toUs?: number
 }
 
-/** @param nowUs what relative times are relative to */
+/** Makes a query's times absolute. @param nowUs the current time, in microseconds since the epoch */
 export function withTimes({ from, to, ...conditions }: Query, nowUs: number): TimedQuery {
   return {
     ...conditions,

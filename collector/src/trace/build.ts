@@ -13,9 +13,9 @@ import { CYCLE, layOut, ORPHAN } from './tree'
 const STEP = 4096
 
 /**
- * Rebuilds a trace from what was reported of it, in any order. Never throws, whatever the records say; records without a
- * span id, which the collector doesn't accept, are left out.
- * @param records all of one trace id (its low 64 bits)
+ * Builds a trace from its records, in any order. It never throws, whatever the records hold. Records without a span id, which
+ * the collector doesn't accept, are left out.
+ * @param records all records of one trace id (its low 64 bits)
  */
 export function buildTrace(records: SpanRecord[]): Trace {
   const steps = buildSteps(records)
@@ -26,9 +26,10 @@ export function buildTrace(records: SpanRecord[]): Trace {
 }
 
 /**
- * buildTrace, which lets others run in between: whenever it has worked for `sliceMs`, it waits for what `pause` gives.
- * @param pause for example `setImmediate` of node:timers/promises
- * @param onProgress is told, before each pause, how much is done, from 0 to 1
+ * Builds a trace like buildTrace, but in slices that let other work run in between.
+ * @param pause returns a promise, which is awaited after each slice, for example `setImmediate` of node:timers/promises
+ * @param sliceMs the length of a slice, in milliseconds
+ * @param onProgress is called before each pause with the part that is done, from 0 to 1
  */
 export async function buildTraceInSlices(
   records: SpanRecord[],
@@ -46,7 +47,7 @@ export async function buildTraceInSlices(
   }
 }
 
-/** A trace in steps of a few milliseconds each; between them, how much is done. */
+/** Builds a trace in steps of a few milliseconds each. After each step it yields the part that is done, from 0 to 1. */
 function* buildSteps(records: SpanRecord[]): Generator<number, Trace> {
   const reports = new Reports(records)
   for (let from = 0; from < records.length; from += STEP) {

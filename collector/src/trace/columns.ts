@@ -1,16 +1,16 @@
-/** What is needed of all merged spans together, in columns by their numbers; NaN for what is null. */
+/** The fields of all merged spans that the tree and the measurements need, in columns by span number. NaN stands for null. */
 export class SpanColumns {
-  /** The number of the parent: −1 where there is none, or where it isn't in the trace. */
+  /** The number of the parent: −1 if the span has none, or it isn't in the trace. */
   readonly parent: Int32Array
   readonly start: Float64Array
   readonly duration: Float64Array
   readonly clientStart: Float64Array
   readonly clientDuration: Float64Array
   readonly serverDuration: Float64Array
-  /** The earliest and the latest time of all. */
+  /** The earliest and the latest time of any span. */
   first = Infinity
   latest = -Infinity
-  /** How many spans each service reported, as far as they have been merged. */
+  /** The number of spans that each service reported, counted while spans are merged. */
   readonly reported = new Map<string, { spans: number; latest: number }>()
 
   constructor(count: number) {

@@ -4,21 +4,22 @@ import type { Tree } from './tree'
 type Times = Pick<SpanColumns, 'start' | 'duration' | 'clientStart' | 'clientDuration' | 'serverDuration'>
 
 /**
- * Walks what the first root waited for, backward from its end: the child that finished last before that point took the time
- * from its start to its end, and is looked into in the same way; before its start, again the child that finished last. What no
- * child took is the span's own.
+ * Walks the critical path of the first root: what it waited for. The walk goes backward from the root's end. The child that
+ * finished last before that point takes the time from its start to its end, and is walked in the same way. From the child's
+ * start, the walk goes on with the child that finished last before that. Time that no child takes is the span's own.
  *
  *     root   ├─────────────────────────────┤
  *     a        ├───────┤
- *     b            ├──────┤                       runs beside a: had it been faster, nothing had ended earlier
+ *     b            ├──────┤                       runs beside a and ends later: a faster a would change nothing
  *     c                     ├──────┤
  *     path   ┄┄┄┄┄┄[───b──]┄[──c───]┄┄┄┄┄┄        ┄ is the root's own
  *
- * A span doesn't wait for what ends after it: a child that outlives its parent isn't on the path, and only the client's half of
- * a call counts. The exception is the server's span of a client's one, which may end after its last byte has arrived: it is cut
- * at the client's end. Each microsecond of the root belongs to one span, so the sum is the root's duration.
+ * A span doesn't wait for what ends after it: a child that outlives its parent isn't on the path, and only the client's half
+ * of a call counts. The exception is a server's span below the client's span: it may end after its last byte has arrived, so
+ * it is cut at the client's end. Each microsecond of the root belongs to one span, so the sum is the root's duration.
  * @param times by span, as `order` numbers them
- * @param visit receives each part of the path: a position in `order`, and from when to when, latest part of a span first
+ * @param visit is called for each part of the path, with a position in `order`, a start and an end; a span's latest part
+ *   comes first
  */
 export function walkCriticalPath(
   { order, parent }: Pick<Tree, 'order' | 'parent'>,
@@ -31,7 +32,7 @@ export function walkCriticalPath(
   const to = new Float64Array(count).fill(-Infinity)
   const firstChild = new Int32Array(count).fill(-1)
   const nextSibling = new Int32Array(count).fill(-1)
-  // Backward, children come before their parents.
+  // In this direction, children come before their parents.
   for (let i = count - 1; i >= 0; i--) {
     const span = order[i]!
     const p = parent[i]!
@@ -45,14 +46,14 @@ export function walkCriticalPath(
     if (p === -1) continue
     nextSibling[i] = firstChild[p]!
     firstChild[p] = i
-    // A span without times, such as the original's roots, is as long as what it called.
+    // A span without times, such as the original's roots, is as long as the calls that it made.
     if (Number.isNaN(start[order[p]!]!)) {
       from[p] = Math.min(from[p]!, from[i]!)
       to[p] = Math.max(to[p]!, to[i]!)
     }
   }
 
-  // Spans on the path that are still to be looked into, with the part of them that counts.
+  // Spans on the path that are still to be walked, with the part of them that counts.
   const stack: Array<{ i: number; begin: number; end: number }> = []
   if (count > 0 && from[0]! < to[0]!) stack.push({ i: 0, begin: from[0]!, end: to[0]! })
   const children: number[] = []
@@ -77,7 +78,7 @@ export function walkCriticalPath(
   }
 }
 
-/** Returns how much of the critical path each span is, in the tree's order; microseconds. */
+/** Returns each span's own part of the critical path, in microseconds and in the tree's order. */
 export function measureCritical(tree: Tree, columns: SpanColumns): Float64Array {
   const critical = new Float64Array(tree.order.length)
   walkCriticalPath(tree, columns, (at, from, to) => {
@@ -86,7 +87,7 @@ export function measureCritical(tree: Tree, columns: SpanColumns): Float64Array 
   return critical
 }
 
-/** Whether a server-only span stands below a client-only one. */
+/** Tells whether the child is a server-only span below a client-only one. */
 export function isAnswer(
   { clientDuration, serverDuration }: Pick<Times, 'clientDuration' | 'serverDuration'>,
   child: number,

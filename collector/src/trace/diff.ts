@@ -1,9 +1,12 @@
 import type { Totals, Trace } from './model'
 import { addSpan, nothing, ownerOf } from './totals'
 
-/** Two traces, compared call by call. */
+/** The comparison of two traces, call by call. */
 export interface TraceDiff {
-  /** Depth-first, siblings in the order in which they began in either trace; a tree as a trace's spans are. */
+  /**
+   * The nodes depth-first, siblings in the order in which they began in either trace; with `depth` a tree, like a trace's
+   * spans.
+   */
   nodes: DiffNode[]
 }
 
@@ -12,7 +15,7 @@ export interface DiffNode {
   service: string | null
   name: string
   depth: number
-  /** Null where a trace has no such span. */
+  /** Null if the trace has no such span. */
   a: Totals | null
   b: Totals | null
   /** How many more spans b has. */
@@ -31,7 +34,7 @@ interface Node {
 
 /**
  * Compares two traces by their structure: spans correspond if the services and names on the path from the root to them are the
- * same. Calls in a loop are added up, so that one more call shows as one more, and not as if everything had moved.
+ * same. Calls in a loop are added up, so that one more call shows as one more call, and doesn't shift all that follow.
  */
 export function diffTraces(a: Trace, b: Trace): TraceDiff {
   const nodes: Node[] = []
@@ -75,11 +78,11 @@ function layOver(trace: Trace, which: 'a' | 'b', nodes: Node[], byPath: Map<stri
 /** Parents before children, without recursion. */
 function inOrder(nodes: Node[]): DiffNode[] {
   const order = nodes.map((_, i) => i)
-  // What began at the same time stays as it was found: in the order of a's spans, and then of b's.
+  // Nodes that began at the same time stay in the order in which they were found: first a's spans, then b's.
   order.sort((i, j) => (nodes[i]!.began < nodes[j]!.began ? -1 : nodes[i]!.began > nodes[j]!.began ? 1 : i - j))
   const firstChild = new Int32Array(nodes.length + 1).fill(-1)
   const nextSibling = new Int32Array(nodes.length).fill(-1)
-  // Parent −1, the traces themselves, is kept in the last place.
+  // The last element belongs to parent −1, the traces themselves.
   const at = (parent: number) => (parent === -1 ? nodes.length : parent)
   for (const i of order.reverse()) {
     const parent = at(nodes[i]!.parent)

@@ -1,11 +1,14 @@
-/** The original's three classes, by which calls are colored: above 50 ms, above 25 ms, the rest. */
+/** The original's three classes, which color the calls: above 50 ms, above 25 ms, and the rest. */
 export type DurationClass = 'high' | 'medium' | 'low'
 
 export function durationClass(us: number): DurationClass {
   return us > 50_000 ? 'high' : us > 25_000 ? 'medium' : 'low'
 }
 
-/** Three digits and a unit: "870 µs", "12.3 ms", "1.52 s", "2 min 05 s"; a dash when unknown or no number at all. */
+/**
+ * Formats a duration with three digits and a unit: "870 µs", "12.3 ms", "1.52 s", "2 min 05 s". Null, NaN and infinities give
+ * "–".
+ */
 export function formatDuration(us: number | null): string {
   if (us === null || !Number.isFinite(us)) return '–'
   if (us < 0) return `−${formatDuration(-us)}`
@@ -19,7 +22,7 @@ export function formatDuration(us: number | null): string {
   return `${Math.round(minutes / 1440)} days`
 }
 
-/** Labels for the ticks of an axis, in order: short ones where those differ, and otherwise with all digits. */
+/** Returns labels for the ticks of an axis, in order: short ones if they all differ, or else labels with all digits. */
 export function durationLabels(ticks: number[]): string[] {
   const short = ticks.map(us =>
     us === 0

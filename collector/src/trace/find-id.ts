@@ -1,6 +1,6 @@
 /**
- * Finds the trace id in pasted text or in an address: 16 or 32 hex digits, fewer from senders that leave out
- * leading zeros, a decimal as the original printed ids, a UUID, the value of a traceparent, b3 or uber-trace-id header, or
+ * Finds the trace id in pasted text or in an address. The id may be 16 or 32 hex digits, fewer of them (some senders leave out
+ * leading zeros), a decimal (the original printed ids so), a UUID, the value of a traceparent, b3 or uber-trace-id header, or
  * a link to a trace.
  * @returns hex, padded to 16 or 32 digits, or a decimal as it was written; null if the text has no id
  */

@@ -1,6 +1,9 @@
-/** What a host is called. Without node:net: the page reads traces too. */
+/** Names of hosts. This file doesn't use node:net, because the web interface builds traces too. */
 
-/** Returns a host without port, brackets and final dot, with an address in its normal form, as browsers read it; "" if it isn't a host. */
+/**
+ * Returns a host without port, brackets and final dot. An address gets the normal form that browsers give it.
+ * @returns "" if the string isn't a host
+ */
 export function hostName(text: string): string {
   if (/[/?#@\\]/.test(text)) return ''
   const url = `http://${/^[^[]*:.*:/.test(text) ? `[${text}]` : text}`
@@ -11,7 +14,7 @@ const LOCAL_NAMES =
   /^(?:.+\.)?localhost$|^localhost[46]?\.localdomain[46]?$|^localhost[46]$|^ip6-(?:localhost|loopback)$/
 const LOCAL_ADDRESSES = /^(?:127\.\d+\.\d+\.\d+|0\.0\.0\.0|::1?|::ffff:(?:7f..:[\da-f]+|0:0))$/
 
-/** Whether every machine has this name, such as localhost: it doesn't tell which machine it is. */
+/** Tells names that every machine has, such as localhost. They don't tell machines apart. */
 export function isEveryMachine(host: string): boolean {
   const name = hostName(host)
   return LOCAL_NAMES.test(name) || LOCAL_ADDRESSES.test(name)

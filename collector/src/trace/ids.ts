@@ -1,10 +1,10 @@
-/** An i64 and its two halves, the high one second where the machine is little-endian, as all that run this are. */
+/** An i64 and its two halves. On a little-endian machine, as all that run this are, the low half comes first. */
 const wide = new BigInt64Array(1)
 const words = new Int32Array(wide.buffer)
 const [LOW, HIGH] = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1 ? [0, 1] : [1, 0]
 const DIGITS = Uint8Array.from('0123456789abcdef', digit => digit.charCodeAt(0))
 
-/** 16 lower-case hex digits of an i64; negative ones as their two's complement. */
+/** Returns the 16 lower-case hex digits of an i64; a negative one has those of its two's complement. */
 export function hexId(id: bigint): string {
   wide[0] = id
   return hexOf(words[HIGH]!, words[LOW]!)
@@ -12,7 +12,7 @@ export function hexId(id: bigint): string {
 
 function hexOf(hi: number, lo: number): string {
   const d = DIGITS
-  // In one call, for a flat string: a quarter of the time of BigInt's toString and padStart.
+  // One call makes a flat string. It takes a quarter of the time of BigInt's toString and padStart.
   return String.fromCharCode(
     d[hi >>> 28]!,
     d[(hi >>> 24) & 15]!,
@@ -37,18 +37,18 @@ function hexOf(hi: number, lo: number): string {
 const SEED = crypto.getRandomValues(new Int32Array(3))
 
 /**
- * Numbers the span ids of a trace from 0, in the order in which they are added. An open hash table over both halves; a Map
- * of BigInts takes five times as long, which is most of the time that a large trace takes.
+ * Numbers the span ids of a trace from 0, in the order in which they are added. It is an open hash table over both halves of
+ * the ids. A Map of BigInts takes five times as long, which would be most of a large trace's time.
  */
 export class IdTable {
-  /** How many ids have been added. */
+  /** The number of ids that have been added. */
   size = 0
   private readonly hi: Int32Array
   private readonly lo: Int32Array
-  /** Numbers, plus one; 0 is a free slot. */
+  /** Each slot holds an id's number plus one; 0 is a free slot. */
   private readonly slots: Int32Array
 
-  /** @param capacity how many ids will be added at most */
+  /** @param capacity the largest number of ids that will be added */
   constructor(capacity: number) {
     this.hi = new Int32Array(capacity)
     this.lo = new Int32Array(capacity)
@@ -79,7 +79,7 @@ export class IdTable {
     return (this.hi[a]! >>> 0) - (this.hi[b]! >>> 0) || (this.lo[a]! >>> 0) - (this.lo[b]! >>> 0)
   }
 
-  /** Where the id is, or would be; leaves its halves in `words`. */
+  /** Returns the slot where the id is, or would be. It leaves the id's halves in `words`. */
   private slotOf(id: bigint): number {
     wide[0] = id
     const hi = words[HIGH]!

@@ -1,5 +1,6 @@
 /**
- * From stored half-spans to trees: pure, without Node, shared by the API, the web interface and batch jobs.
+ * Builds trees from stored half-spans. The code is pure and doesn't need Node: the API, the web interface and batch jobs share
+ * it.
  */
 export { buildTrace, buildTraceInSlices } from './build'
 export { walkCriticalPath } from './critical-path'

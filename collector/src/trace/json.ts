@@ -1,11 +1,11 @@
 import type { Trace } from './model'
 
-/** 64 KiB in UTF-8, whatever the text: a UTF-16 unit takes three bytes at most. */
+/** Any text of this length fits into 64 KiB of UTF-8: a UTF-16 unit takes at most three bytes. */
 const MAX_UNITS = Math.floor(65_536 / 3)
 
 /**
- * The text of JSON.stringify(trace), in pieces of at most 64 KiB each, made as they are asked for: a trace of 100,000 spans
- * is 60 MB, which would hold a server up for half a second and stay in its memory until the slowest reader has it.
+ * Yields the text of JSON.stringify(trace) in pieces of at most 64 KiB. Each piece is made when it is asked for: a trace of
+ * 100,000 spans is 60 MB, which would block a server for half a second and stay in its memory until the slowest reader has it.
  */
 export function* traceJson(trace: Trace): Generator<string, void> {
   let chunk = ''
@@ -14,7 +14,7 @@ export function* traceJson(trace: Trace): Generator<string, void> {
       if (chunk !== '') yield chunk
       chunk = ''
       while (piece.length > MAX_UNITS) {
-        // A pair of surrogates that is cut would be encoded as two characters that don't exist.
+        // Don't cut a pair of surrogates: its halves would be encoded as two replacement characters.
         const last = piece.charCodeAt(MAX_UNITS - 1)
         const at = last >= 0xd800 && last <= 0xdbff ? MAX_UNITS - 1 : MAX_UNITS
         yield piece.slice(0, at)
@@ -26,7 +26,7 @@ export function* traceJson(trace: Trace): Generator<string, void> {
   yield chunk
 }
 
-/** Lists, which may be long, one element at a time; the rest in one piece each. */
+/** Yields lists, which may be long, one element at a time, and every other field in one piece. */
 function* piecesOf(value: object): Generator<string> {
   let before = '{'
   for (const [key, field] of Object.entries(value)) {

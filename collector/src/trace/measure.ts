@@ -2,9 +2,12 @@ import type { SpanColumns } from './columns'
 import { isAnswer } from './critical-path'
 import type { Tree } from './tree'
 
-/** What follows from the spans' times and their positions in the tree, as columns in the tree's order. */
+/** Measures spans by their times and their positions in the tree. The results are columns in the tree's order. */
 
-/** The duration minus what the children cover. Siblings are ordered by start, so that one pass over them is enough. */
+/**
+ * Returns self times: the duration without the time that children cover. Siblings are ordered by start, so one pass over them
+ * is enough.
+ */
 export function measureSelf({ order, parent }: Tree, { start, duration }: SpanColumns): Float64Array {
   const own = new Float64Array(order.length)
   const end = new Float64Array(order.length)
@@ -18,7 +21,7 @@ export function measureSelf({ order, parent }: Tree, { start, duration }: SpanCo
     if (p === -1) continue
     const begin = Math.max(from, until[p]!)
     const last = Math.min(end[i]!, end[p]!)
-    // False if any of them is NaN.
+    // This is also true if one of them is NaN.
     if (!(last > begin)) continue
     own[p]! -= last - begin
     until[p] = last
@@ -27,8 +30,8 @@ export function measureSelf({ order, parent }: Tree, { start, duration }: SpanCo
 }
 
 /**
- * How much longer the client waited than the server worked, if they are separate spans, as in OpenTelemetry. NaN for all other
- * spans, and for a client that called several servers.
+ * Returns how much longer the client waited than the server worked, if they are separate spans, as in OpenTelemetry. The
+ * result is NaN for all other spans, and for a client that called several servers.
  */
 export function measureNetwork({ order, parent }: Tree, columns: SpanColumns): Float64Array {
   const { clientDuration, serverDuration } = columns
@@ -44,8 +47,8 @@ export function measureNetwork({ order, parent }: Tree, columns: SpanColumns): F
 }
 
 /**
- * Returns the time in the network, or null: a client whose server took longer didn't wait for it, so that their difference
- * isn't the network.
+ * Returns the time in the network, or null if it is unknown. If the server took longer than its client, the client didn't wait
+ * for it, and the difference isn't the network's.
  * @param networkTime NaN if a half is missing
  */
 export function waited(networkTime: number): number | null {

@@ -6,33 +6,39 @@ import { type Conflict, NO_PARENT, type Report, type TraceEvent, type TraceSpan 
 import { peerOf } from './peer'
 import { CLIENT, customEvents, HAS_CUSTOM, hostOf, LOCAL, type Reports, SERVER, SIDES, UNKNOWN } from './reports'
 
-/** All reports of one side together, by corrected clocks; `raw` is the start as it was reported. NaN where there are none. */
+/**
+ * The time that all reports of one side cover, by corrected clocks. `raw` is the start as reported. NaN if there is no report.
+ */
 interface Window {
   start: number
   end: number
   raw: number
 }
 
-// Most spans have none of these, so they share empty ones. A built trace is never changed.
+// Most spans have none of these, so they share empty lists. A built trace is never changed.
 const NO_EVENTS: TraceEvent[] = []
 const NO_CONFLICTS: Conflict[] = []
 const NO_REPEATS: Report[] = []
 
-/** How a Thrift call ended. These come from one report, so that a result has its own reason beside it. */
+/**
+ * The annotations that tell how a Thrift call ended. Both are taken from one report, so that the reason belongs to the result.
+ */
 const OUTCOME = ['thrift.result', 'error.type']
 
-/** Makes one span of all records that have its id. What it needs meanwhile is made once, and not for each of 100,000 spans. */
+/**
+ * Merges all records of a span id into one span. Its working state is allocated once, rather than for each of 100,000 spans.
+ */
 export class Merger {
   readonly columns: SpanColumns
   private readonly reports: Reports
   private readonly offsets: Float64Array
   private readonly hex: string[] = []
-  /** The span's records, those first whose word stands. */
+  /** The span's records. Where two differ, the first one's value counts. */
   private ranked: number[] = []
   private conflicts = NO_CONFLICTS
   private readonly windows: Window[] = [SERVER, CLIENT, LOCAL].map(() => ({ start: NaN, end: NaN, raw: NaN }))
 
-  /** @param offsets of the clocks, to be added to their times */
+  /** @param offsets the microseconds to add to the times of each clock */
   constructor(reports: Reports, offsets: Float64Array) {
     const { ids } = reports
     this.reports = reports
@@ -41,7 +47,7 @@ export class Merger {
     for (let i = 0; i < ids.size; i++) this.hex.push(ids.hex(i))
   }
 
-  /** Its place in the tree, and what follows from that, is still to be filled in. */
+  /** Merges a span. The fields that depend on its position in the tree are filled in later (build.ts). */
   merge(span: number): TraceSpan {
     this.rank(span)
     this.conflicts = NO_CONFLICTS
@@ -80,7 +86,7 @@ export class Merger {
       name: (this.agree('name') as string | undefined) ?? '',
       kind: called ? (served ? 'rpc' : 'client') : served ? 'server' : 'local',
       ...this.sides(called, served, annotations),
-      // Each side knows its own host best; the other's word is better than none.
+      // Each side knows its own host best, but the other side's value is better than none.
       clientHost: this.said(CLIENT, 'clientHost') ?? this.said(undefined, 'clientHost'),
       serverHost: this.said(undefined, 'serverHost'),
       start: timed ? own.start : null,
@@ -124,7 +130,7 @@ export class Merger {
     return kind === 'producer' ? { service: broker, clientService: local } : { service: local, clientService: broker }
   }
 
-  /** The server half's word stands, and of several that of the earliest. A half that was reported twice counts once. */
+  /** Orders the records: server halves first, the earliest first. A half that was reported twice counts once. */
   private rank(span: number): void {
     const { side, last, before, records } = this.reports
     const { ranked } = this
@@ -134,10 +140,10 @@ export class Merger {
     ranked.reverse()
     ranked.sort((a, b) => side[a]! - side[b]! || byTime(this.start(a), this.start(b)))
     if (this.isPair()) return
-    const heard = new Set<string>()
+    const seen = new Set<string>()
     this.ranked = ranked.filter(r => {
-      const words = inWords(records[r]!)
-      return !heard.has(words) && heard.add(words)
+      const text = textOf(records[r]!)
+      return !seen.has(text) && seen.add(text)
     })
   }
 
@@ -161,7 +167,7 @@ export class Merger {
     }
   }
 
-  /** A half of each side, or fewer: nothing comes twice. */
+  /** Tells whether no side has more than one record. */
   private isPair(): boolean {
     const { side } = this.reports
     const { ranked } = this
@@ -178,7 +184,7 @@ export class Merger {
     return clock === UNKNOWN ? 0 : this.offsets[clock]!
   }
 
-  /** The start that the record's own side reports, corrected. */
+  /** Returns the start that the record's own side reports, corrected. */
   private start(r: number): number | null {
     const start = this.reports.start[3 * r + this.reports.side[r]!]!
     return Number.isNaN(start) ? null : start + this.offset(r)
@@ -202,7 +208,7 @@ export class Merger {
     return all
   }
 
-  /** The first of that side (or of any) that said something. */
+  /** Returns the first value that a record of that side (or of any side) has. */
   private said(of: number | undefined, field: 'service' | 'clientHost' | 'serverHost'): string | null {
     const { records, side } = this.reports
     for (const r of this.ranked) {
@@ -212,7 +218,7 @@ export class Merger {
     return null
   }
 
-  /** The first report's value is kept, and different values of others are noted as conflicts. A report without a value agrees. */
+  /** Returns the first record's value, and notes different values as conflicts. A record without a value agrees. */
   private agree(field: 'name' | 'parentId'): string | bigint | undefined {
     let standing: string | bigint | undefined
     for (const r of this.ranked) {
@@ -240,7 +246,7 @@ export class Merger {
       if (map === undefined) continue
       for (const [key, said] of map) {
         const value = typeof said === 'string' ? said : String(said)
-        // An object inherits no strings.
+        // The type is enough to tell own keys: what an object inherits is never a string.
         const standing = merged[key]
         if (typeof standing !== 'string') put(merged, key, value)
         else if (standing !== value) this.differs(field === 'annotations' ? 'annotation' : 'counter', key, value, r)
@@ -250,8 +256,8 @@ export class Merger {
   }
 
   /**
-   * The annotations whose outcome stands in place of the first. A half that says `ok` doesn't know of the other's failure,
-   * and a server that abandons a call doesn't know why its client left.
+   * Returns the annotations whose outcome replaces that of the first record, if there are any. A half that says `ok` doesn't
+   * know of the other half's failure, and a server that abandons a call doesn't know why its client left.
    */
   private betterOutcome(): Map<string, string> | undefined {
     const { records, side } = this.reports
@@ -295,7 +301,7 @@ export class Merger {
   private probability(): number | null {
     for (const r of this.ranked) {
       const { probability } = this.reports.records[r]!
-      // The wire has doubles that JSON hasn't.
+      // JSON has neither NaN nor infinities, but the wire has.
       if (probability !== undefined && Number.isFinite(probability)) return probability
     }
     return null
@@ -325,7 +331,8 @@ export class Merger {
   }
 }
 
-function inWords(record: SpanRecord): string {
+/** Returns a string that is equal for equal records. */
+function textOf(record: SpanRecord): string {
   return JSON.stringify(
     Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1)),
     (_, value) => (typeof value === 'bigint' ? `${value}n` : value instanceof Map ? [...value] : value),
@@ -333,7 +340,7 @@ function inWords(record: SpanRecord): string {
 }
 
 function put(map: Record<string, string>, key: string, value: string): void {
-  // Assigned, this one key would be the prototype.
+  // An assignment to this key would set the prototype.
   if (key !== '__proto__') map[key] = value
   else Object.defineProperty(map, key, { value, enumerable: true, writable: true, configurable: true })
 }

@@ -1,10 +1,10 @@
 /**
- * Annotations by which a span names the other side, the surest first: Zipkin's remoteEndpoint, OpenTelemetry's name for a service,
- * and the kinds of what is called, where it has no better name. A host isn't a service: server.address names none.
+ * Annotations that name the other side, the surest first: Zipkin's remoteEndpoint, OpenTelemetry's name for a service, and the
+ * kind of system that is called, for want of a better name. A host isn't a service, so server.address isn't here.
  */
 export const PEER_KEYS = ['zipkin.remote.service', 'peer.service', 'db.system.name', 'db.system', 'messaging.system']
 
-/** The other side's name; null where the span gives none. */
+/** Returns the other side's name, or null if the annotations have none. */
 export function peerOf(annotations: Record<string, string>): string | null {
   for (const key of PEER_KEYS) {
     const name = Object.hasOwn(annotations, key) ? annotations[key] : ''

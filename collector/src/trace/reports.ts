@@ -6,7 +6,7 @@ import type { Side } from './model'
 
 const { CLIENT_SEND, CLIENT_RECV, SERVER_SEND, SERVER_RECV, CUSTOM } = EventType
 
-/** Numbers of the sides, by which half's word stands where they differ. */
+/** The sides. If halves differ, the value of the side with the lower number counts. */
 export const SERVER = 0
 export const CLIENT = 1
 export const LOCAL = 2
@@ -27,10 +27,10 @@ interface NamedClock {
 }
 
 /**
- * What the records of a trace say of ids and times, in columns: records are numbered, spans (all records of one id) as well,
- * and none of 200,000 records makes an object. `start` and `end` hold three windows a record, at 3 × record + side, from
- * the first event to the last whatever their labels (the original's Python client swapped send and receive); NaN where
- * there is none. A record may hold times of both sides; each counts for its own.
+ * The ids and times in a trace's records, in columns. Records are numbered, and so are spans (a span is all records of one
+ * id), so that 200,000 records make no objects. `start` and `end` hold three windows for each record, at 3 × record + side. A
+ * window goes from the side's first event to its last, whatever their labels (the original's Python client swapped send and
+ * receive); it is NaN if there is none. A record may hold times of both sides; each counts for its own side.
  */
 export class Reports {
   readonly records: SpanRecord[]
@@ -39,15 +39,15 @@ export class Reports {
   readonly start: Float64Array
   readonly end: Float64Array
   readonly flags: Uint8Array
-  /** Index into `clocks`; UNKNOWN where neither host nor service is. */
+  /** Each record's index into `clocks`; UNKNOWN if it names neither host nor service. */
   readonly clock: Int32Array
-  /** The span's. */
+  /** The number of each record's span. */
   readonly span: Int32Array
   readonly ids: IdTable
-  /** The records of a span: its last, and from each the one before; −1 at the end. */
+  /** The records of each span, as a list: its last record, and for each record the one before it; −1 at the end. */
   readonly last: Int32Array
   readonly before: Int32Array
-  /** The trace's, low and high half: of the latest record that has one. */
+  /** The two halves of the trace's id, each from the last record that has one. */
   traceId = 0n
   traceIdHigh = 0n
   clocks: NamedClock[] = []
@@ -68,7 +68,7 @@ export class Reports {
     this.before = new Int32Array(n)
   }
 
-  /** Reads a record, if it has an id. Those before it have been read. */
+  /** Reads a record, and passes over one without an id. The records before it must have been read. */
   read(r: number): void {
     const record = this.records[r]!
     if (record.id === undefined) {
@@ -89,7 +89,7 @@ export class Reports {
       if (of === undefined) continue
       const time = Number(timestamp)
       const at = 3 * r + of
-      // Written so that NaN, no time yet, gives way.
+      // These conditions are also true for NaN, which means no time yet.
       if (!(this.start[at]! <= time)) this.start[at] = time
       if (!(this.end[at]! >= time)) this.end[at] = time
     }
@@ -102,20 +102,21 @@ export class Reports {
   }
 
   /**
-   * Numbers the clocks by their names, once all records have been read. Sums of times beyond 2^53 are rounded, so that
-   * even the order in which clocks are looked at would tell.
+   * Numbers the clocks by their names, once all records have been read. The result must not depend on the order of arrival:
+   * sums of times beyond 2^53 are rounded, so even the order in which clocks are looked at would show.
    */
   orderClocks(): void {
     const { clock, clocks } = this
-    const arrived = clocks.map((_, c) => c).sort((a, b) => (before(clocks[a]!, clocks[b]!) ? -1 : 1))
-    const now = new Int32Array(clocks.length)
-    for (let c = 0; c < arrived.length; c++) now[arrived[c]!] = c
-    for (let r = 0; r < clock.length; r++) if (clock[r] !== UNKNOWN) clock[r] = now[clock[r]!]!
-    this.clocks = arrived.map(c => clocks[c]!)
+    const sorted = clocks.map((_, c) => c).sort((a, b) => (before(clocks[a]!, clocks[b]!) ? -1 : 1))
+    const renumbered = new Int32Array(clocks.length)
+    for (let c = 0; c < sorted.length; c++) renumbered[sorted[c]!] = c
+    for (let r = 0; r < clock.length; r++) if (clock[r] !== UNKNOWN) clock[r] = renumbered[clock[r]!]!
+    this.clocks = sorted.map(c => clocks[c]!)
   }
 
   /**
-   * A clock belongs to a host. Where the host has no name, or one that every host has, the service stands for it.
+   * Returns the number of a record's clock. A clock belongs to a host. If the host has no name, or one that every host has,
+   * the clock is the service's.
    */
   private clockOf(record: SpanRecord, side: number): number {
     const host = hostOf(record, side)
@@ -137,21 +138,21 @@ export class Reports {
   }
 }
 
-/** Hosts before services, each by name; no two are the same. */
+/** Orders hosts before services, and each by name. No two clocks are the same. */
 function before(a: NamedClock, b: NamedClock): boolean {
   if (a.host !== null) return b.host === null || a.host < b.host
   return b.host === null && a.service! < b.service!
 }
 
-/** Returns the host that reported a side; a local span's host takes the client's place. */
+/** Returns the host that reported a side. A local span's host is in clientHost or serverHost. */
 export function hostOf(record: SpanRecord, side: number): string {
   return (side === SERVER ? record.serverHost : record.clientHost || (side === LOCAL && record.serverHost)) || ''
 }
 
-/** What the application recorded: custom events, but for the two with which the SDK times a local span. */
+/** Returns what the application recorded: custom events, without the two that the SDK uses to time a local span. */
 export function customEvents({ events }: SpanRecord, side: number): SpanEvent[] {
   if (events === undefined) return []
-  // Others of the same words are the application's own.
+  // Other events with the same names are the application's own.
   const begin = side === LOCAL ? events.find(e => isCustom(e) && e.value === LOCAL_START) : undefined
   const end = side === LOCAL ? events.findLast(e => isCustom(e) && e.value === LOCAL_END) : undefined
   return events.filter(e => isCustom(e) && e !== begin && e !== end)

@@ -2,19 +2,19 @@ import type { Clock } from './model'
 import { CLIENT, ONEWAY, type Reports, ROOT, SERVER, UNKNOWN } from './reports'
 
 /**
- * How far the hosts' clocks are apart, from the calls between them, as NTP does it. A server's window lies within that of
- * its client, so each call bounds what has to be added to the one clock if the other is right:
+ * Estimates how far the hosts' clocks are apart from the calls between them, as NTP does. A server's window lies within its
+ * client's window, so each call bounds what has to be added to one clock if the other is right:
  *
  *     client   ├──────────────────────┤          sent ≤ received      gives the lower bound
  *     server        ├────────┤                   answered ≤ answer    gives the upper one
  *
- * The bounds of all calls between two clocks are intersected; where they contradict each other (a half was stored with a
- * wrong time, a clock was set in between), what most of them allow is taken. From the root's clock, which is taken for
- * right, the clocks are then set along the calls. Nothing is moved that can stay where it is; what can't goes to the
- * middle of its bounds, where the error is at most half of the time that the calls spent on the network.
+ * The bounds of all calls between two clocks are intersected. If they contradict each other (a half was stored with a wrong
+ * time, a clock was set in between), the range that most of them allow is taken. The root's clock is taken for right, and from
+ * there the clocks are set along the calls. A clock whose bounds allow it isn't moved. Any other goes to the middle of its
+ * bounds, where the error is at most half of the time that the calls spent on the network.
  */
 
-/** What one clock is off from another: `lo ≤ offset of to − offset of from ≤ hi`, by so many calls. */
+/** Bounds of the difference between two clocks, `lo ≤ offset of to − offset of from ≤ hi`. `weight` calls agree on them. */
 interface Bounds {
   from: number
   to: number
@@ -23,7 +23,7 @@ interface Bounds {
   weight: number
 }
 
-/** The bounds that single calls give, in columns, of `size` calls; `from` is the client's clock. */
+/** The bounds that `size` single calls give, in columns. `from` is the client's clock. */
 interface Calls {
   size: number
   from: Int32Array
@@ -32,11 +32,12 @@ interface Calls {
   hi: Float64Array
 }
 
-/** With more clocks than this, bounds that form a circle aren't tightened: that takes the third power of their number. */
+/** With more clocks than this, bounds aren't tightened: the time for that grows with the third power of their number. */
 const MAX_TIGHTENED = 100
 
 /**
- * @returns what is to be added to the times of each of `reports.clocks`, in whole microseconds, and what is said of them
+ * Estimates the skew of each of `reports.clocks`.
+ * @returns `offsets`, the whole microseconds to add to the times of each clock, and `clocks`, their descriptions for the trace
  */
 export function estimateSkew(reports: Reports): { offsets: Float64Array; clocks: Clock[] } {
   const count = reports.clocks.length
@@ -45,7 +46,7 @@ export function estimateSkew(reports: Reports): { offsets: Float64Array; clocks:
   if (count > 1) {
     const calls = callsOf(reports)
     const bounds = betweenClocks(calls, count)
-    // Without a circle among the clocks, setting one after the other can't lead into a contradiction.
+    // Up to two bounds can't form a circle, so that setting one clock after the other can't lead to a contradiction.
     if (bounds.length > 2 && count <= MAX_TIGHTENED) setClocks(reports, tightened(bounds, count), offsets)
     else if (bounds.length > 0) setClocks(reports, bounds, offsets)
     for (let i = 0; i < calls.size; i++) {
@@ -57,7 +58,7 @@ export function estimateSkew(reports: Reports): { offsets: Float64Array; clocks:
       agreeing[to]!++
     }
   }
-  // 0 − 0, and not −0, for what is right.
+  // The subtraction gives 0 for an offset of 0, where a minus sign would give −0.
   return {
     offsets,
     clocks: reports.clocks.map((clock, i) => ({ ...clock, skewUs: 0 - offsets[i]!, pairs: agreeing[i]! })),
@@ -65,8 +66,9 @@ export function estimateSkew(reports: Reports): { offsets: Float64Array; clocks:
 }
 
 /**
- * Every server half with the client's window: that of the same span, or where contexts are W3C's, that of its parent, which
- * is a client-only span. Where clients of several clocks reported one span, it is unknown which of them the server answered.
+ * Pairs every server half with its client's window: that of the same span or, with W3C contexts, of its parent, a client-only
+ * span. If clients with several clocks reported one span, it is unknown which of them the server answered, and there is no
+ * pair.
  */
 function callsOf(reports: Reports): Calls {
   const { side, start, end, clock, flags, ids, last, before, records } = reports
@@ -111,7 +113,7 @@ function callsOf(reports: Reports): Calls {
       if (from === UNKNOWN || from === clock[r]) continue
       const lo = sent[call]! - start[at]!
       const hi = answered[call]! - end[at]!
-      // A client that doesn't wait (one-way, timed out) says only that the server can't have begun before.
+      // A client that doesn't wait (one-way, timed out) tells only that the server can't have begun earlier.
       const waited = hi >= lo && !(flags[r]! & ONEWAY)
       const i = calls.size++
       calls.from[i] = from
@@ -123,7 +125,7 @@ function callsOf(reports: Reports): Calls {
   return calls
 }
 
-/** What the calls between two clocks allow, in one direction for each two. */
+/** Returns the bounds that the calls between two clocks allow, in one direction for each pair of clocks. */
 function betweenClocks(calls: Calls, count: number): Bounds[] {
   const found = new Map<number, Bounds>()
   const bounds: Bounds[] = []
@@ -152,7 +154,7 @@ function betweenClocks(calls: Calls, count: number): Bounds[] {
   })
 }
 
-/** The bounds from the clock with the lower number to the other. */
+/** Returns a call's bounds, from the clock with the lower number to the other. */
 function boundsOf(calls: Calls, i: number): Bounds {
   const from = calls.from[i]!
   const to = calls.to[i]!
@@ -162,9 +164,9 @@ function boundsOf(calls: Calls, i: number): Bounds {
 }
 
 /**
- * The bounds that all of the list allow, or else what most of them do (Marzullo's algorithm). Of several such, the one where
- * nothing needs to be moved, or else the narrowest.
- * @param list of the same two clocks; not empty
+ * Returns the range that all bounds in the list allow, or else one that most of them allow (Marzullo's algorithm). Among
+ * several such ranges, one that contains `stay` wins, and then the narrowest.
+ * @param list bounds of the same two clocks; not empty
  * @param stay the offset at which nothing would be moved
  */
 function mostAllowed(list: Bounds[], stay = 0): Bounds {
@@ -183,14 +185,14 @@ function mostAllowed(list: Bounds[], stay = 0): Bounds {
   for (const bounds of list) {
     edges.push({ at: bounds.lo, add: bounds.weight }, { at: bounds.hi, add: -bounds.weight })
   }
-  // At the same place those that begin come first: the bounds belong to what is allowed.
+  // At the same position, starts come before ends: a range includes its bounds.
   edges.sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : b.add - a.add))
   const best: Bounds = { from, to, lo: 0, hi: 0, weight: 0 }
   const rank = (low: number, high: number) => (low <= stay && stay <= high ? -1 : high - low)
   let allow = 0
   for (let i = 0; i < edges.length - 1; i++) {
     allow += edges[i]!.add
-    // What most allow begins with a beginning, and lasts until the next edge, which is an end.
+    // The range that most allow begins at a start, and lasts until the next edge, which is an end.
     if (edges[i]!.add < 0) continue
     const low = edges[i]!.at
     const high = edges[i + 1]!.at
@@ -204,12 +206,12 @@ function mostAllowed(list: Bounds[], stay = 0): Bounds {
 }
 
 /**
- * The same bounds, as tight as the others make them: what is then allowed between two clocks can be had together with
- * something allowed between all others (Floyd and Warshall's shortest paths over differences). As they were, when they
- * contradict each other.
+ * Tightens the bounds of each pair of clocks by those of all others (Floyd and Warshall's shortest paths over differences):
+ * any difference that is then allowed between two clocks leaves an allowed one between all others.
+ * @returns the tightened bounds, or `bounds` itself if they contradict each other
  */
 function tightened(bounds: Bounds[], count: number): Bounds[] {
-  // most[i × count + j]: the offset of j is at most that of i and so much.
+  // The offset of clock j is at most the offset of clock i plus most[i × count + j].
   const most = new Float64Array(count * count).fill(Infinity)
   const weights = new Map<number, number>()
   for (let i = 0; i < count; i++) most[i * count + i] = 0
@@ -241,7 +243,7 @@ function tightened(bounds: Bounds[], count: number): Bounds[] {
   return tight
 }
 
-/** Sets one clock after the other, outwards from those that are taken for right, within the bounds to all clocks set before. */
+/** Sets one clock after the other, outward from those that are taken for right, within the bounds to all clocks set before. */
 function setClocks(reports: Reports, bounds: Bounds[], offsets: Float64Array): void {
   const neighbours: Bounds[][] = Array.from(offsets, () => [])
   for (const b of bounds) {
@@ -260,24 +262,27 @@ function setClocks(reports: Reports, bounds: Bounds[], offsets: Float64Array): v
     set[first] = 1
     for (let q = 0; q < queue.length; q++) {
       const near = queue[q]!
-      // Calls tell; what was only derived from calls of others comes after them.
+      // The walk follows only pairs with calls of their own (a weight), not bounds that were derived from other pairs' calls.
       const next = neighbours[near]!.filter(({ to, weight }) => weight > 0 && !found[to])
       next.sort((a, b) => standing[a.to]! - standing[b.to]!)
       for (const { to } of next) {
         found[to] = 1
         queue.push(to)
-        offsets[to] = place(neighbours[to]!, set, offsets, offsets[near]!)
+        offsets[to] = offsetWithin(neighbours[to]!, set, offsets, offsets[near]!)
         set[to] = 1
       }
     }
   }
 }
 
-/** @param stay the offset of the clock whose calls led here: what agrees with it keeps its distance */
-function place(neighbours: Bounds[], set: Uint8Array, offsets: Float64Array, stay: number): number {
+/**
+ * Returns the offset of a clock within the bounds to all clocks that are set.
+ * @param stay the offset of the clock whose calls led here; it is taken if the bounds allow it
+ */
+function offsetWithin(neighbours: Bounds[], set: Uint8Array, offsets: Float64Array, stay: number): number {
   const list: Bounds[] = []
   for (const { from, to, lo, hi, weight } of neighbours) {
-    // From here to there is turned around: there the offset is known.
+    // The other clock's offset is known, so the difference bounds this clock's offset.
     if (set[to]) list.push({ from, to, lo: offsets[to]! - hi, hi: offsets[to]! - lo, weight })
   }
   const { lo, hi } = mostAllowed(list, stay)
@@ -288,8 +293,8 @@ function place(neighbours: Bounds[], set: Uint8Array, offsets: Float64Array, sta
 }
 
 /**
- * The clocks, by how likely they are right for want of a better one: first those of roots, and of those the one that reported
- * most; then by name.
+ * Orders the clocks by the preference to take them for right: first those of roots, then by the number of records, then by
+ * name.
  */
 function byStanding({ clock, clocks, side, flags, span, ids, records }: Reports): number[] {
   const reported = new Int32Array(clocks.length)
@@ -305,9 +310,9 @@ function byStanding({ clock, clocks, side, flags, span, ids, records }: Reports)
     const c = clock[r]!
     if (c === UNKNOWN) continue
     reported[c]!++
-    // Without a root, spans whose parent isn't there are as near to one as can be.
+    // Without a root, spans whose parent is missing are the nearest to one.
     const top = hasRoot ? flags[r]! & ROOT : ids.find(records[r]!.parentId!) === -1
-    // Of a root call the client's, by whose times it is shown.
+    // If a root is a call with both halves, the client's clock comes first: the call is shown with its times.
     if (top) rank[c] = Math.min(rank[c]!, side[r] === SERVER && called[span[r]!] ? 1 : 0)
   }
   return clocks.map((_, i) => i).sort((a, b) => rank[a]! - rank[b]! || reported[b]! - reported[a]! || a - b)

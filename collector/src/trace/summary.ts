@@ -1,7 +1,7 @@
 import type { Trace, TraceSummary } from './model'
 import { ownerOf } from './totals'
 
-/** Returns what a list of traces shows of each. */
+/** Returns the summary of a trace for a list of traces. */
 export function summarize(trace: Trace): TraceSummary {
   const reported = new Map(trace.totals.services.map(totals => [totals.service, totals.reported]))
   const root = trace.spans[0]

@@ -4,7 +4,7 @@ import type { NameTotals, ServiceTotals, Totals, Trace, TraceSpan } from './mode
 export class Adder {
   private readonly services = new Map<string | null, { totals: ServiceTotals; names: Map<string, NameTotals> }>()
 
-  /** @param reported of how many spans each service reported */
+  /** @param reported for each service the number of spans that it reported */
   constructor(reported: Map<string, { spans: number }>) {
     for (const service of [...reported.keys()].sort()) this.begin(service, reported.get(service)!.spans)
   }
@@ -33,7 +33,7 @@ export class Adder {
   }
 }
 
-/** Returns the service that a span's time is attributed to: the one that worked or, if that isn't known, the caller. */
+/** Returns the service that a span's time is attributed to: the one that did the work or, if that is unknown, the caller. */
 export function ownerOf({ service, clientService }: TraceSpan): string | null {
   return service ?? clientService
 }

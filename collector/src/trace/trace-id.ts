@@ -2,14 +2,14 @@ import { findTraceId, paddedId } from './find-id'
 
 interface TraceId {
   low: bigint
-  /** As an i64; undefined when the id doesn't say. */
+  /** The high half as an i64; undefined if the id has only 64 bits. */
   high?: bigint
 }
 
 /**
- * Returns the trace ids that a string may mean, the likeliest first; none if it isn't an id. It accepts what the page accepts
- * from a clipboard: see findTraceId. Digits alone may be hex or a decimal, as the original printed ids: hex is likelier when
- * there are 16 or 32 of them. An unsigned decimal over 2^63 means the same 64 bits.
+ * Returns the trace ids that a string may mean, the likeliest first, or an empty list if it isn't an id. It accepts what the
+ * web interface accepts from a clipboard: see findTraceId. Digits alone may be hex or decimal (the original printed decimals);
+ * hex is likelier when there are 16 or 32 of them. An unsigned decimal from 2^63 up means the i64 with the same bits.
  */
 export function traceIdsOf(text: string): TraceId[] {
   const id = findTraceId(text) ?? ''
@@ -36,8 +36,8 @@ function i64FromHex(hex: string): bigint {
 }
 
 /**
- * Returns the records that belong to a trace id whose high half is `high`: those that name that half. Records without a high
- * half (a peer that only passes 64 bits on) belong to them, but on their own they are the trace whose high half is 0.
+ * Returns the records that belong to the trace id with the high half `high`. Records without a high half (a peer passed on
+ * only 64 bits) belong to it too, if there is a record with that half; alone, they are the trace whose high half is 0.
  */
 export function withHigh<R extends { traceIdHigh?: bigint }>(records: R[], high: bigint | undefined): R[] {
   if (high === undefined) return records

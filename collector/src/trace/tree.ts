@@ -1,25 +1,27 @@
 import type { IdTable } from './ids'
 
-/** Where a span stands that isn't just some span's child. */
+/** Marks of spans at the top of the tree that aren't roots. */
 export const ORPHAN = 1
 export const CYCLE = 2
 
-/** Spans by number in depth-first order, and in that order, their depths, the places of their parents (−1), and marks. */
+/** The spans in depth-first order. All columns are in that order. */
 export interface Tree {
+  /** The numbers of the spans. */
   order: Int32Array
   depth: Int32Array
+  /** The positions of the parents in `order`, or −1. */
   parent: Int32Array
   mark: Uint8Array
 }
 
 /**
- * The tree, without recursion: a chain may be 100,000 deep. Children hang on linked lists of places in `sorted`, filled from
- * the back so that they come out in its order.
+ * Builds the tree without recursion: a chain may be 100,000 spans deep. Children are in linked lists of positions in `sorted`,
+ * which are filled from the back, so that they come out in its order.
  *
  *     roots (parent 0) │ orphans (parent not here) │ circles, each cut at its earliest span
  *
- * @param parents of the spans, by number; −1 for those without one, or whose parent isn't here
- * @param isRoot whether such a span has none
+ * @param parents the parent of each span, by number; −1 if it has none, or its parent isn't here
+ * @param isRoot tells whether a span with −1 has no parent
  */
 export function layOut(
   starts: Float64Array,
@@ -29,8 +31,8 @@ export function layOut(
 ): Tree {
   const count = starts.length
   const sorted = bySiblings(starts, ids)
-  const placeOf = new Int32Array(count)
-  for (let i = 0; i < count; i++) placeOf[sorted[i]!] = i
+  const positionOf = new Int32Array(count)
+  for (let i = 0; i < count; i++) positionOf[sorted[i]!] = i
   const parent = new Int32Array(count).fill(-1)
   const firstChild = new Int32Array(count).fill(-1)
   const nextSibling = new Int32Array(count).fill(-1)
@@ -42,7 +44,7 @@ export function layOut(
       if (isRoot(span)) roots.push(i)
       else orphans.push(i)
     } else {
-      const p = placeOf[parents[span]!]!
+      const p = positionOf[parents[span]!]!
       parent[i] = p
       nextSibling[i] = firstChild[p]!
       firstChild[p] = i
@@ -55,11 +57,11 @@ export function layOut(
     parent: new Int32Array(count).fill(-1),
     mark: new Uint8Array(count),
   }
-  // Where each has come to stand, or −1.
+  // The position in `order` of each position in `sorted`; −1 until it has one.
   const out = new Int32Array(count).fill(-1)
   let size = 0
   const stack: number[] = []
-  const place = (i: number, under: number) => {
+  const add = (i: number, under: number) => {
     tree.order[size] = sorted[i]!
     tree.parent[size] = under
     tree.depth[size] = under === -1 ? 0 : tree.depth[under]! + 1
@@ -68,16 +70,16 @@ export function layOut(
   }
   const descend = (top: number, mark: number) => {
     tree.mark[size] = mark
-    place(top, -1)
+    add(top, -1)
     while (stack.length > 0) {
       const i = stack.pop()!
       if (nextSibling[i] !== -1) stack.push(nextSibling[i]!)
-      if (out[i] === -1) place(i, out[parent[i]!]!)
+      if (out[i] === -1) add(i, out[parent[i]!]!)
     }
   }
   for (const i of roots.reverse()) descend(i, 0)
   for (const i of orphans.reverse()) descend(i, ORPHAN)
-  // What is left hangs on a circle: walk up until a step repeats, then once around for the earliest.
+  // The other spans are in circles or below them: walk up until a span repeats, then once around to find the earliest.
   const walked = new Int32Array(count).fill(-1)
   for (let from = 0; from < count && size < count; from++) {
     if (out[from] !== -1) continue
@@ -90,7 +92,7 @@ export function layOut(
   return tree
 }
 
-/** Spans by start, and else by id, so that the order never depends on arrival. What has no start (NaN) comes last. */
+/** Sorts spans by start and then by id, so that the order never depends on arrival. Spans without a start (NaN) come last. */
 function bySiblings(starts: Float64Array, ids: IdTable): Int32Array {
   const keys = starts.map(start => (Number.isNaN(start) ? Infinity : start))
   const compare = (a: number, b: number) => {
@@ -98,13 +100,13 @@ function bySiblings(starts: Float64Array, ids: IdTable): Int32Array {
     const second = keys[b]!
     return first < second ? -1 : first > second ? 1 : ids.compare(a, b)
   }
-  // In order already, but for equal starts: a sort that merges runs makes few comparisons.
+  // The order is right already but for equal starts, so that a sort that merges runs makes few comparisons.
   return Int32Array.from([...roughOrder(keys)].sort(compare))
 }
 
 /**
- * The spans by start, as far as numbers can be sorted natively, with each span's own in the last bits: that takes a tenth of
- * the time. Where start and number don't fit into 53 bits together, they are as they came.
+ * Sorts spans by start natively, as numbers that hold the start and, in the last bits, the span's number. This takes a tenth
+ * of the time. If both don't fit into 53 bits together, the spans stay in their order.
  */
 function roughOrder(starts: Float64Array): Iterable<number> {
   let first = Infinity

@@ -2,24 +2,24 @@ import { type DurationClass, durationClass, formatDuration } from './duration'
 import type { Trace, TraceSpan } from './model'
 
 export interface WaterfallOptions {
-  /** Columns of the terminal; below 60 it is drawn as for 60. */
+  /** The columns of the terminal. Below 60, the waterfall is drawn as for 60. */
   width: number
-  /** Whether to use ANSI colors. */
+  /** True to use ANSI colors. */
   color: boolean
 }
 
 const MIN_WIDTH = 60
-/** Deeper spans are indented no further, so that a long chain leaves room for its names. */
+/** The largest indent, so that a long chain leaves room for its names. */
 const MAX_INDENT = 24
 const ANSI = { high: 31, medium: 33, low: 32, dim: 2, bold: 1, error: 31 } as const
 
 /**
- * A trace for the terminal, one line a span:
+ * Draws a trace for the terminal, with a line for each span:
  *
  *     name, indented by depth   service   │ bar │   duration
  *
- * In the bar ░ is the client half (network and waiting) and █ the server half, or work without a call.
- * Names come from strangers: control characters, which could steer the terminal, are shown as U+FFFD.
+ * In the bar, ░ is the client half (network and waiting), and █ is the server half, or work without a call.
+ * Names are untrusted: control characters, which could steer the terminal, are shown as U+FFFD.
  */
 export function renderWaterfall(trace: Trace, { width, color }: WaterfallOptions): string {
   const total = Math.max(MIN_WIDTH, Math.floor(width))
@@ -61,7 +61,7 @@ function marks(span: TraceSpan): string {
   return (span.error ? ' ✗' : '') + (span.orphan ? ' (parent missing)' : '') + (span.cycle ? ' (circular)' : '')
 }
 
-/** "caller → callee", as far as they are known. */
+/** Returns "caller → callee", as far as they are known. */
 function services(span: TraceSpan): string {
   const callee = span.service ?? span.serverHost
   if (span.clientService === null || span.clientService === callee) return printable(callee ?? '')
@@ -83,7 +83,7 @@ function bar(trace: Trace, span: TraceSpan, width: number): string {
   return cells.join('')
 }
 
-/** Control, format (also bidirectional overrides), separator and lone surrogate characters replaced. */
+/** Replaces control characters, format characters (also bidirectional overrides), separators and lone surrogates. */
 function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, '\ufffd')
 }
@@ -91,7 +91,7 @@ function printable(text: string): string {
 const WIDE =
   /[\p{Script=Han}\p{Script=Hangul}\p{Script=Hiragana}\p{Script=Katakana}\p{Emoji_Presentation}\uff01-\uff60]/u
 
-/** Columns that the text takes in a terminal, near enough for an aligned table. */
+/** Estimates the columns that text takes in a terminal, well enough for an aligned table. */
 function columns(text: string): number {
   let n = 0
   for (const char of text) n += charColumns(char)
@@ -103,7 +103,7 @@ function charColumns(char: string): number {
   return /\p{M}/u.test(char) ? 0 : WIDE.test(char) ? 2 : 1
 }
 
-/** Cuts or pads the string to exactly that many columns. */
+/** Cuts or pads a string to exactly `width` columns. */
 function fit(text: string, width: number): string {
   const full = columns(text)
   if (full <= width) return text + ' '.repeat(width - full)

@@ -171,14 +171,14 @@ describe('the query language', () => {
     })
   })
 
-  it('reads back what it prints, whatever stands in it', () => {
+  it('reads back any query that it prints', () => {
     fc.assert(
       fc.property(query, q => assert.deepEqual(parse(print(q)).query, q)),
       { numRuns: 3000 },
     )
   })
 
-  it('prints what it has read in a form that is read the same', () => {
+  it('prints any query that it has read in a form that gives the same query', () => {
     fc.assert(
       fc.property(text, text, text, (a, b, c) => {
         const { query } = parse(`${a}${b} ${c}`)
@@ -188,7 +188,7 @@ describe('the query language', () => {
     )
   })
 
-  it('finds the places of its problems within the text, whatever the text', () => {
+  it('gives its problems positions within the text, whatever the text', () => {
     fc.assert(
       fc.property(fc.array(text), parts => {
         const source = parts.join('')
@@ -208,7 +208,7 @@ describe('the query language', () => {
     assert.equal(printTime({ atUs: 1_700_000_000_000_001 }), '2023-11-14T22:13:20.000001Z')
   })
 
-  it('takes ISO times with zones, to the microsecond, and without a zone in UTC', () => {
+  it('accepts ISO times with zones, to the microsecond, and reads those without a zone as UTC', () => {
     const at = 1_700_000_000_000_000
     for (const iso of [
       '2023-11-14T22:13:20Z',
@@ -236,7 +236,7 @@ describe('the query language', () => {
     assert.equal(timeUs({ agoUs: 50 }, 12), 0)
   })
 
-  it("reads back an address's conditions that it prints, and says of which it can't", () => {
+  it("reads back a URL's conditions that it prints, and prints none that it couldn't read", () => {
     fc.assert(
       fc.property(annotation, condition => {
         const printed = printAnnotation(condition as never)
@@ -248,7 +248,7 @@ describe('the query language', () => {
   })
 
   describe('while it is typed', () => {
-    /** With | for the cursor. */
+    /** @param marked the text, with | for the cursor */
     function at(marked: string) {
       return completionAt(marked.replace('|', ''), marked.indexOf('|'))
     }
@@ -272,10 +272,10 @@ describe('the query language', () => {
       ['from:-1|', undefined],
     ]
     for (const [marked, expected] of contexts) {
-      it(`knows what is wanted at ${marked}`, () => assert.deepEqual(at(marked), expected))
+      it(`completes the right field at ${marked}`, () => assert.deepEqual(at(marked), expected))
     }
 
-    it('puts a choice in the place of what was typed, quoted where it must be', () => {
+    it('replaces what was typed with a choice, in quotes if it needs them', () => {
       const put = (marked: string, choice: string) => {
         const { text, cursor } = insertCompletion(marked.replace('|', ''), at(marked)!, choice)
         return `${text.slice(0, cursor)}|${text.slice(cursor)}`
@@ -288,7 +288,7 @@ describe('the query language', () => {
       assert.equal(put('a=b |', 'x=y'), 'a=b "x=y"=|')
     })
 
-    it('gives a choice that is read as it was meant', () => {
+    it('inserts any choice so that it is parsed as that choice', () => {
       fc.assert(
         fc.property(text, choice => {
           for (const [before, read] of [
@@ -305,7 +305,7 @@ describe('the query language', () => {
       )
     })
 
-    it('gives places within the text, whatever the text', () => {
+    it('gives positions within the text, whatever the text', () => {
       fc.assert(
         fc.property(fc.array(text), fc.nat(60), (parts, n) => {
           const source = parts.join('')

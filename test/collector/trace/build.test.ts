@@ -59,14 +59,14 @@ describe('merging the halves of a span', () => {
     assert.deepEqual([services, serviceSpans], [['cart', 'stock', 'web'], [2, 1, 1]]) // biome-ignore format: short
   })
 
-  it('says which halves there are: both, one, or neither', () => {
+  it('names the halves that were reported: both, one, or neither', () => {
     assert.equal(only([half(client, 1n), half(server, 1n)]).kind, 'rpc')
     assert.equal(only([half(client, 1n)]).kind, 'client')
     assert.equal(only([half(server, 1n)]).kind, 'server')
     assert.equal(only([local(1n)]).kind, 'local')
   })
 
-  it('takes the service of a local span from its reporter, and leaves that of a client-only span open', () => {
+  it('takes the service of a local span from its reporter, and leaves that of a client-only span unknown', () => {
     assert.equal(only([local(1n, { service: 'batch' })]).service, 'batch')
     const span = only([half(client, 1n, { service: 'web' })])
     assert.deepEqual([span.service, span.clientService], [null, 'web'])
@@ -79,7 +79,7 @@ describe('merging the halves of a span', () => {
     assert.equal(named(undefined), 'c')
   })
 
-  it('measures a half from its earliest to its latest event, whatever their labels', () => {
+  it('measures a half from its earliest event to its latest, whatever their labels', () => {
     const swapped = { id: 1n, events: [...half(client, 1n, { from: 9, to: 5 }).events!].reverse() }
     const span = only([swapped])
     assert.deepEqual([span.clientStart, span.clientDuration, span.start, span.duration], [5, 4, 5, 4])
@@ -115,7 +115,7 @@ describe('merging the halves of a span', () => {
     assert.deepEqual([span.clientDuration, span.serverDuration], [10, 3])
   })
 
-  it('keeps custom events by time, and knows the markers of a local span from events of the same words', () => {
+  it('orders custom events by time, and tells the markers of a local span from events with the same names', () => {
     const marked = only([local(1n, { from: 10, to: 90, events: [custom(50, 'milo.start'), custom(40, 'read')] })])
     assert.deepEqual(marked.events, [
       { time: 40, value: 'read', side: 'local' },
@@ -126,7 +126,7 @@ describe('merging the halves of a span', () => {
     assert.equal(served.serverDuration, 80)
   })
 
-  it('merges annotations and counters, and keeps what the client says otherwise within reach', () => {
+  it('merges annotations and counters, and keeps different values of the client as conflicts', () => {
     const span = only([
       half(client, 1n, {
         annotations: new Map([['error.type', 'Timeout'], ['only', 'c']]), // biome-ignore format: short
@@ -151,7 +151,7 @@ describe('merging the halves of a span', () => {
     assert.deepEqual(Object.keys(JSON.parse(JSON.stringify(span)).annotations).includes('__proto__'), true)
   })
 
-  it('says of a call how it failed, by whichever half knows, and with one result and one error', () => {
+  it('takes the failure of a call from the half that knows it, with one result and one error', () => {
     const ended = (side: typeof client | typeof server, result: string, error?: string) => {
       const annotations = new Map([['thrift.result', result]])
       if (error !== undefined) annotations.set('error.type', error)
@@ -195,14 +195,14 @@ describe('merging the halves of a span', () => {
     assert.deepEqual(['error.type', 'error', 'errors'].map(annotated), [true, true, false])
   })
 
-  it('hears once what was said twice, and both when they differ in anything', () => {
+  it('counts a half that was reported twice once, and two halves that differ in anything twice', () => {
     const said = half(server, 1n, { from: 10, to: 20, service: 'cart', annotations: new Map([['k', 'v']]) })
     const again = { ...said, events: [...said.events!], annotations: new Map(said.annotations) }
     assert.deepEqual(only([said, again, half(client, 1n, { from: 5, to: 25 }), again]).repeats, [])
     assert.equal(only([said, { ...again, counters: new Map([['n', 1n]]) }]).repeats.length, 2)
   })
 
-  it('loses neither of two halves of the same side', () => {
+  it('keeps two different halves of the same side', () => {
     const span = only([
       half(server, 1n, { from: 300, to: 390, service: 'cart', serverHost: 'b' }),
       half(client, 1n, { from: 100, to: 400, service: 'web' }),
@@ -215,7 +215,7 @@ describe('merging the halves of a span', () => {
     ])
   })
 
-  it('never puts into JSON what JSON has no word for', () => {
+  it('never gives a number that JSON can’t express', () => {
     assert.equal(only([{ id: 1n, probability: Number.NaN }]).probability, null)
     assert.equal(only([{ id: 1n, probability: 0 }]).probability, 0)
   })
@@ -272,7 +272,7 @@ describe('building the tree', () => {
     )
   })
 
-  it('cuts a circle of parents at its earliest span, and keeps what hangs on it', () => {
+  it('cuts a circle of parents at its earliest span, and keeps the spans below it', () => {
     const { spans } = buildTrace([
       half(client, 1n, { parentId: 3n, from: 30 }),
       half(client, 2n, { parentId: 1n, from: 20 }),
@@ -292,7 +292,7 @@ describe('building the tree', () => {
     )
   })
 
-  it('knows a span whose id really is 0 from no span', () => {
+  it('tells a span whose id is 0 from a missing parent', () => {
     const { spans } = buildTrace([{ id: 0n, parentId: 0n, name: 'zero' }, { id: 5n, parentId: 0n }, { name: 'no id' }])
     assert.deepEqual(
       spans.map(s => [s.spanId, s.name, s.depth]),
@@ -310,13 +310,13 @@ describe('building the tree', () => {
     assert.equal(buildTrace([{ traceId: -1n, traceIdHigh: 0n, id: 1n }]).traceId, 'ffffffffffffffff')
   })
 
-  it('finds the high half of the trace id in whichever half brings it', () => {
+  it('finds the high half of the trace id in whichever record has it', () => {
     const records = [half(client, 1n, { traceIdHigh: 7n }), half(server, 1n)]
     assert.equal(buildTrace(records).traceId, '00000000000000070000000000000001')
     assert.equal(buildTrace(records.reverse()).traceId, '00000000000000070000000000000001')
   })
 
-  it('spans the trace from its earliest to its latest time, servers included', () => {
+  it('measures the trace from its earliest time to its latest, servers included', () => {
     const { start, duration } = buildTrace([
       half(client, 1n, { from: 100, to: 101 }),
       half(server, 1n, { from: 110, to: 900 }),
@@ -339,7 +339,7 @@ describe('building the tree', () => {
     assert.deepEqual(summarize(trace).name, '')
   })
 
-  it('takes 100,000 spans in one chain', () => {
+  it('handles 100,000 spans in one chain', () => {
     const n = 100_000
     const records = Array.from({ length: n }, (_, i) => half(client, BigInt(n - i), { parentId: BigInt(n - i - 1) }))
     const { spans } = buildTrace(records)
@@ -347,7 +347,7 @@ describe('building the tree', () => {
     assert.ok(spans.every((span, i) => span.depth === i && span.spanId === hex(BigInt(i + 1))))
   })
 
-  it('takes 100,000 spans in one circle, and 100,000 children of one parent', () => {
+  it('handles 100,000 spans in one circle, and 100,000 children of one parent', () => {
     const n = 100_000
     const circle = Array.from({ length: n }, (_, i) =>
       half(client, BigInt(i + 1), { parentId: BigInt((i + 1) % n) + 1n }),
@@ -360,18 +360,18 @@ describe('building the tree', () => {
   })
 })
 
-describe('traces that were made to be hard', () => {
+describe('building extreme traces', () => {
   const n = 100_000
   const many = (record: (i: number) => SpanRecord) => buildTrace(Array.from({ length: n }, (_, i) => record(i)))
 
-  it('takes 100,000 reports of one span, equal or different', () => {
+  it('handles 100,000 reports of one span, equal or different', () => {
     assert.deepEqual(many(() => half(server, 1n, { from: 1, to: 2 })).spans[0]!.repeats, [])
     const sides = [client, server]
     const one = many(i => half(sides[i % 2]!, 1n, { from: i, clientHost: `c${i % 9}`, serverHost: `s${i % 99}` }))
     assert.equal(one.spans[0]!.repeats.length, n)
   })
 
-  it('takes 100,000 hosts, services and names, clocks that contradict each other, and times at the edges of i64', () => {
+  it('handles 100,000 hosts, services and names, clocks that contradict each other, and times at the limits of i64', () => {
     const edge = 2n ** 63n - 1n
     const hosts = many(i => {
       const call = { parentId: BigInt(i >> 2), from: i * 7919, to: 8 * n, name: `n${i}`, service: `s${i}` }
@@ -396,7 +396,7 @@ describe('traces that were made to be hard', () => {
 })
 
 describe('summing up a trace', () => {
-  it("gives the root's name, both sides' services in order and once, and whether anything failed", () => {
+  it("gives the root's name, both sides' services without duplicates and sorted, and whether anything failed", () => {
     const trace = buildTrace([
       half(server, 2n, { parentId: 1n, from: 20, to: 30, service: 'cart', name: 'Cart.add' }),
       half(client, 2n, { parentId: 1n, from: 15, to: 35, service: 'web', annotations: new Map([['error', 'x']]) }),

@@ -11,7 +11,7 @@ const span = (id: number, parent: number, name: string, from: number, to: number
   local(BigInt(id), { parentId: BigInt(parent), name, service, from, to })
 
 describe('comparing two traces', () => {
-  it('lays them over each other by the path of services and names, whatever their ids and times of day', () => {
+  it('matches spans by the path of services and names, whatever their ids and times of day', () => {
     const a = buildTrace([span(1, 0, 'root', 0, 100), span(2, 1, 'load', 10, 30), span(3, 2, 'read', 12, 20)])
     const b = buildTrace([
       span(7, 0, 'root', 5000, 5250),
@@ -28,7 +28,7 @@ describe('comparing two traces', () => {
     assert.deepEqual([diff.nodes[0]!.selfChange, diff.nodes[0]!.countChange], [90, 0])
   })
 
-  it('adds calls in a loop up, so that one more is one more', () => {
+  it('adds up calls in a loop, so that one more call counts as one more call', () => {
     const a = buildTrace([span(1, 0, 'root', 0, 100), span(2, 1, 'get', 10, 20), span(3, 1, 'get', 30, 40)])
     const b = buildTrace([
       span(1, 0, 'root', 0, 100),
@@ -42,7 +42,7 @@ describe('comparing two traces', () => {
     ])
   })
 
-  it('keeps apart what is called elsewhere, or by the same name in another service', () => {
+  it('keeps calls apart that have another caller, or the same name in another service', () => {
     const a = buildTrace([span(1, 0, 'root', 0, 100), span(2, 1, 'get', 10, 20, 'x'), span(3, 2, 'deep', 12, 13)])
     const b = buildTrace([span(1, 0, 'root', 0, 100), span(2, 1, 'get', 5, 20, 'y'), span(3, 1, 'deep', 50, 60)])
     assert.deepEqual(rows(diffTraces(a, b)), [
@@ -88,7 +88,7 @@ describe('comparing two traces', () => {
     )
   })
 
-  it('counts every span of both once, in a list that is a tree, and turns its signs when turned around', () => {
+  it('counts every span of both once, in a list that is a tree, and changes only its signs when the traces are swapped', () => {
     fc.assert(
       fc.property(traces, traces, (a, b) => {
         const { nodes } = diffTraces(a, b)
@@ -109,7 +109,7 @@ describe('comparing two traces', () => {
     )
   })
 
-  it('takes chains of 100,000 spans', () => {
+  it('handles chains of 100,000 spans', () => {
     const n = 100_000
     const chain = buildTrace(Array.from({ length: n }, (_, i) => span(i + 1, i, `${i}`, i, n + i)))
     assert.equal(diffTraces(chain, chain).nodes.at(-1)!.depth, n - 1)

@@ -5,7 +5,7 @@ import { buildTrace } from '../../../collector/src/trace'
 import { client, custom, half, server } from './records'
 
 describe("a trace's JSON in docs/api.md", () => {
-  it('is what these records become', () => {
+  it('is what buildTrace returns for the records there', () => {
     const page = readFileSync(join(__dirname, '../../../docs/api.md'), 'utf8')
     const at = 1_700_000_000_000_000
     const ahead = at + 90_000_000

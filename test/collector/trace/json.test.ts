@@ -13,7 +13,7 @@ describe('a trace as JSON in pieces', () => {
     annotations: fc.array(fc.tuple(text, text), { maxLength: 3 }).map(entries => new Map(entries)),
   })
 
-  it('is what JSON.stringify makes of it', () => {
+  it('adds up to what JSON.stringify returns', () => {
     fc.assert(
       fc.property(fc.array(record), records => {
         const trace = buildTrace(records)

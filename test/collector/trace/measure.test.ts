@@ -7,7 +7,7 @@ const by = (trace: Trace, what: 'selfTime' | 'criticalTime' | 'networkTime') =>
   Object.fromEntries(trace.spans.map(span => [Number(span.spanId), span[what]]))
 
 describe('self time', () => {
-  it('is what no child covers: children side by side count once, and only as far as they lie within', () => {
+  it('is the time that no child covers: children side by side count once, and only within the span', () => {
     const trace = buildTrace([
       local(1n, { from: 100, to: 200 }),
       local(2n, { parentId: 1n, from: 90, to: 120 }),
@@ -22,7 +22,7 @@ describe('self time', () => {
 })
 
 describe('network time', () => {
-  it("is what the client waited beyond the server's work, whether they are one span or two", () => {
+  it("is the time that the client waited beyond the server's work, whether they are one span or two", () => {
     const trace = buildTrace([
       half(client, 1n, { from: 0, to: 100 }),
       half(server, 1n, { from: 10, to: 80 }),
@@ -57,7 +57,7 @@ describe('the critical path', () => {
     assert.deepEqual(by(trace, 'criticalTime'), { 1: 40, 2: 0, 3: 30, 4: 15, 5: 15 })
   })
 
-  it("leaves out what outlives its parent, but for a server's last moments", () => {
+  it("leaves out a child that outlives its parent, but for a server's last moments", () => {
     const trace = buildTrace([
       half(server, 1n, { from: 0, to: 100 }),
       local(2n, { parentId: 1n, from: 5, to: 500 }),
@@ -71,7 +71,7 @@ describe('the critical path', () => {
     assert.deepEqual(by(trace, 'criticalTime'), { 1: 59, 2: 0, 3: 10, 4: 20, 5: 10, 6: 1 })
   })
 
-  it('leads through spans without times to what they called', () => {
+  it('goes on through spans without times to the calls that they made', () => {
     const trace = buildTrace([
       { id: 1n, name: 'root' },
       half(client, 2n, { parentId: 1n, from: 10, to: 30 }),
@@ -80,7 +80,7 @@ describe('the critical path', () => {
     assert.deepEqual(by(trace, 'criticalTime'), { 1: 5, 2: 20, 3: 15 })
   })
 
-  it('is of the first root alone', () => {
+  it('covers the first root alone', () => {
     const trace = buildTrace([
       local(1n, { from: 0, to: 10 }),
       local(2n, { from: 5, to: 90 }),
@@ -91,7 +91,7 @@ describe('the critical path', () => {
 })
 
 describe('totals', () => {
-  it('add up by service and by name, with spans without a service apart', () => {
+  it('add up spans by service and by name, with an entry for spans without a service', () => {
     const { totals } = buildTrace([
       half(server, 1n, { name: 'GET /', service: 'web', from: 0, to: 100 }),
       half(client, 2n, { parentId: 1n, name: 'Cart.add', service: 'web', from: 10, to: 40 }),
@@ -148,7 +148,7 @@ describe('any tree of times', () => {
     ),
   )
 
-  it('gives self times that a count of the single microseconds gives too', () => {
+  it('gives the same self times as counting single microseconds', () => {
     fc.assert(
       fc.property(traces, ({ spans }) => {
         for (const { spanId, start, duration, selfTime } of spans) {
@@ -163,7 +163,7 @@ describe('any tree of times', () => {
     )
   })
 
-  it("gives critical times that are the root's duration together, and no longer than the spans", () => {
+  it("gives critical times that add up to the root's duration, each within its span's duration", () => {
     fc.assert(
       fc.property(traces, ({ spans, totals }) => {
         const all = spans.reduce((sum, { criticalTime }) => sum + criticalTime, 0)
@@ -177,7 +177,7 @@ describe('any tree of times', () => {
     )
   })
 
-  it('gives totals that both count every span once', () => {
+  it('gives totals by service and by name that each count every span once', () => {
     fc.assert(
       fc.property(traces, ({ spans, totals }) => {
         for (const list of [totals.services, totals.names]) {

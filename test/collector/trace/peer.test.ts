@@ -13,8 +13,8 @@ const sides = (...records: SpanRecord[]) => {
   return [clientService, service]
 }
 
-describe('a service that reports nothing itself', () => {
-  it('has the name by which the other side calls it', () => {
+describe('a service that reports no spans', () => {
+  it('has the name that the other side gives it', () => {
     const cases: [SpanRecord, (string | null)[]][] = [
       [record(CLIENT_SEND, { 'zipkin.remote.service': 'mysql', 'peer.service': 'x' }), ['shop', 'mysql']],
       [record(CLIENT_SEND, { 'peer.service': 'ledger', 'db.system': 'postgresql' }), ['shop', 'ledger']],
@@ -28,7 +28,7 @@ describe('a service that reports nothing itself', () => {
     for (const [one, expected] of cases) assert.deepEqual(sides(one), expected)
   })
 
-  it('has its own name where it reports after all', () => {
+  it('has its own name if it reports after all', () => {
     const server = { ...record(SERVER_RECV, {}), service: 'ledger' }
     assert.deepEqual(sides(record(CLIENT_SEND, { 'peer.service': 'x' }), server), ['shop', 'ledger'])
   })

@@ -50,7 +50,7 @@ function parentsByPlace({ spans }: Trace): Map<string, string | undefined> {
   return parents
 }
 
-describe('any records whatever', () => {
+describe('any records', () => {
   it('give every span id exactly once', () => {
     fc.assert(
       fc.property(records, list => {
@@ -77,7 +77,7 @@ describe('any records whatever', () => {
     )
   })
 
-  it('give siblings by start, those without one last', () => {
+  it('give siblings in order of start, and those without a start last', () => {
     fc.assert(
       fc.property(records, list => {
         const trace = buildTrace(list)
@@ -107,7 +107,7 @@ describe('any records whatever', () => {
     )
   })
 
-  it('lose no annotation and no counter: each stands in its span or among the conflicts', () => {
+  it('lose no annotation and no counter: each is in its span or among the conflicts', () => {
     fc.assert(
       fc.property(records, list => {
         const spans = new Map(buildTrace(list).spans.map(s => [BigInt.asIntN(64, BigInt(`0x${s.spanId}`)), s]))
@@ -127,7 +127,7 @@ describe('any records whatever', () => {
     )
   })
 
-  it('give JSON that reads back as it was', () => {
+  it('give JSON that parses back to the same trace', () => {
     fc.assert(
       fc.property(records, list => {
         const trace = buildTrace(list)

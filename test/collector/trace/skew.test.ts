@@ -10,7 +10,7 @@ const cart = { service: 'cart', clientHost: 'b', serverHost: 'b' }
 const skews = (trace: Trace) => Object.fromEntries(trace.clocks.map(c => [c.host ?? `of ${c.service}`, c.skewUs]))
 
 describe('clocks that differ', () => {
-  it("sets a server's clock right by its client's, and says what was reported", () => {
+  it("corrects a server's clock by its client's, and keeps the reported times", () => {
     const trace = buildTrace([
       half(client, 1n, { ...web, from: 1000, to: 1500 }),
       half(server, 1n, { ...cart, from: 1100 + hour, to: 1400 + hour, events: [custom(1200 + hour, 'miss')] }),
@@ -38,7 +38,7 @@ describe('clocks that differ', () => {
     assert.ok(!('rawStart' in trace.spans[0]!))
   })
 
-  it('takes from all calls together what one alone leaves open', () => {
+  it('narrows the skew down with all calls together, where one call alone leaves it open', () => {
     const call = (id: bigint, from: number, to: number, serverFrom: number, serverTo: number) => [
       half(client, id, { ...web, from, to }),
       half(server, id, { ...cart, from: serverFrom + hour, to: serverTo + hour }),
@@ -61,14 +61,14 @@ describe('clocks that differ', () => {
     for (const records of [calls, [...calls].reverse()]) assert.deepEqual(skews(buildTrace(records)), { a: 0, b: 0 })
   })
 
-  it('has room for as many clocks as there are spans', () => {
+  it('handles as many clocks as there are spans', () => {
     const records = Array.from({ length: 150_000 }, (_, i) =>
       local(BigInt(i + 1), { clientHost: `h${i}`, from: i, to: i }),
     )
     assert.equal(buildTrace(records).clocks.length, records.length)
   })
 
-  it('goes with most calls when one contradicts them', () => {
+  it('follows the majority of calls when one contradicts them', () => {
     const calls = Array.from({ length: 9 }, (_, i) => [
       half(client, BigInt(i + 1), { ...web, from: i * 1000, to: i * 1000 + 500 }),
       half(server, BigInt(i + 1), { ...cart, from: i * 1000 + hour + 100, to: i * 1000 + hour + 400 }),
@@ -122,7 +122,7 @@ describe('clocks that differ', () => {
     assert.equal(trace.spans[1]!.serverStart, 300)
   })
 
-  it("tells clocks apart by service where every host's name is localhost, and leaves alone what has no name at all", () => {
+  it("tells clocks apart by service if every host's name is localhost, and corrects none that has no name at all", () => {
     const records = (who: (name: string) => Partial<SpanRecord>) => [
       half(client, 1n, { ...who('web'), from: 1000, to: 1500 }),
       half(server, 1n, { ...who('cart'), from: 1100 + hour, to: 1400 + hour }),
@@ -151,7 +151,7 @@ describe('clocks that differ', () => {
     assert.equal(nameless.spans[0]!.serverStart, 1100 + hour)
   })
 
-  it('puts the halves of a repeated call right by the clock of each', () => {
+  it('corrects each half of a repeated call by its own clock', () => {
     const [call] = buildTrace([
       half(client, 1n, { ...web, from: 0, to: 10_000 }),
       half(server, 1n, { service: 'cart', serverHost: 'b', from: hour + 1000, to: hour + 2000 }),
@@ -241,7 +241,7 @@ function told(truth: ReturnType<typeof happened>, clocks: number[], w3c: boolean
   })
 }
 
-describe('any true trace, told by clocks that are off', () => {
+describe('any true trace, reported by clocks that are off', () => {
   const traces = fc.tuple(fc.array(call, { minLength: 1, maxLength: 40 }), offsets, fc.boolean())
 
   it('is shown with each server half within its client half', () => {
@@ -292,7 +292,7 @@ describe('any true trace, told by clocks that are off', () => {
     )
   })
 
-  it('is shown as it was told when the clocks agree', () => {
+  it('is shown as it was reported when the clocks agree', () => {
     fc.assert(
       fc.property(traces, ([calls, , w3c]) => {
         const trace = buildTrace(told(happened(calls), new Array(HOSTS).fill(7), w3c))
@@ -301,7 +301,7 @@ describe('any true trace, told by clocks that are off', () => {
     )
   })
 
-  it('is shown the same in whatever order it arrives', () => {
+  it('is shown the same in whatever order its records arrive', () => {
     fc.assert(
       fc.property(traces, ([calls, clocks, w3c]) => {
         const records = told(happened(calls), clocks, w3c)

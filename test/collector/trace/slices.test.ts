@@ -10,7 +10,7 @@ describe('building a trace in slices', () => {
     return [half(client, id, { ...call, clientHost: 'a' }), half(server, id, { ...call, serverHost: 'b' })]
   }).flat()
 
-  it('gives what building at once gives, and lets others run meanwhile', async () => {
+  it('gives the same trace as buildTrace, and lets other work run meanwhile', async () => {
     let turns = 0
     const ticker = setInterval(() => turns++, 0)
     const done: number[] = []
@@ -26,7 +26,7 @@ describe('building a trace in slices', () => {
     assert.ok(done[0]! > 0 && done.at(-1)! <= 1)
   })
 
-  it('passes an error of the pause on, and waits for none when there is little to do', async () => {
+  it('passes on an error of the pause, and makes no pause when there is little to do', async () => {
     const never = async () => assert.fail('nothing to wait for')
     assert.deepEqual(await buildTraceInSlices([], never, { sliceMs: 60_000 }), buildTrace([]))
     await assert.rejects(

@@ -55,7 +55,7 @@ describe('traces of what the original sent', () => {
     assert.equal(span!.orphan, true)
   })
 
-  it('hangs the call under its root span, which has annotations and no events', () => {
+  it('puts the call below its root span, which has annotations and no events', () => {
     const records = recordsOf('py_emitter_four_spans_one_message').filter(r => r.traceId === 1234567890123456789n)
     const { spans } = buildTrace(records)
     assert.deepEqual(
@@ -76,7 +76,7 @@ describe('traces of what the original sent', () => {
     assert.deepEqual(spans[0]!.counters, { neg: '-5' })
   })
 
-  it('shows a span whose id is 0, and makes none of a record without an id', () => {
+  it('shows a span whose id is 0, and leaves out a record without an id', () => {
     const records = recordsOf('py_emitter_empty_strings_and_empty_collections_plus_empty_event')
     assert.equal(records.length, 2)
     assert.deepEqual(

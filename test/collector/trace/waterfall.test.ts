@@ -17,7 +17,7 @@ const shop = buildTrace([
 ])
 
 describe('the waterfall in the terminal', () => {
-  it('shows a line a span: name by depth, services, both halves as a bar, duration', () => {
+  it('shows a line for each span: name by depth, services, both halves as a bar, duration', () => {
     assert.equal(
       renderWaterfall(shop, { width: 77, color: false }),
       [
@@ -30,14 +30,14 @@ describe('the waterfall in the terminal', () => {
     )
   })
 
-  it('fills the width that it is given and no more', () => {
+  it('fills exactly the width of the terminal', () => {
     for (const width of [60, 80, 133]) {
       const [, ...lines] = renderWaterfall(shop, { width, color: false }).trimEnd().split('\n')
       for (const line of lines) assert.equal([...line].length, width)
     }
   })
 
-  it('colors durations by their class, and says errors without color too', () => {
+  it('colors durations by their class, and marks errors without color too', () => {
     const lines = renderWaterfall(shop, { width: 80, color: true }).split('\n')
     assert.ok(lines[1]!.includes('\x1b[31m'))
     assert.ok(lines[2]!.includes('\x1b[33m'))
@@ -64,7 +64,7 @@ describe('the waterfall in the terminal', () => {
     for (const line of lines) assert.equal(wide(line), 100)
   })
 
-  it('says what it does not know', () => {
+  it('shows what is unknown as unknown', () => {
     const text = renderWaterfall(buildTrace([{ id: 1n, parentId: 9n }]), { width: 80, color: false })
     assert.match(text, /\(no name\) \(parent missing\)/)
     assert.match(text, /–$/m)
