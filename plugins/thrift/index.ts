@@ -13,6 +13,8 @@ import type { Plugin, PluginHandle } from 'milo/plugin'
  *   wire.ts        Thrift's numbers
  *   names.ts       Service.method, from generated code
  *   foreign.ts     says which code isn't traced, because its thrift isn't one that Milo has patched
+ *   pending.ts     lists of calls that wait for their replies
+ *   on-request.ts  shows a call's arguments to the application, if it asked for them
  *   replace.ts     how functions of generated code are replaced
  *   q.ts           contexts in the promises of generated code before thrift 0.24
  *
@@ -100,7 +102,7 @@ function patch(file: string, apply: (exports: any, plugin: PluginHandle) => unkn
   return { module: 'thrift', versions: '>=0.9.3 <1', file: `lib/nodejs/lib/thrift/${file}`, patch: apply }
 }
 
-/** Says of a Thrift that a package has of its own that it isn't traced: nothing of Milo's meets its calls. */
+/** Reports a package that has a copy of Thrift's protocols of its own. Its calls aren't traced, because Milo patches npm thrift alone. */
 function lookForProtocols(exports: any, file: string): void {
   if (/[\\/]node_modules[\\/]thrift[\\/]/.test(file)) return
   const properties = Object.values(Object.getOwnPropertyDescriptors(exports ?? {}))
@@ -111,7 +113,7 @@ function lookForProtocols(exports: any, file: string): void {
   }
 }
 
-/** Whether a class that is generated for a service: it has, or inherits, functions with each of these prefixes, and all names to it. */
+/** Whether a class was generated for a service: it has, or inherits, a function for each of these prefixes. Without an underscore, the whole name counts. */
 function hasMethods(prototype: any, prefixes: string[]): boolean {
   const missing = new Set(prefixes)
   for (let level = prototype; level && level !== Object.prototype; level = Object.getPrototypeOf(level)) {
