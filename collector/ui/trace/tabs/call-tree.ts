@@ -1,4 +1,4 @@
-import type { Columns } from '../columns'
+import { type Columns, FLAG, hasFlag } from '../columns'
 import type { Tree } from '../tree'
 
 /** All calls with the same name, service and path of callers. */
@@ -21,7 +21,8 @@ export interface CallNode {
 }
 
 /** Merges the spans of a trace by the path of calls that led to them. */
-export function callTree({ count, integers, numbers, strings, flags }: Columns, tree: Tree): CallNode[] {
+export function callTree(columns: Columns, tree: Tree): CallNode[] {
+  const { count, integers, numbers, strings } = columns
   const nodes: CallNode[] = []
   const nodeOf = new Int32Array(count)
   const known = new Map<string, number>()
@@ -53,7 +54,7 @@ export function callTree({ count, integers, numbers, strings, flags }: Columns, 
     const node = nodes[at]!
     const duration = numbers.duration[i]! || 0
     node.count++
-    node.errors += flags[i]! & 1
+    if (hasFlag(columns, i, FLAG.error)) node.errors++
     node.total += duration
     node.self += numbers.self[i]! || 0
     if (duration > node.max) {

@@ -1,7 +1,6 @@
 import { formatDuration } from '../../../src/trace'
 import { boxLabel } from '../../graph/graph-layout'
-import type { Columns } from '../columns'
-import { ownerAt } from '../columns'
+import { type Columns, FLAG, hasFlag, nameAt, ownerAt } from '../columns'
 import type { Tree } from '../tree'
 import { type CallNode, callTree } from './call-tree'
 
@@ -52,12 +51,11 @@ function bySpan(columns: Columns, tree: Tree): Graph {
   const edges: Graph['edges'] = []
   for (let i = 0; i < columns.count; i++) {
     const duration = columns.numbers.duration[i]!
-    const name = columns.strings[columns.integers.name[i]!]!
     nodes.push({
-      label: labelOf(name, Number.isNaN(duration) ? null : duration, 1),
+      label: labelOf(nameAt(columns, i), Number.isNaN(duration) ? null : duration, 1),
       service: ownerAt(columns, i),
       heat: heatOf(duration),
-      failed: (columns.flags[i]! & 1) !== 0,
+      failed: hasFlag(columns, i, FLAG.error),
       span: i,
     })
     if (tree.parent[i] !== -1) edges.push({ from: tree.parent[i]!, to: i, count: 1 })

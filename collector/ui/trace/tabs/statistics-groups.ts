@@ -1,4 +1,4 @@
-import type { Columns } from '../columns'
+import { type Columns, FLAG, hasFlag } from '../columns'
 
 /** Sums of the spans of one service, or of one name in a service. Microseconds; NaN if no span has a duration. */
 export interface Group {
@@ -14,7 +14,8 @@ export interface Group {
   max: number
 }
 
-export function statistics({ count, integers, numbers, strings, flags }: Columns, byName: boolean): Group[] {
+export function statistics(columns: Columns, byName: boolean): Group[] {
+  const { count, integers, numbers, strings } = columns
   const groups = new Map<string, { group: Group; durations: number[] }>()
   for (let i = 0; i < count; i++) {
     const service = integers.service[i]! || integers.caller[i]!
@@ -39,7 +40,7 @@ export function statistics({ count, integers, numbers, strings, flags }: Columns
     }
     const { group, durations } = entry
     group.count++
-    group.errors += flags[i]! & 1
+    if (hasFlag(columns, i, FLAG.error)) group.errors++
     group.self += numbers.self[i]! || 0
     group.critical += numbers.critical[i]! || 0
     const duration = numbers.duration[i]!
