@@ -46,13 +46,13 @@ interface Client {
   [PEER]?: Peer
 }
 
-/** What a client talks to. */
+/** The other end of a client's transport. */
 interface Peer {
-  /** The transport by which it does. */
+  /** The client's transport. A client that has another one now needs another Peer. */
   output: object
   /** Undefined for a client that was made by hand. */
   connection: any
-  /** Whether all its calls go by one stream. Otherwise each is sent in its call's frame: what that makes is its child. */
+  /** Whether all calls go over one stream. Otherwise each is sent in its call's frame, so that a request made for it is its child. */
   persistent: boolean
   /** The name under which a multiplexed service is registered. */
   service: string | undefined
@@ -65,7 +65,7 @@ interface Peer {
   operations: Map<string, Operation>
 }
 
-/** What every call of a method says. */
+/** A method's name and annotations, which are the same in every call. */
 interface Operation {
   name: string
   annotations: string[]
@@ -179,13 +179,13 @@ function apply(method: Function, self: unknown, args: ArrayLike<unknown>): unkno
   return Reflect.apply(method, self, args)
 }
 
-/** What is known of a method once its class has been generated. */
+/** What a generated class says about a method. */
 interface Method {
   method: string
   declared: string | undefined
   oneway: boolean
   promises: boolean
-  /** How many the method takes: thrift-typescript's send_X has the sequence id behind them. */
+  /** The number of the method's arguments. thrift-typescript passes the sequence id to send_X after them. */
   args: number
 }
 
@@ -258,7 +258,7 @@ function settling(call: Call, callback: (...args: unknown[]) => unknown): (...ar
   }
 }
 
-/** What became of a call, by the first argument of its callback. */
+/** Ends a call with the outcome that the first argument of its callback says. */
 function settleWith(call: Call, error: unknown): void {
   const { span } = call
   if (error === null || error === undefined) {
@@ -266,7 +266,7 @@ function settleWith(call: Call, error: unknown): void {
     if (call.oneway) sent(call)
     else settle(call, 'ok')
   } else if (!call.answered) {
-    // Connections of others' own hand the errors of their requests to the callback.
+    // Connections that aren't thrift's pass their requests' errors to the callback.
     fail(call, 'transport_error', nameOf(error), error)
   } else if (typeof error === 'string') {
     // Older generated code rejects with a string when a reply holds neither a result nor an exception.
@@ -286,7 +286,7 @@ function nameOf(error: unknown): string {
     if (error instanceof Error) return error.name || error.constructor.name
     if (typeof error === 'object' && error !== null) return error.constructor?.name || 'object'
   } catch {
-    // It has a name that throws when it is read.
+    // Its name throws when it is read.
   }
   return typeof error
 }
@@ -306,10 +306,10 @@ function wrapRecv(prototype: any, name: string, plugin: PluginHandle): void {
         const seqid = Math.abs(arguments[2])
         const call = peer.open.get(seqid)
         const awaited = this._reqs[seqid] !== undefined
-        const isNobodys = call === undefined && !awaited && (seqid === 0 || seqid > this._seqid)
+        const isUnknown = call === undefined && !awaited && (seqid === 0 || seqid > this._seqid)
         // Calls of another client may be under way on the same connection: the reply may be to one of them.
-        if (isNobodys && peer.openOfConnection.size === peer.open.size && !replays(peer.connection)) {
-          // No call has had it. Thrift drops such a reply, and the call that it was for will wait for ever.
+        if (isUnknown && peer.openOfConnection.size === peer.open.size && !replays(peer.connection)) {
+          // No call has had this sequence id. Thrift drops such a reply, so the call that it was meant for will wait forever.
           const waiting = peer.open.find(open => open.method === method)
           if (waiting !== undefined) fail(waiting, 'transport_error', 'wrong sequence id')
         }
@@ -317,7 +317,7 @@ function wrapRecv(prototype: any, name: string, plugin: PluginHandle): void {
         inProgress.replying = call
         try {
           const result = original.apply(this, arguments)
-          // Nobody was there to be called: the call had no callback, or the application has removed it.
+          // There was no callback: the call had none, or the application has removed it.
           if (call !== undefined && !awaited && isOpen(call)) {
             settle(call, arguments[1] === EXCEPTION ? 'application_exception' : 'ok')
           }

@@ -1,6 +1,6 @@
 import { currentSettings, describe, logRarely, type Span } from 'milo/plugin'
 
-/** Lets the application look at a call's arguments, if it asked for it: nothing of them is recorded otherwise. */
+/** Lets the application look at a call's arguments, if it has asked for that. Otherwise, no arguments are recorded. */
 export function askApplication(span: Span, args: unknown[]): void {
   const hook = currentSettings()?.onRequest
   if (hook === undefined) return

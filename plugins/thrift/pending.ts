@@ -1,14 +1,14 @@
 /*
- * What waits for a reply. Not in a Map or a Set: when one of those grows or shrinks it leaves its table behind, linked to
- * the next. Once a dead table has reached V8's old generation it keeps all later ones, and what stood in them, alive until
- * the next full collection: at 50 calls in flight, that cost 3 to 4 µs a call.
+ * Lists of calls that wait for a reply. They aren't Maps or Sets: when one of those grows or shrinks, it leaves its old table
+ * behind, linked to the next. Once an old table has reached V8's old generation, it keeps all later tables and their entries
+ * alive until the next full collection. At 50 calls in flight, that cost 3 to 4 µs a call.
  */
 
-/** What can stand in one list at a time; its links are its own. */
+/** An entry of a list. It has the links itself, so it is in one list at a time. */
 export class Entry {
   previous: Entry | undefined = undefined
   next: Entry | undefined = undefined
-  /** Where it stands. */
+  /** The list that it is in. */
   list: Pending<any> | undefined = undefined
 }
 
@@ -39,12 +39,12 @@ export class Pending<E extends Entry> {
     else previous.next = next
     if (next === undefined) this.newest = previous as E | undefined
     else next.previous = previous
-    // What has left holds on to nobody: it may have reached the old generation.
+    // An entry that has left the list may be in the old generation: it mustn't keep others alive.
     entry.list = entry.previous = entry.next = undefined
     this.size--
   }
 
-  /** All of them, in a copy: what is done with one takes it out of the list. */
+  /** The entries in a copy, because what is done with an entry removes it from the list. */
   all(): E[] {
     const entries: E[] = []
     for (let entry = this.oldest; entry !== undefined; entry = entry.next as E | undefined) entries.push(entry)

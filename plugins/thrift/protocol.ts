@@ -25,14 +25,14 @@ export interface OutgoingCall {
   answered: boolean
 }
 
-/** A request on its way in, as the server side (server.ts) wants to hear of it. */
+/** A request on its way in, as the server side (server.ts) is told of it. */
 export interface IncomingRequest {
-  /** What it is read from: whatever else is read meanwhile is no part of it. */
+  /** The transport that it is read from. What is read from another one meanwhile is no part of it. */
   readonly trans: unknown
   /** Whether its header has been read. */
   begun: boolean
   remote: RemoteContext | undefined
-  /** Which carrier that came from: a higher one takes precedence. */
+  /** The rank of the carrier that `remote` came from: a higher one takes precedence. */
   rank: number
   /** Whether this peer's CALLTRACE has 16 bytes. */
   legacy: boolean
@@ -56,9 +56,9 @@ export interface PendingReply {
 }
 
 /**
- * What hands a message over from generated code to the protocol that writes or reads it. A transport within the process
- * runs the other side, and all that it calls, in the same stack: so each of these is taken by the first message that it
- * can be meant for, and from there on belongs to that message's protocol or transport.
+ * Hands a message over from generated code to the protocol that writes or reads it. A transport within the process runs the
+ * other side, and everything that it calls, in the same stack. So the first message that one of these can be meant for takes
+ * it, and from then on it belongs to that message's protocol or transport.
  */
 export const inProgress: {
   /** The call whose send_X has begun; its message hasn't. */
@@ -82,12 +82,12 @@ const PENDING = Symbol('milo.pending')
 /** How many requests may wait for their replies on one output before the oldest is given up. */
 const MAX_PENDING = 10_000
 
-/** Whether what is written to or read from a protocol, or one of a class with this prototype, is seen by Milo. */
+/** Whether Milo sees what is written to and read from a protocol. @param protocol one, or its class's prototype */
 export function isPatched(protocol: any): boolean {
   return protocol?.[PATCHED] === true || protocol?.skip?.[PATCHED] === true
 }
 
-/** Whether what is written to a protocol is seen, and its transport takes what Milo notes on it. */
+/** Whether Milo sees what is written to a protocol, and can note requests on its transport. */
 export function isPatchedOutput(protocol: any): boolean {
   return isPatched(protocol) && Object.isExtensible(protocol.trans)
 }
@@ -158,11 +158,11 @@ interface Dialect {
   written(protocol: Protocol): number
 }
 
-/** Binary and compact: arguments are a row of buffers that ends in a STOP of its own. */
+/** For the binary and the compact protocol: the arguments are a list of buffers, of which the last is a STOP alone. */
 export function addInPlaceOfStop(protocol: Protocol, make: (span: Span) => Buffer, span: Span): void {
   const out = protocol.trans.outBuffers
   const last = out?.[out.length - 1]
-  // A transport that doesn't keep its output so stays without.
+  // This transport keeps its output in another way: the call gets no carrier.
   if (out === undefined || last === undefined || last.length !== 1 || last[0] !== STOP) return
   const field = make(span)
   out[out.length - 1] = field
@@ -188,7 +188,7 @@ const BLOCKS: Partial<Record<Carrier, (span: Span) => Buffer>> = {
 
 function writingBegins(original: Wrapped, plugin: PluginHandle, { callTrace }: Dialect) {
   return function (this: Protocol, name: string, type: number, seqid: number) {
-    // Forgets what an exception amid an earlier message has left on a protocol that is used again.
+    // An exception in the middle of an earlier message has left these on a protocol that is used again.
     if (this[CALLING] !== undefined) this[CALLING] = undefined
     if (this[REPLYING] !== undefined) this[REPLYING] = undefined
     if (type === CALL || type === ONEWAY) {

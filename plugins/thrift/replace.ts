@@ -1,8 +1,8 @@
 import type { PluginHandle } from 'milo/plugin'
 
 /**
- * Replaces a function of generated code, or of an application's object, as `plugin.wrap` does. But nobody keeps a list of
- * these: there may be thousands, and they come and go with what has them. One that can't be changed stays as it is.
+ * Replaces a function of generated code, or of an application's object, as `plugin.wrap` does, but isn't recorded:
+ * there may be thousands, which come and go with their objects. A property that can't be changed stays as it is.
  */
 export function replace<F extends Function>(
   target: object,

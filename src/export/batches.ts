@@ -14,7 +14,7 @@ export interface Batch {
   records: Buffer
   /** How many of its spans are this process's own, which the ledger counts. */
   spans: number
-  /** How often Scribe has answered it with an exception. */
+  /** How many times Scribe has answered it with an exception. */
   refusals: number
   /** The spool's file that holds it; undefined for a batch that is only in memory. */
   file: Spooled | undefined
@@ -91,12 +91,12 @@ export class Batches {
     return this.seal()
   }
 
-  /** Takes a batch back that is to be sent first. */
+  /** Puts a batch back, to be sent before all others. */
   giveBack(batch: Batch): void {
     this.returned.unshift(batch)
   }
 
-  /** Takes batches back that are to be sent after other returned ones. */
+  /** Puts batches back, to be sent after those that were put back before. */
   append(...batches: Batch[]): void {
     this.returned.push(...batches)
   }

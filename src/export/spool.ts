@@ -47,7 +47,7 @@ export interface SpoolOptions {
 }
 
 interface SpoolCounts {
-  /** How often the directory was full, or a file in it couldn't be written, read, renamed or removed. */
+  /** How many times the directory was full, or a file in it couldn't be written, read, renamed or removed. */
   spoolErrors: number
   /** Spans of ended processes that were found in the spool and sent. No other counter includes them. */
   recovered: number

@@ -25,7 +25,7 @@ export function inRange(version: string | undefined, range: string): boolean {
   return intervals.some(all => all.every(([from, to]) => compare(numbers, from) >= 0 && compare(numbers, to) < 0))
 }
 
-/** The range's alternatives, and what each of them demands. */
+/** The range's alternatives; a version must be in all intervals of one of them. */
 function parseRange(range: string): Interval[][] {
   return range.split('||').map(alternative => {
     const [, from, to] = /^\s*(\S+)\s+-\s+(\S+)\s*$/.exec(alternative) ?? []
@@ -37,8 +37,8 @@ function parseRange(range: string): Interval[][] {
 function interval(comparator: string): Interval {
   const match = COMPARATOR.exec(comparator === '' ? '*' : comparator)
   if (match === null) throw new Error(`'${comparator}' isn't a comparator such as >=1.2.3, ^1.2.3 or 1.x`)
-  const given = match.slice(2).findIndex(part => part === undefined || !/\d/.test(part))
-  const parts = match.slice(2, given === -1 ? undefined : 2 + given).map(Number)
+  const missing = match.slice(2).findIndex(part => part === undefined || !/\d/.test(part))
+  const parts = match.slice(2, missing === -1 ? undefined : 2 + missing).map(Number)
   const from: Numbers = [parts[0] ?? 0, parts[1] ?? 0, parts[2] ?? 0]
   const after = (place: number): Numbers =>
     place < 0 ? NO_END : (from.map((n, i) => (i < place ? n : i === place ? n + 1 : 0)) as Numbers)

@@ -5,8 +5,8 @@ import { setImmediate } from './genuine'
 
 /**
  * The process's end, seen without changing it. Milo has no listener on `process`: an application counts listeners
- * (`process.listenerCount('SIGTERM') === 0`, signal-exit), relies on their order, and is warned of more than ten. An
- * `emit` on the prototype of `process`, which is of no other object, sees what happens and passes it on.
+ * (`process.listenerCount('SIGTERM') === 0`, signal-exit), relies on their order, and is warned of more than ten. Milo
+ * puts an `emit` on the prototype of `process`, which no other object has. It sees what happens and passes it on.
  *
  * **Signals.** SIGTERM and SIGINT end a process that doesn't listen to them; to flush first, somebody has to listen. Node
  * starts to watch a signal when process emits 'newListener' for it, and calls whatever `process.emit` was at that moment.
@@ -23,7 +23,7 @@ import { setImmediate } from './genuine'
  * gave it work. The flush is such work, and no listener may hear of it:
  *
  *     emitted ──▶ the application's listeners ──▶ Milo holds the loop for one turn, and looks whether others do
- *                                                    │ they do: what comes next is theirs
+ *                                                    │ they do: the application goes on
  *                                                    ▼ nobody does
  *     emitted, and not passed on ──▶ Milo flushes ──▶ emitted, and not passed on ──▶ exit
  *
@@ -35,26 +35,26 @@ const SIGNALS: NodeJS.Signals[] = ['SIGTERM', 'SIGINT']
 interface Departing {
   /** Sends what waits, without holding the process. */
   hurry(): void
-  /** While `still` is true, begins nothing that would keep the loop alive. */
-  hold(still: boolean): void
+  /** While `isHeld` is true, begins nothing that would keep the loop alive. */
+  hold(isHeld: boolean): void
   /** Sends or spools what waits, within a deadline. Never rejects. */
   flush(): Promise<void>
   /** The last moment: nothing asynchronous gets a turn after it. */
   last(): void
 }
 
-/** What changes in this file. */
+/** The state of this file. */
 const exit = {
   departing: undefined as Departing | undefined,
-  /** Whether `emit` stands on the prototype, and the signals are watched. */
+  /** Whether Milo's `emit` is on the prototype and the signals are watched. */
   watching: false,
   /** Whether a signal is about to end the process. */
   dying: false,
-  /** `holding`: the loop is Milo's, as far as is known. `leaving`: Milo has flushed. */
-  stage: 'theirs' as 'theirs' | 'holding' | 'leaving',
-  /** What holds the loop for one turn after beforeExit. */
+  /** `holding`: Milo alone keeps the loop alive, as far as is known. `leaving`: Milo has flushed. */
+  stage: 'running' as 'running' | 'holding' | 'leaving',
+  /** Holds the loop for one turn after beforeExit. */
   holder: undefined as NodeJS.Immediate | undefined,
-  /** Puts back what `watchClosing` has replaced: when listeners are done, and the ticks after them. */
+  /** Undoes `watchClosing`, once the listeners and the ticks after them are done. */
   unwatchClosing() {},
 }
 
@@ -96,49 +96,49 @@ function emit(this: NodeJS.Process, type: string | symbol, ...args: unknown[]): 
 function beforeExit(pass: () => boolean): boolean {
   if (exit.stage === 'holding') {
     exit.stage = 'leaving'
-    look.disable()
+    callbackHook.disable()
     exit.departing?.hold(false)
     void exit.departing?.flush()
     return false
   }
   if (exit.stage === 'leaving') {
-    exit.stage = 'theirs'
+    exit.stage = 'running'
     return false
   }
   exit.stage = 'holding'
   exit.departing?.hold(true)
   const before = handles()
   exit.holder = setImmediate(() => {
-    // What runs now need not have called anybody yet.
-    if (exit.stage === 'holding' && handles() > before) return theyDo()
-    // It holds nothing: it runs only if something else does.
+    // New handles are the application's, even if none has called back yet.
+    if (exit.stage === 'holding' && handles() > before) return applicationGoesOn()
+    // An unref'd immediate runs only if something else keeps the loop alive.
     const mine = exit.holder
     setImmediate(() => {
-      if (exit.stage === 'holding' && exit.holder === mine) theyDo()
+      if (exit.stage === 'holding' && exit.holder === mine) applicationGoesOn()
     }).unref()
   })
-  look.enable()
+  callbackHook.enable()
   if (process.listenerCount('beforeExit') > 0) watchClosing()
   return pass()
 }
 
-function theyDo(): void {
-  exit.stage = 'theirs'
-  look.disable()
+function applicationGoesOn(): void {
+  exit.stage = 'running'
+  callbackHook.disable()
   exit.unwatchClosing()
   exit.departing?.hold(false)
 }
 
 /**
- * What is being closed keeps the loop alive for a turn, also where it was unref'd and calls nobody: a listener that closes
- * something is called again. Node lists no such thing, but all close by the same function.
+ * A handle that is being closed keeps the loop alive for one more turn, even an unref'd one without a callback. So Node emits
+ * beforeExit again after a listener has closed something. No list shows such handles, but all close by the same function.
  */
 function watchClosing(): void {
   const prototype = handlePrototype()
   if (prototype === undefined) return
   const { close } = prototype
   prototype.close = function (...args) {
-    theyDo()
+    applicationGoesOn()
     return close.apply(this, args)
   }
   exit.unwatchClosing = () => {
@@ -151,7 +151,7 @@ interface HandlePrototype {
   close(...args: unknown[]): void
 }
 
-/** What all handles inherit from. Nothing but a handle leads there, and a child that isn't begun has one that holds nothing. */
+/** The prototype of all handles. Only a handle leads to it, and that of a child that hasn't been spawned holds nothing. */
 function handlePrototype(): HandlePrototype | undefined {
   try {
     const { ChildProcess } = require('node:child_process') as { ChildProcess: new () => { _handle: object } }
@@ -159,7 +159,7 @@ function handlePrototype(): HandlePrototype | undefined {
     while (!Object.hasOwn(level, 'close')) level = Object.getPrototypeOf(level)
     return level as HandlePrototype
   } catch {
-    // In this version of Node it is elsewhere.
+    // This version of Node has it elsewhere.
     return undefined
   }
 }
@@ -169,21 +169,21 @@ function handles(): number {
   return process.getActiveResourcesInfo().filter(type => !/^(Pipe|TTY)Wrap$/.test(type)).length
 }
 
-/** What runs without a turn of the loop. */
+/** Resources of callbacks that run without a turn of the loop. */
 const ticks = new WeakSet<object>()
 
-/** Sees each callback that the loop makes; Node itself lists only some of what it waits for. */
-const look = createHook({
+/** Sees each callback that the loop makes: Node itself lists only some of what the loop waits for. */
+const callbackHook = createHook({
   init(_id, type, _trigger, resource) {
     if (type === 'TickObject' || type === 'Microtask') ticks.add(resource)
   },
   before() {
     const resource = executionAsyncResource() as { hasRef?(): boolean }
     if (isPromise(resource) || resource instanceof AsyncResource) return
-    // The second is a tick from before the hook: of a process.emit of the application's, say, that prints.
+    // The second condition finds ticks from before the hook was enabled, such as those of an application's process.emit that prints.
     if (ticks.has(resource) || ('callback' in resource && 'args' in resource)) return
     exit.unwatchClosing()
-    if (resource !== exit.holder && resource.hasRef?.() !== false) theyDo()
+    if (resource !== exit.holder && resource.hasRef?.() !== false) applicationGoesOn()
   },
 })
 

@@ -10,7 +10,7 @@ import { never, type SamplingRates } from '../trace/sampler'
 import type { LiveSpan, SpanSink } from '../trace/span'
 import type { Settings } from './options'
 
-/** All that runs between one start and the next. A start builds it whole and then puts it in the place of the one before. */
+/** Everything that runs between one start and the next. A start builds a whole instance, which then replaces the previous one. */
 interface Instance {
   /** Undefined until init. */
   readonly settings: Settings | undefined
@@ -30,7 +30,7 @@ export let running: Instance = {
   collect: undefined,
 }
 
-/** Counted since the process began, whatever was started anew in between. */
+/** Counted since the process began: a new start doesn't reset them. */
 export const totals = { tracesKept: 0, tracesNotKept: 0, tracesForced: 0, truncated: 0 }
 
 export const sink: SpanSink = {
@@ -81,7 +81,7 @@ export function configure(settings: Settings, collect?: (span: LiveSpan) => void
   sending?.emitter?.handOver(emitter)
   watchExit({
     hurry: () => emitter.hurry(),
-    hold: still => emitter.hold(still),
+    hold: isHeld => emitter.hold(isHeld),
     flush: () => flushAtExit(emitter, settings.exitTimeoutMs),
     last: () => {
       emitter.drainNow()
@@ -110,11 +110,11 @@ export interface Stats extends SpanCounts {
   sampling: SamplingRates | undefined
   /** Names, keys, values, annotations, events and counters that were cut or left out for their size or number. */
   truncated: number
-  /** How often Scribe answered TRY_LATER. */
+  /** How many times Scribe answered TRY_LATER. */
   tryLater: number
-  /** How often a connection to Scribe failed or broke. */
+  /** How many times a connection to Scribe failed or broke. */
   failures: number
-  /** How often the spool was full, or a file in it couldn't be written, read, taken over or removed. */
+  /** How many times the spool was full, or a file in it couldn't be written, read, taken over or removed. */
   spoolErrors: number
   /** Spans of processes that have ended, found in the spool and sent; no other counter has them. */
   recovered: number

@@ -8,8 +8,8 @@ import { configure, currentSettings, isActive } from './instance'
 import type { Settings } from './options'
 
 /**
- * The one way in which Milo starts, or starts anew. Everything has been checked by now; when something fails all the same,
- * Milo is off.
+ * Starts Milo, or starts it again: every entry calls this. The settings have been checked by now. If something fails all the
+ * same, Milo is off.
  * @param collect takes the spans that end, and none is sent
  */
 export function start(settings: Settings, plugins: Plugin[], collect?: (span: LiveSpan) => void): void {
@@ -27,7 +27,7 @@ export function start(settings: Settings, plugins: Plugin[], collect?: (span: Li
   }
 }
 
-/** Plugins beside those that it was started with, while it runs. */
+/** Installs further plugins, if Milo runs. */
 export function add(plugins: Plugin[]): void {
   if (isActive()) install(plugins)
 }

@@ -1,7 +1,7 @@
 import { describe, logRarely } from '../process/log'
 import { NOT_KEPT, type Sampler, type SamplingRates } from './sampler'
 
-/** How often, at most, a sampler is told how hard it is to get spans out. */
+/** The shortest time between two calls of a sampler's `adjust`. */
 const PRESSURE_EVERY_US = 100_000
 
 /** The barrier around a sampler, which may be the application's: whatever it returns or throws, a decision comes out. */

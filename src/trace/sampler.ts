@@ -10,8 +10,8 @@ export interface Sampler {
    */
   sample(operation: string, randomness: number): number
   /**
-   * Is told, every 100 ms at most while traces are kept, how hard it is to get spans out.
-   * @param pressure from 0, all is well, by the buffer's fullness to 1: Scribe says TRY_LATER, or the buffer is full
+   * Called while traces are kept, at most every 100 ms, with how hard it is to get spans out.
+   * @param pressure how full the buffer is, from 0 to 1; 1 also while Scribe answers TRY_LATER
    */
   adjust?(pressure: number): void
   /** The rates that stats() shows as `sampling`. */
@@ -20,7 +20,7 @@ export interface Sampler {
 
 /** How many traces a sampler sees and keeps. */
 export interface SamplingRates {
-  /** Names that have a rate of their own. */
+  /** How many names have a rate of their own. */
   operations: number
   /** Calls per second above which an operation isn't kept whole any more; null when all are. */
   level: number | null

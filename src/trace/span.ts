@@ -50,7 +50,7 @@ export class Trace {
   }
 }
 
-/** Where spans go when they end, and what was cut from them. One object, given by the tracer. */
+/** Takes spans when they end, and counts what was cut from them. The tracer gives every span the same one. */
 export interface SpanSink {
   add(span: LiveSpan): void
   truncated(): void
@@ -71,7 +71,7 @@ export const LIMITS = {
 export interface Span {
   /** The span's name. */
   name: string
-  /** Whether its trace is kept: all other spans are never sent. */
+  /** Whether its trace is kept. Other spans are never sent. */
   readonly sampled: boolean
   /** 16 lower-case hex digits, or 32 when the trace id has a high half. All zero when nothing is being traced. */
   readonly traceId: string
@@ -129,7 +129,7 @@ export class LiveSpan implements PluginSpan {
   counters: (string | number)[] | undefined = undefined
   /** time in µs, value, time, value … */
   events: (number | string)[] | undefined = undefined
-  /** The buffer's: the span behind it, and about how many bytes of memory it takes. */
+  /** For the buffer: the next span in it, and about how many bytes of memory this one takes. */
   next: LiveSpan | undefined = undefined
   bytes = 0
   private readonly sink: SpanSink
@@ -179,7 +179,7 @@ export class LiveSpan implements PluginSpan {
     if (!this.open()) return this
     const k = this.stringOf(key, LIMITS.keyLength)
     const v = this.stringOf(value, LIMITS.valueLength)
-    // A string is made by the application's code, which may have ended the span.
+    // A value's toString is the application's code, which may have ended the span.
     if (k === undefined || v === undefined || !this.open()) return this
     const list = (this.annotations ??= [])
     for (let i = 0; i < list.length; i += 2) {
@@ -223,7 +223,7 @@ export class LiveSpan implements PluginSpan {
   fail(error: unknown): this {
     if (!this.open()) return this
     try {
-      // A realm of its own, as test runners make, has an Error of its own.
+      // Another realm, such as a test runner makes, has its own Error.
       if (error instanceof Error || types.isNativeError(error)) {
         this.annotate('error.type', typeof error.name === 'string' && error.name !== '' ? error.name : 'Error')
         if (error.message) this.annotate('error.message', error.message)

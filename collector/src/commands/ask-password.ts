@@ -8,7 +8,7 @@ import { Writable } from 'node:stream'
 export async function askPassword(): Promise<string> {
   const { isTTY = false } = process.stdin
   if (isTTY) process.stderr.write('password: ')
-  // readline echoes what is typed: its output goes nowhere.
+  // readline echoes what is typed, so its output is discarded.
   const output = new Writable({ write: (_chunk, _encoding, done) => done() })
   const lines = createInterface({ input: process.stdin, output, terminal: isTTY })
   for await (const line of lines) {
