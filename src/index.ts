@@ -8,10 +8,10 @@ import { endWith } from './patch/observe'
 import { describe } from './process/log'
 import { withLogPlugins } from './register'
 import { isActive, sink } from './start/instance'
-import { type Options, settle } from './start/options'
+import { type Options, readSettings } from './start/options'
 import { start } from './start/start'
 import { currentFrame, frameWith, runInFrame } from './trace/context'
-import { cut, Kind, LIMITS, type PluginSpan, type Span } from './trace/span'
+import { cut, isError, Kind, LIMITS, type PluginSpan, type Span } from './trace/span'
 import { currentSpan, startSpan, UNSAMPLED } from './trace/tracer'
 
 export { MiloError, type MiloErrorCode } from './errors'
@@ -23,11 +23,11 @@ export type { Span } from './trace/span'
 export { ids } from './trace/tracer'
 
 /**
- * Starts Milo, or starts it anew with other settings. With milo/register this has happened, from the environment.
+ * Starts Milo, or starts it again with other settings. milo/register has already started it from the environment.
  * @throws MiloError with a code, the value and the remedy, when an option can't be used
  */
 export function init(options: Options = {}): void {
-  const settings = settle(options)
+  const settings = readSettings(options)
   start(settings, withLogPlugins(settings))
 }
 
@@ -110,8 +110,7 @@ function isForced(options: SpanOptions | undefined): boolean {
 function doneOf(span: Span, callback: ((...args: any[]) => unknown) | undefined) {
   const outer = currentFrame()
   return function done(this: unknown, ...args: any[]): unknown {
-    // A realm of its own, as test runners make, has an Error of its own.
-    if (args[0] instanceof Error || types.isNativeError(args[0])) span.fail(args[0])
+    if (isError(args[0])) span.fail(args[0])
     span.end()
     if (callback !== undefined) return runInFrame(outer, () => Reflect.apply(callback, this, args))
   }

@@ -15,7 +15,7 @@ import type { Plugin } from './patch/plugin'
 import { warnOnce } from './process/copies'
 import { describe, log } from './process/log'
 import { currentSettings, isActive } from './start/instance'
-import { type Settings, settle } from './start/options'
+import { readSettings, type Settings } from './start/options'
 import { add, start } from './start/start'
 
 const PLUGINS = [thrift, http, mysql2, cassandraDriver, bluebird]
@@ -36,7 +36,7 @@ export function register(): void {
       add(chosen(running))
       return
     }
-    const settings = settle()
+    const settings = readSettings()
     start(settings, chosen(settings))
   } catch (error) {
     const outcome = isActive() ? 'Milo goes on as it was started' : 'the application runs untraced'

@@ -1,6 +1,6 @@
 import { clearTimeout, GenuinePromise, setTimeout } from './process/genuine'
 import { withLogPlugins } from './register'
-import { type Options, settle } from './start/options'
+import { type Options, readSettings } from './start/options'
 import { start as startMilo } from './start/start'
 import { Kind, type LiveSpan } from './trace/span'
 
@@ -43,7 +43,7 @@ const collector = { spans: [] as TestSpan[], waiting: [] as (() => void)[] }
  * @throws MiloError as init does
  */
 export function start(options: Options = {}): TestSpan[] {
-  const settings = settle({ sampler: 'always', ...options }, {})
+  const settings = readSettings({ sampler: 'always', ...options }, {})
   const collected: TestSpan[] = []
   collector.spans = collected
   startMilo(settings, withLogPlugins(settings), span => {
@@ -55,7 +55,7 @@ export function start(options: Options = {}): TestSpan[] {
 
 /** Switches Milo off. What has been collected stays. */
 export function stop(): void {
-  startMilo(settle({ enabled: false }, {}), [])
+  startMilo(readSettings({ enabled: false }, {}), [])
 }
 
 /**

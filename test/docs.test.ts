@@ -18,7 +18,7 @@ import { MessageType, Reader, T } from '../src/codec/binary'
 import { encodeRecord, readRecord } from '../src/codec/span'
 import { Handle } from '../src/patch/handle'
 import * as plugin from '../src/plugin'
-import { settle } from '../src/start/options'
+import { readSettings } from '../src/start/options'
 import { Kind, LiveSpan, Trace } from '../src/trace/span'
 import { ROOT, runNode } from './helpers/child'
 import { ScribePeer } from './helpers/scribe-peer'
@@ -256,7 +256,7 @@ describe('the documentation', () => {
       assert.deepEqual(named(1), [...new Set([...source.matchAll(/env\.(MILO_\w+)/g)].map(m => m[1]!))].sort())
       let options: string[] = []
       try {
-        settle({ nonsense: 1 } as object, {})
+        readSettings({ nonsense: 1 } as object, {})
       } catch (error) {
         options = / there are (.*)$/.exec((error as Error).message)![1]!.split(', ')
       }

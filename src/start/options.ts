@@ -16,7 +16,7 @@ import { serviceOf } from './service'
 
 /** The options of init. Each has an environment variable, which counts where the option isn't given. */
 export interface Options {
-  /** Off: nothing is patched, recorded or sent. MILO_ENABLED=0 turns it off whatever the option says. Default true. */
+  /** False: nothing is patched, recorded or sent. MILO_ENABLED=0 turns it off whatever the option says. Default true. */
   enabled?: boolean
   /** The service that reports the spans. MILO_SERVICE. Default: the name of the package.json nearest to the application's file, else of the file. */
   service?: string
@@ -24,13 +24,13 @@ export interface Options {
   host?: string
   /** Where spans go: `host:port` or `tls://host:port`, several separated by commas, tried in turn. MILO_SCRIBE. Default 127.0.0.1:1463. */
   scribe?: string
-  /** TLS towards every address, also one without `tls://`: PEM as a string or bytes. Default: the authorities that Node trusts. */
+  /** Uses TLS for every address, even one without `tls://`: PEM as a string or bytes. Default: the authorities that Node trusts. */
   scribeTls?: ScribeTlsOptions
   /** `raw`, or `base64` for a relay that keeps nothing but text. MILO_SCRIBE_ENCODING. Default raw. */
   scribeEncoding?: ScribeEncoding
   /** `adaptive`, `always`, `never`, `probability:0.01`, or one of your own. MILO_SAMPLER. Default adaptive. */
   sampler?: string | Sampler
-  /** How many new traces the adaptive sampler keeps in this process, about. MILO_TRACES_PER_SECOND. Default 10. */
+  /** About how many new traces a second the adaptive sampler keeps in this process. MILO_TRACES_PER_SECOND. Default 10. */
   tracesPerSecond?: number
   /** The adaptive sampler's exceptions, by the name of a trace's first span: a probability, or a target beside the others'. */
   operations?: Record<string, OperationSampling>
@@ -38,14 +38,14 @@ export interface Options {
   propagation?: string
   /** Plugins of your own. Milo's come with milo/register, which takes MILO_PLUGINS: `thrift,http`, or `-http` for all but one. */
   plugins?: Plugin[]
-  /** Is shown the arguments of each sampled Thrift call, to annotate its span with what it likes: nothing of them is recorded otherwise. */
+  /** Called with the span and the arguments of each sampled Thrift call, to annotate the span. Otherwise no arguments are recorded. */
   onRequest?: (span: Span, args: unknown[]) => void
   /**
-   * trace_id and span_id in the records of pino and winston, where a span is current. It can't be taken back.
+   * Adds trace_id and span_id to the records of pino and winston where a span is current. This can't be undone.
    * MILO_LOG_CORRELATION. Default false.
    */
   logCorrelation?: boolean
-  /** `require('cls-hooked')` gives milo/cls. It can't be taken back. MILO_CLS_HOOKED. Default false. */
+  /** Makes `require('cls-hooked')` return milo/cls. This can't be undone. MILO_CLS_HOOKED. Default false. */
   clsHooked?: boolean
   /** How much Milo writes to standard error: silent, error, warn, info, debug. MILO_LOG_LEVEL. Default warn. */
   logLevel?: LogLevel
@@ -63,7 +63,7 @@ interface ScribeTlsOptions {
   ca?: string | Buffer | (string | Buffer)[]
   cert?: string | Buffer
   key?: string | Buffer
-  /** False: any certificate will do. Default true. */
+  /** False: any certificate is accepted. Default true. */
   rejectUnauthorized?: boolean
 }
 
@@ -115,7 +115,7 @@ const OPTION_NAMES: Record<keyof Options, true> = {
 }
 
 /** @throws MiloError that names the value and the remedy */
-export function settle(options: Options = {}, env: NodeJS.ProcessEnv = process.env): Settings {
+export function readSettings(options: Options = {}, env: NodeJS.ProcessEnv = process.env): Settings {
   if (typeof options !== 'object' || options === null)
     throw new MiloError('MILO_BAD_OPTION', `the options must be an object, got ${show(options)}`)
   for (const name of Object.keys(options)) {

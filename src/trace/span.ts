@@ -223,8 +223,7 @@ export class LiveSpan implements PluginSpan {
   fail(error: unknown): this {
     if (!this.open()) return this
     try {
-      // Another realm, such as a test runner makes, has its own Error.
-      if (error instanceof Error || types.isNativeError(error)) {
+      if (isError(error)) {
         this.annotate('error.type', typeof error.name === 'string' && error.name !== '' ? error.name : 'Error')
         if (error.message) this.annotate('error.message', error.message)
       } else {
@@ -274,6 +273,11 @@ export class LiveSpan implements PluginSpan {
     this.sink.truncated()
     return cut(s, limit)
   }
+}
+
+/** Another realm, such as a test runner makes, has its own Error. */
+export function isError(value: unknown): value is Error {
+  return value instanceof Error || types.isNativeError(value)
 }
 
 /** The first characters of a string, as a copy: a slice would keep the whole string in memory. */

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inRange } from '../../../src/patch/range'
-import { type Options, settle } from '../../../src/start/options'
+import { type Options, readSettings } from '../../../src/start/options'
 import { ROOT, runNode } from '../../helpers/child'
 
 describe('the hook', () => {
@@ -89,7 +89,7 @@ describe('the hook', () => {
   })
 
   describe('whatever a plugin or a module is like', () => {
-    const init = (plugins: unknown) => () => settle({ plugins } as Options, {})
+    const init = (plugins: unknown) => () => readSettings({ plugins } as Options, {})
     const patch = { module: 'library', patch() {} }
 
     for (const [what, plugins, message] of [
@@ -151,7 +151,7 @@ describe('the hook', () => {
 
     it('takes the same plugin twice for one', () => {
       const one = { name: 'x', patches: [{ ...patch, versions: '^1.0.0 || 3.x' }] }
-      assert.deepEqual(settle({ plugins: [one, one] }, {}).plugins, [one])
+      assert.deepEqual(readSettings({ plugins: [one, one] }, {}).plugins, [one])
     })
 
     it('gives the application the module that it would have without Milo, whatever goes wrong', async () => {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import { type Options, settle } from '../../../src/start/options'
+import { type Options, readSettings } from '../../../src/start/options'
 import { AdaptiveSampler } from '../../../src/trace/adaptive'
 
-const settings = (options: Options = {}, env: Record<string, string> = {}) => settle(options, env)
+const settings = (options: Options = {}, env: Record<string, string> = {}) => readSettings(options, env)
 
 describe('options', () => {
   it('has the defaults of the documentation', () => {

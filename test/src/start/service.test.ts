@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { settle } from '../../../src/start/options'
+import { readSettings } from '../../../src/start/options'
 
 describe("a service's default name", () => {
   let root: string
@@ -60,7 +60,8 @@ describe("a service's default name", () => {
     process.argv = [process.execPath, ...argv.map(place)]
     process.execArgv = execArgv
     try {
-      return settle({}, Object.fromEntries(Object.entries(env).map(([name, value]) => [name, place(value)]))).service
+      return readSettings({}, Object.fromEntries(Object.entries(env).map(([name, value]) => [name, place(value)])))
+        .service
     } finally {
       process.chdir(before.folder)
       process.argv = before.argv
@@ -153,12 +154,15 @@ describe("a service's default name", () => {
     rmSync(gone, { recursive: true })
     try {
       process.argv = [process.execPath, join(root, 'global/bin/launcher'), 'app.ts']
-      assert.equal(settle({}, {}).service, 'node')
-      assert.equal(settle({}, { npm_package_name: 'shop' }).service, 'shop')
+      assert.equal(readSettings({}, {}).service, 'node')
+      assert.equal(readSettings({}, { npm_package_name: 'shop' }).service, 'shop')
       process.argv = [process.execPath, join(root, 'shop/server.js')]
-      assert.equal(settle({}, {}).service, 'shop')
-      assert.throws(() => settle({}, { MILO_SPOOL: 'spool' }), { code: 'MILO_BAD_SPOOL', message: /absolute path/ })
-      assert.equal(settle({}, { MILO_SPOOL: root }).spool?.directory, root)
+      assert.equal(readSettings({}, {}).service, 'shop')
+      assert.throws(() => readSettings({}, { MILO_SPOOL: 'spool' }), {
+        code: 'MILO_BAD_SPOOL',
+        message: /absolute path/,
+      })
+      assert.equal(readSettings({}, { MILO_SPOOL: root }).spool?.directory, root)
     } finally {
       process.argv = argv
       process.chdir(folder)

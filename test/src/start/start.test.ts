@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { settle } from '../../../src/start/options'
+import { readSettings } from '../../../src/start/options'
 import { ROOT, runNode } from '../../helpers/child'
 import { ScribePeer } from '../../helpers/scribe-peer'
 
@@ -85,7 +85,7 @@ describe('a start', () => {
       ([, name]) => name!,
     )
     assert.ok(read.length >= 10)
-    assert.deepEqual(settle({}, Object.fromEntries(read.map(name => [name, '']))).unknownVariables, [])
+    assert.deepEqual(readSettings({}, Object.fromEntries(read.map(name => [name, '']))).unknownVariables, [])
   })
 
   it('is the same for milo/testing: ids in logs, milo/cls, and no plugin twice', async () => {
