@@ -57,7 +57,7 @@ class Namespace<N = Record<string, any>> {
   readonly name: string
   readonly id: number = ++lastId
   /**
-   * How often each context was entered by `enter` and not yet left. An `enter` that is awaited isn't seen by the flow that
+   * How many times each context was entered by `enter` and hasn't been left. An `enter` that is awaited isn't seen by the flow that
    * awaits it, which may yet call `exit`: the number tells that from an `exit` of what was never entered.
    */
   readonly #entries = new WeakMap<object, number>()
@@ -186,16 +186,16 @@ class Namespace<N = Record<string, any>> {
   #leave(context: any, elsewhere: boolean): void {
     const stack = stackOf(this.#top())
     const index = stack.findIndex(node => node.context === context)
-    const left = stack[index]
-    if (!left) {
+    const node = stack[index]
+    if (!node) {
       ok(elsewhere, `context not currently entered; can't exit. (namespace ${this.name})`)
       this.#count(context, -1)
       return
     }
-    ok(left.prev, "can't remove top context")
-    if (left.entered) this.#count(context, -1)
+    ok(node.prev, "can't remove top context")
+    if (node.entered) this.#count(context, -1)
     this.#enterNode(
-      stack.slice(0, index).reduceRight((prev, above) => ({ ...above, prev, flow: thisFlow() }), left.prev),
+      stack.slice(0, index).reduceRight((prev, above) => ({ ...above, prev, flow: thisFlow() }), node.prev),
     )
   }
 

@@ -15,7 +15,7 @@ import { NOT_KEPT, type Sampler, type SamplingRates } from './sampler'
  * From: Dapper's report, section 4.4 (p recorded with the trace); Jaeger's adaptive sampling (a target for each operation).
  */
 
-/** An operation's own share: a fixed probability, or a target of its own beside everybody else's. */
+/** An operation's own share: a fixed probability, or a target of its own beside the common one. */
 export type OperationSampling =
   | { probability: number; tracesPerSecond?: undefined }
   | { probability?: undefined; tracesPerSecond: number }
@@ -31,17 +31,17 @@ interface AdaptiveOptions {
 const MAX_OPERATIONS = 200
 /** A longer name isn't remembered. */
 const MAX_NAME_LENGTH = 256
-/** How long an operation that doesn't come is remembered: one that came once, and one that came again. */
+/** How long an idle operation is remembered: after its first call, and after further ones. */
 const FORGET_ONCE_S = 30
 const FORGET_S = 300
 /** A rate isn't read from a shorter time: a burst of a moment says little about the second that follows. */
 const MIN_SECONDS = 0.02
-/** The squeeze is lifted in one step, because rare operations suffer from it with the rest. */
+/** The lowest factor for one tick. A squeeze is lifted in one step, because it also thins out rare operations. */
 const MIN_SQUEEZE = 1 / 3
-/** A weight of 10^9 is more than any count can bear. */
+/** A kept trace counts as 1/p traces: a weight above 10^9 would spoil any count. */
 const MIN_PROBABILITY = 1e-9
 
-/** Pressure up to this is a buffer at work. */
+/** Pressure up to this is normal: the buffer fills and is emptied. */
 const NO_PRESSURE = 0.25
 /** The part of the target that stays under lasting pressure, and the factor by which it grows back in each second. */
 const MIN_SHARE = 1 / 64
@@ -59,12 +59,15 @@ class Operation {
   idleS = 0
   cameAgain = false
   readonly budget: Budget
-  /** It is the shared one, which a squeeze leaves alone: the first call of what is rare mustn't suffer, and a flood has a rate. */
-  readonly newcomers: boolean
+  /**
+   * Whether it is the operation that new and unknown names share. A squeeze leaves it alone: the first call of a rare operation
+   * mustn't suffer, and a flood of names is bounded by its rate.
+   */
+  readonly isShared: boolean
 
-  constructor(budget: Budget, newcomers = false) {
+  constructor(budget: Budget, isShared = false) {
     this.budget = budget
-    this.newcomers = newcomers
+    this.isShared = isShared
     budget.members.push(this)
   }
 }
@@ -73,40 +76,40 @@ class Operation {
 class Budget {
   /** Infinite for a fixed probability. */
   readonly target: number
-  readonly mostProbable: number
+  readonly maxProbability: number
   members: Operation[] = []
   /** Calls per second above which an operation is thinned out. */
   level = Number.POSITIVE_INFINITY
   /** Counts of the current tick. */
   kept = 0
   /** How much more than was meant may be kept in this tick before it ends. */
-  room: number
+  allowance: number
   /** The factor by which p is lowered for the rest of a second, in a burst that no operation's rate explains. */
   squeeze = 1
 
-  constructor(target: number, mostProbable = 1) {
+  constructor(target: number, maxProbability = 1) {
     this.target = target
-    this.mostProbable = mostProbable
-    this.room = wideRoom(target)
+    this.maxProbability = maxProbability
+    this.allowance = wideAllowance(target)
   }
 }
 
-/** Chance alone goes so far in one second of a hundred, and after a burst in one of ten: a tick that ends early costs µs. */
-const wideRoom = (target: number) => 2 + 2.5 * Math.sqrt(target)
-const narrowRoom = (target: number) => 1 + Math.sqrt(target)
+/** How far chance alone exceeds the target in one second of a hundred (wide) or of ten (narrow, after a burst). A tick that ends early costs only µs. */
+const wideAllowance = (target: number) => 2 + 2.5 * Math.sqrt(target)
+const narrowAllowance = (target: number) => 1 + Math.sqrt(target)
 
 export class AdaptiveSampler implements Sampler {
   private readonly now: () => number
   private readonly operations = new Map<string, Operation>()
   private readonly common: Budget
   private readonly budgets: Budget[]
-  /** Takes each operation's first call, and all calls of those that have no place: a flood of names is one operation. */
+  /** Takes each operation's first call, and all calls of operations without a slot: a flood of names is one operation. */
   private readonly shared: Operation
-  private places = MAX_OPERATIONS
+  private freeSlots = MAX_OPERATIONS
   private tickStartMs: number
   /** The part of the targets that pressure has left, from 0 to 1. */
   private share = 1
-  /** Since the last whole second was noted. */
+  /** Counts since `startedPerSecond` and `keptPerSecond` were updated. */
   private seconds = 0
   private started = 0
   private kept = 0
@@ -144,7 +147,7 @@ export class AdaptiveSampler implements Sampler {
     if (p === 0 || randomness < 1 - p) return NOT_KEPT
     this.kept++
     const { budget } = operation
-    if (++budget.kept > budget.room) this.checkBudget(budget)
+    if (++budget.kept > budget.allowance) this.checkBudget(budget)
     return p
   }
 
@@ -171,10 +174,10 @@ export class AdaptiveSampler implements Sampler {
     }
   }
 
-  /** Decides its first call with everybody else's; where there is a place, the next is its own. */
+  /** Decides an operation's first call by the shared rate. From the next call on it has a rate of its own, if a slot is free. */
   private newcomer(name: string): Operation {
-    if (this.places > 0 && name.length <= MAX_NAME_LENGTH) {
-      this.places--
+    if (this.freeSlots > 0 && name.length <= MAX_NAME_LENGTH) {
+      this.freeSlots--
       const operation = new Operation(this.common)
       operation.p = this.shared.p
       this.operations.set(name, operation)
@@ -185,7 +188,7 @@ export class AdaptiveSampler implements Sampler {
   private checkBudget(budget: Budget): void {
     const nowMs = this.now()
     const meant = (budget.target * this.share * (nowMs - this.tickStartMs)) / 1000
-    if (!(budget.kept <= budget.room + meant)) this.endTick(nowMs)
+    if (!(budget.kept <= budget.allowance + meant)) this.endTick(nowMs)
   }
 
   /** Learns the rates, and decides by them until the next tick ends. A tick of less than a second had a burst. */
@@ -220,21 +223,21 @@ export class AdaptiveSampler implements Sampler {
     for (const [name, { budget, idleS, cameAgain }] of operations) {
       if (budget === common && idleS > (cameAgain ? FORGET_S : FORGET_ONCE_S)) {
         operations.delete(name)
-        this.places++
+        this.freeSlots++
       }
     }
-    if (common.members.length - 1 > MAX_OPERATIONS - this.places) {
+    if (common.members.length - 1 > MAX_OPERATIONS - this.freeSlots) {
       common.members = [this.shared]
       for (const operation of operations.values()) if (operation.budget === common) common.members.push(operation)
     }
   }
 
-  /** Lays down each operation's p, so that a decision only compares. */
+  /** Computes each operation's p in advance, so that a decision only compares numbers. */
   private assign(): void {
     for (const budget of this.budgets) {
-      const most = budget.target === Number.POSITIVE_INFINITY ? budget.mostProbable * this.share : 1
+      const highest = budget.target === Number.POSITIVE_INFINITY ? budget.maxProbability * this.share : 1
       for (const operation of budget.members) {
-        const p = most * probability(operation)
+        const p = highest * probability(operation)
         operation.p = Math.fround(p > 0 ? Math.max(p, MIN_PROBABILITY) : 0)
       }
     }
@@ -248,7 +251,7 @@ function redistribute(budget: Budget, target: number, seconds: number): void {
   budget.level = levelOf(members, target)
   if (seconds >= 1) {
     budget.squeeze = 1
-    budget.room = wideRoom(target)
+    budget.allowance = wideAllowance(target)
     return
   }
   // What the new rates would have kept of this tick: if that is too much as well, the burst isn't a single operation's.
@@ -256,7 +259,7 @@ function redistribute(budget: Budget, target: number, seconds: number): void {
   for (const operation of members) kept += operation.arrivals * probability(operation)
   const meant = target * Math.max(seconds, MIN_SECONDS)
   if (kept > 1 + 2 * meant) budget.squeeze *= Math.max(MIN_SQUEEZE, meant / kept)
-  budget.room = narrowRoom(target)
+  budget.allowance = narrowAllowance(target)
 }
 
 function learn(operation: Operation, seconds: number, gain: number): void {
@@ -285,6 +288,6 @@ function levelOf(members: Operation[], target: number): number {
   return Number.POSITIVE_INFINITY
 }
 
-function probability({ rate, newcomers, budget: { level, squeeze } }: Operation): number {
-  return (rate <= level ? 1 : level / rate) * (newcomers ? 1 : squeeze)
+function probability({ rate, isShared, budget: { level, squeeze } }: Operation): number {
+  return (rate <= level ? 1 : level / rate) * (isShared ? 1 : squeeze)
 }
