@@ -29,8 +29,8 @@ import {
  * Only prototypes are patched, those which both modules share: so https needn't be loaded for it (3 ms), and it doesn't
  * matter how an application came by `request` or `get`. No listener is added to anything: `emit` is watched instead.
  *
- * Most events of a request and its response come from their socket, which knows no request. So the `emit` of these four
- * runs its listeners in a frame: those of IncomingMessage and ServerResponse, and of a socket that was upgraded, in the
+ * Most events of a request and its response come from their socket, which belongs to no request. So the `emit` of these
+ * emitters runs the listeners in a frame: those of IncomingMessage and ServerResponse, and of a socket that was upgraded, in the
  * request's; those of ClientRequest and its response in that of the code that made the request.
  */
 export const http: Plugin = {
@@ -43,7 +43,7 @@ function patchHttp(exports: any, plugin: PluginHandle): void {
   // net.Server's, from which the servers of both modules inherit.
   plugin.watchEmit(Object.getPrototypeOf(Server.prototype), (server, event, args, emit) => {
     if (!STARTS.has(event) || !isActive()) return emit(server, event, args)
-    // Code that emits others makes them itself, and has its own way to say when they are over.
+    // Other objects were made by the code that emits them, which says in its own way when they are over.
     const [req, peer] = args as [IncomingMessage, ServerResponse | Duplex]
     const isUpgrade = event === 'upgrade' || event === 'connect'
     if (!(req instanceof IncomingMessage && (isUpgrade ? isSocket(peer) : peer instanceof ServerResponse)))
@@ -57,7 +57,7 @@ function patchHttp(exports: any, plugin: PluginHandle): void {
     return frame === undefined ? emit(server, event, args) : runInFrame(frame, emit, server, event, args)
   })
   plugin.watchEmit(ServerResponse.prototype, (res, event, args, emit) => {
-    // It comes after 'finish', and alone when the peer went away first.
+    // 'close' comes after 'finish', or alone when the peer went away first.
     if (event === 'close') endRequestSpan(res)
     return emitInFrame(res, event, args, emit)
   })
@@ -66,8 +66,8 @@ function patchHttp(exports: any, plugin: PluginHandle): void {
     seeClientEvent(req, event, args[0])
     return emitInFrame(req, event, args, emit)
   })
-  // Where a request's headers are made: at its first write or its end, or as soon as it is made when it has an `Expect`
-  // header or an array of headers. It is the last moment to add one.
+  // Node makes a request's headers here: at the first write or at the end, or at once for a request with an `Expect` header or
+  // an array of headers. This is the last moment to add one.
   plugin.wrap(
     ClientRequest.prototype,
     '_storeHeader',
@@ -89,8 +89,8 @@ function patchHttp(exports: any, plugin: PluginHandle): void {
 const STARTS = new Set<unknown>(['request', 'checkContinue', 'checkExpectation', 'upgrade', 'connect'])
 
 /**
- * The events that Node emits by itself, whenever their time has come. All others are emitted by the application, or while
- * it calls something: their listeners run where it is.
+ * The events that Node emits by itself, from the event loop. All others are emitted by the application, or while it calls
+ * something, and their listeners run in its context.
  */
 const LATER = new Set<unknown>([
   ...['readable', 'data', 'end', 'close', 'error', 'aborted', 'abort', 'timeout', 'drain', 'prefinish', 'finish'],
@@ -115,8 +115,7 @@ function isSocket(value: unknown): value is Duplex {
 
 /**
  * Starts the span of a request that has arrived.
- * @returns the frame for all that is done for it; undefined for a request that one server has handed on to another: it has
- * its span
+ * @returns the frame for all work on it; undefined if it has a span already, because one server handed it on to another
  */
 function startRequestSpan(
   req: IncomingMessage,
@@ -138,10 +137,10 @@ function startRequestSpan(
 
 /** Responses that wait for others before them to be sent: those of pipelined requests. */
 const queues = new WeakMap<Duplex, Set<ServerResponse>>()
-/** On a socket that an application has made up, all of them may wait for ever. */
+/** On a socket that an application made itself, all of them may wait forever. */
 const MAX_QUEUED = 1_000
 
-/** Where its socket closes before it was this response's turn, Node emits nothing on it. */
+/** Ends a response's span when its socket closes before the response's turn: Node emits nothing on the response then. */
 function watchQueued(socket: Duplex, res: ServerResponse, plugin: PluginHandle): void {
   let queue = queues.get(socket)
   if (queue === undefined) {
@@ -174,8 +173,8 @@ function endRequestSpan(res: ServerResponse): void {
 }
 
 /**
- * A socket that 'upgrade' or 'connect' gave to the application. It is the application that answers on it: the span ends
- * with the first thing that is written, or when the socket closes before that.
+ * Watches a socket that 'upgrade' or 'connect' gave to the application, which answers on it: the span ends with the first
+ * write, or when the socket closes before that.
  */
 function watchUpgraded(socket: Duplex, span: Span, plugin: PluginHandle): void {
   plugin.watchEmit(socket, (self, event, args, emit) => {
@@ -233,7 +232,7 @@ class Exchange extends (same as unknown as new (object: object) => object) {
   }
 }
 
-/** `headers` is made where it is first asked for, which costs more than all this: it isn't if there is nothing in it for us. */
+/** Looks through `rawHeaders` first: Node makes `headers` when it is first read, which costs more than this search. */
 function callersContext(req: IncomingMessage): RemoteContext | undefined {
   const { rawHeaders } = req
   let isThere = rawHeaders.length === 0
@@ -287,7 +286,7 @@ function isName(value: unknown, name: string): boolean {
   return typeof value === 'string' && value.length === name.length && value.toLowerCase() === name
 }
 
-/** Sees what becomes of a request before its listeners do. */
+/** Notes a request's event on its span, before the listeners run. */
 function seeClientEvent(req: ClientRequest, event: string | symbol, argument: unknown): void {
   if (event !== 'close' && event !== 'response' && event !== 'upgrade' && event !== 'connect' && event !== 'error')
     return
@@ -320,7 +319,7 @@ function noteClientEvent(span: Span, req: ClientRequest, event: string | symbol,
   }
 }
 
-/** A response that nobody reads never ends: what is known of it once the application has seen it is all. */
+/** Ends the span of a response that isn't read, since such a response never ends by itself. */
 function endUnread(span: Span, res: IncomingMessage): void {
   if (res.readableFlowing === null && !res.readableDidRead && res.listenerCount('readable') === 0) span.end()
 }
@@ -338,7 +337,7 @@ const HASH = 35
 const QUESTION_MARK = 63
 
 /**
- * A name that few requests don't share: method and path, a segment that looks like a value replaced by `*` (one with a
+ * A name that many requests share: method and path, a segment that looks like a value replaced by `*` (one with a
  * digit in it, or longer than 32 characters), four segments at most. One pass: every request pays for it, sampled or not.
  */
 function operation(method: string, url: string): string {
