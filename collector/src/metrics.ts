@@ -134,8 +134,8 @@ export async function flatCounters(registry: Registry): Promise<Map<string, bigi
     let sum = 0
     for (const { labels, value } of metric.values) {
       sum += value
-      const labelled = Object.values(labels)
-      if (labelled.length > 0) flat.set([name, ...labelled].join('.'), BigInt(Math.round(value)))
+      const labelValues = Object.values(labels)
+      if (labelValues.length > 0) flat.set([name, ...labelValues].join('.'), BigInt(Math.round(value)))
     }
     flat.set(name, BigInt(Math.round(sum)))
   }
