@@ -4,7 +4,7 @@ import { maintainPartitions } from '../../collector/src/store/cassandra-mysql/my
 import { openCassandraMySql } from '../../collector/src/store/cassandra-mysql/store'
 import { migrate, openQuarantine } from '../../collector/src/store/open'
 import { retryQuarantine } from '../../collector/src/store/quarantine'
-import type { Store } from '../../collector/src/store/store'
+import { type Store, StoreError } from '../../collector/src/store/store'
 import type { StoreConfig } from '../../collector/src/store/store-config'
 import { startCassandra, startMariaDb } from '../servers'
 import { settled } from './databases'
@@ -313,6 +313,34 @@ describe(`cassandra-mysql store, with hostile clocks and data (MILO_TEST_SEED=${
     } finally {
       await sql('DROP TRIGGER IF EXISTS refuse_place')
     }
+  })
+
+  it('puts aside each of two records of a message, one refused by the journal, the other when it is settled after a crash', async () => {
+    const id = unique('twice')
+    const records = [span({}), span({ name: unique('unjournaled') }), span({ name: unique('unsettled') })]
+    const refuse = (spans: any, method: string, at: number, bytesOf: (item: any) => Buffer, word: string) => {
+      const write = spans[method].bind(spans)
+      spans[method] = async (...args: any[]) => {
+        if (args[at].some((item: any) => bytesOf(item).includes(word))) throw new StoreError('MILO_STORE_REFUSED', word)
+        await write(...args)
+      }
+    }
+    let store = await open(id)
+    refuse((store as any).backend.spans, 'journal', 1, e => e.body.subarray(e.start, e.end), records[1]!.name!)
+    await append(store, ...records)
+    await kill(store)
+    store = await open(id)
+    refuse((store as any).backend.spans, 'write', 1, ({ records }) => records, records[2]!.name!)
+    await settled(store)
+    assert.deepEqual(structs(await store.readTrace(records[0]!.traceId)), structs([records[0]!]))
+    const kept = await sql('SELECT reason FROM quarantine WHERE collector = ?', [id])
+    assert.deepEqual(kept.map(({ reason }) => reason).sort(), [records[1]!.name, records[2]!.name])
+    assert.deepEqual(await retried((await quarantined(id)).map(({ id }) => id)), {
+      stored: 2,
+      refused: 0,
+      unreadable: 0,
+    })
+    for (const record of records) assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
   })
 
   it('asks MySQL for the places of a trace only as far as it is read, however many seconds it has', async () => {

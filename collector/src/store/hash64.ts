@@ -7,6 +7,6 @@ export function hash64(data: string | Buffer): bigint {
 }
 
 /** Returns 52 bits of the SHA-256: an exact integer in a JavaScript number. */
-export function hash52(text: string): number {
-  return Number.parseInt(hash('sha256', text).slice(0, 13), 16)
+export function hash52(data: string | Buffer): number {
+  return Number.parseInt(hash('sha256', data).slice(0, 13), 16)
 }

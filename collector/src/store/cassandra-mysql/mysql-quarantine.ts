@@ -1,3 +1,4 @@
+import { hash52 } from '../hash64'
 import type { Entry } from '../pipeline/entry'
 import { type Quarantine, type QuarantinedRecord, unknownRecord } from '../quarantine'
 import type { MySql } from './mysql'
@@ -18,13 +19,15 @@ export async function putAside(
   reason: string,
 ): Promise<boolean> {
   const shortReason = reason.slice(0, MAX_REASON_LENGTH)
+  // Not by its offset: a replayed message lacks the records that the journal refused.
+  const uid = hash52(body.subarray(start, end))
   return db.transact(async connection => {
     let added = 0
     for (let from = start; from < end; from += MAX_PIECE_BYTES) {
       const piece = body.subarray(from, Math.min(from + MAX_PIECE_BYTES, end))
       const [{ affectedRows }] = await connection.query<any>(
-        'INSERT IGNORE INTO quarantine (collector, message, start, piece, reason, body, day) VALUES (?)',
-        [[collector, id, start, from, shortReason, piece, dayOf(receivedUs)]],
+        'INSERT IGNORE INTO quarantine (collector, message, uid, piece, reason, body, day) VALUES (?)',
+        [[collector, id, uid, from - start, shortReason, piece, dayOf(receivedUs)]],
       )
       added += affectedRows
     }
@@ -40,11 +43,11 @@ export class MySqlQuarantine implements Quarantine {
 
   async list(): Promise<QuarantinedRecord[]> {
     const rows = await this.db.read(
-      `SELECT collector, message, start, MIN(reason), SUM(LENGTH(body)), MIN(day) FROM quarantine
-       GROUP BY collector, message, start ORDER BY message, start, collector`,
+      `SELECT collector, message, uid, MIN(reason), SUM(LENGTH(body)), MIN(day) FROM quarantine
+       GROUP BY collector, message, uid ORDER BY message, uid, collector`,
     )
-    return rows.map(([collector, message, start, reason, bytes, day]) => ({
-      id: `${collector}/${message}/${start}`,
+    return rows.map(([collector, message, uid, reason, bytes, day]) => ({
+      id: `${collector}/${message}/${uid}`,
       reason: String(reason),
       bytes: Number(bytes),
       receivedUs: BigInt(day!) * DAY_US,
@@ -66,11 +69,11 @@ export class MySqlQuarantine implements Quarantine {
   }
 }
 
-const RECORD = 'collector = ? AND message = ? AND start = ?'
+const RECORD = 'collector = ? AND message = ? AND uid = ?'
 
 /** Splits an id into its columns. A collector's id may contain slashes. */
 function keyOf(id: string): string[] {
-  const [, collector, message, start] = /^(.+)\/(\d+)\/(\d+)$/s.exec(id) ?? []
-  if (start === undefined) throw unknownRecord(id)
-  return [collector!, message!, start]
+  const [, collector, message, uid] = /^(.+)\/(\d+)\/(\d+)$/s.exec(id) ?? []
+  if (uid === undefined) throw unknownRecord(id)
+  return [collector!, message!, uid]
 }
