@@ -155,8 +155,8 @@ export class FieldReader {
    * @returns undefined for 0, for an absent value, and for one that can't be read
    */
   time(v: unknown, field: string, unitsPerMs: bigint): bigint | undefined {
-    const given = typeof v === 'string' && /^\d{4}-\d\d-\d\d/.test(v) ? fromIso(v, unitsPerMs) : v
-    return this.integer(given, field, 0n, unitsPerMs === 1000n ? 2n ** 62n : 2n ** 64n - 1n) || undefined
+    const value = typeof v === 'string' && /^\d{4}-\d\d-\d\d/.test(v) ? fromIso(v, unitsPerMs) : v
+    return this.integer(value, field, 0n, unitsPerMs === 1000n ? 2n ** 62n : 2n ** 64n - 1n) || undefined
   }
 
   double(v: unknown, field: string): number | undefined {

@@ -44,23 +44,23 @@ export function* readMiloJson(json: unknown, reading = new Reading()): Spans {
 }
 
 function readRecord(raw: Fields, read: FieldReader): SpanRecord {
-  const given = <V>(field: string, value: (v: unknown, field: string) => V): V | undefined =>
+  const optional = <V>(field: string, value: (v: unknown, field: string) => V): V | undefined =>
     raw[field] === undefined || raw[field] === null ? undefined : value(raw[field], field)
   const text = (v: unknown, field: string) => read.text(v, field)
   const i64 = (v: unknown, field: string) => read.i64(v, field)
   const record: SpanRecord = {
-    traceId: given('trace_id', i64),
-    name: given('name', text),
-    id: given('id', i64),
-    parentId: given('parent_id', i64),
-    clientHost: given('client_host', text),
-    serverHost: given('server_host', text),
-    events: given('events', v => read.objects(v, 'event').map(event => readEvent(event, read))),
-    annotations: given('annotations', v => readMap(v, 'annotation', read, v => text(v, 'annotation'))),
-    counters: given('counters', v => readMap(v, 'counter', read, v => i64(v, 'counter'))),
-    traceIdHigh: given('trace_id_high', i64),
-    service: given('service', text),
-    probability: given('probability', (v, field) => read.double(v, field)),
+    traceId: optional('trace_id', i64),
+    name: optional('name', text),
+    id: optional('id', i64),
+    parentId: optional('parent_id', i64),
+    clientHost: optional('client_host', text),
+    serverHost: optional('server_host', text),
+    events: optional('events', v => read.objects(v, 'event').map(event => readEvent(event, read))),
+    annotations: optional('annotations', v => readMap(v, 'annotation', read, v => text(v, 'annotation'))),
+    counters: optional('counters', v => readMap(v, 'counter', read, v => i64(v, 'counter'))),
+    traceIdHigh: optional('trace_id_high', i64),
+    service: optional('service', text),
+    probability: optional('probability', (v, field) => read.double(v, field)),
   }
   if (record.traceId === undefined) throw new Unusable('no_trace_id', 'trace_id is absent, or not a 64-bit integer')
   if (record.id === undefined) throw new Unusable('no_span_id', 'id is absent, or not a 64-bit integer')

@@ -33,11 +33,11 @@ export function readResource(raw: Fields, read: FieldReader): Common {
   // A record has a field for the service. A second service.name, or one that isn't a string, stays among the annotations.
   const named = attributes.findIndex(([key]) => key === 'service.name')
   if (typeof attributes[named]?.[1] === 'string') common.service = attributes.splice(named, 1)[0]![1] as string
-  const placed = new Map<string, string>()
-  const { types, more } = place(attributes, placed, RESOURCE, () => false)
-  const host = placed.get(`${RESOURCE}host.name`)
+  const resourceAnnotations = new Map<string, string>()
+  const { types, more } = annotate(attributes, resourceAnnotations, RESOURCE, () => false)
+  const host = resourceAnnotations.get(`${RESOURCE}host.name`)
   if (host) common.host = host
-  common.annotations.push(...placed)
+  common.annotations.push(...resourceAnnotations)
   add(OURS.resourceTypes, types)
   add(OURS.resourceMore, more)
   add(OURS.resourceSchemaUrl, read.text(raw.schemaUrl, 'schema_url'))
@@ -101,7 +101,7 @@ function adder({ annotations, counters }: Common) {
  * @returns two JSON strings, which may be empty: `types` of the values that aren't strings, and `more`, the attributes whose
  *   names were taken
  */
-function place(
+function annotate(
   attributes: [string, Value][],
   annotations: Map<string, string>,
   prefix: string,
@@ -144,7 +144,7 @@ export function readSpan(fields: Fields, scope: () => Common, read: FieldReader)
 
   const annotations = new Map<string, string>()
   // An annotation `error` means that the span has failed, whatever its value. So an attribute that is false must not become one.
-  const { types, more } = place(
+  const { types, more } = annotate(
     readKeyValues(raw.attributes, read),
     annotations,
     '',
