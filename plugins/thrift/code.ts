@@ -1,4 +1,4 @@
-/** What the plugin's patches do: all of it but the list of them, which every start needs. */
+/** Everything that the plugin's patches call. The list of patches is in index.ts, which every start needs. */
 export { traceClient, traceClientClass } from './client'
 export { markPersistent, patchConnection, patchXhr } from './connection'
 export { patchBinaryProtocol } from './dialects/binary'

@@ -25,7 +25,7 @@ export interface Call extends OutgoingCall, Entry {
   replayed: boolean
 }
 
-/** How many calls may wait on one connection before the oldest is given up: thrift keeps them for ever. */
+/** How many calls may wait on one connection before the oldest is given up: thrift keeps them forever. */
 const MAX_OPEN = 10_000
 const OPEN = Symbol('milo.open')
 /** Connections of thrift's own that are over: they queue calls that they won't send. */

@@ -31,7 +31,7 @@ const MAX_REPLY_BYTES = 16 * 1024
 
 export class ScribeConnection {
   /** Closed, or about to be. */
-  dead = false
+  isClosed = false
   readonly address: ScribeAddress
   private socket: Socket | undefined
   private readonly replyTimeoutMs: number
@@ -103,13 +103,13 @@ export class ScribeConnection {
   send(frame: Buffer, seqid: number, done: (answer: Answer) => void): void {
     this.call = { frame, seqid, done }
     // The connection failed before this call.
-    if (this.dead) soon(() => this.answer({ code: 'failed', reason: this.refusal ?? 'refused at once' }))
+    if (this.isClosed) soon(() => this.answer({ code: 'failed', reason: this.refusal ?? 'refused at once' }))
     else if (this.ready) this.write()
   }
 
   /** Closes the connection. `done` isn't called for a call that is under way. */
   destroy(): void {
-    this.dead = true
+    this.isClosed = true
     this.call = undefined
     clearTimeout(this.timer)
     this.socket?.destroy()
@@ -122,7 +122,7 @@ export class ScribeConnection {
   }
 
   private received(data: Buffer): void {
-    if (this.dead) return
+    if (this.isClosed) return
     if (this.call === undefined || !this.ready) return void this.fail('a reply to no call')
     this.reply.push(data)
     this.replyBytes += data.length
@@ -150,8 +150,8 @@ export class ScribeConnection {
   }
 
   private fail(reason: string): void {
-    if (this.dead) return
-    this.dead = true
+    if (this.isClosed) return
+    this.isClosed = true
     this.socket?.destroy()
     this.answer({ code: 'failed', reason })
   }

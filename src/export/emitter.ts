@@ -301,7 +301,7 @@ export class ScribeEmitter {
   private send(batch: Batch): void {
     const { encoding, connectTimeoutMs, replyTimeoutMs } = this.options
     const address = this.routes.choose(clock.now())
-    if (this.connection?.dead || this.connection?.address !== address) this.disconnect()
+    if (this.connection?.isClosed || this.connection?.address !== address) this.disconnect()
     const seqid = (this.lastSeqid = (this.lastSeqid % 0x7fffffff) + 1)
     const { records } = batch
     const message = encoding === 'raw' ? records : Buffer.from(records.toString('base64'), 'latin1')

@@ -14,7 +14,7 @@ import { type Found, found, RANK_COMPAT, RANK_OPENTRACING } from './found'
 export const COMPAT_ID = 8888
 /** The same place in opentracing-contrib's java-thrift: traceparent, b3 or uber-trace-id. */
 export const OPENTRACING_ID = 3333
-/** A map of more entries than this carries no trace, or somebody means ill: it isn't looked through. */
+/** A map with more entries isn't read: it carries no trace, or is hostile. */
 export const MAX_ENTRIES = 64
 export const MAX_TEXT_BYTES = 2048
 

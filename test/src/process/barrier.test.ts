@@ -127,6 +127,6 @@ describe('the barrier between Milo and the application', () => {
     const connection = new ScribeConnection({ host: '127.0.0.1', port: 99_999 }, 1000, 1000)
     connection.send(Buffer.alloc(4), 1, answer => answers.push(answer.code))
     await until('it is answered', () => answers.length > 0)
-    assert.deepEqual([answers, connection.dead], [['failed'], true])
+    assert.deepEqual([answers, connection.isClosed], [['failed'], true])
   })
 })
