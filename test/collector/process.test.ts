@@ -441,7 +441,7 @@ describe('milo-collector', () => {
       [['list', '7/1'], 2, /leave out ids/],
       [['burn'], 2, /Allowed choices are list, retry, drop/],
       [['drop', '7/0'], 1, /no record .*7\/0.* is in quarantine/],
-      [['drop', '7/1'], 0, /dropped/],
+      [['drop', '7/1', '7/1'], 0, /dropped/],
     ] as const) {
       const done = await finish(['quarantine', ...args], env)
       assert.deepEqual([done.status, problem.test(done.stderr)], [status, true], `${args}: ${done.stderr}`)

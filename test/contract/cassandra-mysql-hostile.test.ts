@@ -240,6 +240,26 @@ describe(`cassandra-mysql store, with hostile clocks and data (MILO_TEST_SEED=${
     assert.match(lines.join('\n'), /put aside in the table quarantine: Cassandra/)
   })
 
+  it('copies 16 MiB of accepted records at once when it settles them, however much waits', async () => {
+    const store = await open(unique('copies'))
+    const { spans } = (store as any).backend
+    const write = spans.write.bind(spans)
+    const sizes: number[] = []
+    spans.write = (collector: number, rows: { records: Buffer }[]) => {
+      sizes.push(rows.reduce((sum, { records }) => sum + records.length, 0))
+      return write(collector, rows)
+    }
+    const records = Array.from({ length: 20 }, (_, i) => span({ tags: { text: String(i).padEnd(1_000_000, 'x') } }))
+    await Promise.all(records.map(record => append(store, record)))
+    await settled(store)
+    assert.ok(Math.max(...sizes) <= 16 * 1024 * 1024, String(sizes))
+    await hasAll(
+      store,
+      records.map(({ traceId }) => traceId),
+      String(sizes),
+    )
+  })
+
   it('puts aside what MySQL refuses for good, says so, and takes the rest', async () => {
     const lines: string[] = []
     const id = unique('refused')

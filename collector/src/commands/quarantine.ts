@@ -28,7 +28,7 @@ export async function quarantine(
   if (all === ids.length > 0) throw new UsageError(`quarantine ${action} takes either the ids of records or --all`)
   const chosen = all
     ? await withQuarantine(open, async quarantine => (await quarantine.list()).map(({ id }) => id))
-    : ids
+    : [...new Set(ids)]
   const progress = showProgress('records')
   try {
     if ((action as Action) === 'retry') {

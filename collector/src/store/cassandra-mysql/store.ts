@@ -27,7 +27,7 @@ import { collectorId, DEFAULT_RETENTION_DAYS, type Progress, type StoreConfig } 
 import { Cassandra, migrateCassandra, missingFromCassandra } from './cassandra'
 import { CassandraSpans } from './cassandra-spans'
 import { CollectorLock } from './collector-lock'
-import { MySql, migrateMySql, missingFromMySql, underMigrationLock } from './mysql'
+import { chunksBySize, MySql, migrateMySql, missingFromMySql, underMigrationLock } from './mysql'
 import { readMySqlActivity, writeSettled } from './mysql-activity'
 import { MySqlIndex, placesOfTrace, readCheckpoint } from './mysql-index'
 import { keepPartitions, maintainPartitions } from './mysql-partitions'
@@ -49,6 +49,8 @@ const GROUP_BYTES = 1024 * 1024
 const GROUPS = 4
 const SETTLE_SPANS = 20_000
 const SETTLE_MS = 1_000
+/** How many bytes of messages are made into rows at once: the rows are copies. */
+const MAX_PORTION_BYTES = 16 * 1024 * 1024
 const DEFAULT_MAX_BACKLOG_SPANS = 500_000
 const DEFAULT_MAX_BACKLOG_BYTES = 256 * 1024 * 1024
 const GOODBYE_MS = 3_000
@@ -312,7 +314,9 @@ class CassandraMySqlBackend implements Backend {
   }
 
   async settle(entries: Entry[], checkpoint: bigint, activity: ActivityRow[]): Promise<void> {
-    await this.spans.write(this.number, spanRows(entries))
+    for (const some of chunksBySize(entries, MAX_PORTION_BYTES, ({ start, end }) => end - start)) {
+      await this.spans.write(this.number, spanRows(some))
+    }
     await writeSettled(this.mysql, this.collector, checkpoint, activity)
   }
 
