@@ -109,7 +109,7 @@ describe('cassandra-mysql store, schema', function () {
   it('is refused when other files than ours made it, and left alone', async () => {
     await migrate(databases.config)
     const { keyspace } = databases.config.cassandra
-    const mine = 'the schema of a development version (0001-index, where this milo-collector has 0001-schema'
+    const mine = 'the schema of a development version (0001-index, where this milo-collector has 0001-tables'
     for (const [rename, remedy] of [
       [
         () => databases.own("UPDATE schema_migration SET name = '0001-index'"),
@@ -117,7 +117,7 @@ describe('cassandra-mysql store, schema', function () {
       ],
       [
         async () => {
-          await databases.own("UPDATE schema_migration SET name = '0001-schema.sql'")
+          await databases.own("UPDATE schema_migration SET name = '0001-tables.sql'")
           await databases.cql(`UPDATE ${keyspace}.schema_migration SET name = '0001-index' WHERE version = 1`)
         },
         `Cassandra's keyspace ${keyspace} has ${mine}.cql), which can't be brought up to date: drop it, or set another cassandra.keyspace`,

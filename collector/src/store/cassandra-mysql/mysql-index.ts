@@ -9,7 +9,7 @@ import { chunksBySize, type MySql, type Row } from './mysql'
 import { slotOf, type TracePlace } from './span-rows'
 
 /**
- * Writes the search index: the terms of each record, as rows of numbers (sql/mysql/0001-schema.sql). mysql-search.ts searches it.
+ * Writes the search index: the terms of each record, as rows of numbers (sql/mysql/0001-tables.sql). mysql-search.ts searches it.
  */
 
 /** Scopes of words in dict. The scope of a value is the id of its key; those ids begin at 16. */

@@ -16,7 +16,7 @@ import {
 } from './mysql-index'
 
 /**
- * Searches the index of sql/mysql/0001-schema.sql. Every term is one or more lists of places: ranges of a B-tree in order of
+ * Searches the index of sql/mysql/0001-tables.sql. Every term is one or more lists of places: ranges of a B-tree in order of
  * time, which the server walks backwards and merges over the partitions of the days.
  *
  *     name            by_name, name_id               key            by_key, key_id
