@@ -26,7 +26,9 @@ export async function bench(values) {
   ]
   const folder = mkdtempSync(join(tmpdir(), 'milo-bench-'))
   const bundle = join(folder, 'codec.cjs')
-  const parts = ['codec/binary', 'codec/span', 'codec/scan', 'record', 'span'].map(part => `export * from './${part}'`)
+  const parts = ['codec/binary', 'codec/span', 'codec/scan', 'export/encode', 'trace/span'].map(
+    part => `export * from './${part}'`,
+  )
   buildSync({
     stdin: { contents: parts.join('\n'), resolveDir: join(ROOT, 'src'), loader: 'ts' },
     bundle: true,

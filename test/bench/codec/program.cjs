@@ -3,10 +3,10 @@
 // One codec in a process of its own, on one span of about 300 bytes.
 const WAYS = {
   milo() {
-    const { Kind, readRecord, Span, SpanScan, scanSpanStruct, Trace, Writer, writeSpan } = require(
+    const { Kind, LiveSpan, readRecord, SpanScan, scanSpanStruct, Trace, Writer, writeSpan } = require(
       process.env.BENCH_CODEC,
     )
-    const span = new Span(
+    const span = new LiveSpan(
       { add() {}, truncated() {} },
       new Trace(0x11223344, 5, 0, 0, true, false, 1, 0),
       3,
