@@ -6,8 +6,7 @@ import { migrate, openQuarantine } from '../../collector/src/store/open'
 import { retryQuarantine } from '../../collector/src/store/quarantine'
 import { type Store, StoreError } from '../../collector/src/store/store'
 import type { StoreConfig } from '../../collector/src/store/store-config'
-import { startCassandra, startMariaDb } from '../servers'
-import { settled } from './databases'
+import { type Databases, newDatabases, settled } from './databases'
 import { HostileClock, randomJump, seeded } from './hostile-clock'
 import { append, found, messageOf, randomId, span, structs, tag, unique } from './store-contract'
 
@@ -17,27 +16,15 @@ const YEAR_US = 366n * 24n * HOUR_US
 
 describe(`cassandra-mysql store, with hostile clocks and data (MILO_TEST_SEED=${SEED})`, function () {
   this.timeout(180_000)
+  let databases: Databases
   let config: StoreConfig
   let clock: HostileClock
   const stores = new Set<Store>()
 
   before(async function () {
     this.timeout(300_000)
-    const [cassandra, mariaDb] = await Promise.all([startCassandra(), startMariaDb()])
-    const name = unique('milo').replace('-', '_')
-    const { host, port, localDataCenter } = cassandra
-    config = {
-      store: 'cassandra-mysql',
-      embedded: { path: '' },
-      cassandra: { hostname: host, port, local_dc: localDataCenter, keyspace: name },
-      mysql: {
-        hostname: mariaDb.host,
-        port: mariaDb.port,
-        database: name,
-        username: mariaDb.username,
-        password: mariaDb.password,
-      },
-    }
+    databases = await newDatabases()
+    config = databases.config
     await migrate(config)
   })
   beforeEach(() => {
@@ -84,14 +71,8 @@ describe(`cassandra-mysql store, with hostile clocks and data (MILO_TEST_SEED=${
     return retryQuarantine(ids, quarantine, () => openCassandraMySql({ ...config, collector_id: 'retry' }, () => {}))
   }
 
-  async function sql(query: string, parameters: unknown[] = []): Promise<any[]> {
-    const { hostname: host, port, database, username: user, password } = config.mysql
-    const connection = await createConnection({ host, port, database, user, password })
-    try {
-      return (await connection.query(query, parameters))[0] as any[]
-    } finally {
-      await connection.end()
-    }
+  function sql(query: string, parameters: unknown[] = []): Promise<any[]> {
+    return databases.own(query, parameters)
   }
 
   async function hasAll(store: Store, traceIds: bigint[], what: string): Promise<void> {

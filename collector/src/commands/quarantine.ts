@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import type { Config } from '../config'
 import type { Logger } from '../log'
 import { openQuarantine } from '../store/open'
-import { type Quarantine, retryQuarantine } from '../store/quarantine'
+import { type Quarantine, retryQuarantine, use } from '../store/quarantine'
 import { CommandError, UsageError } from './command-error'
 import { openForCommand } from './command-store'
 import { showProgress } from './progress'
@@ -23,11 +23,11 @@ export async function quarantine(
   const open = () => openQuarantine(config, message => log.info(message))
   if (action === 'list') {
     if (all || ids.length > 0) throw new UsageError('quarantine list shows all records: leave out ids and --all')
-    return withQuarantine(open, list)
+    return use(await open(), list)
   }
   if (all === ids.length > 0) throw new UsageError(`quarantine ${action} takes either the ids of records or --all`)
   const chosen = all
-    ? await withQuarantine(open, async quarantine => (await quarantine.list()).map(({ id }) => id))
+    ? await use(await open(), async quarantine => (await quarantine.list()).map(({ id }) => id))
     : [...new Set(ids)]
   const progress = showProgress('records')
   try {
@@ -35,7 +35,7 @@ export async function quarantine(
       const retried = await retryQuarantine(chosen, open, () => openForCommand(config, log), progress.update)
       log.info(retried, 'retried')
     } else {
-      await withQuarantine(open, async quarantine => {
+      await use(await open(), async quarantine => {
         for (const [i, id] of chosen.entries()) {
           await quarantine.drop(id)
           progress.update(i + 1, chosen.length)
@@ -53,17 +53,5 @@ async function list(quarantine: Quarantine): Promise<void> {
   for (const { id, reason, bytes, receivedUs } of await quarantine.list()) {
     const received = new Date(Number(receivedUs / 1000n)).toISOString()
     process.stdout.write(`${JSON.stringify({ id, received, bytes, reason })}\n`)
-  }
-}
-
-async function withQuarantine<R>(
-  open: () => Promise<Quarantine>,
-  work: (quarantine: Quarantine) => Promise<R>,
-): Promise<R> {
-  const quarantine = await open()
-  try {
-    return await work(quarantine)
-  } finally {
-    await quarantine.close()
   }
 }

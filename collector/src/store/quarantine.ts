@@ -86,9 +86,10 @@ export function unknownRecord(id: string): StoreError {
   )
 }
 
-async function use<T extends { close(): Promise<void> }>(it: T, work: (it: T) => Promise<void>): Promise<void> {
+/** Closes `it` after the work, however that ends. */
+export async function use<T extends { close(): Promise<void> }, R>(it: T, work: (it: T) => Promise<R>): Promise<R> {
   try {
-    await work(it)
+    return await work(it)
   } finally {
     await it.close()
   }

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
-import { chunksBySize, connectMySql, MySql } from '../../../collector/src/store/cassandra-mysql/mysql'
+import { connectMySql, MySql } from '../../../collector/src/store/cassandra-mysql/mysql'
+import { chunksBySize } from '../../../collector/src/store/chunks'
 
 /** What a server does with the first statement of a connection, which is ours and not a user's. */
 const MISBEHAVIORS: [string, (socket: Socket) => void][] = [

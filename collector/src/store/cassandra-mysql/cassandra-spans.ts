@@ -13,7 +13,7 @@ import { addOfTrace, nodesOf, type SpanRow, type TracePlace } from './span-rows'
 /** The size of a request to the journal, and of one row; far below the limit of any server. */
 const MAX_JOURNAL_BYTES = 256 * 1024
 const MAX_JOURNAL_REQUESTS = 16
-const SLOT_US = 10_000_000n
+const JOURNAL_SLOT_US = 10_000_000n
 /** This slot holds no messages: its rows list the slots in use, as their seq. After a clock jump these may be anywhere. */
 const DIRECTORY = -1
 
@@ -44,26 +44,18 @@ export class CassandraSpans {
   /** Resolves when the entries are in the collector's journal. */
   async journal(collector: string, entries: Entry[]): Promise<void> {
     const query = this.sql.insertJournal
-    const requests: { query: string; params: unknown[] }[][] = []
+    const rows: PartitionRow[] = []
     const slots = new Set<number>()
-    let bytes = 0
-    let slotOfRequest = DIRECTORY
     for (const { id, receivedUs, body, start, end } of entries) {
-      const slot = slotOf(id)
+      const slot = journalSlotOf(id)
       slots.add(slot)
       for (const [from, to] of pieces(body, start, end)) {
-        // A batch within one partition is one mutation and costs little more than a row.
-        if (slot !== slotOfRequest || bytes + to - from > MAX_JOURNAL_BYTES) {
-          requests.push([])
-          bytes = 0
-          slotOfRequest = slot
-        }
         // A piece is numbered by its offset, which stays the same when a message is written in parts.
         const params = [collector, slot, id, from, body.subarray(from, to), receivedUs]
-        requests.at(-1)!.push({ query, params })
-        bytes += to - from
+        rows.push({ slot, bytes: to - from, params })
       }
     }
+    const requests = batchesOf(query, rows)
     const fresh = [...slots].filter(slot => this.slots.get(slot) === undefined)
     for (const slot of fresh) {
       requests.push([{ query, params: [collector, DIRECTORY, BigInt(slot), 0, Buffer.alloc(0), this.clock.wallUs()] }])
@@ -86,7 +78,7 @@ export class CassandraSpans {
     putAside: (entry: Entry, error: Error) => Promise<void>,
     progress: (done: number, total: number) => void = () => {},
   ): AsyncGenerator<Entry> {
-    const params = [collector, DIRECTORY, checkpoint === undefined ? 0n : checkpoint / SLOT_US - 1n]
+    const params = [collector, DIRECTORY, checkpoint === undefined ? 0n : checkpoint / JOURNAL_SLOT_US - 1n]
     const slots: number[] = []
     for await (const rows of this.db.pages(this.sql.selectJournal, params, () => 8)) {
       for (const { seq } of rows) slots.push(Number(seq))
@@ -117,21 +109,11 @@ export class CassandraSpans {
 
   /** Resolves when the rows are written; rows that exist already don't change. */
   async write(collector: number, rows: SpanRow[]): Promise<void> {
-    const query = this.sql.insertSpans
-    const requests: { query: string; params: unknown[] }[][] = []
-    let slotOfRequest: bigint | undefined
-    let bytes = 0
-    for (const { slot, node, records } of rows) {
-      // A batch within one partition is one mutation, as in the journal.
-      if (slot !== slotOfRequest || bytes + records.length > MAX_JOURNAL_BYTES) {
-        requests.push([])
-        bytes = 0
-        slotOfRequest = slot
-      }
+    const inPartitions = rows.map(({ slot, node, records }): PartitionRow => {
       const params = [collector, slot, node, hash64(records), records, this.ttl]
-      requests.at(-1)!.push({ query, params })
-      bytes += records.length
-    }
+      return { slot, bytes: records.length, params }
+    })
+    const requests = batchesOf(this.sql.insertSpans, inPartitions)
     await inParallel(requests, MAX_SPAN_REQUESTS, request => this.db.batch(request))
   }
 
@@ -184,8 +166,33 @@ function statementsFor(db: Cassandra) {
   }
 }
 
-function slotOf(seq: bigint): number {
-  return Number(seq / SLOT_US)
+/** A row to be written. */
+interface PartitionRow {
+  /** Its partition. */
+  slot: number | bigint
+  bytes: number
+  params: unknown[]
+}
+
+/** Groups rows into requests: a batch within one partition is one mutation and costs little more than a row. */
+function batchesOf(query: string, rows: PartitionRow[]): { query: string; params: unknown[] }[][] {
+  const batches: { query: string; params: unknown[] }[][] = []
+  let slotOfBatch: number | bigint | undefined
+  let bytesOfBatch = 0
+  for (const { slot, bytes, params } of rows) {
+    if (slot !== slotOfBatch || bytesOfBatch + bytes > MAX_JOURNAL_BYTES) {
+      batches.push([])
+      slotOfBatch = slot
+      bytesOfBatch = 0
+    }
+    batches.at(-1)!.push({ query, params })
+    bytesOfBatch += bytes
+  }
+  return batches
+}
+
+function journalSlotOf(seq: bigint): number {
+  return Number(seq / JOURNAL_SLOT_US)
 }
 
 /** Splits a message into pieces of whole records, each no larger than a request unless a single record is. @returns start and end of each piece */

@@ -1,5 +1,6 @@
 import { type ActivityMinute, type ActivityRow, minutesOf, readActivityInTurns } from '../activity/activity'
-import { chunksBySize, type MySql } from './mysql'
+import { chunksBySize } from '../chunks'
+import type { MySql } from './mysql'
 
 /** Writes the checkpoint and the activity of its spans in one transaction. */
 export async function writeSettled(db: MySql, collector: string, seq: bigint, rows: ActivityRow[]): Promise<void> {

@@ -2,10 +2,11 @@ import { hash } from 'node:crypto'
 import { isError, recordDurationUs, recordStartUs } from '../../record/half'
 import { IdMap } from '../../record/ids'
 import { decodeRecords, scanRecords } from '../../record/records'
+import { chunksBySize } from '../chunks'
 import { hash52 } from '../hash64'
 import type { Entry } from '../pipeline/entry'
 import type { IndexPolicy } from '../search/index-policy'
-import { chunksBySize, type MySql, type Row } from './mysql'
+import type { MySql, Row } from './mysql'
 import { slotOf, type TracePlace } from './span-rows'
 
 /**

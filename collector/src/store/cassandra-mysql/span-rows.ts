@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import { IdMap } from '../../record/ids'
 import { scanRecords } from '../../record/records'
+import { chunksBySize } from '../chunks'
 import type { Entry } from '../pipeline/entry'
 
 /**
@@ -114,17 +115,9 @@ function takeOwn(slot: bigint, records: Buffer[], rows: SpanRow[]): Buffer[] {
 
 /** @param maxBytes the size of a row, unless a single record is larger */
 function pushRows(rows: SpanRow[], slot: bigint, node: bigint, records: Buffer[], maxBytes: number): void {
-  let from = 0
-  let bytes = 0
-  for (const [i, { length }] of records.entries()) {
-    if (i > from && bytes + length > maxBytes) {
-      rows.push({ slot, node, records: Buffer.concat(records.slice(from, i)) })
-      from = i
-      bytes = 0
-    }
-    bytes += length
+  for (const some of chunksBySize(records, maxBytes, ({ length }) => length)) {
+    rows.push({ slot, node, records: Buffer.concat(some) })
   }
-  if (from < records.length) rows.push({ slot, node, records: Buffer.concat(records.slice(from)) })
 }
 
 /** Calls `add` with each run of records that belong to the trace. @returns false once `add` has returned false */
