@@ -979,7 +979,7 @@ export function storeContract(name: string, newPlace: NewPlace): void {
     describe('saved searches', () => {
       it('are created, replaced, listed, deleted, and kept', async () => {
         const first = { id: unique('s'), name: 'Slow', query: 'name=a&min=5', createdUs: 1_700_000_000_000_001 }
-        const second = { id: unique('s'), name: "Robert'); --", query: 'key=é😀', createdUs: 1_700_000_000_000_000 }
+        const second = { id: unique('s'), name: "Robert'); --\0 é", query: 'key=é😀', createdUs: 1_700_000_000_000_000 }
         const listed = async () => (await store.savedSearches()).filter(({ id }) => id === first.id || id === second.id)
         assert.deepEqual(await listed(), [])
         await store.saveSearch(first)

@@ -353,6 +353,7 @@ describe('the HTTP API of searches', () => {
         fc.string({ unit: 'binary' }),
         fc.record({ name: nasty, query: nasty }).map(value => JSON.stringify(value)),
         fc.constantFrom('{"__proto__":{}}', '[[[[', '{"name":"x","name":"y","query":""}', 'null', ' '),
+        fc.constant('{"name":"a\\u0000b","query":""}'),
       )
       await fc.assert(
         fc.asyncProperty(fc.constantFrom('POST', 'PUT'), body, async (method, body) => {

@@ -9,8 +9,8 @@ import { StoreError } from '../store'
  * The file, and the one connection to it.
  *
  * Traps of libsql 0.5: `run(buffer)` aborts the process, `run([buffer])` doesn't; 64-bit integers need safeIntegers, and
- * numbers are bound as REAL; `close()` keeps file and locks until the garbage collector has taken every statement, hence
- * letGo().
+ * numbers are bound as REAL; a TEXT is read up to its first NUL, hence CAST(… AS BLOB); `close()` keeps file and locks until
+ * the garbage collector has taken every statement, hence letGo().
  */
 export class EmbeddedFile {
   readonly path: string
@@ -145,7 +145,9 @@ function prepare(db: Database.Database) {
        (SELECT segment, field, first, block FROM directory WHERE segment = ? LIMIT ?)`,
     ),
 
-    selectSearches: one('SELECT id, name, query, created_us FROM saved_search ORDER BY created_us, id'),
+    selectSearches: one(
+      'SELECT id, CAST(name AS BLOB), CAST(query AS BLOB), created_us FROM saved_search ORDER BY created_us, id',
+    ),
     replaceSearch: db.prepare('INSERT OR REPLACE INTO saved_search VALUES (?, ?, ?, ?)'),
     deleteSearch: db.prepare('DELETE FROM saved_search WHERE id = ?'),
 
@@ -156,7 +158,7 @@ function prepare(db: Database.Database) {
     insertQuarantine: db.prepare('INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?, ?, ?)'),
     deleteQuarantine: db.prepare('DELETE FROM quarantine WHERE age_us < ?'),
     selectQuarantine: one(
-      'SELECT message, start, reason, length(record), received_us FROM quarantine ORDER BY message, start',
+      'SELECT message, start, CAST(reason AS BLOB), length(record), received_us FROM quarantine ORDER BY message, start',
     ),
     selectQuarantined: one('SELECT record FROM quarantine WHERE message = ? AND start = ?'),
     deleteQuarantined: db.prepare('DELETE FROM quarantine WHERE message = ? AND start = ?'),

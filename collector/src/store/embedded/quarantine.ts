@@ -11,10 +11,10 @@ export class EmbeddedQuarantine implements Quarantine {
   }
 
   async list(): Promise<QuarantinedRecord[]> {
-    type Row = [bigint, bigint, string, bigint, bigint]
+    type Row = [bigint, bigint, Buffer, bigint, bigint]
     return (this.file.sql.selectQuarantine.all([]) as Row[]).map(([message, start, reason, bytes, receivedUs]) => ({
       id: `${message}/${start}`,
-      reason,
+      reason: reason.toString(),
       bytes: Number(bytes),
       receivedUs,
     }))

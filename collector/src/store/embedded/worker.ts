@@ -102,8 +102,13 @@ class Thread {
       this.index = new SegmentIndex(this.file, this.backend, policy)
     },
     savedSearches: async () => {
-      const rows = this.file.sql.selectSearches.all([]) as [string, string, string, bigint][]
-      return rows.map(([id, name, query, createdUs]) => ({ id, name, query, createdUs: Number(createdUs) }))
+      const rows = this.file.sql.selectSearches.all([]) as [string, Buffer, Buffer, bigint][]
+      return rows.map(([id, name, query, createdUs]) => ({
+        id,
+        name: name.toString(),
+        query: query.toString(),
+        createdUs: Number(createdUs),
+      }))
     },
     saveSearch: async ({ id, name, query, createdUs }) =>
       this.file.durable(() => this.file.sql.replaceSearch.run([id, name, query, BigInt(createdUs)])),
