@@ -2,8 +2,9 @@ import { FRAME_SPANS, send, uniqueValue } from './generator'
 import { cpuOf, residentMiB, SYSTEMS, type System, settled } from './systems'
 
 /**
- * One collector with its databases, loaded, counted and read back: `program.ts SYSTEM FRAMES SECONDS CONNECTIONS`. The result
- * goes to standard output as JSON; `memory` is the collector's resident set in MiB, at its largest and in the course of time.
+ * One collector with its databases, loaded, counted and read back: `program.ts SYSTEM FRAMES SECONDS CONNECTIONS
+ * [searching]`; with the last one, long searches go on meanwhile. The result goes to standard output as JSON; `memory` is the
+ * collector's resident set in MiB, at its largest and in the course of time.
  */
 
 /** Searches; Zipkin's memory store takes a second for each. */
@@ -12,7 +13,13 @@ const MEMORY_MS = 250
 const MAX_WARM_SECONDS = 60
 
 async function main(): Promise<void> {
-  const [name, frames, seconds, connections] = process.argv.slice(2) as [string, string, string, string]
+  const [name, frames, seconds, connections, searching] = process.argv.slice(2) as [
+    string,
+    string,
+    string,
+    string,
+    string?,
+  ]
   const system = await SYSTEMS[name]!()
   try {
     const warm = await send({
@@ -29,6 +36,8 @@ async function main(): Promise<void> {
     const course: number[] = []
     const watch = setInterval(() => course.push(residentMiB(collector, 'VmRSS')), MEMORY_MS)
     const from = performance.now()
+    const loaded = new AbortController()
+    const longSearches = searching === undefined ? 0 : system.searchLong!(loaded.signal)
     const load = await send({
       ...target(system),
       connections: Number(connections),
@@ -36,7 +45,9 @@ async function main(): Promise<void> {
       seconds: Number(seconds),
       first: 1,
     })
+    loaded.abort()
     const ownUs = process.cpuUsage(own)
+    const longSearched = await longSearches
     await settled(system)
     clearInterval(watch)
     const stored = (performance.now() - from - (system.idleMs ?? 0)) / 1000
@@ -53,9 +64,9 @@ async function main(): Promise<void> {
     }
     ms.sort((a, b) => a - b)
     const memory = { largest: residentMiB(collector, 'VmHWM'), course }
-    // Which may end the collector.
+    // This may end the collector.
     const back = await system.countBack(load.acknowledged)
-    const bytes = system.bytes?.()
+    const bytes = await system.bytes?.()
     process.stdout.write(
       `${JSON.stringify({
         spans,
@@ -69,6 +80,7 @@ async function main(): Promise<void> {
           Object.keys(after).map(what => [what, ((after[what]! - before[what]!) * 1000) / spans]),
         ),
         memory,
+        longSearched,
         found: found / searches,
         searchMs: ms[searches >> 1],
         lost: spans - back,

@@ -5,9 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Client } from 'cassandra-driver'
 import Database from 'libsql'
+import { createConnection, type RowDataPacket } from 'mysql2/promise'
 import { scanRecords } from '../../../collector/src/record/records'
 import { ROOT } from '../../helpers/child'
-import { startOwnCassandra, startOwnMariaDb } from '../../servers'
+import { type MariaDbServer, startOwnCassandra, startOwnMariaDb } from '../../servers'
 import { mavenJars } from '../../servers/maven'
 import { freePorts } from '../../servers/process'
 import { traceIds } from './generator'
@@ -31,8 +32,10 @@ export interface System {
   finds(value: string): Promise<boolean>
   /** How many spans of these frames are there, each counted once. */
   countBack(frames: number[]): Promise<number>
-  /** What is stored, in bytes, when that can be told. */
-  bytes?(): number
+  /** How many bytes of the disk the stored spans and their index take, if that can be told. */
+  bytes?(): number | Promise<number>
+  /** Searches that take long, one after the other, until it is told to stop. @returns how many there were */
+  searchLong?(until: AbortSignal): Promise<number>
   stop(): Promise<void>
 }
 
@@ -56,6 +59,7 @@ async function miloEmbedded(): Promise<System> {
       readdirSync(folder)
         .filter(name => name.startsWith('milo.db'))
         .reduce((sum, name) => sum + statSync(join(folder, name)).size, 0),
+    searchLong: until => searchLong(collector.web, until),
     async countBack(frames) {
       // The file is one process's.
       await collector.end()
@@ -85,6 +89,13 @@ async function miloDatabases(): Promise<System> {
   const folder = mkdtempSync(join(tmpdir(), 'milo-bench-'))
   const [cassandra, mysql] = await startDatabases()
   const { username, password } = mysql
+  const connect = () =>
+    new Client({
+      contactPoints: [`${cassandra.host}:${cassandra.port}`],
+      localDataCenter: 'datacenter1',
+      keyspace: 'milo',
+      socketOptions: { readTimeout: 120_000 },
+    })
   const collector = await startCollector(folder, {
     store: 'cassandra-mysql',
     cassandra: { hostname: cassandra.host, port: cassandra.port, keyspace: 'milo' },
@@ -100,12 +111,7 @@ async function miloDatabases(): Promise<System> {
     },
     async countBack(frames) {
       const wanted = wantedTraces(frames)
-      const client = new Client({
-        contactPoints: [`${cassandra.host}:${cassandra.port}`],
-        localDataCenter: 'datacenter1',
-        keyspace: 'milo',
-        socketOptions: { readTimeout: 120_000 },
-      })
+      const client = connect()
       let pageState: string | undefined
       do {
         const page = await client.execute('SELECT records FROM spans', [], {
@@ -119,12 +125,60 @@ async function miloDatabases(): Promise<System> {
       await client.shutdown()
       return counted(wanted)
     },
+    async bytes() {
+      const client = connect()
+      try {
+        // Cassandra compresses rows when it writes them from memory into files.
+        await client.execute('ALTER TABLE spans WITH memtable_flush_period_in_ms = 1000')
+        const { rows } = await client.execute(
+          "SELECT value FROM system_views.settings WHERE name = 'data_file_directories'",
+        )
+        const spans = join(rows[0]!.value.slice(1, -1), 'milo')
+        const index = join(await dataFolder(mysql), 'milo')
+        await new Promise(resolve => setTimeout(resolve, FLUSH_MS))
+        return sizeOf(spans, file => /(^|\/)spans-[^/]*\/[^/]*$/.test(file)) + sizeOf(index, () => true)
+      } finally {
+        await client.shutdown()
+      }
+    },
     async stop() {
       await collector.end()
       await Promise.all([cassandra.kill(), mysql.kill()])
       rmSync(folder, { recursive: true })
     },
   }
+}
+
+/** How long Cassandra has to write what it has in memory. */
+const FLUSH_MS = 5_000
+
+async function dataFolder({ host, port, username, password }: MariaDbServer): Promise<string> {
+  const connection = await createConnection({ host, port, user: username, password })
+  const [rows] = await connection.query<RowDataPacket[]>('SELECT @@datadir AS folder')
+  await connection.end()
+  return rows[0]!.folder
+}
+
+function sizeOf(folder: string, counts: (file: string) => boolean): number {
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter(counts)
+    .reduce((sum, file) => sum + statSync(join(folder, file)).size, 0)
+}
+
+/** What no index answers: a part of a value that none has, and two conditions that no span meets together. */
+async function searchLong(web: string, until: AbortSignal): Promise<number> {
+  const long = [
+    'key=request.id&value=none-has-this&match=contains',
+    'key=http.path&value=%2Fpath%2F0%2Fof%2Fsome%2Flength&name=Shop1.operation1',
+  ]
+  let searches = 0
+  while (!until.aborted) {
+    const answer = await fetch(`${web}/api/search?${long[searches % long.length]}`)
+    if (!answer.ok) throw new Error(`a search was answered with ${answer.status}: ${await answer.text()}`)
+    await answer.arrayBuffer()
+    searches++
+  }
+  return searches
 }
 
 async function startCollector(folder: string, settings: object) {
