@@ -316,6 +316,33 @@ describe(`cassandra-mysql store, with hostile clocks and data (MILO_TEST_SEED=${
     }
   })
 
+  it('lists more records than a statement reads, each once with all its pieces, oldest first', async () => {
+    const ids = [unique('many'), unique('many')]
+    const rows: unknown[][] = []
+    const expected: { message: number; id: string; bytes: number }[] = []
+    for (let message = 1; message <= 300; message++) {
+      for (const collector of ids) {
+        for (const uid of [7, 8]) {
+          rows.push([collector, message, uid, 0, 'refused', Buffer.alloc(3), 20_000])
+          if (uid === 8) rows.push([collector, message, uid, 3, 'refused', Buffer.alloc(2), 20_000])
+          expected.push({ message, id: `${collector}/${message}/${uid}`, bytes: uid === 8 ? 5 : 3 })
+        }
+      }
+    }
+    await sql('INSERT INTO quarantine (collector, message, uid, piece, reason, body, day) VALUES ?', [rows])
+    const opened = await quarantine()
+    const listed = (await opened.list()).filter(({ id }) => ids.some(collector => id.startsWith(`${collector}/`)))
+    await opened.close()
+    const byId = new Map(listed.map(record => [record.id, record]))
+    assert.equal(listed.length, expected.length)
+    for (const { id, bytes } of expected) assert.equal(byId.get(id)?.bytes, bytes, id)
+    const messages = listed.map(({ id }) => Number(id.split('/')[1]))
+    assert.deepEqual(
+      messages,
+      [...messages].sort((a, b) => a - b),
+    )
+  })
+
   it('puts aside each of two records of a message, one refused by the journal, the other when it is settled after a crash', async () => {
     const id = unique('twice')
     const records = [span({}), span({ name: unique('unjournaled') }), span({ name: unique('unsettled') })]

@@ -1,13 +1,15 @@
 import { hash52 } from '../hash64'
 import type { Entry } from '../pipeline/entry'
 import { type Quarantine, type QuarantinedRecord, unknownRecord } from '../quarantine'
-import type { MySql } from './mysql'
+import type { MySql, Row } from './mysql'
 import { DAY_US, dayOf } from './mysql-index'
 
 /** Records that one of the databases refuses for good, in MySQL's table `quarantine` with the error message. */
 
 /** The size of a piece in quarantine: even as hexadecimal digits, it is below any server's max_allowed_packet. */
 const MAX_PIECE_BYTES = 128 * 1024
+/** How many records are listed in one statement. */
+const PAGE_RECORDS = 500
 /** The maximal length of a reason. */
 const MAX_REASON_LENGTH = 1_000
 
@@ -42,16 +44,31 @@ export class MySqlQuarantine implements Quarantine {
   }
 
   async list(): Promise<QuarantinedRecord[]> {
-    const rows = await this.db.read(
-      `SELECT collector, message, uid, MIN(reason), SUM(LENGTH(body)), MIN(day) FROM quarantine
-       GROUP BY collector, message, uid ORDER BY message, uid, collector`,
-    )
-    return rows.map(([collector, message, uid, reason, bytes, day]) => ({
-      id: `${collector}/${message}/${uid}`,
-      reason: String(reason),
-      bytes: Number(bytes),
-      receivedUs: BigInt(day!) * DAY_US,
-    }))
+    const records: (QuarantinedRecord & { message: bigint })[] = []
+    // In pages: reading all bodies for their lengths may take longer than a statement may.
+    let rows: Row[] = []
+    do {
+      const [collector, message, uid] = rows.at(-1) ?? []
+      const after =
+        uid === undefined ? 'TRUE' : 'collector >= ? AND (collector > ? OR message > ? OR (message = ? AND uid > ?))'
+      rows = await this.db.read(
+        `SELECT collector, message, uid, MIN(reason), SUM(LENGTH(body)), MIN(day) FROM quarantine WHERE ${after}
+         GROUP BY collector, message, uid ORDER BY collector, message, uid LIMIT ${PAGE_RECORDS}`,
+        uid === undefined ? [] : [collector, collector, message, message, uid],
+      )
+      for (const [collector, message, uid, reason, bytes, day] of rows) {
+        records.push({
+          id: `${collector}/${message}/${uid}`,
+          message: BigInt(message!),
+          reason: String(reason),
+          bytes: Number(bytes),
+          receivedUs: BigInt(day!) * DAY_US,
+        })
+      }
+    } while (rows.length === PAGE_RECORDS)
+    return records
+      .sort((a, b) => (a.message < b.message ? -1 : a.message > b.message ? 1 : 0))
+      .map(({ message: _, ...record }) => record)
   }
 
   async read(id: string): Promise<Buffer> {
