@@ -11,11 +11,12 @@ export class UniqueRecords {
   truncated = false
   private readonly maxBytes: number
   private readonly bytes = new Bytes()
-  private starts = new Uint32Array(512)
   private count = 0
-  /** Hash table of record index + 1; 0 is free. It is at most half full. */
-  private slots = new Uint32Array(1024)
+  /** Where each record starts, and then where the last one ends. */
+  private starts = new Uint32Array(513)
   private hashes = new Int32Array(512)
+  /** Hash table of record index + 1; 0 is free. It is at most half full, and twice as long as `hashes`. */
+  private slots = new Uint32Array(1024)
 
   /** @param maxBytes how many bytes of records to take at most */
   constructor(maxBytes = Number.POSITIVE_INFINITY) {
@@ -27,10 +28,19 @@ export class UniqueRecords {
    * @returns whether there is room for more
    */
   add(records: Buffer): boolean {
-    for (let pos = 0; pos < records.length && !this.truncated; ) {
-      const end = pos + RECORD_HEADER + records.readInt32BE(pos + 4)
-      this.addOne(records, pos, end)
-      pos = end
+    // One copy of all takes less than one of each. The records after one that isn't taken move up.
+    const { bytes } = this
+    let from = bytes.pos
+    bytes.copy(records, 0, records.length)
+    const { buf, pos: end } = bytes
+    bytes.pos = from
+    const view = new DataView(buf.buffer, buf.byteOffset, end)
+    while (from < end && !this.truncated) {
+      const start = bytes.pos
+      const length = RECORD_HEADER + view.getInt32(from + 4)
+      if (start !== from) buf.copyWithin(start, from, from + length)
+      from += length
+      this.addOne(view, start, start + length)
     }
     return !this.truncated
   }
@@ -40,53 +50,49 @@ export class UniqueRecords {
     return this.bytes.buf.subarray(0, this.bytes.pos)
   }
 
-  private addOne(records: Buffer, start: number, end: number): void {
+  /** Takes the record there unless it is known or too long. */
+  private addOne(view: DataView, start: number, end: number): void {
     let hash = end - start
     let i = start
     for (; i + 4 <= end; i += 4) {
-      hash = Math.imul(hash ^ records.readInt32LE(i), MULTIPLIER)
+      hash = Math.imul(hash ^ view.getInt32(i), MULTIPLIER)
       hash ^= hash >>> 15
     }
-    for (; i < end; i++) hash = Math.imul(hash ^ records[i]!, MULTIPLIER)
+    for (; i < end; i++) hash = Math.imul(hash ^ view.getUint8(i), MULTIPLIER)
     hash ^= hash >>> 16
     const mask = this.slots.length - 1
     let slot = hash & mask
     for (let other = this.slots[slot]!; other !== 0; other = this.slots[slot]!) {
-      if (this.hashes[other - 1] === hash && this.is(other - 1, records, start, end)) return
+      if (this.hashes[other - 1] === hash && this.is(other - 1, start, end)) return
       slot = (slot + 1) & mask
     }
-    if (this.bytes.pos + end - start > this.maxBytes) {
+    if (end > this.maxBytes) {
       this.truncated = true
       return
     }
-    if (this.count === this.starts.length) this.grow()
-    this.starts[this.count] = this.bytes.pos
     this.hashes[this.count] = hash
-    this.bytes.copy(records, start, end)
     this.slots[slot] = ++this.count
-    if (this.count * 2 > this.slots.length) this.rehash()
+    this.starts[this.count] = end
+    this.bytes.pos = end
+    if (this.count * 2 === this.slots.length) this.grow()
   }
 
-  private is(other: number, records: Buffer, start: number, end: number): boolean {
-    const { buf, pos } = this.bytes
-    const from = this.starts[other]!
-    const to = other + 1 === this.count ? pos : this.starts[other + 1]!
-    return to - from === end - start && records.compare(buf, from, to, start, end) === 0
+  private is(other: number, start: number, end: number): boolean {
+    const { buf } = this.bytes
+    const [from, to] = [this.starts[other]!, this.starts[other + 1]!]
+    return to - from === end - start && buf.compare(buf, from, to, start, end) === 0
   }
 
   private grow(): void {
-    const { starts, hashes } = this
-    this.starts = new Uint32Array(2 * starts.length)
-    this.hashes = new Int32Array(2 * hashes.length)
+    const { starts, hashes, count } = this
+    this.starts = new Uint32Array(2 * count + 1)
+    this.hashes = new Int32Array(2 * count)
+    this.slots = new Uint32Array(4 * count)
     this.starts.set(starts)
     this.hashes.set(hashes)
-  }
-
-  private rehash(): void {
-    this.slots = new Uint32Array(2 * this.slots.length)
     const mask = this.slots.length - 1
-    for (let record = 0; record < this.count; record++) {
-      let slot = this.hashes[record]! & mask
+    for (let record = 0; record < count; record++) {
+      let slot = hashes[record]! & mask
       while (this.slots[slot] !== 0) slot = (slot + 1) & mask
       this.slots[slot] = record + 1
     }
