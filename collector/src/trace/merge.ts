@@ -70,6 +70,7 @@ export class Merger {
     const parentId = this.agree('parentId') as bigint | undefined
     // A span whose id really is 0 has no children: parent 0 means that there is no parent.
     const parent = parentId === undefined ? -1 : this.reports.ids.find(parentId)
+    const { service, clientService } = this.sides(called, served, annotations)
     const { columns } = this
     columns.parent[span] = parent
     columns.start[span] = own.start
@@ -85,7 +86,8 @@ export class Merger {
       parentId: parentId === undefined ? NO_PARENT : parent === -1 ? hexId(parentId) : this.hex[parent]!,
       name: (this.agree('name') as string | undefined) ?? '',
       kind: called ? (served ? 'rpc' : 'client') : served ? 'server' : 'local',
-      ...this.sides(called, served, annotations),
+      service,
+      clientService,
       // Each side knows its own host best, but the other side's value is better than none.
       clientHost: this.said(CLIENT, 'clientHost') ?? this.said(undefined, 'clientHost'),
       serverHost: this.said(undefined, 'serverHost'),
