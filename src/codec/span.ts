@@ -163,21 +163,23 @@ function readEvents(reader: Reader): SpanEvent[] | undefined {
     for (let i = 0; i < n; i++) reader.skip(elementType)
     return undefined
   }
-  const events: SpanEvent[] = []
-  for (let i = 0; i < n; i++) {
-    const event: SpanEvent = {}
-    for (;;) {
-      const type = reader.byte()
-      if (type === T.STOP) break
-      const id = reader.i16()
-      if (id === 1 && type === T.I64) event.timestamp = reader.i64()
-      else if (id === 2 && type === T.I32) event.eventType = reader.i32()
-      else if (id === 3 && type === T.STRING) event.value = reader.string()
-      else reader.skip(type)
-    }
-    events.push(event)
-  }
+  // An array that grows by push gets room for 17 elements, and most records have two events.
+  const events = new Array<SpanEvent>(n)
+  for (let i = 0; i < n; i++) events[i] = readEvent(reader)
   return events
+}
+
+function readEvent(reader: Reader): SpanEvent {
+  const event: SpanEvent = {}
+  for (;;) {
+    const type = reader.byte()
+    if (type === T.STOP) return event
+    const id = reader.i16()
+    if (id === 1 && type === T.I64) event.timestamp = reader.i64()
+    else if (id === 2 && type === T.I32) event.eventType = reader.i32()
+    else if (id === 3 && type === T.STRING) event.value = reader.string()
+    else reader.skip(type)
+  }
 }
 
 function readAnnotations(reader: Reader): Map<string, string> | undefined {
