@@ -20,6 +20,30 @@ describe('a search', () => {
     })
   })
 
+  it('reads one trace more than it shows, if all of them match', async () => {
+    const index = {
+      count: async () => 1,
+      places: async () => ({
+        places: Array.from({ length: 50 }, (_, i) => ({ startUs: BigInt(50 - i), traceId: BigInt(50 - i) })),
+        resume: undefined,
+      }),
+    }
+    let reads = 0
+    const readTrace = async (traceId: bigint) => {
+      reads++
+      return { bytes: encodeRecord({ traceId, id: 1n, name: traceId === 45n ? 'b' : 'a' }), truncated: false }
+    }
+    const page = async (limit: number, name?: string) => {
+      reads = 0
+      const { traces } = await search({ index, readTrace }, { annotations: [], limit, ...(name && { name }) })
+      return [traces.length, reads]
+    }
+    assert.deepEqual(await page(25), [25, 26])
+    assert.deepEqual(await page(4), [4, 5])
+    // One that doesn't match: others may not either, so as many as ever are read at once.
+    assert.deepEqual(await page(25, 'a'), [25, 32])
+  })
+
   it('limits a page in bytes, whatever the names in its summaries are', async () => {
     const service = 'x'.repeat(1024 * 1024)
     const ids = Array.from({ length: 20 }, (_, i) => BigInt(20 - i))

@@ -136,8 +136,11 @@ export async function search(
   for (;;) {
     const { places, resume } = await index.places(indexQuery, from, 2 * limit, mayGoOn)
     const fresh = places.filter(({ traceId }) => !seen.has(traceId) && seen.add(traceId))
-    for (let i = 0; i < fresh.length; i += READS_AT_ONCE) {
-      const some = fresh.slice(i, i + READS_AT_ONCE)
+    for (let i = 0; i < fresh.length; ) {
+      // As long as every trace that has been read is on the page, it needs no more than these.
+      const needed = reads === traces.length ? limit + 1 - reads : READS_AT_ONCE
+      const some = fresh.slice(i, i + Math.min(needed, READS_AT_ONCE))
+      i += some.length
       const read = await Promise.all(some.map(({ traceId }) => readTrace(traceId, summaryBytes)))
       reads += some.length
       for (const [j, { bytes, truncated }] of read.entries()) {
@@ -160,7 +163,7 @@ export async function search(
       }
       if (reads >= MAX_READS || isLate()) {
         const place = some.at(-1)!
-        const last = resume === undefined && i + READS_AT_ONCE >= fresh.length
+        const last = resume === undefined && i === fresh.length
         return page(last ? undefined : place)
       }
     }
