@@ -14,8 +14,8 @@ import { startDatabases } from '../collector/systems'
  * question the times in ms, and how many answers were right.
  */
 
-// One file, as it runs in a collector: from its sources, each use of an import would be a call of a getter, which is a quarter of
-// the time of reading a trace.
+// The store is one file, as in a collector. From its sources, each use of an import would be a call of a getter, which takes more
+// than a quarter of the time of reading a long trace.
 const { openStore }: typeof import('../../../collector/src/store/open') = require(
   bundledProgram(join(ROOT, 'collector/src/store/open.ts'), 'open'),
 )
