@@ -7,6 +7,7 @@ import { bareTrace, type Databases, newDatabases, settled } from './databases'
 import {
   append,
   found,
+  idOf,
   messageOf,
   randomId,
   sameIds,
@@ -50,6 +51,12 @@ describe('cassandra-mysql store, in the databases', function () {
       })
       return has
     })
+  }
+
+  /** How many rows say what these traces are found by. */
+  async function placesOf(...traceIds: bigint[]): Promise<number> {
+    const [{ count }] = await databases.own('SELECT COUNT(*) AS count FROM places WHERE trace_id IN (?)', [traceIds])
+    return count
   }
 
   it('puts many traces into few rows, and what is settled twice into the same ones', async () => {
@@ -144,16 +151,29 @@ describe('cassandra-mysql store, in the databases', function () {
           return append(i % 2 ? store : other, ...own)
         }),
       )
-      const traceIds = records.map(({ traceId }) => traceId)
-      for (const table of ['post', 'span_idx']) {
-        const [{ count }] = await databases.own(`SELECT COUNT(*) AS count FROM ${table} WHERE trace_id IN (?)`, [
-          traceIds,
-        ])
-        assert.equal(count, 300, table)
-      }
+      // Any record, the name, the key and its value.
+      assert.equal(await placesOf(...records.map(({ traceId }) => traceId)), 4 * 300)
     } finally {
       await other.close()
     }
+  })
+
+  it('writes what the records of a trace have in common once for a message', async () => {
+    const traceId = randomId()
+    const same = {
+      traceId,
+      name: unique('same'),
+      service: unique('same'),
+      tags: { [unique('key')]: 'value', error: '' },
+    }
+    await append(store, ...Array.from({ length: 20 }, (_, i) => span({ ...same, startUs: 2n ** 50n + BigInt(i) })))
+    // Any record, an error, the name, the service, two keys and their values.
+    assert.equal(await placesOf(traceId), 8)
+    const places = await databases.own('SELECT DISTINCT start_us FROM places WHERE trace_id = ?', [traceId])
+    assert.deepEqual(places, [{ start_us: 2 ** 50 + 19 }])
+    // A second later they can't be shown at the same place.
+    await append(store, span({ ...same, startUs: 2n ** 50n }), span({ ...same, startUs: 2n ** 50n + 2n ** 20n }))
+    assert.equal(await placesOf(traceId), 8 + 2 * 8)
   })
 
   it('shows what another collector has accepted within seconds, and to a search as well', async () => {
@@ -209,6 +229,27 @@ describe('cassandra-mysql store, in the databases', function () {
       ids(i => i % 1_500 === 0),
     )
     sameIds(await found(store, { annotations: [tag(`${key}x`), tag(key, 'odd', 'prefix')] }), [])
+  })
+
+  it('finds a part of a value that many have in a trace whose terms take several rows', async () => {
+    const key = unique('key')
+    const records = Array.from({ length: 4_200 }, (_, i) => span({ tags: { [key]: `part-${i}` } }))
+    for (let i = 0; i < records.length; i += 700) await append(store, ...records.slice(i, i + 700))
+    // After the name the key is the 500th term, and its value begins the second row.
+    const others = Array.from({ length: 400 }, (_, i): [string, string] => [`${key}${i}`, `other-${i}`])
+    const tags = Object.fromEntries([...others.slice(0, 249), [key, 'part-last'], ...others.slice(249)])
+    const last = span({ name: unique('last'), startUs: 1_700_000_001_000_000n, tags })
+    await append(store, last)
+    const [row] = await databases.own(
+      'SELECT LENGTH(terms) AS bytes FROM trace_terms WHERE trace_id = ? ORDER BY bytes',
+      [last.traceId],
+    )
+    assert.ok(row.bytes < 7 * 400, 'one row alone')
+    for (const of of [key, undefined]) {
+      const { traces } = await store.search({ annotations: [tag(of, 'part-', 'contains')], limit: 1 })
+      assert.deepEqual(traces.map(idOf), [last.traceId], String(of))
+    }
+    assert.deepEqual(await found(store, { name: last.name!, annotations: [tag(`${key}7`, 'part-', 'contains')] }), [])
   })
 
   it('is no place for two collectors of the same id', async () => {

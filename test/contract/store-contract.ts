@@ -714,6 +714,123 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         })
       })
 
+      it('finds what began in a stretch of time also by its other half, whose trace goes on', async () => {
+        const name = unique('goes on')
+        const traceId = randomId()
+        const startUs = 1_500_000_000n * 2n ** 20n
+        const server = span({ traceId, name, startUs: startUs + 1_900_000n })
+        const client = {
+          ...span({ traceId, id: server.id }),
+          events: [{ timestamp: startUs, eventType: EventType.CLIENT_SEND }],
+        }
+        // In the same second as the server half, or the next one.
+        const later = [150_000n, 400_000n, 800_000n, 1_500_000n].map(us =>
+          span({ traceId, name, startUs: server.events![0]!.timestamp! + us }),
+        )
+        for (let shift = 0n; shift < 2n ** 20n; shift += 131_071n) {
+          const shifted = (record: Record): Record => ({
+            ...record,
+            traceId: traceId + shift,
+            events: record.events!.map(event => ({ ...event, timestamp: event.timestamp! + shift })),
+          })
+          await append(store, ...[client, server, ...later].map(shifted))
+          const atUs = Number(startUs + shift)
+          await soon(async () => {
+            assert.deepEqual(await found(store, { name, fromUs: atUs, toUs: atUs }), [traceId + shift], `${shift}`)
+          })
+        }
+      })
+
+      it('finds what began at any time of 64 bits, in a stretch that ends anywhere', async () => {
+        const name = unique('any time')
+        const starts = [
+          I64_MIN,
+          I64_MIN + 1n,
+          -(2n ** 62n),
+          -(2n ** 20n) - 1n,
+          -1n,
+          0n,
+          2n ** 62n,
+          I64_MAX - 1n,
+          I64_MAX,
+        ]
+        const records = starts.map(startUs =>
+          span({ name, events: [{ timestamp: startUs, eventType: EventType.CUSTOM }] }),
+        )
+        await append(store, ...records)
+        const ids = (from: number, to: number) => records.slice(from, to).map(({ traceId }) => traceId)
+        await soon(async () => assert.deepEqual(await found(store, { name }, 1), ids(0, 9).reverse()))
+        const within = (fromUs: number, toUs: number) => found(store, { name, fromUs, toUs })
+        sameIds(await within(-(2 ** 63), 2 ** 63), ids(0, 9))
+        sameIds(await within(-(2 ** 62), 0), ids(2, 6))
+        sameIds(await within(-(2 ** 20) - 1, -(2 ** 20) - 1), ids(3, 4))
+        sameIds(await within(-1, -1), ids(4, 5))
+        sameIds(await within(1, 2 ** 63), ids(6, 9))
+        sameIds(await within(-(2 ** 64), -(2 ** 61)), ids(0, 3))
+      })
+
+      it('lists a trace once, at its newest span that has what is looked for, in whatever messages they came', async () => {
+        for (const together of [true, false]) {
+          const name = unique('order')
+          const [a, b, c, d] = Array.from({ length: 4 }, randomId) as [bigint, bigint, bigint, bigint]
+          const startUs = 1_700_000_000_000_000n
+          const at = (traceId: bigint, ms: number, more: Partial<Record> = { name }) =>
+            span({ traceId, startUs: startUs + BigInt(ms) * 1_000n, ...more })
+          const records = [
+            ...[at(a, 1), at(a, 900), at(a, 5)],
+            ...[at(b, 2), at(b, 700), at(b, 990, { name: 'another' })],
+            ...[at(c, 800)],
+            ...[at(d, 600), at(d, 3), at(d, -4_000)],
+          ]
+          if (together) await append(store, ...records)
+          else for (const record of records) await append(store, record)
+          for (const limit of [1, 2, 3, 4, 5]) {
+            await soon(async () => {
+              const pages: bigint[] = []
+              for (let after: string | undefined; ; ) {
+                const page = await store.search({ name, annotations: [], limit, ...(after && { after }) })
+                pages.push(...page.traces.map(idOf))
+                after = page.next
+                if (after === undefined) break
+              }
+              if (limit === 1) assert.deepEqual(pages, [a, c, b, d])
+              sameIds(pages, [a, b, c, d])
+            })
+          }
+        }
+      })
+
+      it('wants a name, a service and a duration of one record, and not of several', async () => {
+        const [name, service] = [unique('name'), unique('service')]
+        const startUs = 1_700_000_000_000_000n
+        const lasting = (us: number, fields: Partial<Record>) =>
+          span({
+            ...fields,
+            events: [0, us].map(us => ({ timestamp: startUs + BigInt(us), eventType: EventType.SERVER_RECV })),
+          })
+        const [both, apart, short, old] = Array.from({ length: 4 }, randomId) as [bigint, bigint, bigint, bigint]
+        await append(
+          store,
+          lasting(500, { traceId: both, name, service }),
+          lasting(900, { traceId: apart, name, service: 'another' }),
+          lasting(900, { traceId: apart, name: 'another', service }),
+          lasting(100, { traceId: short, name, service }),
+          lasting(900, { traceId: short, name: 'another', service }),
+          lasting(900, { traceId: short, name, service: 'another' }),
+          span({ traceId: old, name, service, startUs: startUs + 10n, events: [] }),
+          lasting(500, { traceId: old, name, service }),
+        )
+        await soon(async () => sameIds(await found(store, { name, service }), [both, short, old]))
+        sameIds(await found(store, { name, service, minDurationUs: 500 }), [both, old])
+        sameIds(await found(store, { name, service, minDurationUs: 0 }), [both, short, old])
+        sameIds(await found(store, { name, service, minDurationUs: 501 }), [])
+        sameIds(await found(store, { name, minDurationUs: 500 }), [both, apart, short, old])
+        sameIds(await found(store, { service, minDurationUs: 900 }), [apart, short])
+        const other = { annotations: [tag(unique('key'))] }
+        await append(store, span({ traceId: both, tags: { [other.annotations[0]!.key!]: 'x' } }))
+        sameIds(await found(store, { ...other, name, service }), [])
+      })
+
       it('lists a span without times among those of its receipt', async () => {
         const name = unique('eventless')
         const fromUs = Date.now() * 1000
@@ -1089,7 +1206,12 @@ export function storeContract(name: string, newPlace: NewPlace): void {
 
 const word = fc.constantFrom('', 'a', 'A', 'b', 'a ', 'ab', 'é', '\0')
 const service = fc.constantFrom('a', 'b')
-const smallUs = fc.integer({ min: -3, max: 3 })
+/** In the same microseconds, or some part of a second apart; halves may be two seconds apart. */
+const someUs = fc.oneof(
+  fc.integer({ min: -3, max: 3 }),
+  fc.integer({ min: -3, max: 3 }).map(n => n * 300_000),
+  fc.integer({ min: -1_000_000, max: 1_000_000 }),
+)
 
 const drawnSpans = fc.array(
   fc.record(
@@ -1101,7 +1223,7 @@ const drawnSpans = fc.array(
       annotations: fc.array(fc.tuple(word, word), { maxLength: 3 }),
       error: fc.constantFrom('error', 'error.type'),
       // At least one, or the time of receipt decides.
-      events: fc.array(fc.tuple(smallUs, fc.integer({ min: 1, max: 5 })), { minLength: 1, maxLength: 4 }),
+      events: fc.array(fc.tuple(someUs, fc.integer({ min: 1, max: 5 })), { minLength: 1, maxLength: 4 }),
     },
     { requiredKeys: ['traceId', 'id', 'annotations', 'events'] },
   ),
@@ -1126,8 +1248,8 @@ const drawnQueries = fc.array(
         { maxLength: 3 },
       ),
       error: fc.boolean(),
-      fromUs: smallUs,
-      toUs: smallUs,
+      fromUs: someUs,
+      toUs: someUs,
     },
     { requiredKeys: ['annotations'] },
   ),
@@ -1173,8 +1295,8 @@ function drawnQuery(drawn: Drawn<typeof drawnQueries>, nonce: string, baseUs: nu
   if (name !== undefined) query.name = nonce + name
   if (service !== undefined) query.service = nonce + service
   const own = name !== undefined || service !== undefined || annotations.length > 0
-  if (fromUs !== undefined || !own) query.fromUs = baseUs + (fromUs ?? -10)
-  if (toUs !== undefined || !own) query.toUs = baseUs + (toUs ?? 10)
+  if (fromUs !== undefined || !own) query.fromUs = baseUs + (fromUs ?? -1e6)
+  if (toUs !== undefined || !own) query.toUs = baseUs + (toUs ?? 1e6)
   return query
 }
 

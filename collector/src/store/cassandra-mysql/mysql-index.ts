@@ -1,26 +1,24 @@
-import { hash } from 'node:crypto'
-import { isError, recordDurationUs, recordStartUs } from '../../record/half'
-import { IdMap } from '../../record/ids'
-import { decodeRecords, scanRecords } from '../../record/records'
+import { Reader } from 'milo/codec/binary'
+import { isErrorAt } from '../../record/half'
+import { RecordReader } from '../../record/reader'
+import { scanRecords } from '../../record/records'
 import { chunksBySize } from '../chunks'
 import { hash52 } from '../hash64'
 import type { Entry } from '../pipeline/entry'
 import type { IndexPolicy } from '../search/index-policy'
+import { WINDOW_BITS } from '../search/window'
 import type { MySql, Row } from './mysql'
+import { durationHex, KeyWord, MAX_DURATION_US, ordered, orderedAt, TERM_DIGITS, type Word, Words } from './mysql-terms'
 import { slotOf, type TracePlace } from './span-rows'
 
 /**
- * Writes the search index: the terms of each record, as rows of numbers (sql/mysql/0001-tables.sql). mysql-search.ts searches it.
+ * Writes the search index of sql/mysql/0001-places.sql; mysql-search.ts searches it. A trace's records usually come together and have
+ * much in common, so a message makes
+ *
+ *     a row of trace_terms for each trace
+ *     a row of post for each trace, term and window of time, with the newest start and the longest duration
  */
 
-/** Scopes of words in dict. The scope of a value is the id of its key; those ids begin at 16. */
-export const SCOPE = { name: 1, service: 2, key: 3 } as const
-/** The kv and key_id of records that ended in an error. */
-export const ERROR_MARK = 4
-export const FIRST_ID = 16
-/** Above all ids of words in dict. */
-const FIRST_KV = 2 ** 36
-export const MAX_DURATION_US = Number.MAX_SAFE_INTEGER
 export const DAY_US = 86_400_000_000n
 
 /** How many bytes of messages are indexed at once. */
@@ -29,58 +27,38 @@ const MAX_PORTION_BYTES = 1024 * 1024
 const MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
 /** The approximate size of a row of dict without its text. */
 const ROW_OVERHEAD_BYTES = 64
-/** How many words are cached. Above it, the cache starts anew, and each word in use is hashed once more. */
-const MAX_CACHED_WORDS = 200_000
-/** Longer words aren't cached: they rarely occur twice. */
-const MAX_CACHED_LENGTH = 300
 /** How many terms a row of trace_terms has at most: its column has room for 571. */
 const MAX_ROW_TERMS = 500
 /** How many places of a trace are read from trace_terms at once. */
 const MAX_PLACES = 500
-/** The hex digits of a term in trace_terms: terms are below 2^52, and 7 bytes have room for 2^56. */
-export const TERM_DIGITS = 14
-/** The maximal length of a name, service or key in dict: it fits into a TEXT whatever the characters. */
-export const MAX_WORD_LENGTH = 10_000
 
-export function wordId(text: string): number {
-  const id = Number.parseInt(hash('sha256', text).slice(0, 8), 16)
-  return id < FIRST_ID ? id + FIRST_ID : id
-}
+/** How many hex digits of a start, which has 16, tell its window. */
+const WINDOW_DIGITS = 16 - WINDOW_BITS / 4
+/** The name of a record without a name. */
+const NO_NAME = '0'.repeat(TERM_DIGITS)
 
-/** Returns a word's id in dict and in trace_terms. */
-export function dictId(scope: number, wordId: number): number {
-  return scope * 2 ** 32 + wordId
-}
-
-/** Returns the number of a key with a value. @param value already cut to the indexed length */
-export function kvOf(key: string, value: string): number {
-  // The key's length is hashed too: otherwise, key and value could be divided elsewhere with the same result.
-  const kv = hash52(`${key.length}:${key}${value}`)
-  return kv < FIRST_KV ? kv + FIRST_KV : kv
-}
-
-/** A word that dict contains or will contain. */
-interface Word {
-  id: number
-  /** The number in span_idx and post: the id without its scope. */
-  number: number
-  /** The id in trace_terms, in hex. */
+interface Trace {
+  id: bigint
+  /** The part of its places. */
   hex: string
-  scope: number
-  text: string
-  /** The last day for which a committed transaction has written the word. */
-  known: number
+  records: Found[]
 }
 
-interface KeyWord extends Word {
-  values: Map<string, Word>
+/** What a record can be found by. */
+interface Found {
+  /** The part of its place. */
+  start: string
+  durationUs: number
+  words: Word[]
+  /** Which span it is of, in hex, for its values; empty if it has none. */
+  span: string
 }
 
-/** The terms of a trace's records in one message. */
+/** The row of trace_terms. */
 interface TraceTerms {
-  traceId: bigint
-  duration: number
-  terms: Set<Word>
+  /** A key's values follow the key. */
+  words: Word[]
+  durationUs: number
 }
 
 interface Statement {
@@ -91,19 +69,21 @@ interface Statement {
   bytes: number
 }
 
+/** A row of post, without the term. */
 interface Post {
-  kv: number
-  /** The row as SQL. */
-  sql: string
+  place: string
+  durationUs: number
+  /** Instead of the duration, for a value. */
+  span: string
 }
 
 export class MySqlIndex {
   private readonly db: MySql
-  private names = new Map<string, Word>()
-  private services = new Map<string, Word>()
-  private keys = new Map<string, KeyWord>()
-  private cached = 0
   private readonly collector: number
+  private readonly words = new Words()
+  private readonly reader = new RecordReader()
+  /** Numbers traces and windows of time: see Word. */
+  private noted = 0
 
   /** @param collector the collector's number (see collectorNumber) */
   constructor(db: MySql, collector: number) {
@@ -126,73 +106,41 @@ export class MySqlIndex {
   }
 
   private async addOfDay(messages: Entry[], day: number, policy: IndexPolicy): Promise<void> {
-    const spans: string[] = []
-    const posts: Post[] = []
+    const posts = new Map<Word, Post[]>()
     const terms: string[] = []
-    const fresh = new Set<Word>()
-    const noted = <W extends Word>(word: W, has: Set<Word>): W => {
-      if (word.known !== day) fresh.add(word)
-      has.add(word)
-      return word
+    for (const message of messages) {
+      const place = `${slotOf(message.id)},${this.collector}`
+      for (const trace of this.tracesOf(message, policy))
+        pushTerms(terms, trace.id, this.addTrace(posts, trace), place, day)
     }
-    for (const { id, receivedUs, body, start, end } of messages) {
-      const place = `${slotOf(id)},${this.collector}`
-      const traces = new IdMap<TraceTerms>()
-      let trace: TraceTerms | undefined
-      for (const record of decodeRecords(body.subarray(start, end))) {
-        const { name, service, annotations } = record
-        if (trace?.traceId !== record.traceId) {
-          trace = traces.get(record.traceId) ?? { traceId: record.traceId, duration: -1, terms: new Set() }
-          traces.set(record.traceId, trace)
-        }
-        const { terms: has } = trace
-        const at = `${recordStartUs(record) ?? receivedUs},${record.traceId},${record.id},${day}`
-        const nameId = name === undefined ? 0 : noted(this.word(this.names, SCOPE.name, name), has).number
-        const serviceId =
-          service === undefined ? 0 : noted(this.word(this.services, SCOPE.service, service), has).number
-        const duration = Math.min(recordDurationUs(record) ?? -1, MAX_DURATION_US)
-        spans.push(`(${at},${nameId},${serviceId},${duration})`)
-        if (duration > trace.duration) trace.duration = duration
-        if (annotations === undefined) continue
-        for (const [key, value] of annotations) {
-          if (!policy.indexes(key)) continue
-          const keyWord = this.key(key)
-          const { number: kv } = noted(this.value(keyWord, key, policy.cut(value)), has)
-          posts.push({ kv, sql: `(${kv},${at},${noted(keyWord, has).number})` })
-        }
-        if (isError(record)) {
-          posts.push({ kv: ERROR_MARK, sql: `(${ERROR_MARK},${at},${ERROR_MARK})` })
-          has.add(ERROR)
-        }
-      }
-      for (const trace of traces.values()) pushTerms(terms, trace, place, day)
-    }
-    if (spans.length === 0) return
+    if (posts.size === 0) return
     // Sorted by key: concurrent transactions insert in the same order, and so wait for each other instead of deadlocking.
-    posts.sort((a, b) => a.kv - b.kv)
-    const words = [...fresh].sort((a, b) => a.id - b.id)
+    const sorted = [...posts].sort(([a], [b]) => (a.term < b.term ? -1 : 1))
+    const words = sorted.map(([word]) => word).filter(({ known, scope }) => known !== day && scope !== '')
     const maxBytes = this.db.statementBytes
     const statements: Statement[] = []
     for (const some of chunksBySize(words, maxBytes, ({ text }) => 2 * Buffer.byteLength(text) + ROW_OVERHEAD_BYTES)) {
-      const rows = some.map(({ id, scope, text }) => [id, day, scope, text])
+      const rows = some.map(({ term, scope }) => `(x'${term}',${day},x'${scope}',?)`)
       statements.push({
-        sql: 'INSERT IGNORE INTO dict (id, day, scope, text) VALUES ?',
-        parameters: [rows],
+        sql: `INSERT IGNORE INTO dict (term, day, scope, text) VALUES ${rows}`,
+        parameters: some.map(({ text }) => text),
         bytes: maxBytes,
       })
     }
     const insert = (into: string, rows: string[]) => {
-      // The rows contain only numbers, and are written as SQL: as parameters they would take twice as long.
+      // The rows contain no strings, and are written as SQL: as parameters they would take twice as long.
       for (const some of chunksBySize(rows, maxBytes, row => row.length + 1)) {
         const sql = `${into} VALUES ${some.join(',')}`
         statements.push({ sql, bytes: sql.length })
       }
     }
-    insert('INSERT IGNORE INTO span_idx (ts, trace_id, span_id, day, name_id, service_id, duration)', spans)
-    insert(
-      'INSERT IGNORE INTO post (kv, ts, trace_id, span_id, day, key_id)',
-      posts.map(({ sql }) => sql),
-    )
+    const rows: string[] = []
+    for (const [{ term }, some] of sorted) {
+      for (const { place, durationUs, span } of some) {
+        rows.push(`(x'${term}',x'${place}${span || durationHex(durationUs)}',${day})`)
+      }
+    }
+    insert('INSERT IGNORE INTO post (term, place, day)', rows)
     insert(INSERT_TERMS, terms)
     for (const some of chunksBySize(statements, MAX_TRANSACTION_BYTES, ({ bytes }) => bytes)) {
       await this.db.transact(async connection => {
@@ -208,66 +156,125 @@ export class MySqlIndex {
     // The record isn't decoded: that may be why it can't be indexed.
     scanRecords(body.subarray(start, end), (_start, _end, { traceIdAt }) => {
       const traceId = body.readBigInt64BE(start + traceIdAt)
-      pushTerms(rows, { traceId, duration: -1, terms: new Set() }, `${slotOf(id)},${this.collector}`, dayOf(receivedUs))
+      pushTerms(rows, traceId, { words: [], durationUs: -1 }, `${slotOf(id)},${this.collector}`, dayOf(receivedUs))
     })
     await this.db.write(`${INSERT_TERMS} VALUES ${rows.join(',')}`)
   }
 
-  private word(words: Map<string, Word>, scope: number, text: string): Word {
-    return words.get(text) ?? this.keep(words, text, scopeWord(scope, text))
-  }
-
-  private key(text: string): KeyWord {
-    const known = this.keys.get(text)
-    if (known !== undefined) return known
-    return this.keep(this.keys, text, { ...scopeWord(SCOPE.key, text), values: new Map() })
-  }
-
-  private value({ number, values }: KeyWord, key: string, text: string): Word {
-    const known = values.get(text)
-    if (known !== undefined) return known
-    const kv = kvOf(key, text)
-    return this.keep(values, text, newWord(kv, kv, number, text))
-  }
-
-  private keep<W extends Word>(words: Map<string, W>, text: string, word: W): W {
-    if (text.length > MAX_CACHED_LENGTH) return word
-    if (++this.cached > MAX_CACHED_WORDS) {
-      this.names = new Map()
-      this.services = new Map()
-      this.keys = new Map()
-      this.cached = 0
-    } else {
-      words.set(text, word)
+  /** Reads what each trace of a message can be found by. */
+  private tracesOf({ body, start, end, receivedUs }: Entry, policy: IndexPolicy): Iterable<Trace> {
+    const { reader } = this
+    const text = new Reader(body)
+    const received = ordered(receivedUs)
+    const traces = new Map<string, Trace>()
+    let trace: Trace | undefined
+    let before = 0
+    for (let pos = start; pos < end; ) {
+      pos = reader.read(body, pos)
+      const at = reader.traceIdAt
+      // Most records follow others of their trace.
+      if (trace === undefined || body.compare(body, before, before + 8, at, at + 8) !== 0) {
+        const hex = orderedAt(body, at)
+        trace = traces.get(hex)
+        if (trace === undefined) {
+          trace = { id: body.readBigInt64BE(at), hex, records: [] }
+          traces.set(hex, trace)
+        }
+      }
+      before = at
+      trace.records.push(this.found(text, received, policy))
     }
-    return word
+    return traces.values()
+  }
+
+  /** Returns what the record in `reader` can be found by. */
+  private found(text: Reader, received: string, policy: IndexPolicy): Found {
+    const { reader, words } = this
+    const { annotations, firstAt, lastAt } = reader
+    const { buf } = text
+    const stringAt = (at: number) => {
+      text.pos = at - 4
+      return text.string()
+    }
+    const found: Word[] = [words.every]
+    const name = reader.nameAt === -1 ? undefined : words.name(stringAt(reader.nameAt))
+    if (name !== undefined) found.push(name)
+    if (reader.serviceAt !== -1) found.push(words.service(stringAt(reader.serviceAt)))
+    for (let i = 0; i < annotations.length; i += 4) {
+      const keyText = stringAt(annotations[i]!)
+      if (!policy.indexes(keyText)) continue
+      const key = words.key(keyText)
+      found.push(key, words.value(key, keyText, policy.cut(stringAt(annotations[i + 2]!))))
+    }
+    if (isErrorAt(buf, reader)) found.push(words.error)
+    const span =
+      annotations.length === 0 ? '' : buf.toString('hex', reader.idAt, reader.idAt + 8) + (name?.term ?? NO_NAME)
+    if (firstAt === -1) return { start: received, durationUs: -1, words: found, span }
+    const high = buf.readInt32BE(lastAt) - buf.readInt32BE(firstAt)
+    const durationUs = high * 2 ** 32 + (buf.readUInt32BE(lastAt + 4) - buf.readUInt32BE(firstAt + 4))
+    return {
+      start: orderedAt(buf, firstAt),
+      durationUs: Math.min(durationUs, MAX_DURATION_US),
+      words: found,
+      span,
+    }
+  }
+
+  /** Adds a trace's rows of post. */
+  private addTrace(posts: Map<Word, Post[]>, { hex, records }: Trace): TraceTerms {
+    const trace = ++this.noted
+    let window = ''
+    let ofWindow = 0
+    let longest = -1
+    const noted: Word[] = []
+    records.sort((a, b) => (a.start < b.start ? 1 : a.start > b.start ? -1 : 0))
+    for (const { start, durationUs, words, span } of records) {
+      if (durationUs > longest) longest = durationUs
+      if (ofWindow === 0 || !start.startsWith(window)) {
+        window = start.slice(0, WINDOW_DIGITS)
+        ofWindow = ++this.noted
+      }
+      const place = start + hex
+      for (const word of words) {
+        let own = posts.get(word)
+        if (word.window === ofWindow) {
+          const post = own!.at(-1)!
+          if (durationUs > post.durationUs) post.durationUs = durationUs
+          continue
+        }
+        word.window = ofWindow
+        if (own === undefined) posts.set(word, (own = []))
+        own.push({ place, durationUs, span: word.key === undefined ? '' : span })
+        if (word.trace === trace || word === this.words.every) continue
+        word.trace = trace
+        if (word.key !== undefined) word.key.noted.push(word)
+        else noted.push(word)
+        if (word instanceof KeyWord) word.noted = []
+      }
+    }
+    return {
+      words: noted.flatMap(word => (word instanceof KeyWord ? [word, ...word.noted] : word)),
+      durationUs: longest,
+    }
   }
 }
 
 const INSERT_TERMS = 'INSERT IGNORE INTO trace_terms (trace_id, slot, collector, uid, day, duration, terms)'
 
 /** Adds the rows of trace_terms for a trace, as SQL. @param place slot and collector */
-function pushTerms(rows: string[], { traceId, duration, terms }: TraceTerms, place: string, day: number): void {
-  const all = [...terms]
-  for (let from = 0; from === 0 || from < all.length; from += MAX_ROW_TERMS) {
+function pushTerms(
+  rows: string[],
+  traceId: bigint,
+  { words, durationUs }: TraceTerms,
+  place: string,
+  day: number,
+): void {
+  for (let from = 0; from === 0 || from < words.length; from += MAX_ROW_TERMS) {
     let hex = ''
-    for (const word of all.slice(from, from + MAX_ROW_TERMS)) hex += word.hex
-    rows.push(`(${traceId},${place},${hash52(`${duration}:${hex}`)},${day},${duration},x'${hex}')`)
+    for (const { term } of words.slice(from, from + MAX_ROW_TERMS)) hex += term
+    rows.push(`(${traceId},${place},${hash52(`${durationUs}:${hex}`)},${day},${durationUs},x'${hex}')`)
   }
 }
-
-function scopeWord(scope: number, text: string): Word {
-  const number = wordId(text)
-  return newWord(dictId(scope, number), number, scope, text)
-}
-
-function newWord(id: number, number: number, scope: number, text: string): Word {
-  const hex = id.toString(16).padStart(TERM_DIGITS, '0')
-  return { id, number, hex, scope, text: text.slice(0, MAX_WORD_LENGTH), known: -1 }
-}
-
-/** The term of errors, which isn't in dict. */
-const ERROR = newWord(ERROR_MARK, ERROR_MARK, 0, '')
 
 /** Reads how far a collector's journal is settled; undefined if that isn't known. */
 export async function readCheckpoint(db: MySql, collector: string): Promise<bigint | undefined> {

@@ -4,38 +4,35 @@ import type { IndexQuery, Place, Places, SpanIndex, Term } from '../search/searc
 import { type CompletionQuery, StoreError } from '../store'
 import type { MySql, Row } from './mysql'
 import {
-  dictId,
-  ERROR_MARK,
-  FIRST_ID,
-  kvOf,
+  durationHex,
+  ERROR,
+  EVERY,
+  isValue,
   MAX_DURATION_US,
   MAX_WORD_LENGTH,
+  ordered,
+  placeOf,
   SCOPE,
   TERM_DIGITS,
-  wordId,
-} from './mysql-index'
+  termOf,
+  valueTerm,
+} from './mysql-terms'
 
 /**
- * Searches the index of sql/mysql/0001-tables.sql. Every term is one or more lists of places: ranges of a B-tree in order of
- * time, which the server walks backwards and merges over the partitions of the days.
- *
- *     name            by_name, name_id               key            by_key, key_id
- *     service         by_service, service_id         key = value    post, kv
- *     none of them    span_idx, ts                   error          post, kv 4
+ * Searches the index of sql/mysql/0001-places.sql. Every term is a list of places: a range of post's B-tree in order of time,
+ * which the server walks backwards and merges over the partitions of the days.
  *
  * A search for a part of a value first finds the values that contain it in dict. If these have few places, the places are
- * fetched and sorted. If they have many, walking the places of the key (or of all spans, without a key) from the newest finds
- * some soon.
+ * fetched and sorted. If they have many, walking the places of the key (or of all records, without a key) from the newest finds
+ * some soon: the traces' values are in trace_terms.
  *
- * The other terms that a trace must have are looked up in trace_terms.
+ * The other terms that a trace must have are looked up in trace_terms too.
  */
 
 /** How many values' ids are fetched. */
 const MAX_VALUES = 4_000
 /** How many places of these values are fetched and sorted. */
 const MAX_SORTED = 10_000
-/** How many rows of a key's list are compared at once. */
-const MAX_COMPARED = 2_000
 /** If a key has more than this share of all values, dict is read completely, in the order in which it is stored. */
 const MAX_DICT_SHARE = 0.2
 /** How many rows of a list are searched at once for what its index doesn't order; grows from the first value to the second. */
@@ -50,6 +47,8 @@ const MAX_LISTED = 200_000
 const MAX_IN = 500
 /** How many rows of their terms are read. Long traces may have more: then all traces pass. */
 const MAX_TERM_ROWS = 20_000
+/** How many values of traces are compared at once. Traces with more may have one that matches. */
+const MAX_COMPARED = 20_000
 /** How long one call looks for places. */
 const TURN_MS = 500
 /** Rows are counted exactly up to here; above, the server estimates. */
@@ -60,14 +59,11 @@ const MAX_COMPLETED = 2_000
 const I64_MAX = 2n ** 63n - 1n
 const I64_MIN = -(2n ** 63n)
 
-/** A range of an index, in order of time. */
+/** The rows of post that have a term, in order of time. */
 interface List {
-  table: 'span_idx' | 'post'
-  index: 'PRIMARY' | 'by_name' | 'by_service' | 'by_key'
-  /** The condition on the index's first column; empty for the whole index. */
-  equals: string
-  /** The condition that the index doesn't order by. */
-  filter: string
+  term: string
+  /** The least duration of a row's longest record; -1 for rows without times too. */
+  minDurationUs: number
 }
 
 /** One search, which caches what it finds out about its terms. */
@@ -76,10 +72,9 @@ export class MySqlSearch implements SpanIndex {
   private readonly policy: IndexPolicy
   private readonly values = new Map<ValueTerm, Promise<Value[] | undefined>>()
   private readonly sorted = new Map<ValueTerm, Promise<Place[] | undefined>>()
-  /** Filters of the terms that don't drive the search. */
-  private readonly filtersMade = new Map<Term, Filter>()
-  private keys: Promise<string[]> | undefined
-  /** Whether a value matches the driver, by the value's id. */
+  /** Of the terms that don't drive the search. */
+  private filters: Filter[] | undefined
+  /** Whether a value matches the driver. */
   private readonly compares = new Map<string, boolean>()
 
   constructor(db: MySql, policy: IndexPolicy) {
@@ -91,18 +86,17 @@ export class MySqlSearch implements SpanIndex {
   async count(term: Term, max: number): Promise<number> {
     if (!this.isIndexed(term)) return Infinity
     const list = this.listOf(term)
-    if (list !== undefined) {
-      return Math.min(max, await this.countOf(`${list.table} FORCE INDEX (${list.index})`, conditions(list.equals)))
-    }
+    if (list !== undefined) return Math.min(max, await this.countOf(list))
     const sorted = await this.sortedPlaces(term as ValueTerm)
     return sorted === undefined ? max : Math.min(max, sorted.length)
   }
 
   async places(query: IndexQuery, after: Place | undefined, max: number, mayGoOn: () => void): Promise<Places> {
-    const { driver, others } = query
-    if (!this.isIndexed(driver)) throw notIndexed(driver)
-    const next = await this.walker(driver, query)
-    const filters = await this.filters(others)
+    const [driver, ...rest] = partsOf(query.driver)
+    if (!this.isIndexed(driver!)) throw notIndexed(driver!)
+    const next = await this.walker(driver!, query)
+    this.filters ??= await this.filtersOf([...rest, ...query.others.flatMap(partsOf)])
+    const { filters } = this
     // Places that pass the filters are usually hits, and half of `max` hits fill a page.
     const wanted = filters.length === 0 ? max : max / 2
     const deadline = performance.now() + TURN_MS
@@ -132,17 +126,16 @@ export class MySqlSearch implements SpanIndex {
 
   /** Returns the list of a term; undefined for a part of a value and for a value of any key. */
   private listOf(term: Term): List | undefined {
-    const post = { table: 'post', index: 'PRIMARY', filter: '' } as const
     switch (term.kind) {
       case 'half':
         return halfList(term)
       case 'error':
-        return { ...post, equals: `kv = ${ERROR_MARK}` }
+        return listOf(ERROR)
       case 'key':
-        return { ...post, index: 'by_key', equals: `key_id = ${wordId(term.key)}` }
+        return listOf(termOf(SCOPE.key, term.key))
       case 'value':
         if (term.key === undefined || term.match !== 'exact') return undefined
-        return { ...post, equals: `kv = ${kvOf(term.key, this.policy.cut(term.value))}` }
+        return listOf(valueTerm(term.key, this.policy.cut(term.value)))
     }
   }
 
@@ -168,10 +161,10 @@ export class MySqlSearch implements SpanIndex {
       if (ofScope > MAX_DICT_SHARE * all) index = 'PRIMARY'
     }
     const rows = await this.db.read(
-      `SELECT id, day FROM dict FORCE INDEX (${index}) WHERE ${scope} AND ${LIKE} LIMIT ${MAX_VALUES + 1}`,
+      `SELECT HEX(term), day FROM dict FORCE INDEX (${index}) WHERE ${scope} AND ${LIKE} LIMIT ${MAX_VALUES + 1}`,
       [this.pattern(term)],
     )
-    return rows.length > MAX_VALUES ? undefined : rows.map(([id, day]) => ({ id: String(id), day: Number(day) }))
+    return rows.length > MAX_VALUES ? undefined : rows.map(([hex, day]) => ({ term: lower(hex), day: Number(day) }))
   }
 
   /** Returns the places of a term's values, newest first; undefined if there are too many. */
@@ -189,11 +182,11 @@ export class MySqlSearch implements SpanIndex {
     if (values === undefined) return undefined
     const places: Place[] = []
     // All rows of a value's day are in that day's partition.
-    for (const [day, ids] of byDay(values)) {
-      for (let i = 0; i < ids.length; i += MAX_IN) {
+    for (const [day, terms] of byDay(values)) {
+      for (let i = 0; i < terms.length; i += MAX_IN) {
         const room = MAX_SORTED - places.length
         const rows = await this.db.read(
-          `SELECT ts, trace_id FROM post FORCE INDEX (PRIMARY) WHERE day = ${day} AND kv IN (${ids.slice(i, i + MAX_IN)}) LIMIT ${room + 1}`,
+          `SELECT HEX(place) FROM post WHERE day = ${day} AND term IN (${terms.slice(i, i + MAX_IN).map(bytes)}) LIMIT ${room + 1}`,
         )
         if (rows.length > room) return undefined
         places.push(...placesOf(rows))
@@ -203,18 +196,11 @@ export class MySqlSearch implements SpanIndex {
   }
 
   private async scopeOf({ key, match }: ValueTerm): Promise<string> {
-    if (key !== undefined) return `scope = ${wordId(key)}`
+    if (key !== undefined) return `scope = ${bytes(termOf(SCOPE.key, key))}`
     // by_text is ordered by key, which doesn't help for a part that may be anywhere in a value.
-    if (match === 'contains') return `scope >= ${FIRST_ID}`
-    const ids = await this.keyIds()
-    return ids.length === 0 ? 'FALSE' : `scope IN (${ids})`
-  }
-
-  private keyIds(): Promise<string[]> {
-    this.keys ??= this.db
-      .read(`SELECT DISTINCT id & 0xffffffff FROM dict WHERE scope = ${SCOPE.key}`)
-      .then(rows => rows.map(([id]) => String(id)))
-    return this.keys
+    if (match === 'contains') return `scope > ${bytes(SCOPE.key)}`
+    const keys = await this.db.read(`SELECT DISTINCT HEX(term) FROM dict WHERE scope = ${bytes(SCOPE.key)}`)
+    return keys.length === 0 ? 'FALSE' : `scope IN (${keys.map(([hex]) => bytes(hex as string))})`
   }
 
   private pattern({ value, match }: ValueTerm): string {
@@ -225,7 +211,7 @@ export class MySqlSearch implements SpanIndex {
   /** Returns a function that reads the driver's places step by step. */
   private async walker(driver: Term, { fromUs, toUs }: IndexQuery): Promise<Walk> {
     const list = this.listOf(driver)
-    if (list?.filter === '') return (range, size) => this.walkList(list, range, size)
+    if (list?.minDurationUs === -1) return (range, size) => this.walkList(list, range, size)
     if (list !== undefined) {
       let stretch: number = STRETCH[0]
       return (range, size) => {
@@ -244,90 +230,64 @@ export class MySqlSearch implements SpanIndex {
         return { places, resume: places.length < size ? undefined : places.at(-1) }
       }
     }
-    return range => (term.key === undefined ? this.walkSpans(term, range) : this.walkKey(term, term.key, range))
+    const all = listOf(term.key === undefined ? EVERY : termOf(SCOPE.key, term.key))
+    return async (range, size) => {
+      const { places, resume } = await this.walkList(all, range, size)
+      return { places: await this.withValue(term, places), resume }
+    }
   }
 
-  private async walkList({ table, index, equals }: List, range: string, size: number): Promise<Places> {
-    const where = conditions(equals, range)
-    const places = placesOf(
-      await this.db.read(
-        `SELECT ts, trace_id FROM ${table} FORCE INDEX (${index}) WHERE ${where} ${NEWEST_FIRST} LIMIT ${size}`,
-      ),
-    )
+  private async walkList({ term }: List, range: string, size: number): Promise<Places> {
+    const sql = `SELECT HEX(place) FROM post WHERE term = ${bytes(term)} AND ${range} ${NEWEST_FIRST} LIMIT ${size}`
+    const places = placesOf(await this.db.read(sql))
     return { places, resume: places.length < size ? undefined : places.at(-1) }
   }
 
   /** Reads only a limited part of the list, since none of the next rows may match. */
   private async walkFiltered(list: List, range: string, size: number, stretch: number): Promise<Places> {
-    const from = `FROM ${list.table} FORCE INDEX (${list.index})`
-    const base = conditions(list.equals, range)
-    const [end] = placesOf(
-      await this.db.read(`SELECT ts, trace_id ${from} WHERE ${base} ${NEWEST_FIRST} LIMIT 1 OFFSET ${stretch}`),
-    )
-    const where = conditions(base, list.filter, downTo(end))
-    const places = placesOf(
-      await this.db.read(`SELECT ts, trace_id ${from} WHERE ${where} ${NEWEST_FIRST} LIMIT ${size}`),
-    )
+    const base = `SELECT HEX(place) FROM post WHERE term = ${bytes(list.term)} AND ${range}`
+    const [end] = placesOf(await this.db.read(`${base} ${NEWEST_FIRST} LIMIT 1 OFFSET ${stretch}`))
+    const down = end === undefined ? '' : ` AND place >= ${bytes(digitsOf(end))}`
+    const places = placesOf(await this.db.read(`${base}${longer(list)}${down} ${NEWEST_FIRST} LIMIT ${size}`))
     return { places, resume: places.length < size ? end : places.at(-1) }
   }
 
-  /** Walks all values of the key, newest first, and compares them. */
-  private async walkKey(term: ValueTerm, key: string, range: string): Promise<Places> {
-    const where = conditions(`key_id = ${wordId(key)}`, range)
-    const rows = await this.db.read(
-      `SELECT ts, trace_id, kv, day FROM post FORCE INDEX (by_key) WHERE ${where} ${NEWEST_FIRST} LIMIT ${MAX_COMPARED}`,
-    )
-    const places = placesOf(await this.compared(term, rows))
-    return { places, resume: rows.length < MAX_COMPARED ? undefined : placesOf(rows).at(-1) }
-  }
-
-  /** Walks all spans, newest first, and compares the values of all keys in their time range. */
-  private async walkSpans(term: ValueTerm, range: string): Promise<Places> {
-    const spans: List = { table: 'span_idx', index: 'PRIMARY', equals: '', filter: '' }
-    const { places, resume } = await this.walkList(spans, range, MAX_IN)
-    const keys = await this.keyIds()
-    if (places.length === 0 || keys.length === 0) return { places: [], resume: undefined }
-    const newest = `ts <= ${places[0]!.startUs}`
-    const rows = await this.db.read(
-      `SELECT ts, trace_id, kv, day FROM post FORCE INDEX (by_key)
-       WHERE key_id IN (${keys}) AND ${conditions(newest, range, downTo(places.at(-1)))} ${NEWEST_FIRST}`,
-    )
-    return { places: placesOf(await this.compared(term, rows)), resume }
-  }
-
-  /** Returns the rows whose values match. @param rows kv in the third column, day in the fourth */
-  private async compared(term: ValueTerm, rows: Row[]): Promise<Row[]> {
+  /** Returns the places of traces that have a value that matches, or so many values that they may have one. */
+  private async withValue(term: ValueTerm, places: Place[]): Promise<Place[]> {
+    const key = term.key === undefined ? undefined : termOf(SCOPE.key, term.key)
     const values = await this.valuesOf(term)
-    if (values !== undefined) for (const { id } of values) this.compares.set(id, true)
-    else {
-      const fresh = rows
-        .map(([, , kv, day]) => ({ id: String(kv), day: Number(day) }))
-        .filter(({ id }) => !this.compares.has(id))
-      for (const [day, ids] of byDay(fresh)) {
-        const distinct = [...new Set(ids)]
-        for (let i = 0; i < distinct.length; i += MAX_IN) {
-          const some = distinct.slice(i, i + MAX_IN)
-          for (const id of some) this.compares.set(id, false)
-          const good = await this.db.read(`SELECT id FROM dict WHERE day = ${day} AND id IN (${some}) AND ${LIKE}`, [
-            this.pattern(term),
-          ])
-          for (const [id] of good) this.compares.set(String(id), true)
-        }
+    const matching = values && new Set(values.map(({ term }) => term))
+    const matches = (value: string) => matching?.has(value) ?? this.compares.get(value) !== false
+    const lacking = await this.lacking(places, async rows => {
+      const found = rows.map(({ traceId, day, terms }) => ({ traceId, day, values: valuesIn(terms, key) }))
+      if (matching === undefined) await this.compare(term, found)
+      const having = new IdSet(found.filter(({ values }) => values.some(matches)).map(({ traceId }) => traceId))
+      return found.map(({ traceId }) => traceId).filter(traceId => !having.has(traceId))
+    })
+    return places.filter(({ traceId }) => !lacking.has(traceId))
+  }
+
+  /** Looks up in dict whether values match, but not more than MAX_COMPARED. */
+  private async compare(term: ValueTerm, found: { day: number; values: string[] }[]): Promise<void> {
+    const fresh = new Map<string, Value>()
+    for (const { day, values } of found) {
+      for (const term of values) if (!this.compares.has(term)) fresh.set(term, { term, day })
+    }
+    for (const [day, terms] of byDay([...fresh.values()].slice(0, MAX_COMPARED))) {
+      for (let i = 0; i < terms.length; i += MAX_IN) {
+        const some = terms.slice(i, i + MAX_IN)
+        const sql = `SELECT HEX(term) FROM dict WHERE day = ${day} AND term IN (${some.map(bytes)}) AND ${LIKE}`
+        const matching = await this.db.read(sql, [this.pattern(term)])
+        for (const value of some) this.compares.set(value, false)
+        for (const [hex] of matching) this.compares.set(lower(hex), true)
       }
     }
-    return rows.filter(([, , kv]) => this.compares.get(String(kv)) === true)
   }
 
-  /** Returns filters for the other terms, except those that take long to look up: the matcher decides anyway. */
-  private async filters(others: Term[]): Promise<Filter[]> {
-    const filters: Filter[] = []
-    for (const term of others) {
-      const filter = this.filtersMade.get(term) ?? (await this.filterOf(term))
-      if (filter === undefined) continue
-      this.filtersMade.set(term, filter)
-      filters.push(filter)
-    }
-    return filters
+  /** Returns filters for the terms, except those that take long to look up: the matcher decides anyway. */
+  private async filtersOf(terms: Term[]): Promise<Filter[]> {
+    const filters = await Promise.all(terms.map(term => this.filterOf(term)))
+    return filters.filter(filter => filter !== undefined)
   }
 
   private async filterOf(term: Term): Promise<Filter | undefined> {
@@ -339,29 +299,26 @@ export class MySqlSearch implements SpanIndex {
   private async havingOf(term: Term): Promise<Filter['having'] | undefined> {
     switch (term.kind) {
       case 'half': {
-        const { name, service, minDurationUs } = term
-        const all: number[] = []
-        if (name !== undefined) all.push(dictId(SCOPE.name, wordId(name)))
-        if (service !== undefined) all.push(dictId(SCOPE.service, wordId(service)))
-        return ({ terms, duration }) =>
-          !(duration < Math.min(minDurationUs ?? -1, MAX_DURATION_US)) && all.every(id => terms.has(id))
+        const list = halfList(term)
+        return ({ terms, durationUs }) =>
+          durationUs >= list.minDurationUs && (list.term === EVERY || terms.has(list.term))
       }
       case 'error':
-        return ({ terms }) => terms.has(ERROR_MARK)
+        return ({ terms }) => terms.has(ERROR)
       case 'key': {
-        const id = dictId(SCOPE.key, wordId(term.key))
-        return ({ terms }) => terms.has(id)
+        const key = termOf(SCOPE.key, term.key)
+        return ({ terms }) => terms.has(key)
       }
       case 'value': {
         if (term.key !== undefined && term.match === 'exact') {
-          const kv = kvOf(term.key, this.policy.cut(term.value))
-          return ({ terms }) => terms.has(kv)
+          const value = valueTerm(term.key, this.policy.cut(term.value))
+          return ({ terms }) => terms.has(value)
         }
         const values = await this.valuesOf(term)
         if (values === undefined) return undefined
         // There may be thousands of values, but a trace has few terms.
-        const ids = new Set(values.map(({ id }) => Number(id)))
-        return ({ terms }) => [...terms].some(id => ids.has(id))
+        const matching = new Set(values.map(({ term }) => term))
+        return ({ terms }) => [...terms].some(term => matching.has(term))
       }
     }
   }
@@ -376,7 +333,10 @@ export class MySqlSearch implements SpanIndex {
     }
     if (lookedFor.length === 0 || remaining.length === 0) return remaining
     for (const filter of lookedFor) filter.lookups += remaining.length
-    const lacking = await this.lacking(remaining, lookedFor)
+    const lacking = await this.lacking(remaining, rows => {
+      const traces = [...together(rows)]
+      return traces.filter(([, trace]) => !lookedFor.every(({ having }) => having(trace))).map(([traceId]) => traceId)
+    })
     return remaining.filter(({ traceId }) => !lacking.has(traceId))
   }
 
@@ -384,46 +344,41 @@ export class MySqlSearch implements SpanIndex {
   private async tracesOf(filter: Filter): Promise<IdSet | undefined> {
     const { list, lookups } = filter
     if (list === undefined || filter.traces !== undefined || lookups === 0) return filter.traces
-    const from = `${list.table} FORCE INDEX (${list.index})`
-    filter.places ??= await this.countOf(from, conditions(list.equals))
+    filter.places ??= await this.countOf(list)
     if (filter.places > Math.min(lookups * LOOKUP_PLACES, MAX_LISTED)) return undefined
-    const rows = await this.db.read(`SELECT trace_id FROM ${from} WHERE ${conditions(list.equals, list.filter)}`)
-    filter.traces = new IdSet(rows.map(([traceId]) => BigInt(traceId!)))
+    const rows = await this.db.read(`SELECT HEX(place) FROM post WHERE term = ${bytes(list.term)}${longer(list)}`)
+    filter.traces = new IdSet(placesOf(rows).map(({ traceId }) => traceId))
     return filter.traces
   }
 
-  /** Returns the traces that certainly lack a term, according to trace_terms. */
-  private async lacking(places: Place[], filters: Filter[]): Promise<IdSet> {
+  /** Returns the traces of these places of which `lacks` says so by their rows in trace_terms. */
+  private async lacking(places: Place[], lacks: (rows: TermRow[]) => bigint[] | Promise<bigint[]>): Promise<IdSet> {
     const lacking = new IdSet()
     for (let i = 0; i < places.length; i += MAX_IN) {
       const ids = places.slice(i, i + MAX_IN).map(({ traceId }) => traceId)
       const rows = await this.db.read(
-        `SELECT trace_id, duration, HEX(terms) FROM trace_terms WHERE trace_id IN (${ids}) LIMIT ${MAX_TERM_ROWS}`,
+        `SELECT trace_id, day, duration, HEX(terms) FROM trace_terms WHERE trace_id IN (${ids}) LIMIT ${MAX_TERM_ROWS}`,
       )
       if (rows.length === MAX_TERM_ROWS) continue
-      for (const [traceId, trace] of tracesIn(rows)) {
-        if (!filters.every(({ having }) => having(trace))) lacking.add(traceId)
-      }
+      for (const traceId of await lacks(rows.map(termRow))) lacking.add(traceId)
     }
     return lacking
   }
 
-  private async countOf(table: string, where: string): Promise<number> {
-    const counted = await this.db.read(
-      `SELECT COUNT(*) FROM (SELECT 1 FROM ${table} WHERE ${where} LIMIT ${MAX_COUNTED}) t`,
-    )
+  private async countOf({ term }: List): Promise<number> {
+    const rows = `SELECT 1 FROM post WHERE term = ${bytes(term)}`
+    const counted = await this.db.read(`SELECT COUNT(*) FROM (${rows} LIMIT ${MAX_COUNTED}) t`)
     const count = Number(counted[0]![0])
-    return count < MAX_COUNTED
-      ? count
-      : Math.max(count, await this.db.estimate(`SELECT 1 FROM ${table} WHERE ${where}`))
+    return count < MAX_COUNTED ? count : Math.max(count, await this.db.estimate(rows))
   }
 }
 
 type ValueTerm = Extract<Term, { kind: 'value' }>
+type Half = Extract<Term, { kind: 'half' }>
 
 /** A row of dict. */
 interface Value {
-  id: string
+  term: string
   day: number
 }
 
@@ -432,10 +387,10 @@ type Walk = (range: string, size: number, from: Place | undefined) => Promise<Pl
 
 function byDay(values: Value[]): Map<number, string[]> {
   const days = new Map<number, string[]>()
-  for (const { id, day } of values) {
-    const ids = days.get(day)
-    if (ids === undefined) days.set(day, [id])
-    else ids.push(id)
+  for (const { term, day } of values) {
+    const terms = days.get(day)
+    if (terms === undefined) days.set(day, [term])
+    else terms.push(term)
   }
   return days
 }
@@ -454,60 +409,96 @@ interface Filter {
 
 /** The terms of all records of a trace. */
 interface TraceTerms {
-  duration: number
-  terms: Set<number>
+  durationUs: number
+  terms: Set<string>
 }
 
-/** @param rows trace_id, duration, terms in hex */
-function tracesIn(rows: Row[]): Map<bigint, TraceTerms> {
+/** A row of trace_terms. */
+interface TermRow {
+  traceId: bigint
+  day: number
+  durationUs: number
+  terms: string[]
+}
+
+function termRow([traceId, day, durationUs, hex]: Row): TermRow {
+  const terms: string[] = []
+  const digits = lower(hex)
+  for (let at = 0; at < digits.length; at += TERM_DIGITS) terms.push(digits.slice(at, at + TERM_DIGITS))
+  return { traceId: BigInt(traceId!), day: Number(day), durationUs: Number(durationUs), terms }
+}
+
+function together(rows: TermRow[]): Map<bigint, TraceTerms> {
   const traces = new IdMap<TraceTerms>()
-  for (const [id, duration, hex] of rows) {
-    const traceId = BigInt(id!)
-    const trace = traces.get(traceId) ?? { duration: -1, terms: new Set() }
+  for (const { traceId, durationUs, terms } of rows) {
+    const trace = traces.get(traceId) ?? { durationUs: -1, terms: new Set() }
     traces.set(traceId, trace)
-    trace.duration = Math.max(trace.duration, Number(duration))
-    const terms = hex as string
-    for (let at = 0; at < terms.length; at += TERM_DIGITS) {
-      trace.terms.add(Number.parseInt(terms.slice(at, at + TERM_DIGITS), 16))
-    }
+    trace.durationUs = Math.max(trace.durationUs, durationUs)
+    for (const term of terms) trace.terms.add(term)
   }
   return traces
 }
 
-const NEWEST_FIRST = 'ORDER BY ts DESC, trace_id DESC'
+/** Returns the values among the terms of a row; of a key, with those whose key is in another row. */
+function valuesIn(terms: string[], key: string | undefined): string[] {
+  let before: string | undefined
+  return terms.filter(term => {
+    if (isValue(term)) return key === undefined || before === undefined || before === key
+    before = term
+    return false
+  })
+}
+
+const NEWEST_FIRST = 'ORDER BY place DESC'
 
 /** Returns the condition for places that may be listed, as SQL. */
 function rangeOf({ fromUs, toUs }: IndexQuery, after: Place | undefined): string {
-  const sql = [`ts >= ${clamped(fromUs ?? I64_MIN)}`]
-  if (toUs !== undefined) sql.push(`ts <= ${clamped(toUs)}`)
-  // MySQL doesn't use an index range for (ts, trace_id) < (?, ?).
-  if (after !== undefined) sql.push(`(ts < ${after.startUs} OR ts = ${after.startUs} AND trace_id < ${after.traceId})`)
+  const sql = [`place >= ${bytes(ordered(clamped(fromUs ?? I64_MIN)))}`]
+  if (toUs !== undefined && toUs < I64_MAX) sql.push(`place < ${bytes(ordered(clamped(toUs) + 1n))}`)
+  if (after !== undefined) sql.push(`place < ${bytes(digitsOf(after))}`)
   return sql.join(' AND ')
 }
 
-/** Returns the condition for places not after this one, as SQL. */
-function downTo(place: Place | undefined): string {
-  if (place === undefined) return ''
-  return `ts >= ${place.startUs} AND (ts > ${place.startUs} OR trace_id >= ${place.traceId})`
+function digitsOf({ startUs, traceId }: Place): string {
+  return ordered(startUs) + ordered(traceId)
+}
+
+/** Returns a binary literal. */
+function bytes(hex: string): string {
+  return `x'${hex}'`
+}
+
+/** @param hex as the server writes it */
+function lower(hex: Row[number] | undefined): string {
+  return (hex as string).toLowerCase()
 }
 
 function clamped(us: bigint): bigint {
   return us < I64_MIN ? I64_MIN : us > I64_MAX ? I64_MAX : us
 }
 
-function halfList({ name, service, minDurationUs }: Extract<Term, { kind: 'half' }>): List {
-  const ofName = name === undefined ? '' : `name_id = ${wordId(name)}`
-  const ofService = service === undefined ? '' : `service_id = ${wordId(service)}`
-  const least = minDurationUs === undefined ? Number.NaN : Math.ceil(Math.min(minDurationUs, MAX_DURATION_US))
-  const long = least > -1 ? `duration >= ${least}` : ''
-  const table = 'span_idx'
-  if (name !== undefined) return { table, index: 'by_name', equals: ofName, filter: conditions(ofService, long) }
-  if (service !== undefined) return { table, index: 'by_service', equals: ofService, filter: long }
-  return { table, index: 'PRIMARY', equals: '', filter: long }
+function listOf(term: string, minDurationUs = -1): List {
+  return { term, minDurationUs }
 }
 
-function conditions(...sql: string[]): string {
-  return sql.filter(part => part !== '').join(' AND ') || 'TRUE'
+function halfList({ name, service, minDurationUs = -1 }: Half): List {
+  const term =
+    name !== undefined ? termOf(SCOPE.name, name) : service !== undefined ? termOf(SCOPE.service, service) : EVERY
+  return listOf(term, Math.max(-1, Math.ceil(Math.min(minDurationUs, MAX_DURATION_US))))
+}
+
+/** Returns the condition for a list's durations, as SQL. */
+function longer({ minDurationUs }: List): string {
+  return minDurationUs === -1 ? '' : ` AND SUBSTR(place, 17) >= ${bytes(durationHex(minDurationUs))}`
+}
+
+/** Divides a term into those that have a list of their own. */
+function partsOf(term: Term): Term[] {
+  if (term.kind !== 'half' || term.name === undefined || term.service === undefined) return [term]
+  return [
+    { ...term, service: undefined },
+    { ...term, name: undefined },
+  ]
 }
 
 function isBehind({ startUs, traceId }: Place, other: Place): boolean {
@@ -515,7 +506,7 @@ function isBehind({ startUs, traceId }: Place, other: Place): boolean {
 }
 
 function placesOf(rows: Row[]): Place[] {
-  return rows.map(([ts, traceId]) => ({ startUs: BigInt(ts!), traceId: BigInt(traceId!) }))
+  return rows.map(([hex]) => placeOf(hex as string))
 }
 
 function notIndexed(term: Term): StoreError {
@@ -527,14 +518,14 @@ function notIndexed(term: Term): StoreError {
 /** Completes words. Words that were cut can't be searched for and are left out. */
 export async function completeFromMySql(db: MySql, policy: IndexPolicy, query: CompletionQuery): Promise<string[]> {
   const { field, key, prefix, limit } = query
-  const scope = field === 'value' ? wordId(key ?? '') : SCOPE[field]
+  const scope = field === 'value' ? termOf(SCOPE.key, key ?? '') : SCOPE[field]
   const length = field === 'value' ? policy.maxValueLength : MAX_WORD_LENGTH
   const rows = await db.read(
     `SELECT MIN(text) FROM (
-       SELECT DISTINCT id, text FROM dict FORCE INDEX (by_text)
-       WHERE scope = ${scope} AND ${LIKE} AND CHAR_LENGTH(text) < ${length}
+       SELECT DISTINCT term, text FROM dict FORCE INDEX (by_text)
+       WHERE scope = ${bytes(scope)} AND ${LIKE} AND CHAR_LENGTH(text) < ${length}
        LIMIT ${MAX_COMPLETED}
-     ) t GROUP BY id ORDER BY CAST(MIN(text) AS BINARY) LIMIT ${limit}`,
+     ) t GROUP BY term ORDER BY CAST(MIN(text) AS BINARY) LIMIT ${limit}`,
     [`${literally(prefix)}%`],
   )
   return rows.map(([text]) => text as string).sort()

@@ -15,11 +15,11 @@ export const systemClock: Clock = {
   steadyMs: () => performance.now(),
 }
 
-export function earlier(a: bigint, b: bigint): bigint {
+function earlier(a: bigint, b: bigint): bigint {
   return a < b ? a : b
 }
 
-export function later(a: bigint, b: bigint): bigint {
+function later(a: bigint, b: bigint): bigint {
   return a > b ? a : b
 }
 

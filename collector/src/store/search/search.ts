@@ -8,6 +8,7 @@ import { Turns } from '../../turns'
 import { type Match, type SearchPage, type SearchQuery, StoreError } from '../store'
 import { holds, isHalf, matchesTrace } from './match'
 import { summarizeRecords } from './summarize-records'
+import { endOfWindow } from './window'
 
 /**
  * The search over any kind of index. One of the query's terms drives: the index lists the places of the records that have this
@@ -114,7 +115,7 @@ export async function search(
     driver,
     others: terms.filter((_, i) => i !== driverAt),
     fromUs: fromUs === undefined ? undefined : BigInt(Math.ceil(fromUs)) - HALVES_APART_US,
-    toUs: toUs === undefined ? undefined : BigInt(Math.floor(toUs)) + HALVES_APART_US,
+    toUs: toUs === undefined ? undefined : endOfWindow(BigInt(Math.floor(toUs)) + HALVES_APART_US),
   }
   const seen = new IdSet(cursor?.shown)
   const traces: TraceSummary[] = []

@@ -2,43 +2,28 @@
 -- other. DDL is committed at once here, so a migration may stop half way: each statement must be able to run again. A
 -- statement ends with a semicolon at a line's end.
 --
--- Every row of the index follows from a record and from the day on which it was received, so writing a row twice changes
+-- Every row of the index follows from a message and from the day on which it was received, so writing a row twice changes
 -- nothing. Partitions are days of receipt, not days of the spans' times, which may be anything: a day that is over is dropped
 -- when its spans expire in Cassandra. `migrate` and running collectors make the days ahead, by splitting "later".
 --
--- Strings are numbers here: 32 bits of a hash for a name, a service or a key, 52 bits for a value with its key. dict has the
--- strings.
-
-CREATE TABLE IF NOT EXISTS span_idx (
-  ts BIGINT NOT NULL COMMENT 'the start in microseconds since 1970; the time of receipt for a record without times',
-  trace_id BIGINT NOT NULL COMMENT 'the low 64 bits, signed',
-  span_id BIGINT NOT NULL,
-  name_id INT UNSIGNED NOT NULL COMMENT 'of dict, scope 1; 0 without a name',
-  service_id INT UNSIGNED NOT NULL COMMENT 'of dict, scope 2; 0 without a service',
-  duration BIGINT NOT NULL COMMENT 'microseconds; -1 for a record without times',
-  day SMALLINT UNSIGNED NOT NULL COMMENT 'of receipt, since 1970',
-  PRIMARY KEY (ts, trace_id, span_id, name_id, service_id, duration, day),
-  KEY by_name (name_id, ts, trace_id),
-  KEY by_service (service_id, ts, trace_id)
-) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
-  COMMENT = 'Records: both halves of a span have their own row'
-  PARTITION BY RANGE (day) (PARTITION later VALUES LESS THAN MAXVALUE);
+-- What the index is searched by is bytes that sort as they are, since MySQL reads them faster than numbers:
+--
+--   term, 7 bytes    01 a name, 02 a service, 03 a key, then 48 bits of a hash; 04 an error and 05 any record, then zeros;
+--                    1 and 52 bits of a hash a key with its value. dict has the strings.
+--   place            8 bytes the start in microseconds since 1970, of a record without times its time of receipt; 8 bytes the low
+--                    64 bits of the trace id: both plus 2^63, so that they sort as signed integers. Then, if the term is a value,
+--                    8 bytes the span id and 7 bytes its name's term or zeros; if not, 7 bytes the duration in microseconds + 1, 0
+--                    without times.
 
 CREATE TABLE IF NOT EXISTS post (
-  kv BIGINT NOT NULL COMMENT 'hash of an annotation''s key and value; 4 stands for an error',
-  ts BIGINT NOT NULL COMMENT 'as in span_idx',
-  trace_id BIGINT NOT NULL,
-  span_id BIGINT NOT NULL,
-  day SMALLINT UNSIGNED NOT NULL,
-  key_id INT UNSIGNED NOT NULL COMMENT 'of dict, scope 3; 4 for an error',
-  PRIMARY KEY (kv, ts, trace_id, span_id, day),
-  KEY by_key (key_id, ts, trace_id)
-) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
-  COMMENT = 'Annotations of records'
+  term BINARY(7) NOT NULL,
+  place VARBINARY(31) NOT NULL COMMENT 'the newest start; the span of the newest record, or the longest duration',
+  day SMALLINT UNSIGNED NOT NULL COMMENT 'of receipt, since 1970',
+  PRIMARY KEY (term, place, day)
+) ENGINE = InnoDB
+  COMMENT = 'A row for the records of a trace that have a term, came in one message, and began in the same 2^20 microseconds'
   PARTITION BY RANGE (day) (PARTITION later VALUES LESS THAN MAXVALUE);
 
--- What the records of a trace can be found by, together, and where they are in Cassandra: a row for each message that brought
--- some of the trace, where span_idx and post have a row for each record and annotation.
 CREATE TABLE IF NOT EXISTS trace_terms (
   trace_id BIGINT NOT NULL COMMENT 'the low 64 bits, signed',
   slot BIGINT NOT NULL COMMENT 'of spans in Cassandra: the second in which the message was accepted',
@@ -46,17 +31,17 @@ CREATE TABLE IF NOT EXISTS trace_terms (
   uid BIGINT NOT NULL COMMENT 'hash of what follows: what is written twice in a slot is one row',
   day SMALLINT UNSIGNED NOT NULL COMMENT 'of receipt, since 1970',
   duration BIGINT NOT NULL COMMENT 'of the longest record, in microseconds; -1 when none has times',
-  terms VARBINARY(4000) NOT NULL COMMENT '7 bytes each, of post: kv; of dict: id of names, services and keys',
+  terms VARBINARY(4000) NOT NULL COMMENT 'all but 05, one after the other; values follow their key',
   PRIMARY KEY (trace_id, slot, collector, uid, day)
-) ENGINE = InnoDB COMMENT = 'What a trace has, and where it is'
+) ENGINE = InnoDB COMMENT = 'What a trace has in a message, and where its records are'
   PARTITION BY RANGE (day) (PARTITION later VALUES LESS THAN MAXVALUE);
 
 CREATE TABLE IF NOT EXISTS dict (
-  id BIGINT NOT NULL COMMENT 'scope * 2^32 + name_id, service_id or key_id; kv for a value',
+  term BINARY(7) NOT NULL,
   day SMALLINT UNSIGNED NOT NULL COMMENT 'on which it was received at least once',
-  scope INT UNSIGNED NOT NULL COMMENT '1 a name, 2 a service, 3 a key; for a value its key''s key_id',
+  scope BINARY(7) NOT NULL COMMENT '01, 02 or 03 and zeros: a name, a service, a key; of a value its key''s term',
   text TEXT NOT NULL COMMENT 'of long strings the beginning: index.value_length',
-  PRIMARY KEY (id, day),
+  PRIMARY KEY (term, day),
   KEY by_text (scope, text(24))
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
   COMMENT = 'Strings, for the comparison of parts and for completion'
@@ -105,20 +90,31 @@ CREATE TABLE IF NOT EXISTS health (
   PRIMARY KEY (id)
 ) ENGINE = InnoDB COMMENT = 'One row, written to see whether anything can be written';
 
+CREATE VIEW places AS
+  SELECT term, day,
+         CAST(CAST(CONV(HEX(SUBSTR(place, 1, 8)), 16, 10) AS UNSIGNED) ^ (1 << 63) AS SIGNED) AS start_us,
+         CAST(CAST(CONV(HEX(SUBSTR(place, 9, 8)), 16, 10) AS UNSIGNED) ^ (1 << 63) AS SIGNED) AS trace_id,
+         CASE WHEN term < x'10' THEN CAST(CONV(HEX(SUBSTR(place, 17)), 16, 10) AS SIGNED) - 1 END AS duration_us,
+         CASE WHEN term >= x'10' THEN CAST(CAST(CONV(HEX(SUBSTR(place, 17, 8)), 16, 10) AS UNSIGNED) AS SIGNED) END AS span_id,
+         SUBSTR(place, 25) AS name_term
+  FROM post;
+
 -- The tables of the original Milo, as views for those who query them. Where its own tables are in this database they stay,
 -- and there is no view.
 
 CREATE VIEW traces AS
-  SELECT trace_id, FROM_UNIXTIME(MIN(ts) / 1000000) AS date_created FROM span_idx GROUP BY trace_id;
+  SELECT trace_id, FROM_UNIXTIME(MIN(start_us) / 1000000) AS date_created
+  FROM places WHERE term = x'05000000000000' GROUP BY trace_id;
 
+-- Of several spans of a trace that have the same value, the newest is shown, where they came in one message.
 CREATE VIEW annotations AS
   SELECT p.trace_id, p.span_id, n.text AS name, k.text AS annotation_name, v.text AS annotation_value,
-         FROM_UNIXTIME(p.ts / 1000000) AS date_created
-  FROM post p
-  JOIN dict v ON v.id = p.kv AND v.day = p.day
-  JOIN dict k ON k.id = 12884901888 + p.key_id AND k.day = p.day
-  JOIN span_idx s ON s.ts = p.ts AND s.trace_id = p.trace_id AND s.span_id = p.span_id AND s.day = p.day
-  LEFT JOIN dict n ON n.id = 4294967296 + s.name_id AND n.day = s.day;
+         FROM_UNIXTIME(p.start_us / 1000000) AS date_created
+  FROM places p
+  JOIN dict v ON v.term = p.term AND v.day = p.day
+  JOIN dict k ON k.term = v.scope AND k.day = p.day
+  LEFT JOIN dict n ON n.term = p.name_term AND n.day = p.day
+  WHERE p.term >= x'10';
 
 CREATE VIEW saved_searches AS
   SELECT id, name AS search_name, span_name AS name, annotation_key AS `key`, annotation_value AS value,
