@@ -1,59 +1,61 @@
 -- The embedded store. A migration runs in one transaction; PRAGMA user_version holds the number of the last one.
+-- The file may be read while a collector has it open, by sqlite3 for one: see docs/operations.md.
 
--- Messages as senders sent them, whole: each is written once and never changed. What finds their records is made in segments,
--- for many messages at once and some time after they were accepted: see collector/src/store/embedded/segments/format.ts.
+-- Messages as senders sent them, whole: each is written once and never changed. The index, which is everything in part, chunk,
+-- value and index_N, is made of them for many messages at once, and some time after they were accepted.
 CREATE TABLE message (
   id INTEGER PRIMARY KEY,          -- in the order of arrival; it isn't a time, since a clock may have been wrong
   body BLOB NOT NULL,              -- span records: i32 0x8badf00d, i32 length, Span struct; one after the other
-  received_us INTEGER NOT NULL     -- microseconds since 1970, by a clock that may have been wrong
+  received_us INTEGER NOT NULL,    -- microseconds since 1970, by a clock that may have been wrong
+  crc INTEGER                      -- CRC-32 of the body
 );
 
 -- One row.
 CREATE TABLE progress (
   id INTEGER PRIMARY KEY CHECK (id = 0),
-  settled INTEGER NOT NULL,        -- messages up to this one are in segments
+  settled INTEGER NOT NULL,        -- messages up to this one are indexed, and their activity is counted
+  indexed INTEGER NOT NULL,        -- messages before this one are indexed, and of this one what stands before indexed_end
+  indexed_end INTEGER NOT NULL,
   retired INTEGER NOT NULL,        -- messages up to this one are gone, or going
   age_us INTEGER,                  -- the clock of retention: see Ages in collector/src/store/pipeline/clock.ts; NULL in a new file
   age_wall_us INTEGER              -- the wall clock at that moment
 );
-INSERT INTO progress (id, settled, retired) VALUES (0, 0, 0);
+INSERT INTO progress (id, settled, indexed, indexed_end, retired) VALUES (0, 0, 0, 0, 0);
 
-CREATE TABLE segment (
+-- The index is in parts, each of an eighth of the retention, which are removed as a whole. Those of part N are index_N, an FTS5
+-- table of the words by which records and messages are found, and term_N, its words by fts5vocab.
+-- Words are described in collector/src/store/embedded/index/tokens.ts.
+CREATE TABLE part (
   id INTEGER PRIMARY KEY,
-  live INTEGER NOT NULL,           -- 1, or 0 while it is being made or taken away
+  live INTEGER NOT NULL,           -- 1, or 0 while it is being removed
   first_message INTEGER NOT NULL,
+  first_offset INTEGER NOT NULL,   -- where in this message it begins
   last_message INTEGER NOT NULL,
-  records INTEGER NOT NULL,
-  blocks INTEGER NOT NULL,
-  first_us INTEGER NOT NULL,       -- the first record's start, microseconds since 1970
-  last_us INTEGER NOT NULL,        -- the last record's start
-  age_us INTEGER NOT NULL          -- when its last message was settled, by the clock of retention
+  age_us INTEGER NOT NULL          -- when its last message was indexed, by the clock of retention
 );
 
--- Starts, traces, spans and durations of 4096 records of a segment.
+-- Starts, traces, spans and durations of the part's records, in the order of their numbers, which are the rows of index_N:
+-- see collector/src/store/embedded/index/columns.ts.
 CREATE TABLE chunk (
-  id INTEGER PRIMARY KEY,          -- segment × 2^24 + number
-  first_us INTEGER NOT NULL,       -- the first record's start
+  id INTEGER PRIMARY KEY,          -- part × 2^40 + the first record's number
+  rows INTEGER NOT NULL,
+  first_us INTEGER NOT NULL,       -- the earliest start, microseconds since 1970
+  last_us INTEGER NOT NULL,        -- the latest start
   longest_us INTEGER NOT NULL,     -- the longest duration
   data BLOB NOT NULL
 );
+CREATE INDEX chunk_by_time ON chunk (last_us, id, rows, first_us, longest_us);
 
--- Terms and where they occur.
-CREATE TABLE block (
-  id INTEGER PRIMARY KEY,          -- segment × 2^24 + number, in the order of the terms
-  data BLOB NOT NULL
+-- The distinct values of a part, to find those that contain something. One may be there more than once.
+CREATE TABLE value (
+  id INTEGER PRIMARY KEY,
+  part INTEGER NOT NULL,
+  key BLOB NOT NULL,
+  data BLOB NOT NULL               -- each with 0xff behind it
 );
+CREATE INDEX value_by_key ON value (part, key, id);
 
--- Where a term is: in the last block whose first term isn't behind it.
-CREATE TABLE directory (
-  segment INTEGER NOT NULL,
-  field BLOB NOT NULL,             -- the kind of term, and for values the key
-  first BLOB NOT NULL,             -- the first term
-  block INTEGER NOT NULL,          -- number in the segment
-  PRIMARY KEY (segment, field, first, block)
-) WITHOUT ROWID;
-
--- What services did, by the minute; written with the segment of the spans, so that every span counts once.
+-- What services did, by the minute; written with the checkpoint, so that every span counts once.
 CREATE TABLE activity (
   minute INTEGER NOT NULL,         -- since 1970
   part TEXT NOT NULL,              -- of the counter: what it counts later takes this row's place
@@ -85,3 +87,59 @@ CREATE TABLE health (
   checked_us INTEGER NOT NULL,     -- microseconds since 1970
   ballast BLOB NOT NULL            -- as much as a usual append takes, which must find room as well
 );
+
+-- The views are for people: no collector asks them.
+
+-- The records of the index. Their numbers are the rows of index_N.
+CREATE VIEW record AS
+WITH RECURSIVE
+  place (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM place WHERE i + 1 < (SELECT max(rows) FROM chunk)),
+  digit (k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM digit WHERE k < 16),
+  columns (part, number, hex) AS (
+    SELECT id >> 40, (id & 0xffffffffff) + i, hex(substr(data, 24 * i + 1, 24)) FROM chunk JOIN place ON i < rows
+  )
+SELECT
+  part,
+  number,
+  lower(substr(hex, 17, 16)) AS trace_id,
+  (SELECT sum((instr('0123456789ABCDEF', substr(hex, k, 1)) - 1) << (4 * (16 - k))) FROM digit) AS start_us,
+  nullif(
+    (SELECT sum((instr('0123456789ABCDEF', substr(hex, 40 + k, 1)) - 1) << (4 * (8 - k))) FROM digit WHERE k <= 8),
+    0xffffffff
+  ) AS duration_us                 -- NULL for a record without times
+FROM columns;
+
+CREATE VIEW traces AS
+SELECT
+  trace_id,
+  datetime(min(start_us) / 1000000, 'unixepoch') AS start,
+  count(*) AS records,
+  max(duration_us) AS longest_us   -- of one record
+FROM record GROUP BY trace_id;
+
+CREATE VIEW messages_by_hour AS
+SELECT
+  strftime('%Y-%m-%d %H:00', received_us / 1000000, 'unixepoch') AS hour,
+  count(*) AS messages,
+  sum(length(body)) AS bytes
+FROM message GROUP BY hour;
+
+-- Numbers of spans, each of which stands for as many as its sampling probability says.
+CREATE VIEW operations AS
+SELECT
+  datetime(minute * 60, 'unixepoch') AS minute,
+  json_extract(value, '$.service') AS service,
+  json_extract(value, '$.name') AS name,
+  json_extract(value, '$.side') AS side,
+  sum(json_extract(value, '$.count')) AS count,
+  sum(json_extract(value, '$.errors')) AS errors
+FROM activity, json_each(body, '$.operations') GROUP BY 1, 2, 3, 4;
+
+CREATE VIEW calls AS
+SELECT
+  datetime(minute * 60, 'unixepoch') AS minute,
+  json_extract(value, '$.caller') AS caller,
+  json_extract(value, '$.callee') AS callee,
+  sum(json_extract(value, '$.count')) AS count,
+  sum(json_extract(value, '$.errors')) AS errors
+FROM activity, json_each(body, '$.calls') GROUP BY 1, 2, 3;

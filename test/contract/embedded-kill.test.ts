@@ -131,23 +131,20 @@ describe(`embedded store, killed at random moments (MILO_TEST_SEED=${SEED})`, fu
   })
 })
 
-/** Every row belongs to a segment that is live, and every segment has all of its rows. */
+/** Every chunk belongs to a part, follows the one before it, and has all of its rows; every part has its tables. */
 function assertWhole(path: string): void {
   const db = new Database(path)
-  const all = (sql: string) => db.prepare(sql).all() as Record<string, number>[]
-  for (const table of ['chunk', 'block']) {
-    const rows = all(`SELECT id / 16777216 AS segment, count(*) AS n FROM ${table} GROUP BY 1`)
-    const segments = all(`SELECT id AS segment, ${table === 'block' ? 'blocks' : '(records + 4095) / 4096'} AS n,
-                          live FROM segment`)
-    for (const { segment, n, live } of segments) {
-      if (live === 1) assert.equal(rows.find(row => row.segment === segment)?.n, n, `${table} of ${segment}`)
-    }
-    for (const { segment } of rows)
-      assert.ok(
-        segments.some(row => row.segment === segment),
-        `${table} of ${segment}`,
-      )
+  const all = (sql: string) => db.prepare(sql).all() as Record<string, any>[]
+  const parts = all('SELECT id FROM part').map(({ id }) => id)
+  const next = new Map<number, number>(parts.map(id => [id, 1]))
+  for (const { part, first, rows, bytes } of all(`
+    SELECT id >> 40 AS part, id & 0xffffffffff AS first, rows, length(data) AS bytes FROM chunk ORDER BY id`)) {
+    assert.equal(first, next.get(part), `part ${part}`)
+    assert.equal(bytes, rows * 24)
+    next.set(part, first + rows)
   }
+  const tables = all("SELECT name FROM sqlite_schema WHERE name GLOB 'index_[0-9]*' AND sql LIKE '%fts5%'")
+  assert.deepEqual(tables.map(({ name }) => name).sort(), parts.map(id => `index_${id}`).sort())
   assert.deepEqual(all('PRAGMA integrity_check'), [{ integrity_check: 'ok' }])
   db.close()
 }
@@ -159,10 +156,10 @@ async function sleepUntilGone(path: string, retentionMs: number): Promise<void> 
     await sleep(retentionMs)
     await store.close()
     const db = new Database(path)
-    const counts = ['message', 'segment', 'chunk', 'block', 'directory'].map(
+    const counts = ['message', 'part', 'chunk', 'value'].map(
       table => (db.prepare(`SELECT count(*) AS n FROM ${table}`).get() as { n: number }).n,
     )
     db.close()
-    assert.deepEqual(counts, [0, 0, 0, 0, 0])
+    assert.deepEqual(counts, [0, 0, 0, 0])
   }, 60_000)
 }

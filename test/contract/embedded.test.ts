@@ -1,16 +1,17 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { promisify } from 'node:util'
 import type { Worker } from 'node:worker_threads'
 import Database from 'libsql'
 import { EmbeddedBackend } from '../../collector/src/store/embedded/backend'
 import { EmbeddedFile } from '../../collector/src/store/embedded/file'
+import { FtsIndex } from '../../collector/src/store/embedded/index/lookup'
 import type { EmbeddedOptions } from '../../collector/src/store/embedded/protocol'
-import { SegmentIndex } from '../../collector/src/store/embedded/segments/lookup'
 import { openEmbedded } from '../../collector/src/store/embedded/store'
 import { migrate, openStore, type StoreConfig } from '../../collector/src/store/open'
 import { systemClock } from '../../collector/src/store/pipeline/clock'
@@ -20,7 +21,9 @@ import { search } from '../../collector/src/store/search/search'
 import type { Store } from '../../collector/src/store/store'
 import { bundledProgram } from '../helpers/bundle'
 import { until } from '../helpers/until'
-import { append, found, messageOf, soon, span, storeContract, structs } from './store-contract'
+import { append, found, messageOf, soon, span, storeContract, structs, tag } from './store-contract'
+
+const execFileAsync = promisify(execFile)
 
 function newFolder(): string {
   return mkdtempSync(join(tmpdir(), 'milo-embedded-'))
@@ -303,13 +306,13 @@ describe('embedded store, its file', function () {
     })
     const body = messageOf(Array.from({ length: 100 }, () => span({ name: 'n', service: 's', tags: { a: 'b' } }))).body
     await backend.settle([await readEntry(1n, 1n, body, assert.fail)], 1n, [])
-    const index = new SegmentIndex(file, backend, policy)
+    const index = new FtsIndex(file, policy)
     const query = { annotations: [{ key: 'a', value: 'b', match: 'exact' }], name: 'n', limit: 10 } as const
     for (let fromUs = 1; fromUs < 500; fromUs++) {
       const readTrace = async () => ({ bytes: Buffer.alloc(0), truncated: false })
       await search({ index, readTrace }, { ...query, annotations: [...query.annotations], fromUs })
     }
-    const { sieves } = (index as unknown as { sieves: { sieves: Map<string, unknown> } }).sieves
+    const { sieves } = index as unknown as { sieves: Map<string, unknown> }
     assert.equal(sieves.size, 1)
     await backend.close()
     file.close()
@@ -376,5 +379,70 @@ describe('embedded store, its file', function () {
     await Promise.all([append(store, span({})), store.append([message]), append(store, span({}))])
     assert.equal((await store.readTrace(records[1_999]!.traceId)).records.length, 1)
     await store.close()
+  })
+
+  it('finds a span by each of thousands of annotations, chosen so that their words meet in one slot of the hash of FTS5', async () => {
+    const store = await open(path)
+    // FTS5's hash is (h << 3) ^ h ^ byte from the last byte on: these pairs of characters leave it the same.
+    const word = (i: number) => Array.from({ length: 12 }, (_, bit) => ((i >> bit) & 1 ? 'hc' : 'ab')).join('')
+    const tags = Object.fromEntries(Array.from({ length: 4_000 }, (_, i) => [word(i), word(i)]))
+    const record = span({ tags })
+    await append(store, span({ tags: { [word(1)]: word(1) } }), record)
+    await soon(async () =>
+      assert.deepEqual(await found(store, { annotations: [tag(word(3_999), word(3_999))] }), [record.traceId]),
+    )
+    const ends = [tag(word(0), word(0)), tag(word(2_000)), tag(word(3_998), 'hc', 'contains')]
+    assert.deepEqual(await found(store, { annotations: ends }), [record.traceId])
+    assert.equal((await found(store, { annotations: [tag(word(1), word(1))] })).length, 2)
+    await store.close()
+  })
+
+  it('may be read, and copied by a backup, by other programs while the collector appends', async function () {
+    this.slow(5_000)
+    const store = await open(path)
+    const records = Array.from({ length: 300 }, (_, i) =>
+      span({ startUs: 1_700_000_000_000_000n + BigInt(i), service: 'shop' }),
+    )
+    await append(store, ...records)
+    await soon(async () => assert.equal((await found(store, { service: 'shop' }, 400)).length, 300))
+    let appended = 0
+    let ended = false
+    const appending = (async () => {
+      for (; !ended; appended++) await append(store, span({ name: 'meanwhile' }))
+    })()
+    const copy = join(folder, 'copy.db')
+    const script = `
+import json, sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+one = lambda sql, *values: db.execute(sql, values).fetchone()
+print(json.dumps({
+  'trace': one('SELECT trace_id, start, records, longest_us FROM traces WHERE trace_id = ?', sys.argv[3]),
+  'record': one('SELECT start_us, duration_us FROM record WHERE trace_id = ?', sys.argv[3]),
+  'hours': one('SELECT sum(messages) > 0, sum(bytes) > 0 FROM messages_by_hour'),
+  'operations': one("SELECT count(*) > 0, sum(count) FROM operations WHERE service = 'shop'"),
+  'calls': one('SELECT count(*) FROM calls')[0],
+}))
+db.backup(sqlite3.connect(sys.argv[2]))
+`
+    const id = BigInt.asUintN(64, records[7]!.traceId).toString(16).padStart(16, '0')
+    const output = execFileAsync('python3', ['-c', script, path, copy, id]).finally(() => {
+      ended = true
+    })
+    const { stdout } = await output
+    await appending
+    assert.ok(appended > 0)
+    const startUs = Number(records[7]!.events![0]!.timestamp)
+    const durationUs = Number(records[7]!.events!.at(-1)!.timestamp) - startUs
+    assert.deepEqual(JSON.parse(stdout), {
+      trace: [id, '2023-11-14 22:13:20', 1, durationUs],
+      record: [startUs, durationUs],
+      hours: [1, 1],
+      operations: [1, 300],
+      calls: 0,
+    })
+    const second = await open(copy)
+    assert.deepEqual(structs(await second.readTrace(records[7]!.traceId)), structs([records[7]!]))
+    await soon(async () => assert.equal((await found(second, { service: 'shop' }, 400)).length, 300))
+    await Promise.all([store.close(), second.close()])
   })
 })

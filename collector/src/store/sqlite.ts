@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import Database from 'libsql'
 import { StoreError, unavailable } from './store'
@@ -8,33 +8,90 @@ import { StoreError, unavailable } from './store'
 /**
  * @param setting where the file is named in the configuration
  * @param prepare makes the schema, or refuses the file
+ * @param shared whether others may open the file meanwhile, in this process and in others
  * @throws StoreError when another process has it, or it can't be opened
  */
-export function openSqlite(path: string, setting: string, prepare: (db: Database.Database) => void): Database.Database {
+export function openSqlite(
+  path: string,
+  setting: string,
+  prepare: (db: Database.Database) => void,
+  shared = false,
+): Database.Database {
   let db: Database.Database | undefined
   try {
     const file = resolve(path)
     makeDirectory(dirname(file))
     db = new Database(file)
     db.defaultSafeIntegers(true)
+    if (shared) db.exec(`PRAGMA busy_timeout = ${BUSY_MS}`)
     // The lock is the kernel's: it ends with the process, however that ends.
-    db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
+    else db.exec('PRAGMA locking_mode = EXCLUSIVE')
+    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
     prepare(db)
     return db
   } catch (error) {
     db?.close()
-    if ((error as { code?: string }).code === 'SQLITE_BUSY') {
-      throw new StoreError(
-        'MILO_STORE_LOCKED',
-        `${path} is in use by another process: stop that collector, or give this one a file of its own (${setting})`,
-      )
+    throw openError(path, setting, error)
+  }
+}
+
+/** How long the file's owner waits for others that have it open. */
+const BUSY_MS = 5_000
+
+/**
+ * Keeps other collectors from a file that other programs may open: by a file beside it, which is locked for as long as the
+ * process lives, and removed at the end.
+ * @returns what ends it
+ * @throws StoreError when another process has it, or it can't be opened
+ */
+export function lockFor(path: string, setting: string): () => void {
+  const lock = `${resolve(path)}-lock`
+  for (;;) {
+    let db: Database.Database | undefined
+    try {
+      makeDirectory(dirname(lock))
+      // Not opened when it's there: to close it would end a lock that this process has.
+      if (!existsSync(lock)) writeFileSync(lock, '', { flag: 'ax' })
+      const inode = inodeOf(lock)
+      db = new Database(lock)
+      db.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')
+      const held = db
+      // Not one that its last owner has removed meanwhile.
+      if (inode !== -1n && inode === inodeOf(lock)) {
+        return () => {
+          rmSync(lock, { force: true })
+          held.exec('ROLLBACK')
+          held.close()
+        }
+      }
+      db.exec('ROLLBACK')
+      db.close()
+    } catch (error) {
+      db?.close()
+      // Somebody else was faster.
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') continue
+      throw openError(path, setting, error)
     }
-    if (error instanceof StoreError || !isUnopened(error as NodeJS.ErrnoException)) throw unavailable(path, error)
-    throw new StoreError(
-      'MILO_STORE_UNAVAILABLE',
-      `${path} can't be opened (${(error as Error).message}): give ${setting} a file in a folder that is there and may be written to`,
+  }
+}
+
+/** -1 for a file that isn't there. */
+export function inodeOf(name: string): bigint {
+  return statSync(name, { bigint: true, throwIfNoEntry: false })?.ino ?? -1n
+}
+
+function openError(path: string, setting: string, error: unknown): StoreError {
+  if ((error as { code?: string }).code === 'SQLITE_BUSY') {
+    return new StoreError(
+      'MILO_STORE_LOCKED',
+      `${path} is in use by another process: stop that collector, or give this one a file of its own (${setting})`,
     )
   }
+  if (error instanceof StoreError || !isUnopened(error as NodeJS.ErrnoException)) return unavailable(path, error)
+  return new StoreError(
+    'MILO_STORE_UNAVAILABLE',
+    `${path} can't be opened (${(error as Error).message}): give ${setting} a file in a folder that is there and may be written to`,
+  )
 }
 
 /** Whether the file system refused the file, rather than SQLite its contents. */

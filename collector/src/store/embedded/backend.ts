@@ -1,24 +1,18 @@
-import { Turns } from '../../turns'
+import { setImmediate } from 'node:timers/promises'
 import type { ActivityRow } from '../activity/activity'
-import { compareBytes } from '../bytes'
 import { Ages, type Clock } from '../pipeline/clock'
 import { type Entry, readEntry } from '../pipeline/entry'
-import { closedError } from '../pipeline/group-commit'
 import type { Backend } from '../pipeline/pipeline'
 import type { IndexPolicy } from '../search/index-policy'
 import type { EmbeddedFile } from './file'
-import { buildSegment } from './segments/build'
-import { fieldBytes, SEGMENT_ROWS } from './segments/format'
-import { mergeSegments } from './segments/merge'
-import { SegmentRows } from './segments/rows'
-import { blocksFrom, type Segment } from './segments/segments'
+import { PART_ROWS } from './index/columns'
+import { Indexer } from './index/indexer'
+import { readTrace } from './index/traces'
 
-/** Segments that are merged into one, and the most records that this one may have. */
-const MERGE_SEGMENTS = 8
-const MERGE_RECORDS = 2_000_000
-/** So many small segments wait to be merged that settling has to wait for it. */
-const MOST_SMALL_SEGMENTS = 48
-/** A segment goes when its last message is too old: it spans no more than so much of the retention. */
+/** Acknowledgments wait for each transaction of the index, so it takes as many records as this machine indexes in so long. */
+const STEP_MS = 15
+const STEP_RECORDS = { least: 250, most: 2_000 } as const
+/** A part goes when its last message is too old: it spans no more than so much of the retention. */
 const RETENTION_PARTS = 8
 /** Rows that are removed in one transaction; a message has up to thousands of pages. */
 const REMOVE_ROWS = 64
@@ -32,13 +26,21 @@ export interface BackendOptions {
   retentionDays: number
   settleMs: number
   clock: Clock
-  /** Told when merging or removing fails; it is tried again. */
+  /** Told when removing fails; it is tried again. */
   onTendError(error: unknown): void
   /** Told why a record was put aside. */
   onPutAside(reason: string): void
 }
 
-/** The segments of a file: made, read, merged and retired. */
+interface Part {
+  id: bigint
+  first: bigint
+  last: bigint
+  /** When its last message was indexed, by the clock of ages. */
+  ageUs: bigint
+}
+
+/** What writes into the file: messages, then their index, in parts that are retired one by one. */
 export class EmbeddedBackend implements Backend {
   readonly groupBytes = 1024 * 1024
   readonly groups = 1
@@ -46,20 +48,24 @@ export class EmbeddedBackend implements Backend {
   readonly settleMs: number
   readonly clock: Clock
   aside = 0
-  /** Segments in the order of their messages. */
-  live: Segment[] = []
-  /** The policy of segments that are made from now on. */
+  /** The policy of what is indexed from now on. */
   policy: IndexPolicy
   private readonly file: EmbeddedFile
+  private readonly indexer: Indexer
   private readonly options: BackendOptions
   private readonly retentionUs: number
   private readonly ages: Ages
-  /** Segments to be removed once nothing reads them. */
-  private dead: Segment[] = []
-  private nextId = 1n
+  /** Oldest first. */
+  private live: Part[] = []
+  private dead: bigint[] = []
+  private nextPart = 1n
   private settled: bigint
+  /** Where indexing has come to: everything before this offset of this message is in the index. */
+  private indexed: { message: bigint; end: number }
   private retired: bigint
-  private retiredMessages = false
+  private retiredMessages: boolean
+  /** Records that are indexed in one transaction. */
+  private stepRecords: number = STEP_RECORDS.least
   private tending: Promise<void> | undefined
   private timer: NodeJS.Timeout | undefined
   private closing = false
@@ -68,38 +74,26 @@ export class EmbeddedBackend implements Backend {
   constructor(file: EmbeddedFile, policy: IndexPolicy, options: BackendOptions) {
     this.file = file
     this.policy = policy
+    this.indexer = new Indexer(file)
     this.options = options
     this.settleMs = options.settleMs
     this.clock = options.clock
     this.retentionUs = options.retentionDays * DAY_US
-    const { selectProgress, selectSegments } = file.sql
-    type Progress = [bigint, bigint, bigint | null, bigint | null]
-    const [settled, retired, savedUs, savedWallUs] = selectProgress.get([]) as Progress
+    const { selectProgress, selectParts } = file.sql
+    type Progress = [bigint, bigint, bigint, bigint, bigint | null, bigint | null]
+    const [settled, message, end, retired, savedUs, savedWallUs] = selectProgress.get([]) as Progress
     this.settled = settled
+    this.indexed = { message, end: Number(end) }
     this.retired = retired
     const wallUs = this.clock.wallUs()
     this.ages = new Ages(this.clock, { ageUs: savedUs ?? wallUs, wallUs: savedWallUs ?? wallUs })
-    type SegmentRow = [bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint]
-    for (const [id, live, first, last, records, blocks, firstUs, lastUs, ageUs] of selectSegments.all(
-      [],
-    ) as SegmentRow[]) {
-      const segment = {
-        id,
-        first,
-        last,
-        records: Number(records),
-        blocks: Number(blocks),
-        firstUs,
-        lastUs,
-        ageUs,
-        readers: 0,
-      }
-      // What a crash left half made, or half removed.
-      if (live === 1n) this.live.push(segment)
-      else this.dead.push(segment)
-      this.nextId = id + 1n
+    type PartRow = [bigint, bigint, bigint, bigint, bigint, bigint]
+    for (const [id, live, first, , last, ageUs] of selectParts.all([]) as PartRow[]) {
+      if (live === 1n) this.live.push({ id, first, last, ageUs })
+      // What a crash left half removed.
+      else this.dead.push(id)
+      this.nextPart = id + 1n
     }
-    this.live.sort(byMessages)
     this.retiredMessages = retired > 0n
     this.scheduleTending(0)
   }
@@ -112,9 +106,8 @@ export class EmbeddedBackend implements Backend {
   }
 
   accept(messages: Entry[]): void {
-    const { insertMessage } = this.file.sql
     this.file.durable(() => {
-      for (const { id, body, receivedUs } of messages) insertMessage.run([id, body, receivedUs])
+      for (const { id, body, receivedUs } of messages) this.file.writeMessage(id, body, receivedUs)
     })
   }
 
@@ -129,21 +122,77 @@ export class EmbeddedBackend implements Backend {
   }
 
   async settle(unordered: Entry[], checkpoint: bigint, activity: ActivityRow[]): Promise<void> {
-    while (this.tending !== undefined && this.small() > MOST_SMALL_SEGMENTS) await this.tending
     const entries = unordered.filter(({ spans }) => spans > 0).sort((a, b) => Number(a.id - b.id))
-    const build = (rows: SegmentRows, turns: Turns) => buildSegment(entries, this.policy, rows, turns)
-    // Not stopped by a close, which waits for it.
-    const turns = new Turns()
-    const settled = () => {
+    for (let next = 0; next < entries.length; ) {
+      next = this.indexSome(entries, next)
+      // What came meanwhile.
+      await setImmediate()
+    }
+    this.file.background(() => {
       this.file.sql.updateSettled.run([checkpoint])
       for (const { minute, part, body } of activity) this.file.sql.replaceActivity.run([BigInt(minute), part, body])
       this.saveAges()
-      return []
-    }
-    if (entries.length === 0) this.file.background(settled)
-    else await this.make(entries[0]!.id, entries.at(-1)!.id, this.ages.nowUs(), turns, build, settled)
+    })
     this.settled = checkpoint
     this.scheduleTending(0)
+  }
+
+  /** Indexes what a transaction may hold. @returns the first entry that isn't done */
+  private indexSome(entries: Entry[], first: number): number {
+    const { file, indexer } = this
+    const began = this.clock.steadyMs()
+    const ageUs = this.ages.nowUs()
+    let { message, end } = this.indexed
+    const { id, start } = entries[first]!
+    const part = this.partAt(ageUs, id, id === message ? Math.max(start, end) : start)
+    let next = first
+    try {
+      file.background(() => {
+        indexer.begin(part.id, this.policy)
+        while (next < entries.length && !indexer.isFull(this.stepRecords)) {
+          const entry = entries[next]!
+          // What was indexed before a crash, or before a settling failed.
+          const from = entry.id === message ? Math.max(entry.start, end) : entry.start
+          if (entry.id >= message && from < entry.end) {
+            end = indexer.add(entry, from, this.stepRecords)
+            message = entry.id
+            if (end < entry.end) break
+          }
+          next++
+        }
+        indexer.finish()
+        file.sql.updateIndexed.run([message, BigInt(end)])
+        file.sql.updatePart.run([message, ageUs, part.id])
+      })
+    } catch (error) {
+      indexer.reset()
+      throw error
+    }
+    this.indexed = { message, end }
+    part.last = message
+    part.ageUs = ageUs
+    const tookMs = this.clock.steadyMs() - began
+    if (tookMs > STEP_MS) this.stepRecords = Math.max(this.stepRecords >> 1, STEP_RECORDS.least)
+    // What wasn't full says nothing.
+    else if (next < entries.length && tookMs < STEP_MS / 2) {
+      this.stepRecords = Math.min(2 * this.stepRecords, STEP_RECORDS.most)
+    }
+    return next
+  }
+
+  private partAt(ageUs: bigint, first: bigint, offset: number): Part {
+    const last = this.live.at(-1)
+    const numberOf = (us: bigint) => Math.floor(Number(us) / (this.retentionUs / RETENTION_PARTS))
+    if (last !== undefined && numberOf(last.ageUs) === numberOf(ageUs)) return last
+    const id = this.nextPart
+    this.file.background(() => {
+      this.file.createIndex(id)
+      this.file.sql.insertPart.run([id, first, BigInt(offset), first, ageUs])
+    })
+    this.nextPart++
+    const part = { id, first, last: first, ageUs }
+    this.live.push(part)
+    return part
   }
 
   putAside({ id, start, end, body, receivedUs, spans }: Entry, { message }: Error): void {
@@ -163,61 +212,7 @@ export class EmbeddedBackend implements Backend {
   }
 
   async readSettled(traceId: bigint, add: (records: Buffer) => boolean): Promise<void> {
-    const term = Buffer.allocUnsafe(8)
-    term.writeBigInt64BE(traceId)
-    const turns = this.turns()
-    await this.reading(async segments => {
-      for (const segment of segments) {
-        if (turns.over()) await turns.next()
-        let read = -1
-        let body: Buffer | undefined
-        for (const block of this.blocksOfTrace(segment, term)) {
-          const found: number[] = []
-          block.pointers((message, start, length) => found.push(message, start, length))
-          for (let i = 0; i < found.length; i += 3) {
-            const [message, start, length] = [found[i]!, found[i + 1]!, found[i + 2]!]
-            if (message !== read) {
-              if (turns.over()) await turns.next()
-              const row = this.file.sql.selectBody.get([segment.first + BigInt(message)]) as [Buffer] | undefined
-              // Retired while this reads.
-              body = row?.[0]
-              read = message
-            }
-            if (body !== undefined && !add(body.subarray(start, start + length))) return
-          }
-        }
-      }
-    })
-  }
-
-  private *blocksOfTrace(segment: Segment, term: Buffer) {
-    for (const block of blocksFrom(this.file, segment, TRACE, term)) {
-      while (block.next()) {
-        const order = compareBytes(block.data, block.termStart, block.termEnd, term, 0, 8)
-        if (order === 0) yield block
-        else if (order > 0) return
-      }
-    }
-  }
-
-  /** The segments that are live now stay whole until `work` is done, though they be replaced meanwhile. */
-  async reading<R>(work: (segments: Segment[]) => Promise<R>): Promise<R> {
-    const segments = this.live
-    for (const segment of segments) segment.readers++
-    try {
-      return await work(segments)
-    } finally {
-      for (const segment of segments) segment.readers--
-      if (this.dead.length > 0) this.scheduleTending(0)
-    }
-  }
-
-  /** @param mayGoOn throws when the work is to be given up for another reason than a close */
-  turns(mayGoOn = () => {}): Turns {
-    return new Turns(() => {
-      if (this.closing) throw closedError()
-      mayGoOn()
-    })
+    readTrace(this.file, traceId, add, () => {})
   }
 
   /** Resolves when nothing is under way any more. What is half done is taken up by the next start. */
@@ -228,45 +223,6 @@ export class EmbeddedBackend implements Backend {
     this.file.background(() => this.saveAges())
   }
 
-  private small(): number {
-    return this.live.filter(({ records }) => records < MERGE_RECORDS / MERGE_SEGMENTS).length
-  }
-
-  /**
-   * Makes a segment, which comes to life in the last transaction.
-   * @param finish what else belongs into this one; returns the segments that the new one replaces
-   */
-  private async make(
-    first: bigint,
-    last: bigint,
-    ageUs: bigint,
-    turns: Turns,
-    fill: (rows: SegmentRows, turns: Turns) => Promise<void>,
-    finish: () => Segment[],
-  ): Promise<void> {
-    const { file } = this
-    const id = this.nextId++
-    const segment: Segment = { id, first, last, records: 0, blocks: 0, firstUs: 0n, lastUs: 0n, ageUs, readers: 0 }
-    try {
-      file.background(() => file.sql.insertSegment.run([id, first, last, ageUs]))
-      const rows = new SegmentRows(file, id)
-      await fill(rows, turns)
-      const { records, blocks, firstUs, lastUs } = rows
-      Object.assign(segment, { records, blocks, firstUs, lastUs })
-      let replaced: Segment[] = []
-      file.background(() => {
-        rows.writeAll()
-        file.sql.finishSegment.run([BigInt(records), BigInt(blocks), firstUs, lastUs, id])
-        replaced = finish()
-      })
-      this.live = [...this.live.filter(other => !replaced.includes(other)), segment].sort(byMessages)
-      this.dead.push(...replaced)
-    } catch (error) {
-      this.dead.push(segment)
-      throw error
-    }
-  }
-
   private scheduleTending(ms: number): void {
     if (this.tending !== undefined || this.closing) return
     clearTimeout(this.timer)
@@ -275,7 +231,6 @@ export class EmbeddedBackend implements Backend {
         () => {
           this.tending = undefined
           this.retryMs = RETRY_MS[0]
-          // Retention.
           this.scheduleTending(Math.min(60_000, this.retentionUs / 50_000))
         },
         error => {
@@ -289,121 +244,66 @@ export class EmbeddedBackend implements Backend {
     }, ms)
   }
 
-  /** Merges, retires and removes until there is nothing to do. */
+  /** Retires and removes until there is nothing to do. */
   private async tend(): Promise<void> {
-    const turns = this.turns()
     for (;;) {
-      await turns.next()
-      const sources = this.nextMerge()
-      const unread = this.dead.find(({ readers }) => readers === 0)
       const oldest = this.live[0]
-      if (sources !== undefined) await this.merge(sources, turns)
-      else if (oldest !== undefined && this.isExpired(oldest)) this.retire(oldest)
-      else if (unread !== undefined) await this.remove(unread, turns)
-      else if (this.retiredMessages) await this.removeMessages(turns)
+      const dead = this.dead[0]
+      if (oldest !== undefined && this.isExpired(oldest)) this.retire(oldest)
+      else if (dead !== undefined) await this.remove(dead)
+      else if (this.retiredMessages) await this.removeMessages()
       else break
+      if (this.closing) return
     }
     this.file.background(() => this.saveAges())
   }
 
-  /**
-   * Neighbours, of about the same size so that no record is moved more often than a few times; of one stretch of time, or
-   * the oldest would keep the youngest's retention.
-   */
-  private nextMerge(): Segment[] | undefined {
-    let best: Segment[] | undefined
-    let fewest = MERGE_RECORDS
-    const now = this.partOf(this.ages.nowUs())
-    for (let from = 0; from + 1 < this.live.length; from++) {
-      const part = this.partOf(this.live[from]!.ageUs)
-      let total = 0
-      let largest = 0
-      for (let to = from; to < this.live.length; to++) {
-        const { ageUs, records } = this.live[to]!
-        if (this.partOf(ageUs) !== part) break
-        total += records
-        largest = Math.max(largest, records)
-        if (total >= fewest) break
-        const count = to - from + 1
-        const enough = part < now ? count >= 2 : count === MERGE_SEGMENTS && 2 * largest <= total
-        if (!enough) continue
-        best = this.live.slice(from, to + 1)
-        if (part < now) continue
-        fewest = total
-        break
-      }
-      if (best !== undefined && part < now) return best
-    }
-    return best
-  }
-
-  private partOf(ageUs: bigint): number {
-    return Math.floor(Number(ageUs) / (this.retentionUs / RETENTION_PARTS))
-  }
-
-  private async merge(sources: Segment[], turns: Turns): Promise<void> {
-    const fill = (rows: SegmentRows) => mergeSegments(this.file, sources, rows, turns)
-    for (const source of sources) source.readers++
-    try {
-      const [first, last] = [sources[0]!, sources.at(-1)!]
-      await this.make(first.first, last.last, last.ageUs, turns, fill, () => {
-        for (const { id } of sources) this.file.sql.endSegment.run([id])
-        return sources
-      })
-    } finally {
-      for (const source of sources) source.readers--
-    }
-  }
-
-  private isExpired({ ageUs }: Segment): boolean {
+  private isExpired({ ageUs }: Part): boolean {
     return Number(this.ages.nowUs() - ageUs) > this.retentionUs
   }
 
-  private retire(segment: Segment): void {
+  private retire(part: Part): void {
     const retentionUs = BigInt(Math.floor(this.retentionUs))
+    // The end of a message may be in the next part.
+    const last = this.live[1]?.first === part.last ? part.last - 1n : part.last
     this.file.background(() => {
-      this.file.sql.endSegment.run([segment.id])
-      this.file.sql.updateRetired.run([segment.last])
+      this.file.sql.endPart.run([part.id])
+      this.file.sql.updateRetired.run([last])
       this.file.sql.deleteActivity.run([(this.ages.wallAtMostUs() - retentionUs) / MINUTE_US])
       this.file.sql.deleteQuarantine.run([this.ages.nowUs() - retentionUs])
     })
-    this.live = this.live.filter(other => other !== segment)
-    this.dead.push(segment)
-    this.retired = segment.last
+    this.live.shift()
+    this.dead.push(part.id)
+    this.retired = last
     this.retiredMessages = true
   }
 
-  private async remove(segment: Segment, turns: Turns): Promise<void> {
-    const { deleteBlocks, deleteChunks, deleteDirectory, deleteSegment } = this.file.sql
-    const from = segment.id * SEGMENT_ROWS
-    const to = from + SEGMENT_ROWS
+  private async remove(part: bigint): Promise<void> {
+    const { deleteChunks, deletePart, deleteValues } = this.file.sql
     const rows = BigInt(REMOVE_ROWS)
-    await this.inPieces(turns, () => deleteBlocks.run([from, to, rows]).changes)
-    await this.inPieces(turns, () => deleteChunks.run([from, to, rows]).changes)
-    await this.inPieces(turns, () => deleteDirectory.run([segment.id, rows]).changes)
-    this.file.background(() => deleteSegment.run([segment.id]))
-    this.dead = this.dead.filter(other => other !== segment)
+    const [from, to] = [part * PART_ROWS, (part + 1n) * PART_ROWS]
+    await this.inPieces(() => this.file.removeIndex(part, REMOVE_ROWS))
+    await this.inPieces(() => deleteChunks.run([from, to, rows]).changes)
+    await this.inPieces(() => deleteValues.run([part, rows]).changes)
+    if (this.closing) return
+    this.file.background(() => deletePart.run([part]))
+    this.dead.shift()
   }
 
-  private async removeMessages(turns: Turns): Promise<void> {
+  private async removeMessages(): Promise<void> {
     const { retired } = this
-    await this.inPieces(turns, () => this.file.sql.deleteMessages.run([retired, BigInt(REMOVE_MESSAGES)]).changes)
-    if (this.retired === retired) this.retiredMessages = false
+    await this.inPieces(() => this.file.sql.deleteMessages.run([retired, BigInt(REMOVE_MESSAGES)]).changes)
+    if (this.retired === retired && !this.closing) this.retiredMessages = false
   }
 
-  private async inPieces(turns: Turns, remove: () => number): Promise<void> {
+  /** A DROP TABLE of all that would take half a second, in which nothing is acknowledged. */
+  private async inPieces(remove: () => number): Promise<void> {
     let removed = 1
-    while (removed > 0) {
-      await turns.next()
+    while (removed > 0 && !this.closing) {
+      await setImmediate()
       this.file.background(() => {
         removed = remove()
       })
     }
   }
-}
-
-const TRACE = fieldBytes('trace')
-
-function byMessages(a: Segment, b: Segment): number {
-  return a.first < b.first ? -1 : a.first > b.first ? 1 : 0
 }

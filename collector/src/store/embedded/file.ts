@@ -1,35 +1,51 @@
-import { statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type Database from 'libsql'
+import { IdMap } from '../../record/ids'
 import { migrations, newestVersion } from '../migrations'
-import { integer, isEmpty, letGo, openSqlite, transaction } from '../sqlite'
+import { inodeOf, integer, isEmpty, letGo, lockFor, openSqlite, transaction } from '../sqlite'
 import { StoreError } from '../store'
+import { crc32 } from './crc32'
+import { PART_ROWS } from './index/columns'
+import { FTS_OPTIONS } from './index/tokens'
 
 /**
- * The file, and the one connection to it.
+ * A connection to the file: its owner's, which alone writes, or a reader's.
  *
  * Traps of libsql 0.5: `run(buffer)` aborts the process, `run([buffer])` doesn't; 64-bit integers need safeIntegers, and
  * numbers are bound as REAL; a TEXT is read up to its first NUL, hence CAST(… AS BLOB); `close()` keeps file and locks until
- * the garbage collector has taken every statement, hence letGo().
+ * the garbage collector has taken every statement, hence letGo(); a thread's end releases them too.
  */
 export class EmbeddedFile {
   readonly path: string
   readonly sql: ReturnType<typeof prepare>
   private readonly db: Database.Database
   private readonly inodes: [string, bigint][]
+  private readonly indexes = new IdMap<PartIndex>()
+  private readonly unlock: () => void
+  /** Messages that were read lately: the newest traces are in the same few. */
+  private readonly bodies = new IdMap<Buffer>()
+  private bodyBytes = 0
   private syncs = true
   /** When check() wrote last, and it was good. */
   private writtenMs = Number.NEGATIVE_INFINITY
 
   /**
-   * Opens the file, or makes it, and brings its schema up to date: nobody else can be using it.
+   * Opens the file, or makes it, and brings its schema up to date: no other collector can be using it.
+   * @param reader whether this is another connection to a file whose owner is this process
    * @throws StoreError when another process has it, when a newer version wrote it, or when it can't be opened
    */
-  constructor(path: string, log: (message: string) => void) {
+  constructor(path: string, log: (message: string) => void, reader = false) {
     this.path = path
-    const [db, sql] = openFile(path, log)
-    this.db = db
-    this.sql = sql
+    this.unlock = reader ? () => {} : lockFor(path, 'embedded.path')
+    try {
+      const [db, sql] = openFile(path, log)
+      this.db = db
+      this.sql = sql
+    } catch (error) {
+      this.unlock()
+      throw error
+    }
+    if (reader) this.db.exec('PRAGMA query_only = 1')
     const file = resolve(path)
     this.inodes = [file, `${file}-wal`].map(name => [name, inodeOf(name)])
   }
@@ -47,6 +63,121 @@ export class EmbeddedFile {
     transaction(this.db, work)
   }
 
+  /** Reads everything as it is at one moment. */
+  snapshot<R>(read: () => R): R {
+    this.db.exec('BEGIN')
+    try {
+      return read()
+    } finally {
+      if (this.db.inTransaction) this.db.exec('COMMIT')
+    }
+  }
+
+  writeMessage(id: bigint, body: Buffer, receivedUs: bigint): void {
+    this.sql.insertMessage.run([id, body, receivedUs, BigInt(crc32(body))])
+  }
+
+  readMessage(id: bigint): Buffer | 'damaged' | undefined {
+    const kept = this.bodies.get(id)
+    if (kept !== undefined) return kept
+    const row = this.sql.selectBody.get([id]) as [Buffer, bigint | null] | undefined
+    if (row === undefined) return undefined
+    const [body, crc] = row
+    if (crc !== null && Number(crc) !== crc32(body)) return 'damaged'
+    this.bodies.set(id, body)
+    this.bodyBytes += body.length
+    for (const [oldest, { length }] of this.bodies) {
+      if (this.bodyBytes <= BODIES_BYTES) break
+      this.bodies.delete(oldest)
+      this.bodyBytes -= length
+    }
+    return body
+  }
+
+  /** Oldest first. */
+  liveParts(): bigint[] {
+    return (this.sql.selectParts.all([]) as [bigint, bigint][]).filter(([, live]) => live === 1n).map(([id]) => id)
+  }
+
+  /** The words of a part, and what finds them. */
+  index(part: bigint): PartIndex {
+    let index = this.indexes.get(part)
+    if (index === undefined) {
+      index = partIndex(this.db, part)
+      this.indexes.set(part, index)
+    }
+    return index
+  }
+
+  /** Within a transaction. */
+  createIndex(part: bigint): void {
+    this.db.exec(`CREATE VIRTUAL TABLE index_${part} USING fts5(words, ${FTS_OPTIONS});
+                  CREATE VIRTUAL TABLE term_${part} USING fts5vocab(index_${part}, instance);
+                  INSERT INTO index_${part} (index_${part}, rank) VALUES ('hashsize', ${HASH_BYTES})`)
+  }
+
+  /** Within a transaction: an empty part in the place of this one. */
+  clearPart(part: bigint): void {
+    this.indexes.delete(part)
+    for (const table of [`term_${part}`, `index_${part}`]) this.db.exec(`DROP TABLE IF EXISTS ${table}`)
+    this.createIndex(part)
+    const [from, to] = [part * PART_ROWS, (part + 1n) * PART_ROWS]
+    this.db.prepare('DELETE FROM chunk WHERE id >= ? AND id < ?').run([from, to])
+    this.db.prepare('DELETE FROM value WHERE part = ?').run([part])
+  }
+
+  /** What SQLite finds wrong with its pages. */
+  integrity(): string[] {
+    const rows = this.db.prepare('PRAGMA integrity_check').raw().all([]) as [string][]
+    return rows.map(([row]) => row).filter(row => row !== 'ok')
+  }
+
+  *messageIds(from = -(2n ** 63n), to = 2n ** 63n - 1n): Generator<bigint, void> {
+    for (const [id] of this.sql.selectMessageIds.iterate([from, to]) as Iterable<[bigint]>) yield id
+  }
+
+  receivedUs(message: bigint): bigint {
+    return (this.sql.selectReceived.get([message]) as [bigint])[0]
+  }
+
+  /** The records of a message that were put aside. */
+  putAside(message: bigint): { start: number; end: number }[] {
+    const rows = this.sql.selectAside.all([message]) as [bigint, bigint][]
+    return rows.map(([start, length]) => ({ start: Number(start), end: Number(start + length) }))
+  }
+
+  /** The live parts, oldest first, and where each begins and ends. */
+  partsWithBounds() {
+    const rows = (this.sql.selectParts.all([]) as [bigint, bigint, bigint, bigint][]).filter(([, live]) => live === 1n)
+    const [, indexed, indexedEnd] = this.sql.selectProgress.get([]) as [bigint, bigint, bigint]
+    return rows.map(([id, , firstMessage, firstOffset], i) => {
+      const [, , endMessage, endOffset] = rows[i + 1] ?? [0n, 0n, indexed, indexedEnd]
+      return { id, firstMessage, firstOffset: Number(firstOffset), endMessage, endOffset: Number(endOffset) }
+    })
+  }
+
+  async backgroundAsync(work: () => Promise<void>): Promise<void> {
+    this.sync(false)
+    this.db.exec('BEGIN IMMEDIATE')
+    try {
+      await work()
+      this.db.exec('COMMIT')
+    } finally {
+      if (this.db.inTransaction) this.db.exec('ROLLBACK')
+    }
+  }
+
+  /** Removes some rows of a part's index. @returns how many; once there are none its tables are gone */
+  removeIndex(part: bigint, rows: number): number {
+    this.indexes.delete(part)
+    if (integer(this.db, `SELECT count(*) FROM sqlite_schema WHERE name = 'index_${part}'`) === 0n) return 0
+    // Up to 10 stand the rows that FTS5 must have to open a table, and so to drop it.
+    const some = `DELETE FROM index_${part}_data WHERE id IN (SELECT id FROM index_${part}_data WHERE id > 10 LIMIT ?)`
+    const { changes } = this.db.prepare(some).run([BigInt(rows)])
+    if (changes === 0) this.db.exec(`DROP TABLE term_${part}; DROP TABLE index_${part}`)
+    return changes
+  }
+
   /**
    * Writes as much as an append, at the same place, and reads it back. Anybody may ask as often as they like, so within a
    * second of a write that was good it only reads.
@@ -61,9 +192,17 @@ export class EmbeddedFile {
     this.sql.selectHealth.get([])
   }
 
-  /** Gives the lock up without waiting for the garbage collector, and leaves one file: the log is folded into it. */
+  /** Leaves one file, and lets others have it. */
   close(): void {
-    letGo(this.db)
+    try {
+      this.db.exec('PRAGMA busy_timeout = 0')
+      letGo(this.db)
+    } catch (error) {
+      // Another program reads it: the log stays, for the next start.
+      if ((error as { code?: string }).code !== 'SQLITE_BUSY') throw error
+    } finally {
+      this.unlock()
+    }
   }
 
   private sync(full: boolean): void {
@@ -85,65 +224,60 @@ export class EmbeddedFile {
   }
 }
 
-function inodeOf(name: string): bigint {
-  return statSync(name, { bigint: true, throwIfNoEntry: false })?.ino ?? -1n
-}
-
 /** How often check() writes at most. */
 const CHECK_WRITE_MS = 1_000
 /** Pages (4 KiB) in the log before they are copied into the file, which takes as long as the disk does. */
 const CHECKPOINT_PAGES = 2_000
 const CACHE_KIB = 64 * 1024
+/** FTS5's hash table of new terms: with terms that were made to collide, 13 µs for each; of its default of 1 MiB, 47. */
+const HASH_BYTES = 256 * 1024
+const BODIES_BYTES = 8 * 1024 * 1024
 
 function prepare(db: Database.Database) {
   const one = (sql: string) => db.prepare(sql).raw()
   return {
-    insertMessage: db.prepare('INSERT INTO message (id, body, received_us) VALUES (?, ?, ?)'),
-    selectBody: one('SELECT body FROM message WHERE id = ?'),
+    insertMessage: db.prepare('INSERT INTO message (id, body, received_us, crc) VALUES (?, ?, ?, ?)'),
+    selectBody: one('SELECT body, crc FROM message WHERE id = ?'),
     selectNextMessage: one('SELECT id, body, received_us FROM message WHERE id > ? ORDER BY id LIMIT 1'),
+    selectMessageIds: one('SELECT id FROM message WHERE id >= ? AND id <= ? ORDER BY id'),
+    selectReceived: one('SELECT received_us FROM message WHERE id = ?'),
+    selectAside: one('SELECT start, length(record) FROM quarantine WHERE message = ? ORDER BY start'),
     selectLastMessage: one('SELECT coalesce(max(id), 0) FROM message'),
     deleteMessages: db.prepare(
       'DELETE FROM message WHERE id IN (SELECT id FROM message WHERE id <= ? ORDER BY id LIMIT ?)',
     ),
 
-    selectProgress: one('SELECT settled, retired, age_us, age_wall_us FROM progress'),
+    selectProgress: one('SELECT settled, indexed, indexed_end, retired, age_us, age_wall_us FROM progress'),
     updateAges: db.prepare('UPDATE progress SET age_us = ?, age_wall_us = ?'),
     updateSettled: db.prepare('UPDATE progress SET settled = max(settled, ?)'),
+    updateIndexed: db.prepare('UPDATE progress SET indexed = ?, indexed_end = ?'),
     updateRetired: db.prepare('UPDATE progress SET retired = max(retired, ?)'),
 
-    selectSegments: one(
-      'SELECT id, live, first_message, last_message, records, blocks, first_us, last_us, age_us FROM segment ORDER BY id',
-    ),
-    insertSegment: db.prepare('INSERT INTO segment VALUES (?, 0, ?, ?, 0, 0, 0, 0, ?)'),
-    finishSegment: db.prepare(
-      'UPDATE segment SET live = 1, records = ?, blocks = ?, first_us = ?, last_us = ? WHERE id = ?',
-    ),
-    endSegment: db.prepare('UPDATE segment SET live = 0 WHERE id = ?'),
-    deleteSegment: db.prepare('DELETE FROM segment WHERE id = ?'),
+    selectParts: one('SELECT id, live, first_message, first_offset, last_message, age_us FROM part ORDER BY id'),
+    insertPart: db.prepare('INSERT INTO part VALUES (?, 1, ?, ?, ?, ?)'),
+    updatePart: db.prepare('UPDATE part SET last_message = ?, age_us = ? WHERE id = ?'),
+    endPart: db.prepare('UPDATE part SET live = 0 WHERE id = ?'),
+    deletePart: db.prepare('DELETE FROM part WHERE id = ?'),
 
-    insertChunk: db.prepare('INSERT INTO chunk VALUES (?, ?, ?, ?)'),
+    replaceChunk: db.prepare('INSERT OR REPLACE INTO chunk VALUES (?, ?, ?, ?, ?, ?)'),
+    selectLastChunk: one('SELECT id, rows FROM chunk WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1'),
     selectChunk: one('SELECT data FROM chunk WHERE id = ?'),
-    selectChunkStart: one('SELECT first_us FROM chunk WHERE id = ?'),
-    selectLongChunk: one('SELECT id FROM chunk WHERE id >= ? AND id <= ? AND longest_us >= ? ORDER BY id DESC LIMIT 1'),
+    selectChunksData: one('SELECT data FROM chunk WHERE id >= ? AND id < ? ORDER BY id'),
+    selectChunksFrom: one('SELECT id, rows FROM chunk WHERE id >= ? AND id < ? ORDER BY id'),
+    selectChunksBefore: one(
+      'SELECT id, rows, last_us, longest_us FROM chunk WHERE first_us <= ? ORDER BY last_us DESC, id DESC',
+    ),
     deleteChunks: db.prepare(
       'DELETE FROM chunk WHERE id IN (SELECT id FROM chunk WHERE id >= ? AND id < ? ORDER BY id LIMIT ?)',
     ),
 
-    insertBlock: db.prepare('INSERT INTO block VALUES (?, ?)'),
-    selectBlock: one('SELECT data FROM block WHERE id = ?'),
-    deleteBlocks: db.prepare(
-      'DELETE FROM block WHERE id IN (SELECT id FROM block WHERE id >= ? AND id < ? ORDER BY id LIMIT ?)',
+    appendValues: db.prepare(
+      `UPDATE value SET data = CAST(data || ?1 AS BLOB)
+       WHERE id = (SELECT max(id) FROM value WHERE part = ?2 AND key = ?3) AND length(data) < ?4`,
     ),
-
-    insertDirectory: db.prepare('INSERT INTO directory VALUES (?, ?, ?, ?)'),
-    selectBlockBefore: one(
-      'SELECT block FROM directory WHERE segment = ? AND field = ? AND first < ? ORDER BY first DESC, block DESC LIMIT 1',
-    ),
-    selectFirstBlock: one('SELECT block FROM directory WHERE segment = ? AND field = ? ORDER BY first, block LIMIT 1'),
-    deleteDirectory: db.prepare(
-      `DELETE FROM directory WHERE (segment, field, first, block) IN
-       (SELECT segment, field, first, block FROM directory WHERE segment = ? LIMIT ?)`,
-    ),
+    insertValues: db.prepare('INSERT INTO value (part, key, data) VALUES (?, ?, ?)'),
+    selectValues: one('SELECT data FROM value WHERE part = ? AND key = ? ORDER BY id'),
+    deleteValues: db.prepare('DELETE FROM value WHERE id IN (SELECT id FROM value WHERE part = ? LIMIT ?)'),
 
     selectSearches: one(
       'SELECT id, CAST(name AS BLOB), CAST(query AS BLOB), created_us FROM saved_search ORDER BY created_us, id',
@@ -170,12 +304,52 @@ function prepare(db: Database.Database) {
 
 function openFile(path: string, log: (message: string) => void): [Database.Database, ReturnType<typeof prepare>] {
   let sql!: ReturnType<typeof prepare>
-  const db = openSqlite(path, 'embedded.path', db => {
-    db.exec(`PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}; PRAGMA cache_size = -${CACHE_KIB}`)
-    migrateFile(db, path, log)
-    sql = prepareOrRefuse(db, path)
-  })
+  const db = openSqlite(
+    path,
+    'embedded.path',
+    db => {
+      db.exec(`PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}; PRAGMA cache_size = -${CACHE_KIB}`)
+      migrateFile(db, path, log)
+      sql = prepareOrRefuse(db, path)
+    },
+    true,
+  )
   return [db, sql]
+}
+
+export type PartIndex = ReturnType<typeof partIndex>
+
+function partIndex(db: Database.Database, part: bigint) {
+  const one = (sql: string) => db.prepare(sql).raw()
+  const matching = `FROM index_${part} WHERE index_${part} MATCH ? AND rowid BETWEEN ? AND ?`
+  const selectNewest = one(`SELECT rowid ${matching} ORDER BY rowid DESC LIMIT ?`)
+  const selectPages = one(`
+    SELECT max(CASE WHEN term < ?1 THEN pgno END), min(CASE WHEN term >= ?2 THEN pgno END), max(pgno)
+    FROM index_${part}_idx GROUP BY segid`)
+  return {
+    /** Rows as TokenWriter writes them. One by one they would take twice as long. */
+    insert: db.prepare(
+      `INSERT INTO index_${part} (rowid, words) SELECT CAST(key AS INTEGER), value FROM json_each(CAST(? AS TEXT))`,
+    ),
+    /** All of them as one string, which takes a quarter of the time. */
+    selectRows: one(`SELECT group_concat(rowid) ${matching}`),
+    selectTerm: one(`SELECT CAST(term AS BLOB) FROM term_${part} WHERE term >= ? LIMIT 1`),
+    selectAll: one(`SELECT CAST(term AS BLOB), doc FROM term_${part}`),
+    selectMessages: one(`SELECT rowid FROM index_${part} WHERE index_${part} MATCH ?`),
+    /** The newest rows that match, from the newest on. */
+    newest: (match: string, from: number, to: number, most: number): number[] =>
+      (selectNewest.all([match, BigInt(from), BigInt(to), BigInt(most)]) as [bigint][]).map(([row]) => Number(row)),
+    /** How many pages of 4 KB what begins so takes, about: by FTS5's list of them, where a 0 stands before each word. */
+    pagesOf: (start: string): number => {
+      const [from, to] = [Buffer.from(`0${start}`), Buffer.from(`0${start}\u{10ffff}`)]
+      let pages = 0
+      for (const [before, behind, last] of selectPages.all([from, to]) as [bigint | null, bigint | null, bigint][]) {
+        // The lowest bit says something else.
+        pages += Number((behind ?? last) - (before ?? 0n)) / 2
+      }
+      return pages
+    },
+  }
 }
 
 /** Marks a file as ours: "Milo" in ASCII. */

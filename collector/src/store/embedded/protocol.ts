@@ -1,9 +1,11 @@
+import { type MessagePort, parentPort } from 'node:worker_threads'
 import type { RawTrace } from '../../record/records'
 import type { PassedOn } from '../pass-on'
+import { closedError } from '../pipeline/group-commit'
 import type { IndexSettings } from '../search/index-policy'
-import type { Backlog, StoreError } from '../store'
+import { type Backlog, type StoreError, unavailable } from '../store'
 
-/** What the store and the thread that has its file say to each other. */
+/** What the store and its two threads say to each other. */
 
 export interface EmbeddedOptions {
   path: string
@@ -15,31 +17,96 @@ export interface EmbeddedOptions {
   maxBacklogBytes?: number | undefined
   /** How long what was accepted may wait until it is indexed, so that much is indexed together. */
   settleMs?: number
-  /** How often the thread is asked whether it is alive. */
+  /** How often the threads are asked whether they are alive. */
   lookMs?: number
 }
 
-/** What the thread does: a store's methods, and a few that have another form on their way to it. */
-export interface ThreadMethods extends Omit<PassedOn, 'append' | 'readTrace' | 'activity'> {
-  /** The messages' bodies in a row, with their lengths and numbers of spans. */
-  append(bodies: ArrayBuffer, lengths: number[], spans: number[]): Promise<void>
-  readTrace(traceId: bigint, maxBytes: number): Promise<RawTrace>
-  activity(fromMinute: number, toMinute: number): Promise<{ minute: number; body: string }[]>
+export interface ThreadData {
+  role: 'writer' | 'reader'
+  options: EmbeddedOptions
+  /** On which the reader asks the writer for what isn't indexed yet: PendingRequest and PendingReply. */
+  pending: MessagePort
+}
+
+export interface PendingRequest {
+  id: number
+  traceId: bigint
+  maxBytes: number
+}
+
+export interface PendingReply {
+  id: number
+  bytes: Uint8Array
+  truncated: boolean
+}
+
+interface AnyThread {
+  /** Resolves when the file is open. */
+  open(): Promise<void>
   setIndex(settings: IndexSettings): Promise<void>
   /** Shows that the thread answers. */
   look(): Promise<void>
   close(): Promise<void>
 }
 
+/** What the threads do: a store's methods, and a few that have another form on their way there. */
+export interface WriterMethods extends AnyThread, Pick<PassedOn, 'saveSearch' | 'deleteSearch' | 'check'> {
+  /** The messages' bodies in a row, with their lengths and numbers of spans. */
+  append(bodies: ArrayBuffer, lengths: number[], spans: number[]): Promise<void>
+}
+
+export interface ReaderMethods extends AnyThread, Pick<PassedOn, 'search' | 'complete' | 'savedSearches'> {
+  readTrace(traceId: bigint, maxBytes: number): Promise<RawTrace>
+  activity(fromMinute: number, toMinute: number): Promise<{ minute: number; body: string }[]>
+}
+
 export interface Request {
   id: number
-  method: keyof ThreadMethods
+  method: string
   args: unknown[]
 }
 
 export type Reply =
   | { kind: 'log'; message: string }
-  | { kind: 'opened' | 'backlog'; backlog: Backlog }
-  | { kind: 'result'; id: number; result: unknown; backlog: Backlog }
-  | { kind: 'error'; id: number; error: { code: StoreError['code']; message: string }; backlog: Backlog }
-  | { kind: 'refused'; error: { code: StoreError['code']; message: string } }
+  | { kind: 'backlog'; backlog: Backlog }
+  | { kind: 'result'; id: number; result: unknown; backlog: Backlog | undefined }
+  | {
+      kind: 'error'
+      id: number
+      error: { code: StoreError['code']; message: string }
+      backlog: Backlog | undefined
+    }
+
+/** Answers what the store asks this thread, until it has been closed. */
+export function serve(path: string, methods: object, backlog: () => Backlog | undefined = () => undefined): void {
+  const port = parentPort!
+  let closing: Promise<void> | undefined
+  const answer = async ({ id, method, args }: Request) => {
+    try {
+      if (closing !== undefined && method !== 'close') throw closedError()
+      const result = (methods as Record<string, (...args: unknown[]) => Promise<unknown>>)[method]!(...args)
+      if (method === 'close') closing = result as Promise<void>
+      const answer = await result
+      // A trace's bytes are handed over.
+      const transfer = method === 'readTrace' ? [(answer as RawTrace).bytes.buffer as ArrayBuffer] : []
+      post({ kind: 'result', id, result: answer, backlog: backlog() }, transfer)
+    } catch (error) {
+      post({ kind: 'error', id, error: told(path, error), backlog: backlog() })
+    }
+    if (method === 'close') port.close()
+  }
+  port.on('message', (request: Request) => void answer(request))
+}
+
+export function post(reply: Reply, transfer: ArrayBuffer[] = []): void {
+  parentPort!.postMessage(reply, transfer)
+}
+
+export function told(path: string, error: unknown): { code: StoreError['code']; message: string } {
+  // Neither SQLite's nor ours: a mistake, which somebody has to find.
+  if (!/^(MILO|SQLITE)_/.test(String((error as { code?: unknown }).code))) {
+    post({ kind: 'log', message: String((error as Error).stack) })
+  }
+  const { code, message } = unavailable(path, error)
+  return { code, message }
+}

@@ -1,32 +1,31 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { Worker } from 'node:worker_threads'
+import { MessageChannel, Worker } from 'node:worker_threads'
 import { type StoredTrace, storedTrace } from '../../record/records'
 import { type ActivityMinute, minutesOf, readActivityInTurns } from '../activity/activity'
-import type { PassedOn } from '../pass-on'
 import { closedError, GroupCommit } from '../pipeline/group-commit'
 import type { IndexSettings } from '../search/index-policy'
 import { type Backlog, type Message, NO_BACKLOG, type Store, StoreError, TRACE_BYTES } from '../store'
-import type { EmbeddedOptions, Reply, Request, ThreadMethods } from './protocol'
+import type { EmbeddedOptions, ReaderMethods, Reply, Request, ThreadData, WriterMethods } from './protocol'
 
 /**
- * Everything in one SQLite file, which one thread owns: what waits for the disk or for SQLite holds up no socket.
+ * Everything in one SQLite file, which two threads have open: what waits for the disk or for SQLite holds up no socket, and a
+ * long search no acknowledgment.
  *
- *     this thread        │ the file's thread (worker.ts)
+ *     this thread        │ the writer (writer.ts, backend.ts)
  *     append, packed ────┼→ Pipeline → message rows: durable → OK
  *                        │     │ settle, every 250 ms or 20,000 spans
  *                        │     ▼
- *                        │  segment: chunks, blocks, directory      segments/build.ts, format.ts
- *                        │     │ eight of about the same size
- *                        │     ▼
- *                        │  a larger segment                        segments/merge.ts
+ *                        │  a part of the index                   index/indexer.ts
  *                        │     │ when its last message is too old
  *                        │     ▼
- *                        │  removed, with its messages              backend.ts
- *     readTrace, search ─┼→ what is pending, and the segments       segments/lookup.ts
+ *                        │  removed, with its messages            backend.ts
+ *                        │
+ *                        │ the reader (reader.ts)
+ *     readTrace, search ─┼→ the parts of the index                index/lookup.ts, index/traces.ts
+ *                        │  and, from the writer, what is pending
  *
- * A message is written once and stays where it is; segments say where a trace's records are, and which records have a term.
- * They never change: they are replaced, in one transaction, by what they were merged into.
+ * A message is written once and stays where it is. The index says in which messages a trace is, and which records have a term.
  */
 
 /** Where a group of messages ends on its way to the thread, and how many groups may be under way. */
@@ -46,72 +45,75 @@ export async function openEmbedded(options: EmbeddedOptions, log: (message: stri
   return store
 }
 
-interface Waiting {
-  resolve(result: any): void
-  reject(error: unknown): void
-}
-
 class EmbeddedStore implements Store {
   readonly opened: Promise<void>
-  private readonly worker: Worker
-  private readonly exited: Promise<void>
+  private readonly writer: Thread<WriterMethods>
+  private readonly reader: Thread<ReaderMethods>
+  /** The writer's. */
+  readonly worker: Worker
   private readonly commits = new GroupCommit<Message>(messages => this.send(messages), GROUP_BYTES, GROUPS)
-  private readonly waiting = new Map<number, Waiting>()
-  private lastCall = 0
   private lastBacklog: Backlog = NO_BACKLOG
   private closing: Promise<void> | undefined
-  /** Why the thread is no more. */
+  /** Why a thread is no more. */
   private ended: StoreError | undefined
   private readonly path: string
   private unansweredLooks = 0
 
   constructor(options: EmbeddedOptions, log: (message: string) => void) {
     this.path = options.path
+    const { port1, port2 } = new MessageChannel()
+    const told = {
+      log,
+      backlog: (backlog: Backlog) => {
+        this.lastBacklog = backlog
+      },
+      ended: (error: StoreError) => this.end(error),
+    }
+    this.writer = new Thread({ role: 'writer', options, pending: port1 }, told)
+    this.reader = new Thread({ role: 'reader', options, pending: port2 }, told)
+    this.worker = this.writer.worker
     const looking = setInterval(() => this.look(), options.lookMs ?? LOOK_MS).unref()
-    this.worker = startThread(options)
-    this.opened = new Promise((resolve, reject) => {
-      this.worker.on('message', (reply: Reply) => {
-        if (reply.kind === 'log') log(reply.message)
-        else if (reply.kind === 'refused') this.end(new StoreError(reply.error.code, reply.error.message))
-        else this.take(reply)
-        if (reply.kind === 'opened') resolve()
-      })
-      this.worker.on('error', ({ message }) =>
-        this.end(threadError(`${options.path}: its thread has failed: ${message}`)),
-      )
-      this.worker.on('exit', () => {
-        this.end(threadError(`${options.path}: its thread has ended`))
-        clearInterval(looking)
-        reject(this.ended)
-      })
-    })
-    this.exited = new Promise(resolve => this.worker.on('exit', () => resolve()))
+    void this.writer.exited.then(() => clearInterval(looking))
+    this.opened = this.open()
   }
 
-  readonly search = this.passOn('search')
-  readonly complete = this.passOn('complete')
-  readonly savedSearches = this.passOn('savedSearches')
-  readonly saveSearch = this.passOn('saveSearch')
-  readonly deleteSearch = this.passOn('deleteSearch')
-  readonly check = this.passOn('check')
+  private async open(): Promise<void> {
+    try {
+      await this.writer.call('open')
+      await this.reader.call('open')
+    } catch (error) {
+      this.closing = Promise.resolve()
+      await this.stop().catch(() => {})
+      throw error
+    }
+  }
+
+  readonly search = this.passOn<ReaderMethods, 'search'>(() => this.reader, 'search')
+  readonly complete = this.passOn<ReaderMethods, 'complete'>(() => this.reader, 'complete')
+  readonly savedSearches = this.passOn<ReaderMethods, 'savedSearches'>(() => this.reader, 'savedSearches')
+  readonly saveSearch = this.passOn<WriterMethods, 'saveSearch'>(() => this.writer, 'saveSearch')
+  readonly deleteSearch = this.passOn<WriterMethods, 'deleteSearch'>(() => this.writer, 'deleteSearch')
+  readonly check = this.passOn<WriterMethods, 'check'>(() => this.writer, 'check')
+  private readonly readRaw = this.passOn<ReaderMethods, 'readTrace'>(() => this.reader, 'readTrace')
+  private readonly readActivity = this.passOn<ReaderMethods, 'activity'>(() => this.reader, 'activity')
 
   append(messages: Message[]): Promise<void> {
     return this.commits.append(messages)
   }
 
   async readTrace(traceId: bigint, maxBytes = TRACE_BYTES): Promise<StoredTrace> {
-    const { bytes, truncated } = await this.call('readTrace', traceId, maxBytes)
+    const { bytes, truncated } = await this.readRaw(traceId, maxBytes)
     return storedTrace({ bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), truncated })
   }
 
   async activity(fromUs: number, toUs: number): Promise<ActivityMinute[]> {
     const [fromMinute, toMinute] = minutesOf(fromUs, toUs)
-    return readActivityInTurns(await this.call('activity', fromMinute, toMinute))
+    return readActivityInTurns(await this.readActivity(fromMinute, toMinute))
   }
 
   setIndex(settings: IndexSettings): void {
     // In order with all that is asked for later. A thread that is no more doesn't index anything.
-    this.call('setIndex', settings).catch(() => {})
+    for (const thread of this.threads()) thread.call('setIndex', settings).catch(() => {})
   }
 
   backlog(): Backlog {
@@ -131,19 +133,19 @@ class EmbeddedStore implements Store {
     const answered = () => {
       this.unansweredLooks = 0
     }
-    this.call('look').then(answered, answered)
+    Promise.all(this.threads().map(thread => thread.call('look'))).then(answered, answered)
   }
 
   close(): Promise<void> {
-    this.closing ??= this.commits.close().then(async () => {
-      if (this.ended !== undefined) return
-      try {
-        await this.post('close', [])
-      } finally {
-        await this.exited
-      }
-    })
+    this.closing ??= this.commits.close().then(() => this.stop())
     return this.closing
+  }
+
+  /** The reader first: the last connection leaves one file. */
+  private async stop(): Promise<void> {
+    if (this.ended !== undefined) await this.reader.worker.terminate()
+    else await this.reader.close()
+    if (this.ended === undefined) await this.writer.close()
   }
 
   private async send(messages: Message[]): Promise<void> {
@@ -157,24 +159,65 @@ class EmbeddedStore implements Store {
       at += body.length
     }
     const spans = messages.map(message => message.spans)
-    await this.post('append', [bodies.buffer, lengths, spans], [bodies.buffer])
+    await this.writer.post('append', [bodies.buffer, lengths, spans], [bodies.buffer])
   }
 
-  private passOn<M extends keyof PassedOn & keyof ThreadMethods>(
-    method: M,
-  ): (...args: Parameters<ThreadMethods[M]>) => ReturnType<ThreadMethods[M]> {
-    return (...args) => this.call(method, ...args)
+  private passOn<T, M extends keyof T & string>(thread: () => Thread<T>, method: M): T[M] {
+    const call = (...args: unknown[]) =>
+      this.closing === undefined ? thread().post(method, args) : Promise.reject(closedError())
+    return call as T[M]
   }
 
-  private call<M extends keyof ThreadMethods>(
-    method: M,
-    ...args: Parameters<ThreadMethods[M]>
-  ): ReturnType<ThreadMethods[M]> {
-    const answer = this.closing === undefined ? this.post(method, args) : Promise.reject(closedError())
-    return answer as ReturnType<ThreadMethods[M]>
+  private threads(): { call(method: 'look' | 'setIndex', ...args: unknown[]): Promise<unknown> }[] {
+    return [this.writer, this.reader] as never
   }
 
-  private post(method: keyof ThreadMethods, args: unknown[], transfer: ArrayBuffer[] = []): Promise<unknown> {
+  private end(error: StoreError): void {
+    this.ended ??= error
+    for (const thread of [this.writer, this.reader]) thread.end(this.ended)
+  }
+}
+
+interface Waiting {
+  resolve(result: any): void
+  reject(error: unknown): void
+}
+
+interface Told {
+  log(message: string): void
+  backlog(backlog: Backlog): void
+  ended(error: StoreError): void
+}
+
+/** One of the threads, and what it was asked. */
+class Thread<T> {
+  readonly worker: Worker
+  readonly exited: Promise<void>
+  private readonly waiting = new Map<number, Waiting>()
+  private lastCall = 0
+  private ended: StoreError | undefined
+  private closing = false
+
+  constructor(data: ThreadData, { log, backlog, ended }: Told) {
+    const { path } = data.options
+    this.worker = startThread(data)
+    this.worker.on('message', (reply: Reply) => {
+      if (reply.kind === 'log') return log(reply.message)
+      if (reply.backlog !== undefined) backlog(reply.backlog)
+      if (reply.kind !== 'backlog') this.take(reply)
+    })
+    this.worker.on('error', ({ message }) => ended(threadError(`${path}: its thread has failed: ${message}`)))
+    this.exited = new Promise(resolve => this.worker.on('exit', () => resolve()))
+    void this.exited.then(() => {
+      if (!this.closing) ended(threadError(`${path}: its thread has ended`))
+    })
+  }
+
+  call<M extends keyof T & string>(method: M, ...args: T[M] extends (...args: infer A) => unknown ? A : never) {
+    return this.post(method, args) as T[M] extends (...args: never[]) => infer R ? R : never
+  }
+
+  post(method: string, args: unknown[], transfer: ArrayBuffer[] = []): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (this.ended !== undefined) return reject(this.ended)
       const id = ++this.lastCall
@@ -183,19 +226,28 @@ class EmbeddedStore implements Store {
     })
   }
 
-  private take(reply: Exclude<Reply, { kind: 'log' | 'refused' }>): void {
-    this.lastBacklog = reply.backlog
-    if (!('id' in reply)) return
-    const { resolve, reject } = this.waiting.get(reply.id)!
-    this.waiting.delete(reply.id)
-    if (reply.kind === 'result') resolve(reply.result)
-    else reject(new StoreError(reply.error.code, reply.error.message))
+  async close(): Promise<void> {
+    this.closing = true
+    try {
+      await this.post('close', [])
+    } finally {
+      await this.exited
+    }
   }
 
-  private end(error: StoreError): void {
+  /** Rejects what it was asked. */
+  end(error: StoreError): void {
     this.ended ??= error
     for (const { reject } of this.waiting.values()) reject(this.ended)
     this.waiting.clear()
+  }
+
+  private take(reply: Extract<Reply, { id: number }>): void {
+    const waiting = this.waiting.get(reply.id)
+    if (waiting === undefined) return
+    this.waiting.delete(reply.id)
+    if (reply.kind === 'result') waiting.resolve(reply.result)
+    else waiting.reject(new StoreError(reply.error.code, reply.error.message))
   }
 }
 
@@ -204,9 +256,10 @@ function threadError(message: string): StoreError {
 }
 
 /** Starts the worker beside the bundle, or the source where that runs by itself (in tests, through tsx). */
-function startThread(options: EmbeddedOptions): Worker {
+function startThread(data: ThreadData): Worker {
+  const options = { workerData: data, transferList: [data.pending] }
   const built = join(__dirname, 'embedded-worker.js')
   return existsSync(built)
-    ? new Worker(built, { workerData: options })
-    : new Worker(join(__dirname, 'worker.ts'), { workerData: options, execArgv: ['--require', 'tsx/cjs'] })
+    ? new Worker(built, options)
+    : new Worker(join(__dirname, 'worker.ts'), { ...options, execArgv: ['--require', 'tsx/cjs'] })
 }

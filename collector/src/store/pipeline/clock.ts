@@ -15,11 +15,11 @@ export const systemClock: Clock = {
   steadyMs: () => performance.now(),
 }
 
-function earlier(a: bigint, b: bigint): bigint {
+export function earlier(a: bigint, b: bigint): bigint {
   return a < b ? a : b
 }
 
-function later(a: bigint, b: bigint): bigint {
+export function later(a: bigint, b: bigint): bigint {
   return a > b ? a : b
 }
 

@@ -128,6 +128,13 @@ export class Pipeline {
     return { bytes: unique.taken(), truncated: unique.truncated }
   }
 
+  /** Those of the trace's records that aren't settled yet. */
+  readPending(traceId: bigint, maxBytes: number): RawTrace {
+    const unique = new UniqueRecords(maxBytes)
+    for (const batch of this.batches) for (const records of batch.read(traceId)) unique.add(records)
+    return { bytes: unique.taken(), truncated: unique.truncated }
+  }
+
   backlog(): Backlog {
     return {
       spans: this.spans,

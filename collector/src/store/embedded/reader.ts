@@ -1,0 +1,93 @@
+import type { MessagePort } from 'node:worker_threads'
+import type { RawTrace } from '../../record/records'
+import { UniqueRecords } from '../pipeline/unique-records'
+import { rarely } from '../rarely'
+import { indexPolicy } from '../search/index-policy'
+import { search } from '../search/search'
+import { EmbeddedFile } from './file'
+import { FtsIndex } from './index/lookup'
+import { readTrace } from './index/traces'
+import { type EmbeddedOptions, type PendingReply, post, type ReaderMethods, serve } from './protocol'
+
+/** The thread that reads the file, on a connection of its own: the writer neither waits for it nor is waited for; see store.ts. */
+export function reader({ path, index }: EmbeddedOptions, pending: MessagePort): void {
+  let policy = indexPolicy(index)
+  let file!: EmbeddedFile
+  let lookup!: FtsIndex
+  /** Reads that are under way. */
+  const reads = new Set<Promise<unknown>>()
+  const warn = rarely(message => post({ kind: 'log', message }))
+  const onDamage = (message: bigint) =>
+    warn(`${path}: message ${message} isn't as it was written, and is left out of what is read`)
+
+  const asked = new Map<number, (reply: PendingReply) => void>()
+  let lastAsked = 0
+  pending.on('message', (reply: PendingReply) => {
+    asked.get(reply.id)!(reply)
+    asked.delete(reply.id)
+  })
+
+  const read = async (traceId: bigint, maxBytes: number): Promise<RawTrace> => {
+    const unique = new UniqueRecords(maxBytes)
+    // Pending first: what is indexed meanwhile is found twice rather than never.
+    const { bytes, truncated } = await new Promise<PendingReply>(resolve => {
+      asked.set(++lastAsked, resolve)
+      pending.postMessage({ id: lastAsked, traceId, maxBytes })
+    })
+    let damaged = false
+    readTrace(
+      file,
+      traceId,
+      records => unique.add(records),
+      message => {
+        damaged = true
+        onDamage(message)
+      },
+    )
+    unique.add(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length))
+    return { bytes: unique.taken(), truncated: unique.truncated || truncated || damaged }
+  }
+  const reading = async <R>(read: Promise<R>): Promise<R> => {
+    reads.add(read)
+    try {
+      return await read
+    } finally {
+      reads.delete(read)
+    }
+  }
+
+  const methods: ReaderMethods = {
+    open: async () => {
+      file = new EmbeddedFile(path, () => {}, true)
+      lookup = new FtsIndex(file, policy)
+    },
+    // Decoded where the records are wanted: not here, and once.
+    readTrace: (traceId, maxBytes) => reading(read(traceId, maxBytes)),
+    search: query => reading(search({ index: lookup, readTrace: read }, query)),
+    complete: query => reading(lookup.complete(query)),
+    activity: async (fromMinute, toMinute) => {
+      const rows = file.sql.selectActivity.all([BigInt(fromMinute), BigInt(toMinute)]) as [bigint, string][]
+      return rows.map(([minute, body]) => ({ minute: Number(minute), body }))
+    },
+    savedSearches: async () => {
+      const rows = file.sql.selectSearches.all([]) as [string, Buffer, Buffer, bigint][]
+      return rows.map(([id, name, query, createdUs]) => ({
+        id,
+        name: name.toString(),
+        query: query.toString(),
+        createdUs: Number(createdUs),
+      }))
+    },
+    setIndex: async settings => {
+      policy = indexPolicy(settings)
+      // A search that is under way ends with the index that it has.
+      lookup = new FtsIndex(file, policy)
+    },
+    look: async () => {},
+    close: async () => {
+      await Promise.allSettled(reads)
+      pending.close()
+    },
+  }
+  serve(path, methods)
+}
