@@ -8,6 +8,7 @@ import { importAll } from './commands/import'
 import { applySchema } from './commands/migrate'
 import { QUARANTINE_ACTIONS, quarantine } from './commands/quarantine'
 import { replay } from './commands/replay'
+import { verify } from './commands/verify'
 import { type Config, ConfigError, loadConfig, nearest } from './config'
 import { createLog, type Logger } from './log'
 import { StartError } from './start-error'
@@ -70,6 +71,10 @@ command('quarantine', 'lists, retries or drops records that were accepted and th
   .argument('[id...]', 'records, as list names them')
   .option('--all', 'all records')
   .action(withConfig(quarantine))
+
+command('verify', 'reads an embedded store whole, says what is wrong with it, and repairs what it can')
+  .option('--dry-run', 'change nothing')
+  .action(withConfig(verify))
 
 command('import', 'imports spans from files into the store')
   .argument(

@@ -5,6 +5,7 @@ import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { createToken } from '../../collector/src/auth/credentials'
 import { EmbeddedFile } from '../../collector/src/store/embedded/file'
+import { openStore } from '../../collector/src/store/open'
 import { MessageType } from '../../src/codec/binary'
 import { encodeRecord } from '../../src/codec/span'
 import { ROOT } from '../helpers/child'
@@ -410,6 +411,30 @@ describe('milo-collector', () => {
       readdirSync(directory).filter(name => name.startsWith('none') || name.endsWith('.partial')),
       [],
     )
+  })
+
+  it('verifies an embedded store: it repairs the index unless that is forbidden, and fails while something is wrong', async () => {
+    const path = join(temporaryDirectory(), 'milo.db')
+    const env = { MILO_COLLECTOR_EMBEDDED_PATH: path }
+    const missing = await finish(['verify'], env)
+    assert.deepEqual([missing.status, /no store was found at/.test(missing.stderr)], [1, true])
+    const store = await openStore({ store: 'embedded', embedded: { path } } as never)
+    await store.append([{ body: encodeRecord(span({ name: 'verified' })), spans: 1 }])
+    await store.close()
+    const file = new EmbeddedFile(path, () => {})
+    file.background(() => file.sql.deleteChunks.run([0n, 2n ** 62n, 1n]))
+    file.close()
+    for (const [args, status, repaired] of [
+      [['verify', '--dry-run'], 1, false],
+      [['verify'], 0, true],
+    ] as const) {
+      const done = await finish([...args], env)
+      assert.equal(done.status, status, done.stderr)
+      const finding = JSON.parse(done.stdout)
+      assert.deepEqual([finding.where, finding.repaired], ['part 1 of the index', repaired])
+    }
+    const good = await finish(['verify'], env)
+    assert.deepEqual([good.status, good.stdout, /nothing is wrong/.test(good.stderr)], [0, '', true])
   })
 
   it('shows what was put aside, gives it to the store once more, and drops it', async () => {

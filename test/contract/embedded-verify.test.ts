@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import Database from 'libsql'
-import { EmbeddedFile } from '../../collector/src/store/embedded/file'
 import { openEmbedded } from '../../collector/src/store/embedded/store'
-import { type Finding, rebuild, verify } from '../../collector/src/store/embedded/verify'
-import { indexPolicy } from '../../collector/src/store/search/index-policy'
-import { append, found, messageOf, randomId, soon, span, tag } from './store-contract'
+import { verifyEmbedded } from '../../collector/src/store/embedded/verify'
+import { seeded } from './hostile-clock'
+import { append, found, messageOf, randomId, soon, span, structs, tag } from './store-contract'
 
-describe('embedded store, verified', function () {
+const SEED = Number(process.env.MILO_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31))
+
+describe(`embedded store, verified (MILO_TEST_SEED=${SEED})`, function () {
   this.timeout(60_000)
   let folder: string
   let path: string
@@ -43,18 +44,18 @@ describe('embedded store, verified', function () {
     db.close()
   }
 
-  async function opened<R>(work: (file: EmbeddedFile) => Promise<R>): Promise<R> {
-    const file = new EmbeddedFile(path, () => {})
-    try {
-      return await work(file)
-    } finally {
-      file.close()
-    }
+  async function verify(repair: boolean, file = path): Promise<string[]> {
+    const findings: string[] = []
+    await verifyEmbedded(file, undefined, {
+      repair,
+      onFinding: ({ where, what, repaired }) => findings.push(`${where}: ${what}${repaired ? ' (repaired)' : ''}`),
+      progress: () => {},
+      log: () => {},
+    })
+    return findings
   }
 
-  const findings = () => opened(file => verify(file, indexPolicy()))
-
-  it('has nothing wrong with it when nothing is', async () => assert.deepEqual(await findings(), []))
+  it('has nothing wrong with it when nothing is', async () => assert.deepEqual(await verify(true), []))
 
   it('tells of a message with one flipped bit, and leaves that out of what it reads', async () => {
     const db = new Database(path)
@@ -66,8 +67,7 @@ describe('embedded store, verified', function () {
     bad[bad.indexOf('buy')]! ^= 1
     db.prepare('UPDATE message SET body = ? WHERE id = ?').run([bad, id])
     db.close()
-    const [first] = await findings()
-    assert.match(first!.what, /^message \d+: isn't as it was written$/)
+    assert.match((await verify(false))[0]!, /^message \d+: isn't as it was written$/)
     const lines: string[] = []
     const store = await openEmbedded({ path }, line => lines.push(line))
     const traces = await found(store, { annotations: [tag('user', 'user-0')] })
@@ -86,17 +86,66 @@ describe('embedded store, verified', function () {
       ["INSERT INTO index_1 (rowid, words) VALUES (1, 'nother')", /words aren't those/],
       ["INSERT INTO index_1 (rowid, words) VALUES (1, 'vuser!!other')", /annotations aren't those/],
       ['DELETE FROM index_1_data WHERE id > 10', /part 1 of the index/],
+      ['UPDATE chunk SET last_us = last_us - 1', /times of its records/],
+      ['UPDATE chunk SET longest_us = 0', /times of its records/],
+      ['DELETE FROM value WHERE id = 1', /list of values/],
     ]
     for (const [sql, what] of damages) {
       change(sql)
-      const ofPart = (await findings()).filter(({ part }: Finding) => part === 1n)
-      assert.match(ofPart[0]?.what ?? '', what, sql)
-      await opened(file => rebuild(file, 1n, indexPolicy()))
-      assert.deepEqual(await findings(), [], sql)
+      const before = (await verify(false)).filter(finding => finding.startsWith('part 1'))
+      assert.match(before[0] ?? '', what, sql)
+      const repaired = (await verify(true)).filter(finding => finding.startsWith('part 1'))
+      assert.deepEqual(repaired, [`${before[0]} (repaired)`])
+      assert.deepEqual(await verify(true), [], sql)
     }
     const store = await openEmbedded({ path }, () => {})
     assert.equal((await found(store, { annotations: [tag('n', '4321')] })).length, 1)
     assert.equal((await found(store, { annotations: [tag('n', '43', 'contains')] })).length > 1, true)
     await store.close()
+  })
+
+  it('finds each flipped bit that changes what is read or searched for', async () => {
+    const traceIds = [randomId(), randomId()]
+    const small = join(folder, 'small.db')
+    const filled = await openEmbedded({ path: small, settleMs: 1 }, () => {})
+    for (let i = 0; i < 100; i++) {
+      const tags = { user: `user-${i}`, kind: i % 3 === 0 ? 'rare' : 'common' }
+      await append(filled, span({ traceId: traceIds[i % 2]!, id: BigInt(i + 1), name: `n${i % 5}`, tags }))
+    }
+    await soon(async () => assert.equal(filled.backlog().spans, 0))
+    await filled.close()
+    const answers = async (file: string) => {
+      const store = await openEmbedded({ path: file }, () => {})
+      try {
+        const traces = await Promise.all(traceIds.map(id => store.readTrace(id)))
+        const searches = [
+          { name: 'n3' },
+          { annotations: [tag('kind', 'rare')] },
+          { annotations: [tag('user', '7', 'contains')] },
+          { annotations: [tag('user', 'user-9', 'prefix')] },
+          { annotations: [tag('user', 'user-42')], name: 'n2' },
+        ]
+        const pages: bigint[][] = []
+        for (const conditions of searches) pages.push(await found(store, conditions))
+        const values = await store.complete({ field: 'value', key: 'user', prefix: 'user-1', limit: 20 })
+        return { records: traces.map(structs), pages, values }
+      } finally {
+        await store.close()
+      }
+    }
+    const expected = await answers(small)
+    const random = seeded(SEED)
+    const copy = join(folder, 'flipped.db')
+    let noticed = 0
+    for (let i = 0; i < 40; i++) {
+      const bytes = readFileSync(small)
+      const at = Math.floor(random() * bytes.length)
+      bytes[at]! ^= 1 << Math.floor(random() * 8)
+      writeFileSync(copy, bytes)
+      const wrong = await verify(false, copy).catch(error => [String(error)])
+      if (wrong.length > 0) noticed++
+      else assert.deepEqual(await answers(copy), expected, `byte ${at}`)
+    }
+    assert.ok(noticed > 0)
   })
 })

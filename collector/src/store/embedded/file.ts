@@ -132,6 +132,15 @@ export class EmbeddedFile {
     return rows.map(([row]) => row).filter(row => row !== 'ok')
   }
 
+  /** Has FTS5 check its pages. @throws when something is wrong with them */
+  checkIndex(part: bigint): void {
+    this.db.exec(`INSERT INTO index_${part} (index_${part}) VALUES ('integrity-check')`)
+  }
+
+  countMessages(): number {
+    return Number(integer(this.db, 'SELECT count(*) FROM message'))
+  }
+
   *messageIds(from = -(2n ** 63n), to = 2n ** 63n - 1n): Generator<bigint, void> {
     for (const [id] of this.sql.selectMessageIds.iterate([from, to]) as Iterable<[bigint]>) yield id
   }
@@ -262,7 +271,9 @@ function prepare(db: Database.Database) {
     replaceChunk: db.prepare('INSERT OR REPLACE INTO chunk VALUES (?, ?, ?, ?, ?, ?)'),
     selectLastChunk: one('SELECT id, rows FROM chunk WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1'),
     selectChunk: one('SELECT data FROM chunk WHERE id = ?'),
-    selectChunksData: one('SELECT data FROM chunk WHERE id >= ? AND id < ? ORDER BY id'),
+    selectChunks: one(
+      'SELECT id, rows, first_us, last_us, longest_us, data FROM chunk WHERE id >= ? AND id < ? ORDER BY id',
+    ),
     selectChunksFrom: one('SELECT id, rows FROM chunk WHERE id >= ? AND id < ? ORDER BY id'),
     selectChunksBefore: one(
       'SELECT id, rows, last_us, longest_us FROM chunk WHERE first_us <= ? ORDER BY last_us DESC, id DESC',
@@ -277,6 +288,7 @@ function prepare(db: Database.Database) {
     ),
     insertValues: db.prepare('INSERT INTO value (part, key, data) VALUES (?, ?, ?)'),
     selectValues: one('SELECT data FROM value WHERE part = ? AND key = ? ORDER BY id'),
+    selectAllValues: one('SELECT key, data FROM value WHERE part = ?'),
     deleteValues: db.prepare('DELETE FROM value WHERE id IN (SELECT id FROM value WHERE part = ? LIMIT ?)'),
 
     selectSearches: one(

@@ -1,68 +1,158 @@
 import { scanRecords } from '../../record/records'
 import { readEntry } from '../pipeline/entry'
-import type { IndexPolicy } from '../search/index-policy'
-import type { EmbeddedFile } from './file'
-import { PART_ROWS } from './index/columns'
-import { hashOf, Indexer } from './index/indexer'
-import { KEY, VALUE } from './index/tokens'
+import { type IndexPolicy, type IndexSettings, indexPolicy } from '../search/index-policy'
+import { EmbeddedFile } from './file'
+import { boundsOf, PART_ROWS, ROW_BYTES } from './index/columns'
+import { END_OF_VALUE, hashOf, Indexer } from './index/indexer'
+import { KEY, VALUE, valueToken } from './index/tokens'
 
 /** Reading a file whole, and making parts of its index anew; nothing else may have it open. */
 
 export interface Finding {
+  /** SQLite's pages, a message, or a part of the index. */
+  where: string
   what: string
-  /** The part of the index that rebuild would mend. Messages can't be mended. */
-  part?: bigint
-  message?: bigint
+  /** Parts of the index are made anew of the messages, which can't be mended themselves. */
+  repaired: boolean
+}
+
+export interface Verified {
+  messages: number
+  findings: number
+  /** How many of the findings. */
+  repaired: number
+}
+
+export interface VerifyOptions {
+  /** Whether what can be repaired is. */
+  repair: boolean
+  onFinding(finding: Finding): void
+  /** Called with how many messages and parts are done. */
+  progress(done: number, total: number): void
+  log(message: string): void
 }
 
 /** Records that are indexed before the next message is read. */
 const STEP_RECORDS = 2_000
+/** How often progress is told, in messages. */
+const PROGRESS_MESSAGES = 1_000
 
 /**
  * Reads everything: pages by SQLite's own check, messages by their checksums and records, and the index against what the messages
  * say. Takes about a minute for ten million spans.
+ * @throws StoreError when another process has the file, or when it can't be opened
  */
-export async function verify(file: EmbeddedFile, policy: IndexPolicy): Promise<Finding[]> {
-  const findings: Finding[] = file.integrity().map(what => ({ what: `SQLite: ${what}` }))
-  for (const id of file.messageIds()) {
-    const what = attempt(() => {
-      const body = file.readMessage(id)
-      if (body === 'damaged') return "isn't as it was written"
-      if (body !== undefined) scanRecords(body, () => {})
-      return undefined
-    })
-    if (what !== undefined) findings.push({ message: id, what: `message ${id}: ${what}` })
+export async function verifyEmbedded(
+  path: string,
+  index: IndexSettings | undefined,
+  { repair, onFinding, progress, log }: VerifyOptions,
+): Promise<Verified> {
+  const file = new EmbeddedFile(path, log)
+  const policy = indexPolicy(index)
+  const verified: Verified = { messages: 0, findings: 0, repaired: 0 }
+  const report = (finding: Finding) => {
+    verified.findings++
+    if (finding.repaired) verified.repaired++
+    onFinding(finding)
   }
-  for (const part of file.partsWithBounds()) {
-    const expected = new Sums()
-    const indexer = new Indexer(file)
-    indexer.begin(part.id, policy, (row, tokens) => expected.add(row, tokens))
-    await eachEntry(file, part, (entry, from) => indexer.add(entry, from, Number.POSITIVE_INFINITY))
-    const columns = indexer.takeColumns()
-    indexer.addTraces()
-    const what = attempt<string | undefined>(() => {
-      const chunks = file.sql.selectChunksData.all([part.id * PART_ROWS, (part.id + 1n) * PART_ROWS]) as [Buffer][]
-      if (!Buffer.concat(chunks.map(([data]) => data)).equals(columns))
-        return "its records aren't those of its messages"
-      const found = new Sums()
-      for (const [term, row] of file.index(part.id).selectAll.iterate([]) as Iterable<[Buffer, bigint]>) {
-        found.addOne(row, term, 0, term.length)
+  try {
+    for (const what of file.integrity()) report({ where: 'the file', what, repaired: false })
+    const parts = file.partsWithBounds()
+    const total = file.countMessages() + parts.length
+    for (const id of file.messageIds()) {
+      const what = attempt(() => wrongWithMessage(file, id))
+      if (what !== undefined) report({ where: `message ${id}`, what, repaired: false })
+      if (++verified.messages % PROGRESS_MESSAGES === 0) progress(verified.messages, total)
+    }
+    for (const [i, part] of parts.entries()) {
+      const expected = await read(file, part, policy)
+      let what = attempt(() => wrongWithPart(file, part, expected))
+      let repaired = false
+      if (what !== undefined && repair) {
+        try {
+          await rebuild(file, part, policy)
+          const left = attempt(() => wrongWithPart(file, part, expected))
+          repaired = left === undefined
+          if (!repaired) what = `${what}; and after it was made anew: ${left}`
+        } catch (error) {
+          what = `${what}; it can't be made anew: ${(error as Error).message}`
+        }
       }
-      if (found.words !== expected.words) return "its words aren't those of its messages"
-      if (found.values !== expected.values) {
-        return "its annotations aren't those of its messages, unless index.allow, index.deny or index.value_length have been changed"
-      }
-      return undefined
-    })
-    if (what !== undefined) findings.push({ part: part.id, what: `part ${part.id} of the index: ${what}` })
+      if (what !== undefined) report({ where: `part ${part.id} of the index`, what, repaired })
+      progress(verified.messages + i + 1, total)
+    }
+    return verified
+  } finally {
+    file.close()
   }
-  return findings
+}
+
+function wrongWithMessage(file: EmbeddedFile, id: bigint): string | undefined {
+  const body = file.readMessage(id)
+  if (body === 'damaged') return "isn't as it was written"
+  if (body !== undefined) scanRecords(body, () => {})
+  return undefined
+}
+
+/** What a part of the index must have by its messages. */
+interface Expected {
+  words: Sums
+  values: Set<string>
+  columns: Buffer
+}
+
+async function read(file: EmbeddedFile, part: Part, policy: IndexPolicy): Promise<Expected> {
+  const words = new Sums()
+  const values = new Set<string>()
+  const indexer = new Indexer(file)
+  indexer.begin(part.id, policy, (row, tokens) => words.add(row, tokens, values))
+  await eachEntry(file, part, (entry, from) => indexer.add(entry, from, Number.POSITIVE_INFINITY))
+  const columns = Buffer.from(indexer.takeColumns())
+  indexer.addTraces()
+  return { words, values, columns }
+}
+
+function wrongWithPart(file: EmbeddedFile, { id }: Part, { words, values, columns }: Expected): string | undefined {
+  file.checkIndex(id)
+  const [from, to] = [id * PART_ROWS, (id + 1n) * PART_ROWS]
+  const rows = file.sql.selectChunks.all([from, to]) as [bigint, bigint, bigint, bigint, bigint, Buffer][]
+  const data = rows.map(row => row[5])
+  if (!Buffer.concat(data).equals(columns)) return "its records aren't those of its messages"
+  let next = from + 1n
+  for (const [first, count, firstUs, lastUs, longestUs, chunk] of rows) {
+    const found = boundsOf(chunk)
+    if (first !== next || Number(count) * ROW_BYTES !== chunk.length) return "its records aren't numbered one by one"
+    if (found.firstUs !== firstUs || found.lastUs !== lastUs || found.longestUs !== longestUs) {
+      return "the times of its records aren't those of its messages"
+    }
+    next += count
+  }
+  const found = new Sums()
+  for (const [term, row] of file.index(id).selectAll.iterate([]) as Iterable<[Buffer, bigint]>) {
+    found.addOne(row, term, 0, term.length)
+  }
+  if (found.words !== words.words) return "its words aren't those of its messages"
+  if (found.values !== words.values) {
+    return "its annotations aren't those of its messages, unless index.allow, index.deny or index.value_length have been changed"
+  }
+  const kept = new Set<string>()
+  for (const [key, data] of file.sql.selectAllValues.iterate([id]) as Iterable<[Buffer, Buffer]>) {
+    for (let start = 0; start < data.length; ) {
+      const end = data.indexOf(END_OF_VALUE, start)
+      kept.add(valueToken(key.toString(), data.toString('utf8', start, end)))
+      if (end === -1) break
+      start = end + 1
+    }
+  }
+  if (kept.size !== values.size || [...values].some(value => !kept.has(value))) {
+    return "its list of values isn't that of its messages"
+  }
+  return undefined
 }
 
 /** Makes a part of the index anew of its messages, in one transaction. */
-export async function rebuild(file: EmbeddedFile, id: bigint, policy: IndexPolicy): Promise<void> {
-  const part = file.partsWithBounds().find(part => part.id === id)
-  if (part === undefined) throw new RangeError(`there is no part ${id}`)
+async function rebuild(file: EmbeddedFile, part: Part, policy: IndexPolicy): Promise<void> {
+  const { id } = part
   const indexer = new Indexer(file)
   await file.backgroundAsync(async () => {
     file.clearPart(id)
@@ -120,7 +210,7 @@ class Sums {
   private readonly ofRow = new Set<string>()
 
   /** Rows with many words come in several pieces. */
-  add(row: bigint | number, tokens: Buffer): void {
+  add(row: bigint | number, tokens: Buffer, values: Set<string>): void {
     if (row !== this.row) {
       this.row = row
       this.ofRow.clear()
@@ -129,7 +219,8 @@ class Sums {
     for (let start = 0; start < tokens.length; ) {
       const end = tokens.indexOf(0x20, start)
       // A word that comes twice is there once.
-      const word = tokens.toString('latin1', start, end)
+      const word = tokens.toString('utf8', start, end)
+      if (word.startsWith(VALUE)) values.add(word)
       if (!ofRow.has(word)) this.addOne(BigInt(row), tokens, start, end)
       ofRow.add(word)
       start = end + 1

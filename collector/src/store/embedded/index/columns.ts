@@ -1,4 +1,5 @@
 import type { RecordReader } from '../../../record/reader'
+import { earlier, later } from '../../pipeline/clock'
 
 /**
  * What a search must know of a record before it reads the trace, in the order of the records' numbers; 24 bytes each, all
@@ -94,4 +95,18 @@ export const columns = {
     const durationUs = buf.readUInt32BE(at + 20)
     return durationUs !== NO_DURATION && durationUs >= minDurationUs
   },
+}
+
+/** What the row of a chunk says of its columns. */
+export function boundsOf(chunk: Buffer): { firstUs: bigint; lastUs: bigint; longestUs: bigint } {
+  let firstUs = columns.startUs(chunk, 0)
+  let lastUs = firstUs
+  let longest = 0
+  for (let at = 0; at < chunk.length; at += ROW_BYTES) {
+    firstUs = earlier(firstUs, columns.startUs(chunk, at))
+    lastUs = later(lastUs, columns.startUs(chunk, at))
+    const durationUs = chunk.readUInt32BE(at + 20)
+    if (durationUs !== NO_DURATION) longest = Math.max(longest, durationUs)
+  }
+  return { firstUs, lastUs, longestUs: BigInt(longest) }
 }

@@ -1,0 +1,29 @@
+import { existsSync } from 'node:fs'
+import type { Config } from '../config'
+import type { Logger } from '../log'
+import { CommandError } from './command-error'
+import { showProgress } from './progress'
+
+/** Reads an embedded store whole, writes what is wrong as a JSON document a line, and repairs what it can. */
+export async function verify(config: Config, log: Logger, { dryRun = false }: { dryRun?: boolean }): Promise<void> {
+  if (config.store !== 'embedded') {
+    throw new CommandError(
+      `verify reads embedded stores, and store is ${config.store}: databases have checks of their own`,
+    )
+  }
+  const { path } = config.embedded
+  if (!existsSync(path)) {
+    throw new CommandError(`no store was found at ${path}: set embedded.path to the store to verify`)
+  }
+  const { verifyEmbedded } = require('../store/embedded/verify') as typeof import('../store/embedded/verify')
+  const progress = showProgress('steps')
+  const verified = await verifyEmbedded(path, config.index, {
+    repair: !dryRun,
+    onFinding: finding => process.stdout.write(`${JSON.stringify(finding)}\n`),
+    progress: progress.update,
+    log: message => log.info(message),
+  }).finally(progress.stop)
+  log.info(verified, verified.findings === 0 ? 'nothing is wrong' : 'verified')
+  const left = verified.findings - verified.repaired
+  if (left > 0) throw new CommandError(`${left} of ${verified.findings} findings remain: standard output has them`)
+}
