@@ -72,7 +72,7 @@ command('quarantine', 'lists, retries or drops records that were accepted and th
   .option('--all', 'all records')
   .action(withConfig(quarantine))
 
-command('verify', 'reads an embedded store whole, says what is wrong with it, and repairs what it can')
+command('verify', 'reads the store whole, says what is wrong with it, and repairs what it can')
   .option('--dry-run', 'change nothing')
   .action(withConfig(verify))
 

@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict'
 import { scanRecords } from '../../collector/src/record/records'
+import { collectorNumber } from '../../collector/src/store/cassandra-mysql/span-rows'
+import { verifyCassandraMySql } from '../../collector/src/store/cassandra-mysql/store'
 import { openStore, replayCollector } from '../../collector/src/store/open'
+import { type Clock, systemClock } from '../../collector/src/store/pipeline/clock'
 import type { Store } from '../../collector/src/store/store'
 import { collectorId } from '../../collector/src/store/store-config'
+import type { Finding } from '../../collector/src/store/verify'
 import { bareTrace, type Databases, newDatabases, settled } from './databases'
 import {
   append,
@@ -265,6 +269,66 @@ describe('cassandra-mysql store, in the databases', function () {
     )
     // Which has done no harm to the first one.
     await append(store, span({}))
+  })
+
+  it('is verified: what MySQL lacks is indexed anew, and what Cassandra has lost or has damaged is named', async () => {
+    const own = await newDatabases()
+    const { keyspace } = own.config.cassandra
+    const inAnHour: Clock = { ...systemClock, wallUs: () => systemClock.wallUs() + 3_600_000_000n }
+    const verified = async (repair: boolean) => {
+      const findings: string[] = []
+      const onFinding = ({ where, what, repaired }: Finding) => findings.push(`${repaired} ${where}: ${what}`)
+      const options = { repair, onFinding, progress: () => {}, log: () => {} }
+      const result = await verifyCassandraMySql(own.config, options, inAnHour)
+      return { ...result, findings }
+    }
+    const records = Array.from({ length: 200 }, () => span({ name: unique('verified'), tags: { own: unique('v') } }))
+    const store = await openStore(own.config)
+    await append(store, ...records)
+    await store.close()
+    assert.deepEqual(await verified(false), { read: 200, findings: [], repaired: 0 })
+
+    const { traceId, name } = records[7]!
+    await own.own('DELETE FROM trace_terms WHERE trace_id = ?', [traceId])
+    await own.own('DELETE FROM post WHERE term IN (SELECT term FROM dict WHERE text = ?)', [name])
+    await own.own('UPDATE trace_terms SET terms = LEFT(terms, 7) WHERE trace_id = ?', [records[8]!.traceId])
+    for (const [repair, repaired] of [
+      [false, 0],
+      [true, 2],
+      [true, 0],
+    ] as const) {
+      const { findings, ...counts } = await verified(repair)
+      assert.equal(counts.repaired, repaired)
+      assert.equal(findings.length, repair && repaired === 0 ? 0 : 2, findings.join('\n'))
+      for (const finding of findings) assert.match(finding, /second \d+ of collector .* isn't in MySQL, or not all/)
+    }
+    const again = await openStore(own.config)
+    assert.deepEqual(await found(again, { name }), [traceId])
+    await again.close()
+
+    const [row] = await own.cql(`SELECT * FROM ${keyspace}.spans LIMIT 1`)
+    const { collector, slot, node, uid } = row!
+    const damaged = Buffer.from(row!.records)
+    damaged[damaged.indexOf('verified')] ^= 1
+    await own.cql(
+      `UPDATE ${keyspace}.spans SET records = ? WHERE collector = ? AND slot = ? AND node = ? AND uid = ?`,
+      [damaged, collector, slot, node, uid],
+    )
+    const [checkpoint] = await own.own('SELECT collector FROM checkpoint')
+    const number = collectorNumber(checkpoint.collector)
+    const lost = Math.floor(Date.now() / 1000) - 600
+    const ahead = Math.floor(Date.now() / 1000) + 600
+    const day = Math.floor(Date.now() / 86_400_000)
+    // A second that Cassandra has lost; one that is not settled yet; one that has expired.
+    for (const at of [lost, ahead, 1000]) {
+      await own.own('INSERT INTO trace_terms VALUES (1, ?, ?, 0, ?, -1, ?)', [at, number, day, Buffer.alloc(0)])
+    }
+    const { findings, repaired } = await verified(true)
+    const text = findings.join('\n')
+    assert.match(text, new RegExp(`^false second ${slot} .*row ${node}/${uid}: it is damaged`, 'm'))
+    assert.match(text, new RegExp(`^false second ${lost} of collector ${number}: MySQL has traces of this second`, 'm'))
+    assert.deepEqual([findings.length, repaired], [2, 0], text)
+    await own.drop()
   })
 
   it("is told the journal of a collector that doesn't come back by replay, once", async () => {

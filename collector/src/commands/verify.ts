@@ -1,23 +1,17 @@
 import { existsSync } from 'node:fs'
 import type { Config } from '../config'
 import type { Logger } from '../log'
+import { verifyStore } from '../store/open'
 import { CommandError } from './command-error'
 import { showProgress } from './progress'
 
-/** Reads an embedded store whole, writes what is wrong as a JSON document a line, and repairs what it can. */
+/** Reads the store whole, writes what is wrong as a JSON document a line, and repairs what it can. */
 export async function verify(config: Config, log: Logger, { dryRun = false }: { dryRun?: boolean }): Promise<void> {
-  if (config.store !== 'embedded') {
-    throw new CommandError(
-      `verify reads embedded stores, and store is ${config.store}: databases have checks of their own`,
-    )
+  if (config.store === 'embedded' && !existsSync(config.embedded.path)) {
+    throw new CommandError(`no store was found at ${config.embedded.path}: set embedded.path to the store to verify`)
   }
-  const { path } = config.embedded
-  if (!existsSync(path)) {
-    throw new CommandError(`no store was found at ${path}: set embedded.path to the store to verify`)
-  }
-  const { verifyEmbedded } = require('../store/embedded/verify') as typeof import('../store/embedded/verify')
   const progress = showProgress('steps')
-  const verified = await verifyEmbedded(path, config.index, {
+  const verified = await verifyStore(config, {
     repair: !dryRun,
     onFinding: finding => process.stdout.write(`${JSON.stringify(finding)}\n`),
     progress: progress.update,

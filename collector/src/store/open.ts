@@ -1,6 +1,7 @@
 import type { Quarantine } from './quarantine'
 import { type Store, storedElsewhere } from './store'
 import type { Progress, StoreConfig } from './store-config'
+import type { Verified, VerifyOptions } from './verify'
 
 export type { CassandraConfig, MySqlConfig, StoreConfig } from './store-config'
 
@@ -73,6 +74,18 @@ export async function openQuarantine(
   if (config.store === 'cassandra-mysql') return cassandraMySql().openMySqlQuarantine(config)
   const { EmbeddedQuarantine } = require('./embedded/quarantine') as typeof import('./embedded/quarantine')
   return new EmbeddedQuarantine(config.embedded.path, log)
+}
+
+/**
+ * Reads the configured store whole, says what is wrong with it, and repairs what can be. No collector may be using an embedded
+ * file; databases may be in use.
+ * @throws StoreError with the remedy
+ */
+export async function verifyStore(config: StoreConfig, options: VerifyOptions): Promise<Verified> {
+  if (config.store === 'scribe') throw storedElsewhere()
+  if (config.store === 'cassandra-mysql') return cassandraMySql().verifyCassandraMySql(config, options)
+  const { verifyEmbedded } = require('./embedded/verify') as typeof import('./embedded/verify')
+  return verifyEmbedded(config.embedded.path, config.index, options)
 }
 
 // Only the chosen store is loaded: the other store's drivers would make the start 90 ms longer.

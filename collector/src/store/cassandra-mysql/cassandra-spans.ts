@@ -26,6 +26,17 @@ const MANY_BYTES = 1024 * 1024
 const FIRST_PAGE_ROWS = 4
 const SECONDS_PER_DAY = 86_400
 
+/** The approximate size of a place in an answer. */
+const PLACE_BYTES = 16
+
+/** A row of the table spans, in its partition. */
+export interface StoredRow {
+  node: bigint
+  /** hash64 of the records. */
+  uid: bigint
+  records: Buffer
+}
+
 export class CassandraSpans {
   private readonly db: Cassandra
   private readonly ttl: number
@@ -144,6 +155,20 @@ export class CassandraSpans {
     }
   }
 
+  /** Returns every second of a collector that has rows. */
+  async places(): Promise<TracePlace[]> {
+    const places: TracePlace[] = []
+    for await (const rows of this.db.pages(this.sql.selectPlaces, [], () => PLACE_BYTES)) {
+      for (const { collector, slot } of rows) places.push({ collector, slot })
+    }
+    return places
+  }
+
+  async *rowsAt({ collector, slot }: TracePlace): AsyncGenerator<StoredRow> {
+    const pages = this.db.pages(this.sql.selectRows, [collector, slot], row => row.records.length)
+    for await (const rows of pages) for (const { node, uid, records } of rows) yield { node, uid, records }
+  }
+
   async writeHealth(nowUs: bigint): Promise<void> {
     await this.db.execute(this.sql.insertHealth, [nowUs])
   }
@@ -161,6 +186,8 @@ function statementsFor(db: Cassandra) {
     selectJournal: `SELECT seq, body, WRITETIME(body) AS received_us FROM ${journal} WHERE collector = ? AND slot = ? AND seq > ?`,
     insertSpans: `INSERT INTO ${spans} (collector, slot, node, uid, records) VALUES (?, ?, ?, ?, ?) USING TTL ?`,
     selectSpans: `SELECT records FROM ${spans} WHERE collector = ? AND slot = ? AND node IN ?`,
+    selectPlaces: `SELECT DISTINCT collector, slot FROM ${spans}`,
+    selectRows: `SELECT node, uid, records FROM ${spans} WHERE collector = ? AND slot = ?`,
     probeSpans: `SELECT uid FROM ${spans} WHERE collector = 0 AND slot = 0 LIMIT 1`,
     insertHealth: `INSERT INTO ${db.table('health')} (id, checked_us) VALUES (0, ?)`,
   }

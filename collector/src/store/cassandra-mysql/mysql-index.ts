@@ -1,5 +1,6 @@
 import { Reader } from 'milo/codec/binary'
 import { isErrorAt } from '../../record/half'
+import { IdMap } from '../../record/ids'
 import { RecordReader } from '../../record/reader'
 import { scanRecords } from '../../record/records'
 import { chunksBySize } from '../chunks'
@@ -9,7 +10,7 @@ import type { IndexPolicy } from '../search/index-policy'
 import { WINDOW_BITS } from '../search/window'
 import type { MySql, Row } from './mysql'
 import { durationHex, KeyWord, MAX_DURATION_US, ordered, orderedAt, TERM_DIGITS, type Word, Words } from './mysql-terms'
-import { slotOf, type TracePlace } from './span-rows'
+import { collectorNumber, slotOf, type TracePlace } from './span-rows'
 
 /**
  * Writes the search index of sql/mysql/0001-places.sql; mysql-search.ts searches it. A trace's records usually come together and have
@@ -31,6 +32,8 @@ const ROW_OVERHEAD_BYTES = 64
 const MAX_ROW_TERMS = 500
 /** How many places of a trace are read from trace_terms at once. */
 const MAX_PLACES = 500
+/** How many places of all traces. */
+const MAX_PLACES_AT_ONCE = 20_000
 
 /** How many hex digits of a start, which has 16, tell its window. */
 const WINDOW_DIGITS = 16 - WINDOW_BITS / 4
@@ -161,6 +164,16 @@ export class MySqlIndex {
     await this.db.write(`${INSERT_TERMS} VALUES ${rows.join(',')}`)
   }
 
+  /** Returns the terms that trace_terms must have for each trace of a message. */
+  termsOf(message: Entry, policy: IndexPolicy): Map<bigint, Set<string>> {
+    const terms = new IdMap<Set<string>>()
+    for (const { id, records } of this.tracesOf(message, policy)) {
+      const words = records.flatMap(({ words }) => words).filter(word => word !== this.words.every)
+      terms.set(id, new Set(words.map(({ term }) => term)))
+    }
+    return terms
+  }
+
   /** Reads what each trace of a message can be found by. */
   private tracesOf({ body, start, end, receivedUs }: Entry, policy: IndexPolicy): Iterable<Trace> {
     const { reader } = this
@@ -272,7 +285,21 @@ function pushTerms(
   for (let from = 0; from === 0 || from < words.length; from += MAX_ROW_TERMS) {
     let hex = ''
     for (const { term } of words.slice(from, from + MAX_ROW_TERMS)) hex += term
-    rows.push(`(${traceId},${place},${hash52(`${durationUs}:${hex}`)},${day},${durationUs},x'${hex}')`)
+    rows.push(`(${traceId},${place},${uidOf(durationUs, hex)},${day},${durationUs},x'${hex}')`)
+  }
+}
+
+function uidOf(durationUs: number, hex: string): number {
+  return hash52(`${durationUs}:${hex}`)
+}
+
+/** Removes a trace's rows of trace_terms in a place that aren't as they were written: a good one would count as written already. */
+export async function dropDamagedTerms(db: MySql, { slot, collector }: TracePlace, traceId: bigint): Promise<void> {
+  const ofTrace = `trace_id = ${traceId} AND slot = ${slot} AND collector = ${collector}`
+  const rows = await db.read(`SELECT uid, duration, LOWER(HEX(terms)) FROM trace_terms WHERE ${ofTrace}`)
+  for (const [uid, durationUs, hex] of rows) {
+    if (Number(uid) === uidOf(Number(durationUs), String(hex))) continue
+    await db.write(`DELETE FROM trace_terms WHERE ${ofTrace} AND uid = ${uid}`)
   }
 }
 
@@ -294,8 +321,58 @@ export async function* placesOfTrace(db: MySql, traceId: bigint): AsyncGenerator
        ORDER BY slot, collector LIMIT ${MAX_PLACES}`,
       [traceId],
     )
-    yield rows.map(([slot, collector]) => ({ slot: BigInt(slot!), collector: Number(collector) }))
+    yield rows.map(tracePlace)
   } while (rows.length === MAX_PLACES)
+}
+
+/** Yields the places of all traces, each as often as traces have it. */
+export async function* allPlaces(db: MySql): AsyncGenerator<TracePlace> {
+  let rows: Row[] = []
+  do {
+    const [slot, collector, traceId] = rows.at(-1) ?? []
+    const after =
+      slot === undefined
+        ? 'TRUE'
+        : `trace_id >= ${traceId} AND (trace_id > ${traceId} OR slot > ${slot} OR (slot = ${slot} AND collector > ${collector}))`
+    rows = await db.read(
+      `SELECT DISTINCT slot, collector, trace_id FROM trace_terms WHERE ${after}
+       ORDER BY trace_id, slot, collector LIMIT ${MAX_PLACES_AT_ONCE}`,
+    )
+    yield* rows.map(tracePlace)
+  } while (rows.length === MAX_PLACES_AT_ONCE)
+}
+
+function tracePlace([slot, collector]: Row): TracePlace {
+  return { slot: BigInt(slot!), collector: Number(collector) }
+}
+
+/** Returns the terms of traces in one place; traces without any row there are left out. */
+export async function termsAt(
+  db: MySql,
+  { slot, collector }: TracePlace,
+  traceIds: bigint[],
+): Promise<Map<bigint, Set<string>>> {
+  const found = new IdMap<Set<string>>()
+  for (let i = 0; i < traceIds.length; i += MAX_PLACES) {
+    const ids = traceIds.slice(i, i + MAX_PLACES)
+    const rows = await db.read(
+      `SELECT trace_id, LOWER(HEX(terms)) FROM trace_terms
+       WHERE trace_id IN (${ids}) AND slot = ${slot} AND collector = ${collector}`,
+    )
+    for (const [id, hex] of rows) {
+      const traceId = BigInt(id!)
+      const terms = found.get(traceId) ?? new Set()
+      found.set(traceId, terms)
+      for (let at = 0; at < String(hex).length; at += TERM_DIGITS) terms.add(String(hex).slice(at, at + TERM_DIGITS))
+    }
+  }
+  return found
+}
+
+/** Returns how far the journal of each collector is settled, by the collectors' numbers. */
+export async function checkpoints(db: MySql): Promise<Map<number, bigint>> {
+  const rows = await db.read('SELECT collector, seq FROM checkpoint')
+  return new Map(rows.map(([collector, seq]) => [collectorNumber(String(collector)), BigInt(seq!)]))
 }
 
 export function dayOf(us: bigint): number {

@@ -43,7 +43,8 @@ const LEVELS = 10
 const LEAVES = 2 ** LEVELS
 /** The nodes of large traces begin here. */
 const FIRST_OWN_NODE = 2n ** 32n
-const SLOT_US = 1_000_000n
+/** The length of a slot in messages' numbers. */
+export const SLOT_US = 1_000_000n
 
 /** Returns the number of a collector in the databases. Two collectors with the same number share partitions, which is harmless. */
 export function collectorNumber(id: string): number {

@@ -4,7 +4,7 @@ import type { ActivityMinute, ActivityRow } from '../activity/activity'
 import { chunksBySize } from '../chunks'
 import { isRefusal, within } from '../deadline'
 import { type Migration, migrations } from '../migrations'
-import type { Clock } from '../pipeline/clock'
+import { type Clock, systemClock } from '../pipeline/clock'
 import type { Entry } from '../pipeline/entry'
 import { closedError } from '../pipeline/group-commit'
 import { type Backend, Pipeline } from '../pipeline/pipeline'
@@ -25,6 +25,7 @@ import {
   TRACE_BYTES,
 } from '../store'
 import { collectorId, DEFAULT_RETENTION_DAYS, type Progress, type StoreConfig } from '../store-config'
+import type { Verified, VerifyOptions } from '../verify'
 import { Cassandra, migrateCassandra, missingFromCassandra } from './cassandra'
 import { CassandraSpans } from './cassandra-spans'
 import { CollectorLock } from './collector-lock'
@@ -35,6 +36,7 @@ import { keepPartitions, maintainPartitions } from './mysql-partitions'
 import { MySqlQuarantine, putAside } from './mysql-quarantine'
 import { completeFromMySql, MySqlSearch } from './mysql-search'
 import { collectorNumber, spanRows } from './span-rows'
+import { verifyRows } from './verify'
 import { waitingStore } from './waiting-store'
 
 /**
@@ -190,6 +192,24 @@ export async function openMySqlQuarantine(config: StoreConfig): Promise<Quaranti
     await cassandra.close()
   }
   return new MySqlQuarantine(new MySql(config.mysql))
+}
+
+/** Reads all that the databases have and that is settled; collectors may be running. */
+export async function verifyCassandraMySql(
+  config: StoreConfig,
+  options: VerifyOptions,
+  clock: Clock = systemClock,
+): Promise<Verified> {
+  const cassandra = await Cassandra.open(config.cassandra)
+  const mysql = new MySql(config.mysql)
+  try {
+    await ensureSchema(config, cassandra, options.log)
+    const retentionDays = config.retention_days ?? DEFAULT_RETENTION_DAYS
+    const spans = new CassandraSpans(cassandra, retentionDays, clock)
+    return await verifyRows(spans, mysql, indexPolicy(config.index), retentionDays, clock.wallUs(), options)
+  } finally {
+    await within(GOODBYE_MS, Promise.all([cassandra.close(), mysql.close()])).catch(() => {})
+  }
 }
 
 class CassandraMySqlBackend implements Backend {

@@ -1,36 +1,13 @@
 import { scanRecords } from '../../record/records'
 import { readEntry } from '../pipeline/entry'
 import { type IndexPolicy, type IndexSettings, indexPolicy } from '../search/index-policy'
+import { type Verified, type VerifyOptions, verification } from '../verify'
 import { EmbeddedFile } from './file'
 import { boundsOf, PART_ROWS, ROW_BYTES } from './index/columns'
 import { END_OF_VALUE, hashOf, Indexer } from './index/indexer'
 import { KEY, VALUE, valueToken } from './index/tokens'
 
 /** Reading a file whole, and making parts of its index anew; nothing else may have it open. */
-
-export interface Finding {
-  /** SQLite's pages, a message, or a part of the index. */
-  where: string
-  what: string
-  /** Parts of the index are made anew of the messages, which can't be mended themselves. */
-  repaired: boolean
-}
-
-export interface Verified {
-  messages: number
-  findings: number
-  /** How many of the findings. */
-  repaired: number
-}
-
-export interface VerifyOptions {
-  /** Whether what can be repaired is. */
-  repair: boolean
-  onFinding(finding: Finding): void
-  /** Called with how many messages and parts are done. */
-  progress(done: number, total: number): void
-  log(message: string): void
-}
 
 /** Records that are indexed before the next message is read. */
 const STEP_RECORDS = 2_000
@@ -45,16 +22,12 @@ const PROGRESS_MESSAGES = 1_000
 export async function verifyEmbedded(
   path: string,
   index: IndexSettings | undefined,
-  { repair, onFinding, progress, log }: VerifyOptions,
+  options: VerifyOptions,
 ): Promise<Verified> {
+  const { repair, progress, log } = options
   const file = new EmbeddedFile(path, log)
   const policy = indexPolicy(index)
-  const verified: Verified = { messages: 0, findings: 0, repaired: 0 }
-  const report = (finding: Finding) => {
-    verified.findings++
-    if (finding.repaired) verified.repaired++
-    onFinding(finding)
-  }
+  const { verified, report } = verification(options)
   try {
     for (const what of file.integrity()) report({ where: 'the file', what, repaired: false })
     const parts = file.partsWithBounds()
@@ -62,7 +35,7 @@ export async function verifyEmbedded(
     for (const id of file.messageIds()) {
       const what = attempt(() => wrongWithMessage(file, id))
       if (what !== undefined) report({ where: `message ${id}`, what, repaired: false })
-      if (++verified.messages % PROGRESS_MESSAGES === 0) progress(verified.messages, total)
+      if (++verified.read % PROGRESS_MESSAGES === 0) progress(verified.read, total)
     }
     for (const [i, part] of parts.entries()) {
       const expected = await read(file, part, policy)
@@ -79,7 +52,7 @@ export async function verifyEmbedded(
         }
       }
       if (what !== undefined) report({ where: `part ${part.id} of the index`, what, repaired })
-      progress(verified.messages + i + 1, total)
+      progress(verified.read + i + 1, total)
     }
     return verified
   } finally {
