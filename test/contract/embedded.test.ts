@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -444,5 +444,80 @@ db.backup(sqlite3.connect(sys.argv[2]))
     assert.deepEqual(structs(await second.readTrace(records[7]!.traceId)), structs([records[7]!]))
     await soon(async () => assert.equal((await found(second, { service: 'shop' }, 400)).length, 300))
     await Promise.all([store.close(), second.close()])
+  })
+
+  it('belongs to one store at a time, by whatever link it is opened', async () => {
+    const link = join(folder, 'link.db')
+    // To a file that isn't there yet.
+    symlinkSync(path, link)
+    const store = await open(link)
+    await assert.rejects(open(path), { code: 'MILO_STORE_LOCKED' })
+    await assert.rejects(open(link), { code: 'MILO_STORE_LOCKED' })
+    await append(store, span({}))
+    await store.close()
+    assert.deepEqual(readdirSync(folder), ['link.db', 'milo.db'])
+  })
+
+  it('finds names, keys and values with each character of ASCII', async () => {
+    const store = await open(path)
+    const words = Array.from({ length: 128 }, (_, code) => `a${String.fromCharCode(code)}b`)
+    const records = words.map(word => span({ name: word, tags: { [`k${word}`]: word } }))
+    await append(store, ...records)
+    await soon(async () => assert.equal(store.backlog().spans, 0))
+    for (const [i, word] of words.entries()) {
+      const is = [records[i]!.traceId]
+      assert.deepEqual(await found(store, { name: word }), is, JSON.stringify(word))
+      assert.deepEqual(await found(store, { annotations: [tag(`k${word}`, word)] }), is)
+      assert.deepEqual(await found(store, { annotations: [tag(`k${word}`, word.slice(0, 2), 'prefix')] }), is)
+      assert.deepEqual(await found(store, { annotations: [tag(`k${word}`, word.slice(1), 'contains')] }), is)
+      assert.deepEqual(await store.complete({ field: 'value', key: `k${word}`, prefix: '', limit: 2 }), [word])
+    }
+    assert.deepEqual(await store.complete({ field: 'name', prefix: '', limit: 200 }), words)
+    await store.close()
+  })
+
+  it('holds no snapshot of the file with what a search has not read to its end', () => {
+    const owner = new EmbeddedFile(path, () => {})
+    const part = 1n
+    owner.background(() => {
+      for (let i = 1n; i <= 300n; i++) {
+        owner.sql.replaceChunk.run([i, 1n, i, i, 0n, Buffer.alloc(24)])
+        owner.sql.insertValues.run([part, Buffer.from('k'), Buffer.from(`value ${i}\xff`, 'latin1')])
+      }
+    })
+    const reader = new EmbeddedFile(path, () => {}, true)
+    const last = () => reader.snapshot(() => [...reader.chunksBefore(250n)].at(-1))
+    reader.snapshot(() => {
+      assert.equal(reader.chunksBefore(250n).next().value![0], 250n)
+      assert.equal(reader.valuesOf(part, Buffer.from('k')).next().value!.toString('latin1'), 'value 1\xff')
+    })
+    owner.background(() => owner.sql.updateSettled.run([1n]))
+    const other = new Database(path)
+    const [row] = other.prepare('PRAGMA wal_checkpoint(TRUNCATE)').raw().all([]) as [unknown[]]
+    assert.deepEqual(row, [0, 0, 0])
+    other.close()
+    // Page by page they are all there.
+    assert.equal(last()![0], 1n)
+    assert.equal(reader.snapshot(() => [...reader.valuesOf(part, Buffer.from('k'))]).length, 300)
+    reader.close()
+    owner.close()
+  })
+
+  it('answers or says what is wrong when bits have flipped in the text of a row or at the end of a value', async () => {
+    const store = await open(path)
+    await append(store, span({ service: 'shop', tags: { k: 'value' } }))
+    await store.saveSearch({ id: 'a', name: 'b', query: 'c', createdUs: 1 })
+    await soon(async () => assert.equal(store.backlog().spans, 0))
+    await store.close()
+    const db = new Database(path)
+    db.exec(`UPDATE value SET data = substr(data, 1, length(data) - 1) || x'7f';
+             UPDATE activity SET body = CAST(CAST(replace(body, 'shop', 'sho') AS BLOB) || x'ff' AS TEXT);
+             UPDATE saved_search SET id = CAST(x'ff' AS TEXT), name = CAST(x'ff' AS TEXT), query = CAST(x'ff' AS TEXT)`)
+    db.close()
+    const again = await open(path)
+    assert.deepEqual(await found(again, { annotations: [tag('k', 'alu', 'contains')] }), [])
+    await assert.rejects(again.activity(0, Number.MAX_SAFE_INTEGER))
+    assert.deepEqual(await again.savedSearches(), [{ id: '\ufffd', name: '\ufffd', query: '\ufffd', createdUs: 1 }])
+    await again.close()
   })
 })

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import Database from 'libsql'
 import { StoreError, unavailable } from './store'
@@ -45,11 +45,10 @@ const BUSY_MS = 5_000
  * @throws StoreError when another process has it, or it can't be opened
  */
 export function lockFor(path: string, setting: string): () => void {
-  const lock = `${resolve(path)}-lock`
   for (;;) {
     let db: Database.Database | undefined
     try {
-      makeDirectory(dirname(lock))
+      const lock = `${realFile(path)}-lock`
       // Not opened when it's there: to close it would end a lock that this process has.
       if (!existsSync(lock)) writeFileSync(lock, '', { flag: 'ax' })
       const inode = inodeOf(lock)
@@ -73,6 +72,14 @@ export function lockFor(path: string, setting: string): () => void {
       throw openError(path, setting, error)
     }
   }
+}
+
+/** The name of a file, which is made if need be, without symbolic links: it has one lock and one log, whatever leads to it. */
+export function realFile(path: string): string {
+  makeDirectory(dirname(resolve(path)))
+  // Not opened when it's there: to close it would end the locks that this process has.
+  if (!existsSync(path)) writeFileSync(path, '', { flag: 'a' })
+  return realpathSync(path)
 }
 
 /** -1 for a file that isn't there. */

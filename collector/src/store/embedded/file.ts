@@ -1,8 +1,7 @@
-import { resolve } from 'node:path'
 import type Database from 'libsql'
 import { IdMap } from '../../record/ids'
 import { migrations, newestVersion } from '../migrations'
-import { inodeOf, integer, isEmpty, letGo, lockFor, openSqlite, transaction } from '../sqlite'
+import { inodeOf, integer, isEmpty, letGo, lockFor, openSqlite, realFile, transaction } from '../sqlite'
 import { StoreError } from '../store'
 import { crc32 } from './crc32'
 import { PART_ROWS } from './index/columns'
@@ -13,7 +12,9 @@ import { FTS_OPTIONS } from './index/tokens'
  *
  * Traps of libsql 0.5: `run(buffer)` aborts the process, `run([buffer])` doesn't; 64-bit integers need safeIntegers, and
  * numbers are bound as REAL; a TEXT is read up to its first NUL, hence CAST(… AS BLOB); `close()` keeps file and locks until
- * the garbage collector has taken every statement, hence letGo(); a thread's end releases them too.
+ * the garbage collector has taken every statement, hence letGo(); a thread's end releases them too; what `iterate()` has not
+ * been read to its end keeps its snapshot, and so the whole log, until the statement is run again: what may end early reads pages;
+ * a TEXT that isn't UTF-8, as after a flipped bit, aborts the process, hence CAST(… AS BLOB) once more.
  */
 export class EmbeddedFile {
   readonly path: string
@@ -46,7 +47,7 @@ export class EmbeddedFile {
       throw error
     }
     if (reader) this.db.exec('PRAGMA query_only = 1')
-    const file = resolve(path)
+    const file = realFile(path)
     this.inodes = [file, `${file}-wal`].map(name => [name, inodeOf(name)])
   }
 
@@ -97,6 +98,31 @@ export class EmbeddedFile {
   /** Oldest first. */
   liveParts(): bigint[] {
     return (this.sql.selectParts.all([]) as [bigint, bigint][]).filter(([, live]) => live === 1n).map(([id]) => id)
+  }
+
+  /** Chunks that begin at this time or before it, by the latest of their starts, the latest first. */
+  *chunksBefore(us: bigint): Generator<[id: bigint, rows: bigint, lastUs: bigint, longestUs: bigint], void> {
+    for (let [last, lastUs] = [I64_MAX, I64_MAX]; ; ) {
+      const rows = this.sql.selectChunksBefore.all([us, lastUs, last, BigInt(PAGE_ROWS)]) as [
+        bigint,
+        bigint,
+        bigint,
+        bigint,
+      ][]
+      yield* rows
+      if (rows.length < PAGE_ROWS) return
+      ;[last, , lastUs] = rows.at(-1)!
+    }
+  }
+
+  /** The rows of a key's distinct values. */
+  *valuesOf(part: bigint, key: Buffer): Generator<Buffer, void> {
+    for (let last = 0n; ; ) {
+      const rows = this.sql.selectValues.all([part, key, last, BigInt(PAGE_ROWS)]) as [bigint, Buffer][]
+      for (const [, data] of rows) yield data
+      if (rows.length < PAGE_ROWS) return
+      last = rows.at(-1)![0]
+    }
   }
 
   /** The words of a part, and what finds them. */
@@ -233,6 +259,11 @@ export class EmbeddedFile {
   }
 }
 
+/** To this the log is cut when it begins anew, after somebody's long read. */
+const LOG_BYTES = 16 * 1024 * 1024
+/** Rows of a page of what isn't read at once. */
+const PAGE_ROWS = 32
+const I64_MAX = 2n ** 63n - 1n
 /** How often check() writes at most. */
 const CHECK_WRITE_MS = 1_000
 /** Pages (4 KiB) in the log before they are copied into the file, which takes as long as the disk does. */
@@ -276,7 +307,8 @@ function prepare(db: Database.Database) {
     ),
     selectChunksFrom: one('SELECT id, rows FROM chunk WHERE id >= ? AND id < ? ORDER BY id'),
     selectChunksBefore: one(
-      'SELECT id, rows, last_us, longest_us FROM chunk WHERE first_us <= ? ORDER BY last_us DESC, id DESC',
+      `SELECT id, rows, last_us, longest_us FROM chunk WHERE first_us <= ? AND (last_us, id) < (?, ?)
+       ORDER BY last_us DESC, id DESC LIMIT ?`,
     ),
     deleteChunks: db.prepare(
       'DELETE FROM chunk WHERE id IN (SELECT id FROM chunk WHERE id >= ? AND id < ? ORDER BY id LIMIT ?)',
@@ -287,17 +319,18 @@ function prepare(db: Database.Database) {
        WHERE id = (SELECT max(id) FROM value WHERE part = ?2 AND key = ?3) AND length(data) < ?4`,
     ),
     insertValues: db.prepare('INSERT INTO value (part, key, data) VALUES (?, ?, ?)'),
-    selectValues: one('SELECT data FROM value WHERE part = ? AND key = ? ORDER BY id'),
+    selectValues: one('SELECT id, data FROM value WHERE part = ? AND key = ? AND id > ? ORDER BY id LIMIT ?'),
     selectAllValues: one('SELECT key, data FROM value WHERE part = ?'),
     deleteValues: db.prepare('DELETE FROM value WHERE id IN (SELECT id FROM value WHERE part = ? LIMIT ?)'),
 
     selectSearches: one(
-      'SELECT id, CAST(name AS BLOB), CAST(query AS BLOB), created_us FROM saved_search ORDER BY created_us, id',
+      `SELECT CAST(id AS BLOB), CAST(name AS BLOB), CAST(query AS BLOB), created_us FROM saved_search
+       ORDER BY created_us, id`,
     ),
     replaceSearch: db.prepare('INSERT OR REPLACE INTO saved_search VALUES (?, ?, ?, ?)'),
     deleteSearch: db.prepare('DELETE FROM saved_search WHERE id = ?'),
 
-    selectActivity: db.prepare('SELECT minute, body FROM activity WHERE minute BETWEEN ? AND ?').raw(),
+    selectActivity: one('SELECT minute, CAST(body AS BLOB) FROM activity WHERE minute BETWEEN ? AND ?'),
     replaceActivity: db.prepare('INSERT OR REPLACE INTO activity (minute, part, body) VALUES (?, ?, ?)'),
     deleteActivity: db.prepare('DELETE FROM activity WHERE minute < ?'),
 
@@ -320,7 +353,9 @@ function openFile(path: string, log: (message: string) => void): [Database.Datab
     path,
     'embedded.path',
     db => {
-      db.exec(`PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}; PRAGMA cache_size = -${CACHE_KIB}`)
+      db.exec(
+        `PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}; PRAGMA journal_size_limit = ${LOG_BYTES}; PRAGMA cache_size = -${CACHE_KIB}`,
+      )
       migrateFile(db, path, log)
       sql = prepareOrRefuse(db, path)
     },

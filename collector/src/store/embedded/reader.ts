@@ -66,13 +66,13 @@ export function reader({ path, index }: EmbeddedOptions, pending: MessagePort): 
     search: query => reading(search({ index: lookup, readTrace: read }, query)),
     complete: query => reading(lookup.complete(query)),
     activity: async (fromMinute, toMinute) => {
-      const rows = file.sql.selectActivity.all([BigInt(fromMinute), BigInt(toMinute)]) as [bigint, string][]
-      return rows.map(([minute, body]) => ({ minute: Number(minute), body }))
+      const rows = file.sql.selectActivity.all([BigInt(fromMinute), BigInt(toMinute)]) as [bigint, Buffer][]
+      return rows.map(([minute, body]) => ({ minute: Number(minute), body: body.toString() }))
     },
     savedSearches: async () => {
-      const rows = file.sql.selectSearches.all([]) as [string, Buffer, Buffer, bigint][]
+      const rows = file.sql.selectSearches.all([]) as [Buffer, Buffer, Buffer, bigint][]
       return rows.map(([id, name, query, createdUs]) => ({
-        id,
+        id: id.toString(),
         name: name.toString(),
         query: query.toString(),
         createdUs: Number(createdUs),

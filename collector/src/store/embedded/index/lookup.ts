@@ -185,11 +185,13 @@ export class FtsIndex implements SpanIndex {
   private valuesWith(part: bigint, key: string, word: Buffer): Set<string> {
     const found = new Set<string>()
     let isIn: ReturnType<typeof wordSearch> | undefined
-    for (const [data] of this.file.sql.selectValues.iterate([part, Buffer.from(key)]) as Iterable<[Buffer]>) {
+    for (const data of this.file.valuesOf(part, Buffer.from(key))) {
       isIn ??= wordSearch(word, data)
       if (!isIn(data)) continue
       for (let at = data.indexOf(word); at !== -1; ) {
         const end = data.indexOf(END_OF_VALUE, at)
+        // Its last byte isn't as it was written.
+        if (end === -1) break
         found.add(data.toString('utf8', at === 0 ? 0 : data.lastIndexOf(END_OF_VALUE, at - 1) + 1, end))
         if (found.size > MAX_VALUES) return found
         at = data.indexOf(word, end + 1)
@@ -412,10 +414,7 @@ export class FtsIndex implements SpanIndex {
   private *chunksBefore(toUs: bigint | undefined, after: Place | undefined) {
     let beforeUs = toUs ?? I64_MAX
     if (after !== undefined && after.startUs < beforeUs) beforeUs = after.startUs
-    type ChunkRow = [bigint, bigint, bigint, bigint]
-    for (const [id, rows, lastUs, longestUs] of this.file.sql.selectChunksBefore.iterate([
-      beforeUs,
-    ]) as Iterable<ChunkRow>) {
+    for (const [id, rows, lastUs, longestUs] of this.file.chunksBefore(beforeUs)) {
       const part = id / PART_ROWS
       const first = Number(id % PART_ROWS)
       yield { part, first, end: first + Number(rows), lastUs, longestUs: Number(longestUs) }

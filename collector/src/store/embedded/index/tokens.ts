@@ -26,7 +26,7 @@ const BETWEEN = '!!'
 /** Of names, services and keys, in characters. */
 export const MAX_WORD_LENGTH = 256
 
-const PUNCTUATION = '!"#$%&\'()*+,-./:;<=>?@[\\]^_`{|}~'
+const PUNCTUATION = '!"#$%&\'()*+,-./:;<=>?@[\\]^_`{|}~\x7f'
 /** FTS5's options, in SQL: which records a token is in, and nothing else. */
 export const FTS_OPTIONS = `content = '', detail = none, columnsize = 0, tokenize = "ascii tokenchars '${PUNCTUATION.replace('"', '""').replace("'", "''")}'"`
 
