@@ -44,6 +44,59 @@ describe('a search', () => {
     assert.deepEqual(await page(25, 'a'), [25, 32])
   })
 
+  it('shows no trace twice whose other record was listed, by a term that is wider than what is looked for', async () => {
+    const us = [1_000, ...Array.from({ length: 400 }, (_, i) => 900 - i), 1].map(BigInt)
+    const placeOf = (startUs: bigint) => ({ startUs, traceId: startUs === 1_000n ? 1n : startUs })
+    const recordOf = (traceId: bigint, us: bigint, value: string) =>
+      encodeRecord({
+        traceId,
+        id: us,
+        events: [{ timestamp: us, eventType: 4 }],
+        annotations: new Map([['key', value]]),
+      })
+    const index = {
+      count: async () => 1,
+      async places(_query: object, after: { startUs: bigint } | undefined, max: number) {
+        const left = us.filter(startUs => after === undefined || startUs < after.startUs).slice(0, max)
+        const of = { kind: 'key', key: 'key' } as const
+        return { places: left.map(placeOf), of, resume: left.length < max ? undefined : placeOf(left.at(-1)!) }
+      },
+    }
+    const readTrace = async (traceId: bigint) => ({
+      bytes: Buffer.concat([
+        recordOf(traceId, traceId, 'part'),
+        ...(traceId === 1n ? [recordOf(1n, 1_000n, 'x')] : []),
+      ]),
+      truncated: false,
+    })
+    const shown: string[] = []
+    let after: string | undefined
+    do {
+      const annotations = [{ key: 'key', value: 'part', match: 'contains' as const }]
+      const page = await search({ index, readTrace }, { annotations, limit: 50, ...(after && { after }) })
+      shown.push(...page.traces.map(({ traceId }) => traceId))
+      after = page.next
+    } while (after !== undefined)
+    assert.equal(shown.length, 401)
+    assert.equal(new Set(shown).size, 401)
+  })
+
+  it('finds a trace of a record that alone is too long to be read for a summary', async () => {
+    const bytes = encodeRecord({ traceId: 1n, id: 1n, name: 'x'.repeat(1_000) })
+    const index = {
+      count: async () => 1,
+      places: async () => ({ places: [{ startUs: 1n, traceId: 1n }], resume: undefined }),
+    }
+    const readTrace = async (_traceId: bigint, maxBytes: number) =>
+      bytes.length > maxBytes ? { bytes: Buffer.alloc(0), truncated: true } : { bytes, truncated: false }
+    const query = { annotations: [], limit: 1, name: 'x'.repeat(1_000) }
+    const { traces } = await search({ index, readTrace }, query, { summaryBytes: 500 })
+    assert.deepEqual(
+      traces.map(({ spanCount }) => spanCount),
+      [1],
+    )
+  })
+
   it('limits a page in bytes, whatever the names in its summaries are', async () => {
     const service = 'x'.repeat(1024 * 1024)
     const ids = Array.from({ length: 20 }, (_, i) => BigInt(20 - i))

@@ -28,6 +28,7 @@ export class UniqueRecords {
    * @returns whether there is room for more
    */
   add(records: Buffer): boolean {
+    if (this.truncated) return false
     // One copy of all takes less than one of each. The records after one that isn't taken move up.
     const { bytes } = this
     let from = bytes.pos

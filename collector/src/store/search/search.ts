@@ -5,7 +5,7 @@ import { eachRecord, type RawTrace } from '../../record/records'
 import { buildTrace, summarize } from '../../trace'
 import type { TraceSummary } from '../../trace/model'
 import { Turns } from '../../turns'
-import { type Match, type SearchPage, type SearchQuery, StoreError } from '../store'
+import { type Match, type SearchPage, type SearchQuery, StoreError, TRACE_BYTES } from '../store'
 import { holds, isHalf, matchesTrace } from './match'
 import { summarizeRecords } from './summarize-records'
 import { endOfWindow } from './window'
@@ -62,6 +62,8 @@ export interface Place {
 export interface Places {
   /** Places in order; the same trace, and even the same place, may occur again. */
   places: Place[]
+  /** The term whose places they are, if it isn't the driver: the index may list those of a wider one. */
+  of?: Term
   /** Where to continue; undefined at the end. Fewer places than asked for don't mean the end. */
   resume: Place | undefined
 }
@@ -135,7 +137,7 @@ export async function search(
   let reads = 0
   let length = 0
   for (;;) {
-    const { places, resume } = await index.places(indexQuery, from, 2 * limit, mayGoOn)
+    const { places, resume, of = driver } = await index.places(indexQuery, from, 2 * limit, mayGoOn)
     const fresh = places.filter(({ traceId }) => !seen.has(traceId) && seen.add(traceId))
     for (let i = 0; i < fresh.length; ) {
       // As long as every trace that has been read is on the page, it needs no more than these.
@@ -144,15 +146,18 @@ export async function search(
       i += some.length
       const read = await Promise.all(some.map(({ traceId }) => readTrace(traceId, summaryBytes)))
       reads += some.length
-      for (const [j, { bytes, truncated }] of read.entries()) {
+      for (const [j, beginning] of read.entries()) {
         const place = some[j]!
+        // If the first record alone is longer than that, there would be nothing to show.
+        const isCut = beginning.truncated && beginning.bytes.length === 0
+        const { bytes, truncated } = isCut ? await readTrace(place.traceId, TRACE_BYTES) : beginning
         const records: SpanRecord[] = []
         for (const record of eachRecord(bytes)) {
           records.push(record)
           if (turns.over()) await turns.next()
         }
         if (records.length === 0 || (!truncated && !matchesTrace(records, query))) continue
-        if (forgottenBefore !== undefined && hasStoodBefore(records, driver, forgottenBefore, indexQuery)) continue
+        if (forgottenBefore !== undefined && hasStoodBefore(records, of, forgottenBefore, indexQuery)) continue
         // One trace more than asked for tells whether there is another page.
         if (traces.length === limit || length > MAX_PAGE_LENGTH) return page(lastTaken)
         const isLong = truncated || records.length > MAX_BUILT_RECORDS
