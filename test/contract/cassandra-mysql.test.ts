@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { scanRecords } from '../../collector/src/record/records'
+import { MySql } from '../../collector/src/store/cassandra-mysql/mysql'
 import { collectorNumber } from '../../collector/src/store/cassandra-mysql/span-rows'
 import { verifyCassandraMySql } from '../../collector/src/store/cassandra-mysql/store'
 import { openStore, replayCollector } from '../../collector/src/store/open'
@@ -254,6 +255,50 @@ describe('cassandra-mysql store, in the databases', function () {
       assert.deepEqual(traces.map(idOf), [last.traceId], String(of))
     }
     assert.deepEqual(await found(store, { name: last.name!, annotations: [tag(`${key}7`, 'part-', 'contains')] }), [])
+  })
+
+  it('reads a few MB of the terms of traces at once, and lists no thousands of keys, however many there are', async () => {
+    const [name, key] = [unique('many'), unique('key')]
+    const records = Array.from({ length: 300 }, (_, i) =>
+      span({ name, service: i % 2 ? name : 'other', ...(i === 7 && { tags: { [key]: name } }) }),
+    )
+    await append(store, ...records)
+    const day = Math.floor(Date.now() / 86_400_000)
+    for (let at = 0; at < 6_000; at += 500) {
+      const numbers = Array.from({ length: 500 }, (_, i) => at + i)
+      const rows = numbers.map(
+        n => `(${records[n % 300]!.traceId}, ${n}, 1, 0, ${day}, 1, REPEAT(x'1234567890abcd', 500))`,
+      )
+      await databases.own(`INSERT INTO trace_terms VALUES ${rows}`)
+    }
+    for (let at = 0; at < 12_000; at += 3_000) {
+      const keys = Array.from(
+        { length: 3_000 },
+        (_, i) => `(x'03${String(at + i).padStart(12, '0')}', 0, x'03000000000000', '')`,
+      )
+      await databases.own(`INSERT INTO dict VALUES ${keys}`)
+    }
+    const { mysql } = (store as any).backend
+    let [sqlLength, bytes] = [0, 0]
+    mysql.read = async (...args: [string]) => {
+      const rows: unknown[][] = await MySql.prototype.read.apply(mysql, args)
+      sqlLength = Math.max(sqlLength, args[0].length)
+      bytes = Math.max(
+        bytes,
+        rows.flat().reduce<number>((sum, value) => sum + String(value).length, 0),
+      )
+      return rows
+    }
+    try {
+      const odd = records.filter((_, i) => i % 2).map(({ traceId }) => traceId)
+      sameIds(await found(store, { name, service: name }), odd)
+      assert.deepEqual(await found(store, { annotations: [tag(undefined, name)] }), [records[7]!.traceId])
+      assert.ok(bytes > 10_000_000 && bytes < 60_000_000, `${bytes} bytes`)
+      assert.ok(sqlLength < 100_000, `${sqlLength} bytes of SQL`)
+    } finally {
+      delete mysql.read
+      await databases.own("DELETE FROM dict WHERE day = 0 AND text = ''")
+    }
   })
 
   it('is no place for two collectors of the same id', async () => {

@@ -505,6 +505,32 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         }
       })
 
+      it('finds and completes values by a beginning whatever character comes after it', async () => {
+        const [key, other] = [unique('key'), unique('key')]
+        const after = [
+          '',
+          '😀',
+          '😀😀',
+          '\u{10ffff}',
+          '\u{10ffff}'.repeat(9),
+          '\uffff',
+          '\0',
+          '\0'.repeat(9),
+          '\t',
+          ' ',
+          '%',
+          '_',
+        ]
+        const values = after.map(text => `v${text}`)
+        const records = values.map(value => span({ tags: { [key]: value } }))
+        await append(store, ...records, span({ tags: { [key]: 'u😀' } }), span({ tags: { [other]: 'w' } }))
+        const ids = records.map(({ traceId }) => traceId)
+        await soon(async () => sameIds(await found(store, { annotations: [tag(key, 'v', 'prefix')] }), ids))
+        sameIds(await found(store, { annotations: [tag(undefined, 'v', 'prefix'), tag(key)] }), ids)
+        const complete = await store.complete({ field: 'value', key, prefix: 'v', limit: 100 })
+        assert.deepEqual(complete, [...values].sort())
+      })
+
       it('is exact about case, spaces, accents, quotes, emoji, markup, NUL and length', async () => {
         const [base, key] = [unique('exact'), unique('key')]
         const texts = [
@@ -868,6 +894,17 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         }
       })
 
+      it('shows no trace twice on however many pages, if another of its records is listed first', async () => {
+        const [name, service] = [unique('pages'), unique('pages')]
+        const [traceId, us] = [randomId(), 1_600_000_000_000_000n]
+        const others = Array.from({ length: 400 }, (_, i) => span({ name, service, startUs: us + 1_000n * BigInt(i) }))
+        const record = span({ traceId, name, service, startUs: us - 9_000_000n })
+        await append(store, span({ traceId, name, startUs: us + 900_000_000n }), record, ...others)
+        const ids = [record, ...others].map(({ traceId }) => traceId)
+        await soon(async () => assert.equal((await found(store, { name, service }, 1_000)).length, ids.length))
+        sameIds(await found(store, { name, service }, 100), ids)
+      })
+
       it('shows a trace that gains a newer span between two pages, and no trace twice', async () => {
         const name = unique('grows')
         const traces = Array.from({ length: 8 }, (_, i) => ({
@@ -1171,7 +1208,7 @@ export function storeContract(name: string, newPlace: NewPlace): void {
       it('cuts long values, and yet is exact about them', async () => {
         await reopen({ value_length: 20 })
         const [key, start] = [unique('key'), unique('v').slice(0, 18)]
-        const values = [`${start}ab`, `${start}abc`, `${start}abd`, start, `${start}x`]
+        const values = [`${start}ab`, `${start}abc`, `${start}abd`, start, `${start}x`, `${start}😀b`]
         const records = values.map(value => span({ tags: { [key]: value } }))
         await append(store, ...records)
         const ids = (matches: (value: string) => boolean) =>

@@ -43,10 +43,13 @@ const MAX_BATCH = 2_000
 const LOOKUP_PLACES = 20
 /** Up to this length a list may be read completely instead of looking up each trace. */
 const MAX_LISTED = 200_000
-/** How many traces are looked up in one statement: MariaDB turns longer lists into a table. */
+/** How many terms a list in a statement has at most: MariaDB turns longer lists into a table. */
 const MAX_IN = 500
-/** How many rows of their terms are read. Long traces may have more: then all traces pass. */
-const MAX_TERM_ROWS = 20_000
+/** How many traces are looked up in one statement, and how many rows of their terms are read. Long traces may have more: then all pass. */
+const MAX_LOOKED_UP = 100
+const MAX_TERM_ROWS = 4_000
+/** Of how many keys a value of any key is looked up. If there are more, dict is read completely: their list would be too long for a statement. */
+const MAX_KEYS = 10_000
 /** How many values of traces are compared at once. Traces with more may have one that matches. */
 const MAX_COMPARED = 20_000
 /** How long one call looks for places. */
@@ -111,7 +114,7 @@ export class MySqlSearch implements SpanIndex {
       fresh = await this.filtered(fresh, filters)
       found.push(...fresh)
       if (stretch.resume === undefined || found.length >= wanted || performance.now() > deadline) {
-        return { places: found, resume: stretch.resume }
+        return { places: found, resume: stretch.resume, of: stretch.of ?? driver }
       }
       from = stretch.resume
       // Fetch as many as seem necessary: the places of a long trace follow each other.
@@ -160,9 +163,11 @@ export class MySqlSearch implements SpanIndex {
       // by_text contains only the beginnings of values, so every row would be fetched from elsewhere.
       if (ofScope > MAX_DICT_SHARE * all) index = 'PRIMARY'
     }
+    const [like, parameters] =
+      term.match === 'prefix' ? beginning(this.policy.cut(term.value)) : [LIKE, [this.pattern(term)]]
     const rows = await this.db.read(
-      `SELECT HEX(term), day FROM dict FORCE INDEX (${index}) WHERE ${scope} AND ${LIKE} LIMIT ${MAX_VALUES + 1}`,
-      [this.pattern(term)],
+      `SELECT HEX(term), day FROM dict FORCE INDEX (${index}) WHERE ${scope} AND ${like} LIMIT ${MAX_VALUES + 1}`,
+      parameters,
     )
     return rows.length > MAX_VALUES ? undefined : rows.map(([hex, day]) => ({ term: lower(hex), day: Number(day) }))
   }
@@ -199,7 +204,10 @@ export class MySqlSearch implements SpanIndex {
     if (key !== undefined) return `scope = ${bytes(termOf(SCOPE.key, key))}`
     // by_text is ordered by key, which doesn't help for a part that may be anywhere in a value.
     if (match === 'contains') return `scope > ${bytes(SCOPE.key)}`
-    const keys = await this.db.read(`SELECT DISTINCT HEX(term) FROM dict WHERE scope = ${bytes(SCOPE.key)}`)
+    const keys = await this.db.read(
+      `SELECT DISTINCT HEX(term) FROM dict WHERE scope = ${bytes(SCOPE.key)} LIMIT ${MAX_KEYS + 1}`,
+    )
+    if (keys.length > MAX_KEYS) return `scope > ${bytes(SCOPE.key)}`
     return keys.length === 0 ? 'FALSE' : `scope IN (${keys.map(([hex]) => bytes(hex as string))})`
   }
 
@@ -230,10 +238,11 @@ export class MySqlSearch implements SpanIndex {
         return { places, resume: places.length < size ? undefined : places.at(-1) }
       }
     }
-    const all = listOf(term.key === undefined ? EVERY : termOf(SCOPE.key, term.key))
+    const of: Term = term.key === undefined ? ANY : { kind: 'key', key: term.key }
+    const all = this.listOf(of)!
     return async (range, size) => {
       const { places, resume } = await this.walkList(all, range, size)
-      return { places: await this.withValue(term, places), resume }
+      return { places: await this.withValue(term, places), resume, of }
     }
   }
 
@@ -259,21 +268,22 @@ export class MySqlSearch implements SpanIndex {
     const matching = values && new Set(values.map(({ term }) => term))
     const matches = (value: string) => matching?.has(value) ?? this.compares.get(value) !== false
     const lacking = await this.lacking(places, async rows => {
-      const found = rows.map(({ traceId, day, terms }) => ({ traceId, day, values: valuesIn(terms, key) }))
-      if (matching === undefined) await this.compare(term, found)
-      const having = new IdSet(found.filter(({ values }) => values.some(matches)).map(({ traceId }) => traceId))
-      return found.map(({ traceId }) => traceId).filter(traceId => !having.has(traceId))
+      if (matching === undefined) await this.compare(term, rows, key)
+      const having = new IdSet(rows.filter(row => some(valuesIn(row, key), matches)).map(({ traceId }) => traceId))
+      return rows.map(({ traceId }) => traceId).filter(traceId => !having.has(traceId))
     })
     return places.filter(({ traceId }) => !lacking.has(traceId))
   }
 
   /** Looks up in dict whether values match, but not more than MAX_COMPARED. */
-  private async compare(term: ValueTerm, found: { day: number; values: string[] }[]): Promise<void> {
+  private async compare(term: ValueTerm, rows: TermRow[], key: string | undefined): Promise<void> {
     const fresh = new Map<string, Value>()
-    for (const { day, values } of found) {
-      for (const term of values) if (!this.compares.has(term)) fresh.set(term, { term, day })
+    for (const row of rows) {
+      for (const term of valuesIn(row, key)) {
+        if (fresh.size < MAX_COMPARED && !this.compares.has(term)) fresh.set(term, { term, day: row.day })
+      }
     }
-    for (const [day, terms] of byDay([...fresh.values()].slice(0, MAX_COMPARED))) {
+    for (const [day, terms] of byDay([...fresh.values()])) {
       for (let i = 0; i < terms.length; i += MAX_IN) {
         const some = terms.slice(i, i + MAX_IN)
         const sql = `SELECT HEX(term) FROM dict WHERE day = ${day} AND term IN (${some.map(bytes)}) AND ${LIKE}`
@@ -300,25 +310,24 @@ export class MySqlSearch implements SpanIndex {
     switch (term.kind) {
       case 'half': {
         const list = halfList(term)
-        return ({ terms, durationUs }) =>
-          durationUs >= list.minDurationUs && (list.term === EVERY || terms.has(list.term))
+        return row => row.durationUs >= list.minDurationUs && (list.term === EVERY || has(row, list.term))
       }
       case 'error':
-        return ({ terms }) => terms.has(ERROR)
+        return row => has(row, ERROR)
       case 'key': {
         const key = termOf(SCOPE.key, term.key)
-        return ({ terms }) => terms.has(key)
+        return row => has(row, key)
       }
       case 'value': {
         if (term.key !== undefined && term.match === 'exact') {
           const value = valueTerm(term.key, this.policy.cut(term.value))
-          return ({ terms }) => terms.has(value)
+          return row => has(row, value)
         }
         const values = await this.valuesOf(term)
         if (values === undefined) return undefined
         // There may be thousands of values, but a trace has few terms.
         const matching = new Set(values.map(({ term }) => term))
-        return ({ terms }) => [...terms].some(term => matching.has(term))
+        return row => some(termsOf(row), term => matching.has(term))
       }
     }
   }
@@ -335,7 +344,8 @@ export class MySqlSearch implements SpanIndex {
     for (const filter of lookedFor) filter.lookups += remaining.length
     const lacking = await this.lacking(remaining, rows => {
       const traces = [...together(rows)]
-      return traces.filter(([, trace]) => !lookedFor.every(({ having }) => having(trace))).map(([traceId]) => traceId)
+      const passes = (rows: TermRow[]) => lookedFor.every(({ having }) => rows.some(having))
+      return traces.filter(([, rows]) => !passes(rows)).map(([traceId]) => traceId)
     })
     return remaining.filter(({ traceId }) => !lacking.has(traceId))
   }
@@ -354,8 +364,8 @@ export class MySqlSearch implements SpanIndex {
   /** Returns the traces of these places of which `lacks` says so by their rows in trace_terms. */
   private async lacking(places: Place[], lacks: (rows: TermRow[]) => bigint[] | Promise<bigint[]>): Promise<IdSet> {
     const lacking = new IdSet()
-    for (let i = 0; i < places.length; i += MAX_IN) {
-      const ids = places.slice(i, i + MAX_IN).map(({ traceId }) => traceId)
+    for (let i = 0; i < places.length; i += MAX_LOOKED_UP) {
+      const ids = places.slice(i, i + MAX_LOOKED_UP).map(({ traceId }) => traceId)
       const rows = await this.db.read(
         `SELECT trace_id, day, duration, HEX(terms) FROM trace_terms WHERE trace_id IN (${ids}) LIMIT ${MAX_TERM_ROWS}`,
       )
@@ -375,6 +385,9 @@ export class MySqlSearch implements SpanIndex {
 
 type ValueTerm = Extract<Term, { kind: 'value' }>
 type Half = Extract<Term, { kind: 'half' }>
+
+/** Any record. */
+const ANY: Half = { kind: 'half', name: undefined, service: undefined, minDurationUs: undefined }
 
 /** A row of dict. */
 interface Value {
@@ -396,7 +409,8 @@ function byDay(values: Value[]): Map<number, string[]> {
 }
 
 interface Filter {
-  having(trace: TraceTerms): boolean
+  /** Whether a row of a trace has the term: with a duration, both are of one record and so in one row. */
+  having(row: TermRow): boolean
   /** The term's list, if it has one. */
   list: List | undefined
   /** The approximate length of the list. */
@@ -407,46 +421,51 @@ interface Filter {
   lookups: number
 }
 
-/** The terms of all records of a trace. */
-interface TraceTerms {
-  durationUs: number
-  terms: Set<string>
-}
-
 /** A row of trace_terms. */
 interface TermRow {
   traceId: bigint
   day: number
   durationUs: number
-  terms: string[]
+  /** In hex, one after the other. An array of them would take five times the memory. */
+  terms: string
 }
 
 function termRow([traceId, day, durationUs, hex]: Row): TermRow {
-  const terms: string[] = []
-  const digits = lower(hex)
-  for (let at = 0; at < digits.length; at += TERM_DIGITS) terms.push(digits.slice(at, at + TERM_DIGITS))
-  return { traceId: BigInt(traceId!), day: Number(day), durationUs: Number(durationUs), terms }
+  return { traceId: BigInt(traceId!), day: Number(day), durationUs: Number(durationUs), terms: lower(hex) }
 }
 
-function together(rows: TermRow[]): Map<bigint, TraceTerms> {
-  const traces = new IdMap<TraceTerms>()
-  for (const { traceId, durationUs, terms } of rows) {
-    const trace = traces.get(traceId) ?? { durationUs: -1, terms: new Set() }
-    traces.set(traceId, trace)
-    trace.durationUs = Math.max(trace.durationUs, durationUs)
-    for (const term of terms) trace.terms.add(term)
+function has({ terms }: TermRow, term: string): boolean {
+  let at = terms.indexOf(term)
+  while (at % TERM_DIGITS > 0) at = terms.indexOf(term, at + 1)
+  return at !== -1
+}
+
+function* termsOf({ terms }: TermRow): Generator<string> {
+  for (let at = 0; at < terms.length; at += TERM_DIGITS) yield terms.slice(at, at + TERM_DIGITS)
+}
+
+/** Yields the values among the terms of a row; of a key, with those whose key is in another row. */
+function* valuesIn(row: TermRow, key: string | undefined): Generator<string> {
+  let before: string | undefined
+  for (const term of termsOf(row)) {
+    if (!isValue(term)) before = term
+    else if (key === undefined || before === undefined || before === key) yield term
+  }
+}
+
+function some<T>(items: Iterable<T>, matches: (item: T) => boolean): boolean {
+  for (const item of items) if (matches(item)) return true
+  return false
+}
+
+function together(rows: TermRow[]): Map<bigint, TermRow[]> {
+  const traces = new IdMap<TermRow[]>()
+  for (const row of rows) {
+    const others = traces.get(row.traceId)
+    if (others === undefined) traces.set(row.traceId, [row])
+    else others.push(row)
   }
   return traces
-}
-
-/** Returns the values among the terms of a row; of a key, with those whose key is in another row. */
-function valuesIn(terms: string[], key: string | undefined): string[] {
-  let before: string | undefined
-  return terms.filter(term => {
-    if (isValue(term)) return key === undefined || before === undefined || before === key
-    before = term
-    return false
-  })
 }
 
 const NEWEST_FIRST = 'ORDER BY place DESC'
@@ -520,19 +539,32 @@ export async function completeFromMySql(db: MySql, policy: IndexPolicy, query: C
   const { field, key, prefix, limit } = query
   const scope = field === 'value' ? termOf(SCOPE.key, key ?? '') : SCOPE[field]
   const length = field === 'value' ? policy.maxValueLength : MAX_WORD_LENGTH
+  const [like, parameters] = beginning(prefix)
   const rows = await db.read(
     `SELECT MIN(text) FROM (
        SELECT DISTINCT term, text FROM dict FORCE INDEX (by_text)
-       WHERE scope = ${bytes(scope)} AND ${LIKE} AND CHAR_LENGTH(text) < ${length}
+       WHERE scope = ${bytes(scope)} AND ${like} AND LENGTH(CONVERT(text USING utf16)) < ${2 * length}
        LIMIT ${MAX_COMPLETED}
      ) t GROUP BY term ORDER BY CAST(MIN(text) AS BINARY) LIMIT ${limit}`,
-    [`${literally(prefix)}%`],
+    parameters,
   )
   return rows.map(([text]) => text as string).sort()
 }
 
 /** A comparison that, unlike =, respects trailing spaces. */
 const LIKE = "text LIKE ? ESCAPE '|'"
+
+/** How many characters of a text by_text has. */
+const BY_TEXT = 24
+
+/**
+ * Returns the condition for texts with a prefix, and its parameters. For LIKE, MariaDB reads by_text only up to U+FFFF after the
+ * prefix, and would miss a 😀 there: so its range is given, and hidden from LIKE.
+ */
+function beginning(prefix: string): [string, string[]] {
+  const [from, to] = ['\0', '\u{10ffff}'].map(character => prefix + character.repeat(BY_TEXT))
+  return [`text BETWEEN ? AND ? AND CONCAT(text, '') LIKE ? ESCAPE '|'`, [from!, to!, `${literally(prefix)}%`]]
+}
 
 function literally(text: string): string {
   return text.replace(/[|%_]/g, '|$&')
