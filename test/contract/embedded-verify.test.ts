@@ -104,6 +104,18 @@ describe(`embedded store, verified (MILO_TEST_SEED=${SEED})`, function () {
     await store.close()
   })
 
+  it('takes nothing settled out of the index, whatever the row says that tells how far it goes', async () => {
+    change('UPDATE progress SET indexed = 1, indexed_end = 8')
+    assert.deepEqual(await verify(true), [])
+    const store = await openEmbedded({ path }, () => {})
+    assert.equal((await found(store, { annotations: [tag('n', '4321')] })).length, 1)
+    const record = span({ name: 'after' })
+    await append(store, record)
+    await soon(async () => assert.deepEqual(await found(store, { name: 'after' }), [record.traceId]))
+    await store.close()
+    assert.deepEqual(await verify(false), [])
+  })
+
   it('finds each flipped bit that changes what is read or searched for', async () => {
     const traceIds = [randomId(), randomId()]
     const small = join(folder, 'small.db')

@@ -8,8 +8,10 @@ import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
 import type { Worker } from 'node:worker_threads'
 import Database from 'libsql'
+import type { Bytes } from '../../collector/src/store/bytes'
 import { EmbeddedBackend } from '../../collector/src/store/embedded/backend'
 import { EmbeddedFile } from '../../collector/src/store/embedded/file'
+import { Indexer } from '../../collector/src/store/embedded/index/indexer'
 import { FtsIndex } from '../../collector/src/store/embedded/index/lookup'
 import type { EmbeddedOptions } from '../../collector/src/store/embedded/protocol'
 import { openEmbedded } from '../../collector/src/store/embedded/store'
@@ -519,5 +521,32 @@ db.backup(sqlite3.connect(sys.argv[2]))
     await assert.rejects(again.activity(0, Number.MAX_SAFE_INTEGER))
     assert.deepEqual(await again.savedSearches(), [{ id: '\ufffd', name: '\ufffd', query: '\ufffd', createdUs: 1 }])
     await again.close()
+  })
+
+  it('keeps little for a key once its values are written, however many came at once', async () => {
+    const file = new EmbeddedFile(path, () => {})
+    const indexer = new Indexer(file)
+    const policy = indexPolicy()
+    file.background(() => file.createIndex(1n))
+    for (let key = 0; key < 5; key++) {
+      const tags = (i: number) => ({ [`key${key}`]: `${i}`.padEnd(250) })
+      const { body } = messageOf(Array.from({ length: 500 }, (_, i) => span({ tags: tags(i) })))
+      const entry = await readEntry(BigInt(key + 1), 1n, body, () => {})
+      const work = () => {
+        indexer.begin(1n, policy)
+        indexer.add(entry, 0, 1_000)
+      }
+      if (key % 2 === 0) {
+        work()
+        indexer.reset()
+      }
+      file.background(() => {
+        work()
+        indexer.finish()
+      })
+    }
+    const { keys } = indexer as unknown as { keys: { values: Bytes }[] }
+    for (const { values } of Object.values(keys)) assert.ok(values.buf.length <= 8 * 1024)
+    file.close()
   })
 })

@@ -184,7 +184,9 @@ export class EmbeddedFile {
   /** The live parts, oldest first, and where each begins and ends. */
   partsWithBounds() {
     const rows = (this.sql.selectParts.all([]) as [bigint, bigint, bigint, bigint][]).filter(([, live]) => live === 1n)
-    const [, indexed, indexedEnd] = this.sql.selectProgress.get([]) as [bigint, bigint, bigint]
+    const [settled, message, end] = this.sql.selectProgress.get([]) as [bigint, bigint, bigint]
+    // What is settled is indexed whole, whatever else a damaged row says.
+    const [indexed, indexedEnd] = message < settled ? [settled, LONGEST_BODY] : [message, end]
     return rows.map(([id, , firstMessage, firstOffset], i) => {
       const [, , endMessage, endOffset] = rows[i + 1] ?? [0n, 0n, indexed, indexedEnd]
       return { id, firstMessage, firstOffset: Number(firstOffset), endMessage, endOffset: Number(endOffset) }
@@ -261,6 +263,8 @@ export class EmbeddedFile {
 
 /** To this the log is cut when it begins anew, after somebody's long read. */
 const LOG_BYTES = 16 * 1024 * 1024
+/** More than any message has. */
+const LONGEST_BODY = 2n ** 32n
 /** Rows of a page of what isn't read at once. */
 const PAGE_ROWS = 32
 const I64_MAX = 2n ** 63n - 1n

@@ -76,7 +76,7 @@ export class Indexer {
     this.part = -1n
     this.columns.take()
     this.tokens.clear()
-    for (const key of this.newValues) key.values.pos = 0
+    for (const key of this.newValues) key.values = emptied(key.values)
     this.newValues = []
     this.traces = []
   }
@@ -142,9 +142,10 @@ export class Indexer {
     file.index(part).insert.run([tokens.json()])
     tokens.clear()
     this.writeChunk()
-    for (const { word, values } of this.newValues) {
-      const data = values.taken()
-      values.pos = 0
+    for (const key of this.newValues) {
+      const { word } = key
+      const data = key.values.taken()
+      key.values = emptied(key.values)
       const { appendValues, insertValues } = file.sql
       if (appendValues.run([data, part, word, BigInt(TAIL_BYTES)]).changes === 0) insertValues.run([part, word, data])
     }
@@ -232,6 +233,13 @@ interface Key {
   isError: boolean
   /** Those that the part hasn't got yet. */
   values: Bytes
+}
+
+/** The same again, unless it has grown: there are thousands of keys. */
+function emptied(values: Bytes): Bytes {
+  if (values.buf.length > TAIL_BYTES) return new Bytes(256)
+  values.pos = 0
+  return values
 }
 
 interface Tail {
