@@ -5,7 +5,7 @@ import { eachRecord, type RawTrace } from '../../record/records'
 import { buildTrace, summarize } from '../../trace'
 import type { TraceSummary } from '../../trace/model'
 import { Turns } from '../../turns'
-import { type Match, type SearchPage, type SearchQuery, StoreError, TRACE_BYTES } from '../store'
+import { type Match, type SearchPage, type SearchQuery, StoreError } from '../store'
 import { holds, isHalf, matchesTrace } from './match'
 import { summarizeRecords } from './summarize-records'
 import { endOfWindow } from './window'
@@ -87,6 +87,8 @@ const MAX_SHOWN = 300
 const GIVE_UP_MS = 10_000
 /** How much of a trace is read for its summary: some 15,000 spans. */
 const SUMMARY_BYTES = 4 * 1024 * 1024
+/** How much is read if the first record alone is longer, one trace at a time: Cassandra takes no longer record, nor does HTTP by default. */
+const RECORD_BYTES = 16 * 1024 * 1024
 /** How much memory a search needs: the traces that are being read and those that are being matched. */
 export const SEARCH_BYTES = 2 * READS_AT_ONCE * SUMMARY_BYTES
 /** A page ends after this many characters of names: senders may use long names, and thousands of services in a trace. */
@@ -148,9 +150,9 @@ export async function search(
       reads += some.length
       for (const [j, beginning] of read.entries()) {
         const place = some[j]!
-        // If the first record alone is longer than that, there would be nothing to show.
+        // There would be nothing to show.
         const isCut = beginning.truncated && beginning.bytes.length === 0
-        const { bytes, truncated } = isCut ? await readTrace(place.traceId, TRACE_BYTES) : beginning
+        const { bytes, truncated } = isCut ? await readTrace(place.traceId, RECORD_BYTES) : beginning
         const records: SpanRecord[] = []
         for (const record of eachRecord(bytes)) {
           records.push(record)
