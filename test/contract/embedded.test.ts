@@ -549,4 +549,26 @@ db.backup(sqlite3.connect(sys.argv[2]))
     for (const { values } of Object.values(keys)) assert.ok(values.buf.length <= 8 * 1024)
     file.close()
   })
+
+  it('finds a value of any of more keys than it asks one by one, and may be stopped between them', async () => {
+    const store = await open(path)
+    const keys = Array.from({ length: 20_100 }, (_, i) => `key-${i}`)
+    const records: ReturnType<typeof span>[] = []
+    for (let i = 0; i < keys.length; i += 100) {
+      records.push(span({ tags: Object.fromEntries(keys.slice(i, i + 100).map(key => [key, `${i}-value`])) }))
+    }
+    await append(store, ...records.slice(0, 150))
+    await soon(async () => assert.equal(store.backlog().spans, 0))
+    const reader = new EmbeddedFile(path, () => {}, true)
+    const index = new FtsIndex(reader, indexPolicy())
+    let asked = 0
+    const driver = { kind: 'value', key: undefined, value: '500-', match: 'prefix' } as const
+    await index.places({ driver, others: [], fromUs: undefined, toUs: undefined }, undefined, 10, () => asked++)
+    assert.ok(asked > 15, `asked ${asked} times`)
+    reader.close()
+    await append(store, ...records.slice(150))
+    await soon(async () => assert.equal(store.backlog().spans, 0))
+    assert.deepEqual(await found(store, { annotations: [tag(undefined, '500-', 'prefix')] }), [records[5]!.traceId])
+    await store.close()
+  })
 })

@@ -375,8 +375,15 @@ function partIndex(db: Database.Database, part: bigint) {
   const matching = `FROM index_${part} WHERE index_${part} MATCH ? AND rowid BETWEEN ? AND ?`
   const selectNewest = one(`SELECT rowid ${matching} ORDER BY rowid DESC LIMIT ?`)
   const selectPages = one(`
-    SELECT max(CASE WHEN term < ?1 THEN pgno END), min(CASE WHEN term >= ?2 THEN pgno END), max(pgno)
-    FROM index_${part}_idx GROUP BY segid`)
+    WITH RECURSIVE segment (id) AS (
+      SELECT min(segid) FROM index_${part}_idx
+      UNION ALL SELECT (SELECT min(segid) FROM index_${part}_idx WHERE segid > id) FROM segment WHERE id IS NOT NULL
+    )
+    SELECT
+      (SELECT pgno FROM index_${part}_idx WHERE segid = id AND term < ?1 ORDER BY term DESC LIMIT 1),
+      (SELECT pgno FROM index_${part}_idx WHERE segid = id AND term >= ?2 ORDER BY term LIMIT 1),
+      (SELECT pgno FROM index_${part}_idx WHERE segid = id ORDER BY term DESC LIMIT 1)
+    FROM segment WHERE id IS NOT NULL`)
   return {
     /** Rows as TokenWriter writes them. One by one they would take twice as long. */
     insert: db.prepare(

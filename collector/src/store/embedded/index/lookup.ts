@@ -37,7 +37,9 @@ const PLACES_MS = 500
 /** Pages of words that begin with something: with more, and more than a share of the key's, the key's records are listed instead. */
 const PREFIX_PAGES = 200
 const PREFIX_SHARE = 10
-/** Values that contain something: with more the key's records are listed instead. */
+/** Of so many keys the pages are counted: with more, each has few. */
+const PREFIX_KEYS = 100
+/** Values that contain something, and keys: with more the key's records are listed instead, or all. */
 const MAX_VALUES = 20_000
 /** Words in one query of FTS5. */
 const MATCH_WORDS = 500
@@ -128,17 +130,27 @@ export class FtsIndex implements SpanIndex {
     }
   }
 
+  /** All keys of a part, or one more than MAX_VALUES. */
+  private keys(part: bigint): string[] {
+    const keys: string[] = []
+    for (const term of this.terms(part, KEY)) {
+      keys.push(wordOf(term, KEY))
+      if (keys.length > MAX_VALUES) break
+    }
+    return keys
+  }
+
   private sources(parts: bigint[], term: Term, mayGoOn: () => void): Map<bigint, Source> {
     const sources = new IdMap<Source>()
     for (const part of parts) {
       mayGoOn()
-      const source = this.sourceOf(part, term)
+      const source = this.sourceOf(part, term, mayGoOn)
       if (source !== undefined) sources.set(part, source)
     }
     return sources
   }
 
-  private sourceOf(part: bigint, term: Term): Source | undefined {
+  private sourceOf(part: bigint, term: Term, mayGoOn: () => void): Source | undefined {
     switch (term.kind) {
       case 'half': {
         const tokens: string[] = []
@@ -151,28 +163,34 @@ export class FtsIndex implements SpanIndex {
       case 'key':
         return { match: matchOf([token(KEY, cutWord(term.key))]) }
       case 'value':
-        return this.sourceOfValue(part, term)
+        return this.sourceOfValue(part, term, mayGoOn)
     }
   }
 
-  private sourceOfValue(part: bigint, { key, value, match }: Term & { kind: 'value' }): Source | undefined {
+  private sourceOfValue(
+    part: bigint,
+    { key, value, match }: Term & { kind: 'value' },
+    mayGoOn: () => void,
+  ): Source | undefined {
     const word = this.policy.cut(value)
     if (key !== undefined && match === 'exact') return { match: matchOf([valueToken(cutWord(key), word)]) }
-    const keys = key !== undefined ? [cutWord(key)] : [...this.terms(part, KEY)].map(term => wordOf(term, KEY))
+    const keys = key !== undefined ? [cutWord(key)] : this.keys(part)
+    if (keys.length > MAX_VALUES) return 'all'
     const inFull = key === undefined ? 'all' : { match: matchOf([token(KEY, keys[0]!)]) }
     if (match === 'contains') {
       const tokens: string[] = []
       for (const key of keys) {
+        mayGoOn()
         for (const value of this.valuesWith(part, key, Buffer.from(word))) tokens.push(valueToken(key, value))
         if (tokens.length > MAX_VALUES) return inFull
       }
-      return tokens.length === 0 ? undefined : { rows: this.rowsOfAny(part, tokens, 'exact') }
+      return tokens.length === 0 ? undefined : { rows: this.rowsOfAny(part, tokens, 'exact', mayGoOn) }
     }
     const tokens = keys.map(key => valueToken(key, word))
     if (tokens.length === 0) return undefined
-    if (match === 'prefix' && tokens.some((token, i) => this.isBroad(part, token, valueToken(keys[i]!, ''))))
-      return inFull
-    return { rows: this.rowsOfAny(part, tokens, match) }
+    const isBroad = (token: string, i: number) => this.isBroad(part, token, valueToken(keys[i]!, ''))
+    if (match === 'prefix' && tokens.length <= PREFIX_KEYS && tokens.some(isBroad)) return inFull
+    return { rows: this.rowsOfAny(part, tokens, match, mayGoOn) }
   }
 
   /** Whether so much of a key begins with something that it's quicker to read traces than to put all its records in order. */
@@ -201,9 +219,10 @@ export class FtsIndex implements SpanIndex {
     return found
   }
 
-  private rowsOfAny(part: bigint, tokens: string[], match: 'exact' | 'prefix'): Uint32Array {
+  private rowsOfAny(part: bigint, tokens: string[], match: 'exact' | 'prefix', mayGoOn: () => void): Uint32Array {
     const lists: Uint32Array[] = []
     for (let i = 0; i < tokens.length; i += MATCH_WORDS) {
+      mayGoOn()
       lists.push(this.rowsOf(part, matchOf(tokens.slice(i, i + MATCH_WORDS), { match, join: 'OR' })))
     }
     return union(lists)
@@ -240,7 +259,7 @@ export class FtsIndex implements SpanIndex {
     for (const part of parts.toReversed()) {
       if (count >= most) break
       mayGoOn()
-      const source = this.sourceOf(part, term)
+      const source = this.sourceOf(part, term, mayGoOn)
       if (source !== undefined) count += this.probe(part, source).count
     }
     return count
