@@ -116,6 +116,28 @@ describe(`embedded store, verified (MILO_TEST_SEED=${SEED})`, function () {
     assert.deepEqual(await verify(false), [])
   })
 
+  it('tells of rows about parts and progress that cannot be so', async () => {
+    const rows: [string, string, RegExp][] = [
+      ['UPDATE part SET live = 0', 'UPDATE part SET live = 1', /part 1 is said to be going/],
+      [
+        'UPDATE part SET last_message = last_message + 65536',
+        'UPDATE part SET last_message = last_message - 65536',
+        /part 1 is said to have/,
+      ],
+      [
+        'UPDATE progress SET indexed = indexed + 65536',
+        'UPDATE progress SET indexed = indexed - 65536',
+        /up to \d+, the last is \d+/,
+      ],
+    ]
+    for (const [damage, mend, what] of rows) {
+      change(damage)
+      assert.match((await verify(false)).join('\n'), what)
+      change(mend)
+      assert.deepEqual(await verify(false), [])
+    }
+  })
+
   it('finds each flipped bit that changes what is read or searched for', async () => {
     const traceIds = [randomId(), randomId()]
     const small = join(folder, 'small.db')

@@ -29,7 +29,8 @@ export async function verifyEmbedded(
   const policy = indexPolicy(index)
   const { verified, report } = verification(options)
   try {
-    for (const what of file.integrity()) report({ where: 'the file', what, repaired: false })
+    for (const what of [...file.integrity(), ...wrongWithBounds(file)])
+      report({ where: 'the file', what, repaired: false })
     const parts = file.partsWithBounds()
     const total = file.countMessages() + parts.length
     for (const id of file.messageIds()) {
@@ -58,6 +59,29 @@ export async function verifyEmbedded(
   } finally {
     file.close()
   }
+}
+
+/** What can't be so of the rows that say where parts begin and end, and how far indexing has come. */
+function wrongWithBounds(file: EmbeddedFile): string[] {
+  const wrong: string[] = []
+  const [settled, message, , retired] = file.sql.selectProgress.get([]) as [bigint, bigint, bigint, bigint]
+  const [newest] = file.sql.selectLastMessage.get([]) as [bigint]
+  if (message > newest && newest > 0n) {
+    wrong.push(`messages are said to be indexed up to ${message}, the last is ${newest}`)
+  }
+  const rows = file.sql.selectParts.all([]) as [bigint, bigint, bigint, bigint, bigint][]
+  const live = rows.filter(([, live]) => live === 1n)
+  for (const [id, live, , , last] of rows) {
+    if (live !== 1n && last > retired) wrong.push(`part ${id} is said to be going, but its messages aren't`)
+  }
+  for (const [i, [id, , first, , last]] of live.entries()) {
+    const next = live[i + 1]?.[2]
+    const isBeyond = next === undefined ? last > message && last > settled : last > next
+    if (first <= retired || last < first || isBeyond) {
+      wrong.push(`part ${id} is said to have messages ${first} to ${last}`)
+    }
+  }
+  return wrong
 }
 
 function wrongWithMessage(file: EmbeddedFile, id: bigint): string | undefined {
