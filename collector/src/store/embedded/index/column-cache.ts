@@ -2,8 +2,8 @@ import { IdMap } from '../../../record/ids'
 import type { EmbeddedFile } from '../file'
 import { PART_ROWS, ROW_BYTES } from './columns'
 
-/** Chunks that are kept: 48 KiB each at most. */
-const MAX_CHUNKS = 2_800
+/** How many bytes of chunks are kept: the columns of 5.6 million records. */
+const MAX_BYTES = 128 * 1024 * 1024
 
 /** A record's columns: where in which buffer. */
 export interface Row {
@@ -15,8 +15,10 @@ export interface Row {
 export class ColumnCache {
   private readonly file: EmbeddedFile
   private readonly parts = new IdMap<PartChunks>()
-  /** By id, those that were read last at the end. */
   private readonly chunks = new Map<number, Buffer>()
+  /** The ids of the chunks, in no order. */
+  private readonly ids: number[] = []
+  private bytes = 0
 
   constructor(file: EmbeddedFile) {
     this.file = file
@@ -37,7 +39,7 @@ export class ColumnCache {
         const first = Number(id - base)
         if (first !== known.firsts.at(-1)) known.firsts.push(first)
         // What was short may have grown.
-        else if (first + Number(rows) !== known.end) this.chunks.delete(Number(id))
+        else if (first + Number(rows) !== known.end) this.drop(this.ids.lastIndexOf(Number(id)))
         known.end = first + Number(rows)
       }
     }
@@ -72,11 +74,25 @@ export class ColumnCache {
     let data = this.chunks.get(key)
     if (data === undefined) {
       data = (this.file.sql.selectChunk.get([id]) as [Buffer])[0]
-      // The oldest one, whether it was used since or not: a scan of everything would drive all others out either way.
-      if (this.chunks.size >= MAX_CHUNKS) this.chunks.delete(this.chunks.keys().next().value!)
+      // Any others: if the oldest ones went, a second scan of slightly more than there is room for would find none.
+      while (this.ids.length > 0 && this.bytes + data.length > MAX_BYTES) {
+        this.drop(Math.floor(Math.random() * this.ids.length))
+      }
       this.chunks.set(key, data)
+      this.ids.push(key)
+      this.bytes += data.length
     }
     return data
+  }
+
+  /** @param index in `ids`; -1 is none */
+  private drop(index: number): void {
+    const id = this.ids[index]
+    if (id === undefined) return
+    this.bytes -= this.chunks.get(id)!.length
+    this.chunks.delete(id)
+    const last = this.ids.pop()!
+    if (index < this.ids.length) this.ids[index] = last
   }
 }
 
