@@ -10,7 +10,7 @@ import { describeProblem, MAX_CONDITIONS, parse, print, type TimedQuery, withTim
 import type { SpanSearch, TraceReader } from '../store/store'
 import { traceIdsOf, withHigh } from '../trace'
 import { CommandError, UsageError } from './command-error'
-import { openForCommand } from './command-store'
+import { mustHaveStore, openForCommand } from './command-store'
 import { showProgress } from './progress'
 
 /**
@@ -53,10 +53,7 @@ export async function exportAll(config: Config, log: Logger, options: ExportOpti
   const times = [...(from === undefined ? [] : [`from:${from}`]), ...(to === undefined ? [] : [`to:${to}`])]
   const q = [words, ...times].join(' ')
   const query = readQuery(q)
-  const { path } = config.embedded
-  if (config.store === 'embedded' && !existsSync(path)) {
-    throw new CommandError(`no store was found at ${path}: set embedded.path to the store to export from`)
-  }
+  mustHaveStore(config, 'to export from')
   const file = output === undefined ? undefined : await openOutput(output)
   const progress = showProgress('export')
   try {

@@ -1,10 +1,9 @@
-import { existsSync } from 'node:fs'
 import type { Config } from '../config'
 import type { Logger } from '../log'
 import { openQuarantine } from '../store/open'
 import { type Quarantine, retryQuarantine, use } from '../store/quarantine'
-import { CommandError, UsageError } from './command-error'
-import { openForCommand } from './command-store'
+import { UsageError } from './command-error'
+import { mustHaveStore, openForCommand } from './command-store'
 import { showProgress } from './progress'
 
 /** Shows records that the store has put aside, gives them to it once more, or drops them. */
@@ -17,9 +16,7 @@ export async function quarantine(
   { all = false }: { all?: boolean },
   [action, ...ids]: string[],
 ): Promise<void> {
-  if (config.store === 'embedded' && !existsSync(config.embedded.path)) {
-    throw new CommandError(`no store was found at ${config.embedded.path}: set embedded.path to the store to look into`)
-  }
+  mustHaveStore(config, 'to look into')
   const open = () => openQuarantine(config, message => log.info(message))
   if (action === 'list') {
     if (all || ids.length > 0) throw new UsageError('quarantine list shows all records: leave out ids and --all')

@@ -1,15 +1,13 @@
-import { existsSync } from 'node:fs'
 import type { Config } from '../config'
 import type { Logger } from '../log'
 import { verifyStore } from '../store/open'
 import { CommandError } from './command-error'
+import { mustHaveStore } from './command-store'
 import { showProgress } from './progress'
 
 /** Reads the store whole, writes what is wrong as a JSON document a line, and repairs what it can. */
 export async function verify(config: Config, log: Logger, { dryRun = false }: { dryRun?: boolean }): Promise<void> {
-  if (config.store === 'embedded' && !existsSync(config.embedded.path)) {
-    throw new CommandError(`no store was found at ${config.embedded.path}: set embedded.path to the store to verify`)
-  }
+  mustHaveStore(config, 'to verify')
   const progress = showProgress('steps')
   const verified = await verifyStore(config, {
     repair: !dryRun,
