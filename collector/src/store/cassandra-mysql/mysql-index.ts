@@ -9,7 +9,17 @@ import type { Entry } from '../pipeline/entry'
 import type { IndexPolicy } from '../search/index-policy'
 import { WINDOW_BITS } from '../search/window'
 import type { MySql, Row } from './mysql'
-import { durationHex, KeyWord, MAX_DURATION_US, ordered, orderedAt, TERM_DIGITS, type Word, Words } from './mysql-terms'
+import {
+  durationHex,
+  KeyWord,
+  MAX_DURATION_US,
+  ordered,
+  orderedAt,
+  TERM_DIGITS,
+  termsIn,
+  type Word,
+  Words,
+} from './mysql-terms'
 import { collectorNumber, slotOf, type TracePlace } from './span-rows'
 
 /**
@@ -363,7 +373,7 @@ export async function termsAt(
       const traceId = BigInt(id!)
       const terms = found.get(traceId) ?? new Set()
       found.set(traceId, terms)
-      for (let at = 0; at < String(hex).length; at += TERM_DIGITS) terms.add(String(hex).slice(at, at + TERM_DIGITS))
+      for (const term of termsIn(String(hex))) terms.add(term)
     }
   }
   return found

@@ -1,6 +1,7 @@
 import { IdMap, IdSet } from '../../record/ids'
 import type { IndexPolicy } from '../search/index-policy'
-import type { IndexQuery, Place, Places, SpanIndex, Term } from '../search/search'
+import { comparePlaces, I64_MAX, I64_MIN, type Place } from '../search/place'
+import type { IndexQuery, Places, SpanIndex, Term } from '../search/search'
 import { type CompletionQuery, StoreError } from '../store'
 import type { MySql, Row } from './mysql'
 import {
@@ -15,6 +16,7 @@ import {
   SCOPE,
   TERM_DIGITS,
   termOf,
+  termsIn,
   valueTerm,
 } from './mysql-terms'
 
@@ -63,9 +65,6 @@ const TURN_MS = 500
 const MAX_COUNTED = 1_000
 /** How many words are sorted for a completion; of more words, only some are. */
 const MAX_COMPLETED = 2_000
-
-const I64_MAX = 2n ** 63n - 1n
-const I64_MIN = -(2n ** 63n)
 
 /** The rows of post that have a term, in order of time. */
 interface List {
@@ -209,7 +208,7 @@ export class MySqlSearch implements SpanIndex {
         places.push(...placesOf(rows))
       }
     }
-    return places.sort((a, b) => (isBehind(a, b) ? 1 : isBehind(b, a) ? -1 : 0))
+    return places.sort((a, b) => comparePlaces(b, a))
   }
 
   private async scopeOf({ key, match }: ValueTerm): Promise<string> {
@@ -245,7 +244,7 @@ export class MySqlSearch implements SpanIndex {
     if (sorted !== undefined) {
       const within = sorted.filter(({ startUs }) => startUs >= (fromUs ?? I64_MIN) && startUs <= (toUs ?? I64_MAX))
       return async (_range, size, from) => {
-        const start = from === undefined ? 0 : within.findIndex(place => isBehind(place, from))
+        const start = from === undefined ? 0 : within.findIndex(place => comparePlaces(place, from) < 0)
         const places = start === -1 ? [] : within.slice(start, start + size)
         return { places, resume: places.length < size ? undefined : places.at(-1) }
       }
@@ -339,7 +338,7 @@ export class MySqlSearch implements SpanIndex {
         if (values === undefined) return undefined
         // There may be thousands of values, but a trace has few terms.
         const matching = new Set(values.map(({ term }) => term))
-        return row => some(termsOf(row), term => matching.has(term))
+        return row => some(termsIn(row.terms), term => matching.has(term))
       }
     }
   }
@@ -452,14 +451,10 @@ function has({ terms }: TermRow, term: string): boolean {
   return at !== -1
 }
 
-function* termsOf({ terms }: TermRow): Generator<string> {
-  for (let at = 0; at < terms.length; at += TERM_DIGITS) yield terms.slice(at, at + TERM_DIGITS)
-}
-
 /** Yields the values among the terms of a row; of a key, with those whose key is in another row. */
 function* valuesIn(row: TermRow, key: string | undefined): Generator<string> {
   let before: string | undefined
-  for (const term of termsOf(row)) {
+  for (const term of termsIn(row.terms)) {
     if (!isValue(term)) before = term
     else if (key === undefined || before === undefined || before === key) yield term
   }
@@ -530,10 +525,6 @@ function partsOf(term: Term): Term[] {
     { ...term, service: undefined },
     { ...term, name: undefined },
   ]
-}
-
-function isBehind({ startUs, traceId }: Place, other: Place): boolean {
-  return startUs < other.startUs || (startUs === other.startUs && traceId < other.traceId)
 }
 
 function placesOf(rows: Row[]): Place[] {

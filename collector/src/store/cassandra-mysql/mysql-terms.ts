@@ -48,6 +48,11 @@ export function isValue(term: string): boolean {
   return term.startsWith('1')
 }
 
+/** Yields terms that stand one after the other, as in trace_terms. */
+export function* termsIn(terms: string): Generator<string> {
+  for (let at = 0; at < terms.length; at += TERM_DIGITS) yield terms.slice(at, at + TERM_DIGITS)
+}
+
 /** Returns a part of a place. */
 export function ordered(n: bigint): string {
   return (n + 2n ** 63n).toString(16).padStart(PART_DIGITS, '0')

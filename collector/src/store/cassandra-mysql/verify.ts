@@ -1,5 +1,6 @@
 import { IdMap } from '../../record/ids'
 import { scanRecords } from '../../record/records'
+import { hexId } from '../../trace/ids'
 import { hash64 } from '../hash64'
 import type { Entry } from '../pipeline/entry'
 import { isLasting } from '../pipeline/refused'
@@ -62,7 +63,7 @@ export async function verifyRows(
     progress(i + 1, places.length)
 
     async function mended({ traceId, records }: Trace): Promise<Omit<Finding, 'where'>> {
-      const what = `trace ${hexOf(traceId)} isn't in MySQL, or not all that it has`
+      const what = `trace ${hexId(traceId)} isn't in MySQL, or not all that it has`
       if (!repair) return { what, repaired: false }
       try {
         await dropDamagedTerms(mysql, place, traceId)
@@ -105,7 +106,7 @@ function readRow({ node, uid, records }: StoredRow, good: Buffer[], report: (wha
     report('it is damaged: its records are not those that were written')
     return read
   }
-  for (const traceId of misplaced.keys()) report(`no reader looks for trace ${hexOf(traceId)} at node ${node}`)
+  for (const traceId of misplaced.keys()) report(`no reader looks for trace ${hexId(traceId)} at node ${node}`)
   good.push(records)
   return read
 }
@@ -146,8 +147,4 @@ function entryOf({ slot }: TracePlace, records: Buffer[]): Entry {
 
 function nameOf({ collector, slot }: TracePlace): string {
   return `second ${slot} of collector ${collector}`
-}
-
-function hexOf(traceId: bigint): string {
-  return BigInt.asUintN(64, traceId).toString(16).padStart(16, '0')
 }

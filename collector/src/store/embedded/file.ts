@@ -1,6 +1,7 @@
 import type Database from 'libsql'
 import { IdMap } from '../../record/ids'
 import { migrations, newestVersion } from '../migrations'
+import { I64_MAX, I64_MIN } from '../search/place'
 import { inodeOf, integer, isEmpty, letGo, lockFor, openSqlite, realFile, transaction } from '../sqlite'
 import { StoreError } from '../store'
 import { crc32 } from './crc32'
@@ -167,7 +168,7 @@ export class EmbeddedFile {
     return Number(integer(this.db, 'SELECT count(*) FROM message'))
   }
 
-  *messageIds(from = -(2n ** 63n), to = 2n ** 63n - 1n): Generator<bigint, void> {
+  *messageIds(from = I64_MIN, to = I64_MAX): Generator<bigint, void> {
     for (const [id] of this.sql.selectMessageIds.iterate([from, to]) as Iterable<[bigint]>) yield id
   }
 
@@ -267,7 +268,6 @@ const LOG_BYTES = 16 * 1024 * 1024
 const LONGEST_BODY = 2n ** 32n
 /** Rows of a page of what isn't read at once. */
 const PAGE_ROWS = 32
-const I64_MAX = 2n ** 63n - 1n
 /** How often check() writes at most. */
 const CHECK_WRITE_MS = 1_000
 /** Pages (4 KiB) in the log before they are copied into the file, which takes as long as the disk does. */

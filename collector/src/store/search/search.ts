@@ -7,6 +7,7 @@ import type { TraceSummary } from '../../trace/model'
 import { Turns } from '../../turns'
 import { type Match, type SearchPage, type SearchQuery, StoreError } from '../store'
 import { holds, isHalf, matchesTrace } from './match'
+import { comparePlaces, type Place } from './place'
 import { summarizeRecords } from './summarize-records'
 import { endOfWindow } from './window'
 
@@ -51,12 +52,6 @@ export interface IndexQuery {
   /** Time range of the driver's records, inclusive. */
   fromUs: bigint | undefined
   toUs: bigint | undefined
-}
-
-/** A record's start in microseconds (its time of receipt if it has no times), and its trace. */
-export interface Place {
-  startUs: bigint
-  traceId: bigint
 }
 
 export interface Places {
@@ -211,8 +206,7 @@ function hasStoodBefore(records: SpanRecord[], term: Term, place: Place, { fromU
     const startUs = recordStartUs(record)
     if (startUs === undefined) return false
     if ((fromUs !== undefined && startUs < fromUs) || (toUs !== undefined && startUs > toUs)) return false
-    if (startUs !== place.startUs) return startUs > place.startUs
-    return record.traceId! >= place.traceId
+    return comparePlaces({ startUs, traceId: record.traceId! }, place) >= 0
   })
 }
 

@@ -1,7 +1,8 @@
 import { IdMap } from '../../../record/ids'
 import { wordSearch } from '../../bytes'
 import type { IndexPolicy } from '../../search/index-policy'
-import type { IndexQuery, Place, Places, SpanIndex, Term } from '../../search/search'
+import { comparePlaces, I64_MAX, I64_MIN, type Place } from '../../search/place'
+import type { IndexQuery, Places, SpanIndex, Term } from '../../search/search'
 import { type CompletionQuery, StoreError } from '../../store'
 import type { EmbeddedFile } from '../file'
 import { ColumnCache, lastBelow } from './column-cache'
@@ -456,14 +457,6 @@ interface Sieve {
   sources: Map<bigint, Source> | undefined
 }
 
-const I64_MAX = 2n ** 63n - 1n
-const I64_MIN = -(2n ** 63n)
-
-function comparePlaces(a: Place, b: Place): number {
-  if (a.startUs !== b.startUs) return a.startUs < b.startUs ? -1 : 1
-  return a.traceId < b.traceId ? -1 : a.traceId > b.traceId ? 1 : 0
-}
-
 /** Ranges that follow each other as one. */
 function merged(ranges: { part: bigint; from: number; to: number }[]) {
   ranges.sort((a, b) => Number(a.part - b.part) || a.from - b.from)
@@ -485,19 +478,24 @@ class RowsCache {
     let list = this.lists.get(key)
     if (list !== undefined) {
       this.lists.delete(key)
-      this.bytes -= list.rows.byteLength + 2 * key.length + 200
+      this.bytes -= sizeOf(key, list.rows)
     }
     if (list === undefined || list.end < end)
       list = { rows: union([list?.rows ?? new Uint32Array(0), read(list?.end ?? 1)]), end }
     this.lists.set(key, list)
-    this.bytes += list.rows.byteLength + 2 * key.length + 200
+    this.bytes += sizeOf(key, list.rows)
     for (const [oldest, { rows }] of this.lists) {
       if (this.bytes <= CACHE_BYTES) break
       this.lists.delete(oldest)
-      this.bytes -= rows.byteLength + 2 * oldest.length + 200
+      this.bytes -= sizeOf(oldest, rows)
     }
     return list.rows
   }
+}
+
+/** How much memory they take, with the entry. */
+function sizeOf(key: string, rows: Uint32Array): number {
+  return rows.byteLength + 2 * key.length + 200
 }
 
 /** Numbers between commas. */

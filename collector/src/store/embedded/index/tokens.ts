@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer'
+import { hexId } from '../../../trace/ids'
 import { Bytes } from '../../bytes'
 import type { Match } from '../../store'
 
@@ -149,7 +150,7 @@ export function tokenOfKey(key: string): Buffer {
 }
 
 export function traceToken(traceId: bigint): string {
-  return TRACE + BigInt.asUintN(64, traceId).toString(16).padStart(16, '0')
+  return TRACE + hexId(traceId)
 }
 
 /** In FTS5's language of queries. */
