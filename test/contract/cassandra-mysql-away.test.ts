@@ -15,7 +15,7 @@ import {
   startOwnCassandra,
   startOwnMariaDb,
 } from '../servers'
-import { freePorts } from '../servers/process'
+import { freePort } from '../servers/process'
 import { bareTrace, Databases, type SharedCassandra, type SharedMariaDb } from './databases'
 import { append, found, soon, span, structs, tag, unique } from './store-contract'
 
@@ -233,7 +233,7 @@ describe('cassandra-mysql store, with a database away', function () {
     await databases.mariaDb.stop()
     await assert.rejects(migrate(databases.config), check(/^MySQL at .*ECONNREFUSED/))
     const bothAway = structuredClone(databases.config)
-    bothAway.cassandra.port = (await freePorts(1))[0]!
+    bothAway.cassandra.port = await freePort()
     await assert.rejects(migrate(bothAway), check(/ECONNREFUSED/))
     await assert.rejects(
       replayCollector(bothAway, 'x', () => {}),

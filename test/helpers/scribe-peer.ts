@@ -4,6 +4,7 @@ import { createServer as createTlsServer, type TlsOptions } from 'node:tls'
 import { MessageType, Reader, T, Writer, writeMessageBegin } from '../../src/codec/binary'
 import { ResultCode, readLogArgs } from '../../src/codec/scribe'
 import { DELIMITER, readRecord, type SpanRecord } from '../../src/codec/span'
+import { freePort } from '../servers/process'
 
 /** What the peer does with a Log call. */
 export type Reaction =
@@ -44,9 +45,10 @@ export class ScribePeer {
     this.server.on('tlsClientError', () => {})
   }
 
-  static async listen(port = 0, tls?: TlsOptions): Promise<ScribePeer> {
+  /** On a port of this test process's own: senders that go on after `close` reach no other test's peer. */
+  static async listen(port?: number, tls?: TlsOptions): Promise<ScribePeer> {
     const peer = new ScribePeer(tls)
-    peer.server.listen(port, '127.0.0.1')
+    peer.server.listen(port ?? (await freePort()), '127.0.0.1')
     await once(peer.server, 'listening')
     return peer
   }

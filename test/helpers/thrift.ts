@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { join, sep } from 'node:path'
 import { thrift as thriftPlugin } from '../../plugins/thrift'
 import { install } from '../../src/patch/hook'
+import { freePort } from '../servers/process'
 
 /** A copy of npm thrift and the code generated for it, loaded afresh. */
 export interface ThriftCopy {
@@ -78,7 +79,7 @@ export async function serve(
 export async function listen(server: any): Promise<{ port: number; server: any }> {
   const sockets = new Set<any>()
   server.on('connection', (socket: any) => sockets.add(socket))
-  server.listen(0, '127.0.0.1')
+  server.listen(await freePort(), '127.0.0.1')
   await once(server, 'listening')
   open.push(() => {
     server.close()

@@ -4,7 +4,7 @@ import { Program } from '../helpers/programs'
 import { until } from '../helpers/until'
 import { which } from './install'
 import { mavenJars } from './maven'
-import { freePorts, isListening, serverFolder } from './process'
+import { freePort, isListening, serverFolder } from './process'
 
 /** Apache Flume's Scribe source, in front of a small channel and files: a Scribe server of somebody else's. */
 
@@ -31,7 +31,7 @@ export class Flume {
     const java = process.env.JAVA_HOME ? join(process.env.JAVA_HOME, 'bin/java') : which('java')
     if (java === undefined) throw new Error('no Java: set JAVA_HOME')
     const folder = serverFolder('flume')
-    const [port] = (await freePorts(1)) as [number]
+    const port = await freePort()
     const lines = [
       'a.sources = scribe',
       'a.channels = memory',

@@ -3,7 +3,7 @@ import { chownSync, copyFileSync, mkdirSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import { createConnection } from 'mysql2/promise'
 import { apt, run, which } from './install'
-import { controls, freePorts, RunningServer, type Server, type SharedServer, serverFolder } from './process'
+import { controls, freePort, RunningServer, type Server, type SharedServer, serverFolder } from './process'
 import { oncePerRun } from './shared'
 
 /** MariaDB from Debian's packages, which hold programs alone: no service is set up, nothing of the machine is touched. */
@@ -36,7 +36,7 @@ export async function startOwnMariaDb({
   bufferPoolMiB?: number
 } = {}): Promise<MariaDbServer> {
   const { daemon, installDb } = await installMariaDb()
-  const [port] = await freePorts(1)
+  const port = await freePort()
   const folder = serverFolder('mariadb')
   const data = join(folder, 'data')
   mkdirSync(data)

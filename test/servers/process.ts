@@ -78,6 +78,10 @@ export async function freePorts(count: number): Promise<number[]> {
   return ports
 }
 
+export async function freePort(): Promise<number> {
+  return (await freePorts(1))[0]!
+}
+
 async function canListen(port: number): Promise<boolean> {
   const server = createServer()
   try {

@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { freePorts, isListening, RunningServer, serverFolder } from './process'
+import { freePort, isListening, RunningServer, serverFolder } from './process'
 
 /** A server that takes no installing. */
 function program(port: number) {
@@ -24,7 +24,7 @@ describe('servers of tests', function () {
   this.timeout(60_000)
 
   it('start again on the same port after they were stopped or killed, and are gone with their folder at the end', async () => {
-    const [port] = await freePorts(1)
+    const port = await freePort()
     const definition = program(port!)
     const server = new RunningServer(definition)
     await server.start()
@@ -50,7 +50,7 @@ describe('servers of tests', function () {
   })
 
   it('say with their own words why they did not start', async () => {
-    const [port] = await freePorts(1)
+    const port = await freePort()
     const server = new RunningServer({
       ...program(port!),
       command: [process.execPath, '-e', 'throw new Error("no room")'],
@@ -61,7 +61,7 @@ describe('servers of tests', function () {
 
   for (const end of ['SIGKILL', 'SIGINT', 'stop'] as const) {
     it(`are gone with their folder when the test process ends: ${end}`, async () => {
-      const [port] = await freePorts(1)
+      const port = await freePort()
       const definition = program(port!)
       const script = `
         const { RunningServer } = require(${JSON.stringify(join(__dirname, 'process'))})

@@ -9,7 +9,7 @@ import { Program } from '../../helpers/programs'
 import { ScribePeer } from '../../helpers/scribe-peer'
 import { until } from '../../helpers/until'
 import { Flume } from '../../servers/flume'
-import { freePorts } from '../../servers/process'
+import { freePort } from '../../servers/process'
 import { thriftList, thriftSpan } from '../formats/zipkin-v1-thrift'
 import { cleanUp, collector, logFrame, Peer, recordingLog, resultCode, temporaryDirectory, undo } from '../support'
 import { log, relayedSpan } from './relayed-span'
@@ -48,7 +48,7 @@ describe('relay', function () {
     return { ...made, store: { ...made.store, close }, metric }
   }
 
-  async function peer(port = 0): Promise<ScribePeer> {
+  async function peer(port?: number): Promise<ScribePeer> {
     const made = await ScribePeer.listen(port)
     cleanUp.push(() => made.close())
     return made
@@ -89,7 +89,7 @@ describe('relay', function () {
   })
 
   it('keeps calls that no upstream accepts, and forwards them once one does, also after a restart', async () => {
-    const [port] = (await freePorts(1)) as [number]
+    const port = await freePort()
     const path = newPath()
     const first = relay([port], { path })
     for (const id of numbers(20)) assert.equal(await send(first, id), ResultCode.OK)
@@ -101,7 +101,7 @@ describe('relay', function () {
   })
 
   it('goes to the next upstream when one is away, says TRY_LATER or answers nonsense', async () => {
-    const [nobody] = (await freePorts(1)) as [number]
+    const nobody = await freePort()
     const busy = await peer()
     busy.react = () => ({ reply: ResultCode.TRY_LATER })
     const mad = await peer()
@@ -132,7 +132,7 @@ describe('relay', function () {
   })
 
   it('takes a call that is larger than its whole spool once that is empty, and does not refuse it for ever', async () => {
-    const [port] = await freePorts(1)
+    const port = await freePort()
     const r = relay([port!], { maxBytes: 1_000, retryMs: [1, 5] })
     assert.equal(await send(r, 1n), ResultCode.OK)
     assert.equal(await send(r, ...numbers(100)), ResultCode.TRY_LATER)

@@ -4,6 +4,7 @@ import { flush, init, shutdown, span, stats } from '../../../src'
 import { runNode } from '../../helpers/child'
 import { type Reaction, ScribePeer } from '../../helpers/scribe-peer'
 import { until } from '../../helpers/until'
+import { freePort } from '../../servers/process'
 
 function addsUp(): void {
   const { ended, sent, buffered, inFlight, spooled, dropped, drops } = stats()
@@ -125,10 +126,7 @@ describe('the Scribe emitter', () => {
   })
 
   it('goes to the next address when one doesn’t answer', async () => {
-    const dead = await ScribePeer.listen()
-    const { address } = dead
-    await dead.close()
-    start({ scribe: `${address},${peer.address}` })
+    start({ scribe: `127.0.0.1:${await freePort()},${peer.address}` })
     work(2)
     assert.equal(await flush(5000), true)
     assert.equal(peer.spans.length, 2)

@@ -24,6 +24,7 @@ import { finished, ROOT, runNode, startNode } from '../../helpers/child'
 import { type Bench, bench } from '../../helpers/emitter'
 import { ScribePeer } from '../../helpers/scribe-peer'
 import { until } from '../../helpers/until'
+import { freePort } from '../../servers/process'
 
 const MIB = 1024 * 1024
 
@@ -46,9 +47,7 @@ describe('the spool', () => {
   beforeEach(async () => {
     directory = join(mkdtempSync(join(tmpdir(), 'milo-spool-')), 'spool')
     peer = await ScribePeer.listen()
-    const gone = await ScribePeer.listen()
-    dead = gone.address
-    await gone.close()
+    dead = `127.0.0.1:${await freePort()}`
   })
 
   afterEach(async () => {
