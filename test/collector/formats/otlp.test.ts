@@ -111,6 +111,13 @@ describe('OTLP', () => {
     })
   })
 
+  it('knows the probability of a span from its trace state, or from milo.probability', () => {
+    const probability = (span: object) => stored(readOtlpJson(oneSpan(span)))[0]!.probability
+    assert.equal(probability({ traceState: 'ot=th:c' }), 0.25)
+    assert.equal(probability({ attributes: [{ key: 'milo.probability', value: { doubleValue: 0.125 } }] }), 0.125)
+    assert.equal(probability({ traceState: 'vendor=1' }), undefined)
+  })
+
   it('keeps an attribute "error" that is false, and doesn’t call the span failed', () => {
     const request = oneSpan({ attributes: [{ key: 'error', value: { boolValue: false } }] })
     const records = stored(readOtlpJson(request))

@@ -13,6 +13,7 @@ import {
   signed,
   Unusable,
 } from '../fields'
+import { probabilityOf } from '../probability'
 import { attributesToPlain, keyValuesToJson, readKeyValues, type TextType, toText, type Value } from './any-value'
 import { camelCased, prune } from './json'
 import { ERROR, EVENT_NS, isOurs, KINDS, OURS, RESOURCE, STATUS } from './names'
@@ -159,7 +160,8 @@ export function readSpan(fields: Fields, scope: () => Common, read: FieldReader)
   add(OURS.statusDescription, description)
   add(OURS.types, types)
   add(OURS.more, more)
-  add(OURS.traceState, read.text(raw.traceState, 'trace_state'))
+  const traceState = read.text(raw.traceState, 'trace_state')
+  add(OURS.traceState, traceState)
   count(OURS.flags, read.u32(raw.flags, 'flags'))
   count(OURS.droppedAttributes, read.u32(raw.droppedAttributesCount, 'dropped_attributes_count'))
   count(OURS.droppedEvents, read.u32(raw.droppedEventsCount, 'dropped_events_count'))
@@ -205,6 +207,8 @@ export function readSpan(fields: Fields, scope: () => Common, read: FieldReader)
   if (counters.size > 0) record.counters = counters
   const high = signed(traceId >> 64n)
   if (high !== 0n) record.traceIdHigh = high
+  const probability = probabilityOf(annotations, traceState)
+  if (probability !== undefined) record.probability = probability
   record.service = common.service
   return record
 }

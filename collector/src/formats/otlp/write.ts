@@ -2,6 +2,7 @@ import { EventType, ownEvents, recordSide, type Side } from 'milo/codec/events'
 import type { SpanEvent, SpanRecord } from 'milo/codec/span'
 import { isError } from '../../record/half'
 import { FieldReader, type Fields, hexOf, Reading } from '../fields'
+import { PROBABILITY_KEY } from '../probability'
 import { attributesFromPlain, fromText, keyValuesToJson, readKeyValues, type Value } from './any-value'
 import { prune } from './json'
 import { ERROR, EVENT_NS, KINDS, OUR_NAMES, OURS, RESOURCE, STATUS } from './names'
@@ -59,7 +60,9 @@ function writeSpan(record: SpanRecord): { resource: Fields; scope: Fields; span:
     if (host) resourceAttributes.push(['host.name', host])
     const peer = window.kind === 2 ? record.clientHost : record.serverHost
     if (peer) attributes.push([window.kind === 2 ? 'client.address' : 'server.address', peer])
-    if (record.probability !== undefined) attributes.push(['milo.probability', record.probability])
+    if (record.probability !== undefined && !annotations.has(PROBABILITY_KEY)) {
+      attributes.push([PROBABILITY_KEY, record.probability])
+    }
     for (const [key, value] of counters) attributes.push([key, value])
   }
   const details = parse(get(OURS.events)) ?? {}

@@ -1,6 +1,7 @@
 import { isIP } from 'node:net'
 import { EventType, type SpanEvent, type SpanRecord } from 'milo/codec/span'
 import { anyInteger, type FieldReader, type Fields, isEmpty, plainObject, requiredId, shortId, signed } from '../fields'
+import { probabilityOf } from '../probability'
 import { KINDS, OUR_NAMES, OURS, windowOf } from './names'
 
 /**
@@ -41,7 +42,9 @@ export function readSpan(
   const kind = readKind(raw.kind, read)
   if (kind === 'PRODUCER' || kind === 'CONSUMER') add(OURS.kind, kind)
   if (read.bool(raw.shared, 'shared')) add(OURS.shared, 'true')
-  if (read.bool(raw.debug, 'debug')) record.probability = 0
+  const debug = read.bool(raw.debug, 'debug')
+  const probability = debug ? 0 : probabilityOf(annotations, annotations.get('w3c.tracestate') ?? '')
+  if (probability !== undefined) record.probability = probability
 
   const start = microseconds(raw.timestamp, 'timestamp', read)
   const duration = microseconds(raw.duration, 'duration', read)

@@ -3,6 +3,7 @@ import { ownEvents, recordSide } from 'milo/codec/events'
 import type { SpanRecord } from 'milo/codec/span'
 import { IdSet } from '../../record/ids'
 import { type Fields, hexOf, plainObject } from '../fields'
+import { PROBABILITY_KEY } from '../probability'
 import { OUR_NAMES, OURS } from './names'
 
 /** Returns a list of spans in Zipkin's JSON. */
@@ -25,7 +26,7 @@ function writeSpan(record: SpanRecord, called: boolean): Fields {
   const [start, end] = [times[0], times.at(-1)]
   const tags = [...annotations].filter(([key]) => !OUR_NAMES.has(key))
   for (const [key, value] of record.counters ?? []) tags.push([key, String(value)])
-  if (record.probability) tags.push(['milo.probability', String(record.probability)])
+  if (record.probability) tags.push([PROBABILITY_KEY, String(record.probability)])
   const [localHost, remoteHost] =
     side === 'server' ? [record.serverHost, record.clientHost] : [record.clientHost, record.serverHost]
   return prune({
