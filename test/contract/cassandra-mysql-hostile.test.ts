@@ -381,7 +381,7 @@ describe(`cassandra-mysql store, with hostile clocks and data (MILO_TEST_SEED=${
       return { id, receivedUs: clock.wallUs(), body, start: 0, end: body.length, spans }
     })
     await backend.accept(entries)
-    await backend.settle(entries, 0n, [])
+    await backend.write(entries)
     const read = backend.mysql.read.bind(backend.mysql)
     let places = 0
     backend.mysql.read = async (...args: unknown[]) => {

@@ -307,7 +307,7 @@ describe('embedded store, its file', function () {
       onPutAside: () => {},
     })
     const body = messageOf(Array.from({ length: 100 }, () => span({ name: 'n', service: 's', tags: { a: 'b' } }))).body
-    await backend.settle([await readEntry(1n, 1n, body, assert.fail)], 1n, [])
+    await backend.write([await readEntry(1n, 1n, body, assert.fail)])
     const index = new FtsIndex(file, policy)
     const query = { annotations: [{ key: 'a', value: 'b', match: 'exact' }], name: 'n', limit: 10 } as const
     for (let fromUs = 1; fromUs < 500; fromUs++) {

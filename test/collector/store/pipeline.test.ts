@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { scanRecords } from '../../../collector/src/record/records'
 import { systemClock } from '../../../collector/src/store/pipeline/clock'
 import { type Entry, readEntry } from '../../../collector/src/store/pipeline/entry'
-import { type Backend, Pipeline } from '../../../collector/src/store/pipeline/pipeline'
+import { type Backend, type Finished, Pipeline } from '../../../collector/src/store/pipeline/pipeline'
 import { StoreError } from '../../../collector/src/store/store'
 import { encodeRecord } from '../../../src/codec/span'
 import { until } from '../../helpers/until'
@@ -19,6 +19,13 @@ const message = (...traceIds: bigint[]) => ({
   spans: traceIds.length,
 })
 
+const traceIdsOf = (entries: Entry[]) =>
+  entries.flatMap(({ body, start, end }) => {
+    const found: bigint[] = []
+    scanRecords(body.subarray(start, end), (from, to) => found.push(traceOf(body.subarray(start + from, start + to))))
+    return found
+  })
+
 /** Keeps what it settles in memory. */
 class MemoryBackend implements Backend {
   readonly clock = systemClock
@@ -30,8 +37,11 @@ class MemoryBackend implements Backend {
   checkpoint = 0n
   attempts = 0
   readonly settled = new Set<bigint>()
+  /** What each finish that wasn't refused counted. */
+  readonly counted: bigint[][] = []
   readonly quarantine = new Map<bigint, string>()
-  refuse: (traceIds: bigint[], activity: number) => Error | undefined = () => undefined
+  refuse: (traceIds: bigint[]) => Error | undefined = () => undefined
+  refuseToCount: (traceIds: bigint[]) => Error | undefined = () => undefined
 
   constructor(readonly journal: Entry[] = []) {}
 
@@ -44,17 +54,20 @@ class MemoryBackend implements Backend {
   async *replay(): AsyncIterable<Entry> {
     for (const entry of this.journal) if (entry.id > this.checkpoint) yield entry
   }
-  async settle(entries: Entry[], checkpoint: bigint, activity: unknown[]): Promise<void> {
+  async write(entries: Entry[]): Promise<void> {
     this.attempts++
-    const traceIds = entries.flatMap(({ body, start, end }) => {
-      const found: bigint[] = []
-      scanRecords(body.subarray(start, end), (from, to) => found.push(traceOf(body.subarray(start + from, start + to))))
-      return found
-    })
-    const error = this.refuse(traceIds, activity.length)
+    const traceIds = traceIdsOf(entries)
+    const error = this.refuse(traceIds)
     if (error !== undefined) throw error
     for (const traceId of traceIds) this.settled.add(traceId)
+  }
+  async finish(entries: Entry[], checkpoint: bigint): Promise<Finished> {
+    const traceIds = traceIdsOf(entries)
+    const error = this.refuseToCount(traceIds)
+    if (error !== undefined) throw error
+    this.counted.push(traceIds)
     if (checkpoint > this.checkpoint) this.checkpoint = checkpoint
+    return { notUtf8: traceIds.length }
   }
   putAside({ body, start, end }: Entry, { message }: Error): void {
     this.quarantine.set(traceOf(body.subarray(start, end)), message)
@@ -93,6 +106,9 @@ describe('a pipeline', () => {
       )
       assert.equal(backend.settled.size, 12)
       assert.equal(pipeline.backlog().putAside, 2)
+      // What is put aside is kept, and counts.
+      assert.equal(backend.counted.flat().length, 14)
+      assert.equal(pipeline.backlog().notUtf8, 14)
       assert.equal(backend.checkpoint, backend.journal.at(-1)!.id)
       await pipeline.close()
     })
@@ -112,11 +128,30 @@ describe('a pipeline', () => {
 
   it('settles without the activity if the activity is refused', async () => {
     const backend = new MemoryBackend()
-    backend.refuse = (_, activity) => (activity > 0 ? refused('activity') : undefined)
+    backend.refuseToCount = traceIds => (traceIds.length > 0 ? refused('activity') : undefined)
     const pipeline = await open(backend)
     await pipeline.append([message(1n)])
     await until('all is settled', () => pipeline.backlog().spans === 0)
     assert.deepEqual([backend.quarantine.size, [...backend.settled]], [0, [1n]])
+    assert.equal(backend.checkpoint, backend.journal.at(-1)!.id)
+    await pipeline.close()
+  })
+
+  it('writes and counts the same spans again while the database is away for the counting', async () => {
+    const backend = new MemoryBackend()
+    let failures = 2
+    const finish = backend.finish.bind(backend)
+    const given = new Set<Entry[]>()
+    backend.finish = async (entries, checkpoint) => {
+      given.add(entries)
+      if (failures-- > 0) throw new StoreError('MILO_STORE_UNAVAILABLE', 'away')
+      return finish(entries, checkpoint)
+    }
+    const pipeline = await open(backend)
+    await pipeline.append([message(1n), message(2n)])
+    await until('all is settled', () => pipeline.backlog().spans === 0)
+    assert.deepEqual([backend.counted, given.size, backend.attempts], [[[1n, 2n]], 1, 3])
+    assert.equal(pipeline.backlog().notUtf8, 2)
     await pipeline.close()
   })
 
@@ -138,7 +173,7 @@ describe('a pipeline', () => {
     const pipeline = await open(backend)
     assert.equal(pipeline.backlog().settlingMs, 0)
     let end = () => {}
-    backend.settle = () => new Promise(resolve => (end = resolve))
+    backend.write = () => new Promise(resolve => (end = resolve))
     await pipeline.append([message(1n)])
     await until('it is under way', () => pipeline.backlog().settlingMs > 20)
     end()

@@ -1,10 +1,13 @@
 import { isUtf8 } from 'node:buffer'
+import { randomBytes } from 'node:crypto'
+import { setImmediate } from 'node:timers/promises'
 import { type Side, sideOf } from 'milo/codec/events'
 import { isErrorAt } from '../../record/half'
 import { IdMap } from '../../record/ids'
 import { RecordReader } from '../../record/reader'
 import { PEER_KEYS } from '../../trace/peer'
 import { Turns } from '../../turns'
+import type { Entry } from '../pipeline/entry'
 import { Recent } from '../recent'
 
 /**
@@ -296,6 +299,23 @@ export class ActivityMeter {
     counter.changed = true
     counter.touched = ++this.touches
     return counter
+  }
+}
+
+/** Counts what is settled: of what is settled again after a failure, the rows are the same. */
+export class SettledActivity {
+  private readonly meter = new ActivityMeter(() => randomBytes(8).toString('hex'))
+  private last: { entries: Entry[]; rows: ActivityRow[]; notUtf8: number } | undefined
+
+  async count(entries: Entry[]): Promise<{ rows: ActivityRow[]; notUtf8: number }> {
+    if (this.last?.entries === entries) return this.last
+    let notUtf8 = 0
+    for (const { receivedUs, body } of entries) {
+      notUtf8 += this.meter.add(body, receivedUs)
+      await setImmediate()
+    }
+    this.last = { entries, rows: this.meter.rows(), notUtf8 }
+    return this.last
   }
 }
 

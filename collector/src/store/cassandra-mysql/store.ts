@@ -1,13 +1,13 @@
 import type { Connection } from 'mysql2/promise'
 import { type StoredTrace, storedTrace } from '../../record/records'
-import type { ActivityMinute, ActivityRow } from '../activity/activity'
+import { type ActivityMinute, SettledActivity } from '../activity/activity'
 import { chunksBySize } from '../chunks'
 import { isRefusal, within } from '../deadline'
 import { type Migration, migrations } from '../migrations'
 import { type Clock, systemClock } from '../pipeline/clock'
 import type { Entry } from '../pipeline/entry'
 import { closedError } from '../pipeline/group-commit'
-import { type Backend, Pipeline } from '../pipeline/pipeline'
+import { type Backend, type Finished, Pipeline } from '../pipeline/pipeline'
 import { isLasting, withoutRefused } from '../pipeline/refused'
 import type { Quarantine } from '../quarantine'
 import { rarely } from '../rarely'
@@ -44,7 +44,8 @@ import { waitingStore } from './waiting-store'
  *
  *     accept ─┬─ Cassandra: journal, a row a message ──┐
  *             └─ MySQL: index, a transaction a group ──┴─ both durable → OK
- *     settle ─── Cassandra: rows of many traces ───── MySQL: checkpoint
+ *     write ──── Cassandra: rows of many traces
+ *     finish ─── MySQL: checkpoint and activity
  */
 
 const GROUP_BYTES = 1024 * 1024
@@ -227,6 +228,7 @@ class CassandraMySqlBackend implements Backend {
   private readonly cassandra: Cassandra
   private readonly spans: CassandraSpans
   private readonly index: MySqlIndex
+  private readonly activity = new SettledActivity()
   private readonly lock: CollectorLock
   private readonly collector: string
   private readonly number: number
@@ -334,11 +336,16 @@ class CassandraMySqlBackend implements Backend {
     this.warn(`a record was put aside in the table quarantine: ${message}`)
   }
 
-  async settle(entries: Entry[], checkpoint: bigint, activity: ActivityRow[]): Promise<void> {
+  async write(entries: Entry[]): Promise<void> {
     for (const some of chunksBySize(entries, MAX_PORTION_BYTES, ({ start, end }) => end - start)) {
       await this.spans.write(this.number, spanRows(some))
     }
-    await writeSettled(this.mysql, this.collector, checkpoint, activity)
+  }
+
+  async finish(entries: Entry[], checkpoint: bigint): Promise<Finished> {
+    const { rows, notUtf8 } = await this.activity.count(entries)
+    await writeSettled(this.mysql, this.collector, checkpoint, rows)
+    return { notUtf8 }
   }
 
   async readSettled(traceId: bigint, add: (records: Buffer) => boolean): Promise<void> {

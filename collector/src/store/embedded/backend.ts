@@ -1,8 +1,8 @@
 import { setImmediate } from 'node:timers/promises'
-import type { ActivityRow } from '../activity/activity'
+import { SettledActivity } from '../activity/activity'
 import { Ages, type Clock } from '../pipeline/clock'
 import { type Entry, readEntry } from '../pipeline/entry'
-import type { Backend } from '../pipeline/pipeline'
+import type { Backend, Finished } from '../pipeline/pipeline'
 import type { IndexPolicy } from '../search/index-policy'
 import type { EmbeddedFile } from './file'
 import { PART_ROWS } from './index/columns'
@@ -53,6 +53,7 @@ export class EmbeddedBackend implements Backend {
   private readonly file: EmbeddedFile
   private readonly indexer: Indexer
   private readonly options: BackendOptions
+  private readonly activity = new SettledActivity()
   private readonly retentionUs: number
   private readonly ages: Ages
   /** Oldest first. */
@@ -121,20 +122,25 @@ export class EmbeddedBackend implements Backend {
     }
   }
 
-  async settle(unordered: Entry[], checkpoint: bigint, activity: ActivityRow[]): Promise<void> {
+  async write(unordered: Entry[]): Promise<void> {
     const entries = unordered.filter(({ spans }) => spans > 0).sort((a, b) => Number(a.id - b.id))
     for (let next = 0; next < entries.length; ) {
       next = this.indexSome(entries, next)
       // What came meanwhile.
       await setImmediate()
     }
+  }
+
+  async finish(entries: Entry[], checkpoint: bigint): Promise<Finished> {
+    const { rows, notUtf8 } = await this.activity.count(entries)
     this.file.background(() => {
       this.file.sql.updateSettled.run([checkpoint])
-      for (const { minute, part, body } of activity) this.file.sql.replaceActivity.run([BigInt(minute), part, body])
+      for (const { minute, part, body } of rows) this.file.sql.replaceActivity.run([BigInt(minute), part, body])
       this.saveAges()
     })
     this.settled = checkpoint
     this.scheduleTending(0)
+    return { notUtf8 }
   }
 
   /** Indexes what a transaction may hold. @returns the first entry that isn't done */

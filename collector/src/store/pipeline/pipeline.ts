@@ -1,9 +1,6 @@
-import { randomBytes } from 'node:crypto'
-import { setImmediate } from 'node:timers/promises'
 import { IdMap } from '../../record/ids'
 import type { RawTrace } from '../../record/records'
 import { scanRecords } from '../../record/records'
-import { ActivityMeter, type ActivityRow } from '../activity/activity'
 import { type Backlog, type Message, StoreError } from '../store'
 import { type Clock, MessageNumbers } from './clock'
 import type { Entry } from './entry'
@@ -19,10 +16,13 @@ import { UniqueRecords } from './unique-records'
  *                       pending ─── readTrace looks here, and in what is settled
  *                          │  in the background
  *                          ▼
- *                  backend.settle: regrouped, indexed, checkpoint moved → forgotten
+ *                  backend.write: regrouped, indexed
+ *                          ▼
+ *                  backend.finish: counted, checkpoint moved → forgotten
  *
  * Messages are numbered in order of acceptance. Everything up to the checkpoint is settled; everything after it is read again
- * at the next start. Settling is idempotent: after a crash it is repeated.
+ * at the next start. Both steps of settling are repeated after a crash, so writing is idempotent, and a message is counted by the
+ * transaction that moves the checkpoint.
  */
 export interface Backend {
   readonly clock: Clock
@@ -39,18 +39,27 @@ export interface Backend {
   /** Yields what was accepted but not settled before this process started, oldest first; each message as far as it was written. */
   replay(): AsyncIterable<Entry>
   /**
-   * Resolves when the entries can be found and the checkpoint is stored: the next start replays what comes after it. After a
-   * rejection it is called again with the same entries. If isLasting(error), it is called with parts of the entries and an
-   * unchanged checkpoint instead.
-   * @param activity rows to write atomically with the checkpoint, so that every span counts once
+   * Resolves when the entries can be found. After a rejection it is called again with the same entries, or with parts of them
+   * if isLasting(error).
    */
-  settle(entries: Entry[], checkpoint: bigint, activity: ActivityRow[]): Promise<void>
-  /** Stores a record that settle refuses for good, with the reason. */
+  write(entries: Entry[]): Promise<void>
+  /**
+   * Counts what services did by these entries, which are all written, and stores that with the checkpoint in one transaction:
+   * the next start replays what comes after the checkpoint. After a rejection it is called again, with the same array. If
+   * isLasting(error), it is called without entries instead.
+   */
+  finish(entries: Entry[], checkpoint: bigint): Promise<Finished>
+  /** Stores a record that write refuses for good, with the reason. */
   putAside(entry: Entry, error: Error): void | Promise<void>
   /** How many records this process has put aside. */
   readonly aside: number
   /** Calls `add` with the trace's settled records, several at a time, until it returns false. */
   readSettled(traceId: bigint, add: (records: Buffer) => boolean): Promise<void>
+}
+
+export interface Finished {
+  /** How many of the records have a name, service or annotation that isn't UTF-8. */
+  notUtf8: number
 }
 
 export interface PipelineOptions {
@@ -74,7 +83,6 @@ export class Pipeline {
   private readonly batches: Batch[] = []
   /** The first number of each group that is being accepted. */
   private readonly accepting = new Set<bigint>()
-  private readonly meter = new ActivityMeter(() => randomBytes(8).toString('hex'))
   private numbers!: MessageNumbers
   /** The highest number assigned or read. */
   private lastId: bigint
@@ -236,38 +244,26 @@ export class Pipeline {
   private async settleFirst(): Promise<void> {
     const batch = this.batches[0]!
     batch.settling = true
-    batch.activity ??= await this.measure(batch)
-    await this.settle(batch, batch.activity)
+    const { backend } = this
+    const write = (some: Entry[]) => backend.write(some)
+    await withoutRefused(batch.entries, write, (entry, reason) => backend.putAside(entry, reason))
+    const { notUtf8 } = await this.finish(batch)
+    this.notUtf8 += notUtf8
     this.batches.shift()
     this.spans -= batch.spans
     this.bytes -= batch.bytes
   }
 
-  private async settle(batch: Batch, activity: ActivityRow[]): Promise<void> {
-    const { backend } = this
+  private async finish(batch: Batch): Promise<Finished> {
     const checkpoint = this.checkpointBehind(batch)
     try {
-      await backend.settle(batch.entries, checkpoint, activity)
+      return await this.backend.finish(batch.entries, checkpoint)
     } catch (error) {
       if (!isLasting(error)) throw error
-      // The checkpoint moves only when all parts are settled.
-      const settle = (some: Entry[]) => backend.settle(some, batch.firstId - 1n, [])
-      await withoutRefused(batch.entries, settle, (entry, reason) => backend.putAside(entry, reason))
-      await backend.settle([], checkpoint, activity).catch((error: unknown) => {
-        if (!isLasting(error)) throw error
-        // Statistics aren't worth a standstill.
-        this.options.onSettleError(error)
-        return backend.settle([], checkpoint, [])
-      })
+      // Statistics aren't worth a standstill.
+      this.options.onSettleError(error)
+      return this.backend.finish([], checkpoint)
     }
-  }
-
-  private async measure({ entries }: Batch): Promise<ActivityRow[]> {
-    for (const { receivedUs, body } of entries) {
-      this.notUtf8 += this.meter.add(body, receivedUs)
-      await setImmediate()
-    }
-    return this.meter.rows()
   }
 
   /** Returns the highest number up to which everything is settled once this batch is. */
@@ -289,7 +285,6 @@ class Batch {
   spans = 0
   bytes = 0
   settling = false
-  activity: ActivityRow[] | undefined
   /** The lowest number: entries may come in any order. */
   firstId = 2n ** 63n
 
