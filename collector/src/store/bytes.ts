@@ -1,3 +1,12 @@
+/** Numbers and their bytes: the lowest first on every machine that Node runs on. */
+const DOUBLE = new Float64Array(1)
+const DOUBLE_BYTES = new Uint8Array(DOUBLE.buffer)
+const SINGLE = new Float32Array(1)
+const SINGLE_BYTES = new Uint8Array(SINGLE.buffer)
+
+/** Whole numbers below this are written as varints by number(). */
+const MAX_WHOLE = 2 ** 50
+
 /** A growing buffer. Numbers up to 2^53 are written as varints: seven bits per byte, lowest bits first, the last byte below 128. */
 export class Bytes {
   buf: Buffer
@@ -66,13 +75,37 @@ export class Bytes {
     this.pos = pos + 4
   }
 
+  f64(n: number): void {
+    this.reserve(8)
+    DOUBLE[0] = n
+    for (let i = 0; i < 8; i++) this.buf[this.pos + i] = DOUBLE_BYTES[i]!
+    this.pos += 8
+  }
+
+  f32(n: number): void {
+    this.reserve(4)
+    SINGLE[0] = n
+    for (let i = 0; i < 4; i++) this.buf[this.pos + i] = SINGLE_BYTES[i]!
+    this.pos += 4
+  }
+
+  /** Appends any finite number, without loss. Small whole ones, also negative, take a byte or two; others nine bytes. */
+  number(n: number): void {
+    const size = Math.abs(n)
+    if (size < MAX_WHOLE && Math.floor(size) === size) this.varint(4 * size + (n < 0 ? 2 : 0))
+    else {
+      this.varint(1)
+      this.f64(n)
+    }
+  }
+
   /** Returns a copy of the bytes written. */
   taken(): Buffer {
     return Buffer.from(this.buf.subarray(0, this.pos))
   }
 }
 
-/** Reads varints. */
+/** Reads what Bytes writes. Varints that reach beyond the end are some number; the caller compares `pos` with the end. */
 export class Cursor {
   buf: Buffer
   pos: number
@@ -94,6 +127,34 @@ export class Cursor {
       scale *= 128
     } while (byte > 127)
     return n
+  }
+
+  f64(): number {
+    const { buf, pos } = this
+    for (let i = 0; i < 8; i++) DOUBLE_BYTES[i] = buf[pos + i]!
+    this.pos += 8
+    return DOUBLE[0]!
+  }
+
+  f32(): number {
+    const { buf, pos } = this
+    for (let i = 0; i < 4; i++) SINGLE_BYTES[i] = buf[pos + i]!
+    this.pos += 4
+    return SINGLE[0]!
+  }
+
+  i32(): number {
+    const { buf, pos } = this
+    this.pos += 4
+    return (buf[pos]! << 24) | (buf[pos + 1]! << 16) | (buf[pos + 2]! << 8) | buf[pos + 3]!
+  }
+
+  /** Reads what Bytes.number() wrote. */
+  number(): number {
+    const n = this.varint()
+    if (n & 1) return this.f64()
+    const size = Math.floor(n / 4)
+    return n % 4 === 2 ? -size : size
   }
 }
 

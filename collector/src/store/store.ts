@@ -177,6 +177,8 @@ export type StoreErrorCode =
   | 'MILO_STORE_UNAVAILABLE'
   /** A database refuses this data, now and later. */
   | 'MILO_STORE_REFUSED'
+  /** What is stored can't be read: it isn't what was written. */
+  | 'MILO_STORE_DAMAGED'
   /** The backlog is full: try later. */
   | 'MILO_STORE_BUSY'
   /** The quarantine has no such record. */
