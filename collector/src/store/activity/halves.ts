@@ -1,0 +1,192 @@
+import { MULTIPLIER } from '../../record/seed'
+
+/**
+ * What joins need of a record, in a row of 32-bit integers; three doubles lie among them. Typed arrays, since there are
+ * hundreds of thousands: objects would be ten times as large, and collecting garbage would take longer than counting.
+ */
+export const WIDTH = 24
+export const TRACE = 0
+export const ID = 2
+/** 0 for none. */
+export const PARENT = 4
+/** The record's identity. */
+export const HASH = 6
+export const FLAGS = 8
+/** Numbers of words. */
+export const SERVICE = 9
+export const NAME = 10
+/** The name that the record gives to the other side, or 0. */
+export const PEER = 11
+/** The edge as it has been counted, if EDGE is set. The words of the record's own service aren't repeated. */
+export const CALLER_NAME = 12
+export const OTHER_SERVICE = 13
+export const CALLEE_NAME = 14
+export const NEXT = 15
+/** In doubles: WIDTH / 2 each. */
+export const WIDTH_F64 = WIDTH / 2
+/** Microseconds since the epoch. */
+export const START = 8
+/** In microseconds; NaN for none. */
+export const DURATION = 9
+/** As it was sent; NaN for none. */
+export const PROBABILITY = 10
+/** In seconds. */
+export const SEEN = 22
+
+/** What FLAGS holds: the kind in the lowest three bits. */
+export const KIND = 7
+export const LOCAL = 0
+export const CLIENT = 1
+export const SERVER = 2
+export const PRODUCER = 3
+export const CONSUMER = 4
+export const FAILED = 8
+/** Not of a forced trace, nor of a time that isn't counted. */
+export const COUNTED = 16
+export const EDGE = 32
+/** Of an earlier settling. */
+export const EARLIER = 64
+
+/** Rows that are appended, and forgotten together. */
+export class Rows {
+  i32: Int32Array
+  f64: Float64Array
+  size = 0
+
+  constructor(capacity = 256) {
+    this.i32 = new Int32Array(capacity * WIDTH)
+    this.f64 = new Float64Array(this.i32.buffer)
+  }
+
+  reserve(rows: number): void {
+    if ((this.size + rows) * WIDTH <= this.i32.length) return
+    const grown = new Int32Array(Math.max(2 * this.i32.length, (this.size + rows) * WIDTH))
+    grown.set(this.i32)
+    this.i32 = grown
+    this.f64 = new Float64Array(grown.buffer)
+  }
+}
+
+/** Where a trace's list begins: all tables by trace or span ids use it. */
+export function spreadOf(high: number, low: number): number {
+  const mixed = Math.imul(high ^ Math.imul(low, MULTIPLIER) ^ (low >>> 13), MULTIPLIER)
+  return mixed ^ (mixed >>> 15)
+}
+
+/** Senders keep spans back for up to a minute. In seconds. */
+const WAIT_S = 90
+/** How many records wait for others of their traces: 25 MB here. */
+const MAX_WAITING = 200_000
+const FIRST_CAPACITY = 1024
+
+/**
+ * The halves of the last settlings, oldest first, in a ring. Each is in a list with others of its trace (and of the few traces
+ * that share the list): at its end when it comes, and thus at its beginning when it leaves.
+ */
+export class Ring {
+  i32 = new Int32Array(FIRST_CAPACITY * WIDTH)
+  f64 = new Float64Array(this.i32.buffer)
+  size = 0
+  private oldest = 0
+  /** First and last row of each list, or −1. */
+  private lists = new Int32Array(2 * FIRST_CAPACITY).fill(-1)
+
+  /** Whether push() isn't possible. */
+  isFull(): boolean {
+    return this.size === MAX_WAITING
+  }
+
+  /** Whether the oldest row has waited for long enough. @param nowS seconds since the epoch */
+  isOld(nowS: number): boolean {
+    return this.size > 0 && nowS - this.i32[this.first() + SEEN]! > WAIT_S
+  }
+
+  /** Returns how many rows that haven't waited for long enough would have to leave for `added` more. */
+  tooMany(added: number, nowS: number): number {
+    const surplus = this.size + added - MAX_WAITING
+    let old = 0
+    while (old < surplus && old < this.size && nowS - this.i32[this.offset(old) + SEEN]! > WAIT_S) old++
+    return Math.max(0, surplus - old)
+  }
+
+  /** Returns the offset of a new row, which has its trace id and nothing else yet. */
+  push(traceHigh: number, traceLow: number): number {
+    if (this.size === this.capacity) this.grow()
+    const at = this.offset(this.size++)
+    this.i32[at + TRACE] = traceHigh
+    this.i32[at + TRACE + 1] = traceLow
+    this.link(at / WIDTH)
+    return at
+  }
+
+  /** The offset of the oldest row. */
+  first(): number {
+    return this.oldest * WIDTH
+  }
+
+  /** The offset of the nth row, from the oldest one. */
+  private offset(n: number): number {
+    return ((this.oldest + n) % this.capacity) * WIDTH
+  }
+
+  shift(): void {
+    const at = this.oldest * WIDTH
+    const list = this.listOf(this.i32[at + TRACE]!, this.i32[at + TRACE + 1]!)
+    const next = this.i32[at + NEXT]!
+    this.lists[list] = next
+    if (next === -1) this.lists[list + 1] = -1
+    this.oldest = (this.oldest + 1) % this.capacity
+    this.size--
+  }
+
+  /** Returns the offset of the trace's first row, or −1. */
+  firstOf(traceHigh: number, traceLow: number): number {
+    return this.find(this.lists[this.listOf(traceHigh, traceLow)]!, traceHigh, traceLow)
+  }
+
+  /** Returns the offset of the trace's next row, or −1. */
+  nextOf(at: number): number {
+    const { i32 } = this
+    return this.find(i32[at + NEXT]!, i32[at + TRACE]!, i32[at + TRACE + 1]!)
+  }
+
+  private find(from: number, traceHigh: number, traceLow: number): number {
+    const { i32 } = this
+    for (let row = from; row !== -1; row = i32[row * WIDTH + NEXT]!) {
+      const at = row * WIDTH
+      if (i32[at + TRACE + 1] === traceLow && i32[at + TRACE] === traceHigh) return at
+    }
+    return -1
+  }
+
+  private get capacity(): number {
+    return this.lists.length / 2
+  }
+
+  private listOf(traceHigh: number, traceLow: number): number {
+    return 2 * ((spreadOf(traceHigh, traceLow) >>> 0) % this.capacity)
+  }
+
+  private link(row: number): void {
+    const { i32, lists } = this
+    const at = row * WIDTH
+    const list = this.listOf(i32[at + TRACE]!, i32[at + TRACE + 1]!)
+    i32[at + NEXT] = -1
+    const last = lists[list + 1]!
+    if (last === -1) lists[list] = row
+    else i32[last * WIDTH + NEXT] = row
+    lists[list + 1] = row
+  }
+
+  private grow(): void {
+    const { i32, oldest, size } = this
+    const capacity = Math.min(2 * size, MAX_WAITING)
+    this.i32 = new Int32Array(capacity * WIDTH)
+    this.i32.set(i32.subarray(oldest * WIDTH, size * WIDTH))
+    this.i32.set(i32.subarray(0, oldest * WIDTH), (size - oldest) * WIDTH)
+    this.f64 = new Float64Array(this.i32.buffer)
+    this.lists = new Int32Array(2 * capacity).fill(-1)
+    this.oldest = 0
+    for (let row = 0; row < size; row++) this.link(row)
+  }
+}

@@ -1,0 +1,137 @@
+import type { Entry } from '../pipeline/entry'
+import { CALLEE_NAME, CALLER_NAME, EDGE, FLAGS, HASH, NAME, OTHER_SERVICE, PEER, Ring, SEEN, SERVICE } from './halves'
+import { Identities } from './identities'
+import { readSettled, type SettledReader } from './settled-records'
+import { type Counted, Settling } from './settling'
+import { Words } from './words'
+
+export type { Counted, MeterStats } from './settling'
+
+/** The names of waiting records take less than a megabyte, unless a sender makes them up. */
+const MAX_WORD_BYTES = 32 * 1024 * 1024
+const DAY_US = 86_400e6
+
+/**
+ * Counts what is settled: calls by operation, and by edge between operations.
+ *
+ *     count()  entries ─▶ records that haven't come before ─▶ operations ─▶ delta
+ *                           │                                              ▲
+ *                           ▼                                              │
+ *                         their traces, with the records that wait ─▶ edges, new ones and others taken back
+ *                           │
+ *                           ▼
+ *     learn()  recent: of all collectors, in the order of their settlings
+ *
+ * The meter changes by learn() alone. So meters that have learnt the same settlings know the same, and one that failed can be
+ * counted again.
+ */
+export class Meter {
+  private readonly retentionUs: number
+  private readonly known = { words: new Words(), identities: new Identities(), waiting: new Ring() }
+  private readonly learner = new Learner(this.known.words, this.known.identities, this.known.waiting)
+  private counting = 0
+
+  constructor({ retentionDays }: { retentionDays: number }) {
+    this.retentionUs = retentionDays * DAY_US
+  }
+
+  /**
+   * Counts valid records, and changes nothing.
+   * @param nowUs microseconds since the epoch
+   */
+  async count(entries: Entry[], nowUs: bigint): Promise<Counted> {
+    this.counting++
+    try {
+      return await new Settling(this.known, this.retentionUs, Number(nowUs)).count(entries)
+    } finally {
+      this.counting--
+    }
+  }
+
+  /**
+   * Takes note of a settling, of this collector or of another one. It must not happen while count() is at work.
+   * @param recent as Counted has it
+   * @param atUs when it was settled, in microseconds since the epoch
+   * @throws StoreError if `recent` is damaged
+   */
+  learn(recent: Buffer, atUs: bigint): void {
+    this.learner.learn(recent, Number(atUs))
+    if (this.counting === 0) this.known.words.sweep()
+  }
+}
+
+class Learner implements SettledReader {
+  at = 0
+  private readonly words: Words
+  private readonly identities: Identities
+  private readonly waiting: Ring
+  /** Of all collectors' clocks the latest. */
+  private nowUs = 0
+
+  constructor(words: Words, identities: Identities, waiting: Ring) {
+    this.words = words
+    this.identities = identities
+    this.waiting = waiting
+  }
+
+  learn(recent: Buffer, atUs: number): void {
+    const { waiting, words, identities } = this
+    this.nowUs = Math.max(this.nowUs, atUs)
+    while (waiting.isOld(this.nowUs / 1e6)) this.forgetOldest()
+    readSettled(recent, words, this)
+    while (waiting.size > 0 && words.usedBytes > MAX_WORD_BYTES) this.forgetOldest()
+    identities.age(this.nowUs)
+  }
+
+  lone(hashHigh: number, hashLow: number): void {
+    this.identities.add(hashHigh, hashLow)
+  }
+
+  record(traceHigh: number, traceLow: number, hashHigh: number, hashLow: number): Ring {
+    const { waiting } = this
+    this.identities.add(hashHigh, hashLow)
+    if (waiting.isFull()) this.forgetOldest()
+    this.at = waiting.push(traceHigh, traceLow)
+    waiting.i32[this.at + SEEN] = Math.floor(this.nowUs / 1e6)
+    return waiting
+  }
+
+  recorded(): void {
+    this.eachWord(this.at, word => this.words.use(word))
+  }
+
+  change(
+    traceHigh: number,
+    traceLow: number,
+    hashHigh: number,
+    hashLow: number,
+    hasEdge: boolean,
+    callerName: number,
+    other: number,
+    calleeName: number,
+  ): void {
+    const { waiting } = this
+    const { i32 } = waiting
+    let at = waiting.firstOf(traceHigh, traceLow)
+    while (at !== -1 && (i32[at + HASH] !== hashHigh || i32[at + HASH + 1] !== hashLow)) at = waiting.nextOf(at)
+    if (at === -1) return
+    this.eachWord(at, word => this.words.release(word))
+    i32[at + CALLER_NAME] = callerName
+    i32[at + OTHER_SERVICE] = other
+    i32[at + CALLEE_NAME] = calleeName
+    i32[at + FLAGS] = hasEdge ? i32[at + FLAGS]! | EDGE : i32[at + FLAGS]! & ~EDGE
+    this.eachWord(at, word => this.words.use(word))
+  }
+
+  private forgetOldest(): void {
+    this.eachWord(this.waiting.first(), word => this.words.release(word))
+    this.waiting.shift()
+  }
+
+  private eachWord(at: number, each: (word: number) => void): void {
+    const { i32 } = this.waiting
+    for (const column of WORDS) each(i32[at + column]!)
+  }
+}
+
+const WORDS = [SERVICE, NAME, PEER, CALLER_NAME, OTHER_SERVICE, CALLEE_NAME]

@@ -1,0 +1,353 @@
+import assert from 'node:assert/strict'
+import { type Counted, Meter } from '../../../../collector/src/store/activity/meter'
+import { type Delta, edgeOf, operationOf, readDelta } from '../../../../collector/src/store/activity/rows'
+import type { Entry } from '../../../../collector/src/store/pipeline/entry'
+import { EventType, encodeRecord, type SpanRecord } from '../../../../src/codec/span'
+
+const MINUTE_US = 60_000_000n
+const START_US = 1_700_000_040_000_000n
+const MINUTE = Number(START_US / MINUTE_US)
+
+let nextId = 1n
+
+function half(side: 'client' | 'server', fields: Partial<SpanRecord> = {}, durationUs = 1_000n): SpanRecord {
+  const [first, last] =
+    side === 'client' ? [EventType.CLIENT_SEND, EventType.CLIENT_RECV] : [EventType.SERVER_RECV, EventType.SERVER_SEND]
+  return {
+    traceId: 1n,
+    id: nextId++,
+    parentId: 0n,
+    name: 'Shop.buy',
+    service: 'shop',
+    events: [
+      { timestamp: START_US, eventType: first },
+      { timestamp: START_US + durationUs, eventType: last },
+    ],
+    probability: 1,
+    ...fields,
+  }
+}
+
+const at = (timestamp: bigint) => ({ events: [{ timestamp, eventType: EventType.SERVER_RECV }] })
+
+function entryOf(records: SpanRecord[], receivedUs = START_US): Entry {
+  const body = Buffer.concat(records.map(encodeRecord))
+  return { id: 1n, receivedUs, body, start: 0, end: body.length, spans: records.length }
+}
+
+/** A meter as a collector has it, and all that it has counted. */
+class Counting {
+  readonly meter = new Meter({ retentionDays: 7 })
+  readonly total: Delta = new Map()
+  last!: Counted
+
+  async take(...records: SpanRecord[]): Promise<Counted> {
+    return this.settle([entryOf(records)])
+  }
+
+  async settle(entries: Entry[], nowUs = START_US): Promise<Counted> {
+    this.last = await this.meter.count(entries, nowUs)
+    this.meter.learn(this.last.recent, nowUs)
+    readDelta(this.last.delta, this.total)
+    return this.last
+  }
+
+  operations(): string[] {
+    return [...this.total].flatMap(([minute, { operations }]) =>
+      [...operations].map(([key, counter]) => {
+        const { service, name, side } = operationOf(key)
+        return `${minute - MINUTE}: ${service} ${name} ${side} ×${counter.calls} ${counter.errors}/${counter.roots}`
+      }),
+    )
+  }
+
+  edges(): string[] {
+    return [...this.total].flatMap(([, { edges }]) =>
+      [...edges]
+        .filter(([, counter]) => !counter.isNothing())
+        .map(([key, { calls }]) => {
+          const { caller, callerName, callee, calleeName } = edgeOf(key)
+          return `${caller} ${callerName || '?'} → ${callee} ${calleeName} ×${calls}`
+        })
+        .sort(),
+    )
+  }
+}
+
+describe('the meter', () => {
+  it('counts spans by minute, service, name and side, each as many times as its probability says', async () => {
+    const c = new Counting()
+    await c.take(
+      half('server', { probability: 0.1 }),
+      half('server', { probability: 0.5, annotations: new Map([['error', 'x']]) }),
+      half('server', { name: 'Shop.look', parentId: 5n }),
+      half('client', { probability: 0.25, ...at(START_US + MINUTE_US) }),
+    )
+    assert.deepEqual(c.operations(), [
+      '0: shop Shop.buy server ×12 2/12',
+      '0: shop Shop.look server ×1 0/0',
+      '1: shop Shop.buy server ×4 0/4',
+    ])
+  })
+
+  it('counts spans without a probability once, and says how many; spans of forced traces not at all, nor as edges', async () => {
+    const c = new Counting()
+    const client = half('client', { probability: 0, service: 'web' })
+    const { stats } = await c.take(
+      client,
+      half('server', { id: client.id!, probability: 0 }),
+      half('server', { probability: undefined }),
+      half('server', { probability: Number.NaN }),
+      half('server', { probability: 2 }),
+      half('server', { probability: -1 }),
+    )
+    assert.deepEqual(c.operations(), ['0: shop Shop.buy server ×4 0/4'])
+    assert.deepEqual(c.edges(), [])
+    assert.deepEqual([stats.counted, stats.forced, stats.unknown], [4, 2, 4])
+    assert.equal([...c.total.values()][0]!.operations.values().next().value!.unknown, 4)
+  })
+
+  it('counts spans without times in the minute in which they were received, and without a duration', async () => {
+    const c = new Counting()
+    await c.settle([entryOf([half('server', { events: [] })], START_US + 2n * MINUTE_US)])
+    assert.deepEqual(c.operations(), ['2: shop Shop.buy local ×1 0/1'])
+    assert.equal(
+      c.total
+        .get(MINUTE + 2)!
+        .operations.values()
+        .next().value!.durations.total,
+      0,
+    )
+  })
+
+  describe('which operation called which', () => {
+    it('is found by the span that client and server share, in whichever order and settlings they come', async () => {
+      const client = half('client', { service: 'web', probability: 0.5 })
+      const server = half('server', { id: client.id!, name: 'buy', probability: 0.5 })
+      for (const settlings of [
+        [[client, server]],
+        [[server, client]],
+        [[client], [server]],
+        [[server], [], [client]],
+      ]) {
+        const c = new Counting()
+        for (const records of settlings) await c.take(...records)
+        assert.deepEqual(c.edges(), ['web ? → shop buy ×2'])
+      }
+    })
+
+    it("is found by the server's parent where ids aren't shared, and a grandchild is never taken for a callee", async () => {
+      const c = new Counting()
+      const webToShop = half('client', { service: 'web' })
+      const shop = half('server', { id: webToShop.id! })
+      // Of the shop's own call, whose parent is the span in which the web called the shop.
+      const stock = half('server', { service: 'stock', parentId: webToShop.id! })
+      await c.take(stock, webToShop)
+      await c.take()
+      await c.take(shop)
+      const otelClient = half('client', { service: 'otel web' })
+      await c.take(otelClient, half('server', { service: 'otel shop', parentId: otelClient.id! }))
+      await c.take()
+      assert.deepEqual(c.edges(), ['otel web ? → otel shop Shop.buy ×1', 'web ? → shop Shop.buy ×1'])
+    })
+
+    it("has the caller's operation: that of the server half above the client half, across local spans", async () => {
+      const server = half('server', { name: 'POST /buy', service: 'web' })
+      const local = half('client', { events: [], name: 'render', service: 'web', parentId: server.id! })
+      const client = half('client', { service: 'web', parentId: local.id! })
+      const callee = half('server', { id: client.id!, parentId: local.id! })
+      const all = [server, local, client, callee]
+      for (let n = 0; n < 24; n++) {
+        const order = all.slice()
+        const shuffled = [4, 3, 2, 1].map((left, i) => order.splice(Math.floor(n / [6, 2, 1, 1][i]!) % left, 1)[0]!)
+        const c = new Counting()
+        for (const record of shuffled) await c.take(record)
+        assert.deepEqual(c.edges(), ['web POST /buy → shop Shop.buy ×1'])
+      }
+    })
+
+    it("has the name of the local root of the caller's trace, or none if the way up isn't known or is a circle", async () => {
+      const c = new Counting()
+      const job = half('client', { events: [], name: 'nightly', service: 'job' })
+      const a = half('client', { service: 'job', parentId: job.id! })
+      const b = half('client', { service: 'lost', parentId: 999_999n })
+      const d = half('client', { service: 'circle', name: 'd' })
+      const e = half('client', { service: 'circle', name: 'e', events: [], id: 777n, parentId: 778n })
+      const f = { ...e, id: 778n, parentId: 777n }
+      const servers = [a, b, { ...d, parentId: 777n }].map(({ id }) => half('server', { id: id! }))
+      await c.take(job, a, b, { ...d, parentId: 777n }, e, f, ...servers)
+      assert.deepEqual(c.edges(), [
+        'circle ? → shop Shop.buy ×1',
+        'job nightly → shop Shop.buy ×1',
+        'lost ? → shop Shop.buy ×1',
+      ])
+    })
+
+    it('has the name that the caller gives where the callee reports nothing: a database, a broker, a caller outside', async () => {
+      const named = (key: string, name: string, kind?: string) =>
+        new Map([[key, name], ...(kind === undefined ? [] : [[kind, 'CONSUMER'] as const])])
+      const local = (annotations: Map<string, string>) => ({ ...half('client'), events: [], annotations })
+      const c = new Counting()
+      await c.take(
+        half('client', { name: 'select', annotations: named('zipkin.remote.service', 'mysql') }),
+        half('client', {
+          annotations: new Map([...named('db.system', 'postgresql'), ...named('peer.service', 'ledger')]),
+        }),
+        half('server', { annotations: named('zipkin.remote.service', 'mobile-app') }),
+        half('server', { annotations: named('zipkin.remote.service', 'a parent’s'), parentId: 5n }),
+        local(new Map([...named('messaging.system', 'kafka'), ['otel.kind', 'producer']])),
+        local(named('zipkin.remote.service', 'rabbit', 'zipkin.kind')),
+        local(named('peer.service', 'nobody')),
+        half('client', { annotations: named('server.address', 'db1.internal') }),
+        half('client', { annotations: named('peer.service', '') }),
+      )
+      assert.deepEqual(c.edges(), [
+        'mobile-app ? → shop Shop.buy ×1',
+        'rabbit ? → shop Shop.buy ×1',
+        'shop ? → kafka Shop.buy ×1',
+        'shop ? → ledger Shop.buy ×1',
+        'shop ? → mysql select ×1',
+      ])
+    })
+
+    it('has the callee’s own name where it is traced after all, in whichever order', async () => {
+      const client = half('client', { annotations: new Map([['peer.service', 'the-ledger']]) })
+      const server = half('server', { id: client.id!, parentId: 7n, service: 'ledger' })
+      for (const order of [
+        [client, server],
+        [server, client],
+        // OpenTelemetry's server halves have ids of their own.
+        [client, { ...server, id: nextId++, parentId: client.id! }],
+      ]) {
+        const c = new Counting()
+        for (const record of order) await c.take(record)
+        await c.take()
+        assert.deepEqual(c.edges(), ['shop ? → ledger Shop.buy ×1'])
+      }
+    })
+  })
+
+  describe('a record that comes again', () => {
+    it('is counted once: in its message, in another one, and at a meter that only learnt of it', async () => {
+      const c = new Counting()
+      const [record, other] = [half('server'), half('server')]
+      await c.take(record, record, other)
+      const { stats } = await c.take(other, half('server', { id: record.id! }, 2_000n), record)
+      assert.deepEqual([stats.counted, stats.repeated], [1, 2])
+      assert.deepEqual(c.operations(), ['0: shop Shop.buy server ×3 0/3'])
+      const restarted = new Meter({ retentionDays: 7 })
+      restarted.learn(c.last.recent, START_US)
+      assert.equal((await restarted.count([entryOf([record])], START_US)).stats.counted, 1)
+      assert.equal(
+        (await restarted.count([entryOf([half('server', { id: record.id! }, 2_000n)])], START_US)).stats.counted,
+        0,
+      )
+    })
+
+    it('may be another half, or another report of the same half: these are all counted', async () => {
+      const c = new Counting()
+      const record = half('server')
+      const [first] = record.events!
+      await c.take(
+        record,
+        { ...record, service: 'other' },
+        { ...record, name: 'other' },
+        { ...record, events: [first!] },
+        { ...record, annotations: new Map([['a', 'b']]) },
+        { ...record, traceId: 2n },
+        half('client', { id: record.id! }),
+      )
+      assert.equal(c.last.stats.counted, 7)
+    })
+
+    it('is known for ten minutes', async () => {
+      const c = new Counting()
+      const record = half('server')
+      await c.take(record)
+      for (let minute = 1n; minute <= 9n; minute++) {
+        const nowUs = START_US + minute * MINUTE_US
+        assert.equal((await c.settle([entryOf([record, half('server')])], nowUs)).stats.repeated, 1)
+      }
+      for (const minute of [20n, 30n, 40n]) await c.settle([], START_US + minute * MINUTE_US)
+      assert.equal((await c.settle([entryOf([record])], START_US + 41n * MINUTE_US)).stats.repeated, 0)
+    })
+  })
+
+  it('changes nothing by counting: a settling that failed is counted again in the same way', async () => {
+    const c = new Counting()
+    const client = half('client', { annotations: new Map([['peer.service', 'x']]) })
+    await c.take(client)
+    const entries = [entryOf([half('server', { id: client.id! }), half('server')])]
+    const first = await c.meter.count(entries, START_US)
+    assert.deepEqual(await c.meter.count(entries, START_US), first)
+    await c.settle(entries)
+    assert.deepEqual(c.edges(), ['shop ? → shop Shop.buy ×1'])
+  })
+
+  it('counts only the entry’s part of a message that is settled in parts', async () => {
+    const entry = entryOf([half('server', { name: 'a' }), half('server', { name: 'b' })])
+    const c = new Counting()
+    await c.settle([{ ...entry, start: entry.body.length / 2, spans: 1 }])
+    assert.deepEqual(c.operations(), ['0: shop b server ×1 0/1'])
+  })
+
+  it('counts records that aren’t UTF-8, once', async () => {
+    const bad = (fields: Partial<SpanRecord>, find: string) => {
+      const entry = entryOf([half('server', fields)])
+      entry.body[entry.body.indexOf(find)] = 0xff
+      return entry
+    }
+    const entries = [
+      bad({ name: '#' }, '#'),
+      bad({ service: 'ü#' }, '#'),
+      bad({ annotations: new Map([['k', '~']]) }, '~'),
+    ]
+    const c = new Counting()
+    assert.equal((await c.settle([...entries, entryOf([half('server', { name: 'grün' })])])).notUtf8, 3)
+    assert.equal((await c.settle(entries)).notUtf8, 0)
+  })
+
+  describe('with times that are wrong', () => {
+    it('counts nothing older than spans are kept, or of the future', async () => {
+      const c = new Counting()
+      const day = 1440n * MINUTE_US
+      const times = [
+        START_US - 7n * day - 1n,
+        START_US + 11n * MINUTE_US,
+        -START_US,
+        START_US * 1000n,
+        -(2n ** 63n),
+        2n ** 63n - 1n,
+      ]
+      const { stats } = await c.take(
+        ...times.map(time => half('server', at(time))),
+        half('server', at(START_US - 6n * day)),
+      )
+      assert.deepEqual([stats.counted, stats.outOfTime], [1, 6])
+      assert.equal(c.total.size, 1)
+    })
+
+    it('finds the other half of a call by a server whose clock is years off', async () => {
+      const c = new Counting()
+      const client = half('client', { service: 'web' })
+      await c.take(client, half('server', { id: client.id!, ...at(5n) }))
+      assert.deepEqual(c.edges(), ['web ? → shop Shop.buy ×1'])
+    })
+
+    it('counts a bounded number of minutes in a settling', async () => {
+      const c = new Counting()
+      const times = Array.from({ length: 8_000 }, (_, i) => START_US - BigInt(i) * MINUTE_US)
+      const { stats } = await c.take(...times.map(timestamp => half('server', at(timestamp))))
+      assert.ok(c.total.size <= 561, `${c.total.size}`)
+      assert.equal(stats.counted + stats.overrun, 8_000)
+      assert.equal(stats.counted, c.total.size)
+    })
+
+    it('takes durations of any length', async () => {
+      const c = new Counting()
+      await c.take(half('server', {}, 2n ** 62n), half('client', {}, 2n ** 62n))
+      const [counter] = c.total.get(MINUTE)!.operations.values()
+      assert.equal(counter!.durations.sum, 60 * 3600e6)
+    })
+  })
+})
