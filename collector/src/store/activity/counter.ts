@@ -1,13 +1,14 @@
 import type { Bytes, Cursor } from '../bytes'
-import { Sketch } from './sketch'
+import { MAX_US, Sketch } from './sketch'
 
 /**
  * What is known of the calls of one operation or edge in a stretch of time.
  *
- * Every number is divided by the probability p with which its trace was kept: a trace kept with 0.01 stands for a hundred. How far
- * such sums are from the truth can't be told from single calls, as all calls of a trace share one throw of the coin. So a trace
- * belongs to one of 32 groups, by the low bits of its id (the sampler decides by the high ones), and each group has a sum of its
- * own, x_g += √(1−p)/p: the groups' scatter is that of the total, whatever traces look like, and it is zero where p = 1.
+ * Every number is divided by the probability p with which its trace was kept: a trace kept with 0.01 stands for w = 100. How far such
+ * sums are from the truth can't be told from single calls, as all calls of a trace share one throw of the coin, and come or fail
+ * together. So a trace belongs to one of 32 groups, by the low bits of its id (the sampler decides by the high ones), and each
+ * group has sums of its own. How much these differ tells how uncertain their total is, whatever traces look like
+ * (estimates.ts).
  */
 export const GROUPS = 32
 
@@ -23,9 +24,7 @@ export interface Exemplar {
 export class Weight {
   /** How many calls one stands for: 1/p; 0 for a trace that was forced (p = 0), as it stands for none, not even itself. */
   value = 1
-  /** √(1−p)/p: what it adds to the sum of its group. */
-  error = 0
-  /** w(w−1): its variance if no other call shared its coin. */
+  /** w(w−1): the variance that sampling gives to a sum, if no other call shares the coin. */
   spread = 0
   /** The probability is absent or none at all; the call counts once. */
   unknown = true
@@ -38,10 +37,9 @@ export class Weight {
     this.unknown = !(p >= 0 && p <= 1)
     if (this.unknown || p === 0) {
       this.value = this.unknown ? 1 : 0
-      this.error = this.spread = 0
+      this.spread = 0
     } else {
       this.value = 1 / p
-      this.error = Math.sqrt(1 - p) / p
       this.spread = (1 - p) / (p * p)
     }
     return this
@@ -59,7 +57,7 @@ export class Counter {
   unknown = 0
   /** Σ w(w−1). */
   spread = 0
-  /** x_g of the calls, of the errors, and with each call multiplied by its duration; undefined while all are zero. */
+  /** Σ w of each group; the same of its failed calls; and Σ w · duration. Undefined while there are none. */
   callGroups?: Float64Array
   errorGroups?: Float64Array
   durationGroups?: Float64Array
@@ -82,18 +80,16 @@ export class Counter {
     if (weight.unknown) this.unknown += sign
     const hasDuration = !Number.isNaN(durationUs)
     if (hasDuration) this.durations.add(durationUs, w)
-    if (weight.error === 0) return
-    const x = sign * weight.error
     this.spread += sign * weight.spread
     this.callGroups ??= new Float64Array(GROUPS)
-    this.callGroups[group]! += x
+    this.callGroups[group]! += w
     if (isError) {
       this.errorGroups ??= new Float64Array(GROUPS)
-      this.errorGroups[group]! += x
+      this.errorGroups[group]! += w
     }
     if (hasDuration && durationUs > 0) {
       this.durationGroups ??= new Float64Array(GROUPS)
-      this.durationGroups[group]! += x * durationUs
+      this.durationGroups[group]! += w * Math.min(durationUs, MAX_US)
     }
   }
 
@@ -146,7 +142,7 @@ export class Counter {
     bytes.number(this.errors)
     bytes.number(this.roots)
     bytes.number(this.unknown)
-    if (parts & 1) bytes.number(this.spread)
+    bytes.number(this.spread)
     for (let i = 0; i < 3; i++) if (parts & (1 << i)) writeGroups(bytes, groups[i]!)
     this.durations.write(bytes)
     for (const slot of slots) if (slot !== NO_SLOT) this.shown!.write(bytes, slot)
@@ -161,10 +157,8 @@ export class Counter {
     this.errors += sign * finite(cursor.number())
     this.roots += sign * finite(cursor.number())
     this.unknown += sign * finite(cursor.number())
-    if (parts & 1) {
-      this.spread += sign * finite(cursor.number())
-      readGroups(cursor, (this.callGroups ??= new Float64Array(GROUPS)), sign)
-    }
+    this.spread += sign * finite(cursor.number())
+    if (parts & 1) readGroups(cursor, (this.callGroups ??= new Float64Array(GROUPS)), sign)
     if (parts & 2) readGroups(cursor, (this.errorGroups ??= new Float64Array(GROUPS)), sign)
     if (parts & 4) readGroups(cursor, (this.durationGroups ??= new Float64Array(GROUPS)), sign)
     this.durations.mergeWritten(cursor, sign)
@@ -189,17 +183,31 @@ function addGroups(to: Float64Array | undefined, from: Float64Array | undefined,
   return to
 }
 
-/** A bit for each group that isn't zero, and those as 32-bit floats: a standard error needs no more. */
+/** A bit for each group that isn't zero, and those: as varints if all are whole, or else as 32-bit floats, as errors need no more. */
 function writeGroups(bytes: Bytes, sums: Float64Array): void {
   let some = 0
-  for (let g = 0; g < GROUPS; g++) if (sums[g] !== 0) some |= 1 << g
+  let isWhole = 1
+  for (let g = 0; g < GROUPS; g++) {
+    if (sums[g] !== 0) some |= 1 << g
+    if (!(Math.abs(sums[g]!) < MAX_WHOLE && Math.floor(sums[g]!) === sums[g])) isWhole = 0
+  }
   bytes.i32(some)
-  for (let g = 0; g < GROUPS; g++) if (sums[g] !== 0) bytes.f32(sums[g]!)
+  bytes.varint(isWhole)
+  for (let g = 0; g < GROUPS; g++) {
+    if (sums[g] === 0) continue
+    if (isWhole) bytes.number(sums[g]!)
+    else bytes.f32(sums[g]!)
+  }
 }
+
+/** Larger numbers take no fewer bytes as varints than as floats. */
+const MAX_WHOLE = 2 ** 24
 
 function readGroups(cursor: Cursor, to: Float64Array, sign: number): void {
   const some = cursor.i32()
-  for (let g = 0; g < GROUPS; g++) if (some & (1 << g)) to[g]! += sign * finite(cursor.f32())
+  const isWhole = cursor.varint() === 1
+  for (let g = 0; g < GROUPS; g++)
+    if (some & (1 << g)) to[g]! += sign * finite(isWhole ? cursor.number() : cursor.f32())
 }
 
 const KINDS = ['slow', 'failed', 'typical'] as const

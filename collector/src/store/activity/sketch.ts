@@ -10,7 +10,7 @@ const ACCURACY = 0.02
 export const GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
 const BINS_PER_E = 1 / Math.log(GAMMA)
 /** Longer durations count as this one: 60 hours. */
-const MAX_US = 60 * 3600e6
+export const MAX_US = 60 * 3600e6
 const MAX_INDEX = Math.ceil(Math.log(MAX_US) * BINS_PER_E)
 /** The index of what is shorter than a microsecond. */
 export const ZERO_BIN = -1
@@ -82,6 +82,14 @@ export class Sketch {
       if (below >= rank) return last
     }
     return last
+  }
+
+  /** Returns the share of all weights that is in the bins up to this one. */
+  shareUpTo(index: number): number {
+    let below = Math.max(0, this.zero)
+    const end = Math.min(this.bins.length, index - this.first + 1)
+    for (let i = 0; i < end; i++) below += Math.max(0, this.bins[i]!)
+    return Math.min(1, below / this.total)
   }
 
   /** Returns the mean in microseconds; undefined if there are no durations. */
