@@ -1,6 +1,12 @@
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
-import type { DependenciesAnswer, Dependency, Figures, Range, ServicesAnswer } from '../http/answers'
+import type {
+  EarlierDependenciesAnswer as DependenciesAnswer,
+  EarlierDependency as Dependency,
+  EarlierFigures as Figures,
+  Range,
+  EarlierServicesAnswer as ServicesAnswer,
+} from '../http/answers'
 import { HttpError } from '../http/errors'
 import { timeUs } from '../query'
 import {

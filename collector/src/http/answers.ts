@@ -1,4 +1,4 @@
-import type { TraceDiff, TraceSummary } from '../trace'
+import type { Side, TraceDiff, TraceSummary } from '../trace'
 
 /**
  * The JSON of the API's answers: the routes return these types and the web interface reads them. docs/http-api.md describes
@@ -46,8 +46,181 @@ export interface Range {
   to: number
 }
 
-/** Counts are scaled by the sampling probability. */
+/** What is likely of a number that sampling hides: it is between `low` and `high` with a probability of 95%. All are equal if it is known exactly. */
+export interface Estimate {
+  value: number
+  low: number
+  high: number
+}
+
+/** What is known of calls: of an operation, of an edge between two, or of all that a service did. docs/aggregation.md has the formulas. */
 export interface Figures {
+  /** How many calls there were, not just the sampled ones; and how many of them failed. */
+  calls: Estimate
+  errors: Estimate
+  /** From 0 to 1. Null without calls. */
+  errorShare: Estimate | null
+  /** Durations; null if none is known. */
+  mean: Estimate | null
+  p50: Estimate | null
+  p90: Estimate | null
+  p95: Estimate | null
+  p99: Estimate | null
+  p999: Estimate | null
+  /** How many spans were counted for this. */
+  records: number
+  /** How many of them don't say how likely they were sampled; each counts as one call. */
+  unknown: number
+}
+
+/** A trace that shows what the figures are about. */
+export interface Exemplar {
+  traceId: string
+  start: number
+  duration: number | null
+  kind: 'slow' | 'failed' | 'typical'
+}
+
+/** What was counted. The range is what was asked for, and the rest of the minutes (or hours, where only these are kept) at both ends. */
+export interface CountedRange extends Range {
+  /** True if there is more: the answer has the busiest. */
+  truncated?: true
+}
+
+/** GET /api/services */
+export interface ServicesAnswer extends CountedRange {
+  /** The length of one step of a series. */
+  step: number
+  /** The busiest first. */
+  services: ServiceFigures[]
+}
+
+/** What a service was asked to do: calls that it answered, and traces that began with it. Calls that it made are other services' work. */
+export interface ServiceFigures extends Figures {
+  service: string
+  exemplars: Exemplar[]
+  /** Steps without calls are left out. */
+  series: ServicePoint[]
+}
+
+export interface ServicePoint extends Pick<Figures, 'calls' | 'errors' | 'errorShare' | 'p50' | 'p95' | 'p99'> {
+  /** When the step began. */
+  time: number
+}
+
+/** GET /api/operations */
+export interface OperationsAnswer extends CountedRange {
+  /** The busiest first. */
+  operations: OperationFigures[]
+}
+
+export interface Operation {
+  service: string
+  name: string
+  side: Side
+}
+
+export interface OperationFigures extends Operation, Figures {
+  /** With how many of the calls a trace began. */
+  roots: number
+  /** Whether the service's own figures count it. */
+  isWork: boolean
+  exemplars: Exemplar[]
+}
+
+/** GET /api/dependencies */
+export interface DependenciesAnswer extends CountedRange {
+  /** Those with the most calls first. */
+  edges: EdgeFigures[]
+}
+
+/** Who called whom. With operations=true (and of changes) it has both operations; a name is empty if it isn't known. */
+export interface Edge {
+  /** The caller. */
+  from: string
+  fromName?: string
+  to: string
+  toName?: string
+}
+
+export interface EdgeFigures extends Edge, Figures {
+  exemplars: Exemplar[]
+}
+
+/** GET /api/series: of a service's work, of one operation or of an edge */
+export interface SeriesAnswer extends Range {
+  /** May be longer than was asked for. */
+  step: number
+  /** Of the whole range. */
+  total: Figures & { exemplars: Exemplar[] }
+  /** Steps without calls are left out. */
+  points: SeriesPoint[]
+}
+
+export interface SeriesPoint extends Figures {
+  /** When the step began. */
+  time: number
+}
+
+/** GET /api/changes */
+export interface ChangesAnswer {
+  before: Range
+  after: Range
+  /** How many operations and edges were compared. */
+  compared: number
+  /** How many of them changed beyond chance. */
+  changed: number
+  /** True if there are more operations and edges than were compared, or more changes than are listed. */
+  truncated?: true
+  /** What costs most first. */
+  changes: Change[]
+}
+
+export type Change = OperationChange | EdgeChange
+
+interface OperationChange extends ChangeFigures, Operation {
+  kind: 'operation'
+}
+
+interface EdgeChange extends ChangeFigures, Edge {
+  kind: 'edge'
+  fromName: string
+  toName: string
+}
+
+interface ChangeFigures {
+  before: Figures
+  after: Figures
+  /** After less before; null if one of them isn't known. */
+  changes: {
+    /** Calls a second. */
+    rate: Changed | null
+    errorShare: Changed | null
+    mean: Changed | null
+    p95: Changed | null
+  }
+  /** What it takes more than before, at the calls of the time after; negative if it is less. */
+  cost: { secondsPerSecond: number; errorsPerSecond: number }
+  /** Without any call before, or after. */
+  isNew?: true
+  isGone?: true
+  /** Why it is slower or fails more often seems to be here rather than in what it calls. */
+  origin?: true
+  exemplars: Exemplar[]
+}
+
+export interface Changed {
+  change: Estimate
+  /** Whether chance alone would hardly make such a change, for all that were compared together. */
+  beyondChance: boolean
+}
+
+/*
+ * What the routes answer until they have the above.
+ */
+
+/** Counts are scaled by the sampling probability. */
+export interface EarlierFigures {
   spans: number
   errors: number
   p50: number | null
@@ -56,29 +229,29 @@ export interface Figures {
 }
 
 /** GET /api/services */
-export interface ServicesAnswer extends Range {
+export interface EarlierServicesAnswer extends Range {
   /** The length of one step of a series. */
   step: number
   /** True if there are more services or names: the answer has the busiest. */
   truncated?: true
-  services: ServiceFigures[]
+  services: EarlierServiceFigures[]
 }
 
-export interface ServiceFigures extends Figures {
+export interface EarlierServiceFigures extends EarlierFigures {
   service: string
-  names: ({ name: string } & Figures)[]
+  names: ({ name: string } & EarlierFigures)[]
   /** Steps without spans are left out. */
-  series: ({ time: number } & Figures)[]
+  series: ({ time: number } & EarlierFigures)[]
 }
 
 /** GET /api/dependencies */
-export interface DependenciesAnswer extends Range {
+export interface EarlierDependenciesAnswer extends Range {
   /** True if there are more pairs: the answer has those with the most calls. */
   truncated?: true
-  edges: Dependency[]
+  edges: EarlierDependency[]
 }
 
-export interface Dependency extends Omit<Figures, 'spans'> {
+export interface EarlierDependency extends Omit<EarlierFigures, 'spans'> {
   /** The caller. */
   from: string
   to: string

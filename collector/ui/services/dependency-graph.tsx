@@ -1,5 +1,5 @@
 import { useMemo } from 'preact/hooks'
-import type { Dependency } from '../../src/http/answers'
+import type { EarlierDependency as Dependency } from '../../src/http/answers'
 import { EdgeLine } from '../graph/edge-line'
 import type { GraphLayout } from '../graph/graph-layout'
 import { boxLabel, NODE_HEIGHT, NODE_PADDING, nodeWidth } from '../graph/graph-layout'

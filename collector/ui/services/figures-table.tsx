@@ -1,5 +1,5 @@
 import type { ComponentChildren } from 'preact'
-import type { Figures } from '../../src/http/answers'
+import type { EarlierFigures as Figures } from '../../src/http/answers'
 import { DurationText } from '../parts/duration-text'
 import { type Column, SortedTable } from '../parts/sorted-table'
 import { rateOf, shareOf } from './model'

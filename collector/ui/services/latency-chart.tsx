@@ -1,7 +1,7 @@
 import 'uplot/dist/uPlot.min.css'
 import { useEffect, useRef } from 'preact/hooks'
 import uPlot from 'uplot'
-import type { ServiceFigures } from '../../src/http/answers'
+import type { EarlierServiceFigures as ServiceFigures } from '../../src/http/answers'
 import { durationLabels, formatDuration } from '../../src/trace'
 import { followWidth } from '../shell/follow-width'
 import { useShownTheme } from '../shell/theme'

@@ -1,4 +1,4 @@
-import type { Dependency } from '../../src/http/answers'
+import type { EarlierDependency as Dependency } from '../../src/http/answers'
 
 /** "3.1/s", "12/min", "0.4/min" */
 export function rateOf(spans: number, lengthUs: number): string {

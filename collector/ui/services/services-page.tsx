@@ -1,7 +1,11 @@
 import '../styles/tabs.css'
 import '../styles/services.css'
 import { useEffect } from 'preact/hooks'
-import type { DependenciesAnswer, ServiceFigures, ServicesAnswer } from '../../src/http/answers'
+import type {
+  EarlierDependenciesAnswer as DependenciesAnswer,
+  EarlierServiceFigures as ServiceFigures,
+  EarlierServicesAnswer as ServicesAnswer,
+} from '../../src/http/answers'
 import { parseTime, print, type Query } from '../../src/query'
 import { Failure, Notice, Waiting } from '../parts/notice'
 import { setQuery } from '../shell/address'
