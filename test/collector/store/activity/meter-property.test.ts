@@ -143,7 +143,7 @@ function expected(all: SpanRecord[], receivedUs: bigint): Map<string, Sums> {
     if (isRoot) to.roots += w
     if (!known) to.unknown++
     to.spread += w * (w - 1)
-    to.groups[Number(BigInt.asUintN(64, record.traceId!) % 32n)] += known ? Math.sqrt(1 - p) / p : 0
+    to.groups[Number(BigInt.asUintN(64, record.traceId!) % 32n)] += w
     if (times[0] === undefined) return
     to.timed += w
     to.duration += w * Number(times[1]! - times[0])
