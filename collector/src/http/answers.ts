@@ -46,11 +46,14 @@ export interface Range {
   to: number
 }
 
-/** What is likely of a number that sampling hides: it is between `low` and `high` with a probability of 95%. All are equal if it is known exactly. */
+/**
+ * What is likely of a number that sampling hides: it is between `low` and `high` with a probability of 95%. All are equal if it is
+ * known exactly. A limit is null if too little was sampled for one.
+ */
 export interface Estimate {
   value: number
-  low: number
-  high: number
+  low: number | null
+  high: number | null
 }
 
 /** What is known of calls: of an operation, of an edge between two, or of all that a service did. docs/aggregation.md has the formulas. */
