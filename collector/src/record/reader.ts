@@ -18,6 +18,7 @@ export class RecordReader {
   serviceEnd = -1
   /** Key's start and end, value's start and end, and so on. */
   annotations: number[] = []
+  private annotationsEnd = 0
   /** Offsets of the first and the last of the events that recordStartUs looks at. */
   firstAt = -1
   lastAt = -1
@@ -32,11 +33,11 @@ export class RecordReader {
     const end = pos + RECORD_HEADER + buf.readInt32BE(pos + 4)
     this.nameAt = this.serviceAt = this.firstAt = this.lastAt = this.parentIdAt = this.probabilityAt = -1
     this.callType = 0
-    this.annotations.length = 0
+    this.annotationsEnd = 0
     const reader = new Reader(buf, pos + RECORD_HEADER, end)
     for (;;) {
       const type = buf[reader.pos++]!
-      if (type === T.STOP) return end
+      if (type === T.STOP) break
       const field = (buf[reader.pos]! << 16) | (buf[reader.pos + 1]! << 8) | type
       reader.pos += 2
       switch (field) {
@@ -76,6 +77,9 @@ export class RecordReader {
           reader.skip(type)
       }
     }
+    // An array that is emptied for each record gives its memory back and takes it again.
+    if (this.annotations.length !== this.annotationsEnd) this.annotations.length = this.annotationsEnd
+    return end
   }
 
   private readEvents(reader: Reader): void {
@@ -118,7 +122,7 @@ export class RecordReader {
   private readAnnotations(reader: Reader): void {
     const { buf } = reader
     const { annotations } = this
-    annotations.length = 0
+    this.annotationsEnd = 0
     if (buf[reader.pos] !== T.STRING || buf[reader.pos + 1] !== T.STRING) {
       // Some generators write an empty map with types of 0: there is nothing to skip then.
       if (buf.readInt32BE(reader.pos + 2) === 0) reader.pos += 6
@@ -126,14 +130,20 @@ export class RecordReader {
       return
     }
     reader.pos += 2
+    let i = 0
     for (let n = reader.i32(); n > 0; n--) {
       const keyEnd = stringEnd(reader)
       const keyAt = reader.pos
       reader.pos = keyEnd
       const valueEnd = stringEnd(reader)
-      annotations.push(keyAt, keyEnd, reader.pos, valueEnd)
+      annotations[i] = keyAt
+      annotations[i + 1] = keyEnd
+      annotations[i + 2] = reader.pos
+      annotations[i + 3] = valueEnd
+      i += 4
       reader.pos = valueEnd
     }
+    this.annotationsEnd = i
   }
 }
 
