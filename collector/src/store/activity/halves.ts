@@ -21,6 +21,9 @@ export const PEER = 11
 export const CALLER_NAME = 12
 export const OTHER_SERVICE = 13
 export const CALLEE_NAME = 14
+/** These columns hold words. */
+export const FIRST_WORD = SERVICE
+export const LAST_WORD = CALLEE_NAME
 export const NEXT = 15
 /** In doubles: WIDTH / 2 each. */
 export const WIDTH_F64 = WIDTH / 2

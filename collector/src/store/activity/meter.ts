@@ -1,8 +1,8 @@
 import type { Entry } from '../pipeline/entry'
-import { CALLEE_NAME, CALLER_NAME, EDGE, FLAGS, HASH, NAME, OTHER_SERVICE, PEER, Ring, SEEN, SERVICE } from './halves'
+import { CALLEE_NAME, CALLER_NAME, EDGE, FIRST_WORD, FLAGS, HASH, LAST_WORD, OTHER_SERVICE, Ring, SEEN } from './halves'
 import { Identities } from './identities'
 import { readSettled, type SettledReader } from './settled-records'
-import { type Counted, Settling } from './settling'
+import { type Counted, Scratch, Settling } from './settling'
 import { Words } from './words'
 
 export type { Counted, MeterStats } from './settling'
@@ -28,6 +28,8 @@ const DAY_US = 86_400e6
 export class Meter {
   private readonly retentionUs: number
   private readonly known = { words: new Words(), identities: new Identities(), waiting: new Ring() }
+  /** Tables that a settling leaves for the next one, unless it has them now. */
+  private scratch: Scratch | undefined
   private readonly learner = new Learner(this.known.words, this.known.identities, this.known.waiting)
   private counting = 0
 
@@ -40,11 +42,14 @@ export class Meter {
    * @param nowUs microseconds since the epoch
    */
   async count(entries: Entry[], nowUs: bigint): Promise<Counted> {
+    const scratch = this.scratch ?? new Scratch(this.known.words)
+    this.scratch = undefined
     this.counting++
     try {
-      return await new Settling(this.known, this.retentionUs, Number(nowUs)).count(entries)
+      return await new Settling(this.known, scratch, this.retentionUs, Number(nowUs)).count(entries)
     } finally {
       this.counting--
+      if (scratch.clear()) this.scratch = scratch
     }
   }
 
@@ -97,7 +102,7 @@ class Learner implements SettledReader {
   }
 
   recorded(): void {
-    this.eachWord(this.at, word => this.words.use(word))
+    this.useWords(this.at)
   }
 
   change(
@@ -115,23 +120,30 @@ class Learner implements SettledReader {
     let at = waiting.firstOf(traceHigh, traceLow)
     while (at !== -1 && (i32[at + HASH] !== hashHigh || i32[at + HASH + 1] !== hashLow)) at = waiting.nextOf(at)
     if (at === -1) return
-    this.eachWord(at, word => this.words.release(word))
+    this.releaseWords(at)
     i32[at + CALLER_NAME] = callerName
     i32[at + OTHER_SERVICE] = other
     i32[at + CALLEE_NAME] = calleeName
     i32[at + FLAGS] = hasEdge ? i32[at + FLAGS]! | EDGE : i32[at + FLAGS]! & ~EDGE
-    this.eachWord(at, word => this.words.use(word))
+    this.useWords(at)
   }
 
   private forgetOldest(): void {
-    this.eachWord(this.waiting.first(), word => this.words.release(word))
+    this.releaseWords(this.waiting.first())
     this.waiting.shift()
   }
 
-  private eachWord(at: number, each: (word: number) => void): void {
+  private useWords(at: number): void {
+    const { words } = this
     const { i32 } = this.waiting
-    for (const column of WORDS) each(i32[at + column]!)
+    for (let column = FIRST_WORD; column <= LAST_WORD; column++)
+      if (i32[at + column] !== 0) words.use(i32[at + column]!)
+  }
+
+  private releaseWords(at: number): void {
+    const { words } = this
+    const { i32 } = this.waiting
+    for (let column = FIRST_WORD; column <= LAST_WORD; column++)
+      if (i32[at + column] !== 0) words.release(i32[at + column]!)
   }
 }
-
-const WORDS = [SERVICE, NAME, PEER, CALLER_NAME, OTHER_SERVICE, CALLEE_NAME]

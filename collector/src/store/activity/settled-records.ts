@@ -45,16 +45,20 @@ const HAS_PEER = 128
 const HAS_DURATION = 256
 const OF_ROW = 63
 
+/** No record takes more bytes: 32 of ids and hash, six words, three numbers. */
+const MAX_RECORD_BYTES = 32 + 6 * 5 + 3 * 8 + 2
+
 export class SettledWriter {
   private readonly words: Words
-  private readonly lone = new Bytes(4096)
+  private readonly lone = new Bytes(256)
   private lones = 0
   private readonly traces = new Bytes()
   private traceCount = 0
   private readonly changes = new Bytes(1024)
   private changeCount = 0
   /** The place in the list of each word, by its number; 0 if it isn't in the list. */
-  private readonly places = new Map<number, number>()
+  private places = new Int32Array(256)
+  private readonly listed: number[] = []
   private readonly list = new Bytes(1024)
   private readonly probabilities = new Map<number, number>()
   private lastProbability = 0
@@ -63,6 +67,15 @@ export class SettledWriter {
 
   constructor(words: Words) {
     this.words = words
+  }
+
+  clear(): void {
+    this.lone.pos = this.traces.pos = this.changes.pos = this.list.pos = 0
+    this.lones = this.traceCount = this.changeCount = 0
+    for (const word of this.listed) this.places[word] = 0
+    this.listed.length = 0
+    this.probabilities.clear()
+    this.lastPlace = this.startUs = -1
   }
 
   /** A record that takes part in no join. */
@@ -83,10 +96,12 @@ export class SettledWriter {
 
   add({ i32, f64 }: Rows, at: number): void {
     const { traces } = this
-    traces.i32(i32[at + HASH]!)
-    traces.i32(i32[at + HASH + 1]!)
-    traces.i32(i32[at + ID]!)
-    traces.i32(i32[at + ID + 1]!)
+    traces.reserve(MAX_RECORD_BYTES)
+    const { buf } = traces
+    let pos = putI32(buf, traces.pos, i32[at + HASH]!)
+    pos = putI32(buf, pos, i32[at + HASH + 1]!)
+    pos = putI32(buf, pos, i32[at + ID]!)
+    pos = putI32(buf, pos, i32[at + ID + 1]!)
     const doubles = at / 2
     const durationUs = f64[doubles + DURATION]!
     const hasParent = i32[at + PARENT] !== 0 || i32[at + PARENT + 1] !== 0
@@ -95,15 +110,20 @@ export class SettledWriter {
       (hasParent ? HAS_PARENT : 0) |
       (i32[at + PEER] !== 0 ? HAS_PEER : 0) |
       (Number.isNaN(durationUs) ? 0 : HAS_DURATION)
-    traces.varint(flags)
+    pos = putSmall(buf, pos, flags)
     if (hasParent) {
-      traces.i32(i32[at + PARENT]!)
-      traces.i32(i32[at + PARENT + 1]!)
+      pos = putI32(buf, pos, i32[at + PARENT]!)
+      pos = putI32(buf, pos, i32[at + PARENT + 1]!)
     }
-    this.word(traces, i32[at + SERVICE]!)
-    this.word(traces, i32[at + NAME]!)
-    if (flags & HAS_PEER) this.word(traces, i32[at + PEER]!)
-    if (flags & EDGE) this.edge(traces, i32, at)
+    pos = putSmall(buf, pos, this.placeOf(i32[at + SERVICE]!))
+    pos = putSmall(buf, pos, this.placeOf(i32[at + NAME]!))
+    if (flags & HAS_PEER) pos = putSmall(buf, pos, this.placeOf(i32[at + PEER]!))
+    if (flags & EDGE) {
+      pos = putSmall(buf, pos, this.placeOf(i32[at + CALLER_NAME]!))
+      pos = putSmall(buf, pos, this.placeOf(i32[at + OTHER_SERVICE]!))
+      pos = putSmall(buf, pos, this.placeOf(i32[at + CALLEE_NAME]!))
+    }
+    traces.pos = pos
     if (!(flags & COUNTED)) return
     const startUs = f64[doubles + START]!
     if (this.startUs === -1) this.startUs = startUs
@@ -122,52 +142,85 @@ export class SettledWriter {
     changes.i32(i32[at + HASH + 1]!)
     const hasEdge = (i32[at + FLAGS]! & EDGE) !== 0
     changes.varint(hasEdge ? 1 : 0)
-    if (hasEdge) this.edge(changes, i32, at)
+    if (hasEdge) {
+      changes.varint(this.placeOf(i32[at + CALLER_NAME]!))
+      changes.varint(this.placeOf(i32[at + OTHER_SERVICE]!))
+      changes.varint(this.placeOf(i32[at + CALLEE_NAME]!))
+    }
     this.changeCount++
   }
 
   taken(): Buffer {
     const { list, lone, traces, changes } = this
-    const all = new Bytes(list.pos + lone.pos + traces.pos + changes.pos + 8 * this.probabilities.size + 64)
-    all.varint(VERSION)
-    all.varint(this.places.size)
-    all.copy(list.buf, 0, list.pos)
-    all.varint(this.probabilities.size)
-    for (const probability of this.probabilities.keys()) all.f64(probability)
-    all.varint(Math.max(0, this.startUs))
-    all.varint(this.lones)
-    all.copy(lone.buf, 0, lone.pos)
-    all.varint(this.traceCount)
-    all.copy(traces.buf, 0, traces.pos)
-    all.varint(this.changeCount)
-    all.copy(changes.buf, 0, changes.pos)
-    return all.taken()
-  }
-
-  private edge(to: Bytes, i32: Int32Array, at: number): void {
-    this.word(to, i32[at + CALLER_NAME]!)
-    this.word(to, i32[at + OTHER_SERVICE]!)
-    this.word(to, i32[at + CALLEE_NAME]!)
-  }
-
-  private word(to: Bytes, word: number): void {
-    let place = word === 0 ? 0 : this.places.get(word)
-    if (place === undefined) {
-      this.places.set(word, (place = this.places.size + 1))
-      const bytes = Buffer.from(this.words.strings[word]!)
-      this.list.varint(bytes.length)
-      this.list.copy(bytes, 0, bytes.length)
+    const head = new Bytes(64 + 8 * this.probabilities.size)
+    const parts: Uint8Array[] = []
+    const cut = () => {
+      parts.push(head.buf.subarray(from, head.pos))
+      from = head.pos
     }
-    to.varint(place)
+    let from = 0
+    head.varint(VERSION)
+    head.varint(this.listed.length)
+    cut()
+    parts.push(list.buf.subarray(0, list.pos))
+    head.varint(this.probabilities.size)
+    for (const probability of this.probabilities.keys()) head.f64(probability)
+    head.varint(Math.max(0, this.startUs))
+    head.varint(this.lones)
+    cut()
+    parts.push(lone.buf.subarray(0, lone.pos))
+    head.varint(this.traceCount)
+    cut()
+    parts.push(traces.buf.subarray(0, traces.pos))
+    head.varint(this.changeCount)
+    cut()
+    parts.push(changes.buf.subarray(0, changes.pos))
+    return Buffer.concat(parts)
+  }
+
+  private placeOf(word: number): number {
+    if (word === 0) return 0
+    const place = word < this.places.length ? this.places[word]! : 0
+    return place === 0 ? this.addWord(word) : place
+  }
+
+  private addWord(word: number): number {
+    if (word >= this.places.length) {
+      const grown = new Int32Array(Math.max(2 * this.places.length, word + 1))
+      grown.set(this.places)
+      this.places = grown
+    }
+    const bytes = Buffer.from(this.words.strings[word]!)
+    this.list.varint(bytes.length)
+    this.list.copy(bytes, 0, bytes.length)
+    return (this.places[word] = this.listed.push(word))
   }
 
   private probability(p: number): number {
-    if (Object.is(p, this.lastProbability) && this.lastPlace !== -1) return this.lastPlace
+    if (this.lastPlace !== -1 && Object.is(p, this.lastProbability)) return this.lastPlace
     let place = this.probabilities.get(p)
     if (place === undefined) this.probabilities.set(p, (place = this.probabilities.size))
     this.lastProbability = p
     return (this.lastPlace = place)
   }
+}
+
+function putI32(buf: Buffer, pos: number, n: number): number {
+  buf[pos] = n >>> 24
+  buf[pos + 1] = n >>> 16
+  buf[pos + 2] = n >>> 8
+  buf[pos + 3] = n
+  return pos + 4
+}
+
+/** A varint below 2^31. */
+function putSmall(buf: Buffer, pos: number, n: number): number {
+  while (n > 127) {
+    buf[pos++] = (n & 127) | 128
+    n >>>= 7
+  }
+  buf[pos] = n
+  return pos + 1
 }
 
 /** Takes what a settling tells. */

@@ -85,26 +85,63 @@ export interface Knowledge {
   waiting: Ring
 }
 
+/** Tables larger than this aren't kept for the next settling. In rows; a settling has 20,000 records. */
+const MAX_KEPT_ROWS = 100_000
+
+/** The tables of a settling, which are used again: to take and give back memory costs more than to count a few records. */
+export class Scratch {
+  /** The records, and what is known of their traces. */
+  readonly rows = new Rows()
+  readonly joins = new Joins(this.rows)
+  readonly writer: SettledWriter
+  members = new Int32Array(64)
+  /** The first row of each trace, by its id; −1 in empty slots. */
+  traceSlots = new Int32Array(64).fill(-1)
+  /** The records' identities: see put(). */
+  identities = new Int32Array(128)
+  slots = 64
+
+  constructor(words: Words) {
+    this.writer = new SettledWriter(words)
+  }
+
+  /** Makes room for so many records. */
+  reserve(records: number): void {
+    this.rows.reserve(records)
+    while (this.slots < 2 * records) this.slots *= 2
+    if (this.slots <= this.traceSlots.length) return
+    this.traceSlots = new Int32Array(this.slots).fill(-1)
+    this.identities = new Int32Array(2 * this.slots)
+  }
+
+  /** @returns whether it should be kept */
+  clear(): boolean {
+    this.traceSlots.fill(-1, 0, this.slots)
+    this.identities.fill(0, 0, 2 * this.slots)
+    this.slots = 64
+    this.rows.size = 0
+    this.writer.clear()
+    return this.rows.i32.length <= MAX_KEPT_ROWS * WIDTH
+  }
+}
+
 /** One settling that is being counted. */
 export class Settling {
   private readonly known: Knowledge
   private readonly oldestUs: number
   private readonly nowUs: number
-  /** The records, and what is known of their traces. */
-  private readonly rows = new Rows()
+  private readonly scratch: Scratch
+  private readonly rows: Rows
+  private readonly writer: SettledWriter
+  private readonly joins: Joins
   private readonly reader: RowReader
-  /** The identities of these records. */
-  private seen = new Int32Array(0)
-  /** The first row of each trace, by its id; −1 in empty slots. */
-  private traceSlots = new Int32Array(0)
+  private traceSlots!: Int32Array
+  private identities!: Int32Array
   private readonly firsts: number[] = []
-  private members = new Int32Array(64)
-  private readonly joins = new Joins(this.rows)
   private readonly operations = new Tally()
   private readonly edges = new Tally()
   private readonly minutes = new Minutes()
   private readonly weight = new Weight()
-  private readonly writer: SettledWriter
   private waitingAdded = 0
   private notUtf8 = 0
   private readonly stats: MeterStats = {
@@ -118,20 +155,22 @@ export class Settling {
   }
   private readonly turns = new Turns()
 
-  constructor(known: Knowledge, retentionUs: number, nowUs: number) {
+  constructor(known: Knowledge, scratch: Scratch, retentionUs: number, nowUs: number) {
     this.known = known
+    this.scratch = scratch
+    this.rows = scratch.rows
+    this.writer = scratch.writer
+    this.joins = scratch.joins
     this.nowUs = nowUs
     this.oldestUs = Math.max(0, nowUs - retentionUs)
     this.reader = new RowReader(this.rows, known.words)
-    this.writer = new SettledWriter(known.words)
   }
 
   async count(entries: Entry[]): Promise<Counted> {
-    const { turns, rows, writer, stats } = this
-    const spans = entries.reduce((sum, entry) => sum + entry.spans, 0)
-    rows.reserve(spans)
-    this.traceSlots = new Int32Array(slotsFor(spans)).fill(-1)
-    this.seen = new Int32Array(2 * slotsFor(spans))
+    const { turns, scratch, writer, stats } = this
+    scratch.reserve(entries.reduce((sum, entry) => sum + entry.spans, 0))
+    this.traceSlots = scratch.traceSlots.subarray(0, scratch.slots)
+    this.identities = scratch.identities.subarray(0, 2 * scratch.slots)
     for (const entry of entries) {
       for (let pos = entry.start; pos < entry.end; ) {
         pos = this.readSome(entry, pos)
@@ -177,7 +216,7 @@ export class Settling {
     const [hashHigh, hashLow] = [i32[at + HASH]!, i32[at + HASH + 1]!]
     if (
       this.known.identities.has(hashHigh, hashLow) ||
-      !put(this.seen, hashHigh, hashLow, spreadOf(hashHigh, hashLow))
+      !put(this.identities, hashHigh, hashLow, spreadOf(hashHigh, hashLow))
     ) {
       stats.repeated++
       return false
@@ -239,7 +278,7 @@ export class Settling {
         writer.addLone(rows, at)
       } else this.member(count++, at)
     }
-    const { members } = this
+    const { members } = this.scratch
     for (let m = 0; m < count; m++) mayHave ||= mayHaveEdge(rows.i32, members[m]!)
     if (mayHave) {
       this.joins.begin(members, count)
@@ -267,12 +306,13 @@ export class Settling {
   }
 
   private member(place: number, at: number): void {
-    if (place === this.members.length) {
+    const { scratch } = this
+    if (place === scratch.members.length) {
       const grown = new Int32Array(2 * place)
-      grown.set(this.members)
-      this.members = grown
+      grown.set(scratch.members)
+      scratch.members = grown
     }
-    this.members[place] = at
+    scratch.members[place] = at
   }
 
   /** Counts the edge of a record if it is new, and takes another one back that it had. */
@@ -364,11 +404,4 @@ const SIDES: readonly Side[] = ['local', 'client', 'server']
 function sideAt(i32: Int32Array, at: number): number {
   const kind = i32[at + FLAGS]! & KIND
   return kind === CLIENT ? 1 : kind === SERVER ? 2 : 0
-}
-
-/** A power of two. */
-function slotsFor(count: number): number {
-  let slots = 64
-  while (slots < 2 * count) slots *= 2
-  return slots
 }
