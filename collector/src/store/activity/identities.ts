@@ -1,62 +1,77 @@
 import { spreadOf } from './halves'
 
-/** Each generation grows in this many parts, so that no growth takes long. A power of two. */
+/** Each generation grows in this many parts, so that no growth takes long. The highest bits of a hash choose the part. */
 const PARTS = 256
-const FIRST_SLOTS = 32
+const PART_SHIFT = 24
+const FIRST_SLOTS = 16
 
 /**
  * A set of 64-bit hashes. The parts fill alike, and would all grow within a few insertions: so each has a limit of its own,
- * between a third and two thirds of its slots.
+ * between 55% and 80% of its slots.
  */
 class IdentitySet {
   readonly fromUs: number
   size = 0
   private readonly parts: Int32Array[] = []
-  private readonly sizes = new Int32Array(PARTS)
+  private readonly left = new Int32Array(PARTS)
 
   constructor(fromUs = Number.NEGATIVE_INFINITY) {
     this.fromUs = fromUs
-    for (let i = 0; i < PARTS; i++) this.parts.push(new Int32Array(2 * FIRST_SLOTS))
+    for (let part = 0; part < PARTS; part++) {
+      this.parts.push(new Int32Array(2 * FIRST_SLOTS))
+      this.left[part] = limitOf(part, FIRST_SLOTS)
+    }
   }
 
   has(high: number, low: number): boolean {
     const spread = spreadOf(high, low)
-    const slots = this.parts[spread >>> 24]!
-    const mask = slots.length - 2
-    for (let at = (spread >>> 3) & mask; ; at = (at + 2) & mask) {
+    const slots = this.parts[spread >>> PART_SHIFT]!
+    for (let at = firstSlot(slots, spread); ; ) {
       const found = slots[at + 1]!
       if (found === low && slots[at] === high) return true
       if (found === 0 && slots[at] === 0) return false
+      at += 2
+      if (at === slots.length) at = 0
     }
   }
 
   add(high: number, low: number): void {
     const spread = spreadOf(high, low)
-    const part = spread >>> 24
-    if (!put(this.parts[part]!, high, low, spread)) return
-    this.size++
-    const size = ++this.sizes[part]!
+    const part = spread >>> PART_SHIFT
     const slots = this.parts[part]!
-    if (size * 6 * PARTS < slots.length * (PARTS + part)) return
-    const grown = new Int32Array(slots.length * 2)
+    if (!put(slots, high, low, spread)) return
+    this.size++
+    if (--this.left[part]! > 0) return
+    const grown = new Int32Array(2 * Math.floor(0.75 * slots.length))
     for (let at = 0; at < slots.length; at += 2) {
       const [high, low] = [slots[at]!, slots[at + 1]!]
       if (high !== 0 || low !== 0) put(grown, high, low, spreadOf(high, low))
     }
     this.parts[part] = grown
+    this.left[part] = limitOf(part, grown.length / 2) - limitOf(part, slots.length / 2)
   }
 }
 
+/** How many hashes a part's slots may hold. */
+function limitOf(part: number, slots: number): number {
+  return Math.floor(slots * (0.55 + (0.25 * part) / PARTS))
+}
+
+/** Slots are of any number, and in the order of the hashes' lower bits: a power of two would waste a third of the memory. */
+function firstSlot(slots: Int32Array, spread: number): number {
+  return (((spread & 0xffffff) * slots.length) / 0x2000000) << 1
+}
+
 /**
- * Puts a hash into a table: two integers for each slot, 0 for an empty one, and twice as many slots as hashes.
+ * Puts a hash into a table: two integers for each slot, 0 for an empty one, and more slots than hashes.
  * @returns whether it wasn't there
  */
 export function put(slots: Int32Array, high: number, low: number, spread: number): boolean {
-  const mask = slots.length - 2
-  let at = (spread >>> 3) & mask
+  let at = firstSlot(slots, spread)
   while (slots[at] !== 0 || slots[at + 1] !== 0) {
     if (slots[at] === high && slots[at + 1] === low) return false
-    at = (at + 2) & mask
+    at += 2
+    if (at === slots.length) at = 0
   }
   slots[at] = high
   slots[at + 1] = low
@@ -65,7 +80,7 @@ export function put(slots: Int32Array, high: number, low: number, spread: number
 
 /** Senders repeat a message within seconds; a restarted collector replays what isn't settled. */
 const KNOWN_US = 600_000_000
-/** 16 bytes each, and half as many again in the youngest generation: 120 MB. */
+/** With half as many again in the youngest generation, and 15 bytes each, they take 110 MB at most; a million takes 15 MB. */
 const MAX_KNOWN = 5_000_000
 
 /** Which records have been counted: those of the last ten minutes, or the last five million. The hash 0 can't be in it. */

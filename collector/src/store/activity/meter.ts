@@ -7,7 +7,7 @@ import { Words } from './words'
 
 export type { Counted, MeterStats } from './settling'
 
-/** The names of waiting records take less than a megabyte, unless a sender makes them up. */
+/** What the words of waiting records may take: less than a megabyte, unless a sender makes names up. */
 const MAX_WORD_BYTES = 32 * 1024 * 1024
 const DAY_US = 86_400e6
 
@@ -48,8 +48,8 @@ export class Meter {
     try {
       return await new Settling(this.known, scratch, this.retentionUs, Number(nowUs)).count(entries)
     } finally {
-      this.counting--
       if (scratch.clear()) this.scratch = scratch
+      if (--this.counting === 0) this.known.words.sweep()
     }
   }
 

@@ -177,9 +177,12 @@ export class Settling {
         if (turns.over()) await turns.next()
       }
     }
+    let joined = 0
     for (let i = 0; i < this.firsts.length; i++) {
-      this.join(this.firsts[i]!)
-      if (i % BETWEEN_LOOKS === 0 && turns.over()) await turns.next()
+      joined += this.join(this.firsts[i]!)
+      if (joined < BETWEEN_LOOKS) continue
+      joined = 0
+      if (turns.over()) await turns.next()
     }
     stats.waitingDropped += this.known.waiting.tooMany(this.waitingAdded, this.nowUs / 1e6)
     const delta: Delta = new Map()
@@ -264,9 +267,13 @@ export class Settling {
     }
   }
 
-  /** Finds the edges of a trace, with what is known of it from earlier settlings, and writes its records. */
-  private join(first: number): void {
+  /**
+   * Finds the edges of a trace, with what is known of it from earlier settlings, and writes its records.
+   * @returns how many records it looked at
+   */
+  private join(first: number): number {
     const { writer, rows } = this
+    const { size } = rows
     const [high, low] = [rows.i32[first + TRACE]!, rows.i32[first + TRACE + 1]!]
     const earlier = this.collectEarlier(high, low)
     let count = earlier
@@ -284,10 +291,12 @@ export class Settling {
       this.joins.begin(members, count)
       for (let m = 0; m < count; m++) this.correct(members[m]!)
     }
-    if (count === earlier) return
+    rows.size = size
+    if (count === earlier) return count
     this.waitingAdded += count - earlier
     writer.beginTrace(high, low, count - earlier)
     for (let m = earlier; m < count; m++) writer.add(rows, members[m]!)
+    return count
   }
 
   /** Copies rows of earlier settlings to the others. @returns how many */

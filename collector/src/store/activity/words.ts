@@ -4,9 +4,11 @@ import { keyWord } from './rows'
 
 /** keyWord() keeps 200 UTF-16 units, and none is made of more than three bytes: what is behind these bytes isn't seen. */
 const MAX_WORD_BYTES = 3 * 201
+/** What a word takes beside its bytes: a string, an array, places in tables. */
+const WORD_BYTES = 150
 /** Words that nothing refers to stay until there are this many of them, or bytes: most come again. */
 const MAX_UNUSED = 20_000
-const MAX_UNUSED_BYTES = 4 * 1024 * 1024
+const MAX_UNUSED_BYTES = 8 * 1024 * 1024
 
 const SEED = randomBytes(4).readInt32LE()
 
@@ -30,7 +32,7 @@ export class Words {
   private size = 0
   private totalBytes = 0
   private used = 0
-  /** Bytes of the words that something refers to. */
+  /** What the words that something refers to take. */
   usedBytes = 0
 
   /** Returns the word's number. */
@@ -63,13 +65,13 @@ export class Words {
   use(word: number): void {
     if (this.uses[word]!++ > 0) return
     this.used++
-    this.usedBytes += this.bytes[word]!.length
+    this.usedBytes += WORD_BYTES + this.bytes[word]!.length
   }
 
   release(word: number): void {
     if (--this.uses[word]! > 0) return
     this.used--
-    this.usedBytes -= this.bytes[word]!.length
+    this.usedBytes -= WORD_BYTES + this.bytes[word]!.length
   }
 
   /** Forgets words that nothing refers to, if there are many. Their numbers are given to other words then. */
@@ -83,7 +85,7 @@ export class Words {
       if (uses[entry]! > 0) {
         this.place(entry)
         this.size++
-        this.totalBytes += bytes[entry]!.length
+        this.totalBytes += WORD_BYTES + bytes[entry]!.length
         continue
       }
       if (words[entry] === entry) this.byString.delete(strings[entry]!)
@@ -113,7 +115,7 @@ export class Words {
     this.byString.set(string, word)
     this.slots[slot] = entry
     this.size++
-    this.totalBytes += bytes.length
+    this.totalBytes += WORD_BYTES + bytes.length
     if (this.size * 2 > this.slots.length) this.grow()
     this.entry = entry
     return word

@@ -350,4 +350,159 @@ describe('the meter', () => {
       assert.equal(counter!.durations.sum, 60 * 3600e6)
     })
   })
+
+  describe('with senders that mean harm', () => {
+    /** Many records that differ in their ids, made without encoding each. */
+    function many(
+      count: number,
+      record: SpanRecord,
+      ids: (i: number) => { trace?: bigint; id: bigint; parent?: bigint },
+    ): Entry {
+      const one = encodeRecord({
+        ...record,
+        traceId: -(2n ** 62n) + 1n,
+        id: -(2n ** 62n) + 2n,
+        parentId: -(2n ** 62n) + 3n,
+      })
+      const find = (value: bigint) => {
+        const bytes = Buffer.alloc(8)
+        bytes.writeBigInt64BE(value)
+        return one.indexOf(bytes)
+      }
+      const [traceAt, idAt, parentAt] = [1n, 2n, 3n].map(n => find(-(2n ** 62n) + n)) as [number, number, number]
+      const body = Buffer.alloc(count * one.length)
+      for (let i = 0; i < count; i++) {
+        const { trace = 1n, id, parent = 0n } = ids(i)
+        one.copy(body, i * one.length)
+        body.writeBigInt64BE(BigInt.asIntN(64, trace), i * one.length + traceAt)
+        body.writeBigInt64BE(BigInt.asIntN(64, id), i * one.length + idAt)
+        body.writeBigInt64BE(BigInt.asIntN(64, parent), i * one.length + parentAt)
+      }
+      return { id: 1n, receivedUs: START_US, body, start: 0, end: body.length, spans: count }
+    }
+    const insides = (c: Counting) =>
+      (
+        c.meter as unknown as {
+          known: { waiting: { size: number; i32: Int32Array }; words: { usedBytes: number; strings: string[] } }
+        }
+      ).known
+
+    it('keeps a bounded number of halves that never meet, for 90 seconds', async () => {
+      const c = new Counting()
+      const { waiting } = insides(c)
+      let next = 0
+      let dropped = 0
+      for (let i = 0; i < 11; i++) {
+        const { stats } = await c.settle([
+          many(20_000, half('client', { probability: 0 }), () => ({ trace: BigInt(++next) << 20n, id: 5n })),
+        ])
+        dropped += stats.waitingDropped
+      }
+      assert.equal(waiting.size, 200_000)
+      assert.equal(dropped, 20_000)
+      assert.ok(waiting.i32.byteLength < 32e6)
+      const client = half('client')
+      await c.take(client)
+      await c.take(half('server', { id: client.id! }))
+      assert.deepEqual(c.edges(), ['shop ? → shop Shop.buy ×1'])
+      await c.settle([], START_US + 91_000_000n)
+      assert.equal(waiting.size, 0)
+    })
+
+    it('keeps a bounded number of words, and of bytes of words', async () => {
+      const c = new Counting()
+      const { waiting, words } = insides(c)
+      for (let i = 0; i < 10; i++) {
+        const word = (what: string, n: number) => `${what} ${i} ${n} `.padEnd(250, 'ü')
+        const record = (n: number) => {
+          const annotations = new Map([['peer.service', word('peer', n)]])
+          // Forced, so that no counters are made for them.
+          return half('client', { name: word('name', n), service: word('service', n), annotations, probability: 0 })
+        }
+        await c.take(...Array.from({ length: 3_000 }, (_, n) => ({ ...record(n), traceId: nextId })))
+      }
+      assert.ok(words.usedBytes <= 32 * 1024 * 1024 && waiting.size > 15_000, `${words.usedBytes}`)
+      assert.ok(words.strings.length < 3 * waiting.size + 30_000, `${words.strings.length} words for ${waiting.size}`)
+      await c.settle([], START_US + 91_000_000n)
+      assert.equal(words.usedBytes, 0)
+    })
+
+    it('cuts words of a megabyte, and takes them for one if they begin alike', async () => {
+      const c = new Counting()
+      await c.take(
+        half('server', { name: 'ü'.repeat(500_000) }),
+        half('server', { name: 'ü'.repeat(499_000), service: 'a\0b' }),
+      )
+      await c.take(half('server', { name: 'ü'.repeat(200), service: 'a\ufffdb' }))
+      const name = 'ü'.repeat(200)
+      assert.deepEqual(c.operations().sort(), [`0: a\ufffdb ${name} server ×2 0/2`, `0: shop ${name} server ×1 0/1`])
+      assert.ok(c.last.recent.length < 2_000)
+    })
+
+    it('looks at a bounded number of records of a trace', async () => {
+      const c = new Counting()
+      await c.settle([many(9_000, half('client'), i => ({ id: BigInt(i + 1), parent: BigInt(i + 2) }))])
+      const { stats } = await c.settle([
+        many(9_000, half('server'), i => ({ id: BigInt(i + 1), parent: BigInt(i + 2) })),
+      ])
+      assert.equal(stats.waitingDropped, 8_000)
+      assert.equal(stats.counted, 9_000)
+      assert.equal(insides(c).waiting.size, 10_000)
+      assert.equal((await c.take(half('client', { traceId: 1n }))).stats.waitingDropped, 1)
+    })
+
+    it('walks long ways and circles of parents once', async () => {
+      const c = new Counting()
+      // Locals from 1 to 4,000, each the child of the next, and a client below each; the last is a child of the first.
+      const name = 'round'
+      await c.settle([
+        many(4_000, half('client', { events: [], name }), i => ({
+          id: BigInt(i + 1),
+          parent: BigInt(((i + 1) % 4_000) + 1),
+        })),
+        many(4_000, half('client', { annotations: new Map([['peer.service', 'db']]) }), i => ({
+          id: BigInt(5_000 + i),
+          parent: BigInt(i + 1),
+        })),
+      ])
+      assert.deepEqual(c.edges(), ['shop ? → db Shop.buy ×4000'])
+    })
+
+    it('lets others have their turn, whatever is settled', async () => {
+      const c = new Counting()
+      const entries = [
+        many(10_000, half('client'), i => ({ id: BigInt(i + 1), parent: BigInt(i + 2) })),
+        many(10_000, half('client'), i => ({ trace: BigInt(i + 5), id: 6n })),
+      ]
+      let turns = 0
+      const ticker = setInterval(() => turns++, 0)
+      await c.meter.count(entries, START_US)
+      clearInterval(ticker)
+      assert.ok(turns > 1, `${turns}`)
+    })
+
+    it('refuses a damaged list of records, and neither hangs nor believes a length', async () => {
+      const c = new Counting()
+      const client = half('client', { annotations: new Map([['peer.service', 'db']]), parentId: 3n })
+      await c.take(client)
+      const { recent } = await c.meter.count([entryOf([half('server', { id: client.id! }), half('server')])], START_US)
+      let refused = 0
+      for (let i = 0; i < recent.length; i++) {
+        for (const byte of [0, 0x7f, 0xff]) {
+          const damaged = Buffer.from(recent)
+          damaged[i] = byte
+          try {
+            new Meter({ retentionDays: 7 }).learn(damaged, START_US)
+          } catch (error) {
+            refused++
+            assert.equal((error as { code: string }).code, 'MILO_STORE_DAMAGED')
+          }
+        }
+        assert.throws(() => new Meter({ retentionDays: 7 }).learn(recent.subarray(0, i), START_US), {
+          code: 'MILO_STORE_DAMAGED',
+        })
+      }
+      assert.ok(refused > 50, `${refused}`)
+    })
+  })
 })
