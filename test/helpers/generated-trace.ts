@@ -114,7 +114,7 @@ function capital(text: string): string {
 }
 
 /** Mulberry32: from 0 to 1. */
-function randomNumbers(seed: number): () => number {
+export function randomNumbers(seed: number): () => number {
   return () => {
     seed = (seed + 0x6d2b79f5) | 0
     let t = Math.imul(seed ^ (seed >>> 15), seed | 1)

@@ -21,6 +21,7 @@ import type { SpanIngest } from '../receive/ingest'
 import type { ReadableStore } from '../store/store'
 import { askStoreOf } from './ask-store'
 import { limitConnections } from './connections'
+import { differenceRoutes } from './difference'
 import type { Reads } from './read-budget'
 import { searchRoutes } from './search'
 import { serviceRoutes } from './services'
@@ -138,6 +139,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   traceRoutes(app, reads, askStore)
   searchRoutes(app, reads, askStore)
   serviceRoutes(app, reads, askStore)
+  differenceRoutes(app, reads, askStore)
   statusRoutes(app, { ...options, explains: () => !options.credentials().required })
   app.register(async scope => {
     scope.addHook('onRequest', async () => {
@@ -163,7 +165,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
       reply
         .type('text/html; charset=utf-8')
         .send(html.replace('<head>', `<head>\n    <base href="${baseOf(request, options)}" />`))
-    for (const path of ['/', '/trace/:id', '/search', '/services']) app.get(path, page)
+    for (const path of ['/', '/trace/:id', '/search', '/services', '/difference']) app.get(path, page)
   } else {
     log.warn({ dir: options.uiDir }, 'the web interface is not built, so only the API is served: run npm run build')
   }

@@ -10,6 +10,8 @@ import {
   parseTime,
   type Query,
   TIME_REMEDY,
+  type TimedQuery,
+  timeUs,
   withTimes,
 } from '../query'
 import type { SearchQuery } from '../store/store'
@@ -80,54 +82,152 @@ function read<S extends z.ZodObject>(schema: S, input: unknown, what: string, co
   throw new HttpError(400, issue.params?.code ?? code, [...issue.path, issue.message].join(' '))
 }
 
-const SEARCH = z
-  .strictObject({
-    name: string.optional(),
-    service: string.optional(),
-    key: string.optional(),
-    value: string.optional(),
-    match: oneOf(['exact', 'prefix', 'contains']).optional(),
-    annotation: z
-      .union([z.string(), z.array(z.string())])
-      .transform(values => [values].flat().filter(Boolean).map(parseAnnotation))
-      .default([]),
-    min_duration: duration.optional(),
-    max_duration: duration.optional(),
-    error: oneOf(['true', 'false'])
-      .transform(value => value === 'true')
-      .optional(),
-    from: time.optional(),
-    to: time.optional(),
-    q: string.optional(),
-    limit: limit(1000, 25),
-    before: string.optional(),
-  })
-  .check(({ value: { q, limit, before, annotation, ...conditions }, issues }) => {
-    const beside = [...Object.keys(conditions), ...annotation.map(() => 'annotation')][0]
-    if (q === undefined || beside === undefined) return
-    issues.push({ code: 'custom', input: q, path: [beside], message: "can't be combined with q: put it into q" })
-  })
-  .refine(({ match, key, value }) => match === undefined || (key ?? value) !== undefined, {
-    error: 'match needs a value: give value, or remove match',
-  })
+const CONDITIONS = {
+  name: string.optional(),
+  service: string.optional(),
+  key: string.optional(),
+  value: string.optional(),
+  match: oneOf(['exact', 'prefix', 'contains']).optional(),
+  annotation: z
+    .union([z.string(), z.array(z.string())])
+    .transform(values => [values].flat().filter(Boolean).map(parseAnnotation))
+    .default([]),
+  min_duration: duration.optional(),
+  max_duration: duration.optional(),
+  error: oneOf(['true', 'false'])
+    .transform(value => value === 'true')
+    .optional(),
+  from: time.optional(),
+  to: time.optional(),
+  q: string.optional(),
+}
+type Conditions = z.output<z.ZodObject<typeof CONDITIONS>>
+
+const SEARCH = z.strictObject({ ...CONDITIONS, limit: limit(1000, 25), before: string.optional() })
+
+/** What tells the selected traces from the others: conditions on one span, as in a search, and others on the trace as a whole. */
+const SELECTION = prefixed('select.', CONDITIONS)
+const OF_TRACE = prefixed('trace.', {
+  min_duration: duration.optional(),
+  max_duration: duration.optional(),
+  error: CONDITIONS.error,
+  from: CONDITIONS.from,
+  to: CONDITIONS.to,
+})
+const DIFFERENCE = z.strictObject({
+  ...CONDITIONS,
+  ...SELECTION,
+  ...OF_TRACE,
+  sample: limit(2000, 400),
+  order: oneOf(['score', 'lift']).default('score'),
+  limit: limit(200, 50),
+})
+
+function prefixed<P extends string, S extends z.ZodRawShape>(prefix: P, shape: S) {
+  const entries = Object.entries(shape).map(([name, schema]) => [prefix + name, schema])
+  return Object.fromEntries(entries) as { [K in keyof S & string as `${P}${K}`]: S[K] }
+}
+
+/** Takes the parameters with a prefix, without it. */
+function withoutPrefix<T>(prefix: string, values: object): T {
+  const own = Object.entries(values).filter(([name]) => name.startsWith(prefix))
+  return Object.fromEntries(own.map(([name, value]) => [name.slice(prefix.length), value])) as T
+}
 
 /** Reads a search from parameters, or from `q` in the search box's language. */
 export function readSearch(given: unknown, nowUs: number): SearchQuery {
-  const { q, limit, before, ...conditions } = readParameters(SEARCH, given)
-  const query = q === undefined ? queryOf(conditions) : parseQuery(q)
-  if (query.annotations.length > MAX_CONDITIONS) {
-    throw new HttpError(
-      400,
-      'MILO_BAD_QUERY',
-      `${query.annotations.length} annotations: give at most ${MAX_CONDITIONS}`,
-    )
-  }
+  const { limit, before, ...conditions } = readParameters(SEARCH, given)
+  const query = queryOf(conditions)
   return { ...withTimes(query, nowUs), limit, ...(before !== undefined && { after: before }) }
 }
 
-function queryOf(conditions: Omit<z.output<typeof SEARCH>, 'q' | 'limit' | 'before'>): Query {
+/** Conditions on a trace as a whole, as lists of traces show it. Times are microseconds since the epoch, all are inclusive. */
+export interface TraceConditions {
+  minDurationUs?: number
+  maxDurationUs?: number
+  error?: boolean
+  fromUs?: number
+  toUs?: number
+}
+
+export interface DifferenceQuery {
+  fromUs: number
+  toUs: number
+  /** What all traces are found by. */
+  base: TimedQuery
+  /** What the selected ones are found by: all of `base`, and what is selected, on one and the same span. */
+  selected: TimedQuery
+  /** What only the selection asks for. */
+  select: TimedQuery
+  trace: TraceConditions
+  sample: number
+  order: 'score' | 'lift'
+  limit: number
+}
+
+const HOUR_US = 3600e6
+
+/** Reads a search, and what is selected of its traces. Without times, the search takes the last hour. */
+export function readDifference(given: unknown, nowUs: number): DifferenceQuery {
+  const { sample, order, limit, ...values } = readParameters(DIFFERENCE, given)
+  const own = Object.entries(values).filter(([name]) => !/^(select|trace)\./.test(name))
+  const base = withTimes(queryOf(Object.fromEntries(own) as Conditions), nowUs)
+  const { toUs = nowUs } = base
+  const { fromUs = toUs - HOUR_US } = base
+  if (!(fromUs < toUs)) throw new HttpError(400, 'MILO_BAD_PARAMETER', 'from is not before to: give an earlier from')
+  const select = withTimes(queryOf(withoutPrefix<Conditions>('select.', values), 'select.'), nowUs)
+  const { min_duration, max_duration, error, from, to } = withoutPrefix<Partial<Conditions>>('trace.', values)
+  const trace: TraceConditions = {
+    ...(min_duration !== undefined && { minDurationUs: min_duration }),
+    ...(max_duration !== undefined && { maxDurationUs: max_duration }),
+    ...(error !== undefined && { error }),
+    ...(from && { fromUs: timeUs(from, nowUs) }),
+    ...(to && { toUs: timeUs(to, nowUs) }),
+  }
+  if (Object.keys({ ...select, ...trace }).length === 1 && select.annotations.length === 0) {
+    const remedy = 'give a parameter that begins with select. or trace., such as trace.min_duration=50ms'
+    throw new HttpError(400, 'MILO_NOTHING_SELECTED', `nothing is selected: ${remedy}`)
+  }
+  const whole = { ...base, fromUs, toUs }
+  return { fromUs, toUs, base: whole, selected: bothOf(whole, select), select, trace, sample, order, limit }
+}
+
+/** Returns a query for spans that meet both queries. */
+function bothOf(a: TimedQuery, b: TimedQuery): TimedQuery {
+  const both: TimedQuery = { ...a, ...b, annotations: [...a.annotations, ...b.annotations] }
+  checkCount(both)
+  for (const what of ['name', 'service', 'error'] as const) {
+    if (a[what] === undefined || b[what] === undefined || a[what] === b[what]) continue
+    const message = `the search has ${what} ${quote(String(a[what]))}, so a span with ${quote(String(b[what]))} can't be selected`
+    throw new HttpError(400, 'MILO_BAD_PARAMETER', `select.${what}: ${message}: leave one out`)
+  }
+  for (const [what, closer] of [
+    ['minDurationUs', Math.max],
+    ['fromUs', Math.max],
+    ['maxDurationUs', Math.min],
+    ['toUs', Math.min],
+  ] as const) {
+    if (a[what] !== undefined && b[what] !== undefined) both[what] = closer(a[what], b[what])
+  }
+  return both
+}
+
+/** @param prefix of the parameters, for messages */
+function queryOf({ q, ...conditions }: Conditions, prefix = ''): Query {
   const { key, value, match, annotation, min_duration, max_duration, ...others } = conditions
-  const query: Query = { ...others, annotations: annotation }
+  const bad = (name: string, message: string) => new HttpError(400, 'MILO_BAD_PARAMETER', `${prefix}${name} ${message}`)
+  if (q !== undefined) {
+    const { annotation: list, ...single } = conditions
+    const beside = [
+      ...Object.entries(single).flatMap(([name, value]) => (value === undefined ? [] : [name])),
+      ...list.map(() => 'annotation'),
+    ][0]
+    if (beside !== undefined) throw bad(beside, `can't be combined with ${prefix}q: put it into ${prefix}q`)
+  }
+  if (match !== undefined && key === undefined && value === undefined) {
+    throw bad('match', `needs a value: give ${prefix}value, or remove ${prefix}match`)
+  }
+  const query: Query = q === undefined ? { ...others, annotations: [...annotation] } : parseQuery(q, prefix)
   if (key !== undefined || value !== undefined) {
     query.annotations.push({
       ...(key !== undefined && { key }),
@@ -137,12 +237,18 @@ function queryOf(conditions: Omit<z.output<typeof SEARCH>, 'q' | 'limit' | 'befo
   }
   if (min_duration !== undefined) query.minDurationUs = min_duration
   if (max_duration !== undefined) query.maxDurationUs = max_duration
+  checkCount(query)
   return query
 }
 
-function parseQuery(q: string): Query {
+function checkCount({ annotations }: { annotations: unknown[] }): void {
+  if (annotations.length <= MAX_CONDITIONS) return
+  throw new HttpError(400, 'MILO_BAD_QUERY', `${annotations.length} annotations: give at most ${MAX_CONDITIONS}`)
+}
+
+function parseQuery(q: string, prefix: string): Query {
   const { query, problems } = parse(q)
   const [problem] = problems
   if (problem === undefined) return query
-  throw new HttpError(400, 'MILO_BAD_QUERY', `q: ${describeProblem(q, problem)}`, { problems })
+  throw new HttpError(400, 'MILO_BAD_QUERY', `${prefix}q: ${describeProblem(q, problem)}`, { problems })
 }

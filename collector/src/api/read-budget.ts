@@ -105,6 +105,8 @@ export interface Reads {
   traces: ReadBudget
   /** Reads of services' activity run one after the other, so that pages about services keep no search waiting. */
   activity: ReadBudget
+  /** Comparisons of many traces run one after the other, too: each reads for seconds, and keeps what it has counted. */
+  differences: ReadBudget
   /** The maximum number of bytes that are read of one trace. */
   maxTraceBytes: number
   /** A client that reads nothing of an answer for this time is disconnected: other readers need its part of the budget. */
@@ -119,6 +121,13 @@ export function createReads(
   answerStandstillMs = ANSWER_STANDSTILL_MS,
 ): Reads {
   const half = () => new ReadBudget({ maxBytes: maxReadBytes / 2 })
-  const activity = new ReadBudget({ maxBytes: 1 })
-  return { searches: half(), traces: half(), activity, maxTraceBytes, answerStandstillMs }
+  const oneByOne = () => new ReadBudget({ maxBytes: 1 })
+  return {
+    searches: half(),
+    traces: half(),
+    activity: oneByOne(),
+    differences: oneByOne(),
+    maxTraceBytes,
+    answerStandstillMs,
+  }
 }

@@ -294,3 +294,74 @@ export interface ComparedTrace {
   /** True if only a part of the trace was read. */
   truncated?: true
 }
+
+/** GET /api/difference */
+export interface DifferenceAnswer extends Range {
+  /** The traces that were selected, and those with which they are compared. */
+  selected: ComparedGroup
+  others: ComparedGroup
+  /** The number of features that were tested. */
+  tested: number
+  /** True if the traces have too many different values: those of the fewest traces may be missing, or be counted too low. */
+  truncated?: true
+  /** What is more frequent among the selected traces, the most telling first. */
+  more: Finding[]
+  /** What is less frequent there. */
+  less: Finding[]
+}
+
+/** The traces that were read of a group. */
+export interface ComparedGroup {
+  traces: number
+  /** Whether these are all traces of the group in the time range. */
+  complete: boolean
+  /** How many of them were forced. They are in the counts, but not in the shares. */
+  forced: number
+  /** How many of them are so long that only their beginning was read. */
+  truncated: number
+  /**
+   * How many traces of equal weight would say as much. It is the number of traces if all were kept with the same probability, and
+   * less otherwise.
+   */
+  effective: number
+}
+
+/** A feature that is more frequent in one of the groups, beyond chance. */
+export interface Finding extends Feature {
+  selected: FindingCount
+  others: FindingCount
+  /** How many times as frequent the feature is among the selected traces, with half a trace added to each count. */
+  lift: number
+  /** How much the feature tells about whether a trace is selected, from 0 to 1. */
+  score: number
+  /** Fisher's exact test, corrected for the number of tests. */
+  p: number
+  /** Other features that exactly the same traces have, ten at most. */
+  also: Feature[]
+}
+
+export interface FindingCount {
+  traces: number
+  /** The share of the group's traces, each with its weight. */
+  share: number
+  /** The id of one of them; null if there is none. */
+  example: string | null
+}
+
+/** What at least one span of a trace has. */
+export interface Feature {
+  kind: 'service' | 'name' | 'error' | 'annotation' | 'range'
+  /** The service that reported the span; null if it may be any. */
+  service: string | null
+  /** The span's name; for errors, null if it may be any. */
+  name: string | null
+  /** Of annotations and ranges. */
+  key: string | null
+  /** The annotation's value, or its first 200 characters; null if it may be any. */
+  value: string | null
+  /** True if `name`, `key` or `value` is only a beginning. */
+  cut?: true
+  /** Of ranges: the trace's largest number of this key is between these, both included. */
+  min: number | null
+  max: number | null
+}
