@@ -242,6 +242,7 @@ describe('the web page: finding, in Chromium', function () {
     await page.mouse.down()
     await page.mouse.move(box.x + box.width - 2, box.y + box.height - 2, { steps: 4 })
     await page.mouse.up()
+    await page.getByRole('link', { name: 'Search within the box' }).click()
     await arrived(page, /from%3A/)
     const text = await page.getByRole('combobox', { name: 'Search' }).inputValue()
     assert.match(text, /^run=pages duration>=\S+ duration<=\S+ from:\S+Z to:\S+Z$/)

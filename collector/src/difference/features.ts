@@ -233,10 +233,11 @@ export class FeatureTable {
 
   /** Forgets members of the fewest traces, until half of them are left. */
   private thin(group: Group): void {
-    this.truncated = true
     const { members } = group
     const half = this.limits.members / 2
     for (let most = 1; members.size > half; most *= 2) {
+      // What only one trace has tells nothing.
+      if (most > 1) this.truncated = true
       for (const [member, feature] of members) {
         if (feature.traces > most) continue
         members.delete(member)
@@ -249,9 +250,9 @@ export class FeatureTable {
 
   /** Forgets features of all groups that the fewest traces have, until half of the room is free. */
   private async forget(turns: Turns): Promise<void> {
-    this.truncated = true
     const { features, characters } = this.limits
     for (let most = 1; this.features > features / 2 || this.characters > characters / 2; most *= 2) {
+      if (most > 1) this.truncated = true
       for (const [scope, groups] of this.byService) {
         for (const [key, group] of groups) {
           for (const [member, feature] of group.members) {

@@ -3,9 +3,9 @@ import type { SearchAnswer } from '../../src/http/answers'
 import { Boundary } from '../parts/boundary'
 import { Later } from '../parts/later'
 import { Failure, Notice, Waiting } from '../parts/notice'
-import { navigate } from '../shell/address'
 import { useJson } from '../shell/json'
 import { useShortcuts } from '../shell/shortcuts'
+import { differenceOf } from './difference/difference-address'
 import { Empty } from './empty'
 import {
   apiQuery,
@@ -95,11 +95,18 @@ export function FindPage({ path, query }: { path: string; query: URLSearchParams
         <>
           <div class="results-head">
             <h2>{found?.name ?? (narrowed ? 'Matching traces' : before ? 'Older traces' : 'Newest traces')}</h2>
-            {(narrowed || found) && (
-              <a class="quiet-link" href="search">
-                All traces
-              </a>
-            )}
+            <div class="bar-end">
+              {search.state === 'ready' && search.value.traces.length > 0 && (
+                <a class="quiet-link" href={differenceOf(asked, search.value.traces)}>
+                  What is different?
+                </a>
+              )}
+              {(narrowed || found) && (
+                <a class="quiet-link" href="search">
+                  All traces
+                </a>
+              )}
+            </div>
           </div>
           {search.state === 'loading' && <Waiting what="traces" />}
           {search.state === 'failed' && (
@@ -122,17 +129,16 @@ export function FindPage({ path, query }: { path: string; query: URLSearchParams
                   show={({ ScatterPlot }) => (
                     <ScatterPlot
                       traces={search.value.traces}
-                      onBrush={([from, to], [min, max]) =>
-                        navigate(
-                          changedAddress(asked, {
-                            ...asked.query,
-                            from: { atUs: from },
-                            to: { atUs: to },
-                            minDurationUs: min,
-                            maxDurationUs: max,
-                          }),
-                        )
+                      searchOf={({ times: [from, to], durations: [min, max] }) =>
+                        changedAddress(asked, {
+                          ...asked.query,
+                          from: { atUs: from },
+                          to: { atUs: to },
+                          minDurationUs: min,
+                          maxDurationUs: max,
+                        })
                       }
+                      differenceOf={box => differenceOf(asked, search.value.traces, box)}
                     />
                   )}
                   meanwhile={<div class="scatter" />}

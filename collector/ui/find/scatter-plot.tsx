@@ -2,11 +2,13 @@ import 'uplot/dist/uPlot.min.css'
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import uPlot from 'uplot'
 import { durationLabels, formatDuration, type TraceSummary } from '../../src/trace'
+import { counted } from '../parts/count'
 import { shortLocalTime } from '../parts/time'
 import { navigate } from '../shell/address'
 import { followWidth } from '../shell/follow-width'
 import { traceHref } from '../shell/route'
 import { useShownTheme } from '../shell/theme'
+import type { Box } from './difference/difference-address'
 import { drawn, durationSplits, timeLabels } from './plot-axes'
 
 const HEIGHT_PX = 170
@@ -14,39 +16,44 @@ const NEAR_PX = 14
 
 interface Props {
   traces: TraceSummary[]
-  /** Called with the ranges of the box that was drawn with the mouse, in microseconds. */
-  onBrush(times: [number, number], durations: [number, number]): void
+  /** Returns the address of a search within a box. */
+  searchOf(box: Box): string
+  /** Returns the address of a comparison of a box's traces with the others. */
+  differenceOf(box: Box): string
 }
 
 /**
- * Plots durations by start time. A click opens a trace; dragging a box searches within it. The list below shows the same data
- * as text.
+ * Plots durations by start time. A click opens a trace; dragging a box selects the traces within it. The list below shows the same
+ * data as text, and forms take the same ranges.
  */
-export function ScatterPlot({ traces, onBrush }: Props) {
+export function ScatterPlot({ traces, searchOf, differenceOf }: Props) {
   const box = useRef<HTMLDivElement>(null)
   const theme = useShownTheme()
   const [pointed, setPointed] = useState<{ trace: TraceSummary; left: number; top: number } | null>(null)
   const [all, setAll] = useState(false)
   const { points, far } = useMemo(() => drawn(traces, all), [traces, all])
-  const brush = useRef(onBrush)
-  brush.current = onBrush
+  const [drawnBox, setDrawnBox] = useState<Box | null>(null)
+  const shown = useRef<uPlot | null>(null)
   useEffect(() => {
     if (points.length === 0) return
     const style = getComputedStyle(document.documentElement)
     const color = (name: string) => style.getPropertyValue(`--${name}`)
     const plot = new uPlot(
       optionsFor(points, box.current!.clientWidth, color, {
-        brush: (times, durations) => brush.current(times, durations),
+        brush: setDrawnBox,
         point: (trace, left, top) => setPointed(trace === null ? null : { trace, left, top }),
       }),
       dataOf(points),
       box.current!,
     )
+    shown.current = plot
     const endFollowing = followWidth(plot, box.current!, HEIGHT_PX)
     return () => {
       endFollowing()
       plot.destroy()
+      shown.current = null
       setPointed(null)
+      setDrawnBox(null)
     }
   }, [points, theme])
   if (points.length === 0) return null
@@ -59,8 +66,27 @@ export function ScatterPlot({ traces, onBrush }: Props) {
           {pointed.trace.error && ', with errors'} · {shortLocalTime(pointed.trace.start!)}
         </div>
       )}
+      <div role="status" class="plot-box">
+        {drawnBox && (
+          <>
+            <strong>{counted(points.filter(point => isWithin(point, drawnBox)).length, 'trace')} in the box:</strong>
+            <a href={differenceOf(drawnBox)}>What is different?</a>
+            <a href={searchOf(drawnBox)}>Search within the box</a>
+            <button
+              type="button"
+              class="link"
+              onClick={() => {
+                shown.current?.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false)
+                setDrawnBox(null)
+              }}
+            >
+              Clear
+            </button>
+          </>
+        )}
+      </div>
       <figcaption class="hint">
-        Click a point to open its trace; drag a box to search within it.
+        Click a point to open its trace; drag a box to search within it, or to see what is different about its traces.
         {far > 0 && (
           <>
             {' '}
@@ -86,8 +112,15 @@ function dataOf(points: TraceSummary[]): uPlot.AlignedData {
   ]
 }
 
+/** Whether a trace is drawn within a box. */
+function isWithin({ start, duration }: TraceSummary, { times, durations }: Box): boolean {
+  const us = Math.max(1, duration!)
+  return start! >= times[0] && start! <= times[1] && us >= durations[0] && us <= durations[1]
+}
+
 interface Handlers {
-  brush(times: [number, number], durations: [number, number]): void
+  /** Called with a box that was drawn, or null when another one is begun. */
+  brush(box: Box | null): void
   point(trace: TraceSummary | null, left: number, top: number): void
 }
 
@@ -143,7 +176,10 @@ function optionsFor(
           const time = (px: number) =>
             Math.min(Math.max(0, Math.round(plot.posToVal(px, 'x') * 1e6)), Number.MAX_SAFE_INTEGER)
           const duration = (px: number) => Math.max(0, Math.round(plot.posToVal(px, 'y')))
-          brush([time(left), time(left + width)], [duration(top + height), duration(top)])
+          brush({
+            times: [time(left), time(left + width)],
+            durations: [duration(top + height), duration(top)],
+          })
         },
       ],
       ready: [
@@ -151,6 +187,7 @@ function optionsFor(
           let down = { x: 0, y: 0 }
           plot.over.addEventListener('mousedown', event => {
             down = { x: event.clientX, y: event.clientY }
+            brush(null)
           })
           plot.over.addEventListener('click', event => {
             if (Math.hypot(event.clientX - down.x, event.clientY - down.y) >= 6) return

@@ -47,6 +47,13 @@ function App() {
               show={({ ServicesPage }) => <ServicesPage query={address.query} />}
               meanwhile={<Waiting what="services" />}
             />
+          ) : route.page === 'difference' ? (
+            <Later
+              key="difference"
+              load={() => import('../find/difference/difference-page')}
+              show={({ DifferencePage }) => <DifferencePage query={address.query} />}
+              meanwhile={<Waiting what="the comparison" />}
+            />
           ) : (
             <FindPage path={address.path} query={address.query} />
           )}
