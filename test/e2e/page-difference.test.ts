@@ -82,7 +82,7 @@ describe('the web page: what is different, in Chromium', function () {
     assert.match(await shown(page.locator('.summary')), /12 selected traces \(all\) and 48 other traces \(all\)/)
     // What both groups have isn't there.
     assert.doesNotMatch(await shown(page.locator('.findings')), /region|POST/)
-    assert.match(await page.getByLabel('Search, the last hour').inputValue(), /^service:web from:\S+Z to:\S+Z$/)
+    assert.match(await page.getByLabel('Search (the last hour').inputValue(), /^service:web from:\S+Z to:\S+Z$/)
 
     // The address has everything.
     await page.reload()
@@ -167,12 +167,6 @@ describe('the web page: what is different, in Chromium', function () {
       const wide = await page.evaluate(() => document.documentElement.scrollWidth)
       assert.ok(wide <= width, `${wide} px on a page of ${width}`)
       await nothingSerious(page)
-      if (process.env.SHOTS) {
-        for (const colorScheme of ['light', 'dark'] as const) {
-          await page.emulateMedia({ colorScheme })
-          await page.screenshot({ path: `/tmp/shot-${width}-${colorScheme}.png`, fullPage: true })
-        }
-      }
     }
   })
 })

@@ -87,13 +87,14 @@ class Comparison {
    * @param queries that find them; a later one finds what an earlier one hasn't
    */
   private async read(selected: boolean, queries: TimedQuery[]): Promise<Read> {
-    const work = { traces: 0, truncated: 0, bytes: 0, complete: false, giveUpAt: performance.now() + GROUP_DEADLINE_MS }
+    const giveUpAt = performance.now() + GROUP_DEADLINE_MS
+    const work = { traces: 0, truncated: 0, bytes: 0, complete: false, passedOver: false, giveUpAt }
     for (const query of queries) {
       for await (const summaries of this.pages(query)) {
         if (!(await this.take(summaries, selected, work))) return work
       }
     }
-    work.complete = true
+    work.complete = !work.passedOver
     return work
   }
 
@@ -133,8 +134,11 @@ class Comparison {
         for (const [j, { records, bytes, truncated }] of traces.entries()) {
           const summary = some[j]!
           work.bytes += bytes
-          // It expired meanwhile, or its first record is too long.
-          if (records.length === 0) continue
+          if (records.length === 0) {
+            // It has expired meanwhile, or its first record is too long.
+            if (truncated) work.passedOver = true
+            continue
+          }
           if (!selected && meets(summary, trace) && matchesTrace(records, this.searchOf(this.query.selected))) continue
           await this.table.add(records, summary.traceId, selected, this.turns)
           work.traces++
@@ -164,6 +168,8 @@ interface Read {
 
 interface Work {
   bytes: number
+  /** Whether there was a trace of which nothing could be read. */
+  passedOver: boolean
   giveUpAt: number
 }
 

@@ -102,6 +102,8 @@ export interface FeatureLimits {
   characters: number
   /** Features that are counted of one trace. */
   perTrace: number
+  /** Annotations that are counted of one record, so that a record with too many leaves room for the others of its trace. */
+  perRecord: number
   /** Numbers that are kept of all groups together. */
   numbers: number
 }
@@ -111,6 +113,7 @@ const LIMITS: FeatureLimits = {
   members: 2_000,
   characters: 10_000_000,
   perTrace: 20_000,
+  perRecord: 1_000,
   numbers: 1_000_000,
 }
 
@@ -148,15 +151,17 @@ export class FeatureTable {
     this.left = this.limits.perTrace
     for (const record of records) {
       this.addHalf(record, trace)
-      for (const [key, value] of record.annotations ?? []) {
-        if (turns.over()) await turns.next()
-        if (this.left <= 0) break
-        if (!this.skips(key)) this.addAnnotation(record.service, clip(key), value, trace)
-      }
       if (turns.over()) await turns.next()
-      if (this.left <= 0) {
-        this.truncated = true
-        break
+    }
+    for (const { service, annotations = [] } of records) {
+      let ofRecord = 0
+      for (const [key, value] of annotations) {
+        if (turns.over()) await turns.next()
+        if (this.left <= 0 || ofRecord++ >= this.limits.perRecord) {
+          this.truncated = true
+          break
+        }
+        if (!this.skips(key)) this.addAnnotation(service, clip(key), value, trace)
       }
     }
     if (this.features > this.limits.features || this.characters > this.limits.characters) await this.forget(turns)

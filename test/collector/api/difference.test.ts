@@ -153,6 +153,34 @@ describe('the HTTP API of differences', () => {
     assert.deepEqual([region.selected.traces, region.more, region.less], [100, [], []])
   })
 
+  it('finds the cause among hostile traces, whose keys are too many to be kept, and answers others meanwhile', async () => {
+    const hostile = Array.from({ length: 16 }, (_, n) => {
+      const records = trace({ n: 1000 + n, durationMs: n < 6 ? 5000 : 50, cart: { pool: n < 6 ? 'empty' : 'full' } })
+      const noise = Array.from({ length: 6_000 }, (_, i) => [`k${n}-${i}`, `${n * i}`] as const)
+      return records.map((record, i) => ({
+        ...record,
+        name: 'Hostile.call',
+        ...(i === 0 && { annotations: new Map(noise) }),
+      }))
+    })
+    await sendSpans(`127.0.0.1:${c.scribePorts[0]}`, hostile.flat())
+    await until('all are found', async () => {
+      const { body } = await c.get('/api/search?limit=100&name=Hostile.call&from=-1d')
+      return body.traces?.length === 16
+    })
+    let answered = 0
+    let done = false
+    const others = (async () => {
+      for (; !done; answered++) assert.equal((await c.get('/api/status')).status, 200)
+    })()
+    const { selected, more } = await difference('name=Hostile.call&from=-1d&trace.min_duration=1s')
+    done = true
+    await others
+    assert.equal(selected.traces, 6)
+    assert.deepEqual(named(more[0]), ['annotation', 'cart', 'pool', 'empty'])
+    assert.ok(answered > 1)
+  })
+
   const wrong: [string, string, RegExp][] = [
     ['service=web', 'MILO_NOTHING_SELECTED', /trace\.min_duration=50ms/],
     ['trace.min_duration=soon', 'MILO_BAD_DURATION', /^trace\.min_duration is "soon"/],

@@ -175,7 +175,7 @@ describe('what tells selected traces from others', () => {
   })
 
   it('is found among hostile traces, whose keys and values stay bounded', async () => {
-    const limits = { features: 3000, members: 500, characters: 200_000, perTrace: 1000, numbers: 2000 }
+    const limits = { features: 3000, members: 500, characters: 200_000, perTrace: 1000, perRecord: 200, numbers: 2000 }
     const traces = new Traces(limits)
     for (let i = 0; i < 120; i++) {
       const slow = i < 40
@@ -183,10 +183,8 @@ describe('what tells selected traces from others', () => {
         Array.from({ length: 300 }, (_, j) => [`k${i}-${j}`.padEnd(j % 50 === 0 ? 5000 : 0, 'x'), `v${i * j}`]),
       )
       const spans = Array.from({ length: 50 }, (_, j) => ({ annotations: { id: `${i}-${j}`, n: String(i * 50 + j) } }))
-      await traces.add(slow, { service: 'cart', annotations: { cache: slow ? 'miss' : 'hit' } }, ...spans, {
-        service: 'evil',
-        annotations: noise,
-      })
+      const cause = { service: 'cart', annotations: { cache: slow ? 'miss' : 'hit' } }
+      await traces.add(slow, { service: 'evil', annotations: noise }, cause, ...spans)
       assert.ok(traces.table.size <= limits.features + limits.perTrace, String(traces.table.size))
     }
     assert.equal(traces.table.truncated, true)
@@ -205,7 +203,7 @@ describe('what tells selected traces from others', () => {
   })
 
   it('lets other work have its turn while a trace has 100,000 keys', async () => {
-    const traces = new Traces()
+    const traces = new Traces({ perRecord: 100_000, perTrace: 100_000 })
     const keys = Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [`key-${i}`, `value-${i}`]))
     let others = 0
     const tick = () => {
@@ -218,6 +216,6 @@ describe('what tells selected traces from others', () => {
     await traces.rank()
     done = true
     assert.ok(others > 5, `${others} turns`)
-    assert.ok(traces.table.size <= 120_000)
+    assert.ok(traces.table.size <= 200_000)
   })
 })

@@ -47,10 +47,10 @@ export function DifferenceForm({ asked: { base, select, trace } }: { asked: Aske
         <Field name="select" label="A span meets" placeholder="cache=miss duration>50ms error" value={select} wide />
       </fieldset>
       <fieldset>
-        <legend>Compared with the others of this search</legend>
+        <legend>Compared with the others of</legend>
         <Field
           name="q"
-          label="Search, the last hour if it has no times"
+          label="Search (the last hour, if it has no times)"
           placeholder="service:shop last 1h"
           value={base.text}
           wide

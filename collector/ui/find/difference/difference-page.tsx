@@ -13,7 +13,7 @@ import { differenceApi, readDifference } from './difference-address'
 import { DifferenceForm } from './difference-form'
 import { FindingList } from './finding-list'
 
-const ORDERS = { score: 'Tells most', lift: 'Largest factor' } as const
+const ORDERS = { score: 'Most telling', lift: 'Largest factor' } as const
 
 /** Shows what selected traces have more often, or less often, than the others of the same search. */
 export function DifferencePage({ query }: { query: URLSearchParams }) {

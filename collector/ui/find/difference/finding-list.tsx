@@ -49,7 +49,7 @@ function FindingRow({ finding, answer, base }: { finding: Finding; answer: Diffe
         {others.example !== null && (
           <>
             {' · '}
-            <a href={traceHref(others.example)}>Another trace with it</a>
+            <a href={traceHref(others.example)}>One of the others with it</a>
           </>
         )}
       </p>
@@ -117,8 +117,8 @@ function FeatureText({ feature: { kind, service, name, key, value, min, max, cut
 function Bar({ what, label, count, of }: { what: string; label: string; count: FindingCount; of: number }) {
   return (
     <div class="finding-bar" data-group={what}>
-      <span class="share">{percent(count.share)}</span>
-      <span class="track" aria-hidden="true">
+      <span class="finding-share">{percent(count.share)}</span>
+      <span class="finding-track" aria-hidden="true">
         <span style={{ '--length': 100 * count.share }} />
       </span>
       <span class="count">
