@@ -84,6 +84,20 @@ export class Sketch {
     return last
   }
 
+  /**
+   * Returns a limit of a quantile, in microseconds: within its bin by how much of the bin is below it; or the bin's edge, if the bin has
+   * more than a share `heavy` of all, as then all of that may be at one place.
+   * @param q above 0; there are durations
+   */
+  boundAt(q: number, heavy: number, isUpper: boolean): number {
+    const index = this.indexAt(q)!
+    if (index === ZERO_BIN) return isUpper ? 1 : 0
+    const before = this.shareUpTo(index - 1)
+    const here = this.shareUpTo(index) - before
+    if (here > heavy || here <= 0) return GAMMA ** (isUpper ? index : index - 1)
+    return GAMMA ** (index - 1 + Math.min(1, Math.max(0, (q - before) / here)))
+  }
+
   /** Returns the share of all weights that is in the bins up to this one. */
   shareUpTo(index: number): number {
     let below = Math.max(0, this.zero)
