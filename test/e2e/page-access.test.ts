@@ -17,6 +17,9 @@ describe('the web page: accessibility, in Chromium', function () {
       tests.collector.scribe,
       generateTrace({ traceId: 1000n, spans: 1000, startUs: START_US + 1e6, skewUs: 20_000 }),
     )
+    // For the services, who are counted where they are now.
+    const startUs = Date.now() * 1000 - 60e6
+    await sendSpans(tests.collector.scribe, generateTrace({ traceId: 1001n, spans: 200, startUs }))
     // To be compared: axe looks at every row.
     await sendSpans(tests.collector.scribe, generateTrace({ traceId: 60n, spans: 60, startUs: START_US + 2e6 }))
     const headers = { 'content-type': 'application/json' }
@@ -26,8 +29,13 @@ describe('the web page: accessibility, in Chromium', function () {
     // What was just stored may take a moment to be found.
     await until('the traces are found', async () => {
       const { traces } = await (await fetch(`${tests.collector.web}/api/search`)).json()
-      return traces.length === 3
+      return traces.length === 4
     })
+    await until(
+      'the services are counted',
+      async () => (await (await fetch(`${tests.collector.web}/api/services`)).json()).services.length > 0,
+      60_000,
+    )
   })
 
   const pages: [what: string, path: string, mark: string][] = [
@@ -42,7 +50,10 @@ describe('the web page: accessibility, in Chromium', function () {
     ['the statistics', '/trace/00000000000003e8?tab=statistics', '.table tbody tr'],
     ['the comparison', `/trace/000000000000003c?tab=compare&with=${SHOP_ID}`, '.table tbody tr'],
     ['the JSON', `/trace/${SHOP_ID}?tab=json`, '.json'],
-    ['the services', '/services?last=24h', '.notice, .table tbody tr'],
+    ['the services', '/services?from=-24h', '.table tbody tr'],
+    ['a service', '/services/web?from=-24h', '.table tbody tr'],
+    ['the graph of services', '/graph?from=-24h&service=cart', '.graph-box .node.chosen'],
+    ['a time without calls', '/graph?from=-20m&to=-19m', '.notice'],
     ['a trace that is not there', '/trace/00000000000000ff', '.notice'],
   ]
   for (const [what, path, mark] of pages) {

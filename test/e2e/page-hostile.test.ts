@@ -79,7 +79,9 @@ describe('the web page with hostile data, in Chromium', function () {
     )
     const places = [
       '/search',
-      '/services?last=24h',
+      '/services?from=-24h',
+      `/services/${encodeURIComponent('🦊'.repeat(200))}`,
+      '/graph?from=-24h',
       `/trace/${ID}?tab=compare&with=${ID}`,
       `/trace/${ID}?tab=table&top=0000000000000002`,
       `/trace/${ID}?span=0000000000000001`,
@@ -206,6 +208,7 @@ describe('the web page with hostile data, in Chromium', function () {
     for (const [place, waits, titles] of [
       ['search', 'Loading traces', ['The search failed']],
       ['services', 'Loading services', ["The services couldn't be read"]],
+      ['graph', 'Loading the calls between services', ["The calls between services couldn't be read"]],
     ] as const) {
       await page.goto(`/${place}`)
       await page.getByText(waits).waitFor()

@@ -431,6 +431,7 @@ describe('the web page: a trace, in Chromium', function () {
     assert.match(await shown(page.locator('.compare .summary')), /\d spans or more; .* \d spans or more\./)
     await page.goto('/services')
     await page.getByText('These are the busiest').waitFor()
+    await page.goto('/graph')
     await page.getByText('These are the 1 with the most calls').waitFor()
   })
 

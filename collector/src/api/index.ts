@@ -165,7 +165,8 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
       reply
         .type('text/html; charset=utf-8')
         .send(html.replace('<head>', `<head>\n    <base href="${baseOf(request, options)}" />`))
-    for (const path of ['/', '/trace/:id', '/search', '/services', '/difference']) app.get(path, page)
+    const paths = ['/', '/trace/:id', '/search', '/services', '/services/:name', '/graph', '/difference']
+    for (const path of paths) app.get(path, page)
   } else {
     log.warn({ dir: options.uiDir }, 'the web interface is not built, so only the API is served: run npm run build')
   }

@@ -3,6 +3,9 @@ import type { SearchAnswer } from '../../src/http/answers'
 import { Boundary } from '../parts/boundary'
 import { Later } from '../parts/later'
 import { Failure, Notice, Waiting } from '../parts/notice'
+import { rangeOf, type TimeRange } from '../range/range'
+import { RangePicker } from '../range/range-picker'
+import { navigate } from '../shell/address'
 import { useJson } from '../shell/json'
 import { useShortcuts } from '../shell/shortcuts'
 import { differenceOf } from './difference/difference-address'
@@ -49,6 +52,10 @@ export function FindPage({ path, query }: { path: string; query: URLSearchParams
     return searchAddress(next)
   }
   const fields = fieldsAddress(asked.query)
+  const pickRange = (range: TimeRange | undefined) => {
+    const { from, to, ...conditions } = asked.query
+    navigate(changedAddress(asked, { ...conditions, ...range }))
+  }
   return (
     <>
       <h1 class="hidden">Find traces</h1>
@@ -60,6 +67,7 @@ export function FindPage({ path, query }: { path: string; query: URLSearchParams
       <div class="bar">
         <SavedBar saved={saved} current={savedId} query={narrowed ? searchOnly(params) : null} />
         <div class="bar-end">
+          <RangePicker range={rangeOf(params)} orAny onPick={pickRange} />
           {asked.form === 'fields' ? (
             <a class="quiet-link" href={boxAddress(asked.text)}>
               Search box

@@ -1,5 +1,4 @@
 import type { TraceSummary } from '../../src/trace'
-import { isDate } from '../parts/time'
 
 /** What the plot draws and how its axes are labeled. A sender's clock may be wrong by years, and one such trace must not squeeze the others. */
 export interface Drawn {
@@ -41,30 +40,6 @@ function farFrom(values: number[], least: number): (value: number) => boolean {
 
 function median(values: number[]): number {
   return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0
-}
-
-const clock = { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' } as const
-const TIMES = (
-  [
-    { year: 'numeric' },
-    { day: 'numeric', month: 'short', year: 'numeric' },
-    { day: 'numeric', month: 'short' },
-    { day: 'numeric', month: 'short', ...clock },
-    clock,
-    { ...clock, second: '2-digit' },
-    { ...clock, second: '2-digit', fractionalSecondDigits: 3 },
-  ] as const
-).map(options => new Intl.DateTimeFormat(undefined, options))
-
-/** Labels times in the viewer's zone, as precisely as the range needs and so that the labels differ. @param seconds the ticks, ascending */
-export function timeLabels(seconds: number[]): string[] {
-  const length = (seconds.at(-1) ?? 0) - (seconds[0] ?? 0)
-  const days = length / 86_400
-  const first = days > 4000 ? 0 : days > 300 ? 1 : days > 3 ? 2 : days > 0.8 ? 3 : length > 900 ? 4 : 5
-  const label = (form: Intl.DateTimeFormat) =>
-    seconds.map(second => (isDate(second * 1e6) ? form.format(second * 1000) : ''))
-  const labels = TIMES.slice(first).map(label)
-  return labels.find(tried => new Set(tried).size === tried.length) ?? labels.at(-1)!
 }
 
 /** Ticks of a logarithmic axis in microseconds: 1, 2, 5, 10, …; for wide ranges only powers of ten, or some of them. */

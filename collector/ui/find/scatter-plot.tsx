@@ -4,12 +4,13 @@ import uPlot from 'uplot'
 import { durationLabels, formatDuration, type TraceSummary } from '../../src/trace'
 import { counted } from '../parts/count'
 import { shortLocalTime } from '../parts/time'
+import { timeLabels } from '../parts/time-labels'
 import { navigate } from '../shell/address'
 import { followWidth } from '../shell/follow-width'
 import { traceHref } from '../shell/route'
 import { useShownTheme } from '../shell/theme'
 import type { Box } from './difference/difference-address'
-import { drawn, durationSplits, timeLabels } from './plot-axes'
+import { drawn, durationSplits } from './plot-axes'
 
 const HEIGHT_PX = 170
 const NEAR_PX = 14

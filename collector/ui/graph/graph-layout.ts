@@ -17,9 +17,8 @@ export function nodeWidth(label: string): number {
 /** The graph to lay out: sizes of boxes in pixels, and edges between them. */
 export interface Sizes {
   nodes: { width: number; height: number }[]
-  edges: { from: number; to: number }[]
-  /** Pixels between columns; labels of edges have to fit there. */
-  columnGap?: number
+  /** Of an edge with a label, the label's size in pixels: it gets a place where it covers neither a box nor another label. */
+  edges: { from: number; to: number; label?: { width: number; height: number } }[]
 }
 
 /** A laid-out graph in pixels; y goes down. */
@@ -28,13 +27,13 @@ export interface GraphLayout {
   height: number
   /** The center of each node. */
   nodes: { x: number; y: number }[]
-  /** Each edge as an SVG path, with the position and angle of its arrow. */
-  edges: { path: string; tip: [number, number]; angle: number }[]
+  /** Each edge as an SVG path, with the position and angle of its arrow, and the center of its label if it has one. */
+  edges: { path: string; tip: [number, number]; angle: number; label?: [number, number] }[]
 }
 
 /**
  * Reads Graphviz's JSON: `bb` is "0,0,width,height", a node's `pos` is its center, and an edge's `pos` is
- * "e,tip start c1 c2 end c1 …", a chain of Bézier curves. In it y goes up.
+ * "e,tip start c1 c2 end c1 …", a chain of Bézier curves; `lp` is the center of its label. In it y goes up.
  */
 export function readLayout(graph: any, { nodes, edges }: Sizes): GraphLayout {
   const [, , width = 0, height = 0] = String(graph.bb).split(',').map(Number)
@@ -49,7 +48,7 @@ export function readLayout(graph: any, { nodes, edges }: Sizes): GraphLayout {
     const [x, y] = point(object.pos)
     Object.assign(center, { x, y })
   }
-  const lines = edges.map(() => ({ path: '', tip: [0, 0] as [number, number], angle: 0 }))
+  const lines: GraphLayout['edges'] = edges.map(() => ({ path: '', tip: [0, 0], angle: 0 }))
   for (const edge of graph.edges ?? []) {
     const line = lines[Number(edge.id)]
     if (line === undefined || typeof edge.pos !== 'string') continue
@@ -60,6 +59,7 @@ export function readLayout(graph: any, { nodes, edges }: Sizes): GraphLayout {
     const last = points.at(-1)!
     line.path = `M${start} C${rest.join(' ')}`
     line.tip = tip
+    if (typeof edge.lp === 'string') line.label = point(edge.lp)
     line.angle = (Math.atan2(tip[1] - last[1], tip[0] - last[0]) * 180) / Math.PI
   }
   return { width: Math.ceil(width), height: Math.ceil(height), nodes: centers, edges: lines }

@@ -17,7 +17,8 @@ answerWith(async (sizes: Sizes): Promise<GraphLayout> => {
     graphAttributes: {
       rankdir: 'LR',
       nodesep: 0.18,
-      ranksep: (sizes.columnGap ?? 36) / 72,
+      // A label has a column of its own, and the gap on both of its sides.
+      ranksep: (sizes.edges.some(({ label }) => label) ? 14 : 36) / 72,
       ...(sizes.edges.length > 80 ? QUICK : {}),
     },
     nodeAttributes: { shape: 'box', fixedsize: true, label: '' },
@@ -25,11 +26,16 @@ answerWith(async (sizes: Sizes): Promise<GraphLayout> => {
       name: String(i),
       attributes: { width: width / 72, height: height / 72 },
     })),
-    edges: sizes.edges.map(({ from, to }, i) => ({
+    edges: sizes.edges.map(({ from, to, label }, i) => ({
       tail: String(from),
       head: String(to),
-      attributes: { id: String(i) },
+      attributes: { id: String(i), ...(label && { label: { html: blank(label) } }) },
     })),
   })
   return readLayout(graph, sizes)
 })
+
+/** A label without text: only its place matters here. */
+function blank({ width, height }: { width: number; height: number }): string {
+  return `<table border="0" fixedsize="true" width="${width}" height="${height}"><tr><td></td></tr></table>`
+}

@@ -24,6 +24,18 @@ export function shortLocalTime(us: number, today = new Date()): string {
   return `${day.format(time)}, ${clock.format(time)}`
 }
 
+/** Formats a range in the viewer's zone: "29 Nov, 14:00 – 15:30", with seconds where they aren't zero. */
+export function localRange(fromUs: number, toUs: number): string {
+  const [from, to] = [at(fromUs), at(toUs)]
+  if (!from || !to) return 'invalid time'
+  const whole = from.getSeconds() === 0 && to.getSeconds() === 0
+  const time = (date: Date) => clock.format(date).slice(0, whole ? 5 : 8)
+  const year = from.getFullYear() === to.getFullYear() && to.getFullYear() === new Date().getFullYear()
+  const day = year ? dateOfYear : date
+  const sameDay = from.toDateString() === to.toDateString()
+  return `${day.format(from)}, ${time(from)} – ${sameDay ? '' : `${day.format(to)}, `}${time(to)}`
+}
+
 /** Formats a time as ISO 8601 in UTC; undefined for a number that is no valid date, since senders may send any 64-bit number. */
 export function utcTime(us: number): string | undefined {
   return at(us)?.toISOString()

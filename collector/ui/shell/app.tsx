@@ -30,7 +30,7 @@ function App() {
       <button type="button" class="skip" onClick={() => main.current?.focus()}>
         Skip to the content
       </button>
-      <Header route={route} />
+      <Header route={route} address={address} />
       <main id="main" ref={main} tabIndex={-1} class={route.page}>
         <Boundary what="This page" of={hrefOf(address)}>
           {route.page === 'trace' ? (
@@ -53,6 +53,20 @@ function App() {
               load={() => import('../find/difference/difference-page')}
               show={({ DifferencePage }) => <DifferencePage query={address.query} />}
               meanwhile={<Waiting what="the comparison" />}
+            />
+          ) : route.page === 'service' ? (
+            <Later
+              key="service"
+              load={() => import('../services/service-page')}
+              show={({ ServicePage }) => <ServicePage service={route.service} query={address.query} />}
+              meanwhile={<Waiting what="the service" />}
+            />
+          ) : route.page === 'graph' ? (
+            <Later
+              key="graph"
+              load={() => import('../services/graph-page')}
+              show={({ GraphPage }) => <GraphPage query={address.query} />}
+              meanwhile={<Waiting what="the graph" />}
             />
           ) : (
             <FindPage path={address.path} query={address.query} />

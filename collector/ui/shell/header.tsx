@@ -1,10 +1,21 @@
 import iconUrl from '../icon.svg'
+import { rangeOf, searchIn, type TimeRange, withRange } from '../range/range'
+import type { Address } from './address'
 import type { Route } from './route'
 import { ShortcutsDialog } from './shortcuts-dialog'
 import { ThemeSwitch } from './theme-switch'
 import { TraceLookup } from './trace-lookup'
 
-export function Header({ route }: { route: Route }) {
+/** The range of the last page that had one: a trace has none, and the way back from it leads to the same range. */
+let lastRange: TimeRange | undefined
+
+export function Header({ route, address }: { route: Route; address: Address }) {
+  if (route.page !== 'trace') lastRange = rangeOf(address.query)
+  const pages: [title: string, href: string, current: boolean][] = [
+    ['Find', searchIn(lastRange), route.page === 'find'],
+    ['Services', withRange('services', lastRange), route.page === 'services' || route.page === 'service'],
+    ['Graph', withRange('graph', lastRange), route.page === 'graph'],
+  ]
   return (
     <header class="top">
       <a class="brand" href="./">
@@ -12,12 +23,11 @@ export function Header({ route }: { route: Route }) {
         Milo
       </a>
       <nav aria-label="Pages">
-        <a href="./" aria-current={route.page === 'find' ? 'page' : undefined}>
-          Find
-        </a>
-        <a href="services" aria-current={route.page === 'services' ? 'page' : undefined}>
-          Services
-        </a>
+        {pages.map(([title, href, current]) => (
+          <a key={title} href={href} aria-current={current ? 'page' : undefined}>
+            {title}
+          </a>
+        ))}
       </nav>
       <TraceLookup />
       <div class="top-buttons">

@@ -1,14 +1,25 @@
 import type { Address } from './address'
 
 /** The page that an address leads to. */
-export type Route = { page: 'find' } | { page: 'trace'; id: string } | { page: 'services' } | { page: 'difference' }
+export type Route =
+  | { page: 'find' }
+  | { page: 'trace'; id: string }
+  | { page: 'services' }
+  | { page: 'service'; service: string }
+  | { page: 'graph' }
+  | { page: 'difference' }
 
-/** The collector serves the page for `/`, `/search`, `/difference`, `/services` and `/trace/{id}`; the first two are the same page. */
-export function routeOf({ path }: Address): Route {
-  const id = /^\/trace\/([^/]+)\/?$/.exec(path)?.[1]
-  if (id !== undefined) return { page: 'trace', id: decoded(id) }
-  if (/^\/difference\/?$/.test(path)) return { page: 'difference' }
-  return /^\/services\/?$/.test(path) ? { page: 'services' } : { page: 'find' }
+/** The collector serves the page for the paths of these; `/` and `/search` are the same page. */
+export function routeOf({ path, query }: Address): Route {
+  const [, page, part, ...more] = path.replace(/\/$/, '').split('/')
+  if (more.length > 0) return { page: 'find' }
+  if (page === 'trace' && part !== undefined) return { page, id: decoded(part) }
+  if (page === 'services') {
+    const service = part === undefined ? query.get('service') : decoded(part)
+    return service === null ? { page } : { page: 'service', service }
+  }
+  if ((page === 'graph' || page === 'difference') && part === undefined) return { page }
+  return { page: 'find' }
 }
 
 export function searchHref(terms: Record<string, string>): string {

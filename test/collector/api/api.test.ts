@@ -470,6 +470,8 @@ describe('the HTTP API', () => {
         ['/', './'],
         ['/search?q=a/b', './'],
         ['/services', './'],
+        ['/services/a%2Fb', '../'],
+        ['/graph', './'],
         ['/trace/1', '../'],
         ['/trace/1/', '../../'],
       ] as const) {

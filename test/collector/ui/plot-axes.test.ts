@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { durationLabels, formatDuration, type TraceSummary } from '../../../collector/src/trace'
-import { drawn, durationSplits, timeLabels } from '../../../collector/ui/find/plot-axes'
+import { drawn, durationSplits } from '../../../collector/ui/find/plot-axes'
 import { localTime, offset, shortLocalTime, utcTime } from '../../../collector/ui/parts/time'
+import { timeLabels } from '../../../collector/ui/parts/time-labels'
 import { ticks } from '../../../collector/ui/trace/waterfall/view'
 
 const NOW_US = 1_750_000_000_000_000

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { buildTrace } from '../../../collector/src/trace'
 import { boxLabel, readLayout } from '../../../collector/ui/graph/graph-layout'
-import { drawnEdges } from '../../../collector/ui/services/model'
+import { fitsWhole, neighborhood, nextNode, wholeGraph } from '../../../collector/ui/services/shown-graph'
 import { ColumnWriter } from '../../../collector/ui/trace/columns'
 import { callTree } from '../../../collector/ui/trace/tabs/call-tree'
 import { boxAt, layOut } from '../../../collector/ui/trace/tabs/flame-layout'
@@ -101,7 +101,7 @@ describe('the call graph', () => {
         { width: 72, height: 36 },
         { width: 72, height: 36 },
       ],
-      edges: [{ from: 0, to: 1 }],
+      edges: [{ from: 0, to: 1, label: { width: 20, height: 10 } }],
     }
     const layout = readLayout(
       {
@@ -110,7 +110,7 @@ describe('the call graph', () => {
           { name: '1', pos: '164,18' },
           { name: '0', pos: '36,82' },
         ],
-        edges: [{ id: '0', pos: 'e,128,18 72,82 90,82 100,18 118,18' }],
+        edges: [{ id: '0', lp: '100,50', pos: 'e,128,18 72,82 90,82 100,18 118,18' }],
       },
       sizes,
     )
@@ -121,27 +121,82 @@ describe('the call graph', () => {
         { x: 36, y: 18 },
         { x: 164, y: 82 },
       ],
-      edges: [{ path: 'M72,18 C90,18 100,82 118,82', tip: [128, 82], angle: 0 }],
+      edges: [{ path: 'M72,18 C90,18 100,82 118,82', tip: [128, 82], angle: 0, label: [100, 50] }],
     })
   })
 })
 
 describe('the graph of services', () => {
+  const edge = (from: string, to: string, calls = 1) => ({
+    ...{ from, to, calls },
+    ...{ errors: 0, p50: null, p95: null, p99: null },
+  })
+  const pairs = (edges: { from: string; to: string }[]) => edges.map(({ from, to }) => from + to).sort()
+
   it('has the pairs with the most calls, as many as can be drawn', () => {
-    const edge = (i: number) => ({
-      from: `s${i % 700}`,
-      to: `t${i}`,
-      calls: i,
-      errors: 0,
-      p50: null,
-      p95: null,
-      p99: null,
-    })
-    const edges = Array.from({ length: 5000 }, (_, i) => edge(i))
-    const drawn = drawnEdges(edges)
-    assert.ok(drawn.length <= 200 && new Set(drawn.flatMap(({ from, to }) => [from, to])).size <= 120)
+    const edges = Array.from({ length: 5000 }, (_, i) => edge(`s${i % 700}`, `t${i}`, i))
+    const { services, edges: drawn, leftOut } = wholeGraph(edges)
+    assert.ok(drawn.length <= 150 && services.length <= 100)
+    assert.deepEqual(services, [...new Set(drawn.flatMap(({ from, to }) => [from, to]))])
+    assert.equal(drawn.length + leftOut, 5000)
     assert.equal(drawn[0]!.calls, 4999)
-    assert.deepEqual(drawnEdges(edges.slice(0, 50)).length, 50)
+    assert.ok(!fitsWhole(edges))
+    const few = edges.slice(0, 50)
+    assert.ok(fitsWhole(few))
+    assert.equal(wholeGraph(few).leftOut, 0)
+    assert.equal(wholeGraph(few).edges.length, 50)
+  })
+
+  it('has as the neighborhood of a service the paths that lead to it and from it', () => {
+    const edges = [
+      edge('a', 'b'),
+      edge('b', 'c'),
+      edge('c', 'd'),
+      edge('x', 'c'),
+      edge('b', 'e'),
+      edge('c', 'c'),
+      edge('d', 'b'),
+    ]
+    assert.deepEqual(pairs(neighborhood(edges, 'c', 1).edges), ['bc', 'cc', 'cd', 'xc'])
+    // Not be: no path that begins at c or ends there has it within two calls.
+    assert.deepEqual(pairs(neighborhood(edges, 'c', 2).edges), ['ab', 'bc', 'cc', 'cd', 'db', 'xc'])
+    assert.deepEqual(neighborhood(edges, 'a', 1).services, ['a', 'b'])
+    assert.deepEqual(neighborhood(edges, 'nobody', 2), { services: ['nobody'], edges: [], leftOut: 0 })
+  })
+
+  it('shows the nearest calls of a service that has too many neighbors, then the busiest', () => {
+    const near = Array.from({ length: 120 }, (_, i) => edge('hub', `n${i}`, i))
+    const far = Array.from({ length: 3000 }, (_, i) => edge(`n${i % 120}`, `f${i}`, 1000 + i))
+    const { services, edges, leftOut } = neighborhood([...far, ...near], 'hub', 2)
+    assert.deepEqual([services[0], edges[0]!.to, edges.length + leftOut], ['hub', 'n119', 3120])
+    assert.ok(edges.every(({ from }) => from === 'hub'))
+  })
+
+  it('is walked by the arrow keys: along the calls, and up and down', () => {
+    const nodes = [
+      { x: 0, y: 50 },
+      { x: 200, y: 10 },
+      { x: 200, y: 60 },
+      { x: 400, y: 30 },
+    ]
+    const calls = [
+      { from: 0, to: 1 },
+      { from: 0, to: 2 },
+      { from: 1, to: 3 },
+      { from: 3, to: 3 },
+    ]
+    const at = (start: number, ...keys: Parameters<typeof nextNode>[3][]) =>
+      keys.reduce((at, key) => nextNode(nodes, calls, at, key), start)
+    assert.equal(at(0, 'ArrowRight'), 2)
+    assert.equal(at(0, 'ArrowRight', 'ArrowUp'), 1)
+    assert.equal(at(0, 'ArrowRight', 'ArrowUp', 'ArrowRight'), 3)
+    assert.equal(at(3, 'ArrowRight'), 3)
+    assert.equal(at(3, 'ArrowLeft', 'ArrowLeft', 'ArrowLeft'), 0)
+    assert.equal(at(1, 'ArrowDown'), 2)
+    assert.equal(at(2, 'ArrowDown'), 2)
+  })
+
+  it('cuts a long name between letters', () => {
     const label = boxLabel('👩‍👩‍👧‍👦'.repeat(5000))
     assert.ok(label.length <= 100 && encodeURIComponent(label) !== '')
   })

@@ -1,5 +1,5 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
-import { EdgeLine } from '../../graph/edge-line'
+import { EdgeLabel, EdgeLine } from '../../graph/edge-line'
 import type { GraphLayout } from '../../graph/graph-layout'
 import { NODE_HEIGHT, NODE_PADDING, nodeWidth } from '../../graph/graph-layout'
 import { LayoutFailed } from '../../graph/layout-failed'
@@ -73,9 +73,12 @@ function Drawing({ graph, layout, selected, onSelect }: DrawingProps) {
       <section class="graph-box" ref={box} tabIndex={0} aria-label="Call graph">
         <svg width={width * scale} height={height * scale} viewBox={`-1 -1 ${width} ${height}`}>
           <title>Calls between services</title>
+          {layout.edges.map((line, i) => (
+            <EdgeLine key={i} line={line} />
+          ))}
           {layout.edges.map((line, i) => {
             const { count } = graph.edges[i]!
-            return <EdgeLine key={i} line={line} label={count > 1 ? count.toLocaleString() : ''} />
+            return <EdgeLabel key={i} line={line} text={count > 1 ? count.toLocaleString() : ''} />
           })}
           {graph.nodes.map((node, i) => (
             <Box

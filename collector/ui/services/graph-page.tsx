@@ -1,0 +1,214 @@
+import '../styles/tabs.css'
+import '../styles/services.css'
+import { useEffect, useMemo } from 'preact/hooks'
+import type { EarlierDependenciesAnswer, EarlierDependency, EarlierServiceFigures, EarlierServicesAnswer } from '../../src/http/answers'
+import { counted } from '../parts/count'
+import { Failure, Notice, Waiting } from '../parts/notice'
+import { pickRange } from '../range/pick-range'
+import { DEFAULT_RANGE, rangeOf, rangeParams, searchIn, serviceHref, type TimeRange } from '../range/range'
+import { RangePicker } from '../range/range-picker'
+import { setQuery } from '../shell/address'
+import { useJson } from '../shell/json'
+import { useShortcuts } from '../shell/shortcuts'
+import { EdgeTable } from './edge-table'
+import { ServiceGraph } from './service-graph'
+import { fitsWhole, neighborhood, wholeGraph } from './shown-graph'
+
+/** Draws which service calls which. */
+export function GraphPage({ query }: { query: URLSearchParams }) {
+  const range = rangeOf(query) ?? DEFAULT_RANGE
+  const params = new URLSearchParams(rangeParams(range))
+  const dependencies = useJson<EarlierDependenciesAnswer>(`api/dependencies?${params}`)
+  const services = useJson<EarlierServicesAnswer>(`api/services?${params}`)
+  const again = () => {
+    dependencies.again()
+    services.again()
+  }
+  useEffect(() => {
+    document.title = 'Graph of services – Milo'
+  }, [])
+  useShortcuts('Graph', [
+    { keys: ['r'], does: 'reload', run: again },
+    { keys: ['ArrowLeft', 'ArrowRight', 'ArrowUp', 'ArrowDown'], does: 'walk from service to service' },
+    { keys: ['Enter'], does: 'choose a service' },
+  ])
+  return (
+    <>
+      <div class="page-head">
+        <h1>Graph of services</h1>
+        <RangePicker range={range} onPick={range => pickRange(range!)} />
+      </div>
+      {dependencies.state === 'loading' && <Waiting what="the calls between services" />}
+      {dependencies.state === 'failed' && (
+        <Failure title="The calls between services couldn't be read" problem={dependencies.problem} retry={again} />
+      )}
+      {dependencies.state === 'ready' && dependencies.value.edges.length === 0 && (
+        <Notice title="No calls between services in this time range">
+          <p>
+            Choose another time range above, or <a href={searchIn(range)}>see the traces</a> of this one. New spans are
+            counted within a minute.
+          </p>
+        </Notice>
+      )}
+      {dependencies.state === 'ready' && dependencies.value.edges.length > 0 && (
+        <Graph
+          answer={dependencies.value}
+          services={services.state === 'ready' ? services.value.services : []}
+          range={range}
+          query={query}
+        />
+      )}
+    </>
+  )
+}
+
+interface GraphProps {
+  answer: EarlierDependenciesAnswer
+  services: EarlierServiceFigures[]
+  range: TimeRange
+  query: URLSearchParams
+}
+
+function Graph({ answer, services, range, query }: GraphProps) {
+  const { edges } = answer
+  const names = useMemo(() => [...new Set(edges.flatMap(({ from, to }) => [from, to]))].sort(), [edges])
+  const asked = query.get('service') ?? ''
+  const chosen = names.includes(asked) ? asked : ''
+  const whole = useMemo(() => fitsWhole(edges), [edges])
+  const askedHops = Number(query.get('hops') ?? (whole ? 0 : 1))
+  const hops = chosen === '' ? 0 : [0, 1, 2].includes(askedHops) ? askedHops : 1
+  const shown = useMemo(
+    () => (hops === 0 ? wholeGraph(edges) : neighborhood(edges, chosen, hops)),
+    // What is chosen changes the picture only of a neighborhood.
+    [edges, hops, hops === 0 ? '' : chosen],
+  )
+  const lengthUs = answer.to - answer.from
+  const choose = (service: string) => setQuery({ service: service === chosen ? null : service }, { replace: false })
+  return (
+    <>
+      <div class="graph-tools">
+        <ServiceField names={names} chosen={chosen} onChoose={service => setQuery({ service }, { replace: false })} />
+        {chosen !== '' && (
+          <fieldset class="choices" aria-label="What is drawn">
+            {(['All', '1 call away', '2 calls away'] as const).map((title, i) => (
+              <button
+                key={title}
+                type="button"
+                aria-pressed={i === hops}
+                onClick={() => setQuery({ hops: String(i) }, { replace: false })}
+              >
+                {title}
+              </button>
+            ))}
+          </fieldset>
+        )}
+      </div>
+      {answer.truncated && (
+        <p class="hint">
+          There are more pairs of services than can be shown here. These are the {edges.length.toLocaleString()} with
+          the most calls.
+        </p>
+      )}
+      {shown.leftOut > 0 && (
+        <p class="hint">
+          The picture shows {counted(shown.edges.length, 'pair')} of services, those with the most calls, and leaves out{' '}
+          {shown.leftOut.toLocaleString()}. {hops === 0 && 'Choose a service to see all calls around it. '}The table
+          below lists {hops === 0 ? 'all of them' : 'all pairs'}.
+        </p>
+      )}
+      <ServiceGraph
+        shown={shown}
+        figures={services}
+        lengthUs={lengthUs}
+        chosen={chosen}
+        range={range}
+        onChoose={choose}
+      />
+      {chosen !== '' && <Around service={chosen} edges={edges} lengthUs={lengthUs} range={range} query={query} />}
+      <h2>All calls between services</h2>
+      <EdgeTable
+        caption="All calls between services"
+        edges={edges}
+        lengthUs={lengthUs}
+        range={range}
+        sort={query.get('sort') ?? ''}
+      />
+    </>
+  )
+}
+
+interface AroundProps {
+  service: string
+  edges: EarlierDependency[]
+  lengthUs: number
+  range: TimeRange
+  query: URLSearchParams
+}
+
+/** Who calls the chosen service, and whom it calls. */
+function Around({ service, edges, lengthUs, range, query }: AroundProps) {
+  const [callers, callees] = [edges.filter(({ to }) => to === service), edges.filter(({ from }) => from === service)]
+  const table = (caption: string, edges: EarlierDependency[], without: 'caller' | 'callee') =>
+    edges.length > 0 && (
+      <div>
+        <h3>{caption}</h3>
+        <EdgeTable
+          caption={caption}
+          edges={edges}
+          lengthUs={lengthUs}
+          range={range}
+          sort={query.get('sort') ?? ''}
+          without={without}
+        />
+      </div>
+    )
+  return (
+    <section class="service-detail" aria-label={service}>
+      <div class="results-head">
+        <h2>{service}</h2>
+        <p>
+          <a href={serviceHref(service, range)}>Its page</a> · <a href={searchIn(range, { service })}>Traces</a>
+        </p>
+      </div>
+      <div class="side-by-side">
+        {table(`Calls to ${service}`, callers, 'callee')}
+        {table(`Calls from ${service}`, callees, 'caller')}
+      </div>
+    </section>
+  )
+}
+
+interface ServiceFieldProps {
+  names: string[]
+  chosen: string
+  onChoose(service: string | null): void
+}
+
+/** Finds a service by its name. */
+function ServiceField({ names, chosen, onChoose }: ServiceFieldProps) {
+  return (
+    <label class="service-field">
+      Service
+      <input
+        type="search"
+        list="graph-services"
+        placeholder="choose one of the services"
+        autocomplete="off"
+        autocapitalize="none"
+        spellcheck={false}
+        // Chosen in the picture, it shows here too.
+        key={chosen}
+        defaultValue={chosen}
+        onInput={({ currentTarget: { value } }) => {
+          if (value === '') onChoose(null)
+          else if (value !== chosen && names.includes(value)) onChoose(value)
+        }}
+      />
+      <datalist id="graph-services">
+        {names.map(name => (
+          <option key={name} value={name} />
+        ))}
+      </datalist>
+    </label>
+  )
+}
