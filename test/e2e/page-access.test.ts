@@ -77,7 +77,7 @@ describe('the web page: accessibility, in Chromium', function () {
       .waitFor()
     await nothingSerious(page)
     await page.getByRole('dialog').getByRole('button', { name: 'Close' }).click()
-    await page.getByRole('combobox').click()
+    await page.getByRole('combobox', { name: 'Search' }).click()
     await page.getByRole('option').first().waitFor()
     await nothingSerious(page)
   })

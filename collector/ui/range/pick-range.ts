@@ -3,5 +3,6 @@ import { rangeParams, type TimeRange } from './range'
 
 /** Goes to the same page in another range. */
 export function pickRange(range: TimeRange): void {
-  setQuery({ to: null, ...rangeParams(range) }, { replace: false })
+  const { from = null, to = null } = rangeParams(range)
+  setQuery({ from, to }, { replace: false })
 }

@@ -1,7 +1,12 @@
 import '../styles/tabs.css'
 import '../styles/services.css'
 import { useEffect, useMemo } from 'preact/hooks'
-import type { EarlierDependenciesAnswer, EarlierDependency, EarlierServiceFigures, EarlierServicesAnswer } from '../../src/http/answers'
+import type {
+  EarlierDependenciesAnswer,
+  EarlierDependency,
+  EarlierServiceFigures,
+  EarlierServicesAnswer,
+} from '../../src/http/answers'
 import { counted } from '../parts/count'
 import { Failure, Notice, Waiting } from '../parts/notice'
 import { pickRange } from '../range/pick-range'

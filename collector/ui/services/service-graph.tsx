@@ -183,6 +183,7 @@ interface NodeProps {
 function Node({ service, figures, lengthUs, at: { x, y }, chosen, faded, tabIndex, ...handlers }: NodeProps) {
   const { onChoose, onPoint, onFocus, onKeyDown } = handlers
   const width = widthOf(service)
+  const label = boxLabel(service) || 'no name'
   const errors = figures === undefined ? 'low' : errorClass(figures.errors, figures.spans)
   const below = figures === undefined ? [] : [rateOf(figures.spans, lengthUs)]
   if (errors !== 'low') below.push(`${shareOf(figures!.errors, figures!.spans)} failed`)
@@ -195,7 +196,6 @@ function Node({ service, figures, lengthUs, at: { x, y }, chosen, faded, tabInde
       role="button"
       tabIndex={tabIndex}
       aria-pressed={chosen}
-      aria-label={[service, ...below].join(', ').slice(0, 1000)}
       onClick={onChoose}
       onMouseEnter={() => onPoint(true)}
       onMouseLeave={() => onPoint(false)}
@@ -204,14 +204,14 @@ function Node({ service, figures, lengthUs, at: { x, y }, chosen, faded, tabInde
     >
       <rect x={-width / 2} y={-NODE_HEIGHT_PX / 2} width={width} height={NODE_HEIGHT_PX} rx="5" />
       <text text-anchor="middle" dominant-baseline="central" y={below.length > 0 ? -7 : 0}>
-        {boxLabel(service) || 'no name'}
-      </text>
+        {label}
+      </text>{' '}
       {below.length > 0 && (
         <text class="below" text-anchor="middle" dominant-baseline="central" y="10">
           {below.join(' · ')}
         </text>
       )}
-      <title>{service.slice(0, 1000)}</title>
+      {label !== service && <title>{service.slice(0, 1000)}</title>}
     </g>
   )
 }

@@ -62,7 +62,10 @@ function byCalls(a: EarlierDependency, b: EarlierDependency): number {
   return b.calls - a.calls
 }
 
-function limited(edges: EarlierDependency[], order: (a: EarlierDependency, b: EarlierDependency) => number): ShownGraph {
+function limited(
+  edges: EarlierDependency[],
+  order: (a: EarlierDependency, b: EarlierDependency) => number,
+): ShownGraph {
   const services = new Set<string>()
   const shown: EarlierDependency[] = []
   for (const edge of [...edges].sort(order)) {

@@ -6,6 +6,8 @@ export type Answer<A> =
   | { state: 'ready'; value: A }
   | { state: 'failed'; message: string; again(): void }
 
+const LOADING = { state: 'loading' } as const
+
 /** A worker that needs longer hangs, or died without an event. */
 const DEADLINE_MS = 60_000
 
@@ -14,11 +16,12 @@ const DEADLINE_MS = 60_000
  * @param question must be the same object while the question is the same
  */
 export function useWorker<A>(start: () => Worker, question: unknown): Answer<A> {
-  const [answer, setAnswer] = useState<Answer<A>>({ state: 'loading' })
+  const [{ of, answer }, setState] = useState<{ of: unknown; answer: Answer<A> }>({ of: question, answer: LOADING })
   const [attempt, setAttempt] = useState(0)
   const again = useCallback(() => setAttempt(n => n + 1), [])
   useEffect(() => {
-    setAnswer({ state: 'loading' })
+    const setAnswer = (answer: Answer<A>) => setState({ of: question, answer })
+    setAnswer(LOADING)
     const fail = (message: string) => {
       end()
       setAnswer({ state: 'failed', message, again })
@@ -39,5 +42,6 @@ export function useWorker<A>(start: () => Worker, question: unknown): Answer<A> 
     worker.postMessage(question)
     return end
   }, [question, attempt])
-  return answer
+  // The answer to another question isn't shown, not even until the effect has run.
+  return of === question ? answer : LOADING
 }
