@@ -67,14 +67,22 @@ describe('the web page with hostile data, in Chromium', function () {
         service: '🦊'.repeat(200),
         name: LONG.slice(1),
       }),
+      {
+        ...at(0xbeefn, 0n, 0n, { id: 0xbef0n, parentId: 0xbeefn, service: LONG.slice(0, 3000), name: LONG.slice(1) }),
+        events: [
+          { timestamp: recent + 900n, eventType: EventType.CLIENT_SEND },
+          { timestamp: recent + 4500n, eventType: EventType.CLIENT_RECV },
+        ],
+      },
     ])
     await findResult(page, '/search', 'no name|x'.slice(8))
     // As they are counted: long names are cut.
     const counted = await until(
       'the services are counted',
       async (): Promise<{ service: string }[] | undefined> => {
-        const { services } = await (await fetch(`${tests.collector.web}/api/services`)).json()
-        return services.length > 0 ? services : undefined
+        const ask = async (path: string) => (await fetch(`${tests.collector.web}/api/${path}`)).json()
+        const { services } = await ask('services')
+        return (await ask('dependencies')).edges.length > 0 ? services : undefined
       },
       60_000,
     )
