@@ -37,7 +37,7 @@ export const oneOf = <const V extends string>(values: readonly V[]) =>
   z.enum(values, refusal(`give ${OR.format(values)}`))
 
 /** A string that `parse` makes something of, or refuses by returning undefined. */
-function parsed<T>(parse: (value: string) => T | undefined, remedy: string, code: string) {
+export function parsed<T>(parse: (value: string) => T | undefined, remedy: string, code: string) {
   return string.refine(value => parse(value) !== undefined, refusal(remedy, code)).transform(value => parse(value)!)
 }
 

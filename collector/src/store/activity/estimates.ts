@@ -117,7 +117,20 @@ export function compareCounters(before: Counter, beforeUs: number, after: Counte
  * nothing has changed, there is none at all in 95% of cases.
  */
 export function compareAll(pairs: Iterable<Compared>): Comparison[] {
-  const all = Array.from(pairs, compare)
+  const steps = comparing(pairs)
+  for (;;) {
+    const step = steps.next()
+    if (step.done) return step.value
+  }
+}
+
+/** The same in small steps, for a caller that gives others their turn between them. */
+export function* comparing(pairs: Iterable<Compared>): Generator<void, Comparison[]> {
+  const all: Comparison[] = []
+  for (const pair of pairs) {
+    all.push(compare(pair))
+    yield
+  }
   const changes = all.flatMap(({ rate, errorShare, mean, p95 }) =>
     [rate, errorShare, mean, p95].filter(some => some !== undefined),
   )

@@ -1,0 +1,294 @@
+import assert from 'node:assert/strict'
+import fastify, { type FastifyInstance } from 'fastify'
+import { activityRoutes } from '../../../../collector/src/api/activity/routes'
+import { ReadBudget } from '../../../../collector/src/api/read-budget'
+import type {
+  DependenciesAnswer,
+  ErrorAnswer,
+  OperationsAnswer,
+  SeriesAnswer,
+  ServicesAnswer,
+} from '../../../../collector/src/http/answers'
+import { MemoryActivity } from '../../../helpers/memory-activity'
+
+const MINUTE_US = 60_000_000
+const HOUR_US = 60 * MINUTE_US
+const DAY_US = 24 * HOUR_US
+/** A Sunday in November, 10:00:30. */
+const NOW_US = 1_795_946_430e6 - (1_795_946_430e6 % HOUR_US) + 30e6
+const ago = (minutes: number) => NOW_US - minutes * MINUTE_US
+
+describe('what services did', () => {
+  let app: FastifyInstance
+  let memory: MemoryActivity
+
+  beforeEach(() => {
+    app = fastify()
+    // 404 and 500 must not look like the API's errors.
+    app.setErrorHandler((error: any, _request, reply) =>
+      reply.code(error.status ?? 500).send({ error: error.message, code: error.code }),
+    )
+    memory = new MemoryActivity()
+    activityRoutes(app, {
+      read: memory.read,
+      reads: new ReadBudget({ maxBytes: 1 }),
+      retentionDays: 30,
+      activityDays: 400,
+      maxSeries: 10_000,
+      now: () => NOW_US / 1000,
+    })
+  })
+  afterEach(() => app.close())
+
+  async function ask<A>(path: string, query: Record<string, string> = {}): Promise<A> {
+    const answer = await app.inject({ url: path, query })
+    assert.equal(answer.statusCode, 200, answer.body)
+    return answer.json()
+  }
+
+  async function problem(path: string, query: Record<string, string>): Promise<string> {
+    const answer = await app.inject({ url: path, query })
+    assert.equal(answer.statusCode, 400, answer.body)
+    const { error, code } = answer.json() as ErrorAnswer
+    assert.match(code, /^MILO_BAD_/)
+    return error
+  }
+
+  it('is listed by service, the busiest first, step by step', async () => {
+    memory
+      .operation({}, { at: ago(10), times: 10 })
+      .operation({}, { at: ago(10), times: 2, failed: true })
+      .operation({ name: 'Shop.look' }, { at: ago(9), times: 30 })
+      .operation({ service: 'stock' }, { at: ago(5), times: 50 })
+    const { step, from, to, services, truncated } = await ask<ServicesAnswer>('/api/services')
+    assert.deepEqual([step, from, to, truncated], [MINUTE_US, ago(60) - 30e6, NOW_US, undefined])
+    assert.deepEqual(
+      services.map(({ service, calls, errors, series }) => [
+        service,
+        calls.value,
+        errors.value,
+        series.map(({ time, calls }) => [(NOW_US - 30e6 - time) / MINUTE_US, calls.value]),
+      ]),
+      [
+        ['stock', 50, 0, [[5, 50]]],
+        ['shop', 42, 2, [[10, 12], [9, 30]]], // biome-ignore format: a row each
+      ],
+    )
+  })
+
+  it('is exact where all was sampled, and has an interval where it was not', async () => {
+    memory.operation({}, { at: ago(5), times: 100 }).operation({ service: 'stock' }, { at: ago(5), times: 100, p: 0.1 })
+    const { services } = await ask<ServicesAnswer>('/api/services')
+    const [stock, shop] = services
+    assert.deepEqual(shop!.calls, { value: 100, low: 100, high: 100 })
+    assert.deepEqual(shop!.mean, { value: 1000, low: 1000, high: 1000 })
+    assert.deepEqual([stock!.calls.value, stock!.records, stock!.unknown], [1000, 100, 0])
+    assert.ok(stock!.calls.low! > 700 && stock!.calls.low! < 900, JSON.stringify(stock!.calls))
+    assert.ok(stock!.calls.high! > 1100 && stock!.calls.high! < 1400, JSON.stringify(stock!.calls))
+    assert.ok(stock!.errorShare!.high! > 0.01, 'no error of a hundred sampled calls is not none at all')
+  })
+
+  it('is what services were asked to do, not what they asked of others or did on the way', async () => {
+    memory
+      .operation({}, { at: ago(5), times: 5 })
+      .operation({ side: 'client', name: 'Stock.reserve' }, { at: ago(5), times: 20 })
+      .operation({ side: 'local', name: 'render' }, { at: ago(5), times: 7 })
+      .operation({ side: 'local', name: 'nightly' }, { at: ago(5), times: 3, isRoot: true })
+    const { services } = await ask<ServicesAnswer>('/api/services')
+    assert.deepEqual(
+      services.map(({ calls }) => calls.value),
+      [8],
+    )
+    const { operations } = await ask<OperationsAnswer>('/api/operations', { service: 'shop' })
+    assert.deepEqual(
+      operations.map(({ name, side, calls, isWork, roots }) => [name, side, calls.value, isWork, roots]),
+      [
+        ['Stock.reserve', 'client', 20, false, 0],
+        ['render', 'local', 7, false, 0],
+        ['Shop.buy', 'server', 5, true, 0],
+        ['nightly', 'local', 3, true, 3],
+      ],
+    )
+  })
+
+  it('decides what is work by the whole time, not minute by minute', async () => {
+    memory
+      .operation({ side: 'local', name: 'tick' }, { at: ago(5), times: 3, isRoot: true })
+      .operation({ side: 'local', name: 'tick' }, { at: ago(4), times: 2 })
+    const { services } = await ask<ServicesAnswer>('/api/services')
+    assert.equal(services[0]!.calls.value, 5)
+  })
+
+  it('names the busiest services when there are too many for an answer, and says so', async () => {
+    for (let i = 0; i < 600; i++) memory.operation({ service: `s${i}` }, { at: ago(5), times: i + 1 })
+    const { truncated, services } = await ask<ServicesAnswer>('/api/services')
+    assert.deepEqual(
+      [truncated, services.length, services[0]!.service, services[499]!.calls.value],
+      [true, 500, 's599', 101],
+    )
+  })
+
+  it('names the busiest operations when there are too many, wherever in time they are', async () => {
+    for (let i = 0; i < 2_500; i++) memory.operation({ name: `n${i}` }, { at: ago(50 - (i % 40)), times: 1 + (i % 3) })
+    for (let i = 0; i < 40; i++) memory.operation({ name: 'late' }, { at: ago(i) })
+    const { truncated, operations } = await ask<OperationsAnswer>('/api/operations')
+    assert.deepEqual([truncated, operations.length], [true, 2_000])
+    assert.deepEqual([operations[0]!.name, operations[0]!.calls.value], ['late', 40])
+    assert.equal(
+      operations.every(({ calls }) => calls.value >= 2 || calls.value === 1),
+      true,
+    )
+    assert.equal(operations.filter(({ calls }) => calls.value === 3).length, 833)
+  })
+
+  it('adds up who called whom, by service or by operation, once each', async () => {
+    memory
+      .edge({}, { at: ago(5), times: 2 })
+      .edge({}, { at: ago(4), times: 1, failed: true })
+      .edge({ callerName: 'GET /' }, { at: ago(4), times: 4 })
+      .edge({ caller: 'shop', callee: 'shop', calleeName: 'Shop.loop' }, { at: ago(4), times: 9 })
+      .edge({ caller: 'shop', callee: 'stock' }, { at: ago(4), times: 1 })
+    const pairs = (answer: DependenciesAnswer) =>
+      answer.edges.map(({ from, fromName, to, calls, errors }) => [from, fromName, to, calls.value, errors.value])
+    const all = [
+      ['shop', undefined, 'shop', 9, 0],
+      ['web', undefined, 'shop', 7, 1],
+      ['shop', undefined, 'stock', 1, 0],
+    ]
+    assert.deepEqual(pairs(await ask('/api/dependencies')), all)
+    assert.deepEqual(pairs(await ask('/api/dependencies', { service: 'shop' })), all)
+    assert.deepEqual(pairs(await ask('/api/dependencies', { service: 'stock' })), [all[2]])
+    assert.deepEqual(pairs(await ask('/api/dependencies', { service: 'web', operations: 'true' })), [
+      ['web', 'GET /', 'shop', 4, 0],
+      ['web', 'GET /buy', 'shop', 3, 1],
+    ])
+  })
+
+  it('leaves out what corrections have taken back', async () => {
+    memory.edge({ callee: 'shop:2100' }, { at: ago(5), times: 3 })
+    const [counters] = [...memory.minutes.values()].map(({ edges }) => edges)
+    const [, counter] = [...counters!][0]!
+    counter.merge(structuredCloneOf(counter), -1)
+    memory.edge({}, { at: ago(5), times: 3 })
+    const { edges } = await ask<DependenciesAnswer>('/api/dependencies')
+    assert.deepEqual(
+      edges.map(({ to }) => to),
+      ['shop'],
+    )
+  })
+
+  it('has examples: a slow, a failed and a typical trace', async () => {
+    memory
+      .operation({}, { at: ago(5), times: 20, durationUs: 1000, trace: 1 })
+      .operation({}, { at: ago(5), durationUs: 90_000, trace: 2 })
+      .operation({}, { at: ago(5), durationUs: 2000, failed: true, trace: 0xabc })
+      .operation({}, { at: ago(5), durationUs: 1000, trace: 3 })
+    const { services } = await ask<ServicesAnswer>('/api/services')
+    assert.deepEqual(
+      services[0]!.exemplars.map(({ kind, traceId, duration }) => [kind, traceId, duration]),
+      [
+        ['slow', '0000000000000002', 90_000],
+        ['failed', '0000000000000abc', 2000],
+        ['typical', '0000000000000003', 1000],
+      ],
+    )
+  })
+
+  describe('as a series', () => {
+    it('has all figures of a service’s work, an operation or an edge', async () => {
+      memory
+        .operation({}, { at: ago(7), times: 98, durationUs: 1000 })
+        .operation({}, { at: ago(7), times: 2, durationUs: 50_000, failed: true })
+        .operation({ name: 'Shop.look' }, { at: ago(6), times: 5 })
+        .operation({ side: 'client' }, { at: ago(6), times: 11 })
+        .edge({}, { at: ago(6), times: 3 })
+        .edge({ callerName: 'GET /' }, { at: ago(5), times: 4 })
+      const of = async (query: Record<string, string>) => {
+        const { points, total } = await ask<SeriesAnswer>('/api/series', query)
+        return [total.calls.value, ...points.map(({ calls }) => calls.value)]
+      }
+      assert.deepEqual(await of({ service: 'shop' }), [105, 100, 5])
+      assert.deepEqual(await of({ service: 'shop', name: 'Shop.buy' }), [100, 100])
+      assert.deepEqual(await of({ service: 'shop', name: 'Shop.buy', side: 'client' }), [11, 11])
+      assert.deepEqual(await of({ caller: 'web', callee: 'shop' }), [7, 3, 4])
+      assert.deepEqual(await of({ caller: 'web', callee: 'shop', callerName: 'GET /' }), [4, 4])
+      assert.deepEqual(await of({ service: 'nobody' }), [0])
+      const { points, total } = await ask<SeriesAnswer>('/api/series', { service: 'shop', name: 'Shop.buy' })
+      const [{ p50, p99, p999, mean, errorShare }] = points as [(typeof points)[0]]
+      assert.ok(Math.abs(p50!.value - 1000) <= 20, `${p50!.value}`)
+      assert.ok(Math.abs(p99!.value - 50_000) <= 1000 && Math.abs(p999!.value - 50_000) <= 1000)
+      assert.deepEqual([mean!.value, errorShare!.value], [1980, 0.02])
+      assert.equal(total.exemplars.length, 3)
+    })
+
+    it('adds up to its total, in any step', async () => {
+      for (let i = 0; i < 600; i++) memory.operation({}, { at: ago(i), times: 1 + (i % 7) })
+      for (const step of ['1m', '7m', '90s', '1h', '10h']) {
+        const {
+          points,
+          total,
+          step: answered,
+        } = await ask<SeriesAnswer>('/api/series', {
+          service: 'shop',
+          from: '-600m',
+          step,
+        })
+        assert.equal(answered % MINUTE_US, 0)
+        assert.ok(points.every(({ time }) => time % answered === 0))
+        assert.equal(
+          points.reduce((sum, { calls }) => sum + calls.value, 0),
+          total.calls.value,
+        )
+      }
+    })
+
+    it('says the step that it has: a longer one, if there were too many points or only hours are kept', async () => {
+      const stepOf = async (query: Record<string, string>) =>
+        (await ask<SeriesAnswer>('/api/series', { service: 'shop', ...query })).step / MINUTE_US
+      assert.equal(await stepOf({}), 1)
+      assert.equal(await stepOf({ step: '1s' }), 1)
+      assert.equal(await stepOf({ step: '61s' }), 2)
+      assert.equal(await stepOf({ from: '-20d', step: '1m' }), 20)
+      assert.equal(await stepOf({ from: '-60d', step: '1m' }), 60)
+      assert.equal(await stepOf({ from: '-400d', step: '2h' }), 7 * 60)
+      assert.equal(await stepOf({ from: '-400d' }), 2880)
+    })
+
+    it('refuses what makes no sense', async () => {
+      assert.match(await problem('/api/series', {}), /^give either service/)
+      assert.match(await problem('/api/series', { caller: 'a' }), /^give either service/)
+      assert.match(await problem('/api/series', { service: 'a', caller: 'a', callee: 'b' }), /^give either service/)
+      assert.match(await problem('/api/series', { service: 'a', side: 'left' }), /side is "left"/)
+      assert.match(await problem('/api/series', { service: 'a', step: 'x' }), /step is "x": give a time such as 5m/)
+    })
+  })
+
+  describe('the time range', () => {
+    it('is told as it was counted: whole minutes, of the past; whole hours where only these are kept', async () => {
+      const of = async (from: number, to: number) => {
+        const answer = await ask<ServicesAnswer>('/api/services', { from: `${from}`, to: `${to}` })
+        return [answer.from, answer.to]
+      }
+      const minute = NOW_US - 30e6
+      assert.deepEqual(await of(ago(20) + 1, ago(10)), [ago(20) - 30e6, ago(9) - 30e6])
+      assert.deepEqual(await of(ago(20), NOW_US - 1e6), [ago(20) - 30e6, NOW_US])
+      assert.deepEqual(await of(ago(20), NOW_US + 90e6), [ago(20) - 30e6, NOW_US + 90e6])
+      const old = minute - 40 * DAY_US
+      assert.deepEqual(await of(old + 90e6, old + 100 * MINUTE_US), [old, old + 2 * HOUR_US])
+    })
+
+    it('is one of up to activity_days', async () => {
+      await ask('/api/services', { from: '-400d' })
+      assert.match(await problem('/api/services', { from: '-401d' }), /more than activity_days \(400\) apart/)
+      assert.match(await problem('/api/operations', { from: 'now' }), /^from is not before to/)
+      assert.match(await problem('/api/dependencies', { from: 'yesterday' }), /^from is "yesterday"/)
+    })
+  })
+})
+
+function structuredCloneOf<C extends object>(counter: C): C {
+  const { Counter } = require('../../../../collector/src/store/activity/counter')
+  const copy = new Counter()
+  copy.merge(counter)
+  return copy
+}
