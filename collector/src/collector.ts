@@ -8,7 +8,7 @@ import { type Credentials, readCredentials } from './auth/credentials'
 import { fileContents, readClientTls, readTls, setTls } from './auth/tls'
 import { type Config, changedKeys } from './config'
 import type { Logger } from './log'
-import { createMetrics, exposeBacklog, flatCounters, type Metrics } from './metrics'
+import { createMetrics, exposeActivity, exposeBacklog, flatCounters, type Metrics } from './metrics'
 import { createFb303, type Fb303Options, type Status } from './receive/fb303'
 import { createIngest } from './receive/ingest'
 import { createScribeServer } from './receive/scribe-server'
@@ -68,6 +68,7 @@ export async function startCollector(
   const metrics = createMetrics()
   const { store, readable, ingest } = await openStorage(config, metrics, log)
   exposeBacklog(metrics, () => store.backlog())
+  exposeActivity(metrics, () => store.backlog().activity)
   let state: 'STARTING' | 'ALIVE' | 'STOPPING' = 'STARTING'
   let http = config.http
   let credentials = credentialsOf(config)

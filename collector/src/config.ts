@@ -7,7 +7,7 @@ import { isLoopback, isNetwork } from './auth/addresses'
 import { TOKEN_LINE, USER_LINE } from './auth/credentials'
 import { DEFAULT_DENY, DEFAULT_VALUE_LENGTH } from './store/search/index-policy'
 import { TRACE_BYTES } from './store/store'
-import { CONSISTENCIES, DEFAULT_RETENTION_DAYS } from './store/store-config'
+import { CONSISTENCIES, DEFAULT_ACTIVITY_DAYS, DEFAULT_RETENTION_DAYS } from './store/store-config'
 
 /**
  * The collector's configuration: defaults, under a YAML file, under the environment.
@@ -243,6 +243,8 @@ const schema = z.strictObject({
   }),
   /** How many days spans are kept. */
   retention_days: integer(1, 3650, 'number of days').default(DEFAULT_RETENTION_DAYS),
+  /** How many days figures of services are kept, by the hour; by the minute as long as spans. */
+  activity_days: integer(1, 3650, 'number of days').default(DEFAULT_ACTIVITY_DAYS),
   /** Which annotations can be searched for. */
   index: section({
     allow: several('key', nonEmpty('key')).optional(),

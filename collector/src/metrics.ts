@@ -122,6 +122,49 @@ export function exposeBacklog({ registry }: Metrics, backlog: () => Backlog): vo
   }
 }
 
+/** What is counted of what services did. */
+export function exposeActivity({ registry }: Metrics, activity: () => Backlog['activity']): void {
+  new Counter({
+    name: 'milo_collector_activity_records_total',
+    help: 'Settled span records, by what became of them in the figures of services: counted, repeated (counted before), forced (their trace stands for no others), out_of_time, overrun (too many minutes at once).',
+    labelNames: ['result'],
+    registers: [registry],
+    collect() {
+      this.reset()
+      const { counted, repeated, forced, outOfTime, overrun } = activity()
+      for (const [result, n] of Object.entries({ counted, repeated, forced, out_of_time: outOfTime, overrun })) {
+        this.inc({ result }, n)
+      }
+    },
+  })
+  for (const [name, field, help] of [
+    ['unknown_total', 'unknown', 'Counted span records that have no sampling probability: each counts once.'],
+    [
+      'waiting_dropped_total',
+      'waitingDropped',
+      'Span records that no longer wait for the other half of their call, because too many do.',
+    ],
+  ] as const) {
+    new Counter({
+      name: `milo_collector_activity_${name}`,
+      help,
+      registers: [registry],
+      collect() {
+        this.reset()
+        this.inc(activity()[field])
+      },
+    })
+  }
+  new Gauge({
+    name: 'milo_activity_unfolded',
+    help: 'Settlings whose figures are not added to the stored ones yet; reads add them up each time.',
+    registers: [registry],
+    collect() {
+      this.set(activity().unfolded)
+    },
+  })
+}
+
 /**
  * Milo's own counters and gauges as flat names and whole numbers, as fb303 wants them: `spans_rejected_total`, the sum, and
  * `spans_rejected_total.scribe.truncated`.

@@ -55,13 +55,37 @@ CREATE TABLE value (
 );
 CREATE INDEX value_by_key ON value (part, key, id);
 
--- What services did, by the minute; written with the checkpoint, so that every span counts once.
+-- What services did: see collector/src/store/activity/ and docs/aggregation.md. Counters of operations, of the calls that a service
+-- made, and of the calls that it answered, by stretches of time: a minute, ten of them, an hour, a day.
 CREATE TABLE activity (
-  minute INTEGER NOT NULL,         -- since 1970
-  part TEXT NOT NULL,              -- of the counter: what it counts later takes this row's place
-  body TEXT NOT NULL,              -- JSON, see collector/src/store/activity/activity.ts
-  PRIMARY KEY (minute, part)
-) WITHOUT ROWID;
+  grain INTEGER NOT NULL,          -- how long the stretch is: 1, 10, 60 or 1440 minutes
+  time INTEGER NOT NULL,           -- its beginning since 1970, in units of the grain, by the spans' own times
+  service BLOB NOT NULL,           -- UTF-8
+  kind INTEGER NOT NULL,           -- 0 operations, 1 calls, 2 callers
+  body BLOB NOT NULL,              -- see collector/src/store/activity/rows.ts
+  UNIQUE (grain, time, service, kind)
+);
+CREATE INDEX activity_by_service ON activity (grain, service, time, kind);
+
+-- What was counted with each checkpoint, in one transaction, so that every span counts once. Rows stay for ten minutes.
+CREATE TABLE activity_settled (
+  seq INTEGER PRIMARY KEY,         -- without gaps
+  at_us INTEGER NOT NULL,          -- microseconds since 1970, by a clock that may have been wrong
+  age_us INTEGER NOT NULL,         -- the same moment by the clock of retention
+  delta BLOB NOT NULL,             -- counters, which are added to the rows of activity some seconds later
+  recent BLOB NOT NULL             -- the records that were counted: see collector/src/store/activity/meter.ts
+);
+
+-- One row.
+CREATE TABLE activity_progress (
+  id INTEGER PRIMARY KEY CHECK (id = 0),
+  settled INTEGER NOT NULL,        -- the last seq of activity_settled
+  folded INTEGER NOT NULL,         -- deltas up to this seq are in the rows of activity
+  rolled_10 INTEGER NOT NULL,      -- rows of ten minutes before this time are complete; what there is of later ones counts for nothing
+  rolled_60 INTEGER NOT NULL,
+  rolled_1440 INTEGER NOT NULL
+);
+INSERT INTO activity_progress VALUES (0, 0, 0, 0, 0, 0);
 
 -- Records that were accepted and can't be indexed: see docs/operations.md.
 CREATE TABLE quarantine (
@@ -123,23 +147,3 @@ SELECT
   count(*) AS messages,
   sum(length(body)) AS bytes
 FROM message GROUP BY hour;
-
--- Numbers of spans, each of which stands for as many as its sampling probability says.
-CREATE VIEW operations AS
-SELECT
-  datetime(minute * 60, 'unixepoch') AS minute,
-  json_extract(value, '$.service') AS service,
-  json_extract(value, '$.name') AS name,
-  json_extract(value, '$.side') AS side,
-  sum(json_extract(value, '$.count')) AS count,
-  sum(json_extract(value, '$.errors')) AS errors
-FROM activity, json_each(body, '$.operations') GROUP BY 1, 2, 3, 4;
-
-CREATE VIEW calls AS
-SELECT
-  datetime(minute * 60, 'unixepoch') AS minute,
-  json_extract(value, '$.caller') AS caller,
-  json_extract(value, '$.callee') AS callee,
-  sum(json_extract(value, '$.count')) AS count,
-  sum(json_extract(value, '$.errors')) AS errors
-FROM activity, json_each(body, '$.calls') GROUP BY 1, 2, 3;

@@ -53,13 +53,38 @@ CREATE TABLE IF NOT EXISTS checkpoint (
   PRIMARY KEY (collector)
 ) ENGINE = InnoDB COMMENT = 'How far collectors have come with their journals';
 
+-- What services did: see collector/src/store/activity/ and docs/aggregation.md.
+
 CREATE TABLE IF NOT EXISTS activity (
-  minute BIGINT NOT NULL COMMENT 'since 1970, of the spans'' own times, which may be anything',
-  part CHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'of the counter: what it counts later takes this row''s place',
-  body MEDIUMTEXT NOT NULL COMMENT 'JSON, see collector/src/store/activity/activity.ts',
-  PRIMARY KEY (minute, part)
-) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
-  COMMENT = 'What services did, by the minute; written with the checkpoint, so that every span counts once';
+  grain SMALLINT UNSIGNED NOT NULL COMMENT 'how long the stretch is: 1, 10, 60 or 1440 minutes',
+  time INT UNSIGNED NOT NULL COMMENT 'its beginning since 1970, in units of the grain, by the spans'' own times',
+  service VARBINARY(800) NOT NULL COMMENT 'UTF-8',
+  kind TINYINT UNSIGNED NOT NULL COMMENT '0 operations, 1 calls that it made, 2 calls that it answered',
+  body MEDIUMBLOB NOT NULL COMMENT 'see collector/src/store/activity/rows.ts',
+  PRIMARY KEY (grain, service, time, kind),
+  KEY by_time (grain, time)
+) ENGINE = InnoDB COMMENT = 'Counters of operations and of calls between them, by stretches of time';
+
+CREATE TABLE IF NOT EXISTS activity_settled (
+  seq BIGINT NOT NULL COMMENT 'in the order of all collectors'' settlings, without gaps',
+  piece INT NOT NULL COMMENT 'from 0; in the order of the bytes',
+  at_us BIGINT NOT NULL COMMENT 'microseconds since 1970, by the clock of MySQL',
+  delta MEDIUMBLOB NOT NULL COMMENT 'counters, which are added to the rows of activity some seconds later',
+  recent MEDIUMBLOB NOT NULL COMMENT 'the records that were counted: see collector/src/store/activity/meter.ts',
+  PRIMARY KEY (seq, piece)
+) ENGINE = InnoDB
+  COMMENT = 'What was counted with a checkpoint, in one transaction, so that every span counts once; for ten minutes';
+
+CREATE TABLE IF NOT EXISTS activity_progress (
+  id TINYINT NOT NULL COMMENT '0 settling, 1 folding; the row is locked meanwhile',
+  seq BIGINT NOT NULL COMMENT 'of activity_settled: the last one; the last one whose delta is in the rows of activity',
+  rolled_10 INT UNSIGNED NOT NULL COMMENT 'rows of ten minutes before this time are complete; what there is of later ones counts for nothing',
+  rolled_60 INT UNSIGNED NOT NULL,
+  rolled_1440 INT UNSIGNED NOT NULL,
+  PRIMARY KEY (id)
+) ENGINE = InnoDB COMMENT = 'Two rows';
+
+INSERT IGNORE INTO activity_progress VALUES (0, 0, 0, 0, 0), (1, 0, 0, 0, 0);
 
 CREATE TABLE IF NOT EXISTS quarantine (
   collector VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL COMMENT 'collector_id',

@@ -4,7 +4,9 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { sumActivity } from '../../collector/src/store/activity/read'
 import { openStore } from '../../collector/src/store/open'
+import type { Store } from '../../collector/src/store/store'
 import type { StoreConfig } from '../../collector/src/store/store-config'
 import { readRecord } from '../../src/codec/span'
 import { bundledProgram } from '../helpers/bundle'
@@ -93,6 +95,12 @@ describe('cassandra-mysql store, killed', function () {
         assert.equal(once.size, read.length, `a record twice in trace ${traceId}`)
         for (const record of records) assert.ok(once.has(record), `acknowledged and lost from trace ${traceId}`)
       }
+      await soon(async () => assert.equal(store.backlog().spans, 0))
+      let stored = 0
+      for (const traceId of await found(store, { service: 'killed' })) {
+        stored += structs(await store.readTrace(traceId)).length
+      }
+      assert.equal(await counted(store), stored, 'what is stored counts once')
       // Half the promise, had nothing been acknowledged.
       assert.ok(acknowledged.length > KILLS * 20)
     } finally {
@@ -100,6 +108,13 @@ describe('cassandra-mysql store, killed', function () {
     }
   })
 })
+
+async function counted(store: Store): Promise<number> {
+  const nowUs = Date.now() * 1000
+  const query = { fromUs: nowUs - 86_400e6, toUs: nowUs + 600e6, stepUs: Number.POSITIVE_INFINITY }
+  const [sums] = (await sumActivity(part => store.activity(part), { ...query, kinds: ['operations'] })).values()
+  return [...sums!.operations.values()].reduce((sum, { calls }) => sum + calls, 0)
+}
 
 function login({ username, password }: MariaDbServer) {
   return { username, password }

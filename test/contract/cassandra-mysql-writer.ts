@@ -22,7 +22,10 @@ async function main(): Promise<void> {
       for (;;) {
         const word = randomBytes(8).toString('hex')
         const own = randomId()
-        const records = [own, own, shared].map(traceId => encodeRecord(span({ traceId, tags: { word } })))
+        const startUs = BigInt(Date.now()) * 1000n
+        const records = [own, own, shared].map(traceId =>
+          encodeRecord(span({ traceId, startUs, service: 'killed', tags: { word } })),
+        )
         while (!(await accepts(Buffer.concat(records)))) await sleep(50)
         process.stdout.write(`${word} ${records.map(record => record.toString('hex'))}.\n`)
         // All that is acknowledged will be looked for.

@@ -44,6 +44,8 @@ describe(`embedded store, with a hostile clock (MILO_TEST_SEED=${SEED})`, functi
       retentionDays: 7,
       settleMs: 5,
       clock,
+      activityDays: 400,
+      onActivityError: fail,
       onTendError: fail,
       onPutAside: fail,
     })

@@ -7,6 +7,8 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import Database from 'libsql'
+import { scanRecords } from '../../collector/src/record/records'
+import { sumActivity } from '../../collector/src/store/activity/read'
 import { openEmbedded } from '../../collector/src/store/embedded/store'
 import { bundledProgram } from '../helpers/bundle'
 import { append, idOf, randomId, searchAll, soon, span, tag } from './store-contract'
@@ -102,6 +104,7 @@ describe(`embedded store, killed at random moments (MILO_TEST_SEED=${SEED})`, fu
     assert.ok(all.size > 0)
     await verify(all, 0)
     assertWhole(path)
+    await assertCounted(path)
   })
 
   it('has everything that is younger than the retention, and forgets the rest for good', async () => {
@@ -147,6 +150,23 @@ function assertWhole(path: string): void {
   assert.deepEqual(tables.map(({ name }) => name).sort(), parts.map(id => `index_${id}`).sort())
   assert.deepEqual(all('PRAGMA integrity_check'), [{ integrity_check: 'ok' }])
   db.close()
+}
+
+/** Every record that is stored counts once, whatever was acknowledged, repeated or replayed. */
+async function assertCounted(path: string): Promise<void> {
+  const store = await openEmbedded({ path }, () => {})
+  const nowUs = Date.now() * 1000
+  const query = { fromUs: nowUs - 86_400e6, toUs: nowUs + 60e6, stepUs: Number.POSITIVE_INFINITY }
+  const [sums] = (await sumActivity(part => store.activity(part), { ...query, kinds: ['operations'] })).values()
+  await store.close()
+  const records = new Set<string>()
+  const db = new Database(path)
+  for (const [body] of db.prepare('SELECT body FROM message').raw().all([]) as unknown as [Buffer][]) {
+    scanRecords(body, (start, end) => records.add(body.toString('latin1', start, end)))
+  }
+  db.close()
+  const counted = [...sums!.operations.values()].reduce((sum, { calls }) => sum + calls, 0)
+  assert.equal(counted, records.size)
 }
 
 /** Opens the file with a retention that is over, until all of its rows are removed. */

@@ -3,12 +3,15 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import Database from 'libsql'
+import { sumActivity } from '../../collector/src/store/activity/read'
 import { openEmbedded } from '../../collector/src/store/embedded/store'
 import { verifyEmbedded } from '../../collector/src/store/embedded/verify'
 import { seeded } from './hostile-clock'
 import { append, found, messageOf, randomId, soon, span, structs, tag } from './store-contract'
 
 const SEED = Number(process.env.MILO_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31))
+
+const EXPECTED = ['the file: N settling', 'operations of servic', 'settling N: a delta ']
 
 describe(`embedded store, verified (MILO_TEST_SEED=${SEED})`, function () {
   this.timeout(60_000)
@@ -56,6 +59,25 @@ describe(`embedded store, verified (MILO_TEST_SEED=${SEED})`, function () {
   }
 
   it('has nothing wrong with it when nothing is', async () => assert.deepEqual(await verify(true), []))
+
+  it('tells of figures of services that are damaged, and removes them, so that the rest can be read', async () => {
+    const nowUs = Date.now() * 1000
+    const query = { fromUs: nowUs - 3600e6, toUs: nowUs + 60e6, stepUs: Number.POSITIVE_INFINITY }
+    const read = async () => {
+      const store = await openEmbedded({ path }, () => {})
+      return sumActivity(part => store.activity(part), { ...query, kinds: ['operations'] }).finally(() => store.close())
+    }
+    assert.equal((await read()).size, 1)
+    change(`UPDATE activity SET body = substr(body, 1, length(body) - 1);
+            UPDATE activity_settled SET delta = x'01ff';
+            UPDATE activity_progress SET folded = settled + 1`)
+    const findings = await verify(true)
+    assert.deepEqual(new Set(findings.map(line => line.replace(/\d+/g, 'N').slice(0, 20))), new Set(EXPECTED))
+    assert.ok(findings.filter(line => line.endsWith('(repaired)')).length === findings.length - 1)
+    change('UPDATE activity_progress SET folded = settled')
+    assert.deepEqual(await verify(false), [])
+    assert.equal((await read()).size, 0)
+  })
 
   it('tells of a message with one flipped bit, and leaves that out of what it reads', async () => {
     const db = new Database(path)

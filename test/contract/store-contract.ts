@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import { type IdentifiedRecord, type RawTrace, scanRecords } from '../../collector/src/record/records'
+import { sumActivity } from '../../collector/src/store/activity/read'
 import type { IndexSettings } from '../../collector/src/store/search/index-policy'
 import type { CompletionQuery, Match, Message, SearchPage, SearchQuery, Store } from '../../collector/src/store/store'
 import type { TraceSummary } from '../../collector/src/trace/model'
@@ -971,7 +972,7 @@ export function storeContract(name: string, newPlace: NewPlace): void {
 
       it('finds what is frequent, what is rare, and what is both, among thousands of traces', async () => {
         const [name, key] = [unique('frequent'), unique('key')]
-        const startUs = 1_600_000_000_000_000n
+        const startUs = BigInt(Date.now() - 3_600_000) * 1000n
         const records = Array.from({ length: 6_000 }, (_, i) =>
           span({
             ...(i % 2 ? { name } : {}),
@@ -1104,14 +1105,19 @@ export function storeContract(name: string, newPlace: NewPlace): void {
     describe('activity', () => {
       it('counts what was settled once, by the minute, also what was sent twice, and after reopening', async () => {
         const service = unique('service')
-        const startUs = 1_600_000_000_000_000n
+        const startUs = BigInt(Date.now() - 3_600_000) * 1000n
         const records = Array.from({ length: 30 }, (_, i) =>
           span({ service, name: `operation ${i % 2}`, startUs: startUs + BigInt(i) * 6_000_000n, probability: 0.5 }),
         )
         const counts = async () => {
-          const minutes = await store.activity(Number(startUs), Number(startUs) + 600_000_000)
-          return minutes.map(({ operations }) =>
-            operations.filter(of => of.service === service).reduce((sum, { count }) => sum + count, 0),
+          const range = { fromUs: Number(startUs), toUs: Number(startUs) + 600_000_000, stepUs: 60_000_000 }
+          const minutes = await sumActivity(query => store.activity(query), {
+            ...range,
+            kinds: ['operations'],
+            service,
+          })
+          return [...minutes.values()].map(({ operations }) =>
+            [...operations.values()].reduce((sum, { calls }) => sum + calls, 0),
           )
         }
         const message = messageOf(records)

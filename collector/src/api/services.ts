@@ -9,26 +9,18 @@ import type {
 } from '../http/answers'
 import { HttpError } from '../http/errors'
 import { timeUs } from '../query'
-import {
-  type ActivityMinute,
-  addMeasure,
-  emptyMeasure,
-  type Measure,
-  type Operation,
-  percentile,
-} from '../store/activity/activity'
+import { Counter } from '../store/activity/counter'
+import { type ActivityQuery, MINUTE_US } from '../store/activity/model'
+import { type ActivityEntry, readActivity } from '../store/activity/read'
+import { counterOf, edgeOf, operationOf } from '../store/activity/rows'
 import type { ActivityReader } from '../store/store'
-import { Turns } from '../turns'
 import type { AskStore } from './ask-store'
 import { readParameters, time } from './parameters'
 import type { Reads } from './read-budget'
 
 /** GET /api/services and /api/dependencies: the services, their figures and their calls to each other. */
 
-const MINUTE_US = 60_000_000
 const DEFAULT_RANGE_US = 60 * MINUTE_US
-/** The number of minutes that are read from the store at a time. */
-const MINUTES_AT_ONCE = 60
 const MAX_RANGE_US = 24 * 60 * MINUTE_US
 /** The steps of a series in minutes. The smallest step that makes at most MAX_POINTS points is used. */
 const STEPS = [1, 5, 15, 30]
@@ -38,33 +30,22 @@ const MAX_SERVICES = 500
 const MAX_NAMES = 10_000
 const MAX_EDGES = 2_000
 
+/** Calls `visit` with all that there is of a query. */
+type ReadActivity = (query: ActivityQuery, visit: (entry: ActivityEntry) => void) => Promise<void>
+
 export function serviceRoutes(app: FastifyInstance, reads: Reads, askStore: AskStore<ActivityReader>): void {
+  const read: ReadActivity = (query, visit) =>
+    readActivity(part => askStore(store => store.activity(part)), query, visit)
   app.get('/api/services', async (request): Promise<ServicesAnswer> => {
     const range = readRange(request.query)
-    return { ...range, ...(await reads.activity.during(1, () => serviceReport(minutesOf(range), range))) }
+    return { ...range, ...(await reads.activity.during(1, () => serviceReport(read, range))) }
   })
   app.get('/api/dependencies', async (request): Promise<DependenciesAnswer> => {
     const range = readRange(request.query)
-    const edges = await reads.activity.during(1, () => dependencies(minutesOf(range)))
+    const edges = await reads.activity.during(1, () => dependencies(read, range))
     return { ...range, ...(edges.length > MAX_EDGES && { truncated: true }), edges: edges.slice(0, MAX_EDGES) }
   })
-
-  /** Reads an hour at a time rather than a whole day, and lets other work have its turn in between. */
-  async function* minutesOf({ from, to }: Range): AsyncGenerator<ActivityMinute> {
-    const turns = new Turns()
-    for (let start = from; start <= to; ) {
-      const end = Math.min(to, (Math.floor(start / MINUTE_US) + MINUTES_AT_ONCE) * MINUTE_US - 1)
-      for (const minute of await askStore(store => store.activity(start, end))) {
-        yield minute
-        if (turns.over()) await turns.next()
-      }
-      start = end + 1
-    }
-  }
 }
-
-/** Minutes, from a list or while they are being read. */
-type Minutes = Iterable<ActivityMinute> | AsyncIterable<ActivityMinute>
 
 const RANGE = z.strictObject({ from: time.optional(), to: time.optional() })
 
@@ -80,26 +61,34 @@ function readRange(given: unknown): Range {
   return { from, to }
 }
 
-export async function serviceReport(minutes: Minutes, { from, to }: Range): Promise<Omit<ServicesAnswer, keyof Range>> {
+export async function serviceReport(
+  read: ReadActivity,
+  { from, to }: Range,
+): Promise<Omit<ServicesAnswer, keyof Range>> {
   const stepMinutes = STEPS.find(step => (to - from) / (step * MINUTE_US) <= MAX_POINTS) ?? STEPS.at(-1)!
-  const services = new Map<string, { all: Measure; names: Map<string, Measure>; steps: Map<number, Measure> }>()
-  for await (const { minute, operations } of minutes) {
+  const services = new Map<string, { all: Counter; names: Map<string, Counter>; steps: Map<number, Counter> }>()
+  const query: ActivityQuery = { fromUs: from, toUs: to, stepUs: stepMinutes * MINUTE_US, kinds: ['operations'] }
+  await read(query, ({ minute, key, addTo }) => {
+    const { service, name, side } = operationOf(key)
+    const counter = new Counter()
+    addTo(counter)
+    if (side !== 'server' && !isBegunHere(counter)) return
+    const of = services.get(service) ?? { all: new Counter(), names: new Map(), steps: new Map() }
+    services.set(service, of)
+    of.all.merge(counter)
+    counterOf(of.names, name).merge(counter)
     const step = Math.floor(minute / stepMinutes) * stepMinutes
-    for (const operation of operations) {
-      if (!isWork(operation)) continue
-      const of = services.get(operation.service) ?? { all: emptyMeasure(), names: new Map(), steps: new Map() }
-      services.set(operation.service, of)
-      for (const measure of [of.all, under(of.names, operation.name), under(of.steps, step)])
-        addMeasure(measure, operation)
-    }
-  }
+    const ofStep = of.steps.get(step)
+    if (ofStep === undefined) of.steps.set(step, counter)
+    else ofStep.merge(counter)
+  })
   let namesLeft = MAX_NAMES
   let truncated = services.size > MAX_SERVICES
   const busiestServices = [...services]
-    .sort(([, a], [, b]) => b.all.count - a.all.count)
+    .sort(([, a], [, b]) => b.all.calls - a.all.calls)
     .slice(0, MAX_SERVICES)
     .map(([service, { all, names, steps }]) => {
-      const busiest = [...names].sort(([, a], [, b]) => b.count - a.count).slice(0, namesLeft)
+      const busiest = [...names].sort(([, a], [, b]) => b.calls - a.calls).slice(0, namesLeft)
       namesLeft -= busiest.length
       truncated ||= busiest.length < names.size
       return {
@@ -114,41 +103,37 @@ export async function serviceReport(minutes: Minutes, { from, to }: Range): Prom
   return { step: stepMinutes * MINUTE_US, ...(truncated && { truncated }), services: busiestServices }
 }
 
-/** Returns whether an operation is a service's own work: calls that it answered, or traces that began with it (a job, a client's call). */
-function isWork({ side, count, roots }: Operation): boolean {
-  return side === 'server' || roots * 2 >= count
+/** Calls that a service answered are its own work, and so are traces that began with it: a job, a client's call. */
+function isBegunHere({ calls, roots }: Counter): boolean {
+  return roots * 2 >= calls
 }
 
-export async function dependencies(minutes: Minutes): Promise<Dependency[]> {
-  const edges = new Map<string, { from: string; to: string; measure: Measure }>()
-  for await (const { calls } of minutes) {
-    for (const pair of calls) {
-      const key = `${pair.caller}\0${pair.callee}`
-      const edge = edges.get(key) ?? { from: pair.caller, to: pair.callee, measure: emptyMeasure() }
-      edges.set(key, edge)
-      addMeasure(edge.measure, pair)
-    }
-  }
-  return [...edges.values()]
-    .map(({ from, to, measure }) => {
-      const { spans, ...others } = figures(measure)
-      return { from, to, calls: spans, ...others }
-    })
+export async function dependencies(read: ReadActivity, { from, to }: Range): Promise<Dependency[]> {
+  const edges = new Map<string, Map<string, Counter>>()
+  const query: ActivityQuery = { fromUs: from, toUs: to, stepUs: Number.POSITIVE_INFINITY, kinds: ['calls'] }
+  await read(query, ({ key, addTo }) => {
+    const { caller, callee } = edgeOf(key)
+    let callees = edges.get(caller)
+    if (callees === undefined) edges.set(caller, (callees = new Map()))
+    addTo(counterOf(callees, callee))
+  })
+  return [...edges]
+    .flatMap(([from, callees]) =>
+      [...callees].flatMap(([to, counter]) => {
+        if (counter.isNothing()) return []
+        const { spans, ...others } = figures(counter)
+        return [{ from, to, calls: spans, ...others }]
+      }),
+    )
     .sort((a, b) => b.calls - a.calls)
 }
 
-function under<K>(map: Map<K, Measure>, key: K): Measure {
-  const measure = map.get(key) ?? emptyMeasure()
-  map.set(key, measure)
-  return measure
-}
-
-function figures(measure: Measure): Figures {
+function figures({ calls, errors, durations }: Counter): Figures {
   const at = (share: number) => {
-    const us = percentile(measure, share)
+    const us = durations.quantile(share)
     return us === undefined ? null : Math.round(us)
   }
-  return { spans: round(measure.count), errors: round(measure.errors), p50: at(0.5), p95: at(0.95), p99: at(0.99) }
+  return { spans: round(calls), errors: round(errors), p50: at(0.5), p95: at(0.95), p99: at(0.99) }
 }
 
 /** Rounds to a tenth of a span. */

@@ -18,6 +18,7 @@ export async function openStore(config: StoreConfig, log: (message: string) => v
         {
           ...config.embedded,
           retentionDays: config.retention_days,
+          activityDays: config.activity_days,
           index: config.index,
           maxBacklogSpans: config.max_backlog_spans,
           maxBacklogBytes: config.max_backlog_bytes,

@@ -1,7 +1,7 @@
 import type { AnnotationCondition, Match } from '../query'
 import type { StoredTrace } from '../record/records'
 import type { TraceSummary } from '../trace/model'
-import type { ActivityMinute } from './activity/activity'
+import { type ActivityQuery, type ActivityRead, type MeterStats, NO_STATS } from './activity/model'
 import type { IndexSettings } from './search/index-policy'
 
 /** A store with all its parts, for the code that opens and closes it. Other code depends only on the parts that it uses. */
@@ -51,8 +51,8 @@ export interface SavedSearches {
 }
 
 export interface ActivityReader {
-  /** Returns what services did in the minutes between two times (microseconds since the epoch), oldest first. */
-  activity(fromUs: number, toUs: number): Promise<ActivityMinute[]>
+  /** Returns what services did, or as much of it as fits into memory: ask by activity/read.ts, which asks for the rest. */
+  activity(query: ActivityQuery): Promise<ActivityRead>
 }
 
 export interface StoreLifecycle {
@@ -83,9 +83,18 @@ export interface Backlog {
   putAside: number
   /** How long the current attempt to settle has taken, in milliseconds; 0 if there is none. */
   settlingMs: number
+  /** What this process has counted of what services did, and how many settlings aren't added up yet. */
+  activity: MeterStats & { unfolded: number }
 }
 
-export const NO_BACKLOG: Readonly<Backlog> = { spans: 0, bytes: 0, notUtf8: 0, putAside: 0, settlingMs: 0 }
+export const NO_BACKLOG: Readonly<Backlog> = {
+  spans: 0,
+  bytes: 0,
+  notUtf8: 0,
+  putAside: 0,
+  settlingMs: 0,
+  activity: { ...NO_STATS, unfolded: 0 },
+}
 
 /** How much of a trace is read by default: some 200,000 spans. */
 export const TRACE_BYTES = 64 * 1024 * 1024

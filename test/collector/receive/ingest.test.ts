@@ -4,7 +4,7 @@ import { createMetrics } from '../../../collector/src/metrics'
 import { readEntry } from '../../../collector/src/receive/entry-reader'
 import { createIngest, type Sender } from '../../../collector/src/receive/ingest'
 import { decodeRecords } from '../../../collector/src/record/records'
-import { type Message, StoreError } from '../../../collector/src/store/store'
+import { type Message, NO_BACKLOG, StoreError } from '../../../collector/src/store/store'
 import { CodecError } from '../../../src/codec/binary'
 import { type LogEntry, ResultCode } from '../../../src/codec/scribe'
 import { EventType, encodeRecord, type SpanRecord } from '../../../src/codec/span'
@@ -257,7 +257,7 @@ describe('what ingest answers', () => {
   function ingest(append: (messages: Message[]) => Promise<void>, maxInFlightBytes = 1024 * 1024) {
     const metrics = createMetrics()
     const { log, lines } = recordingLog()
-    const backlog = { spans: 0, bytes: 0, notUtf8: 0, putAside: 0, settlingMs: 0 }
+    const backlog = { ...NO_BACKLOG }
     const it = createIngest({
       store: { append, backlog: () => backlog },
       category: 'Milo-Trace',

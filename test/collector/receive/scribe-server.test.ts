@@ -9,7 +9,7 @@ import { createMetrics } from '../../../collector/src/metrics'
 import { createFb303, type Fb303Options } from '../../../collector/src/receive/fb303'
 import { createIngest } from '../../../collector/src/receive/ingest'
 import { createScribeServer } from '../../../collector/src/receive/scribe-server'
-import type { Message } from '../../../collector/src/store/store'
+import { type Message, NO_BACKLOG } from '../../../collector/src/store/store'
 import { MessageType, Reader, T, type Writer } from '../../../src/codec/binary'
 import { encodeRecord } from '../../../src/codec/span'
 import { until } from '../../helpers/until'
@@ -496,7 +496,7 @@ describe('the Scribe server', () => {
     const metrics = createMetrics()
     const { log, lines } = recordingLog()
     const ingest = createIngest({
-      store: { append, backlog: () => ({ spans: 0, bytes: 0, notUtf8: 0, putAside: 0, settlingMs: 0 }) },
+      store: { append, backlog: () => NO_BACKLOG },
       category: 'Milo-Trace',
       maxInFlightBytes: limits.inFlight ?? 1024 * 1024,
       maxBacklogSpans: 1,

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { scanRecords } from '../../../collector/src/record/records'
+import { NO_STATS } from '../../../collector/src/store/activity/model'
 import { systemClock } from '../../../collector/src/store/pipeline/clock'
 import { type Entry, readEntry } from '../../../collector/src/store/pipeline/entry'
 import { type Backend, type Finished, Pipeline } from '../../../collector/src/store/pipeline/pipeline'
@@ -34,6 +35,7 @@ class MemoryBackend implements Backend {
   readonly settleSpans = 10
   readonly settleMs = 5
   aside = 0
+  readonly unfolded = 0
   checkpoint = 0n
   attempts = 0
   readonly settled = new Set<bigint>()
@@ -67,7 +69,7 @@ class MemoryBackend implements Backend {
     if (error !== undefined) throw error
     this.counted.push(traceIds)
     if (checkpoint > this.checkpoint) this.checkpoint = checkpoint
-    return { notUtf8: traceIds.length }
+    return { notUtf8: traceIds.length, stats: { ...NO_STATS, counted: traceIds.length } }
   }
   putAside({ body, start, end }: Entry, { message }: Error): void {
     this.quarantine.set(traceOf(body.subarray(start, end)), message)
@@ -151,7 +153,7 @@ describe('a pipeline', () => {
     await pipeline.append([message(1n), message(2n)])
     await until('all is settled', () => pipeline.backlog().spans === 0)
     assert.deepEqual([backend.counted, given.size, backend.attempts], [[[1n, 2n]], 1, 3])
-    assert.equal(pipeline.backlog().notUtf8, 2)
+    assert.deepEqual([pipeline.backlog().notUtf8, pipeline.backlog().activity.counted], [2, 2])
     await pipeline.close()
   })
 

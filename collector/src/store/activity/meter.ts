@@ -5,7 +5,8 @@ import { readSettled, type SettledReader } from './settled-records'
 import { type Counted, Scratch, Settling } from './settling'
 import { Words } from './words'
 
-export type { Counted, MeterStats } from './settling'
+export type { MeterStats } from './model'
+export type { Counted } from './settling'
 
 /** What the words of waiting records may take: less than a megabyte, unless a sender makes names up. */
 const MAX_WORD_BYTES = 32 * 1024 * 1024

@@ -58,31 +58,7 @@ export interface Progress {
   rolled: [number, number, number, number]
 }
 
-/** What the stores implement; folder.ts is its only writer. */
-export interface ActivityTable {
-  progress(): Promise<Progress>
-  /** Deltas after a seq, oldest first, of at most so many bytes, but at least one if there is one. */
-  settledAfter(seq: bigint, maxBytes: number): Promise<Settled[]>
-  /** The bodies of these rows, undefined where there is none. */
-  bodies(rows: RowId[]): Promise<(Buffer | undefined)[]>
-  /** The rows of a grain with from ≤ time < to, by service and kind. */
-  rowsOf(grain: Grain, from: number, to: number): Promise<RowId[]>
-  /**
-   * Replaces rows and moves the progress, in one transaction.
-   * @returns false, and changes nothing, if the progress isn't `expected` anymore: another collector has folded
-   */
-  commit(expected: Progress, rows: Row[], next: Progress): Promise<boolean>
-  /** Removes settlings that are folded and older than `beforeUs`, and rows that are over before these times (microseconds). */
-  expire(settledBeforeUs: number, fineBeforeUs: number, coarseBeforeUs: number): Promise<void>
-}
-
-/** What a store reads for read.ts, all from one snapshot. */
-export interface ActivityRead {
-  rows: Row[]
-  /** Not folded yet, of any time and service. */
-  deltas: Buffer[]
-}
-
+/** Stretches of time of one grain: rows with from ≤ time < to. */
 export interface ReadPart {
   grain: Grain
   /** In units of the grain; `to` is exclusive. */
@@ -90,12 +66,83 @@ export interface ReadPart {
   to: number
 }
 
+/** What the stores implement; folder.ts is its only writer. */
+export interface ActivityTable {
+  /** The largest body that a row may have. */
+  readonly maxRowBytes: number
+  progress(): Promise<Progress>
+  /** Deltas after a seq, oldest first, of at most so many bytes, but at least one if there is one. */
+  settledAfter(seq: bigint, maxBytes: number): Promise<Settled[]>
+  /** The bodies of these rows, undefined where there is none. */
+  bodies(rows: RowId[]): Promise<(Buffer | undefined)[]>
+  /** The oldest rows of some stretches, at most so many, by time, service and kind. */
+  rowsOf(part: ReadPart, most: number): Promise<RowId[]>
+  /**
+   * Replaces rows and moves the progress, in one transaction.
+   * @returns false, and changes nothing, if the progress isn't `expected` anymore: another collector has folded
+   */
+  commit(expected: Progress, rows: Row[], next: Progress): Promise<boolean>
+  /** Removes what is too old. */
+  expire(what: Expiry): Promise<void>
+}
+
+export interface Expiry {
+  /** Settlings up to this one, if they are older than `settledBeforeUs`. */
+  settled: bigint
+  settledBeforeUs: number
+  /** Rows of minutes and ten minutes, and of hours and days, that begin before these times (microseconds). */
+  fineBeforeUs: number
+  coarseBeforeUs: number
+}
+
 export interface ActivityQuery {
   fromUs: number
   toUs: number
-  /** The step of the series that is made of it: no coarser rows are read. At least a minute. */
+  /** The step of the series that is made of it, which begins at a multiple of it; Infinity for one sum. At least a minute. */
   stepUs: number
   kinds: RowKind[]
-  /** Only rows of this service. */
+  /** Only what is in rows of this service. */
   service?: string
+  /** For the next page of deltas alone: those after this one. */
+  deltasAfter?: bigint
 }
+
+/** A part of what a query asks for: a store answers with as much as fits into memory. All of it is from one snapshot. */
+export interface ActivityRead {
+  rows: Row[]
+  /** What isn't in the rows yet: of any time, service and kind. */
+  deltas: Settled[]
+  /** Whether there are more deltas after these. */
+  moreDeltas: boolean
+  /** The minutes since the epoch that are answered; from `to` on, another query has the rest. */
+  from: number
+  to: number
+}
+
+export interface MeterStats {
+  /** Records that are counted as calls of their operations. */
+  counted: number
+  /** Records that have been counted before. */
+  repeated: number
+  /** Records of traces that were forced: these stand for no others, not even themselves. */
+  forced: number
+  /** Of the counted ones: how many have no sampling probability, and count once. */
+  unknown: number
+  /** Records that weren't counted, because they are older than spans are kept, or of the future. */
+  outOfTime: number
+  /** Records that weren't counted, because the settling had too many minutes. */
+  overrun: number
+  /** Records that don't wait for others of their traces any longer, because too many do. */
+  waitingDropped: number
+}
+
+export const NO_STATS: Readonly<MeterStats> = {
+  counted: 0,
+  repeated: 0,
+  forced: 0,
+  unknown: 0,
+  outOfTime: 0,
+  overrun: 0,
+  waitingDropped: 0,
+}
+export const METER_STATS = Object.keys(NO_STATS) as (keyof MeterStats)[]

@@ -30,7 +30,7 @@ import {
 } from './halves'
 import { type Identities, put } from './identities'
 import { isRoot, Joins, mayHaveEdge } from './joins'
-import { MINUTE_US } from './model'
+import { type MeterStats, MINUTE_US, NO_STATS } from './model'
 import { RowReader } from './row-reader'
 import { type Delta, type DeltaMinute, deltaSteps, edgeKey, operationKey } from './rows'
 import { SettledWriter } from './settled-records'
@@ -50,23 +50,6 @@ const OLD_US = 60 * MINUTE_US
 /** A look at the clock costs a tenth of a record. Megabytes take a record at most, and a look follows. */
 const BETWEEN_LOOKS = 64
 const BYTES_BETWEEN_LOOKS = 64 * 1024
-
-export interface MeterStats {
-  /** Records that are counted as calls of their operations. */
-  counted: number
-  /** Records that have been counted before. */
-  repeated: number
-  /** Records of traces that were forced: these stand for no others, not even themselves. */
-  forced: number
-  /** Of the counted ones: how many have no sampling probability, and count once. */
-  unknown: number
-  /** Records that weren't counted, because they are older than spans are kept, or of the future. */
-  outOfTime: number
-  /** Records that weren't counted, because the settling had too many minutes. */
-  overrun: number
-  /** Records that don't wait for others of their traces any longer, because too many do. */
-  waitingDropped: number
-}
 
 export interface Counted {
   /** What the meters learn from it, once it is stored. */
@@ -144,15 +127,7 @@ export class Settling {
   private readonly weight = new Weight()
   private waitingAdded = 0
   private notUtf8 = 0
-  private readonly stats: MeterStats = {
-    counted: 0,
-    repeated: 0,
-    forced: 0,
-    unknown: 0,
-    outOfTime: 0,
-    overrun: 0,
-    waitingDropped: 0,
-  }
+  private readonly stats: MeterStats = { ...NO_STATS }
   private readonly turns = new Turns()
 
   constructor(known: Knowledge, scratch: Scratch, retentionUs: number, nowUs: number) {

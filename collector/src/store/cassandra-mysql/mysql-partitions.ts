@@ -48,7 +48,6 @@ export async function maintainPartitions(
       }
     }
     if (known) {
-      await connection.query('DELETE FROM activity WHERE minute < ?', [first * 1440])
       await connection.query('DELETE FROM quarantine WHERE day < ?', [first])
     }
   } finally {

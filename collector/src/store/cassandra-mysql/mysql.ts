@@ -78,6 +78,8 @@ export class MySql {
   readonly config: MySqlConfig
   /** The size of an INSERT, unless a single row is larger. */
   statementBytes = MAX_STATEMENT_BYTES
+  /** The largest statement that the server takes. */
+  packetBytes = MAX_STATEMENT_BYTES
   private readonly writers: Pool
   private readonly readers: Pool
   /** Connections whose session variables are set. */
@@ -131,6 +133,21 @@ export class MySql {
     }
   }
 
+  /** Reads everything as it is at one moment. */
+  async snapshot<R>(work: (connection: Connection) => Promise<R>): Promise<R> {
+    try {
+      return await this.withConnection(this.readers, async connection => {
+        await connection.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ')
+        await connection.query('START TRANSACTION WITH CONSISTENT SNAPSHOT')
+        const result = await work(connection)
+        await connection.commit()
+        return result
+      })
+    } catch (error) {
+      throw mysqlError(this.config, error)
+    }
+  }
+
   /** Returns the server's estimate of how many rows a SELECT examines. */
   async estimate(sql: string): Promise<number> {
     try {
@@ -152,7 +169,8 @@ export class MySql {
     if (this.ready.has(connection.connection)) return
     for (const sql of pool === this.readers ? ON_CONNECT_TO_READ : ON_CONNECT) await connection.query(sql)
     const [row] = await rowsOf(connection, 'SELECT @@max_allowed_packet')
-    this.statementBytes = Math.min(MAX_STATEMENT_BYTES, Number(row![0]) / 2)
+    this.packetBytes = Number(row![0])
+    this.statementBytes = Math.min(MAX_STATEMENT_BYTES, this.packetBytes / 2)
     this.ready.add(connection.connection)
   }
 

@@ -1,6 +1,7 @@
 import type { Connection } from 'mysql2/promise'
 import { type StoredTrace, storedTrace } from '../../record/records'
-import { type ActivityMinute, SettledActivity } from '../activity/activity'
+import { Folder } from '../activity/folder'
+import type { ActivityQuery, ActivityRead } from '../activity/model'
 import { chunksBySize } from '../chunks'
 import { isRefusal, within } from '../deadline'
 import { type Migration, migrations } from '../migrations'
@@ -24,13 +25,19 @@ import {
   StoreError,
   TRACE_BYTES,
 } from '../store'
-import { collectorId, DEFAULT_RETENTION_DAYS, type Progress, type StoreConfig } from '../store-config'
+import {
+  collectorId,
+  DEFAULT_ACTIVITY_DAYS,
+  DEFAULT_RETENTION_DAYS,
+  type Progress,
+  type StoreConfig,
+} from '../store-config'
 import type { Verified, VerifyOptions } from '../verify'
 import { Cassandra, migrateCassandra, missingFromCassandra } from './cassandra'
 import { CassandraSpans } from './cassandra-spans'
 import { CollectorLock } from './collector-lock'
 import { MySql, migrateMySql, missingFromMySql, underMigrationLock } from './mysql'
-import { readMySqlActivity, writeSettled } from './mysql-activity'
+import { MySqlActivity, MySqlMeter, readMySqlActivity } from './mysql-activity'
 import { MySqlIndex, placesOfTrace, readCheckpoint } from './mysql-index'
 import { keepPartitions, maintainPartitions } from './mysql-partitions'
 import { MySqlQuarantine, putAside } from './mysql-quarantine'
@@ -62,6 +69,7 @@ const GOODBYE_MS = 3_000
 const CHECK_WRITE_MS = 1_000
 /** How many entries of a replayed journal are indexed at once. */
 const REPLAY_ENTRIES = 50
+const DAY_US = 86_400_000_000
 
 /**
  * Opens the store. A missing schema is created, as a newcomer expects. An older schema is not migrated: that may take long and
@@ -228,7 +236,8 @@ class CassandraMySqlBackend implements Backend {
   private readonly cassandra: Cassandra
   private readonly spans: CassandraSpans
   private readonly index: MySqlIndex
-  private readonly activity = new SettledActivity()
+  private readonly meter: MySqlMeter
+  readonly folder: Folder
   private readonly lock: CollectorLock
   private readonly collector: string
   private readonly number: number
@@ -280,6 +289,23 @@ class CassandraMySqlBackend implements Backend {
     this.lock = lock
     this.collector = collector
     this.progress = progress
+    const warnOfActivity = rarely(log)
+    const onError = (error: unknown) =>
+      warnOfActivity(`figures of services are late or left out: ${(error as Error).message}`)
+    const { retentionDays } = this
+    this.meter = new MySqlMeter(this.mysql, collector, clock, { retentionDays }, onError)
+    this.folder = new Folder(new MySqlActivity(this.mysql), {
+      retentionDays,
+      activityDays: config.activity_days ?? DEFAULT_ACTIVITY_DAYS,
+      nowUs: () => Number(clock.wallUs()),
+      surelyUs: () => Math.min(Number(clock.wallUs()), Date.now() * 1000),
+      onError,
+      onDamage: what => onError(new Error(what)),
+    })
+  }
+
+  get unfolded(): number {
+    return Math.max(0, Number(this.meter.learnt - this.folder.folded))
   }
 
   async lastId(): Promise<bigint> {
@@ -294,6 +320,7 @@ class CassandraMySqlBackend implements Backend {
   }
 
   async *replay(): AsyncGenerator<Entry> {
+    await this.meter.begin()
     const checkpoint = await readCheckpoint(this.mysql, this.collector)
     let some: Entry[] = []
     const putAside = (entry: Entry, error: Error) => this.putAside(entry, error)
@@ -342,10 +369,8 @@ class CassandraMySqlBackend implements Backend {
     }
   }
 
-  async finish(entries: Entry[], checkpoint: bigint): Promise<Finished> {
-    const { rows, notUtf8 } = await this.activity.count(entries)
-    await writeSettled(this.mysql, this.collector, checkpoint, rows)
-    return { notUtf8 }
+  finish(entries: Entry[], checkpoint: bigint): Promise<Finished> {
+    return this.meter.finish(entries, checkpoint)
   }
 
   async readSettled(traceId: bigint, add: (records: Buffer) => boolean): Promise<void> {
@@ -389,6 +414,7 @@ class CassandraMySqlStore implements Store {
     this.backend = backend
     this.pipeline = pipeline
     this.endMaintenance = endMaintenance
+    backend.folder.start()
   }
 
   append(messages: Message[]): Promise<void> {
@@ -409,8 +435,9 @@ class CassandraMySqlStore implements Store {
     return completeFromMySql(this.backend.mysql, this.backend.policy, query)
   }
 
-  activity(fromUs: number, toUs: number): Promise<ActivityMinute[]> {
-    return readMySqlActivity(this.backend.mysql, fromUs, toUs)
+  activity(query: ActivityQuery): Promise<ActivityRead> {
+    const { mysql, clock, retentionDays } = this.backend
+    return readMySqlActivity(mysql, query, Number(clock.wallUs()) - retentionDays * DAY_US)
   }
 
   async savedSearches(): Promise<SavedSearch[]> {
@@ -456,7 +483,10 @@ class CassandraMySqlStore implements Store {
 
   close(): Promise<void> {
     this.endMaintenance()
-    this.closing ??= this.pipeline.close().then(() => this.backend.close())
+    this.closing ??= this.pipeline
+      .close()
+      .then(() => this.backend.folder.close())
+      .then(() => this.backend.close())
     return this.closing
   }
 }

@@ -1,9 +1,12 @@
 import { setImmediate } from 'node:timers/promises'
-import { SettledActivity } from '../activity/activity'
+import { Folder } from '../activity/folder'
+import { Meter } from '../activity/meter'
+import { NO_STATS } from '../activity/model'
 import { Ages, type Clock } from '../pipeline/clock'
 import { type Entry, readEntry } from '../pipeline/entry'
 import type { Backend, Finished } from '../pipeline/pipeline'
 import type { IndexPolicy } from '../search/index-policy'
+import { EmbeddedActivity } from './activity'
 import type { EmbeddedFile } from './file'
 import { PART_ROWS } from './index/columns'
 import { Indexer } from './index/indexer'
@@ -20,14 +23,20 @@ const REMOVE_MESSAGES = 16
 /** How long after a failure it is tried again; twice as long each time, up to the second. */
 const RETRY_MS = [1_000, 60_000] as const
 const DAY_US = 86_400_000_000
-const MINUTE_US = 60_000_000n
+/** The meter learns what was settled in so long, unless it is more than so many bytes: five million records. */
+const LEARN_US = 600_000_000n
+const LEARN_BYTES = 100 * 1024 * 1024
 
 export interface BackendOptions {
   retentionDays: number
+  /** How long the activity of hours and days is kept. */
+  activityDays: number
   settleMs: number
   clock: Clock
   /** Told when removing fails; it is tried again. */
   onTendError(error: unknown): void
+  /** Told when activity can't be added up, or when some of it is damaged and left out. */
+  onActivityError(error: unknown): void
   /** Told why a record was put aside. */
   onPutAside(reason: string): void
 }
@@ -53,7 +62,10 @@ export class EmbeddedBackend implements Backend {
   private readonly file: EmbeddedFile
   private readonly indexer: Indexer
   private readonly options: BackendOptions
-  private readonly activity = new SettledActivity()
+  readonly folder: Folder
+  private readonly meter: Meter
+  /** The last settling that was counted. */
+  private counted: bigint
   private readonly retentionUs: number
   private readonly ages: Ages
   /** Oldest first. */
@@ -96,7 +108,22 @@ export class EmbeddedBackend implements Backend {
       this.nextPart = id + 1n
     }
     this.retiredMessages = retired > 0n
+    this.counted = (file.sql.selectActivityProgress.get([]) as [bigint])[0]
+    this.meter = new Meter(options)
+    this.folder = new Folder(new EmbeddedActivity(file), {
+      retentionDays: options.retentionDays,
+      activityDays: options.activityDays,
+      nowUs: () => Number(this.clock.wallUs()),
+      surelyUs: () => Number(this.ages.wallAtMostUs()),
+      settledUs: () => Number(this.ages.nowUs()),
+      onError: error => options.onActivityError(error),
+      onDamage: what => options.onActivityError(new Error(what)),
+    })
     this.scheduleTending(0)
+  }
+
+  get unfolded(): number {
+    return Number(this.counted - this.folder.folded)
   }
 
   /** No message may have this number, or one below. */
@@ -113,12 +140,38 @@ export class EmbeddedBackend implements Backend {
   }
 
   async *replay(): AsyncIterable<Entry> {
+    await this.learn()
     for (let last = this.settled; ; ) {
       const row = this.file.sql.selectNextMessage.get([last]) as [bigint, Buffer, bigint] | undefined
       if (row === undefined) return
       const [id, body, receivedUs] = row
       last = id
       yield await readEntry(id, receivedUs, body, (entry, error) => this.putAside(entry, error))
+    }
+  }
+
+  /** What the process before knew: records that come again aren't counted again, and halves of calls meet. */
+  private async learn(): Promise<void> {
+    const { selectRecentLengths, selectRecent } = this.file.sql
+    const sinceUs = this.ages.nowUs() - LEARN_US
+    let before = this.counted
+    let bytes = 0
+    for (const [seq, ageUs, length] of selectRecentLengths.all([]) as [bigint, bigint, bigint][]) {
+      bytes += Number(length)
+      if (ageUs < sinceUs || bytes > LEARN_BYTES) break
+      before = seq - 1n
+    }
+    for (;;) {
+      const row = selectRecent.get([before]) as [bigint, bigint, Buffer] | undefined
+      if (row === undefined) return
+      const [seq, atUs, recent] = row
+      before = seq
+      try {
+        this.meter.learn(recent, atUs)
+      } catch (error) {
+        this.options.onActivityError(error)
+      }
+      await setImmediate()
     }
   }
 
@@ -132,15 +185,23 @@ export class EmbeddedBackend implements Backend {
   }
 
   async finish(entries: Entry[], checkpoint: bigint): Promise<Finished> {
-    const { rows, notUtf8 } = await this.activity.count(entries)
+    const atUs = this.clock.wallUs()
+    const counted = entries.length === 0 ? undefined : await this.meter.count(entries, atUs)
+    const { updateSettled, insertSettled, updateActivitySettled } = this.file.sql
     this.file.background(() => {
-      this.file.sql.updateSettled.run([checkpoint])
-      for (const { minute, part, body } of rows) this.file.sql.replaceActivity.run([BigInt(minute), part, body])
+      updateSettled.run([checkpoint])
       this.saveAges()
+      if (counted === undefined) return
+      const seq = this.counted + 1n
+      insertSettled.run([seq, atUs, this.ages.nowUs(), counted.delta, counted.recent])
+      updateActivitySettled.run([seq])
     })
     this.settled = checkpoint
     this.scheduleTending(0)
-    return { notUtf8 }
+    if (counted === undefined) return { notUtf8: 0, stats: NO_STATS }
+    this.counted++
+    this.meter.learn(counted.recent, atUs)
+    return counted
   }
 
   /** Indexes what a transaction may hold. @returns the first entry that isn't done */
@@ -226,6 +287,7 @@ export class EmbeddedBackend implements Backend {
     this.closing = true
     clearTimeout(this.timer)
     await this.tending
+    await this.folder.close()
     this.file.background(() => this.saveAges())
   }
 
@@ -275,7 +337,6 @@ export class EmbeddedBackend implements Backend {
     this.file.background(() => {
       this.file.sql.endPart.run([part.id])
       this.file.sql.updateRetired.run([last])
-      this.file.sql.deleteActivity.run([(this.ages.wallAtMostUs() - retentionUs) / MINUTE_US])
       this.file.sql.deleteQuarantine.run([this.ages.nowUs() - retentionUs])
     })
     this.live.shift()

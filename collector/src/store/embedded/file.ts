@@ -334,9 +334,50 @@ function prepare(db: Database.Database) {
     replaceSearch: db.prepare('INSERT OR REPLACE INTO saved_search VALUES (?, ?, ?, ?)'),
     deleteSearch: db.prepare('DELETE FROM saved_search WHERE id = ?'),
 
-    selectActivity: one('SELECT minute, CAST(body AS BLOB) FROM activity WHERE minute BETWEEN ? AND ?'),
-    replaceActivity: db.prepare('INSERT OR REPLACE INTO activity (minute, part, body) VALUES (?, ?, ?)'),
-    deleteActivity: db.prepare('DELETE FROM activity WHERE minute < ?'),
+    selectActivity: one(
+      `SELECT time, service, kind, body FROM activity
+       WHERE grain = ?1 AND time >= ?2 AND time < ?3 AND (time, service, kind) > (?4, ?5, ?6) AND (1 << kind) & ?7
+       ORDER BY time, service, kind LIMIT ?8`,
+    ),
+    selectActivityOfService: one(
+      `SELECT time, service, kind, body FROM activity INDEXED BY activity_by_service
+       WHERE grain = ?1 AND service = ?9 AND time >= ?2 AND time < ?3 AND (time, service, kind) > (?4, ?5, ?6)
+         AND (1 << kind) & ?7
+       ORDER BY time, kind LIMIT ?8`,
+    ),
+    selectActivityIds: one(
+      `SELECT time, service, kind FROM activity WHERE grain = ? AND time >= ? AND time < ?
+       ORDER BY time, service, kind LIMIT ?`,
+    ),
+    selectActivityBody: one('SELECT body FROM activity WHERE grain = ? AND time = ? AND service = ? AND kind = ?'),
+    selectAllActivity: one(
+      'SELECT rowid, grain, time, service, kind, body FROM activity WHERE rowid > ? ORDER BY rowid LIMIT ?',
+    ),
+    writeActivity: db.prepare(
+      `INSERT INTO activity (grain, time, service, kind, body) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET body = excluded.body`,
+    ),
+    deleteActivity: db.prepare(
+      'DELETE FROM activity WHERE rowid IN (SELECT rowid FROM activity WHERE grain = ? AND time < ? LIMIT ?)',
+    ),
+    deleteActivityRow: db.prepare('DELETE FROM activity WHERE rowid = ?'),
+
+    insertSettled: db.prepare(
+      'INSERT INTO activity_settled (seq, at_us, age_us, delta, recent) VALUES (?, ?, ?, ?, ?)',
+    ),
+    selectDelta: one('SELECT seq, delta FROM activity_settled WHERE seq > ? ORDER BY seq LIMIT 1'),
+    selectRecent: one('SELECT seq, at_us, recent FROM activity_settled WHERE seq > ? ORDER BY seq LIMIT 1'),
+    selectRecentLengths: one('SELECT seq, age_us, length(recent) FROM activity_settled ORDER BY seq DESC'),
+    deleteSettled: db.prepare(
+      'DELETE FROM activity_settled WHERE seq IN (SELECT seq FROM activity_settled WHERE seq <= ? AND age_us < ? LIMIT ?)',
+    ),
+    emptySettled: db.prepare('UPDATE activity_settled SET delta = ? WHERE seq = ?'),
+
+    selectActivityProgress: one('SELECT settled, folded, rolled_10, rolled_60, rolled_1440 FROM activity_progress'),
+    updateActivitySettled: db.prepare('UPDATE activity_progress SET settled = ?'),
+    updateActivityProgress: db.prepare(
+      'UPDATE activity_progress SET folded = ?, rolled_10 = ?, rolled_60 = ?, rolled_1440 = ?',
+    ),
 
     insertQuarantine: db.prepare('INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?, ?, ?)'),
     deleteQuarantine: db.prepare('DELETE FROM quarantine WHERE age_us < ?'),

@@ -1,5 +1,6 @@
 import { type MessagePort, parentPort } from 'node:worker_threads'
 import type { RawTrace } from '../../record/records'
+import type { ActivityQuery, ActivityRead, Row } from '../activity/model'
 import type { PassedOn } from '../pass-on'
 import { closedError } from '../pipeline/group-commit'
 import type { IndexSettings } from '../search/index-policy'
@@ -11,6 +12,8 @@ export interface EmbeddedOptions {
   path: string
   /** How long a message is kept at least. */
   retentionDays?: number | undefined
+  /** How long figures of services are kept, by the hour. */
+  activityDays?: number | undefined
   index?: IndexSettings | undefined
   /** What may be accepted and not indexed yet: more is refused. */
   maxBacklogSpans?: number | undefined
@@ -40,6 +43,45 @@ export interface PendingReply {
   truncated: boolean
 }
 
+/** Bodies of rows and deltas on their way between threads: one after the other, to be handed over as one. */
+export interface PackedActivity {
+  bytes: Uint8Array
+  rows: (Omit<Row, 'body'> & { length: number })[]
+  deltas: { seq: bigint; length: number }[]
+  moreDeltas: boolean
+  from: number
+  to: number
+}
+
+export function packActivity({ rows, deltas, ...rest }: ActivityRead): PackedActivity {
+  const bodies = [...rows.map(({ body }) => body), ...deltas.map(({ delta }) => delta)]
+  const bytes = new Uint8Array(bodies.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  for (const body of bodies) {
+    bytes.set(body, at)
+    at += body.length
+  }
+  return {
+    ...rest,
+    bytes,
+    rows: rows.map(({ body, ...id }) => ({ ...id, length: body.length })),
+    deltas: deltas.map(({ seq, delta }) => ({ seq, length: delta.length })),
+  }
+}
+
+export function unpackActivity({ bytes, rows, deltas, ...rest }: PackedActivity): ActivityRead {
+  let at = bytes.byteOffset
+  const take = (length: number) => {
+    at += length
+    return Buffer.from(bytes.buffer, at - length, length)
+  }
+  return {
+    ...rest,
+    rows: rows.map(({ length, ...id }) => ({ ...id, body: take(length) })),
+    deltas: deltas.map(({ seq, length }) => ({ seq, delta: take(length) })),
+  }
+}
+
 interface AnyThread {
   /** Resolves when the file is open. */
   open(): Promise<void>
@@ -57,7 +99,7 @@ export interface WriterMethods extends AnyThread, Pick<PassedOn, 'saveSearch' | 
 
 export interface ReaderMethods extends AnyThread, Pick<PassedOn, 'search' | 'complete' | 'savedSearches'> {
   readTrace(traceId: bigint, maxBytes: number): Promise<RawTrace>
-  activity(fromMinute: number, toMinute: number): Promise<{ minute: number; body: string }[]>
+  activity(query: ActivityQuery): Promise<PackedActivity>
 }
 
 export interface Request {
@@ -87,8 +129,9 @@ export function serve(path: string, methods: object, backlog: () => Backlog | un
       const result = (methods as Record<string, (...args: unknown[]) => Promise<unknown>>)[method]!(...args)
       if (method === 'close') closing = result as Promise<void>
       const answer = await result
-      // A trace's bytes are handed over.
-      const transfer = method === 'readTrace' ? [(answer as RawTrace).bytes.buffer as ArrayBuffer] : []
+      // The bytes of a trace or of activity are handed over.
+      const hasBytes = method === 'readTrace' || method === 'activity'
+      const transfer = hasBytes ? [(answer as RawTrace | PackedActivity).bytes.buffer as ArrayBuffer] : []
       post({ kind: 'result', id, result: answer, backlog: backlog() }, transfer)
     } catch (error) {
       post({ kind: 'error', id, error: told(path, error), backlog: backlog() })

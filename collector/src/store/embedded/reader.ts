@@ -4,13 +4,18 @@ import { UniqueRecords } from '../pipeline/unique-records'
 import { rarely } from '../rarely'
 import { indexPolicy } from '../search/index-policy'
 import { search } from '../search/search'
+import { DEFAULT_RETENTION_DAYS } from '../store-config'
+import { readEmbeddedActivity } from './activity'
 import { EmbeddedFile } from './file'
 import { FtsIndex } from './index/lookup'
 import { readTrace } from './index/traces'
-import { type EmbeddedOptions, type PendingReply, post, type ReaderMethods, serve } from './protocol'
+import { type EmbeddedOptions, type PendingReply, packActivity, post, type ReaderMethods, serve } from './protocol'
+
+const DAY_US = 86_400_000_000
 
 /** The thread that reads the file, on a connection of its own: the writer neither waits for it nor is waited for; see store.ts. */
-export function reader({ path, index }: EmbeddedOptions, pending: MessagePort): void {
+export function reader(options: EmbeddedOptions, pending: MessagePort): void {
+  const { path, index, retentionDays = DEFAULT_RETENTION_DAYS } = options
   let policy = indexPolicy(index)
   let file!: EmbeddedFile
   let lookup!: FtsIndex
@@ -65,10 +70,8 @@ export function reader({ path, index }: EmbeddedOptions, pending: MessagePort): 
     readTrace: (traceId, maxBytes) => reading(read(traceId, maxBytes)),
     search: query => reading(search({ index: lookup, readTrace: read }, query)),
     complete: query => reading(lookup.complete(query)),
-    activity: async (fromMinute, toMinute) => {
-      const rows = file.sql.selectActivity.all([BigInt(fromMinute), BigInt(toMinute)]) as [bigint, Buffer][]
-      return rows.map(([minute, body]) => ({ minute: Number(minute), body: body.toString() }))
-    },
+    activity: async query =>
+      packActivity(readEmbeddedActivity(file, query, Date.now() * 1000 - retentionDays * DAY_US)),
     savedSearches: async () => {
       const rows = file.sql.selectSearches.all([]) as [Buffer, Buffer, Buffer, bigint][]
       return rows.map(([id, name, query, createdUs]) => ({

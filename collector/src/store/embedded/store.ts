@@ -2,11 +2,19 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { MessageChannel, Worker } from 'node:worker_threads'
 import { type StoredTrace, storedTrace } from '../../record/records'
-import { type ActivityMinute, minutesOf, readActivityInTurns } from '../activity/activity'
+import type { ActivityQuery, ActivityRead } from '../activity/model'
 import { closedError, GroupCommit } from '../pipeline/group-commit'
 import type { IndexSettings } from '../search/index-policy'
 import { type Backlog, type Message, NO_BACKLOG, type Store, StoreError, TRACE_BYTES } from '../store'
-import type { EmbeddedOptions, ReaderMethods, Reply, Request, ThreadData, WriterMethods } from './protocol'
+import {
+  type EmbeddedOptions,
+  type ReaderMethods,
+  type Reply,
+  type Request,
+  type ThreadData,
+  unpackActivity,
+  type WriterMethods,
+} from './protocol'
 
 /**
  * Everything in one SQLite file, which two threads have open: what waits for the disk or for SQLite holds up no socket, and a
@@ -17,6 +25,7 @@ import type { EmbeddedOptions, ReaderMethods, Reply, Request, ThreadData, Writer
  *                        │     │ settle, every 250 ms or 20,000 spans
  *                        │     ▼
  *                        │  a part of the index                   index/indexer.ts
+ *                        │  and what services did                 activity.ts
  *                        │     │ when its last message is too old
  *                        │     ▼
  *                        │  removed, with its messages            backend.ts
@@ -106,9 +115,8 @@ class EmbeddedStore implements Store {
     return storedTrace({ bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), truncated })
   }
 
-  async activity(fromUs: number, toUs: number): Promise<ActivityMinute[]> {
-    const [fromMinute, toMinute] = minutesOf(fromUs, toUs)
-    return readActivityInTurns(await this.readActivity(fromMinute, toMinute))
+  async activity(query: ActivityQuery): Promise<ActivityRead> {
+    return unpackActivity(await this.readActivity(query))
   }
 
   setIndex(settings: IndexSettings): void {

@@ -1,7 +1,9 @@
 import { scanRecords } from '../../record/records'
+import { ROW_KINDS } from '../activity/model'
+import { readDelta, readRow, writeDelta } from '../activity/rows'
 import { readEntry } from '../pipeline/entry'
 import { type IndexPolicy, type IndexSettings, indexPolicy } from '../search/index-policy'
-import { type Verified, type VerifyOptions, verification } from '../verify'
+import { type Finding, type Verified, type VerifyOptions, verification } from '../verify'
 import { EmbeddedFile } from './file'
 import { boundsOf, PART_ROWS, ROW_BYTES } from './index/columns'
 import { END_OF_VALUE, hashOf, Indexer } from './index/indexer'
@@ -15,8 +17,8 @@ const STEP_RECORDS = 2_000
 const PROGRESS_MESSAGES = 1_000
 
 /**
- * Reads everything: pages by SQLite's own check, messages by their checksums and records, and the index against what the messages
- * say. Takes about a minute for ten million spans.
+ * Reads everything: pages by SQLite's own check, messages by their checksums and records, the index against what the messages
+ * say, and the figures of services. Takes about a minute for ten million spans.
  * @throws StoreError when another process has the file, or when it can't be opened
  */
 export async function verifyEmbedded(
@@ -55,6 +57,7 @@ export async function verifyEmbedded(
       if (what !== undefined) report({ where: `part ${part.id} of the index`, what, repaired })
       progress(verified.read + i + 1, total)
     }
+    verifyActivity(file, repair, report)
     return verified
   } finally {
     file.close()
@@ -82,6 +85,46 @@ function wrongWithBounds(file: EmbeddedFile): string[] {
     }
   }
   return wrong
+}
+
+/** How many rows of activity are read at once. */
+const ACTIVITY_ROWS = 32n
+
+/** What is damaged can't be made anew: spans may be younger than it. It is removed, since it would keep others from being read. */
+function verifyActivity(file: EmbeddedFile, repair: boolean, report: (finding: Finding) => void): void {
+  const { selectActivityProgress, selectAllActivity, selectDelta, deleteActivityRow, emptySettled } = file.sql
+  const check = (where: string, read: () => unknown, remove: () => void) => {
+    try {
+      read()
+    } catch (error) {
+      if (repair) file.background(remove)
+      report({ where, what: (error as Error).message, repaired: repair })
+    }
+  }
+  const [counted, folded] = selectActivityProgress.get([]) as [bigint, bigint]
+  if (folded > counted) {
+    const what = `${folded} settlings are said to be in the figures of services, of ${counted}`
+    report({ where: 'the file', what, repaired: false })
+  }
+  for (let last = 0n; ; ) {
+    const rows = selectAllActivity.all([last, ACTIVITY_ROWS]) as [bigint, bigint, bigint, Buffer, bigint, Buffer][]
+    for (const [row, grain, time, service, kind, body] of rows) {
+      last = row
+      const start = new Date(Number(time) * Number(grain) * 60_000).toISOString()
+      const where = `${ROW_KINDS[Number(kind)]} of service ${service} from ${start} for ${grain} min`
+      const read = () => readRow(body)
+      check(where, read, () => deleteActivityRow.run([row]))
+    }
+    if (rows.length < ACTIVITY_ROWS) break
+  }
+  for (let last = -1n; ; ) {
+    const row = selectDelta.get([last]) as [bigint, Buffer] | undefined
+    if (row === undefined) break
+    const [seq, delta] = row
+    last = seq
+    const read = () => readDelta(delta)
+    check(`settling ${seq}`, read, () => emptySettled.run([writeDelta(new Map()), seq]))
+  }
 }
 
 function wrongWithMessage(file: EmbeddedFile, id: bigint): string | undefined {

@@ -4,7 +4,7 @@ import { Pipeline } from '../pipeline/pipeline'
 import { rarely } from '../rarely'
 import { indexPolicy } from '../search/index-policy'
 import { type Message, NO_BACKLOG } from '../store'
-import { DEFAULT_RETENTION_DAYS } from '../store-config'
+import { DEFAULT_ACTIVITY_DAYS, DEFAULT_RETENTION_DAYS } from '../store-config'
 import { EmbeddedBackend } from './backend'
 import { EmbeddedFile } from './file'
 import {
@@ -27,10 +27,12 @@ const BACKLOG_MS = 100
 
 export function writer(options: EmbeddedOptions, pending: MessagePort): void {
   const { path, index, retentionDays = DEFAULT_RETENTION_DAYS, settleMs = SETTLE_MS } = options
+  const { activityDays = DEFAULT_ACTIVITY_DAYS } = options
   const { maxBacklogSpans = MAX_BACKLOG_SPANS, maxBacklogBytes = MAX_BACKLOG_BYTES } = options
   const log = (message: string) => post({ kind: 'log', message })
   const warnRarely = rarely(log)
   const warnOfQuarantine = rarely(log)
+  const warnOfActivity = rarely(log)
   let file: EmbeddedFile | undefined
   let backend: EmbeddedBackend | undefined
   let pipeline: Pipeline | undefined
@@ -55,9 +57,12 @@ export function writer(options: EmbeddedOptions, pending: MessagePort): void {
         file = new EmbeddedFile(path, log)
         backend = new EmbeddedBackend(file, indexPolicy(index), {
           retentionDays,
+          activityDays,
           settleMs,
           clock: systemClock,
           onPutAside: reason => warnOfQuarantine(`a record was put aside in the table quarantine: ${reason}`),
+          onActivityError: error =>
+            warnOfActivity(`figures of services are late or left out: ${told(path, error).message}`),
           onTendError: error => log(`removing failed, and is tried again: ${told(path, error).message}`),
         })
         pipeline = await Pipeline.open(backend, {
@@ -65,6 +70,7 @@ export function writer(options: EmbeddedOptions, pending: MessagePort): void {
           maxBacklogBytes,
           onSettleError: error => warnRarely(`indexing failed, and is tried again: ${told(path, error).message}`),
         })
+        backend.folder.start()
       } catch (error) {
         await letGo()
         throw error

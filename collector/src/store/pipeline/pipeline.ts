@@ -1,7 +1,8 @@
 import { IdMap } from '../../record/ids'
 import type { RawTrace } from '../../record/records'
 import { scanRecords } from '../../record/records'
-import { type Backlog, type Message, StoreError } from '../store'
+import { METER_STATS, type MeterStats } from '../activity/model'
+import { type Backlog, type Message, NO_BACKLOG, StoreError } from '../store'
 import { type Clock, MessageNumbers } from './clock'
 import type { Entry } from './entry'
 import { closedError, GroupCommit } from './group-commit'
@@ -51,15 +52,19 @@ export interface Backend {
   finish(entries: Entry[], checkpoint: bigint): Promise<Finished>
   /** Stores a record that write refuses for good, with the reason. */
   putAside(entry: Entry, error: Error): void | Promise<void>
+  /** How many settlings aren't in the rows of activity yet. */
+  readonly unfolded: number
   /** How many records this process has put aside. */
   readonly aside: number
   /** Calls `add` with the trace's settled records, several at a time, until it returns false. */
   readSettled(traceId: bigint, add: (records: Buffer) => boolean): Promise<void>
 }
 
+/** What a finish has counted. */
 export interface Finished {
   /** How many of the records have a name, service or annotation that isn't UTF-8. */
   notUtf8: number
+  stats: MeterStats
 }
 
 export interface PipelineOptions {
@@ -89,6 +94,7 @@ export class Pipeline {
   private spans = 0
   private bytes = 0
   private notUtf8 = 0
+  private readonly activity: MeterStats = { ...NO_BACKLOG.activity }
   private settling: Promise<void> | undefined
   private settlingSinceMs: number | undefined
   private timer: NodeJS.Timeout | undefined
@@ -148,6 +154,7 @@ export class Pipeline {
       spans: this.spans,
       bytes: this.bytes,
       notUtf8: this.notUtf8,
+      activity: { ...this.activity, unfolded: this.backend.unfolded },
       putAside: this.backend.aside,
       settlingMs: this.settlingMs(),
     }
@@ -247,8 +254,9 @@ export class Pipeline {
     const { backend } = this
     const write = (some: Entry[]) => backend.write(some)
     await withoutRefused(batch.entries, write, (entry, reason) => backend.putAside(entry, reason))
-    const { notUtf8 } = await this.finish(batch)
+    const { notUtf8, stats } = await this.finish(batch)
     this.notUtf8 += notUtf8
+    for (const what of METER_STATS) this.activity[what] += stats[what]
     this.batches.shift()
     this.spans -= batch.spans
     this.bytes -= batch.bytes
