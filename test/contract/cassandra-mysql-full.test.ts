@@ -15,11 +15,11 @@ const [OK, TRY_LATER] = [0, 1]
 const SENDERS = 4
 const SPANS = 10
 const MIB = 1024 * 1024
-const FULL_MS = 30_000
+const FULL_MS = 120_000
 const RECOVERY_MS = 60_000
 
 describe('cassandra-mysql store, out of space', function () {
-  this.timeout(180_000)
+  this.timeout(300_000)
   let cassandra: CassandraServer
   let mariaDb: MariaDbServer
 
