@@ -262,6 +262,8 @@ const schema = z.strictObject({
   max_trace_bytes: integer(1024, 1024 * MIB, 'size in bytes').default(TRACE_BYTES),
   /** How many stored bytes all readers together may hold: half for searches, half for traces. */
   max_read_bytes: integer(MIB, 16384 * MIB, 'size in bytes').default(256 * MIB),
+  /** The most series of /metrics/services. Beyond it, the least busy operations and edges are counted together. */
+  max_service_series: integer(100, 1_000_000, 'number of series').default(10_000),
   /** The most Scribe connections. Beyond it, the one that has been idle longest is closed. */
   max_connections: integer(1, 1_000_000, 'number of connections').default(4096),
   /** A Scribe connection that receives nothing for this time is closed; senders open another. */
