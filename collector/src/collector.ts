@@ -99,6 +99,11 @@ export async function startCollector(
     store: readable,
     ingest,
     reads: createReads(config.max_read_bytes, config.max_trace_bytes),
+    activity: {
+      retentionDays: config.retention_days,
+      activityDays: config.activity_days,
+      maxSeries: config.max_service_series,
+    },
     metrics,
     liveness: () => [...closedListeners(), ...[store.dead() ?? []].flat(), ...stuck()],
     health,
@@ -115,6 +120,7 @@ export async function startCollector(
       scribe: scribe.listeners().map(({ host, port }) => ({ host, port })),
       auth: credentials.schemes[0] ?? 'none',
       retentionDays: config.retention_days,
+      activityDays: config.activity_days,
     }),
     credentials: () => credentials,
     // A proxy on this machine forwards clients from other machines.

@@ -74,6 +74,7 @@ describe('the configuration', function () {
       max_backlog_bytes: 256 * 1024 * 1024,
       max_trace_bytes: 64 * 1024 * 1024,
       max_read_bytes: 256 * 1024 * 1024,
+      max_service_series: 10_000,
       max_connections: 4096,
       idle_timeout_ms: 600_000,
       log_level: 'info',
@@ -123,6 +124,7 @@ max_backlog_spans: 1000
 max_backlog_bytes: 1048576
 max_trace_bytes: 4096
 max_read_bytes: 2097152
+max_service_series: 500
 max_connections: 10
 idle_timeout_ms: 1000
 log_level: debug`
@@ -177,6 +179,7 @@ log_level: debug`
       max_backlog_bytes: 1048576,
       max_trace_bytes: 4096,
       max_read_bytes: 2097152,
+      max_service_series: 500,
       max_connections: 10,
       idle_timeout_ms: 1000,
       log_level: 'debug',

@@ -78,6 +78,7 @@ const RESTART: Record<string, unknown> = {
   max_backlog_bytes: 2_000_000,
   max_trace_bytes: 4096,
   max_read_bytes: 2_000_000,
+  max_service_series: 700,
   max_connections: 7,
   idle_timeout_ms: 2000,
 }

@@ -22,7 +22,7 @@ describe('the web page: services, in Chromium', function () {
     }
     const ask = async (path: string): Promise<any> => (await fetch(`${tests.collector.web}${path}`)).json()
     const count = async (): Promise<number | undefined> =>
-      (await ask('/api/services')).services.find((one: { service: string }) => one.service === 'web')?.spans
+      (await ask('/api/earlier/services')).services.find((one: { service: string }) => one.service === 'web')?.spans
     await until('all is stored', async () => (await ask('/api/status')).backlogSpans === 0, 60_000)
     await until('the services are counted', count, 60_000)
     await page.keyboard.press('r')
@@ -139,5 +139,5 @@ describe('the web page: services, in Chromium', function () {
 })
 
 async function ask(web: string): Promise<{ edges: { from: string; to: string }[] }> {
-  return (await fetch(`${web}/api/dependencies`)).json()
+  return (await fetch(`${web}/api/earlier/dependencies`)).json()
 }

@@ -417,7 +417,7 @@ describe('the web page: a trace, in Chromium', function () {
       const response = await route.fetch()
       await route.fulfill({ response, json: { ...(await response.json()), truncated: true } })
     })
-    await page.route(/\/api\/(services|dependencies)/, route => {
+    await page.route(/\/api\/earlier\/(services|dependencies)/, route => {
       const figures = { spans: 9, errors: 0, p50: 1, p95: 1, p99: 1 }
       const services = [{ service: 'web', ...figures, names: [], series: [] }]
       const edges = [{ from: 'web', to: 'cart', calls: 9, errors: 0, p50: 1, p95: 1 }]

@@ -18,7 +18,9 @@ import { answerBadHttp, HttpError, quote, sendError, statusOf, tryLater } from '
 import { type Logger, limitWarnings } from '../log'
 import { takeSpans } from '../receive/http'
 import type { SpanIngest } from '../receive/ingest'
+import { readActivity } from '../store/activity/read'
 import type { ReadableStore } from '../store/store'
+import { type ActivityOptions, activityRoutes } from './activity/routes'
 import { askStoreOf } from './ask-store'
 import { limitConnections } from './connections'
 import { differenceRoutes } from './difference'
@@ -37,6 +39,7 @@ interface ApiOptions extends GuardOptions, Omit<StatusOptions, 'explains'> {
   store: ReadableStore | undefined
   ingest: SpanIngest
   reads: Reads
+  activity: Pick<ActivityOptions, 'retentionDays' | 'activityDays' | 'maxSeries'>
   /** Returns whether an address belongs to a trusted proxy, which says where its requests come from. */
   isTrustedProxy(address: string): boolean
   /** The path under which browsers find the collector; "" when it is at the root, or a proxy removes the path. */
@@ -139,6 +142,11 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   traceRoutes(app, reads, askStore)
   searchRoutes(app, reads, askStore)
   serviceRoutes(app, reads, askStore)
+  activityRoutes(app, {
+    ...options.activity,
+    read: (query, visit) => readActivity(part => askStore(store => store.activity(part)), query, visit),
+    reads: reads.activity,
+  })
   differenceRoutes(app, reads, askStore)
   statusRoutes(app, { ...options, explains: () => !options.credentials().required })
   app.register(async scope => {

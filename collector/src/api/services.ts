@@ -18,7 +18,7 @@ import type { AskStore } from './ask-store'
 import { readParameters, time } from './parameters'
 import type { Reads } from './read-budget'
 
-/** GET /api/services and /api/dependencies: the services, their figures and their calls to each other. */
+/** GET /api/earlier/services and /api/earlier/dependencies, for the pages until they read what activity/ answers: the services, their figures and their calls to each other. */
 
 const DEFAULT_RANGE_US = 60 * MINUTE_US
 const MAX_RANGE_US = 24 * 60 * MINUTE_US
@@ -36,11 +36,11 @@ type ReadActivity = (query: ActivityQuery, visit: (entry: ActivityEntry) => void
 export function serviceRoutes(app: FastifyInstance, reads: Reads, askStore: AskStore<ActivityReader>): void {
   const read: ReadActivity = (query, visit) =>
     readActivity(part => askStore(store => store.activity(part)), query, visit)
-  app.get('/api/services', async (request): Promise<ServicesAnswer> => {
+  app.get('/api/earlier/services', async (request): Promise<ServicesAnswer> => {
     const range = readRange(request.query)
     return { ...range, ...(await reads.activity.during(1, () => serviceReport(read, range))) }
   })
-  app.get('/api/dependencies', async (request): Promise<DependenciesAnswer> => {
+  app.get('/api/earlier/dependencies', async (request): Promise<DependenciesAnswer> => {
     const range = readRange(request.query)
     const edges = await reads.activity.during(1, () => dependencies(read, range))
     return { ...range, ...(edges.length > MAX_EDGES && { truncated: true }), edges: edges.slice(0, MAX_EDGES) }

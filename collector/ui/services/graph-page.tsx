@@ -23,8 +23,8 @@ import { fitsWhole, neighborhood, wholeGraph } from './shown-graph'
 export function GraphPage({ query }: { query: URLSearchParams }) {
   const range = rangeOf(query) ?? DEFAULT_RANGE
   const params = new URLSearchParams(rangeParams(range))
-  const dependencies = useJson<EarlierDependenciesAnswer>(`api/dependencies?${params}`)
-  const services = useJson<EarlierServicesAnswer>(`api/services?${params}`)
+  const dependencies = useJson<EarlierDependenciesAnswer>(`api/earlier/dependencies?${params}`)
+  const services = useJson<EarlierServicesAnswer>(`api/earlier/services?${params}`)
   const again = () => {
     dependencies.again()
     services.again()

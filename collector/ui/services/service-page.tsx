@@ -14,7 +14,7 @@ import { LatencyChart } from './latency-chart'
 /** Shows one service: its figures over time, and its operations. */
 export function ServicePage({ service, query }: { service: string; query: URLSearchParams }) {
   const range = rangeOf(query) ?? DEFAULT_RANGE
-  const services = useJson<EarlierServicesAnswer>(`api/services?${new URLSearchParams(rangeParams(range))}`)
+  const services = useJson<EarlierServicesAnswer>(`api/earlier/services?${new URLSearchParams(rangeParams(range))}`)
   useEffect(() => {
     document.title = `${service} – Milo`
   }, [service])

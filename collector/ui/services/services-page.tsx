@@ -13,7 +13,7 @@ import { FiguresTable } from './figures-table'
 /** Lists the services with their figures. */
 export function ServicesPage({ query }: { query: URLSearchParams }) {
   const range = rangeOf(query) ?? DEFAULT_RANGE
-  const services = useJson<EarlierServicesAnswer>(`api/services?${new URLSearchParams(rangeParams(range))}`)
+  const services = useJson<EarlierServicesAnswer>(`api/earlier/services?${new URLSearchParams(rangeParams(range))}`)
   useEffect(() => {
     document.title = 'Services – Milo'
   }, [])

@@ -243,6 +243,7 @@ describe('the HTTP API of searches', () => {
       scribe: [{ host: '127.0.0.1', port: c.scribePorts[0] }],
       auth: 'none',
       retentionDays: 7,
+      activityDays: 400,
     })
     assert.match(body.version, /^\d+\.\d+\.\d+/)
     assert.ok(Number.isInteger(body.backlogSpans) && body.collectorId.length > 0)

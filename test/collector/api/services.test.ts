@@ -174,8 +174,8 @@ describe('services', () => {
     serviceRoutes(app, createReads(1024, 1024), question => question({ activity }))
     const query = { from: `${90.5 * MINUTE_US}`, to: `${(90.5 + 1440) * MINUTE_US}` }
     const [services, edges] = [
-      await app.inject({ url: '/api/services', query }),
-      await app.inject({ url: '/api/dependencies', query }),
+      await app.inject({ url: '/api/earlier/services', query }),
+      await app.inject({ url: '/api/earlier/dependencies', query }),
     ]
     assert.equal(services.json().services[0].spans, 1441)
     assert.equal(edges.json().edges[0].calls, 1441)

@@ -98,7 +98,16 @@ describe('access to the API', () => {
   it('needs a user’s password for everything, once there are users', async () => {
     const c = await collector(http({ users: [await hashPassword('anna', 'correct horse')] }))
     const good = { authorization: basic('anna', 'correct horse') }
-    for (const path of ['/api/search', '/api/status', '/metrics', '/api/traces/1', '/nothing', '/', '/search']) {
+    for (const path of [
+      '/api/search',
+      '/api/status',
+      '/metrics',
+      '/metrics/services',
+      '/api/traces/1',
+      '/nothing',
+      '/',
+      '/search',
+    ]) {
       const { status, headers, json } = await ask(c, path)
       assert.deepEqual([status, json().code, json().schemes], [401, 'MILO_UNAUTHORIZED', ['basic']], path)
       assert.match(headers.get('www-authenticate')!, /^Basic realm="Milo"/)
@@ -107,6 +116,7 @@ describe('access to the API', () => {
     assert.equal((await ask(c, '/api/search', good)).status, 200)
     assert.equal((await ask(c, '/api/status', good)).json().auth, 'basic')
     assert.equal((await ask(c, '/metrics', good)).status, 200)
+    assert.equal((await ask(c, '/metrics/services', good)).status, 200)
     for (const path of ['/v1/traces', '/api/v1/spans', '/api/v2/spans', '/api/traces', '/api/saved-searches']) {
       const init = { method: 'POST', body: '[]' }
       assert.equal((await ask(c, path, { 'content-type': 'application/json' }, init)).status, 401, path)
@@ -115,7 +125,7 @@ describe('access to the API', () => {
     assert.deepEqual((await ask(c, '/healthz')).json(), { status: 'ok' })
     assert.deepEqual((await ask(c, '/readyz')).json(), { status: 'ok' })
     assert.ok(
-      (await fetch(`${c.url}/metrics`, { headers: good }).then(r => r.text())).includes('auth_failures_total 7'),
+      (await fetch(`${c.url}/metrics`, { headers: good }).then(r => r.text())).includes('auth_failures_total 8'),
     )
     assert.doesNotMatch(JSON.stringify(c.lines), /correct horse|scrypt|authorization/i)
   })

@@ -2,12 +2,13 @@ import type { Change, Changed, ChangesAnswer, Range } from '../../http/answers'
 import { Counter } from '../../store/activity/counter'
 import * as estimates from '../../store/activity/estimates'
 import { OTHER, type RowKind } from '../../store/activity/model'
+import type { ActivityEntry } from '../../store/activity/read'
 import { edgeKey, edgeOf, operationKey, operationOf } from '../../store/activity/rows'
 import { Turns } from '../../turns'
 import { exemplarsOf, figuresOf, millionths, rounded, tenths, whole } from './figures'
 import { originsOf, type Subject } from './origins'
 import { queryOf } from './services'
-import { type ActivityEntry, edgeIn, kindsOfEdges, type ReadActivity, sumBusiestOfAll } from './sums'
+import { edgeIn, kindsOfEdges, type ReadActivity, sumBusiestOfAll } from './sums'
 
 /** Two times compared: which operations and edges changed beyond chance, and what that costs. */
 

@@ -1,17 +1,7 @@
 import { Counter } from '../../store/activity/counter'
-import type { ActivityQuery, EdgeKey, RowKind } from '../../store/activity/model'
+import type { ActivityQuery, EdgeKey } from '../../store/activity/model'
+import type { ActivityEntry } from '../../store/activity/read'
 import { counterOf, edgeOf } from '../../store/activity/rows'
-
-/** What is counted of a key in a stretch of time. */
-export interface ActivityEntry {
-  kind: RowKind
-  /** When the stretch began, in minutes since the epoch. */
-  minute: number
-  /** As operationKey() and edgeKey() of rows.ts write it. */
-  key: string
-  /** Adds the counter to another. It may be a correction, with negative numbers. */
-  addTo(counter: Counter): void
-}
 
 /** Calls `visit` with all that is stored for a query. */
 export type ReadActivity = (query: ActivityQuery, visit: (entry: ActivityEntry) => void) => Promise<void>
