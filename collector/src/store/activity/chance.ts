@@ -67,3 +67,30 @@ export function beyondChance(chances: readonly number[], rate: number): boolean[
   for (const [i, chance] of sorted.entries()) if (chance <= ((i + 1) / sorted.length) * rate) limit = chance
   return chances.map(chance => chance <= limit)
 }
+
+/**
+ * Returns the correlation of whether two numbers are above the q-quantile, if the numbers are of normal distributions and have
+ * the correlation r ≥ 0: by its series of Hermite polynomials (Pearson 1900).
+ */
+export function alikeBeyond(q: number, r: number): number {
+  const z = normalQuantile(q)
+  const density = Math.exp((-z * z) / 2) / Math.sqrt(2 * Math.PI)
+  // The polynomials over √j!, so that they stay small.
+  let [before, now, power, sum] = [0, 1, r, 0]
+  for (let j = 1; j <= TERMS; j++) {
+    sum += (power * now * now) / j
+    ;[before, now] = [now, (z * now - Math.sqrt(j - 1) * before) / Math.sqrt(j)]
+    power *= r
+  }
+  return Math.min(1, (sum * density * density) / (q * (1 - q)))
+}
+
+const TERMS = 40
+
+/** Returns the number that a standard normal one is below with a chance of q: within 0.0005 (Abramowitz and Stegun, 26.2.23). */
+function normalQuantile(q: number): number {
+  const t = Math.sqrt(-2 * Math.log(Math.min(q, 1 - q)))
+  const z =
+    t - (2.515_517 + 0.802_853 * t + 0.010_328 * t * t) / (1 + 1.432_788 * t + 0.189_269 * t * t + 0.001_308 * t ** 3)
+  return q < 0.5 ? -z : z
+}

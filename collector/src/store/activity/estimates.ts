@@ -1,4 +1,4 @@
-import { beyondChance, chanceOfHits, chanceOfT } from './chance'
+import { alikeBeyond, beyondChance, chanceOfHits, chanceOfT } from './chance'
 import { type Counter, GROUPS } from './counter'
 import type { Sketch } from './sketch'
 
@@ -9,14 +9,15 @@ import type { Sketch } from './sketch'
  * whatever the traces look like. That is all chance, of the traffic as well as of sampling. Of how many calls there really were,
  * sampling alone makes us uncertain: it has the share Σw(w−1) / Σw² of V, which is 0 where all p are 1. The variance of a ratio like
  * E/W, of errors to calls, is that of the sum of z_g = E_g − (E/W) · W_g, divided by W² (linearization). All intervals are of 95%,
- * by Student's t with 31 degrees of freedom.
+ * by Student's t with 31 degrees of freedom, or fewer if a few groups have most of the scatter. Of few sampled traces intervals are
+ * conservative: they hold up to 99%.
  */
 
 /** It is between `low` and `high` with a probability of 95%. All three are equal where everything was sampled. */
 export interface Estimate {
   value: number
   low: number
-  /** Infinity if too little was sampled for a limit; JSON has no such number. */
+  /** Infinity if too little was sampled for a limit: null in the API's answers, as JSON has no such number. */
   high: number
 }
 
@@ -54,37 +55,30 @@ export interface Compared {
 /** How many groups' sums are free, and Student's t for them and 95%. */
 const DEGREES = GROUPS - 1
 const T = 2.0395
+/** The same if the variance were certain. */
+const NORMAL = 1.96
 const LEAST_DEGREES = 5
+
 /** How many of the changes that are called beyond chance may be by chance. */
 const FALSE_SHARE = 0.05
 
 /**
- * How many calls there were. The interval is that of all N for which W is at most t·√(c·N') away from N, where c = V/W' is the
- * variance of each of the calls W' that p < 1 hides (a score interval, as Wilson's is for shares): with few sampled calls it is
- * longer upward. There are at least as many calls as records.
+ * How many calls there were. The interval is that of a gamma distribution with the variance V around the calls W' that p < 1 hides: longer
+ * upward if few were sampled. There are at least as many calls as records.
  */
 export function callsOf(counter: Counter): Estimate {
   return callsBy(counter, chancesOf(counter, true))
 }
 
-/** How many calls failed: the same with the errors' groups. Without a sampled error, it is the limit for the rarest that would show. */
+/** How many calls failed: the same with the errors' groups. Without a sampled error, the limit is for a trace that would likely have shown. */
 export function errorsOf(counter: Counter): Estimate {
-  const { calls, errors, errorGroups, callGroups } = counter
-  const chances = chancesOf(counter, true)
-  const value = Math.max(0, errors)
-  const sums = scatter(g => errorGroups?.[g] ?? 0)
-  const around = scatter(g => (errorGroups?.[g] ?? 0) - (value / calls) * (callGroups?.[g] ?? 0))
-  return score(
-    value,
-    chances.part * sums.variance,
-    perError(chances, calls, chances.part * around.variance, value),
-    0,
-    sums.t,
-  )
+  const errors = scatter(g => counter.errorGroups?.[g] ?? 0)
+  return sumOf(Math.max(0, counter.errors), chancesOf(counter, true), errors)
 }
 
 /**
- * Which share of the calls failed, from 0 to 1. Near 0 or 1 the interval is longer toward the middle, as Wilson's.
+ * Which share of the calls failed, from 0 to 1. The interval is that of a beta distribution, as Clopper and
+ * Pearson's, for as many calls as would be as uncertain if they were independent (Korn and Graubard 1998).
  * @returns undefined without calls
  */
 export function errorShareOf(counter: Counter): Estimate | undefined {
@@ -98,9 +92,10 @@ export function meanOf(counter: Counter): Estimate | undefined {
 
 /**
  * A quantile of the durations in microseconds. The share of calls below it has the variance d · q(1−q) · Σw(w−1) / W², where d is how
- * much more uncertain the mean is than it would be if durations in a trace had nothing to do with each other; the interval goes
+ * much more uncertain that is than if durations in a trace had nothing to do with each other; the interval goes
  * from the quantile at one end of that share's interval to that at the other (Woodruff 1952). Where
- * all p are 1 it has no width: that a sketch is off by up to 2% isn't in it.
+ * all p are 1 it has no width: that a sketch is off by up to 2% isn't in it. If traces are slow as a whole, and otherwise no more alike than others,
+ * d is too small for the highest quantiles: 87% to 93% are covered.
  * @returns undefined without durations
  */
 export function quantileOf(counter: Counter, q: number): Estimate | undefined {
@@ -144,12 +139,14 @@ export function* comparing(pairs: Iterable<Compared>): Generator<void, Compariso
 
 /** What the counter's estimates share. */
 interface Chances {
-  /** Which part of the groups' scatter is meant. */
+  /** Which part of the groups' scatter is meant; 0 if there is no chance in the numbers. */
   part: number
   /** Σw(w−1), or Σw² if the chance of the traffic is meant too. */
   spread: number
-  /** The variance that each hidden call adds if calls are independent. */
-  ofOne: number
+  /** Which share of the calls is certain, as they were seen. */
+  seen: number
+  /** The mean weight of the calls that aren't certain. */
+  weight: number
   /** How many times larger the variance is as calls of a trace come together; at least 1. */
   clustering: number
   /** V of the calls. */
@@ -157,31 +154,37 @@ interface Chances {
 }
 
 function chancesOf(counter: Counter, isSamplingAlone: boolean): Chances {
-  const squares = counter.spread + counter.calls
+  const { calls, records, spread } = counter
+  const squares = spread + calls
   const scattered = scatter(g => counter.callGroups?.[g] ?? 0).variance
   const clustering = squares > 0 ? Math.max(1, scattered / squares) : 1
   if (!isSamplingAlone) {
-    const ofOne = counter.calls > 0 ? squares / counter.calls : 1
-    return { part: 1, spread: squares, ofOne, clustering, variance: scattered }
+    return {
+      part: 1,
+      spread: squares,
+      seen: 0,
+      weight: calls > 0 ? squares / calls : 1,
+      clustering,
+      variance: scattered,
+    }
   }
   // Σ(w−1): how many calls weren't seen. Σw(w−1) / Σ(w−1) is the mean weight where p < 1.
-  const hidden = counter.calls - counter.records
-  if (!(counter.spread > 0 && hidden > 0)) return { part: 0, spread: 0, ofOne: 0, clustering, variance: 0 }
-  const part = counter.spread / squares
-  return {
-    part,
-    spread: counter.spread,
-    ofOne: Math.max(0, counter.spread / hidden - 1),
-    clustering,
-    variance: part * scattered,
-  }
+  const hidden = calls - records
+  if (!(spread > 0 && hidden > 0)) return { part: 0, spread: 0, seen: 1, weight: 1, clustering, variance: 0 }
+  const part = spread / squares
+  return { part, spread, seen: records / calls, weight: spread / hidden, clustering, variance: part * scattered }
+}
+
+interface Scatter {
+  variance: number
+  t: number
 }
 
 /**
  * V, the variance of the sum of all groups; and Student's t for it, which is larger if few of the groups make up most of it, as with
  * a handful of errors.
  */
-function scatter(of: (group: number) => number): { variance: number; t: number } {
+function scatter(of: (group: number) => number): Scatter {
   let [sum, squares, fourths] = [0, 0, 0]
   for (let g = 0; g < GROUPS; g++) sum += of(g)
   for (let g = 0; g < GROUPS; g++) {
@@ -189,8 +192,9 @@ function scatter(of: (group: number) => number): { variance: number; t: number }
     squares += square
     fourths += square * square
   }
-  // With a normal distribution, (Σz²)² is a third of Σz⁴ times the number of groups.
-  const degrees = fourths > 0 ? (3 * squares * squares) / fourths - 1 : DEGREES
+  // Of z², the variance is 2 with a normal distribution, and larger by this with others.
+  const excess = fourths > 0 ? (GROUPS * fourths) / squares ** 2 - 3 : 0
+  const degrees = (2 * DEGREES) / (2 + Math.max(0, excess))
   return { variance: (squares * GROUPS) / DEGREES, t: studentsT(Math.min(DEGREES, Math.max(LEAST_DEGREES, degrees))) }
 }
 
@@ -199,40 +203,96 @@ function studentsT(degrees: number): number {
   return 1.96 + 2.3725 / degrees + 2.822 / degrees ** 2
 }
 
-function callsBy(counter: Counter, { variance, ofOne, clustering }: Chances): Estimate {
-  return score(Math.max(0, counter.calls), variance, ofOne * clustering, counter.records)
+function callsBy(counter: Counter, chances: Chances): Estimate {
+  return sumOf(
+    Math.max(0, counter.calls),
+    chances,
+    scatter(g => counter.callGroups?.[g] ?? 0),
+  )
 }
 
 /**
- * Solves (value − N)² = t² · (variance + ofOne · (N − value)) for N.
- * @param least N isn't less, at least
- * @param skewed how much longer the interval is upward: 1, or −1 if it is so downward
+ * Of `hidden` calls, V is the variance: so they are as uncertain as a sum of hidden² / V traces that weigh V / hidden each, and its
+ * limits are quantiles of gamma distributions (Fay and Feuer 1997). The upper one is that of a sum with one more trace, heavier than others.
  */
-function score(value: number, variance: number, ofOne: number, least: number, t = T, skewed = 1): Estimate {
-  const shift = (t * t * ofOne) / 2
-  const half = Math.sqrt(t * t * variance + shift * shift)
-  const middle = value + skewed * shift
-  return { value, low: Math.min(value, Math.max(least, 0, middle - half)), high: Math.max(value, middle + half) }
+function sumOf(value: number, chances: Chances, { variance, t }: Scatter): Estimate {
+  const { part, seen, weight } = chances
+  if (part === 0) return { value, low: value, high: value }
+  const hidden = (1 - seen) * value
+  const spread = part * variance
+  const trace = traceOf(hidden, spread, chances)
+  const from = hidden > 0 && spread > 0 ? gammaLimit(hidden, spread, -NORMAL) : 0
+  // Nothing is hidden, or at least a trace's calls.
+  const low = seen * value + (seen > 0 ? Math.max(0, from - trace / weight) : from)
+  const heavy = heavier(trace, weight)
+  const high = seen * value + gammaLimit(hidden + heavy, spread + heavy ** 2, upward(t))
+  return { value, low: Math.min(value, low), high: Math.max(value, high) }
 }
 
 /**
- * The variance that each hidden error adds: as many times that of an independent one as errors of a trace come together. Without a
- * sampled one, they may do so as calls do.
+ * What a trace weighs that may have been missed. Of few errors it can't be told whether errors of a trace come together, so they are
+ * taken to do so as calls do, as if two traces had been seen like that.
  */
-function perError({ ofOne, clustering, spread }: Chances, calls: number, variance: number, errors: number): number {
-  if (ofOne === 0 || !(variance > 0 && errors > 0)) return ofOne * clustering
-  return ofOne * Math.max(1, (variance * calls) / (errors * spread))
+function traceOf(hidden: number, variance: number, { weight, clustering }: Chances): number {
+  const usual = weight * clustering
+  if (!(hidden > 0 && variance > 0)) return usual
+  const seen = Math.max(weight, variance / hidden)
+  const traces = hidden ** 2 / variance
+  return seen + (Math.max(0, usual - seen) * 2) / (traces + 2)
+}
+
+/**
+ * A sum that is too small has too small a variance too, as the heavy traces are missing: so that the variance is uncertain is a matter of
+ * the upper limit alone.
+ */
+function upward(t: number): number {
+  return 2 * t - NORMAL
+}
+
+/** What a heavy trace weighs: half as much again as others, as far as that is by how many calls it has. */
+function heavier(trace: number, call: number): number {
+  return trace + (trace - call) / 2
+}
+
+/** Returns the limit of a gamma distribution, t standard deviations away: its cube root is nearly normal (Wilson and Hilferty 1931). */
+function gammaLimit(mean: number, variance: number, t: number): number {
+  const shape = mean ** 2 / variance
+  return mean * Math.max(0, 1 - 1 / (9 * shape) + t / (3 * Math.sqrt(shape))) ** 3
 }
 
 function errorShareBy(counter: Counter, chances: Chances): Estimate {
   const { calls, errorGroups, callGroups } = counter
+  const { part, spread, seen, clustering } = chances
   const value = Math.min(1, Math.max(0, counter.errors / calls))
+  if (part === 0) return { value, low: value, high: value }
   const around = scatter(g => (errorGroups?.[g] ?? 0) - value * (callGroups?.[g] ?? 0))
-  const variance = chances.part * around.variance
-  const rare = calls * Math.min(value, 1 - value)
-  const ofOne = perError(chances, calls, variance, rare)
-  const { low, high } = score(value, variance / calls ** 2, ofOne / calls, 0, around.t, 1 - 2 * value)
-  return { value, low, high: Math.min(1, high) }
+  const rare = calls * value * (1 - value)
+  const variance = part * around.variance
+  // As far as sampling is concerned, calls are as certain as so many of them that are independent.
+  const least = spread / calls
+  const usual = least * clustering
+  const each = rare > 0 && variance > 0 ? Math.max(least, variance / rare) : usual
+  const tries = calls / each
+  const hits = tries * value
+  const misses = tries - hits
+  const trace = each + (Math.max(0, usual - each) * 2) / (Math.min(hits, misses) + 2)
+  const heavy = heavier(trace, least) / each / (1 - seen)
+  // As in sumOf(), of what is rarer.
+  const [down, up] = value < 0.5 ? [NORMAL, upward(around.t)] : [upward(around.t), NORMAL]
+  const low = betaLimit(hits, misses + heavy, -down)
+  const high = betaLimit(hits + heavy, misses, up)
+  return { value, low: Math.min(value, low), high: Math.max(value, high) }
+}
+
+/** Returns the limit of a beta distribution: cube roots of gamma distributions' ratio are nearly normal (Paulson 1942). */
+function betaLimit(hits: number, misses: number, t: number): number {
+  if (hits <= 0) return 0
+  const [a, b] = [1 / (9 * hits), 1 / (9 * misses)]
+  const below = (1 - b) ** 2 - b * t * t
+  if (!(below > 0)) return t > 0 ? 1 : 0
+  const root = (1 - a) * (1 - b) + t * Math.sqrt(Math.max(0, a * (1 - b) ** 2 + b * (1 - a) ** 2 - a * b * t * t))
+  const odds = (hits / misses) * Math.max(0, root / below) ** 3
+  return odds / (1 + odds)
 }
 
 /** The variance of the mean; Infinity if there is a single call to tell it by. */
@@ -254,22 +314,32 @@ function independent(durations: Sketch, spread: number, calls: number): number {
 function meanBy(counter: Counter, chances: Chances): Estimate | undefined {
   const value = counter.durations.mean()
   if (value === undefined) return undefined
-  const half = T * Math.sqrt(meanVariance(counter, chances))
+  const { durationGroups, callGroups } = counter
+  const { t } = scatter(g => (durationGroups?.[g] ?? 0) - value * (callGroups?.[g] ?? 0))
+  const half = t * Math.sqrt(meanVariance(counter, chances))
   return { value, low: Math.max(0, value - half), high: value + half }
 }
 
-/** How much more uncertain shares of durations are as calls of a trace have durations alike: from 1 to the clustering of calls. */
-function durationClustering(counter: Counter, chances: Chances): number {
-  const alone = independent(counter.durations, chances.spread, counter.calls) / counter.durations.total ** 2
-  const ratio = alone > 0 ? meanVariance(counter, chances) / alone : 1
-  return Math.min(Math.max(1, ratio), chances.clustering)
+/**
+ * How much more uncertain the share of durations up to a quantile is as calls of a trace have durations alike; at least 1. The mean's variance
+ * tells how alike they are. Calls beyond a high quantile have less in common than that: as much as if durations were lognormal, and
+ * correlated within a trace.
+ */
+function durationClustering(counter: Counter, chances: Chances, q: number): number {
+  const { durations } = counter
+  const most = chances.clustering - 1
+  const alone = independent(durations, chances.spread, counter.calls) / durations.total ** 2
+  if (!(most > 0 && alone > 0)) return 1
+  const alike = Math.min(1, Math.max(0, (meanVariance(counter, chances) / alone - 1) / most))
+  const relative = (durations.deviation()! / durations.mean()!) ** 2
+  return 1 + most * alikeBeyond(q, Math.log1p(alike * relative) / Math.log1p(relative))
 }
 
 function quantileBy(counter: Counter, chances: Chances, q: number): Estimate | undefined {
   const { durations } = counter
   const value = durations.quantile(q)
   if (value === undefined) return undefined
-  const tries = independentDurations(counter, chances)
+  const tries = independentDurations(counter, chances, q)
   if (tries === Number.POSITIVE_INFINITY) return { value, low: value, high: value }
   // Around a share near 0 or 1, chance isn't symmetric (Cornish and Fisher 1938), and it goes by whole calls.
   const half = T * Math.sqrt((q * (1 - q)) / tries) + 0.5 / tries
@@ -281,9 +351,10 @@ function quantileBy(counter: Counter, chances: Chances, q: number): Estimate | u
 }
 
 /** How many independent calls would tell as much about a share of the durations. */
-function independentDurations(counter: Counter, chances: Chances): number {
+function independentDurations(counter: Counter, chances: Chances, q: number): number {
   const { durations, calls } = counter
-  return (durations.total * calls) / (durationClustering(counter, chances) * chances.spread)
+  if (chances.part === 0) return Number.POSITIVE_INFINITY
+  return (durations.total * calls) / (durationClustering(counter, chances, q) * chances.spread)
 }
 
 function compare({ before, beforeUs, after, afterUs }: Compared): Comparison {
@@ -342,7 +413,7 @@ function difference(before: Estimate, after: Estimate): Estimate {
 function chanceOfRates(before: Counter, was: Chances, beforeUs: number, after: Counter, is: Chances, afterUs: number) {
   const [callsBefore, calls] = [Math.max(0, before.calls), Math.max(0, after.calls)]
   if (callsBefore + calls <= 0) return 1
-  const ofOne = ({ variance, ofOne }: Chances, count: number) => Math.max(ofOne, variance / count)
+  const ofOne = ({ variance, weight }: Chances, count: number) => Math.max(weight, variance / count)
   // Without a call in one time, the other's are an example of what they would be.
   const mine = calls > 0 ? ofOne(is, calls) : ofOne(was, callsBefore)
   const other = callsBefore > 0 ? ofOne(was, callsBefore) : mine
@@ -387,8 +458,8 @@ function chanceOfMeans(before: Counter, was: Chances, after: Counter, is: Chance
 /** The chance of such a difference of quantiles: which share of both is beyond the quantile of all together? */
 function chanceOfQuantiles(before: Counter, was: Chances, after: Counter, is: Chances, q: number): number {
   const [short, long] = [before.durations, after.durations]
-  const tries = independentDurations(after, is)
-  const triesBefore = independentDurations(before, was)
+  const tries = independentDurations(after, is, q)
+  const triesBefore = independentDurations(before, was, q)
   const index = Math.round((tries * long.indexAt(q)! + triesBefore * short.indexAt(q)!) / (tries + triesBefore))
   const [above, aboveBefore] = [1 - long.shareUpTo(index), 1 - short.shareUpTo(index)]
   const share = (tries * above + triesBefore * aboveBefore) / (tries + triesBefore)

@@ -85,8 +85,8 @@ export class Sketch {
   }
 
   /**
-   * Returns a limit of a quantile, in microseconds: within its bin by how much of the bin is below it; or the bin's edge, if the bin has
-   * more than a share `heavy` of all, as then all of that may be at one place.
+   * Returns a limit of a quantile, in microseconds: within its bin by how much of the bin is below it. Or the bin's edge, if the bin has
+   * more than a share `heavy` of all, and more than both of its neighbors, as then all of that may be at one place.
    * @param q above 0; there are durations
    */
   boundAt(q: number, heavy: number, isUpper: boolean): number {
@@ -94,7 +94,8 @@ export class Sketch {
     if (index === ZERO_BIN) return isUpper ? 1 : 0
     const before = this.shareUpTo(index - 1)
     const here = this.shareUpTo(index) - before
-    if (here > heavy || here <= 0) return GAMMA ** (isUpper ? index : index - 1)
+    const neighbors = this.shareUpTo(index + 1) - this.shareUpTo(index - 2) - here
+    if ((here > heavy && here > neighbors) || here <= 0) return GAMMA ** (isUpper ? index : index - 1)
     return GAMMA ** (index - 1 + Math.min(1, Math.max(0, (q - before) / here)))
   }
 
@@ -115,9 +116,9 @@ export class Sketch {
   deviation(): number | undefined {
     if (this.total <= ROUNDING) return undefined
     let [weights, values, squares] = [Math.max(0, this.zero), 0, 0]
-    for (let i = 0; i < this.bins.length; i++) {
+    let value = middleOf(this.first)
+    for (let i = 0; i < this.bins.length; i++, value *= GAMMA) {
       const weight = Math.max(0, this.bins[i]!)
-      const value = middleOf(this.first + i)
       weights += weight
       values += weight * value
       squares += weight * value * value

@@ -1,5 +1,12 @@
 import assert from 'node:assert/strict'
-import { beyondChance, chanceOfHits, chanceOfT, incompleteBeta } from '../../../../collector/src/store/activity/chance'
+import {
+  alikeBeyond,
+  beyondChance,
+  chanceOfHits,
+  chanceOfT,
+  incompleteBeta,
+} from '../../../../collector/src/store/activity/chance'
+import { dice, normal } from './dice'
 
 const near = (found: number, truth: number) => assert.ok(Math.abs(found / truth - 1) < 1e-6, `${found} for ${truth}`)
 
@@ -47,5 +54,21 @@ describe('chance', () => {
     assert.deepEqual(beyondChance([0.9, 0.04, 0.5], 0.05), [false, false, false])
     assert.deepEqual(beyondChance([0.01, 0.9, 0.03], 0.05), [true, false, true])
     assert.deepEqual(beyondChance([], 0.05), [])
+  })
+
+  it('has how much two numbers that are alike are above a quantile together', () => {
+    // Of the median, it is known: Sheppard's 2/π · asin(r).
+    for (const r of [0, 0.3, 0.8]) assert.ok(Math.abs(alikeBeyond(0.5, r) - (2 / Math.PI) * Math.asin(r)) < 1e-4)
+    const roll = dice(4)
+    const gauss = normal(roll)
+    const [limit, r, tries] = [1.6449, 0.5, 200_000]
+    let both = 0
+    for (let i = 0; i < tries; i++) {
+      const shared = Math.sqrt(r) * gauss()
+      if (shared + Math.sqrt(1 - r) * gauss() > limit && shared + Math.sqrt(1 - r) * gauss() > limit) both++
+    }
+    const found = (both / tries - 0.05 ** 2) / (0.05 * 0.95)
+    assert.ok(Math.abs(alikeBeyond(0.95, r) - found) < 0.01, `${alikeBeyond(0.95, r)} for ${found}`)
+    assert.ok(alikeBeyond(0.99, 1) > 0.5 && alikeBeyond(0.99, 1) <= 1)
   })
 })

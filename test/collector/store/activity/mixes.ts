@@ -72,12 +72,14 @@ export function tracesOf({ traces, calls, p }: Mix, behavior: Behavior, roll: ()
   return made
 }
 
-/** Throws the coin for each trace, and counts. */
-export function sample(traces: Trace[], roll: () => number): Counter {
+/** Throws the coin for each trace, and counts. @param ps the traces' probabilities: a column is read faster than objects are */
+export function sample(traces: Trace[], roll: () => number, ps = Float64Array.from(traces, trace => trace.p)): Counter {
   const counter = new Counter()
   const weight = new Weight()
-  for (const { p, durations, isFailed } of traces) {
+  for (let trace = 0; trace < ps.length; trace++) {
+    const p = ps[trace]!
     if (roll() >= p) continue
+    const { durations, isFailed } = traces[trace]!
     const group = Math.floor(roll() * GROUPS)
     weight.set(p)
     for (let i = 0; i < durations.length; i++) counter.add(weight, group, i === 0, isFailed[i]!, durations[i]!)
@@ -104,7 +106,7 @@ const ESTIMATES: Record<string, (counter: Counter) => Estimate | undefined> = {
 }
 
 export function truthOf(traces: Trace[]): Record<string, number> {
-  const durations = traces.flatMap(trace => trace.durations).sort((a, b) => a - b)
+  const durations = Float64Array.from(traces.flatMap(trace => trace.durations)).sort()
   const calls = durations.length
   const errors = traces.reduce((sum, { isFailed }) => sum + isFailed.filter(Boolean).length, 0)
   const quantiles = QUANTILES.map(q => [`p${q * 100}`, durations[Math.ceil(q * calls) - 1]!])
@@ -115,18 +117,27 @@ export function truthOf(traces: Trace[]): Record<string, number> {
 /**
  * How often the truth is in the interval, by estimate; and how often the interval has no upper end.
  * @param populations how many times traces are made; for each the coins are thrown `runs` times
+ * @param names of the estimates
  */
-export function coverage(mix: Mix, behavior: Behavior, populations: number, runs: number, seed: number) {
+export function coverage(
+  mix: Mix,
+  behavior: Behavior,
+  populations: number,
+  runs: number,
+  seed: number,
+  names = Object.keys(ESTIMATES),
+) {
   const roll = dice(seed)
-  const covered = Object.fromEntries(Object.keys(ESTIMATES).map(name => [name, 0]))
+  const covered = Object.fromEntries(names.map(name => [name, 0]))
   const unbounded = { ...covered }
   for (let population = 0; population < populations; population++) {
     const traces = tracesOf(mix, behavior, roll)
     const truth = truthOf(traces)
+    const ps = Float64Array.from(traces, trace => trace.p)
     for (let run = 0; run < runs; run++) {
-      const counter = sample(traces, roll)
-      for (const [name, estimate] of Object.entries(ESTIMATES)) {
-        const found = estimate(counter)
+      const counter = sample(traces, roll, ps)
+      for (const name of names) {
+        const found = ESTIMATES[name]!(counter)
         if (found === undefined) continue
         if (found.low <= truth[name]! && truth[name]! <= found.high) covered[name]!++
         if (found.high === Number.POSITIVE_INFINITY) unbounded[name]!++
