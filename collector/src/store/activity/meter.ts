@@ -1,3 +1,4 @@
+import { Turns } from '../../turns'
 import type { Entry } from '../pipeline/entry'
 import { CALLEE_NAME, CALLER_NAME, EDGE, FIRST_WORD, FLAGS, HASH, LAST_WORD, OTHER_SERVICE, Ring, SEEN } from './halves'
 import { Identities } from './identities'
@@ -11,6 +12,8 @@ export type { Counted } from './settling'
 /** What the words of waiting records may take: less than a megabyte, unless a sender makes names up. */
 const MAX_WORD_BYTES = 32 * 1024 * 1024
 const DAY_US = 86_400e6
+/** How many records may be forgotten without a look at the clock. */
+const STEP = 64
 
 /**
  * Counts what is settled: calls by operation, and by edge between operations.
@@ -55,13 +58,14 @@ export class Meter {
   }
 
   /**
-   * Takes note of a settling, of this collector or of another one. It must not happen while count() is at work.
+   * Takes note of a settling, of this collector or of another one, in turns. Neither count() nor another learn() may be at work.
    * @param recent as Counted has it
    * @param atUs when it was settled, in microseconds since the epoch
    * @throws StoreError if `recent` is damaged
    */
-  learn(recent: Buffer, atUs: bigint): void {
-    this.learner.learn(recent, Number(atUs))
+  async learn(recent: Buffer, atUs: bigint): Promise<void> {
+    const turns = new Turns()
+    for (const _ of this.learner.learn(recent, Number(atUs))) if (turns.over()) await turns.next()
     if (this.counting === 0) this.known.words.sweep()
   }
 }
@@ -80,12 +84,18 @@ class Learner implements SettledReader {
     this.waiting = waiting
   }
 
-  learn(recent: Buffer, atUs: number): void {
+  *learn(recent: Buffer, atUs: number): Generator<void, void> {
     const { waiting, words, identities } = this
     this.nowUs = Math.max(this.nowUs, atUs)
-    while (waiting.isOld(this.nowUs / 1e6)) this.forgetOldest()
-    readSettled(recent, words, this)
-    while (waiting.size > 0 && words.usedBytes > MAX_WORD_BYTES) this.forgetOldest()
+    while (waiting.isOld(this.nowUs / 1e6)) {
+      this.forgetOldest()
+      if (waiting.size % STEP === 0) yield
+    }
+    yield* readSettled(recent, words, this)
+    while (waiting.size > 0 && words.usedBytes > MAX_WORD_BYTES) {
+      this.forgetOldest()
+      if (waiting.size % STEP === 0) yield
+    }
     identities.age(this.nowUs)
   }
 

@@ -248,8 +248,8 @@ export interface SettledReader {
   ): void
 }
 
-/** @throws StoreError if the bytes aren't what a SettledWriter has written */
-export function readSettled(recent: Buffer, words: Words, to: SettledReader): void {
+/** Reads in small steps. @throws StoreError if the bytes aren't what a SettledWriter has written */
+export function* readSettled(recent: Buffer, words: Words, to: SettledReader): Generator<void, void> {
   const cursor = new Cursor(recent)
   if (cursor.varint() !== VERSION) throw damaged()
   /** Returns a number of things, each of which has `size` bytes at least. */
@@ -263,16 +263,21 @@ export function readSettled(recent: Buffer, words: Words, to: SettledReader): vo
     const end = count(1) + cursor.pos
     list[i] = words.find(recent, cursor.pos, end)
     cursor.pos = end
+    if (i % STEP === 0) yield
   }
   const probabilities = new Float64Array(count(8))
   for (let i = 0; i < probabilities.length; i++) probabilities[i] = cursor.f64()
   const firstUs = cursor.varint()
-  for (let left = count(8); left > 0; left--) to.lone(cursor.i32(), cursor.i32())
+  for (let left = count(8); left > 0; left--) {
+    to.lone(cursor.i32(), cursor.i32())
+    if (left % STEP === 0) yield
+  }
   const word = () => {
     const place = cursor.varint()
     if (!(place < list.length)) throw damaged()
     return list[place]!
   }
+  let records = 0
   for (let traces = count(9); traces > 0; traces--) {
     const [traceHigh, traceLow] = [cursor.i32(), cursor.i32()]
     for (let left = count(19); left > 0; left--) {
@@ -303,6 +308,7 @@ export function readSettled(recent: Buffer, words: Words, to: SettledReader): vo
       }
       if (cursor.pos > recent.length) throw damaged()
       to.recorded()
+      if (++records % STEP === 0) yield
     }
   }
   for (let left = count(17); left > 0; left--) {
@@ -310,9 +316,13 @@ export function readSettled(recent: Buffer, words: Words, to: SettledReader): vo
     const hasEdge = cursor.varint() === 1
     const [caller, other, callee] = hasEdge ? [word(), word(), word()] : [0, 0, 0]
     to.change(traceHigh, traceLow, hashHigh, hashLow, hasEdge, caller, other, callee)
+    if (left % STEP === 0) yield
   }
   if (cursor.pos !== recent.length) throw damaged()
 }
+
+/** How many records make a step. */
+const STEP = 64
 
 function damaged(): StoreError {
   return new StoreError(

@@ -111,7 +111,7 @@ export class MySqlMeter {
       await this.writeCheckpoint(connection, checkpoint)
       return seq
     })
-    meter.learn(counted.recent, atUs)
+    await meter.learn(counted.recent, atUs)
     this.learnt = seq
     return counted
   }
@@ -144,7 +144,7 @@ export class MySqlMeter {
   private async learnOthers(read: (sql: string, parameters: unknown[]) => Promise<Columns[]>): Promise<void> {
     for await (const { seq, atUs, bytes } of settlings('recent', this.learnt, read)) {
       try {
-        this.meter.learn(bytes, atUs)
+        await this.meter.learn(bytes, atUs)
       } catch (error) {
         this.onError(error)
       }

@@ -167,7 +167,7 @@ export class EmbeddedBackend implements Backend {
       const [seq, atUs, recent] = row
       before = seq
       try {
-        this.meter.learn(recent, atUs)
+        await this.meter.learn(recent, atUs)
       } catch (error) {
         this.options.onActivityError(error)
       }
@@ -200,7 +200,7 @@ export class EmbeddedBackend implements Backend {
     this.scheduleTending(0)
     if (counted === undefined) return { notUtf8: 0, stats: NO_STATS }
     this.counted++
-    this.meter.learn(counted.recent, atUs)
+    await this.meter.learn(counted.recent, atUs)
     return counted
   }
 

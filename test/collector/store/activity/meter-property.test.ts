@@ -270,7 +270,7 @@ describe('the meter, compared with a count over the set of all records', () => {
           const { records, meter: m, restart, failed } = settlings[i % settlings.length]!
           if (restart === 0) meters[m] = fresh()
           const at = meters[m]!
-          while (at.learnt < settled.length) at.meter.learn(settled[at.learnt++]!, START_US)
+          while (at.learnt < settled.length) await at.meter.learn(settled[at.learnt++]!, START_US)
           const part = queue.splice(0, Math.max(records, i > 100 ? 10 : 0))
           const cut = pick(part.length + 1)
           const entries = [part.slice(0, cut), part.slice(cut)].map(some => {
