@@ -51,8 +51,10 @@ describe('the web page: accessibility, in Chromium', function () {
     ['the comparison', `/trace/000000000000003c?tab=compare&with=${SHOP_ID}`, '.table tbody tr'],
     ['the JSON', `/trace/${SHOP_ID}?tab=json`, '.json'],
     ['the services', '/services?from=-24h', '.table tbody tr'],
-    ['a service', '/services/web?from=-24h', '.table tbody tr'],
+    ['a service', '/services/web?from=-24h', '.totals'],
     ['the graph of services', '/graph?from=-24h&service=cart', '.graph-box .node.chosen'],
+    ['an operation of a service', '/services/cart?from=-24h&name=Cart.list&side=server', '.totals, .notice'],
+    ['what has changed', '/changes?moment=-5m', '.changes-table, .notice'],
     ['a time without calls', '/graph?from=-20m&to=-19m', '.notice'],
     ['a trace that is not there', '/trace/00000000000000ff', '.notice'],
   ]

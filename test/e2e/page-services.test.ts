@@ -1,46 +1,191 @@
 import assert from 'node:assert/strict'
+import { EventType, type SpanRecord } from '../../src/codec/span'
 import { generateTrace } from '../helpers/generated-trace'
 import { arrived, pageTests, shown } from '../helpers/page'
 import { sendSpans } from '../helpers/send'
 import { until } from '../helpers/until'
 
+/** When the cart gets slower: a whole minute, some minutes ago. */
+const MINUTE_US = 60e6
+const SLOWER_US = Math.floor((Date.now() * 1000) / MINUTE_US - 10) * MINUTE_US
+const TRACES = 400
+
+/**
+ * A shop for twenty minutes: web asks cart, and cart asks mysql, which reports nothing. From SLOWER_US on the cart takes five times as
+ * long by itself. Every eighth trace fails in cart. Half of the calls are sampled.
+ */
+function shopTraces(): SpanRecord[] {
+  const records: SpanRecord[] = []
+  for (let i = 0; i < TRACES; i++) {
+    // An odd factor, so that the low bits, by which traces are grouped, are as mixed as those of random ids.
+    const traceId = BigInt.asUintN(63, BigInt(i + 1) * 0x9e3779b97f4a7c15n)
+    const start = SLOWER_US - 9 * MINUTE_US + Math.floor((i * 18 * MINUTE_US) / TRACES)
+    const own = (start < SLOWER_US ? 8_000 : 40_000) + ((i * 37) % 100) * 20
+    const half = (
+      fields: Partial<SpanRecord>,
+      types: [EventType, EventType],
+      from: number,
+      to: number,
+    ): SpanRecord => ({
+      ...{ traceId, probability: 0.5 },
+      ...fields,
+      events: [
+        { timestamp: BigInt(start + from), eventType: types[0] },
+        { timestamp: BigInt(start + to), eventType: types[1] },
+      ],
+    })
+    const server: [EventType, EventType] = [EventType.SERVER_RECV, EventType.SERVER_SEND]
+    const client: [EventType, EventType] = [EventType.CLIENT_SEND, EventType.CLIENT_RECV]
+    const failed = i % 8 === 0 ? { annotations: new Map([['error.type', 'TIMEOUT']]) } : {}
+    records.push(
+      half({ id: 1n, name: 'POST /checkout', service: 'web' }, server, 0, own + 8_000),
+      half({ id: 2n, parentId: 1n, name: 'Cart.total', service: 'web' }, client, 1_000, own + 7_000),
+      half({ id: 2n, parentId: 1n, name: 'Cart.total', service: 'cart', ...failed }, server, 2_000, own + 6_000),
+      half(
+        { id: 3n, parentId: 2n, name: 'SELECT', service: 'cart', annotations: new Map([['peer.service', 'mysql']]) },
+        client,
+        3_000,
+        5_000,
+      ),
+      half({ id: 4n, parentId: 1n, name: 'Mail.send', service: 'web' }, client, own + 7_100, own + 7_900),
+      half({ id: 4n, parentId: 1n, name: 'Mail.send', service: 'mail' }, server, own + 7_200, own + 7_800),
+    )
+  }
+  return records
+}
+
 describe('the web page: services, in Chromium', function () {
   this.timeout(90_000)
   const tests = pageTests()
+  const ask = async (path: string): Promise<any> => (await fetch(`${tests.collector.web}${path}`)).json()
 
-  it('shows rates, errors, percentiles over time and which service calls which, and links to searches', async () => {
+  before(async () => {
+    await sendSpans(tests.collector.scribe, shopTraces())
+    // For the graph, at another time.
+    const startUs = Date.now() * 1000 - 180 * MINUTE_US
+    for (let i = 1n; i <= 5n; i++) {
+      await sendSpans(tests.collector.scribe, generateTrace({ traceId: i, spans: 200, startUs }))
+    }
+    await until('all is stored', async () => (await ask('/api/status')).backlogSpans === 0, 60_000)
+    await until('the services are counted', async () => (await ask('/api/services')).services.length === 3, 60_000)
+  })
+
+  it('tells where nothing was reported', async () => {
+    const { page } = tests
+    for (const path of ['services', 'services/cart', 'graph']) {
+      await page.goto(`/${path}?from=2020-01-01T00:00Z&to=2020-01-02T00:00Z`)
+      await page.getByRole('heading', { name: /^(Nothing was reported|No calls between services)/ }).waitFor()
+    }
+    await page.goto('/changes?from=2020-01-01T00:00Z&to=2020-01-02T00:00Z')
+    await page.getByRole('heading', { name: 'There is nothing to compare' }).waitFor()
+  })
+
+  it('lists services with rates, errors and percentiles, and how certain they are', async () => {
     const { page } = tests
     await page.goto('/')
     await page.getByRole('link', { name: 'Services' }).click()
-    await page.getByText('Nothing was reported in this time range').waitFor()
-    const startUs = Date.now() * 1000 - 120e6
-    for (let i = 1n; i <= 5n; i++) {
-      const records = generateTrace({ traceId: i, spans: 200, startUs: startUs + Number(i) * 10e6 })
-      // Each stands for ten.
-      for (const record of records) record.probability = 0.1
-      await sendSpans(tests.collector.scribe, records)
-    }
-    const ask = async (path: string): Promise<any> => (await fetch(`${tests.collector.web}${path}`)).json()
-    const count = async (): Promise<number | undefined> =>
-      (await ask('/api/earlier/services')).services.find((one: { service: string }) => one.service === 'web')?.spans
-    await until('all is stored', async () => (await ask('/api/status')).backlogSpans === 0, 60_000)
-    await until('the services are counted', count, 60_000)
-    await page.keyboard.press('r')
     const lines = page.locator('.table tbody tr')
     await lines.first().waitFor()
-    assert.equal(await lines.count(), 7)
-    const perHour = await count()
-    const [rate] = /\d+(\.\d+)?\/(min|s)/.exec(await shown(lines.filter({ hasText: 'web' })))!
-    const expected = perHour! / 60
-    assert.ok(Math.abs(Number.parseFloat(rate) - expected) <= 0.06 * expected + 1, `${rate} for ${expected} a minute`)
+    assert.equal(await lines.count(), 3)
+    const line = lines.filter({ has: page.getByRole('link', { name: 'cart', exact: true }) })
+    // 400 traces in an hour, each of which stands for two.
+    const { from, to, services } = await ask('/api/services')
+    const { calls } = services.find(({ service }: { service: string }) => service === 'cart')
+    assert.ok(Math.abs(calls.value - 2 * TRACES) < 1)
+    const [, rate, margin] = /([\d.]+)\/min ± ([\d.]+)/.exec(await shown(line))!
+    const minutes = (to - from) / MINUTE_US
+    assert.ok(Math.abs(Number(rate) - calls.value / minutes) < 0.2)
+    assert.ok(Math.abs(Number(margin) - (calls.high - calls.value) / minutes) < 0.2)
+    assert.match(await shown(line), /1[23](\.\d)?% ± /)
+    await line.getByRole('link', { name: 'failed' }).click()
+    await arrived(page, /\/trace\//)
+    await page.locator('.facts .error-mark').waitFor()
+  })
 
+  it('shows a service over time, its operations, its callers and callees, and the series of each', async () => {
+    const { page } = tests
+    await page.goto('/services')
     await page.getByRole('link', { name: 'cart', exact: true }).click()
     await arrived(page, /services\/cart\?from=-1h/)
-    await page.locator('.latency canvas').waitFor()
-    await page.getByRole('link', { name: 'Traces', exact: true }).click()
-    await arrived(page, /\/search\?q=service%3Acart\+last\+1h/)
+    for (const title of ['Rate', 'Failed', 'Latency'])
+      await page
+        .getByRole('img', { name: `${title} over time` })
+        .locator('canvas')
+        .waitFor()
+    await page.getByText('The same as a table').click()
+    const steps = page.getByRole('table', { name: 'Figures over time' }).locator('tbody tr')
+    assert.ok((await steps.count()) >= 17, 'a row for each step that has calls')
+    const slower = await steps.evaluateAll(rows => rows.map(row => row.children[3]!.textContent!))
+    const median = (text: string) => Number.parseFloat(text)
+    assert.ok(median(slower.at(-2)!) > 3 * median(slower[1]!), `${slower}`)
+
+    const callers = page.getByRole('table', { name: 'Who calls it' }).locator('tbody tr')
+    assert.match(await shown(callers), /^web POST \/checkout Cart\.total /)
+    const callees = page.getByRole('table', { name: 'Whom it calls' }).locator('tbody tr')
+    assert.match(await shown(callees), /^Cart\.total mysql SELECT /)
+    await page
+      .getByRole('table', { name: 'Operations of cart' })
+      .getByRole('link', { name: 'Cart.total', exact: true })
+      .click()
+    await arrived(page, /name=Cart\.total&side=server/)
+    await page.locator('.subject').getByText('Cart.total (server)').waitFor()
+    await page.locator('tr.chosen').getByText('Cart.total').waitFor()
+    await callers.getByRole('link', { name: /^Chart of/ }).click()
+    await arrived(page, /caller=web&callee=cart&callerName=POST/)
+    await page.locator('.subject').getByText('web POST /checkout → cart Cart.total').waitFor()
+    await page.locator('.time-chart canvas').first().waitFor()
+    await page.getByRole('link', { name: 'Show the whole service' }).click()
+    await arrived(page, /services\/cart\?from=-1h$/)
+    await page.getByRole('link', { name: 'Traces with errors' }).click()
+    await arrived(page, /\/search\?q=service%3Acart\+error\+last\+1h/)
     await page.locator('.result').first().waitFor()
-    assert.equal(await page.locator('.result').count(), 5)
+  })
+
+  it('zooms into what is dragged over in a chart, and compares before and after the moment that is clicked', async () => {
+    const { page } = tests
+    await page.goto('/services/cart')
+    const chart = page.getByRole('img', { name: 'Latency over time' }).locator('.u-over')
+    const { x, y, width, height } = (await chart.boundingBox())!
+    await page.mouse.click(x + 0.75 * width, y + height / 2)
+    const link = page.getByRole('link', { name: /^What changed at / })
+    await link.waitFor()
+    await page.mouse.move(x + 0.5 * width, y + height / 2)
+    await page.mouse.down()
+    await page.mouse.move(x + 0.9 * width, y + height / 2, { steps: 3 })
+    await page.mouse.up()
+    await arrived(page, /services\/cart\?from=2.*Z&to=2.*Z/)
+    const { searchParams } = new URL(page.url())
+    const [from, to] = ['from', 'to'].map(name => Date.parse(searchParams.get(name)!))
+    assert.ok(Math.abs((to! - from!) / 60_000 - 24) < 2, `${from} ${to}`)
+    await page.goto('/services/cart?from=-1h')
+    await chart.click({ position: { x: 0.75 * width, y: height / 2 } })
+    await link.click()
+    await arrived(page, /changes\?from=-1h&moment=2.*Z&service=cart/)
+    await page.getByRole('textbox', { name: 'Moment' }).waitFor()
+  })
+
+  it('finds what changed at a moment: the slower cart before those that wait for it, and its series and traces', async () => {
+    const { page } = tests
+    const moment = new Date(SLOWER_US / 1000).toISOString()
+    await page.goto(`/changes?moment=${moment}&span=10m`)
+    const rows = page.locator('.changes-table tbody tr')
+    await rows.first().waitFor()
+    const texts = await rows.allInnerTexts()
+    const origins = texts.filter(text => text.includes('likely origin'))
+    assert.ok(origins.length > 0 && origins.every(text => text.includes('Cart.total')), texts.join('\n'))
+    assert.ok(!texts.some(text => text.includes('Mail.send')), 'what is as it was')
+    const origin = rows.filter({ hasText: 'likely origin' }).first()
+    assert.match(await shown(origin), /1\d(\.\d+)? ms → 4\d(\.\d+)? ms ↑/)
+    await origin.getByRole('button').click()
+    await page.locator('.change-detail canvas').nth(2).waitFor()
+    await page.locator('.change-detail').getByRole('link', { name: 'Its page' }).click()
+    await arrived(page, /\/services\/cart\?from=2/)
+    await page.locator('.time-chart canvas').first().waitFor()
+
+    await page.goto('/changes?moment=-5m&span=10m')
+    await page.getByRole('combobox', { name: 'Compare' }).selectOption('with a day earlier')
+    await arrived(page, /against=day/)
+    await page.locator('.changes-table .tag').getByText('new').first().waitFor()
   })
 
   it('keeps the time range from page to page, through a trace as well', async () => {
@@ -96,7 +241,7 @@ describe('the web page: services, in Chromium', function () {
 
   it('draws the graph of services, in which no label covers another or a box, and is walked by keys', async () => {
     const { page } = tests
-    await page.goto('/graph')
+    await page.goto('/graph?from=-4h&to=-2h')
     await page.locator('.graph-box .node').first().waitFor()
     assert.equal(await page.locator('.graph-box .node').count(), 7)
     const boxes = await page.evaluate(() =>
@@ -131,13 +276,9 @@ describe('the web page: services, in Chromium', function () {
     await page.getByRole('button', { name: '1 call away' }).click()
     await arrived(page, /hops=1/)
     await page.locator('.graph-box .node').first().waitFor()
-    const pairs = (await ask(tests.collector.web)).edges.filter(
+    const pairs = (await ask('/api/dependencies?from=-4h&to=-2h')).edges.filter(
       (edge: { from: string; to: string }) => edge.from === name || edge.to === name,
     )
     assert.equal(await page.locator('.graph-box .edge .hit').count(), pairs.length)
   })
 })
-
-async function ask(web: string): Promise<{ edges: { from: string; to: string }[] }> {
-  return (await fetch(`${web}/api/earlier/dependencies`)).json()
-}

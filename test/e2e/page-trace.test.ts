@@ -417,10 +417,11 @@ describe('the web page: a trace, in Chromium', function () {
       const response = await route.fetch()
       await route.fulfill({ response, json: { ...(await response.json()), truncated: true } })
     })
-    await page.route(/\/api\/earlier\/(services|dependencies)/, route => {
-      const figures = { spans: 9, errors: 0, p50: 1, p95: 1, p99: 1 }
-      const services = [{ service: 'web', ...figures, names: [], series: [] }]
-      const edges = [{ from: 'web', to: 'cart', calls: 9, errors: 0, p50: 1, p95: 1 }]
+    await page.route(/\/api\/(services|dependencies)/, route => {
+      const nine = { value: 9, low: 9, high: 9 }
+      const figures = { calls: nine, errors: nine, errorShare: null, p50: nine, p95: nine, p99: nine, exemplars: [] }
+      const services = [{ service: 'web', ...figures, series: [] }]
+      const edges = [{ from: 'web', to: 'cart', ...figures }]
       return route.fulfill({ json: { from: 0, to: 3_600_000_000, step: 60_000_000, truncated: true, services, edges } })
     })
     await open(`/trace/${SHOP_ID}`)

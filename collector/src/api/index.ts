@@ -26,7 +26,6 @@ import { limitConnections } from './connections'
 import { differenceRoutes } from './difference'
 import type { Reads } from './read-budget'
 import { searchRoutes } from './search'
-import { serviceRoutes } from './services'
 import { type StatusOptions, statusRoutes } from './status'
 import { stopWithLastAnswer } from './stopping'
 import { traceRoutes } from './traces'
@@ -141,7 +140,6 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
 
   traceRoutes(app, reads, askStore)
   searchRoutes(app, reads, askStore)
-  serviceRoutes(app, reads, askStore)
   activityRoutes(app, {
     ...options.activity,
     read: (query, visit) => readActivity(part => askStore(store => store.activity(part)), query, visit),
@@ -173,7 +171,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
       reply
         .type('text/html; charset=utf-8')
         .send(html.replace('<head>', `<head>\n    <base href="${baseOf(request, options)}" />`))
-    const paths = ['/', '/trace/:id', '/search', '/services', '/services/:name', '/graph', '/difference']
+    const paths = ['/', '/trace/:id', '/search', '/services', '/services/:name', '/graph', '/changes', '/difference']
     for (const path of paths) app.get(path, page)
   } else {
     log.warn({ dir: options.uiDir }, 'the web interface is not built, so only the API is served: run npm run build')

@@ -218,49 +218,6 @@ export interface Changed {
   beyondChance: boolean
 }
 
-/*
- * What the routes answer until they have the above.
- */
-
-/** Counts are scaled by the sampling probability. */
-export interface EarlierFigures {
-  spans: number
-  errors: number
-  p50: number | null
-  p95: number | null
-  p99: number | null
-}
-
-/** GET /api/services */
-export interface EarlierServicesAnswer extends Range {
-  /** The length of one step of a series. */
-  step: number
-  /** True if there are more services or names: the answer has the busiest. */
-  truncated?: true
-  services: EarlierServiceFigures[]
-}
-
-export interface EarlierServiceFigures extends EarlierFigures {
-  service: string
-  names: ({ name: string } & EarlierFigures)[]
-  /** Steps without spans are left out. */
-  series: ({ time: number } & EarlierFigures)[]
-}
-
-/** GET /api/dependencies */
-export interface EarlierDependenciesAnswer extends Range {
-  /** True if there are more pairs: the answer has those with the most calls. */
-  truncated?: true
-  edges: EarlierDependency[]
-}
-
-export interface EarlierDependency extends Omit<EarlierFigures, 'spans'> {
-  /** The caller. */
-  from: string
-  to: string
-  calls: number
-}
-
 /** POST /api/traces */
 export interface UploadAnswer {
   traceIds: string[]

@@ -46,6 +46,14 @@ export function isDate(us: number): boolean {
   return at(us) !== undefined
 }
 
+/** Formats a time as fields of the type datetime-local have it: in the viewer's zone, to the second. */
+export function fieldTime(us: number): string {
+  const time = new Date(us / 1000)
+  const two = (n: number) => String(n).padStart(2, '0')
+  const day = `${String(time.getFullYear()).padStart(4, '0')}-${two(time.getMonth() + 1)}-${two(time.getDate())}`
+  return `${day}T${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}`
+}
+
 /** Formats the distance from the trace's start: "+12.3 ms". */
 export function offset(us: number | null, start: number | null): string {
   if (us === null || start === null) return '–'

@@ -1,5 +1,6 @@
 import './range.css'
 import { useState } from 'preact/hooks'
+import { fieldTime } from '../parts/time'
 import { absolute, DEFAULT_RANGE, moved, PRESETS, rangeTitle, sameRange, type TimeRange, windowOf } from './range'
 
 interface Props {
@@ -118,12 +119,4 @@ function Times({ range, onPick, onCancel }: TimesProps) {
       )}
     </form>
   )
-}
-
-/** A time as the field has it: local, to the second. */
-function fieldTime(us: number): string {
-  const time = new Date(us / 1000)
-  const two = (n: number) => String(n).padStart(2, '0')
-  const day = `${String(time.getFullYear()).padStart(4, '0')}-${two(time.getMonth() + 1)}-${two(time.getDate())}`
-  return `${day}T${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}`
 }

@@ -1,46 +1,69 @@
-import type { EarlierDependency } from '../../src/http/answers'
-import { DurationText } from '../parts/duration-text'
+import type { EdgeFigures } from '../../src/http/answers'
 import { type Column, SortedTable } from '../parts/sorted-table'
 import { serviceHref, type TimeRange } from '../range/range'
-import { rateOf, shareOf } from './model'
+import { figuresColumns } from './figures-columns'
+import { edgeParams } from './subject'
 
 interface Props {
   caption: string
-  edges: EarlierDependency[]
-  lengthUs: number
+  edges: EdgeFigures[]
+  /** The length of the time that the figures are about. */
+  us: number
   range: TimeRange
   sort: string
-  /** A column that would say the same in every row. */
-  without?: 'caller' | 'callee'
+  /** The service on whose page the table is: it is the caller or the callee of all edges. */
+  of?: { service: string; is: 'caller' | 'callee' }
+  /** Whether an edge's series is shown. */
+  isChosen?(edge: EdgeFigures): boolean
 }
 
-/** Lists calls between services. */
-export function EdgeTable({ caption, edges, lengthUs, range, sort, without }: Props) {
-  const service = (name: string) => <a href={serviceHref(name, range)}>{name || 'no name'}</a>
-  const columns: Column<EarlierDependency>[] = [
-    { key: 'caller', title: 'Caller', value: ({ from }) => from, show: ({ from }) => service(from) },
-    { key: 'callee', title: 'Callee', value: ({ to }) => to, show: ({ to }) => service(to) },
-    { key: 'calls', title: 'Rate', value: ({ calls }) => calls, show: ({ calls }) => rateOf(calls, lengthUs) },
+/** Lists calls between services, or between their operations. */
+export function EdgeTable({ caption, edges, us, range, sort, of, isChosen }: Props) {
+  const withOperations = edges.some(({ fromName, toName }) => fromName !== undefined || toName !== undefined)
+  const page = (edge: EdgeFigures) => of?.service ?? edge.to
+  const service = (key: 'caller' | 'callee', title: string, get: (edge: EdgeFigures) => string) => ({
+    key,
+    title,
+    value: get,
+    show: (edge: EdgeFigures) => <a href={serviceHref(get(edge), range)}>{get(edge) || 'no name'}</a>,
+  })
+  const operation = (key: string, title: string, get: (edge: EdgeFigures) => string | undefined) => ({
+    key,
+    title,
+    value: (edge: EdgeFigures) => get(edge) ?? '',
+    show: (edge: EdgeFigures) => get(edge) || <em>unknown</em>,
+  })
+  const columns: Column<EdgeFigures>[] = [
+    service('caller', 'Caller', ({ from }) => from),
+    ...(withOperations ? [operation('in', 'In its operation', ({ fromName }) => fromName)] : []),
+    service('callee', 'Callee', ({ to }) => to),
+    ...(withOperations ? [operation('operation', 'Calls', ({ toName }) => toName)] : []),
+    ...figuresColumns<EdgeFigures>(us),
     {
-      key: 'failed',
-      title: 'Failed',
-      value: ({ errors, calls }) => (calls === 0 ? 0 : errors / calls),
-      show: ({ errors, calls }) => shareOf(errors, calls),
-    },
-    {
-      key: 'p95',
-      title: 'p95',
-      value: ({ p95 }) => p95 ?? Number.NaN,
-      show: ({ p95 }) => <DurationText us={p95 ?? Number.NaN} />,
+      key: 'series',
+      title: 'Over time',
+      value: () => '',
+      show: edge => (
+        <a
+          href={serviceHref(page(edge), range, edgeParams(edge))}
+          aria-label={`Chart of calls from ${edge.from} ${edge.fromName ?? ''} to ${edge.to} ${edge.toName ?? ''}`}
+          aria-current={isChosen?.(edge) ? 'true' : undefined}
+        >
+          Chart
+        </a>
+      ),
     },
   ]
   return (
-    <SortedTable
-      caption={caption}
-      columns={columns.filter(({ key }) => key !== without)}
-      rows={edges}
-      sort={sort}
-      rowKey={({ from, to }) => JSON.stringify([from, to])}
-    />
+    <div class="edges">
+      <SortedTable
+        caption={caption}
+        columns={columns.filter(({ key }) => key !== of?.is)}
+        rows={edges}
+        sort={sort}
+        rowKey={({ from, fromName, to, toName }) => JSON.stringify([from, fromName, to, toName])}
+        rowClass={edge => (isChosen?.(edge) ? 'chosen' : undefined)}
+      />
+    </div>
   )
 }

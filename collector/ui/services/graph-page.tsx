@@ -1,16 +1,11 @@
 import '../styles/tabs.css'
 import '../styles/services.css'
 import { useEffect, useMemo } from 'preact/hooks'
-import type {
-  EarlierDependenciesAnswer,
-  EarlierDependency,
-  EarlierServiceFigures,
-  EarlierServicesAnswer,
-} from '../../src/http/answers'
+import type { DependenciesAnswer, EdgeFigures, ServiceFigures, ServicesAnswer } from '../../src/http/answers'
 import { counted } from '../parts/count'
 import { Failure, Notice, Waiting } from '../parts/notice'
 import { pickRange } from '../range/pick-range'
-import { DEFAULT_RANGE, rangeOf, rangeParams, searchIn, serviceHref, type TimeRange } from '../range/range'
+import { DEFAULT_RANGE, rangeOf, searchIn, serviceHref, type TimeRange, withRange } from '../range/range'
 import { RangePicker } from '../range/range-picker'
 import { setQuery } from '../shell/address'
 import { useJson } from '../shell/json'
@@ -22,9 +17,8 @@ import { fitsWhole, neighborhood, wholeGraph } from './shown-graph'
 /** Draws which service calls which. */
 export function GraphPage({ query }: { query: URLSearchParams }) {
   const range = rangeOf(query) ?? DEFAULT_RANGE
-  const params = new URLSearchParams(rangeParams(range))
-  const dependencies = useJson<EarlierDependenciesAnswer>(`api/earlier/dependencies?${params}`)
-  const services = useJson<EarlierServicesAnswer>(`api/earlier/services?${params}`)
+  const dependencies = useJson<DependenciesAnswer>(withRange('api/dependencies', range))
+  const services = useJson<ServicesAnswer>(withRange('api/services', range))
   const again = () => {
     dependencies.again()
     services.again()
@@ -68,8 +62,8 @@ export function GraphPage({ query }: { query: URLSearchParams }) {
 }
 
 interface GraphProps {
-  answer: EarlierDependenciesAnswer
-  services: EarlierServiceFigures[]
+  answer: DependenciesAnswer
+  services: ServiceFigures[]
   range: TimeRange
   query: URLSearchParams
 }
@@ -87,7 +81,7 @@ function Graph({ answer, services, range, query }: GraphProps) {
     // What is chosen changes the picture only of a neighborhood.
     [edges, hops, hops === 0 ? '' : chosen],
   )
-  const lengthUs = answer.to - answer.from
+  const us = answer.to - answer.from
   const choose = (service: string) => setQuery({ service: service === chosen ? null : service }, { replace: false })
   return (
     <>
@@ -121,20 +115,13 @@ function Graph({ answer, services, range, query }: GraphProps) {
           below lists {hops === 0 ? 'all of them' : 'all pairs'}.
         </p>
       )}
-      <ServiceGraph
-        shown={shown}
-        figures={services}
-        lengthUs={lengthUs}
-        chosen={chosen}
-        range={range}
-        onChoose={choose}
-      />
-      {chosen !== '' && <Around service={chosen} edges={edges} lengthUs={lengthUs} range={range} query={query} />}
+      <ServiceGraph shown={shown} figures={services} us={us} chosen={chosen} range={range} onChoose={choose} />
+      {chosen !== '' && <Around service={chosen} edges={edges} us={us} range={range} query={query} />}
       <h2>All calls between services</h2>
       <EdgeTable
         caption="All calls between services"
         edges={edges}
-        lengthUs={lengthUs}
+        us={us}
         range={range}
         sort={query.get('sort') ?? ''}
       />
@@ -144,26 +131,26 @@ function Graph({ answer, services, range, query }: GraphProps) {
 
 interface AroundProps {
   service: string
-  edges: EarlierDependency[]
-  lengthUs: number
+  edges: EdgeFigures[]
+  us: number
   range: TimeRange
   query: URLSearchParams
 }
 
 /** Who calls the chosen service, and whom it calls. */
-function Around({ service, edges, lengthUs, range, query }: AroundProps) {
+function Around({ service, edges, us, range, query }: AroundProps) {
   const [callers, callees] = [edges.filter(({ to }) => to === service), edges.filter(({ from }) => from === service)]
-  const table = (caption: string, edges: EarlierDependency[], without: 'caller' | 'callee') =>
+  const table = (caption: string, edges: EdgeFigures[], is: 'caller' | 'callee') =>
     edges.length > 0 && (
       <div>
         <h3>{caption}</h3>
         <EdgeTable
           caption={caption}
           edges={edges}
-          lengthUs={lengthUs}
+          us={us}
           range={range}
           sort={query.get('sort') ?? ''}
-          without={without}
+          of={{ service, is }}
         />
       </div>
     )

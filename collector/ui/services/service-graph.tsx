@@ -1,5 +1,5 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
-import type { EarlierDependency, EarlierServiceFigures } from '../../src/http/answers'
+import type { EdgeFigures, ServiceFigures } from '../../src/http/answers'
 import { formatDuration } from '../../src/trace'
 import { EdgeLabel, EdgeLine } from '../graph/edge-line'
 import { boxLabel, type GraphLayout, nodeWidth } from '../graph/graph-layout'
@@ -8,7 +8,7 @@ import { useLayout } from '../graph/use-layout'
 import { Waiting } from '../parts/notice'
 import { serviceHref, type TimeRange } from '../range/range'
 import { navigate } from '../shell/address'
-import { errorClass, rateOf, shareOf } from './model'
+import { errorClass, type Told, tellDuration, tellRate, tellShare } from './estimate'
 import { type Direction, nextNode, type ShownGraph } from './shown-graph'
 
 const NODE_HEIGHT_PX = 42
@@ -20,8 +20,8 @@ const LABEL_LETTER_PX = 5.9
 interface Props {
   shown: ShownGraph
   /** Of the services that are known. */
-  figures: EarlierServiceFigures[]
-  lengthUs: number
+  figures: ServiceFigures[]
+  us: number
   chosen: string
   range: TimeRange
   onChoose(service: string): void
@@ -29,7 +29,7 @@ interface Props {
 
 /** Draws services and their calls: the more calls the thicker an arrow, the more failures the redder. */
 export function ServiceGraph(props: Props) {
-  const { shown, lengthUs } = props
+  const { shown, us } = props
   const sizes = useMemo(() => {
     const indexes = new Map(shown.services.map((service, i) => [service, i]))
     return {
@@ -37,7 +37,7 @@ export function ServiceGraph(props: Props) {
       edges: shown.edges.map(edge => ({
         from: indexes.get(edge.from)!,
         to: indexes.get(edge.to)!,
-        label: { width: Math.ceil(labelOf(edge, lengthUs).length * LABEL_LETTER_PX) + 8, height: LABEL_HEIGHT_PX },
+        label: { width: Math.ceil(labelOf(edge, us).length * LABEL_LETTER_PX) + 8, height: LABEL_HEIGHT_PX },
       })),
     }
   }, [shown])
@@ -51,9 +51,9 @@ function widthOf(service: string): number {
   return Math.max(MIN_NODE_PX, nodeWidth(boxLabel(service)))
 }
 
-function labelOf({ calls, errors }: EarlierDependency, lengthUs: number): string {
-  const rate = rateOf(calls, lengthUs)
-  return errorClass(errors, calls) === 'low' ? rate : `${rate} · ${shareOf(errors, calls)} failed`
+function labelOf({ calls, errorShare }: EdgeFigures, us: number): string {
+  const rate = tellRate(calls, us).text
+  return errorClass(errorShare) === 'low' ? rate : `${rate} · ${tellShare(errorShare).text} failed`
 }
 
 interface PictureProps extends Props {
@@ -61,7 +61,7 @@ interface PictureProps extends Props {
   indexes: { from: number; to: number }[]
 }
 
-function Picture({ shown, figures, lengthUs, chosen, range, onChoose, layout, indexes }: PictureProps) {
+function Picture({ shown, figures, us, chosen, range, onChoose, layout, indexes }: PictureProps) {
   const { services, edges } = shown
   const box = useRef<HTMLElement>(null)
   const byService = useMemo(() => new Map(figures.map(figures => [figures.service, figures])), [figures])
@@ -81,10 +81,10 @@ function Picture({ shown, figures, lengthUs, chosen, range, onChoose, layout, in
     box.current!.scrollTo(node.x * scale - clientWidth / 2, node.y * scale - clientHeight / 2)
   }, [layout, chosenAt, scale])
   const lit = services.includes(pointed) ? pointed : chosenAt === -1 ? '' : chosen
-  const touches = (edge: EarlierDependency) => edge.from === lit || edge.to === lit
+  const touches = (edge: EdgeFigures) => edge.from === lit || edge.to === lit
   const bright = lit === '' ? null : new Set([lit, ...edges.filter(touches).flatMap(({ from, to }) => [from, to])])
-  const lookOf = (edge: EarlierDependency) =>
-    `edge-${errorClass(edge.errors, edge.calls)}${lit !== '' && !touches(edge) ? ' faded' : ''}`
+  const lookOf = (edge: EdgeFigures) =>
+    `edge-${errorClass(edge.errorShare)}${lit !== '' && !touches(edge) ? ' faded' : ''}`
   // One stop for the Tab key; the arrow keys walk on.
   const stop = services.includes(walker) ? walker : chosenAt === -1 ? services[0]! : chosen
   const onKeyDown = (event: KeyboardEvent, at: number) => {
@@ -135,21 +135,21 @@ function Picture({ shown, figures, lengthUs, chosen, range, onChoose, layout, in
                 key={`${edge.from}\0${edge.to}`}
                 line={line}
                 look={lookOf(edge)}
-                width={widthOfLine(edge.calls, lengthUs)}
-                title={describe(edge, lengthUs)}
+                width={widthOfLine(edge.calls.value, us)}
+                title={describe(edge, us)}
                 onClick={() => navigate(serviceHref(edge.to, range, { caller: edge.from, callee: edge.to }))}
               />
             )
           })}
           {layout.edges.map((line, i) => (
-            <EdgeLabel key={i} line={line} text={labelOf(edges[i]!, lengthUs)} look={lookOf(edges[i]!)} />
+            <EdgeLabel key={i} line={line} text={labelOf(edges[i]!, us)} look={lookOf(edges[i]!)} />
           ))}
           {services.map((service, i) => (
             <Node
               key={service}
               service={service}
               figures={byService.get(service)}
-              lengthUs={lengthUs}
+              us={us}
               at={layout.nodes[i]!}
               chosen={service === chosen}
               faded={bright !== null && !bright.has(service)}
@@ -168,8 +168,8 @@ function Picture({ shown, figures, lengthUs, chosen, range, onChoose, layout, in
 
 interface NodeProps {
   service: string
-  figures: EarlierServiceFigures | undefined
-  lengthUs: number
+  figures: ServiceFigures | undefined
+  us: number
   at: { x: number; y: number }
   chosen: boolean
   faded: boolean
@@ -180,14 +180,14 @@ interface NodeProps {
   onKeyDown(event: KeyboardEvent): void
 }
 
-function Node({ service, figures, lengthUs, at: { x, y }, chosen, faded, tabIndex, ...handlers }: NodeProps) {
+function Node({ service, figures, us, at: { x, y }, chosen, faded, tabIndex, ...handlers }: NodeProps) {
   const { onChoose, onPoint, onFocus, onKeyDown } = handlers
   const width = widthOf(service)
   const label = boxLabel(service) || 'no name'
-  const errors = figures === undefined ? 'low' : errorClass(figures.errors, figures.spans)
-  const below = figures === undefined ? [] : [rateOf(figures.spans, lengthUs)]
-  if (errors !== 'low') below.push(`${shareOf(figures!.errors, figures!.spans)} failed`)
-  else if (figures !== undefined && figures.p95 !== null) below.push(`p95 ${formatDuration(figures.p95)}`)
+  const errors = errorClass(figures?.errorShare ?? null)
+  const below = figures === undefined ? [] : [tellRate(figures.calls, us).text]
+  if (errors !== 'low') below.push(`${tellShare(figures!.errorShare).text} failed`)
+  else if (figures?.p95) below.push(`p95 ${formatDuration(figures.p95.value)}`)
   return (
     // biome-ignore lint/a11y/useSemanticElements: SVG has no button
     <g
@@ -217,12 +217,14 @@ function Node({ service, figures, lengthUs, at: { x, y }, chosen, faded, tabInde
 }
 
 /** One call an hour is a hairline, a thousand calls a second are six pixels. */
-function widthOfLine(calls: number, lengthUs: number): number {
-  const perHour = (calls / lengthUs) * 3600e6
+function widthOfLine(calls: number, us: number): number {
+  const perHour = (calls / us) * 3600e6
   return Math.min(6, 1 + 0.75 * Math.log10(1 + perHour))
 }
 
-function describe({ from, to, calls, errors, p95 }: EarlierDependency, lengthUs: number): string {
-  const figures = `${rateOf(calls, lengthUs)}, ${shareOf(errors, calls)} failed, p95 ${formatDuration(p95)}`
+function describe({ from, to, calls, errorShare, p95 }: EdgeFigures, us: number): string {
+  const words = ({ text, margin }: Told) => (margin === '' ? text : `${text} ± ${margin}`)
+  const [rate, failed, slow] = [tellRate(calls, us), tellShare(errorShare), tellDuration(p95)].map(words)
+  const figures = `${rate}, ${failed} failed, p95 ${slow}`
   return `${from.slice(0, 300)} → ${to.slice(0, 300)}: ${figures}`
 }

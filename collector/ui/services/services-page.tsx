@@ -1,19 +1,21 @@
 import '../styles/tabs.css'
 import '../styles/services.css'
 import { useEffect } from 'preact/hooks'
-import type { EarlierServicesAnswer } from '../../src/http/answers'
+import type { ServiceFigures, ServicesAnswer } from '../../src/http/answers'
 import { Failure, Notice, Waiting } from '../parts/notice'
+import { type Column, SortedTable } from '../parts/sorted-table'
 import { pickRange } from '../range/pick-range'
-import { DEFAULT_RANGE, rangeOf, rangeParams, serviceHref, withRange } from '../range/range'
+import { DEFAULT_RANGE, rangeOf, serviceHref, type TimeRange, withRange } from '../range/range'
 import { RangePicker } from '../range/range-picker'
 import { useJson } from '../shell/json'
 import { useShortcuts } from '../shell/shortcuts'
-import { FiguresTable } from './figures-table'
+import { figuresColumns } from './figures-columns'
+import { Sparkline } from './sparkline'
 
 /** Lists the services with their figures. */
 export function ServicesPage({ query }: { query: URLSearchParams }) {
   const range = rangeOf(query) ?? DEFAULT_RANGE
-  const services = useJson<EarlierServicesAnswer>(`api/earlier/services?${new URLSearchParams(rangeParams(range))}`)
+  const services = useJson<ServicesAnswer>(withRange('api/services', range))
   useEffect(() => {
     document.title = 'Services – Milo'
   }, [])
@@ -37,25 +39,52 @@ export function ServicesPage({ query }: { query: URLSearchParams }) {
         </Notice>
       )}
       {services.state === 'ready' && services.value.services.length > 0 && (
-        <>
-          <p class="summary">
-            Rates are estimates for all calls, extrapolated from sampled traces. Errors are a share of all calls. The{' '}
-            <a href={withRange('graph', range)}>graph</a> shows which service calls which.
-          </p>
-          {services.value.truncated && (
-            <p class="hint">There are more services or names than can be shown here. These are the busiest.</p>
-          )}
-          <FiguresTable
-            caption="Services"
-            title="Service"
-            rows={services.value.services}
-            lengthUs={services.value.to - services.value.from}
-            sort={query.get('sort') ?? ''}
-            nameOf={row => row.service}
-            showName={row => <a href={serviceHref(row.service, range)}>{row.service || 'no name'}</a>}
-          />
-        </>
+        <List answer={services.value} range={range} sort={query.get('sort') ?? ''} />
       )}
+    </>
+  )
+}
+
+function List({ answer, range, sort }: { answer: ServicesAnswer; range: TimeRange; sort: string }) {
+  const { from, to, step, services, truncated } = answer
+  const line = (title: string, what: string, get: (point: ServiceFigures['series'][number]) => number | null) =>
+    ({
+      key: title,
+      title,
+      value: () => '',
+      show: ({ service, series }) => (
+        <Sparkline
+          points={series.map(point => ({ time: point.time, value: get(point) }))}
+          from={from}
+          to={to}
+          step={step}
+          what={`${what} of ${service.slice(0, 200)} over time`}
+        />
+      ),
+    }) satisfies Column<ServiceFigures>
+  const columns: Column<ServiceFigures>[] = [
+    {
+      key: 'service',
+      title: 'Service',
+      value: ({ service }) => service,
+      show: ({ service }) => <a href={serviceHref(service, range)}>{service || 'no name'}</a>,
+    },
+    ...figuresColumns<ServiceFigures>(to - from),
+    line('Rate over time', 'Rate', ({ time, calls }) => {
+      const length = Math.min(to, time + step) - Math.max(from, time)
+      return length > 0 ? calls.value / length : null
+    }),
+    line('p95 over time', 'p95', ({ p95 }) => p95?.value ?? null),
+  ]
+  return (
+    <>
+      <p class="summary">
+        Estimates for all calls, from the sampled ones: where chance plays a part, ± says how far off they may be. See
+        also <a href={withRange('graph', range)}>which service calls which</a> and{' '}
+        <a href={withRange('changes', range)}>what has changed</a>.
+      </p>
+      {truncated && <p class="hint">There are more services than can be shown here. These are the busiest.</p>}
+      <SortedTable caption="Services" columns={columns} rows={services} sort={sort} rowKey={({ service }) => service} />
     </>
   )
 }

@@ -1,9 +1,9 @@
-import type { EarlierDependency } from '../../src/http/answers'
+import type { EdgeFigures } from '../../src/http/answers'
 
 /** The part of the graph of services that is drawn. */
 export interface ShownGraph {
   services: string[]
-  edges: EarlierDependency[]
+  edges: EdgeFigures[]
   /** How many edges would belong to it, had they room. */
   leftOut: number
 }
@@ -16,12 +16,12 @@ const MAX_EDGES = 150
 const MAX_SERVICES = 100
 
 /** Whether a picture has room for all edges. */
-export function fitsWhole(edges: EarlierDependency[]): boolean {
+export function fitsWhole(edges: EdgeFigures[]): boolean {
   return edges.length <= MAX_EDGES && new Set(edges.flatMap(({ from, to }) => [from, to])).size <= MAX_SERVICES
 }
 
 /** Returns all edges, or those with the most calls. */
-export function wholeGraph(edges: EarlierDependency[]): ShownGraph {
+export function wholeGraph(edges: EdgeFigures[]): ShownGraph {
   return limited(edges, byCalls)
 }
 
@@ -29,13 +29,13 @@ export function wholeGraph(edges: EarlierDependency[]): ShownGraph {
  * Returns the neighborhood of a service: the paths of up to `hops` calls that lead to it, and those that it begins. Without
  * room for all, the nearest edges come first, then those with the most calls.
  */
-export function neighborhood(edges: EarlierDependency[], service: string, hops: number): ShownGraph {
-  const distances = new Map<EarlierDependency, number>()
+export function neighborhood(edges: EdgeFigures[], service: string, hops: number): ShownGraph {
+  const distances = new Map<EdgeFigures, number>()
   for (const [near, far] of [
     ['from', 'to'],
     ['to', 'from'],
   ] as const) {
-    const edgesOf = new Map<string, EarlierDependency[]>()
+    const edgesOf = new Map<string, EdgeFigures[]>()
     for (const edge of edges) {
       const list = edgesOf.get(edge[near])
       if (list === undefined) edgesOf.set(edge[near], [edge])
@@ -58,16 +58,13 @@ export function neighborhood(edges: EarlierDependency[], service: string, hops: 
   return shown.services.includes(service) ? shown : { ...shown, services: [service, ...shown.services] }
 }
 
-function byCalls(a: EarlierDependency, b: EarlierDependency): number {
-  return b.calls - a.calls
+function byCalls(a: EdgeFigures, b: EdgeFigures): number {
+  return b.calls.value - a.calls.value
 }
 
-function limited(
-  edges: EarlierDependency[],
-  order: (a: EarlierDependency, b: EarlierDependency) => number,
-): ShownGraph {
+function limited(edges: EdgeFigures[], order: (a: EdgeFigures, b: EdgeFigures) => number): ShownGraph {
   const services = new Set<string>()
-  const shown: EarlierDependency[] = []
+  const shown: EdgeFigures[] = []
   for (const edge of [...edges].sort(order)) {
     if (shown.length === MAX_EDGES) break
     const fresh = new Set([edge.from, edge.to].filter(service => !services.has(service)))

@@ -61,6 +61,13 @@ function App() {
               show={({ ServicePage }) => <ServicePage service={route.service} query={address.query} />}
               meanwhile={<Waiting what="the service" />}
             />
+          ) : route.page === 'changes' ? (
+            <Later
+              key="changes"
+              load={() => import('../services/changes-page')}
+              show={({ ChangesPage }) => <ChangesPage query={address.query} />}
+              meanwhile={<Waiting what="what has changed" />}
+            />
           ) : route.page === 'graph' ? (
             <Later
               key="graph"

@@ -15,6 +15,7 @@ export function Header({ route, address }: { route: Route; address: Address }) {
     ['Find', searchIn(lastRange), route.page === 'find'],
     ['Services', withRange('services', lastRange), route.page === 'services' || route.page === 'service'],
     ['Graph', withRange('graph', lastRange), route.page === 'graph'],
+    ['Changes', withRange('changes', lastRange), route.page === 'changes'],
   ]
   return (
     <header class="top">

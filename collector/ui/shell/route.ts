@@ -7,6 +7,7 @@ export type Route =
   | { page: 'services' }
   | { page: 'service'; service: string }
   | { page: 'graph' }
+  | { page: 'changes' }
   | { page: 'difference' }
 
 /** The collector serves the page for the paths of these; `/` and `/search` are the same page. */
@@ -18,7 +19,7 @@ export function routeOf({ path, query }: Address): Route {
     const service = part === undefined ? query.get('service') : decoded(part)
     return service === null ? { page } : { page: 'service', service }
   }
-  if ((page === 'graph' || page === 'difference') && part === undefined) return { page }
+  if ((page === 'graph' || page === 'changes' || page === 'difference') && part === undefined) return { page }
   return { page: 'find' }
 }
 

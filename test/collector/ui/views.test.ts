@@ -127,9 +127,10 @@ describe('the call graph', () => {
 })
 
 describe('the graph of services', () => {
+  const exactly = (value: number) => ({ value, low: value, high: value })
   const edge = (from: string, to: string, calls = 1) => ({
-    ...{ from, to, calls },
-    ...{ errors: 0, p50: null, p95: null, p99: null },
+    ...{ from, to, calls: exactly(calls), errors: exactly(0), errorShare: null, records: calls, unknown: 0 },
+    ...{ mean: null, p50: null, p90: null, p95: null, p99: null, p999: null, exemplars: [] },
   })
   const pairs = (edges: { from: string; to: string }[]) => edges.map(({ from, to }) => from + to).sort()
 
@@ -139,7 +140,7 @@ describe('the graph of services', () => {
     assert.ok(drawn.length <= 150 && services.length <= 100)
     assert.deepEqual(services, [...new Set(drawn.flatMap(({ from, to }) => [from, to]))])
     assert.equal(drawn.length + leftOut, 5000)
-    assert.equal(drawn[0]!.calls, 4999)
+    assert.equal(drawn[0]!.calls.value, 4999)
     assert.ok(!fitsWhole(edges))
     const few = edges.slice(0, 50)
     assert.ok(fitsWhole(few))

@@ -1,0 +1,92 @@
+import type { Estimate } from '../../src/http/answers'
+import { formatDuration } from '../../src/trace'
+
+/** An estimate in words. */
+export interface Told {
+  /** The value and its unit: "12.3/s". */
+  text: string
+  /** How far off it may be, in the same unit; empty if it is exact to all digits that are shown, "?" if nobody knows. */
+  margin: string
+  /** The interval in a sentence; empty if it is exact. */
+  between: string
+}
+
+const UNKNOWN: Told = { text: '–', margin: '', between: '' }
+
+/** "12.3/s", "40/min", "3/h" @param us the time in which the calls were made */
+export function tellRate(calls: Estimate, us: number): Told {
+  const [unit, unitUs] = rateUnit(calls.value, us)
+  return tell(calls, us / unitUs, 3, n => `${n}/${unit}`)
+}
+
+function rateUnit(calls: number, us: number): [name: string, us: number] {
+  const perSecond = calls / (us / 1e6)
+  return perSecond >= 0.995 ? ['s', 1e6] : perSecond >= 1 / 61 ? ['min', 60e6] : ['h', 3600e6]
+}
+
+/** "0.41%"; null if there were no calls. */
+export function tellShare(share: Estimate | null): Told {
+  return share === null ? UNKNOWN : tell(share, 0.01, 2, n => `${n}%`)
+}
+
+const DURATIONS: [below: number, scale: number, unit: string][] = [
+  [999.5, 1, 'µs'],
+  [999_500, 1e3, 'ms'],
+  [59_950_000, 1e6, 's'],
+]
+
+/** "41.3 ms"; null if no duration is known. */
+export function tellDuration(us: Estimate | null): Told {
+  if (us === null) return UNKNOWN
+  const [, scale, unit] = DURATIONS.find(([below]) => us.value < below) ?? []
+  if (scale !== undefined) return tell(us, scale, 3, n => `${n} ${unit}`)
+  const { value, low, high } = us
+  const margin =
+    low === null || high === null ? '?' : high > low ? formatDuration(Math.max(high - value, value - low)) : ''
+  return { text: formatDuration(value), margin, between: between(us, formatDuration) }
+}
+
+/** "1,234", such as a number of calls. */
+export function tellNumber(number: Estimate): Told {
+  return tell(number, 1, 3, n => n)
+}
+
+/**
+ * Shows no more digits than are known: the margin's first, or its first two if it begins with 1.
+ * @param scale the size of the unit @param digits of a value that is exact
+ */
+function tell(estimate: Estimate, scale: number, digits: number, inUnit: (number: string) => string): Told {
+  const { low, high } = estimate
+  const value = estimate.value / scale
+  const most = decimalsFor(Math.abs(value), digits)
+  const sentence = between(estimate, n => inUnit(print(n / scale, most)))
+  if (low === null || high === null) return { text: inUnit(print(value, most)), margin: '?', between: sentence }
+  const margin = Number((Math.max(high - estimate.value, estimate.value - low) / scale).toPrecision(2))
+  if (margin * 10 ** most < 0.5) return { text: inUnit(print(value, most)), margin: '', between: '' }
+  const decimals = Math.min(most, decimalsFor(margin, /^[0.]*1/.test(String(margin)) ? 2 : 1))
+  return { text: inUnit(print(value, decimals)), margin: print(margin, decimals), between: sentence }
+}
+
+/** How many decimals show so many digits; thousands are shown to the last. */
+function decimalsFor(value: number, digits: number): number {
+  if (value === 0) return 0
+  return Math.min(6, Math.max(0, digits - 1 - Math.floor(Math.log10(value) + 1e-9)))
+}
+
+function print(value: number, decimals: number): string {
+  return value.toLocaleString('en-US', { maximumFractionDigits: decimals })
+}
+
+function between({ value, low, high }: Estimate, show: (n: number) => string): string {
+  if (low === value && high === value) return ''
+  if (low === null && high === null) return 'Too little was sampled to say how far off this may be.'
+  if (high === null) return `${show(low!)} or more, with a probability of 95%`
+  if (low === null) return `${show(high)} or less, with a probability of 95%`
+  return `Between ${show(low)} and ${show(high)}, with a probability of 95%`
+}
+
+/** Three classes of the share of failed calls, as colors and words have them. */
+export function errorClass(share: Estimate | null): 'low' | 'medium' | 'high' {
+  const value = share?.value ?? 0
+  return value >= 0.05 ? 'high' : value >= 0.01 ? 'medium' : 'low'
+}

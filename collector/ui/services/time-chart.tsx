@@ -1,0 +1,210 @@
+import 'uplot/dist/uPlot.min.css'
+import { useEffect, useRef, useState } from 'preact/hooks'
+import uPlot from 'uplot'
+import { localTime } from '../parts/time'
+import { timeLabels } from '../parts/time-labels'
+import type { Window } from '../range/range'
+import { followWidth } from '../shell/follow-width'
+import { useShownTheme } from '../shell/theme'
+import type { Told } from './estimate'
+
+export interface Line {
+  label: string
+  /** The name of a color in the style sheet. */
+  color: string
+  points: (ChartPoint | null)[]
+}
+
+/** A value in the chart's unit, the interval in which it is, and its words. */
+export interface ChartPoint {
+  value: number
+  low: number | null
+  high: number | null
+  told: Told
+}
+
+interface Props extends Window {
+  title: string
+  /** When each step began and ended, in microseconds. */
+  steps: Window[]
+  lines: Line[]
+  /** Labels of the vertical axis. */
+  labels(values: number[]): string[]
+  /** The least upper end of the vertical axis. */
+  least: number
+  heightPx: number
+  /** Moments to mark with a vertical line, in microseconds. */
+  marks?: number[]
+  /** A range was dragged over. */
+  onRange(window: Window): void
+  /** A moment was clicked. */
+  onMoment(us: number): void
+}
+
+/** Charts that show the same steps have one cursor. */
+const SYNC = 'services'
+const AXIS_PX = 62
+/** In longer ranges the labels have dates. */
+const DAY_US = 0.7 * 86_400e6
+
+/** Lines over time with bands: where each value is with a probability of 95%. Steps of which nothing is known are gaps. */
+export function TimeChart(props: Props) {
+  const { title, steps, lines, from, to, labels, least, heightPx, marks = [] } = props
+  const box = useRef<HTMLDivElement>(null)
+  const theme = useShownTheme()
+  const [at, setAt] = useState<number | null>(null)
+  const handlers = useRef(props)
+  handlers.current = props
+  useEffect(() => {
+    const style = getComputedStyle(document.documentElement)
+    const color = (name: string) => style.getPropertyValue(`--${name}`)
+    const axis = { stroke: color('quiet'), grid: { stroke: color('line'), width: 1 }, ticks: { show: false } }
+    const edge: uPlot.Series = { stroke: 'transparent', points: { show: false } }
+    const plot = new uPlot(
+      {
+        width: box.current!.clientWidth,
+        height: heightPx,
+        legend: { show: false },
+        cursor: {
+          y: false,
+          points: { size: 7 },
+          drag: { x: true, y: false, setScale: false },
+          sync: { key: SYNC, filters: { pub: type => type !== 'mousedown' && type !== 'mouseup', sub: () => true } },
+        },
+        scales: {
+          x: { range: [from / 1e6, to / 1e6] },
+          y: { range: () => [0, top(lines, least)] },
+        },
+        axes: [
+          { ...axis, size: 30, space: to - from > DAY_US ? 110 : 56, values: (_plot, values) => timeLabels(values) },
+          { ...axis, size: AXIS_PX, space: 36, values: (_plot, values) => labels(values) },
+        ],
+        series: [
+          {},
+          ...lines.flatMap(({ label, color: name }): uPlot.Series[] => [
+            { label, stroke: color(name), width: 2, points: { show: true, size: 4, filter: lonePoints } },
+            edge,
+            edge,
+          ]),
+        ],
+        bands: lines.map(({ color: name }, i) => ({
+          series: [3 * i + 3, 3 * i + 2],
+          fill: `color-mix(in srgb, ${color(name)} 20%, transparent)`,
+        })),
+        hooks: {
+          setCursor: [plot => setAt(plot.cursor.idx ?? null)],
+          setSelect: [
+            plot => {
+              const { left, width } = plot.select
+              if (width < 6) return
+              const us = (px: number) => Math.round(plot.posToVal(px, 'x') * 1e6)
+              plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false)
+              handlers.current.onRange({ from: us(left), to: us(left + width) })
+            },
+          ],
+          draw: [plot => drawMarks(plot, marks, color('ink'))],
+          ready: [plot => watchClicks(plot, us => handlers.current.onMoment(us))],
+        },
+      },
+      dataOf(steps, lines),
+      box.current!,
+    )
+    const endFollowing = followWidth(plot, box.current!, heightPx)
+    return () => {
+      endFollowing()
+      plot.destroy()
+      setAt(null)
+    }
+  }, [steps, lines, from, to, theme, heightPx, least, marks.join()])
+  const step = at === null ? undefined : steps[at]
+  return (
+    <figure class="time-chart">
+      <figcaption>
+        <strong>{title}</strong>
+        {lines.length > 1 &&
+          lines.map(({ label, color }) => (
+            <span key={label} class="key">
+              <span class="swatch" style={{ background: `var(--${color})` }} />
+              {label}
+            </span>
+          ))}
+      </figcaption>
+      <div class="plot" ref={box} role="img" aria-label={`${title} over time`} style={{ height: `${heightPx}px` }} />
+      <p class="pointed" aria-hidden="true">
+        {step && at !== null && (
+          <>
+            {localTime(step.from).replace(/(:00)?\.\d+$/, '')}
+            {lines.map(({ label, points }) => (
+              <span key={label} class="key">
+                {lines.length > 1 && `${label} `}
+                {points[at]?.told.text ?? 'unknown'}
+                {points[at]?.told.margin && ` ± ${points[at].told.margin}`}
+              </span>
+            ))}
+          </>
+        )}
+      </p>
+    </figure>
+  )
+}
+
+/** The middles of the steps in seconds; then each line's values, and both edges of its band. */
+function dataOf(steps: Window[], lines: Line[]): uPlot.AlignedData {
+  return [
+    steps.map(({ from, to }) => (from + to) / 2e6),
+    ...lines.flatMap(({ points }) => [
+      points.map(point => point?.value ?? null),
+      // A band has both edges, or none.
+      points.map(point => (point?.high == null ? null : point.low)),
+      points.map(point => (point?.low == null ? null : point.high)),
+    ]),
+  ] as uPlot.AlignedData
+}
+
+/** Has room for all values, and for the bands unless they are so wide that the lines would be flat. */
+function top(lines: Line[], least: number): number {
+  let [value, high] = [0, 0]
+  for (const { points } of lines) {
+    for (const point of points) {
+      if (point === null) continue
+      value = Math.max(value, point.value)
+      high = Math.max(high, point.high ?? 0)
+    }
+  }
+  return Math.max(least, 1.08 * Math.max(value, Math.min(high, 2.5 * value)))
+}
+
+/** Draws points only where they have no neighbors to which a line would lead. */
+function lonePoints(plot: uPlot, series: number): number[] {
+  const values = plot.data[series]!
+  const lone = [...values.keys()].filter(i => values[i] != null && values[i - 1] == null && values[i + 1] == null)
+  return lone
+}
+
+function drawMarks(plot: uPlot, marks: number[], color: string): void {
+  const { ctx, bbox } = plot
+  ctx.save()
+  ctx.strokeStyle = color
+  ctx.lineWidth = devicePixelRatio
+  ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio])
+  for (const us of marks) {
+    const x = plot.valToPos(us / 1e6, 'x', true)
+    if (x < bbox.left || x > bbox.left + bbox.width) continue
+    ctx.beginPath()
+    ctx.moveTo(x, bbox.top)
+    ctx.lineTo(x, bbox.top + bbox.height)
+    ctx.stroke()
+  }
+  ctx.restore()
+}
+
+function watchClicks(plot: uPlot, onMoment: (us: number) => void): void {
+  let down = { x: 0, y: 0 }
+  plot.over.addEventListener('mousedown', event => {
+    down = { x: event.clientX, y: event.clientY }
+  })
+  plot.over.addEventListener('click', event => {
+    if (Math.hypot(event.clientX - down.x, event.clientY - down.y) >= 6) return
+    onMoment(Math.round(plot.posToVal(event.clientX - plot.over.getBoundingClientRect().left, 'x') * 1e6))
+  })
+}
