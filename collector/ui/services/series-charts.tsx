@@ -47,8 +47,8 @@ export function SeriesCharts({ series, range, service, marks, onMoment }: Props)
         </div>
       )}
       <p class="hint wide">
-        Bands show where a value is with a probability of 95%; it is exact where there is none. Drag to zoom, click to
-        pick a moment.{' '}
+        Bands show where a value is with a probability of 95%. Without a band it is exact, or too little is known to
+        say. Drag to zoom, click to pick a moment.{' '}
         {moment !== null && onMoment === undefined && (
           <a href={withRange('changes', range, { moment: printTime({ atUs: moment }), service })}>
             What changed at {shortLocalTime(moment)}?
