@@ -27,6 +27,7 @@ const BENCHES = {
   collector: './collector/bench.mjs',
   search: './search/bench.mjs',
   trees: './trees/bench.mjs',
+  aggregation: './aggregation/bench.mjs',
 }
 
 const [name, ...rest] = process.argv.slice(2)
