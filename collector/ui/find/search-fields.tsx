@@ -9,6 +9,7 @@ import {
   type Query,
   TIME_REMEDY,
 } from '../../src/query'
+import { Field } from '../parts/field'
 import { navigate } from '../shell/address'
 import { fieldsAddress, zonedTime } from './query-address'
 
@@ -27,8 +28,8 @@ export function SearchFields({ query }: { query: Query }) {
   return (
     <search>
       <form class="fields" action="search" onSubmit={search}>
-        <Field id="name" label="Name" placeholder="Service.method" value={query.name} />
-        <Field id="key" label="Key" placeholder="annotation key" value={first?.key} />
+        <Field name="name" label="Name" placeholder="Service.method" value={query.name} />
+        <Field name="key" label="Key" placeholder="annotation key" value={first?.key} />
         <div class="field">
           <label for="match">Match</label>
           <select id="match" name="match" defaultValue={first?.match ?? 'exact'}>
@@ -37,10 +38,10 @@ export function SearchFields({ query }: { query: Query }) {
             <option value="contains">contains</option>
           </select>
         </div>
-        <Field id="value" label="Value" placeholder="of that key, or of any key" value={first?.value} />
-        <Field id="service" label="Service" placeholder="service name" value={query.service} />
-        <Field id="min_duration" label="Min duration" placeholder="50ms" value={durationOf(query.minDurationUs)} />
-        <Field id="max_duration" label="Max duration" placeholder="2s" value={durationOf(query.maxDurationUs)} />
+        <Field name="value" label="Value" placeholder="of that key, or of any key" value={first?.value} />
+        <Field name="service" label="Service" placeholder="service name" value={query.service} />
+        <Field name="min_duration" label="Min duration" placeholder="50ms" value={durationOf(query.minDurationUs)} />
+        <Field name="max_duration" label="Max duration" placeholder="2s" value={durationOf(query.maxDurationUs)} />
         <div class="field">
           <label for="error">Status</label>
           <select id="error" name="error" defaultValue={query.error === undefined ? '' : String(query.error)}>
@@ -49,8 +50,8 @@ export function SearchFields({ query }: { query: Query }) {
             <option value="false">no error</option>
           </select>
         </div>
-        <Field id="from" label="From" placeholder="-1h, or 2026-11-22T17:30" value={timeOf(query.from)} />
-        <Field id="to" label="To" placeholder="now" value={timeOf(query.to)} />
+        <Field name="from" label="From" placeholder="-1h, or 2026-11-22T17:30" value={timeOf(query.from)} />
+        <Field name="to" label="To" placeholder="now" value={timeOf(query.to)} />
         <button type="submit" class="main">
           Search
         </button>
@@ -69,30 +70,6 @@ export function SearchFields({ query }: { query: Query }) {
         )}
       </form>
     </search>
-  )
-}
-
-interface FieldProps {
-  id: string
-  label: string
-  placeholder: string
-  value: string | undefined
-}
-
-function Field({ id, label, placeholder, value = '' }: FieldProps) {
-  return (
-    <div class="field">
-      <label for={id}>{label}</label>
-      <input
-        id={id}
-        name={id}
-        defaultValue={value}
-        placeholder={placeholder}
-        autocomplete="off"
-        autocapitalize="none"
-        spellcheck={false}
-      />
-    </div>
   )
 }
 

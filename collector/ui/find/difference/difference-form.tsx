@@ -8,6 +8,7 @@ import {
   printTime,
   TIME_REMEDY,
 } from '../../../src/query'
+import { Field } from '../../parts/field'
 import { navigate } from '../../shell/address'
 import { withZones, zonedTime } from '../query-address'
 import { type AskedDifference, differenceAddress, type TraceSelection } from './difference-address'
@@ -65,32 +66,6 @@ export function DifferenceForm({ asked: { base, select, trace } }: { asked: Aske
         </p>
       )}
     </form>
-  )
-}
-
-interface FieldProps {
-  name: string
-  label: string
-  placeholder: string
-  value: string | undefined
-  wide?: boolean
-}
-
-function Field({ name, label, placeholder, value = '', wide = false }: FieldProps) {
-  const id = `difference-${name}`
-  return (
-    <div class={wide ? 'field wide' : 'field'}>
-      <label for={id}>{label}</label>
-      <input
-        id={id}
-        name={name}
-        defaultValue={value}
-        placeholder={placeholder}
-        autocomplete="off"
-        autocapitalize="none"
-        spellcheck={false}
-      />
-    </div>
   )
 }
 
