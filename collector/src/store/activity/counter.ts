@@ -20,13 +20,19 @@ export interface Exemplar {
   kind: 'slow' | 'failed' | 'typical'
 }
 
+/**
+ * OpenTelemetry's thresholds know no lower one. A span with less would stand for more calls than there are, and its squares be more
+ * than a number holds.
+ */
+const LEAST_PROBABILITY = 2 ** -56
+
 /** What a sampling probability means for a sum. One object serves for many spans: calls with the same p cost a comparison. */
 export class Weight {
   /** How many calls one stands for: 1/p; 0 for a trace that was forced (p = 0), as it stands for none, not even itself. */
   value = 1
   /** w(w−1): the variance that sampling gives to a sum, if no other call shares the coin. */
   spread = 0
-  /** The probability is absent or none at all; the call counts once. */
+  /** The probability is absent, none at all, or too small for one; the call counts once. */
   unknown = true
   private p = Number.NaN
 
@@ -34,7 +40,7 @@ export class Weight {
   set(p: number): this {
     if (p === this.p) return this
     this.p = p
-    this.unknown = !(p >= 0 && p <= 1)
+    this.unknown = !(p === 0 || (p >= LEAST_PROBABILITY && p <= 1))
     if (this.unknown || p === 0) {
       this.value = this.unknown ? 1 : 0
       this.spread = 0

@@ -16,9 +16,12 @@ import {
   spreadOf,
 } from './halves'
 
-/** Columns for the time of a join. OPERATION takes the place of the list that led to the rows. */
-const NEXT_OF_ID = 22
-const NEXT_OF_PARENT = 23
+/**
+ * Columns for the time of a join. OPERATION takes the place of the list that led to the rows. The other two are those of the
+ * row that stands for its id: its server half with the least hash or −1, and whether there is a client half.
+ */
+const SERVER_OF_ID = 22
+const CLIENT_OF_ID = 23
 const OPERATION = NEXT
 const UNKNOWN_YET = -1
 const IN_WORK = -2
@@ -34,7 +37,8 @@ const IN_WORK = -2
  *     producer     edge to the broker that it names
  *     consumer     edge from the broker that it names
  *
- * If a half was reported in several ways, the one with the least hash is the other half of all.
+ * If a half was reported in several ways, the one with the least hash is the other half of all. It is found once for an id, and
+ * not again for each record: a sender may give one id to all of a trace.
  */
 export class Joins {
   /** The edge that edgeOf() has found: words, as in the columns of a row. */
@@ -43,9 +47,11 @@ export class Joins {
   calleeName = 0
   private readonly rows: Rows
   private i32: Int32Array
-  /** Offsets of rows by id, and of server halves by their parent's id; −1 in empty slots. */
+  /** Offsets of rows, −1 in empty slots: any one of an id; and the least server half of a parent's id that has no client half. */
   private byId = new Int32Array(64)
   private byParent = new Int32Array(64)
+  /** The record of an id that is a service's: the server half if there is one, and the least of several. */
+  private byService = new Int32Array(64)
   private mask = 0
   private path = new Int32Array(64)
 
@@ -63,21 +69,35 @@ export class Joins {
     if (this.byId.length < slots) {
       this.byId = new Int32Array(slots)
       this.byParent = new Int32Array(slots)
+      this.byService = new Int32Array(slots)
       this.path = new Int32Array(slots)
     }
     this.mask = slots - 1
     this.byId.fill(-1, 0, slots)
     this.byParent.fill(-1, 0, slots)
+    this.byService.fill(-1, 0, slots)
     for (let m = 0; m < count; m++) {
       const at = members[m]!
       i32[at + OPERATION] = UNKNOWN_YET
       const slot = this.slotOf(this.byId, ID, i32[at + ID]!, i32[at + ID + 1]!)
-      i32[at + NEXT_OF_ID] = this.byId[slot]!
-      this.byId[slot] = at
-      if ((i32[at + FLAGS]! & KIND) !== SERVER || isRoot(i32, at)) continue
-      const parentSlot = this.slotOf(this.byParent, PARENT, i32[at + PARENT]!, i32[at + PARENT + 1]!)
-      i32[at + NEXT_OF_PARENT] = this.byParent[parentSlot]!
-      this.byParent[parentSlot] = at
+      let first = this.byId[slot]!
+      if (first === -1) {
+        this.byId[slot] = first = at
+        i32[at + SERVER_OF_ID] = -1
+        i32[at + CLIENT_OF_ID] = 0
+      }
+      const kind = i32[at + FLAGS]! & KIND
+      if (kind === CLIENT) i32[first + CLIENT_OF_ID] = 1
+      else if (kind === SERVER) i32[first + SERVER_OF_ID] = this.least(i32[first + SERVER_OF_ID]!, at)
+      const place = this.placeOf(i32[at + ID]!, i32[at + ID + 1]!, i32[at + SERVICE]!)
+      const known = this.byService[place]!
+      this.byService[place] = known === -1 ? at : this.nearer(known, at)
+    }
+    for (let m = 0; m < count; m++) {
+      const at = members[m]!
+      if ((i32[at + FLAGS]! & KIND) !== SERVER || isRoot(i32, at) || this.hasClient(at)) continue
+      const slot = this.slotOf(this.byParent, PARENT, i32[at + PARENT]!, i32[at + PARENT + 1]!)
+      this.byParent[slot] = this.least(this.byParent[slot]!, at)
     }
   }
 
@@ -108,21 +128,14 @@ export class Joins {
   private serverOf(client: number): number {
     const { i32 } = this
     const [high, low] = [i32[client + ID]!, i32[client + ID + 1]!]
-    let found = -1
-    for (let at = this.byId[this.slotOf(this.byId, ID, high, low)]!; at !== -1; at = i32[at + NEXT_OF_ID]!) {
-      if ((i32[at + FLAGS]! & KIND) === SERVER) found = this.least(found, at)
-    }
-    if (found !== -1) return found
-    let at = this.byParent[this.slotOf(this.byParent, PARENT, high, low)]!
-    for (; at !== -1; at = i32[at + NEXT_OF_PARENT]!) if (!this.hasClient(at)) found = this.least(found, at)
-    return found
+    const found = i32[this.byId[this.slotOf(this.byId, ID, high, low)]! + SERVER_OF_ID]!
+    return found === -1 ? this.byParent[this.slotOf(this.byParent, PARENT, high, low)]! : found
   }
 
-  private hasClient(server: number): boolean {
+  private hasClient(at: number): boolean {
     const { i32 } = this
-    let at = this.byId[this.slotOf(this.byId, ID, i32[server + ID]!, i32[server + ID + 1]!)]!
-    for (; at !== -1; at = i32[at + NEXT_OF_ID]!) if ((i32[at + FLAGS]! & KIND) === CLIENT) return true
-    return false
+    const first = this.byId[this.slotOf(this.byId, ID, i32[at + ID]!, i32[at + ID + 1]!)]!
+    return i32[first + CLIENT_OF_ID] === 1
   }
 
   /** Returns the name of the operation in whose course the record's span began; 0 if it isn't known. */
@@ -161,20 +174,17 @@ export class Joins {
   /** Returns the parent's record of the same service, its server half if there is one. */
   private parentOf(child: number): number {
     const { i32 } = this
-    let found = NOWHERE
-    let foundServer = false
-    let at = this.byId[this.slotOf(this.byId, ID, i32[child + PARENT]!, i32[child + PARENT + 1]!)]!
-    for (; at !== -1; at = i32[at + NEXT_OF_ID]!) {
-      if (i32[at + SERVICE] !== i32[child + SERVICE]) {
-        if (found === NOWHERE) found = ELSEWHERE
-        continue
-      }
-      const server = (i32[at + FLAGS]! & KIND) === SERVER
-      if (found < 0 || (server && !foundServer)) found = at
-      else if (server === foundServer) found = this.least(found, at)
-      foundServer ||= server
-    }
-    return found
+    const [high, low] = [i32[child + PARENT]!, i32[child + PARENT + 1]!]
+    const found = this.byService[this.placeOf(high, low, i32[child + SERVICE]!)]!
+    if (found !== -1) return found
+    return this.byId[this.slotOf(this.byId, ID, high, low)] === -1 ? NOWHERE : ELSEWHERE
+  }
+
+  private nearer(a: number, b: number): number {
+    const { i32 } = this
+    const isServer = (i32[a + FLAGS]! & KIND) === SERVER
+    if (isServer === ((i32[b + FLAGS]! & KIND) === SERVER)) return this.least(a, b)
+    return isServer ? a : b
   }
 
   private least(a: number, b: number): number {
@@ -191,6 +201,17 @@ export class Joins {
     for (;;) {
       const at = table[slot]!
       if (at === -1 || (i32[at + column + 1] === low && i32[at + column] === high)) return slot
+      slot = (slot + 1) & mask
+    }
+  }
+
+  /** The same of the table by id and service. */
+  private placeOf(high: number, low: number, service: number): number {
+    const { i32, mask, byService } = this
+    let slot = spreadOf(high ^ Math.imul(service, 0x9e3779b1), low) & mask
+    for (;;) {
+      const at = byService[slot]!
+      if (at === -1 || (i32[at + ID + 1] === low && i32[at + ID] === high && i32[at + SERVICE] === service)) return slot
       slot = (slot + 1) & mask
     }
   }

@@ -1,6 +1,18 @@
 import { Turns } from '../../turns'
 import type { Entry } from '../pipeline/entry'
-import { CALLEE_NAME, CALLER_NAME, EDGE, FIRST_WORD, FLAGS, HASH, LAST_WORD, OTHER_SERVICE, Ring, SEEN } from './halves'
+import {
+  CALLEE_NAME,
+  CALLER_NAME,
+  EDGE,
+  FIRST_WORD,
+  FLAGS,
+  HASH,
+  LAST_WORD,
+  OTHER_SERVICE,
+  Ring,
+  SEEN,
+  TRACE,
+} from './halves'
 import { Identities } from './identities'
 import { readSettled, type SettledReader } from './settled-records'
 import { type Counted, Scratch, Settling } from './settling'
@@ -72,6 +84,8 @@ export class Meter {
 
 class Learner implements SettledReader {
   at = 0
+  /** The row that changed last, or −1: changes of a trace come in the order of its rows, so the next one is behind it. */
+  private changed = -1
   private readonly words: Words
   private readonly identities: Identities
   private readonly waiting: Ring
@@ -91,6 +105,7 @@ class Learner implements SettledReader {
       this.forgetOldest()
       if (waiting.size % STEP === 0) yield
     }
+    this.changed = -1
     yield* readSettled(recent, words, this)
     while (waiting.size > 0 && words.usedBytes > MAX_WORD_BYTES) {
       this.forgetOldest()
@@ -128,9 +143,16 @@ class Learner implements SettledReader {
   ): void {
     const { waiting } = this
     const { i32 } = waiting
-    let at = waiting.firstOf(traceHigh, traceLow)
+    const { changed } = this
+    const isSame = changed !== -1 && i32[changed + TRACE] === traceHigh && i32[changed + TRACE + 1] === traceLow
+    let at = isSame ? waiting.nextOf(changed) : -1
     while (at !== -1 && (i32[at + HASH] !== hashHigh || i32[at + HASH + 1] !== hashLow)) at = waiting.nextOf(at)
+    if (at === -1) {
+      at = waiting.firstOf(traceHigh, traceLow)
+      while (at !== -1 && (i32[at + HASH] !== hashHigh || i32[at + HASH + 1] !== hashLow)) at = waiting.nextOf(at)
+    }
     if (at === -1) return
+    this.changed = at
     this.releaseWords(at)
     i32[at + CALLER_NAME] = callerName
     i32[at + OTHER_SERVICE] = other

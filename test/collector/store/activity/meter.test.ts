@@ -468,6 +468,52 @@ describe('the meter', () => {
       assert.deepEqual(c.edges(), ['shop ? → db Shop.buy ×4000'])
     })
 
+    it('finds the halves of 10,000 records that share an id, or a parent, without comparing each with each', async function () {
+      this.timeout(20_000)
+      const records = (count: number, side: 'client' | 'server', fields: (i: number) => Partial<SpanRecord>) =>
+        entryOf(Array.from({ length: count }, (_, i) => half(side, fields(i), BigInt(i + 2))))
+      const annotations = new Map([['peer.service', 'db']])
+      const shapes: [Entry, Entry, string[]][] = [
+        [
+          records(9_999, 'client', i => ({ id: 7n, parentId: BigInt(i + 10) })),
+          records(1, 'server', () => ({ id: 7n, parentId: 5n, service: 'stock' })),
+          ['shop ? → stock Shop.buy ×9999'],
+        ],
+        [
+          records(9_999, 'client', () => ({ id: 7n, parentId: 5n, annotations })),
+          records(1, 'server', () => ({ id: 7n, parentId: 5n, service: 'stock' })),
+          ['shop ? → stock Shop.buy ×9999'],
+        ],
+        [
+          records(9_999, 'client', () => ({ id: 7n, parentId: 7n, annotations })),
+          records(1, 'client', () => ({ id: 8n, parentId: 7n, annotations })),
+          ['shop ? → db Shop.buy ×10000'],
+        ],
+        [
+          records(5_000, 'client', () => ({ id: 7n })),
+          records(5_000, 'server', i => ({ id: BigInt(i + 10), parentId: 7n, service: 'stock' })),
+          ['shop ? → stock Shop.buy ×5000'],
+        ],
+      ]
+      for (const [i, [first, second, edges]] of shapes.entries()) {
+        const c = new Counting()
+        await c.settle([first])
+        await c.settle([second])
+        assert.deepEqual(c.edges(), edges, `shape ${i}`)
+      }
+    })
+
+    it('counts once what says that it stands for more calls than there are', async () => {
+      const c = new Counting()
+      for (const probability of [Number.MIN_VALUE, 1e-300, 1e-40, 2 ** -57])
+        await c.take(half('server', { probability }))
+      await c.take(half('server', { probability: 2 ** -56, name: 'rare' }))
+      assert.deepEqual(c.operations(), [
+        '0: shop Shop.buy server ×4 0/4',
+        `0: shop rare server ×${2 ** 56} 0/${2 ** 56}`,
+      ])
+    })
+
     it('lets others have their turn, whatever is settled', async () => {
       const c = new Counting()
       const entries = [
