@@ -20,6 +20,7 @@ import {
   edgeKey,
   edgeOf,
   mergeRow,
+  mergeSteps,
   operationKey,
   operationOf,
   rowEntries,
@@ -57,6 +58,8 @@ const BODIES_AT_ONCE = 50
 const COMMIT_BYTES = 8 * 1024 * 1024
 /** What is settled is known for as long as collectors tell repeated records by it, and a reader may come back for more deltas. */
 const KEEP_SETTLED_US = 11 * MINUTE_US
+/** Entries that are merged between looks at the clock. */
+const BETWEEN_LOOKS = 32
 const DAY_US = 1440 * MINUTE_US
 const HOUR_US = 60 * MINUTE_US
 
@@ -262,20 +265,33 @@ export class Folder {
       const some = targets.slice(i, i + BODIES_AT_ONCE)
       const bodies = await this.table.bodies(some)
       for (const [j, { additions, ...id }] of some.entries()) {
-        rows.push({ ...id, body: this.bodyOf(id, bodies[j], additions) })
+        rows.push({ ...id, body: await this.bodyOf(id, bodies[j], additions, turns) })
         if (turns.over()) await turns.next()
       }
     }
     return rows
   }
 
-  private bodyOf({ kind }: RowId, before: Buffer | undefined, additions: Map<string, Counter>): Buffer {
+  private async bodyOf(
+    { kind }: RowId,
+    before: Buffer | undefined,
+    additions: Map<string, Counter>,
+    turns: Turns,
+  ): Promise<Buffer> {
+    const merged = async (before: Buffer | undefined): Promise<Buffer> => {
+      const steps = mergeSteps(kind, before, additions, MAX_KEYS[kind])
+      for (let i = 1; ; i++) {
+        const step = steps.next()
+        if (step.done) return step.value
+        if (i % BETWEEN_LOOKS === 0 && turns.over()) await turns.next()
+      }
+    }
     let body: Buffer
     try {
-      body = mergeRow(kind, before, additions, MAX_KEYS[kind])
+      body = await merged(before)
     } catch (error) {
       this.skip(error)
-      body = mergeRow(kind, undefined, additions, MAX_KEYS[kind])
+      body = await merged(undefined)
     }
     for (let keys = MAX_KEYS[kind] >> 1; body.length > this.table.maxRowBytes && keys > 0; keys >>= 1) {
       body = mergeRow(kind, body, [], keys)
@@ -320,14 +336,16 @@ export class Folder {
         }
       }
       if (isOther) continue
-      write({ grain, time, kind, service }, this.bodyOf({ grain, time, kind, service }, undefined, sums))
+      write({ grain, time, kind, service }, await this.bodyOf({ grain, time, kind, service }, undefined, sums, turns))
       if (bytes < COMMIT_BYTES) continue
       // Nobody reads them until the progress says that they are complete.
       if (!(await this.table.commit(progress, rows, progress))) return false
       rows = []
       bytes = 0
     }
-    for (const { additions, ...id } of stretch.targets.values()) write(id, this.bodyOf(id, undefined, additions))
+    for (const { additions, ...id } of stretch.targets.values()) {
+      write(id, await this.bodyOf(id, undefined, additions, turns))
+    }
     for (const id of before) if (!written.has(nameOf(id))) write(id, mergeRow(id.kind, undefined, [], 1))
     return this.table.commit(progress, rows, next)
   }

@@ -105,35 +105,76 @@ export function mergeRow(
   additions: Iterable<readonly [string, Counter]>,
   maxKeys: number,
 ): Buffer {
-  const all = body === undefined ? new Map<string, Counter>() : readRow(body)
-  for (const [key, counter] of additions) counterOf(all, key).merge(counter)
-  return writeRow(busiest(kind, all, maxKeys))
+  return last(mergeSteps(kind, body, additions, maxKeys))
 }
 
-function busiest(kind: RowKind, all: Map<string, Counter>, maxKeys: number): Map<string, Counter> {
+/** The same in small steps, for a caller that gives others their turn between them: additions may be tens of thousands. */
+export function* mergeSteps(
+  kind: RowKind,
+  body: Buffer | undefined,
+  additions: Iterable<readonly [string, Counter]>,
+  maxKeys: number,
+): Generator<void, Buffer> {
+  const all = new Map<string, Counter>()
+  for (const entry of body === undefined ? [] : rowEntries(body)) {
+    entry.addTo(counterOf(all, entry.key))
+    yield
+  }
+  for (const [key, counter] of additions) {
+    counterOf(all, key).merge(counter)
+    yield
+  }
+  const bytes = new Bytes(1024)
+  bytes.varint(VERSION)
+  yield* writeEntries(bytes, yield* busiest(kind, all, maxKeys))
+  return bytes.taken()
+}
+
+/** Takes all steps at once. */
+function last<T>(steps: Generator<void, T>): T {
+  for (;;) {
+    const step = steps.next()
+    if (step.done) return step.value
+  }
+}
+
+function* busiest(kind: RowKind, all: Map<string, Counter>, maxKeys: number): Generator<void, Map<string, Counter>> {
   const kept = new Map<string, Counter>()
   const named: [string, Counter][] = []
   const rest = new Map<string, Counter>()
   for (const [key, counter] of all) {
     if (otherOf(kind, key) === key) rest.set(key, counter)
     else if (!counter.isNothing()) named.push([key, counter])
+    yield
   }
-  if (named.length > maxKeys) named.sort((a, b) => b[1].calls - a[1].calls)
-  for (const [i, [key, counter]] of named.entries()) {
+  const isBusy = amongBusiest(named, maxKeys)
+  for (const [key, counter] of named) {
     const other = otherOf(kind, key)
     // A correction of a call that wasn't kept by its name.
     const isTakenBack = counter.calls < 0 && (rest.has(other) || rest.has(lastOf(kind, key)))
-    if (i < maxKeys && !isTakenBack) kept.set(key, counter)
+    if (isBusy(counter) && !isTakenBack) kept.set(key, counter)
     else counterOf(rest, other).merge(counter)
+    yield
   }
   const others = [...rest].filter(([, counter]) => !counter.isNothing())
-  if (others.length > maxKeys) others.sort((a, b) => b[1].calls - a[1].calls)
-  for (const [i, [key, counter]] of others.entries()) {
+  const isBusyToo = amongBusiest(others, maxKeys)
+  for (const [key, counter] of others) {
     const isTakenBack = counter.calls < 0 && rest.has(lastOf(kind, key))
-    if (i < maxKeys && !isTakenBack) counterOf(kept, key).merge(counter)
+    if (isBusyToo(counter) && !isTakenBack) counterOf(kept, key).merge(counter)
     else counterOf(kept, lastOf(kind, key)).merge(counter)
+    yield
   }
   return kept
+}
+
+/** Returns what tells the busiest of some counters, if asked for each in their order. Numbers alone are sorted in no time. */
+function amongBusiest(counters: [string, Counter][], most: number): (counter: Counter) => boolean {
+  if (counters.length <= most) return () => true
+  const calls = Float64Array.from(counters, ([, { calls }]) => calls).sort()
+  const least = calls[calls.length - most]!
+  let ofLeast = most
+  for (let i = calls.length - 1; calls[i]! > least; i--) ofLeast--
+  return ({ calls }) => calls > least || (calls === least && ofLeast-- > 0)
 }
 
 /** The key of what a key is counted as if it isn't among the busiest. */
@@ -156,11 +197,7 @@ function lastOf(kind: RowKind, key: string): string {
 
 /** Returns a delta's body. */
 export function writeDelta(delta: Delta): Buffer {
-  const steps = deltaSteps(delta)
-  for (;;) {
-    const step = steps.next()
-    if (step.done) return step.value
-  }
+  return last(deltaSteps(delta))
 }
 
 /** Writes a delta in small steps, for a caller that gives others their turn between them. */
@@ -208,18 +245,24 @@ export function counterOf(counters: Map<string, Counter>, key: string): Counter 
   return counter
 }
 
+/** To sort more takes longer than a turn may. */
+const SORTED_AT_ONCE = 1_024
+
 /** Yields after each entry. Keys are sorted, as neighbors share much of theirs. */
 function* writeEntries(bytes: Bytes, counters: ReadonlyMap<string, Counter>): Generator<void, void> {
   const scratch = new Bytes(4096)
   let before = ''
   bytes.varint(counters.size)
-  for (const key of [...counters.keys()].sort()) {
-    const shared = sharedLength(before, key)
-    bytes.varint(shared)
-    writeSized(bytes, scratch, () => scratch.text(shared === 0 ? key : key.slice(shared)))
-    writeSized(bytes, scratch, () => counters.get(key)!.write(scratch))
-    before = key
-    yield
+  const keys = [...counters.keys()]
+  for (let from = 0; from < keys.length; from += SORTED_AT_ONCE) {
+    for (const key of keys.slice(from, from + SORTED_AT_ONCE).sort()) {
+      const shared = sharedLength(before, key)
+      bytes.varint(shared)
+      writeSized(bytes, scratch, () => scratch.text(shared === 0 ? key : key.slice(shared)))
+      writeSized(bytes, scratch, () => counters.get(key)!.write(scratch))
+      before = key
+      yield
+    }
   }
 }
 
