@@ -8,6 +8,7 @@ import {
   edgeOf,
   keyWord,
   mergeRow,
+  mergeSteps,
   operationKey,
   operationOf,
   readDelta,
@@ -190,6 +191,29 @@ describe('a row of activity', () => {
         calls,
       )
     }
+  })
+})
+
+describe('the merging of a row to which much is added', () => {
+  it('ends in steps, so that others have their turn, and loses nothing', () => {
+    const additions = Array.from({ length: 5_000 }, (_, i): [string, Counter] => [edge(`n${i}`), counter(1 + (i % 7))])
+    const before = body({ [edge('a')]: 9, [edge('n1')]: 100 })
+    const steps = mergeSteps('calls', before, additions, 50)
+    let count = 0
+    let step = steps.next()
+    for (; !step.done; step = steps.next()) count++
+    // Each addition is a step when it is added, and two when it is told whether it is among the busiest.
+    assert.ok(count > 15_000, `${count}`)
+    const calls = callsOf(step.value)
+    assert.equal(Object.keys(calls).length, 51)
+    assert.equal(calls[edge('n1')], 102)
+    assert.equal(calls[edge('a')], 9)
+    const sum = Object.values(calls).reduce((a, b) => a + b)
+    assert.equal(
+      sum,
+      additions.reduce((n, [, { calls }]) => n + calls, 109),
+    )
+    assert.deepEqual(step.value, mergeRow('calls', before, additions, 50))
   })
 })
 
