@@ -58,10 +58,16 @@ export function limit(max: number, byDefault: number) {
 
 /**
  * Ignores empty parameters, as forms send them.
+ * @param mayBeEmpty names of parameters to which an empty value is one like any other
  * @throws HttpError for a parameter that the schema doesn't have or refuses, or that is given twice
  */
-export function readParameters<S extends z.ZodObject>(schema: S, given: unknown): z.output<S> {
-  const values = Object.entries(given as object).filter(([name, v]) => v !== '' || !Object.hasOwn(schema.shape, name))
+export function readParameters<S extends z.ZodObject>(
+  schema: S,
+  given: unknown,
+  mayBeEmpty: readonly string[] = [],
+): z.output<S> {
+  const isIgnored = (name: string) => Object.hasOwn(schema.shape, name) && !mayBeEmpty.includes(name)
+  const values = Object.entries(given as object).filter(([name, v]) => v !== '' || !isIgnored(name))
   return read(schema, Object.fromEntries(values), 'parameter', 'MILO_BAD_PARAMETER')
 }
 

@@ -53,9 +53,18 @@ export function rangeParams({ from, to }: TimeRange): Record<string, string> {
   return { from: printTime(from), ...(to && { to: printTime(to) }) }
 }
 
-/** Returns the address of a page, with the range and other parameters; empty ones are left out. */
-export function withRange(path: string, range: TimeRange | undefined, params: Record<string, string> = {}): string {
-  const all = Object.entries({ ...(range && rangeParams(range)), ...params }).filter(([, value]) => value !== '')
+/**
+ * Returns the address of a page, with the range and other parameters; empty ones are left out.
+ * @param names these are kept where they are empty: a service, or an operation, may have no name
+ */
+export function withRange(
+  path: string,
+  range: TimeRange | undefined,
+  params: Record<string, string> = {},
+  names: Record<string, string> = {},
+): string {
+  const given = Object.entries({ ...(range && rangeParams(range)), ...params }).filter(([, value]) => value !== '')
+  const all = [...given, ...Object.entries(names)]
   return all.length === 0 ? path : `${path}?${new URLSearchParams(all)}`
 }
 
@@ -66,10 +75,10 @@ export function serviceHref(
   params: Record<string, string> = {},
 ): string {
   if (/^\.{0,2}$/.test(service)) {
-    const href = withRange('services', range, params)
+    const href = withRange('services', range, {}, params)
     return `${href}${href.includes('?') ? '&' : '?'}service=${service}`
   }
-  return withRange(`services/${encodeURIComponent(service)}`, range, params)
+  return withRange(`services/${encodeURIComponent(service)}`, range, {}, params)
 }
 
 /** Returns the address of a search in the range, with more conditions. */

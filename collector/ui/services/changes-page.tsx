@@ -120,7 +120,15 @@ export function ChangesPage({ query }: { query: URLSearchParams }) {
   )
 }
 
-function Summary({ answer: { before, after, compared, changed, truncated } }: { answer: ChangesAnswer }) {
+function Summary({ answer: { before, after, compared, changed, changes, truncated } }: { answer: ChangesAnswer }) {
+  if (changed > 0 && changed === compared && changes.every(({ isNew }) => isNew)) {
+    return (
+      <p class="summary">
+        Nothing was reported from {localRange(before.from, before.to)}, so all of {localRange(after.from, after.to)} is
+        new.
+      </p>
+    )
+  }
   return (
     <p class="summary">
       <strong>{changed.toLocaleString()}</strong> of {counted(compared, 'operation')} and calls between them changed

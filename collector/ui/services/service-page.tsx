@@ -28,8 +28,8 @@ export function ServicePage({ service, query }: { service: string; query: URLSea
   const range = rangeOf(query) ?? DEFAULT_RANGE
   const subject = subjectOf(query)
   const series = useJson<SeriesAnswer>(seriesUrl(service, subject, range))
-  const operations = useJson<OperationsAnswer>(withRange('api/operations', range, { service }))
-  const edges = useJson<DependenciesAnswer>(withRange('api/dependencies', range, { service, operations: 'true' }))
+  const operations = useJson<OperationsAnswer>(withRange('api/operations', range, {}, { service }))
+  const edges = useJson<DependenciesAnswer>(withRange('api/dependencies', range, { operations: 'true' }, { service }))
   const title = subjectTitle(service, subject)
   const top = useRef<HTMLDivElement>(null)
   useEffect(() => {
@@ -203,9 +203,7 @@ function Operations({
       key: 'operation',
       title: 'Operation',
       value: ({ name }) => name,
-      show: ({ name, side }) =>
-        // An operation without a name has no series of its own: to the API an empty name is none.
-        name === '' ? <em>no name</em> : <a href={serviceHref(service, range, { name, side })}>{name}</a>,
+      show: ({ name, side }) => <a href={serviceHref(service, range, { name, side })}>{name || <em>no name</em>}</a>,
     },
     { key: 'side', title: 'Side', value: ({ side }) => side, show: ({ side }) => <span class="tag">{side}</span> },
     ...figuresColumns<OperationFigures>(us),

@@ -37,9 +37,9 @@ export function edgeParams({ from, fromName, to, toName }: Edge): Record<string,
 
 /** Where the API has its series. */
 export function seriesUrl(service: string, subject: Subject, range: TimeRange): string {
-  if (subject.kind === 'edge') return withRange('api/series', range, edgeParams(subject))
-  const { name, side } = subject.kind === 'operation' ? subject : { name: '', side: '' }
-  return withRange('api/series', range, { service, name, side })
+  if (subject.kind === 'edge') return withRange('api/series', range, {}, edgeParams(subject))
+  const operation = subject.kind === 'operation' && { name: subject.name, side: subject.side }
+  return withRange('api/series', range, {}, { service, ...operation })
 }
 
 /** "Cart.total (server)", "web POST /checkout → cart Cart.total" */

@@ -37,7 +37,9 @@ export async function changes(
     compared = comparing.next()
   }
   const comparisons = compared.value
-  const origins = originsOf(subjects, comparisons)
+  // Where nothing was known before, all is new: that says nothing about where it comes from.
+  const isKnown = subjects.some(subject => !subject.before.isNothing())
+  const origins = isKnown ? originsOf(subjects, comparisons) : new Set<Subject>()
   const seconds = (after.to - after.from) / 1e6
   const found = subjects
     .map((subject, i) => ({ subject, comparison: comparisons[i]!, seconds }))

@@ -26,7 +26,8 @@ export interface Kept {
 export const RANGE = { from: time.optional(), to: time.optional() }
 
 export const duration = parsed(
-  value => parseDurationUs(value, true),
+  // No time at all is no step, and nothing to compare.
+  value => parseDurationUs(value, true) || undefined,
   'give a time such as 5m, or microseconds',
   'MILO_BAD_DURATION',
 )
@@ -46,7 +47,9 @@ export function rangeOf(times: { from?: Time; to?: Time }, kept: Kept, names = [
     throw bad(`${names.join(' and ')} are more than activity_days (${activityDays}) apart: choose a shorter range`)
   }
   const end = ceil(to, grainAt(to, kept))
-  return { from: floor(from, grainAt(from, kept)), to: end > nowUs ? Math.max(to, Math.min(end, nowUs)) : end }
+  // Of a range that is all to come nothing can be left.
+  const isToCome = from > nowUs
+  return { from: floor(from, grainAt(from, kept)), to: isToCome ? end : Math.min(end, nowUs) }
 }
 
 /** Returns the smallest of the usual steps that makes at most `points` of a range. */

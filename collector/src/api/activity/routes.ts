@@ -30,6 +30,9 @@ const SERVICE_POINTS = 61
 const SERIES_POINTS = 241
 const DEFAULT_SPAN_US = 30 * 60e6
 
+/** Services and operations may have no name, and a caller's operation may be unknown: an empty name asks for these. */
+const NAMES = ['service', 'name', 'caller', 'callee', 'callerName', 'calleeName']
+
 const SERVICES = z.strictObject(RANGE)
 const OPERATIONS = z.strictObject({ ...RANGE, service: string.optional() })
 const DEPENDENCIES = z.strictObject({
@@ -70,18 +73,18 @@ export function activityRoutes(app: FastifyInstance, options: ActivityOptions): 
     return send(reply, { ...range, ...(await inTurn(() => services(read, range, step))) })
   })
   app.get('/api/operations', async (request, reply) => {
-    const { service, ...given } = readParameters(OPERATIONS, request.query)
+    const { service, ...given } = readParameters(OPERATIONS, request.query, NAMES)
     const range = rangeOf(given, kept())
     return send(reply, { ...range, ...(await inTurn(() => operations(read, range, service))) })
   })
   app.get('/api/dependencies', async (request, reply) => {
-    const { service, operations, ...given } = readParameters(DEPENDENCIES, request.query)
+    const { service, operations, ...given } = readParameters(DEPENDENCIES, request.query, NAMES)
     const range = rangeOf(given, kept())
     const byOperation = operations === 'true'
     return send(reply, { ...range, ...(await inTurn(() => dependencies(read, range, byOperation, service))) })
   })
   app.get('/api/series', async (request, reply) => {
-    const { from, to, step: asked, ...subject } = readParameters(SERIES, request.query)
+    const { from, to, step: asked, ...subject } = readParameters(SERIES, request.query, NAMES)
     const times = kept()
     const range = rangeOf({ from, to }, times)
     const step = asked === undefined ? usualStep(range, SERIES_POINTS, times) : answeredStep(asked, range, times)
@@ -89,7 +92,7 @@ export function activityRoutes(app: FastifyInstance, options: ActivityOptions): 
     return send(reply, { ...range, ...(await inTurn(() => series(read, range, step, about))) })
   })
   app.get('/api/changes', async (request, reply) => {
-    const { service, ...given } = readParameters(CHANGES, request.query)
+    const { service, ...given } = readParameters(CHANGES, request.query, NAMES)
     const times = comparedTimes(given, kept())
     const answer: ChangesAnswer = await inTurn(() => changes(read, times, service))
     return send(reply, answer)
@@ -121,19 +124,28 @@ function comparedTimes({ moment, span, from, to, beforeFrom, beforeTo }: Times, 
     }
     const before = rangeOf({ from: beforeFrom, to: beforeTo }, kept, ['beforeFrom', 'beforeTo'])
     const after = rangeOf({ from, to }, kept)
+    // Where one time ends and the other begins, both would have the same minute, or hour: it is the later one's.
+    const us = (time: Time | undefined) => (time === undefined ? nowUs : timeUs(time, nowUs))
+    if (from !== undefined && us(beforeTo) <= us(from)) before.to = Math.min(before.to, after.from)
+    else if (us(to) <= us(beforeFrom)) after.to = Math.min(after.to, before.from)
     if (before.from < after.to && after.from < before.to) throw bad('the times to compare overlap: choose others')
+    for (const { from, to } of [before, after]) {
+      if (from >= to) throw bad('the times to compare are in the same minute, or hour: choose longer ones')
+    }
     return { before, after }
   }
   if ([from, to, beforeFrom, beforeTo].some(time => time !== undefined)) {
     throw bad("moment can't be combined with from, to, beforeFrom or beforeTo: give span for how much of both sides")
   }
   const atUs = timeUs(moment, nowUs)
+  if (atUs > nowUs) throw bad('moment is in the future: give one that has something after it')
   const length = span ?? DEFAULT_SPAN_US
   const at = (us: number): Time => ({ atUs: Math.max(0, us) })
   const after = rangeOf({ from: at(atUs), to: at(atUs + length) }, kept, ['moment', 'moment + span'])
+  if (after.from < length) throw bad('moment - span is before 1970: give a later moment, or a shorter span')
   // The time before ends where the other one begins: in the middle of a minute both would count it.
   const before = rangeOf({ from: at(after.from - length), to: at(after.from) }, kept, ['moment - span', 'moment'])
-  return { before, after: { ...after, to: Math.max(after.from + 1, Math.min(after.to, nowUs)) } }
+  return { before, after: { ...after, to: Math.max(after.from + 1, after.to) } }
 }
 
 type Times = Omit<z.output<typeof CHANGES>, 'service'>

@@ -3,6 +3,7 @@ import fastify, { type FastifyInstance } from 'fastify'
 import { activityRoutes } from '../../../../collector/src/api/activity/routes'
 import { ReadBudget } from '../../../../collector/src/api/read-budget'
 import type {
+  ChangesAnswer,
   DependenciesAnswer,
   ErrorAnswer,
   OperationsAnswer,
@@ -221,6 +222,37 @@ describe('what services did', () => {
       assert.equal(total.exemplars.length, 3)
     })
 
+    it('is of what has no name, or an unknown caller, where a name is given empty', async () => {
+      memory
+        .operation({}, { at: ago(7), times: 2 })
+        .operation({ name: '' }, { at: ago(7), times: 3 })
+        .operation({ service: '' }, { at: ago(7), times: 4 })
+        .edge({}, { at: ago(6), times: 5 })
+        .edge({ callerName: '' }, { at: ago(6), times: 6 })
+        .edge({ callerName: '', calleeName: '' }, { at: ago(6), times: 7 })
+        .edge({ caller: '', callerName: '' }, { at: ago(6), times: 8 })
+      const of = async (query: Record<string, string>) =>
+        (await ask<SeriesAnswer>('/api/series', query)).total.calls.value
+      assert.equal(await of({ service: 'shop', from: '', side: '' }), 5)
+      assert.equal(await of({ service: 'shop', name: '' }), 3)
+      assert.equal(await of({ service: '' }), 4)
+      assert.equal(await of({ caller: 'web', callee: 'shop' }), 18)
+      assert.equal(await of({ caller: 'web', callee: 'shop', callerName: '' }), 13)
+      assert.equal(await of({ caller: 'web', callee: 'shop', callerName: '', calleeName: 'Shop.buy' }), 6)
+      assert.equal(await of({ caller: 'web', callee: 'shop', callerName: '', calleeName: '' }), 7)
+      assert.equal(await of({ caller: '', callee: 'shop' }), 8)
+      const { operations } = await ask<OperationsAnswer>('/api/operations', { service: '' })
+      assert.deepEqual(
+        operations.map(({ service, calls }) => [service, calls.value]),
+        [['', 4]],
+      )
+      const { edges } = await ask<DependenciesAnswer>('/api/dependencies', { service: '' })
+      assert.deepEqual(
+        edges.map(({ from, calls }) => [from, calls.value]),
+        [['', 8]],
+      )
+    })
+
     it('adds up to its total, in any step', async () => {
       for (let i = 0; i < 600; i++) memory.operation({}, { at: ago(i), times: 1 + (i % 7) })
       for (const step of ['1m', '7m', '90s', '1h', '10h']) {
@@ -260,6 +292,36 @@ describe('what services did', () => {
       assert.match(await problem('/api/series', { service: 'a', caller: 'a', callee: 'b' }), /^give either service/)
       assert.match(await problem('/api/series', { service: 'a', side: 'left' }), /side is "left"/)
       assert.match(await problem('/api/series', { service: 'a', step: 'x' }), /step is "x": give a time such as 5m/)
+      assert.match(await problem('/api/series', { service: 'a', step: '0' }), /step is "0": give a time such as 5m/)
+    })
+  })
+
+  describe('two times', () => {
+    const of = async (query: Record<string, string>) => {
+      const { before, after } = await ask<ChangesAnswer>('/api/changes', query)
+      return [before.from, before.to, after.from, after.to].map(us => (us - NOW_US) / MINUTE_US)
+    }
+
+    it('may touch, also within a minute or an hour: that is counted once', async () => {
+      assert.deepEqual(await of({ beforeFrom: '-2h', beforeTo: '-1h', from: '-1h' }), [-120.5, -60.5, -60.5, 0])
+      assert.deepEqual(
+        await of({ beforeFrom: '-1h', from: '-2h', to: '-1h', beforeTo: 'now' }),
+        [-60.5, 0, -120.5, -60.5],
+      )
+      const [, before, after] = await of({ beforeFrom: '-80d', beforeTo: '-40d', from: '-40d' })
+      assert.equal(before, after)
+    })
+
+    it('are refused where nothing can be compared', async () => {
+      const refused = (query: Record<string, string>) => problem('/api/changes', query)
+      const overlapping = { beforeFrom: '-2h', beforeTo: '-1h', from: '-90m' }
+      assert.match(await refused(overlapping), /^the times to compare overlap/)
+      const short = { beforeFrom: '-8s', beforeTo: '-5s', from: '-5s' }
+      assert.match(await refused(short), /^the times to compare are in the same minute/)
+      assert.match(await refused({ moment: '-1h', span: '0' }), /^span is "0"/)
+      assert.match(await refused({ moment: '2090-01-01T00:00Z' }), /^moment is in the future/)
+      assert.match(await refused({ moment: '1970-01-01T00:10Z', span: '1h' }), /^moment - span is before 1970/)
+      assert.match(await refused({ moment: '-1h', from: '-2h' }), /^moment can't be combined/)
     })
   })
 
@@ -272,7 +334,8 @@ describe('what services did', () => {
       const minute = NOW_US - 30e6
       assert.deepEqual(await of(ago(20) + 1, ago(10)), [ago(20) - 30e6, ago(9) - 30e6])
       assert.deepEqual(await of(ago(20), NOW_US - 1e6), [ago(20) - 30e6, NOW_US])
-      assert.deepEqual(await of(ago(20), NOW_US + 90e6), [ago(20) - 30e6, NOW_US + 90e6])
+      assert.deepEqual(await of(ago(20), NOW_US + 90e6), [ago(20) - 30e6, NOW_US])
+      assert.deepEqual(await of(NOW_US + 90e6, NOW_US + HOUR_US), [NOW_US + 90e6, NOW_US + HOUR_US + 30e6])
       const old = minute - 40 * DAY_US
       assert.deepEqual(await of(old + 90e6, old + 100 * MINUTE_US), [old, old + 2 * HOUR_US])
     })
