@@ -96,7 +96,7 @@ describe('the web page: services, in Chromium', function () {
     const minutes = (to - from) / MINUTE_US
     assert.ok(Math.abs(Number(rate) - calls.value / minutes) < 0.2)
     assert.ok(Math.abs(Number(margin) - (calls.high - calls.value) / minutes) < 0.2)
-    assert.match(await shown(line), /1[23](\.\d)?% ± /)
+    assert.match(await shown(line), /1[23](\.\d)?% [±+]/)
     await line.getByRole('link', { name: 'failed' }).click()
     await arrived(page, /\/trace\//)
     await page.locator('.facts .error-mark').waitFor()

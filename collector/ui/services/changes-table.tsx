@@ -166,7 +166,7 @@ function Cost({ value, text }: { value: number; text: string }) {
 function BeforeAfter({ before, after, changed }: { before: Told; after: Told; changed: Changed | null }) {
   const beyond = changed?.beyondChance === true
   const more = (changed?.change.value ?? 0) > 0
-  const words = ({ text, margin }: Told) => (margin === '' ? text : `${text} ± ${margin}`)
+  const words = ({ text, margin }: Told) => (margin === '' ? text : `${text} ${margin}`)
   return (
     <span class={beyond ? 'beyond' : 'margin'} title={`${words(before)} before, ${words(after)} after`}>
       {before.text} → {after.text}

@@ -5,7 +5,10 @@ import { formatDuration } from '../../src/trace'
 export interface Told {
   /** The value and its unit: "12.3/s". */
   text: string
-  /** How far off it may be, in the same unit; empty if it is exact to all digits that are shown, "?" if nobody knows. */
+  /**
+   * How far off it may be, in the same unit: "± 0.4"; "+110 −3" if one limit is more than twice as far as the other; with "?" where
+   * nobody knows. Empty if it is exact to all digits that are shown.
+   */
   margin: string
   /** The interval in a sentence; empty if it is exact. */
   between: string
@@ -41,8 +44,8 @@ export function tellDuration(us: Estimate | null): Told {
   const [, scale, unit] = DURATIONS.find(([below]) => us.value < below) ?? []
   if (scale !== undefined) return tell(us, scale, 3, n => `${n} ${unit}`)
   const { value, low, high } = us
-  const margin =
-    low === null || high === null ? '?' : high > low ? formatDuration(Math.max(high - value, value - low)) : ''
+  const limits = [low === null ? null : value - low, high === null ? null : high - value] as const
+  const margin = low === high ? '' : marginOf(limits, us => (us < 1 ? '' : formatDuration(us)))
   return { text: formatDuration(value), margin, between: between(us, formatDuration) }
 }
 
@@ -58,13 +61,36 @@ export function tellNumber(number: Estimate): Told {
 function tell(estimate: Estimate, scale: number, digits: number, inUnit: (number: string) => string): Told {
   const { low, high } = estimate
   const value = estimate.value / scale
-  const most = decimalsFor(Math.abs(value), digits)
+  // Nothing has no first digit, but the margin has one.
+  const most = value === 0 ? digits - 1 : decimalsFor(Math.abs(value), digits)
   const sentence = between(estimate, n => inUnit(print(n / scale, most)))
-  if (low === null || high === null) return { text: inUnit(print(value, most)), margin: '?', between: sentence }
-  const margin = Number((Math.max(high - estimate.value, estimate.value - low) / scale).toPrecision(2))
-  if (margin * 10 ** most < 0.5) return { text: inUnit(print(value, most)), margin: '', between: '' }
-  const decimals = Math.min(most, decimalsFor(margin, /^[0.]*1/.test(String(margin)) ? 2 : 1))
-  return { text: inUnit(print(value, decimals)), margin: print(margin, decimals), between: sentence }
+  const off = (us: number | null) => (us === null ? null : Number((us / scale).toPrecision(2)))
+  const [below, above] = [
+    off(low === null ? null : estimate.value - low),
+    off(high === null ? null : high - estimate.value),
+  ]
+  const known = [below, above].filter(limit => limit !== null)
+  const isExact = known.length === 2 && Math.max(...known) * 10 ** most < 0.5
+  if (isExact) return { text: inUnit(print(value, most)), margin: '', between: '' }
+  // Where one limit isn't known the value's digits aren't either, but the other limit's are all that there is to go by.
+  const coarse = Math.max(0, ...known)
+  const decimals = coarse === 0 ? most : Math.min(most, decimalsFor(coarse, /^[0.]*1/.test(String(coarse)) ? 2 : 1))
+  const show = (limit: number) => (limit * 10 ** decimals < 0.5 ? '' : print(limit, decimals))
+  return { text: inUnit(print(value, decimals)), margin: marginOf([below, above], show), between: sentence }
+}
+
+/** @param show returns nothing for what is too small to be shown */
+function marginOf([below, above]: readonly [number | null, number | null], show: (limit: number) => string): string {
+  if (below === null && above === null) return '± ?'
+  if (below !== null && above !== null) {
+    const [near, far] = below < above ? [below, above] : [above, below]
+    if (far <= 2 * near) return `± ${show(far)}`
+  }
+  const part = (sign: string, limit: number | null) => {
+    const text = limit === null ? '?' : show(limit)
+    return text === '' ? [] : [sign + text]
+  }
+  return [...part('+', above), ...part('−', below)].join(' ')
 }
 
 /** How many decimals show so many digits; thousands are shown to the last. */

@@ -13,7 +13,7 @@ import { type Direction, nextNode, type ShownGraph } from './shown-graph'
 
 const NODE_HEIGHT_PX = 42
 /** Has room for the figures below a short name. */
-const MIN_NODE_PX = 128
+const MIN_NODE_PX = 150
 const LABEL_HEIGHT_PX = 14
 const LABEL_LETTER_PX = 5.9
 
@@ -74,9 +74,9 @@ function Picture({ shown, figures, us, chosen, range, onChoose, layout, indexes 
   const chosenAt = services.indexOf(chosen)
   useEffect(() => setScale(fitted(0.8)), [layout])
   useEffect(() => {
-    // A wide picture is scrolled to what is chosen.
-    const node = layout.nodes[chosenAt]
-    if (node === undefined) return
+    // A picture larger than its box is scrolled to what is chosen, or to where calls begin: at its left.
+    const first = layout.nodes.reduce((a, b) => (b.x < a.x ? b : a))
+    const node = layout.nodes[chosenAt] ?? first
     const { clientWidth, clientHeight } = box.current!
     box.current!.scrollTo(node.x * scale - clientWidth / 2, node.y * scale - clientHeight / 2)
   }, [layout, chosenAt, scale])
@@ -223,7 +223,7 @@ function widthOfLine(calls: number, us: number): number {
 }
 
 function describe({ from, to, calls, errorShare, p95 }: EdgeFigures, us: number): string {
-  const words = ({ text, margin }: Told) => (margin === '' ? text : `${text} ± ${margin}`)
+  const words = ({ text, margin }: Told) => (margin === '' ? text : `${text} ${margin}`)
   const [rate, failed, slow] = [tellRate(calls, us), tellShare(errorShare), tellDuration(p95)].map(words)
   const figures = `${rate}, ${failed} failed, p95 ${slow}`
   return `${from.slice(0, 300)} → ${to.slice(0, 300)}: ${figures}`

@@ -79,7 +79,7 @@ function List({ answer, range, sort }: { answer: ServicesAnswer; range: TimeRang
   return (
     <>
       <p class="summary">
-        Estimates for all calls, from the sampled ones: where chance plays a part, ± says how far off they may be. See
+        Estimates for all calls, from the sampled ones: ± or + and − say how far off they may be by chance. See
         also <a href={withRange('graph', range)}>which service calls which</a> and{' '}
         <a href={withRange('changes', range)}>what has changed</a>.
       </p>

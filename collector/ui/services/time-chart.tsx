@@ -138,7 +138,7 @@ export function TimeChart(props: Props) {
               <span key={label} class="key">
                 {lines.length > 1 && `${label} `}
                 {points[at]?.told.text ?? 'unknown'}
-                {points[at]?.told.margin && ` ± ${points[at].told.margin}`}
+                {points[at]?.told.margin && ` ${points[at].told.margin}`}
               </span>
             ))}
           </>
@@ -171,7 +171,7 @@ function top(lines: Line[], least: number): number {
       high = Math.max(high, point.high ?? 0)
     }
   }
-  return Math.max(least, 1.08 * Math.max(value, Math.min(high, 2.5 * value)))
+  return Math.max(least, 1.08 * Math.max(value, Math.min(high, Math.max(2.5 * value, 5 * least))))
 }
 
 /** Draws points only where they have no neighbors to which a line would lead. */

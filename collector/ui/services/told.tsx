@@ -9,7 +9,7 @@ function Shown({ told: { text, margin, between }, children }: { told: Told; chil
   return (
     <span class="told" title={between || undefined}>
       {children ?? text}
-      {margin !== '' && <span class="margin"> ± {margin}</span>}
+      {margin !== '' && <span class="margin"> {margin}</span>}
     </span>
   )
 }

@@ -6,7 +6,7 @@ import { seriesUrl, subjectOf, subjectTitle } from '../../../collector/ui/servic
 
 const exactly = (value: number) => ({ value, low: value, high: value })
 const about = (value: number, margin: number) => ({ value, low: value - margin, high: value + margin })
-const words = ({ text, margin }: { text: string; margin: string }) => (margin === '' ? text : `${text} ± ${margin}`)
+const words = ({ text, margin }: { text: string; margin: string }) => (margin === '' ? text : `${text} ${margin}`)
 
 describe('an estimate in words', () => {
   it('has three digits if it is exact, and no margin', () => {
@@ -27,8 +27,13 @@ describe('an estimate in words', () => {
     assert.equal(tellRate(about(12.3, 0.42), 1e6).between, 'Between 11.9/s and 12.7/s, with a probability of 95%')
     assert.equal(words(tellDuration(about(41_260, 1800))), '41.3 ms ± 1.8')
     assert.equal(words(tellDuration(about(125e6, 5e6))), '2 min 05 s ± 5.00 s')
-    // The farther limit counts.
-    assert.equal(words(tellShare({ value: 0.02, low: 0.019, high: 0.05 })), '2% ± 3')
+    // The farther limit counts, unless it is much farther.
+    assert.equal(words(tellShare({ value: 0.05, low: 0.03, high: 0.08 })), '5% ± 3')
+    assert.equal(words(tellShare({ value: 0.02, low: 0.019, high: 0.05 })), '2% +3')
+    assert.equal(words(tellShare({ value: 0.03, low: 0.012, high: 0.08 })), '3% +5 −2')
+    assert.equal(words(tellShare({ value: 0, low: 0, high: 0.013 })), '0% +1.3')
+    assert.equal(words(tellDuration({ value: 69_000, low: 66_000, high: 179_000 })), '69 ms +110 −3')
+    assert.equal(words(tellDuration({ value: 125e6, low: 124e6, high: 185e6 })), '2 min 05 s +1 min 00 s −1.00 s')
   })
 
   it('has the unit that makes a readable number', () => {
@@ -43,7 +48,7 @@ describe('an estimate in words', () => {
     assert.equal(words(tellShare(null)), '–')
     assert.equal(words(tellDuration(null)), '–')
     const unlimited = tellDuration({ value: 41_260, low: 20_000, high: null })
-    assert.equal(words(unlimited), '41.3 ms ± ?')
+    assert.equal(words(unlimited), '41 ms +? −21')
     assert.equal(unlimited.between, '20 ms or more, with a probability of 95%')
     assert.match(tellRate({ value: 1, low: null, high: null }, 1e6).between, /^Too little was sampled/)
   })
@@ -59,6 +64,10 @@ describe('what the charts of a service are about', () => {
     const edge = 'caller=web&callee=cart&callerName=x&calleeName=y'
     assert.equal(url(edge), `api/series?from=-1m&${edge}`)
     assert.equal(subjectTitle('cart', of(edge)), 'web x → cart y')
+    // Names that aren't known are asked for as such.
+    const unknown = 'caller=&callee=cart&callerName=&calleeName=y'
+    assert.equal(url(unknown), `api/series?from=-1m&${unknown}`)
+    assert.equal(url('name=&side=server'), 'api/series?from=-1m&service=cart&name=&side=server')
     assert.equal(subjectTitle('cart', of('name=a&side=server')), 'a (server)')
   })
 })
