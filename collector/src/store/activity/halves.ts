@@ -78,25 +78,35 @@ export function spreadOf(high: number, low: number): number {
 
 /** Senders keep spans back for up to a minute. In seconds. */
 const WAIT_S = 90
-/** How many records wait for others of their traces: 25 MB here. */
-const MAX_WAITING = 200_000
-const FIRST_CAPACITY = 1024
+/**
+ * How many records wait for others of their traces: those of a minute at 14,000 a second. They take 88 MB, of which the system
+ * gives a page when it is first written: so nothing has to be moved when there are more.
+ */
+const MAX_WAITING = 840_000
 
 /**
  * The halves of the last settlings, oldest first, in a ring. Each is in a list with others of its trace (and of the few traces
  * that share the list): at its end when it comes, and thus at its beginning when it leaves.
  */
 export class Ring {
-  i32 = new Int32Array(FIRST_CAPACITY * WIDTH)
-  f64 = new Float64Array(this.i32.buffer)
+  readonly i32: Int32Array
+  readonly f64: Float64Array
   size = 0
+  private readonly capacity: number
   private oldest = 0
-  /** First and last row of each list, or −1. */
-  private lists = new Int32Array(2 * FIRST_CAPACITY).fill(-1)
+  /** First and last row of each list, plus 1; or 0. */
+  private readonly lists: Int32Array
+
+  constructor(capacity = MAX_WAITING) {
+    this.capacity = capacity
+    this.i32 = new Int32Array(capacity * WIDTH)
+    this.f64 = new Float64Array(this.i32.buffer)
+    this.lists = new Int32Array(2 * capacity)
+  }
 
   /** Whether push() isn't possible. */
   isFull(): boolean {
-    return this.size === MAX_WAITING
+    return this.size === this.capacity
   }
 
   /** Whether the oldest row has waited for long enough. @param nowS seconds since the epoch */
@@ -106,7 +116,7 @@ export class Ring {
 
   /** Returns how many rows that haven't waited for long enough would have to leave for `added` more. */
   tooMany(added: number, nowS: number): number {
-    const surplus = this.size + added - MAX_WAITING
+    const surplus = this.size + added - this.capacity
     let old = 0
     while (old < surplus && old < this.size && nowS - this.i32[this.offset(old) + SEEN]! > WAIT_S) old++
     return Math.max(0, surplus - old)
@@ -114,7 +124,6 @@ export class Ring {
 
   /** Returns the offset of a new row, which has its trace id and nothing else yet. */
   push(traceHigh: number, traceLow: number): number {
-    if (this.size === this.capacity) this.grow()
     const at = this.offset(this.size++)
     this.i32[at + TRACE] = traceHigh
     this.i32[at + TRACE + 1] = traceLow
@@ -136,15 +145,15 @@ export class Ring {
     const at = this.oldest * WIDTH
     const list = this.listOf(this.i32[at + TRACE]!, this.i32[at + TRACE + 1]!)
     const next = this.i32[at + NEXT]!
-    this.lists[list] = next
-    if (next === -1) this.lists[list + 1] = -1
+    this.lists[list] = next + 1
+    if (next === -1) this.lists[list + 1] = 0
     this.oldest = (this.oldest + 1) % this.capacity
     this.size--
   }
 
   /** Returns the offset of the trace's first row, or −1. */
   firstOf(traceHigh: number, traceLow: number): number {
-    return this.find(this.lists[this.listOf(traceHigh, traceLow)]!, traceHigh, traceLow)
+    return this.find(this.lists[this.listOf(traceHigh, traceLow)]! - 1, traceHigh, traceLow)
   }
 
   /** Returns the offset of the trace's next row, or −1. */
@@ -162,10 +171,6 @@ export class Ring {
     return -1
   }
 
-  private get capacity(): number {
-    return this.lists.length / 2
-  }
-
   private listOf(traceHigh: number, traceLow: number): number {
     return 2 * ((spreadOf(traceHigh, traceLow) >>> 0) % this.capacity)
   }
@@ -175,21 +180,9 @@ export class Ring {
     const at = row * WIDTH
     const list = this.listOf(i32[at + TRACE]!, i32[at + TRACE + 1]!)
     i32[at + NEXT] = -1
-    const last = lists[list + 1]!
-    if (last === -1) lists[list] = row
+    const last = lists[list + 1]! - 1
+    if (last === -1) lists[list] = row + 1
     else i32[last * WIDTH + NEXT] = row
-    lists[list + 1] = row
-  }
-
-  private grow(): void {
-    const { i32, oldest, size } = this
-    const capacity = Math.min(2 * size, MAX_WAITING)
-    this.i32 = new Int32Array(capacity * WIDTH)
-    this.i32.set(i32.subarray(oldest * WIDTH, size * WIDTH))
-    this.i32.set(i32.subarray(0, oldest * WIDTH), (size - oldest) * WIDTH)
-    this.f64 = new Float64Array(this.i32.buffer)
-    this.lists = new Int32Array(2 * capacity).fill(-1)
-    this.oldest = 0
-    for (let row = 0; row < size; row++) this.link(row)
+    lists[list + 1] = row + 1
   }
 }

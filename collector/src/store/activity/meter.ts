@@ -43,14 +43,17 @@ const STEP = 64
  */
 export class Meter {
   private readonly retentionUs: number
-  private readonly known = { words: new Words(), identities: new Identities(), waiting: new Ring() }
+  private readonly known: { words: Words; identities: Identities; waiting: Ring }
   /** Tables that a settling leaves for the next one, unless it has them now. */
   private scratch: Scratch | undefined
-  private readonly learner = new Learner(this.known.words, this.known.identities, this.known.waiting)
+  private readonly learner: Learner
   private counting = 0
 
-  constructor({ retentionDays }: { retentionDays: number }) {
+  /** @param maxWaiting how many records wait for others of their traces at most */
+  constructor({ retentionDays, maxWaiting }: { retentionDays: number; maxWaiting?: number }) {
     this.retentionUs = retentionDays * DAY_US
+    this.known = { words: new Words(), identities: new Identities(), waiting: new Ring(maxWaiting) }
+    this.learner = new Learner(this.known.words, this.known.identities, this.known.waiting)
   }
 
   /**
