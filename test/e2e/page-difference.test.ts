@@ -78,7 +78,7 @@ describe('the web page: what is different, in Chromium', function () {
     await arrived(page, /\/difference\?/)
     const first = findings(page, MORE).first()
     await first.waitFor()
-    assert.match(await shown(first), /^Annotation cache=miss in cart 100 % 12 of 12 selected 0 % 0 of 48 others/)
+    assert.match(await shown(first), /^Annotation cache=miss in cart 100% 12 of 12 selected 0% 0 of 48 others/)
     assert.match(await shown(page.locator('.summary')), /12 selected traces \(all\) and 48 other traces \(all\)/)
     // What both groups have isn't there.
     assert.doesNotMatch(await shown(page.locator('.findings')), /region|POST/)

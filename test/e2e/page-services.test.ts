@@ -182,6 +182,10 @@ describe('the web page: services, in Chromium', function () {
     await arrived(page, /\/services\/cart\?from=2/)
     await page.locator('.time-chart canvas').first().waitFor()
 
+    // By default the range is compared with the time before it, to which it is next.
+    await page.goto('/changes')
+    await page.getByText(/^Nothing was reported from .* so all of .* is new\.$/).waitFor()
+    assert.equal(await page.locator('.changes-table .origin').count(), 0)
     await page.goto('/changes?moment=-5m&span=10m')
     await page.getByRole('combobox', { name: 'Compare' }).selectOption('with a day earlier')
     await arrived(page, /against=day/)
