@@ -263,7 +263,7 @@ describe('the meter, compared with a count over the set of all records', () => {
           ;[queue[i], queue[j]] = [queue[j]!, queue[i]!]
         }
         const settled: Buffer[] = []
-        const fresh = () => ({ meter: new Meter({ retentionDays: 7 }), learnt: 0 })
+        const fresh = () => ({ meter: new Meter({ retentionDays: 7, maxWaiting: 10_000 }), learnt: 0 })
         const meters = [fresh(), fresh()]
         const total: Delta = new Map()
         for (let i = 0; queue.length > 0; i++) {

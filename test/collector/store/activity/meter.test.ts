@@ -544,13 +544,13 @@ describe('the meter', () => {
           const damaged = Buffer.from(recent)
           damaged[i] = byte
           try {
-            await new Meter({ retentionDays: 7 }).learn(damaged, START_US)
+            await new Meter({ retentionDays: 7, maxWaiting: 100 }).learn(damaged, START_US)
           } catch (error) {
             refused++
             assert.equal((error as { code: string }).code, 'MILO_STORE_DAMAGED')
           }
         }
-        await assert.rejects(new Meter({ retentionDays: 7 }).learn(recent.subarray(0, i), START_US), {
+        await assert.rejects(new Meter({ retentionDays: 7, maxWaiting: 100 }).learn(recent.subarray(0, i), START_US), {
           code: 'MILO_STORE_DAMAGED',
         })
       }
