@@ -10,6 +10,7 @@ export { describeProblem, type Parsed, type Problem, parse, parseAnnotation } fr
 export { print, printAnnotation } from './print'
 export {
   DURATION_REMEDY,
+  nearestTime,
   parseDurationUs,
   parseTime,
   printDurationUs,

@@ -69,6 +69,11 @@ export function parseTime(text: string): Time | undefined {
   return atUs < 0 ? undefined : { atUs }
 }
 
+/** Returns the time in microseconds since the epoch, or the nearest one that a query can ask for: a span's may be any. */
+export function nearestTime(us: number): { atUs: number } {
+  return { atUs: Math.min(Math.max(0, Math.floor(us)), Number.MAX_SAFE_INTEGER) }
+}
+
 /** Prints a time in a form that parseTime reads back. */
 export function printTime(time: Time): string {
   if ('agoUs' in time) return time.agoUs === 0 ? 'now' : `-${printDurationUs(time.agoUs)}`

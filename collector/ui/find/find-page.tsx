@@ -1,5 +1,6 @@
 import { useEffect, useMemo } from 'preact/hooks'
 import type { SearchAnswer } from '../../src/http/answers'
+import { nearestTime } from '../../src/query'
 import { Boundary } from '../parts/boundary'
 import { Later } from '../parts/later'
 import { Failure, Notice, Waiting } from '../parts/notice'
@@ -140,8 +141,8 @@ export function FindPage({ path, query }: { path: string; query: URLSearchParams
                       searchOf={({ times: [from, to], durations: [min, max] }) =>
                         changedAddress(asked, {
                           ...asked.query,
-                          from: { atUs: from },
-                          to: { atUs: to },
+                          from: nearestTime(from),
+                          to: nearestTime(to),
                           minDurationUs: min,
                           maxDurationUs: max,
                         })

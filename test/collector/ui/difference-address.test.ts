@@ -57,6 +57,17 @@ describe('a comparison in the address', () => {
     })
   })
 
+  it('asks for the nearest times that can be asked for, whenever the traces were', () => {
+    const odd = [
+      { start: -9e18, duration: 5 },
+      { start: 1.796e18, duration: 9e18 },
+    ] as TraceSummary[]
+    const { q } = paramsOf(differenceOf(asked('service:a'), odd))
+    assert.equal(q, 'service:a from:1970-01-01T00:00:00Z to:2255-06-05T23:47:34.740991Z')
+    const box = paramsOf(differenceOf(asked('service:a'), odd, { times: [-9e18, 1.8e18], durations: [1, 30] }))
+    assert.deepEqual([box['trace.from'], box['trace.to']], ['1970-01-01T00:00:00Z', '2255-06-05T23:47:34.740991Z'])
+  })
+
   it('is read back as it was written, and asks the API only when something is selected', () => {
     const address = differenceOf(asked('service:a'), traces, { times: [10, 20], durations: [5, 30] })
     const params = new URLSearchParams(address.split('?')[1])

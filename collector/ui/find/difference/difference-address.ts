@@ -1,6 +1,7 @@
 import type { DifferenceAnswer, Feature } from '../../../src/http/answers'
 import {
   MAX_CONDITIONS,
+  nearestTime,
   parse,
   parseDurationUs,
   parseTime,
@@ -101,7 +102,7 @@ export function differenceOf(
   const at = (time: Time | undefined, otherwise: number | undefined): Time | undefined => {
     // A link must mean the same tomorrow.
     const atUs = time === undefined ? otherwise : timeUs(time, nowUs)
-    return atUs === undefined ? undefined : { atUs }
+    return atUs === undefined ? undefined : nearestTime(atUs)
   }
   const [since, until] = [at(from, range?.[0]), at(to, from === undefined ? range?.[1] : nowUs)]
   const base: Query = {
@@ -115,8 +116,8 @@ export function differenceOf(
   const [first, last] = box.times
   const [min, max] = box.durations
   return differenceAddress(print({ ...base, ...conditions }), '', {
-    from: { atUs: first },
-    to: { atUs: last },
+    from: nearestTime(first),
+    to: nearestTime(last),
     // The plot draws what took no time at a microsecond.
     ...(min > 1 && { minDurationUs: min }),
     maxDurationUs: max,
