@@ -24,4 +24,21 @@ export class Turns {
     this.mayGoOn()
     this.endMs = performance.now() + TURN_MS
   }
+
+  /** Takes all steps of a generator, and looks at the clock after every so many. @returns what the generator returns */
+  async take<R>(steps: Iterator<unknown, R>, between = 1): Promise<R> {
+    for (let i = 1; ; i++) {
+      const step = steps.next()
+      if (step.done) return step.value
+      if (i % between === 0 && this.over()) await this.next()
+    }
+  }
+}
+
+/** Takes all steps of a generator in one turn. @returns what the generator returns */
+export function takeAtOnce<R>(steps: Iterator<unknown, R>): R {
+  for (;;) {
+    const step = steps.next()
+    if (step.done) return step.value
+  }
 }

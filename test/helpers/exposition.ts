@@ -6,7 +6,7 @@ export interface Scrape {
   samples: Sample[]
 }
 
-export interface Sample {
+interface Sample {
   name: string
   labels: Record<string, string>
   value: number

@@ -13,7 +13,7 @@ import type { Turns } from '../turns'
  * are forgotten first: a feature that tells the groups apart is in many traces.
  */
 
-export type FeatureKind = 'service' | 'name' | 'error' | 'annotation'
+type FeatureKind = 'service' | 'name' | 'error' | 'annotation'
 
 /** How many traces have a feature. */
 export class Feature {
@@ -85,7 +85,7 @@ export interface Numbers {
   largest: number[]
 }
 
-export interface CountedTrace {
+interface CountedTrace {
   number: number
   id: string
   selected: boolean

@@ -17,7 +17,7 @@ export interface RankOptions {
   isAskedFor?(feature: FeatureAnswer): boolean
 }
 
-export interface Ranking {
+interface Ranking {
   more: Finding[]
   less: Finding[]
   tested: number

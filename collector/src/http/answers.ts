@@ -85,7 +85,7 @@ export interface Exemplar {
 }
 
 /** What was counted. The range is what was asked for, and the rest of the minutes (or hours, where only these are kept) at both ends. */
-export interface CountedRange extends Range {
+interface CountedRange extends Range {
   /** True if there is more: the answer has the busiest. */
   truncated?: true
 }
@@ -106,7 +106,7 @@ export interface ServiceFigures extends Figures {
   series: ServicePoint[]
 }
 
-export interface ServicePoint extends Pick<Figures, 'calls' | 'errors' | 'errorShare' | 'p50' | 'p95' | 'p99'> {
+interface ServicePoint extends Pick<Figures, 'calls' | 'errors' | 'errorShare' | 'p50' | 'p95' | 'p99'> {
   /** When the step began. */
   time: number
 }
@@ -160,7 +160,7 @@ export interface SeriesAnswer extends Range {
   points: SeriesPoint[]
 }
 
-export interface SeriesPoint extends Figures {
+interface SeriesPoint extends Figures {
   /** When the step began. */
   time: number
 }

@@ -49,11 +49,6 @@ export function tellDuration(us: Estimate | null): Told {
   return { text: formatDuration(value), margin, between: between(us, formatDuration) }
 }
 
-/** "1,234", such as a number of calls. */
-export function tellNumber(number: Estimate): Told {
-  return tell(number, 1, 3, n => n)
-}
-
 /**
  * Shows no more digits than are known: the margin's first, or its first two if it begins with 1.
  * @param scale the size of the unit @param digits of a value that is exact

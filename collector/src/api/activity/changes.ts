@@ -31,12 +31,7 @@ export async function changes(
   const comparing = estimates.comparing(
     subjects.map(subject => ({ ...subject, beforeUs: before.to - before.from, afterUs: after.to - after.from })),
   )
-  let compared = comparing.next()
-  while (!compared.done) {
-    if (turns.over()) await turns.next()
-    compared = comparing.next()
-  }
-  const comparisons = compared.value
+  const comparisons = await turns.take(comparing)
   // Where nothing was known before, all is new: that says nothing about where it comes from.
   const isKnown = subjects.some(subject => !subject.before.isNothing())
   const origins = isKnown ? originsOf(subjects, comparisons) : new Set<Subject>()

@@ -1,3 +1,4 @@
+import { takeAtOnce } from '../../turns'
 import { alikeBeyond, beyondChance, chanceOfHits, chanceOfT } from './chance'
 import { type Counter, GROUPS } from './counter'
 import type { Sketch } from './sketch'
@@ -112,11 +113,7 @@ export function compareCounters(before: Counter, beforeUs: number, after: Counte
  * nothing has changed, there is none at all in 95% of cases.
  */
 export function compareAll(pairs: Iterable<Compared>): Comparison[] {
-  const steps = comparing(pairs)
-  for (;;) {
-    const step = steps.next()
-    if (step.done) return step.value
-  }
+  return takeAtOnce(comparing(pairs))
 }
 
 /** The same in small steps, for a caller that gives others their turn between them. */

@@ -21,6 +21,7 @@ import {
   edgeOf,
   mergeRow,
   mergeSteps,
+  minuteOf,
   operationKey,
   operationOf,
   rowEntries,
@@ -63,7 +64,7 @@ const BETWEEN_LOOKS = 32
 const DAY_US = 1440 * MINUTE_US
 const HOUR_US = 60 * MINUTE_US
 
-export interface FolderOptions {
+interface FolderOptions {
   /** How long rows of minutes and ten minutes are kept. */
   retentionDays: number
   /** How long rows of hours and days are kept. */
@@ -209,9 +210,7 @@ export class Folder {
       const own: Delta = new Map()
       try {
         for (const entry of deltaEntries(body)) {
-          let minute = own.get(entry.minute)
-          if (minute === undefined) own.set(entry.minute, (minute = { operations: new Map(), edges: new Map() }))
-          entry.addTo(counterOf(minute[entry.kind], entry.key))
+          entry.addTo(counterOf(minuteOf(own, entry.minute)[entry.kind], entry.key))
           if (turns.over()) await turns.next()
         }
       } catch (error) {
@@ -219,8 +218,7 @@ export class Folder {
         continue
       }
       for (const [time, { operations, edges }] of own) {
-        let minute = delta.get(time)
-        if (minute === undefined) delta.set(time, (minute = { operations: new Map(), edges: new Map() }))
+        const minute = minuteOf(delta, time)
         const before = minute.operations.size + minute.edges.size
         addCounters(minute.operations, operations)
         addCounters(minute.edges, edges)
@@ -278,14 +276,8 @@ export class Folder {
     additions: Map<string, Counter>,
     turns: Turns,
   ): Promise<Buffer> {
-    const merged = async (before: Buffer | undefined): Promise<Buffer> => {
-      const steps = mergeSteps(kind, before, additions, MAX_KEYS[kind])
-      for (let i = 1; ; i++) {
-        const step = steps.next()
-        if (step.done) return step.value
-        if (i % BETWEEN_LOOKS === 0 && turns.over()) await turns.next()
-      }
-    }
+    const merged = (before: Buffer | undefined) =>
+      turns.take(mergeSteps(kind, before, additions, MAX_KEYS[kind]), BETWEEN_LOOKS)
     let body: Buffer
     try {
       body = await merged(before)

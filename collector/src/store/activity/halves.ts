@@ -25,9 +25,7 @@ export const CALLEE_NAME = 14
 export const FIRST_WORD = SERVICE
 export const LAST_WORD = CALLEE_NAME
 export const NEXT = 15
-/** In doubles: WIDTH / 2 each. */
-export const WIDTH_F64 = WIDTH / 2
-/** Microseconds since the epoch. */
+/** In doubles, of which a row has WIDTH / 2: microseconds since the epoch. */
 export const START = 8
 /** In microseconds; NaN for none. */
 export const DURATION = 9

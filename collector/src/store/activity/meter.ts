@@ -79,8 +79,7 @@ export class Meter {
    * @throws StoreError if `recent` is damaged
    */
   async learn(recent: Buffer, atUs: bigint): Promise<void> {
-    const turns = new Turns()
-    for (const _ of this.learner.learn(recent, Number(atUs))) if (turns.over()) await turns.next()
+    await new Turns().take(this.learner.learn(recent, Number(atUs)))
     if (this.counting === 0) this.known.words.sweep()
   }
 }
@@ -148,12 +147,13 @@ class Learner implements SettledReader {
     const { i32 } = waiting
     const { changed } = this
     const isSame = changed !== -1 && i32[changed + TRACE] === traceHigh && i32[changed + TRACE + 1] === traceLow
-    let at = isSame ? waiting.nextOf(changed) : -1
-    while (at !== -1 && (i32[at + HASH] !== hashHigh || i32[at + HASH + 1] !== hashLow)) at = waiting.nextOf(at)
-    if (at === -1) {
-      at = waiting.firstOf(traceHigh, traceLow)
+    const find = (from: number) => {
+      let at = from
       while (at !== -1 && (i32[at + HASH] !== hashHigh || i32[at + HASH + 1] !== hashLow)) at = waiting.nextOf(at)
+      return at
     }
+    let at = isSame ? find(waiting.nextOf(changed)) : -1
+    if (at === -1) at = find(waiting.firstOf(traceHigh, traceLow))
     if (at === -1) return
     this.changed = at
     this.releaseWords(at)

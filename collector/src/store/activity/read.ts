@@ -164,7 +164,7 @@ function serviceOf(kind: RowKind, key: string): string {
 }
 
 /** Counters by key, of each kind of row. */
-export type ActivitySums = Record<RowKind, Map<string, Counter>>
+type ActivitySums = Record<RowKind, Map<string, Counter>>
 
 /**
  * Returns the sums of each step in which there is something, in order of time, by when the step begins (microseconds). Their

@@ -1,4 +1,5 @@
 import type { Side } from 'milo/codec/events'
+import { takeAtOnce } from '../../turns'
 import { Bytes, Cursor } from '../bytes'
 import { StoreError } from '../store'
 import { Counter } from './counter'
@@ -53,7 +54,7 @@ export interface RowEntry {
   addTo(counter: Counter, sign?: number): void
 }
 
-export interface DeltaEntry extends RowEntry {
+interface DeltaEntry extends RowEntry {
   /** Minutes since the epoch. */
   minute: number
   kind: 'operations' | 'edges'
@@ -105,7 +106,7 @@ export function mergeRow(
   additions: Iterable<readonly [string, Counter]>,
   maxKeys: number,
 ): Buffer {
-  return last(mergeSteps(kind, body, additions, maxKeys))
+  return takeAtOnce(mergeSteps(kind, body, additions, maxKeys))
 }
 
 /** The same in small steps, for a caller that gives others their turn between them: additions may be tens of thousands. */
@@ -128,14 +129,6 @@ export function* mergeSteps(
   bytes.varint(VERSION)
   yield* writeEntries(bytes, yield* busiest(kind, all, maxKeys))
   return bytes.taken()
-}
-
-/** Takes all steps at once. */
-function last<T>(steps: Generator<void, T>): T {
-  for (;;) {
-    const step = steps.next()
-    if (step.done) return step.value
-  }
 }
 
 function* busiest(kind: RowKind, all: Map<string, Counter>, maxKeys: number): Generator<void, Map<string, Counter>> {
@@ -197,7 +190,7 @@ function lastOf(kind: RowKind, key: string): string {
 
 /** Returns a delta's body. */
 export function writeDelta(delta: Delta): Buffer {
-  return last(deltaSteps(delta))
+  return takeAtOnce(deltaSteps(delta))
 }
 
 /** Writes a delta in small steps, for a caller that gives others their turn between them. */
@@ -232,11 +225,15 @@ export function* deltaEntries(body: Buffer): Generator<DeltaEntry, void> {
 /** Reads a delta as a whole. @throws StoreError if the body is damaged */
 export function readDelta(body: Buffer, into: Delta = new Map()): Delta {
   for (const entry of deltaEntries(body)) {
-    let minute = into.get(entry.minute)
-    if (minute === undefined) into.set(entry.minute, (minute = { operations: new Map(), edges: new Map() }))
-    entry.addTo(counterOf(minute[entry.kind], entry.key))
+    entry.addTo(counterOf(minuteOf(into, entry.minute)[entry.kind], entry.key))
   }
   return into
+}
+
+export function minuteOf(delta: Delta, time: number): DeltaMinute {
+  let minute = delta.get(time)
+  if (minute === undefined) delta.set(time, (minute = { operations: new Map(), edges: new Map() }))
+  return minute
 }
 
 export function counterOf(counters: Map<string, Counter>, key: string): Counter {

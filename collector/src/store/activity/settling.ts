@@ -32,7 +32,7 @@ import { type Identities, put } from './identities'
 import { isRoot, Joins, mayHaveEdge } from './joins'
 import { type MeterStats, MINUTE_US, NO_STATS } from './model'
 import { RowReader } from './row-reader'
-import { type Delta, type DeltaMinute, deltaSteps, edgeKey, operationKey } from './rows'
+import { type Delta, deltaSteps, edgeKey, minuteOf, operationKey } from './rows'
 import { SettledWriter } from './settled-records'
 import { Tally } from './tally'
 import type { Words } from './words'
@@ -62,7 +62,7 @@ export interface Counted {
 }
 
 /** What a meter knows, of which a settling changes nothing. The words only grow, as a cache does. */
-export interface Knowledge {
+interface Knowledge {
   words: Words
   identities: Identities
   waiting: Ring
@@ -167,12 +167,8 @@ export class Settling {
         if (i % BETWEEN_LOOKS === 0 && turns.over()) await turns.next()
       }
     }
-    const steps = deltaSteps(delta)
-    for (let i = 1; ; i++) {
-      const step = steps.next()
-      if (step.done) return { recent: writer.taken(), delta: step.value, notUtf8: this.notUtf8, stats }
-      if (i % BETWEEN_LOOKS === 0 && turns.over()) await turns.next()
-    }
+    const body = await turns.take(deltaSteps(delta), BETWEEN_LOOKS)
+    return { recent: writer.taken(), delta: body, notUtf8: this.notUtf8, stats }
   }
 
   /** @returns where it stopped */
@@ -344,8 +340,7 @@ export class Settling {
 
   private put(delta: Delta, tally: Tally, place: number): void {
     const minute = this.minutes.list[tally.key(place, 0)]!
-    let of: DeltaMinute | undefined = delta.get(minute)
-    if (of === undefined) delta.set(minute, (of = { operations: new Map(), edges: new Map() }))
+    const of = minuteOf(delta, minute)
     const { strings } = this.known.words
     const word = (i: number) => strings[tally.key(place, i)]!
     const counter = tally.counters[place]!

@@ -7,13 +7,13 @@ import type { Bytes, Cursor } from '../bytes'
  * depend on the bins.
  */
 const ACCURACY = 0.02
-export const GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
+const GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
 const BINS_PER_E = 1 / Math.log(GAMMA)
 /** Longer durations count as this one: 60 hours. */
 export const MAX_US = 60 * 3600e6
 const MAX_INDEX = Math.ceil(Math.log(MAX_US) * BINS_PER_E)
 /** The index of what is shorter than a microsecond. */
-export const ZERO_BIN = -1
+const ZERO_BIN = -1
 /** How many bins are added at once, so that few sketches have to grow twice. */
 const ROOM = 16
 

@@ -50,6 +50,7 @@ export class MySqlMeter {
   private readonly clock: Clock
   private readonly meter: Meter
   private readonly onError: (error: unknown) => void
+  private readonly read = (sql: string, parameters: unknown[]) => this.db.read(sql, parameters)
 
   constructor(
     db: MySql,
@@ -78,11 +79,10 @@ export class MySqlMeter {
       )
       for (const [seq, atUs, length] of rows) {
         bytes += Number(length)
-        if (BigInt(atUs!) < this.clock.wallUs() - LEARN_US || bytes > LEARN_BYTES)
-          return this.learnOthers(this.db.read.bind(this.db))
+        if (BigInt(atUs!) < this.clock.wallUs() - LEARN_US || bytes > LEARN_BYTES) return this.learnOthers(this.read)
         this.learnt = BigInt(seq!) - 1n
       }
-      if (rows.length < PIECES_AT_ONCE) return this.learnOthers(this.db.read.bind(this.db))
+      if (rows.length < PIECES_AT_ONCE) return this.learnOthers(this.read)
       before = BigInt(rows.at(-1)![0]!)
     }
   }
@@ -95,7 +95,7 @@ export class MySqlMeter {
       return { notUtf8: 0, stats: NO_STATS }
     }
     // Most of what others have settled is learnt, and most is counted, before the lock is taken.
-    await this.learnOthers((sql, parameters) => db.read(sql, parameters))
+    await this.learnOthers(this.read)
     const atUs = this.clock.wallUs()
     let counted = await meter.count(entries, atUs)
     let countedAfter = this.learnt

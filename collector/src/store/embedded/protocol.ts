@@ -44,7 +44,7 @@ export interface PendingReply {
 }
 
 /** Bodies of rows and deltas on their way between threads: one after the other, to be handed over as one. */
-export interface PackedActivity {
+interface PackedActivity {
   bytes: Uint8Array
   rows: (Omit<Row, 'body'> & { length: number })[]
   deltas: { seq: bigint; length: number }[]

@@ -129,7 +129,7 @@ function Bar({ what, label, count, of }: { what: string; label: string; count: F
 }
 
 /** "0.7%", "12%"; what isn't all isn't shown as 100%, nor what isn't none as 0. */
-export function percent(share: number): string {
+function percent(share: number): string {
   const percents = 100 * share
   if (share > 0 && percents < 0.1) return '< 0.1%'
   if (share < 1 && percents > 99.5) return '> 99%'
