@@ -1,7 +1,8 @@
+import { benjaminiHochberg } from '../false-discovery'
 import type { Feature as FeatureAnswer, Finding, FindingCount } from '../http/answers'
 import type { Turns } from '../turns'
 import { Feature, type FeatureTable, type Group, MAX_LENGTH } from './features'
-import { benjaminiHochberg, type Counts, fisherExact, informationBits, smallestP, smoothedLift } from './statistics'
+import { type Counts, fisherExact, informationBits, smallestP, smoothedLift } from './statistics'
 
 /**
  * Ranks what tells the selected traces from the others. What chance explains is left out; what says the same as another finding is

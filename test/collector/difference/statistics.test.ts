@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import {
-  benjaminiHochberg,
   type Counts,
   fisherExact,
   informationBits,
   smallestP,
   smoothedLift,
 } from '../../../collector/src/difference/statistics'
+import { benjaminiHochberg } from '../../../collector/src/false-discovery'
 
 const counts = (selected: number, selectedOf: number, others: number, othersOf: number): Counts => ({
   selected,

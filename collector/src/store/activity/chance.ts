@@ -1,3 +1,5 @@
+import { benjaminiHochberg } from '../../false-discovery'
+
 /** What is needed of the mathematics of chance. */
 
 /** ln Γ(x) for x > 0, by Lanczos' approximation (g = 7, nine terms; Godfrey's coefficients), to 14 digits. */
@@ -62,10 +64,7 @@ export function chanceOfHits(hits: number, tries: number, share: number): number
  * (Benjamini and Hochberg, "Controlling the false discovery rate", 1995).
  */
 export function beyondChance(chances: readonly number[], rate: number): boolean[] {
-  const sorted = [...chances].sort((a, b) => a - b)
-  let limit = -1
-  for (const [i, chance] of sorted.entries()) if (chance <= ((i + 1) / sorted.length) * rate) limit = chance
-  return chances.map(chance => chance <= limit)
+  return benjaminiHochberg(chances, chances.length).map(q => q <= rate)
 }
 
 /**
