@@ -1,16 +1,16 @@
 import '../styles/tokens.css'
 import '../styles/base.css'
 import '../styles/find.css'
-import { render } from 'preact'
+import { type ComponentChild, render } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
 import { FindPage } from '../find/find-page'
 import { Boundary } from '../parts/boundary'
 import { Later } from '../parts/later'
 import { Waiting } from '../parts/notice'
 import { loadTraceAhead } from '../trace/load-trace'
-import { currentAddress, hrefOf, useAddress, watchAddress } from './address'
+import { type Address, currentAddress, hrefOf, useAddress, watchAddress } from './address'
 import { Header } from './header'
-import { routeOf } from './route'
+import { type Route, routeOf } from './route'
 import { listenForShortcuts } from './shortcuts'
 
 function App() {
@@ -33,55 +33,73 @@ function App() {
       <Header route={route} address={address} />
       <main id="main" ref={main} tabIndex={-1} class={route.page}>
         <Boundary what="This page" of={hrefOf(address)}>
-          {route.page === 'trace' ? (
-            <Later
-              key={route.id}
-              load={() => import('../trace/trace-page')}
-              show={({ TracePage }) => <TracePage id={route.id} query={address.query} />}
-              meanwhile={<Waiting what={`trace ${route.id}`} />}
-            />
-          ) : route.page === 'services' ? (
-            <Later
-              key="services"
-              load={() => import('../services/services-page')}
-              show={({ ServicesPage }) => <ServicesPage query={address.query} />}
-              meanwhile={<Waiting what="services" />}
-            />
-          ) : route.page === 'difference' ? (
-            <Later
-              key="difference"
-              load={() => import('../find/difference/difference-page')}
-              show={({ DifferencePage }) => <DifferencePage query={address.query} />}
-              meanwhile={<Waiting what="the comparison" />}
-            />
-          ) : route.page === 'service' ? (
-            <Later
-              key="service"
-              load={() => import('../services/service-page')}
-              show={({ ServicePage }) => <ServicePage service={route.service} query={address.query} />}
-              meanwhile={<Waiting what="the service" />}
-            />
-          ) : route.page === 'changes' ? (
-            <Later
-              key="changes"
-              load={() => import('../services/changes-page')}
-              show={({ ChangesPage }) => <ChangesPage query={address.query} />}
-              meanwhile={<Waiting what="what has changed" />}
-            />
-          ) : route.page === 'graph' ? (
-            <Later
-              key="graph"
-              load={() => import('../services/graph-page')}
-              show={({ GraphPage }) => <GraphPage query={address.query} />}
-              meanwhile={<Waiting what="the graph" />}
-            />
-          ) : (
-            <FindPage path={address.path} query={address.query} />
-          )}
+          {pageOf(route, address)}
         </Boundary>
       </main>
     </>
   )
+}
+
+/** The page that a route leads to. Every page but Find is loaded when it is first shown. */
+function pageOf(route: Route, { path, query }: Address): ComponentChild {
+  switch (route.page) {
+    case 'find':
+      return <FindPage path={path} query={query} />
+    case 'trace':
+      return (
+        <Later
+          key={route.id}
+          load={() => import('../trace/trace-page')}
+          show={({ TracePage }) => <TracePage id={route.id} query={query} />}
+          meanwhile={<Waiting what={`trace ${route.id}`} />}
+        />
+      )
+    case 'services':
+      return (
+        <Later
+          key="services"
+          load={() => import('../services/services-page')}
+          show={({ ServicesPage }) => <ServicesPage query={query} />}
+          meanwhile={<Waiting what="services" />}
+        />
+      )
+    case 'service':
+      return (
+        <Later
+          key="service"
+          load={() => import('../services/service-page')}
+          show={({ ServicePage }) => <ServicePage service={route.service} query={query} />}
+          meanwhile={<Waiting what="the service" />}
+        />
+      )
+    case 'graph':
+      return (
+        <Later
+          key="graph"
+          load={() => import('../services/graph-page')}
+          show={({ GraphPage }) => <GraphPage query={query} />}
+          meanwhile={<Waiting what="the graph" />}
+        />
+      )
+    case 'changes':
+      return (
+        <Later
+          key="changes"
+          load={() => import('../services/changes-page')}
+          show={({ ChangesPage }) => <ChangesPage query={query} />}
+          meanwhile={<Waiting what="what has changed" />}
+        />
+      )
+    case 'difference':
+      return (
+        <Later
+          key="difference"
+          load={() => import('../find/difference/difference-page')}
+          show={({ DifferencePage }) => <DifferencePage query={query} />}
+          meanwhile={<Waiting what="the comparison" />}
+        />
+      )
+  }
 }
 
 watchAddress()
