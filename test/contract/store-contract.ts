@@ -940,7 +940,10 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         assert.equal((await page(11)).next, undefined)
         assert.equal((await page(10)).next, undefined)
         assert.equal(typeof (await page(9)).next, 'string')
-        assert.deepEqual(await store.search({ name: unique('nobody'), annotations: [], limit: 10 }), { traces: [] })
+        assert.deepEqual(await store.search({ name: unique('nobody'), annotations: [], limit: 10 }), {
+          traces: [],
+          matchedUs: [],
+        })
       })
 
       it('refuses to go on after what it never said', async () => {

@@ -1,5 +1,6 @@
 import type { SpanRecord } from 'milo/codec/span'
 import { isError } from '../record/half'
+import { jointProbability, weightOf } from '../trace/probability'
 import type { Turns } from '../turns'
 
 /**
@@ -146,7 +147,7 @@ export class FeatureTable {
 
   /** Counts the features of a trace, in turns. */
   async add(records: SpanRecord[], id: string, selected: boolean, turns: Turns): Promise<void> {
-    const trace = { number: this.traces.length, id, selected, weight: weightOf(records) }
+    const trace = { number: this.traces.length, id, selected, weight: weightOf(jointProbability(records)) }
     this.traces.push(trace)
     this.left = this.limits.perTrace
     for (const record of records) {
@@ -279,22 +280,6 @@ export class FeatureTable {
     }
   }
 }
-
-/**
- * Returns how many traces a trace stands for. Its spans were kept with the same probability; where they say different ones, the
- * smallest counts. A forced trace was kept because somebody wanted it, so it stands for none.
- */
-export function weightOf(records: SpanRecord[]): number {
-  let smallest = Infinity
-  for (const { probability: p } of records) {
-    if (p === 0) return 0
-    if (p !== undefined && p > 0 && p <= 1 && p < smallest) smallest = p
-  }
-  // A sender's nonsense mustn't outweigh everything else.
-  return smallest === Infinity ? 1 : Math.min(1 / smallest, MAX_WEIGHT)
-}
-
-const MAX_WEIGHT = 1e6
 
 /** Shortens a text, without half of a surrogate pair at its end. */
 function clip(text: string): string {

@@ -19,6 +19,96 @@ export interface SearchAnswer {
   traces: TraceSummary[]
   /** The value of `before` for the next page. */
   next: string | null
+  /** With order=longest or order=errors, which have no further pages. */
+  ordered?: Ordered
+}
+
+/** What the order is one of. */
+export interface Ordered {
+  /** How many matching traces were read. The answer has those of them that are longest, or have the most errors. */
+  read: number
+  /** Whether no other matching trace is longer, or has more errors. */
+  complete: boolean
+}
+
+/** GET /api/overview: all of a search's time range at a glance */
+export interface OverviewAnswer extends Range {
+  /** The length of a bucket. The first and the last one may have less of the range. */
+  step: number
+  /** `counts`: from what was counted of every call, as the search is one of a service, an operation or both; `sample`: from the traces that were read. */
+  source: 'counts' | 'sample'
+  /** All of the range, oldest first. */
+  buckets: OverviewBucket[]
+  /** How many of the stored traces match; exact (low = high) if all were found. */
+  matching: Estimate
+  /** A fair sample of the range, oldest first. */
+  sample: TraceSummary[]
+  /** Whether all matching traces were found. */
+  complete: boolean
+}
+
+export interface OverviewBucket {
+  /** When it begins. */
+  time: number
+  /** How many calls (`counts`) or traces (`sample`) there were, not just the sampled ones; and how many of them failed. */
+  calls: Estimate
+  errors: Estimate
+  /** Durations of calls or of traces; null if none is known. */
+  p50: number | null
+  p95: number | null
+  p99: number | null
+  /** How many stored traces match. */
+  traces: Estimate
+  /** How many of them were read. */
+  read: number
+  /** Whether these are all. */
+  complete: boolean
+}
+
+/** GET /api/errors */
+export interface ErrorsAnswer extends Range {
+  /** The length of a trend's steps. */
+  step: number
+  /** Those with the most failures first. */
+  groups: ErrorGroup[]
+  /** How many traces with errors were read. */
+  read: number
+  /** Whether these are all. */
+  complete: boolean
+  /** How many stored traces have errors. */
+  matching: Estimate
+  /** True if there are more groups than are listed. */
+  truncated?: true
+}
+
+/** Failures of one operation with one type and alike messages. A failure that made its callers fail counts once, where it arose. */
+export interface ErrorGroup {
+  id: string
+  service: string | null
+  operation: string
+  type: string | null
+  /** With … in the place of numbers and ids. */
+  message: string | null
+  /** A message as it was sent, or its first 300 characters; the type, if there is no message. */
+  example: string
+  first: number
+  last: number
+  /** How many such failures there were, not just the sampled ones. */
+  count: Estimate
+  /** How many were read. */
+  read: number
+  /** Steps without failures are left out. */
+  trend: { time: number; count: number }[]
+  /** The services that failed by it, the nearest first. */
+  through: string[]
+  /** The newest first, five at most. */
+  traces: FailedTrace[]
+}
+
+export interface FailedTrace {
+  traceId: string
+  start: number
+  spanId: string
 }
 
 /** GET /api/complete */

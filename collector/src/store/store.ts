@@ -128,8 +128,15 @@ export type { AnnotationCondition, Match }
 export interface SearchPage {
   /** May have fewer traces than the limit, even none, before the last page: a page also ends after a certain amount of work. */
   traces: TraceSummary[]
+  /**
+   * For each trace, when its earliest span that matches began; Infinity if that has no time, undefined for a trace that is too long to be
+   * matched.
+   */
+  matchedUs: (number | undefined)[]
   /** Undefined on the last page. */
   next?: string
+  /** With `next`: every trace with a span that matches after this time is on this page or an earlier one. */
+  reachedUs?: number
 }
 
 export interface CompletionQuery {

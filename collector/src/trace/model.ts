@@ -185,11 +185,26 @@ export interface TraceSummary {
   /** True if any span ended in an error. */
   error: boolean
   errorCount: number
+  /** Where an error arose first: in a failed span with no failed one below it; null if no span failed. */
+  failure: SummaryFailure | null
+  /** The probability with which the trace was kept: 0 = forced, null = unknown. */
+  probability: number | null
   /**
    * True if the trace was too long to be read as a whole. All of the above describes a part then, so the numbers are lower
    * bounds.
    */
   truncated?: boolean
+}
+
+export interface SummaryFailure {
+  /** The error's class, code or status; null if the span doesn't say. */
+  type: string | null
+  /** What it says besides, or the first 300 characters of that. */
+  message: string | null
+  /** The span's service (the caller, if only that is known) and name. */
+  service: string | null
+  name: string
+  spanId: string
 }
 
 export const NO_PARENT = '0000000000000000'

@@ -1,4 +1,6 @@
+import { arose, summaryFailure } from './failure'
 import type { Trace, TraceSummary } from './model'
+import { jointProbability } from './probability'
 import { ownerOf } from './totals'
 
 /** Returns the summary of a trace for a list of traces. */
@@ -17,5 +19,7 @@ export function summarize(trace: Trace): TraceSummary {
     spanCount: trace.spans.length,
     error: errorCount > 0,
     errorCount,
+    failure: errorCount === 0 ? null : summaryFailure(arose(trace)[0]),
+    probability: jointProbability(trace.spans),
   }
 }

@@ -307,6 +307,8 @@ describe('the HTTP API', () => {
           spanCount: 1,
           error: false,
           errorCount: 0,
+          failure: null,
+          probability: null,
         },
       ])
       const ids = async (query: string) => (await searched(query)).map(({ traceId }) => traceId)

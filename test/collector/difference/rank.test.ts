@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
-import { type FeatureLimits, FeatureTable, weightOf } from '../../../collector/src/difference/features'
+import { type FeatureLimits, FeatureTable } from '../../../collector/src/difference/features'
 import { type RankOptions, rank } from '../../../collector/src/difference/rank'
+import { jointProbability, weightOf } from '../../../collector/src/trace'
 import { Turns } from '../../../collector/src/turns'
 import type { SpanRecord } from '../../../src/codec/span'
 import { randomNumbers } from '../../helpers/generated-trace'
@@ -166,12 +167,12 @@ describe('what tells selected traces from others', () => {
   })
 
   it('takes what no sampler says for a weight of one', () => {
-    assert.equal(weightOf([{ probability: 0.25 }]), 4)
-    assert.equal(weightOf([{}, { probability: 0.5 }]), 2)
-    assert.equal(weightOf([{ probability: 1 }, { probability: 0 }]), 0)
-    for (const probability of [-1, 2, Number.NaN, Number.POSITIVE_INFINITY])
-      assert.equal(weightOf([{ probability }]), 1)
-    assert.equal(weightOf([{ probability: 1e-300 }]), 1e6)
+    const weigh = (...spans: SpanRecord[]) => weightOf(jointProbability(spans))
+    assert.equal(weigh({ probability: 0.25 }), 4)
+    assert.equal(weigh({}, { probability: 0.5 }), 2)
+    assert.equal(weigh({ probability: 1 }, { probability: 0 }), 0)
+    for (const probability of [-1, 2, Number.NaN, Number.POSITIVE_INFINITY]) assert.equal(weigh({ probability }), 1)
+    assert.equal(weigh({ probability: 1e-300 }), 1e6)
   })
 
   it('is found among hostile traces, whose keys and values stay bounded', async () => {

@@ -97,6 +97,34 @@ describe('a search', () => {
     )
   })
 
+  it('says how far back it has come, and when the earliest matching span of each trace began', async () => {
+    const at = (id: bigint, us: bigint, traceId: bigint, name: string) =>
+      encodeRecord({ traceId, id, name, events: [{ timestamp: us, eventType: 4 }] })
+    const stored = new Map([
+      [1n, [at(1n, 70n, 1n, 'b'), at(2n, 75n, 1n, 'a'), at(3n, 90n, 1n, 'a')]],
+      [2n, [at(1n, 60n, 2n, 'a')]],
+      [3n, [at(1n, 50n, 3n, 'a')]],
+      [4n, [encodeRecord({ traceId: 4n, id: 1n, name: 'a' })]],
+    ])
+    const all = [90n, 60n, 50n, 40n].map((startUs, i) => ({ startUs, traceId: BigInt(i + 1) }))
+    const index = {
+      count: async () => 1,
+      async places(_query: object, after: { startUs: bigint } | undefined) {
+        const places = all.filter(({ startUs }) => after === undefined || startUs < after.startUs)
+        return { places, resume: undefined }
+      },
+    }
+    const readTrace = async (id: bigint) => ({ bytes: Buffer.concat(stored.get(id)!), truncated: false })
+    const query = { annotations: [], name: 'a', limit: 2 }
+    const first = await search({ index, readTrace }, query)
+    assert.deepEqual([first.traces.length, first.matchedUs, first.reachedUs], [2, [75, 60], 60])
+    const { next, ...second } = await search({ index, readTrace }, { ...query, after: first.next! })
+    assert.deepEqual(
+      [second.traces.length, second.matchedUs, next, second.reachedUs],
+      [...[2, [50, Number.POSITIVE_INFINITY]], ...[undefined, undefined]],
+    )
+  })
+
   it('limits a page in bytes, whatever the names in its summaries are', async () => {
     const service = 'x'.repeat(1024 * 1024)
     const ids = Array.from({ length: 20 }, (_, i) => BigInt(20 - i))

@@ -15,6 +15,7 @@ const records = fc
       service: fc.nat(3),
       kind: fc.nat(2),
       failed: fc.boolean(),
+      probability: fc.constantFrom(undefined, 0, 0.01, 0.5, 1, Number.NaN),
     }),
     {
       minLength: 1,
@@ -23,7 +24,7 @@ const records = fc
   )
   .map(spans => {
     const windows: { from: number; to: number }[] = []
-    return spans.flatMap(({ parent, from, to, service, kind, failed }, i): SpanRecord[] => {
+    return spans.flatMap(({ parent, from, to, service, kind, failed, probability }, i): SpanRecord[] => {
       const above = i === 0 ? { from: 1_000_000, to: 2_000_000 } : windows[parent % i]!
       const start = above.from + (i === 0 ? 0 : from % (above.to - above.from + 1))
       const window = { from: start, to: start + (i === 0 ? 1_000_000 : to % (above.to - start + 1)) }
@@ -31,7 +32,8 @@ const records = fc
       const fields = {
         parentId: i === 0 ? 0n : BigInt((parent % i) + 1),
         service: `service ${service}`,
-        ...(failed && { annotations: new Map([['error', 'yes']]) }),
+        ...(failed && { annotations: new Map([['error', `no ${i}`]]) }),
+        ...(probability !== undefined && { probability }),
         ...window,
       }
       const id = BigInt(i + 1)
@@ -51,6 +53,16 @@ describe('a summary without a tree', () => {
         assert.deepEqual(summarizeRecords(shuffled), summarize(buildTrace(shuffled)))
       }),
     )
+  })
+
+  it('names the earliest failure with none below it, also where parents make a circle', () => {
+    const failed = (id: bigint, parentId: bigint, from: number) =>
+      local(id, { parentId, from, annotations: new Map([['error.type', `E${id}`]]) })
+    const typeOf = (...all: SpanRecord[]) => summarizeRecords(all).failure?.type
+    assert.equal(typeOf(failed(1n, 0n, 1), local(2n, { parentId: 1n, from: 2 }), failed(3n, 2n, 3)), 'E3')
+    assert.equal(typeOf(failed(1n, 0n, 1), failed(3n, 1n, 5), failed(2n, 1n, 4)), 'E2')
+    assert.equal(typeOf(failed(1n, 2n, 7), failed(2n, 1n, 6)), 'E2')
+    assert.equal(typeOf(local(1n)), undefined)
   })
 
   it('summarizes records without times, services and roots', () => {

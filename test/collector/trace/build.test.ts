@@ -413,6 +413,8 @@ describe('summing up a trace', () => {
       spanCount: 2,
       error: true,
       errorCount: 1,
+      failure: { type: null, message: 'x', service: 'cart', name: 'Cart.add', spanId: '0000000000000002' },
+      probability: null,
     })
   })
 })

@@ -8,14 +8,24 @@ import type { Match, SearchQuery } from '../store'
  * not miss any.
  */
 export function matchesTrace(records: SpanRecord[], query: SearchQuery): boolean {
+  return earliestMatch(records, query) !== undefined
+}
+
+/** Returns the start of the earliest span that matches, Infinity if it has no time; undefined if none matches. */
+export function earliestMatch(records: SpanRecord[], query: SearchQuery): number | undefined {
   const spans = new IdMap<SpanRecord[], bigint | undefined>()
   for (const record of records) {
     const halves = spans.get(record.id)
     if (halves === undefined) spans.set(record.id, [record])
     else halves.push(record)
   }
-  for (const halves of spans.values()) if (matchesSpan(halves, query)) return true
-  return false
+  let earliest: number | undefined
+  for (const halves of spans.values()) {
+    if (!matchesSpan(halves, query)) continue
+    const startUs = spanStartUs(halves) ?? Infinity
+    if (earliest === undefined || startUs < earliest) earliest = startUs
+  }
+  return earliest
 }
 
 /** @param halves all the records of one span */

@@ -6,7 +6,7 @@ import { buildTrace, summarize } from '../../trace'
 import type { TraceSummary } from '../../trace/model'
 import { Turns } from '../../turns'
 import { type Match, type SearchPage, type SearchQuery, StoreError } from '../store'
-import { holds, isHalf, matchesTrace } from './match'
+import { earliestMatch, holds, isHalf } from './match'
 import { comparePlaces, type Place } from './place'
 import { summarizeRecords } from './summarize-records'
 import { endOfWindow } from './window'
@@ -117,13 +117,15 @@ export async function search(
     toUs: toUs === undefined ? undefined : endOfWindow(BigInt(Math.floor(toUs)) + HALVES_APART_US),
   }
   const seen = new IdSet(cursor?.shown)
-  const traces: TraceSummary[] = []
+  const found: { trace: TraceSummary; matchedUs: number | undefined }[] = []
   const shown: bigint[] = cursor?.shown ?? []
   const page = (end: Place | undefined): SearchPage => {
-    traces.sort((a, b) => (b.start ?? 0) - (a.start ?? 0) || (a.traceId < b.traceId ? 1 : -1))
-    return end === undefined
-      ? { traces }
-      : { traces, next: encodeCursor({ driver: driverAt, place: end, shown: shown.slice(-MAX_SHOWN) }) }
+    found.sort(({ trace: a }, { trace: b }) => (b.start ?? 0) - (a.start ?? 0) || (a.traceId < b.traceId ? 1 : -1))
+    const traces = found.map(({ trace }) => trace)
+    const matchedUs = found.map(({ matchedUs }) => matchedUs)
+    if (end === undefined) return { traces, matchedUs }
+    const next = encodeCursor({ driver: driverAt, place: end, shown: shown.slice(-MAX_SHOWN) })
+    return { traces, matchedUs, next, reachedUs: Number(end.startUs) }
   }
 
   /** The place of the last trace on this page. */
@@ -138,7 +140,7 @@ export async function search(
     const fresh = places.filter(({ traceId }) => !seen.has(traceId) && seen.add(traceId))
     for (let i = 0; i < fresh.length; ) {
       // As long as every trace that has been read is on the page, it needs no more than these.
-      const needed = reads === traces.length ? limit + 1 - reads : READS_AT_ONCE
+      const needed = reads === found.length ? limit + 1 - reads : READS_AT_ONCE
       const some = fresh.slice(i, i + Math.min(needed, READS_AT_ONCE))
       i += some.length
       const read = await Promise.all(some.map(({ traceId }) => readTrace(traceId, summaryBytes)))
@@ -153,13 +155,15 @@ export async function search(
           records.push(record)
           if (turns.over()) await turns.next()
         }
-        if (records.length === 0 || (!truncated && !matchesTrace(records, query))) continue
+        if (records.length === 0) continue
+        const matchedUs = truncated ? undefined : earliestMatch(records, query)
+        if (!truncated && matchedUs === undefined) continue
         if (forgottenBefore !== undefined && hasStoodBefore(records, of, forgottenBefore, indexQuery)) continue
         // One trace more than asked for tells whether there is another page.
-        if (traces.length === limit || length > MAX_PAGE_LENGTH) return page(lastTaken)
+        if (found.length === limit || length > MAX_PAGE_LENGTH) return page(lastTaken)
         const isLong = truncated || records.length > MAX_BUILT_RECORDS
         const summary = isLong ? summarizeRecords(records) : summarize(buildTrace(records))
-        traces.push(truncated ? { ...summary, truncated } : summary)
+        found.push({ trace: truncated ? { ...summary, truncated } : summary, matchedUs })
         length += lengthOf(summary)
         shown.push(place.traceId)
         lastTaken = place
@@ -223,8 +227,9 @@ function hasTerm(record: SpanRecord, term: Term): boolean {
   }
 }
 
-function lengthOf({ name, service, services }: TraceSummary): number {
-  return services.reduce((sum, { length }) => sum + length, (name?.length ?? 0) + (service?.length ?? 0))
+function lengthOf({ name, service, services, failure }: TraceSummary): number {
+  const own = name.length + (service?.length ?? 0) + (failure?.name.length ?? 0) + (failure?.service?.length ?? 0)
+  return services.reduce((sum, { length }) => sum + length, own)
 }
 
 interface SearchCursor {

@@ -1,9 +1,12 @@
 import { sideOf } from 'milo/codec/events'
 import type { SpanRecord } from 'milo/codec/span'
-import { isError } from '../../record/half'
-import { IdSet } from '../../record/ids'
+import { isError, spanStartUs } from '../../record/half'
+import { IdMap, IdSet } from '../../record/ids'
+import { buildTrace } from '../../trace'
+import { earlier, summaryFailure } from '../../trace/failure'
 import { hexId } from '../../trace/ids'
-import type { TraceSummary } from '../../trace/model'
+import type { SummaryFailure, TraceSummary } from '../../trace/model'
+import { jointProbability } from '../../trace/probability'
 
 /**
  * Summarizes a trace in one pass over its records without building its tree, which takes long for large traces. Clocks aren't
@@ -54,5 +57,33 @@ export function summarizeRecords(records: SpanRecord[]): TraceSummary {
     spanCount: spans.size,
     error: failed.size > 0,
     errorCount: failed.size,
+    failure: failed.size === 0 ? null : firstFailure(records, failed),
+    probability: jointProbability(records),
   }
+}
+
+/** Returns the earliest failure with none below it. Parents in a circle have each other below them: then it is the earliest of all. */
+function firstFailure(records: SpanRecord[], failed: IdSet): SummaryFailure | null {
+  const parents = new IdMap<bigint>()
+  const halves = new IdMap<SpanRecord[]>()
+  for (const record of records) {
+    const { id, parentId } = record
+    if (id === undefined) continue
+    if (parentId) parents.set(id, parentId)
+    if (!failed.has(id)) continue
+    const others = halves.get(id)
+    if (others === undefined) halves.set(id, [record])
+    else others.push(record)
+  }
+  const above = new IdSet()
+  for (const id of halves.keys()) {
+    for (let at = parents.get(id); at !== undefined && !above.has(at); at = parents.get(at)) above.add(at)
+  }
+  let first: { start: number | null; spanId: string; halves: SpanRecord[]; isAbove: boolean } | undefined
+  for (const [id, own] of halves) {
+    const found = { start: spanStartUs(own) ?? null, spanId: hexId(id), halves: own, isAbove: above.has(id) }
+    if (first !== undefined && found.isAbove && !first.isAbove) continue
+    if (first === undefined || (first.isAbove && !found.isAbove) || earlier(found, first) < 0) first = found
+  }
+  return summaryFailure(buildTrace(first!.halves).spans[0])
 }
