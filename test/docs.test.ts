@@ -20,8 +20,12 @@ import { Handle } from '../src/patch/handle'
 import * as plugin from '../src/plugin'
 import { readSettings } from '../src/start/options'
 import { Kind, LiveSpan, Trace } from '../src/trace/span'
-import { ROOT, runNode } from './helpers/child'
+import { finished, ROOT, runNode, startNode } from './helpers/child'
 import { ScribePeer } from './helpers/scribe-peer'
+import { until } from './helpers/until'
+import { apt, run, which } from './servers/install'
+import { npmPackages } from './servers/npm'
+import { freePort } from './servers/process'
 
 const read = (file: string) => readFileSync(join(ROOT, file), 'utf8')
 
@@ -41,7 +45,12 @@ describe('the documentation', () => {
   after(() => rmSync(folder, { recursive: true }))
 
   it('links to files that are there', () => {
-    const names = ['README.md', 'examples/README.md', ...readdirSync(join(ROOT, 'docs')).map(name => `docs/${name}`)]
+    const names = [
+      'README.md',
+      'examples/README.md',
+      'examples/grafana/README.md',
+      ...readdirSync(join(ROOT, 'docs')).map(name => `docs/${name}`),
+    ]
     const pages = names.filter(name => name.endsWith('.md'))
     for (const page of pages) {
       for (const [, target] of read(page).matchAll(/\]\((?!https?:)([^)#]+)/g)) {
@@ -75,6 +84,82 @@ describe('the documentation', () => {
       } finally {
         await scribe.close()
       }
+    })
+  })
+
+  describe('getting started: a Thrift service from nothing', function () {
+    this.timeout(300_000)
+    const page = 'getting-started.md'
+    let types: string
+    before(async () => {
+      if (which('thrift') === undefined) await apt(['thrift-compiler'], 'put the compiler of Apache Thrift on the PATH')
+      types = await npmPackages('@types/thrift@0.10.17', '@types/node@20.19.43')
+    })
+
+    /** A folder with the page's files and what the page installs. @param generate its command of the compiler */
+    async function greeter(generate: string, names: string[], port: number): Promise<string> {
+      const home = mkdtempSync(join(folder, 'greeter-'))
+      mkdirSync(join(home, 'node_modules'))
+      symlinkSync(ROOT, join(home, 'node_modules/milo'))
+      symlinkSync(join(ROOT, 'node_modules/thrift'), join(home, 'node_modules/thrift'))
+      symlinkSync(join(types, 'node_modules/@types'), join(home, 'node_modules/@types'))
+      writeFileSync(join(home, 'package.json'), '{"name":"greeter"}')
+      writeFileSync(join(home, 'greeter.thrift'), block(page, 'thrift greeter.thrift'))
+      assert.ok(read(`docs/${page}`).includes(generate))
+      await run(which('thrift')!, generate.split(' ').slice(1), { cwd: home })
+      for (const name of names) {
+        const code = block(page, `${name.split('.')[1]!.replace(/^mjs$/, 'js')} ${name}`)
+        assert.ok(code.includes('9090'))
+        writeFileSync(join(home, name), code.replace('9090', String(port)))
+      }
+      return home
+    }
+
+    async function calls(home: string, flag: string, port: number, [server, client]: [string, string]) {
+      const scribe = await ScribePeer.listen()
+      const env = { MILO_SCRIBE: scribe.address }
+      const serving = startNode([flag, 'milo/register', server], { ...env, MILO_SERVICE: 'greeter' }, home)
+      const ended = finished(serving, 60_000)
+      try {
+        let printed = ''
+        serving.stdout!.on('data', data => {
+          printed += data
+        })
+        await until(`${server} listens on ${port}`, () => printed === 'listening\n', 20_000)
+        const visitor = await runNode([flag, 'milo/register', client], { ...env, MILO_SERVICE: 'visitor' }, home)
+        assert.deepEqual([visitor.stdout, visitor.stderr, visitor.status], ['Hello, ada!\n', '', 0])
+        await until('both halves have come', () => scribe.spans.length === 2)
+        assert.deepEqual(scribe.spans.map(({ name, service }) => [name, service]).sort(), [
+          ['Greeter.greet', 'greeter'],
+          ['Greeter.greet', 'visitor'],
+        ])
+        const [one, other] = scribe.spans
+        assert.deepEqual([one!.traceId, one!.id], [other!.traceId, other!.id])
+      } finally {
+        serving.kill()
+        await ended
+        await scribe.close()
+      }
+    }
+
+    const js = 'thrift --gen js:node,es6 greeter.thrift'
+    it('shows one in CommonJS', async () => {
+      const port = await freePort()
+      await calls(await greeter(js, ['server.js', 'client.js'], port), '-r', port, ['server.js', 'client.js'])
+    })
+
+    it('shows one in ES modules', async () => {
+      const port = await freePort()
+      await calls(await greeter(js, ['server.mjs', 'client.mjs'], port), '--import', port, ['server.mjs', 'client.mjs'])
+    })
+
+    it('shows one in TypeScript, whose types are right', async () => {
+      const port = await freePort()
+      const home = await greeter('thrift --gen js:node,es6,ts greeter.thrift', ['server.ts', 'client.ts'], port)
+      const [, options] = /npx tsc ([^`]*)`/.exec(read(`docs/${page}`))!
+      const tsc = join(ROOT, 'node_modules/typescript/bin/tsc')
+      await run(process.execPath, [tsc, ...options!.split(' ')], { cwd: home })
+      await calls(home, '-r', port, ['server.js', 'client.js'])
     })
   })
 

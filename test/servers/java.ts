@@ -52,6 +52,11 @@ async function install(): Promise<Java> {
   return { java, classPath: [classes, ...libraries].join(':'), agent }
 }
 
+/** A Java that runs programs. */
+export async function installJava(): Promise<string> {
+  return (await installJdk()).java
+}
+
 /** The compiler, and the Java that it belongs to. */
 async function installJdk(): Promise<{ javac: string; java: string }> {
   const find = () => {

@@ -11,7 +11,7 @@ import {
   fastify,
 } from 'fastify'
 import { isLoopback } from '../auth/addresses'
-import { type GuardOptions, guard } from '../auth/guard'
+import { type GuardOptions, guard, isApi } from '../auth/guard'
 import { requireCertificates } from '../auth/tls'
 import { BASE_PATH } from '../config'
 import { answerBadHttp, HttpError, quote, sendError, statusOf, tryLater } from '../http/errors'
@@ -22,6 +22,8 @@ import { readActivity } from '../store/activity/read'
 import type { ReadableStore } from '../store/store'
 import { type ActivityOptions, activityRoutes } from './activity/routes'
 import { askStoreOf } from './ask-store'
+import { jaegerRoutes } from './compatible/jaeger'
+import { zipkinRoutes } from './compatible/zipkin'
 import { limitConnections } from './connections'
 import { differenceRoutes } from './difference'
 import type { Reads } from './read-budget'
@@ -110,7 +112,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     const url = request.routeOptions.url ?? ''
     // Every file but the page itself is named by its content.
     const isAsset = url.startsWith('/assets/')
-    reply.header('cache-control', url.startsWith('/api/') ? 'no-store' : isAsset ? CACHED_FOREVER : 'no-cache')
+    reply.header('cache-control', isApi(url) ? 'no-store' : isAsset ? CACHED_FOREVER : 'no-cache')
     // A worker has the policy of its own answer: Graphviz's WebAssembly runs there, and nowhere else.
     if (/^\/assets\/graph-worker-[\w-]+\.js$/.test(url)) reply.header('content-security-policy', WITH_WEB_ASSEMBLY)
   })
@@ -140,12 +142,16 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
 
   traceRoutes(app, reads, askStore)
   searchRoutes(app, reads, askStore)
-  activityRoutes(app, {
+  const activity: ActivityOptions = {
     ...options.activity,
     read: (query, visit) => readActivity(part => askStore(store => store.activity(part)), query, visit),
     reads: reads.activity,
-  })
+  }
+  activityRoutes(app, activity)
   differenceRoutes(app, reads, askStore)
+  const compatible = { reads, askStore, activity }
+  app.register(scope => jaegerRoutes(scope, compatible))
+  for (const prefix of ['', '/zipkin']) app.register(scope => zipkinRoutes(scope, { ...compatible, prefix }))
   statusRoutes(app, { ...options, explains: () => !options.credentials().required })
   app.register(async scope => {
     scope.addHook('onRequest', async () => {

@@ -104,7 +104,12 @@ export async function guard(app: FastifyInstance, options: GuardOptions): Promis
  */
 function isOpen({ routeOptions: { url = '' } }: FastifyRequest, { schemes }: Credentials): boolean {
   if (OPEN.includes(url)) return true
-  return !schemes.includes('basic') && !/^\/(api|v1|metrics)\b/.test(url)
+  return !schemes.includes('basic') && !isApi(url) && !/^\/(v1|metrics)\b/.test(url)
+}
+
+/** Whether a route answers with what is stored: Milo's own API, or those of Jaeger and Zipkin. */
+export function isApi(url: string): boolean {
+  return /^(\/jaeger|\/zipkin)?\/api\b/.test(url)
 }
 
 function isIngest({ routeOptions }: FastifyRequest): boolean {

@@ -1,6 +1,6 @@
 import { readConsoleSpan } from './console-span'
 import { BadInput, type Fields, instead, isObject, Reading, type Spans, Unusable } from './fields'
-import { readJaegerJson } from './jaeger'
+import { readJaegerJson } from './jaeger/read'
 import { type Document, parseDocuments } from './json'
 import { readMiloJson } from './milo-json'
 import { isResourceSpans, readOtlpJson, readOtlpProtobuf } from './otlp/read'

@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { chromium } from 'playwright-core'
 import { tsImport } from 'tsx/esm/api'
@@ -25,11 +24,11 @@ const BUDGET_MS = { 10000: 1000, 100000: 4000 }
 const FRAMES = 30
 const FRAMES_MS = 2000
 const START_US = 1_750_000_000_000_000
-const ZIPKIN = '3.6.1'
 
 export async function bench(values) {
   const { startCollector } = await typescript('helpers/programs.ts')
   const { chromiumPath } = await typescript('servers/index.ts')
+  const { startZipkin } = await typescript('servers/zipkin.ts')
   const sizes = values.spans.split(',').map(Number)
   const limitMs = 1000 * Number(values.limit)
   const collector = await startCollector()
@@ -38,7 +37,7 @@ export async function bench(values) {
   let gaveUp = false
   let zipkin
   try {
-    zipkin = values.alone ? undefined : await startZipkin()
+    zipkin = values.alone ? undefined : await startZipkin(['-Xmx1g'])
     const chromiumAt = await chromiumPath()
     for (const spans of sizes) {
       const id = await fill(spans, collector, zipkin)
@@ -193,35 +192,4 @@ function frames(page, step) {
     return (1000 * n) / (performance.now() - start)
   })()`
   return page.evaluate(code)
-}
-
-async function startZipkin() {
-  const { mavenJars } = await typescript('servers/maven.ts')
-  const { freePorts } = await typescript('servers/process.ts')
-  const { Program } = await typescript('helpers/programs.ts')
-  const { until } = await typescript('helpers/until.ts')
-  const jars = await mavenJars(
-    `zipkin-server-${ZIPKIN}`,
-    [`io.zipkin:zipkin-server:${ZIPKIN}:jar:exec`],
-    'give --alone to measure without zipkin-server',
-  )
-  const [port] = await freePorts(1)
-  const program = new Program('java', ['-Xmx1g', '-jar', join(jars, `zipkin-server-${ZIPKIN}-exec.jar`)], {
-    QUERY_PORT: String(port),
-    SELF_TRACING_ENABLED: 'false',
-    JAVA_TOOL_OPTIONS: '',
-  })
-  const web = `http://127.0.0.1:${port}`
-  const stop = () => program.stop()
-  const healthy = async () => {
-    program.mustRun()
-    return (await fetch(`${web}/health`).catch(() => undefined))?.ok
-  }
-  try {
-    await until('zipkin-server is healthy', healthy, 60_000)
-  } catch (error) {
-    await stop()
-    throw error
-  }
-  return { web, stop }
 }

@@ -125,7 +125,7 @@ describe('the HTTP API of searches', () => {
     ['/api/complete?field=name&key=a', 'MILO_BAD_PARAMETER', 'key is for field=value: leave it out'],
     ['/api/complete?field=name&limit=101', 'MILO_BAD_LIMIT', 'limit is "101": give a whole number from 1 to 100'],
     ['/api/compare?a=1', 'MILO_BAD_PARAMETER', 'b is missing: give two traces, a and b'],
-    ['/api/traces/1?form=x', 'MILO_BAD_FORM', 'form is "x": give one of milo, records, otlp, zipkin'],
+    ['/api/traces/1?form=x', 'MILO_BAD_FORM', 'form is "x": give one of milo, records, otlp, zipkin, jaeger'],
     ['/api/traces/1?x=', 'MILO_BAD_PARAMETER', 'unknown parameter "x": the parameters are form'],
     ['/api/saved-searches?x=y', 'MILO_BAD_PARAMETER', 'unknown parameter "x": the parameters are none'],
   ]

@@ -147,6 +147,13 @@ describe('access to the API', () => {
     ] as const) {
       assert.equal((await ask(c, '/api/search', who as Record<string, string>)).status, reads)
       assert.equal((await ask(c, '/metrics', who as Record<string, string>)).status, reads)
+      for (const path of [
+        ...['/jaeger/api/services', '/jaeger/api/services/x/operations', '/jaeger/api/traces?service=x'],
+        ...['/api/traces?service=x', '/api/v2/services', '/zipkin/api/v2/services', '/zipkin/api/v2/traces'],
+      ]) {
+        const { status, headers } = await ask(c, path, who as Record<string, string>)
+        assert.deepEqual([status, headers.get('cache-control')], [reads, 'no-store'], path)
+      }
       assert.equal(await post(who!, '/api/v1/spans', spans), sends)
       assert.equal(await post(who!, '/api/v2/spans', spans), sends)
       assert.equal(await post(who!, '/api/saved-searches', saved), changes)

@@ -12,7 +12,7 @@ export function toOtlpJson(records: SpanRecord[]): { resourceSpans: unknown[] } 
   const resources = new Map<string, { head: Fields; scopes: Map<string, { head: Fields; spans: unknown[] }> }>()
   for (const record of records) {
     if (record.traceId === undefined || record.id === undefined) continue
-    const { resource, scope, span } = writeSpan(record)
+    const { resource, scope, span } = toOtlpSpan(record)
     const resourceKey = JSON.stringify(resource)
     let ofResource = resources.get(resourceKey)
     if (ofResource === undefined) resources.set(resourceKey, (ofResource = { head: resource, scopes: new Map() }))
@@ -29,7 +29,8 @@ export function toOtlpJson(records: SpanRecord[]): { resourceSpans: unknown[] } 
   }
 }
 
-function writeSpan(record: SpanRecord): { resource: Fields; scope: Fields; span: Fields } {
+/** Returns a record's span with its resource and scope, in OTLP's JSON. The record has its ids. */
+export function toOtlpSpan(record: SpanRecord): { resource: Fields; scope: Fields; span: Fields } {
   const annotations = record.annotations ?? new Map<string, string>()
   const counters = record.counters ?? new Map<string, bigint>()
   const kindName = annotations.get(OURS.kind)

@@ -12,8 +12,9 @@ import type { TabProps } from './tab-props'
 const FORMS = {
   milo: { title: 'Milo', what: 'the tree as this page shows it' },
   records: { title: 'Records', what: 'every client and server half as it was reported' },
-  otlp: { title: 'OTLP', what: 'for OpenTelemetry and Jaeger' },
-  zipkin: { title: 'Zipkin', what: 'Zipkin v2' },
+  otlp: { title: 'OTLP', what: 'for OpenTelemetry' },
+  zipkin: { title: 'Zipkin', what: 'for Zipkin, version 2' },
+  jaeger: { title: 'Jaeger', what: 'as Jaeger downloads it, with a span for each half of a call' },
 } as const
 type Form = keyof typeof FORMS
 

@@ -1,5 +1,5 @@
-import { anyInteger, type Fields, isObject, type Reading, type Spans } from './fields'
-import { readOtlpJson } from './otlp/read'
+import { anyInteger, type Fields, isObject, type Reading, type Spans } from '../fields'
+import { readOtlpJson } from '../otlp/read'
 
 /**
  * Reads Jaeger's JSON: `{ data: [trace, …] }` or one trace, as its interface downloads them and its API answers, or one span with
