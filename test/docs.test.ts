@@ -90,19 +90,20 @@ describe('the documentation', () => {
   describe('getting started: a Thrift service from nothing', function () {
     this.timeout(300_000)
     const page = 'getting-started.md'
-    let types: string
+    let installed: string
     before(async () => {
       if (which('thrift') === undefined) await apt(['thrift-compiler'], 'put the compiler of Apache Thrift on the PATH')
-      types = await npmPackages('@types/thrift@0.10.17', '@types/node@20.19.43')
+      installed = await npmPackages('thrift@0.24.0', '@types/thrift@0.10.17', '@types/node@20.19.43')
     })
 
     /** A folder with the page's files and what the page installs. @param generate its command of the compiler */
     async function greeter(generate: string, names: string[], port: number): Promise<string> {
       const home = mkdtempSync(join(folder, 'greeter-'))
       mkdirSync(join(home, 'node_modules'))
+      for (const name of readdirSync(join(installed, 'node_modules'))) {
+        symlinkSync(join(installed, 'node_modules', name), join(home, 'node_modules', name))
+      }
       symlinkSync(ROOT, join(home, 'node_modules/milo'))
-      symlinkSync(join(ROOT, 'node_modules/thrift'), join(home, 'node_modules/thrift'))
-      symlinkSync(join(types, 'node_modules/@types'), join(home, 'node_modules/@types'))
       writeFileSync(join(home, 'package.json'), '{"name":"greeter"}')
       writeFileSync(join(home, 'greeter.thrift'), block(page, 'thrift greeter.thrift'))
       assert.ok(read(`docs/${page}`).includes(generate))
@@ -115,17 +116,20 @@ describe('the documentation', () => {
       return home
     }
 
-    async function calls(home: string, flag: string, port: number, [server, client]: [string, string]) {
+    async function calls(home: string, flag: string, port: number, [server, client]: readonly [string, string]) {
       const scribe = await ScribePeer.listen()
       const env = { MILO_SCRIBE: scribe.address }
       const serving = startNode([flag, 'milo/register', server], { ...env, MILO_SERVICE: 'greeter' }, home)
       const ended = finished(serving, 60_000)
       try {
         let printed = ''
-        serving.stdout!.on('data', data => {
-          printed += data
-        })
-        await until(`${server} listens on ${port}`, () => printed === 'listening\n', 20_000)
+        for (const stream of [serving.stdout!, serving.stderr!]) {
+          stream.on('data', data => {
+            printed += data
+          })
+        }
+        await until(`${server} listens on ${port}`, () => printed !== '', 20_000)
+        assert.equal(printed, 'listening\n')
         const visitor = await runNode([flag, 'milo/register', client], { ...env, MILO_SERVICE: 'visitor' }, home)
         assert.deepEqual([visitor.stdout, visitor.stderr, visitor.status], ['Hello, ada!\n', '', 0])
         await until('both halves have come', () => scribe.spans.length === 2)

@@ -59,18 +59,20 @@ const DEPENDENCIES = z.object({
   service: string.optional(),
 })
 
+/** Grafana 12.1.0 and 12.1.1 search here, whatever the path of the data source's address is (grafana/grafana#108651). */
+const WITHOUT_PATH = '/api/traces'
 const KINDS = { client: 'client', server: 'server', local: 'internal' } as const
 
 export async function jaegerRoutes(scope: FastifyInstance, options: CompatibleOptions): Promise<void> {
   const questions = new Questions(options)
   const { traces } = questions
 
-  scope.setErrorHandler((error, _request, reply) => {
+  scope.setErrorHandler((error, request, reply) => {
     const status = statusOf(error)
+    if (status === 500 || request.routeOptions.url === WITHOUT_PATH) throw error
     if (error instanceof HttpError && error.retryAfterSeconds !== undefined) {
       reply.header('retry-after', error.retryAfterSeconds)
     }
-    if (status === 500) throw error
     return reply.code(status).send(answerOf(null, 0, [{ code: status, msg: (error as Error).message }]))
   })
 
@@ -96,8 +98,7 @@ export async function jaegerRoutes(scope: FastifyInstance, options: CompatibleOp
   })
 
   scope.get('/jaeger/api/traces', search)
-  // Grafana 12.1.0 and 12.1.1 ask here, whatever the path of the data source's address is (grafana/grafana#108651).
-  scope.get('/api/traces', search)
+  scope.get(WITHOUT_PATH, search)
 
   async function search(request: FastifyRequest, reply: FastifyReply) {
     const { traceID, ...asked } = readParameters(SEARCH, request.query)
