@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { Reading, type Spans } from '../../../collector/src/formats/fields'
-import { readJaegerJson } from '../../../collector/src/formats/jaeger'
+import { readJaegerJson } from '../../../collector/src/formats/jaeger/read'
 import { readOtlpJson } from '../../../collector/src/formats/otlp/read'
 import { arose, buildTrace, failureOf, foldMessage, roseThrough, summarize } from '../../../collector/src/trace'
 import type { SpanRecord } from '../../../src/codec/span'
