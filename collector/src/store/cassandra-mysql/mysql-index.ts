@@ -76,7 +76,6 @@ interface TraceTerms {
 
 interface Statement {
   sql: string
-  /** Left out if there are none: then mysql2 doesn't scan the SQL for placeholders. */
   parameters?: unknown[]
   /** The approximate size. */
   bytes: number
