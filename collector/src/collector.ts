@@ -52,7 +52,7 @@ const RELOADED = [
 
 /**
  * Opens the store, then Scribe's ports, then HTTP, and says so in the log: a line `listening` with listener, host and port
- * for each (the real port, also where 0 was asked for), and `ready` at the end.
+ * for each (the real port, also where 0 was asked for), and `ready` with the address to open at the end.
  * @param uiDir where the built web interface is
  * @param control what fb303's shutdown and reinitialize do, if the configuration allows them
  * @throws StartError, or StoreError with what the store says
@@ -206,7 +206,7 @@ export async function startCollector(
     const httpPort = (api.server.address() as AddressInfo).port
     log.info({ listener: 'http', host: config.http.host, port: httpPort }, 'listening')
     state = 'ALIVE'
-    log.info('ready')
+    log.info({ web: webAddress(config.http, httpPort) }, 'ready')
     return { scribePorts, httpPort, reload, close }
   } catch (error) {
     await close()
@@ -285,6 +285,12 @@ function clientFilesOf({ relay, cassandra, mysql }: Config): Map<string, string>
 
 function credentialsOf({ http: { auth, users, tokens } }: Config): Credentials {
   return auth === 'none' ? readCredentials([], []) : readCredentials(users, tokens)
+}
+
+/** Returns the address of the web interface for a browser on this machine. */
+function webAddress({ host, tls }: Config['http'], port: number): string {
+  const name = host === '0.0.0.0' || host === '::' ? 'localhost' : host.includes(':') ? `[${host}]` : host
+  return `${tls ? 'https' : 'http'}://${name}:${port}/`
 }
 
 async function listen<R>(key: string, host: string, port: number, open: () => Promise<R>): Promise<R> {

@@ -908,7 +908,8 @@ describe('the ports', () => {
       { listener: 'scribe', host: '127.0.0.1', port: c.scribePorts[1] },
       { listener: 'http', host: '127.0.0.1', port: c.httpPort },
     ])
-    assert.equal(c.lines.at(-1)!.msg, 'ready')
+    const { msg, web } = c.lines.at(-1)!
+    assert.deepEqual([msg, web], ['ready', `${c.url}/`])
   })
 
   it('may be busy when it is the second by default: a warning with the remedy, and healthy without it', async () => {
