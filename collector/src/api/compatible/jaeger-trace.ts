@@ -2,6 +2,7 @@ import type { SpanRecord } from 'milo/codec/span'
 import { JaegerWriter, type SpanPlace } from '../../formats/jaeger/write'
 import { NO_PARENT, type Trace, type TraceSpan } from '../../trace'
 import { hexId } from '../../trace/ids'
+import { Turns } from '../../turns'
 import { bySpan, listJson } from '../json-pieces'
 import { treeOf } from '../stored-traces'
 
@@ -11,6 +12,7 @@ export async function* jaegerTraceJson(records: SpanRecord[], truncated: boolean
   const places = new Map(spans.map(span => [span.spanId, span]))
   const halves = bySpan(records.filter(({ traceId, id }) => traceId !== undefined && id !== undefined))
   const writer = new JaegerWriter(traceId, halves, id => placeOf(places.get(hexId(id)), start))
+  await new Turns().take(writer.prepare(), 64)
   const head = `{"traceID":${JSON.stringify(traceId)},"spans":[`
   yield* listJson(head, halves, some => some.flatMap(records => writer.write(records)), '],')
   const warnings = truncated ? ['this trace is too long to be read as a whole: a part of it is here'] : null

@@ -82,20 +82,28 @@ export class JaegerWriter {
   /** Under which id a span's children are. */
   private readonly homes = new IdMap<bigint>()
 
+  private readonly spans: SpanRecord[][]
+
   /**
    * @param traceId in hex, as the answer has it for all spans
    * @param spans the records of each span; all of them have an id
    */
   constructor(traceId: string, spans: SpanRecord[][], placeOf: (id: bigint) => SpanPlace) {
     this.traceId = traceId
+    this.spans = spans
     this.placeOf = placeOf
-    const free = new FreeIds(spans.map(([record]) => record!.id!))
-    for (const records of spans) {
+  }
+
+  /** Gives each record's span its id, one after the other. All steps have to be taken before the first span is written. */
+  *prepare(): Generator<void, void> {
+    const free = new FreeIds(this.spans.map(([record]) => record!.id!))
+    for (const records of this.spans) {
       const id = records[0]!.id!
       records.sort((a, b) => ORDER[sideOf(a)] - ORDER[sideOf(b)])
       for (const [i, record] of records.entries()) this.ids.set(record, i === 0 ? id : free.besides(id))
       const server = records.find(record => sideOf(record) === 'server')
       this.homes.set(id, this.ids.get(server ?? records[0]!)!)
+      yield
     }
   }
 
