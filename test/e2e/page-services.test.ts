@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { EventType, type SpanRecord } from '../../src/codec/span'
+import { nothingSerious } from '../helpers/axe'
 import { generateTrace } from '../helpers/generated-trace'
 import { arrived, pageTests, shown } from '../helpers/page'
 import { sendSpans } from '../helpers/send'
@@ -12,7 +13,7 @@ const TRACES = 400
 
 /**
  * A shop for twenty minutes: web asks cart, and cart asks mysql, which reports nothing. From SLOWER_US on the cart takes five times as
- * long by itself. Every eighth trace fails in cart. Half of the calls are sampled.
+ * long by itself, as of its version v2. Every eighth trace fails in cart. Half of the calls are sampled.
  */
 function shopTraces(): SpanRecord[] {
   const records: SpanRecord[] = []
@@ -36,11 +37,12 @@ function shopTraces(): SpanRecord[] {
     })
     const server: [EventType, EventType] = [EventType.SERVER_RECV, EventType.SERVER_SEND]
     const client: [EventType, EventType] = [EventType.CLIENT_SEND, EventType.CLIENT_RECV]
-    const failed = i % 8 === 0 ? { annotations: new Map([['error.type', 'TIMEOUT']]) } : {}
+    const version: [string, string] = ['service.version', start < SLOWER_US ? 'v1' : 'v2']
+    const annotations = new Map([version, ...(i % 8 === 0 ? [['error.type', 'TIMEOUT'] as const] : [])])
     records.push(
       half({ id: 1n, name: 'POST /checkout', service: 'web' }, server, 0, own + 8_000),
       half({ id: 2n, parentId: 1n, name: 'Cart.total', service: 'web' }, client, 1_000, own + 7_000),
-      half({ id: 2n, parentId: 1n, name: 'Cart.total', service: 'cart', ...failed }, server, 2_000, own + 6_000),
+      half({ id: 2n, parentId: 1n, name: 'Cart.total', service: 'cart', annotations }, server, 2_000, own + 6_000),
       half(
         { id: 3n, parentId: 2n, name: 'SELECT', service: 'cart', annotations: new Map([['peer.service', 'mysql']]) },
         client,
@@ -140,6 +142,103 @@ describe('the web page: services, in Chromium', function () {
     await page.getByRole('link', { name: 'Traces with errors' }).click()
     await arrived(page, /\/search\?q=service%3Acart\+error\+last\+1h/)
     await page.locator('.result').first().waitFor()
+  })
+
+  it('draws the time before beneath, and marks when versions were first seen', async () => {
+    const { page } = tests
+    await page.goto('/services/cart?from=-10m')
+    await page.getByText('the 10 min before').first().waitFor()
+    const versions = page.getByText(/^Versions first seen:/)
+    assert.match(await shown(versions), /v2 at .*, what changed\?/)
+    await page.goto('/services/cart')
+    assert.match(await shown(versions), /v1 at .*, what changed\? v2 at .*, what changed\?/)
+    await versions.getByRole('link').nth(1).click()
+    await arrived(page, /changes\?from=-1h&moment=2.*Z&service=cart/)
+    const moment = Date.parse(new URL(page.url()).searchParams.get('moment')!)
+    assert.ok(Math.abs(moment - SLOWER_US / 1000) < 60_000, `${moment}`)
+  })
+
+  it('opens an operation with its own callers and callees, in sight and with the keyboard there', async () => {
+    const { page } = tests
+    await page.setViewportSize({ width: 1000, height: 600 })
+    await page.goto('/services/web')
+    await page.getByRole('button', { name: /^Whom it calls \(2\)$/ }).click()
+    await page.waitForFunction(() => document.activeElement?.textContent === 'Whom it calls')
+    const operations = page.getByRole('table', { name: 'Operations of web' })
+    await operations.getByRole('link', { name: 'Mail.send', exact: true }).click()
+    await arrived(page, /name=Mail\.send&side=client/)
+    await page.waitForFunction(() => document.activeElement?.textContent?.trim() === 'Mail.send (client)')
+    const callees = page.getByRole('table', { name: 'Whom it calls' }).locator('tbody tr')
+    await callees.first().waitFor()
+    assert.equal(await callees.count(), 1)
+    assert.match(await shown(callees), /mail Mail\.send/)
+    assert.ok(await page.evaluate(() => scrollY < 100))
+  })
+
+  it('draws databases as cylinders, and scrolls to what is known of the one that is chosen', async () => {
+    const { page } = tests
+    await page.setViewportSize({ width: 1000, height: 500 })
+    await page.goto('/graph')
+    const mysql = page.locator('.graph-box .node', { hasText: 'mysql' })
+    await mysql.locator('path.shape').waitFor()
+    assert.match(await mysql.innerHTML(), /database/)
+    await page.getByRole('list', { name: 'Legend' }).getByText('database').waitFor()
+    assert.equal(await page.locator('.graph-box .node path.shape').count(), 1)
+    await mysql.click()
+    const panel = page.getByRole('region', { name: 'mysql', exact: true })
+    await page.waitForFunction(() => document.activeElement?.getAttribute('aria-label') === 'mysql')
+    const { y } = (await panel.boundingBox())!
+    assert.ok(y < 500, `${y}`)
+    assert.match(await shown(panel.locator('tbody tr')), /^cart .*\/min/)
+  })
+
+  it('has pages at /upload, /dependencies and wrong addresses, which lead on', async () => {
+    const { page } = tests
+    await page.goto('/dependencies')
+    await page.getByRole('heading', { name: 'Graph of services' }).waitFor()
+    await page.goto('/upload')
+    await page.getByRole('heading', { name: 'Upload a trace' }).waitFor()
+    await page.getByText(`${tests.collector.web}/api/traces`).waitFor()
+    tests.expected = /status of 404/
+    const answer = await page.goto('/zipkin/traces/00000000000000000000000000000001')
+    assert.equal(answer!.status(), 404)
+    await page.getByRole('heading', { name: 'There is no such page' }).waitFor()
+    await nothingSerious(page)
+    await page.getByRole('link', { name: /^trace / }).click()
+    await arrived(page, url => url.pathname === '/trace/0000000000000001')
+    await page.goto('/nothing')
+    await page.getByRole('main').getByRole('link', { name: 'Services' }).click()
+    await arrived(page, url => url.pathname === '/services')
+    await page.locator('.table tbody tr').first().waitFor()
+  })
+
+  it('fits into 360 pixels, where wide tables scroll in their boxes, and has no serious problem for axe', async () => {
+    const { page } = tests
+    await page.setViewportSize({ width: 360, height: 740 })
+    for (const path of [
+      'services',
+      'services/cart',
+      'services/web?name=Mail.send&side=client',
+      'graph',
+      'changes',
+      'upload',
+    ]) {
+      await page.goto(`/${path}`)
+      await page
+        .locator(path === 'upload' ? '.notice' : '.table tbody tr')
+        .first()
+        .waitFor()
+      await page.waitForLoadState('networkidle')
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth)
+      assert.ok(wide <= 360, `${path} is ${wide} wide`)
+      await nothingSerious(page)
+    }
+    // The last column can be reached.
+    await page.goto('/services')
+    const last = page.locator('.table tbody tr').first().locator('td').last()
+    await last.scrollIntoViewIfNeeded()
+    const { x, width } = (await last.boundingBox())!
+    assert.ok(x >= 0 && x + width <= 361, `${x} ${width}`)
   })
 
   it('zooms into what is dragged over in a chart, and compares before and after the moment that is clicked', async () => {

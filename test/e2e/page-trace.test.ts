@@ -297,7 +297,7 @@ describe('the web page: a trace, in Chromium', function () {
     const lines = page.locator('.table tbody tr')
     await lines.first().waitFor()
     assert.match(await shown(lines), /Cart\.total cart 140 ms .* 10\.0 ms 1 1 Detail/)
-    assert.equal(await lines.locator('.duration').first().getAttribute('data-duration'), 'high')
+    assert.equal(await lines.locator('.duration').first().getAttribute('data-duration'), 'medium')
     await page.getByRole('button', { name: 'Cart.total', exact: true }).click()
     await page.getByRole('button', { name: 'Detail of Pricing.quote' }).click()
     await detailOf(page).getByRole('heading', { name: 'Pricing.quote' }).waitFor()
@@ -323,7 +323,9 @@ describe('the web page: a trace, in Chromium', function () {
       'Cart.total (150 ms)',
       'Pricing.quote (100 ms)',
     ])
-    assert.equal(await page.locator('.node.heat-high').count(), 3)
+    // Nobody knows yet how long these usually take: it is their own parts of the trace.
+    assert.equal(await page.locator('.node.heat-high').count(), 1)
+    assert.equal(await page.locator('.node.heat-medium').count(), 2)
     const lefts = await boxes.evaluateAll(all => all.map(box => box.getBoundingClientRect().left))
     assert.ok(lefts[0]! < lefts[1]! && lefts[1]! < lefts[2]!, String(lefts))
     assert.equal(await page.locator('.edge').count(), 2)

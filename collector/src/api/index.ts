@@ -20,6 +20,7 @@ import { takeSpans } from '../receive/http'
 import type { SpanIngest } from '../receive/ingest'
 import { readActivity } from '../store/activity/read'
 import type { ReadableStore } from '../store/store'
+import { foundRoutes } from './activity/found'
 import { type ActivityOptions, activityRoutes } from './activity/routes'
 import { askStoreOf } from './ask-store'
 import { jaegerRoutes } from './compatible/jaeger'
@@ -78,6 +79,12 @@ const HEADERS = {
 const WITH_WEB_ASSEMBLY = `${HEADERS['content-security-policy']}; script-src 'self' 'wasm-unsafe-eval'`
 const CACHED_FOREVER = 'public, max-age=31536000, immutable'
 
+/** These paths are views of one page, which reads its own address (collector/ui/shell/route.ts). */
+const PAGES = [
+  ...['/', '/search', '/trace/:id', '/services', '/services/:name', '/graph', '/dependencies'],
+  ...['/changes', '/difference', '/upload'],
+]
+
 export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   const { ingest, reads, log, metrics } = options
   const warn = limitWarnings(log)
@@ -124,12 +131,13 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     if (statusOf(error) === 500) log.error({ err: error, url: request.url }, 'a request failed')
     return sendError(reply, error)
   })
-  app.setNotFoundHandler((request, reply) =>
-    sendError(
-      reply,
-      new HttpError(404, 'MILO_NO_SUCH_PATH', `nothing at ${request.method} ${quote(request.url.split('?')[0]!)}`),
-    ),
-  )
+  const page = pageOf(options)
+  app.setNotFoundHandler((request, reply) => {
+    // Who typed or followed a wrong address reads a page, which helps on from there.
+    if (page !== undefined && wantsPage(request)) return page(request, reply.code(404))
+    const where = `${request.method} ${quote(request.url.split('?')[0]!)}`
+    return sendError(reply, new HttpError(404, 'MILO_NO_SUCH_PATH', `nothing at ${where}`))
+  })
   // Called rather than registered: in a scope of its own, the guard would not check the routes below.
   await guard(app, options)
   // gzip only: every client supports it, and newer encodings take longer for the same trace. Level 4
@@ -148,6 +156,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     reads: reads.activity,
   }
   activityRoutes(app, activity)
+  foundRoutes(app, reads, askStore, () => ({ ...options.activity, nowUs: Date.now() * 1000 }))
   differenceRoutes(app, reads, askStore)
   const compatible = { reads, askStore, activity }
   app.register(scope => jaegerRoutes(scope, compatible))
@@ -168,21 +177,33 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     })
   })
 
-  const index = join(options.uiDir, 'index.html')
-  if (existsSync(index)) {
+  if (page !== undefined) {
     app.register(fastifyStatic, { root: options.uiDir, wildcard: false, cacheControl: false, index: false })
-    const html = readFileSync(index, 'utf8')
-    // These paths are views of one page, which reads its own address. The page's own links are relative to its base.
-    const page = (request: FastifyRequest, reply: FastifyReply) =>
-      reply
-        .type('text/html; charset=utf-8')
-        .send(html.replace('<head>', `<head>\n    <base href="${baseOf(request, options)}" />`))
-    const paths = ['/', '/trace/:id', '/search', '/services', '/services/:name', '/graph', '/changes', '/difference']
-    for (const path of paths) app.get(path, page)
+    for (const path of PAGES) app.get(path, page)
   } else {
     log.warn({ dir: options.uiDir }, 'the web interface is not built, so only the API is served: run npm run build')
   }
   return app
+}
+
+/** Returns what answers with the page; undefined if the web interface isn't built. */
+function pageOf(options: ApiOptions) {
+  const index = join(options.uiDir, 'index.html')
+  if (!existsSync(index)) return undefined
+  const html = readFileSync(index, 'utf8')
+  // The page's own links are relative to its base.
+  return (request: FastifyRequest, reply: FastifyReply) =>
+    reply
+      .type('text/html; charset=utf-8')
+      .send(html.replace('<head>', `<head>\n    <base href="${baseOf(request, options)}" />`))
+}
+
+/** What programs ask for, also as other tracing systems have it. */
+const DATA = /^\/((jaeger|zipkin)\/)?(api|v1|metrics)\b/
+
+/** Whether a browser asks for a page by this address, rather than a program for data. */
+function wantsPage({ method, url, headers: { accept = '' } }: FastifyRequest): boolean {
+  return (method === 'GET' || method === 'HEAD') && accept.includes('text/html') && !DATA.test(url)
 }
 
 /** Removes the base path, if the proxy hasn't removed it. */

@@ -33,6 +33,15 @@ export function refusal(remedy: string, code?: string) {
 }
 
 export const string = z.string(refusal('give it'))
+
+/** A parameter that may be given several times. */
+export function list(most: number, remedy: string) {
+  return z
+    .union([z.string(), z.array(z.string())], { error: `is missing: ${remedy}` })
+    .transform(values => [values].flat())
+    .refine(({ length }) => length <= most, { error: `is given more than ${most} times: ${remedy}` })
+}
+
 export const oneOf = <const V extends string>(values: readonly V[]) =>
   z.enum(values, refusal(`give ${OR.format(values)}`))
 

@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import type { StatusAnswer } from '../http/answers'
 import type { Metrics } from '../metrics'
 
 /** The collector's state: for people, Prometheus, process managers and load balancers. */
@@ -10,7 +11,7 @@ export interface StatusOptions {
   health(): Promise<string[]>
   /** Returns why the collector can't take requests at the moment. An empty list means that it is ready. */
   readiness(): Promise<string[]>
-  status(): object
+  status(): StatusAnswer
   /** Whether clients may see the reasons. */
   explains(): boolean
 }

@@ -55,6 +55,14 @@ export async function serve(config: Config, log: Logger, read: () => Config): Pr
   const starting = startCollector(config, log, join(__dirname, 'ui'), control)
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop({ signal }))
   process.on('SIGHUP', reload)
-  await starting
+  const { httpPort } = await starting
   started = true
+  log.info(`open ${webAddress(config, httpPort)} in a browser`)
+}
+
+/** Where a browser on this machine finds the collector. */
+function webAddress({ http }: Config, port: number): string {
+  const host = /^(0\.0\.0\.0|::)$/.test(http.host) ? 'localhost' : http.host
+  const name = host.includes(':') ? `[${host}]` : host
+  return `${http.tls === undefined ? 'http' : 'https'}://${name}:${port}${http.base_path}/`
 }

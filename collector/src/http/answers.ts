@@ -14,6 +14,13 @@ export interface ErrorAnswer {
   code: string
 }
 
+/** GET /api/status. It has more, for people. */
+export interface StatusAnswer {
+  /** Where it listens for Scribe's messages. */
+  scribe: { host: string; port: number }[]
+  auth: 'none' | 'basic' | 'bearer'
+}
+
 /** GET /api/search */
 export interface SearchAnswer {
   traces: TraceSummary[]
@@ -254,6 +261,52 @@ interface SeriesPoint extends Figures {
   /** When the step began. */
   time: number
 }
+
+/** GET /api/usual: how long calls took in the last days */
+export interface UsualAnswer extends Range {
+  /** Of each service's own work. */
+  services: (UsualFigures & { service: string })[]
+  /** Of the services that were asked for. */
+  operations: (UsualFigures & Operation)[]
+}
+
+/** Quantiles in microseconds. */
+export interface UsualFigures {
+  p50: number
+  p95: number
+  p99: number
+}
+
+/** GET /api/deployments */
+export interface DeploymentsAnswer extends Range {
+  service: string
+  /** The earliest first. */
+  deployments: Deployment[]
+  /** False if there were more versions, or more work, than the search for them has room for. */
+  complete: boolean
+}
+
+/** A version of a service that wasn't known before the range. */
+export interface Deployment {
+  version: string
+  /** When a span of it was first seen, or at most `within` later. */
+  time: number
+  within: number
+}
+
+/** GET /api/peers */
+export interface PeersAnswer {
+  peers: Peer[]
+}
+
+/** What reports no spans, and is known by what its callers say. */
+export interface Peer {
+  name: string
+  kind: PeerKind
+}
+
+/** `unknown` is another service, as far as is known. */
+export type PeerKind = 'database' | 'queue' | 'unknown'
 
 /** GET /api/changes */
 export interface ChangesAnswer {

@@ -1,8 +1,33 @@
-/** The original's three classes, which color the calls: above 50 ms, above 25 ms, and the rest. */
+/** How long calls of an operation usually take: quantiles of its last days, in microseconds. */
+export interface Usual {
+  p50: number
+  p95: number
+  p99: number
+}
+
+/** Three classes of durations, which color the calls. */
 export type DurationClass = 'high' | 'medium' | 'low'
 
-export function durationClass(us: number): DurationClass {
-  return us > 50_000 ? 'high' : us > 25_000 ? 'medium' : 'low'
+/** What is this many times the median at most isn't slow, however alike an operation's calls are. */
+const SLOW = 1.5
+
+/**
+ * Classes a call by what is usual for its operation: slower than 99 of 100 calls, slower than 95, and the rest. Undefined where
+ * nobody knows what is usual.
+ */
+export function durationClass(us: number, usual?: Usual): DurationClass | undefined {
+  if (usual === undefined || Number.isNaN(us)) return undefined
+  if (us <= SLOW * usual.p50) return 'low'
+  return us > usual.p99 ? 'high' : us > usual.p95 ? 'medium' : 'low'
+}
+
+/**
+ * Classes a call by the part of its trace's duration that it took itself, where nothing else is known: half of it or more, a
+ * fifth or more, and the rest.
+ */
+export function partClass(ownUs: number, traceUs: number | null): DurationClass {
+  const part = ownUs / (traceUs || Number.POSITIVE_INFINITY)
+  return part >= 0.5 ? 'high' : part >= 0.2 ? 'medium' : 'low'
 }
 
 /**

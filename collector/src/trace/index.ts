@@ -5,7 +5,14 @@
 export { buildTrace, buildTraceInSlices } from './build'
 export { walkCriticalPath } from './critical-path'
 export { type DiffNode, diffTraces, type TraceDiff } from './diff'
-export { type DurationClass, durationClass, durationLabels, formatDuration } from './duration'
+export {
+  type DurationClass,
+  durationClass,
+  durationLabels,
+  formatDuration,
+  partClass,
+  type Usual,
+} from './duration'
 export { arose, type Failure, failureOf, foldMessage, roseThrough } from './failure'
 export { findTraceId, paddedId } from './find-id'
 export { hostName, isEveryMachine } from './host'

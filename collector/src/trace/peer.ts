@@ -4,6 +4,9 @@
  */
 export const PEER_KEYS = ['zipkin.remote.service', 'peer.service', 'db.system.name', 'db.system', 'messaging.system']
 
+/** A client's annotations that name the host that it called: the graph of services has it in the place of a name that nobody gave. */
+export const ADDRESS_KEYS = ['server.address', 'net.peer.name']
+
 /** Returns the other side's name, or null if the annotations have none. */
 export function peerOf(annotations: Record<string, string>): string | null {
   for (const key of PEER_KEYS) {

@@ -1,4 +1,4 @@
-import { type DurationClass, durationClass, formatDuration } from './duration'
+import { formatDuration, partClass } from './duration'
 import type { Trace, TraceSpan } from './model'
 
 export interface WaterfallOptions {
@@ -18,7 +18,8 @@ const ANSI = { high: 31, medium: 33, low: 32, dim: 2, bold: 1, error: 31 } as co
  *
  *     name, indented by depth   service   │ bar │   duration
  *
- * In the bar, ░ is the client half (network and waiting), and █ is the server half, or work without a call.
+ * In the bar, ░ is the client half (network and waiting), and █ is the server half, or work without a call. Its color says how much
+ * of the trace's duration the span took itself.
  * Names are untrusted: control characters, which could steer the terminal, are shown as U+FFFD.
  */
 export function renderWaterfall(trace: Trace, { width, color }: WaterfallOptions): string {
@@ -36,7 +37,7 @@ export function renderWaterfall(trace: Trace, { width, color }: WaterfallOptions
   const barWidth = total - nameWidth - serviceWidth - durationWidth - 7
 
   const lines = rows.map(({ span, name, services, duration }) => {
-    const length: DurationClass = durationClass(span.duration ?? 0)
+    const length = partClass(span.criticalTime, trace.duration)
     const shownName = fit(name, nameWidth)
     return [
       span.error ? paint(shownName, 'error') : shownName,

@@ -1,5 +1,5 @@
-import { Notice } from '../parts/notice'
-import { FirstTrace } from './first-trace'
+import { Later } from '../parts/later'
+import { Notice, Waiting } from '../parts/notice'
 import { type AskedSearch, changedAddress, conditionsOf } from './query-address'
 
 interface Props {
@@ -33,7 +33,15 @@ export function Empty({ asked, narrowed, before, first, next }: Props) {
       </Notice>
     )
   }
-  if (!narrowed) return <FirstTrace />
+  if (!narrowed) {
+    return (
+      <Later
+        load={() => import('./first-trace')}
+        show={({ FirstTrace }) => <FirstTrace />}
+        meanwhile={<Waiting what="traces" />}
+      />
+    )
+  }
   const conditions = conditionsOf(asked.query)
   return (
     <Notice title="Nothing matches">

@@ -47,20 +47,28 @@ export function SavedBar({ saved, current, query }: Props) {
           ))}
         </nav>
       )}
-      {query !== null && !naming && (
-        <button type="button" class="small" onClick={() => setNaming(true)}>
-          Save this search
-        </button>
-      )}
-      {naming && (
-        <form class="choices" onSubmit={save}>
-          <label for="search-name">Name</label>
-          <input id="search-name" name="search-name" maxLength={200} autocomplete="off" required ref={focus} />
-          <button type="submit">Save</button>
-          <button type="button" onClick={() => setNaming(false)}>
-            Cancel
+      {query !== null && (
+        <div class="popover-place">
+          <button type="button" class="small" aria-expanded={naming} onClick={() => setNaming(!naming)}>
+            Save this search
           </button>
-        </form>
+          {naming && (
+            <form
+              class="choices popover"
+              onSubmit={save}
+              onKeyDown={event => {
+                if (event.key === 'Escape') setNaming(false)
+              }}
+            >
+              <label for="search-name">Name</label>
+              <input id="search-name" name="search-name" maxLength={200} autocomplete="off" required ref={focus} />
+              <button type="submit">Save</button>
+              <button type="button" onClick={() => setNaming(false)}>
+                Cancel
+              </button>
+            </form>
+          )}
+        </div>
       )}
       {list !== null && list.length > 0 && (
         <button type="button" class="small" onClick={() => dialog.current?.showModal()}>

@@ -160,7 +160,7 @@ function Overview({ range, service, moment, onMoment }: OverviewProps) {
       series={series}
       range={range}
       service={service}
-      marks={moment === undefined ? [] : [moment]}
+      marks={moment === undefined ? [] : [{ us: moment }]}
       onMoment={onMoment}
     />
   )

@@ -197,7 +197,13 @@ function Detail({ change, range, boundary }: { change: Change; range: TimeRange;
         <Failure title="The figures couldn't be read" problem={series.problem} retry={series.again} />
       )}
       {series.state === 'ready' && (
-        <SeriesCharts series={series.value} range={range} service={service} marks={[boundary]} onMoment={() => {}} />
+        <SeriesCharts
+          series={series.value}
+          range={range}
+          service={service}
+          marks={[{ us: boundary }]}
+          onMoment={() => {}}
+        />
       )}
     </div>
   )

@@ -106,8 +106,15 @@ function between({ value, low, high }: Estimate, show: (n: number) => string): s
   return `Between ${show(low)} and ${show(high)}, with a probability of 95%`
 }
 
-/** Three classes of the share of failed calls, as colors and words have them. */
-export function errorClass(share: Estimate | null): 'low' | 'medium' | 'high' {
+/** Classes of the share of failed calls, as colors have them: none, below 1%, below 5%, below 25%, and more. */
+export type ErrorClass = 'none' | 'low' | 'medium' | 'high' | 'severe'
+
+export function errorClass(share: Estimate | null): ErrorClass {
   const value = share?.value ?? 0
-  return value >= 0.05 ? 'high' : value >= 0.01 ? 'medium' : 'low'
+  return value >= 0.25 ? 'severe' : value >= 0.05 ? 'high' : value >= 0.01 ? 'medium' : value > 0 ? 'low' : 'none'
+}
+
+/** Whether a share is worth a word beside the rate. */
+export function isNotable(share: Estimate | null): boolean {
+  return (share?.value ?? 0) >= 0.01
 }

@@ -1,14 +1,23 @@
 import type { Exemplar, Figures } from '../../src/http/answers'
+import type { Usual } from '../../src/trace'
 import type { Column } from '../parts/sorted-table'
+import { errorClass } from './estimate'
 import { Duration, Exemplars, Rate, Share } from './told'
 
-/** The columns that all tables of figures share. @param us the time that the figures are about */
-export function figuresColumns<F extends Figures & { exemplars: Exemplar[] }>(us: number): Column<F>[] {
+/**
+ * The columns that all tables of figures share.
+ * @param us the time that the figures are about
+ * @param usualOf returns what is usual for a row
+ */
+export function figuresColumns<F extends Figures & { exemplars: Exemplar[] }>(
+  us: number,
+  usualOf: (row: F) => Usual | undefined = () => undefined,
+): Column<F>[] {
   const duration = (key: 'p50' | 'p95' | 'p99', title: string): Column<F> => ({
     key,
     title,
     value: row => row[key]?.value ?? Number.NaN,
-    show: row => <Duration us={row[key]} />,
+    show: row => <Duration us={row[key]} usualUs={usualOf(row)?.[key]} />,
   })
   return [
     { key: 'rate', title: 'Rate', value: row => row.calls.value, show: row => <Rate calls={row.calls} us={us} /> },
@@ -25,7 +34,7 @@ export function figuresColumns<F extends Figures & { exemplars: Exemplar[] }>(us
       key: 'traces',
       title: 'Traces',
       value: row => row.exemplars.map(({ kind }) => kind).join(' '),
-      show: row => <Exemplars exemplars={row.exemplars} />,
+      show: row => <Exemplars exemplars={row.exemplars} failures={errorClass(row.errorShare)} />,
     },
   ]
 }

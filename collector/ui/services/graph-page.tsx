@@ -1,7 +1,7 @@
 import '../styles/tabs.css'
 import '../styles/services.css'
-import { useEffect, useMemo } from 'preact/hooks'
-import type { DependenciesAnswer, EdgeFigures, ServiceFigures, ServicesAnswer } from '../../src/http/answers'
+import { useEffect, useMemo, useRef } from 'preact/hooks'
+import type { DependenciesAnswer, EdgeFigures, PeersAnswer, ServicesAnswer } from '../../src/http/answers'
 import { counted } from '../parts/count'
 import { Failure, Notice, Waiting } from '../parts/notice'
 import { pickRange } from '../range/pick-range'
@@ -11,6 +11,7 @@ import { setQuery } from '../shell/address'
 import { useJson } from '../shell/json'
 import { useShortcuts } from '../shell/shortcuts'
 import { EdgeTable } from './edge-table'
+import { kindsOf, unreported } from './node-kinds'
 import { ServiceGraph } from './service-graph'
 import { fitsWhole, neighborhood, wholeGraph } from './shown-graph'
 
@@ -52,7 +53,7 @@ export function GraphPage({ query }: { query: URLSearchParams }) {
       {dependencies.state === 'ready' && dependencies.value.edges.length > 0 && (
         <Graph
           answer={dependencies.value}
-          services={services.state === 'ready' ? services.value.services : []}
+          services={services.state === 'ready' ? services.value : undefined}
           range={range}
           query={query}
         />
@@ -63,7 +64,7 @@ export function GraphPage({ query }: { query: URLSearchParams }) {
 
 interface GraphProps {
   answer: DependenciesAnswer
-  services: ServiceFigures[]
+  services: ServicesAnswer | undefined
   range: TimeRange
   query: URLSearchParams
 }
@@ -80,6 +81,13 @@ function Graph({ answer, services, range, query }: GraphProps) {
     () => (hops === 0 ? wholeGraph(edges) : neighborhood(edges, chosen, hops)),
     // What is chosen changes the picture only of a neighborhood.
     [edges, hops, hops === 0 ? '' : chosen],
+  )
+  const silent = useMemo(() => (services === undefined ? [] : unreported(edges, services)), [edges, services])
+  const asking = new URLSearchParams(silent.map(name => ['name', name]))
+  const peers = useJson<PeersAnswer>(silent.length === 0 ? null : `api/peers?${asking}`)
+  const kinds = useMemo(
+    () => kindsOf(edges, silent, peers.state === 'ready' ? peers.value : { peers: [] }, services?.truncated === true),
+    [edges, silent, peers],
   )
   const us = answer.to - answer.from
   const choose = (service: string) => setQuery({ service: service === chosen ? null : service }, { replace: false })
@@ -115,7 +123,15 @@ function Graph({ answer, services, range, query }: GraphProps) {
           below lists {hops === 0 ? 'all of them' : 'all pairs'}.
         </p>
       )}
-      <ServiceGraph shown={shown} figures={services} us={us} chosen={chosen} range={range} onChoose={choose} />
+      <ServiceGraph
+        shown={shown}
+        figures={services?.services ?? []}
+        kinds={kinds}
+        us={us}
+        chosen={chosen}
+        range={range}
+        onChoose={choose}
+      />
       {chosen !== '' && <Around service={chosen} edges={edges} us={us} range={range} query={query} />}
       <h2>All calls between services</h2>
       <EdgeTable
@@ -139,6 +155,12 @@ interface AroundProps {
 
 /** Who calls the chosen service, and whom it calls. */
 function Around({ service, edges, us, range, query }: AroundProps) {
+  const section = useRef<HTMLElement>(null)
+  useEffect(() => {
+    // Below the picture it may be out of sight.
+    section.current?.scrollIntoView({ block: 'nearest' })
+    section.current?.focus({ preventScroll: true })
+  }, [service])
   const [callers, callees] = [edges.filter(({ to }) => to === service), edges.filter(({ from }) => from === service)]
   const table = (caption: string, edges: EdgeFigures[], is: 'caller' | 'callee') =>
     edges.length > 0 && (
@@ -155,7 +177,7 @@ function Around({ service, edges, us, range, query }: AroundProps) {
       </div>
     )
   return (
-    <section class="service-detail" aria-label={service}>
+    <section class="service-detail" aria-label={service} ref={section} tabIndex={-1}>
       <div class="results-head">
         <h2>{service}</h2>
         <p>

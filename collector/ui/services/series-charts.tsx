@@ -7,7 +7,7 @@ import { TimeStamp } from '../parts/time-stamp'
 import { pickRange } from '../range/pick-range'
 import { absolute, type TimeRange, type Window, withRange } from '../range/range'
 import { type Told, tellDuration, tellRate, tellShare } from './estimate'
-import { type ChartPoint, type Line, TimeChart } from './time-chart'
+import { type ChartPoint, type Line, type Mark, TimeChart } from './time-chart'
 import { Duration, Rate, Share } from './told'
 
 interface Props {
@@ -15,8 +15,10 @@ interface Props {
   range: TimeRange
   /** The service that a comparison is to be limited to; empty for all. */
   service: string
-  /** The moment of a comparison. */
-  marks?: number[]
+  /** The same series of the time before, if it is known. */
+  earlier?: Pick<SeriesAnswer, 'from' | 'to' | 'step'> & { points: SeriesFigures[] }
+  /** The moment of a comparison, or when versions were first seen. */
+  marks?: Mark[]
   /** What a click on a moment does, rather than to offer a comparison. */
   onMoment?(us: number): void
 }
@@ -26,14 +28,16 @@ export type SeriesFigures = { time: number } & Pick<Figures, 'calls' | 'errorSha
   Partial<Pick<Figures, 'p50' | 'p95' | 'p99'>>
 
 /** Charts the rate, the share of failures and the latency. Dragging zooms, and a click picks a moment to compare what was before and after it. */
-export function SeriesCharts({ series, range, service, marks, onMoment }: Props) {
+export function SeriesCharts({ series, earlier, range, service, marks = [], onMoment }: Props) {
   const [moment, setMoment] = useState<number | null>(null)
   const [open, setOpen] = useState(false)
   const { from, to } = series
-  const charts = useMemo(() => chartsOf(series), [series])
+  const charts = useMemo(() => chartsOf(series, earlier), [series, earlier])
   const pick = (us: number) => (onMoment ?? setMoment)(Math.round(us / 1e6) * 1e6)
   const common = {
-    ...{ steps: charts.steps, from, to, marks: marks ?? (moment === null ? [] : [moment]) },
+    ...{ steps: charts.steps, from, to },
+    marks: moment === null || onMoment !== undefined ? marks : [...marks, { us: moment }],
+    earlierTitle: earlier && lengthTitle(to - from),
     onRange: (window: Window) => pickRange(absolute(window)),
     onMoment: pick,
   }
@@ -48,7 +52,7 @@ export function SeriesCharts({ series, range, service, marks, onMoment }: Props)
       )}
       <p class="hint wide">
         Bands show where a value is with a probability of 95%. Without a band it is exact, or too little is known to
-        say. Drag to zoom, click to pick a moment.{' '}
+        say. {earlier && 'The pale lines are the time before. '}Drag to zoom, click to pick a moment.{' '}
         {moment !== null && onMoment === undefined && (
           <a href={withRange('changes', range, { moment: printTime({ atUs: moment }), service })}>
             What changed at {shortLocalTime(moment)}?
@@ -63,7 +67,28 @@ export function SeriesCharts({ series, range, service, marks, onMoment }: Props)
   )
 }
 
-function chartsOf({ from, to, step, points }: Props['series']) {
+/** "the hour before", "the 6 h before" */
+function lengthTitle(us: number): string {
+  const hours = us / 3600e6
+  if (Math.abs(hours - 1) < 0.02) return 'the hour before'
+  if (Math.abs(hours - 24) < 0.5) return 'the day before'
+  if (Math.abs(hours - 168) < 2) return 'the week before'
+  const text =
+    hours < 1
+      ? `${Math.round(60 * hours)} min`
+      : hours < 48
+        ? `${Math.round(hours)} h`
+        : `${Math.round(hours / 24)} days`
+  return `the ${text} before`
+}
+
+/** Returns the time before a series, from which the same number of the same steps is known. */
+export function earlierRange({ from, to, step }: Pick<SeriesAnswer, 'from' | 'to' | 'step'>): Window {
+  const by = Math.ceil((to - from) / step) * step
+  return { from: from - by, to: to - by }
+}
+
+function chartsOf({ from, to, step, points }: Props['series'], earlier: Props['earlier']) {
   const byTime = new Map(points.map(point => [point.time, point]))
   const times: number[] = []
   for (let time = Math.floor(from / step) * step; time < to; time += step) times.push(time)
@@ -71,19 +96,19 @@ function chartsOf({ from, to, step, points }: Props['series']) {
   const known = times.some(time => byTime.has(time)) ? times : points.map(({ time }) => time)
   // The first and the last step may be only partly in the range.
   const steps = known.map(time => ({ from: Math.max(from, time), to: Math.min(to, time + step) }))
+  // Older times may be known in longer steps only, which can't be laid over these.
+  const before = earlier?.step === step ? new Map(earlier.points.map(point => [point.time, point])) : undefined
+  const by = Math.ceil((to - from) / step) * step
   const line = (
     label: string,
     color: string,
     get: (point: SeriesFigures) => Estimate | null,
     tellIt: (estimate: Estimate, us: number) => Told,
-    perSecond = false,
-  ): Line => ({
-    ...{ label, color },
-    points: known.map((time, i): ChartPoint | null => {
-      const point = byTime.get(time)
+    { perSecond = false, withEarlier = true } = {},
+  ): Line => {
+    const pointOf = (point: SeriesFigures | undefined, us: number): ChartPoint | null => {
       const estimate = point === undefined ? null : get(point)
       if (estimate === null) return null
-      const us = steps[i]!.to - steps[i]!.from
       const by = perSecond ? us / 1e6 : 1
       const { value, low, high } = estimate
       return {
@@ -92,13 +117,25 @@ function chartsOf({ from, to, step, points }: Props['series']) {
         high: high === null ? null : high / by,
         told: tellIt(estimate, us),
       }
-    }),
-  })
+    }
+    return {
+      ...{ label, color },
+      points: known.map((time, i) => pointOf(byTime.get(time), steps[i]!.to - steps[i]!.from)),
+      ...(before &&
+        withEarlier && {
+          earlier: known.map(time => {
+            const [begin, end] = [Math.max(earlier!.from, time - by), Math.min(earlier!.to, time - by + step)]
+            return pointOf(before.get(time - by), end - begin)
+          }),
+        }),
+    }
+  }
+  // Three lines and three pale ones would be a tangle: what most watch is compared.
   const latency = (label: string, color: string, key: 'p50' | 'p95' | 'p99') =>
-    line(label, color, point => point[key] ?? null, tellDuration)
+    line(label, color, point => point[key] ?? null, tellDuration, { withEarlier: key === 'p95' })
   return {
     steps,
-    rate: { lines: [line('Rate', 'accent', ({ calls }) => calls, tellRate, true)], labels: rateLabels },
+    rate: { lines: [line('Rate', 'accent', ({ calls }) => calls, tellRate, { perSecond: true })], labels: rateLabels },
     failed: { lines: [line('Failed', 'high', ({ errorShare }) => errorShare, tellShare)], labels: shareLabels },
     latency: points.some(({ p50 }) => p50) && {
       lines: [latency('Median', 's0', 'p50'), latency('p95', 's1', 'p95'), latency('p99', 's2', 'p99')],

@@ -8,7 +8,8 @@ import { useLayout } from '../graph/use-layout'
 import { Waiting } from '../parts/notice'
 import { serviceHref, type TimeRange } from '../range/range'
 import { navigate } from '../shell/address'
-import { errorClass, type Told, tellDuration, tellRate, tellShare } from './estimate'
+import { errorClass, isNotable, type Told, tellDuration, tellRate, tellShare } from './estimate'
+import { KIND_TITLES, type NodeKind } from './node-kinds'
 import { type Direction, nextNode, type ShownGraph } from './shown-graph'
 
 const NODE_HEIGHT_PX = 42
@@ -21,6 +22,8 @@ interface Props {
   shown: ShownGraph
   /** Of the services that are known. */
   figures: ServiceFigures[]
+  /** What is no service that reports. */
+  kinds: Map<string, NodeKind>
   us: number
   chosen: string
   range: TimeRange
@@ -53,7 +56,7 @@ function widthOf(service: string): number {
 
 function labelOf({ calls, errorShare }: EdgeFigures, us: number): string {
   const rate = tellRate(calls, us).text
-  return errorClass(errorShare) === 'low' ? rate : `${rate} · ${tellShare(errorShare).text} failed`
+  return isNotable(errorShare) ? `${rate} · ${tellShare(errorShare).text} failed` : rate
 }
 
 interface PictureProps extends Props {
@@ -61,7 +64,7 @@ interface PictureProps extends Props {
   indexes: { from: number; to: number }[]
 }
 
-function Picture({ shown, figures, us, chosen, range, onChoose, layout, indexes }: PictureProps) {
+function Picture({ shown, figures, kinds, us, chosen, range, onChoose, layout, indexes }: PictureProps) {
   const { services, edges } = shown
   const box = useRef<HTMLElement>(null)
   const byService = useMemo(() => new Map(figures.map(figures => [figures.service, figures])), [figures])
@@ -122,6 +125,19 @@ function Picture({ shown, figures, us, chosen, range, onChoose, layout, indexes 
           <li>
             <span class="swatch edge-high" /> 5% or more
           </li>
+          <li>
+            <span class="swatch edge-severe" /> 25% or more
+          </li>
+          {(['database', 'queue', 'silent'] as const)
+            .filter(kind => services.some(service => kinds.get(service) === kind))
+            .map(kind => (
+              <li key={kind} class="node-key">
+                <svg width="26" height="16" viewBox="-13 -8 26 16" aria-hidden="true">
+                  <Shape kind={kind} width={22} height={14} />
+                </svg>{' '}
+                {KIND_TITLES[kind]}
+              </li>
+            ))}
         </ul>
       </figcaption>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: the keyboard must reach a scrollable area */}
@@ -149,6 +165,7 @@ function Picture({ shown, figures, us, chosen, range, onChoose, layout, indexes 
               key={service}
               service={service}
               figures={byService.get(service)}
+              kind={kinds.get(service) ?? 'service'}
               us={us}
               at={layout.nodes[i]!}
               chosen={service === chosen}
@@ -169,6 +186,7 @@ function Picture({ shown, figures, us, chosen, range, onChoose, layout, indexes 
 interface NodeProps {
   service: string
   figures: ServiceFigures | undefined
+  kind: NodeKind
   us: number
   at: { x: number; y: number }
   chosen: boolean
@@ -180,13 +198,14 @@ interface NodeProps {
   onKeyDown(event: KeyboardEvent): void
 }
 
-function Node({ service, figures, us, at: { x, y }, chosen, faded, tabIndex, ...handlers }: NodeProps) {
+function Node({ service, figures, kind, us, at: { x, y }, chosen, faded, tabIndex, ...handlers }: NodeProps) {
   const { onChoose, onPoint, onFocus, onKeyDown } = handlers
   const width = widthOf(service)
   const label = boxLabel(service) || 'no name'
   const errors = errorClass(figures?.errorShare ?? null)
   const below = figures === undefined ? [] : [tellRate(figures.calls, us).text]
-  if (errors !== 'low') below.push(`${tellShare(figures!.errorShare).text} failed`)
+  if (kind !== 'service') below.unshift(KIND_TITLES[kind])
+  if (isNotable(figures?.errorShare ?? null)) below.push(`${tellShare(figures!.errorShare).text} failed`)
   else if (figures?.p95) below.push(`p95 ${formatDuration(figures.p95.value)}`)
   return (
     // biome-ignore lint/a11y/useSemanticElements: SVG has no button
@@ -202,7 +221,7 @@ function Node({ service, figures, us, at: { x, y }, chosen, faded, tabIndex, ...
       onFocus={onFocus}
       onKeyDown={onKeyDown}
     >
-      <rect x={-width / 2} y={-NODE_HEIGHT_PX / 2} width={width} height={NODE_HEIGHT_PX} rx="5" />
+      <Shape kind={kind} width={width} height={NODE_HEIGHT_PX} />
       <text text-anchor="middle" dominant-baseline="central" y={below.length > 0 ? -7 : 0}>
         {label}
       </text>{' '}
@@ -214,6 +233,24 @@ function Node({ service, figures, us, at: { x, y }, chosen, faded, tabIndex, ...
       {label !== service && <title>{service.slice(0, 1000)}</title>}
     </g>
   )
+}
+
+/** A box for a service, a cylinder for a database, a pipe for a queue, and a dashed box for what nothing is known of. */
+function Shape({ kind, width, height }: { kind: NodeKind; width: number; height: number }) {
+  const [x, y] = [-width / 2, -height / 2]
+  if (kind === 'database') {
+    const lid = Math.min(3.5, height / 5)
+    const across = `a${width / 2} ${lid} 0 0`
+    const sides = `M${x} ${y + lid} ${across} 1 ${width} 0 v${height - 2 * lid} ${across} 1 ${-width} 0 z`
+    return <path class="shape" d={`${sides} m0 0 ${across} 0 ${width} 0`} />
+  }
+  if (kind === 'queue') {
+    const lid = Math.min(6, width / 6)
+    const down = `a${lid} ${height / 2} 0 0 1`
+    const sides = `M${x + lid} ${y} h${width - 2 * lid} ${down} 0 ${height} h${2 * lid - width} ${down} 0 ${-height} z`
+    return <path class="shape" d={`${sides} M${-x - lid} ${y} a${lid} ${height / 2} 0 0 0 0 ${height}`} />
+  }
+  return <rect class={kind === 'silent' ? 'silent' : undefined} x={x} y={y} width={width} height={height} rx="5" />
 }
 
 /** One call an hour is a hairline, a thousand calls a second are six pixels. */

@@ -1,53 +1,128 @@
 import '../styles/tabs.css'
 import '../styles/services.css'
-import { useEffect, useRef } from 'preact/hooks'
+import { useEffect, useMemo, useRef } from 'preact/hooks'
 import type {
   DependenciesAnswer,
+  DeploymentsAnswer,
   EdgeFigures,
-  OperationFigures,
   OperationsAnswer,
   SeriesAnswer,
+  UsualAnswer,
 } from '../../src/http/answers'
 import type { Query } from '../../src/query'
-import { counted } from '../parts/count'
-import { Failure, Notice, Waiting } from '../parts/notice'
-import { type Column, SortedTable } from '../parts/sorted-table'
+import type { Usual } from '../../src/trace'
+import { Notice } from '../parts/notice'
+import { useUsual } from '../parts/usual'
 import { pickRange } from '../range/pick-range'
-import { DEFAULT_RANGE, rangeOf, searchIn, serviceHref, type TimeRange, withRange } from '../range/range'
+import { absolute, DEFAULT_RANGE, rangeOf, searchIn, serviceHref, withRange } from '../range/range'
 import { RangePicker } from '../range/range-picker'
-import { type Loading, useJson } from '../shell/json'
+import { useJson } from '../shell/json'
 import { useShortcuts } from '../shell/shortcuts'
-import { EdgeTable } from './edge-table'
-import { figuresColumns } from './figures-columns'
-import { SeriesCharts } from './series-charts'
-import { edgeParams, type Subject, seriesUrl, subjectOf, subjectTitle } from './subject'
-import { Duration, Exemplars, Rate, Share } from './told'
+import { earlierRange, SeriesCharts } from './series-charts'
+import { Deployments, Edges, Loaded, Operations, Totals } from './service-parts'
+import { type Subject, seriesUrl, subjectOf, subjectTitle } from './subject'
 
 /** Shows one service over time, its operations, who calls it and whom it calls; or one of these over time. */
 export function ServicePage({ service, query }: { service: string; query: URLSearchParams }) {
   const range = rangeOf(query) ?? DEFAULT_RANGE
   const subject = subjectOf(query)
   const series = useJson<SeriesAnswer>(seriesUrl(service, subject, range))
+  const answer = series.state === 'ready' ? series.value : undefined
+  const earlier = useJson<SeriesAnswer>(answer === undefined ? null : earlierUrl(service, subject, answer))
+  const deployments = useJson<DeploymentsAnswer>(withRange('api/deployments', range, {}, { service }))
+  const deployed = deployments.state === 'ready' ? deployments.value.deployments : []
+  const marks = useMemo(() => deployed.map(({ version, time }) => ({ us: time, label: version })), [deployments])
+  const usualOf = useUsual([service])
+  const work = useWork(service, subject)
   const operations = useJson<OperationsAnswer>(withRange('api/operations', range, {}, { service }))
   const edges = useJson<DependenciesAnswer>(withRange('api/dependencies', range, { operations: 'true' }, { service }))
   const title = subjectTitle(service, subject)
   const top = useRef<HTMLDivElement>(null)
+  const head = useRef<HTMLElement>(null)
   useEffect(() => {
     document.title = `${title} – Milo`
   }, [title])
   const wasFirst = useRef(true)
   useEffect(() => {
-    // What was chosen in a table far below shows at the top.
-    if (!wasFirst.current) top.current?.scrollIntoView({ block: 'nearest' })
+    // What was chosen in a table far below shows at the top, where the keyboard goes on too.
+    if (!wasFirst.current) {
+      top.current?.scrollIntoView({ block: 'nearest' })
+      head.current?.focus({ preventScroll: true })
+    }
     wasFirst.current = false
   }, [title])
   const again = () => {
     for (const one of [series, operations, edges]) one.again()
   }
   useShortcuts('Service', [{ keys: ['r'], does: 'reload', run: again }])
+  const usualOfSubject =
+    subject.kind === 'operation'
+      ? usualOf(service, subject.name, subject.side)
+      : subject.kind === 'service'
+        ? work
+        : undefined
   const find = (more: Partial<Query> = {}) => searchIn(range, { ...conditionsOf(service, subject), ...more })
   const sort = query.get('sort') ?? ''
   const us = (answer: { from: number; to: number }) => answer.to - answer.from
+  const headings = {
+    operations: useRef<HTMLHeadingElement>(null),
+    callers: useRef<HTMLHeadingElement>(null),
+    callees: useRef<HTMLHeadingElement>(null),
+  }
+  const ofSubject = edges.state === 'ready' ? edgesOf(edges.value.edges, service, subject) : undefined
+  const callsPart = (is: 'callee' | 'caller') => {
+    const heading = is === 'callee' ? headings.callers : headings.callees
+    const title = is === 'callee' ? 'Who calls it' : 'Whom it calls'
+    return {
+      title,
+      heading,
+      count: ofSubject?.[is].length,
+      content: (
+        <>
+          <h2 ref={heading} tabIndex={-1}>
+            {title}
+          </h2>
+          <Loaded loading={edges} what="the calls" title="The calls to and from the service couldn't be read">
+            {answer => (
+              <Edges
+                title={title}
+                is={is}
+                edges={ofSubject![is]}
+                us={us(answer)}
+                truncated={answer.truncated === true}
+                {...{ service, subject, range, sort }}
+              />
+            )}
+          </Loaded>
+        </>
+      ),
+    }
+  }
+  const operationsPart = {
+    title: 'Operations',
+    heading: headings.operations,
+    count: operations.state === 'ready' ? operations.value.operations.length : undefined,
+    content: (
+      <>
+        <h2 ref={headings.operations} tabIndex={-1}>
+          Operations
+        </h2>
+        <Loaded loading={operations} what="the operations" title="The operations couldn't be read">
+          {answer => (
+            <Operations
+              operations={answer.operations}
+              us={us(answer)}
+              truncated={answer.truncated === true}
+              {...{ service, subject, range, sort, usualOf }}
+            />
+          )}
+        </Loaded>
+      </>
+    ),
+  }
+  const calls = [callsPart('callee'), callsPart('caller')]
+  // An operation's own calls are nearer to it than its neighbors.
+  const parts = subject.kind === 'operation' ? [...calls, operationsPart] : [operationsPart, ...calls]
   return (
     <>
       <div class="page-head" ref={top}>
@@ -56,7 +131,10 @@ export function ServicePage({ service, query }: { service: string; query: URLSea
       </div>
       {subject.kind !== 'service' && (
         <p class="subject">
-          <strong>{title}</strong> <a href={serviceHref(service, range)}>Show the whole service</a>
+          <strong ref={head} tabIndex={-1}>
+            {title}
+          </strong>{' '}
+          <a href={serviceHref(service, range)}>Show the whole service</a>
         </p>
       )}
       <p class="links">
@@ -65,10 +143,24 @@ export function ServicePage({ service, query }: { service: string; query: URLSea
         <a href={withRange('graph', range, { service })}>Its place in the graph</a>
         <a href={withRange('changes', range, { service })}>What has changed</a>
       </p>
+      <nav class="links" aria-label="Parts of the page">
+        {parts.map(({ title, count, heading }) => (
+          <button key={title} type="button" class="link" onClick={() => reveal(heading.current)}>
+            {title}
+            {count !== undefined && ` (${count.toLocaleString()})`}
+          </button>
+        ))}
+      </nav>
       <Loaded loading={series} what="the figures" title="The figures couldn't be read">
         {answer =>
           answer.total.records === 0 ? (
             <Notice title="Nothing was reported in this time range">
+              {ofSubject !== undefined && ofSubject.callee.length > 0 && (
+                <p>
+                  It is called, as a database or a queue is that reports no spans. Who calls it says, below, how that
+                  went.
+                </p>
+              )}
               <p>
                 Choose another time range above, or see{' '}
                 {subject.kind === 'service' ? (
@@ -81,37 +173,24 @@ export function ServicePage({ service, query }: { service: string; query: URLSea
             </Notice>
           ) : (
             <>
-              <Totals answer={answer} />
-              <SeriesCharts series={answer} range={range} service={service} />
+              <Totals answer={answer} usual={usualOfSubject} />
+              <SeriesCharts
+                series={answer}
+                earlier={earlier.state === 'ready' && earlier.value.total.records > 0 ? earlier.value : undefined}
+                range={range}
+                service={service}
+                marks={marks}
+              />
+              {deployed.length > 0 && <Deployments deployed={deployed} range={range} service={service} />}
             </>
           )
         }
       </Loaded>
-      <h2>Operations</h2>
-      <Loaded loading={operations} what="the operations" title="The operations couldn't be read">
-        {answer => (
-          <Operations
-            operations={answer.operations}
-            us={us(answer)}
-            truncated={answer.truncated === true}
-            {...{ service, subject, range, sort }}
-          />
-        )}
-      </Loaded>
-      <Loaded loading={edges} what="the calls" title="The calls to and from the service couldn't be read">
-        {answer =>
-          (['callee', 'caller'] as const).map(is => (
-            <Edges
-              key={is}
-              is={is}
-              edges={answer.edges.filter(edge => (is === 'callee' ? edge.to : edge.from) === service)}
-              us={us(answer)}
-              truncated={answer.truncated === true}
-              {...{ service, subject, range, sort }}
-            />
-          ))
-        }
-      </Loaded>
+      {parts.map(({ title, content }) => (
+        <section key={title} aria-label={title}>
+          {content}
+        </section>
+      ))}
     </>
   )
 }
@@ -124,144 +203,35 @@ function conditionsOf(service: string, subject: Subject): Partial<Query> {
   return { service: subject.from, ...(subject.toName && { name: subject.toName }) }
 }
 
-interface LoadedProps<T> {
-  loading: Loading<T>
-  what: string
-  title: string
-  children(value: T): preact.ComponentChildren
-}
-
-function Loaded<T>({ loading, what, title, children }: LoadedProps<T>) {
-  if (loading.state === 'loading') return <Waiting what={what} />
-  if (loading.state === 'failed') return <Failure title={title} problem={loading.problem} retry={loading.again} />
-  return <>{children(loading.value)}</>
-}
-
-function Totals({ answer: { from, to, total } }: { answer: SeriesAnswer }) {
-  return (
-    <dl class="totals">
-      <div>
-        <dt>Rate</dt>
-        <dd>
-          <Rate calls={total.calls} us={to - from} />
-        </dd>
-      </div>
-      <div>
-        <dt>Failed</dt>
-        <dd>
-          <Share share={total.errorShare} />
-        </dd>
-      </div>
-      {(['p50', 'p95', 'p99'] as const).map(key => (
-        <div key={key}>
-          <dt>{key === 'p50' ? 'Median' : key}</dt>
-          <dd>
-            <Duration us={total[key]} />
-          </dd>
-        </div>
-      ))}
-      {total.exemplars.length > 0 && (
-        <div>
-          <dt>Traces</dt>
-          <dd>
-            <Exemplars exemplars={total.exemplars} />
-          </dd>
-        </div>
-      )}
-      <div>
-        <dt>From</dt>
-        <dd class="quiet">
-          {counted(total.records, 'span')}
-          {total.unknown > 0 && `, ${total.unknown.toLocaleString()} of unknown sampling`}
-        </dd>
-      </div>
-    </dl>
+/** How long the service's own work usually takes. */
+function useWork(service: string, subject: Subject): Usual | undefined {
+  const usual = useJson<UsualAnswer>(
+    subject.kind === 'service' ? withRange('api/usual', undefined, {}, { service }) : null,
   )
+  return usual.state === 'ready' ? usual.value.services[0] : undefined
 }
 
-interface PartProps {
-  us: number
-  truncated: boolean
-  service: string
-  subject: Subject
-  range: TimeRange
-  sort: string
+/** Where the API has the same steps of the time before. */
+function earlierUrl(service: string, subject: Subject, series: SeriesAnswer): string {
+  return `${seriesUrl(service, subject, absolute(earlierRange(series)))}&step=${series.step}`
 }
 
-function Operations({
-  operations,
-  us,
-  truncated,
-  service,
-  subject,
-  range,
-  sort,
-}: PartProps & { operations: OperationFigures[] }) {
-  if (operations.length === 0) return <p class="hint">None in this time range.</p>
-  const columns: Column<OperationFigures>[] = [
-    {
-      key: 'operation',
-      title: 'Operation',
-      value: ({ name }) => name,
-      show: ({ name, side }) => <a href={serviceHref(service, range, { name, side })}>{name || <em>no name</em>}</a>,
-    },
-    { key: 'side', title: 'Side', value: ({ side }) => side, show: ({ side }) => <span class="tag">{side}</span> },
-    ...figuresColumns<OperationFigures>(us),
-    {
-      key: 'search',
-      title: 'Search',
-      value: () => '',
-      show: ({ name }) => (
-        <a href={searchIn(range, { service, ...(name && { name }) })} aria-label={`Traces with ${name || 'no name'}`}>
-          Traces
-        </a>
-      ),
-    },
-  ]
-  return (
-    <>
-      {truncated && <p class="hint">There are more operations than can be shown here. These are the busiest.</p>}
-      <SortedTable
-        caption={`Operations of ${service}`}
-        columns={columns}
-        rows={operations}
-        sort={sort}
-        rowKey={({ name, side }) => JSON.stringify([name, side])}
-        rowClass={({ name, side }) =>
-          subject.kind === 'operation' && subject.name === name && subject.side === side ? 'chosen' : undefined
-        }
-      />
-    </>
-  )
+/** Calls to a service, and from it; of one of its operations, if that is what the page is about. */
+function edgesOf(edges: EdgeFigures[], service: string, subject: Subject) {
+  const name = subject.kind === 'operation' ? subject.name : undefined
+  // Calls of a client's operation are known by what they call.
+  const isClient = subject.kind === 'operation' && subject.side === 'client'
+  return {
+    callee: edges.filter(edge => edge.to === service && !isClient && (name === undefined || edge.toName === name)),
+    caller: edges.filter(edge => {
+      const own = isClient ? edge.toName : edge.fromName
+      return edge.from === service && (name === undefined || own === name)
+    }),
+  }
 }
 
-function Edges({
-  is,
-  edges,
-  us,
-  truncated,
-  service,
-  subject,
-  range,
-  sort,
-}: PartProps & { is: 'caller' | 'callee'; edges: EdgeFigures[] }) {
-  const title = is === 'callee' ? 'Who calls it' : 'Whom it calls'
-  const chosen = subject.kind === 'edge' ? JSON.stringify(edgeParams(subject)) : ''
-  return (
-    <>
-      <h2>{title}</h2>
-      {edges.length === 0 && <p class="hint">Nobody in this time range, as far as is known.</p>}
-      {truncated && edges.length > 0 && (
-        <p class="hint">There are more calls than can be shown here. These are the most frequent.</p>
-      )}
-      {edges.length > 0 && (
-        <EdgeTable
-          caption={title}
-          of={{ service, is }}
-          isChosen={edge => JSON.stringify(edgeParams(edge)) === chosen}
-          {...{ edges, us, range, sort }}
-        />
-      )}
-    </>
-  )
+/** Scrolls to a heading, where the keyboard goes on. */
+function reveal(heading: HTMLElement | null): void {
+  heading?.scrollIntoView({ block: 'start' })
+  heading?.focus({ preventScroll: true })
 }

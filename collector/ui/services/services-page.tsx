@@ -1,7 +1,7 @@
 import '../styles/tabs.css'
 import '../styles/services.css'
 import { useEffect } from 'preact/hooks'
-import type { ServiceFigures, ServicesAnswer } from '../../src/http/answers'
+import type { ServiceFigures, ServicesAnswer, UsualAnswer } from '../../src/http/answers'
 import { Failure, Notice, Waiting } from '../parts/notice'
 import { type Column, SortedTable } from '../parts/sorted-table'
 import { pickRange } from '../range/pick-range'
@@ -47,6 +47,8 @@ export function ServicesPage({ query }: { query: URLSearchParams }) {
 
 function List({ answer, range, sort }: { answer: ServicesAnswer; range: TimeRange; sort: string }) {
   const { from, to, step, services, truncated } = answer
+  const usual = useJson<UsualAnswer>('api/usual')
+  const usualOf = new Map(usual.state === 'ready' ? usual.value.services.map(one => [one.service, one]) : [])
   const line = (title: string, what: string, get: (point: ServiceFigures['series'][number]) => number | null) =>
     ({
       key: title,
@@ -69,7 +71,7 @@ function List({ answer, range, sort }: { answer: ServicesAnswer; range: TimeRang
       value: ({ service }) => service,
       show: ({ service }) => <a href={serviceHref(service, range)}>{service || 'no name'}</a>,
     },
-    ...figuresColumns<ServiceFigures>(to - from),
+    ...figuresColumns<ServiceFigures>(to - from, ({ service }) => usualOf.get(service)),
     line('Rate over time', 'Rate', ({ time, calls }) => {
       const length = Math.min(to, time + step) - Math.max(from, time)
       return length > 0 ? calls.value / length : null

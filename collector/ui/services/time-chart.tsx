@@ -13,6 +13,15 @@ export interface Line {
   /** The name of a color in the style sheet. */
   color: string
   points: (ChartPoint | null)[]
+  /** The same of an earlier time, drawn pale. */
+  earlier?: (ChartPoint | null)[]
+}
+
+/** A moment to mark with a vertical line. */
+export interface Mark {
+  /** Microseconds. */
+  us: number
+  label?: string
 }
 
 /** A value in the chart's unit, the interval in which it is, and its words. */
@@ -33,8 +42,9 @@ interface Props extends Window {
   /** The least upper end of the vertical axis. */
   least: number
   heightPx: number
-  /** Moments to mark with a vertical line, in microseconds. */
-  marks?: number[]
+  marks?: Mark[]
+  /** What the pale lines are: "the hour before". */
+  earlierTitle?: string | undefined
   /** A range was dragged over. */
   onRange(window: Window): void
   /** A moment was clicked. */
@@ -49,7 +59,7 @@ const DAY_US = 0.7 * 86_400e6
 
 /** Lines over time with bands: where each value is with a probability of 95%. Steps of which nothing is known are gaps. */
 export function TimeChart(props: Props) {
-  const { title, steps, lines, from, to, labels, least, heightPx, marks = [] } = props
+  const { title, steps, lines, from, to, labels, least, heightPx, marks = [], earlierTitle } = props
   const box = useRef<HTMLDivElement>(null)
   const theme = useShownTheme()
   const [at, setAt] = useState<number | null>(null)
@@ -86,6 +96,12 @@ export function TimeChart(props: Props) {
             edge,
             edge,
           ]),
+          // The last ones, so that the bands keep their numbers. Series that come first are drawn first, but a pale line hides little.
+          ...lines.flatMap(({ color: name, earlier }): uPlot.Series[] =>
+            earlier === undefined
+              ? []
+              : [{ stroke: pale(color(name)), width: 1.5, points: { show: true, size: 3, filter: lonePoints } }],
+          ),
         ],
         bands: lines.map(({ color: name }, i) => ({
           series: [3 * i + 3, 3 * i + 2],
@@ -102,7 +118,7 @@ export function TimeChart(props: Props) {
               handlers.current.onRange({ from: us(left), to: us(left + width) })
             },
           ],
-          draw: [plot => drawMarks(plot, marks, color('ink'))],
+          draw: [plot => drawMarks(plot, marks, color('ink'), color('surface'))],
           ready: [plot => watchClicks(plot, us => handlers.current.onMoment(us))],
         },
       },
@@ -115,7 +131,7 @@ export function TimeChart(props: Props) {
       plot.destroy()
       setAt(null)
     }
-  }, [steps, lines, from, to, theme, heightPx, least, marks.join()])
+  }, [steps, lines, from, to, theme, heightPx, least, JSON.stringify(marks)])
   const step = at === null ? undefined : steps[at]
   return (
     <figure class="time-chart">
@@ -128,17 +144,27 @@ export function TimeChart(props: Props) {
               {label}
             </span>
           ))}
+        {lines
+          .filter(({ earlier }) => earlier !== undefined)
+          .map(({ label, color }) => (
+            <span key={label} class="key">
+              <span class="swatch" style={{ background: pale(`var(--${color})`) }} />
+              {lines.length > 1 && `${label}, `}
+              {earlierTitle}
+            </span>
+          ))}
       </figcaption>
       <div class="plot" ref={box} role="img" aria-label={`${title} over time`} style={{ height: `${heightPx}px` }} />
       <p class="pointed" aria-hidden="true">
         {step && at !== null && (
           <>
             {localTime(step.from).replace(/(:00)?\.\d+$/, '')}
-            {lines.map(({ label, points }) => (
+            {lines.map(({ label, points, earlier }) => (
               <span key={label} class="key">
                 {lines.length > 1 && `${label} `}
                 {points[at]?.told.text ?? 'unknown'}
                 {points[at]?.told.margin && ` ${points[at].told.margin}`}
+                {earlier?.[at] && `, before ${earlier[at].told.text}`}
               </span>
             ))}
           </>
@@ -148,7 +174,11 @@ export function TimeChart(props: Props) {
   )
 }
 
-/** The middles of the steps in seconds; then each line's values, and both edges of its band. */
+function pale(color: string): string {
+  return `color-mix(in srgb, ${color} 38%, transparent)`
+}
+
+/** The middles of the steps in seconds; then each line's values, and both edges of its band; then what was earlier. */
 function dataOf(steps: Window[], lines: Line[]): uPlot.AlignedData {
   return [
     steps.map(({ from, to }) => (from + to) / 2e6),
@@ -158,18 +188,20 @@ function dataOf(steps: Window[], lines: Line[]): uPlot.AlignedData {
       points.map(point => (point?.high == null ? null : point.low)),
       points.map(point => (point?.low == null ? null : point.high)),
     ]),
+    ...lines.flatMap(({ earlier }) => (earlier === undefined ? [] : [earlier.map(point => point?.value ?? null)])),
   ] as uPlot.AlignedData
 }
 
 /** Has room for all values, and for the bands unless they are so wide that the lines would be flat. */
 function top(lines: Line[], least: number): number {
   let [value, high] = [0, 0]
-  for (const { points } of lines) {
+  for (const { points, earlier = [] } of lines) {
     for (const point of points) {
       if (point === null) continue
       value = Math.max(value, point.value)
       high = Math.max(high, point.high ?? 0)
     }
+    for (const point of earlier) value = Math.max(value, point?.value ?? 0)
   }
   return Math.max(least, 1.08 * Math.max(value, Math.min(high, Math.max(2.5 * value, 5 * least))))
 }
@@ -181,19 +213,40 @@ function lonePoints(plot: uPlot, series: number): number[] {
   return lone
 }
 
-function drawMarks(plot: uPlot, marks: number[], color: string): void {
+const LABEL_PX = 10
+
+/** Labels stand at the top, beside their lines, in a second row where the one to the left would cover them, or not at all. */
+function drawMarks(plot: uPlot, marks: Mark[], ink: string, paper: string): void {
   const { ctx, bbox } = plot
+  const ratio = devicePixelRatio
+  const ends = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY]
   ctx.save()
-  ctx.strokeStyle = color
-  ctx.lineWidth = devicePixelRatio
-  ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio])
-  for (const us of marks) {
+  ctx.lineWidth = ratio
+  ctx.font = `${LABEL_PX * ratio}px system-ui, sans-serif`
+  ctx.textBaseline = 'top'
+  for (const { us, label } of [...marks].sort((a, b) => a.us - b.us)) {
     const x = plot.valToPos(us / 1e6, 'x', true)
     if (x < bbox.left || x > bbox.left + bbox.width) continue
+    ctx.strokeStyle = ink
+    ctx.setLineDash(label === undefined ? [4 * ratio, 3 * ratio] : [])
     ctx.beginPath()
     ctx.moveTo(x, bbox.top)
     ctx.lineTo(x, bbox.top + bbox.height)
     ctx.stroke()
+    if (label === undefined) continue
+    const text = label.length > 16 ? `${label.slice(0, 15)}…` : label
+    const width = ctx.measureText(text).width
+    const gap = 3 * ratio
+    // At the right edge it stands to the left.
+    const left = x + gap + width > bbox.left + bbox.width ? x - gap - width : x + gap
+    const row = ends.findIndex(end => end + gap < left)
+    if (row === -1) continue
+    ends[row] = left + width
+    const top = bbox.top + row * (LABEL_PX + 3) * ratio
+    ctx.fillStyle = paper
+    ctx.fillRect(left - ratio, top, width + 2 * ratio, (LABEL_PX + 2) * ratio)
+    ctx.fillStyle = ink
+    ctx.fillText(text, left, top + ratio)
   }
   ctx.restore()
 }

@@ -1,8 +1,9 @@
 import type { ComponentChildren } from 'preact'
 import type { Estimate, Exemplar } from '../../src/http/answers'
-import { durationClass, formatDuration } from '../../src/trace'
+import { formatDuration } from '../../src/trace'
 import { traceHref } from '../shell/route'
-import { errorClass, type Told, tellDuration, tellRate, tellShare } from './estimate'
+import { type ErrorClass, errorClass, type Told, tellDuration, tellRate, tellShare } from './estimate'
+import { slowness } from './usual-figures'
 
 /** A value, and how far off it may be: "12.3/s ± 0.4". */
 function Shown({ told: { text, margin, between }, children }: { told: Told; children?: ComponentChildren }) {
@@ -23,16 +24,19 @@ export function Share({ share }: { share: Estimate | null }) {
   const look = errorClass(share)
   return (
     <Shown told={told}>
-      <span class={look === 'low' ? undefined : `share-mark ${look}`}>{told.text}</span>
+      <span class={look === 'none' ? undefined : `share-mark ${look}`}>{told.text}</span>
     </Shown>
   )
 }
 
-export function Duration({ us }: { us: Estimate | null }) {
+/** @param usualUs the same quantile of the last days: what is much slower than that is colored */
+export function Duration({ us, usualUs }: { us: Estimate | null; usualUs?: number | undefined }) {
   const told = tellDuration(us)
+  const usually = usualUs === undefined ? '' : `Usually ${formatDuration(usualUs)}`
+  const between = [told.between, usually].filter(Boolean).join('. ')
   return (
-    <Shown told={told}>
-      <span class="duration" data-duration={us === null ? undefined : durationClass(us.value)}>
+    <Shown told={{ ...told, between }}>
+      <span class="duration" data-duration={us === null ? undefined : slowness(us, usualUs)}>
         {told.text}
       </span>
     </Shown>
@@ -41,8 +45,8 @@ export function Duration({ us }: { us: Estimate | null }) {
 
 const KINDS = ['slow', 'failed', 'typical'] as const
 
-/** Links to traces that show what the figures are about. */
-export function Exemplars({ exemplars }: { exemplars: Exemplar[] }) {
+/** Links to traces that show what the figures are about. @param failures the class of their share: a rare one looks harmless */
+export function Exemplars({ exemplars, failures = 'low' }: { exemplars: Exemplar[]; failures?: ErrorClass }) {
   const sorted = [...exemplars].sort((a, b) => KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind))
   return (
     <span class="exemplars">
@@ -50,7 +54,7 @@ export function Exemplars({ exemplars }: { exemplars: Exemplar[] }) {
         <a
           key={kind + traceId}
           href={traceHref(traceId)}
-          class={`exemplar ${kind}`}
+          class={`exemplar ${kind === 'failed' ? failures : ''}`}
           title={`A ${kind} one, of ${formatDuration(duration)}`}
         >
           {kind}

@@ -99,6 +99,24 @@ function pageOf(route: Route, { path, query }: Address): ComponentChild {
           meanwhile={<Waiting what="the comparison" />}
         />
       )
+    case 'upload':
+      return (
+        <Later
+          key="upload"
+          load={() => import('../find/upload-page')}
+          show={({ UploadPage }) => <UploadPage />}
+          meanwhile={<Waiting what="the page" />}
+        />
+      )
+    case 'missing':
+      return (
+        <Later
+          key="missing"
+          load={() => import('./missing-page')}
+          show={({ MissingPage }) => <MissingPage path={path} />}
+          meanwhile={<Waiting what="the page" />}
+        />
+      )
   }
 }
 

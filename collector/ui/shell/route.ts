@@ -9,18 +9,36 @@ export type Route =
   | { page: 'graph' }
   | { page: 'changes' }
   | { page: 'difference' }
+  | { page: 'upload' }
+  /** No page has this address. */
+  | { page: 'missing' }
 
-/** The collector serves the page for the paths of these; `/` and `/search` are the same page. */
+/** The collector serves the page for the paths of these, and for wrong ones; `/` and `/search` are the same page. */
 export function routeOf({ path, query }: Address): Route {
-  const [, page, part, ...more] = path.replace(/\/$/, '').split('/')
-  if (more.length > 0) return { page: 'find' }
+  const [, page = '', part, ...more] = path.replace(/\/$/, '').split('/')
+  if (more.length > 0) return { page: 'missing' }
   if (page === 'trace' && part !== undefined) return { page, id: decoded(part) }
   if (page === 'services') {
     const service = part === undefined ? query.get('service') : decoded(part)
     return service === null ? { page } : { page: 'service', service }
   }
-  if ((page === 'graph' || page === 'changes' || page === 'difference') && part === undefined) return { page }
-  return { page: 'find' }
+  if (part !== undefined) return { page: 'missing' }
+  switch (page) {
+    case '':
+    case 'search':
+    case 'index.html':
+      return { page: 'find' }
+    case 'dependencies':
+      // As Zipkin and Jaeger call it.
+      return { page: 'graph' }
+    case 'graph':
+    case 'changes':
+    case 'difference':
+    case 'upload':
+      return { page }
+    default:
+      return { page: 'missing' }
+  }
 }
 
 export function searchHref(terms: Record<string, string>): string {

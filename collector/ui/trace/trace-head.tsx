@@ -2,9 +2,11 @@ import { durationClass, formatDuration } from '../../src/trace'
 import { serviceColors } from '../parts/colors'
 import { CopyButton } from '../parts/copy-button'
 import { counted } from '../parts/count'
+import { usualTitle } from '../parts/duration-text'
 import { ServiceMark } from '../parts/service-mark'
 import { TimeStamp } from '../parts/time-stamp'
-import { FLAG, nameAt } from './columns'
+import { useUsual } from '../parts/usual'
+import { FLAG, nameAt, ownerAt } from './columns'
 import type { LoadedTrace } from './load-trace'
 
 export function TraceHead({ trace: { head, columns, complete, expected }, id }: { trace: LoadedTrace; id: string }) {
@@ -12,6 +14,8 @@ export function TraceHead({ trace: { head, columns, complete, expected }, id }: 
   const errors = flags.reduce((n, f) => n + (f & FLAG.error), 0)
   const detached = flags.reduce((n, f) => n + ((f & (FLAG.orphan | FLAG.cycle)) !== 0 ? 1 : 0), 0)
   const colors = serviceColors(head.services)
+  const root = columns.count === 0 ? null : ownerAt(columns, 0)
+  const usual = useUsual([root])(root, root === null ? '' : nameAt(columns, 0))
   const spans = complete ? columns.count : (expected ?? columns.count)
   return (
     <div class="trace-head">
@@ -19,7 +23,7 @@ export function TraceHead({ trace: { head, columns, complete, expected }, id }: 
       <dl class="facts">
         <div>
           <dt>Duration</dt>
-          <dd class="duration" data-duration={durationClass(head.duration ?? 0)}>
+          <dd class="duration" data-duration={durationClass(head.duration ?? 0, usual)} title={usualTitle(usual)}>
             {formatDuration(head.duration)}
           </dd>
         </div>

@@ -506,9 +506,38 @@ describe('the HTTP API', () => {
         const { status, body } = await c.get(path)
         assert.deepEqual([status, body.code], [404, 'MILO_NO_SUCH_PATH'], path)
       }
+      for (const path of ['/services', '/graph', '/dependencies', '/changes', '/upload']) {
+        assert.equal((await fetch(c.url + path)).status, 200, path)
+      }
       const posted = await fetch(`${c.url}/api/search`, { method: 'POST', body: '{' })
       assert.ok(posted.status >= 400 && posted.status < 500)
       assert.equal(typeof ((await posted.json()) as any).code, 'string')
+    })
+
+    it('answers a wrong address with a page where a browser asks for one, and with JSON everywhere else', async () => {
+      const accept = 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8'
+      for (const [path, base] of [
+        ['/nothing', './'],
+        ['/zipkin/traces/1', '../../'],
+        ['/services/a/b?from=-1h', '../../'],
+      ] as const) {
+        const response = await fetch(c.url + path, { headers: { accept } })
+        assert.equal(response.status, 404, path)
+        assert.match(response.headers.get('content-type')!, /^text\/html/)
+        assert.match(await response.text(), new RegExp(`<base href="${base.replaceAll('.', '\\.')}" />`))
+      }
+      for (const [method, path, accepted] of [
+        ['GET', '/nothing', '*/*'],
+        ['GET', '/nothing', 'application/json'],
+        ['POST', '/nothing', accept],
+        ['GET', '/api/nothing', accept],
+        ['GET', '/v1/nothing', accept],
+        ['GET', '/metrics/nothing', accept],
+      ] as const) {
+        const response = await fetch(c.url + path, { method, headers: { accept: accepted } })
+        assert.equal(response.status, 404, path)
+        assert.equal(((await response.json()) as any).code, 'MILO_NO_SUCH_PATH', `${method} ${path} ${accepted}`)
+      }
     })
 
     it('lets a page load nothing from elsewhere, run nothing inline, and stand in no frame', async () => {

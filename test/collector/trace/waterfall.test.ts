@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { buildTrace, durationClass, formatDuration, renderWaterfall } from '../../../collector/src/trace'
+import { buildTrace, durationClass, formatDuration, partClass, renderWaterfall } from '../../../collector/src/trace'
 import { client, half, local, server } from './records'
 
 const shop = buildTrace([
@@ -92,7 +92,27 @@ describe('durations', () => {
     ])
   })
 
-  it("fall into the original's three classes: above 50 ms, above 25 ms, the rest", () => {
-    assert.deepEqual([50_001, 50_000, 25_001, 25_000, 0].map(durationClass), ['high', 'medium', 'medium', 'low', 'low'])
+  it('are classed by what is usual for their operation, and not at all where that is unknown', () => {
+    const usual = { p50: 40_000, p95: 80_000, p99: 200_000 }
+    const classes = [50_000, 80_000, 80_001, 200_000, 200_001].map(us => durationClass(us, usual))
+    assert.deepEqual(classes, ['low', 'low', 'medium', 'medium', 'high'])
+    assert.equal(durationClass(3_600_000_000), undefined)
+    assert.equal(durationClass(Number.NaN, usual), undefined)
+  })
+
+  it('are not slow a little above the median, however alike the calls of an operation are', () => {
+    const usual = { p50: 40_000, p95: 40_100, p99: 40_200 }
+    assert.deepEqual(
+      [40_300, 60_000, 60_001].map(us => durationClass(us, usual)),
+      ['low', 'low', 'high'],
+    )
+  })
+
+  it('are classed by their own part of the trace, where that is all there is', () => {
+    assert.deepEqual(
+      [500, 499, 200, 199].map(us => partClass(us, 1000)),
+      ['high', 'medium', 'medium', 'low'],
+    )
+    assert.deepEqual([partClass(5, 0), partClass(5, null), partClass(Number.NaN, 10)], ['low', 'low', 'low'])
   })
 })

@@ -7,7 +7,7 @@ import { parsed, time } from '../parameters'
 /** The time ranges and steps of questions about activity. */
 
 const HOUR_US = 60 * MINUTE_US
-const DAY_US = 24 * HOUR_US
+export const DAY_US = 24 * HOUR_US
 const DEFAULT_RANGE_US = HOUR_US
 /** Steps that make round times, in minutes. */
 const STEPS = [1, 2, 5, 10, 20, 30, 60, 120, 240, 480, 720, 1440, 2 * 1440, 7 * 1440]

@@ -4,15 +4,16 @@ import { z } from 'zod'
 import type { ChangesAnswer } from '../../http/answers'
 import { HttpError } from '../../http/errors'
 import { type Time, timeUs } from '../../query'
-import { oneOf, readParameters, string, time } from '../parameters'
+import { list, oneOf, readParameters, string, time } from '../parameters'
 import type { ReadBudget } from '../read-budget'
 import { changes } from './changes'
 import { CONTENT_TYPES, formatOf, ServiceExposition } from './exposition'
-import { answeredStep, duration, type Kept, RANGE, rangeOf, usualStep } from './range'
+import { answeredStep, DAY_US, duration, type Kept, RANGE, rangeOf, usualStep } from './range'
 import { dependencies, operations, type Subject, series, services } from './services'
 import type { ReadActivity } from './sums'
+import { USUAL_US, UsualDurations } from './usual'
 
-/** What services did: GET /api/services, operations, dependencies, series and changes, and /metrics/services. */
+/** What services did: GET /api/services, operations, dependencies, series, usual and changes, and /metrics/services. */
 
 export interface ActivityOptions {
   read: ReadActivity
@@ -51,6 +52,8 @@ const SERIES = z.strictObject({
   callerName: string.optional(),
   calleeName: string.optional(),
 })
+const MAX_SERVICES = 50
+const USUAL = z.strictObject({ service: list(MAX_SERVICES, 'give some of the services').default([]) })
 const CHANGES = z.strictObject({
   ...RANGE,
   beforeFrom: time.optional(),
@@ -65,6 +68,7 @@ export function activityRoutes(app: FastifyInstance, options: ActivityOptions): 
   const kept = (): Kept => ({ retentionDays, activityDays, nowUs: now() * 1000 })
   const inTurn = <V>(work: () => Promise<V>) => reads.during(1, work)
   const exposition = new ServiceExposition(read, maxSeries)
+  const usual = new UsualDurations(read, now)
 
   app.get('/api/services', async (request, reply) => {
     const times = kept()
@@ -90,6 +94,11 @@ export function activityRoutes(app: FastifyInstance, options: ActivityOptions): 
     const step = asked === undefined ? usualStep(range, SERIES_POINTS, times) : answeredStep(asked, range, times)
     const about = subjectOf(subject)
     return send(reply, { ...range, ...(await inTurn(() => series(read, range, step, about))) })
+  })
+  app.get('/api/usual', async (request, reply) => {
+    const { service: services } = readParameters(USUAL, request.query, NAMES)
+    const range = rangeOf({ from: { agoUs: Math.min(USUAL_US, activityDays * DAY_US) } }, kept())
+    return send(reply, { ...range, ...(await inTurn(() => usual.of(range, services))) })
   })
   app.get('/api/changes', async (request, reply) => {
     const { service, ...given } = readParameters(CHANGES, request.query, NAMES)

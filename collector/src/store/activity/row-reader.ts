@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import { sideOf } from 'milo/codec/events'
 import { ERROR_KEYS } from '../../record/half'
 import { RecordReader } from '../../record/reader'
-import { PEER_KEYS } from '../../trace/peer'
+import { ADDRESS_KEYS, PEER_KEYS } from '../../trace/peer'
 import {
   CLIENT,
   CONSUMER,
@@ -34,12 +34,13 @@ const NO_TIME = 0x55555555
 /** The annotations that matter here, by the first byte of their keys. `rank` is the order in which they are believed. */
 interface Key {
   bytes: Buffer
-  means: 'peer' | 'kind' | 'error'
+  means: 'peer' | 'address' | 'kind' | 'error'
   rank: number
 }
 const KEYS: Key[][] = []
 for (const [means, names] of [
   ['peer', PEER_KEYS],
+  ['address', ADDRESS_KEYS],
   ['kind', ['otel.kind', 'zipkin.kind']],
   ['error', ERROR_KEYS],
 ] as const) {
@@ -62,6 +63,8 @@ export class RowReader {
   private failed = false
   private peerAt = -1
   private peerEnd = -1
+  private addressAt = -1
+  private addressEnd = -1
   private kindAt = -1
   private kindEnd = -1
 
@@ -128,6 +131,10 @@ export class RowReader {
     let kind = side === 'client' ? CLIENT : side === 'server' ? SERVER : LOCAL
     if (kind === LOCAL && this.kindAt !== -1) kind = kindOf(body, this.kindAt, this.kindEnd)
     i32[at + FLAGS] = kind | (this.failed ? FAILED : 0)
+    if (this.peerAt === -1 && kind === CLIENT && isName(body, this.addressAt, this.addressEnd)) {
+      this.peerAt = this.addressAt
+      this.peerEnd = this.addressEnd
+    }
     i32[at + PEER] = this.peerAt === -1 ? 0 : words.find(body, this.peerAt, this.peerEnd)
     return end
   }
@@ -135,9 +142,10 @@ export class RowReader {
   private readAnnotations(body: Buffer): void {
     const { annotations, nameAt, nameEnd, serviceAt, serviceEnd } = this.reader
     this.failed = false
-    this.peerAt = this.kindAt = -1
+    this.peerAt = this.addressAt = this.kindAt = -1
     this.notUtf8 = isBad(body, nameAt, nameEnd) || isBad(body, serviceAt, serviceEnd)
     let peerRank = PEER_KEYS.length
+    let addressRank = ADDRESS_KEYS.length
     let kindRank = 2
     for (let i = 0; i < annotations.length; i += 4) {
       const keyAt = annotations[i]!
@@ -154,6 +162,10 @@ export class RowReader {
           peerRank = rank
           this.peerAt = valueAt
           this.peerEnd = valueEnd
+        } else if (means === 'address' && rank < addressRank) {
+          addressRank = rank
+          this.addressAt = valueAt
+          this.addressEnd = valueEnd
         } else if (means === 'kind' && rank < kindRank) {
           kindRank = rank
           this.kindAt = valueAt
@@ -173,6 +185,20 @@ function kindOf(body: Buffer, at: number, end: number): number {
   if (end - at !== 8) return LOCAL
   const kind = body.toString('latin1', at, end).toLowerCase()
   return kind === 'producer' ? PRODUCER : kind === 'consumer' ? CONSUMER : LOCAL
+}
+
+const LOCALHOST = Buffer.from('localhost')
+
+/** Whether a host is called by a name: an address changes with every start of a container, and every machine is localhost. */
+function isName(body: Buffer, at: number, end: number): boolean {
+  if (at === -1 || isAt(body, at, end, LOCALHOST)) return false
+  let hasLetter = false
+  for (let i = at; i < end; i++) {
+    const byte = body[i]! | 0x20
+    if (byte === 0x3a) return false
+    if (byte >= 0x61 && byte <= 0x7a) hasLetter = true
+  }
+  return hasLetter
 }
 
 function isAt(body: Buffer, at: number, end: number, bytes: Buffer): boolean {

@@ -1,4 +1,5 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
+import { type DurationClass, durationClass, partClass } from '../../../src/trace'
 import { EdgeLabel, EdgeLine } from '../../graph/edge-line'
 import type { GraphLayout } from '../../graph/graph-layout'
 import { NODE_HEIGHT, NODE_PADDING, nodeWidth } from '../../graph/graph-layout'
@@ -6,6 +7,8 @@ import { LayoutFailed } from '../../graph/layout-failed'
 import { useLayout } from '../../graph/use-layout'
 import { counted } from '../../parts/count'
 import { Waiting } from '../../parts/notice'
+import { useUsual } from '../../parts/usual'
+import { nameAt, ownerAt } from '../columns'
 import { type Graph, type GraphNode, graphOf } from './graph-model'
 import type { TabProps } from './tab-props'
 
@@ -28,17 +31,23 @@ export function CallGraph({ trace, selected, onSelect }: TabProps) {
   const layout = useLayout(sizes)
   if (layout.state === 'loading') return <Waiting what="Graphviz" />
   if (layout.state === 'failed') return <LayoutFailed {...layout} instead="The tree table shows the same calls." />
-  return <Drawing graph={graph} layout={layout.value} selected={selected} onSelect={onSelect} />
+  return <Drawing trace={trace} graph={graph} layout={layout.value} selected={selected} onSelect={onSelect} />
 }
 
-interface DrawingProps {
+interface DrawingProps extends Pick<TabProps, 'trace'> {
   graph: Graph
   layout: GraphLayout
   selected: number
   onSelect(span: number): void
 }
 
-function Drawing({ graph, layout, selected, onSelect }: DrawingProps) {
+function Drawing({ trace: { columns, head }, graph, layout, selected, onSelect }: DrawingProps) {
+  const usualOf = useUsual(head.services)
+  const heatOf = (span: number) => {
+    const { duration, critical } = columns.numbers
+    const usual = usualOf(ownerAt(columns, span), nameAt(columns, span))
+    return durationClass(duration[span]!, usual) ?? partClass(critical[span]!, head.duration)
+  }
   const box = useRef<HTMLDivElement>(null)
   const [scale, setScale] = useState(1)
   const fitted = () => Math.min(1, Math.max(0.3, ((box.current?.clientWidth ?? 0) - 4) / layout.width))
@@ -59,11 +68,12 @@ function Drawing({ graph, layout, selected, onSelect }: DrawingProps) {
         </button>
         <ul class="legend" aria-label="Legend">
           <li>
-            <span class="swatch heat-high" /> over 50 ms
+            <span class="swatch heat-high" /> slower than 99% of such calls
           </li>
           <li>
-            <span class="swatch heat-medium" /> over 20 ms
+            <span class="swatch heat-medium" /> slower than 95%
           </li>
+          <li>Where that isn't known: half, or a fifth, of the trace's time.</li>
           <li>{WHAT[graph.by]}</li>
           {graph.leftOut > 0 && <li>Not shown: {counted(graph.leftOut, 'call')} with the least time.</li>}
           {graph.edgesLeftOut > 0 && <li>Not shown: {counted(graph.edgesLeftOut, 'arrow')} with the fewest calls.</li>}
@@ -84,6 +94,7 @@ function Drawing({ graph, layout, selected, onSelect }: DrawingProps) {
             <Box
               key={i}
               node={node}
+              heat={heatOf(node.span)}
               x={layout.nodes[i]!.x}
               y={layout.nodes[i]!.y}
               selected={node.span === selected}
@@ -98,13 +109,14 @@ function Drawing({ graph, layout, selected, onSelect }: DrawingProps) {
 
 interface BoxProps {
   node: GraphNode
+  heat: DurationClass
   x: number
   y: number
   selected: boolean
   onSelect(span: number): void
 }
 
-function Box({ node, x, y, selected, onSelect }: BoxProps) {
+function Box({ node, heat, x, y, selected, onSelect }: BoxProps) {
   const width = nodeWidth(node.label)
   const select = () => onSelect(selected ? -1 : node.span)
   const onKeyDown = (event: KeyboardEvent) => {
@@ -115,7 +127,7 @@ function Box({ node, x, y, selected, onSelect }: BoxProps) {
   return (
     // biome-ignore lint/a11y/useSemanticElements: SVG has no button
     <g
-      class={`node heat-${node.heat}${selected ? ' chosen' : ''}`}
+      class={`node heat-${heat}${selected ? ' chosen' : ''}`}
       transform={`translate(${x} ${y})`}
       role="button"
       tabIndex={0}

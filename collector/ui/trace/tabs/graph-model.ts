@@ -9,8 +9,6 @@ export interface GraphNode {
   /** "name (duration)"; for several spans the longest duration and the count. */
   label: string
   service: string
-  /** `high` over 50 ms, `medium` over 20 ms. */
-  heat: 'high' | 'medium' | 'none'
   failed: boolean
   /** The index of its longest span. */
   span: number
@@ -54,7 +52,6 @@ function bySpan(columns: Columns, tree: Tree): Graph {
     nodes.push({
       label: labelOf(nameAt(columns, i), Number.isNaN(duration) ? null : duration, 1),
       service: ownerAt(columns, i),
-      heat: heatOf(duration),
       failed: hasFlag(columns, i, FLAG.error),
       span: i,
     })
@@ -103,7 +100,7 @@ function fromCalls(calls: CallNode[], by: Graph['by'], boxOf: Int32Array): Graph
   })
   const nodes = kept.map(box => {
     const { name, service, max, count, errors, span } = merged[box]!
-    return { label: labelOf(name, max, count), service, heat: heatOf(max), failed: errors > 0, span }
+    return { label: labelOf(name, max, count), service, failed: errors > 0, span }
   })
   const keptEdges = [...edges.values()].sort((a, b) => b.count - a.count).slice(0, MAX_EDGES)
   return {
@@ -118,8 +115,4 @@ function fromCalls(calls: CallNode[], by: Graph['by'], boxOf: Int32Array): Graph
 function labelOf(name: string, us: number | null, count: number): string {
   const shown = name === '' ? 'no name' : boxLabel(name)
   return `${shown} (${count > 1 ? '≤ ' : ''}${formatDuration(us)})${count > 1 ? ` × ${count.toLocaleString()}` : ''}`
-}
-
-function heatOf(us: number): GraphNode['heat'] {
-  return us > 50_000 ? 'high' : us > 20_000 ? 'medium' : 'none'
 }

@@ -4,6 +4,7 @@ import { serviceColors } from '../../parts/colors'
 import { DurationText } from '../../parts/duration-text'
 import { ServiceMark } from '../../parts/service-mark'
 import { type Column, SortedTable } from '../../parts/sorted-table'
+import { useUsual } from '../../parts/usual'
 import { setQuery } from '../../shell/address'
 import { type Group, statistics } from './statistics-groups'
 import type { TabProps } from './tab-props'
@@ -13,6 +14,8 @@ export function Statistics({ trace, query }: TabProps) {
   const byName = query.get('by') !== 'service'
   const groups = useMemo(() => statistics(trace.columns, byName), [trace.tree, byName])
   const colors = useMemo(() => serviceColors(trace.head.services), [trace.head])
+  const usualOf = useUsual(trace.head.services)
+  const usual = (group: Group) => (byName ? usualOf(group.service, group.name) : undefined)
   const time = (
     key: keyof Group & ('total' | 'self' | 'critical' | 'p50' | 'p95' | 'max'),
     title: string,
@@ -20,7 +23,12 @@ export function Statistics({ trace, query }: TabProps) {
     key,
     title,
     value: group => group[key],
-    show: group => <DurationText us={group[key]} classed={key === 'p50' || key === 'p95' || key === 'max'} />,
+    show: group => (
+      <DurationText
+        us={group[key]}
+        usual={key === 'p50' || key === 'p95' || key === 'max' ? usual(group) : undefined}
+      />
+    ),
   })
   const whole = trace.head.duration ?? 0
   const table: Column<Group>[] = [

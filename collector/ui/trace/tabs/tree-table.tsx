@@ -1,8 +1,10 @@
 import { useMemo } from 'preact/hooks'
+import { partClass } from '../../../src/trace'
 import { counted } from '../../parts/count'
 import { DurationText } from '../../parts/duration-text'
 import { ServiceMark } from '../../parts/service-mark'
 import { type Column, SortedTable } from '../../parts/sorted-table'
+import { useUsual } from '../../parts/usual'
 import { setQuery } from '../../shell/address'
 import { FLAG, hasFlag, nameAt, ownerAt, spanById, spanIdAt } from '../columns'
 import type { LoadedTrace } from '../load-trace'
@@ -19,6 +21,9 @@ export function TreeTable({ trace, query, selected, colorOf, onSelect }: TabProp
   // The server's duration, or else the client's.
   const duration = (span: number) =>
     Number.isNaN(numbers.serverDuration[span]!) ? numbers.duration[span]! : numbers.serverDuration[span]!
+  const usualOf = useUsual(trace.head.services)
+  const usual = (span: number) => usualOf(ownerAt(columns, span), nameAt(columns, span))
+  const part = (span: number) => partClass(numbers.critical[span]!, trace.head.duration)
   const below = (span: number) => tree.end[span]! - span - 1
   const table: Column<number>[] = [
     {
@@ -40,18 +45,23 @@ export function TreeTable({ trace, query, selected, colorOf, onSelect }: TabProp
       ),
     },
     { key: 'service', title: 'Service', value: span => ownerAt(columns, span), show: span => ownerAt(columns, span) },
-    { key: 'duration', title: 'Duration', value: duration, show: span => <DurationText us={duration(span)} /> },
+    {
+      key: 'duration',
+      title: 'Duration',
+      value: duration,
+      show: span => <DurationText us={duration(span)} usual={usual(span)} otherwise={part(span)} />,
+    },
     {
       key: 'self',
       title: 'Self time',
       value: span => numbers.self[span]!,
-      show: span => <DurationText us={numbers.self[span]!} classed={false} />,
+      show: span => <DurationText us={numbers.self[span]!} />,
     },
     {
       key: 'network',
       title: 'Network',
       value: span => numbers.network[span]!,
-      show: span => <DurationText us={numbers.network[span]!} classed={false} />,
+      show: span => <DurationText us={numbers.network[span]!} />,
     },
     {
       key: 'calls',
@@ -104,8 +114,9 @@ export function TreeTable({ trace, query, selected, colorOf, onSelect }: TabProp
       </nav>
       {top !== -1 && (
         <p class="summary">
-          <DurationText us={duration(top)} /> · {ownerAt(columns, top) || 'unknown service'} ·{' '}
-          {counted(tree.childCount[top]!, 'sub-call')}, {counted(below(top), 'call')} below
+          <DurationText us={duration(top)} usual={usual(top)} otherwise={part(top)} /> ·{' '}
+          {ownerAt(columns, top) || 'unknown service'} · {counted(tree.childCount[top]!, 'sub-call')},{' '}
+          {counted(below(top), 'call')} below
         </p>
       )}
       {calls.length === 0 ? (

@@ -9,6 +9,7 @@ import type {
   OperationsAnswer,
   SeriesAnswer,
   ServicesAnswer,
+  UsualAnswer,
 } from '../../../../collector/src/http/answers'
 import { MemoryActivity } from '../../../helpers/memory-activity'
 
@@ -22,6 +23,7 @@ const ago = (minutes: number) => NOW_US - minutes * MINUTE_US
 describe('what services did', () => {
   let app: FastifyInstance
   let memory: MemoryActivity
+  let nowUs: number
 
   beforeEach(() => {
     app = fastify()
@@ -30,13 +32,14 @@ describe('what services did', () => {
       reply.code(error.status ?? 500).send({ error: error.message, code: error.code }),
     )
     memory = new MemoryActivity()
+    nowUs = NOW_US
     activityRoutes(app, {
       read: memory.read,
       reads: new ReadBudget({ maxBytes: 1 }),
       retentionDays: 30,
       activityDays: 400,
       maxSeries: 10_000,
-      now: () => NOW_US / 1000,
+      now: () => nowUs / 1000,
     })
   })
   afterEach(() => app.close())
@@ -193,6 +196,58 @@ describe('what services did', () => {
         ['typical', '0000000000000003', 1000],
       ],
     )
+  })
+
+  it('tells what is usual: quantiles of a week, of services as a whole and of the operations that are asked for', async () => {
+    const day = 24 * 60
+    memory
+      .operation({}, { at: ago(3 * day), times: 900, durationUs: 50_000 })
+      .operation({}, { at: ago(2 * day), times: 60, durationUs: 80_000 })
+      .operation({}, { at: ago(5), times: 40, durationUs: 900_000 })
+      .operation({}, { at: ago(9 * day), times: 5_000, durationUs: 1 })
+      .operation({ side: 'client', name: 'Stock.reserve' }, { at: ago(day), times: 50, durationUs: 3_000 })
+      .operation({ name: 'Shop.rare' }, { at: ago(day), times: 29 })
+      .operation({ service: 'stock' }, { at: ago(day), times: 40, durationUs: 7_000 })
+      .operation({ service: 'new' }, { at: ago(day), times: 3 })
+    const near = (us: number, expected: number) => Math.abs(us - expected) <= 0.02 * expected
+    const { from, to, operations, services } = await ask<UsualAnswer>('/api/usual', { service: 'shop' })
+    assert.ok(Math.abs(to - from - 7 * DAY_US) <= HOUR_US, `${to - from}`)
+    // What has been called less often than 30 times has no usual duration, and what is older than a week doesn't count.
+    assert.deepEqual(operations.map(({ name, side }) => `${name} ${side}`).sort(), [
+      'Shop.buy server',
+      'Stock.reserve client',
+    ])
+    const buy = operations.find(({ name }) => name === 'Shop.buy')!
+    assert.ok(near(buy.p50, 50_000) && near(buy.p95, 80_000) && near(buy.p99, 900_000), JSON.stringify(buy))
+    assert.deepEqual(
+      services.map(({ service }) => service),
+      ['shop'],
+    )
+    const all = await ask<UsualAnswer>('/api/usual')
+    assert.deepEqual([all.services.map(({ service }) => service).sort(), all.operations], [['shop', 'stock'], []])
+    const url = '/api/usual?service=shop&service=stock&service=nobody'
+    const both: UsualAnswer = (await app.inject({ url })).json()
+    assert.deepEqual([...new Set(both.operations.map(({ service }) => service))].sort(), ['shop', 'stock'])
+    assert.match(await problem('/api/usual', { servise: 'x' }), /unknown parameter "servise"/)
+    const many = `/api/usual?${'service=a&'.repeat(51)}`
+    assert.match((await app.inject({ url: many })).json().error, /more than 50 times/)
+  })
+
+  it('reads what is usual once for ten minutes, and anew where little is known yet', async () => {
+    memory.operation({}, { at: ago(9), times: 6_000 }).operation({ service: 'new' }, { at: ago(9), times: 40 })
+    await ask('/api/usual', { service: 'shop' })
+    const { reads } = memory
+    await ask('/api/usual', { service: 'shop' })
+    assert.equal(memory.reads, reads)
+    await ask('/api/usual', { service: 'new' })
+    nowUs = NOW_US + 60e6
+    await ask('/api/usual', { service: 'shop' })
+    assert.equal(memory.reads, reads + 1)
+    await ask('/api/usual', { service: 'new' })
+    assert.equal(memory.reads, reads + 2)
+    nowUs = NOW_US + 660e6
+    await ask('/api/usual', { service: 'shop' })
+    assert.equal(memory.reads, reads + 3)
   })
 
   describe('as a series', () => {

@@ -13,6 +13,7 @@ import { EventType, encodeRecord, type SpanRecord } from '../../../../src/codec/
 const START_US = 1_700_000_040_000_000n
 const PROBABILITIES = [1, 0.5, 0.1, 0.01, 0, undefined, Number.NaN, 2, -1]
 const PEERS = ['zipkin.remote.service', 'peer.service', 'db.system.name', 'db.system', 'messaging.system']
+const ADDRESSES = ['server.address', 'net.peer.name']
 
 const shapeOf = fc.record({
   /** Below which earlier span; or a root, if there is none. */
@@ -37,7 +38,9 @@ const shapeOf = fc.record({
   durationUs: fc.nat(5_000_000),
   noTimes: fc.nat(15),
   error: fc.nat(4),
-  peer: fc.option(fc.tuple(fc.constantFrom(...PEERS), fc.constantFrom('', 'mysql', 'a'))),
+  peer: fc.option(
+    fc.tuple(fc.constantFrom(...PEERS, ...ADDRESSES), fc.constantFrom('', 'mysql', 'a', '10.0.0.1', 'localhost')),
+  ),
   /** The half was reported in two ways. */
   twice: fc.nat(6),
   /** Its parent isn't what it should be: a circle, itself, nothing. */
@@ -148,7 +151,11 @@ function expected(all: SpanRecord[], receivedUs: bigint): Map<string, Sums> {
     to.timed += w
     to.duration += w * Number(times[1]! - times[0])
   }
-  const peerOf = (record: SpanRecord) => PEERS.map(key => record.annotations!.get(key)).find(peer => peer) ?? ''
+  const peerOf = (record: SpanRecord) => {
+    const said = (keys: string[]) => keys.map(key => record.annotations!.get(key)).find(peer => peer)
+    const host = sideOf(record) === 'client' ? said(ADDRESSES) : undefined
+    return said(PEERS) ?? (host !== undefined && !['10.0.0.1', 'localhost'].includes(host) ? host : '')
+  }
   const kindOf = (record: SpanRecord) =>
     (record.annotations!.get('otel.kind') ?? record.annotations!.get('zipkin.kind') ?? '').toLowerCase()
   const one = <K extends string>(found: SpanRecord[], what: (record: SpanRecord) => K): K => {

@@ -203,11 +203,18 @@ describe('the meter', () => {
         local(named('zipkin.remote.service', 'rabbit', 'zipkin.kind')),
         local(named('peer.service', 'nobody')),
         half('client', { annotations: named('server.address', 'db1.internal') }),
+        half('client', { annotations: new Map([...named('net.peer.name', 'x'), ...named('server.address', 'A9')]) }),
+        half('client', { annotations: named('server.address', '10.0.3.7') }),
+        half('client', { annotations: named('server.address', 'fe80::1') }),
+        half('client', { annotations: named('server.address', 'localhost') }),
+        half('server', { annotations: named('server.address', 'shop.internal') }),
         half('client', { annotations: named('peer.service', '') }),
       )
       assert.deepEqual(c.edges(), [
         'mobile-app ? → shop Shop.buy ×1',
         'rabbit ? → shop Shop.buy ×1',
+        'shop ? → A9 Shop.buy ×1',
+        'shop ? → db1.internal Shop.buy ×1',
         'shop ? → kafka Shop.buy ×1',
         'shop ? → ledger Shop.buy ×1',
         'shop ? → mysql select ×1',
