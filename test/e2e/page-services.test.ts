@@ -205,7 +205,7 @@ describe('the web page: services, in Chromium', function () {
     await page.getByRole('heading', { name: 'There is no such page' }).waitFor()
     await nothingSerious(page)
     await page.getByRole('link', { name: /^trace / }).click()
-    await arrived(page, url => url.pathname === '/trace/0000000000000001')
+    await arrived(page, /\/trace\/0{31}1$/)
     await page.goto('/nothing')
     await page.getByRole('main').getByRole('link', { name: 'Services' }).click()
     await arrived(page, url => url.pathname === '/services')
@@ -245,6 +245,8 @@ describe('the web page: services, in Chromium', function () {
     const { page } = tests
     await page.goto('/services/cart')
     const chart = page.getByRole('img', { name: 'Latency over time' }).locator('.u-over')
+    // The charts are drawn anew when the versions are known.
+    await page.getByText(/^Versions first seen:/).waitFor()
     const { x, y, width, height } = (await chart.boundingBox())!
     await page.mouse.click(x + 0.75 * width, y + height / 2)
     const link = page.getByRole('link', { name: /^What changed at / })

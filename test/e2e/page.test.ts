@@ -368,7 +368,7 @@ describe('the web page: finding, in Chromium', function () {
       mimeType: 'application/json',
       buffer: Buffer.from('{"not":"a trace"}'),
     })
-    await page.locator('.upload [role=alert]').waitFor()
+    await page.locator('.uploader [role=alert]').waitFor()
   })
 
   it('shows markup in names, keys, values and hosts as plain text', async () => {

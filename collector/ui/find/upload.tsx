@@ -56,7 +56,7 @@ export function Upload() {
     }
   }, [])
   return (
-    <div class="upload">
+    <div class="uploader">
       <button type="button" class="small" disabled={state.at === 'sending'} onClick={() => input.current?.click()}>
         Upload a trace
       </button>

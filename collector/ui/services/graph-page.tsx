@@ -89,6 +89,7 @@ function Graph({ answer, services, range, query }: GraphProps) {
     () => kindsOf(edges, silent, peers.state === 'ready' ? peers.value : { peers: [] }, services?.truncated === true),
     [edges, silent, peers],
   )
+  const first = useRef(chosen)
   const us = answer.to - answer.from
   const choose = (service: string) => setQuery({ service: service === chosen ? null : service }, { replace: false })
   return (
@@ -132,7 +133,9 @@ function Graph({ answer, services, range, query }: GraphProps) {
         range={range}
         onChoose={choose}
       />
-      {chosen !== '' && <Around service={chosen} edges={edges} us={us} range={range} query={query} />}
+      {chosen !== '' && (
+        <Around service={chosen} opens={chosen !== first.current} edges={edges} us={us} range={range} query={query} />
+      )}
       <h2>All calls between services</h2>
       <EdgeTable
         caption="All calls between services"
@@ -147,6 +150,8 @@ function Graph({ answer, services, range, query }: GraphProps) {
 
 interface AroundProps {
   service: string
+  /** Whether it was chosen on this page. */
+  opens: boolean
   edges: EdgeFigures[]
   us: number
   range: TimeRange
@@ -154,10 +159,11 @@ interface AroundProps {
 }
 
 /** Who calls the chosen service, and whom it calls. */
-function Around({ service, edges, us, range, query }: AroundProps) {
+function Around({ service, opens, edges, us, range, query }: AroundProps) {
   const section = useRef<HTMLElement>(null)
   useEffect(() => {
     // Below the picture it may be out of sight.
+    if (!opens) return
     section.current?.scrollIntoView({ block: 'nearest' })
     section.current?.focus({ preventScroll: true })
   }, [service])

@@ -5,7 +5,7 @@ import { durationLabels } from '../../src/trace'
 import { shortLocalTime } from '../parts/time'
 import { TimeStamp } from '../parts/time-stamp'
 import { pickRange } from '../range/pick-range'
-import { absolute, type TimeRange, type Window, withRange } from '../range/range'
+import { absolute, type TimeRange, type Window, windowOf, withRange } from '../range/range'
 import { type Told, tellDuration, tellRate, tellShare } from './estimate'
 import { type ChartPoint, type Line, type Mark, TimeChart } from './time-chart'
 import { Duration, Rate, Share } from './told'
@@ -37,7 +37,7 @@ export function SeriesCharts({ series, earlier, range, service, marks = [], onMo
   const common = {
     ...{ steps: charts.steps, from, to },
     marks: moment === null || onMoment !== undefined ? marks : [...marks, { us: moment }],
-    earlierTitle: earlier && lengthTitle(to - from),
+    earlierTitle: earlier && lengthTitle(windowOf(range)),
     onRange: (window: Window) => pickRange(absolute(window)),
     onMoment: pick,
   }
@@ -68,8 +68,8 @@ export function SeriesCharts({ series, earlier, range, service, marks = [], onMo
 }
 
 /** "the hour before", "the 6 h before" */
-function lengthTitle(us: number): string {
-  const hours = us / 3600e6
+function lengthTitle({ from, to }: Window): string {
+  const hours = (to - from) / 3600e6
   if (Math.abs(hours - 1) < 0.02) return 'the hour before'
   if (Math.abs(hours - 24) < 0.5) return 'the day before'
   if (Math.abs(hours - 168) < 2) return 'the week before'

@@ -224,6 +224,7 @@ function drawMarks(plot: uPlot, marks: Mark[], ink: string, paper: string): void
   ctx.lineWidth = ratio
   ctx.font = `${LABEL_PX * ratio}px system-ui, sans-serif`
   ctx.textBaseline = 'top'
+  ctx.textAlign = 'left'
   for (const { us, label } of [...marks].sort((a, b) => a.us - b.us)) {
     const x = plot.valToPos(us / 1e6, 'x', true)
     if (x < bbox.left || x > bbox.left + bbox.width) continue
