@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { gzipSync } from 'node:zlib'
 import { EventType } from '../../src/codec/span'
+import { nothingSerious } from '../helpers/axe'
 import {
   arrived,
   client,
@@ -32,7 +33,15 @@ describe('the web page: finding, in Chromium', function () {
     assert.doesNotMatch(csp, /unsafe-inline|'unsafe-eval'|https?:|data:|\*/)
     await tests.page.getByText('No traces yet').waitFor()
     await tests.page.getByText('npm run demo').waitFor()
-    await tests.page.getByText('node -r milo/register app.js').waitFor()
+    // The real ports.
+    await tests.page.getByText(`MILO_SCRIBE=${tests.collector.scribe} node -r milo/register app.js`).waitFor()
+    await tests.page.getByText(`OTEL_EXPORTER_OTLP_ENDPOINT=${tests.collector.web}`).waitFor()
+    const command = await shown(tests.page.locator('pre', { hasText: 'curl' }))
+    assert.ok(command.endsWith(`${tests.collector.web}/api/v2/spans`), command)
+    const [span] = JSON.parse(/'(\[.*\])'/.exec(command)![1]!)
+    assert.match(span.traceId, /^[0-9a-f]{16}$/)
+    assert.equal(span.localEndpoint.serviceName, 'curl')
+    await nothingSerious(tests.page)
   })
 
   it('loads less than 150 kB compressed, names each file but the first by its content, and asks no other host', async () => {
