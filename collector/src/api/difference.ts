@@ -1,18 +1,18 @@
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import { FeatureTable } from '../difference/features'
 import { rank, type Weights } from '../difference/rank'
 import type { ComparedGroup, DifferenceAnswer, Feature } from '../http/answers'
-import { HttpError } from '../http/errors'
 import type { TimedQuery } from '../query'
 import { DEFAULT_DENY } from '../store/search/index-policy'
 import { matchesTrace } from '../store/search/match'
-import { SEARCH_BYTES } from '../store/search/search'
 import type { SpanSearch, TraceReader } from '../store/store'
 import { type TraceSummary, traceIdsOf, withHigh } from '../trace'
-import { Turns } from '../turns'
+import type { Turns } from '../turns'
 import type { AskStore } from './ask-store'
 import { type DifferenceQuery, readDifference, type TraceConditions } from './parameters'
 import type { Reads } from './read-budget'
+import { clientTurns } from './survey/client-turns'
+import { pagesByTurns, partsOf, searchWithin } from './survey/parts'
 
 /**
  * GET /api/difference: what tells a selection of traces from the others of the same search. A sample of both is read, spread over the
@@ -37,14 +37,7 @@ type ComparedStore = SpanSearch & TraceReader
 export function differenceRoutes(app: FastifyInstance, reads: Reads, askStore: AskStore<ComparedStore>): void {
   app.get('/api/difference', async (request, reply): Promise<DifferenceAnswer> => {
     const query = readDifference(request.query, Date.now() * 1000)
-    return reads.differences.during(1, () => new Comparison(query, reads, askStore, turnsOf(reply)).run())
-  })
-}
-
-/** Turns of work that ends when the client has gone. */
-function turnsOf(reply: FastifyReply): Turns {
-  return new Turns(() => {
-    if (reply.raw.destroyed) throw new HttpError(503, 'MILO_CLIENT_GONE', 'the client has closed the connection')
+    return reads.differences.during(1, () => new Comparison(query, reads, askStore, clientTurns(reply)).run())
   })
 }
 
@@ -100,19 +93,10 @@ class Comparison {
 
   /** Yields pages of a search, from all parts of its time range by turns. */
   private async *pages(query: TimedQuery): AsyncGenerator<TraceSummary[]> {
-    const parts = partsOf(query)
+    const parts = partsOf({ fromUs: query.fromUs!, toUs: query.toUs! }, PARTS, MIN_PART_US)
     const limit = Math.min(MAX_PAGE, Math.ceil(this.query.sample / parts.length))
-    while (parts.length > 0) {
-      for (const part of [...parts]) {
-        const { next, traces } = await this.reads.searches.during(SEARCH_BYTES, () =>
-          this.askStore(store => store.search({ ...query, ...part, limit })),
-        )
-        yield traces
-        if (next === undefined) parts.splice(parts.indexOf(part), 1)
-        else part.after = next
-        await this.turns.next()
-      }
-    }
+    const search = searchWithin(this.reads, this.askStore)
+    for await (const { page } of pagesByTurns(search, query, parts, () => limit, this.turns)) yield page.traces
   }
 
   /** Counts those of the traces that belong to the group. @returns false when it has enough, or has worked enough, without having seen all */
@@ -185,17 +169,6 @@ function selectedQueries({ selected, trace }: DifferenceQuery): TimedQuery[] {
   const { minDurationUs = 0 } = trace
   // A long trace has a span as long as it, as a rule. The index finds this span, rather than look at every trace.
   return minDurationUs <= (query.minDurationUs ?? 0) ? [query] : [{ ...query, minDurationUs }, query]
-}
-
-/** Divides a query's time range, the newest part first. */
-function partsOf({ fromUs, toUs }: TimedQuery): { fromUs: number; toUs: number; after?: string }[] {
-  const length = toUs! - fromUs!
-  const count = Math.max(1, Math.min(PARTS, Math.floor(length / MIN_PART_US)))
-  const edge = (i: number) => fromUs! + Math.floor((i * length) / count)
-  return Array.from({ length: count }, (_, i) => ({
-    fromUs: edge(i) + (i === 0 ? 0 : 1),
-    toUs: edge(i + 1),
-  })).reverse()
 }
 
 /** Whether the trace as a whole is one that the selection asks for. */

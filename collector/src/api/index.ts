@@ -27,6 +27,8 @@ import { jaegerRoutes } from './compatible/jaeger'
 import { zipkinRoutes } from './compatible/zipkin'
 import { limitConnections } from './connections'
 import { differenceRoutes } from './difference'
+import { errorsRoutes } from './errors'
+import { overviewRoutes } from './overview'
 import type { Reads } from './read-budget'
 import { searchRoutes } from './search'
 import { type StatusOptions, statusRoutes } from './status'
@@ -158,6 +160,8 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   activityRoutes(app, activity)
   foundRoutes(app, reads, askStore, () => ({ ...options.activity, nowUs: Date.now() * 1000 }))
   differenceRoutes(app, reads, askStore)
+  overviewRoutes(app, reads, askStore, activity.read)
+  errorsRoutes(app, reads, askStore)
   const compatible = { reads, askStore, activity }
   app.register(scope => jaegerRoutes(scope, compatible))
   for (const prefix of ['', '/zipkin']) app.register(scope => zipkinRoutes(scope, { ...compatible, prefix }))

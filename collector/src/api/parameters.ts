@@ -118,7 +118,21 @@ const CONDITIONS = {
 }
 type Conditions = z.output<z.ZodObject<typeof CONDITIONS>>
 
-const SEARCH = z.strictObject({ ...CONDITIONS, limit: limit(1000, 25), before: string.optional() })
+const SEARCH = z.strictObject({
+  ...CONDITIONS,
+  limit: limit(1000, 25),
+  before: string.optional(),
+  order: oneOf(['newest', 'longest', 'errors']).default('newest'),
+})
+const OVERVIEW = z.strictObject({ ...CONDITIONS, sample: limit(1000, 300) })
+const ERRORS = z.strictObject({
+  from: CONDITIONS.from,
+  to: CONDITIONS.to,
+  service: string.optional(),
+  operation: string.optional(),
+  type: string.optional(),
+  sample: limit(2000, 400),
+})
 
 /** What tells the selected traces from the others: conditions on one span, as in a search, and others on the trace as a whole. */
 const SELECTION = prefixed('select.', CONDITIONS)
@@ -151,9 +165,43 @@ function withoutPrefix<T>(prefix: string, values: object): T {
 
 /** Reads a search from parameters, or from `q` in the search box's language. */
 export function readSearch(given: unknown, nowUs: number): SearchQuery {
-  const { limit, before, ...conditions } = readParameters(SEARCH, given)
+  const { limit, before, order, ...conditions } = readParameters(SEARCH, given)
+  if (before !== undefined && order !== 'newest') {
+    throw new HttpError(400, 'MILO_BAD_PARAMETER', `before can't be combined with order=${order}, which has one page`)
+  }
   const query = queryOf(conditions)
   return { ...withTimes(query, nowUs), limit, ...(before !== undefined && { after: before }) }
+}
+
+/** Reads the order of a search's traces. */
+export function readOrder(given: unknown): 'newest' | 'longest' | 'errors' {
+  return readParameters(SEARCH, given).order
+}
+
+/** Reads a search, and how many of its traces are shown. */
+export function readOverview(given: unknown, nowUs: number): { query: TimedQuery; sample: number } {
+  const { sample, ...conditions } = readParameters(OVERVIEW, given)
+  const query = withTimes(queryOf(conditions), nowUs)
+  if (query.fromUs !== undefined) checkRange(query.fromUs, query.toUs ?? nowUs)
+  return { query, sample }
+}
+
+export interface ErrorsQuery extends Pick<z.output<typeof ERRORS>, 'service' | 'operation' | 'type' | 'sample'> {
+  fromUs: number
+  toUs: number
+}
+
+/** Reads which errors are asked for: by default those of the last hour. */
+export function readErrors(given: unknown, nowUs: number): ErrorsQuery {
+  const { from, to, ...others } = readParameters(ERRORS, given)
+  const toUs = to === undefined ? nowUs : timeUs(to, nowUs)
+  const fromUs = from === undefined ? toUs - HOUR_US : timeUs(from, nowUs)
+  checkRange(fromUs, toUs)
+  return { ...others, fromUs, toUs }
+}
+
+function checkRange(fromUs: number, toUs: number): void {
+  if (!(fromUs < toUs)) throw new HttpError(400, 'MILO_BAD_PARAMETER', 'from is not before to: give an earlier from')
 }
 
 /** Conditions on a trace as a whole, as lists of traces show it. Times are microseconds since the epoch, all are inclusive. */
@@ -189,7 +237,7 @@ export function readDifference(given: unknown, nowUs: number): DifferenceQuery {
   const base = withTimes(queryOf(Object.fromEntries(own) as Conditions), nowUs)
   const { toUs = nowUs } = base
   const { fromUs = toUs - HOUR_US } = base
-  if (!(fromUs < toUs)) throw new HttpError(400, 'MILO_BAD_PARAMETER', 'from is not before to: give an earlier from')
+  checkRange(fromUs, toUs)
   const select = withTimes(queryOf(withoutPrefix<Conditions>('select.', values), 'select.'), nowUs)
   const { min_duration, max_duration, error, from, to } = withoutPrefix<Partial<Conditions>>('trace.', values)
   const trace: TraceConditions = {

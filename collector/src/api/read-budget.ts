@@ -107,6 +107,10 @@ export interface Reads {
   activity: ReadBudget
   /** Comparisons of many traces run one after the other, too: each reads for seconds, and keeps what it has counted. */
   differences: ReadBudget
+  /** Overviews, errors and searches in another order than the newest first: two at a time, as each searches for seconds. */
+  surveys: ReadBudget
+  /** About how long each of these reads, before it answers with what it has. */
+  surveyMs: number
   /** The maximum number of bytes that are read of one trace. */
   maxTraceBytes: number
   /** A client that reads nothing of an answer for this time is disconnected: other readers need its part of the budget. */
@@ -114,11 +118,13 @@ export interface Reads {
 }
 
 const ANSWER_STANDSTILL_MS = 20_000
+const SURVEY_MS = 2_000
 
 export function createReads(
   maxReadBytes: number,
   maxTraceBytes: number,
   answerStandstillMs = ANSWER_STANDSTILL_MS,
+  surveyMs = SURVEY_MS,
 ): Reads {
   const half = () => new ReadBudget({ maxBytes: maxReadBytes / 2 })
   const oneByOne = () => new ReadBudget({ maxBytes: 1 })
@@ -127,6 +133,8 @@ export function createReads(
     traces: half(),
     activity: oneByOne(),
     differences: oneByOne(),
+    surveys: new ReadBudget({ maxBytes: 2 }),
+    surveyMs,
     maxTraceBytes,
     answerStandstillMs,
   }

@@ -7,8 +7,11 @@ import { HttpError, quote } from '../http/errors'
 import { SEARCH_BYTES } from '../store/search/search'
 import type { CompletionQuery, SavedSearch, SavedSearches, SpanSearch } from '../store/store'
 import type { AskStore } from './ask-store'
-import { limit, oneOf, readBody, readParameters, readSearch, string } from './parameters'
+import { orderedSearch } from './ordered-search'
+import { limit, oneOf, readBody, readOrder, readParameters, readSearch, string } from './parameters'
 import type { Reads } from './read-budget'
+import { clientTurns } from './survey/client-turns'
+import { searchWithin } from './survey/parts'
 
 /** Search, completion in the search box, and saved searches. */
 
@@ -54,13 +57,17 @@ const SAVED = z.strictObject(
 )
 const CHANGES = SAVED.partial()
 
-export function searchRoutes(
-  app: FastifyInstance,
-  { searches }: Reads,
-  askStore: AskStore<SpanSearch & SavedSearches>,
-): void {
-  app.get('/api/search', async (request): Promise<SearchAnswer> => {
+export function searchRoutes(app: FastifyInstance, reads: Reads, askStore: AskStore<SpanSearch & SavedSearches>): void {
+  const { searches, surveys } = reads
+  app.get('/api/search', async (request, reply): Promise<SearchAnswer> => {
     const query = readSearch(request.query, nowUs())
+    const order = readOrder(request.query)
+    if (order !== 'newest') {
+      const search = searchWithin(reads, askStore)
+      return surveys.during(1, () =>
+        orderedSearch(search, query, order, { turns: clientTurns(reply), deadlineMs: 1.5 * reads.surveyMs }),
+      )
+    }
     const { traces, next = null } = await searches.during(SEARCH_BYTES, () => askStore(store => store.search(query)))
     return { traces, next }
   })

@@ -61,7 +61,7 @@ export async function services(read: ReadActivity, range: Range, step: number): 
 }
 
 /** Returns the operations that are their services' own work, with their calls. */
-async function workOf(
+export async function workOf(
   read: ReadActivity,
   query: ActivityQuery,
   isAsked: (operation: OperationKey) => boolean = () => true,
@@ -173,7 +173,7 @@ export function queryOf({ from, to }: Range, service?: string): ActivityQuery {
   }
 }
 
-function stepOf(steps: Map<number, Counter>, minute: number, stepUs: number): Counter {
+export function stepOf(steps: Map<number, Counter>, minute: number, stepUs: number): Counter {
   const time = floor(minute * MINUTE_US, stepUs)
   let counter = steps.get(time)
   if (counter === undefined) steps.set(time, (counter = new Counter()))

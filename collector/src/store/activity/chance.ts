@@ -93,3 +93,12 @@ function normalQuantile(q: number): number {
     t - (2.515_517 + 0.802_853 * t + 0.010_328 * t * t) / (1 + 1.432_788 * t + 0.189_269 * t * t + 0.001_308 * t ** 3)
   return q < 0.5 ? -z : z
 }
+
+/** How many standard deviations to both sides have 95% of a normal distribution. */
+export const NORMAL = 1.96
+
+/** Returns the limit of a gamma distribution, t standard deviations away: its cube root is nearly normal (Wilson and Hilferty 1931). */
+export function gammaLimit(mean: number, variance: number, t: number): number {
+  const shape = mean ** 2 / variance
+  return mean * Math.max(0, 1 - 1 / (9 * shape) + t / (3 * Math.sqrt(shape))) ** 3
+}

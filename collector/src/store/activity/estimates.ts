@@ -1,5 +1,5 @@
 import { takeAtOnce } from '../../turns'
-import { alikeBeyond, beyondChance, chanceOfHits, chanceOfT } from './chance'
+import { alikeBeyond, beyondChance, chanceOfHits, chanceOfT, gammaLimit, NORMAL } from './chance'
 import { type Counter, GROUPS } from './counter'
 import type { Sketch } from './sketch'
 
@@ -56,8 +56,6 @@ export interface Compared {
 /** How many groups' sums are free, and Student's t for them and 95%. */
 const DEGREES = GROUPS - 1
 const T = 2.0395
-/** The same if the variance were certain. */
-const NORMAL = 1.96
 const LEAST_DEGREES = 5
 
 /** How many of the changes that are called beyond chance may be by chance. */
@@ -249,12 +247,6 @@ function upward(t: number): number {
 /** What a heavy trace weighs: half as much again as others, as far as that is by how many calls it has. */
 function heavier(trace: number, call: number): number {
   return trace + (trace - call) / 2
-}
-
-/** Returns the limit of a gamma distribution, t standard deviations away: its cube root is nearly normal (Wilson and Hilferty 1931). */
-function gammaLimit(mean: number, variance: number, t: number): number {
-  const shape = mean ** 2 / variance
-  return mean * Math.max(0, 1 - 1 / (9 * shape) + t / (3 * Math.sqrt(shape))) ** 3
 }
 
 function errorShareBy(counter: Counter, chances: Chances): Estimate {
