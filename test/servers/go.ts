@@ -3,31 +3,41 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { apt, cached, run, which } from './install'
 
-/** The Go program's source, with the versions of what it is made of. */
-const SOURCE = resolve(__dirname, '../interop/go')
+const FOLDER = resolve(__dirname, '../interop')
+const built = new Map<string, Promise<string>>()
 
-let built: Promise<string> | undefined
-
-/** test/interop/go, built. @returns the program's path */
+/** test/interop/go, built: servers and clients of Thrift. @returns the program's path */
 export function goPeer(): Promise<string> {
-  built ??= build()
-  return built
+  return builtOf('go')
 }
 
-async function build(): Promise<string> {
-  if (which('go') === undefined) await apt(['golang-go'], 'put Go 1.18 or newer on the PATH')
+/** test/interop/go-jaeger, built: Jaeger's types of its answers. @returns the program's path */
+export function goJaeger(): Promise<string> {
+  return builtOf('go-jaeger')
+}
+
+function builtOf(name: string): Promise<string> {
+  const program = built.get(name) ?? build(name)
+  built.set(name, program)
+  return program
+}
+
+/** @param name of a folder with a program's source, and the versions of what it is made of */
+async function build(name: string): Promise<string> {
+  if (which('go') === undefined) await apt(['golang-go'], 'put Go 1.21 or newer on the PATH')
   const go = which('go')
   if (go === undefined) throw new Error("go isn't on the PATH after installing it")
+  const source = resolve(FOLDER, name)
   // Another source is another program.
   const hash = createHash('sha256')
-  const files = readdirSync(SOURCE, { recursive: true, encoding: 'utf8' }).filter(name => /\.(go|mod|sum)$/.test(name))
+  const files = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter(name => /\.(go|mod|sum)$/.test(name))
   for (const name of files.sort())
     hash
       .update(name)
       .update('\0')
-      .update(readFileSync(join(SOURCE, name)))
-  const folder = await cached(`go-peer-${hash.digest('hex').slice(0, 12)}`, async part => {
-    await run(go, ['build', '-o', join(part, 'peer'), '.'], { cwd: SOURCE })
+      .update(readFileSync(join(source, name)))
+  const folder = await cached(`${name}-${hash.digest('hex').slice(0, 12)}`, async part => {
+    await run(go, ['build', '-o', join(part, 'program'), '.'], { cwd: source })
   })
-  return join(folder, 'peer')
+  return join(folder, 'program')
 }
