@@ -565,7 +565,12 @@ db.backup(sqlite3.connect(sys.argv[2]))
     const index = new FtsIndex(reader, indexPolicy())
     let asked = 0
     const driver = { kind: 'value', key: undefined, value: '500-', match: 'prefix' } as const
-    await index.places({ driver, others: [], fromUs: undefined, toUs: undefined }, undefined, 10, () => asked++)
+    await index.places(
+      { driver, others: [], ofTrace: [], fromUs: undefined, toUs: undefined },
+      undefined,
+      10,
+      () => asked++,
+    )
     assert.ok(asked > 15, `asked ${asked} times`)
     reader.close()
     await append(store, ...records.slice(150))

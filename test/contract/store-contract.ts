@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
+import { parse, withTimes } from '../../collector/src/query'
 import { type IdentifiedRecord, type RawTrace, scanRecords } from '../../collector/src/record/records'
 import { sumActivity } from '../../collector/src/store/activity/read'
 import type { IndexSettings } from '../../collector/src/store/search/index-policy'
@@ -9,6 +10,8 @@ import type { CompletionQuery, Match, Message, SearchPage, SearchQuery, Store } 
 import type { TraceSummary } from '../../collector/src/trace/model'
 import { EventType, encodeRecord, RECORD_HEADER, type SpanEvent, type SpanRecord } from '../../src/codec/span'
 import { until } from '../helpers/until'
+import { drawnQueries, drawnQuery, drawnRecord, drawnSpans } from './drawn-searches'
+import { bruteForce } from './search-by-hand'
 
 /** What every store does, whatever it is made of. */
 
@@ -940,10 +943,8 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         assert.equal((await page(11)).next, undefined)
         assert.equal((await page(10)).next, undefined)
         assert.equal(typeof (await page(9)).next, 'string')
-        assert.deepEqual(await store.search({ name: unique('nobody'), annotations: [], limit: 10 }), {
-          traces: [],
-          matchedUs: [],
-        })
+        const none = await store.search({ name: unique('nobody'), annotations: [], limit: 10 })
+        assert.deepEqual(none, { traces: [], matchedUs: [], read: 0, cost: 'index' })
       })
 
       it('refuses to go on after what it never said', async () => {
@@ -1011,6 +1012,53 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         sameOrder(await found(store, begun), rare)
         const page = await store.search({ annotations: [tag(key)], limit: 25 })
         sameOrder(page.traces.map(idOf), wanted(() => true).slice(0, 25))
+      })
+
+      it('finds alternatives, numbers and structure among thousands of traces, page by page, and says what it costs', async function () {
+        this.timeout(300_000)
+        const [service, key, number] = [unique('service'), unique('key'), unique('number')]
+        const startUs = BigInt(Date.now() - 3_600_000) * 1000n
+        const traces = Array.from({ length: 700 }, (_, i) => {
+          const traceId = randomId()
+          const at = startUs + BigInt(i) * 1_000n
+          const parent = span({ traceId, service, startUs: at, tags: { [key]: i % 3 === 0 ? 'a' : 'b' } })
+          const child = span({
+            traceId,
+            parentId: parent.id,
+            // Before its parent, as by another clock.
+            startUs: at - 5n,
+            tags: { [number]: String(i), ...(i % 2 === 0 && { error: 'x' }) },
+          })
+          const grandchild = span({ traceId, parentId: child.id, startUs: at + 10n, tags: { [number]: `${i}.5` } })
+          return [parent, child, grandchild]
+        })
+        const records = traces.flat()
+        for (let i = 0; i < records.length; i += 300) await append(store, ...records.slice(i, i + 300))
+        const last = span({ tags: { last: key } })
+        await append(store, last)
+        await soon(async () =>
+          assert.deepEqual(await found(store, { annotations: [tag('last', key)] }), [last.traceId]),
+        )
+        const query = (q: string) => withTimes(parse(q).query, Date.now() * 1000)
+        for (const [q, cost] of [
+          [`${key}=a OR ${number}>=690`, 'index'],
+          [`(${key}=a OR ${key}=b) NOT ${key}=a`, 'index'],
+          [`${number}<5.5`, 'index'],
+          [`${number}>=300 NOT error`, 'index'],
+          [`${key}=b > error`, 'index'],
+          [`service:${service} >> ${number}>10 NOT error last 2h`, 'index'],
+          [`service:${service} > ${number}>10 > ${number}<400 from:-2h`, 'index'],
+          [`root: ${key}=a`, 'index'],
+        ]) {
+          const expected = bruteForce(records, query(q!))
+          assert.ok(expected.size > 0, q)
+          sameIds(await found(store, query(q!), 40), expected, q)
+          const page = await store.search({ ...query(q!), limit: 10 })
+          assert.equal(page.cost, cost, q)
+          assert.ok(page.read >= page.traces.length, q)
+        }
+        const all = await store.search({ ...query('NOT error last 2h'), limit: 10 })
+        assert.equal(all.cost, 'all')
       })
 
       it('agrees with a search of every span by hand', async function () {
@@ -1180,6 +1228,12 @@ export function storeContract(name: string, newPlace: NewPlace): void {
             const refused = { code: 'MILO_NOT_INDEXED', message: /secret.*index\./ }
             await assert.rejects(store.search({ annotations, limit: 10 }), refused)
           }
+          const where = { kind: 'number', key: 'secret', compare: '>', number: 1 } as const
+          const refused = { code: 'MILO_NOT_INDEXED', message: /secret.*index\./ }
+          await assert.rejects(store.search({ annotations: [], where, limit: 10 }), refused)
+          // What isn't so, or is beside something else, is decided by the records.
+          const not = { kind: 'not', of: { kind: 'annotation', ...tag('secret', word) } } as const
+          assert.deepEqual(await found(store, { name, annotations: [], where: not }), [hidden.traceId])
           // The records are whole.
           assert.deepEqual(structs(await store.readTrace(hidden.traceId)), structs([hidden]))
         }
@@ -1243,151 +1297,13 @@ export function storeContract(name: string, newPlace: NewPlace): void {
           await search(start.slice(3), 'contains'),
           ids(() => true),
         )
+        const large = span({ tags: { [key]: `1${'0'.repeat(24)}` } })
+        await append(store, large, span({ tags: { [key]: '1'.repeat(20) } }))
+        const where = { kind: 'number', key, compare: '>=', number: 1e24 } as const
+        await soon(async () => assert.deepEqual(await found(store, { annotations: [], where }), [large.traceId]))
         // Words that are cut can't be completed: they would find nothing.
         assert.deepEqual(await store.complete({ field: 'value', key, prefix: start, limit: 10 }), [start, `${start}x`])
       })
     })
   })
-}
-
-const word = fc.constantFrom('', 'a', 'A', 'b', 'a ', 'ab', 'é', '\0')
-const service = fc.constantFrom('a', 'b')
-/** In the same microseconds, or some part of a second apart; halves may be two seconds apart. */
-const someUs = fc.oneof(
-  fc.integer({ min: -3, max: 3 }),
-  fc.integer({ min: -3, max: 3 }).map(n => n * 300_000),
-  fc.integer({ min: -1_000_000, max: 1_000_000 }),
-)
-
-const drawnSpans = fc.array(
-  fc.record(
-    {
-      traceId: fc.nat(5),
-      id: fc.nat(3),
-      name: word,
-      service,
-      annotations: fc.array(fc.tuple(word, word), { maxLength: 3 }),
-      error: fc.constantFrom('error', 'error.type'),
-      // At least one, or the time of receipt decides.
-      events: fc.array(fc.tuple(someUs, fc.integer({ min: 1, max: 5 })), { minLength: 1, maxLength: 4 }),
-    },
-    { requiredKeys: ['traceId', 'id', 'annotations', 'events'] },
-  ),
-  { minLength: 1, maxLength: 25 },
-)
-
-const drawnQueries = fc.array(
-  fc.record(
-    {
-      name: word,
-      service,
-      minDurationUs: fc.nat(6),
-      maxDurationUs: fc.nat(6),
-      annotations: fc.array(
-        fc.oneof(
-          fc.record({ key: word }),
-          fc.record(
-            { key: word, value: word, match: fc.constantFrom('exact', 'prefix', 'contains') },
-            { requiredKeys: ['value', 'match'] },
-          ),
-        ),
-        { maxLength: 3 },
-      ),
-      error: fc.boolean(),
-      fromUs: someUs,
-      toUs: someUs,
-    },
-    { requiredKeys: ['annotations'] },
-  ),
-  { minLength: 1, maxLength: 8 },
-)
-
-type Drawn<A> = A extends fc.Arbitrary<(infer T)[]> ? T : never
-
-function drawnRecord(
-  { traceId, id, name, service, annotations, error, events }: Drawn<typeof drawnSpans>,
-  nonce: string,
-  traceIds: bigint[],
-  baseUs: bigint,
-): Record {
-  return {
-    traceId: traceIds[traceId]!,
-    id: BigInt(id),
-    ...(name === undefined ? {} : { name: nonce + name }),
-    ...(service === undefined ? {} : { service: nonce + service }),
-    annotations: new Map([
-      ...annotations.map(([key, value]): [string, string] => [nonce + key, nonce + value]),
-      ...(error === undefined ? [] : ([[error, 'x']] as [string, string][])),
-    ]),
-    events: events.map(([us, eventType]) => ({ timestamp: baseUs + BigInt(us), eventType })),
-  }
-}
-
-function drawnQuery(drawn: Drawn<typeof drawnQueries>, nonce: string, baseUs: number): Conditions {
-  const { name, service, annotations, fromUs, toUs, ...rest } = drawn
-  const query: Conditions = {
-    ...rest,
-    annotations: annotations.map(condition => {
-      const { key, value, match = 'exact' } = condition as { key?: string; value?: string; match?: string }
-      // What is contained begins within the run's own word.
-      const begin = match === 'contains' ? nonce.slice(3) : nonce
-      return tag(
-        key === undefined ? undefined : nonce + key,
-        value === undefined ? undefined : begin + value,
-        match as Match,
-      )
-    }),
-  }
-  if (name !== undefined) query.name = nonce + name
-  if (service !== undefined) query.service = nonce + service
-  const own = name !== undefined || service !== undefined || annotations.length > 0
-  if (fromUs !== undefined || !own) query.fromUs = baseUs + (fromUs ?? -1e6)
-  if (toUs !== undefined || !own) query.toUs = baseUs + (toUs ?? 1e6)
-  return query
-}
-
-/** What search should say, by going through all spans. */
-export function bruteForce(records: Record[], query: Conditions): Set<bigint> {
-  const spans = new Map<string, Record[]>()
-  for (const record of records) {
-    const id = `${record.traceId} ${record.id}`
-    spans.set(id, [...(spans.get(id) ?? []), record])
-  }
-  const isCall = ({ eventType }: SpanEvent) => eventType !== 5
-  const timesOf = (half: Record) => {
-    const calls = half.events!.filter(isCall)
-    return (calls.length > 0 ? calls : half.events!).map(({ timestamp }) => Number(timestamp))
-  }
-  const startOf = (half: Record) => Math.min(...timesOf(half))
-  const durationOf = (half: Record) => Math.max(...timesOf(half)) - startOf(half)
-  const isClient = (half: Record) => (half.events!.find(isCall)?.eventType ?? 5) <= EventType.CLIENT_RECV
-
-  const matches = (halves: Record[]) => {
-    const { name, service, minDurationUs = 0, maxDurationUs, annotations = [], error, fromUs, toUs } = query
-    const tags = halves.flatMap(half => [...half.annotations!])
-    const clients = halves.filter(isClient)
-    const start = Math.min(...(clients.length > 0 ? clients : halves).map(startOf))
-    const compare = (found: string, { value = '', match }: { value?: string; match: Match }) =>
-      match === 'exact' ? found === value : match === 'prefix' ? found.startsWith(value) : found.includes(value)
-    return (
-      halves.some(
-        half =>
-          (name === undefined || half.name === name) &&
-          (service === undefined || half.service === service) &&
-          durationOf(half) >= minDurationUs,
-      ) &&
-      (maxDurationUs === undefined || Math.max(...halves.map(durationOf)) <= maxDurationUs) &&
-      annotations.every(condition =>
-        tags.some(
-          ([key, value]) =>
-            (condition.key === undefined || condition.key === key) &&
-            (condition.value === undefined || compare(value, condition)),
-        ),
-      ) &&
-      (error === undefined || error === tags.some(([key]) => key === 'error' || key === 'error.type')) &&
-      (fromUs === undefined || start >= fromUs) &&
-      (toUs === undefined || start <= toUs)
-    )
-  }
-  return new Set([...spans.values()].filter(matches).map(([half]) => half!.traceId))
 }

@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { FeatureTable } from '../difference/features'
 import { rank, type Weights } from '../difference/rank'
 import type { ComparedGroup, DifferenceAnswer, Feature } from '../http/answers'
-import type { TimedQuery } from '../query'
+import { conditionsOf, type TimedQuery } from '../query'
 import { DEFAULT_DENY } from '../store/search/index-policy'
 import { matchesTrace } from '../store/search/match'
 import type { SpanSearch, TraceReader } from '../store/store'
@@ -203,7 +203,10 @@ function asksFor({ select, trace, selected }: DifferenceQuery, feature: Feature)
       )
     default:
       // The key's other values, which the selected traces lack, are no news either.
-      return select.annotations.some(asked => asked.key === key && asked.match === 'exact')
+      return conditionsOf(select).some(asked => {
+        if (asked.kind === 'annotation') return asked.key === key && asked.match === 'exact'
+        return asked.kind === 'number' && asked.key === key
+      })
   }
 }
 

@@ -23,12 +23,20 @@ const PAGE = 100
 const LONGEST_PAGE = 50
 
 export async function orderedSearch(
-  search: Search,
+  searchOne: Search,
   { limit, ...query }: SearchQuery,
   order: Order,
   { turns, deadlineMs }: { turns: Turns; deadlineMs: number },
 ): Promise<SearchAnswer> {
   const list = new Ordered(order, limit)
+  let read = 0
+  let cost: SearchAnswer['cost'] = 'index'
+  const search: Search = async query => {
+    const page = await searchOne(query)
+    read += page.read
+    if (page.cost !== 'index' && cost !== 'all') cost = page.cost
+    return page
+  }
   const giveUpAt = performance.now() + deadlineMs
   const isOver = () => list.read >= MOST_READ || performance.now() > giveUpAt
   const everything = pagesOf(search, query, Math.max(PAGE / PARTS, limit / PARTS), turns)
@@ -50,7 +58,7 @@ export async function orderedSearch(
     }
   }
   await readOn(Infinity)
-  return { traces: list.traces, next: null, ordered: { read: list.read, complete } }
+  return { traces: list.traces, next: null, read, cost, ordered: { read: list.read, complete } }
 }
 
 /** Searches for spans that are longer than the list's shortest trace. This finds the long traces in which what is searched for is long. */

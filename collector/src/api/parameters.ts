@@ -1,8 +1,13 @@
 import { z } from 'zod'
 import { HttpError, quote } from '../http/errors'
 import {
+  allOf,
+  countConditions,
   DURATION_REMEDY,
   describeProblem,
+  hasFewAlternatives,
+  isFlat,
+  MAX_ALTERNATIVES,
   MAX_CONDITIONS,
   parse,
   parseAnnotation,
@@ -258,6 +263,11 @@ export function readDifference(given: unknown, nowUs: number): DifferenceQuery {
 /** Returns a query for spans that meet both queries. */
 function bothOf(a: TimedQuery, b: TimedQuery): TimedQuery {
   const both: TimedQuery = { ...a, ...b, annotations: [...a.annotations, ...b.annotations] }
+  if (a.where !== undefined && b.where !== undefined) both.where = allOf([a.where, b.where])!
+  if (a.above !== undefined && b.above !== undefined) {
+    const message = "select.q: the search says what is above the span, so the selection can't: use > in one of them"
+    throw new HttpError(400, 'MILO_BAD_QUERY', message)
+  }
   checkCount(both)
   for (const what of ['name', 'service', 'error'] as const) {
     if (a[what] === undefined || b[what] === undefined || a[what] === b[what]) continue
@@ -304,9 +314,15 @@ function queryOf({ q, ...conditions }: Conditions, prefix = ''): Query {
   return query
 }
 
-function checkCount({ annotations }: { annotations: unknown[] }): void {
-  if (annotations.length <= MAX_CONDITIONS) return
-  throw new HttpError(400, 'MILO_BAD_QUERY', `${annotations.length} annotations: give at most ${MAX_CONDITIONS}`)
+function checkCount(query: TimedQuery | Query): void {
+  const count = countConditions(query)
+  if (count > MAX_CONDITIONS) {
+    const what = isFlat(query) ? 'annotations' : 'conditions'
+    throw new HttpError(400, 'MILO_BAD_QUERY', `${count} ${what}: give at most ${MAX_CONDITIONS}`)
+  }
+  if (hasFewAlternatives(query)) return
+  const message = `more than ${MAX_ALTERNATIVES} alternatives, written without parentheses: give fewer`
+  throw new HttpError(400, 'MILO_BAD_QUERY', message)
 }
 
 function parseQuery(q: string, prefix: string): Query {

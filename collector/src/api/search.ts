@@ -68,8 +68,9 @@ export function searchRoutes(app: FastifyInstance, reads: Reads, askStore: AskSt
         orderedSearch(search, query, order, { turns: clientTurns(reply), deadlineMs: 1.5 * reads.surveyMs }),
       )
     }
-    const { traces, next = null } = await searches.during(SEARCH_BYTES, () => askStore(store => store.search(query)))
-    return { traces, next }
+    const page = await searches.during(SEARCH_BYTES, () => askStore(store => store.search(query)))
+    const { traces, next = null, read, cost } = page
+    return { traces, next, read, cost }
   })
 
   app.get('/api/complete', async (request): Promise<CompletionAnswer> => {

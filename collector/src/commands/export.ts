@@ -6,7 +6,7 @@ import { finished } from 'node:stream/promises'
 import type { Config } from '../config'
 import { recordToJson } from '../formats/milo-json'
 import type { Logger } from '../log'
-import { describeProblem, MAX_CONDITIONS, parse, print, type TimedQuery, withTimes } from '../query'
+import { countConditions, describeProblem, MAX_CONDITIONS, parse, print, type TimedQuery, withTimes } from '../query'
 import type { SpanSearch, TraceReader } from '../store/store'
 import { traceIdsOf, withHigh } from '../trace'
 import { CommandError, UsageError } from './command-error'
@@ -42,8 +42,8 @@ function readQuery(q: string): TimedQuery {
   const { query, problems } = parse(q)
   const [problem] = problems
   if (problem !== undefined) throw new UsageError(describeProblem(q, problem))
-  const { length } = query.annotations
-  if (length > MAX_CONDITIONS) throw new UsageError(`${length} annotations: give at most ${MAX_CONDITIONS}`)
+  const count = countConditions(query)
+  if (count > MAX_CONDITIONS) throw new UsageError(`${count} annotations: give at most ${MAX_CONDITIONS}`)
   return withTimes(query, Date.now() * 1000)
 }
 

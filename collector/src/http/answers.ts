@@ -26,6 +26,10 @@ export interface SearchAnswer {
   traces: TraceSummary[]
   /** The value of `before` for the next page. */
   next: string | null
+  /** How many traces were read for this page. */
+  read: number
+  /** What finding them cost: 'key' if every trace with a certain annotation is read, 'all' if every trace of the time range is. */
+  cost: 'index' | 'key' | 'all'
   /** With order=longest or order=errors, which have no further pages. */
   ordered?: Ordered
 }

@@ -6,6 +6,8 @@ export interface Completion {
   field: 'name' | 'service' | 'key' | 'value'
   /** The key whose values are completed. */
   key?: string
+  /** Whether only values that are numbers fit. */
+  numbers?: true
   /** The text that was typed before the cursor, without quotes. */
   prefix: string
   /** The bounds of the text that a choice replaces. */
@@ -15,9 +17,13 @@ export interface Completion {
 
 /** @returns undefined if nothing can be suggested: a time, a duration, or a value without a key */
 export function completionAt(text: string, cursor: number): Completion | undefined {
-  const item = lex(text).find(({ from, to, value }) => from <= cursor && cursor <= Math.max(to, value?.to ?? 0))
+  // Right behind a parenthesis something else begins.
+  const items = lex(text).filter(({ kind }) => kind !== '(' && kind !== ')')
+  const item = items.find(({ from, to, value }) => from <= cursor && cursor <= Math.max(to, value?.to ?? 0))
   if (item === undefined) return { field: 'key', prefix: '', from: cursor, to: cursor }
   const { word, op, value } = item
+  const begun = op === '' && !word.quoted && cursor === word.to ? /^(.+?)[<>]=?$/.exec(word.text) : null
+  if (begun !== null) return { field: 'value', key: begun[1]!, numbers: true, prefix: '', from: cursor, to: cursor }
   if (cursor <= word.to && op !== 'last') return { field: 'key', ...typed(text, word, cursor) }
   // The cursor is within the operator.
   if (value === undefined || cursor < value.from) return undefined
@@ -25,12 +31,23 @@ export function completionAt(text: string, cursor: number): Completion | undefin
   if (field === undefined) return undefined
   if (field === 'value' && word.text === '') return undefined
   const key = field === 'value' ? { key: word.text } : {}
-  return { field, ...key, ...typed(text, value, cursor) }
+  const numbers = /[<>]/.test(op) ? { numbers: true as const } : {}
+  return { field, ...key, ...numbers, ...typed(text, value, cursor) }
+}
+
+/** Whether OR, > or >> may stand at the cursor: behind a condition, or in the place of the word there. */
+export function mayJoin(text: string, cursor: number): boolean {
+  const before = lex(text.slice(0, cursor))
+    .filter(({ to }) => to < cursor || text[to - 1] === ')')
+    .at(-1)
+  return before?.kind === 'condition' || before?.kind === ')'
 }
 
 function fieldOf({ word, op }: Item): Completion['field'] | undefined {
   if (op === '=' || op === '^=' || op === '*=') return 'value'
+  if (/[<>]/.test(op)) return word.text === 'duration' && !word.quoted ? undefined : 'value'
   if (op !== ':' || word.text === 'from' || word.text === 'to') return undefined
+  if (word.text === 'root') return 'name'
   return word.text as 'name' | 'service' | 'key'
 }
 
@@ -49,10 +66,10 @@ export function insertCompletion(
 ): { text: string; cursor: number } {
   const { from, to, field } = completion
   const rest = text.slice(to)
-  const afterWord = field === 'key' && !/:\s*$/.test(text.slice(0, from))
+  const afterWord = field === 'key' && !/(?:^|[\s()])key:\s*$/.test(text.slice(0, from))
   const insert = afterWord
-    ? `${/[\s"\\=:<>*^]/.test(choice) || choice === '' ? `"${choice.replace(/["\\]/g, '\\$&')}"` : choice}${/^[*^]?=/.test(rest) ? '' : '='}`
+    ? `${/[\s"\\=:<>*^()!]/.test(choice) || choice === '' ? `"${choice.replace(/["\\]/g, '\\$&')}"` : choice}${/^(?:[*^]?=|[<>])/.test(rest) ? '' : '='}`
     : quoted(choice)
-  const space = afterWord || /^\s/.test(rest) ? '' : ' '
+  const space = afterWord || /^[\s)]/.test(rest) ? '' : ' '
   return { text: text.slice(0, from) + insert + space + rest, cursor: from + insert.length + space.length }
 }

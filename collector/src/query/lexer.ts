@@ -6,6 +6,8 @@
  *     word op value (its quote is open)
  */
 export interface Item {
+  /** A mark stands between conditions, and has neither operator nor value. */
+  kind: 'condition' | Mark
   from: number
   to: number
   word: Piece
@@ -24,36 +26,57 @@ export interface Piece {
   open: boolean
 }
 
+export type Mark = '(' | ')' | 'AND' | 'OR' | 'NOT' | '>' | '>>'
+
 /** The word `last` is an operator, too: its value is what follows. */
 type Operator = '' | '=' | '^=' | '*=' | ':' | '>' | '>=' | '<' | '<=' | 'last'
 
 /** The words that may have a colon after them. In any other word, a colon is an ordinary character. */
-const FIELDS = ['name', 'service', 'key', 'from', 'to']
+const FIELDS = ['name', 'service', 'key', 'from', 'to', 'root']
+const MARK = /[()]|(?:AND|OR|NOT|>>?)(?=[ \t\n\r()]|$)/y
+/** A comparison. In any other place, < and > are ordinary characters. */
+const COMPARED = /([<>]=?)[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?(?=[ \t\n\r)]|$)/iy
 
 export function lex(text: string): Item[] {
   const items: Item[] = []
   let pos = skipSpace(text, 0)
   while (pos < text.length) {
+    const mark = matchAt(MARK, text, pos)?.[0]
+    if (mark !== undefined) {
+      const to = pos + mark.length
+      const word = { from: pos, to, text: mark, quoted: false, open: false }
+      items.push({ kind: mark as Mark, from: pos, to, word, op: '', value: undefined })
+      pos = skipSpace(text, to)
+      continue
+    }
     const word = readPiece(text, pos, true)
     let op = operatorAt(text, word)
     let at = word.to + op.length
     if (op === '' && word.text === 'last' && !word.quoted) op = 'last'
-    if (op === 'last' || op === ':') at = skipSpace(text, at)
+    // A root needs no name.
+    if (op === 'last' || (op === ':' && word.text !== 'root')) at = skipSpace(text, at)
     const value = op === '' ? undefined : readPiece(text, at, false)
     const end = op === 'last' ? word.to : word.to + op.length
-    items.push({ from: pos, to: value === undefined || value.to === value.from ? end : value.to, word, op, value })
+    const to = value === undefined || value.to === value.from ? end : value.to
+    items.push({ kind: 'condition', from: pos, to, word, op, value })
     pos = skipSpace(text, value?.to ?? at)
   }
   return items
 }
 
-/** Reads up to a space or, if `word` is true, an operator. Quoted and plain parts may follow each other. */
+/**
+ * Reads up to a space, a parenthesis that closes none of its own or, if `word` is true, an operator. Quoted and plain parts may
+ * follow each other.
+ */
 function readPiece(text: string, from: number, word: boolean): Piece {
   const piece: Piece = { from, to: from, text: '', quoted: false, open: false }
   let pos = from
+  let depth = 0
   while (pos < text.length && !isSpace(text[pos]!)) {
     piece.to = pos
     if (word && operatorAt(text, piece) !== '') break
+    if (text[pos] === '(') depth++
+    if (text[pos] === ')' && depth-- === 0) break
     if (text[pos] !== '"') {
       piece.text += text[pos++]
       continue
@@ -75,14 +98,22 @@ function readPiece(text: string, from: number, word: boolean): Piece {
 }
 
 /** Returns the operator right after a word. */
-function operatorAt(text: string, { to, text: word, quoted }: Piece): Operator {
+function operatorAt(text: string, { from, to, text: word, quoted }: Piece): Operator {
   const c = text[to]
   if (c === '=') return '='
   if ((c === '^' || c === '*') && text[to + 1] === '=') return `${c}=`
+  if ((c === '<' || c === '>') && to > from && (quoted || word !== 'duration')) {
+    return (matchAt(COMPARED, text, to)?.[1] ?? '') as Operator
+  }
   if (quoted) return ''
   if (c === ':' && FIELDS.includes(word)) return ':'
   if ((c === '<' || c === '>') && word === 'duration') return text[to + 1] === '=' ? `${c}=` : c
   return ''
+}
+
+function matchAt(pattern: RegExp, text: string, at: number): RegExpExecArray | null {
+  pattern.lastIndex = at
+  return pattern.exec(text)
 }
 
 function skipSpace(text: string, pos: number): number {

@@ -1,4 +1,4 @@
-import type { AnnotationCondition, Match } from '../query'
+import type { Above, AnnotationCondition, Match, Where } from '../query'
 import type { StoredTrace } from '../record/records'
 import type { TraceSummary } from '../trace/model'
 import { type ActivityQuery, type ActivityRead, type MeterStats, NO_STATS } from './activity/model'
@@ -115,6 +115,10 @@ export interface SearchQuery {
   annotations: AnnotationCondition[]
   /** Whether the span ended in an error. */
   error?: boolean
+  /** What the fields can't express. */
+  where?: Where
+  /** What is above the span, whenever that began. */
+  above?: Above
   /** Range of the span's start as in the trace's tree; microseconds since the epoch, inclusive. */
   fromUs?: number
   toUs?: number
@@ -137,7 +141,16 @@ export interface SearchPage {
   next?: string
   /** With `next`: every trace with a span that matches after this time is on this page or an earlier one. */
   reachedUs?: number
+  /** How many traces were read for this page. */
+  read: number
+  cost: SearchCost
 }
+
+/**
+ * What finding the traces cost: `index` if the index knows a condition of each alternative; `key` if every trace with a certain
+ * annotation is read; `all` if every trace of the time range is.
+ */
+export type SearchCost = 'index' | 'key' | 'all'
 
 export interface CompletionQuery {
   field: 'name' | 'service' | 'key' | 'value'

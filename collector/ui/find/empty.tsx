@@ -58,7 +58,8 @@ export function Empty({ asked, narrowed, before, first, next }: Props) {
       </p>
       <p>
         Names, keys and values must match exactly, including upper and lower case. <code>key^=value</code> matches
-        values that begin with it, <code>key*=value</code> values that contain it. One span must meet all conditions.
+        values that begin with it, <code>key*=value</code> values that contain it. One span must meet all conditions,
+        unless <code>&gt;</code> or <code>&gt;&gt;</code> stands between them.
       </p>
     </Notice>
   )

@@ -9,6 +9,7 @@ import { RangePicker } from '../range/range-picker'
 import { navigate } from '../shell/address'
 import { useJson } from '../shell/json'
 import { useShortcuts } from '../shell/shortcuts'
+import { CostNote } from './cost-note'
 import { differenceOf } from './difference/difference-address'
 import { Empty } from './empty'
 import {
@@ -121,6 +122,7 @@ export function FindPage({ path, query }: { path: string; query: URLSearchParams
           {search.state === 'failed' && (
             <Failure title="The search failed" problem={search.problem} retry={search.again} />
           )}
+          {search.state === 'ready' && <CostNote cost={search.value.cost} read={search.value.read} />}
           {search.state === 'ready' && search.value.traces.length === 0 && (
             <Empty
               asked={asked}

@@ -1,5 +1,7 @@
 import {
   type AnnotationCondition,
+  allOf,
+  isFlat,
   lex,
   type Match,
   type Problem,
@@ -12,6 +14,7 @@ import {
   printDurationUs,
   printTime,
   type Query,
+  type Where,
 } from '../../src/query'
 
 /**
@@ -35,7 +38,10 @@ export function readAsked(params: URLSearchParams): AskedSearch {
   const q = params.get('q')
   const byFields = FIELDS.some(name => params.has(name)) || params.has('annotation')
   const form = params.has('fields') || byFields ? 'fields' : 'box'
-  if (q !== null) return { ...parse(q), text: q, form: params.has('fields') ? 'fields' : 'box' }
+  if (q !== null) {
+    const parsed = parse(q)
+    return { ...parsed, text: q, form: params.has('fields') && isFlat(parsed.query) ? 'fields' : 'box' }
+  }
   const query = readFields(params)
   return { query, text: print(query), problems: [], form }
 }
@@ -119,6 +125,7 @@ export function changedAddress({ form }: AskedSearch, query: Query): string {
 
 /** Returns the address of a search by fields; undefined if the fields can't express the query. */
 export function fieldsAddress(query: Query): string | undefined {
+  if (!isFlat(query)) return undefined
   const { name, service, annotations, minDurationUs, maxDurationUs, error, from, to } = query
   const params = new URLSearchParams()
   const put = (key: string, value: string | undefined) => {
@@ -149,17 +156,28 @@ export function fieldsAddress(query: Query): string | undefined {
 
 /** Lists each condition in the box's language, together with the query without it. */
 export function conditionsOf(query: Query): { text: string; without: Query }[] {
-  const { annotations, ...rest } = query
+  const { annotations, where, above, ...rest } = query
   const alone = (part: Partial<Query>): string => print({ annotations: [], ...part })
   const parts: { text: string; without: Query }[] = (Object.keys(rest) as (keyof typeof rest)[]).map(key => {
-    const { [key]: value, ...others } = rest
-    return { text: alone({ [key]: value }), without: { ...others, annotations } }
+    const { [key]: _, ...others } = query
+    return { text: alone({ [key]: rest[key] }), without: others as Query }
   })
   annotations.forEach((condition: AnnotationCondition, i) => {
     parts.push({
       text: alone({ annotations: [condition] }),
-      without: { ...rest, annotations: annotations.filter((_, other) => other !== i) },
+      without: { ...query, annotations: annotations.filter((_, other) => other !== i) },
     })
   })
-  return parts
+  const others = where?.kind === 'all' ? where.of : [where ?? []].flat()
+  others.forEach((condition: Where, i) => {
+    const { where: _, ...without } = query
+    const left = allOf(others.filter((_, other) => other !== i))
+    parts.push({ text: alone({ where: condition }), without: { ...without, ...(left && { where: left }) } })
+  })
+  if (above !== undefined) {
+    const { above: _, ...without } = query
+    parts.push({ text: `${print(above.span)} ${above.at === 'parent' ? '>' : '>>'}`, without })
+  }
+  // What is below another span needs a condition.
+  return parts.filter(({ without }) => parse(print(without)).problems.length === 0)
 }

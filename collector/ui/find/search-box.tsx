@@ -1,6 +1,14 @@
 import { useEffect, useId, useRef, useState } from 'preact/hooks'
 import type { CompletionAnswer } from '../../src/http/answers'
-import { type Completion, completionAt, insertCompletion, type Problem, parse } from '../../src/query'
+import {
+  type Completion,
+  completionAt,
+  decimalOf,
+  insertCompletion,
+  mayJoin,
+  type Problem,
+  parse,
+} from '../../src/query'
 import { findTraceId } from '../../src/trace'
 import { navigate } from '../shell/address'
 import { requestJson } from '../shell/json'
@@ -9,17 +17,23 @@ import { useShortcuts } from '../shell/shortcuts'
 import { boxAddress, withZones } from './query-address'
 
 const TYPING_MS = 120
+const MAX_PROPOSALS = 20
 
 /** The words of the query language, suggested together with reported keys. */
-const WORDS: { text: string; what: string }[] = [
+const WORDS: { text: string; what: string; joins?: true }[] = [
   { text: 'name:', what: 'the name of a span' },
   { text: 'service:', what: 'the service that reported a span' },
+  { text: 'root:', what: 'the trace’s first span, or one with that name' },
   { text: 'duration>', what: 'longer than, such as duration>50ms' },
   { text: 'duration<', what: 'shorter than' },
   { text: 'error', what: 'ended in an error' },
   { text: '!error', what: 'ended without an error' },
   { text: 'last 1h', what: 'began within the last hour' },
   { text: 'key:', what: 'has an annotation with that key' },
+  { text: 'NOT', what: 'what follows is not so' },
+  { text: 'OR', what: 'what precedes or what follows', joins: true },
+  { text: '>', what: 'is the parent of a span that meets what follows', joins: true },
+  { text: '>>', what: 'is anywhere above a span that meets what follows', joins: true },
 ]
 
 interface Proposal {
@@ -40,7 +54,7 @@ export function SearchBox({ text: initial }: { text: string }) {
   const listId = useId()
   const completion = completionAt(text, cursor)
   const id = traceIdIn(text)
-  const proposals = useProposals(open ? completion : undefined)
+  const proposals = useProposals(open ? completion : undefined, mayJoin(text, cursor))
   useEffect(() => setText(initial), [initial])
   useShortcuts('Find', [{ keys: ['/', 'f'], does: 'go to the search box', run: () => field.current?.focus() }])
 
@@ -157,8 +171,9 @@ export function SearchBox({ text: initial }: { text: string }) {
         ) : id === null ? (
           <span class="hint">
             <code>name:</code> <code>service:</code> <code>key=value</code> <code>key^=prefix</code>{' '}
-            <code>key*=part</code> <code>duration&gt;50ms</code> <code>error</code> <code>last 1h</code>, a word from
-            any value, or a trace id
+            <code>key*=part</code> <code>key&gt;=5</code> <code>duration&gt;50ms</code> <code>error</code>{' '}
+            <code>last 1h</code>, a word from any value, <code>NOT</code> <code>OR</code> <code>( )</code>,{' '}
+            <code>parent &gt; child</code>, or a trace id
           </span>
         ) : (
           <span class="hint">
@@ -179,12 +194,12 @@ function traceIdIn(text: string): string | null {
 
 function putWord(text: string, { from, to }: Completion, word: string): { text: string; cursor: number } {
   const rest = text.slice(to)
-  const space = /[:>]$|<$/.test(word) || /^\s/.test(rest) ? '' : ' '
+  const space = /[:<]$|[a-z]>$/.test(word) || /^[\s)]/.test(rest) ? '' : ' '
   return { text: text.slice(0, from) + word + space + rest, cursor: from + word.length + space.length }
 }
 
 /** Returns the language's words and the reported values that begin with what the user is typing. */
-function useProposals(completion: Completion | undefined): Proposal[] {
+function useProposals(completion: Completion | undefined, joins: boolean): Proposal[] {
   const [answer, setAnswer] = useState<{ url: string; values: string[] }>({ url: '', values: [] })
   const url = completion === undefined ? null : urlOf(completion)
   useEffect(() => {
@@ -204,12 +219,14 @@ function useProposals(completion: Completion | undefined): Proposal[] {
   }, [url])
   if (completion === undefined) return []
   const { field, prefix } = completion
-  const words = field === 'key' ? WORDS.filter(({ text }) => text.startsWith(prefix) && text !== prefix) : []
-  const values = answer.url === url ? answer.values.filter(value => value !== prefix) : []
+  const begins = ({ text }: { text: string }) => text.toLowerCase().startsWith(prefix.toLowerCase()) && text !== prefix
+  const words = field === 'key' ? WORDS.filter(word => begins(word) && (joins || !word.joins)) : []
+  const fits = (value: string) => value !== prefix && (!completion.numbers || decimalOf(value) !== undefined)
+  const values = answer.url === url ? answer.values.filter(fits) : []
   const what = field === 'key' ? 'annotation key' : ''
   return [...words.map(word => ({ ...word, word: true })), ...values.map(text => ({ text, what, word: false }))].slice(
     0,
-    12,
+    MAX_PROPOSALS,
   )
 }
 

@@ -116,6 +116,26 @@ describe('the HTTP API of differences', () => {
     assert.deepEqual(failed.more.map(named), [['error', 'cart', null, null]])
   })
 
+  it('takes alternatives, numbers and structure in both searches, and refuses what can’t be one search', async () => {
+    const q = (base: string, select: string) => new URLSearchParams({ q: base, 'select.q': select }).toString()
+    const { selected, others, more } = await difference(
+      q('service:cart OR service:nobody', '(rows>=5000 OR error) NOT duration<400ms'),
+    )
+    assert.deepEqual([selected.traces, others.traces], [30, 270])
+    assert.deepEqual(named(more[0]), ['annotation', 'cart', 'cache', 'miss'])
+    const below = await difference(q('service:web > service:cart', 'rows>=5000'))
+    assert.deepEqual([below.selected.traces, below.others.traces], [30, 270])
+    const many = '(a=1 OR a=2) '.repeat(3)
+    for (const [base, select, message] of [
+      ['service:web > service:cart', 'service:web > error', /^select\.q: .*use > in one of them/],
+      [many, many, /more than 32 alternatives/],
+    ] as const) {
+      const { status, body } = await c.get(`/api/difference?${q(base, select)}`)
+      assert.deepEqual([status, body.code], [400, 'MILO_BAD_QUERY'])
+      assert.match(body.error, message)
+    }
+  })
+
   it('takes a box of times and durations of traces, and a time range of the search', async () => {
     const from = NOW_US - (60 + 100) * 1e6
     const to = NOW_US - (60 + 51) * 1e6

@@ -88,6 +88,11 @@ describe('the HTTP API of searches', () => {
     ['q="a b"', ['lisbon']],
     ['q=!error last 1h', ['lisbon']],
     ['q=error service:front key:user', ['london']],
+    ['q=city=Paris OR user<40', ['london', 'paris']],
+    ['q=(city^=L OR city=Paris) NOT error service:shop', ['lisbon', 'paris']],
+    ['q=user>=7.5 last 1h', ['lisbon']],
+    ['q=root:Shop.buy NOT NOT user=7', ['london']],
+    ['q=key:tag > key:tag', []],
   ]
   for (const [query, expected] of searches) {
     it(`finds ${expected.join(', ')} by ${query || 'nothing'}`, async () => {
@@ -97,6 +102,8 @@ describe('the HTTP API of searches', () => {
 
   const wrong: [string, string, RegExp][] = [
     ['q=duration>5', 'MILO_BAD_QUERY', /^q: "duration>5": .*50ms/],
+    ['q=(a OR b', 'MILO_BAD_QUERY', /^q: "\(": is not closed/],
+    [`q=${'(a OR b) '.repeat(9)}`, 'MILO_BAD_QUERY', /^q: .* more than 32 alternatives/],
     ['q=a&name=b', 'MILO_BAD_PARAMETER', /name can't be combined with q/],
     ['q=a&annotation=b', 'MILO_BAD_PARAMETER', /annotation can't be combined with q/],
     ['min_duration=5parsec', 'MILO_BAD_DURATION', /^min_duration is "5parsec": give/],
@@ -140,6 +147,21 @@ describe('the HTTP API of searches', () => {
       const { status, body } = await c.get(`${path}?from=yesterday`)
       assert.deepEqual([status, body.code], [400, 'MILO_BAD_TIME'], path)
       assert.match(body.error, /^from is "yesterday": give a time before now/)
+    }
+  })
+
+  it('says how many traces it read, and what finding them cost', async () => {
+    for (const [q, read, cost] of [
+      ['user=42', 2, 'index'],
+      ['user=42 OR user=7', 3, 'index'],
+      ['user>=7.5', 2, 'index'],
+      ['NOT city=London', 3, 'all'],
+      ['user=42 NOT city=Paris', 2, 'index'],
+      ['root:', 3, 'all'],
+      ['', 3, 'index'],
+    ]) {
+      const { body } = await c.get(`/api/search?q=${encodeURIComponent(q!)}`)
+      assert.deepEqual([body.read, body.cost], [read, cost], `${q}`)
     }
   })
 
@@ -200,6 +222,10 @@ describe('the HTTP API of searches', () => {
     const renamed = await send('PUT', `/api/saved-searches/${id}`, { name: 'mine' })
     assert.deepEqual([renamed.status, renamed.body], [200, { ...created.body, name: 'mine' }])
     assert.deepEqual((await send('GET', `/api/saved-searches/${id}`)).body, renamed.body)
+    const query = `q=${encodeURIComponent('(user=42 OR user>6) > root: NOT city^="a)"')}`
+    const changed = await send('PUT', `/api/saved-searches/${id}`, { query })
+    assert.deepEqual([changed.status, changed.body.query], [200, query])
+    assert.deepEqual(await found(changed.body.query), [])
     assert.equal((await send('DELETE', `/api/saved-searches/${id}`)).status, 204)
     for (const method of ['GET', 'PUT', 'DELETE']) {
       const gone = await send(method, `/api/saved-searches/${id}`, method === 'PUT' ? { name: 'x' } : undefined)
@@ -222,6 +248,7 @@ describe('the HTTP API of searches', () => {
       { name: 'x', query: 'limit=0' },
       { name: 'x', query: 'nonsense=1' },
       { name: 'x', query: 'q=duration' },
+      { name: 'x', query: 'q=(a' },
       { name: 'x', query: '', id: 'mine' },
       { name: 'x', query: `name=${'x'.repeat(8000)}` },
     ]) {
@@ -271,6 +298,10 @@ describe('the HTTP API of searches', () => {
         'constructor',
         '𝕏'.repeat(300),
         '('.repeat(1000),
+        'NOT '.repeat(1000),
+        'a OR '.repeat(1000),
+        'a > '.repeat(1000),
+        'NOT (a=1 OR key:b) > (n<5 OR root:x) error',
       ),
       // What is right for one parameter is asked of each, with others or without.
       fc.constantFrom(

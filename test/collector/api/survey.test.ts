@@ -50,6 +50,8 @@ function searchOf(loads: Load[]): { search: Search; asked: () => number } {
     return {
       traces: summaries,
       matchedUs: page.map(({ matchedUs }) => matchedUs),
+      read: page.length,
+      cost: 'index',
       ...(more && { next: String(from + limit), reachedUs: page.at(-1)!.place }),
     }
   }

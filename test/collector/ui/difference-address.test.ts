@@ -41,6 +41,21 @@ describe('a comparison in the address', () => {
     })
   })
 
+  it('selects by all that is said of a span below another, and keeps alternatives', () => {
+    assert.deepEqual(paramsOf(differenceOf(asked('service:a > service:b'), traces)), {
+      q: 'from:1970-01-01T00:00:01Z to:1970-01-01T00:00:04.000001Z',
+      'select.q': 'service:a > service:b',
+    })
+    assert.deepEqual(paramsOf(differenceOf(asked('service:a (user=1 OR n>5)'), traces)), {
+      q: 'service:a from:1970-01-01T00:00:01Z to:1970-01-01T00:00:04.000001Z',
+      'select.q': 'user=1 OR n>5',
+    })
+    assert.equal(
+      withFeature('user=1 OR n>5', { service: 'cart', key: 'cache', value: 'miss' }),
+      'service:cart cache=miss (user=1 OR n>5)',
+    )
+  })
+
   it('selects by a box among a search’s traces, with times that mean the same tomorrow', () => {
     const box = { times: [10, 20], durations: [1, 30] } as const
     const address = differenceOf(

@@ -70,6 +70,34 @@ describe('a search in the address', () => {
     }
   })
 
+  it('stays in the box where fields can’t express it, also if they are asked for', () => {
+    for (const text of ['user=1 OR user=2', 'n>5', 'root:', 'service:a > error', 'NOT user=1']) {
+      const asked = readAsked(params(`fields=1&q=${encodeURIComponent(text)}`))
+      assert.deepEqual([asked.form, asked.problems, fieldsAddress(asked.query)], ['box', [], undefined])
+      const narrowed = changedAddress({ ...asked, form: 'fields' }, { ...asked.query, minDurationUs: 5_000 })
+      assert.deepEqual(readAsked(params(narrowed.split('?')[1]!)).query, { ...asked.query, minDurationUs: 5_000 })
+    }
+  })
+
+  it('loses one part at a time of what is negated, alternative or above', () => {
+    const without = (q: string) =>
+      conditionsOf(readAsked(params(`q=${encodeURIComponent(q)}`)).query).map(({ text, without }) => [
+        text,
+        print(without),
+      ])
+    assert.deepEqual(without('a=1 (b=1 OR c=1) NOT d=1'), [
+      ['a=1', '(b=1 OR c=1) NOT d=1'],
+      ['b=1 OR c=1', 'a=1 NOT d=1'],
+      ['NOT d=1', 'a=1 (b=1 OR c=1)'],
+    ])
+    assert.deepEqual(without('service:a > service:b error'), [
+      ['service:b', 'service:a > error'],
+      ['error', 'service:a > service:b'],
+      ['service:a >', 'service:b error'],
+    ])
+    assert.deepEqual(without('service:a >> error'), [['service:a >>', 'error']])
+  })
+
   it('asks the API for what it knows, and saves no place in the results', () => {
     const query = params('q=error&saved=abc&fields=1&before=xyz&limit=100&name=')
     assert.equal(apiQuery(query), 'q=error&before=xyz&limit=100')

@@ -1,7 +1,9 @@
+import { compareNumber } from '../../query'
 import { IdMap, IdSet } from '../../record/ids'
 import type { IndexPolicy } from '../search/index-policy'
 import { comparePlaces, I64_MAX, I64_MIN, type Place } from '../search/place'
-import type { IndexQuery, Places, SpanIndex, Term } from '../search/search'
+import { EVERY_RECORD, type IndexQuery, type Places, type SpanIndex, type Term } from '../search/span-index'
+import { WINDOW_BITS } from '../search/window'
 import { type CompletionQuery, StoreError } from '../store'
 import type { MySql, Row } from './mysql'
 import {
@@ -75,14 +77,15 @@ interface List {
 
 /** One search, which caches what it finds out about its terms. */
 export class MySqlSearch implements SpanIndex {
+  readonly windowBits = WINDOW_BITS
   private readonly db: MySql
   private readonly policy: IndexPolicy
   private readonly values = new Map<ValueTerm, Promise<Value[] | undefined>>()
   private readonly sorted = new Map<ValueTerm, Promise<Place[] | undefined>>()
-  /** Of the terms that don't drive the search. */
-  private filters: Filter[] | undefined
-  /** Whether a value matches the driver. */
-  private readonly compares = new Map<string, boolean>()
+  /** Of the terms that don't drive a query. */
+  private readonly filters = new Map<IndexQuery, Filter[]>()
+  /** Whether values match a driver. */
+  private readonly compares = new Map<ValueTerm, Map<string, boolean>>()
 
   constructor(db: MySql, policy: IndexPolicy) {
     this.db = db
@@ -95,35 +98,40 @@ export class MySqlSearch implements SpanIndex {
     const list = this.listOf(term)
     if (list !== undefined) return Math.min(max, await this.countOf(list))
     const sorted = await this.sortedPlaces(term as ValueTerm)
-    return sorted === undefined ? max : Math.min(max, sorted.length)
+    if (sorted !== undefined) return Math.min(max, sorted.length)
+    return term.kind === 'number' ? Math.min(max, await this.countOf(this.listOf(keyOf(term))!)) : max
   }
 
   async places(query: IndexQuery, after: Place | undefined, max: number, mayGoOn: () => void): Promise<Places> {
     const [driver, ...rest] = partsOf(query.driver)
     if (!this.isIndexed(driver!)) throw notIndexed(driver!)
     const next = await this.walker(driver!, query)
-    this.filters ??= await this.filtersOf([...rest, ...query.others.flatMap(partsOf)])
-    const { filters } = this
+    const filters =
+      this.filters.get(query) ??
+      (await this.filtersOf([...rest, ...[...query.others, ...query.ofTrace].flatMap(partsOf)]))
+    this.filters.set(query, filters)
     // Places that pass the filters are usually hits, and half of `max` hits fill a page.
     const wanted = filters.length === 0 ? max : max / 2
     const deadline = performance.now() + TURN_MS
     const found: Place[] = []
     const seen = new IdSet()
+    const passed = new IdSet()
     let size = max
     let from = after
     for (;;) {
       mayGoOn()
       const stretch = await next(rangeOf(query, from), size, from)
-      let fresh = stretch.places.filter(({ traceId }) => !seen.has(traceId) && seen.add(traceId))
-      fresh = await this.filtered(fresh, filters)
-      found.push(...fresh)
-      if (stretch.resume === undefined || found.length >= wanted || performance.now() > deadline) {
+      const unseen = stretch.places.filter(({ traceId }) => !seen.has(traceId) && seen.add(traceId))
+      const fresh = await this.filtered(unseen, filters)
+      for (const { traceId } of fresh) passed.add(traceId)
+      found.push(...stretch.places.filter(({ traceId }) => passed.has(traceId)))
+      if (stretch.resume === undefined || passed.size >= wanted || performance.now() > deadline) {
         return { places: found, resume: stretch.resume, of: stretch.of ?? driver }
       }
       from = stretch.resume
       // Fetch as many as seem necessary: the places of a long trace follow each other.
       const share = Math.max(fresh.length / size, 0.01)
-      size = Math.min(Math.max(Math.ceil((wanted - found.length) / share), max), MAX_BATCH)
+      size = Math.min(Math.max(Math.ceil((wanted - passed.size) / share), max), MAX_BATCH)
     }
   }
 
@@ -143,6 +151,8 @@ export class MySqlSearch implements SpanIndex {
       case 'value':
         if (term.key === undefined || term.match !== 'exact') return undefined
         return listOf(valueTerm(term.key, this.policy.cut(term.value)))
+      case 'number':
+        return undefined
     }
   }
 
@@ -157,6 +167,7 @@ export class MySqlSearch implements SpanIndex {
   }
 
   private async lookUp(term: ValueTerm): Promise<Value[] | undefined> {
+    if (term.kind === 'number') return this.lookUpNumbers(term)
     const scope = await this.scopeOf(term)
     let index = 'by_text'
     if (term.match === 'contains') {
@@ -181,6 +192,22 @@ export class MySqlSearch implements SpanIndex {
     }
     const rows = (await Promise.all(ranges.map(read))).flat()
     return rows.length > MAX_VALUES ? undefined : rows.map(([hex, day]) => ({ term: lower(hex), day: Number(day) }))
+  }
+
+  private async lookUpNumbers(term: NumberTerm): Promise<Value[] | undefined> {
+    const scope = `scope = ${bytes(termOf(SCOPE.key, term.key))}`
+    const rows = await this.db.read(
+      `SELECT HEX(term), day, text FROM dict FORCE INDEX (by_text) WHERE ${scope} LIMIT ${MAX_VALUES + 1}`,
+    )
+    if (rows.length > MAX_VALUES) return undefined
+    return rows
+      .filter(([, , text]) => this.mayBe(text as string, term))
+      .map(([hex, day]) => ({ term: lower(hex), day: Number(day) }))
+  }
+
+  /** Whether a value in dict compares so, or what it was before it was cut may. */
+  private mayBe(text: string, term: NumberTerm): boolean {
+    return text.length >= this.policy.maxValueLength || compareNumber(text, term)
   }
 
   /** Returns the places of a term's values, newest first; undefined if there are too many. */
@@ -211,7 +238,7 @@ export class MySqlSearch implements SpanIndex {
     return places.sort((a, b) => comparePlaces(b, a))
   }
 
-  private async scopeOf({ key, match }: ValueTerm): Promise<string> {
+  private async scopeOf({ key, match }: TextTerm): Promise<string> {
     if (key !== undefined) return `scope = ${bytes(termOf(SCOPE.key, key))}`
     // by_text is ordered by key, which doesn't help for a part that may be anywhere in a value.
     if (match === 'contains') return `scope > ${bytes(SCOPE.key)}`
@@ -222,7 +249,7 @@ export class MySqlSearch implements SpanIndex {
     return keys.length === 0 ? 'FALSE' : `scope IN (${keys.map(([hex]) => bytes(hex as string))})`
   }
 
-  private pattern({ value, match }: ValueTerm): string {
+  private pattern({ value, match }: TextTerm): string {
     const text = literally(this.policy.cut(value))
     return match === 'exact' ? text : match === 'prefix' ? `${text}%` : `%${text}%`
   }
@@ -249,7 +276,7 @@ export class MySqlSearch implements SpanIndex {
         return { places, resume: places.length < size ? undefined : places.at(-1) }
       }
     }
-    const of: Term = term.key === undefined ? ANY : { kind: 'key', key: term.key }
+    const of: Term = term.key === undefined ? EVERY_RECORD : keyOf(term)
     const all = this.listOf(of)!
     return async (range, size) => {
       const { places, resume } = await this.walkList(all, range, size)
@@ -277,9 +304,11 @@ export class MySqlSearch implements SpanIndex {
     const key = term.key === undefined ? undefined : termOf(SCOPE.key, term.key)
     const values = await this.valuesOf(term)
     const matching = values && new Set(values.map(({ term }) => term))
-    const matches = (value: string) => matching?.has(value) ?? this.compares.get(value) !== false
+    const compares = this.compares.get(term) ?? new Map<string, boolean>()
+    this.compares.set(term, compares)
+    const matches = (value: string) => matching?.has(value) ?? compares.get(value) !== false
     const lacking = await this.lacking(places, async rows => {
-      if (matching === undefined) await this.compare(term, rows, key)
+      if (matching === undefined) await this.compare(term, compares, rows, key)
       const having = new IdSet(rows.filter(row => some(valuesIn(row, key), matches)).map(({ traceId }) => traceId))
       return rows.map(({ traceId }) => traceId).filter(traceId => !having.has(traceId))
     })
@@ -287,20 +316,30 @@ export class MySqlSearch implements SpanIndex {
   }
 
   /** Looks up in dict whether values match, but not more than MAX_COMPARED. */
-  private async compare(term: ValueTerm, rows: TermRow[], key: string | undefined): Promise<void> {
+  private async compare(
+    term: ValueTerm,
+    compares: Map<string, boolean>,
+    rows: TermRow[],
+    key: string | undefined,
+  ): Promise<void> {
     const fresh = new Map<string, Value>()
     for (const row of rows) {
       for (const term of valuesIn(row, key)) {
-        if (fresh.size < MAX_COMPARED && !this.compares.has(term)) fresh.set(term, { term, day: row.day })
+        if (fresh.size < MAX_COMPARED && !compares.has(term)) fresh.set(term, { term, day: row.day })
       }
     }
     for (const [day, terms] of byDay([...fresh.values()])) {
       for (let i = 0; i < terms.length; i += MAX_IN) {
         const some = terms.slice(i, i + MAX_IN)
-        const sql = `SELECT HEX(term) FROM dict WHERE day = ${day} AND term IN (${some.map(bytes)}) AND ${LIKE}`
-        const matching = await this.db.read(sql, [this.pattern(term)])
-        for (const value of some) this.compares.set(value, false)
-        for (const [hex] of matching) this.compares.set(lower(hex), true)
+        const from = `FROM dict WHERE day = ${day} AND term IN (${some.map(bytes)})`
+        const matching =
+          term.kind === 'number'
+            ? (await this.db.read(`SELECT HEX(term), text ${from}`)).filter(([, text]) =>
+                this.mayBe(text as string, term),
+              )
+            : await this.db.read(`SELECT HEX(term) ${from} AND ${LIKE}`, [this.pattern(term)])
+        for (const value of some) compares.set(value, false)
+        for (const [hex] of matching) compares.set(lower(hex), true)
       }
     }
   }
@@ -329,8 +368,9 @@ export class MySqlSearch implements SpanIndex {
         const key = termOf(SCOPE.key, term.key)
         return row => has(row, key)
       }
-      case 'value': {
-        if (term.key !== undefined && term.match === 'exact') {
+      case 'value':
+      case 'number': {
+        if (term.kind === 'value' && term.key !== undefined && term.match === 'exact') {
           const value = valueTerm(term.key, this.policy.cut(term.value))
           return row => has(row, value)
         }
@@ -394,11 +434,14 @@ export class MySqlSearch implements SpanIndex {
   }
 }
 
-type ValueTerm = Extract<Term, { kind: 'value' }>
+type TextTerm = Extract<Term, { kind: 'value' }>
+type NumberTerm = Extract<Term, { kind: 'number' }>
+type ValueTerm = TextTerm | NumberTerm
 type Half = Extract<Term, { kind: 'half' }>
 
-/** Any record. */
-const ANY: Half = { kind: 'half', name: undefined, service: undefined, minDurationUs: undefined }
+function keyOf(term: ValueTerm): Term {
+  return { kind: 'key', key: term.key! }
+}
 
 /** A row of dict. */
 interface Value {

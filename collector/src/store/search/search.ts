@@ -1,75 +1,37 @@
 import type { SpanRecord } from 'milo/codec/span'
-import { isError, recordStartUs } from '../../record/half'
-import { IdSet } from '../../record/ids'
+import { IdMap, IdSet } from '../../record/ids'
 import { eachRecord, type RawTrace } from '../../record/records'
 import { buildTrace, summarize } from '../../trace'
 import type { TraceSummary } from '../../trace/model'
 import { Turns } from '../../turns'
-import { type Match, type SearchPage, type SearchQuery, StoreError } from '../store'
-import { earliestMatch, holds, isHalf } from './match'
+import { type SearchPage, type SearchQuery, StoreError } from '../store'
+import { earliestOf, type Link, linksOf, matchTrace } from './match'
 import { comparePlaces, type Place } from './place'
+import type { SpanIndex, Term } from './span-index'
+import { type Choice, choose, Streams, termsOf } from './streams'
 import { summarizeRecords } from './summarize-records'
 import { endOfWindow } from './window'
 
 /**
- * The search over any kind of index. One of the query's terms drives: the index lists the places of the records that have this
- * term, newest first, and omits those that it can cheaply exclude by the other terms. The trace of each place is read, which its
+ * The search over any kind of index. Terms of the query drive: the index lists the places of the records that have these terms, newest
+ * first, and omits those that it can cheaply exclude by the other terms. The trace of each place is read, which its
  * summary requires anyway, and has to match. So an index may list too much, but never too little.
  *
- *     query → terms → the rarest drives → places, newest first → traces → match? → summaries
+ *     query → alternatives → of each, the rarest term drives → places, newest first → traces → match? → summaries
  *
- * A trace is listed at its newest place. `next` contains which term drove, how far the places have been listed, and the last
+ * A trace is listed at the newest place of a span that matches. The index may list it sooner, by another span with the same term: then
+ * it has to wait. `next` contains which terms drove, how far the places have been listed, and the last
  * MAX_SHOWN traces of earlier pages: so pages follow each other without gaps, even while traces grow. A trace that was shown
  * before those is recognized by its records. Within a page, traces are sorted by start.
  *
  * Only a limited part of a trace is read for its summary. A longer trace is listed without being matched, since the matching
  * span may be in the rest; its summary is marked as truncated.
  */
-export interface SpanIndex {
-  /**
-   * Returns about how many records have the term; stops counting at `max`.
-   * @param mayGoOn called now and then; throws to abort the search
-   */
-  count(term: Term, max: number, mayGoOn: () => void): Promise<number>
-  /** Returns places of records after `after`, newest first by start and then by trace id; at most `max`, unless it is cheap. */
-  places(query: IndexQuery, after: Place | undefined, max: number, mayGoOn: () => void): Promise<Places>
-}
-
-/** A condition that the index can find records by. */
-export type Term =
-  /** Conditions on one record; without any, every record. */
-  | { kind: 'half'; name: string | undefined; service: string | undefined; minDurationUs: number | undefined }
-  | { kind: 'key'; key: string }
-  /** An annotation's value; without a key, of any key. */
-  | { kind: 'value'; key: string | undefined; value: string; match: Match }
-  | { kind: 'error' }
-
-export interface IndexQuery {
-  /** The term of the records to list. Others are listed only if hashes collide. */
-  driver: Term
-  /** Traces that lack one of these terms may be omitted. */
-  others: Term[]
-  /** Time range of the driver's records, inclusive. */
-  fromUs: bigint | undefined
-  toUs: bigint | undefined
-}
-
-export interface Places {
-  /** Places in order; the same trace, and even the same place, may occur again. */
-  places: Place[]
-  /** The term whose places they are, if it isn't the driver: the index may list those of a wider one. */
-  of?: Term
-  /** Where to continue; undefined at the end. Fewer places than asked for don't mean the end. */
-  resume: Place | undefined
-}
-
 export interface SearchStore {
   index: SpanIndex
   readTrace(traceId: bigint, maxBytes: number): Promise<RawTrace>
 }
 
-/** To find the rarest term, no more records than these are counted. */
-const MAX_COUNT = 100_000
 /** The two halves of a span have two clocks, and the time range applies to one of them. */
 const HALVES_APART_US = 2_000_000n
 const READS_AT_ONCE = 8
@@ -90,6 +52,8 @@ export const SEARCH_BYTES = 2 * READS_AT_ONCE * SUMMARY_BYTES
 const MAX_PAGE_LENGTH = 4 * 1024 * 1024
 /** A trace with more records is summarized without building it, which would take too long. */
 const MAX_BUILT_RECORDS = 5_000
+/** A longer summary isn't kept while its trace waits: it is made again. */
+const MAX_KEPT_LENGTH = 2_000
 
 /** @throws StoreError MILO_BAD_CURSOR */
 export async function search(
@@ -105,127 +69,139 @@ export async function search(
     throw new StoreError('MILO_SEARCH_TOO_LONG', `the search took more than ${giveUpMs / 1000} s: ${remedy}`)
   }
   const turns = new Turns()
-  const terms = termsOf(query)
-  const cursor = query.after === undefined ? undefined : decodeCursor(query.after, terms.length)
-  const driverAt = cursor?.driver ?? (await rarest(index, terms, mayGoOn))
-  const driver = terms[driverAt]!
+  const links = linksOf(query)
+  const terms = links.map(({ alternatives }) => alternatives.map(termsOf))
   const { fromUs, toUs, limit } = query
-  const indexQuery: IndexQuery = {
-    driver,
-    others: terms.filter((_, i) => i !== driverAt),
+  const hasRange = (fromUs ?? toUs) !== undefined
+  const cursor = query.after === undefined ? undefined : decodeCursor(query.after, links, terms)
+  const choice = cursor?.choice ?? (await choose(index, terms, hasRange, mayGoOn))
+  const range = {
     fromUs: fromUs === undefined ? undefined : BigInt(Math.ceil(fromUs)) - HALVES_APART_US,
     toUs: toUs === undefined ? undefined : endOfWindow(BigInt(Math.floor(toUs)) + HALVES_APART_US),
   }
-  const seen = new IdSet(cursor?.shown)
-  const found: { trace: TraceSummary; matchedUs: number | undefined }[] = []
+  const streams = new Streams(index, { terms, links }, choice, range, cursor?.place)
   const shown: bigint[] = cursor?.shown ?? []
+  /** What was decided on traces; of those that have been shown, nothing more. */
+  const known = new IdMap<Decision>()
+  for (const traceId of shown) known.set(traceId, DONE)
+  const found: { trace: TraceSummary; matchedUs: number | undefined }[] = []
   const page = (end: Place | undefined): SearchPage => {
     found.sort(({ trace: a }, { trace: b }) => (b.start ?? 0) - (a.start ?? 0) || (a.traceId < b.traceId ? 1 : -1))
     const traces = found.map(({ trace }) => trace)
     const matchedUs = found.map(({ matchedUs }) => matchedUs)
-    if (end === undefined) return { traces, matchedUs }
-    const next = encodeCursor({ driver: driverAt, place: end, shown: shown.slice(-MAX_SHOWN) })
-    return { traces, matchedUs, next, reachedUs: Number(end.startUs) }
+    const whole = { traces, matchedUs, read: reads, cost: streams.cost() }
+    if (end === undefined) return whole
+    const next = encodeCursor({ choice, place: end, shown: shown.slice(-MAX_SHOWN) }, links)
+    // Where the spans above drive, nothing is known of those below them.
+    return { ...whole, next, ...(choice.link === links.length - 1 && { reachedUs: Number(end.startUs) }) }
+  }
+
+  const windowBits = BigInt(index.windowBits ?? 0)
+  /** Whether a place is listed before a trace's own. */
+  const isTooSoon = (place: Place, own: Place) => place.startUs >> windowBits > own.startUs >> windowBits
+  /** Traces before this place may have been shown and forgotten. */
+  const forgottenBefore = shown.length < MAX_SHOWN ? undefined : cursor!.place
+  const isForgotten = (records: SpanRecord[], own?: Place): boolean => {
+    if (forgottenBefore === undefined) return false
+    for (const place of streams.listedOf(records)) {
+      if (comparePlaces(place, forgottenBefore) >= 0 && !(own && isTooSoon(place, own))) return true
+    }
+    return false
+  }
+  const decide = async ({ bytes, truncated }: RawTrace): Promise<Decision> => {
+    const records: SpanRecord[] = []
+    for (const record of eachRecord(bytes)) {
+      records.push(record)
+      if (turns.over()) await turns.next()
+    }
+    if (records.length === 0) return DONE
+    let own: Place | undefined
+    let matchedUs: number | undefined
+    if (truncated) {
+      if (isForgotten(records)) return DONE
+    } else {
+      const matched = matchTrace(records, links, query, choice.link)
+      if (matched === undefined) return DONE
+      matchedUs = earliestOf(matched.spans)
+      for (const place of streams.placesOf(matched.level)) {
+        if (own === undefined || comparePlaces(place, own) > 0) own = place
+      }
+      if (own !== undefined && isForgotten(records, own)) return DONE
+    }
+    const isLong = truncated || records.length > MAX_BUILT_RECORDS
+    const summary = isLong ? summarizeRecords(records) : summarize(buildTrace(records))
+    return { own, matchedUs, summary: truncated ? { ...summary, truncated } : summary }
+  }
+  const mustRead = (place: Place): boolean => {
+    const decision = known.get(place.traceId)
+    if (decision === undefined) return true
+    return decision !== DONE && decision.summary === undefined && !(decision.own && isTooSoon(place, decision.own))
   }
 
   /** The place of the last trace on this page. */
   let lastTaken: Place | undefined
-  /** Traces before this place may have been shown and forgotten. */
-  const forgottenBefore = shown.length < MAX_SHOWN ? undefined : cursor!.place
-  let from = cursor?.place
   let reads = 0
   let length = 0
   for (;;) {
-    const { places, resume, of = driver } = await index.places(indexQuery, from, 2 * limit, mayGoOn)
-    const fresh = places.filter(({ traceId }) => !seen.has(traceId) && seen.add(traceId))
-    for (let i = 0; i < fresh.length; ) {
+    const { places, resume } = await streams.read(2 * limit, mayGoOn)
+    for (let i = 0; i < places.length; ) {
       // As long as every trace that has been read is on the page, it needs no more than these.
       const needed = reads === found.length ? limit + 1 - reads : READS_AT_ONCE
-      const some = fresh.slice(i, i + Math.min(needed, READS_AT_ONCE))
-      i += some.length
-      const read = await Promise.all(some.map(({ traceId }) => readTrace(traceId, summaryBytes)))
-      reads += some.length
+      const ids: bigint[] = []
+      const some = new IdSet()
+      let end = i
+      for (; end < places.length; end++) {
+        const place = places[end]!
+        if (some.has(place.traceId) || !mustRead(place)) continue
+        if (some.size === Math.min(needed, READS_AT_ONCE)) break
+        some.add(place.traceId)
+        ids.push(place.traceId)
+      }
+      const read = await Promise.all(ids.map(traceId => readTrace(traceId, summaryBytes)))
+      reads += ids.length
       for (const [j, beginning] of read.entries()) {
-        const place = some[j]!
+        const traceId = ids[j]!
         // There would be nothing to show.
         const isCut = beginning.truncated && beginning.bytes.length === 0
-        const { bytes, truncated } = isCut ? await readTrace(place.traceId, RECORD_BYTES) : beginning
-        const records: SpanRecord[] = []
-        for (const record of eachRecord(bytes)) {
-          records.push(record)
-          if (turns.over()) await turns.next()
+        known.set(traceId, await decide(isCut ? await readTrace(traceId, RECORD_BYTES) : beginning))
+      }
+      for (; i < end; i++) {
+        const place = places[i]!
+        const { own, matchedUs, summary } = known.get(place.traceId)!
+        if (summary === undefined) continue
+        if (own !== undefined && isTooSoon(place, own)) {
+          if (lengthOf(summary) > MAX_KEPT_LENGTH) known.set(place.traceId, { own, matchedUs, summary: undefined })
+          continue
         }
-        if (records.length === 0) continue
-        const matchedUs = truncated ? undefined : earliestMatch(records, query)
-        if (!truncated && matchedUs === undefined) continue
-        if (forgottenBefore !== undefined && hasStoodBefore(records, of, forgottenBefore, indexQuery)) continue
         // One trace more than asked for tells whether there is another page.
         if (found.length === limit || length > MAX_PAGE_LENGTH) return page(lastTaken)
-        const isLong = truncated || records.length > MAX_BUILT_RECORDS
-        const summary = isLong ? summarizeRecords(records) : summarize(buildTrace(records))
-        found.push({ trace: truncated ? { ...summary, truncated } : summary, matchedUs })
+        found.push({ trace: summary, matchedUs })
+        known.set(place.traceId, DONE)
         length += lengthOf(summary)
         shown.push(place.traceId)
         lastTaken = place
       }
       if (reads >= MAX_READS || isLate()) {
-        const place = some.at(-1)!
-        const last = resume === undefined && i === fresh.length
-        return page(last ? undefined : place)
+        const last = resume === undefined && i === places.length
+        return page(last ? undefined : places[i - 1]!)
       }
     }
     if (resume === undefined) return page(undefined)
     if (isLate()) return page(resume)
-    from = resume
   }
 }
 
-/** Returns the query's terms, in an order that depends only on the query. */
-function termsOf({ name, service, minDurationUs, annotations, error }: SearchQuery): Term[] {
-  const terms: Term[] = annotations.map(({ key, value, match }) =>
-    value === undefined ? { kind: 'key', key: key! } : { kind: 'value', key, value, match },
-  )
-  if (error === true) terms.push({ kind: 'error' })
-  const ofHalf = name !== undefined || service !== undefined || minDurationUs !== undefined
-  if (ofHalf || terms.length === 0) terms.push({ kind: 'half', name, service, minDurationUs })
-  return terms
+/** What a page knows of a trace that has been read. */
+interface Decision {
+  /** Where the trace is listed; undefined: wherever the index lists it first. */
+  own: Place | undefined
+  /** When its earliest span that matches began. */
+  matchedUs: number | undefined
+  /** Undefined if there is nothing to show, or no more, or if it was too long to be kept. */
+  summary: TraceSummary | undefined
 }
 
-async function rarest(index: SpanIndex, terms: Term[], mayGoOn: () => void): Promise<number> {
-  if (terms.length === 1) return 0
-  let best = 0
-  let least = Infinity
-  for (const [i, term] of terms.entries()) {
-    mayGoOn()
-    const count = await index.count(term, Math.min(least, MAX_COUNT), mayGoOn)
-    if (count < least) [best, least] = [i, count]
-  }
-  return best
-}
-
-/** Whether the trace has a record with the term at or before a place, in order from the newest. */
-function hasStoodBefore(records: SpanRecord[], term: Term, place: Place, { fromUs, toUs }: IndexQuery): boolean {
-  return records.some(record => {
-    if (!hasTerm(record, term)) return false
-    const startUs = recordStartUs(record)
-    if (startUs === undefined) return false
-    if ((fromUs !== undefined && startUs < fromUs) || (toUs !== undefined && startUs > toUs)) return false
-    return comparePlaces({ startUs, traceId: record.traceId! }, place) >= 0
-  })
-}
-
-function hasTerm(record: SpanRecord, term: Term): boolean {
-  switch (term.kind) {
-    case 'half':
-      return isHalf(record, term)
-    case 'error':
-      return isError(record)
-    case 'key':
-      return record.annotations?.has(term.key) === true
-    case 'value':
-      return holds(record, term)
-  }
-}
+const DONE: Decision = { own: undefined, matchedUs: undefined, summary: undefined }
 
 function lengthOf({ name, service, services, failure }: TraceSummary): number {
   const own = name.length + (service?.length ?? 0) + (failure?.name.length ?? 0) + (failure?.service?.length ?? 0)
@@ -233,29 +209,35 @@ function lengthOf({ name, service, services, failure }: TraceSummary): number {
 }
 
 interface SearchCursor {
-  /** Index of the driving term. */
-  driver: number
+  choice: Choice
   place: Place
   /** The last traces of earlier pages. */
   shown: bigint[]
 }
 
-/** Writes a byte for the driver, then numbers of eight bytes each. */
-function encodeCursor({ driver, place, shown }: SearchCursor): string {
-  const bytes = Buffer.alloc(1 + 8 * (2 + shown.length))
-  bytes[0] = driver
-  for (const [i, n] of [place.startUs, place.traceId, ...shown].entries()) bytes.writeBigInt64BE(n, 1 + 8 * i)
-  return bytes.toString('base64url')
+/** Writes a byte for the link, if there are several, one for each driver, and numbers of eight bytes each. */
+function encodeCursor({ choice, place, shown }: SearchCursor, links: Link[]): string {
+  const { link, drivers } = choice
+  const numbers = Buffer.alloc(8 * (2 + shown.length))
+  for (const [i, n] of [place.startUs, place.traceId, ...shown].entries()) numbers.writeBigInt64BE(n, 8 * i)
+  return Buffer.concat([Buffer.from(links.length > 1 ? [link, ...drivers] : drivers), numbers]).toString('base64url')
 }
 
-function decodeCursor(text: string, terms: number): SearchCursor {
+/** @param terms of each alternative of each link */
+function decodeCursor(text: string, links: Link[], terms: Term[][][]): SearchCursor {
   const bytes = Buffer.from(text, 'base64url')
-  const numbers = (bytes.length - 1) / 8
-  const driver = bytes[0]!
-  if (Number.isInteger(numbers) && numbers >= 2 && numbers <= 2 + MAX_SHOWN && driver < terms) {
-    const [startUs, traceId, ...shown] = Array.from({ length: numbers }, (_, i) => bytes.readBigInt64BE(1 + 8 * i))
-    const cursor = { driver, place: { startUs: startUs!, traceId: traceId! }, shown }
-    if (encodeCursor(cursor) === text) return cursor
+  const link = links.length > 1 ? (bytes[0] ?? 0) : 0
+  const ofLink = terms[link] ?? []
+  const begin = links.length > 1 ? 1 : 0
+  const drivers = [...bytes.subarray(begin, begin + ofLink.length)]
+  const numbers = (bytes.length - begin - ofLink.length) / 8
+  const isRead = ofLink.length > 0 && ofLink.every((terms, i) => drivers[i]! < terms.length)
+  if (isRead && Number.isInteger(numbers) && numbers >= 2 && numbers <= 2 + MAX_SHOWN) {
+    const at = begin + ofLink.length
+    const read = Array.from({ length: numbers }, (_, i) => bytes.readBigInt64BE(at + 8 * i))
+    const [startUs, traceId, ...shown] = read
+    const cursor = { choice: { link, drivers }, place: { startUs: startUs!, traceId: traceId! }, shown }
+    if (encodeCursor(cursor, links) === text) return cursor
   }
   throw new StoreError('MILO_BAD_CURSOR', 'not a cursor of this search: use the next of the previous page unchanged')
 }

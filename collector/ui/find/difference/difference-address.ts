@@ -97,7 +97,11 @@ export function differenceOf(
   box?: Box,
   nowUs = Date.now() * 1000,
 ): string {
-  const { name, service, from, to, ...conditions } = query
+  const { from, to, ...all } = query
+  const { name, service, ...others } = all
+  // A span below another keeps its name and service: they may be its only conditions.
+  const isBelow = all.above !== undefined
+  const conditions = isBelow ? all : others
   const range = rangeOf(traces)
   const at = (time: Time | undefined, otherwise: number | undefined): Time | undefined => {
     // A link must mean the same tomorrow.
@@ -106,8 +110,8 @@ export function differenceOf(
   }
   const [since, until] = [at(from, range?.[0]), at(to, from === undefined ? range?.[1] : nowUs)]
   const base: Query = {
-    ...(name !== undefined && { name }),
-    ...(service !== undefined && { service }),
+    ...(name !== undefined && !isBelow && { name }),
+    ...(service !== undefined && !isBelow && { service }),
     ...(since && { from: since }),
     ...(until && { to: until }),
     annotations: [],

@@ -87,6 +87,8 @@ function joined(high: number, low: number): bigint {
 export const columns = {
   startUs: (buf: Buffer, at: number) => buf.readBigInt64BE(at),
   traceId: (buf: Buffer, at: number) => buf.readBigInt64BE(at + 8),
+  traceHigh: (buf: Buffer, at: number) => buf.readInt32BE(at + 8),
+  traceLow: (buf: Buffer, at: number) => buf.readInt32BE(at + 12),
   /** A span by 64 bits: the halves of the trace id, the high one xor what stands for the span. */
   spanHigh: (buf: Buffer, at: number) => buf.readInt32BE(at + 8) ^ buf.readInt32BE(at + 16),
   spanLow: (buf: Buffer, at: number) => buf.readInt32BE(at + 12),

@@ -1,8 +1,9 @@
+import { compareNumber } from '../../../query'
 import { IdMap } from '../../../record/ids'
 import { wordSearch } from '../../bytes'
 import type { IndexPolicy } from '../../search/index-policy'
 import { comparePlaces, I64_MAX, I64_MIN, type Place } from '../../search/place'
-import type { IndexQuery, Places, SpanIndex, Term } from '../../search/search'
+import { EVERY_RECORD, type IndexQuery, type Places, type SpanIndex, type Term } from '../../search/span-index'
 import { type CompletionQuery, StoreError } from '../../store'
 import type { EmbeddedFile } from '../file'
 import { ColumnCache, lastBelow } from './column-cache'
@@ -32,7 +33,7 @@ const DENSE = 8
 const SIEVE_RECORDS = { atOnce: 500_000, later: 8_000_000 } as const
 /** How long what was found out holds while more arrives. */
 const SIEVE_MS = 1_000
-const MAX_SIEVES = 20
+const MAX_SIEVES = 40
 /** What lists places gives what it has after so long. */
 const PLACES_MS = 500
 /** Pages of words that begin with something: with more, and more than a share of the key's, the key's records are listed instead. */
@@ -47,8 +48,11 @@ const MATCH_WORDS = 500
 /** Rows that are kept, in bytes. */
 const CACHE_BYTES = 64 * 1024 * 1024
 
-/** The records of a part that a term finds, or more: as FTS5's query, as their numbers, or every one. */
-type Source = { match: string } | { rows: Uint32Array } | 'all'
+/**
+ * The records of a part that a term finds, or more: as FTS5's query, as their numbers, or every one.
+ * @property of the term that finds them, if it is a wider one
+ */
+type Source = { match: string; of?: Term } | { rows: Uint32Array } | 'all'
 
 /** Search in the parts of the index. Nothing here waits, so that each question sees the file as it is at one moment. */
 export class FtsIndex implements SpanIndex {
@@ -76,8 +80,12 @@ export class FtsIndex implements SpanIndex {
       throw new StoreError('MILO_NOT_INDEXED', message)
     }
     return this.asking(parts => {
-      const sources = this.sieved(parts, query, after, mayGoOn) ?? this.sources(parts, query.driver, mayGoOn)
-      return this.list(parts, sources, query, after, most)
+      const sieved = this.sieved(parts, query, after, mayGoOn)
+      if (sieved !== undefined) return this.list(parts, sieved, query, after, most)
+      const sources = this.sources(parts, query.driver, mayGoOn)
+      const of = [...sources.values()].map(source => (source === 'all' ? EVERY_RECORD : 'of' in source && source.of))
+      const wider = of.find(term => term === EVERY_RECORD) || of.find(Boolean)
+      return { ...this.list(parts, sources, query, after, most), ...(wider && { of: wider }) }
     })
   }
 
@@ -114,7 +122,7 @@ export class FtsIndex implements SpanIndex {
 
   /** The key that keeps a term from being found. */
   private unindexed(term: Term): string | undefined {
-    const key = term.kind === 'key' || term.kind === 'value' ? term.key : undefined
+    const key = 'key' in term ? term.key : undefined
     return key === undefined || this.policy.indexes(cutWord(key)) ? undefined : key
   }
 
@@ -165,7 +173,32 @@ export class FtsIndex implements SpanIndex {
         return { match: matchOf([token(KEY, cutWord(term.key))]) }
       case 'value':
         return this.sourceOfValue(part, term, mayGoOn)
+      case 'number':
+        return this.sourceOfNumber(part, term, mayGoOn)
     }
+  }
+
+  private sourceOfNumber(part: bigint, term: Term & { kind: 'number' }, mayGoOn: () => void): Source | undefined {
+    const key = cutWord(term.key)
+    const found = new Set<string>()
+    for (const data of this.file.valuesOf(part, Buffer.from(key))) {
+      mayGoOn()
+      for (let at = 0, end = data.indexOf(END_OF_VALUE); end !== -1; end = data.indexOf(END_OF_VALUE, at)) {
+        const value = data.toString('utf8', at, end)
+        at = end + 1
+        // What was cut may have been any number.
+        if (value.length >= this.policy.maxValueLength || compareNumber(value, term)) found.add(value)
+      }
+      if (found.size > MAX_VALUES) return this.ofKey(key)
+    }
+    if (found.size === 0) return undefined
+    const tokens = [...found].map(value => valueToken(key, value))
+    return { rows: this.rowsOfAny(part, tokens, 'exact', mayGoOn) }
+  }
+
+  /** Every record with the key, for a term that finds only some of them. */
+  private ofKey(key: string): Source {
+    return { match: matchOf([token(KEY, key)]), of: { kind: 'key', key } }
   }
 
   private sourceOfValue(
@@ -177,7 +210,7 @@ export class FtsIndex implements SpanIndex {
     if (key !== undefined && match === 'exact') return { match: matchOf([valueToken(cutWord(key), word)]) }
     const keys = key !== undefined ? [cutWord(key)] : this.keys(part)
     if (keys.length > MAX_VALUES) return 'all'
-    const inFull = key === undefined ? 'all' : { match: matchOf([token(KEY, keys[0]!)]) }
+    const inFull = key === undefined ? 'all' : this.ofKey(keys[0]!)
     if (match === 'contains') {
       const tokens: string[] = []
       for (const key of keys) {
@@ -267,24 +300,27 @@ export class FtsIndex implements SpanIndex {
   }
 
   /**
-   * The driver's records whose spans have all of the other terms, on whichever half; undefined when traces are read sooner than
-   * that is found out. Terms that are common, but seldom together, would otherwise mean to read thousands of traces.
+   * The driver's records whose spans have all of the other terms, on whichever half, and whose traces have those of the trace;
+   * undefined when traces are read sooner than that is found out. Terms that are common, but seldom together, would otherwise mean
+   * to read thousands of traces.
    */
   private sieved(
     parts: bigint[],
-    { driver, others }: IndexQuery,
+    { driver, others, ofTrace }: IndexQuery,
     after: Place | undefined,
     mayGoOn: () => void,
   ): Map<bigint, Source> | undefined {
-    const known = others.filter(term => {
+    const isKnown = (term: Term) => {
       if (this.unindexed(term) !== undefined) return false
       // A record with the value may be on a key that isn't indexed.
       if (term.kind === 'value' && term.key === undefined && !this.policy.indexesAll) return false
       return term.kind !== 'half' || term.name !== undefined || term.service !== undefined
-    })
-    if (known.length === 0) return undefined
+    }
+    const ofSpan = others.filter(isKnown)
+    const elsewhere = ofTrace.filter(isKnown)
+    if (ofSpan.length + elsewhere.length === 0) return undefined
     // Without the time range, which a sieve doesn't depend on: "the last hour" is another one with every search.
-    const key = JSON.stringify([driver, known])
+    const key = JSON.stringify([driver, ofSpan, elsewhere])
     const ends = parts.map(part => `${part} ${this.columns.end(part)}`).join()
     const made = this.sieves.get(key)
     if (made !== undefined) {
@@ -293,7 +329,8 @@ export class FtsIndex implements SpanIndex {
     }
     const sources = this.sieve(
       parts,
-      [driver, ...known],
+      [driver, ...ofSpan],
+      elsewhere,
       after === undefined ? SIEVE_RECORDS.atOnce : SIEVE_RECORDS.later,
       mayGoOn,
     )
@@ -303,37 +340,59 @@ export class FtsIndex implements SpanIndex {
     return sources
   }
 
-  private sieve(parts: bigint[], terms: Term[], most: number, mayGoOn: () => void): Map<bigint, Source> | undefined {
-    const sources = terms.map(term => this.sources(parts, term, mayGoOn))
+  private sieve(
+    parts: bigint[],
+    terms: Term[],
+    ofTrace: Term[],
+    most: number,
+    mayGoOn: () => void,
+  ): Map<bigint, Source> | undefined {
+    const sources = [...terms, ...ofTrace].map(term => this.sources(parts, term, mayGoOn))
     let records = 0
     for (const [i, ofTerm] of sources.entries()) {
       for (const [part, source] of ofTerm) records += this.probe(part, source).count
       if (i === 0 && records <= FEW_PLACES) return undefined
     }
-    if (records > most || this.isDense(parts, sources)) return undefined
-    let kept: SpanSet | undefined
-    for (const ofTerm of sources) {
-      const found = new SpanSet()
-      for (const [part, source] of ofTerm) {
-        mayGoOn()
-        this.columns.each(part, this.inFull(part, source), (_, buf, at) => {
-          const high = columns.spanHigh(buf, at)
-          const low = columns.spanLow(buf, at)
-          if (kept === undefined || kept.has(high, low)) found.add(high, low)
-        })
-      }
-      kept = found
-      if (kept.size === 0) return new Map()
-    }
+    const ofSpan = sources.slice(0, terms.length)
+    if (records > most || (ofTrace.length === 0 && this.isDense(parts, ofSpan))) return undefined
+    const { spanHigh, spanLow, traceHigh, traceLow } = columns
+    const spans = this.common(ofSpan, spanHigh, spanLow, mayGoOn)
+    const traces = this.common(sources.slice(terms.length), traceHigh, traceLow, mayGoOn)
+    if (spans!.size === 0 || traces?.size === 0) return new Map()
     const sieved = new IdMap<Source>()
     for (const [part, source] of sources[0]!) {
       const rows: number[] = []
       this.columns.each(part, this.inFull(part, source), (row, buf, at) => {
-        if (kept!.has(columns.spanHigh(buf, at), columns.spanLow(buf, at))) rows.push(row)
+        if (!spans!.has(spanHigh(buf, at), spanLow(buf, at))) return
+        if (traces === undefined || traces.has(traceHigh(buf, at), traceLow(buf, at))) rows.push(row)
       })
       if (rows.length > 0) sieved.set(part, { rows: Uint32Array.from(rows) })
     }
     return sieved
+  }
+
+  /** What has a record of each term: spans, or traces; undefined without terms. */
+  private common(
+    terms: Map<bigint, Source>[],
+    highOf: (buf: Buffer, at: number) => number,
+    lowOf: (buf: Buffer, at: number) => number,
+    mayGoOn: () => void,
+  ): SpanSet | undefined {
+    let kept: SpanSet | undefined
+    for (const ofTerm of terms) {
+      const found = new SpanSet()
+      for (const [part, source] of ofTerm) {
+        mayGoOn()
+        this.columns.each(part, this.inFull(part, source), (_, buf, at) => {
+          const high = highOf(buf, at)
+          const low = lowOf(buf, at)
+          if (kept === undefined || kept.has(high, low)) found.add(high, low)
+        })
+      }
+      kept = found
+      if (kept.size === 0) break
+    }
+    return kept
   }
 
   /** Whether many of the driver's newest records have the other terms themselves. */
@@ -418,11 +477,10 @@ export class FtsIndex implements SpanIndex {
         if (boundUs !== undefined && place.startUs <= boundUs) break
         done++
         const id = String(place.traceId)
-        if (!seen.has(id)) {
-          if (places.length === limit) return { places, resume: last }
-          places.push(place)
-          seen.add(id)
-        }
+        if (!seen.has(id) && seen.size === limit) return { places, resume: last }
+        seen.add(id)
+        // Also of a trace that has one: that may not be where the trace is shown.
+        places.push(place)
         last = place
       }
       if (boundUs === undefined) return { places, resume: undefined }
