@@ -96,7 +96,7 @@ export class JaegerWriter {
 
   /** Gives each record's span its id, one after the other. All steps have to be taken before the first span is written. */
   *prepare(): Generator<void, void> {
-    const free = new FreeIds(this.spans.map(([record]) => record!.id!))
+    const free = new FreeIds(this.spans)
     for (const records of this.spans) {
       const id = records[0]!.id!
       records.sort((a, b) => ORDER[sideOf(a)] - ORDER[sideOf(b)])
@@ -128,9 +128,10 @@ export class JaegerWriter {
         ? place.parentId && (this.homes.get(place.parentId) ?? place.parentId)
         : this.ids.get(client)
     const correctionUs = place.correctionUs(side)
-    const atUs = (nanos: unknown) => Number(BigInt(nanos as string) / 1000n) + correctionUs
+    // Jaeger has no times before 1970.
+    const atUs = (nanos: unknown) => Math.max(0, Number(BigInt(nanos as string) / 1000n) + correctionUs)
     const { startTimeUnixNano: start, endTimeUnixNano: end } = span
-    const startTime = start === undefined ? place.startUs : atUs(start)
+    const startTime = start === undefined ? Math.max(0, place.startUs) : atUs(start)
     const warnings = [...remarks]
     if (start === undefined) warnings.push('this span was reported without a time')
     if (correctionUs !== 0) warnings.push(`this span's times were corrected by ${correctionUs / 1000} ms (clock skew)`)
@@ -179,13 +180,16 @@ function sideOf({ events = [] }: SpanRecord): Side {
   return recordSide(events)
 }
 
-/** Gives out ids that no span of a trace has. */
+/** Gives out ids that no span of a trace has, nor a parent that is missing. */
 class FreeIds {
-  private readonly taken: IdSet
+  private readonly taken = new IdSet()
   private last = 0n
 
-  constructor(taken: bigint[]) {
-    this.taken = new IdSet(taken)
+  constructor(spans: SpanRecord[][]) {
+    for (const records of spans) {
+      this.taken.add(records[0]!.id!)
+      for (const { parentId } of records) if (parentId) this.taken.add(parentId)
+    }
   }
 
   /** Returns an id for the other half of a span: always the same, unless the trace has a span with it. */
