@@ -898,6 +898,35 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         }
       })
 
+      it('says how far a page has come, and when the earliest span of each trace began that matches', async () => {
+        const name = unique('reached')
+        const traces = Array.from({ length: 20 }, (_, i) => ({
+          traceId: randomId(),
+          startUs: 1_700_000_000_000_000n + BigInt(i) * 7_000_000n,
+        }))
+        // Every other one has a second span with the name, which is in the time of the traces after it.
+        const later = traces.filter((_, i) => i % 2 === 0).map(t => ({ ...t, startUs: t.startUs + 15_000_000n }))
+        await append(store, ...[...traces, ...later].map(t => span({ ...t, name })))
+        await soon(async () => assert.equal((await found(store, { name })).length, 20))
+        const startOf = new Map(traces.map(({ traceId, startUs }) => [traceId, Number(startUs)]))
+        const seen = new Set<bigint>()
+        let after: string | undefined
+        do {
+          const page = await store.search({ name, annotations: [], limit: 3, ...(after !== undefined && { after }) })
+          assert.deepEqual(
+            page.matchedUs,
+            page.traces.map(trace => startOf.get(idOf(trace))),
+          )
+          for (const trace of page.traces) seen.add(idOf(trace))
+          after = page.next
+          assert.equal(page.reachedUs === undefined, after === undefined)
+          for (const { traceId, startUs } of [...traces, ...later]) {
+            if (Number(startUs) > (page.reachedUs ?? Infinity)) assert.ok(seen.has(traceId), `${page.reachedUs}`)
+          }
+        } while (after !== undefined)
+        assert.equal(seen.size, 20)
+      })
+
       it('shows no trace twice on however many pages, if another of its records is listed first', async () => {
         const [name, service] = [unique('pages'), unique('pages')]
         const [traceId, us] = [randomId(), 1_600_000_000_000_000n]

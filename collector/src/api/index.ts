@@ -160,7 +160,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   activityRoutes(app, activity)
   foundRoutes(app, reads, askStore, () => ({ ...options.activity, nowUs: Date.now() * 1000 }))
   differenceRoutes(app, reads, askStore)
-  overviewRoutes(app, reads, askStore, activity.read)
+  overviewRoutes(app, reads, askStore, activity)
   errorsRoutes(app, reads, askStore)
   const compatible = { reads, askStore, activity }
   app.register(scope => jaegerRoutes(scope, compatible))

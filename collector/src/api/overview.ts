@@ -7,6 +7,8 @@ import { keyWord, operationOf } from '../store/activity/rows'
 import type { SpanSearch } from '../store/store'
 import type { Turns } from '../turns'
 import { figuresOf, rounded, tenths, whole } from './activity/figures'
+import { usualStep } from './activity/range'
+import type { ActivityOptions } from './activity/routes'
 import { queryOf, stepOf, workOf } from './activity/services'
 import type { ReadActivity } from './activity/sums'
 import type { AskStore } from './ask-store'
@@ -27,15 +29,14 @@ import { callsOf, matchingOf, quantileOf, sampleOf, storedOf, typicalWeight } fr
 const BUCKETS = 58
 /** In a shorter range, minutes are too few buckets. */
 const LEAST_COUNTED_US = 5 * MINUTE_US
-/** Counts are read for this long at most: longer ones are of searches that mean something else. */
-const MOST_COUNTED_US = 400 * 24 * 60 * MINUTE_US
 const HOUR_US = 60 * MINUTE_US
+const DAY_US = 24 * HOUR_US
 
 export function overviewRoutes(
   app: FastifyInstance,
   reads: Reads,
   askStore: AskStore<SpanSearch>,
-  readActivity: ReadActivity,
+  { read, retentionDays, activityDays }: Pick<ActivityOptions, 'read' | 'retentionDays' | 'activityDays'>,
 ): void {
   app.get('/api/overview', async (request, reply): Promise<OverviewAnswer> => {
     const nowUs = Date.now() * 1000
@@ -46,12 +47,13 @@ export function overviewRoutes(
       const { toUs = nowUs } = query
       const { fromUs = await oldestOf(search, query, toUs, { turns, deadlineMs: reads.surveyMs / 2 }) } = query
       const range = { fromUs, toUs }
-      const isCounted = asksForCalls(query) && toUs - fromUs >= LEAST_COUNTED_US && toUs - fromUs <= MOST_COUNTED_US
-      const step = roundStep(range, BUCKETS, isCounted ? MINUTE_US : 1)
+      const length = toUs - fromUs
+      const isCounted = asksForCalls(query) && length >= LEAST_COUNTED_US && length <= activityDays * DAY_US
+      const step = isCounted
+        ? usualStep({ from: fromUs, to: toUs }, BUCKETS, { retentionDays, activityDays, nowUs })
+        : roundStep(range, BUCKETS)
       const survey = await surveyOf(search, { ...query, ...range }, { step, sample, deadlineMs: reads.surveyMs, turns })
-      const counts = isCounted
-        ? await reads.activity.during(1, () => countsOf(readActivity, range, step, query))
-        : undefined
+      const counts = isCounted ? await reads.activity.during(1, () => countsOf(read, range, step, query)) : undefined
       return answerOf(survey, { range, step, sample, counts })
     })
   })

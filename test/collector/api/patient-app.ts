@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { fastify } from 'fastify'
+import type { ReadActivity } from '../../../collector/src/api/activity/sums'
 import { askStoreOf } from '../../../collector/src/api/ask-store'
 import { errorsRoutes } from '../../../collector/src/api/errors'
 import { overviewRoutes } from '../../../collector/src/api/overview'
@@ -32,7 +33,8 @@ export async function patientApp(): Promise<PatientApp> {
   const reads = createReads(1e9, 1e8, 20_000, Number.POSITIVE_INFINITY)
   const askStore = askStoreOf(store, () => {})
   searchRoutes(app, reads, askStore)
-  overviewRoutes(app, reads, askStore, (query, visit) => readActivity(part => store.activity(part), query, visit))
+  const read: ReadActivity = (query, visit) => readActivity(part => store.activity(part), query, visit)
+  overviewRoutes(app, reads, askStore, { read, retentionDays: 7, activityDays: 400 })
   errorsRoutes(app, reads, askStore)
   return {
     async get(path) {

@@ -8,8 +8,8 @@ const STEPS = [
   ...[1, 2, 4, 7].map(n => n * DAY),
 ]
 
-/** Returns the smallest of the usual steps that makes at most about `most` of a range. @param least no step is smaller */
-export function roundStep({ fromUs, toUs }: { fromUs: number; toUs: number }, most: number, least = 1): number {
-  const wanted = Math.max(least, (toUs - fromUs) / most)
+/** Returns the smallest of the usual steps that makes at most `most` of a range. */
+export function roundStep({ fromUs, toUs }: { fromUs: number; toUs: number }, most: number): number {
+  const wanted = (toUs - fromUs) / most
   return STEPS.find(step => step >= wanted) ?? Math.ceil(wanted / DAY) * DAY
 }

@@ -120,9 +120,15 @@ export function quantileOf(bucket: Bucket, q: number): number | null {
   return null
 }
 
-/** Returns a part of the traces for a plot, oldest first: as many from each part of the range, as far as it has them. */
+/**
+ * Returns a part of the traces for a plot, oldest first: as many from each part of the range, as far as it has them. Where it isn't known
+ * how far the search has come, it is what was found.
+ */
 export function sampleOf({ buckets }: Survey, most: number): TraceSummary[] {
-  const traces = buckets.flatMap(bucket => sampledOf(bucket).map(({ trace }) => trace))
+  const traces = buckets.flatMap(bucket => {
+    const some = shareOf(bucket) > 0 ? sampledOf(bucket) : bucket.found
+    return some.map(({ trace }) => trace)
+  })
   traces.sort((a, b) => (a.start ?? 0) - (b.start ?? 0) || (a.traceId < b.traceId ? -1 : 1))
   if (traces.length <= most) return traces
   return Array.from({ length: most }, (_, i) => traces[Math.floor((i * traces.length) / most)]!)
