@@ -1,3 +1,5 @@
+import { CallPaths } from './call-paths'
+import { arose, failureOf, foldMessage } from './failure'
 import type { Totals, Trace } from './model'
 import { addSpan, nothing, ownerOf } from './totals'
 
@@ -23,79 +25,78 @@ export interface DiffNode {
   /** How much longer b's spans take in total, in microseconds. */
   totalChange: number
   selfChange: number
+  /** How much more of b's duration was spent on these spans themselves. Those of all nodes add up to how much longer b's first root took. */
+  criticalChange: number
 }
 
-interface Node {
-  parent: number
-  node: DiffNode
-  /** When the first of its spans began, in microseconds after its trace. */
-  began: number
+/** An error that arose in one of two traces, or in both. */
+export interface DiffError {
+  service: string | null
+  /** Of the span in which it arose. */
+  name: string
+  type: string | null
+  message: string | null
+  /** How often it arose, with another number or id in its message, too. */
+  a: number
+  b: number
+  /** One of the spans in which it arose. */
+  spanA: string | null
+  spanB: string | null
 }
 
 /**
  * Compares two traces by their structure: spans correspond if the services and names on the path from the root to them are the
- * same. Calls in a loop are added up, so that one more call shows as one more call, and doesn't shift all that follow.
+ * same.
  */
 export function diffTraces(a: Trace, b: Trace): TraceDiff {
-  const nodes: Node[] = []
-  const byPath = new Map<string, number>()
-  layOver(a, 'a', nodes, byPath)
-  layOver(b, 'b', nodes, byPath)
-  for (const { node } of nodes) {
-    const left = node.a ?? nothing()
-    const right = node.b ?? nothing()
-    node.countChange = right.count - left.count
-    node.totalChange = right.total - left.total
-    node.selfChange = right.self - left.self
+  const paths = new CallPaths<Pick<DiffNode, 'a' | 'b'>>(() => ({ a: null, b: null }))
+  for (const [which, trace] of [
+    ['a', a],
+    ['b', b],
+  ] as const) {
+    paths.lay(trace, (node, span) => {
+      let totals = node[which]
+      if (totals === null) node[which] = totals = nothing()
+      addSpan(totals, span)
+    })
   }
-  return { nodes: inOrder(nodes) }
-}
-
-function layOver(trace: Trace, which: 'a' | 'b', nodes: Node[], byPath: Map<string, number>): void {
-  // The node of the latest span at each depth.
-  const path: number[] = []
-  for (const span of trace.spans) {
-    const { depth, name, start } = span
-    const parent = depth === 0 ? -1 : path[depth - 1]!
-    const service = ownerOf(span)
-    const key = `${parent} ${service === null ? '' : service.length} ${service ?? ''}${name}`
-    let i = byPath.get(key)
-    if (i === undefined) {
-      i = nodes.length
-      byPath.set(key, i)
-      const node = { service, name, depth, a: null, b: null, countChange: 0, totalChange: 0, selfChange: 0 }
-      nodes.push({ parent, node, began: Infinity })
+  const nodes = paths.inOrder().map(({ service, name, depth, value }) => {
+    const left = value.a ?? nothing()
+    const right = value.b ?? nothing()
+    return {
+      service,
+      name,
+      depth,
+      ...value,
+      countChange: right.count - left.count,
+      totalChange: right.total - left.total,
+      selfChange: right.self - left.self,
+      criticalChange: right.critical - left.critical,
     }
-    path[depth] = i
-    const { node } = nodes[i]!
-    let totals = node[which]
-    if (totals === null) node[which] = totals = nothing()
-    addSpan(totals, span)
-    if (start !== null) nodes[i]!.began = Math.min(nodes[i]!.began, start - trace.start!)
-  }
+  })
+  return { nodes }
 }
 
-/** Parents before children, without recursion. */
-function inOrder(nodes: Node[]): DiffNode[] {
-  const order = nodes.map((_, i) => i)
-  // Nodes that began at the same time stay in the order in which they were found: first a's spans, then b's.
-  order.sort((i, j) => (nodes[i]!.began < nodes[j]!.began ? -1 : nodes[i]!.began > nodes[j]!.began ? 1 : i - j))
-  const firstChild = new Int32Array(nodes.length + 1).fill(-1)
-  const nextSibling = new Int32Array(nodes.length).fill(-1)
-  // The last element belongs to parent −1, the traces themselves.
-  const at = (parent: number) => (parent === -1 ? nodes.length : parent)
-  for (const i of order.reverse()) {
-    const parent = at(nodes[i]!.parent)
-    nextSibling[i] = firstChild[parent]!
-    firstChild[parent] = i
+/** Compares the errors of two traces: those that only one of them has come first, b's before a's. */
+export function diffErrors(a: Trace, b: Trace): DiffError[] {
+  const errors = new Map<string, DiffError>()
+  for (const [which, trace] of [
+    ['a', a],
+    ['b', b],
+  ] as const) {
+    for (const span of arose(trace)) {
+      const { type, message } = failureOf(span)!
+      const service = ownerOf(span)
+      const key = JSON.stringify([service, span.name, type, message && foldMessage(message)])
+      let error = errors.get(key)
+      if (error === undefined) {
+        error = { service, name: span.name, type, message, a: 0, b: 0, spanA: null, spanB: null }
+        errors.set(key, error)
+      }
+      error[which]++
+      error[which === 'a' ? 'spanA' : 'spanB'] ??= span.spanId
+    }
   }
-  const out: DiffNode[] = []
-  const stack = [firstChild[nodes.length]!]
-  while (stack.length > 0) {
-    const i = stack.pop()!
-    if (i === -1) continue
-    out.push(nodes[i]!.node)
-    stack.push(nextSibling[i]!, firstChild[i]!)
-  }
-  return out
+  const rank = (error: DiffError) => (error.a === 0 ? 0 : error.b === 0 ? 1 : 2)
+  return [...errors.values()].sort((x, y) => rank(x) - rank(y))
 }

@@ -3,8 +3,9 @@
  * it.
  */
 export { buildTrace, buildTraceInSlices } from './build'
+export { CallPaths } from './call-paths'
 export { walkCriticalPath } from './critical-path'
-export { type DiffNode, diffTraces, type TraceDiff } from './diff'
+export { type DiffError, type DiffNode, diffErrors, diffTraces, type TraceDiff } from './diff'
 export {
   type DurationClass,
   durationClass,
@@ -13,6 +14,7 @@ export {
   partClass,
   type Usual,
 } from './duration'
+export { EVENTS_KEY, readEvent } from './event-attributes'
 export { arose, type Failure, failureOf, foldMessage, roseThrough } from './failure'
 export { findTraceId, paddedId } from './find-id'
 export { hostName, isEveryMachine } from './host'

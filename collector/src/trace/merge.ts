@@ -1,9 +1,10 @@
 import type { SpanRecord } from 'milo/codec/span'
 import { SpanColumns } from './columns'
+import { EVENTS_KEY, eventAttributes } from './event-attributes'
 import { hexId } from './ids'
 import { waited } from './measure'
 import { type Conflict, NO_PARENT, type Report, type TraceEvent, type TraceSpan } from './model'
-import { peerOf } from './peer'
+import { calledHostOf, peerOf } from './peer'
 import { CLIENT, customEvents, HAS_CUSTOM, hostOf, LOCAL, type Reports, SERVER, SIDES, UNKNOWN } from './reports'
 
 /**
@@ -90,7 +91,7 @@ export class Merger {
       clientService,
       // Each side knows its own host best, but the other side's value is better than none.
       clientHost: this.said(CLIENT, 'clientHost') ?? this.said(undefined, 'clientHost'),
-      serverHost: this.said(undefined, 'serverHost'),
+      serverHost: this.said(undefined, 'serverHost') ?? (called ? calledHostOf(annotations) : null),
       start: timed ? own.start : null,
       duration: timed ? duration : null,
       clientStart: hasClient ? client.start : null,
@@ -284,7 +285,8 @@ export class Merger {
     let events = NO_EVENTS
     for (const r of this.ranked) {
       if (!(flags[r]! & HAS_CUSTOM)) continue
-      for (const { timestamp, value } of customEvents(records[r]!, side[r]!)) {
+      const attributes = eventAttributes(records[r]!.annotations?.get(EVENTS_KEY))
+      for (const [i, { timestamp, value }] of customEvents(records[r]!, side[r]!).entries()) {
         const raw = timestamp === undefined ? null : Number(timestamp)
         const offset = this.offset(r)
         const event: TraceEvent = {
@@ -293,6 +295,8 @@ export class Merger {
           side: SIDES[side[r]!]!,
         }
         if (raw !== null && offset !== 0) event.rawTime = raw
+        const own = attributes?.get(i)
+        if (own !== undefined) event.attributes = own
         if (events === NO_EVENTS) events = []
         events.push(event)
       }

@@ -84,6 +84,7 @@ export interface TraceSpan {
    */
   clientService: string | null
   clientHost: string | null
+  /** The server half's host or, if no half has it, the one that the caller says it calls (server.address). */
   serverHost: string | null
   /**
    * Microseconds since the epoch: the client half's start, or the server half's if there is no client half. This time and all
@@ -149,6 +150,8 @@ export interface TraceEvent {
   rawTime?: number
   value: string
   side: Side
+  /** What OpenTelemetry's spans say about an event, such as exception.message; absent if they say nothing. All values are text. */
+  attributes?: Record<string, string>
 }
 
 export interface Conflict {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { buildTrace, diffTraces, type TraceDiff } from '../../../collector/src/trace'
+import { buildTrace, diffErrors, diffTraces, type TraceDiff } from '../../../collector/src/trace'
 import type { SpanRecord } from '../../../src/codec/span'
 import { local } from './records'
 
@@ -26,6 +26,11 @@ describe('comparing two traces', () => {
     ])
     assert.deepEqual(diff.nodes[1]!.b, { count: 1, errors: 0, total: 80, max: 80, self: 75, critical: 75 })
     assert.deepEqual([diff.nodes[0]!.selfChange, diff.nodes[0]!.countChange], [90, 0])
+    // On the critical path, the changes of all add up to the root's.
+    assert.deepEqual(
+      diff.nodes.map(({ criticalChange }) => criticalChange),
+      [90, 63, -3],
+    )
   })
 
   it('adds up calls in a loop, so that one more call counts as one more call', () => {
@@ -62,6 +67,47 @@ describe('comparing two traces', () => {
       [0, 's', 'other', 0, 1, 100],
     ])
     assert.deepEqual(diffTraces(buildTrace([]), buildTrace([])), { nodes: [] })
+  })
+
+  describe('errors', () => {
+    const failed = (id: number, parent: number, name: string, at: number, type: string, message: string) => ({
+      ...span(id, parent, name, at, at + 5),
+      annotations: new Map([
+        ['error.type', type],
+        ['error.message', message],
+      ]),
+    })
+
+    it('counts each where it arose, and puts first what only the second trace has, then what only the first has', () => {
+      const a = buildTrace([
+        span(1, 0, 'root', 0, 100),
+        failed(2, 1, 'get', 10, 'Timeout', 'after 30 ms'),
+        failed(3, 1, 'put', 20, 'Refused', 'no'),
+      ])
+      const b = buildTrace([
+        failed(1, 0, 'root', 0, 'Timeout', 'after 7 ms'),
+        failed(5, 1, 'get', 10, 'Timeout', 'after 7 ms'),
+        failed(6, 1, 'get', 30, 'Timeout', 'after 1234 ms'),
+        failed(7, 1, 'get', 40, 'Full', 'disk'),
+      ])
+      const rows = diffErrors(a, b).map(({ name, type, message, ...counts }) => [
+        name,
+        type,
+        message,
+        ...Object.values(counts),
+      ])
+      const id = (n: number) => n.toString(16).padStart(16, '0')
+      assert.deepEqual(rows, [
+        ['get', 'Full', 'disk', 's', 0, 1, null, id(7)],
+        ['put', 'Refused', 'no', 's', 1, 0, id(3), null],
+        ['get', 'Timeout', 'after 30 ms', 's', 1, 2, id(2), id(5)],
+      ])
+    })
+
+    it('finds none in traces without any', () => {
+      const trace = buildTrace([span(1, 0, 'root', 0, 100)])
+      assert.deepEqual(diffErrors(trace, trace), [])
+    })
   })
 
   const traces = fc
@@ -104,6 +150,8 @@ describe('comparing two traces', () => {
         const turned = diffTraces(b, a).nodes
         const sum = (list: typeof nodes) => list.reduce((n, { totalChange }) => n + totalChange, 0)
         assert.equal(sum(turned) + sum(nodes), 0)
+        const critical = nodes.reduce((n, { criticalChange }) => n + criticalChange, 0)
+        assert.ok(Math.abs(critical - ((b.spans[0]?.duration ?? 0) - (a.spans[0]?.duration ?? 0))) < 1e-6)
         assert.equal(turned.length, nodes.length)
       }),
     )

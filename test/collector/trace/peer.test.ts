@@ -32,4 +32,16 @@ describe('a service that reports no spans', () => {
     const server = { ...record(SERVER_RECV, {}), service: 'ledger' }
     assert.deepEqual(sides(record(CLIENT_SEND, { 'peer.service': 'x' }), server), ['shop', 'ledger'])
   })
+
+  it('is at least called by its host, under the newer name, the older ones, or the address', () => {
+    const host = (annotations: Record<string, string>, known: Partial<SpanRecord> = {}) =>
+      buildTrace([{ ...record(CLIENT_SEND, annotations), ...known }]).spans[0]!.serverHost
+    assert.equal(host({ 'server.address': 'pay.internal', 'net.peer.name': 'older' }), 'pay.internal')
+    assert.equal(host({ 'net.peer.name': 'older', 'network.peer.address': '10.0.0.7' }), 'older')
+    assert.equal(host({ 'network.peer.address': '10.0.0.7' }), '10.0.0.7')
+    assert.equal(host({ 'server.address': 'pay.internal' }, { serverHost: 'known' }), 'known')
+    assert.equal(host({ 'server.address': '' }), null)
+    // A server's own address isn't one that it calls.
+    assert.equal(buildTrace([record(SERVER_RECV, { 'server.address': 'me' })]).spans[0]!.serverHost, null)
+  })
 })
