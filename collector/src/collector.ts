@@ -26,7 +26,7 @@ export interface Collector {
   httpPort: number
   /**
    * Applies the settings that can change while the collector runs: log level, users and tokens, rate limit, certificates, what is
-   * indexed.
+   * indexed, the link to logs.
    * @returns the keys of the settings that have changed and take effect only after a restart
    * @throws Error when a certificate can't be read, or the API would be left without credentials; then nothing changes
    */
@@ -47,7 +47,7 @@ const DEFAULT_RATE_LIMIT = 600
 const RELOADED = [
   ...['log_level', 'http.users', 'http.tokens', 'http.auth', 'http.rate_limit'],
   ...['http.allowed_hosts', 'http.trusted_proxies', 'http.base_path'],
-  ...['index.allow', 'index.deny', 'index.value_length'],
+  ...['index.allow', 'index.deny', 'index.value_length', 'log_link'],
 ]
 
 /**
@@ -71,6 +71,7 @@ export async function startCollector(
   exposeActivity(metrics, () => store.backlog().activity)
   let state: 'STARTING' | 'ALIVE' | 'STOPPING' = 'STARTING'
   let http = config.http
+  let logLink = config.log_link ?? null
   let credentials = credentialsOf(config)
   let isTrustedProxy = addressList(http.trusted_proxies)
   const { max_backlog_spans: maxBacklogSpans, max_backlog_bytes: maxBacklogBytes } = config
@@ -122,6 +123,7 @@ export async function startCollector(
       retentionDays: config.retention_days,
       activityDays: config.activity_days,
     }),
+    settings: () => ({ logLink }),
     credentials: () => credentials,
     // A proxy on this machine forwards clients from other machines.
     rateLimit: () =>
@@ -185,6 +187,7 @@ export async function startCollector(
     if (tls.http && nextTls.http) setTls(api.server as unknown as TlsServer, nextTls.http)
     log.level = next.log_level
     readable?.setIndex(next.index)
+    logLink = next.log_link ?? null
     credentials = nextCredentials
     const { rate_limit, allowed_hosts, trusted_proxies, base_path } = next.http
     http = { ...http, rate_limit, allowed_hosts, trusted_proxies, base_path }

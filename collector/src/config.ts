@@ -83,7 +83,8 @@ const NETWORK_REMEDY = 'is not a network: give an address, or a network such as 
 const network = z.string({ error: NETWORK_REMEDY }).refine(isNetwork, { error: NETWORK_REMEDY })
 
 /** The first segments of the collector's own paths. A base path that began with one would be ambiguous. */
-const OWN_PATHS = 'api assets healthz livez metrics readyz search services trace v1'.split(' ')
+const OWN_PATHS =
+  'api assets changes compare difference graph healthz livez metrics readyz search services trace v1'.split(' ')
 const BASE_PATH_REMEDY = 'is not a path: give a path such as /milo, with letters, digits, . _ ~ and - only'
 const basePath = z
   .string({ error: BASE_PATH_REMEDY })
@@ -102,6 +103,18 @@ const upstream = z
     return { host: address.slice(0, colon).replace(/^\[(.*)\]$/, '$1'), port: Number(address.slice(colon + 1)) }
   })
   .refine(({ port }) => port > 0 && port < 65_536, { error: UPSTREAM_REMEDY })
+
+/** What a link to logs may name, in braces. The web interface fills them in: ui/trace/log-link.ts. */
+const LOG_LINK_NAMES = ['traceId', 'spanId', 'service', 'from', 'to', 'fromMs', 'toMs']
+const LOG_LINK_REMEDY = `give an http or https address such as https://logs.example/search?q={traceId}, with any of ${LOG_LINK_NAMES.map(name => `{${name}}`).join(' ')} after the host`
+const logLink = z
+  .string({ error: `is not a link: ${LOG_LINK_REMEDY}` })
+  // A name in the place of the host would be a stranger's to choose.
+  .regex(/^https?:\/\/[^/?#{}\s]+(?:[/?#]\S*)?$/i, { error: `is not a link: ${LOG_LINK_REMEDY}` })
+  .refine(link => URL.canParse(link.replace(/\{\w+\}/g, '0')), { error: `is not a link: ${LOG_LINK_REMEDY}` })
+  .refine(link => [...link.matchAll(/\{(\w+)\}/g)].every(([, name]) => LOG_LINK_NAMES.includes(name!)), {
+    error: `has an unknown name in braces: ${LOG_LINK_REMEDY}`,
+  })
 
 /** The path to a PEM file. */
 const pem = (what: string) => nonEmpty(`path to ${what}`)
@@ -268,6 +281,8 @@ const schema = z.strictObject({
   max_connections: integer(1, 1_000_000, 'number of connections').default(4096),
   /** A Scribe connection that receives nothing for this time is closed; senders open another. */
   idle_timeout_ms: integer(1000, 2 ** 31 - 1, MILLIS).default(600_000),
+  /** Where the web interface links to for the logs of a trace or span. */
+  log_link: logLink.optional(),
   log_level: z
     .enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent'], {
       error: 'is not a log level: give fatal, error, warn, info, debug or silent',

@@ -127,6 +127,7 @@ max_read_bytes: 2097152
 max_service_series: 500
 max_connections: 10
 idle_timeout_ms: 1000
+log_link: "https://logs.example/?q={traceId}&span={spanId}&app={service}&from={from}&to={toMs}"
 log_level: debug`
     assert.deepEqual(load(text), {
       collector_host: '0.0.0.0',
@@ -182,6 +183,7 @@ log_level: debug`
       max_service_series: 500,
       max_connections: 10,
       idle_timeout_ms: 1000,
+      log_link: 'https://logs.example/?q={traceId}&span={spanId}&app={service}&from={from}&to={toMs}',
       log_level: 'debug',
     })
     assert.deepEqual(load('collector_port: [2100, 1463]').collector_port, [2100, 1463])
@@ -298,6 +300,24 @@ cassandra: { hostname: localhost, port: 9042, keyspace: Milo, column_family: Tra
       'a host with a port',
       'cassandra: { hostname: "a:9042" }',
       'cassandra.hostname: "a:9042" is not a host: give a name or an address alone, without port or brackets',
+    ],
+    ...[
+      'javascript:alert({traceId})',
+      'logs.example/{traceId}',
+      'https://{service}/{traceId}',
+      'https://logs.{service}.example/',
+      'https://logs.example/{traceId} or so',
+      'https://lo%gs/{traceId}',
+      '17',
+    ].map((link): [string, string, string] => [
+      `a link to logs that is none: ${link}`,
+      `log_link: "${link}"`,
+      `log_link: ${JSON.stringify(link)} is not a link: give an http or https address such as https://logs.example/search?q={traceId}, with any of {traceId} {spanId} {service} {from} {to} {fromMs} {toMs} after the host`,
+    ]),
+    [
+      'a link to logs with an unknown name',
+      'log_link: "https://logs.example/{trace}"',
+      'log_link: "https://logs.example/{trace}" has an unknown name in braces: give an http or https address such as https://logs.example/search?q={traceId}, with any of {traceId} {spanId} {service} {from} {to} {fromMs} {toMs} after the host',
     ],
     ['another store', 'store: sqlite', 'store: "sqlite" is not a store: give embedded, cassandra-mysql or scribe'],
     ['a value for a section', 'http: 2180', 'http: 2180 is not a section: give keys and values below it'],

@@ -153,6 +153,12 @@ const RELOADED: Record<string, { value: unknown; given?: [string, unknown]; show
         assert.deepEqual([await status(c, '/milo/livez'), await status(c, '/livez')], [200, 200])
       },
     },
+    log_link: {
+      value: 'https://logs.example/{traceId}',
+      async shows(c) {
+        assert.deepEqual((await c.get('/api/settings')).body, { logLink: 'https://logs.example/{traceId}' })
+      },
+    },
     'index.allow': {
       value: ['other'],
       async shows(c) {

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import type { StatusAnswer } from '../http/answers'
+import type { SettingsAnswer, StatusAnswer } from '../http/answers'
 import type { Metrics } from '../metrics'
 
 /** The collector's state: for people, Prometheus, process managers and load balancers. */
@@ -12,6 +12,8 @@ export interface StatusOptions {
   /** Returns why the collector can't take requests at the moment. An empty list means that it is ready. */
   readiness(): Promise<string[]>
   status(): StatusAnswer
+  /** What the web interface must know of the configuration. */
+  settings(): SettingsAnswer
   /** Whether clients may see the reasons. */
   explains(): boolean
 }
@@ -34,6 +36,7 @@ export function statusRoutes(app: FastifyInstance, options: StatusOptions): void
   }
 
   app.get('/api/status', async () => options.status())
+  app.get('/api/settings', async () => options.settings())
 
   app.get('/metrics', async (_request, reply) => {
     reply.type(metrics.registry.contentType)
