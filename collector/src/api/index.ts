@@ -23,6 +23,7 @@ import type { ReadableStore } from '../store/store'
 import { foundRoutes } from './activity/found'
 import { type ActivityOptions, activityRoutes } from './activity/routes'
 import { askStoreOf } from './ask-store'
+import { compareRoutes } from './compare'
 import { jaegerRoutes } from './compatible/jaeger'
 import { zipkinRoutes } from './compatible/zipkin'
 import { limitConnections } from './connections'
@@ -84,7 +85,7 @@ const CACHED_FOREVER = 'public, max-age=31536000, immutable'
 /** These paths are views of one page, which reads its own address (collector/ui/shell/route.ts). */
 const PAGES = [
   ...['/', '/search', '/trace/:id', '/services', '/services/:name', '/graph', '/dependencies'],
-  ...['/changes', '/difference', '/upload'],
+  ...['/changes', '/difference', '/compare', '/upload'],
 ]
 
 export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
@@ -151,6 +152,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   } as object)
 
   traceRoutes(app, reads, askStore)
+  compareRoutes(app, reads, askStore)
   searchRoutes(app, reads, askStore)
   const activity: ActivityOptions = {
     ...options.activity,

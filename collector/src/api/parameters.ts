@@ -139,6 +139,14 @@ const ERRORS = z.strictObject({
   sample: limit(2000, 400),
 })
 
+const GROUPS = z.strictObject({
+  ...CONDITIONS,
+  groups: oneOf(['fast-slow']).default('fast-slow'),
+  rootService: string.optional(),
+  rootName: string.optional(),
+  sample: limit(1000, 300),
+})
+
 /** What tells the selected traces from the others: conditions on one span, as in a search, and others on the trace as a whole. */
 const SELECTION = prefixed('select.', CONDITIONS)
 const OF_TRACE = prefixed('trace.', {
@@ -239,10 +247,7 @@ const HOUR_US = 3600e6
 export function readDifference(given: unknown, nowUs: number): DifferenceQuery {
   const { sample, order, limit, ...values } = readParameters(DIFFERENCE, given)
   const own = Object.entries(values).filter(([name]) => !/^(select|trace)\./.test(name))
-  const base = withTimes(queryOf(Object.fromEntries(own) as Conditions), nowUs)
-  const { toUs = nowUs } = base
-  const { fromUs = toUs - HOUR_US } = base
-  checkRange(fromUs, toUs)
+  const { base, fromUs, toUs } = rangedQuery(Object.fromEntries(own) as Conditions, nowUs)
   const select = withTimes(queryOf(withoutPrefix<Conditions>('select.', values), 'select.'), nowUs)
   const { min_duration, max_duration, error, from, to } = withoutPrefix<Partial<Conditions>>('trace.', values)
   const trace: TraceConditions = {
@@ -256,8 +261,7 @@ export function readDifference(given: unknown, nowUs: number): DifferenceQuery {
     const remedy = 'give a parameter that begins with select. or trace., such as trace.min_duration=50ms'
     throw new HttpError(400, 'MILO_NOTHING_SELECTED', `nothing is selected: ${remedy}`)
   }
-  const whole = { ...base, fromUs, toUs }
-  return { fromUs, toUs, base: whole, selected: bothOf(whole, select), select, trace, sample, order, limit }
+  return { fromUs, toUs, base, selected: bothOf(base, select), select, trace, sample, order, limit }
 }
 
 /** Returns a query for spans that meet both queries. */
@@ -283,6 +287,39 @@ function bothOf(a: TimedQuery, b: TimedQuery): TimedQuery {
     if (a[what] !== undefined && b[what] !== undefined) both[what] = closer(a[what], b[what])
   }
   return both
+}
+
+export interface GroupsQuery {
+  fromUs: number
+  toUs: number
+  base: TimedQuery
+  /** What the compared traces begin with; the most frequent operation if it isn't given. Either may be empty for what has no name. */
+  root: { service: string; name: string } | undefined
+  sample: number
+}
+
+/** Reads a search whose fast and slow traces are compared. Without times, it takes the last hour. */
+export function readGroups(given: unknown, nowUs: number): GroupsQuery {
+  const {
+    groups: _,
+    rootService,
+    rootName,
+    sample,
+    ...conditions
+  } = readParameters(GROUPS, given, ['rootService', 'rootName'])
+  const { base, fromUs, toUs } = rangedQuery(conditions, nowUs)
+  const hasRoot = rootService !== undefined || rootName !== undefined
+  const root = hasRoot ? { service: rootService ?? '', name: rootName ?? '' } : undefined
+  return { fromUs, toUs, base, root, sample }
+}
+
+/** Returns a search with both ends of its time range; without one, it takes the last hour. */
+function rangedQuery(conditions: Conditions, nowUs: number): { base: TimedQuery; fromUs: number; toUs: number } {
+  const query = withTimes(queryOf(conditions), nowUs)
+  const { toUs = nowUs } = query
+  const { fromUs = toUs - HOUR_US } = query
+  checkRange(fromUs, toUs)
+  return { base: { ...query, fromUs, toUs }, fromUs, toUs }
 }
 
 /** @param prefix of the parameters, for messages */

@@ -8,7 +8,7 @@ import { recordToJson } from '../formats/milo-json'
 import { toOtlpJson } from '../formats/otlp/write'
 import type { CompareAnswer, ComparedTrace } from '../http/answers'
 import type { TraceReader } from '../store/store'
-import { diffTraces, type Trace, traceJson } from '../trace'
+import { diffErrors, diffTraces, type Trace, traceJson } from '../trace'
 import type { AskStore } from './ask-store'
 import { jaegerAnswer } from './compatible/jaeger-trace'
 import { spansJson } from './compatible/zipkin'
@@ -68,7 +68,7 @@ export function traceRoutes(app: FastifyInstance, reads: Reads, askStore: AskSto
     await traces.grantFor(reply, 2 * COMPARED_BYTES)
     const [left, right] = [await readTree(a), await readTree(b)]
     traces.waitForReader(reply)
-    return { a: headOf(left), b: headOf(right), ...diffTraces(left, right) }
+    return { a: headOf(left), b: headOf(right), ...diffTraces(left, right), errors: diffErrors(left, right) }
   })
 
   async function readTree(id: string): Promise<Trace> {

@@ -88,3 +88,41 @@ export function informationBits(selectedShare: number, othersShare: number): num
 function entropy(share: number): number {
   return share <= 0 || share >= 1 ? 0 : -share * Math.log2(share) - (1 - share) * Math.log2(1 - share)
 }
+
+/** With fewer values in a group, even the most different groups have no small p-value. */
+export const MIN_RANKED = 4
+
+/**
+ * The rank-sum test of Mann and Whitney (1947), two-sided: the probability that chance alone makes two groups of numbers as different
+ * as these, whatever their distribution. By the normal approximation, corrected for ties and continuity.
+ * @returns null if there are too few numbers to tell
+ */
+export function rankSum(a: readonly number[], b: readonly number[]): number | null {
+  const [m, n] = [a.length, b.length]
+  if (m < MIN_RANKED || n < MIN_RANKED) return null
+  const all = [...a.map(value => ({ value, isA: true })), ...b.map(value => ({ value, isA: false }))]
+  all.sort((x, y) => x.value - y.value)
+  let sumOfA = 0
+  let ties = 0
+  for (let from = 0; from < all.length; ) {
+    let to = from
+    while (to < all.length && all[to]!.value === all[from]!.value) to++
+    const tied = to - from
+    ties += tied ** 3 - tied
+    // Equal values share the mean of their ranks.
+    for (let i = from; i < to; i++) if (all[i]!.isA) sumOfA += (from + to + 1) / 2
+    from = to
+  }
+  const total = m + n
+  const variance = ((m * n) / 12) * (total + 1 - ties / (total * (total - 1)))
+  if (variance <= 0) return 1
+  const distance = Math.abs(sumOfA - (m * (total + 1)) / 2)
+  return Math.min(1, 2 * upperTail(Math.max(0, distance - 0.5) / Math.sqrt(variance)))
+}
+
+/** The probability that a normal variable is above `z` ≥ 0, to seven digits (Abramowitz and Stegun 26.2.17). */
+function upperTail(z: number): number {
+  const t = 1 / (1 + 0.2316419 * z)
+  const series = t * (0.31938153 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))))
+  return (Math.exp(-(z ** 2) / 2) / Math.sqrt(2 * Math.PI)) * series
+}

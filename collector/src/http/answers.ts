@@ -1,4 +1,4 @@
-import type { Side, TraceDiff, TraceSummary } from '../trace'
+import type { DiffError, Side, TraceDiff, TraceSummary } from '../trace'
 
 /**
  * The JSON of the API's answers: the routes return these types and the web interface reads them. docs/http-api.md describes
@@ -19,6 +19,12 @@ export interface StatusAnswer {
   /** Where it listens for Scribe's messages. */
   scribe: { host: string; port: number }[]
   auth: 'none' | 'basic' | 'bearer'
+}
+
+/** GET /api/settings */
+export interface SettingsAnswer {
+  /** The template of links to logs, with names in braces; null if none is configured. */
+  logLink: string | null
 }
 
 /** GET /api/search */
@@ -388,6 +394,8 @@ export interface RejectedSpans {
 export interface CompareAnswer extends TraceDiff {
   a: ComparedTrace
   b: ComparedTrace
+  /** The errors that arose in them. */
+  errors: DiffError[]
 }
 
 export interface ComparedTrace {
@@ -397,6 +405,93 @@ export interface ComparedTrace {
   spanCount: number
   /** True if only a part of the trace was read. */
   truncated?: true
+}
+
+/** GET /api/compare/alike: traces that begin with the same operation, to compare one with */
+export interface AlikeAnswer {
+  trace: TraceSummary
+  /** How many others were found: the newest ones, and those of the hours around it. */
+  found: number
+  /** The one of median duration among those without an error, or among all; null if none was found. */
+  typical: TraceSummary | null
+  fastest: TraceSummary[]
+  slowest: TraceSummary[]
+  newest: TraceSummary[]
+}
+
+/** GET /api/compare/groups: fast and slow traces of one operation */
+export interface CompareGroupsAnswer extends Range {
+  /** The operation with which the compared traces begin; null if no trace was found. */
+  operation: RootOperation | null
+  /** What the sampled traces begin with, the most frequent first. */
+  operations: RootOperation[]
+  /** Whether the sample has all traces of the search. */
+  complete: boolean
+  fast: TraceGroup
+  slow: TraceGroup
+  /** The calls of all of them, depth-first. */
+  nodes: GroupNode[]
+  /** How many calls were left out, whose time differs least. */
+  left: number
+  /** The errors that arose in them: those of slow traces alone come first. */
+  errors: GroupError[]
+}
+
+export interface RootOperation {
+  service: string | null
+  name: string
+  /** How many of the sampled traces begin with it. */
+  traces: number
+}
+
+/** A quarter of the sampled traces of an operation, by their durations in microseconds. */
+export interface TraceGroup {
+  /** How many were read and compared. */
+  traces: number
+  /** How many belong to the group. */
+  of: number
+  min: number | null
+  max: number | null
+  /** How many of the compared ones are so long that only their beginning was read. */
+  truncated: number
+  examples: { traceId: string; duration: number }[]
+}
+
+export interface GroupNode {
+  service: string | null
+  name: string
+  depth: number
+  fast: GroupMeans
+  slow: GroupMeans
+  /** The slow traces' means less the fast ones'. */
+  change: { calls: number; time: number; critical: number }
+  /** Whether chance alone would hardly make such a difference, for all calls together; null if there are too few traces to tell. */
+  beyondChance: { calls: boolean | null; time: boolean | null }
+}
+
+/** Means of all traces of a group, those without such a call included. Microseconds. */
+export interface GroupMeans {
+  /** How many traces have such a call. */
+  traces: number
+  calls: number
+  time: number
+  /** On the critical path: those of all calls add up to the duration of the first root. */
+  critical: number
+  errors: number
+}
+
+export interface GroupError {
+  service: string | null
+  name: string
+  type: string | null
+  /** Of one of them. */
+  message: string | null
+  /** In how many of the traces it arose. */
+  fast: number
+  slow: number
+  beyondChance: boolean
+  exampleFast: { traceId: string; spanId: string } | null
+  exampleSlow: { traceId: string; spanId: string } | null
 }
 
 /** GET /api/difference */

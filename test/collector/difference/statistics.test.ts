@@ -4,6 +4,7 @@ import {
   type Counts,
   fisherExact,
   informationBits,
+  rankSum,
   smallestP,
   smoothedLift,
 } from '../../../collector/src/difference/statistics'
@@ -102,5 +103,61 @@ describe('the statistics of a difference', () => {
     assert.equal(informationBits(0.3, 0.3), 0)
     assert.ok(informationBits(0.95, 0.1) > informationBits(0.1, 0))
     assert.ok(informationBits(0.3, 0) > informationBits(0.9, 0.7))
+  })
+})
+
+describe('the rank-sum test', () => {
+  /** The share of all ways to divide the numbers whose ranks' sums are at least as far from the middle. */
+  function exact(a: number[], b: number[]): number {
+    const all = [...a, ...b]
+    const rank = (value: number) => {
+      const below = all.filter(other => other < value).length
+      const same = all.filter(other => other === value).length
+      return below + (same + 1) / 2
+    }
+    const ranks = all.map(rank)
+    const middle = (a.length * (all.length + 1)) / 2
+    const far = Math.abs(ranks.slice(0, a.length).reduce((sum, r) => sum + r, 0) - middle)
+    let ways = 0
+    let asFar = 0
+    const divide = (from: number, left: number, sum: number) => {
+      if (left === 0) {
+        ways++
+        if (Math.abs(sum - middle) >= far - 1e-9) asFar++
+        return
+      }
+      for (let i = from; i <= all.length - left; i++) divide(i + 1, left - 1, sum + ranks[i]!)
+    }
+    divide(0, a.length, 0)
+    return asFar / ways
+  }
+
+  it('is near the exact test, also with ties', () => {
+    const number = fc.integer({ min: 0, max: 12 })
+    const group = fc.array(number, { minLength: 6, maxLength: 8 })
+    fc.assert(
+      fc.property(group, group, (a, b) => {
+        // All equal but one: the normal curve is a poor likeness of so few steps.
+        fc.pre(new Set([...a, ...b]).size >= 5)
+        const p = rankSum(a, b)!
+        assert.ok(Math.abs(p - exact(a, b)) < 0.06, `${p} for ${exact(a, b)}`)
+      }),
+      { numRuns: 40, seed: 16 },
+    )
+  })
+
+  it('tells groups apart that have nothing in common, and none that are alike', () => {
+    const numbers = (from: number) => Array.from({ length: 20 }, (_, i) => from + i)
+    assert.ok(rankSum(numbers(0), numbers(100))! < 1e-6)
+    assert.ok(rankSum(numbers(0), numbers(0))! > 0.9)
+    assert.equal(rankSum([1, 1, 1, 1], [1, 1, 1, 1]), 1)
+    // One wild value moves a mean, and hardly a rank.
+    assert.ok(rankSum(numbers(0), [...numbers(0).slice(1), 1e9])! > 0.5)
+  })
+
+  it('is the same whichever group comes first, and says nothing of too few numbers', () => {
+    assert.equal(rankSum([1, 2, 3, 9], [4, 5, 6, 7]), rankSum([4, 5, 6, 7], [1, 2, 3, 9]))
+    assert.equal(rankSum([1, 2, 3], [4, 5, 6, 7]), null)
+    assert.equal(rankSum([], []), null)
   })
 })
