@@ -20,6 +20,9 @@ const SKEWED_ID = '0000000000005e3d'
 const LARGER_ID = '00000000000003e8'
 const SINGLE_ID = '0000000000000051'
 const SLOWER_ID = '112210f47de98116'
+const LOOP_ID = '00000000000010f0'
+const THROWN_ID = 'cafe0000000000000000000000000e00'
+const MESSAGE = 'the ledger is closed: try after 17:00'
 
 describe('the web page: a trace, in Chromium', function () {
   this.timeout(90_000)
@@ -38,6 +41,23 @@ describe('the web page: a trace, in Chromium', function () {
       server({ traceId, id: 2n, parentId: 1n, name: 'Cart.total', service: 'cart', from: 7, ms: 140 }),
       server({ traceId, id: 4n, parentId: 2n, name: 'Pricing.quote', service: 'pricing', from: 10, ms: 100 }),
     ])
+    await send([
+      server({ traceId: 0x10f0n, id: 1n, name: 'POST /quotes', service: 'web', from: 0, ms: 500 }),
+      ...Array.from({ length: 42 }, (_, i) =>
+        server({
+          ...{ traceId: 0x10f0n, id: BigInt(10 + i), parentId: 1n, name: 'Pricing.quote', service: 'pricing' },
+          ...{ from: 5 + 10 * i, ms: 8 },
+          ...(i === 30 && { annotations: new Map([['error.type', 'NoPrice']]) }),
+        }),
+      ),
+      server({ traceId: 0x10f0n, id: 2n, parentId: 1n, name: 'Mail.send', service: 'mail', from: 450, ms: 9 }),
+    ])
+    const posted = await fetch(`${tests.collector.web}/v1/traces`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ resourceSpans: [thrown()] }),
+    })
+    assert.equal(posted.status, 200)
   })
 
   const open = async (path: string) => {
@@ -46,6 +66,109 @@ describe('the web page: a trace, in Chromium', function () {
   }
   const names = (page: Page) => rowsOf(page).locator('.name').allTextContents()
   const param = (name: string) => new URL(tests.page.url()).searchParams.get(name)
+
+  it('steps through errors: first to where each arose, and says what it was', async () => {
+    const { page } = tests
+    await open(`/trace/${THROWN_ID}`)
+    const bar = page.locator('.errors')
+    await bar.getByText('LedgerError').waitFor()
+    assert.equal(
+      await shown(bar.locator('.errors-what')),
+      `LedgerError: ${MESSAGE} arose in book, orders → ledger.internal`,
+    )
+    await page.getByRole('button', { name: '3 errors' }).click()
+    const heading = (name: string) => detailOf(page).getByRole('heading', { name, exact: true })
+    await heading('book').waitFor()
+    await bar.getByText('1 of 3').waitFor()
+    await page.getByRole('button', { name: 'Next error' }).click()
+    await heading('Orders.place').waitFor()
+    await page.keyboard.press('e')
+    await heading('POST /orders').waitFor()
+    await detailOf(page).getByText('The error arose further down').waitFor()
+    await page.keyboard.press('E')
+    await heading('Orders.place').waitFor()
+    await page.getByRole('button', { name: 'Previous error' }).click()
+    await heading('book').waitFor()
+  })
+
+  it('shows an exception as type, message and stack, each once', async () => {
+    const { page } = tests
+    await open(`/trace/${THROWN_ID}?span=00000000000000e3`)
+    const detail = detailOf(page)
+    await detail.getByRole('heading', { name: 'book' }).waitFor()
+    const text = await shown(detail)
+    assert.equal(text.split(MESSAGE).length, 2, text)
+    assert.equal(text.split('LedgerError').length, 2, text)
+    assert.doesNotMatch(text, /\\n|[{}]/)
+    const frames = await detail.locator('.stack pre span').allInnerTexts()
+    assert.deepEqual([frames[0]!.trim(), frames.length], ['at book (/app/ledger.js:7:9)', 10])
+    assert.equal(await detail.locator('.stack .library').count(), 9)
+    await detail.getByRole('button', { name: 'Show all 20 lines' }).click()
+    assert.equal(await detail.locator('.stack pre span').count(), 20)
+    assert.match(await shown(detail.locator('.events')), /retry attempt 2 .*exception that made this span fail/)
+    assert.equal(await detail.getByText('otel.kind').isVisible(), false)
+    await detail.getByText("fields of OpenTelemetry's format").click()
+    await detail.getByText('otel.kind').waitFor()
+    await detail.locator('.failure').getByRole('link', { name: MESSAGE }).click()
+    await arrived(page, /key=error&value=the\+ledger/)
+  })
+
+  it('has siblings that are alike in one row until it is opened', async () => {
+    const { page } = tests
+    await open(`/trace/${LOOP_ID}`)
+    assert.deepEqual(await names(page), ['POST /quotes', '42 × Pricing.quote', 'Mail.send'])
+    const group = rowsOf(page).nth(1)
+    assert.match(await shown(group), /42 × Pricing\.quote pricing 1 error Σ 336 ms/)
+    await group.click()
+    assert.equal(await rowsOf(page).count(), 45)
+    assert.equal(await rowsOf(page).nth(2).getAttribute('aria-level'), '3')
+    await group.click()
+    assert.equal(await rowsOf(page).count(), 3)
+    // What is gone to is shown: by an error, a search or the address.
+    await page.getByRole('button', { name: '1 error', exact: true }).click()
+    await page.getByRole('treeitem', { selected: true }).waitFor()
+    assert.equal(await rowsOf(page).count(), 45)
+    await page.goto(`/trace/${LOOP_ID}?span=000000000000000c`)
+    await page.getByRole('treeitem', { selected: true }).waitFor()
+    await page.getByLabel('Group calls that are alike').uncheck()
+    await arrived(page, /apart=1/)
+    assert.equal((await names(page)).filter(name => name === 'Pricing.quote').length, 42)
+    assert.equal(await rowsOf(page).count(), 44)
+
+    await page.goto(`/trace/${LOOP_ID}`)
+    await rowsOf(page).first().waitFor()
+    await page.getByRole('tree').focus()
+    for (const key of ['ArrowDown', 'ArrowDown']) await page.keyboard.press(key)
+    await page.locator('.row.active').waitFor()
+    assert.equal(await page.getByRole('tree').getAttribute('aria-activedescendant'), await group.getAttribute('id'))
+    await page.keyboard.press('ArrowRight')
+    await page.waitForFunction(() => document.querySelectorAll('.row').length === 45)
+    await page.keyboard.press('ArrowRight')
+    await detailOf(page).getByRole('heading', { name: 'Pricing.quote' }).waitFor()
+    await page.keyboard.press('ArrowLeft')
+    await page.keyboard.press('ArrowLeft')
+    await page.waitForFunction(() => document.querySelectorAll('.row').length === 3)
+  })
+
+  it('links to logs, if the collector knows where they are', async () => {
+    const { page } = tests
+    await open(`/trace/${SHOP_ID}?span=0000000000000002`)
+    await detailOf(page).getByText('cache miss').waitFor()
+    assert.equal(await page.getByRole('link', { name: 'Logs' }).count(), 0)
+    const logLink = 'https://logs.example/q?id={traceId}&span={spanId}&app={service}&from={fromMs}'
+    await page.route(/\/api\/settings$/, route => route.fulfill({ json: { logLink } }))
+    await page.reload()
+    const link = (name: string) => page.getByRole('link', { name, exact: true })
+    const from = START_US / 1000 - 60_000
+    assert.equal(
+      await link('Logs of this span').getAttribute('href'),
+      `https://logs.example/q?id=${SHOP_ID}&span=0000000000000002&app=cart&from=${from + 5}`,
+    )
+    assert.equal(
+      await link('Logs').getAttribute('href'),
+      `https://logs.example/q?id=${SHOP_ID}&span=&app=web&from=${from}`,
+    )
+  })
 
   it('shows a tree with levels, services, durations and errors', async () => {
     await open(`/trace/${SHOP_ID}`)
@@ -389,20 +512,20 @@ describe('the web page: a trace, in Chromium', function () {
   it('compares the trace with another one', async () => {
     const { page } = tests
     await open(`/trace/${SLOWER_ID}`)
-    await page.getByRole('link', { name: 'Compare' }).click()
+    await page.getByRole('link', { name: 'Compare', exact: true }).click()
     await page.getByLabel('Other trace').fill(`${tests.collector.web}/trace/${SHOP_ID}`)
-    await page.getByRole('button', { name: 'Compare' }).click()
+    await page.getByRole('button', { name: 'Compare', exact: true }).click()
     await arrived(page, /with=112210f47de98115/)
-    const lines = page.locator('.table tbody tr')
+    const lines = page.getByRole('table', { name: 'Calls of both traces' }).locator('tbody tr')
     await lines.first().waitFor()
     const kinds = await lines.evaluateAll(all =>
       all.map(line => [line.className, line.querySelector('.diff-name')?.textContent?.replace(/\s+/g, ' ').trim()]),
     )
     assert.deepEqual(kinds, [
-      ['diff-changed', '± POST /checkout'],
-      ['diff-changed', '± Cart.total'],
+      ['diff-more', '+ POST /checkout'],
+      ['diff-more', '+ Cart.total'],
       ['diff-added', '+ Pricing.quote only in this trace'],
-      ['diff-removed', '− Mail.send only in the other trace'],
+      ['diff-removed', '− Mail.send only in the other tracefailed'],
     ])
     assert.match(await shown(lines.nth(1)), /1 1 30\.0 ms 150 ms \+120 ms/)
     await page.goto(`/trace/${SHOP_ID}?tab=compare&with=${SINGLE_ID}`)
@@ -453,3 +576,44 @@ describe('the web page: a trace, in Chromium', function () {
     }
   })
 })
+
+/** A call that failed in a database's client and rose through two services, as OpenTelemetry's SDK for Node sends it. */
+function thrown() {
+  const at = (ms: number) => `${BigInt(START_US) * 1000n + BigInt(ms * 1e6)}`
+  const text = (key: string, value: string) => ({ key, value: { stringValue: value } })
+  const frames = Array.from({ length: 19 }, (_, i) => `    at next (/app/node_modules/pg/client.js:${i + 1}:1)`)
+  const exception = {
+    name: 'exception',
+    timeUnixNano: at(40),
+    attributes: [
+      text('exception.type', 'LedgerError'),
+      text('exception.message', MESSAGE),
+      text(
+        'exception.stacktrace',
+        [`LedgerError: ${MESSAGE}`, '    at book (/app/ledger.js:7:9)', ...frames].join('\n'),
+      ),
+    ],
+  }
+  const span = (id: string, parentSpanId: string, name: string, kind: number, from: number, to: number) => ({
+    ...{ traceId: THROWN_ID, spanId: `00000000000000${id}`, parentSpanId, name, kind },
+    ...{ startTimeUnixNano: at(from), endTimeUnixNano: at(to) },
+    status: { code: 2, message: MESSAGE },
+  })
+  const retry = { name: 'retry', timeUnixNano: at(30), attributes: [{ key: 'attempt', value: { intValue: 2 } }] }
+  return {
+    resource: { attributes: [text('service.name', 'orders')] },
+    scopeSpans: [
+      {
+        spans: [
+          span('e1', '', 'POST /orders', 2, 0, 60),
+          span('e2', '00000000000000e1', 'Orders.place', 1, 5, 55),
+          {
+            ...span('e3', '00000000000000e2', 'book', 3, 10, 50),
+            attributes: [text('server.address', 'ledger.internal')],
+            events: [retry, exception],
+          },
+        ],
+      },
+    ],
+  }
+}

@@ -2,6 +2,7 @@ import { useEffect, useState } from 'preact/hooks'
 import type { TraceSpan } from '../../src/trace'
 import { token } from '../shell/credentials'
 import type { Problem } from '../shell/problem'
+import { traceApi } from '../shell/route'
 import { append, type Columns, emptyColumns, type TraceHead } from './columns'
 import type { Message, Request } from './trace-worker'
 import { deriveTree, type Tree } from './tree'
@@ -35,7 +36,7 @@ export function useTrace(id: string): TraceLoading {
   useEffect(() => {
     setLoading({ state: 'loading' })
     const retry = () => setAttempt(n => n + 1)
-    return loadTrace(urlOf(id), {
+    return loadTrace(traceApi(id), {
       onTrace: trace => setLoading({ state: 'ready', trace }),
       onFailure: problem => setLoading({ state: 'failed', problem, retry }),
     })
@@ -68,7 +69,7 @@ let ahead: Started | undefined
 
 /** Starts to load a trace while the code of the trace page is still loading. */
 export function loadTraceAhead(id: string): void {
-  ahead = start(urlOf(id))
+  ahead = start(traceApi(id))
 }
 
 function start(url: string): Started {
@@ -78,11 +79,6 @@ function start(url: string): Started {
   worker.onerror = worker.onmessageerror = () => early.push(DIED)
   worker.postMessage({ type: 'load', url, token: token() } satisfies Request)
   return { url, worker, early }
-}
-
-/** Returns the absolute address of a trace's JSON: a worker has another base. */
-export function urlOf(id: string): string {
-  return new URL(`api/traces/${encodeURIComponent(id)}`, document.baseURI).href
 }
 
 /** @returns a function that ends the worker; the trace can't be asked for spans afterwards */

@@ -1,21 +1,38 @@
 import type { ComponentChildren } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
-import { formatDuration, NO_PARENT, type TraceSpan } from '../../src/trace'
+import {
+  EVENTS_KEY,
+  type Failure,
+  failureOf,
+  formatDuration,
+  NO_PARENT,
+  readEvent,
+  type TraceEvent,
+  type TraceSpan,
+} from '../../src/trace'
 import { CopyButton } from '../parts/copy-button'
+import { counted } from '../parts/count'
 import { offset } from '../parts/time'
 import { setQuery } from '../shell/address'
 import { searchHref } from '../shell/route'
-import type { TraceHead as Trace } from './columns'
+import { nameAt, type TraceHead as Trace } from './columns'
+import { type Errors, originOf } from './errors'
+import { FailureText } from './failure'
 import type { LoadedTrace } from './load-trace'
+import { logLink } from './log-link'
 
 interface Props {
   trace: LoadedTrace
+  errors: Errors
   index: number
+  /** The collector's template for links to logs, if it has one. */
+  logs: string | null
+  onSelect(span: number): void
   onClose(): void
 }
 
 /** The panel beside the waterfall. The worker holds the span; until it answers, the previous span stays visible. */
-export function SpanDetail({ trace, index, onClose }: Props) {
+export function SpanDetail({ trace, errors, index, logs, onSelect, onClose }: Props) {
   const [span, setSpan] = useState<TraceSpan | null>(null)
   useEffect(() => {
     let gone = false
@@ -25,13 +42,38 @@ export function SpanDetail({ trace, index, onClose }: Props) {
     }
   }, [index, trace.columns])
   if (span === null) return <aside class="detail" aria-label="Selected span" />
-  return <Panel trace={trace.head} span={span} onClose={onClose} />
+  const origin = span.error ? originOf(errors, trace.tree, index) : -1
+  return (
+    <Panel trace={trace.head} span={span} logs={logs} onClose={onClose}>
+      {origin !== -1 && (
+        <p class="hint">
+          The error arose further down, in{' '}
+          <button type="button" class="link" onClick={() => onSelect(origin)}>
+            {nameAt(trace.columns, origin) || 'no name'}
+          </button>
+          .
+        </p>
+      )}
+    </Panel>
+  )
+}
+
+interface PanelProps {
+  trace: Trace
+  span: TraceSpan
+  logs: string | null
+  onClose(): void
+  /** What is said below the failure. */
+  children: ComponentChildren
 }
 
 /** Shows everything that was reported of one span. */
-function Panel({ trace, span, onClose }: { trace: Trace; span: TraceSpan; onClose(): void }) {
+function Panel({ trace, span, logs, onClose, children }: PanelProps) {
   const panel = useRef<HTMLElement>(null)
   useEffect(() => panel.current?.scrollTo(0, 0), [span.spanId])
+  const failure = failureOf(span)
+  const annotations = Object.entries(span.annotations).filter(([key, value]) => !isShown(key, value, failure))
+  const counters = Object.entries(span.counters)
   return (
     <aside class="detail" ref={panel} aria-label="Selected span" tabIndex={-1}>
       <div class="detail-head">
@@ -40,11 +82,17 @@ function Panel({ trace, span, onClose }: { trace: Trace; span: TraceSpan; onClos
           Close
         </button>
       </div>
-      {span.error && <p class="failure">Failed: {span.annotations['error.type'] ?? span.annotations.error}</p>}
+      {failure !== null && (
+        <div class="failure">
+          <h3>Failed</h3>
+          <FailureText failure={failure} hrefOf={text => sameFailureHref(span, text)} />
+        </div>
+      )}
+      {children}
       <Times trace={trace} span={span} />
-      <Pairs title="Annotations" pairs={Object.entries(span.annotations)} link={annotationHref} />
-      <Events trace={trace} span={span} />
-      <Pairs title="Counters" pairs={Object.entries(span.counters)} />
+      <Pairs title="Annotations" pairs={annotations.filter(([key]) => !isOfFormat(key))} link={annotationHref} />
+      <Events trace={trace} span={span} failure={failure} />
+      <Pairs title="Counters" pairs={counters.filter(([key]) => !isOfFormat(key))} />
       <Conflicts span={span} />
       <Repeats trace={trace} span={span} />
       <Section title="Origin">
@@ -61,9 +109,81 @@ function Panel({ trace, span, onClose }: { trace: Trace; span: TraceSpan; onClos
             <Parent span={span} />
           </Pair>
           <Pair name="Sampled">{sampled(span.probability)}</Pair>
+          <Logs template={logs} trace={trace} span={span} />
         </dl>
       </Section>
+      <FormatFields pairs={[...annotations, ...counters].filter(([key]) => isOfFormat(key))} />
     </aside>
+  )
+}
+
+/** Annotations in which senders say what the failure was, often several times. */
+const FAILURE_KEYS = new Set([
+  ...['error', 'error.type', 'error.message', 'error.msg', 'error.kind', 'error.stack', 'stack', 'grpc.error_message'],
+  ...['exception.type', 'exception.message', 'exception.stacktrace', 'otel.status_description'],
+])
+
+/** Whether an annotation is shown in another place: as an event, or as the failure. */
+function isShown(key: string, value: string, failure: Failure | null): boolean {
+  if (key === EVENTS_KEY) return true
+  if (failure === null || !FAILURE_KEYS.has(key)) return false
+  return says(failure, value) || (key === 'error' && value === 'true')
+}
+
+/** Whether a text says nothing that the failure doesn't: its type, its message, both, or its stack. */
+function says({ type, message, stack }: Failure, text: string): boolean {
+  const said = text.trim()
+  if (said === '' || [type, message, stack].includes(said)) return true
+  // The message with its type, or with the type's last name, in front.
+  if (type === null || message === null || !said.endsWith(message)) return false
+  const front = said.slice(0, -message.length).replace(/[\s:-]+$/, '')
+  return front !== '' && type.endsWith(front)
+}
+
+/** Returns where traces are found that have the same text in the same annotation. */
+function sameFailureHref({ annotations }: TraceSpan, text: string): string | undefined {
+  const [key] = Object.entries(annotations).find(([key, value]) => FAILURE_KEYS.has(key) && value === text) ?? []
+  return key === undefined ? undefined : searchHref({ key, value: text })
+}
+
+/** Whether an annotation or counter belongs to the format that the span came in, rather than to what happened. */
+function isOfFormat(key: string): boolean {
+  return key.startsWith('otel.')
+}
+
+/** What OpenTelemetry's format says about a span beside its attributes: few readers need it. */
+function FormatFields({ pairs }: { pairs: [string, string][] }) {
+  if (pairs.length === 0) return null
+  return (
+    <details>
+      <summary>{counted(pairs.length, 'field')} of OpenTelemetry's format</summary>
+      <dl class="pairs">
+        {pairs.map(([key, value]) => (
+          <Pair key={key} name={key}>
+            {value}
+          </Pair>
+        ))}
+      </dl>
+    </details>
+  )
+}
+
+function Logs({ template, trace, span }: { template: string | null; trace: Trace; span: TraceSpan }) {
+  if (template === null || span.start === null) return null
+  const href = logLink(template, {
+    traceId: trace.traceId,
+    spanId: span.spanId,
+    service: span.service ?? span.clientService ?? '',
+    from: span.start,
+    to: span.start + (span.duration ?? 0),
+  })
+  if (href === undefined) return null
+  return (
+    <Pair name="Logs">
+      <a href={href} target="_blank" rel="noreferrer">
+        Logs of this span
+      </a>
+    </Pair>
   )
 }
 
@@ -159,7 +279,7 @@ function Pairs({ title, pairs, link }: { title: string; pairs: [string, string][
   )
 }
 
-function Events({ trace, span }: { trace: Trace; span: TraceSpan }) {
+function Events({ trace, span, failure }: { trace: Trace; span: TraceSpan; failure: Failure | null }) {
   if (span.events.length === 0) return null
   return (
     <Section title="Events">
@@ -167,7 +287,7 @@ function Events({ trace, span }: { trace: Trace; span: TraceSpan }) {
         {span.events.map((event, i) => (
           <li key={i}>
             <span class="offset">{offset(event.time, trace.start)}</span>
-            <span>{event.value || <em>empty</em>}</span>
+            <EventText event={event} failure={failure} />
             {span.kind === 'rpc' && <span class="tag">{event.side}</span>}
           </li>
         ))}
@@ -176,13 +296,49 @@ function Events({ trace, span }: { trace: Trace; span: TraceSpan }) {
   )
 }
 
+/** @param failure the span's, which is shown above and so isn't repeated here */
+function EventText({ event, failure }: { event: TraceEvent; failure: Failure | null }) {
+  const { name, attributes = {} } =
+    event.attributes === undefined ? readEvent(event.value) : { ...event, name: event.value }
+  const {
+    'exception.type': type = null,
+    'exception.message': message = null,
+    'exception.stacktrace': stack = null,
+    ...others
+  } = attributes
+  const exception = { type, message, stack }
+  const isThrown = type !== null || message !== null || stack !== null
+  const isKnown =
+    isThrown && failure !== null && [type, message, stack].every(text => text === null || says(failure, text))
+  return (
+    <div>
+      <span>{name || <em>empty</em>}</span>
+      {isKnown ? (
+        <span class="offset"> that made this span fail</span>
+      ) : (
+        isThrown && <FailureText failure={exception} />
+      )}
+      {Object.keys(others).length > 0 && (
+        <dl class="pairs">
+          {Object.entries(others).map(([key, value]) => (
+            <Pair key={key} name={key}>
+              {value}
+            </Pair>
+          ))}
+        </dl>
+      )}
+    </div>
+  )
+}
+
 function Conflicts({ span }: { span: TraceSpan }) {
-  if (span.conflicts.length === 0) return null
+  const conflicts = span.conflicts.filter(({ key }) => key !== EVENTS_KEY)
+  if (conflicts.length === 0) return null
   const what = { name: 'Name', parentId: 'Parent', annotation: 'Annotation', counter: 'Counter' } as const
   return (
     <Section title="Conflicting reports">
       <dl class="pairs">
-        {span.conflicts.map(({ field, key, value, side }, i) => (
+        {conflicts.map(({ field, key, value, side }, i) => (
           <Pair key={i} name={key === null ? what[field] : `${what[field]} ${key}`}>
             {value} <span class="tag">{side}</span>
           </Pair>

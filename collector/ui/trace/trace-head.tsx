@@ -6,12 +6,27 @@ import { usualTitle } from '../parts/duration-text'
 import { ServiceMark } from '../parts/service-mark'
 import { TimeStamp } from '../parts/time-stamp'
 import { useUsual } from '../parts/usual'
+import { compareHref } from '../shell/route'
 import { FLAG, nameAt, ownerAt } from './columns'
+import type { Errors } from './errors'
+import { ErrorsBar } from './errors-bar'
 import type { LoadedTrace } from './load-trace'
+import { logLink } from './log-link'
 
-export function TraceHead({ trace: { head, columns, complete, expected }, id }: { trace: LoadedTrace; id: string }) {
+interface Props {
+  trace: LoadedTrace
+  errors: Errors
+  id: string
+  /** Index of the selected span, or −1. */
+  selected: number
+  /** The collector's template for links to logs, if it has one. */
+  logs: string | null
+  onSelect(span: number): void
+}
+
+export function TraceHead({ trace, errors, id, selected, logs, onSelect }: Props) {
+  const { head, columns, complete, expected } = trace
   const flags = columns.flags.subarray(0, columns.count)
-  const errors = flags.reduce((n, f) => n + (f & FLAG.error), 0)
   const detached = flags.reduce((n, f) => n + ((f & (FLAG.orphan | FLAG.cycle)) !== 0 ? 1 : 0), 0)
   const colors = serviceColors(head.services)
   const root = columns.count === 0 ? null : ownerAt(columns, 0)
@@ -36,7 +51,16 @@ export function TraceHead({ trace: { head, columns, complete, expected }, id }: 
           <dd>
             {spans.toLocaleString()}
             {head.truncated && ' or more'}
-            {errors > 0 && <span class="error-mark">{counted(errors, 'error')}</span>}
+            {errors.order.length > 0 && (
+              <button
+                type="button"
+                class="error-count"
+                title="Go to where the first error arose (e)"
+                onClick={() => onSelect(errors.order[0]!)}
+              >
+                {counted(errors.order.length, 'error')}
+              </button>
+            )}
           </dd>
         </div>
         {head.services.length > 0 && (
@@ -58,7 +82,15 @@ export function TraceHead({ trace: { head, columns, complete, expected }, id }: 
             <code>{head.traceId}</code> <CopyButton text={head.traceId} what="the trace's id" />
           </dd>
         </div>
+        <div>
+          <dt>More</dt>
+          <dd class="head-links">
+            <a href={compareHref({ a: head.traceId, with: 'typical' })}>Compare with a typical one</a>
+            <LogsLink trace={trace} template={logs} />
+          </dd>
+        </div>
       </dl>
+      {errors.order.length > 0 && <ErrorsBar trace={trace} errors={errors} selected={selected} onSelect={onSelect} />}
       {head.truncated && (
         <p class="hint">
           The trace has more spans than the collector reads of one trace: this page, its totals and downloads cover only
@@ -73,5 +105,22 @@ export function TraceHead({ trace: { head, columns, complete, expected }, id }: 
         </p>
       )}
     </div>
+  )
+}
+
+function LogsLink({ trace: { head, columns }, template }: { trace: LoadedTrace; template: string | null }) {
+  if (template === null || head.start === null || columns.count === 0) return null
+  const href = logLink(template, {
+    traceId: head.traceId,
+    spanId: '',
+    service: ownerAt(columns, 0),
+    from: head.start,
+    to: head.start + (head.duration ?? 0),
+  })
+  if (href === undefined) return null
+  return (
+    <a href={href} target="_blank" rel="noreferrer">
+      Logs
+    </a>
   )
 }

@@ -1,13 +1,16 @@
 import '../styles/tabs.css'
 import '../styles/trace.css'
 import { useCallback, useEffect, useMemo } from 'preact/hooks'
+import type { SettingsAnswer } from '../../src/http/answers'
 import { paddedId } from '../../src/trace'
 import { Boundary } from '../parts/boundary'
 import { serviceColors } from '../parts/colors'
 import { Failure, Notice, Waiting } from '../parts/notice'
 import { setQuery } from '../shell/address'
+import { useJson } from '../shell/json'
 import type { Problem } from '../shell/problem'
 import { nameAt, spanById, spanIdAt } from './columns'
+import { errorsOf } from './errors'
 import { type LoadedTrace, useTrace } from './load-trace'
 import { LoadingBar } from './loading-bar'
 import { SpanDetail } from './span-detail'
@@ -37,9 +40,12 @@ function Shown({ trace, id, query }: { trace: LoadedTrace; id: string; query: UR
     [columns],
   )
   const colorOf = useColors(trace)
+  const errors = useMemo(() => errorsOf(columns, tree), [tree])
+  const settings = useJson<SettingsAnswer>('api/settings')
+  const logs = settings.state === 'ready' ? settings.value.logLink : null
   return (
     <>
-      <TraceHead trace={trace} id={id} />
+      <TraceHead trace={trace} errors={errors} id={id} selected={selected} logs={logs} onSelect={select} />
       <LoadingBar trace={trace} />
       <Tabs id={id} query={query} />
       <div class={selected === -1 ? 'trace' : 'trace with-detail'}>
@@ -47,6 +53,7 @@ function Shown({ trace, id, query }: { trace: LoadedTrace; id: string; query: UR
           <TabPanel
             tab={tabOf(query)}
             trace={trace}
+            errors={errors}
             id={id}
             query={query}
             selected={selected}
@@ -56,7 +63,14 @@ function Shown({ trace, id, query }: { trace: LoadedTrace; id: string; query: UR
         </Boundary>
         {selected !== -1 && (
           <Boundary what="The span" of={spanId ?? ''}>
-            <SpanDetail trace={trace} index={selected} onClose={() => select(-1)} />
+            <SpanDetail
+              trace={trace}
+              errors={errors}
+              index={selected}
+              logs={logs}
+              onSelect={select}
+              onClose={() => select(-1)}
+            />
           </Boundary>
         )}
       </div>

@@ -59,12 +59,3 @@ export function ancestorsOf(tree: Tree, span: number): number[] {
   for (let at = tree.parent[span]!; at !== -1; at = tree.parent[at]!) ancestors.push(at)
   return ancestors.reverse()
 }
-
-/** Returns the spans to show when the descendants of `folded` are hidden. */
-export function visibleSpans(tree: Tree, folded: ReadonlySet<number>): Int32Array {
-  const count = tree.parent.length
-  const rows = new Int32Array(count)
-  let n = 0
-  for (let i = 0; i < count; i = folded.has(i) ? tree.end[i]! : i + 1) rows[n++] = i
-  return rows.subarray(0, n)
-}

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { buildTrace, type Trace, type TraceSpan } from '../../../collector/src/trace'
+import { arose, buildTrace, type Trace, type TraceSpan } from '../../../collector/src/trace'
 import {
   append,
   ColumnWriter,
@@ -10,11 +10,14 @@ import {
   spanIdAt,
 } from '../../../collector/ui/trace/columns'
 import { criticalPath } from '../../../collector/ui/trace/critical-path'
+import { errorsOf, originOf } from '../../../collector/ui/trace/errors'
+import { firstOf, groupFigures, groupSiblings, listRows, NO_GROUPS } from '../../../collector/ui/trace/siblings'
 import { SpanSplitter } from '../../../collector/ui/trace/span-splitter'
 import { findText, textOf } from '../../../collector/ui/trace/span-text'
-import { ancestorsOf, childrenOf, deriveTree, siblingsOf, visibleSpans } from '../../../collector/ui/trace/tree'
+import { ancestorsOf, childrenOf, deriveTree, siblingsOf } from '../../../collector/ui/trace/tree'
 import { EventType } from '../../../src/codec/span'
 import { generateTrace } from '../../helpers/generated-trace'
+import { local } from '../trace/records'
 
 const START_US = 1_750_000_000_000_000
 
@@ -121,12 +124,20 @@ describe('a trace in columns', () => {
 
   it('leaves the descendants of what is folded out of the rows', () => {
     const [first] = childrenOf(tree, 0)
-    const rows = [...visibleSpans(tree, new Set([first!]))]
+    const { entries, levels, rowOf } = listRows(tree, NO_GROUPS, new Set([first!]), new Set())
     assert.deepEqual(
-      rows,
+      [...entries],
       trace.spans.map((_, i) => i).filter(i => i <= first! || i >= tree.end[first!]!),
     )
-    assert.deepEqual([...visibleSpans(tree, new Set([0]))], [0])
+    assert.deepEqual(
+      [...levels],
+      [...entries].map(i => trace.spans[i]!.depth),
+    )
+    assert.deepEqual(
+      [...rowOf],
+      trace.spans.map((_, i) => entries.indexOf(i)),
+    )
+    assert.deepEqual([...listRows(tree, NO_GROUPS, new Set([0]), new Set()).entries], [0])
   })
 
   for (const [what, spans] of [
@@ -166,5 +177,123 @@ describe('the search within a trace', () => {
     assert.ok(found('error').every(span => span.error))
     assert.deepEqual(found('  '), [])
     assert.deepEqual(found('nowhere'), [])
+  })
+})
+
+describe('the failed spans of a trace', () => {
+  it('are gone through from where errors arose, the earliest first, and then up, the deepest first', () => {
+    const span = (id: bigint, parentId: bigint, from: number, failed = true) =>
+      local(id, { parentId, from, to: 100, ...(failed && { annotations: new Map([['error', 'no']]) }) })
+    // 1 ─ 2 ─ 3 ─ 4 and 1 ─ 5; the span between two failed ones may be well.
+    const trace = buildTrace([
+      span(1n, 0n, 0),
+      span(2n, 1n, 10),
+      span(3n, 2n, 20, false),
+      span(4n, 3n, 90),
+      span(5n, 1n, 60),
+    ])
+    const columns = columnsOf(trace)
+    const errors = errorsOf(columns, deriveTree(columns))
+    const ids = (indexes: Iterable<number>) => [...indexes].map(i => Number.parseInt(trace.spans[i]!.spanId, 16))
+    assert.deepEqual(ids(errors.order), [5, 4, 2, 1])
+    assert.deepEqual([...errors.arose], [0, 0, 0, 1, 1])
+    const origin = (id: number) =>
+      originOf(
+        errors,
+        deriveTree(columns),
+        trace.spans.findIndex(s => s.spanId.endsWith(String(id))),
+      )
+    assert.deepEqual([ids([origin(2)]), origin(4)], [[4], -1])
+  })
+
+  it('arose where the collector says so', () => {
+    for (const spans of [1, 300, 3000]) {
+      const trace = traceOf(spans)
+      const columns = columnsOf(trace)
+      const errors = errorsOf(columns, deriveTree(columns))
+      const expected = arose(trace).map(({ spanId }) => spanId)
+      const found = [...errors.order].slice(0, expected.length).map(i => trace.spans[i]!.spanId)
+      assert.deepEqual(found.sort(), [...expected].sort())
+      assert.equal(errors.order.length, trace.spans.filter(({ error }) => error).length)
+      assert.equal(
+        errors.arose.reduce((sum, one) => sum + one, 0),
+        expected.length,
+      )
+    }
+  })
+})
+
+describe('siblings that are alike', () => {
+  const called = (id: number, parentId: number, name: string, at: number) =>
+    local(BigInt(id), { parentId: BigInt(parentId), name, service: 'shop', from: at, to: at + 5 })
+  // A loop that calls `quote` and `log` by turns, eight times; the third quote has a child.
+  const records = [
+    local(1n, { name: 'root', service: 'shop', from: 0, to: 1000 }),
+    ...Array.from({ length: 8 }, (_, i) => [
+      called(10 + i, 1, 'quote', 20 * i + 1),
+      called(30 + i, 1, 'log', 20 * i + 10),
+    ]).flat(),
+    called(50, 12, 'inner', 42),
+    called(60, 1, 'last', 900),
+  ]
+  const trace = buildTrace(records)
+  const columns = columnsOf(trace)
+  const tree = deriveTree(columns)
+  const groups = groupSiblings(columns, tree)
+  const names = (opened: string[], folded: string[] = []) => {
+    const indexOf = (name: string) => trace.spans.findIndex(span => span.name === name)
+    const list = listRows(tree, groups, new Set(folded.map(indexOf)), new Set(opened.map(indexOf)))
+    return [...list.entries].map((entry, row) => {
+      const span = entry >= 0 ? entry : firstOf(entry)
+      if (entry >= 0) assert.equal(list.rowOf[entry], row)
+      const count = entry >= 0 ? '' : `${groups.members.get(span)!.length} × `
+      return `${'  '.repeat(list.levels[row]!)}${count}${trace.spans[span]!.name}`
+    })
+  }
+
+  it('are one row, wherever they stand among the others', () => {
+    assert.deepEqual(names([]), ['root', '  8 × quote', '  8 × log', '  last'])
+  })
+
+  it('are below their row when it is opened, with what is below them', () => {
+    const opened = names(['quote'])
+    assert.deepEqual(opened.slice(0, 6), ['root', '  8 × quote', '    quote', '    quote', '    quote', '      inner'])
+    assert.deepEqual(opened.slice(-2), ['  8 × log', '  last'])
+    assert.equal(opened.length, 4 + 8 + 1)
+    assert.deepEqual(names(['quote'], ['root']), ['root'])
+  })
+
+  it('are told together', () => {
+    const [quotes] = groups.members.values()
+    assert.deepEqual(groupFigures(columns, quotes!, 1), {
+      count: 8,
+      errors: 0,
+      total: 40,
+      shortest: 5,
+      longest: 5,
+      from: 1,
+      to: 146,
+    })
+  })
+
+  it('are left apart if they are few', () => {
+    const few = buildTrace(records.filter(({ id }) => id! < 16n || id! >= 30n))
+    const of = groupSiblings(columnsOf(few), deriveTree(columnsOf(few)))
+    assert.deepEqual(
+      [...of.members.values()].map(members => members.length),
+      [8],
+    )
+  })
+
+  it('may be roots, and a trace may be a chain of 100,000 spans', () => {
+    const roots = buildTrace(Array.from({ length: 9 }, (_, i) => called(i + 1, 0, 'job', 10 * i)))
+    const rootColumns = columnsOf(roots)
+    const rootTree = deriveTree(rootColumns)
+    const rootGroups = groupSiblings(rootColumns, rootTree)
+    assert.equal(listRows(rootTree, rootGroups, new Set(), new Set()).entries.length, 1)
+    assert.equal(listRows(rootTree, rootGroups, new Set(), new Set([0])).entries.length, 10)
+    const n = 100_000
+    const chain = deriveTree({ count: n, integers: { depth: Int32Array.from({ length: n }, (_, i) => i) } as never })
+    assert.equal(listRows(chain, NO_GROUPS, new Set(), new Set()).levels.at(-1), n - 1)
   })
 })

@@ -1,7 +1,9 @@
+import type { Errors } from '../errors'
 import type { LoadedTrace } from '../load-trace'
 
 export interface TabProps {
   trace: LoadedTrace
+  errors: Errors
   /** The trace id in the address. */
   id: string
   query: URLSearchParams

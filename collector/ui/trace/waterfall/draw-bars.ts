@@ -1,11 +1,13 @@
 import type { Palette } from '../../parts/colors'
 import { type Columns, FLAG } from '../columns'
+import { firstOf, type Groups } from '../siblings'
 import type { View } from './view'
 
 export interface BarsPicture {
   columns: Columns
-  /** The spans of the rows to draw, from the top. */
+  /** The rows to draw, from the top: spans and groups (see groupEntry). */
   rows: Int32Array
+  groups: Groups
   rowHeight: number
   /** Pixels from the top of the row. */
   barTop: number
@@ -25,9 +27,11 @@ export interface BarsPicture {
  *
  *     ░░░▓▓▓▓▓▓▓▓▓▓░░░    ░ client half: where only it shows, the time went to network and queues
  *        ━━━    ━━━       ▓ server half, or work without a call;  ━ on the critical path
+ *
+ * The row of a group has all its members' bars.
  */
 export function drawBars(context: CanvasRenderingContext2D, picture: BarsPicture, palette: Palette): void {
-  const { columns, rows, rowHeight, barTop, barHeight, width, view, raw, colorOf, critical, ticks } = picture
+  const { columns, rows, groups, rowHeight, barTop, barHeight, width, view, raw, colorOf, critical, ticks } = picture
   const { numbers, flags } = columns
   const scale = width / (view.to - view.from)
   const x = (us: number) => (us - view.from) * scale
@@ -49,11 +53,37 @@ export function drawBars(context: CanvasRenderingContext2D, picture: BarsPicture
     context.roundRect(Math.min(visibleLeft, width - 2), top, visibleWidth, height, Math.min(2.5, visibleWidth / 2))
     context.fill()
   }
+  /** Draws the bars of many spans, pixel by pixel: there may be 100,000 of them in one row. */
+  const group = (members: Int32Array, top: number, color: string) => {
+    const [covered, failed, onPath] = [0, 1, 2].map(() => new Pixels(width)) as [Pixels, Pixels, Pixels]
+    for (const i of members) {
+      const from = x(start[i]!)
+      const to = x(start[i]! + (numbers.duration[i]! || 0))
+      covered.add(from, to)
+      if ((flags[i]! & FLAG.error) !== 0) failed.add(to, to + 1)
+      const segments = raw ? undefined : critical?.get(i)
+      for (let s = 0; segments !== undefined && s < segments.length; s += 2) {
+        onPath.add(x(segments[s]!), x(segments[s + 1]!))
+      }
+    }
+    const fill = (pixels: Pixels, style: string, y: number, height: number) => {
+      context.fillStyle = style
+      pixels.runs((from, to) => context.fillRect(from, y, to - from, height))
+    }
+    fill(covered, color, top, barHeight)
+    fill(failed, palette.high, top - 2, barHeight + 4)
+    fill(onPath, palette.ink, top + barHeight + 1, 2)
+  }
   for (let row = 0; row < rows.length; row++) {
-    const i = rows[row]!
+    const entry = rows[row]!
+    const i = entry >= 0 ? entry : firstOf(entry)
     const top = row * rowHeight + barTop
     const slot = colorOf(i)
     const color = slot === -1 ? palette.unknown : palette.services[slot]!
+    if (entry < 0) {
+      group(groups.members.get(i)!, top, color)
+      continue
+    }
     context.fillStyle = color
     const called = !Number.isNaN(clientStart[i]!)
     const served = !Number.isNaN(serverStart[i]!)
@@ -99,4 +129,36 @@ function drawPointer(context: CanvasRenderingContext2D, x: number, y: number, co
   context.lineTo(x + inward, y - 4)
   context.lineTo(x + inward, y + 4)
   context.fill()
+}
+
+/** Which pixels of a row are covered. Adding a bar takes the same time whatever its length. */
+class Pixels {
+  private readonly width: number
+  /** How many more bars cover a pixel than the one before it. */
+  private readonly steps: Int32Array
+
+  constructor(width: number) {
+    this.width = Math.ceil(width)
+    this.steps = new Int32Array(this.width + 1)
+  }
+
+  /** Covers at least one pixel, if any of the bar is in view. */
+  add(from: number, to: number): void {
+    // Also for times that aren't known.
+    if (!(to >= 0 && from < this.width)) return
+    const first = Math.max(0, Math.floor(from))
+    this.steps[first]!++
+    this.steps[Math.min(this.width, Math.max(first + 1, Math.ceil(to)))]!--
+  }
+
+  runs(visit: (from: number, to: number) => void): void {
+    let depth = 0
+    let began = 0
+    for (let x = 0; x <= this.width; x++) {
+      const next = depth + this.steps[x]!
+      if (depth === 0 && next > 0) began = x
+      if (depth > 0 && next === 0) visit(began, x)
+      depth = next
+    }
+  }
 }

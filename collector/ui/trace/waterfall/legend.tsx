@@ -1,4 +1,4 @@
-export function Legend({ skewed }: { skewed: boolean }) {
+export function Legend({ skewed, grouped }: { skewed: boolean; grouped: boolean }) {
   return (
     <ul class="legend" aria-label="Legend">
       <li>
@@ -13,6 +13,7 @@ export function Legend({ skewed }: { skewed: boolean }) {
       <li>
         <span class="swatch failed-end" /> ended in an error
       </li>
+      {grouped && <li>42 ×: siblings that are alike, all in one row; Σ is their time in all</li>}
       {skewed && <li>clocks differ between hosts: times have been corrected</li>}
     </ul>
   )

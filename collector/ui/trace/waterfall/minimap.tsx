@@ -13,12 +13,14 @@ interface Props {
   extent: View
   view: View
   raw: boolean
+  /** 1 for spans in which an error arose. */
+  arose: Uint8Array
   colorOf(span: number): number
   onChoose(view: View): void
 }
 
 /** Shows the whole trace. Dragging over it chooses what the waterfall shows; the rest is shaded. */
-export function Minimap({ columns, count, extent, view, raw, colorOf, onChoose }: Props) {
+export function Minimap({ columns, count, extent, view, raw, arose, colorOf, onChoose }: Props) {
   const box = useRef<HTMLDivElement>(null)
   const canvas = useRef<HTMLCanvasElement>(null)
   const theme = useShownTheme()
@@ -38,9 +40,9 @@ export function Minimap({ columns, count, extent, view, raw, colorOf, onChoose }
     Object.assign(canvas.current!, { width, height })
     const context = canvas.current!.getContext('2d')!
     const image = context.createImageData(width, height)
-    paintMinimap(image, { columns, count, extent, raw, colorOf }, readPalette())
+    paintMinimap(image, { columns, count, extent, raw, arose, colorOf }, readPalette())
     context.putImageData(image, 0, 0)
-  }, [size, theme, columns, count, extent, raw, colorOf])
+  }, [size, theme, columns, count, extent, raw, arose, colorOf])
   const at = (us: number) => `${(100 * (us - extent.from)) / (extent.to - extent.from)}%`
   const shown = dragged ?? view
   return (

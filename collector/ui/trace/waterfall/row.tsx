@@ -1,12 +1,17 @@
+import { useMemo } from 'preact/hooks'
 import { formatDuration } from '../../../src/trace'
+import { counted } from '../../parts/count'
 import { ServiceMark } from '../../parts/service-mark'
 import { type Columns, FLAG, hasFlag, nameAt, serviceText, spanIdAt } from '../columns'
+import { firstOf, type GroupFigures, groupEntry, groupFigures } from '../siblings'
 import { siblingsOf, type Tree } from '../tree'
 
 interface Props {
   columns: Columns
   tree: Tree
   span: number
+  /** How deep the row is indented. */
+  level: number
   color: number
   folded: boolean
   selected: boolean
@@ -16,12 +21,14 @@ interface Props {
   onZoom(span: number): void
 }
 
-export function rowId(columns: Columns, span: number): string {
-  return `span-${spanIdAt(columns, span)}`
+/** @param entry a span or a group (see groupEntry) */
+export function rowId(columns: Columns, entry: number): string {
+  return entry >= 0 ? `span-${spanIdAt(columns, entry)}` : `group-${spanIdAt(columns, firstOf(entry))}`
 }
 
 /** One span of the tree. The canvas behind draws its bar; the row and the detail contain the same information as text. */
-export function Row({ columns, tree, span, color, folded, selected, matches, onSelect, onFold, onZoom }: Props) {
+export function Row(props: Props) {
+  const { columns, tree, span, level, color, folded, selected, matches, onSelect, onFold, onZoom } = props
   const duration = columns.numbers.duration[span]!
   const children = tree.childCount[span]!
   const inside = tree.end[span]! - span - 1
@@ -35,7 +42,7 @@ export function Row({ columns, tree, span, color, folded, selected, matches, onS
       id={rowId(columns, span)}
       class={matches ? 'row matches' : 'row'}
       role="treeitem"
-      aria-level={columns.integers.depth[span]! + 1}
+      aria-level={level + 1}
       aria-posinset={tree.position[span]}
       aria-setsize={siblingsOf(tree, span)}
       aria-expanded={children === 0 ? undefined : !folded}
@@ -44,7 +51,7 @@ export function Row({ columns, tree, span, color, folded, selected, matches, onS
       onClick={() => onSelect(span)}
       onDblClick={() => onZoom(span)}
     >
-      <span class="row-name" style={{ '--depth': columns.integers.depth[span] }}>
+      <span class="row-name" style={{ '--depth': level }}>
         {children > 0 ? (
           <span class="fold" aria-hidden="true" onClick={fold}>
             {folded ? '▸' : '▾'}
@@ -64,4 +71,63 @@ export function Row({ columns, tree, span, color, folded, selected, matches, onS
       <span class="duration">{formatDuration(Number.isNaN(duration) ? null : duration)}</span>
     </div>
   )
+}
+
+interface GroupProps {
+  columns: Columns
+  tree: Tree
+  /** The first of the members. */
+  first: number
+  members: Int32Array
+  level: number
+  color: number
+  opened: boolean
+  /** Whether the keyboard is here. */
+  active: boolean
+  matches: boolean
+  onOpen(first: number): void
+  onZoom(entry: number): void
+}
+
+/** Siblings of the same service and name, in one row until it is opened. */
+export function GroupRow(props: GroupProps) {
+  const { columns, tree, first, members, level, color, opened, active, matches, onOpen, onZoom } = props
+  const figures = useMemo(() => groupFigures(columns, members, FLAG.error), [columns, members])
+  return (
+    // biome-ignore lint/a11y/useKeyWithClickEvents: the tree around it handles keys
+    <div
+      id={rowId(columns, groupEntry(first))}
+      class={['row group', active && 'active', matches && 'matches'].filter(Boolean).join(' ')}
+      role="treeitem"
+      aria-level={level + 1}
+      aria-posinset={tree.position[first]}
+      aria-setsize={siblingsOf(tree, first)}
+      aria-expanded={opened}
+      aria-selected={false}
+      tabIndex={-1}
+      title={groupTitle(figures)}
+      onClick={() => onOpen(first)}
+      onDblClick={() => onZoom(groupEntry(first))}
+    >
+      <span class="row-name" style={{ '--depth': level }}>
+        <span class="fold" aria-hidden="true">
+          {opened ? '▾' : '▸'}
+        </span>
+        <ServiceMark color={color === -1 ? undefined : color} />
+        <span class="name">
+          {figures.count.toLocaleString()} × {nameAt(columns, first) || <em>no name</em>}
+        </span>
+        <span class="service">{serviceText(columns, first)}</span>
+        {figures.errors > 0 && <span class="error-mark">{counted(figures.errors, 'error')}</span>}
+      </span>
+      <span class="lane" />
+      <span class="duration">{figures.total === 0 ? '' : `Σ ${formatDuration(figures.total)}`}</span>
+    </div>
+  )
+}
+
+function groupTitle({ count, total, shortest, longest }: GroupFigures): string {
+  if (longest === 0) return `${count.toLocaleString()} calls`
+  const range = shortest === longest ? '' : `: ${formatDuration(shortest)} to ${formatDuration(longest)} each`
+  return `${count.toLocaleString()} calls, ${formatDuration(total)} in all${range}`
 }

@@ -1,37 +1,67 @@
 import { memo } from '../../shell/memo'
 import type { Columns } from '../columns'
+import { firstOf, type Groups } from '../siblings'
 import type { Tree } from '../tree'
-import { Row } from './row'
+import { GroupRow, Row } from './row'
 
 interface Props {
   columns: Columns
   tree: Tree
-  /** The spans to show. */
-  spans: Int32Array
+  groups: Groups
+  /** The rows to show: spans and groups (see groupEntry). */
+  entries: Int32Array
+  levels: Int32Array
   selected: number
+  /** The group at which the keyboard is, by its first member; −1 if it is at a span. */
+  atGroup: number
   folded: ReadonlySet<number>
+  opened: ReadonlySet<number>
   matching: ReadonlySet<number>
   colorOf(span: number): number
   onSelect(span: number): void
   onFold(span: number): void
-  onZoom(span: number): void
+  onOpen(first: number): void
+  onZoom(entry: number): void
 }
 
 /** The visible rows. They don't change while the view is zoomed or panned. */
-export const Rows = memo(function Rows({ spans, selected, folded, matching, colorOf, ...rest }: Props) {
+export const Rows = memo(function Rows(props: Props) {
+  const { columns, tree, groups, entries, levels, selected, atGroup, folded, opened, matching, colorOf } = props
+  const { onSelect, onFold, onOpen, onZoom } = props
   return (
     <>
-      {Array.from(spans, span => (
-        <Row
-          key={span}
-          span={span}
-          color={colorOf(span)}
-          folded={folded.has(span)}
-          selected={span === selected}
-          matches={matching.has(span)}
-          {...rest}
-        />
-      ))}
+      {Array.from(entries, (entry, i) => {
+        const span = entry >= 0 ? entry : firstOf(entry)
+        const common = { columns, tree, level: levels[i]!, color: colorOf(span), onZoom }
+        if (entry >= 0) {
+          return (
+            <Row
+              key={entry}
+              span={span}
+              folded={folded.has(span)}
+              selected={span === selected}
+              matches={matching.has(span)}
+              onSelect={onSelect}
+              onFold={onFold}
+              {...common}
+            />
+          )
+        }
+        const members = groups.members.get(span)!
+        const isOpen = opened.has(span)
+        return (
+          <GroupRow
+            key={entry}
+            first={span}
+            members={members}
+            opened={isOpen}
+            active={span === atGroup}
+            matches={!isOpen && matching.size > 0 && members.some(member => matching.has(member))}
+            onOpen={onOpen}
+            {...common}
+          />
+        )
+      })}
     </>
   )
 })

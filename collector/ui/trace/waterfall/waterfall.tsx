@@ -3,8 +3,10 @@ import { setQuery } from '../../shell/address'
 import { useShortcuts } from '../../shell/shortcuts'
 import { type Columns, FLAG } from '../columns'
 import { criticalPath } from '../critical-path'
+import type { Errors } from '../errors'
 import type { LoadedTrace } from '../load-trace'
-import { ancestorsOf, type Tree, visibleSpans } from '../tree'
+import { firstOf, groupEntry, groupFigures, groupSiblings, listRows, NO_GROUPS, type RowList } from '../siblings'
+import { ancestorsOf, type Tree } from '../tree'
 import { Axis } from './axis'
 import { Bars } from './bars'
 import { Legend } from './legend'
@@ -18,6 +20,7 @@ import { useWheelAndDrag } from './wheel'
 
 interface Props {
   trace: LoadedTrace
+  errors: Errors
   query: URLSearchParams
   /** Index of the selected span, or −1. */
   selected: number
@@ -29,13 +32,19 @@ interface Props {
  * Shows the trace as a tree with bars over a common time axis. For assistive technology it is one tree control: Tab focuses it,
  * and the arrow keys move the selection. The address holds the view, the switches and the search.
  */
-export function Waterfall({ trace, query, selected, colorOf, onSelect }: Props) {
+export function Waterfall({ trace, errors, query, selected, colorOf, onSelect }: Props) {
   const { columns, tree, head, complete } = trace
   const list = useRef<HTMLDivElement>(null)
   const [folded, setFolded] = useState<ReadonlySet<number>>(new Set())
-  const shown = useMemo(() => visibleSpans(tree, folded), [tree, folded])
-  const window = useVisibleRows(list, shown.length)
-  const spans = useMemo(() => shown.slice(window.from, window.to), [shown, window.from, window.to])
+  const [opened, setOpened] = useState<ReadonlySet<number>>(new Set())
+  const [atGroup, setAtGroup] = useState(-1)
+  const grouped = !query.has('apart')
+  const alike = useMemo(() => groupSiblings(columns, tree), [tree])
+  const groups = grouped ? alike : NO_GROUPS
+  const shown = useMemo(() => listRows(tree, groups, folded, opened), [tree, groups, folded, opened])
+  const window = useVisibleRows(list, shown.entries.length)
+  const entries = useMemo(() => shown.entries.slice(window.from, window.to), [shown, window.from, window.to])
+  const levels = useMemo(() => shown.levels.slice(window.from, window.to), [shown, window.from, window.to])
   const skewed = useMemo(() => columns.flags.subarray(0, columns.count).some(f => (f & FLAG.skewed) !== 0), [tree])
   const raw = skewed && query.has('reported')
   const withPath = !query.has('nopath')
@@ -56,36 +65,51 @@ export function Waterfall({ trace, query, selected, colorOf, onSelect }: Props) 
   useWheelAndDrag(list, view, extent, show)
 
   const { reveal } = window
-  const goTo = useCallback(
-    (span: number) => {
-      const hidden = ancestorsOf(tree, span).filter(ancestor => folded.has(ancestor))
-      if (hidden.length > 0) setFolded(old => new Set([...old].filter(span => !hidden.includes(span))))
-      onSelect(span)
-    },
-    [tree, folded, onSelect],
-  )
+  const row = selected === -1 ? -1 : shown.rowOf[selected]!
+  const inGroup = selected === -1 || groups.of.length === 0 ? -1 : groups.of[selected]!
+  /** The span that is to be scrolled to once it has a row. Folding a span doesn't scroll. */
+  const sought = useRef(-1)
   useEffect(() => {
-    const row = selected === -1 ? -1 : rowOf(shown, selected)
-    if (row !== -1) reveal(row)
-    // `shown` is left out: folding another span must not scroll.
-  }, [selected, reveal])
+    sought.current = selected
+    if (selected === -1) return
+    setAtGroup(-1)
+    const above = ancestorsOf(tree, selected)
+    setFolded(old => without(old, above))
+    if (groups.of.length > 0)
+      setOpened(old =>
+        withAll(
+          old,
+          [...above, selected].map(span => groups.of[span]!),
+        ),
+      )
+    // While a trace arrives, a group may close around the selected span.
+  }, [selected, inGroup])
+  useEffect(() => {
+    if (row === -1 || sought.current !== selected) return
+    sought.current = -1
+    reveal(row)
+  }, [row, selected, reveal])
 
-  const search = useSearchWithin(trace, query.get('find') ?? '', selected, goTo)
-  const fold = useCallback((span: number) => {
-    setFolded(old => {
-      const next = new Set(old)
-      if (!next.delete(span)) next.add(span)
-      return next
-    })
+  const search = useSearchWithin(trace, query.get('find') ?? '', selected, onSelect)
+  const fold = useCallback((span: number) => setFolded(old => toggled(old, span)), [])
+  const open = useCallback((first: number) => {
+    setOpened(old => toggled(old, first))
+    setAtGroup(first)
   }, [])
-  const toggle = useCallback((span: number) => onSelect(span === selected ? -1 : span), [onSelect, selected])
-  const zoomTo = useCallback(
+  const toggle = useCallback(
     (span: number) => {
-      const start = (raw ? columns.numbers.rawStart : columns.numbers.start)[span]!
-      const duration = columns.numbers.duration[span]! || 0
-      if (!Number.isNaN(start)) show(fit({ from: start - duration * 0.05, to: start + duration * 1.05 }, extent))
+      setAtGroup(-1)
+      onSelect(span === selected ? -1 : span)
     },
-    [columns, raw, extent, show],
+    [onSelect, selected],
+  )
+  const zoomTo = useCallback(
+    (entry: number) => {
+      const { from, to } =
+        entry >= 0 ? timesOf(columns, entry, raw) : groupFigures(columns, alike.members.get(firstOf(entry))!, 0)
+      if (from <= to) show(fit({ from: from - (to - from) * 0.05, to: to + (to - from) * 0.05 }, extent))
+    },
+    [columns, alike, raw, extent, show],
   )
   const foldAll = () => {
     const parents = new Set<number>()
@@ -102,6 +126,11 @@ export function Waterfall({ trace, query, selected, colorOf, onSelect }: Props) 
     { keys: ['0'], does: 'show the whole trace', run: () => show(extent) },
     { keys: ['z'], does: 'zoom to the selected span', run: () => selected !== -1 && zoomTo(selected) },
     { keys: ['p'], does: 'show or hide the critical path', run: () => setQuery({ nopath: withPath ? '1' : null }) },
+    {
+      keys: ['g'],
+      does: 'show calls that are alike in one row, or apart',
+      run: () => setQuery({ apart: grouped ? '1' : null }),
+    },
   ])
   useShortcuts('Waterfall, when the tree has the focus', [
     { keys: ['ArrowUp', 'ArrowDown'], does: 'previous / next span' },
@@ -111,17 +140,22 @@ export function Waterfall({ trace, query, selected, colorOf, onSelect }: Props) 
     { keys: ['Escape'], does: 'close the span’s details' },
   ])
 
+  const at = grouped && groups.members.has(atGroup) ? groupEntry(atGroup) : selected
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return
-    const move = moveOf(event.key, shown, tree, folded, selected)
+    const move = moveOf(event.key, shown, { tree, of: groups.of, folded, opened }, at, selected)
     if (move === undefined) return
     event.preventDefault()
     event.stopPropagation()
-    if (move.fold !== undefined) fold(move.fold)
-    if (move.to !== undefined) onSelect(move.to)
+    if ('fold' in move) fold(move.fold)
+    if ('open' in move) open(move.open)
+    if (!('to' in move)) return
+    // The address knows spans alone: while the keyboard is at a group, the span that was selected stays so.
+    setAtGroup(move.to < -1 ? firstOf(move.to) : -1)
+    if (move.to < -1) reveal(rowAt(shown, move.to))
+    else onSelect(move.to)
   }
-  const row = selected === -1 ? -1 : rowOf(shown, selected)
-  const active = row >= window.from && row < window.to ? rowId(columns, selected) : undefined
+  const active = entries.includes(at) && at !== -1 ? rowId(columns, at) : undefined
   return (
     <div class="waterfall">
       <div class="tools">
@@ -135,6 +169,12 @@ export function Waterfall({ trace, query, selected, colorOf, onSelect }: Props) 
             <label title="Times as the hosts' clocks reported them, before they were corrected">
               <input type="checkbox" checked={raw} onChange={() => setQuery({ reported: raw ? null : '1' })} /> Clocks
               as reported
+            </label>
+          )}
+          {alike.members.size > 0 && (
+            <label title="Siblings of the same service and name in one row (g)">
+              <input type="checkbox" checked={grouped} onChange={() => setQuery({ apart: grouped ? '1' : null })} />{' '}
+              Group calls that are alike
             </label>
           )}
           <button type="button" class="small" onClick={folded.size > 0 ? () => setFolded(new Set()) : foldAll}>
@@ -152,6 +192,7 @@ export function Waterfall({ trace, query, selected, colorOf, onSelect }: Props) 
           extent={extent}
           view={view}
           raw={raw}
+          arose={errors.arose}
           colorOf={colorOf}
           onChoose={show}
         />
@@ -165,7 +206,7 @@ export function Waterfall({ trace, query, selected, colorOf, onSelect }: Props) 
         tabIndex={0}
         aria-activedescendant={active}
         onKeyDown={onKeyDown}
-        style={{ height: `${shown.length * window.rowHeight}px` }}
+        style={{ height: `${shown.entries.length * window.rowHeight}px` }}
       >
         <div
           class="rows-window"
@@ -174,7 +215,8 @@ export function Waterfall({ trace, query, selected, colorOf, onSelect }: Props) 
         >
           <Bars
             columns={columns}
-            rows={spans}
+            rows={entries}
+            groups={groups}
             rowHeight={window.rowHeight}
             view={view}
             raw={raw}
@@ -185,18 +227,23 @@ export function Waterfall({ trace, query, selected, colorOf, onSelect }: Props) 
           <Rows
             columns={columns}
             tree={tree}
-            spans={spans}
+            groups={groups}
+            entries={entries}
+            levels={levels}
             selected={selected}
+            atGroup={at < -1 ? atGroup : -1}
             folded={folded}
+            opened={opened}
             matching={search.matching}
             colorOf={colorOf}
             onSelect={toggle}
             onFold={fold}
+            onOpen={open}
             onZoom={zoomTo}
           />
         </div>
       </div>
-      <Legend skewed={skewed} />
+      <Legend skewed={skewed} grouped={groups.members.size > 0} />
     </div>
   )
 }
@@ -224,47 +271,83 @@ function viewIn(query: URLSearchParams, extent: View): View {
   return from < to ? fit({ from, to }, extent) : extent
 }
 
-/** Finds the row of a span by binary search; −1 if an ancestor is folded. */
-function rowOf(shown: Int32Array, span: number): number {
-  let low = 0
-  let high = shown.length - 1
-  while (low <= high) {
-    const middle = (low + high) >> 1
-    if (shown[middle] === span) return middle
-    if (shown[middle]! < span) low = middle + 1
-    else high = middle - 1
-  }
-  return -1
+function timesOf({ numbers }: Columns, span: number, raw: boolean): View {
+  const from = (raw ? numbers.rawStart : numbers.start)[span]!
+  return { from, to: from + (numbers.duration[span]! || 0) }
 }
 
-/** Returns what a key does from the selected span, following the ARIA authoring practices for trees. */
-function moveOf(key: string, shown: Int32Array, tree: Tree, folded: ReadonlySet<number>, selected: number) {
-  const row = selected === -1 ? -1 : rowOf(shown, selected)
-  const at = (row: number) => ({ to: shown[Math.min(Math.max(row, 0), shown.length - 1)]!, fold: undefined })
+function without(set: ReadonlySet<number>, members: number[]): ReadonlySet<number> {
+  const gone = new Set(members.filter(member => set.has(member)))
+  return gone.size === 0 ? set : new Set([...set].filter(member => !gone.has(member)))
+}
+
+function withAll(set: ReadonlySet<number>, members: number[]): ReadonlySet<number> {
+  const fresh = members.filter(member => member !== -1 && !set.has(member))
+  return fresh.length === 0 ? set : new Set([...set, ...fresh])
+}
+
+function toggled(set: ReadonlySet<number>, member: number): ReadonlySet<number> {
+  const next = new Set(set)
+  if (!next.delete(member)) next.add(member)
+  return next
+}
+
+/** Returns the row of a span or a group; −1 if it isn't shown. */
+function rowAt({ entries, rowOf }: RowList, entry: number): number {
+  return entry >= 0 ? rowOf[entry]! : entry === -1 ? -1 : entries.indexOf(entry)
+}
+
+interface Shape {
+  tree: Tree
+  /** See Groups. */
+  of: Int32Array
+  folded: ReadonlySet<number>
+  opened: ReadonlySet<number>
+}
+
+type Move = { to: number } | { fold: number } | { open: number } | undefined
+
+/**
+ * Returns what a key does, following the ARIA authoring practices for trees: goes to a row, folds or unfolds a span, opens or closes a
+ * group.
+ * @param at where the keyboard is: a span, a group (see groupEntry), or −1
+ */
+function moveOf(key: string, shown: RowList, { tree, of, folded, opened }: Shape, at: number, selected: number): Move {
+  const { entries } = shown
+  const row = rowAt(shown, at)
+  const to = (row: number) => ({ to: entries[Math.min(Math.max(row, 0), entries.length - 1)]! })
   switch (key) {
     case 'ArrowDown':
-      return at(row + 1)
+      return to(row + 1)
     case 'ArrowUp':
-      return at(row - 1)
+      return to(row - 1)
     case 'PageDown':
-      return at(row + 20)
+      return to(row + 20)
     case 'PageUp':
-      return at(row - 20)
+      return to(row - 20)
     case 'Home':
-      return at(0)
+      return to(0)
     case 'End':
-      return at(shown.length - 1)
+      return to(entries.length - 1)
+    case 'Enter':
+    case ' ':
+      return at < -1 ? { open: firstOf(at) } : undefined
     case 'ArrowRight':
-      if (selected === -1 || tree.childCount[selected] === 0) return undefined
-      return folded.has(selected) ? { fold: selected, to: undefined } : at(row + 1)
+      if (at === -1) return undefined
+      if (at < -1) return opened.has(firstOf(at)) ? to(row + 1) : { open: firstOf(at) }
+      if (tree.childCount[at] === 0) return undefined
+      return folded.has(at) ? { fold: at } : to(row + 1)
     case 'ArrowLeft': {
-      if (selected === -1) return undefined
-      if (tree.childCount[selected]! > 0 && !folded.has(selected)) return { fold: selected, to: undefined }
-      const parent = tree.parent[selected]!
-      return parent === -1 ? undefined : { to: parent, fold: undefined }
+      if (at === -1) return undefined
+      if (at < -1 && opened.has(firstOf(at))) return { open: firstOf(at) }
+      const span = at < -1 ? firstOf(at) : at
+      if (at >= 0 && tree.childCount[span]! > 0 && !folded.has(span)) return { fold: span }
+      if (at >= 0 && of.length > 0 && of[span] !== -1) return { to: groupEntry(of[span]!) }
+      const parent = tree.parent[span]!
+      return parent === -1 ? undefined : { to: parent }
     }
     case 'Escape':
-      return { to: -1, fold: undefined }
+      return at < -1 && selected === -1 ? undefined : { to: -1 }
     default:
       return undefined
   }
