@@ -99,6 +99,15 @@ function pageOf(route: Route, { path, query }: Address): ComponentChild {
           meanwhile={<Waiting what="the comparison" />}
         />
       )
+    case 'compare':
+      return (
+        <Later
+          key="compare"
+          load={() => import('../compare/compare-page')}
+          show={({ ComparePage }) => <ComparePage query={query} />}
+          meanwhile={<Waiting what="the comparison" />}
+        />
+      )
     case 'upload':
       return (
         <Later

@@ -9,6 +9,7 @@ export type Route =
   | { page: 'graph' }
   | { page: 'changes' }
   | { page: 'difference' }
+  | { page: 'compare' }
   | { page: 'upload' }
   /** No page has this address. */
   | { page: 'missing' }
@@ -34,6 +35,7 @@ export function routeOf({ path, query }: Address): Route {
     case 'graph':
     case 'changes':
     case 'difference':
+    case 'compare':
     case 'upload':
       return { page }
     default:
@@ -48,6 +50,16 @@ export function searchHref(terms: Record<string, string>): string {
 
 export function traceHref(id: string, spanId?: string | null): string {
   return `trace/${encodeURIComponent(id)}${spanId ? `?span=${encodeURIComponent(spanId)}` : ''}`
+}
+
+/** Returns the absolute address of a trace's JSON: a worker has another base. */
+export function traceApi(id: string): string {
+  return new URL(`api/traces/${encodeURIComponent(id)}`, document.baseURI).href
+}
+
+/** What the page Compare lays over each other: `a` and `b`, or `a` and a typical trace; by `a` alone it offers traces. */
+export function compareHref(traces: { a: string; b?: string; with?: 'typical' }): string {
+  return `compare?${new URLSearchParams(traces)}`
 }
 
 function decoded(part: string): string {

@@ -28,6 +28,9 @@ export function DifferencePage({ query }: { query: URLSearchParams }) {
     <>
       <div class="results-head">
         <h1>What is different?</h1>
+        <a class="quiet-link" href={`compare?${new URLSearchParams({ q: asked.base.text, groups: 'fast-slow' })}`}>
+          Compare the calls of fast and slow traces
+        </a>
         <a class="quiet-link" href={boxAddress(asked.base.text)}>
           Back to the search
         </a>
