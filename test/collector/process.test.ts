@@ -86,6 +86,9 @@ describe('milo-collector', () => {
     const path = join(temporaryDirectory(), 'milo.db')
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       const { program, scribePort, url } = await startOn(path)
+      await until('it says what to open', () =>
+        logLines(program).some(({ msg }) => msg === `open ${url}/ in a browser`),
+      )
       const sent = span()
       assert.equal(await new Peer(scribePort).log(sent), 0)
       assert.deepEqual(await storedIds(url, sent.traceId), new Set([String(sent.id)]))

@@ -120,7 +120,9 @@ export function ServicePage({ service, query }: { service: string; query: URLSea
       </>
     ),
   }
-  const calls = [callsPart('callee'), callsPart('caller')]
+  // A client's operation is a call itself: nobody calls it.
+  const isClient = subject.kind === 'operation' && subject.side === 'client'
+  const calls = isClient ? [callsPart('caller')] : [callsPart('callee'), callsPart('caller')]
   // An operation's own calls are nearer to it than its neighbors.
   const parts = subject.kind === 'operation' ? [...calls, operationsPart] : [operationsPart, ...calls]
   return (

@@ -1,5 +1,6 @@
 import type { Deployment, DeploymentsAnswer, Range } from '../../http/answers'
-import type { SearchQuery, SpanSearch } from '../../store/store'
+import type { SearchQuery, SpanSearch, TraceReader } from '../../store/store'
+import { traceIdsOf } from '../../trace'
 import type { AskStore } from '../ask-store'
 
 /**
@@ -23,8 +24,16 @@ const MAX_VERSIONS = 10
 const PARTS = 512
 const MIN_PART_US = 1e6
 
+/**
+ * A search takes the two halves of a span for one, so it also finds the caller's half beside the version of a callee: whose version it
+ * is shows in the records of so many of the traces that are found.
+ */
+const MAX_READ = 5
+const READ_BYTES = 1024 * 1024
+
+type Store = SpanSearch & TraceReader
 /** Runs a search with its part of the budget. */
-export type Find = (ask: (store: SpanSearch) => Promise<boolean>) => Promise<boolean>
+export type Find = (ask: (store: Store) => Promise<boolean>) => Promise<boolean>
 
 interface Version {
   key: string
@@ -32,14 +41,14 @@ interface Version {
 }
 
 export class DeploymentSearch {
-  private readonly askStore: AskStore<SpanSearch>
+  private readonly askStore: AskStore<Store>
   private readonly find: Find
   private readonly service: string
   private readonly range: Range
   private readonly mayGoOn: () => boolean
 
   /** @param mayGoOn returns false when the time is over */
-  constructor(askStore: AskStore<SpanSearch>, find: Find, service: string, range: Range, mayGoOn: () => boolean) {
+  constructor(askStore: AskStore<Store>, find: Find, service: string, range: Range, mayGoOn: () => boolean) {
     this.askStore = askStore
     this.find = find
     this.service = service
@@ -98,17 +107,22 @@ export class DeploymentSearch {
       annotations: [{ key, value, match: 'exact' }],
       ...(fromUs !== undefined && { fromUs }),
       toUs,
-      limit: 1,
+      limit: MAX_READ,
     }
     return this.find(async store => {
       // A page may end before anything is found.
       for (let after: string | undefined; ; ) {
         const { traces, next } = await store.search({ ...query, ...(after !== undefined && { after }) })
-        if (traces.length > 0) return true
-        if (next === undefined || !this.mayGoOn()) return false
+        for (const { traceId } of traces) if (await this.isOwn(store, traceId, key, value)) return true
+        if (traces.length > 0 || next === undefined || !this.mayGoOn()) return false
         after = next
       }
     })
+  }
+
+  private async isOwn(store: Store, traceId: string, key: string, value: string): Promise<boolean> {
+    const { records } = await store.readTrace(traceIdsOf(traceId)[0]!.low, READ_BYTES)
+    return records.some(({ service, annotations }) => service === this.service && annotations?.get(key) === value)
   }
 }
 

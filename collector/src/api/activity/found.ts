@@ -3,7 +3,7 @@ import { z } from 'zod'
 import type { DeploymentsAnswer, PeersAnswer } from '../../http/answers'
 import { HttpError } from '../../http/errors'
 import { SEARCH_BYTES } from '../../store/search/search'
-import type { SpanSearch } from '../../store/store'
+import type { SpanSearch, TraceReader } from '../../store/store'
 import type { AskStore } from '../ask-store'
 import { list, readParameters, string } from '../parameters'
 import type { Reads } from '../read-budget'
@@ -22,13 +22,13 @@ const PEERS = z.strictObject({ name: list(MAX_PEERS, 'give the names of what is 
 export function foundRoutes(
   app: FastifyInstance,
   reads: Reads,
-  askStore: AskStore<SpanSearch>,
+  askStore: AskStore<SpanSearch & TraceReader>,
   kept: () => Kept,
 ): void {
   const peers = new Peers(Date.now)
 
   /** Asks the store with a part of the budget. What isn't indexed can't be found. */
-  const find = async (ask: (store: SpanSearch) => Promise<boolean>): Promise<boolean> => {
+  const find = async (ask: (store: SpanSearch & TraceReader) => Promise<boolean>): Promise<boolean> => {
     try {
       return await reads.searches.during(SEARCH_BYTES, () => askStore(ask))
     } catch (error) {

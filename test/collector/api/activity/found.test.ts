@@ -45,7 +45,17 @@ describe('what searches tell of services', () => {
       ...[12, 11, 3].map(minutes => versioned('shop', 'v3 beta', minutes)),
       ...[50, 5].map(minutes => versioned('stock', 'v9', minutes)),
     ]
-    assert.equal(await new Peer(c.scribePorts[0]!).log(...records), 0)
+    // One span, of which the caller reports the one half and stock the other: the version is stock's.
+    const called = versioned('stock', 'v10', 15)
+    const [from, to] = called.events!.map(({ timestamp }) => timestamp!)
+    const caller = {
+      ...{ ...called, service: 'front', annotations: new Map() },
+      events: [
+        { timestamp: from! - 10n, eventType: EventType.CLIENT_SEND },
+        { timestamp: to! + 10n, eventType: EventType.CLIENT_RECV },
+      ],
+    }
+    assert.equal(await new Peer(c.scribePorts[0]!).log(...records, called, caller), 0)
     const resourceSpans = [
       ...[25, 24].map(minutes =>
         otlp({
@@ -118,9 +128,11 @@ describe('what searches tell of services', () => {
       const { deployments: others } = await deployments('service=stock&from=-1h')
       assert.deepEqual(
         others.map(({ version }) => version),
-        ['v9'],
+        ['v9', 'v10'],
       )
       assert.deepEqual((await deployments('service=nobody')).deployments, [])
+      assert.equal((await c.get('/api/search?service=front&key=service.version')).body.traces.length, 1)
+      assert.deepEqual((await deployments('service=front')).deployments, [])
     })
 
     it('refuses what makes no sense', async () => {
