@@ -110,6 +110,12 @@ describe('the query API of Zipkin', function () {
     })
   }
 
+  it('refuses more conditions than a search may have', async () => {
+    const path = `/api/v2/traces?annotationQuery=${Array(33).fill('a=b').join(' and ')}`
+    const { status, body } = await ask(milo.url, encodeURI(path))
+    assert.deepEqual([status, body], [400, '33 annotations: give at most 32'])
+  })
+
   const refused: [string, number][] = [
     ['/api/v2/trace/00000000000000ff', 404],
     ['/api/v2/traces?limit=none', 400],

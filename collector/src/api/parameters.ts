@@ -351,7 +351,8 @@ function queryOf({ q, ...conditions }: Conditions, prefix = ''): Query {
   return query
 }
 
-function checkCount(query: TimedQuery | Query): void {
+/** @throws HttpError if a search has too many conditions or alternatives */
+export function checkCount(query: TimedQuery | Query): void {
   const count = countConditions(query)
   if (count > MAX_CONDITIONS) {
     const what = isFlat(query) ? 'annotations' : 'conditions'

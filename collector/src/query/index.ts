@@ -19,6 +19,7 @@ export {
   type Above,
   type AnnotationCondition,
   allOf,
+  anyOf,
   type Comparison,
   type Condition,
   compareNumber,

@@ -337,6 +337,15 @@ describe('the query API of Jaeger', () => {
     })
   }
 
+  it('finds a tag of the process also where other spans have an annotation of its name', async () => {
+    const own = span({ service: 'own', annotations: new Map([['service.version', '9']]) })
+    await new Peer(c.scribePorts[0]!).log(own)
+    const tags = (version: string) => `tags=${encodeURIComponent(JSON.stringify({ 'service.version': version }))}`
+    await until('it is found', async () => (await found(`service=own&${tags('9')}`))[0] === hex(own.traceId))
+    assert.deepEqual(await found(`service=billing&${tags('1.4')}`), [otlp.traceId])
+    assert.deepEqual(await found(`service=billing&${tags('9')}`), [])
+  })
+
   it('answers a search with whole traces, newest first, as many as were asked for', async () => {
     const tag = `t${randomId()}`
     const at = (agoS: bigint) => {
@@ -400,13 +409,14 @@ describe('the query API of Jaeger', () => {
     ['/jaeger/api/traces?service=a&minDuration=2s&maxDuration=1s', 400, /swap/],
     ['/jaeger/api/traces?service=a&tags=user%3D42', 400, /^tags is "user=42": give an object/],
     ['/jaeger/api/traces?service=a&tags=%7B%22span.kind%22:%22server%22%7D', 400, /span\.kind/],
+    [`/jaeger/api/traces?service=a${'&tag=a:b'.repeat(33)}`, 400, /^33 tags: give at most 32/],
     ['/jaeger/api/traces/xyz', 400, /is not a trace id/],
     ['/jaeger/api/traces/00000000000000ff', 404, /no trace/],
     ['/jaeger/api/operations', 400, /^service is missing/],
     ['/jaeger/api/dependencies?endTs=now', 400, /^endTs is "now"/],
   ]
   for (const [path, code, message] of wrong) {
-    it(`answers ${code} to ${path}`, async () => {
+    it(`answers ${code} to ${path.slice(0, 80)}`, async () => {
       const { status, body } = await c.get(path)
       assert.equal(status, code)
       const [error] = body.errors

@@ -2,9 +2,9 @@ import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { HttpError, quote, statusOf } from '../../http/errors'
-import { type AnnotationCondition, MAX_CONDITIONS, parseDurationUs } from '../../query'
+import { type AnnotationCondition, allOf, anyOf, MAX_CONDITIONS, parseDurationUs } from '../../query'
 import type { SearchQuery } from '../../store/store'
-import { limit, parsed, readParameters, string } from '../parameters'
+import { checkCount, limit, parsed, readParameters, string } from '../parameters'
 import { jaegerAnswer, jaegerTraceJson } from './jaeger-trace'
 import { type CompatibleOptions, Questions } from './questions'
 
@@ -181,10 +181,11 @@ async function queryOf(
   for (const [key, value] of conditions) {
     const error = errorOf(key, value)
     if (key === 'span.kind') throw bad('the tag span.kind is not searched for: give an operation instead')
-    if (error === undefined) query.annotations.push(await conditionOf(key, value, hasKey))
+    if (error === undefined) addTag(query, await keysOf(key, hasKey), value)
     else if (query.error !== undefined && query.error !== error) throw bad(`the tags say both error and no error`)
     else query.error = error
   }
+  checkCount(query)
   return query
 }
 
@@ -197,14 +198,20 @@ function errorOf(key: string, value: string): boolean | undefined {
 }
 
 /** Jaeger searches a span's tags and its process's alike. The latter are annotations of another name here. */
-async function conditionOf(
-  tag: string,
-  value: string,
-  hasKey: (key: string) => Promise<boolean>,
-): Promise<AnnotationCondition> {
+async function keysOf(tag: string, hasKey: (key: string) => Promise<boolean>): Promise<string[]> {
   const ofProcess = `otel.resource.${tag}`
-  const key = !(await hasKey(tag)) && (await hasKey(ofProcess)) ? ofProcess : tag
-  return value === '' ? { key, match: 'exact' } : { key, value, match: 'exact' }
+  if (!(await hasKey(ofProcess))) return [tag]
+  return (await hasKey(tag)) ? [tag, ofProcess] : [ofProcess]
+}
+
+/** @param keys the annotations of which one must have the value, or must be there if it is empty */
+function addTag(query: SearchQuery, keys: string[], value: string): void {
+  const conditions = keys.map((key): AnnotationCondition => ({ key, ...(value !== '' && { value }), match: 'exact' }))
+  if (conditions.length === 1) query.annotations.push(...conditions)
+  else {
+    const either = anyOf(conditions.map(condition => ({ kind: 'annotation', ...condition })))!
+    query.where = query.where === undefined ? either : allOf([query.where, either])!
+  }
 }
 
 function fromPair(text: string): [string, string] {

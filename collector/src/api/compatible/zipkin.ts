@@ -7,7 +7,7 @@ import { HttpError, statusOf } from '../../http/errors'
 import type { AnnotationCondition } from '../../query'
 import type { SearchQuery } from '../../store/store'
 import { bySpan, listJson } from '../json-pieces'
-import { limit, parsed, readParameters, string } from '../parameters'
+import { checkCount, limit, parsed, readParameters, string } from '../parameters'
 import { type CompatibleOptions, Questions } from './questions'
 
 /** The query API of Zipkin (zipkin.io/zipkin-api), as Grafana's data source for Zipkin asks it, and scripts do. */
@@ -145,6 +145,7 @@ function queryOf(asked: z.output<typeof TRACES>, nowUs: number): SearchQuery {
     if (part === 'error') query.error = true
     else if (part !== '') query.annotations.push(conditionOf(part))
   }
+  checkCount(query)
   return query
 }
 
