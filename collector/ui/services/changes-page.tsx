@@ -103,7 +103,7 @@ export function ChangesPage({ query }: { query: URLSearchParams }) {
               <p>
                 {changes.value.compared === 0
                   ? 'Nothing was reported in either time. Choose another time range above.'
-                  : 'All differences are such as chance makes, by sampling and by the traffic itself. A longer time shows smaller changes.'}
+                  : 'Chance explains all differences, since samples and traffic vary. Longer times show smaller changes.'}
               </p>
             </Notice>
           ) : (

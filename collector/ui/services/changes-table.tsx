@@ -22,8 +22,8 @@ export function ChangesTable({ answer }: { answer: ChangesAnswer; range: TimeRan
   return (
     <>
       <p class="hint">
-        Bold changes are beyond chance, the others may be chance. Time and failures are what it costs: seconds that
-        calls take longer, and calls that fail more often, in each second. <Origin /> marks where a change seems to come
+        Bold changes are beyond chance; the others may be chance. Time is how many seconds more the calls take in each
+        second, and Failures is how many more calls fail in each second. <Origin /> marks where a change seems to come
         from.
       </p>
       <div class="table-box">

@@ -51,8 +51,8 @@ export function SeriesCharts({ series, earlier, range, service, marks = [], onMo
         </div>
       )}
       <p class="hint wide">
-        Bands show where a value is with a probability of 95%. Without a band it is exact, or too little is known to
-        say. {earlier && 'The pale lines are the time before. '}Drag to zoom, click to pick a moment.{' '}
+        Bands show 95% intervals. A value without a band is exact, or too little was sampled to give one.{' '}
+        {earlier && 'The pale lines are the time before. '}Drag to zoom, click to pick a moment.{' '}
         {moment !== null && onMoment === undefined && (
           <a href={withRange('changes', range, { moment: printTime({ atUs: moment }), service })}>
             What changed at {shortLocalTime(moment)}?

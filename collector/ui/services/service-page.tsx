@@ -159,8 +159,8 @@ export function ServicePage({ service, query }: { service: string; query: URLSea
             <Notice title="Nothing was reported in this time range">
               {ofSubject !== undefined && ofSubject.callee.length > 0 && (
                 <p>
-                  It is called, as a database or a queue is that reports no spans. Who calls it says, below, how that
-                  went.
+                  It reports no spans itself, like a database or a queue. The services that call it, listed below,
+                  report how the calls went.
                 </p>
               )}
               <p>

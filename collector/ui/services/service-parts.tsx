@@ -85,7 +85,7 @@ export function Totals({ answer: { from, to, total }, usual }: { answer: SeriesA
         <dt>From</dt>
         <dd class="quiet">
           {counted(total.records, 'span')}
-          {total.unknown > 0 && `, ${total.unknown.toLocaleString()} of unknown sampling`}
+          {total.unknown > 0 && `, ${total.unknown.toLocaleString()} with unknown sampling probability`}
         </dd>
       </div>
     </dl>
@@ -163,7 +163,7 @@ export function Edges({
   const chosen = subject.kind === 'edge' ? JSON.stringify(edgeParams(subject)) : ''
   return (
     <>
-      {edges.length === 0 && <p class="hint">Nobody in this time range, as far as is known.</p>}
+      {edges.length === 0 && <p class="hint">No calls are known in this time range.</p>}
       {truncated && edges.length > 0 && (
         <p class="hint">There are more calls than can be shown here. These are the most frequent.</p>
       )}

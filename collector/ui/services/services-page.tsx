@@ -81,8 +81,8 @@ function List({ answer, range, sort }: { answer: ServicesAnswer; range: TimeRang
   return (
     <>
       <p class="summary">
-        Estimates for all calls, from the sampled ones: ± or + and − say how far off they may be by chance. See also{' '}
-        <a href={withRange('graph', range)}>which service calls which</a> and{' '}
+        Rates are estimates for all calls, extrapolated from sampled traces: ± or + and − say how far off they may be by
+        chance. See also <a href={withRange('graph', range)}>which service calls which</a> and{' '}
         <a href={withRange('changes', range)}>what has changed</a>.
       </p>
       {truncated && <p class="hint">There are more services than can be shown here. These are the busiest.</p>}
