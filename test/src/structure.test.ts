@@ -117,7 +117,7 @@ describe('the direction of imports', () => {
   })
 
   it('the pages share parts, and the parts know no page', () => {
-    const page = /^collector\/ui\/(find|services|trace)\b/
+    const page = /^collector\/ui\/(errors|find|services|trace)\b/
     assert.deepEqual(
       broken((file, target) => {
         const [from] = page.exec(file) ?? (file.startsWith('collector/ui/parts/') ? ['parts'] : [])

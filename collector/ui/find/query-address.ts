@@ -31,8 +31,9 @@ export interface AskedSearch {
 }
 
 const FIELDS = ['name', 'service', 'key', 'value', 'match', 'min_duration', 'max_duration', 'error', 'from', 'to']
-const PAGE_ONLY = ['saved', 'fields']
-const PAGING = ['before', 'limit']
+const PAGE_ONLY = ['saved', 'fields', 'live']
+/** How the results are shown, rather than which. */
+const VIEW = ['before', 'limit', 'order']
 
 export function readAsked(params: URLSearchParams): AskedSearch {
   const q = params.get('q')
@@ -80,11 +81,34 @@ export function apiQuery(params: URLSearchParams): string {
   return query.toString()
 }
 
-/** Returns the search without the position in its results, as it is saved. */
+/** Returns the search alone: without its order, and without the position in its results. */
 export function searchOnly(params: URLSearchParams): string {
   const query = new URLSearchParams(apiQuery(params))
-  for (const name of PAGING) query.delete(name)
+  for (const name of VIEW) query.delete(name)
   return query.toString()
+}
+
+export type Order = 'newest' | 'longest' | 'errors'
+
+export function orderOf(params: URLSearchParams): Order {
+  const order = params.get('order')
+  return order === 'longest' || order === 'errors' ? order : 'newest'
+}
+
+/** Returns the search as it is saved, with its order; an empty string if it asks for nothing but the newest traces. */
+export function savedQuery(params: URLSearchParams): string {
+  const query = new URLSearchParams(searchOnly(params))
+  const order = orderOf(params)
+  if (order !== 'newest') query.set('order', order)
+  return query.toString()
+}
+
+/** Returns a search's address with the order and the live tail of another. */
+export function withView(address: string, params: URLSearchParams): string {
+  const [path, query = ''] = address.split('?')
+  const kept = new URLSearchParams(query)
+  for (const name of ['order', 'live']) if (params.get(name)) kept.set(name, params.get(name)!)
+  return kept.size === 0 ? path! : `${path}?${kept}`
 }
 
 export function searchAddress(query: URLSearchParams | string): string {
@@ -105,6 +129,39 @@ export function withZones(text: string): string {
   }
   return zoned
 }
+
+/**
+ * Writes the times of a search in the viewer's zone, as the box and the fields show them. withZones converts them back: of an hour that
+ * comes twice in autumn, the second has its zone.
+ */
+export function inViewersZone(text: string): string {
+  let local = text
+  for (const { word, op, value } of lex(text).reverse()) {
+    if (op !== ':' || value === undefined || (word.text !== 'from' && word.text !== 'to')) continue
+    const time = localIsoTime(value.text)
+    if (time !== value.text) local = local.slice(0, value.from) + time + local.slice(value.to)
+  }
+  return local
+}
+
+/** Converts an absolute time to an ISO time in the viewer's zone; returns any other string unchanged. */
+export function localIsoTime(text: string): string {
+  const time = parseTime(text)
+  if (time === undefined || !('atUs' in time) || time.atUs >= FAR_US) return text
+  const date = new Date(Math.floor(time.atUs / 1000))
+  const offset = -date.getTimezoneOffset()
+  const shifted = time.atUs + offset * 60e6
+  if (shifted < 0) return text
+  // The digits of a time in UTC that is as late as it is here.
+  const local = printTime({ atUs: shifted }).slice(0, -1)
+  const back = parseTime(zonedTime(local))
+  if (back !== undefined && 'atUs' in back && back.atUs === time.atUs) return local.replace(/(T\d\d:\d\d):00$/, '$1')
+  const two = (n: number) => String(Math.floor(n)).padStart(2, '0')
+  return `${local}${offset < 0 ? '-' : '+'}${two(Math.abs(offset) / 60)}:${two(Math.abs(offset) % 60)}`
+}
+
+/** The year 9000: later years have no ISO time that is read back. */
+const FAR_US = 221_845_392_000_000_000
 
 /** Converts a local time without a zone to an ISO time in UTC; returns any other string unchanged. */
 export function zonedTime(text: string): string {

@@ -1,22 +1,28 @@
-import 'uplot/dist/uPlot.min.css'
-import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import uPlot from 'uplot'
+import type { OverviewAnswer } from '../../src/http/answers'
 import { durationLabels, formatDuration, type TraceSummary } from '../../src/trace'
 import { counted } from '../parts/count'
 import { shortLocalTime } from '../parts/time'
-import { timeLabels } from '../parts/time-labels'
+import { timeAxis } from '../parts/time-labels'
 import { navigate } from '../shell/address'
 import { followWidth } from '../shell/follow-width'
 import { traceHref } from '../shell/route'
 import { useShownTheme } from '../shell/theme'
 import type { Box } from './difference/difference-address'
-import { drawn, durationSplits } from './plot-axes'
+import { AXIS_PX, type Drawing, durationSplits, TIME_AXIS_PX, type Times } from './plot-axes'
 
-const HEIGHT_PX = 170
+const HEIGHT_PX = 176
 const NEAR_PX = 14
 
 interface Props {
-  traces: TraceSummary[]
+  /** Traces with a start and a duration. */
+  points: TraceSummary[]
+  buckets: OverviewAnswer['buckets']
+  step: number
+  times: Times
+  /** What the bands are about: "calls" or "traces". */
+  what: string
   /** Returns the address of a search within a box. */
   searchOf(box: Box): string
   /** Returns the address of a comparison of a box's traces with the others. */
@@ -24,26 +30,26 @@ interface Props {
 }
 
 /**
- * Plots durations by start time. A click opens a trace; dragging a box selects the traces within it. The list below shows the same
- * data as text, and forms take the same ranges.
+ * Plots durations by start time, over a band from the median to p95. A click opens a trace; dragging a box selects the traces within it.
+ * Forms take the same ranges.
  */
-export function ScatterPlot({ traces, searchOf, differenceOf }: Props) {
+export function ScatterPlot({ points, buckets, step, times, what, searchOf, differenceOf }: Props) {
   const box = useRef<HTMLDivElement>(null)
   const theme = useShownTheme()
   const [pointed, setPointed] = useState<{ trace: TraceSummary; left: number; top: number } | null>(null)
-  const [all, setAll] = useState(false)
-  const { points, far } = useMemo(() => drawn(traces, all), [traces, all])
   const [drawnBox, setDrawnBox] = useState<Box | null>(null)
   const shown = useRef<uPlot | null>(null)
   useEffect(() => {
-    if (points.length === 0) return
     const style = getComputedStyle(document.documentElement)
     const color = (name: string) => style.getPropertyValue(`--${name}`)
     const plot = new uPlot(
-      optionsFor(points, box.current!.clientWidth, color, {
-        brush: setDrawnBox,
-        point: (trace, left, top) => setPointed(trace === null ? null : { trace, left, top }),
-      }),
+      optionsFor(
+        { points, buckets, step, times, width: box.current!.clientWidth, color },
+        {
+          brush: setDrawnBox,
+          point: (trace, left, top) => setPointed(trace === null ? null : { trace, left, top }),
+        },
+      ),
       dataOf(points),
       box.current!,
     )
@@ -56,17 +62,44 @@ export function ScatterPlot({ traces, searchOf, differenceOf }: Props) {
       setPointed(null)
       setDrawnBox(null)
     }
-  }, [points, theme])
-  if (points.length === 0) return null
+  }, [points, buckets, times, theme])
+  const hasBand = buckets.some(({ p50 }) => p50 !== null)
   return (
-    <figure class="scatter">
-      <div class="plot" ref={box} role="img" aria-label="Durations of the traces below by start time" />
-      {pointed && (
-        <div class="plot-tip" style={{ left: `${pointed.left}px`, top: `${pointed.top}px` }}>
-          <strong>{pointed.trace.name || 'no name'}</strong> {formatDuration(pointed.trace.duration)}
-          {pointed.trace.error && ', with errors'} · {shortLocalTime(pointed.trace.start!)}
-        </div>
-      )}
+    <div class="scatter">
+      <div class="plot-key">
+        <span class="key">
+          <span class="swatch dot" />a trace
+        </span>
+        <span class="key">
+          <span class="swatch dot failed" />a failed one
+        </span>
+        {hasBand && (
+          <span class="key">
+            <span class="swatch band" />
+            median to p95 of {what}
+          </span>
+        )}
+      </div>
+      <div class="plot-area">
+        <div
+          class="plot"
+          ref={box}
+          role="img"
+          aria-label="Durations of traces by start time"
+          style={{ height: `${HEIGHT_PX}px` }}
+        />
+        {pointed && (
+          <div
+            class="plot-tip"
+            data-side={pointed.left > box.current!.clientWidth / 2 ? 'left' : 'right'}
+            style={{ left: `${pointed.left}px`, top: `${pointed.top}px` }}
+          >
+            <strong>{pointed.trace.name || 'no name'}</strong> {formatDuration(pointed.trace.duration)} ·{' '}
+            {shortLocalTime(pointed.trace.start!)}
+            {pointed.trace.error && <span class="tip-failure">{failureText(pointed.trace)}</span>}
+          </div>
+        )}
+      </div>
       <div role="status" class="plot-box">
         {drawnBox && (
           <>
@@ -86,21 +119,13 @@ export function ScatterPlot({ traces, searchOf, differenceOf }: Props) {
           </>
         )}
       </div>
-      <figcaption class="hint">
-        Click a point to open its trace; drag a box to search within it, or to see what is different about its traces.
-        {far > 0 && (
-          <>
-            {' '}
-            {far === 1 ? 'One trace is' : `${far.toLocaleString()} traces are`} far from the others in time or duration
-            {all ? '. ' : ` and ${far === 1 ? "isn't" : "aren't"} drawn. `}
-            <button type="button" class="link" onClick={() => setAll(!all)}>
-              {all ? 'Leave them out' : 'Draw all'}
-            </button>
-          </>
-        )}
-      </figcaption>
-    </figure>
+    </div>
   )
+}
+
+function failureText({ failure }: TraceSummary): string {
+  const said = [failure?.type, failure?.message].filter(Boolean).join(': ')
+  return said === '' ? 'failed' : said.slice(0, 160)
 }
 
 /** Returns times in seconds, then durations of traces without errors and with errors. A logarithm has no zero: durations begin at a microsecond. */
@@ -125,34 +150,41 @@ interface Handlers {
   point(trace: TraceSummary | null, left: number, top: number): void
 }
 
-function optionsFor(
-  points: TraceSummary[],
-  width: number,
-  color: (name: string) => string,
-  { brush, point }: Handlers,
-): uPlot.Options {
+interface Drawn {
+  points: TraceSummary[]
+  buckets: OverviewAnswer['buckets']
+  step: number
+  times: Times
+  width: number
+  color: Drawing
+}
+
+function optionsFor(drawing: Drawn, { brush, point }: Handlers): uPlot.Options {
+  const { points, buckets, times, width, color } = drawing
   const near = (plot: uPlot, left: number, top: number) => nearest(plot, points, left, top)
   const series = (stroke: string): uPlot.Series => ({
     paths: () => null,
-    points: { show: true, size: 9, width: 1, stroke, fill: `color-mix(in srgb, ${stroke} 45%, transparent)` },
+    points: { show: true, size: 8, width: 1, stroke, fill: `color-mix(in srgb, ${stroke} 45%, transparent)` },
   })
   const axis = { stroke: color('quiet'), grid: { stroke: color('line'), width: 1 }, ticks: { show: false } }
-  const [from, to] = [points[0]!.start! / 1e6, points.at(-1)!.start! / 1e6]
-  const room = Math.max((to - from) * 0.03, 0.5)
+  const durations = points.map(({ duration }) => duration!)
+  for (const { p50, p95 } of buckets) durations.push(...[p50, p95].filter(us => us !== null))
+  const ends = durations.reduce(([min, max], us) => [Math.min(min, us), Math.max(max, us)], [Infinity, 1])
   return {
     width,
     height: HEIGHT_PX,
+    padding: [6, 8, 0, 0],
     legend: { show: false },
     cursor: { points: { show: false }, x: false, y: false, drag: { x: true, y: true, setScale: false } },
     scales: {
-      x: { range: [from - room, to + room] },
-      y: { distr: 3, range: (_plot, min, max) => [(min ?? 1) / 1.6, (max ?? 1) * 1.6] },
+      x: { range: [times.from / 1e6, times.to / 1e6] },
+      y: { distr: 3, range: [Math.max(1, ends[0]!) / 1.6, ends[1]! * 1.6] },
     },
     axes: [
-      { ...axis, values: (_plot, values) => timeLabels(values) },
+      { ...axis, size: TIME_AXIS_PX, ...timeAxis() },
       {
         ...axis,
-        size: 66,
+        size: AXIS_PX,
         splits: (_plot, _axis, min, max) => durationSplits(min, max),
         values: (_plot, values) => durationLabels(values),
         filter: (_plot, values) => values,
@@ -160,6 +192,7 @@ function optionsFor(
     ],
     series: [{}, series(color('accent')), series(color('high'))],
     hooks: {
+      drawAxes: [plot => drawBand(plot, drawing)],
       setCursor: [
         plot => {
           const { left = -1, top = -1 } = plot.cursor
@@ -213,4 +246,23 @@ function nearest(plot: uPlot, points: TraceSummary[], left: number, top: number)
     best = trace
   }
   return best
+}
+
+/** A step for each bucket that has durations: from their median to p95. */
+function drawBand(plot: uPlot, { buckets, step, color }: Drawn): void {
+  const { ctx, bbox } = plot
+  ctx.save()
+  ctx.beginPath()
+  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height)
+  ctx.clip()
+  for (const { time, p50, p95 } of buckets) {
+    if (p50 === null) continue
+    const [left, right] = [time, time + step].map(us => plot.valToPos(us / 1e6, 'x', true)) as [number, number]
+    const [low, high] = [p50, p95 ?? p50].map(us => plot.valToPos(Math.max(1, us), 'y', true)) as [number, number]
+    ctx.fillStyle = `color-mix(in srgb, ${color('quiet')} 16%, transparent)`
+    ctx.fillRect(left, high, right - left, low - high)
+    ctx.fillStyle = color('quiet')
+    ctx.fillRect(left, low - devicePixelRatio / 2, right - left, 1.5 * devicePixelRatio)
+  }
+  ctx.restore()
 }

@@ -11,7 +11,7 @@ import {
 } from '../../src/query'
 import { Field } from '../parts/field'
 import { navigate } from '../shell/address'
-import { fieldsAddress, zonedTime } from './query-address'
+import { fieldsAddress, localIsoTime, zonedTime } from './query-address'
 
 /** The search as a form. */
 export function SearchFields({ query }: { query: Query }) {
@@ -108,5 +108,5 @@ function durationOf(us: number | undefined): string | undefined {
 }
 
 function timeOf(time: Query['from']): string | undefined {
-  return time === undefined ? undefined : printTime(time)
+  return time === undefined ? undefined : localIsoTime(printTime(time))
 }

@@ -65,8 +65,14 @@ export function SortedTable<R>({ caption, columns, rows, sort, rowKey, rowClass 
         <tbody>
           {sorted.slice(0, maxRows).map(row => (
             <tr key={rowKey(row)} class={rowClass?.(row)}>
-              {columns.map(({ key, value, show }) => (
-                <td key={key} class={numeric.has(key) ? 'number' : undefined} title={long(value(row))}>
+              {columns.map(({ key, title, value, show }) => (
+                // A narrow page shows the title in front of the cell.
+                <td
+                  key={key}
+                  class={numeric.has(key) ? 'number' : undefined}
+                  title={long(value(row))}
+                  data-title={title}
+                >
                   {show(row)}
                 </td>
               ))}

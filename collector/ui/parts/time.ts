@@ -24,12 +24,13 @@ export function shortLocalTime(us: number, today = new Date()): string {
   return `${day.format(time)}, ${clock.format(time)}`
 }
 
-/** Formats a range in the viewer's zone: "29 Nov, 14:00 – 15:30", with seconds where they aren't zero. */
+/** Formats a range in the viewer's zone: "29 Nov, 14:00 – 15:30", with seconds where they aren't zero, and milliseconds within one. */
 export function localRange(fromUs: number, toUs: number): string {
   const [from, to] = [at(fromUs), at(toUs)]
   if (!from || !to) return 'invalid time'
-  const whole = from.getSeconds() === 0 && to.getSeconds() === 0
-  const time = (date: Date) => clock.format(date).slice(0, whole ? 5 : 8)
+  const whole = from.getSeconds() === 0 && to.getSeconds() === 0 && toUs - fromUs >= 60e6
+  const fine = toUs - fromUs < 2e6
+  const time = (date: Date) => clock.format(date).slice(0, whole ? 5 : 8) + (fine ? `.${fraction(date)}` : '')
   const year = from.getFullYear() === to.getFullYear() && to.getFullYear() === new Date().getFullYear()
   const day = year ? dateOfYear : date
   const sameDay = from.toDateString() === to.toDateString()
@@ -46,12 +47,22 @@ export function isDate(us: number): boolean {
   return at(us) !== undefined
 }
 
-/** Formats a time as fields of the type datetime-local have it: in the viewer's zone, to the second. */
+/** Formats a time as fields of the type datetime-local have it: in the viewer's zone, with milliseconds where they aren't zero. */
 export function fieldTime(us: number): string {
   const time = new Date(us / 1000)
   const two = (n: number) => String(n).padStart(2, '0')
   const day = `${String(time.getFullYear()).padStart(4, '0')}-${two(time.getMonth() + 1)}-${two(time.getDate())}`
-  return `${day}T${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}`
+  const seconds = `${day}T${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}`
+  return time.getMilliseconds() === 0 ? seconds : `${seconds}.${fraction(time)}`
+}
+
+/** The viewer's zone at a time: "Europe/Berlin, UTC+1". */
+export function zoneName(us: number): string {
+  const minutes = -new Date(us / 1000).getTimezoneOffset()
+  const [hours, rest] = [Math.floor(Math.abs(minutes) / 60), Math.abs(minutes) % 60]
+  const offset = `UTC${minutes < 0 ? '−' : '+'}${hours}${rest === 0 ? '' : `:${rest}`}`
+  const { timeZone = '' } = new Intl.DateTimeFormat().resolvedOptions()
+  return minutes === 0 ? 'UTC' : [timeZone, offset].filter(Boolean).join(', ')
 }
 
 /** Formats the distance from the trace's start: "+12.3 ms". */

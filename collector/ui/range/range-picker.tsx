@@ -1,6 +1,7 @@
 import './range.css'
 import { useState } from 'preact/hooks'
-import { fieldTime } from '../parts/time'
+import { DURATION_REMEDY, parseDurationUs } from '../../src/query'
+import { fieldTime, zoneName } from '../parts/time'
 import { absolute, DEFAULT_RANGE, moved, PRESETS, rangeTitle, sameRange, type TimeRange, windowOf } from './range'
 
 interface Props {
@@ -77,46 +78,74 @@ interface TimesProps {
   onCancel(): void
 }
 
-/** Two times in the viewer's zone. */
+/** How long until now, or two times in the viewer's zone. */
 function Times({ range, onPick, onCancel }: TimesProps) {
-  const [wrong, setWrong] = useState(false)
-  const { from, to } = windowOf(range)
-  const give = (event: SubmitEvent) => {
+  const [wrong, setWrong] = useState<'last' | 'times' | null>(null)
+  // Now has milliseconds that nobody asked for.
+  const isWhole = 'agoUs' in range.from || range.to === undefined || 'agoUs' in range.to
+  const window = windowOf(range)
+  const [from, to] = isWhole ? [window.from, window.to].map(us => Math.floor(us / 1e6) * 1e6) : [window.from, window.to]
+  const giveLast = (event: SubmitEvent) => {
+    event.preventDefault()
+    const agoUs = parseDurationUs(String(new FormData(event.currentTarget as HTMLFormElement).get('range-last')).trim())
+    if (agoUs) onPick({ from: { agoUs } })
+    else setWrong('last')
+  }
+  const giveTimes = (event: SubmitEvent) => {
     event.preventDefault()
     const data = new FormData(event.currentTarget as HTMLFormElement)
     const [from, to] = ['range-from', 'range-to'].map(name => Date.parse(String(data.get(name))) * 1000)
     if (from! < to!) onPick(absolute({ from: from!, to: to! }))
-    else setWrong(true)
+    else setWrong('times')
   }
+  const onKeyDown = (event: KeyboardEvent) => {
+    if (event.key === 'Escape') onCancel()
+  }
+  const time = (label: string, name: string, us: number) => (
+    <label>
+      {label}{' '}
+      <input
+        type="datetime-local"
+        name={name}
+        step="0.001"
+        required
+        defaultValue={fieldTime(us)}
+        aria-invalid={wrong === 'times'}
+        aria-describedby={wrong === 'times' ? 'range-problem' : 'range-zone'}
+      />
+    </label>
+  )
   return (
-    <form
-      class="range-row"
-      onSubmit={give}
-      onKeyDown={event => {
-        if (event.key === 'Escape') onCancel()
-      }}
-    >
-      <label>
-        From <input type="datetime-local" name="range-from" step="1" required defaultValue={fieldTime(from)} />
-      </label>
-      <label>
-        To{' '}
-        <input
-          type="datetime-local"
-          name="range-to"
-          step="1"
-          required
-          defaultValue={fieldTime(to)}
-          aria-invalid={wrong}
-          aria-describedby={wrong ? 'range-problem' : undefined}
-        />
-      </label>
-      <button type="submit">Apply</button>
-      {wrong && (
+    <div class="range-edit">
+      <form class="range-row" onSubmit={giveLast} onKeyDown={onKeyDown}>
+        <label>
+          Last{' '}
+          <input
+            class="range-last"
+            name="range-last"
+            placeholder="3h"
+            autocomplete="off"
+            required
+            aria-invalid={wrong === 'last'}
+            aria-describedby={wrong === 'last' ? 'range-problem' : undefined}
+          />
+        </label>
+        <button type="submit">Show</button>
+      </form>
+      <form class="range-row" onSubmit={giveTimes} onKeyDown={onKeyDown}>
+        {time('From', 'range-from', from!)}
+        {time('To', 'range-to', to!)}
+        <button type="submit">Apply</button>
+      </form>
+      {wrong === null ? (
+        <p id="range-zone" class="hint">
+          In your zone: {zoneName(to!)}
+        </p>
+      ) : (
         <p id="range-problem" class="field-problem" role="alert">
-          The first time must be before the second.
+          {wrong === 'last' ? `Not a duration: ${DURATION_REMEDY}.` : 'The first time must be before the second.'}
         </p>
       )}
-    </form>
+    </div>
   )
 }

@@ -1,7 +1,7 @@
 import type { Exemplar, Figures } from '../../src/http/answers'
 import type { Usual } from '../../src/trace'
+import { errorClass } from '../parts/estimate'
 import type { Column } from '../parts/sorted-table'
-import { errorClass } from './estimate'
 import { Duration, Exemplars, Rate, Share } from './told'
 
 /**

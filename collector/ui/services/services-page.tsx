@@ -4,13 +4,13 @@ import { useEffect } from 'preact/hooks'
 import type { ServiceFigures, ServicesAnswer, UsualAnswer } from '../../src/http/answers'
 import { Failure, Notice, Waiting } from '../parts/notice'
 import { type Column, SortedTable } from '../parts/sorted-table'
+import { Sparkline } from '../parts/sparkline'
 import { pickRange } from '../range/pick-range'
 import { DEFAULT_RANGE, rangeOf, serviceHref, type TimeRange, withRange } from '../range/range'
 import { RangePicker } from '../range/range-picker'
 import { useJson } from '../shell/json'
 import { useShortcuts } from '../shell/shortcuts'
 import { figuresColumns } from './figures-columns'
-import { Sparkline } from './sparkline'
 
 /** Lists the services with their figures. */
 export function ServicesPage({ query }: { query: URLSearchParams }) {

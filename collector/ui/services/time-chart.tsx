@@ -1,12 +1,12 @@
 import 'uplot/dist/uPlot.min.css'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import uPlot from 'uplot'
+import type { Told } from '../parts/estimate'
 import { localTime } from '../parts/time'
-import { timeLabels } from '../parts/time-labels'
+import { timeAxis } from '../parts/time-labels'
 import type { Window } from '../range/range'
 import { followWidth } from '../shell/follow-width'
 import { useShownTheme } from '../shell/theme'
-import type { Told } from './estimate'
 
 export interface Line {
   label: string
@@ -54,8 +54,6 @@ interface Props extends Window {
 /** Charts that show the same steps have one cursor. */
 const SYNC = 'services'
 const AXIS_PX = 62
-/** In longer ranges the labels have dates. */
-const DAY_US = 0.7 * 86_400e6
 
 /** Lines over time with bands: where each value is with a probability of 95%. Steps of which nothing is known are gaps. */
 export function TimeChart(props: Props) {
@@ -86,7 +84,7 @@ export function TimeChart(props: Props) {
           y: { range: () => [0, top(lines, least)] },
         },
         axes: [
-          { ...axis, size: 30, space: to - from > DAY_US ? 110 : 56, values: (_plot, values) => timeLabels(values) },
+          { ...axis, size: 30, ...timeAxis() },
           { ...axis, size: AXIS_PX, space: 36, values: (_plot, values) => labels(values) },
         ],
         series: [

@@ -1,8 +1,8 @@
 import type { ComponentChildren } from 'preact'
 import type { Estimate, Exemplar } from '../../src/http/answers'
 import { formatDuration } from '../../src/trace'
+import { type ErrorClass, errorClass, type Told, tellDuration, tellRate, tellShare } from '../parts/estimate'
 import { traceHref } from '../shell/route'
-import { type ErrorClass, errorClass, type Told, tellDuration, tellRate, tellShare } from './estimate'
 import { slowness } from './usual-figures'
 
 /** A value, and how far off it may be: "12.3/s ± 0.4". */

@@ -90,6 +90,15 @@ function pageOf(route: Route, { path, query }: Address): ComponentChild {
           meanwhile={<Waiting what="what has changed" />}
         />
       )
+    case 'errors':
+      return (
+        <Later
+          key="errors"
+          load={() => import('../errors/errors-page')}
+          show={({ ErrorsPage }) => <ErrorsPage query={query} />}
+          meanwhile={<Waiting what="errors" />}
+        />
+      )
     case 'difference':
       return (
         <Later

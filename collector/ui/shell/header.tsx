@@ -13,6 +13,7 @@ export function Header({ route, address }: { route: Route; address: Address }) {
   if (route.page !== 'trace') lastRange = rangeOf(address.query)
   const pages: [title: string, href: string, current: boolean][] = [
     ['Find', searchIn(lastRange), route.page === 'find'],
+    ['Errors', withRange('errors', lastRange), route.page === 'errors'],
     ['Services', withRange('services', lastRange), route.page === 'services' || route.page === 'service'],
     ['Graph', withRange('graph', lastRange), route.page === 'graph'],
     ['Changes', withRange('changes', lastRange), route.page === 'changes'],

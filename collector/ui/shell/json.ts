@@ -3,32 +3,41 @@ import { askJson } from './ask'
 import { token } from './credentials'
 import type { Problem } from './problem'
 
-export type Loading<T> = { again(): void } & (
-  | { state: 'loading' }
-  | { state: 'ready'; value: T }
-  | { state: 'failed'; problem: Problem }
-)
+export type Loading<T> = {
+  /** Asks again; meanwhile nothing is shown. */
+  again(): void
+  /** Asks again; what is shown stays until the answer has come. */
+  refresh(): void
+} & ({ state: 'loading' } | { state: 'ready'; value: T } | { state: 'failed'; problem: Problem })
 
 /** Loads JSON from the collector, again whenever `url` changes. With null it loads nothing. */
 export function useJson<T>(url: string | null): Loading<T> {
-  const [answer, setAnswer] = useState<{ url: string; loading: Loading<T> } | null>(null)
+  return useLoading(url, signal => requestJson<T>(url!, { signal }))
+}
+
+/** Loads what takes several requests, again whenever `key` changes. With null it loads nothing. @param load throws a Problem */
+export function useLoading<T>(key: string | null, load: (signal: AbortSignal) => Promise<T>): Loading<T> {
+  const [answer, setAnswer] = useState<{ key: string; loading: Loading<T> } | null>(null)
   const [attempt, setAttempt] = useState(0)
   const again = useCallback(() => {
     setAnswer(null)
     setAttempt(n => n + 1)
   }, [])
+  const refresh = useCallback(() => setAttempt(n => n + 1), [])
   useEffect(() => {
-    if (url === null) return
+    if (key === null) return
     const aborter = new AbortController()
-    requestJson<T>(url, { signal: aborter.signal }).then(
-      value => setAnswer({ url, loading: { state: 'ready', value, again } }),
+    load(aborter.signal).then(
+      value => {
+        if (!aborter.signal.aborted) setAnswer({ key, loading: { state: 'ready', value, again, refresh } })
+      },
       (problem: Problem) => {
-        if (!aborter.signal.aborted) setAnswer({ url, loading: { state: 'failed', problem, again } })
+        if (!aborter.signal.aborted) setAnswer({ key, loading: { state: 'failed', problem, again, refresh } })
       },
     )
     return () => aborter.abort()
-  }, [url, attempt, again])
-  return answer !== null && answer.url === url ? answer.loading : { state: 'loading', again }
+  }, [key, attempt])
+  return answer !== null && answer.key === key ? answer.loading : { state: 'loading', again, refresh }
 }
 
 /** @throws Problem */

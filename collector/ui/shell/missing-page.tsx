@@ -34,6 +34,7 @@ export function MissingPage({ path }: { path: string }) {
 
 const PAGES = [
   ['./', 'Find', 'searches for traces'],
+  ['errors', 'Errors', 'lists what fails, and where'],
   ['services', 'Services', 'lists rates, errors and latencies'],
   ['graph', 'Graph', 'draws which service calls which'],
   ['changes', 'Changes', 'compares two times'],

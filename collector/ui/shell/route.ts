@@ -8,6 +8,7 @@ export type Route =
   | { page: 'service'; service: string }
   | { page: 'graph' }
   | { page: 'changes' }
+  | { page: 'errors' }
   | { page: 'difference' }
   | { page: 'compare' }
   | { page: 'upload' }
@@ -34,6 +35,7 @@ export function routeOf({ path, query }: Address): Route {
       return { page: 'graph' }
     case 'graph':
     case 'changes':
+    case 'errors':
     case 'difference':
     case 'compare':
     case 'upload':

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
+import { aboutCount, tellCount, tellDuration, tellRate, tellShare } from '../../../collector/ui/parts/estimate'
 import { rangeOf } from '../../../collector/ui/range/range'
 import { changesUrl, comparisonOf } from '../../../collector/ui/services/comparison'
-import { tellDuration, tellRate, tellShare } from '../../../collector/ui/services/estimate'
 import { seriesUrl, subjectOf, subjectTitle } from '../../../collector/ui/services/subject'
 
 const exactly = (value: number) => ({ value, low: value, high: value })
@@ -34,6 +34,17 @@ describe('an estimate in words', () => {
     assert.equal(words(tellShare({ value: 0, low: 0, high: 0.013 })), '0% +1.3')
     assert.equal(words(tellDuration({ value: 69_000, low: 66_000, high: 179_000 })), '69 ms +110 −3')
     assert.equal(words(tellDuration({ value: 125e6, low: 124e6, high: 185e6 })), '2 min 05 s +1 min 00 s −1.00 s')
+  })
+
+  it('of a count has no more digits than are known, and is itself where it is exact', () => {
+    assert.equal(aboutCount(exactly(12_345)), '12,345')
+    assert.equal(aboutCount(exactly(0)), '0')
+    assert.equal(aboutCount(about(12_345, 431)), 'about 12,300 (11,900–12,800)')
+    assert.equal(aboutCount(about(7, 2.5)), 'about 7 (5–10)')
+    assert.equal(aboutCount({ value: 900, low: 640, high: null }), '600 or more')
+    assert.equal(aboutCount({ value: 900, low: null, high: null }), 'about 900')
+    assert.equal(words(tellCount(about(1240, 31))), '1,240 ± 31')
+    assert.equal(words(tellCount(exactly(7))), '7')
   })
 
   it('has the unit that makes a readable number', () => {

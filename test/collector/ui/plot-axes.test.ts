@@ -1,9 +1,18 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
+import type { OverviewAnswer } from '../../../collector/src/http/answers'
 import { durationLabels, formatDuration, type TraceSummary } from '../../../collector/src/trace'
-import { drawn, durationSplits } from '../../../collector/ui/find/plot-axes'
+import {
+  closerLook,
+  countLabels,
+  drawn,
+  durationSplits,
+  snapped,
+  tallest,
+  timesOf,
+} from '../../../collector/ui/find/plot-axes'
 import { localTime, offset, shortLocalTime, utcTime } from '../../../collector/ui/parts/time'
-import { timeLabels } from '../../../collector/ui/parts/time-labels'
+import { timeTicks } from '../../../collector/ui/parts/time-labels'
 import { ticks } from '../../../collector/ui/trace/waterfall/view'
 
 const NOW_US = 1_750_000_000_000_000
@@ -79,13 +88,133 @@ describe('the labels of an axis', () => {
     )
   })
 
-  it('of time differ down to a millisecond, and are empty for what no calendar has', () => {
-    for (const step of [0.001, 0.25, 1, 60, 3600, 86_400, 30 * 86_400, 400 * 86_400, 2000 * 365 * 86_400]) {
-      const labels = timeLabels([0, 1, 2, 3].map(i => NOW_US / 1e6 + i * step))
-      assert.equal(new Set(labels).size, 4, labels.join(' | '))
+  it('of time neither repeat nor overlap, whatever the range, its width and the zone', () => {
+    const before = process.env.TZ
+    try {
+      for (const TZ of ['UTC', 'America/New_York', 'Asia/Kathmandu', 'Australia/Lord_Howe']) {
+        process.env.TZ = TZ
+        fc.assert(
+          fc.property(
+            fc.double({ min: -1e9, max: 4e9, noNaN: true }),
+            fc.double({ min: -3, max: 10.5, noNaN: true }).map(power => 10 ** power),
+            fc.integer({ min: 200, max: 1600 }),
+            (from, length, px) => {
+              const ticks = timeTicks(from, from + length, px)
+              const said = `${from} + ${length} in ${px} px of ${TZ}: ${ticks.map(({ label }) => label).join(' | ')}`
+              assert.ok(ticks.length >= 1, said)
+              assert.equal(new Set(ticks.map(({ label }) => label)).size, ticks.length, said)
+              ticks.forEach(({ seconds, label }, i) => {
+                assert.ok(seconds >= from - 1e-6 && seconds <= from + length, said)
+                const last = ticks[i - 1]
+                if (last === undefined) return
+                const apart = ((seconds - last.seconds) / length) * px
+                assert.ok(apart > ((label.length + last.label.length) / 2) * 6.6, said)
+              })
+            },
+          ),
+          // The night in which an hour comes twice; a range within one second; weeks; a sender's clock.
+          {
+            seed: 16,
+            examples: [
+              [1_793_509_200, 7200, 900],
+              [1_750_000_000.1, 0.4, 1100],
+              [1_750_000_000, 40 * 86_400, 300],
+              [YEAR_58881_US / 1e6, 5, 600],
+            ],
+          },
+        )
+      }
+    } finally {
+      if (before === undefined) delete process.env.TZ
+      else process.env.TZ = before
     }
-    assert.deepEqual(timeLabels([9e12, 1e15, Number.NaN]), ['', '', ''])
-    assert.deepEqual(timeLabels([]), [])
+  })
+
+  it('of time fill the axis: a range of a second has milliseconds, and one of a day has hours', () => {
+    const labels = (from: number, length: number, px = 1000) => timeTicks(from, from + length, px).map(t => t.label)
+    assert.equal(labels(1_750_000_000, 1).length, 10)
+    assert.match(labels(1_750_000_000, 1)[1]!, /:\d\d\.1$/)
+    assert.match(labels(1_750_000_000, 0.01)[1]!, /\.\d{3}$/)
+    assert.ok(labels(1_750_000_000, 86_400).length >= 3)
+    assert.ok(labels(1_750_000_000, 3600, 280).length >= 3)
+  })
+
+  it('of time are none where no calendar has the time', () => {
+    assert.deepEqual(timeTicks(9e12, 1e15, 800), [])
+    assert.deepEqual(timeTicks(Number.NaN, 1, 800), [])
+    assert.deepEqual(timeTicks(5, 5, 800), [])
+  })
+})
+
+describe('the overview of a search', () => {
+  const exact = (value: number) => ({ value, low: value, high: value })
+  const answer = (counts: number[], step = 10) =>
+    ({
+      ...{ from: 0, to: step * counts.length, step },
+      buckets: counts.map((n, i) => ({ time: step * i, calls: exact(n), traces: exact(n) })),
+    }) as OverviewAnswer
+
+  it('shows the time that was asked for, and otherwise the time in which there is something', () => {
+    assert.deepEqual(timesOf(answer([0, 0, 3, 0, 1, 0]), true), { from: 0, to: 60 })
+    assert.deepEqual(timesOf(answer([0, 0, 3, 0, 1, 0]), false), { from: 19.7, to: 50.3 })
+    assert.deepEqual(timesOf(answer([0, 0]), false), { from: 0, to: 20 })
+  })
+
+  it('looks more closely where all traces but a few odd ones began, and only there', () => {
+    const at = (full: Record<number, number>) =>
+      closerLook({
+        ...answer(
+          Array.from({ length: 58 }, (_, i) => full[i] ?? 0),
+          1000,
+        ),
+        complete: false,
+      })
+    assert.deepEqual(at({ 57: 40 }), { from: 57_000, to: 58_000, outside: 0 })
+    assert.deepEqual(at({ 0: 1, 56: 30, 57: 40 }), { from: 56_000, to: 58_000, outside: 1 })
+    assert.equal(at({ 0: 1, 57: 1 }), undefined)
+    assert.equal(at({ 0: 30, 57: 40 }), undefined)
+    assert.equal(at(Object.fromEntries(Array.from({ length: 58 }, (_, i) => [i, 5]))), undefined)
+    assert.equal(at({}), undefined)
+    assert.equal(closerLook({ ...answer([0, 0, 0, 0, 0, 0, 0, 0, 0, 7], 100), complete: false }), undefined)
+  })
+
+  it('looks at once as closely as it can where all traces are known', () => {
+    const starts = [3, ...Array.from({ length: 30 }, (_, i) => 500_000 + 10 * i)]
+    const whole = {
+      ...answer([...Array.from({ length: 57 }, () => 0), 31], 10_000),
+      sample: starts.map(start => trace(start, 50)),
+      complete: true,
+      matching: exact(31),
+    }
+    assert.deepEqual(closerLook(whole), { from: 500_000, to: 500_341, outside: 1 })
+    assert.equal(closerLook({ ...whole, from: 499_900, to: 500_400 }), undefined)
+  })
+
+  it('cuts a bar that would make all others flat, and no others', () => {
+    const usual = [8, 9, 10, 10, 11, 12, 9, 8, 10, 11, 12]
+    assert.equal(tallest(usual), 12)
+    assert.equal(tallest([...usual, 40]), 40)
+    assert.equal(tallest([...usual, 5000]), 24)
+    // Of few bars nobody knows what is usual.
+    assert.equal(tallest([1, 500]), 500)
+    assert.equal(tallest([0, 0]), 0)
+  })
+
+  it('narrows to whole bars, within the range', () => {
+    const limits = { from: 3, to: 97 }
+    assert.deepEqual(snapped({ from: 41, to: 59 }, { time: 0 }, 10, limits), { from: 40, to: 60 })
+    assert.deepEqual(snapped({ from: 1, to: 99 }, { time: 0 }, 10, limits), limits)
+  })
+
+  it('leaves out of the plot what began outside of the time', () => {
+    const inside = [0, 1, 2].map(i => trace(NOW_US + i * 1e6))
+    const within = { from: NOW_US, to: NOW_US + 2e6 }
+    assert.deepEqual(drawn([trace(NOW_US - 1e6), ...inside], false, within), { points: inside, far: 1 })
+    assert.equal(drawn([trace(NOW_US - 1e6), ...inside], true, within).points.length, 4)
+  })
+
+  it('has short labels, and none for half a trace', () => {
+    assert.deepEqual(countLabels([0, 0.5, 1, 500, 1500, 2e6]), ['0', '', '1', '500', '1.5K', '2M'])
   })
 })
 

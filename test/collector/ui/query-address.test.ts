@@ -1,15 +1,20 @@
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { print } from '../../../collector/src/query'
+import { parse, print } from '../../../collector/src/query'
 import {
   apiQuery,
   boxAddress,
   changedAddress,
   conditionsOf,
   fieldsAddress,
+  inViewersZone,
+  localIsoTime,
+  orderOf,
   readAsked,
+  savedQuery,
   searchOnly,
+  withView,
   withZones,
   zonedTime,
 } from '../../../collector/ui/find/query-address'
@@ -19,6 +24,48 @@ const params = (text: string) => new URLSearchParams(text)
 import { ROOT } from '../../helpers/child'
 
 describe('a search in the address', () => {
+  it('shows times in the viewer’s zone, and means the same time again whatever the season', () => {
+    const before = process.env.TZ
+    try {
+      for (const TZ of ['America/New_York', 'Europe/Berlin', 'Asia/Kathmandu', 'UTC']) {
+        process.env.TZ = TZ
+        // Both half hours of an hour that comes twice, a fraction, midnight.
+        for (const time of [
+          '2026-11-01T05:30:00Z',
+          '2026-11-01T06:30:00Z',
+          '2026-10-25T00:30:00Z',
+          '2026-10-25T01:30:00.000250Z',
+          '2026-07-01T12:00:01.5Z',
+          '2026-01-01T00:00:00Z',
+        ]) {
+          const local = inViewersZone(`from:${time} error`)
+          assert.deepEqual(parse(withZones(local)).query, parse(`from:${time} error`).query, local)
+        }
+      }
+      process.env.TZ = 'America/New_York'
+      assert.equal(
+        inViewersZone('a=b from:2026-11-22T22:30:00Z to:"2026-07-01T12:00:01.000250Z" to=2026-11-22T22:30:00Z'),
+        'a=b from:2026-11-22T17:30 to:2026-07-01T08:00:01.00025 to=2026-11-22T22:30:00Z',
+      )
+      assert.equal(localIsoTime('2026-11-01T06:30:00Z'), '2026-11-01T01:30:00-05:00')
+      for (const text of ['-1h', 'now', 'yesterday', '0', '300000000000000000']) assert.equal(localIsoTime(text), text)
+    } finally {
+      if (before === undefined) delete process.env.TZ
+      else process.env.TZ = before
+    }
+  })
+
+  it('has the order and the live tail, which are no part of the search', () => {
+    const asked = params('q=error&order=longest&live=1&before=x')
+    assert.equal(orderOf(asked), 'longest')
+    assert.equal(orderOf(params('order=random')), 'newest')
+    assert.equal(searchOnly(asked), 'q=error')
+    assert.equal(savedQuery(asked), 'q=error&order=longest')
+    assert.equal(apiQuery(asked), 'q=error&order=longest&before=x')
+    assert.equal(withView('search?q=a', asked), 'search?q=a&order=longest&live=1')
+    assert.equal(withView('search', params('')), 'search')
+  })
+
   it('is the same by the box and by the fields', () => {
     const text = 'name:Shop.checkout service:shop user=42 city^=Lon duration>=50ms duration<=2s error last 1h'
     const box = readAsked(params(boxAddress(text).split('?')[1]!))

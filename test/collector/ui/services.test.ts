@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { EdgeFigures, ServicesAnswer } from '../../../collector/src/http/answers'
-import { errorClass } from '../../../collector/ui/services/estimate'
+import { errorClass } from '../../../collector/ui/parts/estimate'
 import { kindsOf, unreported } from '../../../collector/ui/services/node-kinds'
 import { slowness } from '../../../collector/ui/services/usual-figures'
 import { routeOf } from '../../../collector/ui/shell/route'

@@ -10,7 +10,7 @@ import {
 } from '../../../src/query'
 import { Field } from '../../parts/field'
 import { navigate } from '../../shell/address'
-import { withZones, zonedTime } from '../query-address'
+import { inViewersZone, localIsoTime, withZones, zonedTime } from '../query-address'
 import { type AskedDifference, differenceAddress, type TraceSelection } from './difference-address'
 
 /** What is compared, as a form: everything that a box in the plot selects can be typed, too. */
@@ -31,8 +31,18 @@ export function DifferenceForm({ asked: { base, select, trace } }: { asked: Aske
         <legend>Selected traces</legend>
         <Field name="min" label="Trace took at least" placeholder="50ms" value={duration(trace.minDurationUs)} />
         <Field name="max" label="Trace took at most" placeholder="2s" value={duration(trace.maxDurationUs)} />
-        <Field name="from" label="Trace began from" placeholder="-1h" value={trace.from && printTime(trace.from)} />
-        <Field name="to" label="Trace began until" placeholder="now" value={trace.to && printTime(trace.to)} />
+        <Field
+          name="from"
+          label="Trace began from"
+          placeholder="-1h"
+          value={trace.from && localIsoTime(printTime(trace.from))}
+        />
+        <Field
+          name="to"
+          label="Trace began until"
+          placeholder="now"
+          value={trace.to && localIsoTime(printTime(trace.to))}
+        />
         <div class="field">
           <label for="difference-error">Errors</label>
           <select
@@ -45,7 +55,13 @@ export function DifferenceForm({ asked: { base, select, trace } }: { asked: Aske
             <option value="false">no span failed</option>
           </select>
         </div>
-        <Field name="select" label="A span meets" placeholder="cache=miss duration>50ms error" value={select} wide />
+        <Field
+          name="select"
+          label="A span meets"
+          placeholder="cache=miss duration>50ms error"
+          value={inViewersZone(select)}
+          wide
+        />
       </fieldset>
       <fieldset>
         <legend>Compared with the others of</legend>
@@ -53,7 +69,7 @@ export function DifferenceForm({ asked: { base, select, trace } }: { asked: Aske
           name="q"
           label="Search (the last hour, if it has no times)"
           placeholder="service:shop last 1h"
-          value={base.text}
+          value={inViewersZone(base.text)}
           wide
         />
         <button type="submit" class="main">

@@ -32,6 +32,23 @@ export function tellShare(share: Estimate | null): Told {
   return share === null ? UNKNOWN : tell(share, 0.01, 2, n => `${n}%`)
 }
 
+/** "1,240 ± 30" */
+export function tellCount(count: Estimate): Told {
+  return tell(count, 1, 2, n => n)
+}
+
+/** "12,345" if it is known exactly; otherwise "about 12,300 (11,900–12,700)", with no more digits than are known. */
+export function aboutCount({ value, low, high }: Estimate): string {
+  if (low === value && high === value) return print(value, 0)
+  const off = Math.max(value - (low ?? value), (high ?? value) - value)
+  const digit = 10 ** Math.max(0, Math.floor(Math.log10(Math.max(1, off))))
+  const round = (n: number) => print(Math.round(n / digit) * digit, 0)
+  if (low === null && high === null) return `about ${round(value)}`
+  if (high === null) return `${round(low!)} or more`
+  if (low === null) return `at most ${round(high)}`
+  return `about ${round(value)} (${round(low)}–${round(high)})`
+}
+
 const DURATIONS: [below: number, scale: number, unit: string][] = [
   [999.5, 1, 'µs'],
   [999_500, 1e3, 'ms'],
