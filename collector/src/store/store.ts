@@ -122,6 +122,8 @@ export interface SearchQuery {
   /** Range of the span's start as in the trace's tree; microseconds since the epoch, inclusive. */
   fromUs?: number
   toUs?: number
+  /** Saves the reads beyond the range for spans whose halves' clocks are apart: such a span may be missed at the range's ends. */
+  clocksAgree?: true
   limit: number
   /** The `next` of the previous page of the same query. */
   after?: string

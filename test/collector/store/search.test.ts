@@ -125,6 +125,27 @@ describe('a search', () => {
     )
   })
 
+  it('looks beyond the time range for halves whose clocks are apart, unless it is told that they agree', async () => {
+    const asked: unknown[] = []
+    const index = {
+      count: async () => 1,
+      async places({ fromUs, toUs }: { fromUs: bigint | undefined; toUs: bigint | undefined }) {
+        asked.push([fromUs, toUs])
+        return { places: [], resume: undefined }
+      },
+    }
+    const readTrace = async () => ({ bytes: Buffer.alloc(0), truncated: false })
+    const query = { annotations: [], limit: 1, fromUs: 5_000_000, toUs: 9_000_000 }
+    await search({ index, readTrace }, query)
+    await search({ index, readTrace }, { ...query, clocksAgree: true })
+    await search({ index: { ...index, windowBits: 20 }, readTrace }, { ...query, clocksAgree: true })
+    assert.deepEqual(asked, [
+      [3_000_000n, 11_000_000n],
+      [5_000_000n, 9_000_000n],
+      [5_000_000n, 9_437_183n],
+    ])
+  })
+
   it('limits a page in bytes, whatever the names in its summaries are', async () => {
     const service = 'x'.repeat(1024 * 1024)
     const ids = Array.from({ length: 20 }, (_, i) => BigInt(20 - i))

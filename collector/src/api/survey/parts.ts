@@ -39,7 +39,7 @@ export function partsOf({ fromUs, toUs }: { fromUs: number; toUs: number }, most
  */
 export async function* pagesByTurns<P extends Part>(
   search: Search,
-  query: TimedQuery,
+  query: TimedQuery & Pick<SearchQuery, 'clocksAgree'>,
   parts: readonly P[],
   limitOf: (left: number) => number,
   turns: Turns,

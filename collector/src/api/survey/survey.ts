@@ -54,6 +54,9 @@ const FIRST = 100
 /** The number of traces that a bucket needs for an estimate. */
 const LEAST = 3
 const MAX_PAGE = 100
+/** How far beyond a bucket's end a search reads, for spans whose halves' clocks are apart. If many traces begin in that time, it doesn't. */
+const BEYOND_US = 3e6
+const MANY_BEYOND = 6
 
 /** @param query its time range is complete and inclusive */
 export async function surveyOf(
@@ -75,10 +78,14 @@ export async function surveyOf(
       if (read === 0) return Math.min(MAX_PAGE, Math.max(LEAST, Math.floor(sample / left)))
       return Math.min(MAX_PAGE, Math.max(0, Math.floor((sample - read) / left)))
     }
-    for await (const { part, page } of pagesByTurns(search, query, spreadOut(buckets), limitOf, turns)) {
+    const { reachedUs = query.fromUs } = first
+    const clocksAgree = (first.read * BEYOND_US) / Math.max(1, query.toUs - reachedUs) > MANY_BEYOND
+    const asked = clocksAgree ? { ...query, clocksAgree } : query
+    for await (const { part, page } of pagesByTurns(search, asked, spreadOut(buckets), limitOf, turns)) {
       part.found.push(...foundOn(page, part))
-      part.complete = page.next === undefined
-      if (page.reachedUs !== undefined) part.reachedUs = Math.min(part.reachedUs, page.reachedUs)
+      if (page.next !== undefined) part.reachedUs = Math.min(part.reachedUs, page.reachedUs ?? Infinity)
+      else if (clocksAgree) part.reachedUs = part.fromUs - 1
+      else part.complete = true
       read += page.traces.length
       if (performance.now() > giveUpAt) break
     }

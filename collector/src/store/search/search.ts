@@ -75,9 +75,11 @@ export async function search(
   const hasRange = (fromUs ?? toUs) !== undefined
   const cursor = query.after === undefined ? undefined : decodeCursor(query.after, links, terms)
   const choice = cursor?.choice ?? (await choose(index, terms, hasRange, mayGoOn))
+  const apart = query.clocksAgree ? 0n : HALVES_APART_US
+  const last = toUs === undefined ? undefined : BigInt(Math.floor(toUs)) + apart
   const range = {
-    fromUs: fromUs === undefined ? undefined : BigInt(Math.ceil(fromUs)) - HALVES_APART_US,
-    toUs: toUs === undefined ? undefined : endOfWindow(BigInt(Math.floor(toUs)) + HALVES_APART_US),
+    fromUs: fromUs === undefined ? undefined : BigInt(Math.ceil(fromUs)) - apart,
+    toUs: last !== undefined && index.windowBits !== undefined ? endOfWindow(last) : last,
   }
   const streams = new Streams(index, { terms, links }, choice, range, cursor?.place)
   const shown: bigint[] = cursor?.shown ?? []
