@@ -118,6 +118,37 @@ describe('the web page: finding, in Chromium', function () {
     await page.locator('.result').waitFor()
   })
 
+  it('takes alternatives, numbers, what is not so and structure, and says so if the index can’t find them', async () => {
+    const { page } = tests
+    await page.goto('/')
+    const box = page.getByRole('combobox', { name: 'Search' })
+    await box.pressSequentially('(user=43 O')
+    await page.getByRole('option', { name: /^OR/ }).click()
+    assert.equal(await box.inputValue(), '(user=43 OR ')
+    await box.pressSequentially('user>=')
+    await page.getByRole('option', { name: '42' }).click()
+    await box.pressSequentially(') NO')
+    await page.getByRole('option', { name: /^NOT/ }).click()
+    await box.pressSequentially('cache=hit >')
+    await page.keyboard.press('Escape')
+    await page.keyboard.press('Enter')
+    await page.getByRole('alert').getByText('needs conditions on both sides').waitFor()
+    await box.press('Backspace')
+    await page.keyboard.press('Enter')
+    await arrived(page, q('(user=43 OR user>=42 ) NOT cache=hit'))
+    const result = page.locator('.result')
+    await result.getByText('80.0 ms').waitFor()
+    const note = page.getByRole('note').getByText(/reads every trace of the time range: \d+ traces? for this page/)
+    assert.equal(await note.count(), 0)
+    await page.goto(q('service:web >> NOT key:user name:Cart.total'))
+    await page.getByText('Nothing matches').waitFor()
+    await page.getByRole('link', { name: 'Search without NOT key:user' }).click()
+    await result.getByText('80.0 ms').waitFor()
+    await page.goto(q('NOT service:nobody'))
+    await note.waitFor()
+    await nothingSerious(page)
+  })
+
   it('says what is wrong with a search, and where', async () => {
     const { page } = tests
     await page.goto('/')
