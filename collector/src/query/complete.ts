@@ -22,8 +22,11 @@ export function completionAt(text: string, cursor: number): Completion | undefin
   const item = items.find(({ from, to, value }) => from <= cursor && cursor <= Math.max(to, value?.to ?? 0))
   if (item === undefined) return { field: 'key', prefix: '', from: cursor, to: cursor }
   const { word, op, value } = item
-  const begun = op === '' && !word.quoted && cursor === word.to ? /^(.+?)[<>]=?$/.exec(word.text) : null
-  if (begun !== null) return { field: 'value', key: begun[1]!, numbers: true, prefix: '', from: cursor, to: cursor }
+  // A comparison whose number is still to come, which the lexer takes for a word, or for one and =.
+  const begun = (op === '' || op === '=') && !word.quoted ? /^(.+)[<>]$/.exec(word.text) : null
+  if (begun !== null && cursor >= word.to + op.length && !value?.text) {
+    return { field: 'value', key: begun[1]!, numbers: true, prefix: '', from: cursor, to: cursor }
+  }
   if (cursor <= word.to && op !== 'last') return { field: 'key', ...typed(text, word, cursor) }
   // The cursor is within the operator.
   if (value === undefined || cursor < value.from) return undefined

@@ -311,7 +311,7 @@ function conditionOf({ word, op, value }: Item): Condition | string {
         const condition = `NOT ${word.text.slice(0, -1)}=${given.text}`
         return `write ${condition} for what isn't so; for a key that ends in !, put the key in quotes`
       }
-      if (missing && !word.quoted && /^[<>]$/.test(word.text)) return COMPARE
+      if (op === '=' && !word.quoted && /[<>]$/.test(word.text)) return word.text.length > 1 ? NO_NUMBER : COMPARE
       if (missing) return `${word.text}${op} has no value: give one, or "" for an empty value`
       const key = word.from === word.to ? {} : { key: word.text }
       return { kind: 'annotation', ...key, value: given.text, match: MATCHES[op]! }
@@ -319,6 +319,7 @@ function conditionOf({ word, op, value }: Item): Condition | string {
   }
 }
 
+const NO_NUMBER = 'a comparison needs a number, such as status>=500; for a key that ends so, put the key in quotes'
 const COMPARE = 'write a comparison without spaces, such as status>=500; to search for the character, put it in quotes'
 
 function ofWord({ text, quoted }: Piece): Condition | string {

@@ -83,7 +83,7 @@ export function quotedWord(text: string): string {
   const items = lex(text)
   const isOne = items.length === 1 && items[0]!.kind === 'condition' && items[0]!.op === ''
   // Numbers, since `a > 5` may be meant as a comparison.
-  const plain = isOne && !/^!?(error|duration)$|^<$|[*^!]$/.test(text) && decimalOf(text) === undefined
+  const plain = isOne && !/^!?(error|duration)$|[*^!<>]$/.test(text) && decimalOf(text) === undefined
   return plain && quoted(text) === text ? text : quote(text)
 }
 

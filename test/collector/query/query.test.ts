@@ -275,6 +275,8 @@ describe('the query language', () => {
     ['status >= 5', 7, 2, /without spaces, such as status>=500/],
     ['status < 5', 7, 1, /without spaces, such as status>=500/],
     ['n>1e999', 0, 7, /too large/],
+    ['n>=many', 0, 7, /comparison needs a number/],
+    ['n<=', 0, 3, /comparison needs a number/],
     ['a OR', 2, 2, /condition on both sides/],
     ['OR a', 0, 2, /condition on both sides/],
     ['a OR last 1h', 2, 2, /condition on both sides/],
@@ -425,6 +427,7 @@ describe('the query language', () => {
       ['root: us|', { field: 'key', prefix: 'us', from: 6, to: 8 }],
       ['service:a > name:|', { field: 'name', prefix: '', from: 17, to: 17 }],
       ['status>|', { field: 'value', key: 'status', numbers: true, prefix: '', from: 7, to: 7 }],
+      ['status>=|', { field: 'value', key: 'status', numbers: true, prefix: '', from: 8, to: 8 }],
       ['status>=5|', { field: 'value', key: 'status', numbers: true, prefix: '5', from: 8, to: 9 }],
     ]
     for (const [marked, expected] of contexts) {
