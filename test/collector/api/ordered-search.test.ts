@@ -86,6 +86,14 @@ describe('a search in another order', () => {
     assert.equal(errors.traces[0]!.errorCount, 5)
   })
 
+  it('takes alternatives and structure as a search does', async () => {
+    const answer = await search(encodeURI('order=longest&q=name:Few.call OR name:Nobody.calls'))
+    assert.deepEqual([ids(answer), answer.ordered], [best('durationUs', few), { read: 300, complete: true }])
+    const failing = await search(encodeURI('order=errors&q=service:front > (service:back error)&limit=5'))
+    const withErrors = traces.filter(({ errors }) => errors > 0)
+    assert.deepEqual([ids(failing), failing.ordered!.read], [best('errors', traces, 5), withErrors.length])
+  })
+
   it('is the newest first, if not asked for another', async () => {
     const plain = await search('name=Few.call&limit=300')
     assert.equal(plain.ordered, undefined)

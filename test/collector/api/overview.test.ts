@@ -57,7 +57,9 @@ describe('the HTTP API of overviews', () => {
 
   before(async () => {
     app = await patientApp()
-    await app.store([...few, ...many, forced])
+    const web = call(20_001, 3 * MINUTE, { name: 'web', service: 'web', probability: 1 })
+    many.sort((a, b) => Number(a.events![0]!.timestamp! - b.events![0]!.timestamp!))
+    await app.store([...few, ...many, forced, web, { ...web, id: 2n, parentId: 1n, name: 'shop', service: 'shop' }])
   })
   after(undo)
 
@@ -165,6 +167,20 @@ describe('the HTTP API of overviews', () => {
     assert.ok(buckets.length >= 24)
     const none = await overview('name=Nobody.calls')
     assert.deepEqual([none.matching.value, none.sample.length, none.complete], [0, 0, true])
+  })
+
+  it('takes alternatives and structure as a search does', async () => {
+    const range = `from:${NOW_US - 60 * MINUTE} to:${NOW_US}`
+    const either = await overview(encodeURI(`q=(city=Rome error) OR name:Forced.call ${range}`))
+    assert.deepEqual([either.source, either.complete, either.matching.value], ['sample', true, 11])
+    const not = await overview(encodeURI(`q=service:few NOT city=Rome ${range}`))
+    assert.deepEqual([not.source, not.matching.value], ['sample', 0])
+    const below = await overview(encodeURI(`q=service:web > service:shop ${range}`))
+    assert.deepEqual([below.complete, below.matching.value, sum(below, 'calls')], [true, 1, 1])
+    const many = await overview(encodeURI(`q=kind=many OR city=Oslo ${range}`))
+    assert.equal(many.complete, false)
+    assert.ok(many.matching.low! <= all.length / 3 && many.matching.high! < all.length, JSON.stringify(many.matching))
+    assert.ok(many.sample.length > 100)
   })
 
   it('shows as many traces as are asked for', async () => {
