@@ -5,8 +5,9 @@ import { dice } from '../store/activity/dice'
 import { hex, undo } from '../support'
 import { type PatientApp, patientApp } from './patient-app'
 
-const NOW_US = Date.now() * 1000
 const MINUTE = 60e6
+/** The edges of buckets are at the same distance from it whenever this runs, so that nothing depends on chance. */
+const NOW_US = Math.floor(Date.now() / 7200e3) * 7200e6
 
 /** One span, some time ago. */
 function call(
