@@ -46,18 +46,21 @@ const SHOWN = hexOf(idOf(TRACES - 1))
 /** What is in each picture: an address, and what is done there. */
 const PICTURES: Record<string, [path: string, act?: (page: Page) => Promise<unknown>]> = {
   find: ['search?q=name%3AInventory.check%20last%203h'],
-  errors: ['errors?from=-3h&to=now'],
+  errors: ['errors?from=-3h'],
   trace: [
     `trace/${SHOWN}`,
     async page => {
       await page.getByRole('searchbox', { name: 'Search within the trace' }).fill('inventory')
+      await page.getByRole('status').filter({ hasText: /^\d/ }).waitFor()
       await page.keyboard.press('Enter')
+      await page.getByRole('treeitem').nth(5).click()
+      await page.getByRole('heading', { name: 'Annotations' }).waitFor()
     },
   ],
   compare: [`compare?a=${SHOWN}&with=typical`],
-  services: ['services/orders?from=-3h&to=now'],
-  graph: ['graph?from=-3h&to=now'],
-  changes: [`changes?moment=${SLOWER_US}&span=50m`],
+  services: ['services/inventory?from=-3h'],
+  graph: ['graph?from=-3h'],
+  changes: [`changes?moment=${SLOWER_US}&span=30m`],
 }
 
 async function main(wanted: string[]): Promise<void> {

@@ -86,7 +86,7 @@ export function ErrorsPage({ query }: { query: URLSearchParams }) {
         <Notice title={errors.value.complete ? 'No errors in this time range' : 'No errors found so far'}>
           <p>
             {errors.value.complete
-              ? 'Nothing that was stored failed.'
+              ? 'No stored trace of this time range failed.'
               : `${counted(errors.value.read, 'trace')} of this time ${errors.value.read === 1 ? 'was' : 'were'} read, and there are more.`}{' '}
             Choose another time range above
             {Object.keys(filters).length > 0 && (
@@ -114,5 +114,5 @@ function summary({ groups, read, complete, matching, truncated }: ErrorsAnswer):
   const traces = complete
     ? `All ${counted(read, 'failed trace')} ${read === 1 ? 'was' : 'were'} read`
     : `${counted(read, 'failed trace')} ${read === 1 ? 'was' : 'were'} read${matching.high === null ? ', and there are more' : ` of ${aboutCount(matching)}`}`
-  return `${kinds} in this time. ${traces}; counts are for all calls, extrapolated from the sampled ones. An error that made its callers fail counts once, where it arose.`
+  return `${kinds} in this time range. ${traces}; counts are for all calls, extrapolated from the sampled ones. An error that made its callers fail counts once, where it arose.`
 }

@@ -43,7 +43,7 @@ export function FirstTrace() {
       </ol>
       {known !== undefined && known.auth !== 'none' && (
         <p>
-          This collector wants credentials: senders over HTTP need a token of the scope <code>ingest</code>, in the
+          This collector requires credentials: senders over HTTP need a token of the scope <code>ingest</code>, in the
           header <code>authorization: Bearer …</code>.
         </p>
       )}

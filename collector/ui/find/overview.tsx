@@ -52,7 +52,8 @@ export function Overview({ answer, isRanged, subject, onRange, searchOf, differe
           ? `The bars and the band are about all calls of ${subject}, extrapolated from what was sampled; the points are ${answer.sample.length.toLocaleString()} of its traces. `
           : !answer.complete &&
             `Extrapolated from ${read(answer).toLocaleString()} traces that were read; the points are ${answer.sample.length.toLocaleString()} of them. `}
-        {answer.buckets.some(isUnread) && 'For the rest there was no time: search again, or in a shorter time. '}
+        {answer.buckets.some(isUnread) &&
+          'There was no time to read the rest: search again, or in a shorter time range. '}
         Drag over the bars to narrow the time, or a box in the plot to see what is different about its traces; a click
         on a point opens its trace.
         {answer.far > 0 &&

@@ -30,10 +30,10 @@ const WORDS: { text: string; what: string; joins?: true }[] = [
   { text: '!error', what: 'ended without an error' },
   { text: 'last 1h', what: 'began within the last hour' },
   { text: 'key:', what: 'has an annotation with that key' },
-  { text: 'NOT', what: 'what follows is not so' },
-  { text: 'OR', what: 'what precedes or what follows', joins: true },
-  { text: '>', what: 'is the parent of a span that meets what follows', joins: true },
-  { text: '>>', what: 'is anywhere above a span that meets what follows', joins: true },
+  { text: 'NOT', what: 'the next condition must not hold' },
+  { text: 'OR', what: 'the condition before or the one after holds', joins: true },
+  { text: '>', what: 'is the parent of a span that meets the conditions after it', joins: true },
+  { text: '>>', what: 'is anywhere above a span that meets the conditions after it', joins: true },
 ]
 
 interface Proposal {

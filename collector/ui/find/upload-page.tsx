@@ -12,7 +12,7 @@ export function UploadPage() {
       <h1>Upload a trace</h1>
       <p>
         Choose a file, or drop one anywhere on this page: JSON of Milo, OpenTelemetry, Zipkin or Jaeger, as one document
-        or one a line, gzipped or not. What it has is stored like spans that were sent.
+        or one on each line, gzipped or not. Its spans are stored like those that services send.
       </p>
       <Upload />
       <p>From a command line:</p>

@@ -39,9 +39,9 @@ export function DifferencePage({ query }: { query: URLSearchParams }) {
       {url === undefined && (
         <Notice title="Select traces to compare">
           <p>
-            Say above which traces you wonder about: slow ones, failed ones, those with an annotation. Milo compares
-            them with the others of the same search and lists what they have more often. On the page{' '}
-            <a href={boxAddress(asked.base.text)}>Find</a>, you can select traces by a box in the plot.
+            Describe above the traces that you want to explain: slow ones, failed ones, those with an annotation. Milo
+            compares them with the other traces of the search and lists what they have more often. On the page{' '}
+            <a href={boxAddress(asked.base.text)}>Find</a>, you can select traces by dragging a box in the plot.
           </p>
         </Notice>
       )}
@@ -72,7 +72,7 @@ function Answer({
   if (selected.traces === 0) {
     return (
       <Notice title="No trace is selected">
-        <p>No trace of this search meets the selection. Ask for less above, or for a longer time range.</p>
+        <p>No trace of this search meets the selection. Give fewer conditions above, or a longer time range.</p>
       </Notice>
     )
   }
@@ -130,7 +130,7 @@ function GroupsRead({ answer: { selected, others, from, to, truncated } }: { ans
   return (
     <p class="summary" role="status">
       {groupText(selected, 'selected trace')} and {groupText(others, 'other trace')} were compared, from{' '}
-      {shortLocalTime(from)} to {shortLocalTime(to)}. Each counts for as many traces as it was sampled from.
+      {shortLocalTime(from)} to {shortLocalTime(to)}. Each stands for as many traces as its sampling probability says.
       {forced > 0 &&
         ` ${counted(forced, 'trace')} ${forced === 1 ? 'was' : 'were'} forced and not counted in the shares.`}
       {long > 0 && ` Of ${counted(long, 'long trace')}, only the beginning was read.`}
