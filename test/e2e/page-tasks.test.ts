@@ -112,6 +112,19 @@ describe('the web page: from the first page to the cause, in Chromium', function
     assert.ok(Number(clicks) <= most, `${clicks} clicks`)
   }
 
+  it('1 and 6: which service is slow, and what slow traces do that fast ones don’t, is a click away; two traces side by side are two', async () => {
+    const page = await firstPage()
+    await page.getByRole('link', { name: 'Fast and slow' }).click()
+    await page.getByRole('heading', { name: 'Where the slow ones take their time' }).waitFor()
+    const parts = page.locator('section, div', { has: page.getByRole('heading', { name: /Where the slow/ }) })
+    assert.match(await shown(parts.last()), /\+[678]\d\.\d ms Pricing\.quote pricing/)
+    await page.getByRole('link', { name: 'Compare these two' }).click()
+    await arrived(page, /\/compare\?a=\w+&b=\w+$/)
+    await page.getByRole('heading', { name: /^Where the time/ }).waitFor()
+    assert.match(await shown(page.locator('main')), /\+[678]\d\.\d ms Pricing\.quote pricing/)
+    await atMost(3)
+  })
+
   it('2: which error it is, and where it arose, is in the list of traces, and in two clicks with all others of its kind', async () => {
     const page = await firstPage()
     const row = page.locator('.results > li', { hasText: 'declined' }).first()
@@ -245,6 +258,9 @@ describe('the web page: from the first page to the cause, in Chromium', function
     assert.equal(await ticks.nth(2).isDisabled(), true)
     await page.getByRole('button', { name: 'Clear' }).click()
     assert.equal(await link.count(), 0)
+    await ticks.nth(0).check()
+    await page.getByRole('link', { name: 'Compare with a typical one' }).click()
+    await page.getByRole('link', { name: 'The typical trace' }).waitFor()
   })
 
   it('shows new traces on top while it is live, and lets them wait while somebody reads', async () => {

@@ -1,6 +1,6 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import type { SearchAnswer } from '../../src/http/answers'
-import { nearestTime } from '../../src/query'
+import { nearestTime, print } from '../../src/query'
 import type { TraceSummary } from '../../src/trace'
 import { Boundary } from '../parts/boundary'
 import { Later } from '../parts/later'
@@ -110,6 +110,13 @@ export function FindPage({ path, query }: { path: string; query: URLSearchParams
     navigate(withView(changedAddress(asked, { ...conditions, ...range }), params))
   }
   const shown = overview.state === 'ready' ? overview.value : undefined
+  // Without a time range it is the one that the overview shows.
+  const asShown =
+    range === undefined && shown !== undefined
+      ? new URLSearchParams({
+          q: print({ ...asked.query, from: nearestTime(shown.from), to: nearestTime(shown.to) }),
+        })
+      : only
   const compared = (traces: TraceSummary[]) => (shown === undefined ? traces : [...shown.sample, ...traces])
   return (
     <>
@@ -165,7 +172,9 @@ export function FindPage({ path, query }: { path: string; query: URLSearchParams
             isNarrowed={narrowed || found !== undefined}
             difference={first.length > 0 ? differenceOf(asked, compared(first)) : undefined}
             fastAndSlow={
-              first.length > 0 ? `compare?${[only, 'groups=fast-slow'].filter(Boolean).join('&')}` : undefined
+              first.length > 0 && (range !== undefined || overview.state !== 'loading')
+                ? `compare?${asShown}&groups=fast-slow`
+                : undefined
             }
             onRefresh={refresh}
             onLive={setLive}

@@ -18,8 +18,7 @@ const MAX_LOOKS = 8
  * @throws Problem
  */
 export async function lookAt(only: string, open: Query | undefined, signal: AbortSignal): Promise<Look> {
-  const whole = await requestJson<OverviewAnswer>(`api/overview?${only}`, { signal })
-  let look = whole
+  let look = await requestJson<OverviewAnswer>(`api/overview?${only}`, { signal })
   let far = 0
   for (let i = 1; i < MAX_LOOKS && open !== undefined; i++) {
     const times = closerLook(look)
@@ -28,5 +27,8 @@ export async function lookAt(only: string, open: Query | undefined, signal: Abor
     const q = print({ ...open, from: nearestTime(times.from), to: nearestTime(times.to) })
     look = await requestJson<OverviewAnswer>(`api/overview?${new URLSearchParams({ q })}`, { signal })
   }
-  return { ...look, matching: whole.matching, far }
+  // The closer the look, the better the estimate.
+  const { value, low, high } = look.matching
+  const matching = { value: value + far, low: low && low + far, high: high && high + far }
+  return { ...look, matching, far }
 }

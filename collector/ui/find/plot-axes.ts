@@ -90,6 +90,10 @@ export function closerLook(answer: OverviewAnswer): Closer | undefined {
     : buckets.map(({ time, traces }) => ({ time, end: time + step, count: traces.value }))
   const total = parts.reduce((sum, { count }) => sum + count, 0)
   if (total === 0) return undefined
+  // Without what is empty at both ends the buckets are finer.
+  const full = parts.filter(({ count }) => count > 0)
+  const [begin, end] = [full[0]!.time, full.at(-1)!.end]
+  if ((end - begin) * SHORTER <= to - from) return { from: begin, to: end, outside: 0 }
   const odd = Math.max(total / 100, Math.min(2, total / 10))
   const length = ([first, last]: readonly [number, number]) => parts[last]!.end - parts[first]!.time
   let best: [first: number, last: number] = [0, parts.length - 1]
@@ -115,6 +119,7 @@ interface Closer extends Times {
   outside: number
 }
 
+const SHORTER = 1.5
 const MUCH_SHORTER = 3
 /** Buckets of a tenth of a millisecond are as narrow as one may want. */
 const LEAST_STEP_US = 100

@@ -141,6 +141,7 @@ export function ServicePage({ service, query }: { service: string; query: URLSea
       )}
       <p class="links">
         <a href={find()}>Traces</a>
+        <a href={withRange('errors', range, {}, { service })}>Its errors</a>
         <a href={find({ error: true })}>Traces with errors</a>
         <a href={withRange('graph', range, { service })}>Its place in the graph</a>
         <a href={withRange('changes', range, { service })}>What has changed</a>
