@@ -36,7 +36,9 @@ const PAGES = [
   ['./', 'Find', 'searches for traces'],
   ['errors', 'Errors', 'lists what fails, and where'],
   ['services', 'Services', 'lists rates, errors and latencies'],
+  ['errors', 'Errors', 'groups what failed by where and why'],
   ['graph', 'Graph', 'draws which service calls which'],
   ['changes', 'Changes', 'compares two times'],
+  ['compare', 'Compare', 'lays traces over each other'],
   ['upload', 'Upload', 'takes a file with traces'],
 ] as const
