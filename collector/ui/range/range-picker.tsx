@@ -107,7 +107,8 @@ function Times({ range, onPick, onCancel }: TimesProps) {
       <input
         type="datetime-local"
         name={name}
-        step="0.001"
+        // Milliseconds show only where there are any.
+        step={us % 1e6 === 0 ? '1' : '0.001'}
         required
         defaultValue={fieldTime(us)}
         aria-invalid={wrong === 'times'}
