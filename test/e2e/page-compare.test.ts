@@ -107,7 +107,7 @@ describe('the web page: comparisons, in Chromium', function () {
     await page.goto('/compare?groups=fast-slow')
     await page.getByText('No trace of this search was found').waitFor()
     const search = 'name:"POST /checkout" from:2025-06-15T00:00Z to:2025-06-16T00:00Z'
-    await page.goto(`/compare?${new URLSearchParams({ q: search, groups: 'fast-slow' })}`)
+    await page.goto(`/compare?${new URLSearchParams({ q: search, order: 'longest', groups: 'fast-slow' })}`)
     await calls().first().waitFor()
     assert.match(
       await shown(page.locator('.summary').first()),

@@ -180,7 +180,9 @@ function beginsAlike(
 function choicesOf(others: TraceSummary[]): Omit<AlikeAnswer, 'trace'> {
   const timed = others.filter(({ duration }) => duration !== null).sort((a, b) => a.duration! - b.duration!)
   const good = timed.filter(({ error, truncated }) => !error && !truncated)
-  const typicalOf = good.length > 0 ? good : timed
+  // A forced trace was kept because someone wanted that one, so that it says little about the others.
+  const typicalOf =
+    [good.filter(({ probability }) => probability !== 0), good, timed].find(some => some.length > 0) ?? []
   return {
     found: others.length,
     typical: typicalOf[(typicalOf.length - 1) >> 1] ?? null,

@@ -3,7 +3,7 @@ import type { CompareGroupsAnswer, GroupError, GroupNode, RootOperation, TraceGr
 import { print } from '../../src/query'
 import { formatDuration } from '../../src/trace'
 import { differenceAddress } from '../find/difference/difference-address'
-import { type AskedSearch, apiQuery, boxAddress, readAsked } from '../find/query-address'
+import { type AskedSearch, boxAddress, readAsked, searchOnly } from '../find/query-address'
 import { counted } from '../parts/count'
 import { Failure, Notice, Waiting } from '../parts/notice'
 import { shortLocalTime } from '../parts/time'
@@ -18,7 +18,7 @@ import { signed } from './signed'
 
 /** Compares the fastest and the slowest traces of a search, of one operation: what do the slow ones do more? */
 export function Groups({ query }: { query: URLSearchParams }) {
-  const url = `api/compare/groups?${apiQuery(query)}`
+  const url = `api/compare/groups?${searchOnly(query)}`
   const answer = useJson<CompareGroupsAnswer>(url)
   const asked = useMemo(() => readAsked(query), [query])
   return (

@@ -84,6 +84,24 @@ describe('the HTTP API of comparisons', function () {
       assert.ok(answer.fastest.every(trace => trace.duration === 20_000 && trace.name === 'POST /checkout'))
     })
 
+    it('takes a forced trace for typical only if there is no other', async () => {
+      const send = (n: number, ms: number, probability: number) => {
+        const record = { ...checkout(n, ms, 0)[0]!, name: 'Forced.op', probability }
+        return sendSpans(`127.0.0.1:${c.scribePorts[0]}`, [record])
+      }
+      const typical = async () => {
+        const { found, typical } = await ask<AlikeAnswer>(`/api/compare/alike?trace=${idOf(300)}`)
+        return [found, typical?.traceId]
+      }
+      await send(300, 10, 1)
+      for (const n of [301, 302, 303]) await send(n, n, 0)
+      await until('the forced ones are found', async () => (await typical())[0] === 3)
+      assert.deepEqual(await typical(), [3, idOf(302)])
+      await send(304, 9, 0.5)
+      await until('the sampled one is found', async () => (await typical())[0] === 4)
+      assert.deepEqual(await typical(), [4, idOf(304)])
+    })
+
     it('finds none for a trace that is alone, and says so of one that is not there', async () => {
       const alone = { ...checkout(200, 9, 0)[0]!, name: 'Once.only' }
       await sendSpans(`127.0.0.1:${c.scribePorts[0]}`, [alone])
