@@ -101,7 +101,7 @@ describe('the web page: services, in Chromium', function () {
     assert.match(await shown(line), /1[23](\.\d)?% [±+]/)
     await line.getByRole('link', { name: 'failed' }).click()
     await arrived(page, /\/trace\//)
-    await page.locator('.facts .error-mark').waitFor()
+    await page.locator('.facts').getByRole('button', { name: '1 error' }).waitFor()
   })
 
   it('shows a service over time, its operations, its callers and callees, and the series of each', async () => {
@@ -146,11 +146,12 @@ describe('the web page: services, in Chromium', function () {
 
   it('draws the time before beneath, and marks when versions were first seen', async () => {
     const { page } = tests
-    await page.goto('/services/cart?from=-10m')
+    const at = (minutes: number) => new Date((SLOWER_US + minutes * MINUTE_US) / 1000).toISOString()
+    await page.goto(`/services/cart?from=${at(-5)}&to=${at(5)}`)
     await page.getByText('the 10 min before').first().waitFor()
     const versions = page.getByText(/^Versions first seen:/)
     await versions.waitFor()
-    assert.match(await shown(versions), /v2 at .*, what changed\?/)
+    assert.match(await shown(versions), /^Versions first seen: v2 at .*, what changed\?/)
     await page.goto('/services/cart')
     await versions.waitFor()
     assert.match(await shown(versions), /v1 at .*, what changed\? v2 at .*, what changed\?/)
