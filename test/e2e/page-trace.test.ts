@@ -499,6 +499,7 @@ describe('the web page: a trace, in Chromium', function () {
     for (const [button, mark] of [
       ['OTLP', '"resourceSpans"'],
       ['Zipkin', '"localEndpoint"'],
+      ['Jaeger', '"operationName"'],
       ['Records', '"trace_id"'],
     ] as const) {
       await page.getByRole('button', { name: button }).click()
