@@ -436,7 +436,8 @@ describe('the web page: finding, in Chromium', function () {
     assert.equal(await page.getByLabel('Name').inputValue(), EVIL)
     await result.click()
     await rowsOf(page).first().click()
-    await detailOf(page).getByText(`Failed: ${EVIL}`).waitFor()
+    await detailOf(page).getByRole('heading', { name: 'Failed' }).waitFor()
+    await detailOf(page).locator('.failure').getByText(EVIL, { exact: true }).waitFor()
     const said = await shown(page.locator('main'))
     // Name ×3 (page, row, panel), services ×3, error, key and value, the same of the conflict, event ×2, counter, hosts …
     assert.ok(said.split(EVIL).length - 1 >= 14, said)
