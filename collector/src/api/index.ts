@@ -130,6 +130,8 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     const route = request.routeOptions.url ?? 'none'
     metrics.httpSeconds.observe({ route, status: String(reply.statusCode) }, reply.elapsedTime / 1000)
   })
+  // An answer in pieces that fails before the first one has been sent: what says why isn't compressed.
+  app.addHook('onError', async (_request, reply) => void reply.removeHeader('content-encoding'))
   app.setErrorHandler((error, request, reply) => {
     if (statusOf(error) === 500) log.error({ err: error, url: request.url }, 'a request failed')
     return sendError(reply, error)

@@ -46,21 +46,27 @@ export class StoredTraces {
    * @throws HttpError 400 if it is no id, 404 if there is no such trace
    */
   async find(id: string, maxBytes: number): Promise<StoredTrace> {
-    const ids = traceIdsOf(id)
-    if (ids.length === 0) {
-      throw new HttpError(
-        400,
-        'MILO_BAD_TRACE_ID',
-        `${quote(id)} is not a trace id: give up to 32 hex digits, a UUID, a traceparent, or a decimal from -2^63 to 2^64-1`,
-      )
-    }
-    for (const { low, high } of ids) {
+    for (const { low, high } of readTraceId(id)) {
       const trace = await this.askStore(store => store.readTrace(low, maxBytes))
       const records = withHigh(trace.records, high)
       if (records.length > 0) return { ...trace, records }
     }
     throw new HttpError(404, 'MILO_NO_SUCH_TRACE', `no trace ${quote(id)} is stored`)
   }
+}
+
+/**
+ * Returns the ids that a text may mean.
+ * @throws HttpError 400 if it is no id
+ */
+export function readTraceId(id: string): ReturnType<typeof traceIdsOf> {
+  const ids = traceIdsOf(id)
+  if (ids.length > 0) return ids
+  throw new HttpError(
+    400,
+    'MILO_BAD_TRACE_ID',
+    `${quote(id)} is not a trace id: give up to 32 hex digits, a UUID, a traceparent, or a decimal from -2^63 to 2^64-1`,
+  )
 }
 
 /** Builds a trace's tree, with turns of the event loop in between. */

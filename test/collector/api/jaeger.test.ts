@@ -411,6 +411,7 @@ describe('the query API of Jaeger', () => {
     ['/jaeger/api/traces?service=a&tags=%7B%22span.kind%22:%22server%22%7D', 400, /span\.kind/],
     [`/jaeger/api/traces?service=a${'&tag=a:b'.repeat(33)}`, 400, /^33 tags: give at most 32/],
     ['/jaeger/api/traces/xyz', 400, /is not a trace id/],
+    ['/jaeger/api/traces?traceID=00000000000000ff&traceID=xyz', 400, /^"xyz" is not a trace id/],
     ['/jaeger/api/traces/00000000000000ff', 404, /no trace/],
     ['/jaeger/api/operations', 400, /^service is missing/],
     ['/jaeger/api/dependencies?endTs=now', 400, /^endTs is "now"/],
@@ -424,6 +425,12 @@ describe('the query API of Jaeger', () => {
       assert.match(error.msg, message)
     })
   }
+
+  it('answers 400 to Zipkin’s list of ids, one of which is none', async () => {
+    const response = await fetch(`${c.url}/api/v2/traceMany?traceIds=${hex(traceId)},xyz`)
+    assert.equal(response.status, 400)
+    assert.match(await response.text(), /^"xyz" is not a trace id/)
+  })
 
   it('gives a trace to download, which can be uploaded again', async () => {
     const { body } = await c.get(`/api/traces/${hex(traceId)}?form=jaeger`)

@@ -4,7 +4,9 @@ import { z } from 'zod'
 import { HttpError, quote, statusOf } from '../../http/errors'
 import { type AnnotationCondition, allOf, anyOf, MAX_CONDITIONS, parseDurationUs } from '../../query'
 import type { SearchQuery } from '../../store/store'
+import type { Turns } from '../../turns'
 import { checkCount, limit, parsed, readParameters, string } from '../parameters'
+import { clientTurns } from '../survey/client-turns'
 import { jaegerAnswer, jaegerTraceJson } from './jaeger-trace'
 import { type CompatibleOptions, Questions } from './questions'
 
@@ -102,13 +104,19 @@ export async function jaegerRoutes(scope: FastifyInstance, options: CompatibleOp
 
   async function search(request: FastifyRequest, reply: FastifyReply) {
     const { traceID, ...asked } = readParameters(SEARCH, request.query)
-    const ids =
-      traceID.length > 0
-        ? traceID
-        : (await questions.search(await queryOf(asked, key => questions.hasKey(key)))).map(({ traceId }) => traceId)
+    questions.checkIds(traceID)
+    const ids = traceID.length > 0 ? traceID : await found(asked, clientTurns(reply))
     await traces.grantFor(reply, questions.listBytes)
     traces.waitForReader(reply)
     return reply.type('application/json; charset=utf-8').send(Readable.from(listed(ids)))
+  }
+
+  async function found(asked: Parameters<typeof queryOf>[0], turns: Turns): Promise<string[]> {
+    const hasKey = async (key: string) => {
+      await turns.next()
+      return questions.hasKey(key)
+    }
+    return (await questions.search(await queryOf(asked, hasKey), turns)).map(({ traceId }) => traceId)
   }
 
   async function* listed(ids: string[]): AsyncGenerator<string> {

@@ -4,12 +4,13 @@ import { OTHER } from '../../store/activity/model'
 import { SEARCH_BYTES } from '../../store/search/search'
 import type { SearchQuery, SpanSearch, TraceReader } from '../../store/store'
 import type { TraceSummary } from '../../trace'
+import type { Turns } from '../../turns'
 import { rangeOf } from '../activity/range'
 import type { ActivityOptions } from '../activity/routes'
 import { dependencies, operations } from '../activity/services'
 import type { AskStore } from '../ask-store'
 import type { Reads } from '../read-budget'
-import { StoredTraces } from '../stored-traces'
+import { readTraceId, StoredTraces } from '../stored-traces'
 
 /** What the query APIs of Jaeger and Zipkin ask, in Milo's terms. Their routes are in jaeger.ts and zipkin.ts. */
 
@@ -66,8 +67,8 @@ export class Questions {
     return edges.filter(({ from, to }) => from !== '' && to !== '')
   }
 
-  /** Returns the newest traces that match, as many as the query asks for. */
-  async search(query: SearchQuery): Promise<TraceSummary[]> {
+  /** Returns the newest traces that match, as many as the query asks for. @param turns that end when the client has gone */
+  async search(query: SearchQuery, turns: Turns): Promise<TraceSummary[]> {
     const { reads, askStore } = this.options
     const found: TraceSummary[] = []
     const endMs = performance.now() + SEARCH_MS
@@ -77,7 +78,13 @@ export class Questions {
       found.push(...traces)
       if (next === undefined || found.length >= query.limit || performance.now() > endMs) return found
       after = next
+      await turns.next()
     }
+  }
+
+  /** Checks ids that the client gives for a list: once the list has begun, no error can be told. @throws HttpError 400 */
+  checkIds(ids: string[]): void {
+    for (const id of ids) readTraceId(id)
   }
 
   /** How much memory a list of traces needs at a time. */

@@ -8,6 +8,7 @@ import type { AnnotationCondition } from '../../query'
 import type { SearchQuery } from '../../store/store'
 import { bySpan, listJson } from '../json-pieces'
 import { checkCount, limit, parsed, readParameters, string } from '../parameters'
+import { clientTurns } from '../survey/client-turns'
 import { type CompatibleOptions, Questions } from './questions'
 
 /** The query API of Zipkin (zipkin.io/zipkin-api), as Grafana's data source for Zipkin asks it, and scripts do. */
@@ -72,7 +73,8 @@ export async function zipkinRoutes(
   })
 
   scope.get(at('traces'), async (request, reply) => {
-    const found = await questions.search(queryOf(readParameters(TRACES, request.query), questions.nowUs()))
+    const query = queryOf(readParameters(TRACES, request.query), questions.nowUs())
+    const found = await questions.search(query, clientTurns(reply))
     return sendList(
       reply,
       found.map(({ traceId }) => traceId),
@@ -81,7 +83,9 @@ export async function zipkinRoutes(
 
   scope.get(at('traceMany'), async (request, reply) => {
     const { traceIds } = readParameters(MANY, request.query)
-    return sendList(reply, traceIds.split(',').filter(Boolean))
+    const ids = traceIds.split(',').filter(Boolean)
+    questions.checkIds(ids)
+    return sendList(reply, ids)
   })
 
   scope.get<{ Params: { id: string } }>(at('trace/:id'), async (request, reply) => {
