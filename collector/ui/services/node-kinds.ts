@@ -31,13 +31,15 @@ export function kindsOf(
   truncated: boolean,
 ): Map<string, NodeKind> {
   const callers = new Set(edges.map(({ from }) => from))
+  const queues = new Set(peers.filter(({ kind }) => kind === 'queue').map(({ name }) => name))
+  const consumers = new Set(edges.filter(({ from }) => queues.has(from)).map(({ to }) => to))
   const said = new Map(peers.map(({ name, kind }) => [name, kind]))
   return new Map(
     names.map((name): [string, NodeKind] => {
       const kind = said.get(name) ?? 'unknown'
       if (kind !== 'unknown') return [name, kind]
-      // What calls others reports its calls, if nothing else.
-      return [name, callers.has(name) || truncated ? 'service' : 'silent']
+      // What calls others reports its calls, if nothing else; and a queue reports nothing, so what it calls has said so itself.
+      return [name, callers.has(name) || consumers.has(name) || truncated ? 'service' : 'silent']
     }),
   )
 }

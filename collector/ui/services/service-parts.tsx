@@ -85,7 +85,10 @@ export function Totals({ answer: { from, to, total }, usual }: { answer: SeriesA
         <dt>From</dt>
         <dd class="quiet">
           {counted(total.records, 'span')}
-          {total.unknown > 0 && `, ${total.unknown.toLocaleString()} with unknown sampling probability`}
+          {total.unknown > 0 &&
+            (total.unknown === total.records
+              ? ' with unknown sampling probability'
+              : `, ${total.unknown.toLocaleString()} with unknown sampling probability`)}
         </dd>
       </div>
     </dl>

@@ -166,10 +166,20 @@ export function nameAt({ integers, strings }: Columns, span: number): string {
   return strings[integers.name[span]!]!
 }
 
-/** Names the service that did the work; if the server reported nothing, the caller and the host that it called. */
-export function serviceText({ integers, strings }: Columns, span: number): string {
+/** Names the service that did the work; if the server reported nothing, the caller and whom it called. */
+export function serviceText(columns: Columns, span: number): string {
+  const { integers, strings } = columns
   const [service, caller, host] = [integers.service, integers.caller, integers.host].map(of => strings[of[span]!]!)
-  return service || (caller && `${caller} → ${host || 'unknown'}`)!
+  return service || (caller && `${caller} → ${calleeBelow(columns, span) || host || 'unknown'}`)!
+}
+
+/** Returns the service that reported its half of a call as a span of its own, as OpenTelemetry's do, below the caller's; or ''. */
+function calleeBelow(columns: Columns, span: number): string {
+  const { count, integers, strings } = columns
+  const child = span + 1
+  if (child >= count || integers.depth[child] !== integers.depth[span]! + 1) return ''
+  const answers = hasFlag(columns, child, FLAG.server) && !hasFlag(columns, child, FLAG.client)
+  return answers ? strings[integers.service[child]!]! : ''
 }
 
 /** Returns the service that did the work, or else the caller; empty if neither is known. */

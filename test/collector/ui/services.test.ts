@@ -36,10 +36,11 @@ describe('the nodes of the graph of services', () => {
     edge('kafka', 'shop'),
     edge('job', 'shop'),
     edge('web', 'x'),
+    edge('kafka', 'mailer'),
   ]
   it('are services, databases, queues, and what reports no spans', () => {
     const names = unreported(edges, services('web', 'shop'))
-    assert.deepEqual(names, ['mysql', 'kafka', 'job', 'x'])
+    assert.deepEqual(names, ['mysql', 'kafka', 'job', 'x', 'mailer'])
     const said = {
       peers: [
         { name: 'mysql', kind: 'database' },
@@ -48,7 +49,14 @@ describe('the nodes of the graph of services', () => {
       ],
     } as const
     const kinds = kindsOf(edges, names, { peers: [...said.peers] }, false)
-    assert.deepEqual(Object.fromEntries(kinds), { mysql: 'database', kafka: 'queue', job: 'service', x: 'silent' })
+    // What takes messages from a queue says so itself.
+    assert.deepEqual(Object.fromEntries(kinds), {
+      mysql: 'database',
+      kafka: 'queue',
+      job: 'service',
+      x: 'silent',
+      mailer: 'service',
+    })
     // With more services than are known to report, nobody knows of the rest.
     assert.equal(kindsOf(edges, names, { peers: [] }, true).get('x'), 'service')
   })

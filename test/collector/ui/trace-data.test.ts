@@ -84,6 +84,17 @@ describe('a trace in columns', () => {
     assert.equal(serviceText(call(), 0), 'shop → unknown')
   })
 
+  it('names the service that answers a call in a span of its own', () => {
+    const [sent, got] = [EventType.CLIENT_SEND, EventType.SERVER_RECV]
+    const at = (timestamp: bigint, eventType: EventType) => ({ events: [{ timestamp, eventType }] })
+    const call = { traceId: 1n, id: 2n, name: 'pay', service: 'shop', ...at(1n, sent) }
+    const below = (service: string, eventType: EventType) =>
+      columnsOf(buildTrace([call, { traceId: 1n, id: 3n, parentId: 2n, name: 'pay', service, ...at(2n, eventType) }]))
+    assert.equal(serviceText(below('bank', got), 0), 'shop → bank')
+    // A call that was made meanwhile tells nothing.
+    assert.equal(serviceText(below('bank', sent), 0), 'shop → unknown')
+  })
+
   const trace = traceOf(500, 20_000)
   const columns = columnsOf(trace)
   const tree = deriveTree(columns)
