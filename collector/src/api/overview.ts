@@ -17,7 +17,7 @@ import type { Reads } from './read-budget'
 import { clientTurns } from './survey/client-turns'
 import { type Search, searchWithin } from './survey/parts'
 import { roundStep } from './survey/steps'
-import { type Survey, surveyOf } from './survey/survey'
+import { type Bucket, type Survey, surveyOf } from './survey/survey'
 import { callsOf, matchingOf, quantileOf, sampleOf, storedOf, typicalWeight } from './survey/totals'
 
 /**
@@ -73,9 +73,12 @@ function answerOf(
   const isCounted = counts !== undefined && (counts.size > 0 || survey.read === 0)
   const { clumping } = survey
   const typical = typicalWeight(survey)
-  const buckets = survey.buckets.map((bucket): OverviewBucket => {
-    const { time, found, complete } = bucket
-    const stored = { traces: rounded(storedOf(bucket, clumping), tenths), read: found.length, complete }
+  const buckets = Array.from(partsByTime(survey), ([time, parts]): OverviewBucket => {
+    const stored = {
+      traces: rounded(storedOf(parts, clumping), tenths),
+      read: parts.reduce((sum, { found }) => sum + found.length, 0),
+      complete: parts.every(({ complete }) => complete),
+    }
     if (isCounted) {
       const { calls, errors, p50, p95, p99 } = figuresOf(counts.get(time) ?? new Counter())
       const likely = (estimate: typeof p50) => estimate?.value ?? null
@@ -83,14 +86,14 @@ function answerOf(
     }
     return {
       time,
-      calls: rounded(callsOf(bucket, clumping, typical), tenths),
+      calls: rounded(callsOf(parts, clumping, typical), tenths),
       errors: rounded(
-        callsOf(bucket, clumping, typical, ({ error }) => error),
+        callsOf(parts, clumping, typical, ({ error }) => error),
         tenths,
       ),
-      p50: quantileOf(bucket, 0.5),
-      p95: quantileOf(bucket, 0.95),
-      p99: quantileOf(bucket, 0.99),
+      p50: quantileOf(parts, 0.5),
+      p95: quantileOf(parts, 0.95),
+      p99: quantileOf(parts, 0.99),
       ...stored,
     }
   })
@@ -104,6 +107,16 @@ function answerOf(
     sample: sampleOf(survey, sample),
     complete: survey.complete,
   }
+}
+
+function partsByTime({ buckets }: Survey): Map<number, Bucket[]> {
+  const parts = new Map<number, Bucket[]>()
+  for (const bucket of buckets) {
+    const others = parts.get(bucket.time)
+    if (others === undefined) parts.set(bucket.time, [bucket])
+    else others.push(bucket)
+  }
+  return parts
 }
 
 /** Whether the search is one of a service, an operation or both, and nothing else. */

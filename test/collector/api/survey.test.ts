@@ -99,16 +99,16 @@ describe('a survey of a search', () => {
         for (const [i, bucket] of buckets.entries()) {
           const own = all.filter(load => bucketOf(load) === i)
           const exactly = (value: number) => ({ value, low: value, high: value })
-          assert.deepEqual(storedOf(bucket, clumping), exactly(own.length))
-          assert.deepEqual(callsOf(bucket, clumping, 1), exactly(own.length))
+          assert.deepEqual(storedOf([bucket], clumping), exactly(own.length))
+          assert.deepEqual(callsOf([bucket], clumping, 1), exactly(own.length))
           const failed = own.filter(({ failed }) => failed).length
           assert.deepEqual(
-            callsOf(bucket, clumping, 1, ({ error }) => error),
+            callsOf([bucket], clumping, 1, ({ error }) => error),
             exactly(failed),
           )
           const sorted = own.map(({ duration }) => duration).sort((a, b) => a - b)
           for (const q of [0.5, 0.95]) {
-            assert.equal(quantileOf(bucket, q), sorted[Math.max(0, Math.ceil(q * sorted.length - 1e-9) - 1)] ?? null)
+            assert.equal(quantileOf([bucket], q), sorted[Math.max(0, Math.ceil(q * sorted.length - 1e-9) - 1)] ?? null)
           }
         }
       }),
@@ -144,12 +144,12 @@ describe('a survey of a search', () => {
         const [ofAll, ofKept, ofFailed] = [all, kept, all.filter(({ failed }) => failed)].map(per)
         for (const [i, bucket] of found.buckets.entries()) {
           buckets++
-          const estimate = callsOf(bucket, found.clumping, typical)
+          const estimate = callsOf([bucket], found.clumping, typical)
           if (covers(estimate, ofAll![i])) calls++
-          if (covers(storedOf(bucket, found.clumping), ofKept![i])) stored++
+          if (covers(storedOf([bucket], found.clumping), ofKept![i])) stored++
           if (
             covers(
-              callsOf(bucket, found.clumping, typical, ({ error }) => error),
+              callsOf([bucket], found.clumping, typical, ({ error }) => error),
               ofFailed![i],
             )
           )
@@ -199,6 +199,23 @@ describe('a survey of a search', () => {
     assert.ok(width(matchingOf(clumped)) > 1.2 * width(matchingOf(even)))
   })
 
+  it('finds out that traces are dense in a small part of a bucket, and rare before it', async () => {
+    for (const seed of [21, 22, 23]) {
+      const roll = dice(seed)
+      // One trace long ago, and 3,000 in the last half minute of a range of two buckets.
+      const loads: Load[] = Array.from({ length: 3000 }, () => {
+        const start = TO - Math.floor(roll() * 30e6)
+        return { start, duration: 1_000, matches: [start], p: 1 }
+      })
+      loads.push({ start: FROM, duration: 1_000, matches: [FROM], p: 1 })
+      const found = await survey(loads, { step: 48 * MINUTE })
+      const { value, low, high } = matchingOf(found)
+      assert.ok(low <= 3001 && high >= 3001, `${low}–${high}`)
+      assert.ok(value > 1500 && value < 6000, `${value}`)
+      assert.equal(new Set(found.buckets.map(({ time }) => time)).size, 2)
+    }
+  })
+
   it('takes a forced trace for stored, and not for a call', async () => {
     const loads = poisson(dice(6), 20, 0).concat(poisson(dice(7), 10, 0.5), poisson(dice(8), 5, 1))
     const unknown = poisson(dice(9), 3, 1).map(load => ({ ...load, p: null }))
@@ -206,11 +223,11 @@ describe('a survey of a search', () => {
     const sum = (of: (bucket: Survey['buckets'][number]) => Estimate) =>
       found.buckets.reduce((sum, bucket) => sum + of(bucket).value, 0)
     assert.equal(
-      sum(bucket => storedOf(bucket, 1)),
+      sum(bucket => storedOf([bucket], 1)),
       38,
     )
     assert.equal(
-      sum(bucket => callsOf(bucket, 1, 1)),
+      sum(bucket => callsOf([bucket], 1, 1)),
       28,
     )
   })
@@ -224,8 +241,8 @@ describe('a survey of a search', () => {
     assert.equal(matchingOf(found).high, Infinity)
     assert.ok(matchingOf(found).value > 1000)
     const unread = found.buckets.find(({ found }) => found.length === 0)!
-    assert.deepEqual(storedOf(unread, 1), { value: 0, low: 0, high: Infinity })
-    assert.deepEqual(callsOf(unread, 1, 1), { value: 0, low: 0, high: Infinity })
+    assert.deepEqual(storedOf([unread], 1), { value: 0, low: 0, high: Infinity })
+    assert.deepEqual(callsOf([unread], 1, 1), { value: 0, low: 0, high: Infinity })
     let pages = 0
     const slow: Search = async asked => {
       pages++
@@ -267,9 +284,9 @@ describe('a survey of a search', () => {
 
   it('has no p95 of a handful of traces, unless these are all', async () => {
     const few = await survey(poisson(dice(12), 20_000, 1))
-    assert.ok(few.buckets.every(bucket => quantileOf(bucket, 0.5) === 1000 && quantileOf(bucket, 0.95) === null))
+    assert.ok(few.buckets.every(bucket => quantileOf([bucket], 0.5) === 1000 && quantileOf([bucket], 0.95) === null))
     const all = await survey(poisson(dice(13), 60, 1))
-    assert.ok(all.buckets.some(bucket => quantileOf(bucket, 0.99) === 1000))
+    assert.ok(all.buckets.some(bucket => quantileOf([bucket], 0.99) === 1000))
   })
 })
 

@@ -12,11 +12,13 @@ import { type Part, pagesByTurns, type Search } from './parts'
  *     traces    ?  ?               t   t  t  t      4 were read, and these are all as far as the search has come:
  *                                  └ reached        3 of them in half of the bucket are 6 in all of it
  *
+ * A bucket that seems to have much of all that wasn't read is divided: traces may be dense at its end, and rare before it.
+ *
  * A trace belongs to where its earliest span begins that matches. A search lists a trace by its newest such span, so that long traces
  * are found too often near the end of a bucket: those that began before the search's reach are left out of the estimates.
  */
 export interface Survey {
-  /** Oldest first. */
+  /** Oldest first. Those of the same time are parts of one. */
   buckets: Bucket[]
   /** How many traces were found, and whether these are all. */
   read: number
@@ -57,6 +59,10 @@ const MAX_PAGE = 100
 /** How far beyond a bucket's end a search reads, for spans whose halves' clocks are apart. If many traces begin in that time, it doesn't. */
 const BEYOND_US = 3e6
 const MANY_BEYOND = 6
+/** A bucket is divided if it seems to have more than this share of what wasn't read, but no more often than so. */
+const MUCH = 0.3
+const MAX_DIVISIONS = 40
+const READ_OF_DIVISION = 10
 
 /** @param query its time range is complete and inclusive */
 export async function surveyOf(
@@ -88,6 +94,16 @@ export async function surveyOf(
       else part.complete = true
       read += page.traces.length
       if (performance.now() > giveUpAt) break
+    }
+    for (let i = 0; i < MAX_DIVISIONS && performance.now() <= giveUpAt; i++) {
+      const heaviest = divisible(buckets)
+      if (heaviest === undefined) break
+      await turns.next()
+      const older = divide(buckets, heaviest)
+      const page = await search({ ...asked, fromUs: older.fromUs, toUs: older.toUs, limit: READ_OF_DIVISION })
+      older.found.push(...foundOn(page, older))
+      if (page.next === undefined) older.complete = true
+      else older.reachedUs = page.reachedUs ?? older.reachedUs
     }
     removeRepeated(buckets)
   }
@@ -140,6 +156,32 @@ function foundOn({ traces, matchedUs }: SearchPage, { fromUs, toUs }: { fromUs: 
     const at = matchedUs[i] ?? trace.start ?? toUs
     return { trace, matchedUs: Math.min(toUs, Math.max(fromUs, at)) }
   })
+}
+
+/** How many traces a bucket seems to have that weren't read. */
+function unreadOf(bucket: Bucket): number {
+  const share = shareOf(bucket)
+  return share === 0 ? 0 : sampledOf(bucket).length * (1 / share - 1)
+}
+
+/** Returns the bucket that seems to have most of what wasn't read, if that is much and can be divided. */
+function divisible(buckets: Bucket[]): Bucket | undefined {
+  const unread = buckets.map(unreadOf)
+  const most = Math.max(...unread)
+  const bucket = buckets[unread.indexOf(most)]!
+  const all = unread.reduce((sum, count) => sum + count, 0)
+  const isWorthIt = most > MUCH * all && most > FIRST && bucket.reachedUs - bucket.fromUs > 1
+  return isWorthIt ? bucket : undefined
+}
+
+/** Takes the older half of what wasn't read from a bucket. @returns it, as a bucket before that one */
+function divide(buckets: Bucket[], bucket: Bucket): Bucket {
+  const { time, fromUs, reachedUs } = bucket
+  const toUs = Math.floor((fromUs + reachedUs) / 2) - 1
+  const older: Bucket = { time, fromUs, toUs, found: [], reachedUs: toUs + 1, complete: false }
+  bucket.fromUs = toUs + 1
+  buckets.splice(buckets.indexOf(bucket), 0, older)
+  return older
 }
 
 /** A trace that two buckets have found belongs to the older one. */

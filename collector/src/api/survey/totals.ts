@@ -59,33 +59,55 @@ export function matchingOf({ buckets, read, clumping }: Survey): Estimate {
   return { value, low: total.low, high: Infinity }
 }
 
-/** How many stored traces of a bucket match. */
-export function storedOf(bucket: Bucket, clumping: number): Estimate {
-  const share = shareOf(bucket)
-  const known = bucket.found.length
-  if (share === 0) return { value: known, low: known, high: Infinity }
-  const seen = sampledOf(bucket).map(() => ({ weight: 1 / share, count: 1 }))
-  return totalOf(seen, { known, missing: 1 / share, clumping })
+/** How many stored traces of a bucket match. @param parts those of the bucket */
+export function storedOf(parts: Bucket[], clumping: number): Estimate {
+  return totalOfParts(
+    parts,
+    clumping,
+    found => found.length,
+    () => 1,
+    () => 1,
+  )
 }
 
 /**
  * How many traces of a bucket there were, not just the kept ones, or how many with what `has` returns true for.
+ * @param parts those of the bucket
  * @param typical what a trace stands for elsewhere, as far as the sampler is concerned
  */
 export function callsOf(
-  bucket: Bucket,
+  parts: Bucket[],
   clumping: number,
   typical: number,
   has: (trace: TraceSummary) => boolean = () => true,
 ): Estimate {
-  const share = shareOf(bucket)
-  const some = (found: Found[]) => found.filter(({ trace }) => has(trace) && weightOf(trace.probability) > 0)
-  const known = some(bucket.found).length
-  if (share === 0) return { value: known, low: known, high: Infinity }
-  const seen = some(sampledOf(bucket)).map(({ trace }) => ({ weight: weightOf(trace.probability) / share, count: 1 }))
-  const own = sampledOf(bucket).map(({ trace }) => weightOf(trace.probability))
-  const missing = Math.max(...own) > 0 ? Math.max(...own) : typical
-  return totalOf(seen, { known, missing: missing / share, clumping })
+  const weight = ({ trace }: Found) => (has(trace) ? weightOf(trace.probability) : 0)
+  const missing = (part: Bucket) => {
+    const own = sampledOf(part).map(({ trace }) => weightOf(trace.probability))
+    return Math.max(...own) > 0 ? Math.max(...own) : typical
+  }
+  return totalOfParts(parts, clumping, found => found.filter(one => weight(one) > 0).length, weight, missing)
+}
+
+/** @param missing what a trace stands for that may have been missed in a part, as far as the sampler is concerned */
+function totalOfParts(
+  parts: Bucket[],
+  clumping: number,
+  countOf: (found: Found[]) => number,
+  weightOfOne: (one: Found) => number,
+  missing: (part: Bucket) => number,
+): Estimate {
+  const known = parts.reduce((sum, { found }) => sum + countOf(found), 0)
+  const read = parts.filter(part => shareOf(part) > 0)
+  if (read.length === 0) return { value: known, low: known, high: Infinity }
+  const seen = read.flatMap(part =>
+    sampledOf(part)
+      .map(one => ({ weight: weightOfOne(one) / shareOf(part), count: 1 }))
+      .filter(({ weight }) => weight > 0),
+  )
+  const most = Math.max(...read.map(part => missing(part) / shareOf(part)))
+  const total = totalOf(seen, { known, missing: most, clumping })
+  return read.length === parts.length ? total : { ...total, high: Infinity }
 }
 
 /** What a trace stands for, as far as the sampler is concerned: the mean of all the traces that there were. */
@@ -104,13 +126,19 @@ export function typicalWeight({ buckets }: Survey): number {
 /**
  * Returns a quantile of the durations of a bucket's traces, each with its weight; null if too few were read to say: one of them should be
  * beyond it.
+ * @param parts those of the bucket
  */
-export function quantileOf(bucket: Bucket, q: number): number | null {
-  const known = sampledOf(bucket)
-    .map(({ trace }) => ({ duration: trace.duration, weight: weightOf(trace.probability) }))
+export function quantileOf(parts: Bucket[], q: number): number | null {
+  const known = parts
+    .flatMap(part =>
+      sampledOf(part).map(({ trace }) => ({
+        duration: trace.duration,
+        weight: weightOf(trace.probability) / shareOf(part),
+      })),
+    )
     .filter((one): one is { duration: number; weight: number } => one.duration !== null && one.weight > 0)
     .sort((a, b) => a.duration - b.duration)
-  if (!bucket.complete && known.length * (1 - q) < 1 - 1e-9) return null
+  if (!parts.every(({ complete }) => complete) && known.length * (1 - q) < 1 - 1e-9) return null
   const total = known.reduce((sum, { weight }) => sum + weight, 0)
   let below = 0
   for (const { duration, weight } of known) {
