@@ -231,7 +231,7 @@ export interface Operation {
 }
 
 export interface OperationFigures extends Operation, Figures {
-  /** With how many of the calls a trace began. */
+  /** With how many of the calls a trace, or the work for a message of a queue, began. */
   roots: number
   /** Whether the service's own figures count it. */
   isWork: boolean

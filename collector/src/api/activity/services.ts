@@ -23,8 +23,8 @@ const MAX_OPERATIONS = 2_000
 const MAX_EDGES = 3_000
 
 /**
- * Whether an operation is a service's own work: calls that it answered, or traces that began with it (a job, a client's call).
- * Others are what it asked of other services, or did on the way.
+ * Whether an operation is a service's own work: calls that it answered, messages that it took, or traces that began with it
+ * (a job, a client's call). Others are what it asked of other services, or did on the way.
  */
 export function isWork(side: OperationKey['side'], calls: number, roots: number): boolean {
   return side === 'server' || roots * 2 >= calls

@@ -55,7 +55,7 @@ export class Weight {
 export class Counter {
   /** How many spans were counted. */
   records = 0
-  /** Σ w of all, of the failed, and of the roots of traces. */
+  /** Σ w of all, of the failed, and of the roots of traces; what takes a message from a queue counts as one. */
   calls = 0
   errors = 0
   roots = 0

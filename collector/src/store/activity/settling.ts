@@ -210,7 +210,8 @@ export class Settling {
       stats.counted++
       if (weight.unknown) stats.unknown++
       const counter = this.operations.get(minute, i32[at + SERVICE]!, i32[at + NAME]!, sideAt(i32, at), 0)
-      this.add(counter, at, isRoot(i32, at), 1)
+      // The work for a message begins with who takes it, as that of a trace does with its root.
+      this.add(counter, at, isRoot(i32, at) || (i32[at + FLAGS]! & KIND) === CONSUMER, 1)
     }
     this.link(at)
     return true

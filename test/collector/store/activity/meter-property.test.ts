@@ -166,7 +166,11 @@ function expected(all: SpanRecord[], receivedUs: bigint): Map<string, Sums> {
   for (const record of distinct) {
     const { service, name, parentId } = record
     const side = sideOf(record)
-    add(record, minute => `${minute} op ${service} ${name} ${side}`, parentId === 0n)
+    add(
+      record,
+      minute => `${minute} op ${service} ${name} ${side}`,
+      parentId === 0n || (side === 'local' && kindOf(record) === 'consumer'),
+    )
     const trace = distinct.filter(({ traceId }) => traceId === record.traceId)
     const withId = (id: bigint) => trace.filter(other => other.id === id)
     const clientsWith = (id: bigint) => withId(id).filter(other => sideOf(other) === 'client')

@@ -111,6 +111,20 @@ describe('the meter', () => {
     assert.equal([...c.total.values()][0]!.operations.values().next().value!.unknown, 4)
   })
 
+  it('counts what takes messages from a queue like the roots of traces: it is work of its service, and not on the way', async () => {
+    const kind = (kind: string) => ({
+      ...half('client', { name: kind, parentId: 5n }),
+      events: [],
+      annotations: new Map([['otel.kind', kind]]),
+    })
+    const c = new Counting()
+    await c.take(kind('consumer'), kind('producer'), kind('internal'))
+    assert.deepEqual(
+      c.operations().map(line => line.replace(/^.*: shop /, '')),
+      ['consumer local ×1 0/1', 'internal local ×1 0/0', 'producer local ×1 0/0'],
+    )
+  })
+
   it('counts spans without times in the minute in which they were received, and without a duration', async () => {
     const c = new Counting()
     await c.settle([entryOf([half('server', { events: [] })], START_US + 2n * MINUTE_US)])
