@@ -1,10 +1,11 @@
 import type { FastifyInstance } from 'fastify'
+import type { SpanRecord } from 'milo/codec/span'
 import { FeatureTable } from '../difference/features'
 import { rank, type Weights } from '../difference/rank'
 import type { ComparedGroup, DifferenceAnswer, Feature } from '../http/answers'
 import { conditionsOf, type TimedQuery } from '../query'
 import { DEFAULT_DENY } from '../store/search/index-policy'
-import { matchesTrace } from '../store/search/match'
+import { linksOf, matchTrace } from '../store/search/match'
 import type { SpanSearch, TraceReader } from '../store/store'
 import { type TraceSummary, traceIdsOf, withHigh } from '../trace'
 import type { Turns } from '../turns'
@@ -123,7 +124,7 @@ class Comparison {
             if (truncated) work.passedOver = true
             continue
           }
-          if (!selected && meets(summary, trace) && matchesTrace(records, this.searchOf(this.query.selected))) continue
+          if (!selected && meets(summary, trace) && (await this.isSelected(records))) continue
           await this.table.add(records, summary.traceId, selected, this.turns)
           work.traces++
           if (truncated) work.truncated++
@@ -139,8 +140,9 @@ class Comparison {
     return { records: withHigh(records, high), bytes: bytes.length, truncated }
   }
 
-  private searchOf(query: TimedQuery) {
-    return { ...query, limit: 1 }
+  private async isSelected(records: SpanRecord[]): Promise<boolean> {
+    const { selected } = this.query
+    return (await this.turns.take(matchTrace(records, linksOf(selected), selected))) !== undefined
   }
 }
 

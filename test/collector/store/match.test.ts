@@ -1,10 +1,16 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { parse, withTimes } from '../../../collector/src/query'
-import { matchesTrace } from '../../../collector/src/store/search/match'
+import { parse, type TimedQuery, withTimes } from '../../../collector/src/query'
+import { linksOf, matchTrace } from '../../../collector/src/store/search/match'
+import type { SearchQuery } from '../../../collector/src/store/store'
+import { takeAtOnce } from '../../../collector/src/turns'
 import type { SpanRecord } from '../../../src/codec/span'
 import { drawnQueries, drawnQuery, drawnRecord, drawnSpans } from '../../contract/drawn-searches'
 import { bruteForce } from '../../contract/search-by-hand'
+
+function matchesTrace(records: SpanRecord[], query: SearchQuery): boolean {
+  return takeAtOnce(matchTrace(records, linksOf(query), query)) !== undefined
+}
 
 /** A trace of spans that are drawn as `id<parent`, with annotations. */
 function trace(...spans: [string, { [key: string]: string }?][]): SpanRecord[] {
@@ -110,5 +116,49 @@ describe('a search decides on a trace’s records', () => {
       }),
       { numRuns: 400 },
     )
+  })
+})
+
+describe('the match of a large trace', () => {
+  const chain = (length: number): SpanRecord[] =>
+    Array.from({ length }, (_, i) => ({ traceId: 1n, id: BigInt(i + 1), parentId: BigInt(i), service: 'shop' }))
+
+  it('is divided into small steps, whatever is asked', () => {
+    const longest = 31
+    for (const [q, matches] of [
+      [Array(longest).fill('service:shop').join(' >> '), true],
+      [Array(longest).fill('service:shop').join(' > '), true],
+      [`${Array(longest).fill('service:shop').join(' >> ')} error`, false],
+    ] as const) {
+      const stepsOf = (spans: number) => {
+        const steps = matchTrace(chain(spans), linksOf(parse(q).query as TimedQuery), {})
+        let count = 0
+        for (;;) {
+          const { done, value } = steps.next()
+          if (done) {
+            assert.equal(value !== undefined, matches, q)
+            return count
+          }
+          count++
+        }
+      }
+      const few = stepsOf(1_000)
+      assert.ok(few > (longest * 1_000) / 100, `${few} steps: ${q}`)
+      assert.ok(stepsOf(4_000) > 3 * few, q)
+    }
+  })
+
+  it('looks at each condition once, however many alternatives have it', () => {
+    let looks = 0
+    const annotations = new Map([['k', '0']])
+    const get = annotations.get.bind(annotations)
+    annotations.get = key => {
+      if (key === 'k') looks++
+      return get(key)
+    }
+    const q = `(k>1 OR k>2) (k>3 OR k>4) (k>5 OR k>6) (k>7 OR k>8) (k>9 OR k>10)`
+    const records: SpanRecord[] = [{ traceId: 1n, id: 1n, annotations }]
+    assert.equal(matchesTrace(records, { ...(parse(q).query as TimedQuery), limit: 1 }), false)
+    assert.ok(looks <= 10, `${looks} looks`)
   })
 })

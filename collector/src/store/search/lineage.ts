@@ -1,5 +1,5 @@
 import type { SpanRecord } from 'milo/codec/span'
-import { IdMap, IdSet } from '../../record/ids'
+import { IdMap } from '../../record/ids'
 
 /**
  * Which spans of a trace are below which. A span may have several parents, as its halves may name different ones; parents may be
@@ -7,19 +7,6 @@ import { IdMap, IdSet } from '../../record/ids'
  */
 
 export type SpanId = bigint | undefined
-
-/** The records of each span. */
-export type Spans = IdMap<SpanRecord[], SpanId>
-
-export function spansOf(records: SpanRecord[]): Spans {
-  const spans: Spans = new IdMap()
-  for (const record of records) {
-    const halves = spans.get(record.id)
-    if (halves === undefined) spans.set(record.id, [record])
-    else halves.push(record)
-  }
-  return spans
-}
 
 /** Whether no half names a parent: 0 means none, too. */
 export function isRoot(halves: SpanRecord[]): boolean {
@@ -31,35 +18,54 @@ export function* parentsOf(halves: SpanRecord[]): Generator<bigint, void> {
   for (const { id, parentId } of halves) if (parentId && parentId !== id) yield parentId
 }
 
-/** Returns all spans that are somewhere above one of these. */
-export function ancestorsOf(of: Iterable<SpanRecord[]>, spans: Spans): IdSet {
-  return reached(of, halves => parentsOf(halves), spans)
+/** A trace's spans, and which are directly above which: by their numbers, as a trace may have 100,000 of them. */
+export interface Lineage {
+  spans: SpanRecord[][]
+  parents: readonly number[][]
+  children: readonly number[][]
 }
 
-/** Returns all spans that are somewhere below one of these. */
-export function descendantsOf(of: Iterable<SpanRecord[]>, spans: Spans): IdSet {
-  const children = new IdMap<bigint[]>()
-  for (const [id, halves] of spans) {
-    for (const parent of parentsOf(halves)) {
-      const siblings = children.get(parent)
-      if (siblings === undefined) children.set(parent, [id!])
-      else siblings.push(id!)
+/** Returns the lineage of some records; it yields now and then, since there may be many. */
+export function* lineageOf(records: SpanRecord[]): Generator<void, Lineage> {
+  const numbers = new IdMap<number, SpanId>()
+  const spans: SpanRecord[][] = []
+  for (const [i, record] of records.entries()) {
+    if (i % STEPS === 0) yield
+    const number = numbers.get(record.id)
+    if (number !== undefined) {
+      spans[number]!.push(record)
+      continue
+    }
+    numbers.set(record.id, spans.length)
+    spans.push([record])
+  }
+  const parents: number[][] = spans.map(() => [])
+  const children: number[][] = spans.map(() => [])
+  for (const [number, halves] of spans.entries()) {
+    if (number % STEPS === 0) yield
+    for (const id of parentsOf(halves)) {
+      const parent = numbers.get(id)
+      if (parent === undefined || parents[number]!.includes(parent)) continue
+      parents[number]!.push(parent)
+      children[parent]!.push(number)
     }
   }
-  return reached(of, ([half]) => children.get(half!.id!) ?? [], spans)
+  return { spans, parents, children }
 }
 
-/** Visits each span once, so a circle ends. */
-function reached(from: Iterable<SpanRecord[]>, next: (halves: SpanRecord[]) => Iterable<bigint>, spans: Spans): IdSet {
-  const found = new IdSet()
+const STEPS = 64
+
+/** Returns which spans can be reached from some by `next`. Each is visited once, so a circle ends; one that only begins isn't reached. */
+export function* reachedFrom(from: Iterable<number>, next: readonly number[][]): Generator<void, Uint8Array> {
+  const reached = new Uint8Array(next.length)
   const left = [...from]
-  for (let halves = left.pop(); halves !== undefined; halves = left.pop()) {
-    for (const id of next(halves)) {
-      if (found.has(id)) continue
-      found.add(id)
-      const ofSpan = spans.get(id)
-      if (ofSpan !== undefined) left.push(ofSpan)
+  for (let steps = 0, at = left.pop(); at !== undefined; at = left.pop()) {
+    if (++steps % STEPS === 0) yield
+    for (const other of next[at]!) {
+      if (reached[other] === 1) continue
+      reached[other] = 1
+      left.push(other)
     }
   }
-  return found
+  return reached
 }

@@ -10,17 +10,8 @@ import {
   type SpanQuery,
 } from '../../query'
 import { isError, recordDurationUs, spanStartUs } from '../../record/half'
-import { IdMap, IdSet } from '../../record/ids'
-import type { AnnotationCondition, Match, SearchQuery } from '../store'
-import { ancestorsOf, descendantsOf, isRoot, parentsOf, type SpanId, type Spans, spansOf } from './lineage'
-
-/**
- * Decides on a trace's records whether it matches a search. This decision is final: an index may return too many traces, but must
- * not miss any.
- */
-export function matchesTrace(records: SpanRecord[], query: SearchQuery): boolean {
-  return matchTrace(records, linksOf(query), query) !== undefined
-}
+import type { AnnotationCondition, Match } from '../store'
+import { isRoot, type Lineage, lineageOf, reachedFrom } from './lineage'
 
 /** One span of a chain `A > B >> C`; a search without a chain has one. */
 export interface Link {
@@ -28,6 +19,10 @@ export interface Link {
   below: Above['at'] | undefined
   /** What the span meets: one of these. */
   alternatives: Alternative[]
+  /** The conditions of all literals, each once: many alternatives have the same ones. */
+  conditions: SpanCondition[]
+  /** Of each alternative, the numbers of its literals' conditions. */
+  numbers: number[][]
 }
 
 /** Returns a query's spans from the top: the time range applies to the last one. */
@@ -38,13 +33,25 @@ export function linksOf(query: SpanQuery): Link[] {
     const alternatives = alternativesOf(span)
     if (alternatives === undefined) throw new RangeError('a search with too many alternatives')
     below = span.above
-    links.unshift({ below: below?.at, alternatives })
+    links.unshift({ below: below?.at, alternatives, ...conditionsOf(alternatives) })
   }
   return links
 }
 
+function conditionsOf(alternatives: Alternative[]): Pick<Link, 'conditions' | 'numbers'> {
+  const conditions: SpanCondition[] = []
+  const known = new Map<string, number>()
+  const numberOf = (condition: SpanCondition): number => {
+    const key = JSON.stringify(condition)
+    const number = known.get(key) ?? conditions.push(condition) - 1
+    known.set(key, number)
+    return number
+  }
+  return { numbers: alternatives.map(({ literals }) => literals.map(({ of }) => numberOf(of))), conditions }
+}
+
 /** The spans of a trace that can be a link of the chain. */
-export type Level = IdMap<MetSpan, SpanId>
+export type Level = MetSpan[]
 
 interface MetSpan {
   /** All the records of the span. */
@@ -66,55 +73,84 @@ export interface Matched {
 }
 
 /**
- * Returns the spans that match; undefined if none does.
+ * Returns the spans that match; undefined if none does. This is final: an index may return too many traces, but must not miss any. It yields after some spans, since a trace may have 100,000, and a search many
+ * links and alternatives.
  * @param at the number of a link: the last one, unless told otherwise
  */
-export function matchTrace(
+export function* matchTrace(
   records: SpanRecord[],
   links: Link[],
   range: TimeRange,
   at = links.length - 1,
-): Matched | undefined {
-  const spans = spansOf(records)
-  const levels: Level[] = []
-  for (const [i, { below, alternatives }] of links.entries()) {
+): Generator<void, Matched | undefined> {
+  const lineage = yield* lineageOf(records)
+  const { spans, parents } = lineage
+  const last = links.length - 1
+  // For each link, 1 for a span that can be it: a byte for each, as there may be 32 links.
+  const levels: Uint8Array[] = []
+  for (const [i, link] of links.entries()) {
     const above = levels.at(-1)
-    const isBelow = above && below ? belowOf(above, below, spans) : () => true
-    const level: Level = new IdMap()
-    for (const [id, halves] of spans) {
-      if (!isBelow(halves) || (i === links.length - 1 && !beginsWithin(halves, range))) continue
-      const met: number[] = []
-      for (const [number, alternative] of alternatives.entries()) if (meets(halves, alternative)) met.push(number)
-      if (met.length > 0) level.set(id, { halves, met })
+    const isBelow = above && link.below ? yield* belowOf(above, link.below, lineage) : () => true
+    const meets = meeting(link)
+    const level = new Uint8Array(spans.length)
+    let isMet = false
+    for (const [number, halves] of spans.entries()) {
+      if (number % SPANS_AT_ONCE === 0) yield
+      if (!isBelow(number) || (i === last && !beginsWithin(halves, range))) continue
+      if (meets(halves, 1).length === 0) continue
+      level[number] = 1
+      isMet = true
     }
-    if (level.size === 0) return undefined
+    if (!isMet) return undefined
     levels.push(level)
   }
   // The last spans are below others; those above them count if they have such spans below them.
   let level = levels.at(-1)!
-  for (let i = links.length - 1; i > at; i--) {
-    const halves = [...level.values()].map(({ halves }) => halves)
-    const above =
-      links[i]!.below === 'parent'
-        ? new IdSet(halves.flatMap(halves => [...parentsOf(halves)]))
-        : ancestorsOf(halves, spans)
-    level = new IdMap([...levels[i - 1]!].filter(([id]) => above.has(id!)))
+  for (let i = last; i > at; i--) {
+    const above = new Uint8Array(spans.length)
+    if (links[i]!.below === 'parent') {
+      for (const number of numbersOf(level)) for (const parent of parents[number]!) above[parent] = 1
+    } else above.set(yield* reachedFrom(numbersOf(level), parents))
+    const could = levels[i - 1]!
+    for (let number = 0; number < above.length; number++) if (could[number] === 0) above[number] = 0
+    yield
+    level = above
   }
-  return { spans: levels.at(-1)!, level }
+  const matched = yield* metOf(levels.at(-1)!, links[last]!, spans)
+  return { spans: matched, level: at === last ? matched : yield* metOf(level, links[at]!, spans) }
+}
+
+const SPANS_AT_ONCE = 32
+
+function* numbersOf(level: Uint8Array): Generator<number, void> {
+  for (let number = 0; number < level.length; number++) if (level[number] === 1) yield number
+}
+
+function* metOf(level: Uint8Array, link: Link, spans: Lineage['spans']): Generator<void, Level> {
+  const meets = meeting(link)
+  const found: Level = []
+  for (const number of numbersOf(level)) {
+    if (found.length % SPANS_AT_ONCE === 0) yield
+    found.push({ halves: spans[number]!, met: meets(spans[number]!) })
+  }
+  return found
 }
 
 /** Returns the start of the earliest of the spans, Infinity if none has a time. */
 export function earliestOf(spans: Level): number {
   let earliest = Infinity
-  for (const { halves } of spans.values()) earliest = Math.min(earliest, spanStartUs(halves) ?? Infinity)
+  for (const { halves } of spans) earliest = Math.min(earliest, spanStartUs(halves) ?? Infinity)
   return earliest
 }
 
-function belowOf(above: Level, below: Above['at'], spans: Spans): (halves: SpanRecord[]) => boolean {
-  if (below === 'parent') return halves => [...parentsOf(halves)].some(parent => above.has(parent))
-  const halves = [...above.values()].map(({ halves }) => halves)
-  const descendants = descendantsOf(halves, spans)
-  return ([half]) => descendants.has(half!.id!)
+function* belowOf(
+  above: Uint8Array,
+  below: Above['at'],
+  { parents, children }: Lineage,
+): Generator<void, (number: number) => boolean> {
+  if (below === 'parent') return number => parents[number]!.some(parent => above[parent] === 1)
+  const descendants = yield* reachedFrom(numbersOf(above), children)
+  return number => descendants[number] === 1
 }
 
 function beginsWithin(halves: SpanRecord[], { fromUs, toUs }: TimeRange): boolean {
@@ -124,9 +160,25 @@ function beginsWithin(halves: SpanRecord[], { fromUs, toUs }: TimeRange): boolea
   return startUs === undefined || (startUs >= (fromUs ?? -Infinity) && startUs <= (toUs ?? Infinity))
 }
 
-/** @param halves all the records of one span */
-function meets(halves: SpanRecord[], { half, literals }: Alternative): boolean {
-  return halves.some(record => isHalf(record, half)) && literals.every(({ is, of }) => isMet(halves, of) === is)
+/** Returns a function that gives the numbers of the alternatives that a span meets, of at most so many. It looks at each condition once. */
+function meeting({ alternatives, conditions, numbers }: Link): (halves: SpanRecord[], most?: number) => number[] {
+  const known = new Array<boolean | undefined>(conditions.length)
+  return (halves, most = alternatives.length) => {
+    known.fill(undefined)
+    const met: number[] = []
+    for (let i = 0; i < alternatives.length && met.length < most; i++) {
+      const { half, literals } = alternatives[i]!
+      if (!halves.some(record => isHalf(record, half))) continue
+      const own = numbers[i]!
+      let j = 0
+      for (; j < own.length; j++) {
+        const isSo = (known[own[j]!] ??= isMet(halves, conditions[own[j]!]!))
+        if (isSo !== literals[j]!.is) break
+      }
+      if (j === own.length) met.push(i)
+    }
+    return met
+  }
 }
 
 function isMet(halves: SpanRecord[], condition: SpanCondition): boolean {

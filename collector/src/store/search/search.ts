@@ -122,7 +122,7 @@ export async function search(
     if (truncated) {
       if (isForgotten(records)) return DONE
     } else {
-      const matched = matchTrace(records, links, query, choice.link)
+      const matched = await turns.take(matchTrace(records, links, query, choice.link))
       if (matched === undefined) return DONE
       matchedUs = earliestOf(matched.spans)
       for (const place of streams.placesOf(matched.level)) {

@@ -171,7 +171,7 @@ export class Streams {
   /** Yields the places of these spans' records that drivers list, as far as the records have times. */
   *placesOf(level: Level): Generator<Place, void> {
     for (const { query, alternatives } of this.streams) {
-      for (const { halves, met } of level.values()) {
+      for (const { halves, met } of level) {
         if (!met.some(number => alternatives.has(number))) continue
         for (const half of halves) {
           const place = placeWithin(half, query.driver, query)
