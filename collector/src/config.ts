@@ -83,8 +83,11 @@ const NETWORK_REMEDY = 'is not a network: give an address, or a network such as 
 const network = z.string({ error: NETWORK_REMEDY }).refine(isNetwork, { error: NETWORK_REMEDY })
 
 /** The first segments of the collector's own paths. A base path that began with one would be ambiguous. */
-const OWN_PATHS =
-  'api assets changes compare difference graph healthz livez metrics readyz search services trace v1'.split(' ')
+/** What the paths of the HTTP server begin with, but for files: createApi() refuses any other. */
+export const OWN_PATHS = [
+  ...['api', 'assets', 'changes', 'compare', 'dependencies', 'difference', 'errors', 'graph', 'healthz', 'jaeger'],
+  ...['livez', 'metrics', 'readyz', 'search', 'services', 'trace', 'upload', 'v1', 'zipkin'],
+]
 const BASE_PATH_REMEDY = 'is not a path: give a path such as /milo, with letters, digits, . _ ~ and - only'
 const basePath = z
   .string({ error: BASE_PATH_REMEDY })

@@ -377,11 +377,11 @@ cassandra: { hostname: localhost, port: 9042, keyspace: Milo, column_family: Tra
       `http: { base_path: "${path}" }`,
       `http.base_path: "${path}" is not a path: give a path such as /milo, with letters, digits, . _ ~ and - only`,
     ]),
-    [
-      "a base path that is one of the collector's own",
-      'http: { base_path: /api/milo }',
-      'http.base_path: "/api/milo" begins with a path that the collector itself uses: give another path, such as /milo',
-    ],
+    ...['/api/milo', '/errors', '/upload', '/jaeger', '/zipkin'].map((path): [string, string, string] => [
+      `${path}, which is the collector's own, as a base path`,
+      `http: { base_path: ${path} }`,
+      `http.base_path: "${path}" begins with a path that the collector itself uses: give another path, such as /milo`,
+    ]),
     [
       'users whom nobody would ask for a password',
       `http: { auth: none, tokens: ["${TOKEN}"] }`,

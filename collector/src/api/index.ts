@@ -13,7 +13,7 @@ import {
 import { isLoopback } from '../auth/addresses'
 import { type GuardOptions, guard, isApi } from '../auth/guard'
 import { requireCertificates } from '../auth/tls'
-import { BASE_PATH } from '../config'
+import { BASE_PATH, OWN_PATHS } from '../config'
 import { answerBadHttp, HttpError, quote, sendError, statusOf, tryLater } from '../http/errors'
 import { type Logger, limitWarnings } from '../log'
 import { takeSpans } from '../receive/http'
@@ -117,6 +117,10 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   if (tls !== undefined) requireCertificates(app.server as unknown as TlsServer)
   stopWithLastAnswer(app, options.stopDeadlineMs)
 
+  app.addHook('onRoute', ({ url }) => {
+    const first = url.split('/')[1] ?? ''
+    if (first !== '' && !first.includes('.') && !OWN_PATHS.includes(first)) throw new Error(`OWN_PATHS lacks ${first}`)
+  })
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(HEADERS)
     const url = request.routeOptions.url ?? ''

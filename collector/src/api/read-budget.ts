@@ -1,5 +1,8 @@
 import { HttpError } from '../http/errors'
 
+/** The approximate memory of a completion: some thousand words, and the blocks in which it searches for them. */
+export const COMPLETION_BYTES = 4 * 1024 * 1024
+
 /** A reader's part of a budget. */
 export interface Grant {
   /** Gives back all but this many bytes. */

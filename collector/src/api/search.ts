@@ -9,14 +9,12 @@ import type { CompletionQuery, SavedSearch, SavedSearches, SpanSearch } from '..
 import type { AskStore } from './ask-store'
 import { orderedSearch } from './ordered-search'
 import { limit, oneOf, readBody, readOrder, readParameters, readSearch, string } from './parameters'
-import type { Reads } from './read-budget'
+import { COMPLETION_BYTES, type Reads } from './read-budget'
 import { clientTurns } from './survey/client-turns'
 import { searchWithin } from './survey/parts'
 
 /** Search, completion in the search box, and saved searches. */
 
-/** The approximate memory of a completion: some thousand words, and the blocks in which it searches for them. */
-const COMPLETION_BYTES = 4 * 1024 * 1024
 const MAX_SAVED = 1000
 const MAX_NAME_LENGTH = 200
 const MAX_QUERY_LENGTH = 8000

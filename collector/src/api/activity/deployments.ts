@@ -1,7 +1,6 @@
 import type { Deployment, DeploymentsAnswer, Range } from '../../http/answers'
-import type { SearchQuery, SpanSearch, TraceReader } from '../../store/store'
+import type { CompletionQuery, SearchQuery, SpanSearch, TraceReader } from '../../store/store'
 import { traceIdsOf } from '../../trace'
-import type { AskStore } from '../ask-store'
 
 /**
  * When versions of a service were first seen. Nothing is stored for this: the versions are the values of an annotation, and of each
@@ -32,6 +31,8 @@ const MAX_READ = 5
 const READ_BYTES = 1024 * 1024
 
 type Store = SpanSearch & TraceReader
+/** Lists words, with its part of the budget. */
+type Complete = (query: CompletionQuery) => Promise<string[]>
 /** Runs a search with its part of the budget. */
 export type Find = (ask: (store: Store) => Promise<boolean>) => Promise<boolean>
 
@@ -41,15 +42,15 @@ interface Version {
 }
 
 export class DeploymentSearch {
-  private readonly askStore: AskStore<Store>
+  private readonly complete: Complete
   private readonly find: Find
   private readonly service: string
   private readonly range: Range
   private readonly mayGoOn: () => boolean
 
   /** @param mayGoOn returns false when the time is over */
-  constructor(askStore: AskStore<Store>, find: Find, service: string, range: Range, mayGoOn: () => boolean) {
-    this.askStore = askStore
+  constructor(complete: Complete, find: Find, service: string, range: Range, mayGoOn: () => boolean) {
+    this.complete = complete
     this.find = find
     this.service = service
     this.range = range
@@ -76,7 +77,7 @@ export class DeploymentSearch {
     const old = new Set<string>()
     for (const key of VERSION_KEYS) {
       const query = { field: 'value', key, prefix: '', limit: MAX_VALUES } as const
-      const values = await this.askStore(store => store.complete(query))
+      const values = await this.complete(query)
       if (values.length === MAX_VALUES) complete = false
       for (const value of values) {
         if (!this.mayGoOn()) return { versions, complete: false }

@@ -3,10 +3,10 @@ import { z } from 'zod'
 import type { DeploymentsAnswer, PeersAnswer } from '../../http/answers'
 import { HttpError } from '../../http/errors'
 import { SEARCH_BYTES } from '../../store/search/search'
-import type { SpanSearch, TraceReader } from '../../store/store'
+import type { CompletionQuery, SpanSearch, TraceReader } from '../../store/store'
 import type { AskStore } from '../ask-store'
 import { list, readParameters, string } from '../parameters'
-import type { Reads } from '../read-budget'
+import { COMPLETION_BYTES, type Reads } from '../read-budget'
 import { DeploymentSearch } from './deployments'
 import { Peers } from './peers'
 import { type Kept, RANGE, rangeOf } from './range'
@@ -37,10 +37,13 @@ export function foundRoutes(
     }
   }
 
+  const complete = (query: CompletionQuery) =>
+    reads.searches.during(COMPLETION_BYTES, () => askStore(store => store.complete(query)))
+
   app.get('/api/deployments', async (request, reply): Promise<DeploymentsAnswer> => {
     const { service, ...times } = readParameters(DEPLOYMENTS, request.query, ['service'])
     const range = rangeOf(times, kept())
-    const search = new DeploymentSearch(askStore, find, service, range, untilLate(reply))
+    const search = new DeploymentSearch(complete, find, service, range, untilLate(reply))
     return { ...range, service, ...(await search.run()) }
   })
 
