@@ -15,6 +15,7 @@ import {
   shown,
 } from '../helpers/page'
 import { sendSpans } from '../helpers/send'
+import { until } from '../helpers/until'
 
 const SKEWED_ID = '0000000000005e3d'
 const LARGER_ID = '00000000000003e8'
@@ -137,10 +138,15 @@ describe('the web page: a trace, in Chromium', function () {
 
     await page.goto(`/trace/${LOOP_ID}`)
     await rowsOf(page).first().waitFor()
-    await page.getByRole('tree').focus()
-    for (const key of ['ArrowDown', 'ArrowDown']) await page.keyboard.press(key)
-    await page.locator('.row.active').waitFor()
-    assert.equal(await page.getByRole('tree').getAttribute('aria-activedescendant'), await group.getAttribute('id'))
+    const tree = page.getByRole('tree')
+    // The rows are there before the keys are listened to.
+    await until('the group is chosen', async () => {
+      await tree.focus()
+      if ((await tree.getAttribute('aria-activedescendant')) === (await group.getAttribute('id'))) return true
+      await page.keyboard.press('ArrowDown')
+      await page.evaluate(() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn))))
+      return false
+    })
     await page.keyboard.press('ArrowRight')
     await page.waitForFunction(() => document.querySelectorAll('.row').length === 45)
     await page.keyboard.press('ArrowRight')
