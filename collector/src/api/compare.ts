@@ -3,21 +3,21 @@ import { z } from 'zod'
 import { CallComparison, type GroupName } from '../difference/call-comparison'
 import type { AlikeAnswer, CompareGroupsAnswer, RootOperation, TraceGroup } from '../http/answers'
 import type { SearchQuery, SpanSearch, TraceReader } from '../store/store'
-import { buildTraceInSlices, summarize, type TraceSpan, type TraceSummary, traceIdsOf, withHigh } from '../trace'
+import { buildTraceInSlices, summarize, type TraceSpan, type TraceSummary } from '../trace'
 import type { Turns } from '../turns'
 import type { AskStore } from './ask-store'
 import { type GroupsQuery, readGroups, readParameters, refusal } from './parameters'
 import type { Reads } from './read-budget'
 import { StoredTraces } from './stored-traces'
 import { clientTurns } from './survey/client-turns'
+import { FOUND_BYTES, readFound } from './survey/found-trace'
 import { pagesByTurns, partsOf, searchWithin } from './survey/parts'
+import { evenly } from './survey/totals'
 
 /**
  * What a trace can be compared with, and the comparison of fast and slow traces. GET /api/compare, of two traces, is in traces.ts.
  */
 
-/** How much is read of one trace: some 4,000 spans. */
-const TRACE_BYTES = 1024 * 1024
 /** How many of a quarter's traces are compared. */
 const MAX_COMPARED = 20
 const MIN_COMPARED = 5
@@ -25,9 +25,6 @@ const MAX_NODES = 500
 const MAX_ERRORS = 100
 const MAX_OPERATIONS = 20
 const MAX_PAGE = 100
-/** The time range is divided into so many parts, but none is shorter than this. */
-const PARTS = 8
-const MIN_PART_US = 10_000_000
 /** The comparison goes on with what it has when it has read for so long. */
 const DEADLINE_MS = 10_000
 
@@ -43,12 +40,13 @@ type ComparedStore = SpanSearch & TraceReader
 export function compareRoutes(app: FastifyInstance, reads: Reads, askStore: AskStore<ComparedStore>): void {
   const search = searchWithin(reads, askStore)
   const traces = new StoredTraces(reads, askStore)
+  const traceBytes = Math.min(FOUND_BYTES, reads.maxTraceBytes)
 
   app.get('/api/compare/alike', async (request, reply): Promise<AlikeAnswer> => {
     const { trace: id } = readParameters(ALIKE, request.query)
     const turns = clientTurns(reply)
-    const { trace, root } = await reads.traces.during(TRACE_BYTES, async () => {
-      const { records } = await traces.find(id, Math.min(TRACE_BYTES, reads.maxTraceBytes))
+    const { trace, root } = await reads.traces.during(FOUND_BYTES, async () => {
+      const { records } = await traces.find(id, traceBytes)
       const trace = await buildTraceInSlices(records, () => turns.next())
       return { trace: summarize(trace), root: trace.spans[0] }
     })
@@ -74,7 +72,7 @@ export function compareRoutes(app: FastifyInstance, reads: Reads, askStore: AskS
 
   /** Reads summaries from all parts of the time range by turns, so that the sample isn't of its end alone. */
   async function readSample({ base, sample }: GroupsQuery, giveUpAt: number, turns: Turns): Promise<Sample> {
-    const parts = partsOf({ fromUs: base.fromUs!, toUs: base.toUs! }, PARTS, MIN_PART_US)
+    const parts = partsOf({ fromUs: base.fromUs!, toUs: base.toUs! })
     const limit = Math.min(MAX_PAGE, Math.ceil(sample / parts.length))
     const found = new Map<string, TraceSummary>()
     const limitOf = () => (found.size >= sample || performance.now() > giveUpAt ? 0 : limit)
@@ -107,7 +105,7 @@ export function compareRoutes(app: FastifyInstance, reads: Reads, askStore: AskS
     const groups = { fast: timed.slice(0, size), slow: timed.slice(timed.length - size) }
     const compared = { fast: [] as TraceSummary[], slow: [] as TraceSummary[] }
     const truncated = { fast: 0, slow: 0 }
-    const chosen = { fast: spread(groups.fast), slow: spread(groups.slow) }
+    const chosen = { fast: evenly(groups.fast, MAX_COMPARED), slow: evenly(groups.slow, MAX_COMPARED) }
     // By turns, so that a comparison that is given up has some of both.
     for (let i = 0; i < Math.max(chosen.fast.length, chosen.slow.length); i++) {
       for (const group of ['fast', 'slow'] as const) {
@@ -139,14 +137,12 @@ export function compareRoutes(app: FastifyInstance, reads: Reads, askStore: AskS
 
   /** @returns whether only a part of it was read; undefined if it has expired meanwhile */
   async function addTrace(comparison: CallComparison, { traceId }: TraceSummary, group: GroupName, turns: Turns) {
-    return reads.traces.during(TRACE_BYTES, async () => {
-      const { low, high } = traceIdsOf(traceId)[0]!
-      const read = await askStore(store => store.readTrace(low, Math.min(TRACE_BYTES, reads.maxTraceBytes)))
-      const records = withHigh(read.records, high)
+    return reads.traces.during(FOUND_BYTES, async () => {
+      const { records, truncated } = await readFound(askStore, traceId, traceBytes)
       if (records.length === 0) return undefined
       comparison.add(await buildTraceInSlices(records, () => turns.next()), group)
       await turns.next()
-      return read.truncated
+      return truncated
     })
   }
 }
@@ -202,10 +198,4 @@ function rootsOf(traces: TraceSummary[]): RootOperation[] {
     else root.traces++
   }
   return [...roots.values()].sort((a, b) => b.traces - a.traces)
-}
-
-/** Chooses traces from all of a sorted list alike. */
-function spread(traces: TraceSummary[]): TraceSummary[] {
-  if (traces.length <= MAX_COMPARED) return traces
-  return Array.from({ length: MAX_COMPARED }, (_, i) => traces[Math.floor((i * traces.length) / MAX_COMPARED)]!)
 }

@@ -7,12 +7,13 @@ import { conditionsOf, type TimedQuery } from '../query'
 import { DEFAULT_DENY } from '../store/search/index-policy'
 import { linksOf, matchTrace } from '../store/search/match'
 import type { SpanSearch, TraceReader } from '../store/store'
-import { type TraceSummary, traceIdsOf, withHigh } from '../trace'
+import type { TraceSummary } from '../trace'
 import type { Turns } from '../turns'
 import type { AskStore } from './ask-store'
 import { type DifferenceQuery, readDifference, type TraceConditions } from './parameters'
 import type { Reads } from './read-budget'
 import { clientTurns } from './survey/client-turns'
+import { FOUND_BYTES, readFound } from './survey/found-trace'
 import { pagesByTurns, partsOf, searchWithin } from './survey/parts'
 
 /**
@@ -20,15 +21,10 @@ import { pagesByTurns, partsOf, searchWithin } from './survey/parts'
  * time range, so that what changes with time doesn't look like a difference between the groups.
  */
 
-/** How much is read of one trace: some 4,000 spans. A longer one is compared by its beginning. */
-const TRACE_BYTES = 1024 * 1024
 const READS_AT_ONCE = 4
 /** The work for one of the two groups, after which the comparison goes on with what it has. */
 const GROUP_BYTES = 128 * 1024 * 1024
 const GROUP_DEADLINE_MS = 10_000
-/** The time range is divided into so many parts, but none is shorter than this. */
-const PARTS = 8
-const MIN_PART_US = 10_000_000
 const MAX_PAGE = 100
 /** A trace's start is corrected by the clocks of its hosts, while the index has the spans' own. */
 const CLOCKS_APART_US = 2_000_000
@@ -94,7 +90,7 @@ class Comparison {
 
   /** Yields pages of a search, from all parts of its time range by turns. */
   private async *pages(query: TimedQuery): AsyncGenerator<TraceSummary[]> {
-    const parts = partsOf({ fromUs: query.fromUs!, toUs: query.toUs! }, PARTS, MIN_PART_US)
+    const parts = partsOf({ fromUs: query.fromUs!, toUs: query.toUs! })
     const limit = Math.min(MAX_PAGE, Math.ceil(this.query.sample / parts.length))
     const search = searchWithin(this.reads, this.askStore)
     for await (const { page } of pagesByTurns(search, query, parts, () => limit, this.turns)) yield page.traces
@@ -114,11 +110,11 @@ class Comparison {
       if (work.traces >= sample || work.bytes >= GROUP_BYTES || performance.now() > work.giveUpAt) return false
       const some = fresh.slice(i, i + Math.min(READS_AT_ONCE, sample - work.traces))
       i += some.length
-      await this.reads.traces.during(some.length * TRACE_BYTES, async () => {
-        const traces = await Promise.all(some.map(({ traceId }) => this.readTrace(traceId)))
+      await this.reads.traces.during(some.length * FOUND_BYTES, async () => {
+        const traces = await Promise.all(some.map(({ traceId }) => readFound(this.askStore, traceId)))
         for (const [j, { records, bytes, truncated }] of traces.entries()) {
           const summary = some[j]!
-          work.bytes += bytes
+          work.bytes += bytes.length
           if (records.length === 0) {
             // It has expired meanwhile, or its first record is too long.
             if (truncated) work.passedOver = true
@@ -132,12 +128,6 @@ class Comparison {
       })
     }
     return true
-  }
-
-  private async readTrace(id: string) {
-    const { low, high } = traceIdsOf(id)[0]!
-    const { records, bytes, truncated } = await this.askStore(store => store.readTrace(low, TRACE_BYTES))
-    return { records: withHigh(records, high), bytes: bytes.length, truncated }
   }
 
   private async isSelected(records: SpanRecord[]): Promise<boolean> {

@@ -3,17 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import type { ErrorGroup, ErrorsAnswer, FailedTrace } from '../http/answers'
 import type { TimedQuery } from '../query'
 import type { SpanSearch, TraceReader } from '../store/store'
-import {
-  arose,
-  buildTraceInSlices,
-  foldMessage,
-  roseThrough,
-  type Trace,
-  type TraceSummary,
-  traceIdsOf,
-  weightOf,
-  withHigh,
-} from '../trace'
+import { arose, buildTraceInSlices, foldMessage, roseThrough, type Trace, type TraceSummary, weightOf } from '../trace'
 import { summaryFailure } from '../trace/failure'
 import { ownerOf } from '../trace/totals'
 import type { Turns } from '../turns'
@@ -22,6 +12,7 @@ import type { AskStore } from './ask-store'
 import { type ErrorsQuery, readErrors } from './parameters'
 import type { Reads } from './read-budget'
 import { clientTurns } from './survey/client-turns'
+import { FOUND_BYTES, readFound } from './survey/found-trace'
 import { searchWithin } from './survey/parts'
 import { roundStep } from './survey/steps'
 import { type Bucket, type Survey, sampledOf, shareOf, surveyOf } from './survey/survey'
@@ -32,8 +23,6 @@ import { matchingOf, type Seen, totalOf, typicalWeight } from './survey/totals'
  * of its service, operation, type and message. What it made fail further up isn't counted again.
  */
 
-/** How much is read of one trace: some 4,000 spans. Of a longer one, the errors of its beginning count. */
-const TRACE_BYTES = 1024 * 1024
 const READS_AT_ONCE = 4
 const BUCKETS = 58
 /** How many groups are counted; further ones are left out. The answer has the most frequent. */
@@ -131,14 +120,13 @@ class Failures {
     if (performance.now() > this.giveUpAt) {
       return summaries.map(summary => (wanted.includes(summary) ? undefined : 'summary'))
     }
-    return this.reads.traces.during(wanted.length * TRACE_BYTES, async () => {
+    return this.reads.traces.during(wanted.length * FOUND_BYTES, async () => {
       const read = new Map<TraceSummary, Trace>()
       for (const summary of wanted) {
-        const { low, high } = traceIdsOf(summary.traceId)[0]!
-        const { records, truncated } = await this.askStore(store => store.readTrace(low, TRACE_BYTES))
+        const { records, truncated } = await readFound(this.askStore, summary.traceId)
         if (truncated) this.complete = false
         if (records.length === 0) continue
-        read.set(summary, await buildTraceInSlices(withHigh(records, high), () => this.turns.next(), { sliceMs: 4 }))
+        read.set(summary, await buildTraceInSlices(records, () => this.turns.next(), { sliceMs: 4 }))
       }
       return summaries.map(summary => read.get(summary) ?? 'summary')
     })

@@ -3,7 +3,7 @@ import type { TimedQuery } from '../query'
 import type { SearchQuery } from '../store/store'
 import type { TraceSummary } from '../trace'
 import type { Turns } from '../turns'
-import { type Part, pagesByTurns, partsOf, type Search } from './survey/parts'
+import { PARTS, type Part, pagesByTurns, partsOf, type Search } from './survey/parts'
 
 /**
  * A search's longest traces, or those with the most errors. A store lists traces by time alone, so this reads what the search finds, as much
@@ -16,8 +16,6 @@ import { type Part, pagesByTurns, partsOf, type Search } from './survey/parts'
 export type Order = 'longest' | 'errors'
 
 const MOST_READ = 2_000
-const PARTS = 8
-const MIN_PART_US = 10_000_000
 /** How many traces a page has. Pages of the longest ones are short: each raises what is searched for next. */
 const PAGE = 100
 const LONGEST_PAGE = 50
@@ -92,9 +90,7 @@ async function* pagesOf(
   const { fromUs, toUs } = query
   const end = toUs ?? Date.now() * 1000
   const parts: Part[] =
-    fromUs !== undefined && fromUs < end
-      ? partsOf({ fromUs, toUs: end }, PARTS, MIN_PART_US)
-      : [{ fromUs: fromUs ?? 0, toUs: end }]
+    fromUs !== undefined && fromUs < end ? partsOf({ fromUs, toUs: end }) : [{ fromUs: fromUs ?? 0, toUs: end }]
   // A sender's clock may be ahead.
   if (toUs === undefined) parts[0]!.toUs = Number.MAX_SAFE_INTEGER
   for await (const { page } of pagesByTurns(search, query, parts, () => Math.ceil(limit), turns)) yield page.traces

@@ -1,7 +1,6 @@
 import { benjaminiHochberg } from '../false-discovery'
 import type { GroupError, GroupMeans, GroupNode } from '../http/answers'
-import { arose, CallPaths, failureOf, foldMessage, type Trace } from '../trace'
-import { ownerOf } from '../trace/totals'
+import { CallPaths, errorsOf, type Trace } from '../trace'
 import type { Turns } from '../turns'
 import { fisherExact, MIN_RANKED as MIN_TRACES, rankSum } from './statistics'
 
@@ -51,10 +50,7 @@ export class CallComparison {
       value.critical += span.criticalTime
       if (span.error) value.errors++
     })
-    for (const span of arose(trace)) {
-      const { type, message } = failureOf(span)!
-      const service = ownerOf(span)
-      const key = JSON.stringify([service, span.name, type, message && foldMessage(message)])
+    for (const { key, service, span, type, message } of errorsOf(trace)) {
       let error = this.errors.get(key)
       if (error === undefined) {
         const none = { fast: new Set<number>(), slow: new Set<number>(), exampleFast: null, exampleSlow: null }

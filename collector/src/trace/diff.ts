@@ -1,7 +1,7 @@
 import { CallPaths } from './call-paths'
-import { arose, failureOf, foldMessage } from './failure'
+import { errorsOf } from './failure'
 import type { Totals, Trace } from './model'
-import { addSpan, nothing, ownerOf } from './totals'
+import { addSpan, nothing } from './totals'
 
 /** The comparison of two traces, call by call. */
 export interface TraceDiff {
@@ -84,10 +84,7 @@ export function diffErrors(a: Trace, b: Trace): DiffError[] {
     ['a', a],
     ['b', b],
   ] as const) {
-    for (const span of arose(trace)) {
-      const { type, message } = failureOf(span)!
-      const service = ownerOf(span)
-      const key = JSON.stringify([service, span.name, type, message && foldMessage(message)])
+    for (const { key, service, span, type, message } of errorsOf(trace)) {
       let error = errors.get(key)
       if (error === undefined) {
         error = { service, name: span.name, type, message, a: 0, b: 0, spanA: null, spanB: null }

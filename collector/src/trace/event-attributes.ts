@@ -35,7 +35,8 @@ function textsOf(fields: unknown): Record<string, string> | undefined {
   return Object.fromEntries(entries.map(([key, v]) => [key, typeof v === 'string' ? v : JSON.stringify(v)]))
 }
 
-function parsed(json: string): Record<string, unknown> {
+/** Parses JSON that is an object; anything else is empty. */
+export function parsed(json: string): Record<string, unknown> {
   if (json.length > MAX_LENGTH) return {}
   try {
     return objectOf(JSON.parse(json))
@@ -44,6 +45,6 @@ function parsed(json: string): Record<string, unknown> {
   }
 }
 
-function objectOf(value: unknown): Record<string, unknown> {
+export function objectOf(value: unknown): Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {}
 }

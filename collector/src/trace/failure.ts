@@ -1,3 +1,4 @@
+import { EVENTS_KEY, objectOf, parsed } from './event-attributes'
 import type { SummaryFailure, Trace, TraceSpan } from './model'
 import { ownerOf } from './totals'
 
@@ -76,6 +77,28 @@ export function arose(trace: Pick<Trace, 'spans'>): TraceSpan[] {
     if (span.error && !below) found.push(span)
   }
   return found.sort(earlier)
+}
+
+/** An error where it arose. Those of the same key are alike but for the numbers and ids in their messages. */
+export interface ArisenError extends Pick<Failure, 'type' | 'message'> {
+  key: string
+  service: string | null
+  span: TraceSpan
+}
+
+/** Returns the errors of a trace, the earliest first. */
+export function errorsOf(trace: Pick<Trace, 'spans'>): ArisenError[] {
+  return arose(trace).map(span => {
+    const { type, message } = failureOf(span)!
+    const service = ownerOf(span)
+    return {
+      key: JSON.stringify([service, span.name, type, message && foldMessage(message)]),
+      service,
+      span,
+      type,
+      message,
+    }
+  })
 }
 
 /** Orders spans by start, and then by id. */
@@ -166,8 +189,6 @@ const UNNAMED = '_OTHER'
 /** A message that begins with a class: "java.io.IOException: broken pipe". */
 const NAMED = /^((?:[A-Za-z_$][\w$.:]{0,150}?)?(?:Error|Exception|Failure|Fault))(?::\s+|$)/
 const MAX_NAMED = 200
-/** Events longer than this aren't parsed: it would hold up other requests. */
-const MAX_EVENTS_LENGTH = 1024 * 1024
 
 interface Thrown {
   type: string | undefined
@@ -177,7 +198,7 @@ interface Thrown {
 
 /** Returns the last exception among the span's events: earlier ones were caught, or it would not have come to the last. */
 function thrownOf(annotations: Record<string, string>, events: TraceSpan['events']): Thrown {
-  const details = Object.values(parsed(annotations['otel.events']))
+  const details = Object.values(parsed(annotations[EVENTS_KEY] ?? ''))
   const last = details
     .map(detail => thrownBy(objectOf(objectOf(detail).attributes)))
     .findLast(thrown => thrown !== undefined)
@@ -199,20 +220,6 @@ function thrownBy(attributes: Record<string, unknown>): Thrown | undefined {
     stack: said('exception.stacktrace') ?? (isLog ? said('stack') : undefined),
   }
   return Object.values(thrown).some(value => value !== undefined) ? thrown : undefined
-}
-
-/** Parses JSON that is an object; anything else is empty: senders may write what they like under this name. */
-function parsed(json: string | undefined): Record<string, unknown> {
-  if (typeof json !== 'string' || json.length > MAX_EVENTS_LENGTH) return {}
-  try {
-    return objectOf(JSON.parse(json))
-  } catch {
-    return {}
-  }
-}
-
-function objectOf(value: unknown): Record<string, unknown> {
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
 }
 
 function textOf(value: unknown): string | undefined {

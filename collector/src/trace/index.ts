@@ -15,7 +15,7 @@ export {
   type Usual,
 } from './duration'
 export { EVENTS_KEY, readEvent } from './event-attributes'
-export { arose, type Failure, failureOf, foldMessage, roseThrough } from './failure'
+export { arose, errorsOf, type Failure, failureOf, foldMessage, roseThrough } from './failure'
 export { findTraceId, paddedId } from './find-id'
 export { hostName, isEveryMachine } from './host'
 export { traceJson } from './json'

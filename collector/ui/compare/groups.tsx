@@ -9,7 +9,7 @@ import { Failure, Notice, Waiting } from '../parts/notice'
 import { shortLocalTime } from '../parts/time'
 import { useJson } from '../shell/json'
 import { compareHref, traceHref } from '../shell/route'
-import { CallName } from './call-name'
+import { type CallRow, CallTable } from './call-table'
 import { groupKindOf, partsOfGroups, withAncestors } from './changes'
 import { Operation } from './choices'
 import { type ErrorRow, ErrorTable } from './error-table'
@@ -85,7 +85,15 @@ function Shown({ answer, query, asked }: { answer: CompareGroupsAnswer; query: U
             <input type="checkbox" checked={all} onChange={() => setAll(!all)} /> Show calls that don't differ beyond
             chance
           </label>
-          <Calls nodes={shown} />
+          {shown.length === 0 ? (
+            <p class="summary">No call differs beyond chance.</p>
+          ) : (
+            <CallTable
+              caption="Calls of fast and slow traces"
+              columns={['Calls, fast', 'Calls, slow', 'Time, fast', 'Time, slow']}
+              rows={shown.map(callRow)}
+            />
+          )}
           {left > 0 && (
             <p class="summary">
               {counted(left, 'call')}, whose time differs least, {left === 1 ? 'is' : 'are'} left out.
@@ -148,64 +156,27 @@ function Examples({ fast, slow }: { fast: TraceGroup; slow: TraceGroup }) {
   )
 }
 
-const COLUMNS = ['Calls, fast', 'Calls, slow', 'Time, fast', 'Time, slow', 'Change']
-
-function Calls({ nodes }: { nodes: GroupNode[] }) {
-  if (nodes.length === 0) return <p class="summary">No call differs beyond chance.</p>
-  return (
-    <div class="table-box">
-      <table class="table">
-        <caption>Calls of fast and slow traces</caption>
-        <thead>
-          <tr>
-            <th scope="col">Call</th>
-            <th scope="col">Service</th>
-            {COLUMNS.map(title => (
-              <th key={title} scope="col" class="number">
-                {title}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {nodes.map((node, i) => (
-            <Line key={i} node={node} />
-          ))}
-        </tbody>
-      </table>
-    </div>
-  )
-}
-
-function Line({ node }: { node: GroupNode }) {
+function callRow(node: GroupNode): CallRow {
   const { name, service, depth, fast, slow, change } = node
   const kind = groupKindOf(node)
   const time = (us: number, traces: number) => (traces === 0 ? '–' : formatDuration(us))
   const calls = (n: number, traces: number) => (traces === 0 ? '–' : decimal(n))
-  return (
-    <tr class={`diff-${kind}`}>
-      <td>
-        <CallName name={name} depth={depth} kind={kind}>
-          {kind === 'added' && <span class="tag">only in slow traces</span>}
-          {kind === 'removed' && <span class="tag">only in fast traces</span>}
-        </CallName>
-      </td>
-      <td>{service}</td>
-      {[
-        calls(fast.calls, fast.traces),
-        calls(slow.calls, slow.traces),
-        time(fast.time, fast.traces),
-        time(slow.time, slow.traces),
-      ].map((text, i) => (
-        <td key={i} class="number" data-label={COLUMNS[i]}>
-          {text}
-        </td>
-      ))}
-      <td data-label="Change" class={`number ${change.time > 0 ? 'longer' : 'shorter'}`}>
-        {kind === 'same' ? '' : signed(change.time, formatDuration)}
-      </td>
-    </tr>
-  )
+  return {
+    ...{ name, depth, kind, service },
+    tags: (
+      <>
+        {kind === 'added' && <span class="tag">only in slow traces</span>}
+        {kind === 'removed' && <span class="tag">only in fast traces</span>}
+      </>
+    ),
+    cells: [
+      calls(fast.calls, fast.traces),
+      calls(slow.calls, slow.traces),
+      time(fast.time, fast.traces),
+      time(slow.time, slow.traces),
+    ],
+    change: { us: change.time, text: kind === 'same' ? '' : signed(change.time, formatDuration) },
+  }
 }
 
 function errorRow(error: GroupError, { fast, slow }: CompareGroupsAnswer): ErrorRow {

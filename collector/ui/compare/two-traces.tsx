@@ -5,7 +5,7 @@ import { Failure, Notice, Waiting } from '../parts/notice'
 import { token } from '../shell/credentials'
 import { traceApi, traceHref } from '../shell/route'
 import { useWorker } from '../shell/use-worker'
-import { CallName } from './call-name'
+import { type CallRow, CallTable } from './call-table'
 import { kindOf, partsOfDiff, withAncestors } from './changes'
 import type { Compared, ComparedTrace } from './compare-worker'
 import { type ErrorRow, ErrorTable } from './error-table'
@@ -82,42 +82,16 @@ function Shown({ compared, a, b, names }: ShownProps) {
       <label class="switch">
         <input type="checkbox" checked={all} onChange={() => setAll(!all)} /> Show unchanged calls
       </label>
-      <div class="table-box">
-        <table class="table">
-          <caption>Calls of both traces</caption>
-          <thead>
-            <tr>
-              <th scope="col">Call</th>
-              <th scope="col">Service</th>
-              <th scope="col" class="number">
-                Spans, {names.columnA}
-              </th>
-              <th scope="col" class="number">
-                Spans, {names.columnB}
-              </th>
-              <th scope="col" class="number">
-                Time, {names.columnA}
-              </th>
-              <th scope="col" class="number">
-                Time, {names.columnB}
-              </th>
-              <th scope="col" class="number">
-                Change
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {shown.length === 0 && (
-              <tr>
-                <td colSpan={7}>No call differs.</td>
-              </tr>
-            )}
-            {shown.slice(0, MAX_ROWS).map((node, i) => (
-              <Line key={i} node={node} names={names} />
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <CallTable
+        caption="Calls of both traces"
+        columns={[
+          `Spans, ${names.columnA}`,
+          `Spans, ${names.columnB}`,
+          `Time, ${names.columnA}`,
+          `Time, ${names.columnB}`,
+        ]}
+        rows={shown.slice(0, MAX_ROWS).map(node => callRow(node, names))}
+      />
       {shown.length > MAX_ROWS && <p class="summary">Only the first {counted(MAX_ROWS, 'call')} are shown.</p>}
     </>
   )
@@ -141,45 +115,36 @@ function lengthOf({ duration, spans, truncated }: ComparedTrace): string {
   return `${formatDuration(duration)} with ${counted(spans, 'span')}${truncated ? ' or more' : ''}`
 }
 
-function Line({ node, names }: { node: DiffNode; names: TraceNames }) {
+function callRow(node: DiffNode, names: TraceNames): CallRow {
+  const { name, depth, service, a, b, totalChange } = node
   const kind = kindOf(node)
-  const [failedA, failedB] = [node.a?.errors ?? 0, node.b?.errors ?? 0]
-  return (
-    <tr class={`diff-${kind}`}>
-      <td>
-        <CallName name={node.name} depth={node.depth} kind={kind}>
-          {kind === 'added' && <span class="tag">only in {names.b}</span>}
-          {kind === 'removed' && <span class="tag">only in {names.a}</span>}
-          {failedA + failedB > 0 && (
-            <span class="error-mark">
-              failed
-              {failedA > 0 && failedB > 0
-                ? ' in both'
-                : kind === 'added' || kind === 'removed'
-                  ? ''
-                  : ` in ${failedA > 0 ? names.a : names.b}`}
-            </span>
-          )}
-        </CallName>
-      </td>
-      <td>{node.service}</td>
-      <td class="number" data-label={`Spans, ${names.columnA}`}>
-        {node.a?.count.toLocaleString() ?? '–'}
-      </td>
-      <td class="number" data-label={`Spans, ${names.columnB}`}>
-        {node.b?.count.toLocaleString() ?? '–'}
-      </td>
-      <td class="number" data-label={`Time, ${names.columnA}`}>
-        {formatDuration(node.a?.total ?? null)}
-      </td>
-      <td class="number" data-label={`Time, ${names.columnB}`}>
-        {formatDuration(node.b?.total ?? null)}
-      </td>
-      <td data-label="Change" class={`number ${node.totalChange > 0 ? 'longer' : 'shorter'}`}>
-        {signed(node.totalChange, formatDuration)}
-      </td>
-    </tr>
-  )
+  const [failedA, failedB] = [a?.errors ?? 0, b?.errors ?? 0]
+  return {
+    ...{ name, depth, kind, service },
+    tags: (
+      <>
+        {kind === 'added' && <span class="tag">only in {names.b}</span>}
+        {kind === 'removed' && <span class="tag">only in {names.a}</span>}
+        {failedA + failedB > 0 && (
+          <span class="error-mark">
+            failed
+            {failedA > 0 && failedB > 0
+              ? ' in both'
+              : kind === 'added' || kind === 'removed'
+                ? ''
+                : ` in ${failedA > 0 ? names.a : names.b}`}
+          </span>
+        )}
+      </>
+    ),
+    cells: [
+      a?.count.toLocaleString() ?? '–',
+      b?.count.toLocaleString() ?? '–',
+      formatDuration(a?.total ?? null),
+      formatDuration(b?.total ?? null),
+    ],
+    change: { us: totalChange, text: signed(totalChange, formatDuration) },
+  }
 }
 
 function errorRow(error: DiffError, a: string, b: string, names: TraceNames): ErrorRow {

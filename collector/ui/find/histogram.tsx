@@ -2,12 +2,13 @@ import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import uPlot from 'uplot'
 import type { OverviewAnswer } from '../../src/http/answers'
 import { formatDuration } from '../../src/trace'
+import { type ColorOf, chartStyle } from '../parts/colors'
 import { tellCount } from '../parts/estimate'
 import { localRange } from '../parts/time'
 import { timeAxis } from '../parts/time-labels'
 import { followWidth } from '../shell/follow-width'
 import { useShownTheme } from '../shell/theme'
-import { AXIS_PX, countLabels, type Drawing, isUnread, snapped, TIME_AXIS_PX, type Times, tallest } from './plot-axes'
+import { AXIS_PX, countLabels, isUnread, snapped, TIME_AXIS_PX, type Times, tallest } from './plot-axes'
 
 interface Props {
   answer: OverviewAnswer
@@ -34,9 +35,7 @@ export function Histogram({ answer, times, what, withAxis, onRange }: Props) {
   const height = HEIGHT_PX + (withAxis ? TIME_AXIS_PX : 0)
   useEffect(() => {
     if (buckets.length === 0) return
-    const style = getComputedStyle(document.documentElement)
-    const color = (name: string) => style.getPropertyValue(`--${name}`)
-    const axis = { stroke: color('quiet'), grid: { stroke: color('line'), width: 1 }, ticks: { show: false } }
+    const { color, axis } = chartStyle()
     const plot = new uPlot(
       {
         width: box.current!.clientWidth,
@@ -149,7 +148,7 @@ function about(count: number): string {
 const WHOLE = Array.from({ length: 15 }, (_, power) => [1, 2, 5].map(n => n * 10 ** power)).flat()
 
 /** What failed is drawn at the foot of its bar. Nothing that there is, is lower than two pixels. */
-function drawBars(plot: uPlot, { buckets, step }: OverviewAnswer, top: number, color: Drawing): void {
+function drawBars(plot: uPlot, { buckets, step }: OverviewAnswer, top: number, color: ColorOf): void {
   const { ctx, bbox } = plot
   const px = devicePixelRatio
   const foot = bbox.top + bbox.height

@@ -16,9 +16,6 @@ export interface Times {
   to: number
 }
 
-/** A color of the style sheet by its name. */
-export type Drawing = (name: string) => string
-
 /** Both plots have room for the same labels, so that what is at one time is in one column. */
 export const AXIS_PX = 58
 export const TIME_AXIS_PX = 24

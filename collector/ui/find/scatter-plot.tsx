@@ -2,6 +2,7 @@ import { useEffect, useRef, useState } from 'preact/hooks'
 import uPlot from 'uplot'
 import type { OverviewAnswer } from '../../src/http/answers'
 import { durationLabels, formatDuration, type TraceSummary } from '../../src/trace'
+import { chartStyle } from '../parts/colors'
 import { counted } from '../parts/count'
 import { shortLocalTime } from '../parts/time'
 import { timeAxis } from '../parts/time-labels'
@@ -10,7 +11,7 @@ import { followWidth } from '../shell/follow-width'
 import { traceHref } from '../shell/route'
 import { useShownTheme } from '../shell/theme'
 import type { Box } from './difference/difference-address'
-import { AXIS_PX, type Drawing, durationSplits, TIME_AXIS_PX, type Times } from './plot-axes'
+import { AXIS_PX, durationSplits, TIME_AXIS_PX, type Times } from './plot-axes'
 
 const HEIGHT_PX = 176
 const NEAR_PX = 14
@@ -40,11 +41,9 @@ export function ScatterPlot({ points, buckets, step, times, what, searchOf, diff
   const [drawnBox, setDrawnBox] = useState<Box | null>(null)
   const shown = useRef<uPlot | null>(null)
   useEffect(() => {
-    const style = getComputedStyle(document.documentElement)
-    const color = (name: string) => style.getPropertyValue(`--${name}`)
     const plot = new uPlot(
       optionsFor(
-        { points, buckets, step, times, width: box.current!.clientWidth, color },
+        { points, buckets, step, times, width: box.current!.clientWidth, ...chartStyle() },
         {
           brush: setDrawnBox,
           point: (trace, left, top) => setPointed(trace === null ? null : { trace, left, top }),
@@ -150,23 +149,21 @@ interface Handlers {
   point(trace: TraceSummary | null, left: number, top: number): void
 }
 
-interface Drawn {
+interface Drawn extends ReturnType<typeof chartStyle> {
   points: TraceSummary[]
   buckets: OverviewAnswer['buckets']
   step: number
   times: Times
   width: number
-  color: Drawing
 }
 
 function optionsFor(drawing: Drawn, { brush, point }: Handlers): uPlot.Options {
-  const { points, buckets, times, width, color } = drawing
+  const { points, buckets, times, width, color, axis } = drawing
   const near = (plot: uPlot, left: number, top: number) => nearest(plot, points, left, top)
   const series = (stroke: string): uPlot.Series => ({
     paths: () => null,
     points: { show: true, size: 8, width: 1, stroke, fill: `color-mix(in srgb, ${stroke} 45%, transparent)` },
   })
-  const axis = { stroke: color('quiet'), grid: { stroke: color('line'), width: 1 }, ticks: { show: false } }
   const durations = points.map(({ duration }) => duration!)
   for (const { p50, p95 } of buckets) durations.push(...[p50, p95].filter(us => us !== null))
   const ends = durations.reduce(([min, max], us) => [Math.min(min, us), Math.max(max, us)], [Infinity, 1])

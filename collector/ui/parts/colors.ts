@@ -59,3 +59,16 @@ export function readPalette(): Palette {
     font: getComputedStyle(document.body).fontFamily,
   }
 }
+
+/** Returns the style sheet's current color of a name. */
+export type ColorOf = (name: string) => string
+
+/** Returns how charts are drawn in the current colors. */
+export function chartStyle() {
+  const style = getComputedStyle(document.documentElement)
+  const color: ColorOf = name => style.getPropertyValue(`--${name}`)
+  return {
+    color,
+    axis: { stroke: color('quiet'), grid: { stroke: color('line'), width: 1 }, ticks: { show: false } },
+  }
+}

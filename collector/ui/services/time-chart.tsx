@@ -1,6 +1,7 @@
 import 'uplot/dist/uPlot.min.css'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import uPlot from 'uplot'
+import { chartStyle } from '../parts/colors'
 import type { Told } from '../parts/estimate'
 import { localTime } from '../parts/time'
 import { timeAxis } from '../parts/time-labels'
@@ -64,9 +65,7 @@ export function TimeChart(props: Props) {
   const handlers = useRef(props)
   handlers.current = props
   useEffect(() => {
-    const style = getComputedStyle(document.documentElement)
-    const color = (name: string) => style.getPropertyValue(`--${name}`)
-    const axis = { stroke: color('quiet'), grid: { stroke: color('line'), width: 1 }, ticks: { show: false } }
+    const { color, axis } = chartStyle()
     const edge: uPlot.Series = { stroke: 'transparent', points: { show: false } }
     const plot = new uPlot(
       {

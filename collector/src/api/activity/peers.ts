@@ -1,5 +1,6 @@
 import type { Peer, PeerKind } from '../../http/answers'
 import type { AnnotationCondition } from '../../query'
+import { Recent } from '../../store/recent'
 import type { Find } from './deployments'
 
 /**
@@ -34,7 +35,7 @@ const KEPT_MS = 3600_000
 const MAX_KEPT = 2_000
 
 export class Peers {
-  private readonly known = new Map<string, { kind: PeerKind; untilMs: number }>()
+  private readonly known = new Recent<string, { kind: PeerKind; untilMs: number }>(MAX_KEPT)
   private readonly nowMs: () => number
 
   constructor(nowMs: () => number) {
@@ -57,9 +58,7 @@ export class Peers {
     if (kept !== undefined && kept.untilMs > nowMs) return kept.kind
     const kind = await search(name, find, mayGoOn)
     if (kind === undefined) return 'unknown'
-    this.known.delete(name)
     this.known.set(name, { kind, untilMs: nowMs + KEPT_MS })
-    if (this.known.size > MAX_KEPT) this.known.delete(this.known.keys().next().value!)
     return kind
   }
 }

@@ -3,6 +3,7 @@ import { Counter } from '../../store/activity/counter'
 import { quantileOf } from '../../store/activity/estimates'
 import { OTHER } from '../../store/activity/model'
 import { operationOf } from '../../store/activity/rows'
+import { Recent } from '../../store/recent'
 import { whole } from './figures'
 import { isWork, queryOf } from './services'
 import { type ReadActivity, sumBusiest } from './sums'
@@ -27,7 +28,7 @@ type Known = Omit<UsualAnswer, keyof Range>
 export class UsualDurations {
   private readonly read: ReadActivity
   private readonly nowMs: () => number
-  private readonly known = new Map<string | undefined, { known: Promise<Known>; untilMs: number }>()
+  private readonly known = new Recent<string | undefined, { known: Promise<Known>; untilMs: number }>(MAX_KEPT)
 
   constructor(read: ReadActivity, nowMs: () => number) {
     this.read = read
@@ -48,9 +49,7 @@ export class UsualDurations {
     if (kept !== undefined && kept.untilMs > nowMs) return kept.known
     const counted = count(this.read, range, service)
     const entry = { known: counted, untilMs: nowMs + KEPT_MS }
-    this.known.delete(service)
     this.known.set(service, entry)
-    if (this.known.size > MAX_KEPT) this.known.delete(this.known.keys().next().value)
     counted.then(
       ({ records }) => {
         if (records < FEW_RECORDS) entry.untilMs = nowMs + KEPT_WHILE_FEW_MS

@@ -22,8 +22,16 @@ export function searchWithin({ searches }: Reads, askStore: AskStore<SpanSearch>
   return query => searches.during(SEARCH_BYTES, () => askStore(store => store.search(query)))
 }
 
+/** By default, a range has so many parts, but none is shorter than this. */
+export const PARTS = 8
+const MIN_PART_US = 10_000_000
+
 /** Divides a time range into at most so many parts, the newest first, none of which is shorter than `leastUs`. */
-export function partsOf({ fromUs, toUs }: { fromUs: number; toUs: number }, most: number, leastUs: number): Part[] {
+export function partsOf(
+  { fromUs, toUs }: { fromUs: number; toUs: number },
+  most = PARTS,
+  leastUs = MIN_PART_US,
+): Part[] {
   const length = toUs - fromUs
   const count = Math.max(1, Math.min(most, Math.floor(length / leastUs)))
   const edge = (i: number) => fromUs + Math.floor((i * length) / count)

@@ -158,6 +158,11 @@ export function sampleOf({ buckets }: Survey, most: number): TraceSummary[] {
     return some.map(({ trace }) => trace)
   })
   traces.sort((a, b) => (a.start ?? 0) - (b.start ?? 0) || (a.traceId < b.traceId ? -1 : 1))
-  if (traces.length <= most) return traces
-  return Array.from({ length: most }, (_, i) => traces[Math.floor((i * traces.length) / most)]!)
+  return evenly(traces, most)
+}
+
+/** Chooses from all parts of a list alike. */
+export function evenly<T>(list: T[], most: number): T[] {
+  if (list.length <= most) return list
+  return Array.from({ length: most }, (_, i) => list[Math.floor((i * list.length) / most)]!)
 }

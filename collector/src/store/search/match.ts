@@ -73,8 +73,8 @@ export interface Matched {
 }
 
 /**
- * Returns the spans that match; undefined if none does. This is final: an index may return too many traces, but must not miss any. It yields after some spans, since a trace may have 100,000, and a search many
- * links and alternatives.
+ * Returns the spans that match; undefined if none does. This is final: an index may return too many traces, but must not miss any.
+ * It yields after some spans, since a trace may have 100,000, and a search many links and alternatives.
  * @param at the number of a link: the last one, unless told otherwise
  */
 export function* matchTrace(
