@@ -1,6 +1,6 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { dirname, resolve } from 'node:path'
+import { basename, dirname, resolve } from 'node:path'
 import { defineConfig, type Options } from 'tsup'
 
 /** The package's entries, and what of src/bundle.ts each of them is. */
@@ -35,23 +35,33 @@ const javascript: Options = {
   removeNodeProtocol: false,
 }
 
-/** Imports what `filter` matches from another file of dist. */
-const elsewhere = (filter: RegExp, path: string): Options['esbuildPlugins'] => [
-  { name: 'elsewhere', setup: build => build.onResolve({ filter }, () => ({ path, external: true })) },
+/** Imports what `filter` matches from another file of dist. `path` is given the folder of the file that imports it. */
+const elsewhere = (filter: RegExp, path: (folder: string) => string): Options['esbuildPlugins'] => [
+  {
+    name: 'elsewhere',
+    setup: build => build.onResolve({ filter }, ({ resolveDir }) => ({ path: path(resolveDir), external: true })),
+  },
 ]
+
+/**
+ * Plugins of which only the list of patches is in the bundle, which every start reads: plugins/NAME/index.ts requires ./code when
+ * the first patch is applied, and plugins/NAME/code.ts becomes dist/NAME-code.js. Each is a file of its own: what two of them import
+ * from plugins/ is in both, and so it must have no state.
+ */
+const CODE = readdirSync('plugins').filter(name => existsSync(`plugins/${name}/code.ts`))
 
 // tsup's own splitting of CommonJS would share the state as well, but rewrites every `?.` into a call with closures.
 export default defineConfig([
   {
     ...javascript,
     entry: { bundle: 'src/bundle.ts' },
-    esbuildPlugins: elsewhere(/^\.\/code$/, './thrift-code.js'),
+    esbuildPlugins: elsewhere(/^\.\/code$/, folder => `./${basename(folder)}-code.js`),
     onSuccess: async () => writeEntries(),
   },
   {
     ...javascript,
-    entry: { 'thrift-code': 'plugins/thrift/code.ts' },
-    esbuildPlugins: elsewhere(/^milo\/plugin$/, './plugin.js'),
+    entry: Object.fromEntries(CODE.map(name => [`${name}-code`, `plugins/${name}/code.ts`])),
+    esbuildPlugins: elsewhere(/^milo\/plugin$/, () => './plugin.js'),
   },
   {
     entry: Object.fromEntries(Object.entries(ENTRIES).map(([name, { source }]) => [name, source])),
