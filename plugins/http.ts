@@ -2,28 +2,30 @@ import type { EventEmitter } from 'node:events'
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import {
+  baggageOfHeaders,
+  contextOfHeaders,
   currentFrame,
   describe,
   type Emit,
   type Frame,
-  formatTraceparent,
   frameWith,
+  type HeaderTarget,
   isActive,
+  isName,
   Kind,
   type Plugin,
   type PluginHandle,
-  parseTraceparent,
-  type RemoteContext,
   runInFrame,
   type Span,
   setImmediate,
   startServerSpan,
   startSpan,
   type Wrapped,
+  writeHeaders,
 } from 'milo/plugin'
 
 /**
- * node:http and node:https, both sides, with W3C trace context: a request's span is the root, or the child of the
+ * node:http and node:https, both sides, with what their headers carry: a request's span is the root, or the child of the
  * caller's, of all that is done for it.
  *
  * Only prototypes are patched, those which both modules share: so https needn't be loaded for it (3 ms), and it doesn't
@@ -103,9 +105,15 @@ function emitInFrame(emitter: EventEmitter, event: string | symbol, args: unknow
   }
   const frame = Exchange.frameOf(emitter)
   const here = currentFrame()
-  if (here?.span === frame?.span) return emit(emitter, event, args)
-  // The namespaces of milo/cls stay what they are where the event is emitted.
-  return runInFrame(here?.cells === frame?.cells ? frame : frameWith(frame?.span), emit, emitter, event, args)
+  if (here?.span === frame?.span && here?.baggage === frame?.baggage) return emit(emitter, event, args)
+  return runInFrame(here?.cells === frame?.cells ? frame : withCells(frame), emit, emitter, event, args)
+}
+
+/** The namespaces of milo/cls stay what they are where an event is emitted. */
+function withCells(frame: Frame | undefined): Frame {
+  const derived = frameWith(frame?.span)
+  derived.baggage = frame?.baggage
+  return derived
 }
 
 function isSocket(value: unknown): value is Duplex {
@@ -125,8 +133,12 @@ function startRequestSpan(
   if (Exchange.has(req) || Exchange.has(peer)) return undefined
   const method = req.method ?? 'GET'
   const url = req.url ?? '/'
-  const span = startServerSpan(operation(method, url), callersContext(req))
+  const { rawHeaders, socket } = req
+  // Adapters of serverless platforms fill in `headers` alone, which Node makes from the others when it is first read.
+  const headers = rawHeaders.length > 0 ? rawHeaders : Object.entries(req.headers).flat()
+  const span = startServerSpan(operation(method, url), contextOfHeaders(headers, socket))
   const frame = frameWith(span)
+  frame.baggage = baggageOfHeaders(headers, socket)
   new Exchange(req, span, frame)
   new Exchange(peer, span, frame)
   if (span.sampled) span.annotate('http.request.method', method).annotate('url.path', pathOf(url))
@@ -232,19 +244,6 @@ class Exchange extends (same as unknown as new (object: object) => object) {
   }
 }
 
-/** Looks through `rawHeaders` first: Node makes `headers` when it is first read, which costs more than this search. */
-function callersContext(req: IncomingMessage): RemoteContext | undefined {
-  const { rawHeaders } = req
-  let isThere = rawHeaders.length === 0
-  for (let i = 0; i < rawHeaders.length && !isThere; i += 2) {
-    isThere = isName(rawHeaders[i], TRACEPARENT)
-  }
-  return isThere ? parseTraceparent(req.headers.traceparent, req.headers.tracestate) : undefined
-}
-
-const TRACEPARENT = 'traceparent'
-const TRACESTATE = 'tracestate'
-
 function startClientSpan(req: ClientRequest): Span {
   const span = startSpan(Kind.CLIENT, operation(req.method, req.path))
   new Exchange(req, span, currentFrame())
@@ -261,29 +260,43 @@ function startClientSpan(req: ClientRequest): Span {
 function traceRequest(req: ClientRequest, headers: unknown): unknown {
   // A class of the application's may have the headers made again.
   const span = Exchange.spanOf(req) ?? startClientSpan(req)
-  const { state } = span.trace
-  // What the application has set stays.
   if (headers !== null && headers !== undefined && !Array.isArray(headers)) {
-    if (req.hasHeader(TRACEPARENT)) return headers
-    req.setHeader(TRACEPARENT, formatTraceparent(span))
-    if (state !== undefined && !req.hasHeader(TRACESTATE)) req.setHeader(TRACESTATE, state)
+    writeHeaders(req, ON_REQUEST, span)
     return headers
   }
   // Headers may also be an array of names and values, or of pairs; or there are none.
   const list = headers ?? []
-  const arePairs = Array.isArray(list[0])
   // Node throws for these.
-  if (!arePairs && list.length % 2 !== 0) return headers
-  const has = (name: string) =>
-    list.some((item, i) => isName(arePairs ? item?.[0] : i % 2 === 0 ? item : undefined, name))
-  if (has(TRACEPARENT)) return headers
-  const more = [[TRACEPARENT, formatTraceparent(span)]]
-  if (state !== undefined && !has(TRACESTATE)) more.push([TRACESTATE, state])
-  return [...list, ...(arePairs ? more : more.flat())]
+  if (!Array.isArray(list[0]) && list.length % 2 !== 0) return headers
+  const more: string[][] = []
+  writeHeaders({ req, list, more }, IN_ARRAY, span)
+  if (more.length === 0) return headers
+  return [...list, ...(Array.isArray(list[0]) ? more : more.flat())]
 }
 
-function isName(value: unknown, name: string): boolean {
-  return typeof value === 'string' && value.length === name.length && value.toLowerCase() === name
+const ON_REQUEST: HeaderTarget<ClientRequest> = {
+  has: (req, name) => req.hasHeader(name),
+  add: (req, name, value) => req.setHeader(name, value),
+  host: req => req.host,
+  port: req => portOf(req, req.getHeader('host')),
+}
+
+const IN_ARRAY: HeaderTarget<{ req: ClientRequest; list: any[]; more: string[][] }> = {
+  has: ({ list }, name) => valueIn(list, name) !== undefined,
+  add: ({ more }, name, value) => more.push([name, value]),
+  host: ({ req }) => req.host,
+  port: ({ req, list }) => portOf(req, valueIn(list, 'host')),
+}
+
+function valueIn(list: any[], name: string): unknown {
+  if (Array.isArray(list[0])) return list.find(pair => isName(pair?.[0], name))?.[1]
+  return list.find((_, i) => i % 2 === 1 && isName(list[i - 1], name))
+}
+
+/** A request keeps no port, but the `Host` header that Node makes for it has the port, unless it is the protocol's own. */
+function portOf(req: ClientRequest, host: unknown): string {
+  const port = typeof host === 'string' ? /:(\d+)$/.exec(host)?.[1] : undefined
+  return port ?? (req.protocol === 'https:' ? '443' : '80')
 }
 
 /** Notes a request's event on its span, before the listeners run. */

@@ -5,12 +5,13 @@
 import { types } from 'node:util'
 import { imitate } from './patch/imitate'
 import { endWith } from './patch/observe'
-import { describe } from './process/log'
+import { describe, logRarely } from './process/log'
 import { withLogPlugins } from './register'
 import { isActive, sink } from './start/instance'
 import { type Options, readSettings } from './start/options'
 import { start } from './start/start'
-import { currentFrame, frameWith, runInFrame } from './trace/context'
+import { changeBaggage, readBaggage } from './trace/baggage'
+import { currentFrame, derive, frameWith, runInFrame } from './trace/context'
 import { cut, isError, Kind, LIMITS, type PluginSpan, type Span } from './trace/span'
 import { currentSpan, startSpan, UNSAMPLED } from './trace/tracer'
 
@@ -187,6 +188,28 @@ export function count(key: string, n = 1): void {
 /** The current span; where there is none, one whose methods do nothing. */
 export function current(): Span {
   return currentSpan() ?? UNSAMPLED
+}
+
+/** The baggage that is current: what the request brought, and what `withBaggage` has added. Empty where there is none. */
+export function baggage(): Record<string, string> {
+  return readBaggage(currentFrame()?.baggage)
+}
+
+/**
+ * Runs `fn` with these values added to the baggage, in place of those that the keys had; undefined removes a key. HTTP requests
+ * that are made within take along the keys that the setting `baggage` names. A key that isn't a token of HTTP is left out.
+ * @example milo.withBaggage({ tenant: 'acme' }, () => fetch('http://shop/orders'))
+ */
+export function withBaggage<R>(values: Record<string, string | undefined>, fn: () => R): R {
+  if (!isActive()) return fn()
+  const here = currentFrame()
+  const frame = derive(here, here?.cells)
+  try {
+    frame.baggage = changeBaggage(here?.baggage, values)
+  } catch (error) {
+    logRarely('baggage', 'warn', `values of baggage couldn't be read: ${describe(error)}`)
+  }
+  return runInFrame(frame, fn)
 }
 
 function nameOf(name: unknown): string {

@@ -9,7 +9,8 @@ import type { Plugin } from '../patch/plugin'
 import { inRange } from '../patch/range'
 import { describe, LOG_LEVELS, type LogLevel } from '../process/log'
 import { AdaptiveSampler, type OperationSampling } from '../trace/adaptive'
-import { CARRIERS, type Carrier, type Propagation } from '../trace/propagation'
+import { type BaggageKeys, HTTP_FORMATS, type HttpFormats, type HttpPropagation } from '../trace/http-headers'
+import { type ByPeer, CARRIERS, type Propagation } from '../trace/propagation'
 import { type Sampler, samplerFrom } from '../trace/sampler'
 import type { Span } from '../trace/span'
 import { serviceOf } from './service'
@@ -34,8 +35,15 @@ export interface Options {
   tracesPerSecond?: number
   /** The adaptive sampler's exceptions, by the name of a trace's first span: a probability, or a target beside the others'. */
   operations?: Record<string, OperationSampling>
-  /** The carrier towards Thrift servers: `field`, `host:port=calltrace`, `host=…`, several separated by commas. MILO_PROPAGATION. */
+  /**
+   * How a trace travels: over Thrift `field`, `compat` and so on, over HTTP `w3c`, `b3`, `b3multi` (`b3+w3c` for both), or `off`; by peer
+   * `host:port=…`, `host=…`, `*.domain=…`; several separated by commas. MILO_PROPAGATION. Default `field,w3c`.
+   */
   propagation?: string
+  /** Whose headers are believed when an HTTP request comes in: `all`, `none`, or addresses and networks (`10.0.0.0/8`), separated by commas. MILO_TRUSTED_CALLERS. */
+  trustedCallers?: string
+  /** The keys of W3C baggage that HTTP requests may bring and take along, separated by commas; `*` for all. MILO_BAGGAGE. Default: none. */
+  baggage?: string
   /** Plugins of your own. Milo's come with milo/register, which takes MILO_PLUGINS: `thrift,http`, or `-http` for all but one. */
   plugins?: Plugin[]
   /** Called with the span and the arguments of each sampled Thrift call, to annotate the span. Otherwise no arguments are recorded. */
@@ -77,6 +85,7 @@ export interface Settings {
   sampler: Sampler
   tracesPerSecond: number
   propagation: Propagation
+  http: HttpPropagation
   plugins: Plugin[]
   /** MILO_PLUGINS as given: names, some with a `-`; empty for all. */
   pluginNames: string[]
@@ -103,6 +112,8 @@ const OPTION_NAMES: Record<keyof Options, true> = {
   tracesPerSecond: true,
   operations: true,
   propagation: true,
+  trustedCallers: true,
+  baggage: true,
   plugins: true,
   onRequest: true,
   logCorrelation: true,
@@ -128,6 +139,7 @@ export function readSettings(options: Options = {}, env: NodeJS.ProcessEnv = pro
   }
   const tracesPerSecond = target(options.tracesPerSecond ?? number(env.MILO_TRACES_PER_SECOND) ?? 10)
   const exceptions = operations(options.operations ?? {})
+  const { thrift, http } = propagation(options.propagation ?? unset(env.MILO_PROPAGATION) ?? 'field')
   return {
     enabled: enabled(options.enabled, env.MILO_ENABLED),
     service:
@@ -138,7 +150,12 @@ export function readSettings(options: Options = {}, env: NodeJS.ProcessEnv = pro
     scribeEncoding: encoding(options.scribeEncoding ?? unset(env.MILO_SCRIBE_ENCODING) ?? 'raw'),
     sampler: sampler(options.sampler ?? unset(env.MILO_SAMPLER) ?? 'adaptive', tracesPerSecond, exceptions),
     tracesPerSecond,
-    propagation: propagation(options.propagation ?? unset(env.MILO_PROPAGATION) ?? 'field'),
+    propagation: thrift,
+    http: {
+      formats: http,
+      trusts: trustedCallers(options.trustedCallers ?? unset(env.MILO_TRUSTED_CALLERS) ?? 'all'),
+      baggage: baggageKeys(options.baggage ?? unset(env.MILO_BAGGAGE)),
+    },
     plugins: plugins(options.plugins ?? []),
     pluginNames: (unset(env.MILO_PLUGINS) ?? '').split(',').flatMap(name => name.trim() || []),
     onRequest: callable('onRequest', options.onRequest),
@@ -164,6 +181,8 @@ const VARIABLES = [
   'MILO_SAMPLER',
   'MILO_TRACES_PER_SECOND',
   'MILO_PROPAGATION',
+  'MILO_TRUSTED_CALLERS',
+  'MILO_BAGGAGE',
   'MILO_PLUGINS',
   'MILO_LOG_CORRELATION',
   'MILO_CLS_HOOKED',
@@ -356,21 +375,93 @@ function target(value: unknown): number {
   )
 }
 
-function propagation(value: unknown): Propagation {
-  const result: Propagation = { default: 'field', peers: new Map() }
-  for (const part of typeof value === 'string' ? value.split(',').map(part => part.trim()) : ['']) {
-    const match = /^(?:([^\s=]+)=)?([\w-]+)$/.exec(part)
-    const carrier = match?.[2] as Carrier
-    if (match === null || !CARRIERS.includes(carrier)) {
+/** One setting for both: an entry says by its word what it is for, and `off` is for what no other entry of the peer is for. */
+function propagation(value: unknown): { thrift: Propagation; http: ByPeer<HttpFormats> } {
+  const thrift: Propagation = { default: 'field', peers: new Map() }
+  const http: ByPeer<HttpFormats> = { default: HTTP_FORMATS.w3c, peers: new Map() }
+  const entries = (typeof value === 'string' ? value.split(',') : ['']).map(text => {
+    const part = text.trim()
+    const [, peer, word] = /^(?:([^\s=]+)=)?([\w+-]+)$/.exec(part) ?? []
+    const carrier = CARRIERS.find(known => known === word)
+    const formats = word === undefined || carrier !== undefined ? 0 : formatsOf(word)
+    if (carrier === undefined && formats === 0) {
       throw new MiloError(
         'MILO_BAD_PROPAGATION',
-        `propagation must be one of ${CARRIERS.join(', ')}, or host:port=one of them (host= for every port), separated by commas; got '${part || show(value)}'`,
+        `propagation must be one of ${CARRIERS.join(', ')}, or for HTTP ${Object.keys(HTTP_FORMATS).join(', ')} (b3+w3c for two), or host:port=one of them (host= for every port, *.domain= for every host in it), separated by commas; got '${part || show(value)}'`,
       )
     }
-    if (match[1] === undefined) result.default = carrier
-    else result.peers.set(match[1], carrier)
+    return { peer: peer?.toLowerCase().replace(/^\[([^\]]*)\]/, '$1'), carrier, formats }
+  })
+  // What is more than off comes later, and so it counts.
+  entries.sort((a, b) => Number(b.carrier === 'off') - Number(a.carrier === 'off'))
+  for (const { peer, carrier, formats } of entries) {
+    if (carrier !== undefined) put(thrift, peer, carrier)
+    if (carrier === undefined || carrier === 'off') put(http, peer, formats)
   }
-  return result
+  return { thrift, http }
+}
+
+/** @returns 0 if it isn't one or several of HTTP_FORMATS */
+function formatsOf(word: string): HttpFormats {
+  let formats = 0
+  for (const name of word.split('+')) {
+    if (!Object.hasOwn(HTTP_FORMATS, name)) return 0
+    formats |= HTTP_FORMATS[name as keyof typeof HTTP_FORMATS]
+  }
+  return formats
+}
+
+function put<C>(to: ByPeer<C>, peer: string | undefined, value: C): void {
+  if (peer === undefined) to.default = value
+  else to.peers.set(peer, value)
+}
+
+/** Verdicts that are remembered: a look into the list costs a microsecond. */
+const MAX_REMEMBERED = 1_000
+
+function trustedCallers(value: unknown): HttpPropagation['trusts'] {
+  if (value === 'all') return undefined
+  if (value === 'none') return () => false
+  // Loaded late: few have such a list.
+  const { BlockList, isIP } = require('node:net') as typeof import('node:net')
+  const family = (address: string) => (isIP(address) === 6 ? 'ipv6' : 'ipv4')
+  const list = new BlockList()
+  for (const part of typeof value === 'string' ? value.split(',').map(text => text.trim()) : ['']) {
+    const [, address = '', , prefix] = /^([^/]+)(\/(\d{1,3}))?$/.exec(part) ?? []
+    const bits = isIP(address) === 6 ? 128 : 32
+    if (isIP(address) === 0 || Number(prefix ?? bits) > bits) {
+      throw new MiloError(
+        'MILO_BAD_PROPAGATION',
+        `trustedCallers must be all, none, or addresses and networks (10.0.0.0/8) separated by commas, got '${part || show(value)}'`,
+      )
+    }
+    list.addSubnet(address, Number(prefix ?? bits), family(address))
+  }
+  const verdicts = new Map<string, boolean>()
+  return given => {
+    if (given === undefined) return false
+    const known = verdicts.get(given)
+    if (known !== undefined) return known
+    const address = given.replace(/^::ffff:(?=\d+\.)/i, '').replace(/%.*$/, '')
+    const verdict = isIP(address) !== 0 && list.check(address, family(address))
+    if (verdicts.size >= MAX_REMEMBERED) verdicts.clear()
+    verdicts.set(given, verdict)
+    return verdict
+  }
+}
+
+function baggageKeys(value: unknown): BaggageKeys | undefined {
+  if (value === undefined) return undefined
+  const keys = typeof value === 'string' ? value.split(',').map(key => key.trim()) : ['']
+  for (const key of keys) {
+    if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(key)) {
+      throw new MiloError(
+        'MILO_BAD_PROPAGATION',
+        `baggage must be keys separated by commas, or * for all, got '${key || show(value)}'`,
+      )
+    }
+  }
+  return new Set(keys)
 }
 
 /** All that can be wrong with a plugin is said here: later, it would be within the application's `require`. */

@@ -14,6 +14,8 @@ export class Frame {
   unfilled: readonly Frame[] | undefined = undefined
   /** A plugin's own value for this frame. Frames that are derived from it have it too. */
   slot: unknown = undefined
+  /** What the application has given the request to carry, as W3C's header: see baggage.ts. Derived frames have it too. */
+  baggage: string | undefined = undefined
   /** The namespaces' list: see cls/namespaces.ts. */
   readonly cells: Cell | undefined
 
@@ -97,15 +99,20 @@ export function enterFrame(frame: Frame | undefined): void {
   storage.enterWith(frame)
 }
 
-/** A frame in which `span` is current and the namespaces are as they are here. */
+/** A frame in which `span` is current, and the namespaces and the baggage are as they are here. */
 export function frameWith(span: PluginSpan | undefined): Frame {
-  return new Frame(span, storage.getStore()?.cells)
+  const here = storage.getStore()
+  if (here === undefined) return new Frame(span, undefined)
+  const frame = new Frame(span, here.cells)
+  frame.baggage = here.baggage
+  return frame
 }
 
 /** A frame with the same span and other namespaces. */
 export function derive(frame: Frame | undefined, cells: Cell | undefined): Frame {
   const derived = new Frame(frame?.span, cells)
   derived.slot = frame?.slot
+  derived.baggage = frame?.baggage
   if (frame?.unfilled === undefined) return derived
   if (frame.unfilled === NONE_BUT_ITSELF) frame.unfilled = [frame]
   ;(frame.unfilled as Frame[]).push(derived)

@@ -11,20 +11,30 @@ import type { PluginSpan } from './span'
  *   calltrace-legacy16 the same with 32-bit span ids, for the original's Java servers
  *   off                nothing
  *
- * and W3C's traceparent over HTTP. docs/wire-format.md has the bytes.
+ * and over HTTP in headers: see http-headers.ts. docs/wire-format.md has the bytes.
  */
 export const CARRIERS = ['field', 'compat', 'calltrace', 'calltrace-legacy16', 'off'] as const
 export type Carrier = (typeof CARRIERS)[number]
 
-/** The carrier for each peer, in both directions: by `host:port`, else by `host`, else the default. */
-export interface Propagation {
-  default: Carrier
-  peers: Map<string, Carrier>
+/** What is used for each peer: by `host:port`, else by `host`, else by the longest `*.domain`, else the default. */
+export interface ByPeer<C> {
+  default: C
+  peers: Map<string, C>
 }
 
-export function carrierFor({ peers, default: otherwise }: Propagation, host: unknown, port: unknown): Carrier {
+/** Over Thrift, in both directions. */
+export type Propagation = ByPeer<Carrier>
+
+export function carrierFor<C>({ peers, default: otherwise }: ByPeer<C>, host: unknown, port: unknown): C {
   if (peers.size === 0) return otherwise
-  return peers.get(`${host}:${port}`) ?? peers.get(String(host)) ?? otherwise
+  const name = String(host).toLowerCase()
+  const exact = peers.get(`${name}:${port}`) ?? peers.get(name)
+  if (exact !== undefined) return exact
+  for (let dot = name.indexOf('.'); dot !== -1; dot = name.indexOf('.', dot + 1)) {
+    const domain = peers.get(`*${name.slice(dot)}`)
+    if (domain !== undefined) return domain
+  }
+  return otherwise
 }
 
 /** What a request brought. Ids are signed 32-bit halves. */
@@ -39,6 +49,8 @@ export interface RemoteContext {
   parentHi: number
   parentLo: number
   sampled: boolean
+  /** The caller leaves the decision to the sampler here; `sampled` is true then. */
+  undecided: boolean
   debug: boolean
   /** NaN when the carrier doesn't say. */
   probability: number
@@ -62,6 +74,7 @@ export function remoteContext(sampled: boolean, debug: boolean, probability: num
     parentHi: 0,
     parentLo: 0,
     sampled,
+    undecided: false,
     debug,
     probability,
     hasIds: false,
@@ -102,12 +115,6 @@ function word(hex: string, pos: number): number {
 
 const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/
 
-/**
- * What W3C lets a tracestate be made of: a header takes nothing else. W3C asks for 512 characters at least; more than this
- * is nobody's state.
- */
-const TRACESTATE = /^[\t\x20-\x7e]{1,2048}$/
-
 /** Reads W3C's traceparent, version 00 and what later versions keep of it. Undefined when it isn't valid. */
 export function parseTraceparent(header: unknown, state?: unknown): RemoteContext | undefined {
   if (typeof header !== 'string' || header.length > 512) return undefined
@@ -116,8 +123,58 @@ export function parseTraceparent(header: unknown, state?: unknown): RemoteContex
   const [, version, trace, span, flags, more] = match as unknown as [string, string, string, string, string, string?]
   if (version === 'ff' || (version === '00' && more !== undefined)) return undefined
   const context = childContext(trace, span, (Number.parseInt(flags, 16) & 1) === 1, false)
-  if (context !== undefined && typeof state === 'string' && TRACESTATE.test(state)) context.state = state
+  if (context !== undefined) context.state = readTracestate(state)
   return context
+}
+
+/** W3C's limits for a tracestate: list members, and characters, of which long members go first. */
+const MAX_MEMBERS = 32
+const MAX_STATE_LENGTH = 512
+const LONG_MEMBER_LENGTH = 128
+/** More than this isn't read at all. */
+const MAX_READ_LENGTH = 8192
+
+const MEMBER = /^[a-z0-9][a-z0-9_\-*/@]{0,255}=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]$/
+
+/**
+ * Reads W3C's tracestate, to be passed on. Of members with the same key the first, which is the newest, is kept. One
+ * that is longer than 512 characters is cut as W3C demands: members of more than 128 characters, then others, from the end.
+ * @returns undefined for one that is empty, isn't valid, or has more than 32 members
+ */
+export function readTracestate(value: unknown): string | undefined {
+  if (typeof value !== 'string' || value === '' || value.length > MAX_READ_LENGTH) return undefined
+  const members = new Map<string, string>()
+  let count = 0
+  for (const part of value.split(',')) {
+    const member = trim(part)
+    if (member === '') continue
+    if (++count > MAX_MEMBERS || !MEMBER.test(member)) return undefined
+    const key = member.slice(0, member.indexOf('='))
+    if (!members.has(key)) members.set(key, member)
+  }
+  const kept = [...members.values()]
+  let length = kept.reduce((sum, member) => sum + member.length + 1, -1)
+  for (const shortest of [LONG_MEMBER_LENGTH + 1, 0]) {
+    for (let i = kept.length - 1; i >= 0 && length > MAX_STATE_LENGTH; i--) {
+      if (kept[i]!.length < shortest) continue
+      length -= kept[i]!.length + 1
+      kept.splice(i, 1)
+    }
+  }
+  return kept.length === 0 ? undefined : kept.join(',')
+}
+
+/** Without the spaces and tabs around it: HTTP's optional whitespace, which is less than String's. */
+export function trim(text: string): string {
+  let start = 0
+  let end = text.length
+  while (start < end && isBlank(text.charCodeAt(start))) start++
+  while (end > start && isBlank(text.charCodeAt(end - 1))) end--
+  return start === 0 && end === text.length ? text : text.slice(start, end)
+}
+
+function isBlank(c: number): boolean {
+  return c === 32 || c === 9
 }
 
 /** The traceparent of a call made in `span`. One that isn't sampled and has no ids gets some: W3C demands them. */
@@ -127,4 +184,37 @@ export function formatTraceparent(span: PluginSpan): string {
     return `00-0000000000000000${toHex(randomHigh(), randomLow())}-${toHex(randomHigh(), randomLow())}-00`
   }
   return `00-${toHex(t.highHi, t.highLo)}${toHex(t.hi, t.lo)}-${toHex(span.idHi, span.idLo)}-${t.sampled ? '01' : '00'}`
+}
+
+const B3 = /^([0-9a-f]{16}|[0-9a-f]{32})-([0-9a-f]{16})(?:-([01d])(?:-[0-9a-f]{16})?)?$/
+
+/** Reads Zipkin's single b3 header. One that has a decision alone is a context without ids. Undefined when it isn't valid. */
+export function parseB3(header: unknown): RemoteContext | undefined {
+  if (typeof header !== 'string' || header.length > 80) return undefined
+  const b3 = trim(header)
+  if (b3 === '0' || b3 === '1' || b3 === 'd') return remoteContext(b3 !== '0', b3 === 'd', Number.NaN)
+  const match = B3.exec(b3)
+  if (match === null) return undefined
+  const [, trace, span, decision] = match as unknown as [string, string, string, string?]
+  return b3Context(trace, span, decision)
+}
+
+/** @param decision `0`, `1`, `d` for debug, or undefined where the caller leaves it to the sampler */
+export function b3Context(trace: string, span: string, decision: string | undefined): RemoteContext | undefined {
+  const context = childContext(trace, span, decision !== '0', decision === 'd')
+  if (context !== undefined) context.undecided = decision === undefined
+  return context
+}
+
+/** The b3 header of a call made in `span`. An unsampled one that has no ids is the decision alone. */
+export function formatB3(span: PluginSpan): string {
+  const t = span.trace
+  if (t.hi === 0 && t.lo === 0) return '0'
+  const ids = `${span.traceId}-${toHex(span.idHi, span.idLo)}-${b3Decision(span)}`
+  return span.parentHi === 0 && span.parentLo === 0 ? ids : `${ids}-${toHex(span.parentHi, span.parentLo)}`
+}
+
+export function b3Decision({ trace }: PluginSpan): string {
+  if (!trace.sampled) return '0'
+  return trace.debug ? 'd' : '1'
 }

@@ -3,6 +3,7 @@ import { running, sink, totals } from '../start/instance'
 import { currentFrame } from './context'
 import { fraction, randomHigh, randomLow, randomNarrow } from './id'
 import type { RemoteContext } from './propagation'
+import { NOT_KEPT } from './sampler'
 import { Kind, LiveSpan, type PluginSpan, Trace } from './span'
 import { WallClock } from './wall-clock'
 
@@ -54,11 +55,13 @@ export function startSpan(kind: Kind, name: string, narrow = false, force = fals
 
 /**
  * Starts the server's span of a request. What is current where it arrives doesn't matter: a request that brings no
- * context is a root.
+ * context is a root, and one that brings nothing but the decision to sample is a forced one.
  */
 export function startServerSpan(name: string, remote: RemoteContext | undefined): PluginSpan {
-  if (remote === undefined) return startRoot(Kind.SERVER, name, false, false)
+  if (remote === undefined || (remote.sampled && !remote.hasIds))
+    return startRoot(Kind.SERVER, name, false, remote !== undefined)
   if (running.emitter === undefined || (!remote.sampled && !remote.hasIds)) return UNSAMPLED
+  if (remote.undecided) decideFor(remote, name)
   const { hi, lo, highHi, highLo, sampled, debug, probability, spanHi, spanLo } = remote
   const monotonicMs = sampled ? clock.now() : 0
   const offset = sampled ? wallClock.offsetUs(monotonicMs) : 0
@@ -82,12 +85,8 @@ function startRoot(kind: Kind, name: string, narrow: boolean, force: boolean): P
   let probability = 0
   if (force) totals.tracesForced++
   else {
-    probability = sampling.decide(name, fraction(hi, lo))
-    if (!(probability >= 0)) {
-      totals.tracesNotKept++
-      return UNSAMPLED
-    }
-    totals.tracesKept++
+    probability = decide(name, hi, lo)
+    if (probability === NOT_KEPT) return UNSAMPLED
   }
   // One look at the clock serves both: it costs 40 ns.
   const monotonicMs = clock.now()
@@ -98,4 +97,19 @@ function startRoot(kind: Kind, name: string, narrow: boolean, force: boolean): P
   const spanHi = narrow ? 0 : randomHigh()
   const spanLo = narrow ? randomNarrow() : randomLow()
   return new LiveSpan(sink, trace, spanHi, spanLo, 0, 0, kind, name, startUs)
+}
+
+/** Asks the sampler, and counts what it says: a probability, or NOT_KEPT. */
+function decide(name: string, hi: number, lo: number): number {
+  const probability = running.sampling.decide(name, fraction(hi, lo))
+  if (probability === NOT_KEPT) totals.tracesNotKept++
+  else totals.tracesKept++
+  return probability
+}
+
+function decideFor(remote: RemoteContext, name: string): void {
+  const probability = decide(name, remote.hi, remote.lo)
+  remote.undecided = false
+  remote.sampled = probability !== NOT_KEPT
+  remote.probability = remote.sampled ? probability : Number.NaN
 }

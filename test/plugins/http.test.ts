@@ -6,7 +6,7 @@ import { Duplex } from 'node:stream'
 import fc from 'fast-check'
 import { http as httpPlugin } from '../../plugins/http'
 import { EventType, type SpanRecord } from '../../src/codec/span'
-import { current, flush, init, shutdown, span, stats } from '../../src/index'
+import { baggage, current, flush, init, shutdown, span, stats } from '../../src/index'
 import { install } from '../../src/patch/hook'
 import { runNode } from '../helpers/child'
 import { ScribePeer } from '../helpers/scribe-peer'
@@ -354,6 +354,52 @@ describe('the http plugin', () => {
     }
     await fetchText('/outer', { headers })
     assert.deepEqual(states.sort(), ['a=1,b=2', 'a=1,b=2', 'c=3'])
+  })
+
+  it('writes what the settings want for a host, beside any form of headers, and reads it', async () => {
+    const { port } = server.address() as AddressInfo
+    const forms = [{}, { headers: ['Host', `x:${port}`] as any }, { headers: [['Host', `x:${port}`]] as any }]
+    for (const [propagation, expected] of [
+      [`127.0.0.1:${port}=b3`, 'b3'],
+      ['127.0.0.1=b3multi', 'x-b3-traceid x-b3-spanid x-b3-parentspanid x-b3-sampled'],
+      ['127.0.0.1=off', ''],
+      ['127.0.0.1:1=off,*.1=off', ''],
+    ] as const) {
+      start({ propagation })
+      for (const form of forms) {
+        const { raw, client, served } = await asked(form, req => req.end())
+        const names = raw.filter((name, i) => i % 2 === 0 && /trace|^(x-)?b3/i.test(name))
+        assert.equal(names.join(' '), expected, `${propagation} ${JSON.stringify(form)}`)
+        assert.equal(served.parentId, expected === '' ? 0n : client.id)
+        peer.spans.length = 0
+      }
+    }
+  })
+
+  it('takes baggage from a request to the calls that its handler makes, and to listeners of events', async () => {
+    start({ baggage: 'tenant', sampler: 'never' })
+    const seen: unknown[] = []
+    // One connection for all calls: what comes from it comes in the context of the first.
+    const agent = new live.Agent({ keepAlive: true, maxSockets: 1 })
+    const inner = (done: () => void) =>
+      live.get(url('/inner'), { agent }, res => {
+        seen.push(baggage())
+        res.resume().on('end', () => {
+          seen.push(baggage())
+          done()
+        })
+      })
+    handle = (req, res) => {
+      if (req.url === '/inner') {
+        seen.push(req.headers.baggage)
+        res.end()
+      } else req.on('end', () => inner(() => res.end())).resume()
+    }
+    for (const tenant of ['acme', 'else'])
+      await fetchText('/outer', { headers: { baggage: `tenant=${tenant},other=1` } })
+    agent.destroy()
+    const of = (tenant: string) => [`tenant=${tenant}`, { tenant }, { tenant }]
+    assert.deepEqual(seen, [...of('acme'), ...of('else')])
   })
 
   it('throws what node throws for headers that make no sense, and goes on tracing', async () => {

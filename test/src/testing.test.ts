@@ -77,7 +77,7 @@ another`,
         const { trace, idHi: spanHi, idLo: spanLo, parentHi, parentLo } = client
         const { hi, lo, highHi, highLo, debug, probability, state } = trace
         const ids = { hi, lo, highHi, highLo, spanHi, spanLo, parentHi, parentLo }
-        const remote = { ...ids, hasIds: true, sampled: true, debug, probability, state, sharesSpan }
+        const remote = { ...ids, hasIds: true, undecided: false, sampled: true, debug, probability, state, sharesSpan }
         const server = startServerSpan('Pricing.quote', remote)
         runInFrame(frameWith(server), () => span('compute', () => {}))
         server.end()

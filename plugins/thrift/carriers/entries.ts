@@ -1,11 +1,4 @@
-import {
-  childContext,
-  formatTraceparent,
-  parseTraceparent,
-  type RemoteContext,
-  remoteContext,
-  type Span,
-} from 'milo/plugin'
+import { childContext, formatTraceparent, parseB3, parseTraceparent, type RemoteContext, type Span } from 'milo/plugin'
 import { type Found, found, RANK_COMPAT, RANK_OPENTRACING } from './found'
 
 /** Carriers that are maps of strings: other tracers' headers, in fields of their own. */
@@ -44,16 +37,6 @@ export function readEntries(id: number, entries: number, next: () => string | nu
   const b3 = map.get('b3')
   const uber = map.get('uber-trace-id')
   return found((b3 === undefined ? undefined : parseB3(b3)) ?? (uber === undefined ? undefined : parseUber(uber)), rank)
-}
-
-const B3 = /^([0-9a-f]{16}|[0-9a-f]{32})-([0-9a-f]{16})(?:-([01d])(?:-[0-9a-f]{16})?)?$/
-
-/** Reads Zipkin's single b3 header; without a decision it counts as sampled. */
-function parseB3(header: string): RemoteContext | undefined {
-  if (header === '0') return remoteContext(false, false, Number.NaN)
-  const match = B3.exec(header)
-  if (match === null) return undefined
-  return childContext(match[1]!, match[2]!, match[3] !== '0', match[3] === 'd')
 }
 
 const UBER = /^([0-9a-f]{1,32}):([0-9a-f]{1,16}):[0-9a-f]{1,16}:([0-9a-f]{1,2})$/

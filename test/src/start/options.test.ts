@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { type Options, readSettings } from '../../../src/start/options'
 import { AdaptiveSampler } from '../../../src/trace/adaptive'
+import { HTTP_FORMATS } from '../../../src/trace/http-headers'
 
 const settings = (options: Options = {}, env: Record<string, string> = {}) => readSettings(options, env)
 
@@ -42,6 +43,28 @@ describe('options', () => {
     assert.deepEqual(s.pluginNames, ['thrift', '-http'])
     assert.equal(s.logLevel, 'debug')
     assert.equal(settings({ service: 'mine' }, env).service, 'mine')
+  })
+
+  it('takes for Thrift and for HTTP what an entry of the propagation is for, and off for what nothing else names', () => {
+    const of = (propagation: string) => {
+      const s = settings({ propagation })
+      const peers = [...new Set([...s.propagation.peers.keys(), ...s.http.formats.peers.keys()])]
+      const both = (peer: string) => [s.propagation.peers.get(peer), s.http.formats.peers.get(peer)]
+      return [[s.propagation.default, s.http.formats.default], ...peers.map(peer => [peer, ...both(peer)])]
+    }
+    const { w3c, b3, b3multi } = HTTP_FORMATS
+    assert.deepEqual(of('field'), [['field', w3c]])
+    assert.deepEqual(of('b3'), [['field', b3]])
+    assert.deepEqual(of('compat, b3+w3c'), [['compat', b3 | w3c]])
+    assert.deepEqual(of('off'), [['off', 0]])
+    assert.deepEqual(of('w3c,off'), [['off', w3c]])
+    assert.deepEqual(of('off,field'), [['field', 0]])
+    assert.deepEqual(of('Shop:80=b3multi,*.example.com=off,[::1]:9090=calltrace'), [
+      ['field', w3c],
+      ['*.example.com', 'off', 0],
+      ['::1:9090', 'calltrace', undefined],
+      ['shop:80', undefined, b3multi],
+    ])
   })
 
   it('lets MILO_ENABLED=0 have the last word', () => {
@@ -86,6 +109,10 @@ describe('options', () => {
     ['MILO_BAD_SCRIBE', { scribe: 7 as any }, {}, /got 7/],
     ['MILO_BAD_PROPAGATION', {}, { MILO_PROPAGATION: 'telepathy' }, /one of field, .*got 'telepathy'/],
     ['MILO_BAD_PROPAGATION', { propagation: '=calltrace' }, {}, /got '=calltrace'/],
+    ['MILO_BAD_PROPAGATION', { propagation: 'b3+field' }, {}, /or for HTTP w3c, b3, b3multi.*got 'b3\+field'/],
+    ['MILO_BAD_PROPAGATION', { trustedCallers: '10.0.0.0/33' }, {}, /all, none, or addresses .*got '10.0.0.0\/33'/],
+    ['MILO_BAD_PROPAGATION', {}, { MILO_TRUSTED_CALLERS: 'all,10.0.0.1' }, /got 'all'/],
+    ['MILO_BAD_PROPAGATION', { baggage: 'tenant,a b' }, {}, /keys separated by commas, or \* for all, got 'a b'/],
     ['MILO_BAD_ENABLED', {}, { MILO_ENABLED: 'perhaps' }, /must be 1 or 0, got 'perhaps'/],
     ['MILO_BAD_OPTION', {}, { MILO_CLS_HOOKED: '2' }, /MILO_CLS_HOOKED must be 1 or 0, got '2'/],
     ['MILO_BAD_OPTION', {}, { MILO_LOG_CORRELATION: 'y' }, /MILO_LOG_CORRELATION must be 1 or 0, got 'y'/],

@@ -1,0 +1,225 @@
+import { running } from '../start/instance'
+import { limitBaggage } from './baggage'
+import { currentFrame } from './context'
+import { toHex } from './id'
+import {
+  type ByPeer,
+  b3Context,
+  b3Decision,
+  carrierFor,
+  formatB3,
+  formatTraceparent,
+  parseB3,
+  parseTraceparent,
+  type RemoteContext,
+} from './propagation'
+import type { PluginSpan } from './span'
+
+/**
+ * How a trace travels over HTTP: what is written into the headers of a request, and what is taken from them. Everything that
+ * speaks HTTP asks here.
+ *
+ *   w3c      traceparent, tracestate: the default
+ *   b3       Zipkin's single header
+ *   b3multi  Zipkin's x-b3-traceid, x-b3-spanid, x-b3-parentspanid, x-b3-sampled, x-b3-flags
+ *
+ * All of them are read, from callers that are trusted: W3C's counts before b3, and that before the x-b3 headers. What is written is
+ * a matter of the host that is called. W3C's `baggage` is read and written beside any of them, the keys that the settings name.
+ */
+export const HTTP_FORMATS = { w3c: 1, b3: 2, b3multi: 4 } as const
+/** A sum of HTTP_FORMATS; 0 for none. */
+export type HttpFormats = number
+
+export interface HttpPropagation {
+  /** What is written, by the host that is called. */
+  formats: ByPeer<HttpFormats>
+  /** Whether the headers of a caller at this address are believed; undefined: those of all are. */
+  trusts: ((address: string | undefined) => boolean) | undefined
+  /** The keys of baggage that are read and written; undefined: none. */
+  baggage: BaggageKeys | undefined
+}
+
+/** `*` is all keys. */
+export type BaggageKeys = ReadonlySet<string>
+
+/** The headers that are read, for carriers that can be asked for a name only. */
+export const HTTP_HEADERS = [
+  'traceparent',
+  'tracestate',
+  'b3',
+  'x-b3-traceid',
+  'x-b3-spanid',
+  'x-b3-sampled',
+  'x-b3-flags',
+  'baggage',
+] as const
+
+/** The socket by which a request came. */
+interface Caller {
+  remoteAddress?: string | undefined
+}
+
+/** A header that came twice with values that can't be joined: it says nothing that could be believed. */
+const REPEATED = ''
+
+/**
+ * What the headers of a request say about its trace.
+ * @param raw name, value, name, value … as they came: names in any case, some of them repeated
+ * @param caller undefined where nobody's address is known
+ */
+export function contextOfHeaders(
+  raw: readonly unknown[],
+  caller: Caller | null | undefined,
+): RemoteContext | undefined {
+  let traceparent: unknown
+  let tracestate: unknown
+  let b3: unknown
+  let multi: Multi | undefined
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    const name = raw[i]
+    if (typeof name !== 'string') continue
+    // Few headers have one of these lengths, and every request pays for the search.
+    switch (name.length) {
+      case 2:
+        if (isName(name, 'b3')) b3 = once(b3, raw[i + 1])
+        break
+      case 10:
+        if (isName(name, 'tracestate')) tracestate = joined(tracestate, raw[i + 1])
+        else if (isName(name, 'x-b3-flags')) (multi ??= {}).flags = once(multi?.flags, raw[i + 1])
+        break
+      case 11:
+        if (isName(name, 'traceparent')) traceparent = once(traceparent, raw[i + 1])
+        else if (isName(name, 'x-b3-spanid')) (multi ??= {}).span = once(multi?.span, raw[i + 1])
+        break
+      case 12:
+        if (isName(name, 'x-b3-traceid')) (multi ??= {}).trace = once(multi?.trace, raw[i + 1])
+        else if (isName(name, 'x-b3-sampled')) (multi ??= {}).sampled = once(multi?.sampled, raw[i + 1])
+    }
+  }
+  if (traceparent === undefined && b3 === undefined && multi === undefined) return undefined
+  if (!isTrusted(caller)) return undefined
+  return (
+    (traceparent === undefined ? undefined : parseTraceparent(traceparent, tracestate)) ??
+    (b3 === undefined ? undefined : parseB3(b3)) ??
+    (multi === undefined ? undefined : parseMulti(multi))
+  )
+}
+
+/** The baggage that a request brings, as a header that may be written; undefined when it has none that the settings want. */
+export function baggageOfHeaders(raw: readonly unknown[], caller: Caller | null | undefined): string | undefined {
+  const keys = running.settings?.http.baggage
+  if (keys === undefined) return undefined
+  let baggage: unknown
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    if (isName(raw[i], 'baggage')) baggage = joined(baggage, raw[i + 1])
+  }
+  return baggage !== undefined && isTrusted(caller) ? limitBaggage(baggage, keys) : undefined
+}
+
+function isTrusted(caller: Caller | null | undefined): boolean {
+  const trusts = running.settings?.http.trusts
+  return trusts === undefined || trusts(caller?.remoteAddress)
+}
+
+/** Zipkin's headers, as they came. */
+interface Multi {
+  trace?: unknown
+  span?: unknown
+  sampled?: unknown
+  flags?: unknown
+}
+
+const TRACE_ID = /^(?:[0-9a-f]{16}|[0-9a-f]{32})$/
+const SPAN_ID = /^[0-9a-f]{16}$/
+
+function parseMulti({ trace, span, sampled, flags }: Multi): RemoteContext | undefined {
+  const decision = flags === '1' ? 'd' : decisionOf(sampled)
+  // The decision may come alone.
+  if (trace === undefined && span === undefined) return decision === undefined ? undefined : parseB3(decision)
+  if (typeof trace !== 'string' || !TRACE_ID.test(trace) || typeof span !== 'string' || !SPAN_ID.test(span))
+    return undefined
+  return b3Context(trace, span, decision)
+}
+
+function decisionOf(sampled: unknown): string | undefined {
+  switch (sampled) {
+    case '1':
+    case 'true':
+      return '1'
+    case '0':
+    case 'false':
+      return '0'
+    default:
+      return undefined
+  }
+}
+
+function once(before: unknown, value: unknown): unknown {
+  return before === undefined ? value : REPEATED
+}
+
+/** Of a header that is a list, whose repetition continues it. Whoever reads it refuses what is too long. */
+function joined(before: unknown, value: unknown): unknown {
+  return before === undefined ? value : `${before},${value}`
+}
+
+/** @param name in lower case */
+export function isName(value: unknown, name: string): boolean {
+  return (
+    typeof value === 'string' &&
+    value.length === name.length &&
+    (value.charCodeAt(0) | 32) === name.charCodeAt(0) &&
+    (value === name || value.toLowerCase() === name)
+  )
+}
+
+/** How headers are added to whatever holds those of a request. */
+export interface HeaderTarget<H> {
+  /** @param name in lower case */
+  has(headers: H, name: string): boolean
+  add(headers: H, name: string, value: string): void
+  /** Where the request goes, for settings by host. An IPv6 address has no brackets. */
+  host(headers: H): unknown
+  port(headers: H): unknown
+}
+
+/**
+ * Adds the headers of a call that is made in `span`. What the application has set itself stays, and nothing is written
+ * beside it that would contradict it.
+ */
+export function writeHeaders<H>(headers: H, target: HeaderTarget<H>, span: PluginSpan): void {
+  const settings = running.settings?.http
+  if (settings === undefined) return
+  const byPeer = settings.formats
+  const formats =
+    byPeer.peers.size === 0 ? byPeer.default : carrierFor(byPeer, target.host(headers), target.port(headers))
+  if (formats === 0) return
+  if ((formats & HTTP_FORMATS.w3c) !== 0 && !target.has(headers, 'traceparent')) {
+    target.add(headers, 'traceparent', formatTraceparent(span))
+    const { state } = span.trace
+    if (state !== undefined && !target.has(headers, 'tracestate')) target.add(headers, 'tracestate', state)
+  }
+  if ((formats & HTTP_FORMATS.b3) !== 0 && !target.has(headers, 'b3')) target.add(headers, 'b3', formatB3(span))
+  if ((formats & HTTP_FORMATS.b3multi) !== 0 && !MULTI.some(name => target.has(headers, name)))
+    writeMulti(headers, target, span)
+  if (settings.baggage === undefined) return
+  const baggage = currentFrame()?.baggage
+  const allowed = baggage === undefined ? undefined : limitBaggage(baggage, settings.baggage)
+  if (allowed !== undefined && !target.has(headers, 'baggage')) target.add(headers, 'baggage', allowed)
+}
+
+const MULTI = ['x-b3-traceid', 'x-b3-sampled', 'x-b3-flags']
+
+function writeMulti<H>(headers: H, target: HeaderTarget<H>, span: PluginSpan): void {
+  const t = span.trace
+  if (t.hi !== 0 || t.lo !== 0) {
+    target.add(headers, 'x-b3-traceid', span.traceId)
+    target.add(headers, 'x-b3-spanid', toHex(span.idHi, span.idLo))
+    if (span.parentHi !== 0 || span.parentLo !== 0)
+      target.add(headers, 'x-b3-parentspanid', toHex(span.parentHi, span.parentLo))
+  }
+  const decision = b3Decision(span)
+  // Debug implies sampled, and is written in its place.
+  if (decision === 'd') target.add(headers, 'x-b3-flags', '1')
+  else target.add(headers, 'x-b3-sampled', decision)
+}
