@@ -9,8 +9,15 @@ import type { Plugin } from '../patch/plugin'
 import { inRange } from '../patch/range'
 import { describe, LOG_LEVELS, type LogLevel } from '../process/log'
 import { AdaptiveSampler, type OperationSampling } from '../trace/adaptive'
-import { type BaggageKeys, HTTP_FORMATS, type HttpFormats, type HttpPropagation } from '../trace/http-headers'
-import { type ByPeer, CARRIERS, type Propagation } from '../trace/propagation'
+import {
+  type BaggageKeys,
+  type ByPeer,
+  CARRIERS,
+  HTTP_FORMATS,
+  type HttpFormats,
+  type HttpPropagation,
+  type Propagation,
+} from '../trace/propagation'
 import { type Sampler, samplerFrom } from '../trace/sampler'
 import type { Span } from '../trace/span'
 import { serviceOf } from './service'

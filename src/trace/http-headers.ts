@@ -3,12 +3,12 @@ import { limitBaggage } from './baggage'
 import { currentFrame } from './context'
 import { toHex } from './id'
 import {
-  type ByPeer,
   b3Context,
   b3Decision,
   carrierFor,
   formatB3,
   formatTraceparent,
+  HTTP_FORMATS,
   parseB3,
   parseTraceparent,
   type RemoteContext,
@@ -26,21 +26,6 @@ import type { PluginSpan } from './span'
  * All of them are read, from callers that are trusted: W3C's counts before b3, and that before the x-b3 headers. What is written is
  * a matter of the host that is called. W3C's `baggage` is read and written beside any of them, the keys that the settings name.
  */
-export const HTTP_FORMATS = { w3c: 1, b3: 2, b3multi: 4 } as const
-/** A sum of HTTP_FORMATS; 0 for none. */
-export type HttpFormats = number
-
-export interface HttpPropagation {
-  /** What is written, by the host that is called. */
-  formats: ByPeer<HttpFormats>
-  /** Whether the headers of a caller at this address are believed; undefined: those of all are. */
-  trusts: ((address: string | undefined) => boolean) | undefined
-  /** The keys of baggage that are read and written; undefined: none. */
-  baggage: BaggageKeys | undefined
-}
-
-/** `*` is all keys. */
-export type BaggageKeys = ReadonlySet<string>
 
 /** The headers that are read, for carriers that can be asked for a name only. */
 export const HTTP_HEADERS = [

@@ -25,6 +25,23 @@ export interface ByPeer<C> {
 /** Over Thrift, in both directions. */
 export type Propagation = ByPeer<Carrier>
 
+/** What http-headers.ts writes over HTTP, as bits of a number: a host may get several, or 0 for none. */
+export const HTTP_FORMATS = { w3c: 1, b3: 2, b3multi: 4 } as const
+/** A sum of HTTP_FORMATS; 0 for none. */
+export type HttpFormats = number
+
+export interface HttpPropagation {
+  /** What is written, by the host that is called. */
+  formats: ByPeer<HttpFormats>
+  /** Whether the headers of a caller at this address are believed; undefined: those of all are. */
+  trusts: ((address: string | undefined) => boolean) | undefined
+  /** The keys of baggage that are read and written; undefined: none. */
+  baggage: BaggageKeys | undefined
+}
+
+/** `*` is all keys. */
+export type BaggageKeys = ReadonlySet<string>
+
 export function carrierFor<C>({ peers, default: otherwise }: ByPeer<C>, host: unknown, port: unknown): C {
   if (peers.size === 0) return otherwise
   const name = String(host).toLowerCase()

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type Options, readSettings } from '../../../src/start/options'
 import { AdaptiveSampler } from '../../../src/trace/adaptive'
-import { HTTP_FORMATS } from '../../../src/trace/http-headers'
+import { HTTP_FORMATS } from '../../../src/trace/propagation'
 
 const settings = (options: Options = {}, env: Record<string, string> = {}) => readSettings(options, env)
 
