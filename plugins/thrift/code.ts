@@ -1,6 +1,7 @@
 /** Everything that the plugin's patches call. The list of patches is in index.ts, which every start needs. */
 export { traceClient, traceClientClass } from './client'
 export { markPersistent, patchConnection, patchXhr } from './connection'
+export { patchCopiedProtocol } from './copies'
 export { patchBinaryProtocol } from './dialects/binary'
 export { patchCompactProtocol } from './dialects/compact'
 export { patchJsonProtocol } from './dialects/json'

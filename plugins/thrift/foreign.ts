@@ -11,6 +11,7 @@ import { isPatched } from './protocol'
 
 /** The prototypes that something has been said of: those from which all others are derived. */
 const said = new WeakSet<object>()
+let saidAny = false
 
 /** @param protocol one whose messages can't be seen, or the prototype of its class */
 export function sayForeign(protocol: any): void {
@@ -26,10 +27,19 @@ export function sayForeign(protocol: any): void {
   const [base] = levels
   if (said.has(base)) return
   said.add(base)
+  // A multiplexed processor hands on a copy of the protocol's properties: its class has been said when it was loaded.
+  if (base.constructor === Object && saidAny) return
+  saidAny = true
+  let file: string | undefined
   let home: Package | undefined
-  for (const level of levels) home ??= packageOf(fileOf(level.constructor))
+  for (const level of levels) {
+    file ??= fileOf(level.constructor)
+    home ??= packageOf(file)
+  }
   if (home === undefined) {
-    sayLeft(`the Thrift protocol ${base.constructor?.name}`, "is in a bundle, or isn't derived from npm thrift's,")
+    const name = `the Thrift protocol ${base.constructor?.name}`
+    if (file === undefined) sayLeft(name, "is in a bundle, or isn't derived from npm thrift's,")
+    else sayLeft(`${name} in ${file}`, "isn't derived from npm thrift's")
   } else if (home.name === 'thrift') sayLeft(`thrift ${home.version}`, reasonOf(home.version))
   else sayLeft(`Thrift in ${home.name} ${home.version}`, "has protocols that aren't derived from npm thrift's")
 }

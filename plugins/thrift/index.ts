@@ -1,4 +1,4 @@
-import type { Plugin, PluginHandle } from 'milo/plugin'
+import type { Patch, Plugin, PluginHandle } from 'milo/plugin'
 
 /**
  * Apache Thrift (npm thrift), its clients and servers.
@@ -12,6 +12,7 @@ import type { Plugin, PluginHandle } from 'milo/plugin'
  *   carriers/      what the carriers hold: Milo's field, CALLTRACE's ids, other tracers' maps
  *   wire.ts        Thrift's numbers
  *   names.ts       Service.method, from generated code
+ *   copies.ts      protocols of thrift's under other names
  *   foreign.ts     says which code isn't traced, because its thrift isn't one that Milo has patched
  *   pending.ts     lists of calls that wait for their replies
  *   on-request.ts  shows a call's arguments to the application, if it asked for them
@@ -33,7 +34,7 @@ export const thrift: Plugin = {
   name: 'thrift',
   // The code that is generated for a service, however its clients and servers are made.
   onLoad(exports, plugin, file) {
-    if (/protocol/i.test(file)) lookForProtocols(exports, file)
+    if (/protocol/i.test(file)) lookForProtocols(exports, plugin, file)
     if (exports === null || typeof exports !== 'object') return
     const Client = Object.getOwnPropertyDescriptor(exports, 'Client')?.value
     const Processor = Object.getOwnPropertyDescriptor(exports, 'Processor')?.value
@@ -47,44 +48,71 @@ export const thrift: Plugin = {
     traceProcessing(Processor.prototype, plugin)
   },
   patches: [
-    patch('create_client.js', (createClient, plugin) =>
-      plugin.imitate(createClient, function (this: unknown, ...args: any[]) {
-        const client = createClient.apply(this, args)
-        code().traceClient(client, args[1], undefined, plugin)
-        return client
-      }),
+    patch(
+      'create_client.js',
+      (createClient, plugin) =>
+        plugin.imitate(createClient, function (this: unknown, ...args: any[]) {
+          const client = createClient.apply(this, args)
+          code().traceClient(client, args[1], undefined, plugin)
+          return client
+        }),
+      createClient => contains(createClient, 'new ServiceClient('),
     ),
-    patch('multiplexed_protocol.js', (exports, plugin) =>
-      after(plugin, exports.Multiplexer.prototype, 'createClient', (client, args) =>
-        code().traceClient(client, args[2], args[0], plugin),
-      ),
+    patch(
+      'multiplexed_protocol.js',
+      (exports, plugin) =>
+        after(plugin, exports.Multiplexer.prototype, 'createClient', (client, args) =>
+          code().traceClient(client, args[2], args[0], plugin),
+        ),
+      exports => contains(method(exports, 'Multiplexer', 'createClient'), 'new ServiceClient('),
     ),
-    patch('multiplexed_processor.js', (exports, plugin) =>
-      code().traceProcessing(exports.MultiplexedProcessor.prototype, plugin),
+    patch(
+      'multiplexed_processor.js',
+      (exports, plugin) => code().traceProcessing(exports.MultiplexedProcessor.prototype, plugin),
+      exports => contains(method(exports, 'MultiplexedProcessor', 'process'), 'readMessageBegin'),
     ),
-    patch('connection.js', (exports, plugin) => code().patchConnection(exports, plugin)),
-    patch('ws_connection.js', exports => code().markPersistent(exports.WSConnection)),
-    patch('xhr_connection.js', (exports, plugin) => code().patchXhr(exports.XHRConnection.prototype, plugin)),
-    patch('server.js', (exports, plugin) => {
-      // createServer calls this one through the exports, so it covers both.
-      plugin.wrap(
-        exports,
-        'createMultiplexServer',
-        original =>
-          function (this: unknown, ...args: any[]) {
-            code().traceProcessor(args[0], plugin)
-            const server = original.apply(this, args)
-            code().watchServer(server, Boolean(args[1]?.tls), plugin)
-            return server
-          },
-      )
-    }),
-    patch('web_server.js', (exports, plugin) =>
-      // It puts each service's processor in place before it returns.
-      after(plugin, exports, 'createWebServer', (_server, [options]) => {
-        for (const service of Object.values<any>(options?.services ?? {}))
-          code().traceProcessor(service?.processor, plugin)
-      }),
+    patch(
+      'connection.js',
+      (exports, plugin) => code().patchConnection(exports, plugin),
+      exports => contains(method(exports, 'Connection', 'connection_gone'), 'offline_queue'),
+    ),
+    patch(
+      'ws_connection.js',
+      exports => code().markPersistent(exports.WSConnection),
+      exports => method(exports, 'WSConnection', 'write') !== undefined,
+    ),
+    patch(
+      'xhr_connection.js',
+      (exports, plugin) => code().patchXhr(exports.XHRConnection.prototype, plugin),
+      exports => method(exports, 'XHRConnection', 'getXmlHttpRequestObject') !== undefined,
+    ),
+    patch(
+      'server.js',
+      (exports, plugin) => {
+        // createServer calls this one through the exports, so it covers both.
+        plugin.wrap(
+          exports,
+          'createMultiplexServer',
+          original =>
+            function (this: unknown, ...args: any[]) {
+              code().traceProcessor(args[0], plugin)
+              const server = original.apply(this, args)
+              code().watchServer(server, Boolean(args[1]?.tls), plugin)
+              return server
+            },
+        )
+      },
+      exports => contains(own(exports, 'createMultiplexServer'), 'processor.process('),
+    ),
+    patch(
+      'web_server.js',
+      (exports, plugin) =>
+        // It puts each service's processor in place before it returns.
+        after(plugin, exports, 'createWebServer', (_server, [options]) => {
+          for (const service of Object.values<any>(options?.services ?? {}))
+            code().traceProcessor(service?.processor, plugin)
+        }),
+      exports => contains(own(exports, 'createWebServer'), 'processor'),
     ),
     {
       ...patch('binary_protocol.js', (exports, plugin) => code().patchBinaryProtocol(exports.prototype, plugin)),
@@ -98,18 +126,39 @@ export const thrift: Plugin = {
   ],
 }
 
-function patch(file: string, apply: (exports: any, plugin: PluginHandle) => unknown) {
-  return { module: 'thrift', versions: '>=0.9.3 <1', file: `lib/nodejs/lib/thrift/${file}`, patch: apply }
+/** @param copies recognizes the file in copies of thrift; protocols are recognized by `lookForProtocols` */
+function patch(file: string, apply: (exports: any, plugin: PluginHandle) => unknown, copies?: Patch['copies']): Patch {
+  return { module: 'thrift', versions: '>=0.9.3 <1', file: `lib/nodejs/lib/thrift/${file}`, patch: apply, copies }
 }
 
-/** Reports a package that has a copy of Thrift's protocols of its own. Its calls aren't traced, because Milo patches npm thrift alone. */
-function lookForProtocols(exports: any, file: string): void {
+function own(object: any, name: string): any {
+  return object === null || object === undefined ? undefined : Object.getOwnPropertyDescriptor(object, name)?.value
+}
+
+/** A method of a class that a module exports. */
+function method(exports: any, className: string, name: string): unknown {
+  const value = own(own(own(exports, className), 'prototype'), name)
+  return typeof value === 'function' ? value : undefined
+}
+
+function contains(code: unknown, text: string): boolean {
+  return typeof code === 'function' && Function.prototype.toString.call(code).includes(text)
+}
+
+/**
+ * Patches protocols of copies of thrift. Reports a package that has protocols which work in another way: its calls aren't traced.
+ */
+function lookForProtocols(exports: any, plugin: PluginHandle, file: string): void {
   if (/[\\/]node_modules[\\/]thrift[\\/]/.test(file)) return
   const properties = Object.values(Object.getOwnPropertyDescriptors(exports ?? {}))
   for (const value of [exports, ...properties.map(({ value }) => value)]) {
     if (typeof value !== 'function' || typeof value.prototype?.readMessageBegin !== 'function') continue
-    const { isPatched, sayForeign } = code()
-    if (!isPatched(value.prototype)) sayForeign(value.prototype)
+    const { isPatched, markPatched, patchCopiedProtocol, sayForeign } = code()
+    if (isPatched(value.prototype) || patchCopiedProtocol(value.prototype, plugin)) continue
+    // It hands everything on to two of the others.
+    if (value.name === 'THeaderProtocol' && contains(value.prototype.readMessageBegin, 'this.protocol.')) {
+      markPatched(value.prototype)
+    } else sayForeign(value.prototype)
   }
 }
 

@@ -105,7 +105,8 @@ interface Transport {
   /** TBufferedTransport's and TFramedTransport's names for how far they have been read. */
   readCursor?: number
   readPos?: number
-  borrow(): Input
+  /** Absent in transports of an application's own, and in those of old copies of thrift. */
+  borrow?(): Input
   consume(length: number): void
   read(length: number): Buffer
   write(bytes: Buffer): void

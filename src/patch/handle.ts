@@ -95,8 +95,11 @@ export class Handle implements PluginHandle {
     return imitate(original, replacement as F)
   }
 
-  /** Returns the exports to use. A patch that throws leaves nothing of the plugin behind. */
-  apply(patch: Patch, exports: unknown, what: string): any {
+  /**
+   * Returns the exports to use. A patch that throws leaves nothing of the plugin behind; on a copy, which may have been changed,
+   * nothing of that patch.
+   */
+  apply(patch: Patch, exports: unknown, what: string, isCopy = false): any {
     if (!this.enabled) return exports
     this.patched.add(what)
     const wraps: [WeakRef<object>, string][] = []
@@ -111,6 +114,11 @@ export class Handle implements PluginHandle {
       notePatched(what)
       return typeof replacement === 'function' && typeof exports === 'function' ? replacement : exports
     } catch (error) {
+      if (isCopy) {
+        unwrap(wraps)
+        sayLeft(what, `couldn't be patched by the plugin ${this.name} (${describe(error)})`)
+        return exports
+      }
       this.wraps.push(...wraps)
       this.fail(error)
       this.takeBack()
@@ -127,6 +135,7 @@ export class Handle implements PluginHandle {
     this.applying = wraps
     try {
       onLoad(exports, this, file)
+      this.wraps.push(...wraps)
     } catch (error) {
       unwrap(wraps)
       sayLeft(file, `couldn't be patched by the plugin ${this.name} (${describe(error)})`)

@@ -1,6 +1,6 @@
 import { readFileSync, statSync } from 'node:fs'
 import Module, { builtinModules, createRequire, syncBuiltinESMExports } from 'node:module'
-import { join, sep } from 'node:path'
+import { dirname, join, sep } from 'node:path'
 import * as shimmer from 'shimmer'
 import { warnOnce } from '../process/copies'
 import { describe } from '../process/log'
@@ -17,6 +17,8 @@ const installed = {
   watchers: [] as { onLoad: NonNullable<Plugin['onLoad']>; handle: Handle }[],
   /** Patches that wait for a file to be loaded, by package. */
   waiting: new Map<string, [Patch, Handle][]>(),
+  /** Those of them that know copies of their files, by the file's name. */
+  copied: new Map<string, [Patch, Handle][]>(),
   /** The object whose `load` is wrapped. */
   loads: undefined as object | undefined,
 }
@@ -49,6 +51,10 @@ export function install(plugins: Plugin[]): void {
         const patches = installed.waiting.get(name) ?? []
         installed.waiting.set(name, patches)
         patches.push([patch, handle])
+        if (patch.copies !== undefined && patch.file !== undefined) {
+          const fileName = patch.file.slice(patch.file.lastIndexOf('/') + 1)
+          installed.copied.set(fileName, [...(installed.copied.get(fileName) ?? []), [patch, handle]])
+        }
       }
     }
   }
@@ -63,6 +69,7 @@ export function uninstall(): void {
   for (const handle of installed.handles.splice(0)) handle.takeBack()
   installed.plugins.clear()
   installed.waiting.clear()
+  installed.copied.clear()
   installed.watchers.length = 0
   if (installed.loads !== undefined) shimmer.unwrap(installed.loads, 'load' as never)
   installed.loads = undefined
@@ -101,6 +108,8 @@ function loaded(module: NodeModule): void {
   for (const { onLoad, handle } of installed.watchers) handle.look(onLoad, module.exports, file)
   if (typeof file !== 'string') return
   const found = packageOf(file)
+  const copied = installed.copied.get(file.slice(file.lastIndexOf(sep) + 1))
+  if (copied !== undefined) patchCopy(module, copied, found)
   if (found === undefined) {
     lookInside(file)
     return
@@ -113,6 +122,17 @@ function loaded(module: NodeModule): void {
     const what = `${name} ${version ?? 'of an unknown version'}`
     if (patch.versions !== undefined && !inRange(version, patch.versions)) sayLeft(what, `is outside ${patch.versions}`)
     else module.exports = handle.apply(patch, module.exports, what)
+  }
+}
+
+function patchCopy(module: NodeModule, patches: [Patch, Handle][], found: ReturnType<typeof packageOf>): void {
+  for (const [patch, handle] of patches) {
+    if (found?.name === patch.module || !patch.copies!(module.exports)) continue
+    const where =
+      found === undefined
+        ? dirname(module.filename)
+        : `${found.name} ${versionOf(found.folder) ?? 'of an unknown version'}`
+    module.exports = handle.apply(patch, module.exports, `the copy of ${patch.module} in ${where}`, true)
   }
 }
 

@@ -23,6 +23,11 @@ export interface Patch {
   /** A regular expression that matches this file alone. It recognizes the package within a bundle, where it can't be patched. */
   sign?: RegExp
   /**
+   * Recognizes a copy of the file by what it exports, under the same name in another package or in a folder of the application's.
+   * Look with Object.getOwnPropertyDescriptor: a getter is the application's to call. Copies have no version to be checked.
+   */
+  copies?(exports: any): boolean
+  /**
    * Changes the module's exports in place, by `plugin.wrap`, at once. It may return a function in place of an export that
    * is a function itself. When it throws, the plugin is off for the process, and nothing of it stays.
    */

@@ -508,13 +508,15 @@ function problemOf(plugin: any): string | undefined {
 
 function problemOfPatch(given: any): string | undefined {
   if (typeof given !== 'object' || given === null) return `must have an object, got ${show(given)},`
-  const { module, versions, file, sign, patch, ...more } = given
-  for (const key of Object.keys(more)) return `has module, versions, file, sign and patch, got '${key}',`
+  const { module, versions, file, sign, copies, patch, ...more } = given
+  for (const key of Object.keys(more)) return `has module, versions, file, sign, copies and patch, got '${key}',`
   if (!isShortString(module)) return `must have a package or a built-in module as module, got ${show(module)},`
   if (typeof patch !== 'function') return `must have a function as patch, got ${show(patch)},`
   if (file !== undefined && !isShortString(file))
     return `must have a path within the package as file, got ${show(file)},`
   if (sign !== undefined && !types.isRegExp(sign)) return `must have a regular expression as sign, got ${show(sign)},`
+  if (copies !== undefined && (typeof copies !== 'function' || file === undefined))
+    return `must have a function as copies, and a file, got ${show(copies)},`
   if (versions === undefined) return undefined
   if (!isShortString(versions)) return `must have a range such as '>=1.2 <2' as versions, got ${show(versions)},`
   try {

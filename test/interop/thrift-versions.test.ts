@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import type { Socket } from 'node:net'
 import { join } from 'node:path'
 import type { SpanRecord } from '../../src/codec/span'
 import { flush, init, shutdown } from '../../src/index'
+import { ROOT, runNode } from '../helpers/child'
 import { ScribePeer } from '../helpers/scribe-peer'
 import { closeAll, onClose, serve, type ThriftCopy, traced } from '../helpers/thrift'
 import { until } from '../helpers/until'
 import { THRIFT_VERSIONS, thriftOfVersion } from '../servers'
-import { checkApp, folderWith, isClient, isServer, OWN, removeFolders } from './versions-app'
+import { npmPackages } from '../servers/npm'
+import { APP, checkApp, folderWith, folderWithCopy, isClient, isServer, OWN, removeFolders } from './versions-app'
 
 describe('versions of npm thrift', () => {
   let scribe: ScribePeer
@@ -43,6 +46,48 @@ describe('versions of npm thrift', () => {
       await checkApp(scribe, server, client)
     })
   }
+
+  it('a fork under another name, thrift-patch: likewise', async () => {
+    const installed = await npmPackages('thrift-patch@0.15.0')
+    const copyIn = folderWithCopy('thrift-patch', join(installed, 'node_modules'))
+    await checkApp(scribe, 'thrift-patch', 'thrift-patch', { copyIn })
+  })
+
+  it('a copy in a folder of the application’s own: likewise', async () => {
+    const copyIn = folderWithCopy('./vendor/thrift', join(ROOT, 'node_modules'))
+    await checkApp(scribe, './vendor/thrift', './vendor/thrift', { copyIn })
+  })
+
+  it('a copy whose protocols were changed: is left alone on both sides, and each is said once', async () => {
+    const folder = folderWithCopy('./vendor/thrift', join(ROOT, 'node_modules'))
+    for (const name of ['binary', 'compact', 'json']) {
+      const file = join(folder, `vendor/thrift/${name}_protocol.js`)
+      writeFileSync(
+        file,
+        readFileSync(file, 'utf8')
+          .replaceAll('this.trans.', 'this.via.')
+          .replaceAll('this.trans;', 'this.via;')
+          .replaceAll('this.trans =', 'this.via ='),
+      )
+    }
+    const ran = await runNode(['--no-deprecation', '-r', 'milo/register', APP, folder, folder, './vendor/thrift'], {
+      MILO_SCRIBE: scribe.address,
+      MILO_SAMPLER: 'always',
+    })
+    assert.equal(ran.status, 0, ran.stderr)
+    assert.match(ran.stdout, /hello js callbacks multiplexed #3, 42/)
+    assert.deepEqual(
+      ran.stderr.trimEnd().split('\n').sort(),
+      ['Binary', 'Compact', 'JSON'].map(
+        name =>
+          `milo warn: the Thrift protocol T${name}Protocol in ${folder}/vendor/thrift/${name.toLowerCase()}_protocol.js isn't derived from npm thrift's and isn't traced`,
+      ),
+    )
+    assert.deepEqual(
+      scribe.spans.filter(s => isClient(s) || isServer(s)),
+      [],
+    )
+  })
 
   // These never empty the queue of what was called before they were connected: each time they connect, they send it again.
   for (const version of ['0.9.3', '0.12.0']) {

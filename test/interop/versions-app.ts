@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { EventType, type SpanRecord } from '../../src/codec/span'
@@ -12,7 +12,7 @@ import { type ThriftVersion, thriftOfVersion } from '../servers'
  * must print and report.
  */
 
-const APP = join(__dirname, '../fixtures/thrift-versions-app.js')
+export const APP = join(__dirname, '../fixtures/thrift-versions-app.js')
 /** The version that this package has: no installing. */
 export const OWN = require('thrift/package.json').version as string
 
@@ -30,6 +30,28 @@ export async function folderWith(version: string): Promise<string> {
   return folder
 }
 
+/**
+ * A folder whose generated code uses a copy of thrift: that of a package, or a folder of the application's own.
+ * @param name what it is required by
+ * @param modules the node_modules that has the package, or what the copy depends on
+ */
+export function folderWithCopy(name: string, modules: string): string {
+  const folder = mkdtempSync(join(tmpdir(), 'milo-test-thrift-copy-'))
+  folders.push(folder)
+  const used = name.startsWith('.') ? join(folder, name) : name
+  if (used !== name) cpSync(join(ROOT, 'node_modules/thrift/lib/nodejs/lib/thrift'), used, { recursive: true })
+  for (const style of ['es6', 'js']) {
+    const generated = join(folder, 'gen', style)
+    cpSync(join(__dirname, '../gen', style), generated, { recursive: true })
+    for (const file of readdirSync(generated)) {
+      const code = readFileSync(join(generated, file), 'utf8')
+      writeFileSync(join(generated, file), code.replaceAll("require('thrift')", `require(${JSON.stringify(used)})`))
+    }
+  }
+  symlinkSync(modules, join(folder, 'node_modules'))
+  return folder
+}
+
 export function removeFolders(): void {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true })
 }
@@ -42,7 +64,8 @@ interface Ran {
 
 /** What the application runs: since 0.24 thrift has no Q, and clients with 0.9.3 send no context in JSON. */
 function combinations(server: string, client: string): string[] {
-  const styles = ['es6 promises', 'js callbacks', ...(server === OWN || client === OWN ? [] : ['js Q promises'])]
+  const withoutQ = [server, client].some(version => version === OWN || version.startsWith('.'))
+  const styles = ['es6 promises', 'js callbacks', ...(withoutQ ? [] : ['js Q promises'])]
   const protocols = ['TBinaryProtocol', 'TCompactProtocol', ...(client === '0.9.3' ? [] : ['TJSONProtocol'])]
   return styles.flatMap(style => [
     ...['TBufferedTransport', 'TFramedTransport'].flatMap(transport =>
@@ -127,10 +150,12 @@ export async function checkApp(
   scribe: ScribePeer,
   server: string,
   client: string,
-  { node = process.execPath, flag = '-r' } = {},
+  { node = process.execPath, flag = '-r', copyIn = undefined as string | undefined } = {},
 ): Promise<void> {
+  const apps = copyIn === undefined ? [await folderWith(server), await folderWith(client)] : [copyIn, copyIn, client]
   const { status, signal, stdout, stderr } = await runNode(
-    [flag, 'milo/register', APP, await folderWith(server), await folderWith(client)],
+    // Node says that thrift's `new Buffer` is deprecated only where it isn't in node_modules.
+    [...(copyIn === undefined ? [] : ['--no-deprecation']), flag, 'milo/register', APP, ...apps],
     { MILO_SCRIBE: scribe.address, MILO_SAMPLER: 'always' },
     ROOT,
     node,

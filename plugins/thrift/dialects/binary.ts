@@ -14,11 +14,11 @@ export function patchBinaryProtocol(prototype: any, plugin: PluginHandle): void 
       if (carrier === 'field') addInPlaceOfStop(protocol, binaryField, span)
       else if (carrier === 'compat') addInPlaceOfStop(protocol, binaryCompat, span)
     },
-    readCarrier: (protocol, type) => readBinaryCarrier(protocol.trans.borrow(), type),
+    readCarrier: (protocol, type) => readBinaryCarrier(protocol.trans.borrow?.(), type),
     findUnread({ trans }) {
       if (trans.inBuf?.[position(trans)] !== LIST) return undefined
-      const { buf, readIndex, writeIndex } = trans.borrow()
-      return readBinaryCarrier({ buf, readIndex: readIndex + 3, writeIndex }, LIST)
+      const input = trans.borrow?.()
+      return input && readBinaryCarrier({ ...input, readIndex: input.readIndex + 3 }, LIST)
     },
     isSuccess({ trans: { outBuffers: out } }, at) {
       if (out?.[at] === undefined || out[at]![0] === STOP) return true
@@ -64,7 +64,9 @@ export function binaryCompat(span: Span): Buffer {
 }
 
 /** Looks at a field that is about to be skipped: its header, type and id, has just been read. */
-function readBinaryCarrier({ buf, readIndex: at, writeIndex }: Input, type: number): Found | undefined {
+function readBinaryCarrier(input: Input | undefined, type: number): Found | undefined {
+  if (input === undefined) return undefined
+  const { buf, readIndex: at, writeIndex } = input
   if (at < 3 || buf[at - 3] !== type) return undefined
   const id = (buf[at - 2]! << 8) | buf[at - 1]!
   if (type === LIST) {

@@ -14,7 +14,7 @@ export function patchCompactProtocol(prototype: any, plugin: PluginHandle): void
       if (carrier === 'field') addInPlaceOfStop(protocol, compactField, span)
       else if (carrier === 'compat') addInPlaceOfStop(protocol, compactCompat, span)
     },
-    readCarrier: (protocol, type) => readCompactCarrier(protocol.trans.borrow(), type, protocol.lastFieldId_),
+    readCarrier: (protocol, type) => readCompactCarrier(protocol.trans.borrow?.(), type, protocol.lastFieldId_),
     isSuccess({ trans: { outBuffers: out } }, at) {
       if (out?.[at] === undefined || out[at]![0] === STOP) return true
       // A short header's delta is an id of 1 to 15; the id 0 needs the long form.
@@ -72,7 +72,8 @@ function putVarint(b: Buffer, at: number, value: number): void {
 }
 
 /** Looks at a field that is about to be skipped: the protocol keeps its id. */
-function readCompactCarrier(input: Input, type: number, id: number): Found | undefined {
+function readCompactCarrier(input: Input | undefined, type: number, id: number): Found | undefined {
+  if (input === undefined) return undefined
   const { buf, writeIndex } = input
   let pos = input.readIndex
   const varint = (): number => {

@@ -55,6 +55,33 @@ describe('the hook', () => {
     assert.equal(result.stdout, 'outer outer\n')
   })
 
+  it('patches copies that the patch recognizes; one that can’t be patched stays as it is, and no other', async () => {
+    const copy = (where: string, code: string) => {
+      mkdirSync(join(folder, where), { recursive: true })
+      writeFileSync(join(folder, where, 'inner.js'), code)
+    }
+    const inner = `module.exports = class Inner { value(x) { return 'inner' } }`
+    copy('vendor', inner)
+    copy('node_modules/fork/deep', inner)
+    copy('other', `module.exports = { Inner: 1 }`)
+    copy(
+      'changed',
+      `module.exports = Object.freeze(class Inner { value(x) { return 'inner' } }); Object.freeze(module.exports.prototype)`,
+    )
+    writeFileSync(join(folder, 'node_modules/fork/package.json'), '{"name":"fork","version":"3.0.0"}')
+    const result = await run(
+      `[{ module: 'library', versions: '>=1 <2', file: 'lib/inner.js', copies: exports => exports.name === 'Inner',
+        patch(Inner, plugin) { plugin.wrap(Inner.prototype, 'value', o => function () { return 'outer ' + o.call(this) }) } }]`,
+      `const value = file => new (require(file))().value()
+       console.log(value('./changed/inner'), value('./vendor/inner'), value('fork/deep/inner'), new (require('library').inner)().value(), require('./other/inner').Inner)`,
+    )
+    assert.equal(result.stdout, 'inner outer inner outer inner outer inner 1\n')
+    assert.equal(
+      result.stderr.replace(/ \(.*\)/, ' (why)'),
+      `milo warn: the copy of library in ${join(folder, 'changed')} couldn't be patched by the plugin mine (why) and isn't traced\n`,
+    )
+  })
+
   it('leaves a version outside the range as it is, and says so', async () => {
     const result = await run(`[{ module: 'library', versions: '>=2', patch(exports, plugin) { ${wrapHello} } }]`, app)
     assert.equal(result.stdout, 'hello 2 hello inner\n')
@@ -118,7 +145,12 @@ describe('the hook', () => {
       [
         'a key that is misspelled',
         [{ name: 'x', patches: [{ ...patch, version: '^1' }] }],
-        /versions, file, sign and patch, got 'version'/,
+        /versions, file, sign, copies and patch, got 'version'/,
+      ],
+      [
+        'copies of no file',
+        [{ name: 'x', patches: [{ ...patch, copies: () => true }] }],
+        /a function as copies, and a file/,
       ],
       ['an empty name', [{ name: '', patches: [] }], /a name of 1 to 256 characters, got ''/],
       ['an onLoad that is no function', [{ name: 'x', patches: [], onLoad: true }], /a function as onLoad, got true/],
