@@ -15,6 +15,8 @@ export {
   type Carrier,
   carrierFor,
   childContext,
+  contextOfEntries,
+  entriesOf,
   formatTraceparent,
   hasZeroId,
   parseB3,

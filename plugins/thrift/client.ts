@@ -22,7 +22,7 @@ import {
   settle,
 } from './connection'
 import { sayForeign } from './foreign'
-import { operation, remember, serviceOf } from './names'
+import { type Operation, operation, remember, serviceOf } from './names'
 import { askApplication } from './on-request'
 import { BySeqid, Pending } from './pending'
 import { inProgress, isPatched, type OutgoingCall } from './protocol'
@@ -63,12 +63,6 @@ interface Peer {
   /** The settings by which the carrier was chosen. */
   settings: unknown
   operations: Map<string, Operation>
-}
-
-/** A method's name and annotations, which are the same in every call. */
-interface Operation {
-  name: string
-  annotations: string[]
 }
 
 const PEER = Symbol('milo.peer')
@@ -199,7 +193,7 @@ function begin(client: Client, peer: Peer, kind: Method, args: ArrayLike<unknown
   const { carrier } = peer
   const { method, oneway, promises } = kind
   const { name, annotations } = peer.operations.get(method) ?? describeOperation(peer, kind)
-  const span = startSpan(Kind.CLIENT, name, carrier === 'calltrace-legacy16')
+  const span = startSpan(Kind.CLIENT, name, carrier === 'calltrace-legacy16', false, annotations)
   const seqid = client._seqid
   // Thrift calls back in the context of the code that made the connection, where neither Milo's nor the application's own
   // AsyncLocalStorage has the right value.
@@ -236,16 +230,13 @@ function begin(client: Client, peer: Peer, kind: Method, args: ArrayLike<unknown
   return call
 }
 
-/** The keys are OpenTelemetry's semantic conventions; `thrift` is what its Java agent calls this system. */
 function describeOperation(peer: Peer, { method, declared, oneway }: Method): Operation {
   const service = peer.service ?? declared
-  const annotations = ['rpc.system', 'thrift', 'rpc.method', method]
-  if (service !== undefined) annotations.push('rpc.service', service)
+  const known = operation(service, method, oneway)
+  const { annotations } = known
   const { address, port } = addressOf(peer.connection)
   if (address !== undefined) annotations.push('server.address', address)
   if (port !== undefined) annotations.push('server.port', port)
-  if (oneway) annotations.push('thrift.oneway', 'true')
-  const known = { name: operation(service, method).slice(0, 256), annotations }
   peer.operations.set(method, known)
   return known
 }

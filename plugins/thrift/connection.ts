@@ -78,7 +78,7 @@ export function keep(call: Call): void {
 }
 
 export function fail(call: Call, result: string, reason: string, error?: unknown): void {
-  if (error instanceof Error) call.span.annotate('error.message', describe(error))
+  if (error instanceof Error) call.span.fail(error).annotate('error.message', describe(error))
   call.span.annotate('error.type', codeOf(error) ?? reason)
   settle(call, result)
 }

@@ -36,7 +36,17 @@ export function nameAfterFile(generated: object, prefix: string, file: string): 
   }
 }
 
-/** `Service.method`, or the method alone. */
-export function operation(service: string | undefined, method: string): string {
-  return service === undefined ? method : `${service}.${method}`
+/** A method's name and annotations, which are the same in every call. */
+export interface Operation {
+  /** `Service.method`, or the method alone. */
+  name: string
+  annotations: string[]
+}
+
+/** The keys are those of OpenTelemetry's semantic conventions before 1.38. */
+export function operation(service: string | undefined, method: string, oneway: boolean): Operation {
+  const annotations = ['rpc.system', 'thrift', 'rpc.method', method.slice(0, 256)]
+  if (service !== undefined) annotations.push('rpc.service', service.slice(0, 256))
+  if (oneway) annotations.push('thrift.oneway', 'true')
+  return { name: (service === undefined ? method : `${service}.${method}`).slice(0, 256), annotations }
 }

@@ -197,7 +197,8 @@ function writingBegins(original: Wrapped, plugin: PluginHandle, { callTrace }: D
       if (call === undefined) return original.call(this, name, type, seqid)
       inProgress.outgoing = undefined
       this[CALLING] = call
-      const block = type === CALL && callTrace && call.span.sampled && plugin.enabled ? BLOCKS[call.carrier] : undefined
+      const block =
+        type === CALL && callTrace && call.span.trace.sampled && plugin.enabled ? BLOCKS[call.carrier] : undefined
       if (block === undefined) return original.call(this, name, type, seqid)
       original.call(this, name, CALLTRACE, seqid)
       this.trans.write(block(call.span))

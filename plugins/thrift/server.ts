@@ -16,7 +16,7 @@ import {
   startSpan,
 } from 'milo/plugin'
 import { sayForeign } from './foreign'
-import { operation, serviceOf } from './names'
+import { type Operation, operation, serviceOf } from './names'
 import { askApplication, wantsArguments } from './on-request'
 import { Entry, Pending } from './pending'
 import {
@@ -219,21 +219,20 @@ class Request extends Entry implements IncomingRequest, PendingReply {
     this.service ??= serviceOf(generated, this.name) ?? anyService(this.owner)
     // Go's clients send a oneway call as any other: whether it will be answered, only the generated code says.
     if (neverReplies(generated)) this.type = ONEWAY
-    const name = operation(this.service, this.name).slice(0, 256)
+    const { name, annotations } = operationOf(generated, this.service, this.name, this.type === ONEWAY)
     const span =
       this.remote === undefined && this.ambient !== undefined
         ? // Not here: the frame that is current is the one to be filled.
-          runInFrame(frameWith(this.ambient), startSpan, Kind.SERVER, name)
-        : startServerSpan(name, this.remote)
+          runInFrame(frameWith(this.ambient), startSpan, Kind.SERVER, name, false, false, annotations)
+        : startServerSpan(name, this.remote, annotations)
     fillFrame(this.frame, span)
     if (!span.sampled) return
-    const method = this.name.slice(0, 256)
     const { address, port } = this.connection ?? {}
-    const annotations = ['rpc.system', 'thrift', 'rpc.method', method]
-    if (address !== undefined) annotations.push('network.peer.address', address, 'network.peer.port', String(port))
-    if (this.service !== undefined) annotations.push('rpc.service', this.service.slice(0, 256))
-    if (this.type === ONEWAY) annotations.push('thrift.oneway', 'true')
-    span.adopt(annotations, ['thrift.request_bytes', bytes])
+    const all =
+      address === undefined
+        ? annotations.slice()
+        : [...annotations, 'network.peer.address', address, 'network.peer.port', String(port)]
+    span.adopt(all, ['thrift.request_bytes', bytes])
     if (this.type !== ONEWAY) {
       awaitReply(this.output, this)
       const pending = this.connection?.pending
@@ -281,6 +280,26 @@ class Request extends Entry implements IncomingRequest, PendingReply {
     if (errorType !== undefined) this.span.annotate('error.type', errorType)
     this.span.end()
   }
+}
+
+interface Known {
+  operation: Operation
+  service: string | undefined
+  method: string
+  oneway: boolean
+}
+
+/** The last one of each process_X: several services may share it. */
+const operations = new WeakMap<Function, Known>()
+
+/** @param generated process_X; undefined for a method that the processor doesn't have, whose name is the caller's */
+function operationOf(generated: unknown, service: string | undefined, method: string, oneway: boolean): Operation {
+  if (typeof generated !== 'function') return operation(service, method, oneway)
+  const known = operations.get(generated)
+  if (known?.service === service && known?.method === method && known.oneway === oneway) return known.operation
+  const made = { operation: operation(service, method, oneway), service, method, oneway }
+  operations.set(generated, made)
+  return made.operation
 }
 
 /** The service that a processor belongs to, by any of its methods: for a method that it doesn't have. */

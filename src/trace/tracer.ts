@@ -42,8 +42,15 @@ export function ids(): { traceId: string; spanId: string; sampled: boolean } | u
  * Starts a child of the current span, or a new trace where none is current.
  * @param narrow give the span an id of 31 bits, for a carrier that has no room for more
  * @param force keep the new trace, whatever the sampler says; within a trace that isn't kept, start one that is
+ * @param _known annotations (key, value, …) that the span is going to have: for tracers whose samplers ask for them
  */
-export function startSpan(kind: Kind, name: string, narrow = false, force = false): PluginSpan {
+export function startSpan(
+  kind: Kind,
+  name: string,
+  narrow = false,
+  force = false,
+  _known?: readonly string[],
+): PluginSpan {
   const parent = currentFrame()?.span
   if (parent === undefined || (force && !parent.trace.sampled)) return startRoot(kind, name, narrow, force)
   const trace = parent.trace
@@ -56,8 +63,13 @@ export function startSpan(kind: Kind, name: string, narrow = false, force = fals
 /**
  * Starts the server's span of a request. What is current where it arrives doesn't matter: a request that brings no
  * context is a root, and one that brings nothing but the decision to sample is a forced one.
+ * @param _known see startSpan
  */
-export function startServerSpan(name: string, remote: RemoteContext | undefined): PluginSpan {
+export function startServerSpan(
+  name: string,
+  remote: RemoteContext | undefined,
+  _known?: readonly string[],
+): PluginSpan {
   if (remote === undefined || (remote.sampled && !remote.hasIds))
     return startRoot(Kind.SERVER, name, false, remote !== undefined)
   if (running.emitter === undefined || (!remote.sampled && !remote.hasIds)) return UNSAMPLED

@@ -1,4 +1,4 @@
-import { childContext, formatTraceparent, parseB3, parseTraceparent, type RemoteContext, type Span } from 'milo/plugin'
+import { childContext, contextOfEntries, parseB3, type RemoteContext } from 'milo/plugin'
 import { type Found, found, RANK_COMPAT, RANK_OPENTRACING } from './found'
 
 /** Carriers that are maps of strings: other tracers' headers, in fields of their own. */
@@ -9,14 +9,8 @@ export const COMPAT_ID = 8888
 export const OPENTRACING_ID = 3333
 /** A map with more entries isn't read: it carries no trace, or is hostile. */
 export const MAX_ENTRIES = 64
-export const MAX_TEXT_BYTES = 2048
-
-/** The entries of field 8888. */
-export function w3c(span: Span): [string, string][] {
-  const entries: [string, string][] = [['traceparent', formatTraceparent(span)]]
-  if (span.trace.state !== undefined) entries.push(['tracestate', span.trace.state])
-  return entries
-}
+/** W3C's limit for the longest of its headers, baggage. */
+export const MAX_TEXT_BYTES = 8192
 
 /**
  * Looks through a map's entries.
@@ -32,7 +26,7 @@ export function readEntries(id: number, entries: number, next: () => string | nu
     if (key !== null && value !== null) map.set(key.toLowerCase(), value)
   }
   const rank = id === COMPAT_ID ? RANK_COMPAT : RANK_OPENTRACING
-  const w3c = found(parseTraceparent(map.get('traceparent'), map.get('tracestate')), rank)
+  const w3c = found(contextOfEntries(map), rank)
   if (w3c !== undefined || id === COMPAT_ID) return w3c
   const b3 = map.get('b3')
   const uber = map.get('uber-trace-id')

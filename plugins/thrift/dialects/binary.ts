@@ -1,5 +1,5 @@
-import type { PluginHandle, Span } from 'milo/plugin'
-import { COMPAT_ID, MAX_TEXT_BYTES, OPENTRACING_ID, readEntries, w3c } from '../carriers/entries'
+import { entriesOf, type PluginHandle, type Span } from 'milo/plugin'
+import { COMPAT_ID, MAX_TEXT_BYTES, OPENTRACING_ID, readEntries } from '../carriers/entries'
 import { FIELD_ID, fieldLength, putField, readField } from '../carriers/field'
 import { type Found, found, type Input, RANK_FIELD } from '../carriers/found'
 import { addInPlaceOfStop, patchProtocol, position } from '../protocol'
@@ -49,7 +49,7 @@ export function binaryField(span: Span): Buffer {
 }
 
 export function binaryCompat(span: Span): Buffer {
-  const entries = w3c(span)
+  const entries = entriesOf(span)
   const parts: Buffer[] = [
     Buffer.from([MAP, COMPAT_ID >> 8, COMPAT_ID & 0xff, STRING, STRING, 0, 0, 0, entries.length]),
   ]

@@ -1,5 +1,5 @@
-import type { PluginHandle, Span } from 'milo/plugin'
-import { COMPAT_ID, MAX_TEXT_BYTES, OPENTRACING_ID, readEntries, w3c } from '../carriers/entries'
+import { entriesOf, type PluginHandle, type Span } from 'milo/plugin'
+import { COMPAT_ID, MAX_TEXT_BYTES, OPENTRACING_ID, readEntries } from '../carriers/entries'
 import { FIELD_ID, fieldLength, putField, readField } from '../carriers/field'
 import { type Found, found, type Input, RANK_FIELD } from '../carriers/found'
 import { addInPlaceOfStop, patchProtocol } from '../protocol'
@@ -50,7 +50,7 @@ export function compactField(span: Span): Buffer {
 }
 
 function compactCompat(span: Span): Buffer {
-  const entries = w3c(span)
+  const entries = entriesOf(span)
   const parts: Buffer[] = [Buffer.from([0x0b, 0xf0, 0x8a, 0x01, entries.length, 0x88])]
   for (const text of entries.flat()) {
     const bytes = Buffer.from(text)

@@ -1,5 +1,5 @@
-import type { PluginHandle, Span } from 'milo/plugin'
-import { COMPAT_ID, MAX_ENTRIES, MAX_TEXT_BYTES, OPENTRACING_ID, readEntries, w3c } from '../carriers/entries'
+import { entriesOf, type PluginHandle, type Span } from 'milo/plugin'
+import { COMPAT_ID, MAX_ENTRIES, MAX_TEXT_BYTES, OPENTRACING_ID, readEntries } from '../carriers/entries'
 import { FIELD_ID, fieldLength, putField, readField } from '../carriers/field'
 import { type Found, found, RANK_FIELD } from '../carriers/found'
 import { patchProtocol } from '../protocol'
@@ -39,7 +39,7 @@ function jsonField(span: Span): string {
 }
 
 function jsonCompat(span: Span): string {
-  const entries = w3c(span)
+  const entries = entriesOf(span)
   return `"${COMPAT_ID}":{"map":["str","str",${entries.length},${JSON.stringify(Object.fromEntries(entries))}]}`
 }
 
