@@ -1,20 +1,20 @@
 import { Writer } from '../codec/binary'
 import { describe, logRarely } from '../process/log'
-import type { LiveSpan } from '../trace/span'
 import type { SpanBuffer } from './buffer'
+import type { Protocol } from './protocol'
 import type { Spooled } from './spool'
 
-/** A record above this size isn't sent, because the collector refuses it. */
-const MAX_RECORD_BYTES = 1024 * 1024
+/** A span that takes more bytes than this isn't sent, because the collector refuses it. */
+const MAX_SPAN_BYTES = 1024 * 1024
 const WRITER_BYTES = 64 * 1024
 /** A writer that a large record has made larger than this is replaced. */
 const MAX_WRITER_BYTES = 2 * 1024 * 1024
 
 export interface Batch {
-  records: Buffer
+  body: Buffer
   /** How many of its spans are this process's own, which the ledger counts. */
   spans: number
-  /** How many times Scribe has answered it with an exception. */
+  /** How many times the peer has refused it. */
   refusals: number
   /** The spool's file that holds it; undefined for a batch that is only in memory. */
   file: Spooled | undefined
@@ -26,9 +26,6 @@ export interface BatchOptions {
   batchBytes: number
 }
 
-/** Appends a span as a record and returns the record's length in bytes. */
-export type WriteSpan = (w: Writer, span: LiveSpan) => number
-
 /**
  * Makes batches of the spans in the buffer, and keeps those that could be neither sent nor spooled:
  *
@@ -39,7 +36,7 @@ export type WriteSpan = (w: Writer, span: LiveSpan) => number
 export class Batches {
   private readonly options: BatchOptions
   private readonly buffer: SpanBuffer
-  private readonly writeSpan: WriteSpan
+  private readonly protocol: Protocol
   private writer = new Writer(WRITER_BYTES)
   /** How many spans are in the writer, and how many bytes have been encoded since `seal`, kept or not. */
   private begunSpans = 0
@@ -47,10 +44,10 @@ export class Batches {
   /** Sent before anything else. At most two: the batch that failed, and the one that the spool couldn't take. */
   private readonly returned: Batch[] = []
 
-  constructor(options: BatchOptions, buffer: SpanBuffer, writeSpan: WriteSpan) {
+  constructor(options: BatchOptions, buffer: SpanBuffer, protocol: Protocol) {
     this.options = options
     this.buffer = buffer
-    this.writeSpan = writeSpan
+    this.protocol = protocol
   }
 
   /** How many spans are in no batch yet, or in one that has only been begun. */
@@ -118,7 +115,7 @@ export class Batches {
       const start = w.pos
       let length = 0
       try {
-        length = this.writeSpan(w, span)
+        length = this.protocol.writeSpan(w, span)
       } catch (error) {
         // The application has set the name to something that isn't a string.
         w.pos = start
@@ -127,13 +124,13 @@ export class Batches {
         continue
       }
       this.begunBytes += length
-      if (length > MAX_RECORD_BYTES) {
+      if (length > MAX_SPAN_BYTES) {
         w.pos = start
         buffer.ledger.settle(1, 'too_large')
         logRarely(
           'too_large',
           'warn',
-          `a span of ${length} bytes was dropped: the limit is ${MAX_RECORD_BYTES} bytes; record less on one span`,
+          `a span of ${length} bytes was dropped: the limit is ${MAX_SPAN_BYTES} bytes; record less on one span`,
         )
       } else this.begunSpans++
     }
@@ -143,8 +140,8 @@ export class Batches {
   private seal(): Batch | undefined {
     const spans = this.begunSpans
     this.begunSpans = this.begunBytes = 0
-    const records = spans === 0 ? undefined : this.writer.take()
+    const body = spans === 0 ? undefined : this.protocol.seal(this.writer)
     if (this.writer.buf.length > MAX_WRITER_BYTES) this.writer = new Writer(WRITER_BYTES)
-    return records && { records, spans, refusals: 0, file: undefined }
+    return body && { body, spans, refusals: 0, file: undefined }
   }
 }

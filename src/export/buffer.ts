@@ -5,19 +5,29 @@ import { type DropReason, Ledger, type SpanCounts } from './ledger'
 const SPAN_BYTES = 400
 /** The bytes that a string takes besides its characters. */
 const STRING_BYTES = 24
+/** How many spans a block has: twice as many as wait until a batch is begun, so that mostly one block is used. */
+const BLOCK_SPANS = 64
+
+/** A part of the queue. A single array would be copied whenever it grows. */
+class Block {
+  readonly spans: (LiveSpan | undefined)[] = new Array(BLOCK_SPANS).fill(undefined)
+  next: Block | undefined = undefined
+}
 
 /**
- * Ended spans that wait to be sent, at most `maxSpans` of them and about `maxBytes`. When Scribe can't keep up, newer
- * spans are dropped and counted.
+ * Ended spans that wait to be sent, at most `maxSpans` of them and about `maxBytes`. When the exporter can't keep up, newer
+ * spans are dropped and counted. A span may be in the buffers of several exporters.
  */
 export class SpanBuffer {
   readonly ledger = new Ledger()
   /** How many spans wait, and about how many bytes they take. */
   length = 0
   bytes = 0
-  /** A list through the spans themselves: an array of them would be copied whenever it grows. */
-  private oldest: LiveSpan | undefined = undefined
-  private newest: LiveSpan | undefined = undefined
+  /** Where the oldest span is, and where the next one goes. */
+  private head = new Block()
+  private headAt = 0
+  private tail = this.head
+  private tailAt = 0
   private maxSpans = 0
   private maxBytes = 0
 
@@ -48,11 +58,13 @@ export class SpanBuffer {
       this.ledger.drop(1, 'buffer_full')
       return false
     }
-    // The span keeps its size, so that `take` subtracts what was added.
+    // The span keeps its size, so that `take` subtracts what was added. Each exporter's buffer finds the same size.
     span.bytes = size
-    if (this.newest === undefined) this.oldest = span
-    else this.newest.next = span
-    this.newest = span
+    if (this.tailAt === BLOCK_SPANS) {
+      this.tail = this.tail.next = new Block()
+      this.tailAt = 0
+    }
+    this.tail.spans[this.tailAt++] = span
     this.length++
     this.bytes += size
     return true
@@ -60,13 +72,17 @@ export class SpanBuffer {
 
   /** Takes the oldest span. It is in flight until the ledger's `settle`. */
   take(): LiveSpan | undefined {
-    const span = this.oldest
-    if (span === undefined) return undefined
-    this.oldest = span.next
-    if (this.oldest === undefined) this.newest = undefined
-    span.next = undefined
-    this.length--
+    if (this.length === 0) return undefined
+    if (this.headAt === BLOCK_SPANS) {
+      this.head = this.head.next!
+      this.headAt = 0
+    }
+    const { spans } = this.head
+    const span = spans[this.headAt]!
+    spans[this.headAt++] = undefined
     this.bytes -= span.bytes
+    // An empty block is filled from its beginning again.
+    if (--this.length === 0) this.headAt = this.tailAt = 0
     this.ledger.fly()
     return span
   }
@@ -74,7 +90,8 @@ export class SpanBuffer {
   /** Gives up every span that waits. */
   drop(reason: DropReason): void {
     const n = this.length
-    this.oldest = this.newest = undefined
+    this.head = this.tail = new Block()
+    this.headAt = this.tailAt = 0
     this.length = this.bytes = 0
     this.ledger.drop(n, reason)
   }

@@ -1,51 +1,47 @@
 import type { Socket } from 'node:net'
 import type { SecureContext } from 'node:tls'
-import { ResultCode, readLogReply } from '../codec/scribe'
 import { clearTimeout } from '../process/genuine'
 import { after, guarded, soon } from '../process/later'
 import { describe } from '../process/log'
+import type { Answer, Call } from './protocol'
 
 /**
- * One connection to one Scribe, over TCP or TLS, and one call at a time on it. Whatever the peer does (nothing, garbage,
+ * One connection to one peer, over TCP or TLS, and one call at a time on it. Whatever the peer does (nothing, garbage,
  * a reset, an unsolicited reply), the caller learns of it once, through `done`, within the time limits.
+ *
+ * It is Milo's own use of sockets, for HTTP too: what traces, mocks or limits an application's requests never sees Milo's.
  */
 
-export interface ScribeAddress {
+export interface Address {
   host: string
   port: number
   /** Undefined: plain TCP. */
-  tls?: ScribeTls | undefined
+  tls?: Tls | undefined
 }
 
-export interface ScribeTls {
+export interface Tls {
   /** The authorities to trust and the certificate to show. Made at init, so that an unusable one is an error there. */
   context: SecureContext
   rejectUnauthorized: boolean
 }
 
-/** The outcome of a call. `failed`: the connection is gone, and Scribe may or may not have the batch. */
-export type Answer = { code: 'ok' | 'try_later' | 'refused' } | { code: 'failed'; reason: string }
-
-/** A reply to Log takes about 20 bytes and an exception about 100. A peer that sends more than this isn't a Scribe. */
-const MAX_REPLY_BYTES = 16 * 1024
-
-export class ScribeConnection {
+export class Connection {
   /** Closed, or about to be. */
   isClosed = false
-  readonly address: ScribeAddress
+  readonly address: Address
   private socket: Socket | undefined
   private readonly replyTimeoutMs: number
   private timer: NodeJS.Timeout | undefined
-  private reply: Buffer[] = []
-  private replyBytes = 0
-  /** The length of the reply's frame, including its length word; 0 until that has come. */
-  private replyLength = 0
-  private call: { frame: Buffer; seqid: number; done: (answer: Answer) => void } | undefined
+  private call: Call | undefined
+  private done: ((answer: Answer) => void) | undefined
   private ready = false
+  /** Whether the peer has answered a call, and whether it has begun to answer the one that is under way. */
+  private hasAnswered = false
+  private isAnswering = false
   /** Why the connection couldn't even be begun. */
   private refusal: string | undefined
 
-  constructor(address: ScribeAddress, connectTimeoutMs: number, replyTimeoutMs: number) {
+  constructor(address: Address, connectTimeoutMs: number, replyTimeoutMs: number) {
     this.address = address
     this.replyTimeoutMs = replyTimeoutMs
     try {
@@ -57,7 +53,7 @@ export class ScribeConnection {
     }
   }
 
-  private connect({ host, port, tls }: ScribeAddress, connectTimeoutMs: number): void {
+  private connect({ host, port, tls }: Address, connectTimeoutMs: number): void {
     // Loaded late: a program that ends no span doesn't pay for them.
     const net = require('node:net') as typeof import('node:net')
     let socket: Socket
@@ -91,17 +87,18 @@ export class ScribeConnection {
     )
     socket.on(
       'error',
-      guarded((error: Error) => this.fail(describe(error))),
+      guarded((error: Error) => this.lost(describe(error))),
     )
     socket.on(
       'close',
-      guarded(() => this.fail('closed by the peer')),
+      guarded(() => this.closed()),
     )
   }
 
-  /** Sends a Log call as soon as the connection is established. The previous call must have been answered. */
-  send(frame: Buffer, seqid: number, done: (answer: Answer) => void): void {
-    this.call = { frame, seqid, done }
+  /** Makes a call as soon as the connection is established. The previous call must have been answered. */
+  send(call: Call, done: (answer: Answer) => void): void {
+    this.call = call
+    this.done = done
     // The connection failed before this call.
     if (this.isClosed) soon(() => this.answer({ code: 'failed', reason: this.refusal ?? 'refused at once' }))
     else if (this.ready) this.write()
@@ -110,56 +107,62 @@ export class ScribeConnection {
   /** Closes the connection. `done` isn't called for a call that is under way. */
   destroy(): void {
     this.isClosed = true
-    this.call = undefined
+    this.call = this.done = undefined
     clearTimeout(this.timer)
     this.socket?.destroy()
   }
 
   private write(): void {
     if (this.call === undefined) return
+    this.isAnswering = false
     this.timer = after(this.replyTimeoutMs, () => this.fail('no reply in time'))
-    this.socket?.write(this.call.frame)
+    this.socket?.write(this.call.bytes)
   }
 
   private received(data: Buffer): void {
     if (this.isClosed) return
     if (this.call === undefined || !this.ready) return void this.fail('a reply to no call')
-    this.reply.push(data)
-    this.replyBytes += data.length
-    if (this.replyLength === 0) {
-      if (this.replyBytes < 4) return
-      const length = Buffer.concat(this.reply).readInt32BE(0)
-      if (length <= 0 || length > MAX_REPLY_BYTES)
-        return void this.fail(`a reply of ${length} bytes: this isn't a Scribe`)
-      this.replyLength = 4 + length
-    }
-    if (this.replyBytes < this.replyLength) return
-    if (this.replyBytes > this.replyLength) return void this.fail('more than one reply to a call')
-    const bytes = Buffer.concat(this.reply)
-    this.reply = []
-    this.replyBytes = this.replyLength = 0
-    let reply: ReturnType<typeof readLogReply>
+    this.isAnswering = true
+    let answer: Answer | undefined
     try {
-      reply = readLogReply(bytes.subarray(4))
+      answer = this.call.read(data)
     } catch (error) {
       return void this.fail(describe(error))
     }
-    if (reply.seqid !== this.call.seqid) return void this.fail('a reply to another call')
-    const { OK, TRY_LATER } = ResultCode
-    this.answer({ code: reply.code === OK ? 'ok' : reply.code === TRY_LATER ? 'try_later' : 'refused' })
+    if (answer === undefined) return
+    if (answer.closes || answer.code === 'failed') this.close()
+    this.answer(answer)
   }
 
-  private fail(reason: string): void {
+  private closed(): void {
     if (this.isClosed) return
+    const answer = this.isAnswering ? this.call?.end?.() : undefined
+    if (answer === undefined) return void this.lost('closed by the peer')
+    this.close()
+    this.answer(answer)
+  }
+
+  /** The peer has gone. A connection that has served before may have been closed just as it was used again. */
+  private lost(reason: string): void {
+    this.fail(reason, this.hasAnswered && !this.isAnswering ? 'stale' : 'failed')
+  }
+
+  private fail(reason: string, code: 'failed' | 'stale' = 'failed'): void {
+    if (this.isClosed) return
+    this.close()
+    this.answer({ code, reason })
+  }
+
+  private close(): void {
     this.isClosed = true
     this.socket?.destroy()
-    this.answer({ code: 'failed', reason })
   }
 
   private answer(answer: Answer): void {
     clearTimeout(this.timer)
-    const { call } = this
-    this.call = undefined
-    call?.done(answer)
+    const { done } = this
+    this.call = this.done = undefined
+    this.hasAnswered = true
+    done?.(answer)
   }
 }

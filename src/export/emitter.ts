@@ -1,41 +1,38 @@
-import { Writer } from '../codec/binary'
-import { CATEGORY, writeLogFrame } from '../codec/scribe'
 import { clearTimeout, clock, GenuinePromise, setTimeout } from '../process/genuine'
 import { after, apart, guarded, oncePerTurn } from '../process/later'
 import { logRarely } from '../process/log'
 import { random } from '../trace/id'
-import { type Batch, Batches, type BatchOptions, type WriteSpan } from './batches'
+import type { LiveSpan } from '../trace/span'
+import { type Batch, Batches, type BatchOptions } from './batches'
 import type { SpanBuffer } from './buffer'
-import { type Answer, ScribeConnection } from './connection'
+import { Connection } from './connection'
 import type { Ledger } from './ledger'
+import type { Answer, Protocol } from './protocol'
 import { type RouteOptions, Routes } from './routes'
 import type { SpoolOptions } from './spool'
 import type { SpoolPump } from './spool-pump'
 
 /**
- * Sends spans to Scribe, one `Log` call at a time:
+ * Sends spans to one peer in its own protocol, one call at a time:
  *
- *      a span waits ──100 ms, or a full batch──▶ encode ──▶ connect ──▶ Log ──▶ OK: sent
+ *      a span waits ──100 ms, or a full batch──▶ encode ──▶ connect ──▶ call ──▶ OK: sent
  *                      (batches.ts)                ▲           │          │
  *            the same batch, to the next address,  │           └─ error ──┴─ TRY_LATER, no reply
  *            after all of them with a pause        └──────────────────────────────┘ (routes.ts)
  *
  * and with a spool, a side way (spool-pump.ts):
  *
- *      all addresses have failed, or the buffer is half full ──▶ encode ──▶ a file ──▶ Scribe is back: oldest first,
+ *      all addresses have failed, or the buffer is half full ──▶ encode ──▶ a file ──▶ the peer is back: oldest first,
  *                                                                                      in turn with what is new
  *
  * The next batch is begun early, in a turn of its own, when some spans wait and no batch is under way: young spans are
  * encoded from the processor's cache, and die before the garbage collector copies them.
  *
- * A batch is kept until Scribe answers OK, so a span may arrive twice but isn't lost while the buffer has room. Nothing
+ * A batch is kept until the peer answers OK, so a span may arrive twice but isn't lost while the buffer has room. Nothing
  * here keeps the process alive: sockets and timers are unref'd. Only flush() and drain() hold it, until their deadline.
  */
 
-export type ScribeEncoding = 'raw' | 'base64'
-
-export interface ScribeOptions extends BatchOptions, RouteOptions {
-  encoding: ScribeEncoding
+export interface EmitterOptions extends BatchOptions, RouteOptions {
   /** How long a span waits for others to share its batch. */
   delayMs: number
   /** How many spans must wait before the next batch is begun. */
@@ -44,7 +41,7 @@ export interface ScribeOptions extends BatchOptions, RouteOptions {
   replyTimeoutMs: number
 }
 
-export const SCRIBE_DEFAULTS: Omit<ScribeOptions, 'addresses' | 'encoding'> = {
+export const SCRIBE_DEFAULTS: Omit<EmitterOptions, 'addresses'> = {
   delayMs: 100,
   aheadSpans: 32,
   batchSpans: 500,
@@ -56,8 +53,10 @@ export const SCRIBE_DEFAULTS: Omit<ScribeOptions, 'addresses' | 'encoding'> = {
   returnMs: 30_000,
 }
 
-/** How many times Scribe may answer a batch with an exception before it is dropped. */
+/** How many times the peer may refuse a batch before it is dropped. */
 const MAX_REFUSALS = 5
+/** A peer that asks for a longer pause is asked again after this time all the same. */
+const MAX_ASKED_PAUSE_MS = 60_000
 
 interface Flusher {
   /** Whether to give up after one round of failures, and to be content when all is in the spool. */
@@ -65,11 +64,14 @@ interface Flusher {
   done: (allSent: boolean) => void
 }
 
-export class ScribeEmitter {
+export class Emitter {
+  /** The exporter's name. */
+  readonly name: string
+  readonly buffer: SpanBuffer
   tryLater = 0
   failures = 0
-  private readonly options: ScribeOptions
-  private readonly buffer: SpanBuffer
+  private readonly options: EmitterOptions
+  private readonly protocol: Protocol
   private readonly ledger: Ledger
   private readonly batches: Batches
   private readonly routes: Routes
@@ -80,17 +82,18 @@ export class ScribeEmitter {
   private sending: Batch | undefined
   /** The end of the process is being looked for: nothing may keep the loop alive. */
   private isHeld = false
-  private connection: ScribeConnection | undefined
-  private lastSeqid = 0
+  private connection: Connection | undefined
   /** Ends the delay or the pause. */
   private timer: NodeJS.Timeout | undefined
   private flushers: Flusher[] = []
 
-  constructor(options: ScribeOptions, buffer: SpanBuffer, writeSpan: WriteSpan, spool?: SpoolOptions) {
+  constructor(name: string, options: EmitterOptions, buffer: SpanBuffer, protocol: Protocol, spool?: SpoolOptions) {
+    this.name = name
     this.options = options
+    this.protocol = protocol
     this.buffer = buffer
     this.ledger = buffer.ledger
-    this.batches = new Batches(options, buffer, writeSpan)
+    this.batches = new Batches(options, buffer, protocol)
     this.routes = new Routes(options, random)
     if (spool === undefined) return
     // Loaded late, with what it loads of Node: most processes have no spool.
@@ -109,11 +112,22 @@ export class ScribeEmitter {
   }
 
   /**
-   * How hard it is to get spans out, for the sampler: 1 from a TRY_LATER until Scribe takes spans again, and for a second
+   * How hard it is to get spans out, for the sampler: 1 from a TRY_LATER until the peer takes spans again, and for a second
    * at least; otherwise how full the buffer is, from 0 to 1.
    */
   pressure(): number {
     return this.routes.isBusy(clock.now()) ? 1 : this.batches.fullness
+  }
+
+  /** Takes a span that has ended. */
+  add(span: LiveSpan): void {
+    if (this.buffer.add(span)) this.wake()
+    else
+      logRarely(
+        `buffer_full ${this.name}`,
+        'warn',
+        `the buffer is full: spans are being dropped until ${this.protocol.peer} keeps up again`,
+      )
   }
 
   /** A span was added to the buffer. */
@@ -187,8 +201,8 @@ export class ScribeEmitter {
     this.endPromises()
   }
 
-  /** Closes, and passes what is in memory on to `next`, which has the same buffer. The spool's files stay. */
-  handOver(next: ScribeEmitter): void {
+  /** Closes, and passes what is in memory on to `next`, which has the same name and buffer. The spool's files stay. */
+  handOver(next: Emitter): void {
     next.batches.append(...this.stop())
     this.state = 'closed'
     this.ledger.leaveSpooled()
@@ -299,49 +313,59 @@ export class ScribeEmitter {
   }
 
   private send(batch: Batch): void {
-    const { encoding, connectTimeoutMs, replyTimeoutMs } = this.options
+    const { connectTimeoutMs, replyTimeoutMs } = this.options
     const address = this.routes.choose(clock.now())
     if (this.connection?.isClosed || this.connection?.address !== address) this.disconnect()
-    const seqid = (this.lastSeqid = (this.lastSeqid % 0x7fffffff) + 1)
-    const { records } = batch
-    const message = encoding === 'raw' ? records : Buffer.from(records.toString('base64'), 'latin1')
-    const w = new Writer(message.length + 64)
-    writeLogFrame(w, seqid, CATEGORY, w => w.raw(message))
-    const frame = w.buf.subarray(0, w.pos)
+    const call = this.protocol.call(batch.body)
     this.state = 'sending'
     this.sending = batch
     apart(() => {
-      const connection = (this.connection ??= new ScribeConnection(address, connectTimeoutMs, replyTimeoutMs))
-      connection.send(frame, seqid, answer => {
+      const connection = (this.connection ??= new Connection(address, connectTimeoutMs, replyTimeoutMs))
+      connection.send(call, answer => {
         if (this.connection === connection) this.answered(connection, batch, answer)
       })
     })
   }
 
-  private answered({ address }: ScribeConnection, batch: Batch, answer: Answer): void {
-    const { code } = answer
+  private answered({ address: { host, port } }: Connection, batch: Batch, answer: Answer): void {
+    const { code, reason } = answer
+    const { peer } = this.protocol
+    const why = reason === undefined ? '' : `: ${reason}`
     if (code === 'refused' && ++batch.refusals === MAX_REFUSALS) {
-      logRarely('refused', 'warn', `Scribe refused a batch ${MAX_REFUSALS} times; it was dropped`)
+      logRarely(
+        `refused ${this.name}`,
+        'warn',
+        `${peer} at ${host}:${port} refused a batch ${MAX_REFUSALS} times${why}; it was dropped`,
+      )
       return void this.finish(batch, 'refused')
     }
+    if (code === 'stale') {
+      this.disconnect()
+      return void this.retry(batch)
+    }
     const pauseMs = this.routes.answered(code, clock.now())
-    if (code === 'ok') return void this.finish(batch, 'sent')
+    if (code === 'ok') {
+      if (answer.rejected)
+        logRarely(`rejected ${this.name}`, 'warn', `${peer} at ${host}:${port} left out ${answer.rejected} spans${why}`)
+      return void this.finish(batch, 'sent', answer.rejected)
+    }
     if (code === 'try_later') this.tryLater++
     if (code === 'failed') {
       this.failures++
-      const { host, port } = address
       const { length } = this.buffer
-      logRarely('scribe', 'warn', `Scribe at ${host}:${port}: ${answer.reason}; spans wait, ${length} of them now`)
+      logRarely(`failed ${this.name}`, 'warn', `${peer} at ${host}:${port}${why}; spans wait, ${length} of them now`)
     }
     if (code === 'failed' || this.options.addresses.length > 1) this.disconnect()
     if (pauseMs === 0) this.retry(batch)
-    else this.pause(batch, pauseMs)
+    else this.pause(batch, Math.max(pauseMs, Math.min(answer.afterMs ?? 0, MAX_ASKED_PAUSE_MS)))
   }
 
-  private finish(batch: Batch, outcome: 'sent' | 'refused'): void {
+  private finish(batch: Batch, outcome: 'sent' | 'refused', rejected = 0): void {
     const { batches, pump } = this
     this.idle()
-    this.ledger.settle(batch.spans, outcome)
+    const refused = Math.min(rejected, batch.spans)
+    this.ledger.settle(batch.spans - refused, outcome)
+    if (refused > 0) this.ledger.settle(refused, 'refused')
     pump?.finish(batch, outcome === 'sent')
     this.settleFlushers()
     if (this.flushers.length > 0 || batches.isDue || batches.hasReturned || pump?.waiting) this.advanceSoon()

@@ -1,14 +1,15 @@
-import type { Answer, ScribeAddress } from './connection'
+import type { Address } from './connection'
+import type { Answer } from './protocol'
 
 export interface RouteOptions {
-  addresses: ScribeAddress[]
+  addresses: Address[]
   firstPauseMs: number
   longestPauseMs: number
   /** How long another address serves before the first is tried again. */
   returnMs: number
 }
 
-/** How long a TRY_LATER counts as pressure when Scribe takes spans again at once. */
+/** How long a TRY_LATER counts as pressure when the peer takes spans again at once. */
 const BUSY_MS = 1000
 
 /**
@@ -39,13 +40,13 @@ export class Routes {
   }
 
   /** The address for a call that is made now. */
-  choose(nowMs: number): ScribeAddress {
+  choose(nowMs: number): Address {
     if (nowMs >= this.returnAtMs) this.current = 0
     return this.options.addresses[this.current]!
   }
 
   /** @returns how long to wait before the next call, in milliseconds */
-  answered(code: Answer['code'], nowMs: number): number {
+  answered(code: Exclude<Answer['code'], 'stale'>, nowMs: number): number {
     const { addresses, firstPauseMs, longestPauseMs, returnMs } = this.options
     if (code === 'ok') {
       this.pauseMs = firstPauseMs
@@ -67,7 +68,7 @@ export class Routes {
     return pauseMs
   }
 
-  /** Whether Scribe has more than it can take: from a TRY_LATER until an OK, and for a second at least. */
+  /** Whether the peer has more than it can take: from a TRY_LATER until an OK, and for a second at least. */
   isBusy(nowMs: number): boolean {
     return this.isRefusing || nowMs < this.busyUntilMs
   }

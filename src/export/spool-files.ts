@@ -7,10 +7,10 @@ import { dirname, join } from 'node:path'
  * The spool's files: their names, what is in them, and how they are written so that a crash leaves no half of one.
  *
  *     TIME-SEQ-OWNER-SPANS-BYTES.tmp      being written; then fsync and rename to
- *     TIME-SEQ-OWNER-SPANS-BYTES.spans    to be sent, oldest first; removed once Scribe has answered OK
+ *     TIME-SEQ-OWNER-SPANS-BYTES.spans    to be sent, oldest first; removed once the peer has answered OK
  *     TIME-SEQ-OWNER-SPANS-BYTES.bad      damaged, and kept for you to look at; removed first when room is needed
  *
- *     a file: 'MILOSPL1' │ i32 spans │ i32 length │ sha-256 of the records, 32 bytes │ records (docs/wire-format.md)
+ *     a file: 'MILOSPL1' │ i32 spans │ i32 length │ sha-256 of the body, 32 bytes │ body: a batch as the exporter sends it
  *
  * Names carry the sizes, so that one look at the directory says how full it is. Files of other names are left alone.
  */
@@ -52,7 +52,7 @@ export function parse(names: string[]): Entry[] {
   return entries.sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 
-/** The space on the disk, in bytes, of a file whose records have `bytes` bytes. */
+/** The space on the disk, in bytes, of a file whose body has `bytes` bytes. */
 export function space(bytes: number): number {
   return Math.ceil((HEADER_BYTES + bytes) / BLOCK_BYTES) * BLOCK_BYTES
 }
@@ -62,13 +62,13 @@ export function total(entries: Entry[]): number {
 }
 
 /** Writes a file that is whole or isn't there. @param stem its path without the ending. @throws the disk's error */
-export async function write(stem: string, records: Buffer, spans: number): Promise<void> {
+export async function write(stem: string, body: Buffer, spans: number): Promise<void> {
   const temporary = `${stem}.tmp`
   try {
     const file = await open(temporary, 'wx', 0o600)
     try {
       // writev isn't used: it may write only a part, and says so only in its result.
-      await file.writeFile(Buffer.concat([header(records, spans), records]))
+      await file.writeFile(Buffer.concat([header(body, spans), body]))
       await file.sync()
     } finally {
       await file.close()
@@ -82,10 +82,10 @@ export async function write(stem: string, records: Buffer, spans: number): Promi
 }
 
 /** Does the same as `write`, synchronously. */
-export function writeNow(stem: string, records: Buffer, spans: number): void {
+export function writeNow(stem: string, body: Buffer, spans: number): void {
   const file = openSync(`${stem}.tmp`, 'wx', 0o600)
   try {
-    const bytes = Buffer.concat([header(records, spans), records])
+    const bytes = Buffer.concat([header(body, spans), body])
     for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at)
     fsyncSync(file)
   } finally {
@@ -95,7 +95,7 @@ export function writeNow(stem: string, records: Buffer, spans: number): void {
 }
 
 /** @returns undefined when the file is damaged. @throws the disk's error */
-export async function read(directory: string, name: string): Promise<{ records: Buffer; spans: number } | undefined> {
+export async function read(directory: string, name: string): Promise<{ body: Buffer; spans: number } | undefined> {
   const entry = parse([name])[0]!
   // Links aren't followed, and pipes aren't waited for.
   const { O_RDONLY, O_NOFOLLOW = 0, O_NONBLOCK = 0 } = constants
@@ -105,9 +105,9 @@ export async function read(directory: string, name: string): Promise<{ records: 
     const size = HEADER_BYTES + entry.bytes
     if (!found.isFile() || found.size !== size || size > MAX_FILE_BYTES) return undefined
     const bytes = await file.readFile()
-    const records = bytes.subarray(HEADER_BYTES)
-    if (!bytes.subarray(0, HEADER_BYTES).equals(header(records, entry.spans))) return undefined
-    return { records, spans: entry.spans }
+    const body = bytes.subarray(HEADER_BYTES)
+    if (!bytes.subarray(0, HEADER_BYTES).equals(header(body, entry.spans))) return undefined
+    return { body, spans: entry.spans }
   } finally {
     await file.close()
   }
@@ -156,11 +156,11 @@ async function syncDirectory(path: string): Promise<void> {
   await directory?.close()
 }
 
-function header(records: Buffer, spans: number): Buffer {
+function header(body: Buffer, spans: number): Buffer {
   const bytes = Buffer.alloc(HEADER_BYTES)
   MAGIC.copy(bytes)
   bytes.writeInt32BE(spans, 8)
-  bytes.writeInt32BE(records.length, 12)
-  createHash('sha256').update(records).digest().copy(bytes, 16)
+  bytes.writeInt32BE(body.length, 12)
+  createHash('sha256').update(body).digest().copy(bytes, 16)
   return bytes
 }

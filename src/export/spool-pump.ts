@@ -7,7 +7,7 @@ import { Spool, type SpoolOptions } from './spool'
 /**
  * Moves batches between memory and the spool:
  *
- *     memory ──divert──▶ a file ──replay──▶ Scribe, oldest first, in turn with what is new
+ *     memory ──divert──▶ a file ──replay──▶ the peer, oldest first, in turn with what is new
  *                          ▲                  │
  *                          └──── giveBack ────┘
  */
@@ -72,7 +72,7 @@ export class SpoolPump {
     }
     this.oldest = 'reading'
     const read = guarded((file: Awaited<ReturnType<Spool['oldest']>>) => {
-      this.oldest = file && { records: file.records, spans: file.own, refusals: 0, file }
+      this.oldest = file && { body: file.body, spans: file.own, refusals: 0, file }
       this.onReady()
     })
     apart(() => void spool.oldest().then(read))
@@ -85,7 +85,7 @@ export class SpoolPump {
     this.oldest = batch
   }
 
-  /** Scribe takes spans again; `batch` needs its file no more. */
+  /** The peer takes spans again; `batch` needs its file no more. */
   finish({ file }: Batch, isSent: boolean): void {
     this.diverting = 'half'
     if (file !== undefined) this.spool.remove(file, isSent)
@@ -121,7 +121,7 @@ export class SpoolPump {
       if (this.diverting === 'all' || this.isDraining || batches.isHalfFull) this.divert()
       this.onReady()
     })
-    apart(() => void spool.put(batch.records, batch.spans).then(written))
+    apart(() => void spool.put(batch.body, batch.spans).then(written))
   }
 
   private settle(file: string, { spans }: Batch): void {
@@ -148,7 +148,7 @@ export class SpoolPump {
   drainNow(): void {
     const { batches, spool, writing } = this
     const put = (batch: Batch): boolean => {
-      const file = spool.putSync(batch.records, batch.spans)
+      const file = spool.putSync(batch.body, batch.spans)
       if (file !== undefined) this.settle(file, batch)
       return file !== undefined
     }

@@ -18,10 +18,10 @@ import {
 import { HEARTBEAT_MS, ownersShown, SpoolOwner } from './spool-owner'
 
 /**
- * Batches of records in files of a directory, for the time when Scribe can't take them.
+ * Batches in files of a directory, for the time when the peer can't take them.
  *
  * A file belongs to the emitter whose name it carries. When that emitter is dead, another one takes the file over by
- * renaming it; of several that try, one succeeds. A batch that Scribe took just before a crash is sent twice, and the
+ * renaming it; of several that try, one succeeds. A batch that the peer took just before a crash is sent twice, and the
  * collector stores it once.
  */
 
@@ -34,7 +34,7 @@ const MAX_REST_MS = 300_000
 /** A batch that was read from its file. */
 export interface Spooled {
   name: string
-  records: Buffer
+  body: Buffer
   /** How many of its spans this process wrote: all, or none. */
   own: number
   spans: number
@@ -105,13 +105,13 @@ export class Spool implements SpoolCounts {
   }
 
   /** Writes a batch. @returns the file's name once it is safe on the disk; undefined when it couldn't be written */
-  put(records: Buffer, spans: number): Promise<string | undefined> {
+  put(body: Buffer, spans: number): Promise<string | undefined> {
     return this.inTurn(async () => {
-      const name = this.nextName(spans, records.length)
+      const name = this.nextName(spans, body.length)
       try {
-        if (!(await this.makeRoom(records.length))) return undefined
+        if (!(await this.makeRoom(body.length))) return undefined
         if (!this.owner.isShown) await this.owner.show()
-        await write(this.path(name), records, spans)
+        await write(this.path(name), body, spans)
       } catch (error) {
         this.failed('written', error)
         return undefined
@@ -121,16 +121,16 @@ export class Spool implements SpoolCounts {
   }
 
   /** Does the same as `put` in the last moment of a process, when no asynchronous work runs any more. */
-  putSync(records: Buffer, spans: number): string | undefined {
-    const name = this.nextName(spans, records.length)
+  putSync(body: Buffer, spans: number): string | undefined {
+    const name = this.nextName(spans, body.length)
     try {
       makeDirectorySync(this.directory)
       const entries = parse(readdirSync(this.directory))
-      if (total(entries) + space(records.length) > this.maxBytes) {
+      if (total(entries) + space(body.length) > this.maxBytes) {
         this.full()
         return undefined
       }
-      writeNow(this.path(name), records, spans)
+      writeNow(this.path(name), body, spans)
     } catch (error) {
       this.failed('written', error)
       return undefined

@@ -1,7 +1,7 @@
 import { SpanBuffer } from '../export/buffer'
-import { SCRIBE_DEFAULTS, ScribeEmitter } from '../export/emitter'
-import { writeSpan } from '../export/encode'
-import type { SpanCounts } from '../export/ledger'
+import { Emitter, SCRIBE_DEFAULTS } from '../export/emitter'
+import { type ExportCounts, Exporters, sum } from '../export/exporters'
+import { scribe } from '../export/scribe'
 import { unwatchExit, watchExit } from '../process/exit'
 import { clock } from '../process/genuine'
 import { describe, log, logRarely, setLogLevel } from '../process/log'
@@ -15,18 +15,19 @@ interface Instance {
   /** Undefined until init. */
   readonly settings: Settings | undefined
   readonly sampling: Decisions
-  readonly buffer: SpanBuffer
-  /** Undefined where Milo is off: then no span is recorded. */
-  readonly emitter: ScribeEmitter | undefined
-  /** Takes ended spans in the emitter's place. milo/testing sets it. */
+  /** Whether spans are recorded. */
+  readonly active: boolean
+  /** Where ended spans go; those that went while Milo was active, once it isn't any more. */
+  readonly exporters: Exporters
+  /** Takes ended spans in the exporters' place. milo/testing sets it. */
   readonly collect: ((span: LiveSpan) => void) | undefined
 }
 
 export let running: Instance = {
   settings: undefined,
   sampling: new Decisions(never),
-  buffer: new SpanBuffer(0),
-  emitter: undefined,
+  active: false,
+  exporters: new Exporters([]),
   collect: undefined,
 }
 
@@ -36,12 +37,11 @@ export const totals = { tracesKept: 0, tracesNotKept: 0, tracesForced: 0, trunca
 export const sink: SpanSink = {
   /** The barrier between a span that ends and what becomes of it: no error of Milo's comes out of `end()`. */
   add(span) {
-    const { emitter, collect, buffer } = running
-    if (emitter === undefined) return
+    const { active, exporters, collect } = running
+    if (!active) return
     try {
       if (collect !== undefined) collect(span)
-      else if (buffer.add(span)) emitter.wake()
-      else logRarely('buffer_full', 'warn', 'the buffer is full: spans are being dropped until Scribe keeps up again')
+      else exporters.add(span)
     } catch (error) {
       logRarely('sink', 'error', `a span couldn't be passed on: ${describe(error)}`)
     }
@@ -57,42 +57,43 @@ export const sink: SpanSink = {
  */
 export function configure(settings: Settings, collect?: (span: LiveSpan) => void): void {
   const previous = running
-  const { enabled, maxBufferedSpans, maxBufferedBytes, service, host, spool } = settings
-  // Spans that are on their way go on to the new instance. Where there are none, the counts begin afresh.
-  const isReal = enabled && collect === undefined && previous.collect === undefined
-  const sending = isReal && previous.emitter !== undefined && previous.emitter.inMemory() > 0 ? previous : undefined
-  if (sending === undefined) void previous.emitter?.close()
+  const { enabled, exitTimeoutMs } = settings
   setLogLevel(settings.logLevel)
   const sampling = new Decisions(settings.sampler)
   if (!enabled) {
-    running = { settings, sampling, buffer: previous.buffer, emitter: undefined, collect }
+    if (previous.active) void previous.exporters.close()
+    running = { ...previous, settings, sampling, active: false, collect }
     unwatchExit()
     return
   }
-  const buffer = sending?.buffer ?? new SpanBuffer(0)
-  buffer.limit(maxBufferedSpans, maxBufferedBytes)
-  const emitter = new ScribeEmitter(
-    { ...SCRIBE_DEFAULTS, addresses: settings.scribe, encoding: settings.scribeEncoding },
-    buffer,
-    (w, span) => writeSpan(w, span, service, host),
-    spool,
-  )
-  running = { settings, sampling, buffer, emitter, collect }
-  sending?.emitter?.handOver(emitter)
+  // Spans that are on their way go on to the new instance. Where there are none, the counts begin afresh.
+  const isReal = collect === undefined && previous.collect === undefined
+  const waiting = new Map<string, Emitter>()
+  for (const emitter of previous.active ? previous.exporters.emitters : []) {
+    if (isReal && emitter.inMemory() > 0) waiting.set(emitter.name, emitter)
+    else void emitter.close()
+  }
+  const exporters = new Exporters([scribeEmitter(settings, waiting.get('scribe')?.buffer)])
+  running = { settings, sampling, active: true, exporters, collect }
+  for (const emitter of exporters.emitters) waiting.get(emitter.name)?.handOver(emitter)
   watchExit({
-    hurry: () => emitter.hurry(),
-    hold: isHeld => emitter.hold(isHeld),
-    flush: () => flushAtExit(emitter, settings.exitTimeoutMs),
-    last: () => {
-      emitter.drainNow()
-      emitter.closeSpool()
-    },
+    hurry: () => exporters.hurry(),
+    hold: isHeld => exporters.hold(isHeld),
+    flush: () => flushAtExit(exporters, exitTimeoutMs),
+    last: () => exporters.last(),
   })
+}
+
+function scribeEmitter(settings: Settings, buffer = new SpanBuffer(0)): Emitter {
+  const { maxBufferedSpans, maxBufferedBytes, service, host, scribe: addresses, scribeEncoding, spool } = settings
+  buffer.limit(maxBufferedSpans, maxBufferedBytes)
+  const protocol = scribe(service, host, scribeEncoding)
+  return new Emitter('scribe', { ...SCRIBE_DEFAULTS, addresses }, buffer, protocol, spool)
 }
 
 /** Whether spans are recorded at all. */
 export function isActive(): boolean {
-  return running.emitter !== undefined
+  return running.active
 }
 
 /** Undefined: init has not been called. */
@@ -100,8 +101,11 @@ export function currentSettings(): Settings | undefined {
   return running.settings
 }
 
-/** Counts what Milo has done in this process. At any moment ended = sent + buffered + inFlight + spooled + dropped. */
-export interface Stats extends SpanCounts {
+/**
+ * Counts what Milo has done in this process. At any moment ended = sent + buffered + inFlight + spooled + dropped, in all and for
+ * each exporter. With several exporters a span is counted once for each.
+ */
+export interface Stats extends ExportCounts {
   /** New traces that began here, by what the sampler said, and those it wasn't asked about. */
   tracesKept: number
   tracesNotKept: number
@@ -110,22 +114,13 @@ export interface Stats extends SpanCounts {
   sampling: SamplingRates | undefined
   /** Names, keys, values, annotations, events and counters that were cut or left out for their size or number. */
   truncated: number
-  /** How many times Scribe answered TRY_LATER. */
-  tryLater: number
-  /** How many times a connection to Scribe failed or broke. */
-  failures: number
-  /** How many times the spool was full, or a file in it couldn't be written, read, taken over or removed. */
-  spoolErrors: number
-  /** Spans of processes that have ended, found in the spool and sent; no other counter has them. */
-  recovered: number
+  /** The same counts for each exporter, by its name. */
+  exports: Record<string, ExportCounts>
 }
 
-const NOTHING_SENT = { tryLater: 0, failures: 0, spoolErrors: 0, recovered: 0 }
-
 export function stats(): Stats {
-  const { buffer, emitter, sampling } = running
-  const { tryLater, failures, spoolErrors, recovered } = emitter ?? NOTHING_SENT
-  return { ...buffer.counts(), ...totals, sampling: sampling.rates(), tryLater, failures, spoolErrors, recovered }
+  const exports = running.exporters.counts()
+  return { ...sum(Object.values(exports)), ...totals, sampling: running.sampling.rates(), exports }
 }
 
 const FLUSH_MS = 1000
@@ -138,8 +133,8 @@ const MAX_TIMER_MS = 0x7fffffff
  * @returns whether all were sent
  */
 export async function flush(timeoutMs = FLUSH_MS): Promise<boolean> {
-  const { emitter } = running
-  return emitter === undefined ? true : emitter.flush(limit(timeoutMs))
+  const { active, exporters } = running
+  return !active || exporters.flush(limit(timeoutMs))
 }
 
 function limit(timeoutMs: unknown): number {
@@ -148,16 +143,16 @@ function limit(timeoutMs: unknown): number {
 
 /** Flushes, then stops tracing for good (until another init). Spans that end later aren't counted. */
 export async function shutdown(timeoutMs = FLUSH_MS): Promise<boolean> {
-  const { emitter } = running
-  if (emitter === undefined) return true
+  const { active, exporters } = running
+  if (!active) return true
   const limitMs = limit(timeoutMs)
-  const sent = await emitter.flush(limitMs)
-  // The disk is given a moment even when Scribe was given none.
+  const sent = await exporters.flush(limitMs)
+  // The disk is given a moment even when the peers were given none.
   const endMs = clock.now() + Math.max(limitMs, FLUSH_MS)
-  if (!sent) await emitter.drain(endMs - clock.now())
-  const closed = emitter.close(endMs - clock.now())
-  if (running.emitter === emitter) {
-    running = { ...running, emitter: undefined }
+  if (!sent) await exporters.drain(endMs - clock.now())
+  const closed = exporters.close(endMs - clock.now())
+  if (running.exporters === exporters) {
+    running = { ...running, active: false }
     unwatchExit()
   }
   await closed
@@ -165,11 +160,11 @@ export async function shutdown(timeoutMs = FLUSH_MS): Promise<boolean> {
 }
 
 /** At the end of the process: spans in memory are sent or spooled by the deadline, or dropped and counted. */
-async function flushAtExit(emitter: ScribeEmitter, timeoutMs: number): Promise<void> {
-  if (emitter.inMemory() === 0 || (await emitter.flush(timeoutMs, true))) return
-  await emitter.drain(timeoutMs)
-  const lost = emitter.inMemory()
+async function flushAtExit(exporters: Exporters, timeoutMs: number): Promise<void> {
+  if (exporters.inMemory() === 0 || (await exporters.flush(timeoutMs, true))) return
+  await exporters.drain(timeoutMs)
+  const lost = exporters.inMemory()
   if (lost === 0) return
   log('warn', `${lost} ${lost === 1 ? 'span' : 'spans'} could not be sent before the process ended`)
-  emitter.abandon('exit')
+  exporters.abandon('exit')
 }

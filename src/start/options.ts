@@ -2,8 +2,8 @@ import { hostname } from 'node:os'
 import { resolve } from 'node:path'
 import { types } from 'node:util'
 import { MiloError, type MiloErrorCode } from '../errors'
-import type { ScribeAddress, ScribeTls } from '../export/connection'
-import type { ScribeEncoding } from '../export/emitter'
+import type { Address, Tls } from '../export/connection'
+import type { ScribeEncoding } from '../export/scribe'
 import type { SpoolOptions } from '../export/spool'
 import type { Plugin } from '../patch/plugin'
 import { inRange } from '../patch/range'
@@ -87,7 +87,7 @@ export interface Settings {
   enabled: boolean
   service: string
   host: string
-  scribe: ScribeAddress[]
+  scribe: Address[]
   scribeEncoding: ScribeEncoding
   sampler: Sampler
   tracesPerSecond: number
@@ -275,7 +275,7 @@ function optionalString(code: MiloErrorCode, name: string, value: unknown): stri
   throw new MiloError(code, `${name} must be a string of 1 to 256 characters, got ${show(value)}`)
 }
 
-function addresses(value: unknown, tlsOptions: ScribeTlsOptions | undefined): ScribeAddress[] {
+function addresses(value: unknown, tlsOptions: ScribeTlsOptions | undefined): Address[] {
   const parts = typeof value === 'string' ? value.split(',').map(part => part.trim()) : []
   if (parts.length === 0)
     throw new MiloError('MILO_BAD_SCRIBE', `scribe must be host:port[,host:port], got ${show(value)}`)
@@ -296,7 +296,7 @@ function addresses(value: unknown, tlsOptions: ScribeTlsOptions | undefined): Sc
 }
 
 /** Certificates and keys are never shown. */
-function scribeTls(value: unknown): ScribeTls {
+function scribeTls(value: unknown): Tls {
   const bad = (message: string) => new MiloError('MILO_BAD_SCRIBE', `scribeTls ${message}`)
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw bad(`must be an object of ca, cert, key and rejectUnauthorized, got ${show(value)}`)

@@ -129,8 +129,7 @@ export class LiveSpan implements PluginSpan {
   counters: (string | number)[] | undefined = undefined
   /** time in µs, value, time, value … */
   events: (number | string)[] | undefined = undefined
-  /** For the buffer: the next span in it, and about how many bytes of memory this one takes. */
-  next: LiveSpan | undefined = undefined
+  /** For the buffers: about how many bytes of memory it takes. */
   bytes = 0
   private readonly sink: SpanSink
 

@@ -72,7 +72,7 @@ export function startServerSpan(
 ): PluginSpan {
   if (remote === undefined || (remote.sampled && !remote.hasIds))
     return startRoot(Kind.SERVER, name, false, remote !== undefined)
-  if (running.emitter === undefined || (!remote.sampled && !remote.hasIds)) return UNSAMPLED
+  if (!running.active || (!remote.sampled && !remote.hasIds)) return UNSAMPLED
   if (remote.undecided) decideFor(remote, name)
   const { hi, lo, highHi, highLo, sampled, debug, probability, spanHi, spanLo } = remote
   const monotonicMs = sampled ? clock.now() : 0
@@ -89,8 +89,8 @@ export function startServerSpan(
 }
 
 function startRoot(kind: Kind, name: string, narrow: boolean, force: boolean): PluginSpan {
-  const { emitter, sampling } = running
-  if (emitter === undefined) return UNSAMPLED
+  const { active, exporters, sampling } = running
+  if (!active) return UNSAMPLED
   const hi = randomHigh()
   const lo = randomLow()
   // A forced trace stands for itself alone: of probability 0, so that no count takes it for others.
@@ -105,7 +105,7 @@ function startRoot(kind: Kind, name: string, narrow: boolean, force: boolean): P
   const offset = wallClock.offsetUs(monotonicMs)
   const trace = new Trace(hi, lo, 0, 0, true, force, probability, offset)
   const startUs = offset + monotonicMs * 1000
-  sampling.adjust(emitter, startUs)
+  sampling.adjust(exporters, startUs)
   const spanHi = narrow ? 0 : randomHigh()
   const spanLo = narrow ? randomNarrow() : randomLow()
   return new LiveSpan(sink, trace, spanHi, spanLo, 0, 0, kind, name, startUs)

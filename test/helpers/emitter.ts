@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { SpanBuffer } from '../../src/export/buffer'
-import type { ScribeAddress } from '../../src/export/connection'
-import { SCRIBE_DEFAULTS, ScribeEmitter, type ScribeOptions } from '../../src/export/emitter'
-import { writeSpan } from '../../src/export/encode'
+import type { Address } from '../../src/export/connection'
+import { Emitter, type EmitterOptions, SCRIBE_DEFAULTS } from '../../src/export/emitter'
+import { scribe as scribeProtocol } from '../../src/export/scribe'
 import type { SpoolOptions } from '../../src/export/spool'
 import { randomHigh, randomLow } from '../../src/trace/id'
 import { Kind, LiveSpan, Trace } from '../../src/trace/span'
 
 export interface Bench {
-  emitter: ScribeEmitter
+  emitter: Emitter
   buffer: SpanBuffer
   /** Ends so many spans. */
   work(spans: number, value?: string): void
@@ -18,18 +18,19 @@ export interface Bench {
 /** An emitter of its own, with times that suit a test. */
 export function bench(
   scribe: string,
-  options: Partial<ScribeOptions> = {},
+  options: Partial<EmitterOptions> = {},
   spool?: SpoolOptions,
   buffer = new SpanBuffer(10_000, 16 * 1024 * 1024),
 ): Bench {
-  const addresses = scribe.split(',').map((text): ScribeAddress => {
+  const addresses = scribe.split(',').map((text): Address => {
     const [host, port] = text.split(':')
     return { host: host!, port: Number(port) }
   })
-  const emitter = new ScribeEmitter(
-    { ...SCRIBE_DEFAULTS, addresses, encoding: 'raw', longestPauseMs: 100, ...options },
+  const emitter = new Emitter(
+    'scribe',
+    { ...SCRIBE_DEFAULTS, addresses, longestPauseMs: 100, ...options },
     buffer,
-    (w, span) => writeSpan(w, span, 'test', 'here'),
+    scribeProtocol('test', 'here', 'raw'),
     spool,
   )
   let n = 0

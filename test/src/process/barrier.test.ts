@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { runInNewContext } from 'node:vm'
 import { flush, init, shutdown, span, stats } from '../../../src'
-import { ScribeConnection } from '../../../src/export/connection'
+import { Connection } from '../../../src/export/connection'
 import { start, stop } from '../../../src/testing'
 import type { LiveSpan } from '../../../src/trace/span'
 import { bench } from '../../helpers/emitter'
@@ -124,8 +124,8 @@ describe('the barrier between Milo and the application', () => {
 
   it('answers a call on a connection that could not even be begun', async () => {
     const answers: unknown[] = []
-    const connection = new ScribeConnection({ host: '127.0.0.1', port: 99_999 }, 1000, 1000)
-    connection.send(Buffer.alloc(4), 1, answer => answers.push(answer.code))
+    const connection = new Connection({ host: '127.0.0.1', port: 99_999 }, 1000, 1000)
+    connection.send({ bytes: Buffer.alloc(4), read: () => undefined }, answer => answers.push(answer.code))
     await until('it is answered', () => answers.length > 0)
     assert.deepEqual([answers, connection.isClosed], [['failed'], true])
   })

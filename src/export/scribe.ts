@@ -1,0 +1,53 @@
+import { Writer } from '../codec/binary'
+import { CATEGORY, ResultCode, readLogReply, writeLogFrame } from '../codec/scribe'
+import { writeSpan } from './encode'
+import type { Answer, Protocol } from './protocol'
+
+export type ScribeEncoding = 'raw' | 'base64'
+
+/** A reply to Log takes about 20 bytes and an exception about 100. A peer that sends more than this isn't a Scribe. */
+const MAX_REPLY_BYTES = 16 * 1024
+
+/** Spans as Milo's records (docs/wire-format.md), in one `Log` call a batch. */
+export function scribe(service: string, host: string, encoding: ScribeEncoding): Protocol {
+  let lastSeqid = 0
+  return {
+    peer: 'Scribe',
+    writeSpan: (w, span) => writeSpan(w, span, service, host),
+    seal: w => w.take(),
+    call(records) {
+      const seqid = (lastSeqid = (lastSeqid % 0x7fffffff) + 1)
+      const message = encoding === 'raw' ? records : Buffer.from(records.toString('base64'), 'latin1')
+      const w = new Writer(message.length + 64)
+      writeLogFrame(w, seqid, CATEGORY, w => w.raw(message))
+      return { bytes: w.buf.subarray(0, w.pos), read: replyTo(seqid) }
+    },
+  }
+}
+
+function replyTo(seqid: number): (data: Buffer) => Answer | undefined {
+  const parts: Buffer[] = []
+  let bytes = 0
+  /** Of the reply's frame, including its length word; 0 until that has come. */
+  let length = 0
+  return data => {
+    parts.push(data)
+    bytes += data.length
+    if (length === 0) {
+      if (bytes < 4) return undefined
+      const n = Buffer.concat(parts).readInt32BE(0)
+      if (n <= 0 || n > MAX_REPLY_BYTES) return failed(`a reply of ${n} bytes: this isn't a Scribe`)
+      length = 4 + n
+    }
+    if (bytes < length) return undefined
+    if (bytes > length) return failed('more than one reply to a call')
+    const reply = readLogReply(Buffer.concat(parts).subarray(4))
+    if (reply.seqid !== seqid) return failed('a reply to another call')
+    const { OK, TRY_LATER } = ResultCode
+    return { code: reply.code === OK ? 'ok' : reply.code === TRY_LATER ? 'try_later' : 'refused' }
+  }
+}
+
+function failed(reason: string): Answer {
+  return { code: 'failed', reason }
+}
