@@ -1,6 +1,7 @@
 import { clearTimeout, clock, GenuinePromise, setTimeout } from '../process/genuine'
 import { after, apart, guarded, oncePerTurn } from '../process/later'
 import { logRarely } from '../process/log'
+import { isThread } from '../process/thread'
 import { random } from '../trace/id'
 import type { LiveSpan } from '../trace/span'
 import { type Batch, Batches, type BatchOptions } from './batches'
@@ -42,7 +43,8 @@ export interface EmitterOptions extends BatchOptions, RouteOptions {
 }
 
 export const SCRIBE_DEFAULTS: Omit<EmitterOptions, 'addresses'> = {
-  delayMs: 100,
+  // A thread may be terminated at any time, and nothing of it runs after that.
+  delayMs: isThread ? 10 : 100,
   aheadSpans: 32,
   batchSpans: 500,
   batchBytes: 512 * 1024,

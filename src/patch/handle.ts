@@ -13,6 +13,8 @@ export class Handle implements PluginHandle {
   enabled = true
   /** What patches have wrapped, to be taken back. The references are weak: an application may load a package again and again. */
   private wraps: [WeakRef<object>, string][] = []
+  /** At how many of them those whose objects are gone are left out: each test file of jest's loads its packages anew. */
+  private mostWraps = 1_000
   /** What the patch that is being applied has wrapped so far. */
   private applying: [WeakRef<object>, string][] | undefined
   private readonly patched = new Set<string>()
@@ -110,7 +112,7 @@ export class Handle implements PluginHandle {
         replacement.catch(() => {})
         throw new TypeError(`the patch of ${what} must not be asynchronous`)
       }
-      this.wraps.push(...wraps)
+      this.keep(wraps)
       notePatched(what)
       return typeof replacement === 'function' && typeof exports === 'function' ? replacement : exports
     } catch (error) {
@@ -119,7 +121,7 @@ export class Handle implements PluginHandle {
         sayLeft(what, `couldn't be patched by the plugin ${this.name} (${describe(error)})`)
         return exports
       }
-      this.wraps.push(...wraps)
+      this.keep(wraps)
       this.fail(error)
       this.takeBack()
       return exports
@@ -142,6 +144,13 @@ export class Handle implements PluginHandle {
     } finally {
       this.applying = undefined
     }
+  }
+
+  private keep(wraps: [WeakRef<object>, string][]): void {
+    this.wraps.push(...wraps)
+    if (this.wraps.length <= this.mostWraps) return
+    this.wraps = this.wraps.filter(([target]) => target.deref() !== undefined)
+    this.mostWraps = Math.max(1_000, 2 * this.wraps.length)
   }
 
   takeBack(): void {

@@ -5,6 +5,7 @@ import * as shimmer from 'shimmer'
 import { warnOnce } from '../process/copies'
 import { describe } from '../process/log'
 import { Handle } from './handle'
+import { leaveJest, watchJest } from './jest'
 import { sayLeft } from './patched'
 import type { Patch, Plugin } from './plugin'
 import { inRange } from './range'
@@ -73,6 +74,7 @@ export function uninstall(): void {
   installed.watchers.length = 0
   if (installed.loads !== undefined) shimmer.unwrap(installed.loads, 'load' as never)
   installed.loads = undefined
+  leaveJest()
 }
 
 /**
@@ -105,42 +107,49 @@ function watchLoads(): void {
 
 function loaded(module: NodeModule): void {
   const file = module.filename
-  for (const { onLoad, handle } of installed.watchers) handle.look(onLoad, module.exports, file)
+  const { exports } = module
+  const result = look(exports, file)
+  if (result !== exports) module.exports = result
   if (typeof file !== 'string') return
   const found = packageOf(file)
+  if (found === undefined) lookInside(file)
+  else if (found.name === 'jest-runtime' && found.path === 'build/index.js' && !watchJest(exports, look))
+    sayLeft('what jest loads', `is loaded in a way of jest ${versionOf(found.folder)} that Milo doesn't know,`)
+}
+
+/** Shows a module that has run to the plugins. @returns the exports to use */
+function look(exports: unknown, file: string): any {
+  for (const { onLoad, handle } of installed.watchers) handle.look(onLoad, exports, file)
+  if (typeof file !== 'string') return exports
+  const found = packageOf(file)
   const copied = installed.copied.get(file.slice(file.lastIndexOf(sep) + 1))
-  if (copied !== undefined) patchCopy(module, copied, found)
-  if (found === undefined) {
-    lookInside(file)
-    return
-  }
+  let result = copied === undefined ? exports : patchCopy(exports, file, copied, found)
+  if (found === undefined) return result
   const { name, path, folder } = found
-  if (name === 'jest-runtime') leaveToJest()
   for (const [patch, handle] of installed.waiting.get(name) ?? []) {
     if (patch.file === undefined ? !isMain(file, name) : patch.file !== path) continue
     const version = versionOf(folder)
     const what = `${name} ${version ?? 'of an unknown version'}`
     if (patch.versions !== undefined && !inRange(version, patch.versions)) sayLeft(what, `is outside ${patch.versions}`)
-    else module.exports = handle.apply(patch, module.exports, what)
+    else result = handle.apply(patch, result, what)
   }
+  return result
 }
 
-function patchCopy(module: NodeModule, patches: [Patch, Handle][], found: ReturnType<typeof packageOf>): void {
+function patchCopy(
+  exports: unknown,
+  file: string,
+  patches: [Patch, Handle][],
+  found: ReturnType<typeof packageOf>,
+): unknown {
+  let result = exports
   for (const [patch, handle] of patches) {
-    if (found?.name === patch.module || !patch.copies!(module.exports)) continue
+    if (found?.name === patch.module || !patch.copies!(exports)) continue
     const where =
-      found === undefined
-        ? dirname(module.filename)
-        : `${found.name} ${versionOf(found.folder) ?? 'of an unknown version'}`
-    module.exports = handle.apply(patch, module.exports, `the copy of ${patch.module} in ${where}`, true)
+      found === undefined ? dirname(file) : `${found.name} ${versionOf(found.folder) ?? 'of an unknown version'}`
+    result = handle.apply(patch, result, `the copy of ${patch.module} in ${where}`, true)
   }
-}
-
-function leaveToJest(): void {
-  sayLeft(
-    `what jest loads (${[...installed.waiting.keys()].join(', ')})`,
-    "is in a registry of its own, which Milo can't see,",
-  )
+  return result
 }
 
 const MODULES = '/node_modules/'
@@ -185,7 +194,12 @@ function versionOf(folder: string): string | undefined {
 function sayWhatCannotBeSeen(packages: string[]): void {
   // What jest gives for node:module inherits from the real one.
   if (typeof Object.getPrototypeOf(Module)?.createRequire === 'function') {
-    leaveToJest()
+    // What jest loads for a test file passes no `load` that Milo could see from within.
+    sayLeft(
+      `what jest loads (${packages.join(', ')})`,
+      "is in a registry of its own, which Milo can't see from within,",
+      "start jest with NODE_OPTIONS='-r milo/register'",
+    )
     return
   }
   const files = Object.keys(nodeRequire.cache)

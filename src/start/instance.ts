@@ -5,6 +5,7 @@ import { scribe } from '../export/scribe'
 import { unwatchExit, watchExit } from '../process/exit'
 import { clock } from '../process/genuine'
 import { describe, log, logRarely, setLogLevel } from '../process/log'
+import { beforeVitestEnds, isThread } from '../process/thread'
 import { Decisions } from '../trace/decide'
 import { never, type SamplingRates } from '../trace/sampler'
 import type { LiveSpan, SpanSink } from '../trace/span'
@@ -39,6 +40,7 @@ export const sink: SpanSink = {
   add(span) {
     const { active, exporters, collect } = running
     if (!active) return
+    if (isThread) beforeVitestEnds(flushThread)
     try {
       if (collect !== undefined) collect(span)
       else exporters.add(span)
@@ -157,6 +159,10 @@ export async function shutdown(timeoutMs = FLUSH_MS): Promise<boolean> {
   }
   await closed
   return sent
+}
+
+async function flushThread(): Promise<void> {
+  if (running.active) await flushAtExit(running.exporters, running.settings!.exitTimeoutMs)
 }
 
 /** At the end of the process: spans in memory are sent or spooled by the deadline, or dropped and counted. */

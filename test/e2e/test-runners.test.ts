@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict'
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { ROOT, runNode } from '../helpers/child'
+import { ScribePeer } from '../helpers/scribe-peer'
+import { npmPackages } from '../servers/npm'
+
+/** The last version of thrift that jest can load on Node 20: the next one needs a package that is ESM alone. */
+const THRIFT = 'thrift@0.20.0'
+
+/** As an application has it: a server, a client, one call. */
+const CALC = `
+  const thrift = require('thrift'), Calculator = require('./gen-nodejs/Calculator')
+  exports.add = (a, b) => new Promise((done, fail) => {
+    const server = thrift.createServer(Calculator, { add: async (a, b) => a + b }).on('error', fail)
+    server.listen(0, '127.0.0.1', () => {
+      const connection = thrift.createConnection('127.0.0.1', server.address().port, {})
+      thrift.createClient(Calculator, connection).add(a, b).then(done, fail).finally(() => { connection.end(); server.close() })
+    })
+  })`
+const JEST = `const { add } = require('./calc')
+  test('adds', async () => expect(await add(1, 2)).toBe(3))
+  test('adds again', async () => expect(await add(2, 2)).toBe(4))`
+const VITEST = `import { expect, test } from 'vitest'
+  import { add } from './calc'
+  test('adds', async () => expect(await add(1, 2)).toBe(3))
+  test('adds again', async () => expect(await add(2, 2)).toBe(4))`
+/** Says how large the heap is after ten files, and after twenty. */
+const REPORTER = `let files = 0
+  module.exports = class {
+    onTestResult() { if (++files % 10 === 0) { for (let i = 0; i < 3; i++) gc(); console.log(process.memoryUsage().heapUsed) } }
+  }`
+
+describe('test runners', () => {
+  const folders: string[] = []
+  after(() => {
+    for (const folder of folders) rmSync(folder, { recursive: true })
+  })
+
+  async function project(packages: string[], files: Record<string, string>): Promise<string> {
+    const folder = mkdtempSync(join(tmpdir(), 'milo-runners-'))
+    folders.push(folder)
+    symlinkSync(join(await npmPackages(...packages), 'node_modules'), join(folder, 'node_modules'))
+    cpSync(join(ROOT, 'test/gen/es6'), join(folder, 'gen-nodejs'), { recursive: true })
+    mkdirSync(join(folder, 'tests'))
+    const all = { 'package.json': '{"name":"tested"}', 'calc.js': CALC, ...files }
+    for (const [path, text] of Object.entries(all)) writeFileSync(join(folder, path), text)
+    return folder
+  }
+
+  /** The spans that a run sends with Milo before everything; nothing may be said of them. */
+  async function traced(folder: string, args: string[]) {
+    const scribe = await ScribePeer.listen()
+    try {
+      const NODE_OPTIONS = `-r ${join(ROOT, 'dist/register.js')}`
+      const env = { NODE_OPTIONS, MILO_SCRIBE: scribe.address, MILO_SAMPLER: 'always' }
+      const { status, stdout, stderr } = await runNode(args, env, folder)
+      assert.equal(status, 0, stdout + stderr)
+      assert.doesNotMatch(stdout + stderr, /milo \w+:/)
+      const spans = scribe.spans.map(({ service, name }) => `${service} ${name}`)
+      return { stdout, spans, traces: new Set(scribe.spans.map(({ traceId }) => traceId)).size }
+    } finally {
+      await scribe.close()
+    }
+  }
+  const EIGHT = Array(8).fill('tested Calculator.add')
+
+  it('jest: calls of its own registries are traced, in workers', async () => {
+    const folder = await project(['jest@30', THRIFT], { 'a.test.js': JEST, 'b.test.js': JEST })
+    const { spans, traces } = await traced(folder, ['node_modules/jest/bin/jest.js', '--maxWorkers=2'])
+    assert.deepEqual([spans, traces], [EIGHT, 4])
+  }).timeout(120_000)
+
+  it('jest: the same in band, and nothing of a test file’s is kept', async () => {
+    const one = JEST.split('\n').slice(0, 2).join('\n').replace('./', '../')
+    const tests = Array.from({ length: 20 }, (_, i) => [`tests/${i}.test.js`, one])
+    const folder = await project(['jest@30', THRIFT], { ...Object.fromEntries(tests), 'heap.js': REPORTER })
+    const jest = ['--expose-gc', 'node_modules/jest/bin/jest.js', '-i', '--reporters=./heap.js']
+    const { stdout, spans, traces } = await traced(folder, jest)
+    assert.deepEqual([spans.length, traces], [40, 20])
+    const [bytes, bytesLater] = stdout.trim().split('\n').map(Number) as [number, number]
+    // What Thrift alone takes for each file is half a megabyte.
+    assert.ok(bytesLater - bytes < 2e6, stdout)
+  }).timeout(120_000)
+
+  for (const version of ['3', '4']) {
+    it(`vitest ${version}: calls are traced in processes and in threads, the last ones too`, async () => {
+      const files = { 'a.test.js': VITEST, 'b.test.js': VITEST }
+      const folder = await project([`vitest@${version}`, THRIFT], files)
+      for (const pool of ['forks', 'threads']) {
+        const { spans, traces } = await traced(folder, ['node_modules/vitest/vitest.mjs', 'run', `--pool=${pool}`])
+        assert.deepEqual([pool, spans, traces], [pool, EIGHT, 4])
+      }
+    }).timeout(120_000)
+  }
+})
