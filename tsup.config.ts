@@ -64,7 +64,15 @@ export default defineConfig([
     esbuildPlugins: elsewhere(/^milo\/plugin$/, () => './plugin.js'),
   },
   {
-    entry: Object.fromEntries(Object.entries(ENTRIES).map(([name, { source }]) => [name, source])),
+    ...javascript,
+    entry: { otel: 'src/otel/index.ts' },
+    esbuildPlugins: elsewhere(/^\.\/core$/, () => './otel-core.js'),
+  },
+  {
+    entry: {
+      ...Object.fromEntries(Object.entries(ENTRIES).map(([name, { source }]) => [name, source])),
+      otel: 'src/otel/index.ts',
+    },
     dts: { only: true },
   },
 ])
@@ -81,6 +89,11 @@ function writeEntries(): void {
       `import milo from './${base}.js'\nexport const { ${names.join(', ')} } = milo\nexport default milo\n`,
     )
   }
+  write('otel-core.js', `module.exports = require('./bundle.js').milo.otelCore\n`)
+  write('otel.mjs', `import milo from './otel.js'\nexport const { register, unregister } = milo\nexport default milo\n`)
+  write('otel/register.js', `require('../register.js')\nrequire('../otel.js').register()\n`)
+  write('otel/register.mjs', `import './register.js'\n`)
+  write('otel/register.d.ts', 'export {}\n')
   write('register.js', `require('./bundle.js').milo.register()\n`)
   write('register.mjs', `import './register.js'\n`)
   write('register.d.ts', 'export {}\n')

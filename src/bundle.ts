@@ -7,6 +7,7 @@ import { thrift } from '../plugins/thrift'
 import { winston } from '../plugins/winston'
 import * as cls from './cls'
 import * as index from './index'
+import * as otelCore from './otel/core'
 import * as plugin from './plugin'
 import { share } from './process/copies'
 import { register } from './register'
@@ -21,6 +22,7 @@ export const milo = share({
   index,
   cls,
   plugin,
+  otelCore,
   testing,
   register,
   bluebird,

@@ -226,6 +226,31 @@ describe('the documentation', () => {
     })
   })
 
+  describe('OpenTelemetry', () => {
+    it('shows spans of both APIs in one trace, each the current one of the other', async () => {
+      const scribe = await ScribePeer.listen()
+      try {
+        const script = join(folder, 'inside.js')
+        const built = (entry: string) => JSON.stringify(join(ROOT, `dist${entry}`))
+        writeFileSync(
+          script,
+          block('opentelemetry.md', 'js inside')
+            .replace(/'milo(\/\w+)?'/g, (_, entry = '/index') => built(entry))
+            .replace("'@opentelemetry/api'", JSON.stringify(join(ROOT, 'node_modules/@opentelemetry/api'))),
+        )
+        const env = { MILO_SCRIBE: scribe.address, MILO_SAMPLER: 'always' }
+        const result = await runNode(['-r', 'milo/register', script], env)
+        assert.deepEqual([result.stdout, result.stderr], ['true\n', ''])
+        const ids = new Map(scribe.spans.map(span => [span.name, span]))
+        assert.equal(ids.get('stock')?.parentId, ids.get('reserve')?.id)
+        assert.equal(ids.get('reserve')?.parentId, ids.get('checkout')?.id)
+        assert.equal(ids.get('reserve')?.annotations?.get('items'), '3')
+      } finally {
+        await scribe.close()
+      }
+    })
+  })
+
   describe('writing a plugin', () => {
     /** Runs the page's plugin around a package `greeter`; prints what the application has seen. */
     async function withPlugin(app: string, more: string[] = []) {

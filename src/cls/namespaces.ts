@@ -281,7 +281,7 @@ function without(cells: Cell | undefined, namespace: object): Cell | undefined {
 }
 
 function frameOf(frame: Frame | undefined, cells: Cell | undefined): Frame | undefined {
-  return frame?.span || frame?.unfilled || cells ? derive(frame, cells) : undefined
+  return frame?.span || frame?.unfilled || frame?.held || cells ? derive(frame, cells) : undefined
 }
 
 /** Every context that the error leaves writes itself over the one before. What can't be written to stays as it is. */

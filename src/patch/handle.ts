@@ -23,6 +23,10 @@ export class Handle implements PluginHandle {
     this.name = name
   }
 
+  get hasPatched(): boolean {
+    return this.enabled && this.patched.size > 0
+  }
+
   fail(error: unknown): void {
     if (!this.enabled) return
     this.enabled = false

@@ -77,6 +77,11 @@ export function uninstall(): void {
   leaveJest()
 }
 
+/** Whether the plugin of this name has patched something, and works. */
+export function hasPatched(name: string): boolean {
+  return installed.handles.some(handle => handle.name === name && handle.hasPatched)
+}
+
 /**
  * Module.prototype.load is undocumented, but the one place that every CommonJS file passes once, when it has run, whether
  * it is required or an ES module imports it. The application's `load` never sees an error of what is done there.

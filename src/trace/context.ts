@@ -16,6 +16,8 @@ export class Frame {
   slot: unknown = undefined
   /** What the application has given the request to carry, as W3C's header: see baggage.ts. Derived frames have it too. */
   baggage: string | undefined = undefined
+  /** What OpenTelemetry's context has here besides the span: see otel/context.ts. Frames that are made in this one have it too. */
+  held: unknown = undefined
   /** The namespaces' list: see cls/namespaces.ts. */
   readonly cells: Cell | undefined
 
@@ -105,15 +107,18 @@ export function frameWith(span: PluginSpan | undefined): Frame {
   if (here === undefined) return new Frame(span, undefined)
   const frame = new Frame(span, here.cells)
   frame.baggage = here.baggage
+  frame.held = here.held
   return frame
 }
 
 /** A frame with the same span and other namespaces. */
 export function derive(frame: Frame | undefined, cells: Cell | undefined): Frame {
   const derived = new Frame(frame?.span, cells)
-  derived.slot = frame?.slot
-  derived.baggage = frame?.baggage
-  if (frame?.unfilled === undefined) return derived
+  if (frame === undefined) return derived
+  derived.slot = frame.slot
+  derived.baggage = frame.baggage
+  derived.held = frame.held
+  if (frame.unfilled === undefined) return derived
   if (frame.unfilled === NONE_BUT_ITSELF) frame.unfilled = [frame]
   ;(frame.unfilled as Frame[]).push(derived)
   derived.unfilled = frame.unfilled

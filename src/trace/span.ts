@@ -1,7 +1,7 @@
 import { types } from 'node:util'
 import { EventType } from '../codec/span'
 import { clock } from '../process/genuine'
-import { spanEnd, spanStart, tell } from './channels'
+import { spanEnd, tell } from './channels'
 import { toHex } from './id'
 
 /** Which side of a call a span reports, and so which events it carries. */
@@ -110,6 +110,12 @@ export interface PluginSpan extends Span {
   adopt(annotations: string[], counters?: (string | number)[]): void
 }
 
+/** Another API's view of a span. */
+export interface SpanView {
+  /** Called once, before the span ends. It may still annotate it, and doesn't throw. */
+  ending(): void
+}
+
 /** The span behind those interfaces. */
 export class LiveSpan implements PluginSpan {
   readonly trace: Trace
@@ -131,6 +137,8 @@ export class LiveSpan implements PluginSpan {
   events: (number | string)[] | undefined = undefined
   /** For the buffers: about how many bytes of memory it takes. */
   bytes = 0
+  /** Another API's view of this span, which has the last word before it ends: see otel/span.ts. */
+  view: SpanView | undefined = undefined
   private readonly sink: SpanSink
 
   constructor(
@@ -153,7 +161,6 @@ export class LiveSpan implements PluginSpan {
     this.kind = kind
     this.name = name
     this.startUs = startUs
-    if (spanStart.hasSubscribers && trace.sampled) tell(spanStart, { span: this })
   }
 
   get sampled(): boolean {
@@ -193,11 +200,16 @@ export class LiveSpan implements PluginSpan {
   }
 
   record(event: string): this {
+    return this.recordAt(undefined, event)
+  }
+
+  /** @param timeUs microseconds since the epoch; absent: now */
+  recordAt(timeUs: number | undefined, event: string): this {
     if (!this.open()) return this
     const value = this.stringOf(event, LIMITS.valueLength)
     if (value === undefined || !this.open()) return this
     const list = (this.events ??= [])
-    if (list.length < LIMITS.events * 2) list.push(this.trace.nowUs(), value)
+    if (list.length < LIMITS.events * 2) list.push(timeUs ?? this.trace.nowUs(), value)
     else this.sink.truncated()
     return this
   }
@@ -236,8 +248,14 @@ export class LiveSpan implements PluginSpan {
   }
 
   end(): void {
+    this.endAt(undefined)
+  }
+
+  /** @param timeUs microseconds since the epoch; absent: now */
+  endAt(timeUs: number | undefined): void {
     if (!this.open()) return
-    this.endUs = Math.max(this.trace.nowUs(), this.startUs)
+    this.view?.ending()
+    this.endUs = Math.max(timeUs ?? this.trace.nowUs(), this.startUs)
     if (spanEnd.hasSubscribers) tell(spanEnd, { span: this })
     this.sink.add(this)
   }

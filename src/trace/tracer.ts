@@ -1,5 +1,6 @@
 import { clock } from '../process/genuine'
 import { running, sink, totals } from '../start/instance'
+import { spanStart, tell } from './channels'
 import { currentFrame } from './context'
 import { fraction, randomHigh, randomLow, randomNarrow } from './id'
 import type { RemoteContext } from './propagation'
@@ -51,13 +52,23 @@ export function startSpan(
   force = false,
   _known?: readonly string[],
 ): PluginSpan {
-  const parent = currentFrame()?.span
+  return startChild(currentFrame()?.span, kind, name, narrow, force)
+}
+
+/** The same with a parent that need not be current. */
+export function startChild(
+  parent: PluginSpan | undefined,
+  kind: Kind,
+  name: string,
+  narrow = false,
+  force = false,
+): PluginSpan {
   if (parent === undefined || (force && !parent.trace.sampled)) return startRoot(kind, name, narrow, force)
   const trace = parent.trace
   if (!trace.sampled) return parent
   const hi = narrow ? 0 : randomHigh()
   const lo = narrow ? randomNarrow() : randomLow()
-  return new LiveSpan(sink, trace, hi, lo, parent.idHi, parent.idLo, kind, name, trace.nowUs())
+  return begun(new LiveSpan(sink, trace, hi, lo, parent.idHi, parent.idLo, kind, name, trace.nowUs()))
 }
 
 /**
@@ -74,18 +85,45 @@ export function startServerSpan(
     return startRoot(Kind.SERVER, name, false, remote !== undefined)
   if (!running.active || (!remote.sampled && !remote.hasIds)) return UNSAMPLED
   if (remote.undecided) decideFor(remote, name)
-  const { hi, lo, highHi, highLo, sampled, debug, probability, spanHi, spanLo } = remote
+  const { sampled, spanHi, spanLo } = remote
   const monotonicMs = sampled ? clock.now() : 0
   const offset = sampled ? wallClock.offsetUs(monotonicMs) : 0
-  const trace = new Trace(hi, lo, highHi, highLo, sampled, debug, probability, offset)
-  trace.state = remote.state
+  const trace = traceOf(remote, offset)
   const startUs = offset + monotonicMs * 1000
   // An unsampled span only carries the caller's ids on.
   if (!sampled) return new LiveSpan(sink, trace, spanHi, spanLo, remote.parentHi, remote.parentLo, Kind.SERVER, '', 0)
   if (remote.sharesSpan) {
-    return new LiveSpan(sink, trace, spanHi, spanLo, remote.parentHi, remote.parentLo, Kind.SERVER, name, startUs)
+    return begun(
+      new LiveSpan(sink, trace, spanHi, spanLo, remote.parentHi, remote.parentLo, Kind.SERVER, name, startUs),
+    )
   }
-  return new LiveSpan(sink, trace, randomHigh(), randomLow(), spanHi, spanLo, Kind.SERVER, name, startUs)
+  return begun(new LiveSpan(sink, trace, randomHigh(), randomLow(), spanHi, spanLo, Kind.SERVER, name, startUs))
+}
+
+/**
+ * A span that stands for another process's, to be the parent of what begins here. It has ended: its own process reports
+ * it.
+ */
+export function standIn(remote: RemoteContext): PluginSpan {
+  if (!running.active || !remote.hasIds) return UNSAMPLED
+  if (remote.undecided) decideFor(remote, '(remote)')
+  const monotonicMs = clock.now()
+  const trace = traceOf(remote, wallClock.offsetUs(monotonicMs))
+  const { spanHi, spanLo } = remote
+  const span = new LiveSpan(sink, trace, spanHi, spanLo, 0, 0, Kind.LOCAL, '', trace.clockOffsetUs + monotonicMs * 1000)
+  span.endUs = span.startUs
+  return span
+}
+
+function traceOf({ hi, lo, highHi, highLo, sampled, debug, probability, state }: RemoteContext, offset: number): Trace {
+  const trace = new Trace(hi, lo, highHi, highLo, sampled, debug, probability, offset)
+  trace.state = state
+  return trace
+}
+
+function begun(span: LiveSpan): LiveSpan {
+  if (spanStart.hasSubscribers) tell(spanStart, { span })
+  return span
 }
 
 function startRoot(kind: Kind, name: string, narrow: boolean, force: boolean): PluginSpan {
@@ -108,7 +146,7 @@ function startRoot(kind: Kind, name: string, narrow: boolean, force: boolean): P
   sampling.adjust(exporters, startUs)
   const spanHi = narrow ? 0 : randomHigh()
   const spanLo = narrow ? randomNarrow() : randomLow()
-  return new LiveSpan(sink, trace, spanHi, spanLo, 0, 0, kind, name, startUs)
+  return begun(new LiveSpan(sink, trace, spanHi, spanLo, 0, 0, kind, name, startUs))
 }
 
 /** Asks the sampler, and counts what it says: a probability, or NOT_KEPT. */

@@ -1,0 +1,61 @@
+import type {
+  Context,
+  SpanContext,
+  TextMapGetter,
+  TextMapPropagator,
+  TextMapSetter,
+  TraceState,
+} from '@opentelemetry/api'
+import { type FrameContextManager, isSuppressed, miloSpanIn, spanIn, withSpan } from './context'
+import { baggageOfHeaders, contextOfHeaders, HTTP_HEADERS, standIn, toHex, writeHeaders } from './core'
+import { isLeftOut, SilentSpan } from './span'
+
+/** What Milo's plugins read from the headers of HTTP and write into them, for whatever carries a trace. */
+export class MiloPropagator implements TextMapPropagator {
+  private readonly contexts: FrameContextManager
+  private readonly createTraceState: (raw: string) => TraceState
+
+  constructor(contexts: FrameContextManager, createTraceState: (raw: string) => TraceState) {
+    this.contexts = contexts
+    this.createTraceState = createTraceState
+  }
+
+  inject(context: Context, carrier: unknown, setter: TextMapSetter): void {
+    const span = miloSpanIn(context)
+    if (span === undefined || isSuppressed(context) || isLeftOut(spanIn(context))) return
+    const target = {
+      has: () => false,
+      add: (to: unknown, name: string, value: string) => setter.set(to, name, value),
+      host: () => undefined,
+      port: () => undefined,
+    }
+    this.contexts.with(context, writeHeaders<unknown>, undefined, carrier, target, span)
+  }
+
+  extract(context: Context, carrier: unknown, getter: TextMapGetter): Context {
+    const raw = HTTP_HEADERS.flatMap(name => {
+      const value = getter.get(carrier, name)
+      return value === undefined ? [] : [value].flat().flatMap(one => [name, one])
+    })
+    const remote = contextOfHeaders(raw, undefined)
+    const baggage = baggageOfHeaders(raw, undefined)
+    let extracted = baggage === undefined ? context : this.contexts.withBaggage(context, baggage)
+    // A decision without ids, as B3 has it, is no span's.
+    if (!remote?.hasIds) return extracted
+    const milo = standIn(remote)
+    const { highHi, highLo, hi, lo, spanHi, spanLo, sampled, state } = remote
+    const given: SpanContext = {
+      traceId: toHex(highHi, highLo) + toHex(hi, lo),
+      spanId: toHex(spanHi, spanLo),
+      traceFlags: sampled ? 1 : 0,
+      isRemote: true,
+    }
+    if (state !== undefined) given.traceState = this.createTraceState(state)
+    extracted = withSpan(extracted, new SilentSpan(milo, given))
+    return extracted
+  }
+
+  fields(): string[] {
+    return [...HTTP_HEADERS]
+  }
+}
