@@ -4,6 +4,7 @@ import { http } from '../plugins/http'
 import { mysql2 } from '../plugins/mysql2'
 import { pino } from '../plugins/pino'
 import { thrift } from '../plugins/thrift'
+import { undici } from '../plugins/undici'
 import { winston } from '../plugins/winston'
 import * as cls from './cls'
 import * as index from './index'
@@ -31,5 +32,6 @@ export const milo = share({
   mysql2,
   pino,
   thrift,
+  undici,
   winston,
 })

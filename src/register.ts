@@ -9,6 +9,7 @@ import { http } from '../plugins/http'
 import { mysql2 } from '../plugins/mysql2'
 import { pino } from '../plugins/pino'
 import { thrift } from '../plugins/thrift'
+import { undici } from '../plugins/undici'
 import { winston } from '../plugins/winston'
 import { MiloError } from './errors'
 import type { Plugin } from './patch/plugin'
@@ -18,7 +19,7 @@ import { currentSettings, isActive } from './start/instance'
 import { readSettings, type Settings } from './start/options'
 import { add, start } from './start/start'
 
-const PLUGINS = [thrift, http, mysql2, cassandraDriver, bluebird]
+const PLUGINS = [thrift, http, undici, mysql2, cassandraDriver, bluebird]
 /** Plugins that change what the application writes. They are installed only on request. */
 const LOG_PLUGINS = [pino, winston]
 

@@ -46,7 +46,8 @@ export function install(plugins: Plugin[]): void {
       const name = patch.module.replace(/^node:/, '')
       if (builtinModules.includes(name)) {
         builtin = true
-        handle.apply(patch, nodeRequire(name), name)
+        // What is traced by it, as people call it: undici's plugin patches diagnostics_channel.
+        handle.apply(patch, nodeRequire(name), plugin.name)
       } else {
         packages.add(name)
         const patches = installed.waiting.get(name) ?? []

@@ -41,7 +41,9 @@ describe('the start-up line', () => {
 
   it('says at level info what was patched', async () => {
     const { version } = require('thrift/package.json')
-    assert.deepEqual(await lines(own, { MILO_LOG_LEVEL: 'info' }), [`milo info: patched: http, thrift ${version}`])
+    assert.deepEqual(await lines(own, { MILO_LOG_LEVEL: 'info' }), [
+      `milo info: patched: http, undici, thrift ${version}`,
+    ])
   })
 
   it('is not shown by default: a healthy start is silent', async () => {
@@ -53,7 +55,7 @@ describe('the start-up line', () => {
     assert.deepEqual(await lines(`require('thrift')`, {}), [warning])
     assert.deepEqual(await lines(`require('thrift')`, { MILO_LOG_LEVEL: 'info' }), [
       warning,
-      'milo info: patched: http; not patched: thrift 2.0.0 (is outside >=0.9.3 <1)',
+      'milo info: patched: http, undici; not patched: thrift 2.0.0 (is outside >=0.9.3 <1)',
     ])
   })
 
@@ -62,7 +64,7 @@ describe('the start-up line', () => {
     const warning = /^milo warn: q was loaded before Milo and isn't traced: load milo\/register first/
     const [first, second, ...more] = await lines('', { MILO_LOG_LEVEL: 'info' }, early)
     assert.match(first!, warning)
-    assert.equal(second, 'milo info: patched: http; not patched: q (was loaded before Milo)')
+    assert.equal(second, 'milo info: patched: http, undici; not patched: q (was loaded before Milo)')
     assert.deepEqual(more, [])
   })
 
@@ -71,7 +73,7 @@ describe('the start-up line', () => {
     const said = await lines(application, { MILO_LOG_LEVEL: 'info' })
     assert.deepEqual(
       said.map(line => line.replace(/\d+\.\d+\.\d+/, 'X')),
-      ['milo info: patched: http', 'milo info: patched: http, thrift X'],
+      ['milo info: patched: http, undici', 'milo info: patched: http, undici, thrift X'],
     )
   })
 })
