@@ -37,7 +37,7 @@ const javascript: Options = {
 }
 
 /** Imports what `filter` matches from another file of dist. `path` is given the folder of the file that imports it. */
-const elsewhere = (filter: RegExp, path: (folder: string) => string): Options['esbuildPlugins'] => [
+const elsewhere = (filter: RegExp, path: (folder: string) => string): NonNullable<Options['esbuildPlugins']> => [
   {
     name: 'elsewhere',
     setup: build => build.onResolve({ filter }, ({ resolveDir }) => ({ path: path(resolveDir), external: true })),
@@ -56,7 +56,10 @@ export default defineConfig([
   {
     ...javascript,
     entry: { bundle: 'src/bundle.ts' },
-    esbuildPlugins: elsewhere(/^\.\/code$/, folder => `./${basename(folder)}-code.js`),
+    esbuildPlugins: [
+      ...elsewhere(/^\.\/code$/, folder => `./${basename(folder)}-code.js`),
+      ...elsewhere(/^\.\.\/export\/http$/, () => './export-http.js'),
+    ],
     onSuccess: async () => writeEntries(),
   },
   {
@@ -64,6 +67,8 @@ export default defineConfig([
     entry: Object.fromEntries(CODE.map(name => [`${name}-code`, `plugins/${name}/code.ts`])),
     esbuildPlugins: elsewhere(/^milo\/plugin$/, () => './plugin.js'),
   },
+  // The exporters over HTTP: loaded where one is configured. It has no state.
+  { ...javascript, entry: { 'export-http': 'src/export/http/index.ts' } },
   {
     ...javascript,
     entry: { otel: 'src/otel/index.ts' },

@@ -16,6 +16,7 @@ export type MiloErrorCode =
   | 'MILO_BAD_ENABLED'
   | 'MILO_BAD_SERVICE'
   | 'MILO_BAD_SCRIBE'
+  | 'MILO_BAD_EXPORT'
   | 'MILO_BAD_SAMPLER'
   | 'MILO_BAD_TARGET'
   | 'MILO_BAD_OPERATIONS'

@@ -55,6 +55,14 @@ export const SCRIBE_DEFAULTS: Omit<EmitterOptions, 'addresses'> = {
   returnMs: 30_000,
 }
 
+/** A call over HTTP costs the peer more, and may go through a proxy to the other end of the world. */
+export const HTTP_DEFAULTS: typeof SCRIBE_DEFAULTS = {
+  ...SCRIBE_DEFAULTS,
+  delayMs: 1_000,
+  connectTimeoutMs: 5_000,
+  replyTimeoutMs: 10_000,
+}
+
 /** How many times the peer may refuse a batch before it is dropped. */
 const MAX_REFUSALS = 5
 /** A peer that asks for a longer pause is asked again after this time all the same. */

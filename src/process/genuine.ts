@@ -21,6 +21,8 @@ export const clearInterval = genuine(timers, 'clearInterval')
 export const setImmediate = genuine(timers, 'setImmediate')
 export const clearImmediate = genuine(timers, 'clearImmediate')
 export const queueMicrotask = genuine(globalThis, 'queueMicrotask')
+/** Milliseconds since the epoch; NaN for what isn't a date. */
+export const parseDate = genuine(globalThis, 'Date').parse
 export const nextTick = genuine(process, 'nextTick')
 
 /** This realm's original Promise, even when `globalThis.Promise` is replaced later. */

@@ -1,5 +1,6 @@
+import { join } from 'node:path'
 import { SpanBuffer } from '../export/buffer'
-import { Emitter, SCRIBE_DEFAULTS } from '../export/emitter'
+import { Emitter, HTTP_DEFAULTS, SCRIBE_DEFAULTS } from '../export/emitter'
 import { type ExportCounts, Exporters, sum } from '../export/exporters'
 import { scribe } from '../export/scribe'
 import { unwatchExit, watchExit } from '../process/exit'
@@ -9,6 +10,7 @@ import { beforeVitestEnds, isThread } from '../process/thread'
 import { Decisions } from '../trace/decide'
 import { never, type SamplingRates } from '../trace/sampler'
 import type { LiveSpan, SpanSink } from '../trace/span'
+import type { ExportTarget } from './exports'
 import type { Settings } from './options'
 
 /** Everything that runs between one start and the next. A start builds a whole instance, which then replaces the previous one. */
@@ -18,6 +20,11 @@ interface Instance {
   readonly sampling: Decisions
   /** Whether spans are recorded. */
   readonly active: boolean
+  /**
+   * Whether a server's span may be the other half of its client's, with the same id: only Milo's collector makes one span of
+   * two. Other backends have one span for an id.
+   */
+  readonly joins: boolean
   /** Where ended spans go; those that went while Milo was active, once it isn't any more. */
   readonly exporters: Exporters
   /** Takes ended spans in the exporters' place. milo/testing sets it. */
@@ -28,6 +35,7 @@ export let running: Instance = {
   settings: undefined,
   sampling: new Decisions(never),
   active: false,
+  joins: true,
   exporters: new Exporters([]),
   collect: undefined,
 }
@@ -68,16 +76,29 @@ export function configure(settings: Settings, collect?: (span: LiveSpan) => void
     unwatchExit()
     return
   }
-  // Spans that are on their way go on to the new instance. Where there are none, the counts begin afresh.
   const isReal = collect === undefined && previous.collect === undefined
-  const waiting = new Map<string, Emitter>()
-  for (const emitter of previous.active ? previous.exporters.emitters : []) {
-    if (isReal && emitter.inMemory() > 0) waiting.set(emitter.name, emitter)
-    else void emitter.close()
+  const before = new Map((previous.active ? previous.exporters.emitters : []).map(emitter => [emitter.name, emitter]))
+  const bufferOf = (name: string) => {
+    const emitter = before.get(name)
+    // Spans that are on their way go on to the new instance. Where there are none, the counts begin afresh.
+    return isReal && emitter !== undefined && emitter.inMemory() > 0 ? emitter.buffer : undefined
   }
-  const exporters = new Exporters([scribeEmitter(settings, waiting.get('scribe')?.buffer)])
-  running = { settings, sampling, active: true, exporters, collect }
-  for (const emitter of exporters.emitters) waiting.get(emitter.name)?.handOver(emitter)
+  const exporters = new Exporters(settings.exports.map(target => emitterOf(target, settings, bufferOf(target.name))))
+  const joins = settings.exports.every(({ kind }) => kind === 'scribe')
+  running = { settings, sampling, active: true, joins, exporters, collect }
+  const added: Emitter[] = []
+  for (const emitter of exporters.emitters) {
+    const same = before.get(emitter.name)
+    if (same === undefined) added.push(emitter)
+    else if (same.buffer === emitter.buffer) same.handOver(emitter)
+    else void same.close()
+    before.delete(emitter.name)
+  }
+  // What waits for an exporter that isn't there any more goes to those that are new: milo/register had the default one.
+  const [left] = isReal ? before.values() : []
+  for (let span = left?.buffer.take(); span !== undefined; span = left!.buffer.take())
+    for (const emitter of added) emitter.add(span)
+  for (const emitter of before.values()) void emitter.close()
   watchExit({
     hurry: () => exporters.hurry(),
     hold: isHeld => exporters.hold(isHeld),
@@ -86,11 +107,20 @@ export function configure(settings: Settings, collect?: (span: LiveSpan) => void
   })
 }
 
-function scribeEmitter(settings: Settings, buffer = new SpanBuffer(0)): Emitter {
-  const { maxBufferedSpans, maxBufferedBytes, service, host, scribe: addresses, scribeEncoding, spool } = settings
+function emitterOf(target: ExportTarget, settings: Settings, buffer = new SpanBuffer(0)): Emitter {
+  const { maxBufferedSpans, maxBufferedBytes, service, host, spool } = settings
+  const { name } = target
   buffer.limit(maxBufferedSpans, maxBufferedBytes)
-  const protocol = scribe(service, host, scribeEncoding)
-  return new Emitter('scribe', { ...SCRIBE_DEFAULTS, addresses }, buffer, protocol, spool)
+  if (target.kind === 'scribe') {
+    const protocol = scribe(service, host, settings.scribeEncoding)
+    return new Emitter(name, { ...SCRIBE_DEFAULTS, addresses: settings.scribe }, buffer, protocol, spool)
+  }
+  // Loaded late, from a file of its own: most processes have no exporter over HTTP.
+  const { otlp, zipkin } = require('../export/http') as typeof import('../export/http')
+  const protocol = (target.kind === 'otlp' ? otlp : zipkin)(target, service, host)
+  // Each exporter has its own form of a batch, and so its own directory.
+  const ownSpool = spool && { ...spool, directory: join(spool.directory, name) }
+  return new Emitter(name, { ...HTTP_DEFAULTS, addresses: [target.address] }, buffer, protocol, ownSpool)
 }
 
 /** Whether spans are recorded at all. */

@@ -2,7 +2,7 @@ import { hostname } from 'node:os'
 import { resolve } from 'node:path'
 import { types } from 'node:util'
 import { MiloError, type MiloErrorCode } from '../errors'
-import type { Address, Tls } from '../export/connection'
+import type { Address } from '../export/connection'
 import type { ScribeEncoding } from '../export/scribe'
 import type { SpoolOptions } from '../export/spool'
 import type { Plugin } from '../patch/plugin'
@@ -20,7 +20,10 @@ import {
 } from '../trace/propagation'
 import { type Sampler, samplerFrom } from '../trace/sampler'
 import type { Span } from '../trace/span'
+import { type ExportTarget, type ExportTo, exportTargets } from './exports'
 import { serviceOf } from './service'
+import { show } from './show'
+import { type TlsOptions, tlsTerms } from './tls'
 
 /** The options of init. Each has an environment variable, which counts where the option isn't given. */
 export interface Options {
@@ -33,9 +36,14 @@ export interface Options {
   /** Where spans go: `host:port` or `tls://host:port`, several separated by commas, tried in turn. MILO_SCRIBE. Default 127.0.0.1:1463. */
   scribe?: string
   /** Uses TLS for every address, even one without `tls://`: PEM as a string or bytes. Default: the authorities that Node trusts. */
-  scribeTls?: ScribeTlsOptions
+  scribeTls?: TlsOptions
   /** `raw`, or `base64` for a relay that keeps nothing but text. MILO_SCRIBE_ENCODING. Default raw. */
   scribeEncoding?: ScribeEncoding
+  /**
+   * Whom spans go to: `scribe`, `otlp:http://host:4318`, `zipkin:https://host`, several separated by commas or in a list, where
+   * each may have headers and TLS of its own. MILO_EXPORT, and MILO_EXPORT_HEADERS for `name=value,otlp:name=value`. Default scribe.
+   */
+  export?: string | (string | ExportTo)[]
   /** `adaptive`, `always`, `never`, `probability:0.01`, or one of your own. MILO_SAMPLER. Default adaptive. */
   sampler?: string | Sampler
   /** About how many new traces a second the adaptive sampler keeps in this process. MILO_TRACES_PER_SECOND. Default 10. */
@@ -74,14 +82,6 @@ export interface Options {
   exitTimeoutMs?: number
 }
 
-interface ScribeTlsOptions {
-  ca?: string | Buffer | (string | Buffer)[]
-  cert?: string | Buffer
-  key?: string | Buffer
-  /** False: any certificate is accepted. Default true. */
-  rejectUnauthorized?: boolean
-}
-
 /** Options and environment, checked, with every default filled in. */
 export interface Settings {
   enabled: boolean
@@ -89,6 +89,7 @@ export interface Settings {
   host: string
   scribe: Address[]
   scribeEncoding: ScribeEncoding
+  exports: ExportTarget[]
   sampler: Sampler
   tracesPerSecond: number
   propagation: Propagation
@@ -115,6 +116,7 @@ const OPTION_NAMES: Record<keyof Options, true> = {
   scribe: true,
   scribeTls: true,
   scribeEncoding: true,
+  export: true,
   sampler: true,
   tracesPerSecond: true,
   operations: true,
@@ -155,6 +157,7 @@ export function readSettings(options: Options = {}, env: NodeJS.ProcessEnv = pro
     host: optionalString('MILO_BAD_OPTION', 'host', options.host) ?? hostname(),
     scribe: addresses(options.scribe ?? unset(env.MILO_SCRIBE) ?? '127.0.0.1:1463', options.scribeTls),
     scribeEncoding: encoding(options.scribeEncoding ?? unset(env.MILO_SCRIBE_ENCODING) ?? 'raw'),
+    exports: exportTargets(options.export ?? unset(env.MILO_EXPORT) ?? 'scribe', unset(env.MILO_EXPORT_HEADERS)),
     sampler: sampler(options.sampler ?? unset(env.MILO_SAMPLER) ?? 'adaptive', tracesPerSecond, exceptions),
     tracesPerSecond,
     propagation: thrift,
@@ -185,6 +188,8 @@ const VARIABLES = [
   'MILO_SERVICE',
   'MILO_SCRIBE',
   'MILO_SCRIBE_ENCODING',
+  'MILO_EXPORT',
+  'MILO_EXPORT_HEADERS',
   'MILO_SAMPLER',
   'MILO_TRACES_PER_SECOND',
   'MILO_PROPAGATION',
@@ -275,12 +280,12 @@ function optionalString(code: MiloErrorCode, name: string, value: unknown): stri
   throw new MiloError(code, `${name} must be a string of 1 to 256 characters, got ${show(value)}`)
 }
 
-function addresses(value: unknown, tlsOptions: ScribeTlsOptions | undefined): Address[] {
+function addresses(value: unknown, tlsOptions: TlsOptions | undefined): Address[] {
   const parts = typeof value === 'string' ? value.split(',').map(part => part.trim()) : []
   if (parts.length === 0)
     throw new MiloError('MILO_BAD_SCRIBE', `scribe must be host:port[,host:port], got ${show(value)}`)
   const needsTls = tlsOptions !== undefined || parts.some(part => part.startsWith('tls://'))
-  const tls = needsTls ? scribeTls(tlsOptions ?? {}) : undefined
+  const tls = needsTls ? tlsTerms('MILO_BAD_SCRIBE', 'scribeTls', tlsOptions ?? {}) : undefined
   return parts.map(part => {
     const match = /^(tls:\/\/)?(?:\[([^\]]+)\]|([^:\s/]+)):(\d{1,5})$/.exec(part)
     const port = Number(match?.[4])
@@ -293,25 +298,6 @@ function addresses(value: unknown, tlsOptions: ScribeTlsOptions | undefined): Ad
     const host = match[2] ?? match[3]!
     return tlsOptions !== undefined || match[1] !== undefined ? { host, port, tls } : { host, port }
   })
-}
-
-/** Certificates and keys are never shown. */
-function scribeTls(value: unknown): Tls {
-  const bad = (message: string) => new MiloError('MILO_BAD_SCRIBE', `scribeTls ${message}`)
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw bad(`must be an object of ca, cert, key and rejectUnauthorized, got ${show(value)}`)
-  const { ca, cert, key, rejectUnauthorized = true, ...more } = value as ScribeTlsOptions
-  for (const name of Object.keys(more)) throw bad(`has ca, cert, key and rejectUnauthorized, got ${name}`)
-  if (typeof rejectUnauthorized !== 'boolean')
-    throw bad(`must have true or false for rejectUnauthorized, got ${show(rejectUnauthorized)}`)
-  if ((cert === undefined) !== (key === undefined)) throw bad('must have both cert and key, or neither')
-  // Loaded late: without TLS nobody pays for it.
-  const { createSecureContext } = require('node:tls') as typeof import('node:tls')
-  try {
-    return { context: createSecureContext({ ca, cert, key }), rejectUnauthorized }
-  } catch (error) {
-    throw bad(`must have ca, cert and key as PEM: ${(error as Error).message}`)
-  }
 }
 
 function encoding(value: unknown): ScribeEncoding {
@@ -544,12 +530,4 @@ function level(value: unknown): LogLevel {
 function whole(name: string, value: unknown, least: number, most: number): number {
   if (Number.isInteger(value) && (value as number) >= least && (value as number) <= most) return value as number
   throw new MiloError('MILO_BAD_LIMIT', `${name} must be a whole number from ${least} to ${most}, got ${show(value)}`)
-}
-
-function show(value: unknown): string {
-  return typeof value === 'string'
-    ? `'${value}'`
-    : typeof value === 'object' && value !== null
-      ? 'an object'
-      : String(value)
 }

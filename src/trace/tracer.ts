@@ -92,7 +92,7 @@ export function startServerSpan(
   const startUs = offset + monotonicMs * 1000
   // An unsampled span only carries the caller's ids on.
   if (!sampled) return new LiveSpan(sink, trace, spanHi, spanLo, remote.parentHi, remote.parentLo, Kind.SERVER, '', 0)
-  if (remote.sharesSpan) {
+  if (remote.sharesSpan && running.joins) {
     return begun(
       new LiveSpan(sink, trace, spanHi, spanLo, remote.parentHi, remote.parentLo, Kind.SERVER, name, startUs),
     )
