@@ -30,6 +30,13 @@ const javascript: Options = {
     // Node prints the line of what throws an uncaught error, as Milo does with the application's.
     options.lineLimit = 120
   },
+  plugins: [
+    {
+      name: 'whole strings',
+      // esbuild cuts strings at the limit too, by a backslash at the line's end. Rollup indents the next line: within the string.
+      renderChunk: code => ({ code: code.replaceAll('\\\n', '') }),
+    },
+  ],
   format: 'cjs',
   target: 'node20',
   platform: 'node',
@@ -59,6 +66,7 @@ export default defineConfig([
     esbuildPlugins: [
       ...elsewhere(/^\.\/code$/, folder => `./${basename(folder)}-code.js`),
       ...elsewhere(/^\.\.\/export\/http$/, () => './export-http.js'),
+      ...elsewhere(/^\.\/esm$/, () => './esm.js'),
     ],
     onSuccess: async () => writeEntries(),
   },
@@ -74,10 +82,17 @@ export default defineConfig([
     entry: { otel: 'src/otel/index.ts' },
     esbuildPlugins: elsewhere(/^\.\/core$/, () => './otel-core.js'),
   },
+  // They run in builds, or for ES modules, and so they aren't in the bundle.
+  {
+    ...javascript,
+    entry: { bundler: 'src/bundler/index.ts', 'bundler-loader': 'src/bundler/loader.ts', esm: 'src/patch/esm.ts' },
+    esbuildPlugins: elsewhere(/^\.\.\/bundle$/, () => './bundle.js'),
+  },
   {
     entry: {
       ...Object.fromEntries(Object.entries(ENTRIES).map(([name, { source }]) => [name, source])),
       otel: 'src/otel/index.ts',
+      bundler: 'src/bundler/index.ts',
     },
     dts: { only: true },
   },
@@ -100,6 +115,10 @@ function writeEntries(): void {
   write('otel/register.js', `require('../register.js')\nrequire('../otel.js').register()\n`)
   write('otel/register.mjs', `import './register.js'\n`)
   write('otel/register.d.ts', 'export {}\n')
+  write(
+    'bundler.mjs',
+    `import bundler from './bundler.js'\nexport const { esbuildPlugin, rollupPlugin, WebpackPlugin } = bundler\nexport default bundler\n`,
+  )
   write('register.js', `require('./bundle.js').milo.register()\n`)
   write('register.mjs', `import './register.js'\n`)
   write('register.d.ts', 'export {}\n')

@@ -32,6 +32,8 @@ let loaded: typeof import('./code') | undefined
 
 export const thrift: Plugin = {
   name: 'thrift',
+  // Code that is generated for a service, and copies of protocols.
+  sign: /\bprocess_\w+|\breadMessageBegin\b/,
   // The code that is generated for a service, however its clients and servers are made.
   onLoad(exports, plugin, file) {
     if (/protocol/i.test(file)) lookForProtocols(exports, plugin, file)

@@ -63,7 +63,12 @@ export function install(plugins: Plugin[]): void {
   looked.clear()
   if (builtin) syncBuiltinESMExports()
   if (packages.size > 0) sayWhatCannotBeSeen([...packages])
-  if (installed.waiting.size > 0 || installed.watchers.length > 0) watchLoads()
+  if (installed.waiting.size > 0 || installed.watchers.length > 0) {
+    watchLoads()
+    watchBundles()
+    const modules = [...installed.waiting.values()].flat().filter(([{ esm }]) => esm)
+    if (modules.length > 0) watchModules(modules.map(([{ module, file }]) => `/node_modules/${module}/${file}`))
+  }
 }
 
 /** Takes back what was patched, unless other code has wrapped it again. */
@@ -76,6 +81,7 @@ export function uninstall(): void {
   if (installed.loads !== undefined) shimmer.unwrap(installed.loads, 'load' as never)
   installed.loads = undefined
   leaveJest()
+  delete (globalThis as Home)[BUNDLED]
 }
 
 /** Whether the plugin of this name has patched something, and works. */
@@ -123,8 +129,12 @@ function loaded(module: NodeModule): void {
     sayLeft('what jest loads', `is loaded in a way of jest ${versionOf(found.folder)} that Milo doesn't know,`)
 }
 
-/** Shows a module that has run to the plugins. @returns the exports to use */
-function look(exports: unknown, file: string): any {
+/**
+ * Shows a module that has run to the plugins.
+ * @param bundled what a module of a bundle says of itself, whose file isn't there
+ * @returns the exports to use
+ */
+function look(exports: unknown, file: string, bundled?: { version: string | undefined; isMain: boolean }): any {
   for (const { onLoad, handle } of installed.watchers) handle.look(onLoad, exports, file)
   if (typeof file !== 'string') return exports
   const found = packageOf(file)
@@ -133,13 +143,53 @@ function look(exports: unknown, file: string): any {
   if (found === undefined) return result
   const { name, path, folder } = found
   for (const [patch, handle] of installed.waiting.get(name) ?? []) {
-    if (patch.file === undefined ? !isMain(file, name) : patch.file !== path) continue
-    const version = versionOf(folder)
+    if (patch.file === undefined ? !(bundled?.isMain ?? isMain(file, name)) : patch.file !== path) continue
+    const version = bundled === undefined ? versionOf(folder) : bundled.version
     const what = `${name} ${version ?? 'of an unknown version'}`
     if (patch.versions !== undefined && !inRange(version, patch.versions)) sayLeft(what, `is outside ${patch.versions}`)
     else result = handle.apply(patch, result, what)
   }
   return result
+}
+
+/** Where modules of bundles find Milo (source.ts). Its text isn't in one piece: bundles with such modules are known by it. */
+const BUNDLED = Symbol.for(['milo', 'bundled'].join('.'))
+
+type Home = { [BUNDLED]?: { patch?: unknown; early?: string[] } }
+
+function watchBundles(): void {
+  const home = globalThis as Home
+  for (const file of home[BUNDLED]?.early ?? []) {
+    const name = packageOf(file)?.name
+    if (name !== undefined && installed.waiting.has(name))
+      sayLeft(
+        name,
+        'was loaded before Milo',
+        "import 'milo/register' first in the bundle, or start it with node -r milo/register",
+      )
+  }
+  // An ES module that Node has loaded names its file alone, which is there.
+  const patch = (file: string, version: string | undefined, isMain: boolean | undefined, exports: unknown) => {
+    try {
+      return look(exports, file, isMain === undefined ? undefined : { version, isMain })
+    } catch (error) {
+      sayLeft(file, `couldn't be looked at (${describe(error)})`)
+      return exports
+    }
+  }
+  Object.defineProperty(home, BUNDLED, { value: { patch }, configurable: true, writable: true })
+}
+
+/** Node's hooks stay for good; what they have watched once isn't watched again. */
+const watchedModules = new Set<string>()
+
+function watchModules(files: string[]): void {
+  const added = files.filter(file => !watchedModules.has(file))
+  for (const file of added) watchedModules.add(file)
+  if (added.length === 0) return
+  // Loaded late: it costs only those who need it.
+  const { watchEsm } = require('./esm') as typeof import('./esm')
+  watchEsm(added)
 }
 
 function patchCopy(
@@ -230,10 +280,15 @@ function lookInside(file: string): void {
   const signed = [...installed.waiting.values()].flat().filter(([{ sign }]) => sign !== undefined)
   if (signed.length === 0) return
   const text = packageOf(file) === undefined ? textOfBundle(file) : undefined
-  if (text === undefined) return
+  // One that was built with milo/bundler has shown what it holds, or is about to.
+  if (text === undefined || text.includes(BUNDLED.description!)) return
   for (const [{ module, sign }] of signed) {
     if (text.search(sign!) !== -1) {
-      sayLeft(module, `is within the bundle ${file}`, 'leave it out of the bundle, as an external package')
+      sayLeft(
+        module,
+        `is within the bundle ${file}`,
+        'build it with the plugin of milo/bundler, or leave it out, as an external package',
+      )
     }
   }
 }

@@ -11,6 +11,8 @@ export interface Plugin {
    * @param file the module's
    */
   onLoad?(exports: any, plugin: PluginHandle, file: string): void
+  /** A regular expression that matches the sources of modules that `onLoad` looks for: of a bundle it is shown these alone. */
+  sign?: RegExp
 }
 
 export interface Patch {
@@ -20,7 +22,12 @@ export interface Patch {
   versions?: string
   /** The file within the package, with forward slashes. Absent: its main file. */
   file?: string
-  /** A regular expression that matches this file alone. It recognizes the package within a bundle, where it can't be patched. */
+  /**
+   * Whether the file is an ES module; `file` must name it. The exports are an object then: what is put in it replaces the
+   * module's, for all that import it, where that has a name within the module (`export default () => …` has none).
+   */
+  esm?: boolean
+  /** A regular expression that matches this file alone. It recognizes the package within a bundle that was built without milo/bundler. */
   sign?: RegExp
   /**
    * Recognizes a copy of the file by what it exports, under the same name in another package or in a folder of the application's.

@@ -480,11 +480,13 @@ function plugins(value: unknown): Plugin[] {
 function problemOf(plugin: any): string | undefined {
   if (typeof plugin !== 'object' || plugin === null)
     return `must be an object with name and patches, got ${show(plugin)}`
-  const { name, patches, onLoad } = plugin
+  const { name, patches, onLoad, sign } = plugin
   if (!isShortString(name)) return `must have a name of 1 to 256 characters, got ${show(name)}`
   if (!Array.isArray(patches)) return `('${name}') must have a list as patches, got ${show(patches)}`
   if (onLoad !== undefined && typeof onLoad !== 'function')
     return `('${name}') must have a function as onLoad, got ${show(onLoad)}`
+  if (sign !== undefined && !types.isRegExp(sign))
+    return `('${name}') must have a regular expression as sign, got ${show(sign)}`
   for (const [i, patch] of patches.entries()) {
     const problem = problemOfPatch(patch)
     if (problem !== undefined) return `('${name}') ${problem} in patches[${i}]`
@@ -494,12 +496,14 @@ function problemOf(plugin: any): string | undefined {
 
 function problemOfPatch(given: any): string | undefined {
   if (typeof given !== 'object' || given === null) return `must have an object, got ${show(given)},`
-  const { module, versions, file, sign, copies, patch, ...more } = given
-  for (const key of Object.keys(more)) return `has module, versions, file, sign, copies and patch, got '${key}',`
+  const { module, versions, file, esm, sign, copies, patch, ...more } = given
+  for (const key of Object.keys(more)) return `has module, versions, file, esm, sign, copies and patch, got '${key}',`
   if (!isShortString(module)) return `must have a package or a built-in module as module, got ${show(module)},`
   if (typeof patch !== 'function') return `must have a function as patch, got ${show(patch)},`
   if (file !== undefined && !isShortString(file))
     return `must have a path within the package as file, got ${show(file)},`
+  if (esm !== undefined && (typeof esm !== 'boolean' || file === undefined))
+    return `must have true or false as esm, and a file, got ${show(esm)},`
   if (sign !== undefined && !types.isRegExp(sign)) return `must have a regular expression as sign, got ${show(sign)},`
   if (copies !== undefined && (typeof copies !== 'function' || file === undefined))
     return `must have a function as copies, and a file, got ${show(copies)},`

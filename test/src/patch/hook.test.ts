@@ -145,7 +145,7 @@ describe('the hook', () => {
       [
         'a key that is misspelled',
         [{ name: 'x', patches: [{ ...patch, version: '^1' }] }],
-        /versions, file, sign, copies and patch, got 'version'/,
+        /versions, file, esm, sign, copies and patch, got 'version'/,
       ],
       [
         'copies of no file',
@@ -264,7 +264,7 @@ describe('the hook', () => {
       assert.equal(stdout, 'runs\n')
       assert.match(
         stderr,
-        /^milo warn: pino is within the bundle .*bundle.cjs and isn't traced: leave it out of the bundle, as an external package\n$/,
+        /^milo warn: pino is within the bundle .*bundle.cjs and isn't traced: build it with the plugin of milo\/bundler, or leave it out, as an external package\n$/,
       )
     })
 
@@ -276,7 +276,7 @@ describe('the hook', () => {
       writeFileSync(join(bundled, 'main.js'), `require('./index')`)
       for (const started of ['', 'index', 'main']) {
         const { stderr } = await runNode([join(bundled, started)])
-        assert.match(stderr, /^milo warn: pino is within the bundle .*index.js and isn't traced: leave it out .*\n$/)
+        assert.match(stderr, /^milo warn: pino is within the bundle .*index.js and isn't traced: build it with .*\n$/)
       }
     })
 

@@ -1,0 +1,147 @@
+import assert from 'node:assert/strict'
+import { cpSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { finished, ROOT, runNode, startNode } from '../helpers/child'
+import { ScribePeer } from '../helpers/scribe-peer'
+import { npmPackages } from '../servers/npm'
+
+const PACKAGES = [
+  ...['webpack@5', '@vercel/ncc@0.45', 'rollup@4', '@rollup/plugin-commonjs@29', '@rollup/plugin-node-resolve@16'],
+  ...['@rollup/plugin-json@6', 'esbuild@0.28', 'thrift@0.24.0', 'mysql2@3'],
+]
+
+/** A server and two calls: by a client that thrift makes, and by one that only generated code knows. */
+const APP = `
+  import thrift from 'thrift'
+  import Calculator from './gen-nodejs/Calculator.js'
+  thrift.setLogFunc(() => {})
+  const server = thrift.createServer(Calculator, { add: async (a, b) => a + b })
+  server.listen(0, '127.0.0.1', async () => {
+    const connection = thrift.createConnection('127.0.0.1', server.address().port, {})
+    const one = await thrift.createClient(Calculator, connection).add(1, 2)
+    const write = (buffer, seqid) => connection.write(buffer, seqid)
+    const client = (connection.client = new Calculator.Client(new thrift.TBufferedTransport(undefined, write), thrift.TBinaryProtocol))
+    console.log(one, await client.add(3, 4))
+    connection.end()
+    server.close()
+  })`
+
+/** Builds as applications do. */
+const BUILD = `
+  import { createRequire } from 'node:module'
+  import { basename, dirname } from 'node:path'
+  import { esbuildPlugin, rollupPlugin, WebpackPlugin } from ${JSON.stringify(join(ROOT, 'dist/bundler.mjs'))}
+  const [bundler, entry, outfile] = process.argv.slice(2), load = createRequire(import.meta.url)
+  if (bundler === 'esbuild') {
+    const options = { bundle: true, platform: 'node', minify: true, logLevel: 'error' }
+    await load('esbuild').build({ ...options, entryPoints: [entry], outfile, plugins: [esbuildPlugin()] })
+  } else if (bundler === 'webpack') {
+    const output = { path: dirname(outfile), filename: basename(outfile) }
+    const externals = { bufferutil: 'commonjs bufferutil', 'utf-8-validate': 'commonjs utf-8-validate' }
+    const optimization = { minimize: false }
+    const options = { mode: 'production', optimization, target: 'node', entry, output, externals, plugins: [new WebpackPlugin()] }
+    load('webpack')(options, (error, stats) => {
+      if (error || stats.hasErrors()) throw error ?? new Error(String(stats))
+    })
+  } else {
+    const plugins = [
+      rollupPlugin(),
+      load('@rollup/plugin-node-resolve').nodeResolve({ preferBuiltins: true }),
+      load('@rollup/plugin-commonjs')({ ignoreDynamicRequires: true, ignore: ['bufferutil', 'utf-8-validate'] }),
+      load('@rollup/plugin-json')(),
+    ]
+    const bundle = await load('rollup').rollup({ input: entry, plugins, onwarn() {} })
+    await bundle.write({ file: outfile, format: 'cjs', inlineDynamicImports: true })
+  }`
+
+describe('bundlers', () => {
+  let project: string
+  /** Where nothing is but the bundle. */
+  let alone: string
+  let load: NodeJS.Require
+
+  before(async function () {
+    this.timeout(120_000)
+    project = mkdtempSync(join(tmpdir(), 'milo-bundlers-'))
+    alone = mkdtempSync(join(tmpdir(), 'milo-bundle-'))
+    symlinkSync(join(await npmPackages(...PACKAGES), 'node_modules'), join(project, 'node_modules'))
+    cpSync(join(ROOT, 'test/gen/es6'), join(project, 'gen-nodejs'), { recursive: true })
+    writeFileSync(join(project, 'calls.js'), APP)
+    writeFileSync(join(project, 'app.js'), `import 'mysql2'\nimport './calls.js'`)
+    writeFileSync(join(project, 'build.mjs'), BUILD)
+    writeFileSync(
+      join(project, 'inside.js'),
+      `import ${JSON.stringify(join(ROOT, 'dist/register.js'))}\nimport './calls.js'`,
+    )
+    load = createRequire(join(project, 'app.js'))
+  })
+  after(() => {
+    for (const folder of [project, alone]) rmSync(folder, { recursive: true })
+  })
+
+  async function build(bundler: string, entry: string, outfile: string) {
+    const { status, stderr } = await runNode(['build.mjs', bundler, `./${entry}`, outfile], {}, project)
+    assert.equal(status, 0, stderr)
+  }
+
+  async function run(file: string, flags: string[], level = 'warn', cwd = alone) {
+    const scribe = await ScribePeer.listen()
+    try {
+      const env = { MILO_SCRIBE: scribe.address, MILO_SAMPLER: 'always', MILO_LOG_LEVEL: level }
+      const { status, stdout, stderr } = await runNode(['--no-deprecation', ...flags, file], env, cwd)
+      assert.deepEqual([status, stdout], [0, '3 7\n'], stderr)
+      return {
+        stderr,
+        spans: scribe.spans.map(({ name }) => name),
+        traces: new Set(scribe.spans.map(s => s.traceId)).size,
+      }
+    } finally {
+      await scribe.close()
+    }
+  }
+  const OUTSIDE = ['-r', join(ROOT, 'dist/register.js')]
+
+  const CASES: [string, string, string[]][] = [
+    ['esbuild', 'app', OUTSIDE],
+    ['esbuild', 'inside', []],
+    ['webpack', 'inside', []],
+    ['rollup', 'inside', []],
+  ]
+  for (const [name, entry, flags] of CASES) {
+    it(`${name}: what is within is traced by a Milo ${entry === 'app' ? 'outside' : 'within'}`, async () => {
+      const file = join(alone, `${name}-${entry}.js`)
+      await build(name, `${entry}.js`, file)
+      const { stderr, spans, traces } = await run(file, flags, 'info')
+      assert.deepEqual([spans, traces], [Array(4).fill('Calculator.add'), 2])
+      assert.match(stderr, /patched: .*\bthrift 0\.24\.0/)
+      if (entry === 'app') assert.match(stderr, /patched: .*\bmysql2 3\./)
+      assert.doesNotMatch(stderr, /not patched|warn|error/)
+    }).timeout(60_000)
+  }
+
+  it('says which package was within the bundle before Milo', async () => {
+    writeFileSync(
+      join(project, 'late.js'),
+      `import './calls.js'\nimport ${JSON.stringify(join(ROOT, 'dist/register.js'))}`,
+    )
+    await build('esbuild', 'late.js', join(alone, 'late.js'))
+    const { stderr, spans } = await run(join(alone, 'late.js'), [])
+    assert.deepEqual(spans, [])
+    assert.match(stderr, /^milo warn: thrift was loaded before Milo and isn't traced: import 'milo\/register' first/m)
+  })
+
+  it('runs without Milo as it would have', async () => {
+    assert.deepEqual((await run(join(alone, 'esbuild-app.js'), [])).spans, [])
+  })
+
+  it('ncc, which has no plugins: what is left out is traced', async () => {
+    const args = ['build', join(project, 'app.js'), '-q', '-o', join(project, 'out'), '-e', 'thrift', '-e', 'mysql2']
+    const ncc = startNode([load.resolve('@vercel/ncc/dist/ncc/cli.js'), ...args], {}, project)
+    const { status, stderr } = await finished(ncc, 60_000)
+    assert.equal(status, 0, stderr)
+    const ran = await run(join(project, 'out/index.js'), OUTSIDE, 'warn', project)
+    assert.deepEqual([ran.stderr, ran.spans.length], ['', 4])
+  }).timeout(60_000)
+})
