@@ -58,7 +58,7 @@ export const SCRIBE_DEFAULTS: Omit<EmitterOptions, 'addresses'> = {
 /** A call over HTTP costs the peer more, and may go through a proxy to the other end of the world. */
 export const HTTP_DEFAULTS: typeof SCRIBE_DEFAULTS = {
   ...SCRIBE_DEFAULTS,
-  delayMs: 1_000,
+  delayMs: isThread ? 10 : 1_000,
   connectTimeoutMs: 5_000,
   replyTimeoutMs: 10_000,
 }

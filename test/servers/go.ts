@@ -16,6 +16,11 @@ export function goJaeger(): Promise<string> {
   return builtOf('go-jaeger')
 }
 
+/** test/interop/go-otlp, built: the OpenTelemetry Collector's receiver for OTLP. @returns the program's path */
+export function goOtlp(): Promise<string> {
+  return builtOf('go-otlp')
+}
+
 function builtOf(name: string): Promise<string> {
   const program = built.get(name) ?? build(name)
   built.set(name, program)

@@ -1,7 +1,7 @@
 /** The real servers and programs that tests talk to, installed and started when first asked for. */
 export { type CassandraServer, startCassandra, startOwnCassandra } from './cassandra'
 export { chromiumPath } from './chromium'
-export { goJaeger, goPeer } from './go'
+export { goJaeger, goOtlp, goPeer } from './go'
 export { type MariaDbServer, startMariaDb, startOwnMariaDb } from './mariadb'
 export { NODE_VERSIONS, type NodeVersion, nodeOfVersion } from './node-versions'
 export { type PostgresServer, startOwnPostgres, startPostgres } from './postgresql'

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import type { Socket } from 'node:net'
+import net, { type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { annotate, count, flush, init, record, shutdown, span, stats } from '../../../src'
@@ -455,6 +456,34 @@ describe('exporters over HTTP', () => {
     assert.equal(stats().inFlight, 1)
   })
 
+  it('traces nothing of its own work, whoever instruments sockets, and takes no context of the application’s into it', async () => {
+    const { connect } = net
+    const seen: unknown[] = []
+    const requests = new AsyncLocalStorage<string>()
+    Object.assign(net, {
+      connect(this: unknown, ...args: any[]) {
+        const own = span('net.connect')
+        seen.push([own.sampled, requests.getStore()])
+        own.end()
+        return Reflect.apply(connect, this, args)
+      },
+    })
+    try {
+      for (const target of ['scribe', `otlp:${peer.url}`]) {
+        start(target)
+        requests.run('a request', () => work(1))
+        assert.equal(await flush(5000), true)
+        assert.equal(stats().ended, 1)
+      }
+    } finally {
+      Object.assign(net, { connect })
+    }
+    assert.deepEqual(seen, [
+      [false, undefined],
+      [false, undefined],
+    ])
+  })
+
   describe('several at once', () => {
     it('are independent: one hangs, one refuses, one is dead, one takes all', async () => {
       other.react = () => undefined
@@ -488,6 +517,70 @@ describe('exporters over HTTP', () => {
       assert.ok(all.otlp!.drops.buffer_full > 0 && all.otlp!.sent === 0)
       assert.ok(all.zipkin!.drops.buffer_full > 0 && all.zipkin!.failures > 0)
       await refusing.close()
+    })
+
+    it('add up at every moment beside peers that misbehave by chance', async function () {
+      this.timeout(60_000)
+      const seed = Number(process.env.MILO_TEST_SEED ?? Date.now() % 1_000_000)
+      console.log(`      MILO_TEST_SEED=${seed}`)
+      let state = seed
+      /** mulberry32 */
+      const random = () => {
+        state = (state + 0x6d2b79f5) | 0
+        let t = Math.imul(state ^ (state >>> 15), 1 | state)
+        t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+        return ((t ^ (t >>> 14)) >>> 0) / 4294967296
+      }
+      const reactions = [
+        ...[
+          ok,
+          ok,
+          () => reply('202 Accepted', 'x', 'connection: close'),
+          () => reply('503 Later', '', 'retry-after: 0'),
+        ],
+        ...[() => reply('400 Bad Request'), () => Buffer.concat([ok(), ok()])],
+        ...['destroy', 'reset', 'half', 'garbage', 'until it ends'],
+      ]
+      const directory = mkdtempSync(join(tmpdir(), 'milo-exports-'))
+      try {
+        for (const one of [peer, other]) {
+          one.react = (_request, socket) => {
+            const reaction = reactions[Math.floor(random() * reactions.length)]!
+            if (typeof reaction === 'function') return reaction()
+            if (reaction === 'half') socket.end('HTTP/1.1 200')
+            else if (reaction === 'until it ends') socket.end('HTTP/1.1 200 OK\r\n\r\n')
+            else if (reaction === 'garbage') socket.write('garbage')
+            else if (reaction === 'reset') socket.resetAndDestroy()
+            else socket.destroy()
+            return undefined
+          }
+        }
+        start(`otlp:${peer.url},scribe,zipkin:${other.url}`, { maxBufferedSpans: 1000, spool: { directory } })
+        for (let i = 0; i < 60; i++) {
+          work(Math.floor(random() * 200))
+          addsUp()
+          void flush(20)
+          await new Promise(resolve => setImmediate(resolve))
+          addsUp()
+          await flush(10)
+          addsUp()
+        }
+        peer.react = other.react = () => ok()
+        await until('all is sent or given up', async () => {
+          await flush(1000)
+          addsUp()
+          const { ended, sent, dropped } = stats()
+          return ended === sent + dropped
+        })
+        const { otlp, zipkin, scribe: to } = stats().exports
+        assert.equal(to!.sent, to!.ended)
+        assert.ok(peer.spans.length >= otlp!.sent && other.zipkinSpans.length >= zipkin!.sent)
+        for (const { drops } of [otlp!, zipkin!])
+          assert.equal(drops.unencodable + drops.too_large + drops.spool_lost, 0)
+      } finally {
+        await shutdown(1000)
+        rmSync(directory, { recursive: true, force: true })
+      }
     })
 
     it('go on to the next start by their names; what waits for one that is left out goes to those that are new', async () => {
