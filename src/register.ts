@@ -17,6 +17,7 @@ import { warnOnce } from './process/copies'
 import { describe, log } from './process/log'
 import { currentSettings, isActive } from './start/instance'
 import { readSettings, type Settings } from './start/options'
+import { isLauncher } from './start/service'
 import { add, start } from './start/start'
 
 const PLUGINS = [thrift, http, undici, mysql2, cassandraDriver, bluebird]
@@ -37,6 +38,7 @@ export function register(): void {
       add(chosen(running))
       return
     }
+    if (isLauncher(process)) return
     const settings = readSettings()
     start(settings, chosen(settings))
   } catch (error) {

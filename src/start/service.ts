@@ -5,9 +5,14 @@ import { basename, dirname, join, resolve } from 'node:path'
 export type Started = Pick<NodeJS.Process, 'argv' | 'execArgv' | 'env'>
 
 /** Folders that hold the programs of packages: npm's folders, Debian's, and yarn's own in Node's Docker images. */
-const PACKAGE = /[\\/](node_modules|share[\\/]nodejs|yarn-v[\d.]+)[\\/]/
+const PACKAGE = /[\\/](node_modules|share[\\/]nodejs|yarn-v[\d.]+|\.yarn[\\/]releases)[\\/]/
 const CODE = /\.[cm]?[jt]sx?$/
 const EVAL = /^(-e|-p|-pe|--eval|--print)(=|$)/
+/** Programs that start the application in a process of its own, where Milo is loaded again. pm2's containers run it themselves. */
+const LAUNCHER =
+  /(?:[\\/](?:node_modules|share[\\/]nodejs)[\\/](?:(?:npm|pnpm|yarn|corepack|forever|nodemon|concurrently)[\\/]|pm2[\\/](?!lib[\\/]ProcessContainer))|[\\/]yarn-v[\d.]+[\\/]|[\\/]\.yarn[\\/]releases[\\/])(?!(?:.*[\\/])?node_modules[\\/])/
+/** The name that pm2 gives to a command, such as `pm2 start "node server.js"`. */
+const COMMAND = /^(?:node|npm|npx|yarn|pnpm|bun|deno|tsx|ts-node)\s/
 /** Options of launchers whose value is a file, and not the application. */
 const TAKES_FILE = /^(-r|-c|-i|--(require|import|loader|experimental-loader|config|ignore|file))$/
 
@@ -19,11 +24,21 @@ const TAKES_FILE = /^(-r|-c|-i|--(require|import|loader|experimental-loader|conf
 export function serviceOf({ argv, execArgv, env }: Started): string {
   const managed = pm2(env)
   // pm2 calls an application after its file unless it is told otherwise.
-  if (managed?.name && ![basename(managed.path), fileName(managed.path)].includes(managed.name))
+  if (
+    managed?.name &&
+    ![basename(managed.path), fileName(managed.path)].includes(managed.name) &&
+    !COMMAND.test(managed.name)
+  )
     return limited(managed.name)
   const entry = entryOf(argv, execArgv, managed?.path)
   if (entry === undefined) return limited(nearestName('.') ?? (env.npm_package_name || 'node'))
   return limited(nearestName(entry) ?? (fileName(entry) || 'node'))
+}
+
+/** Whether this process is a launcher's own (npm, nodemon, pm2's daemon), whose requests are none of the application's. */
+export function isLauncher({ argv }: Pick<Started, 'argv'>): boolean {
+  const script = real(argv[1])
+  return script !== undefined && LAUNCHER.test(script)
 }
 
 /** pm2 runs a file of its own, and says which one it stands for: in variables, or within one of them in cluster mode. */
@@ -87,8 +102,10 @@ function nameIn(folder: string): string | undefined {
   }
 }
 
+/** Without its extension; an index stands for its folder, as it does for Node. */
 function fileName(path: string): string {
-  return basename(path).replace(CODE, '')
+  const name = basename(path).replace(CODE, '')
+  return name === 'index' ? basename(dirname(path)) || name : name
 }
 
 function limited(name: string): string {

@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { readSettings } from '../../../src/start/options'
+import { isLauncher } from '../../../src/start/service'
 
 describe("a service's default name", () => {
   let root: string
@@ -23,6 +24,11 @@ describe("a service's default name", () => {
     'global/lib/node_modules/pm2/lib/ProcessContainerFork.js': '',
     'opt/yarn-v1.22.22/package.json': '{"name":"yarn"}',
     'opt/yarn-v1.22.22/bin/yarn.js': '',
+    'global/lib/node_modules/npm/bin/npm-cli.js': '',
+    'global/lib/node_modules/npm/node_modules/tool/run.js': '',
+    'global/lib/node_modules/pm2/lib/Daemon.js': '',
+    'yarn/node_modules/mocha/bin.js': '',
+    'docker/app/index.js': '',
     'bare/worker.mjs': '',
     'bare/job.ts': '',
     'bare/old.cts': '',
@@ -82,6 +88,7 @@ describe("a service's default name", () => {
     ['a .ts file without a package', 'job', { argv: ['~/bare/job.ts'] }],
     ['a .cts file without a package', 'old', { argv: ['~/bare/old.cts'] }],
     ['a file below a package.json that is broken', 'reader', { argv: ['~/broken/reader.js'] }],
+    ['an index.js without a package', 'app', { argv: ['~/docker/app/index.js'] }],
     ['a package whose name is too long', 'l'.repeat(256), { argv: ['~/long'] }],
 
     ['a launcher alone', 'shop', { in: 'shop', argv: [TS_NODE] }],
@@ -128,6 +135,11 @@ describe("a service's default name", () => {
       'shop',
       { argv: [PM2], env: { pm2_env: '{"name":"server","pm_exec_path":"~/shop/server.js"}' } },
     ],
+    [
+      'a command that pm2 was given',
+      'shop',
+      { argv: ['~/shop/server.js'], env: { pm_exec_path: '/bin/bash', name: 'node server' } },
+    ],
     ['pm2 with variables that are broken', 'shop', { in: 'shop', argv: [PM2], env: { pm2_env: '{' } }],
     [
       'pm2 with a launcher',
@@ -144,6 +156,24 @@ describe("a service's default name", () => {
   for (const [title, expected, given] of cases) {
     it(`is ${expected.slice(0, 20)} for ${title}`, () => assert.equal(nameOf(given), expected))
   }
+
+  it('is asked of no launcher’s own process, which only starts the application', () => {
+    const launches = (path: string) => isLauncher({ argv: [process.execPath, join(root, path)] })
+    for (const path of ['npm/bin/npm-cli.js', 'pm2/lib/Daemon.js'])
+      assert.ok(launches(`global/lib/node_modules/${path}`))
+    assert.ok(launches('opt/yarn-v1.22.22/bin/yarn.js'))
+    const applications = [
+      'global/lib/node_modules/pm2/lib/ProcessContainerFork.js',
+      'shop/node_modules/ts-node/dist/bin.js',
+    ]
+    const others = [
+      'global/lib/node_modules/npm/node_modules/tool/run.js',
+      'yarn/node_modules/mocha/bin.js',
+      'shop/server.js',
+      'none',
+    ]
+    for (const path of [...applications, ...others]) assert.ok(!launches(path), path)
+  })
 
   it('is found also where the current folder has been removed, and a spool there is refused by name', () => {
     const gone = join(root, 'gone')
