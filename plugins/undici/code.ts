@@ -14,7 +14,7 @@ import {
   type Wrapped,
   writeHeaders,
 } from 'milo/plugin'
-import { operation, pathOf } from '../http-names'
+import { operation, pathOf } from '../http/names'
 
 /** undici's Request, as its diagnostics channels show it. Applications don't see it otherwise. */
 interface Request {

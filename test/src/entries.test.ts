@@ -44,7 +44,9 @@ describe('the package', () => {
       if (typeof entry === 'string') continue
       for (const path of Object.values<string>(entry)) {
         for (const one of path.includes('*')
-          ? ['thrift', 'http', 'mysql2', 'cassandra-driver', 'pino', 'winston'].map(name => path.replace('*', name))
+          ? ['thrift', 'http', 'undici', 'mysql2', 'cassandra-driver', 'pino', 'winston'].map(name =>
+              path.replace('*', name),
+            )
           : [path]) {
           assert.ok(files.includes(one.slice(2)), `${one} isn't in the package`)
         }

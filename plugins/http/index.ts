@@ -1,4 +1,3 @@
-import type { EventEmitter } from 'node:events'
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import {
@@ -6,7 +5,6 @@ import {
   contextOfHeaders,
   currentFrame,
   describe,
-  type Emit,
   type Frame,
   frameWith,
   type HeaderTarget,
@@ -23,11 +21,17 @@ import {
   type Wrapped,
   writeHeaders,
 } from 'milo/plugin'
-import { operation, pathOf } from './http-names'
+import { Exchange, emitInFrame, endUnread } from './exchange'
+import { operation, pathOf } from './names'
 
 /**
- * node:http and node:https, both sides, with what their headers carry: a request's span is the root, or the child of the
+ * node:http, node:https and node:http2, both sides, with what their headers carry: a request's span is the root, or the child of the
  * caller's, of all that is done for it.
+ *
+ *   index.ts     HTTP/1, which every start patches
+ *   code.ts      HTTP/2, loaded with the first stream that a server gets, or the first connection of a process that has loaded http2
+ *   exchange.ts  a request's objects: their span, and the frame of their listeners
+ *   names.ts     how requests are named
  *
  * Only prototypes are patched, those which both modules share: so https needn't be loaded for it (3 ms), and it doesn't
  * matter how an application came by `request` or `get`. No listener is added to anything: `emit` is watched instead.
@@ -38,14 +42,22 @@ import { operation, pathOf } from './http-names'
  */
 export const http: Plugin = {
   name: 'http',
-  patches: [{ module: 'http', patch: patchHttp }],
+  patches: [
+    { module: 'http', patch: patchHttp },
+    { module: 'net', patch: watchConnections },
+  ],
 }
+
+const code = () => (loaded ??= require('./code') as typeof import('./code'))
+/** Kept: it has state, and an application may empty Node's cache of modules. */
+let loaded: typeof import('./code') | undefined
 
 function patchHttp(exports: any, plugin: PluginHandle): void {
   const { ClientRequest, IncomingMessage, Server, ServerResponse } = exports
-  // net.Server's, from which the servers of both modules inherit.
+  // net.Server's, from which the servers of all three modules inherit.
   plugin.watchEmit(Object.getPrototypeOf(Server.prototype), (server, event, args, emit) => {
     if (!STARTS.has(event) || !isActive()) return emit(server, event, args)
+    if (event === 'stream') return code().streamCame(server, event, args, emit, plugin)
     // Other objects were made by the code that emits them, which says in its own way when they are over.
     const [req, peer] = args as [IncomingMessage, ServerResponse | Duplex]
     const isUpgrade = event === 'upgrade' || event === 'connect'
@@ -89,32 +101,35 @@ function patchHttp(exports: any, plugin: PluginHandle): void {
 }
 
 /** A request arrives by one of these events of a server. */
-const STARTS = new Set<unknown>(['request', 'checkContinue', 'checkExpectation', 'upgrade', 'connect'])
+const STARTS = new Set<unknown>(['request', 'checkContinue', 'checkExpectation', 'upgrade', 'connect', 'stream'])
 
 /**
- * The events that Node emits by itself, from the event loop. All others are emitted by the application, or while it calls
- * something, and their listeners run in its context.
+ * Has HTTP/2's clients patched when a connection is made and http2 has been loaded. To load it for that would take 5 to 12 ms
+ * of every start, and nothing says when it is loaded, least of all by an import.
  */
-const LATER = new Set<unknown>([
-  ...['readable', 'data', 'end', 'close', 'error', 'aborted', 'abort', 'timeout', 'drain', 'prefinish', 'finish'],
-  ...['socket', 'continue', 'information', 'response', 'upgrade', 'connect'],
-])
-
-function emitInFrame(emitter: EventEmitter, event: string | symbol, args: unknown[], emit: Emit): boolean {
-  if (!Exchange.has(emitter) || !LATER.has(event) || emitter.listenerCount(event) === 0) {
-    return emit(emitter, event, args)
-  }
-  const frame = Exchange.frameOf(emitter)
-  const here = currentFrame()
-  if (here?.span === frame?.span && here?.baggage === frame?.baggage) return emit(emitter, event, args)
-  return runInFrame(here?.cells === frame?.cells ? frame : withCells(frame), emit, emitter, event, args)
+function watchConnections({ Socket }: typeof import('node:net'), plugin: PluginHandle): void {
+  let isPatched = false
+  plugin.wrap(
+    Socket.prototype,
+    'connect',
+    original =>
+      function (this: unknown, ...args: unknown[]) {
+        if (!isPatched && plugin.enabled && isLoaded('http2')) {
+          isPatched = true
+          try {
+            code().patchClients(plugin)
+          } catch (error) {
+            plugin.fail(error)
+          }
+        }
+        return original.apply(this, args)
+      },
+  )
 }
 
-/** The namespaces of milo/cls stay what they are where an event is emitted. */
-function withCells(frame: Frame | undefined): Frame {
-  const derived = frameWith(frame?.span)
-  derived.baggage = frame?.baggage
-  return derived
+function isLoaded(module: string): boolean {
+  const { moduleLoadList } = process as { moduleLoadList?: string[] }
+  return moduleLoadList === undefined || moduleLoadList.includes(`NativeModule ${module}`)
 }
 
 function isSocket(value: unknown): value is Duplex {
@@ -213,38 +228,6 @@ function answered(span: Span, chunk: unknown): void {
   span.end()
 }
 
-/** Returns its argument. As a base class it makes the fields of a derived class lie on that object. */
-function same(object: object): object {
-  return object
-}
-
-/**
- * The span of a request, and the frame in which listeners run, as private fields of the request, its response or its
- * socket: nobody sees them there, and a WeakMap takes 700 ns.
- */
-class Exchange extends (same as unknown as new (object: object) => object) {
-  readonly #span: Span
-  readonly #frame: Frame | undefined
-
-  constructor(object: object, span: Span, frame: Frame | undefined) {
-    super(object)
-    this.#span = span
-    this.#frame = frame
-  }
-
-  static has(object: object): boolean {
-    return #span in object
-  }
-
-  static spanOf(object: object): Span | undefined {
-    return #span in object ? (object as Exchange).#span : undefined
-  }
-
-  static frameOf(object: object): Frame | undefined {
-    return #span in object ? (object as Exchange).#frame : undefined
-  }
-}
-
 function startClientSpan(req: ClientRequest): Span {
   const span = startSpan(Kind.CLIENT, operation(req.method, req.path))
   new Exchange(req, span, currentFrame())
@@ -331,9 +314,4 @@ function noteClientEvent(span: Span, req: ClientRequest, event: string | symbol,
     if (event !== 'response') span.end()
     else setImmediate(endUnread, span, res)
   }
-}
-
-/** Ends the span of a response that isn't read, since such a response never ends by itself. */
-function endUnread(span: Span, res: IncomingMessage): void {
-  if (res.readableFlowing === null && !res.readableDidRead && res.listenerCount('readable') === 0) span.end()
 }

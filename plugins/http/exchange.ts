@@ -1,0 +1,73 @@
+import type { EventEmitter } from 'node:events'
+import type { Readable } from 'node:stream'
+import { currentFrame, type Emit, type Frame, frameWith, runInFrame, type Span } from 'milo/plugin'
+
+/**
+ * What a request is to its objects and listeners, whichever version of HTTP it is. It has no state, since dist has it twice: once for each of
+ * index.ts and code.ts.
+ */
+
+/** Returns its argument. As a base class it makes the fields of a derived class lie on that object. */
+function same(object: object): object {
+  return object
+}
+
+/**
+ * The span of a request, and the frame in which listeners run, as private fields of the request, its response or its
+ * socket: nobody sees them there, and a WeakMap takes 700 ns.
+ */
+export class Exchange extends (same as unknown as new (object: object) => object) {
+  readonly #span: Span
+  readonly #frame: Frame | undefined
+
+  constructor(object: object, span: Span, frame: Frame | undefined) {
+    super(object)
+    this.#span = span
+    this.#frame = frame
+  }
+
+  static has(object: object): boolean {
+    return #span in object
+  }
+
+  static spanOf(object: object): Span | undefined {
+    return #span in object ? (object as Exchange).#span : undefined
+  }
+
+  static frameOf(object: object): Frame | undefined {
+    return #span in object ? (object as Exchange).#frame : undefined
+  }
+}
+
+/**
+ * The events that Node emits by itself, from the event loop. All others are emitted by the application, or while it calls
+ * something, and their listeners run in its context.
+ */
+const LATER = new Set<unknown>([
+  ...['readable', 'data', 'end', 'close', 'error', 'aborted', 'abort', 'timeout', 'drain', 'prefinish', 'finish'],
+  ...['socket', 'continue', 'information', 'response', 'upgrade', 'connect'],
+  // Of HTTP/2's streams.
+  ...['ready', 'headers', 'push', 'trailers', 'wantTrailers', 'frameError'],
+])
+
+export function emitInFrame(emitter: EventEmitter, event: string | symbol, args: unknown[], emit: Emit): boolean {
+  if (!Exchange.has(emitter) || !LATER.has(event) || emitter.listenerCount(event) === 0) {
+    return emit(emitter, event, args)
+  }
+  const frame = Exchange.frameOf(emitter)
+  const here = currentFrame()
+  if (here?.span === frame?.span && here?.baggage === frame?.baggage) return emit(emitter, event, args)
+  return runInFrame(here?.cells === frame?.cells ? frame : withCells(frame), emit, emitter, event, args)
+}
+
+/** The namespaces of milo/cls stay what they are where an event is emitted. */
+function withCells(frame: Frame | undefined): Frame {
+  const derived = frameWith(frame?.span)
+  derived.baggage = frame?.baggage
+  return derived
+}
+
+/** Ends the span of a response that isn't read, since such a response never ends by itself. */
+export function endUnread(span: Span, res: Readable): void {
+  if (res.readableFlowing === null && !res.readableDidRead && res.listenerCount('readable') === 0) span.end()
+}
