@@ -7,8 +7,19 @@ import type {
   TraceState,
 } from '@opentelemetry/api'
 import { type FrameContextManager, isSuppressed, miloSpanIn, spanIn, withSpan } from './context'
-import { baggageOfHeaders, contextOfHeaders, HTTP_HEADERS, standIn, toHex, writeHeaders } from './core'
+import {
+  baggageOfHeaders,
+  contextOfHeaders,
+  currentSettings,
+  HTTP_FORMATS,
+  HTTP_HEADERS,
+  standIn,
+  toHex,
+  writeHeaders,
+} from './core'
 import { isLeftOut, SilentSpan } from './span'
+
+const B3_MULTI = ['x-b3-traceid', 'x-b3-spanid', 'x-b3-parentspanid', 'x-b3-sampled', 'x-b3-flags']
 
 /** What Milo's plugins read from the headers of HTTP and write into them, for whatever carries a trace. */
 export class MiloPropagator implements TextMapPropagator {
@@ -55,7 +66,15 @@ export class MiloPropagator implements TextMapPropagator {
     return extracted
   }
 
+  /** What `inject` writes. Few of them: a message of SQS has room for ten attributes, and these count. */
   fields(): string[] {
-    return [...HTTP_HEADERS]
+    const http = currentSettings()?.http
+    const formats = http?.formats.default ?? HTTP_FORMATS.w3c
+    const names: string[] = []
+    if ((formats & HTTP_FORMATS.w3c) !== 0) names.push('traceparent', 'tracestate')
+    if ((formats & HTTP_FORMATS.b3) !== 0) names.push('b3')
+    if ((formats & HTTP_FORMATS.b3multi) !== 0) names.push(...B3_MULTI)
+    if (http?.baggage !== undefined) names.push('baggage')
+    return names
   }
 }

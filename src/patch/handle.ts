@@ -37,7 +37,9 @@ export class Handle implements PluginHandle {
 
   wrap(target: any, name: string, make: (original: Wrapped) => Wrapped): void {
     if (typeof target?.[name] !== 'function') throw new TypeError(`${name} must be a function to be wrapped`)
-    shimmer.wrap(target, name, (original: Wrapped) => imitate(original, make(original)))
+    const wrapped: any = shimmer.wrap(target, name, (original: Wrapped) => imitate(original, make(original)))
+    // By this mark OpenTelemetry's instrumentations know functions that they have wrapped before, and unwrap them.
+    wrapped.__wrapped = false
     this.applying?.push([new WeakRef(target), name])
   }
 

@@ -6,7 +6,8 @@ import { imitate } from './imitate'
 /*
  * Hears how a promise of the application's ends, without taking a part in it. How depends on the promise:
  *
- *   one of Node's      its own `then`: whatever a subclass has put in the place of that isn't called
+ *   one of Node's      Promise's `then`: whatever a subclass has put in the place of that isn't called. Nor is what somebody has
+ *                      put on the promise itself, which `await` doesn't call either
  *   one of bluebird's  a callback that isn't counted among those that could cancel it, or handle its rejection
  *   one of Q's         `then`
  *   any other          the application's own first `then` is watched: to call it might start something, as it sends the
@@ -49,7 +50,7 @@ function observe(value: unknown, end: End, fail: Fail): boolean {
   if (typeof then !== 'function') return false
   // mysql2's query has a `then` that throws and prints, for callers that await it by mistake.
   if (typeof (value as any).on === 'function' && typeof (value as any).catch !== 'function') return false
-  if (types.isPromise(value) && then === inheritedThen(value)) nativeThen.call(value, end, fail)
+  if (types.isPromise(value) && startsNothing(value, then)) nativeThen.call(value, end, fail)
   else if (isBluebird(value)) observeBluebird(value, end, fail)
   else if (typeof (value as any).promiseDispatch === 'function') then.call(value, end, fail)
   else watchThen(value as PromiseLike<unknown>, then, end, fail)
@@ -75,14 +76,18 @@ function passOn(promise: Promise<unknown>, end: End, fail: Fail): Promise<unknow
   )
 }
 
-/** The `then` of a promise's Promise, which may be another realm's, or another library's version of it. */
-function inheritedThen(promise: object): unknown {
+/**
+ * Whether a promise's `then` is that of its Promise, which may be another realm's, or another library's version of it; or the promise
+ * is no subclass's.
+ */
+function startsNothing(promise: object, then: unknown): boolean {
+  const prototype = Object.getPrototypeOf(promise)
   let level = promise
-  for (let next = Object.getPrototypeOf(level); next && Object.getPrototypeOf(next); ) {
+  for (let next = prototype; next && Object.getPrototypeOf(next); ) {
     level = next
     next = Object.getPrototypeOf(level)
   }
-  return Object.getOwnPropertyDescriptor(level, 'then')?.value
+  return level === prototype || then === Object.getOwnPropertyDescriptor(level, 'then')?.value
 }
 
 /** The methods that only bluebird 3 has, under whatever name it is loaded. */

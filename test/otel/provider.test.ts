@@ -385,7 +385,9 @@ describe('milo/otel', () => {
   })
 
   it('carries traces and baggage as the settings say for HTTP, and one baggage is both APIs’', () => {
+    assert.deepEqual(propagation.fields(), ['traceparent', 'tracestate'])
     spans = start({ propagation: 'b3', baggage: 'tenant,plan' })
+    assert.deepEqual(propagation.fields(), ['b3', 'baggage'])
     const baggage = 'tenant=acme,secret=1'
     context.with(propagation.extract(ROOT_CONTEXT, { b3: `${TRACE}-${CALLER}-1`, baggage }), () => {
       assert.deepEqual(milo.baggage(), { tenant: 'acme' })

@@ -21,6 +21,11 @@ export function goOtlp(): Promise<string> {
   return builtOf('go-otlp')
 }
 
+/** test/interop/go-kafka, built: a broker in memory. @returns the program's path */
+export function goKafka(): Promise<string> {
+  return builtOf('go-kafka')
+}
+
 function builtOf(name: string): Promise<string> {
   const program = built.get(name) ?? build(name)
   built.set(name, program)

@@ -12,6 +12,15 @@ describe("a plugin's handle", () => {
   })
   afterEach(() => stop())
 
+  it('isn’t taken for OpenTelemetry’s instrumentations, which unwrap what they find to be wrapped', () => {
+    const target: any = { query: () => 1 }
+    plugin.wrap(target, 'query', original => () => original() + 1)
+    // This is how they tell.
+    const { __original, __unwrap, __wrapped } = target.query
+    assert.ok(!(typeof __original === 'function' && typeof __unwrap === 'function' && __wrapped === true))
+    assert.equal(target.query(), 2)
+  })
+
   describe('intercept', () => {
     const make = () => ({
       add(a: number, b: number) {

@@ -88,6 +88,17 @@ describe('what a traced function returns', () => {
     assert.deepEqual([started, names()], [1, ['lazy ok']])
   })
 
+  it('ends the span with it when somebody has put a `then` on a promise of Node’s, which `await` doesn’t call', async () => {
+    const bound = Promise.resolve(1)
+    // As OpenTelemetry's instrumentation of the AWS SDK does, to have handlers run in a context.
+    // biome-ignore lint/suspicious/noThenProperty: it is what the test is about
+    bound.then = (...both: any[]) => Promise.prototype.then.apply(bound, both as any) as any
+    assert.equal(await span('await', () => bound), 1)
+    span('then', () => bound).then(() => {})
+    await ended(2)
+    assert.deepEqual(names(), ['await ok', 'then ok'])
+  })
+
   it('ends the span with it, whatever code waits, when its `then` is Promise’s: a subclass’s, another realm’s', async () => {
     class Plain extends Promise<unknown> {}
     span('subclass', () => new Plain(resolve => setImmediate(resolve)))
