@@ -18,10 +18,12 @@ const APPLICATION = `
   let outsideHeapBytes = 0
   function look() {
     outsideHeapBytes = Math.max(outsideHeapBytes, process.memoryUsage().external)
-    const { ended, sent, buffered, inFlight, spooled, dropped, drops } = milo.stats()
-    const sum = Object.values(drops).reduce((a, b) => a + b, 0)
-    if (ended !== sent + buffered + inFlight + spooled + dropped || dropped !== sum || Math.min(sent, buffered, inFlight, spooled) < 0)
-      bad.push([ended, sent, buffered, inFlight, spooled, dropped, drops])
+    const { exports, ...sums } = milo.stats()
+    for (const { ended, sent, buffered, inFlight, spooled, dropped, drops } of [sums, ...Object.values(exports)]) {
+      const sum = Object.values(drops).reduce((a, b) => a + b, 0)
+      if (ended !== sent + buffered + inFlight + spooled + dropped || dropped !== sum || Math.min(sent, buffered, inFlight, spooled) < 0)
+        bad.push([ended, sent, buffered, inFlight, spooled, dropped, drops])
+    }
   }
   const agent = new http.Agent({ keepAlive: true, maxSockets: 8 })
   const server = http.createServer((req, res) => {
@@ -50,8 +52,10 @@ interface Report {
   /** Of buffers, at most. */
   outsideHeapBytes: number
   uptimeMs: number
-  stats: Record<'ended' | 'sent' | 'failures' | 'tryLater' | 'spooled' | 'dropped', number>
+  stats: Counts & { exports: Record<string, Counts> }
 }
+
+type Counts = Record<'ended' | 'sent' | 'failures' | 'tryLater' | 'spooled' | 'dropped', number>
 
 /** A heap in which the application and Milo's buffer (16 MiB by default) have room, and no more: a leak ends the process. */
 const HEAP_MIB = 96
@@ -193,4 +197,22 @@ describe('beside a Scribe that misbehaves by chance', () => {
       assert.ok(stats.failures <= most, `${stats.failures} failures in ${uptimeMs} ms`)
     })
   }
+
+  it('a loaded server goes on when one exporter hangs, one talks without end, one is dead and one takes all', async function () {
+    this.timeout(120_000)
+    peers[0]!.react = () => 'silence'
+    peers[1]!.react = () => ({ reply: 0 })
+    const rudePort = (rude.address() as AddressInfo).port
+    const { stats } = await load(
+      {
+        MILO_EXPORT: `otlp:http://${peers[0]!.address},zipkin:http://127.0.0.1:${rudePort},otlp:http://127.0.0.1:1,scribe`,
+        MILO_SCRIBE: peers[1]!.address,
+      },
+      ({ stats: { exports } }) =>
+        exports.otlp!.dropped > 2_000 && exports['otlp-2']!.dropped > 2_000 && exports.scribe!.sent > 5_000,
+    )
+    const { otlp, zipkin } = stats.exports
+    assert.equal(otlp!.sent + zipkin!.sent, 0)
+    assert.ok(zipkin!.failures > 0)
+  })
 })
