@@ -59,15 +59,20 @@ const exit = {
 }
 
 const prototype = Object.getPrototypeOf(process) as NodeJS.Process
+const isDeno = process.versions.deno !== undefined
 
 /** Calls `next`, in place of the one before, when the process ends. */
 export function watchExit(next: Departing): void {
   exit.departing = next
   if (exit.watching) return
   exit.watching = true
+  // Bun calls no `emit` of anybody's.
+  if (process.versions.bun !== undefined) {
+    process.on('beforeExit', flushInBun)
+    return
+  }
   Object.defineProperty(prototype, 'emit', { value: emit, configurable: true, enumerable: true, writable: true })
-  // On Windows a process can't send itself a signal. In a worker, which gets none, all of this does nothing.
-  if (process.platform === 'win32') return
+  if (!canWatchSignals()) return
   for (const signal of SIGNALS) watch(signal)
 }
 
@@ -76,10 +81,26 @@ export function unwatchExit(): void {
   exit.unwatchClosing()
   if (!exit.watching) return
   exit.watching = false
+  if (process.versions.bun !== undefined) {
+    process.removeListener('beforeExit', flushInBun)
+    return
+  }
   // Others may have kept it: without `departing` it only passes on.
   if (prototype.emit === emit) delete (prototype as Partial<NodeJS.Process>).emit
-  if (process.platform === 'win32') return
+  if (!canWatchSignals()) return
   for (const signal of SIGNALS) unwatch(signal)
+}
+
+/**
+ * On Windows a process can't send itself a signal, and in Deno one that watches signals never ends. In a worker, which gets none,
+ * to watch them does nothing.
+ */
+function canWatchSignals(): boolean {
+  return process.platform !== 'win32' && !isDeno
+}
+
+function flushInBun(): void {
+  void exit.departing?.flush()
 }
 
 function emit(this: NodeJS.Process, type: string | symbol, ...args: unknown[]): boolean {
@@ -94,6 +115,12 @@ function emit(this: NodeJS.Process, type: string | symbol, ...args: unknown[]): 
 }
 
 function beforeExit(pass: () => boolean): boolean {
+  if (isDeno) {
+    // Its immediates keep the loop alive, referenced or not: who else does can't be seen. It emits again if the flush took a while.
+    const heard = pass()
+    void exit.departing?.flush()
+    return heard
+  }
   if (exit.stage === 'holding') {
     exit.stage = 'leaving'
     callbackHook.disable()
