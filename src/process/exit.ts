@@ -54,6 +54,10 @@ const exit = {
   stage: 'running' as 'running' | 'holding' | 'leaving',
   /** Holds the loop for one turn after beforeExit. */
   holder: undefined as NodeJS.Immediate | undefined,
+  /** Undoes `watchOwnEmit`. */
+  unwatchOwnEmit() {},
+  /** The event that goes through an `emit` of somebody else's on its way to Milo's. */
+  passing: undefined as string | symbol | undefined,
   /** Undoes `watchClosing`, once the listeners and the ticks after them are done. */
   unwatchClosing() {},
 }
@@ -72,6 +76,7 @@ export function watchExit(next: Departing): void {
     return
   }
   Object.defineProperty(prototype, 'emit', { value: emit, configurable: true, enumerable: true, writable: true })
+  watchOwnEmit()
   if (!canWatchSignals()) return
   for (const signal of SIGNALS) watch(signal)
 }
@@ -85,6 +90,7 @@ export function unwatchExit(): void {
     process.removeListener('beforeExit', flushInBun)
     return
   }
+  exit.unwatchOwnEmit()
   // Others may have kept it: without `departing` it only passes on.
   if (prototype.emit === emit) delete (prototype as Partial<NodeJS.Process>).emit
   if (!canWatchSignals()) return
@@ -103,9 +109,44 @@ function flushInBun(): void {
   void exit.departing?.flush()
 }
 
+type Emit = (this: any, type: string | symbol, ...args: any[]) => boolean
+
 function emit(this: NodeJS.Process, type: string | symbol, ...args: unknown[]): boolean {
-  const pass = () => Reflect.apply(EventEmitter.prototype.emit, this, [type, ...args]) as boolean
-  if (exit.departing === undefined || this !== process) return pass()
+  const next: Emit = EventEmitter.prototype.emit
+  if (exit.passing !== type) return around(this, type, args, next)
+  exit.passing = undefined
+  return Reflect.apply(next, this, [type, ...args])
+}
+
+/**
+ * Somebody was here before Milo, with an `emit` on `process` itself that calls what the prototype had then (Yarn's Plug'n'Play
+ * does, to hide warnings). Milo stands before that one too.
+ */
+function watchOwnEmit(): void {
+  const own = Object.getOwnPropertyDescriptor(process, 'emit')
+  const theirs: Emit | undefined = own?.value
+  if (typeof theirs !== 'function' || !own!.configurable) return
+  const next: Emit = function (type, ...args) {
+    // It may as well call the prototype's, which is Milo's now.
+    exit.passing = type
+    try {
+      return Reflect.apply(theirs, this, [type, ...args])
+    } finally {
+      exit.passing = undefined
+    }
+  }
+  const value: Emit = function (type, ...args) {
+    return around(this, type, args, next)
+  }
+  Object.defineProperty(process, 'emit', { ...own, value })
+  exit.unwatchOwnEmit = () => {
+    if (process.emit === (value as unknown)) Object.defineProperty(process, 'emit', own!)
+  }
+}
+
+function around(self: NodeJS.Process, type: string | symbol, args: unknown[], next: Emit): boolean {
+  const pass = () => Reflect.apply(next, self, [type, ...args]) as boolean
+  if (exit.departing === undefined || self !== process) return pass()
   // Node emits it outside of everything; an application that does so itself is passed on to.
   if (type === 'beforeExit' && executionAsyncId() === 0) return beforeExit(pass)
   if (type === 'exit') return atExit(pass)
