@@ -17,6 +17,7 @@ const ENTRIES: Record<string, { source: string; exports: string }> = {
   },
   'plugins/http': { source: 'plugins/http/index.ts', exports: '{ http: bundle.http }' },
   'plugins/mysql2': { source: 'plugins/mysql2/index.ts', exports: '{ mysql2: bundle.mysql2 }' },
+  'plugins/pg': { source: 'plugins/pg/index.ts', exports: '{ pg: bundle.pg }' },
   'plugins/pino': { source: 'plugins/pino.ts', exports: '{ pino: bundle.pino }' },
   'plugins/undici': { source: 'plugins/undici/index.ts', exports: '{ undici: bundle.undici }' },
   'plugins/winston': { source: 'plugins/winston.ts', exports: '{ winston: bundle.winston }' },

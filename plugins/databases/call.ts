@@ -49,30 +49,53 @@ export function annotateServer(span: Span, address: unknown, port: unknown): voi
   if (!address.startsWith('/') && Number(port) > 0) span.annotate('server.port', Number(port))
 }
 
-/**
- * Ends a span with what a database, or the library, gave in the place of a result.
- * @param statement the call's, with literals
- */
-export function failStatement(span: Span, error: any, statement: unknown, dialect: Dialect): void {
-  try {
-    const code = typeof error?.code === 'string' || typeof error?.code === 'number' ? String(error.code) : undefined
-    const message = typeof error?.message === 'string' ? error.message : ''
-    span.annotate('error.type', code ?? (error?.name ? String(error.name) : 'error'))
-    // Others than the server have codes too, such as ECONNRESET.
-    if (
-      code !== undefined &&
-      (error.sqlState ?? error.severity ?? (dialect === 'cql' ? code : undefined)) !== undefined
-    )
-      span.annotate('db.response.status_code', String(error.errno ?? code))
-    if (message !== '') {
-      const shown =
-        currentSettings()?.statements === 'all' ? message : plainMessage(message, String(statement ?? ''), dialect)
-      span.annotate('error.message', shown)
-    }
-  } catch {
-    // A getter of the application's that throws.
+/** A statement that is being answered, and its span. For endWith it is one itself. */
+export class Call {
+  private readonly span: Span
+  private readonly statement: unknown
+  private readonly dialect: Dialect
+  private readonly open: Set<Call> | undefined
+
+  /** @param statement with literals @param open has the call until it is over */
+  constructor(span: Span, statement: unknown, dialect: Dialect, open?: Set<Call>) {
+    this.span = span
+    this.statement = statement
+    this.dialect = dialect
+    this.open = open
+    open?.add(this)
   }
-  span.end()
+
+  /** Ends it with what a database, or the library, gave in the place of a result. */
+  fail(error: unknown): this {
+    try {
+      annotateError(this.span, error, this.statement, this.dialect)
+    } catch {
+      // A getter of the application's that throws.
+    }
+    this.end()
+    return this
+  }
+
+  end(): void {
+    this.open?.delete(this)
+    this.span.end()
+  }
+
+  annotateServer(address: unknown, port: unknown): void {
+    annotateServer(this.span, address, port)
+  }
+}
+
+function annotateError(span: Span, error: any, statement: unknown, dialect: Dialect): void {
+  const code = typeof error?.code === 'string' || typeof error?.code === 'number' ? String(error.code) : undefined
+  span.annotate('error.type', code ?? (error?.name ? String(error.name) : 'error'))
+  // Others than the server have codes too, such as ECONNRESET.
+  const isServers = (error?.sqlState ?? error?.severity ?? (dialect === 'cql' ? code : undefined)) !== undefined
+  if (isServers) span.annotate('db.response.status_code', String(error.errno ?? code))
+  const { message } = error ?? {}
+  if (typeof message !== 'string' || message === '') return
+  const isWhole = currentSettings()?.statements === 'all'
+  span.annotate('error.message', isWhole ? message : plainMessage(message, String(statement ?? ''), dialect))
 }
 
 /**

@@ -1,5 +1,5 @@
-import type { PluginHandle, Span, Wrapped } from 'milo/plugin'
-import { type Database, failStatement, startStatement } from '../databases/call'
+import type { PluginHandle, Wrapped } from 'milo/plugin'
+import { Call, type Database, startStatement } from '../databases/call'
 
 export function patchPool({ prototype }: any, plugin: PluginHandle): void {
   if (!Object.hasOwn(prototype, 'getConnection')) return
@@ -73,30 +73,6 @@ export function patchConnection({ prototype }: any, plugin: PluginHandle): void 
   })
 }
 
-/** A statement that is being answered. */
-class Call {
-  private readonly span: Span
-  private readonly statement: unknown
-  private readonly open: Set<Call>
-
-  constructor(span: Span, statement: unknown, open: Set<Call>) {
-    this.span = span
-    this.statement = statement
-    this.open = open
-    open.add(this)
-  }
-
-  fail(error: unknown): void {
-    this.open.delete(this)
-    failStatement(this.span, error, this.statement, 'mysql')
-  }
-
-  end(): void {
-    this.open.delete(this)
-    this.span.end()
-  }
-}
-
 /** The sampled calls of a connection that haven't been answered. */
 const calls = new WeakMap<object, Set<Call>>()
 
@@ -111,7 +87,7 @@ function startCall(connection: any, command: any, given: unknown): Call | undefi
   if (span === undefined) return undefined
   const open = calls.get(connection) ?? new Set<Call>()
   calls.set(connection, open)
-  return new Call(span, statement, open)
+  return new Call(span, statement, 'mysql', open)
 }
 
 function databaseOf({ database, host, port, socketPath }: any): Database {

@@ -44,7 +44,7 @@ describe('the package', () => {
       if (typeof entry === 'string') continue
       for (const path of Object.values<string>(entry)) {
         for (const one of path.includes('*')
-          ? ['thrift', 'http', 'undici', 'mysql2', 'cassandra-driver', 'pino', 'winston'].map(name =>
+          ? ['thrift', 'http', 'undici', 'mysql2', 'pg', 'cassandra-driver', 'pino', 'winston'].map(name =>
               path.replace('*', name),
             )
           : [path]) {
