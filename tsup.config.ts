@@ -16,8 +16,7 @@ const ENTRIES: Record<string, { source: string; exports: string }> = {
     exports: '{ cassandraDriver: bundle.cassandraDriver }',
   },
   'plugins/http': { source: 'plugins/http/index.ts', exports: '{ http: bundle.http }' },
-  'plugins/mysql2': { source: 'plugins/mysql2/index.ts', exports: '{ mysql2: bundle.mysql2 }' },
-  'plugins/pg': { source: 'plugins/pg/index.ts', exports: '{ pg: bundle.pg }' },
+  'plugins/mysql2': { source: 'plugins/mysql2.ts', exports: '{ mysql2: bundle.mysql2 }' },
   'plugins/pino': { source: 'plugins/pino.ts', exports: '{ pino: bundle.pino }' },
   'plugins/undici': { source: 'plugins/undici/index.ts', exports: '{ undici: bundle.undici }' },
   'plugins/winston': { source: 'plugins/winston.ts', exports: '{ winston: bundle.winston }' },
@@ -90,10 +89,25 @@ export default defineConfig([
     esbuildPlugins: elsewhere(/^\.\.\/bundle$/, () => './bundle.js'),
   },
   {
+    ...javascript,
+    entry: { 'otel-instrumentation': 'src/otel-instrumentation/index.ts' },
+    // plugins/thrift a second time, on OpenTelemetry's API.
+    esbuildPlugins: [
+      {
+        name: 'seam',
+        setup: build =>
+          build.onResolve({ filter: /^milo\/plugin$/ }, () => ({
+            path: resolve('src/otel-instrumentation/plugin.ts'),
+          })),
+      },
+    ],
+  },
+  {
     entry: {
       ...Object.fromEntries(Object.entries(ENTRIES).map(([name, { source }]) => [name, source])),
       otel: 'src/otel/index.ts',
       bundler: 'src/bundler/index.ts',
+      'otel-instrumentation': 'src/otel-instrumentation/index.ts',
     },
     dts: { only: true },
   },
@@ -120,6 +134,14 @@ function writeEntries(): void {
     'bundler.mjs',
     `import bundler from './bundler.js'\nexport const { esbuildPlugin, rollupPlugin, WebpackPlugin } = bundler\nexport default bundler\n`,
   )
+  const instrumentation = 'otel-instrumentation'
+  write(
+    `${instrumentation}.mjs`,
+    `import milo from './${instrumentation}.js'\nexport const { ThriftInstrumentation, register } = milo\n`,
+  )
+  write(`${instrumentation}/register.js`, `require('../${instrumentation}.js').register()\n`)
+  write(`${instrumentation}/register.mjs`, `import './register.js'\n`)
+  write(`${instrumentation}/register.d.ts`, 'export {}\n')
   write('register.js', `require('./bundle.js').milo.register()\n`)
   write('register.mjs', `import './register.js'\n`)
   write('register.d.ts', 'export {}\n')

@@ -2,7 +2,6 @@ import { bluebird } from '../plugins/bluebird'
 import { cassandraDriver } from '../plugins/cassandra-driver'
 import { http } from '../plugins/http'
 import { mysql2 } from '../plugins/mysql2'
-import { pg } from '../plugins/pg'
 import { pino } from '../plugins/pino'
 import { thrift } from '../plugins/thrift'
 import { undici } from '../plugins/undici'
@@ -31,7 +30,6 @@ export const milo = share({
   cassandraDriver,
   http,
   mysql2,
-  pg,
   pino,
   thrift,
   undici,

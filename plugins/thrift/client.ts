@@ -3,6 +3,7 @@ import {
   carrierFor,
   currentSettings,
   isActive,
+  isTold,
   Kind,
   type PluginHandle,
   runInFrame,
@@ -169,7 +170,7 @@ function wrapSend(prototype: any, name: string, plugin: PluginHandle): void {
   remember(prototype[name], declared)
 }
 
-export function apply(method: Function, self: unknown, args: ArrayLike<unknown>): unknown {
+function apply(method: Function, self: unknown, args: ArrayLike<unknown>): unknown {
   return Reflect.apply(method, self, args)
 }
 
@@ -190,10 +191,11 @@ function begin(client: Client, peer: Peer, kind: Method, args: ArrayLike<unknown
     const { address, port } = addressOf(peer.connection)
     peer.carrier = carrierFor(settings.propagation, address, port)
   }
-  const { carrier } = peer
+  const narrow = peer.carrier === 'calltrace-legacy16'
   const { method, oneway, promises } = kind
   const { name, annotations } = peer.operations.get(method) ?? describeOperation(peer, kind)
-  const span = startSpan(Kind.CLIENT, name, carrier === 'calltrace-legacy16', false, annotations)
+  const span = startSpan(Kind.CLIENT, name, narrow, false, annotations)
+  const carrier = isTold(span) ? peer.carrier : 'off'
   const seqid = client._seqid
   // Thrift calls back in the context of the code that made the connection, where neither Milo's nor the application's own
   // AsyncLocalStorage has the right value.
@@ -250,7 +252,7 @@ function settling(call: Call, callback: (...args: unknown[]) => unknown): (...ar
 }
 
 /** Ends a call with the outcome that the first argument of its callback says. */
-export function settleWith(call: Call, error: unknown): void {
+function settleWith(call: Call, error: unknown): void {
   const { span } = call
   if (error === null || error === undefined) {
     // Generated code calls back for a oneway call at once, also while it is queued.
@@ -272,7 +274,7 @@ export function settleWith(call: Call, error: unknown): void {
   }
 }
 
-export function nameOf(error: unknown): string {
+function nameOf(error: unknown): string {
   try {
     if (error instanceof Error) return error.name || error.constructor.name
     if (typeof error === 'object' && error !== null) return error.constructor?.name || 'object'

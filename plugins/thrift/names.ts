@@ -43,10 +43,14 @@ export interface Operation {
   annotations: string[]
 }
 
-/** The keys are those of OpenTelemetry's semantic conventions before 1.38. */
-export function operation(service: string | undefined, method: string, oneway: boolean): Operation {
+/**
+ * The keys are those of OpenTelemetry's semantic conventions before 1.38.
+ * @param unknown whether the service has no such method, and its name is what the caller says
+ */
+export function operation(service: string | undefined, method: string, oneway: boolean, unknown = false): Operation {
   const annotations = ['rpc.system', 'thrift', 'rpc.method', method.slice(0, 256)]
   if (service !== undefined) annotations.push('rpc.service', service.slice(0, 256))
   if (oneway) annotations.push('thrift.oneway', 'true')
+  if (unknown) annotations.push('thrift.unknown_method', 'true')
   return { name: (service === undefined ? method : `${service}.${method}`).slice(0, 256), annotations }
 }

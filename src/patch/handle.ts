@@ -163,6 +163,24 @@ export class Handle implements PluginHandle {
     this.enabled = false
     unwrap(this.wraps.splice(0))
   }
+
+  /** Takes back for a while what was wrapped. @returns what puts it in place again, where nobody else has been */
+  suspend(): () => void {
+    const taken: [any, string, Wrapped, Wrapped][] = []
+    for (const [target, name] of [...this.wraps].reverse()) {
+      const there: any = target.deref()
+      const wrapper = there?.[name]
+      if (wrapper?.__unwrap === undefined) continue
+      shimmer.unwrap(there, name as never)
+      if (there[name] !== wrapper) taken.push([there, name, wrapper, there[name]])
+    }
+    return () => {
+      for (const [there, name, wrapper, original] of taken.reverse()) {
+        const property = Object.getOwnPropertyDescriptor(there, name)
+        if (property?.value === original) Object.defineProperty(there, name, { ...property, value: wrapper })
+      }
+    }
+  }
 }
 
 /** @param made `new.target`: a class can't be called without it, and one that is derived from it has a prototype of its own */

@@ -2,7 +2,7 @@ import { readFileSync, statSync } from 'node:fs'
 import Module, { builtinModules, createRequire, syncBuiltinESMExports } from 'node:module'
 import { dirname, join, sep } from 'node:path'
 import * as shimmer from 'shimmer'
-import { warnOnce } from '../process/copies'
+import { claimLibrary, releaseLibraries, warnOnce } from '../process/copies'
 import { describe } from '../process/log'
 import { Handle } from './handle'
 import { leaveJest, watchJest } from './jest'
@@ -20,15 +20,36 @@ const installed = {
   waiting: new Map<string, [Patch, Handle][]>(),
   /** Those of them that know copies of their files, by the file's name. */
   copied: new Map<string, [Patch, Handle][]>(),
-  /** Unwraps the function that loads files. */
-  unwatchLoads: undefined as (() => void) | undefined,
+  /** The object whose `load` is wrapped. */
+  loads: undefined as object | undefined,
 }
 
 /** Node's own `require`, also where Milo is within a bundle, whose `require` knows only what the bundler has seen. */
 const nodeRequire = createRequire(process.execPath)
 
+/** The tracer that plugins are installed for, as its log calls it, and what to do where it comes too late. */
+export interface Tracer {
+  name: string
+  /** Which one it is, where there may be several that aren't the same. */
+  where?: string
+  /** How to load it before the application. */
+  early: string
+  /** How to keep it from tracing a library. */
+  leave(library: string): string
+}
+
+export function nameOf({ name, where }: Tracer): string {
+  return where === undefined ? name : `${name} in ${where}`
+}
+
+const MILO: Tracer = {
+  name: 'Milo',
+  early: 'load milo/register first (node -r milo/register)',
+  leave: library => `MILO_PLUGINS=-${library}`,
+}
+
 /** Applies plugins: to built-in modules now, to packages when the application loads them. */
-export function install(plugins: Plugin[]): void {
+export function install(plugins: Plugin[], tracer = MILO): void {
   let builtin = false
   const packages = new Set<string>()
   for (const plugin of plugins) {
@@ -38,14 +59,14 @@ export function install(plugins: Plugin[]): void {
         warnOnce(`the plugin ${plugin.name} was given after another one of that name and isn't installed`)
       continue
     }
+    if (!claimLibrary(plugin.name, nameOf(tracer), tracer.leave(plugin.name))) continue
     installed.plugins.set(plugin.name, plugin)
     const handle = new Handle(plugin.name)
     installed.handles.push(handle)
     if (plugin.onLoad !== undefined) installed.watchers.push({ onLoad: plugin.onLoad.bind(plugin), handle })
     for (const patch of plugin.patches) {
       const name = patch.module.replace(/^node:/, '')
-      // A package may have the name of a module that is built into Bun (undici).
-      if (patch.file === undefined && builtinModules.includes(name)) {
+      if (builtinModules.includes(name)) {
         builtin = true
         // What is traced by it, as people call it: undici's plugin patches diagnostics_channel.
         handle.apply(patch, nodeRequire(name), plugin.name)
@@ -63,7 +84,7 @@ export function install(plugins: Plugin[]): void {
   }
   looked.clear()
   if (builtin) syncBuiltinESMExports()
-  if (packages.size > 0) sayWhatCannotBeSeen([...packages])
+  if (packages.size > 0) sayWhatCannotBeSeen([...packages], tracer)
   if (installed.waiting.size > 0 || installed.watchers.length > 0) {
     watchLoads()
     watchBundles()
@@ -79,8 +100,9 @@ export function uninstall(): void {
   installed.waiting.clear()
   installed.copied.clear()
   installed.watchers.length = 0
-  installed.unwatchLoads?.()
-  installed.unwatchLoads = undefined
+  if (installed.loads !== undefined) shimmer.unwrap(installed.loads, 'load' as never)
+  installed.loads = undefined
+  releaseLibraries()
   leaveJest()
   delete (globalThis as Home)[BUNDLED]
 }
@@ -90,34 +112,40 @@ export function hasPatched(name: string): boolean {
   return installed.handles.some(handle => handle.name === name && handle.hasPatched)
 }
 
+/** Takes back for a while what was patched. @returns what patches it again */
+export function suspend(): () => void {
+  const resumes = installed.handles.map(handle => handle.suspend())
+  return () => {
+    for (const resume of resumes) resume()
+  }
+}
+
 /**
  * Module.prototype.load is undocumented, but the one place that every CommonJS file passes once, when it has run, whether
  * it is required or an ES module imports it. The application's `load` never sees an error of what is done there.
  */
 function watchLoads(): void {
-  if (installed.unwatchLoads !== undefined) return
-  const { prototype, _extensions: extensions } = Module as any
-  const watched = (original: Function, moduleOf: (self: NodeModule, args: any[]) => NodeModule) =>
-    function (this: NodeModule, ...args: unknown[]) {
-      const result = original.apply(this, args)
-      try {
-        loaded(moduleOf(this, args))
-      } catch (error) {
-        sayLeft('a module', `couldn't be looked at (${describe(error)})`)
-      }
-      return result
-    } as any
-  if (typeof prototype?.load === 'function') {
-    shimmer.wrap(prototype, 'load', original => watched(original as Function, self => self))
-    installed.unwatchLoads = () => shimmer.unwrap(prototype, 'load')
-  } else if (typeof extensions?.['.js'] === 'function') {
-    // Bun has no `load`. It calls this one, for what is imported as well.
-    const original = extensions['.js']
-    extensions['.js'] = watched(original, (_, [module]) => module)
-    installed.unwatchLoads = () => {
-      extensions['.js'] = original
-    }
-  } else sayLeft('every package', "is loaded in a way of this version of Node that Milo doesn't know,")
+  const prototype = (Module as any).prototype
+  if (installed.loads !== undefined) return
+  if (typeof prototype?.load !== 'function') {
+    sayLeft('every package', "is loaded in a way of this version of Node that Milo doesn't know,")
+    return
+  }
+  installed.loads = prototype
+  shimmer.wrap(
+    prototype,
+    'load',
+    original =>
+      function (this: NodeModule, ...args: unknown[]) {
+        const result = original.apply(this, args)
+        try {
+          loaded(this)
+        } catch (error) {
+          sayLeft('a module', `couldn't be looked at (${describe(error)})`)
+        }
+        return result
+      } as any,
+  )
 }
 
 function loaded(module: NodeModule): void {
@@ -250,7 +278,7 @@ function versionOf(folder: string): string | undefined {
 }
 
 /** Names, at the start, the packages that will pass no `load`, and why. */
-function sayWhatCannotBeSeen(packages: string[]): void {
+function sayWhatCannotBeSeen(packages: string[], { name: tracer, early }: Tracer): void {
   // What jest gives for node:module inherits from the real one.
   if (typeof Object.getPrototypeOf(Module)?.createRequire === 'function') {
     // What jest loads for a test file passes no `load` that Milo could see from within.
@@ -265,7 +293,7 @@ function sayWhatCannotBeSeen(packages: string[]): void {
   for (const name of packages) {
     const part = `${sep}node_modules${sep}${name.split('/').join(sep)}${sep}`
     if (files.some(file => file.includes(part))) {
-      sayLeft(name, 'was loaded before Milo', 'load milo/register first (node -r milo/register)')
+      sayLeft(name, `was loaded before ${tracer}`, early)
     }
   }
   // Milo may be within one of these itself, and it hasn't been loaded to its end.

@@ -35,6 +35,8 @@ interface Meeting {
   shared: Record<string, Copy>
   /** What has been said once, by any of them. */
   said: Record<string, true>
+  /** The tracers of the libraries that are traced. Absent where a copy of an older version was first. */
+  tracers?: Record<string, string>
 }
 
 // This name never changes: copies of other versions know it.
@@ -117,6 +119,34 @@ function sayStandsBack(running: Copy): void {
   warnOnce(
     `Milo ${version} in ${me.folder} stands back and traces nothing: Milo ${running.version} in ${running.folder} runs already; install one version for all`,
   )
+}
+
+const claimed = new Set<string>()
+
+/**
+ * Milo's SDK and its instrumentation for OpenTelemetry may be in one process. A library is traced by the first that comes: two
+ * would report each call twice.
+ * @param tracer its name, and where that isn't the same for all copies of it, which one it is
+ * @param leave how to keep it from tracing the library
+ */
+export function claimLibrary(library: string, tracer: string, leave: string): boolean {
+  const tracers = (meeting().tracers ??= {})
+  const there = Object.hasOwn(tracers, library) ? tracers[library] : undefined
+  if (there !== undefined && there !== tracer) {
+    warnOnce(
+      `${tracer} leaves ${library} alone, because ${there} traces it in this process; where that is as you want it: ${leave}`,
+    )
+    return false
+  }
+  tracers[library] = tracer
+  claimed.add(library)
+  return true
+}
+
+export function releaseLibraries(): void {
+  const { tracers = {} } = meeting()
+  for (const library of claimed) delete tracers[library]
+  claimed.clear()
 }
 
 /** Says something once in this process, however many copies of Milo have it to say. */

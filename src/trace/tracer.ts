@@ -71,6 +71,11 @@ export function startChild(
   return begun(new LiveSpan(sink, trace, hi, lo, parent.idHi, parent.idLo, kind, name, trace.nowUs()))
 }
 
+/** Whether a call in this span tells its callee anything. Here it does: a decision not to sample is told as well. */
+export function isTold(_span: PluginSpan): boolean {
+  return true
+}
+
 /**
  * Starts the server's span of a request. What is current where it arrives doesn't matter: a request that brings no
  * context is a root, and one that brings nothing but the decision to sample is a forced one.

@@ -2,13 +2,13 @@ import { entriesOf, type PluginHandle, type Span } from 'milo/plugin'
 import { COMPAT_ID, MAX_TEXT_BYTES, OPENTRACING_ID, readEntries } from '../carriers/entries'
 import { FIELD_ID, fieldLength, putField, readField } from '../carriers/field'
 import { type Found, found, type Input, RANK_FIELD } from '../carriers/found'
-import { addInPlaceOfStop, type Dialect, type Library, patchProtocol, position } from '../protocol'
+import { addInPlaceOfStop, patchProtocol, position } from '../protocol'
 import { BYTE, LIST, MAP, STOP, STRING } from '../wire'
 
 /** The binary protocol: where its carriers are, and their bytes. docs/wire-format.md draws them. */
 
-export function patchBinaryProtocol(prototype: any, plugin: PluginHandle, library?: Library): void {
-  const dialect: Dialect = {
+export function patchBinaryProtocol(prototype: any, plugin: PluginHandle): void {
+  patchProtocol(prototype, plugin, {
     callTrace: true,
     addCarrier(protocol, { carrier, span }) {
       if (carrier === 'field') addInPlaceOfStop(protocol, binaryField, span)
@@ -16,10 +16,9 @@ export function patchBinaryProtocol(prototype: any, plugin: PluginHandle, librar
     },
     readCarrier: (protocol, type) => readBinaryCarrier(protocol.trans.borrow?.(), type),
     findUnread({ trans }) {
-      const type = trans.inBuf?.[position(trans)]
-      if (type !== LIST && type !== MAP) return undefined
+      if (trans.inBuf?.[position(trans)] !== LIST) return undefined
       const input = trans.borrow?.()
-      return input && readBinaryCarrier({ ...input, readIndex: input.readIndex + 3 }, type)
+      return input && readBinaryCarrier({ ...input, readIndex: input.readIndex + 3 }, LIST)
     },
     isSuccess({ trans: { outBuffers: out } }, at) {
       if (out?.[at] === undefined || out[at]![0] === STOP) return true
@@ -28,8 +27,7 @@ export function patchBinaryProtocol(prototype: any, plugin: PluginHandle, librar
       return id === undefined || (id[0] === 0 && id[1] === 0)
     },
     written: protocol => protocol.trans.outCount,
-  }
-  patchProtocol(prototype, plugin, dialect, library)
+  })
 }
 
 /** What an unsampled call carries is always the same; nobody writes into it. */
@@ -52,6 +50,7 @@ export function binaryField(span: Span): Buffer {
 
 export function binaryCompat(span: Span): Buffer {
   const entries = entriesOf(span)
+  if (entries.length === 0) return Buffer.of(STOP)
   const parts: Buffer[] = [
     Buffer.from([MAP, COMPAT_ID >> 8, COMPAT_ID & 0xff, STRING, STRING, 0, 0, 0, entries.length]),
   ]

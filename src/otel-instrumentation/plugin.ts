@@ -1,0 +1,203 @@
+/**
+ * `milo/plugin` over OpenTelemetry's API, for plugins/thrift: tsup.config.ts compiles it a second time with this in the place of
+ * src/plugin.ts. seam.ts has tsc compare the two.
+ */
+import {
+  type Context,
+  context,
+  createTraceState,
+  propagation,
+  ROOT_CONTEXT,
+  SpanKind,
+  type TextMapGetter,
+  type TextMapSetter,
+  TraceFlags,
+  type Tracer,
+  trace,
+} from '@opentelemetry/api'
+import type { Settings } from '../start/options'
+import type * as frames from '../trace/context'
+import { randomHigh, randomLow, toHex } from '../trace/id'
+import * as core from '../trace/propagation'
+import { Kind, type PluginSpan } from '../trace/span'
+import { conventionsOf, knownOf } from './conventions'
+import { asCore, Frame, frameOfContext, withoutFrame } from './frame'
+import { OtelSpan } from './span'
+
+export { sayLeft } from '../patch/patched'
+export type { Patch, Plugin, PluginHandle, Wrapped } from '../patch/plugin'
+export { clock, setImmediate } from '../process/genuine'
+export { describe, logRarely } from '../process/log'
+export type { Frame } from '../trace/context'
+export type { Carrier, RemoteContext } from '../trace/propagation'
+export { carrierFor, hasZeroId } from '../trace/propagation'
+export { Kind, type PluginSpan as Span } from '../trace/span'
+export { fillFrame, frameToFill } from './frame'
+
+/** What the plugin reads of Milo's settings. */
+export type ThriftSettings = Pick<Settings, 'propagation' | 'onRequest'>
+
+interface State {
+  tracer: Tracer
+  settings: ThriftSettings
+}
+
+/** Undefined while nothing is traced. */
+let running: State | undefined
+const conventions = conventionsOf(process.env.OTEL_SEMCONV_STABILITY_OPT_IN)
+
+export function run(state: State | undefined): void {
+  running = state
+}
+
+export function isActive(): boolean {
+  return running !== undefined
+}
+
+/** Only what ThriftSettings has. */
+export function currentSettings(): Settings | undefined {
+  return running?.settings as Settings | undefined
+}
+
+/** A call without a valid context, as where no SDK runs or tracing is suppressed, tells nothing: the callee decides for itself. */
+export function isTold(span: PluginSpan): boolean {
+  return (span as OtelSpan).isValid
+}
+
+const KINDS = [SpanKind.INTERNAL, SpanKind.CLIENT, SpanKind.SERVER]
+
+export function startSpan(
+  kind: Kind,
+  name: string,
+  _narrow = false,
+  _force = false,
+  known?: readonly string[],
+): OtelSpan {
+  return start(kind, name, context.active(), known)
+}
+
+export function startServerSpan(
+  name: string,
+  remote: core.RemoteContext | undefined,
+  known?: readonly string[],
+): OtelSpan {
+  return start(Kind.SERVER, name, remote === undefined ? ROOT_CONTEXT : contextOf(remote as Remote), known)
+}
+
+function start(kind: Kind, given: string, parent: Context, list: readonly string[] | undefined): OtelSpan {
+  const known = list === undefined ? undefined : knownOf(list, conventions)
+  const name = known?.name ?? given
+  // The tracer is there: nothing starts a span while nothing is traced.
+  const span = running!.tracer.startSpan(name, { kind: KINDS[kind], attributes: known?.attributes }, parent)
+  return new OtelSpan(span, withoutFrame(parent), kind, name, list)
+}
+
+export function currentSpan(): OtelSpan | undefined {
+  const active = context.active()
+  if (active instanceof Frame) return active.span
+  const span = trace.getSpan(active)
+  if (span === undefined) return undefined
+  const around = frameOfContext(active)?.span
+  return around?.api === span
+    ? around
+    : new OtelSpan(span, active, kindOf(span as { kind?: unknown }), '', undefined, around)
+}
+
+/** SDKs' spans say their kind. */
+function kindOf(span: { kind?: unknown }): Kind {
+  if (span.kind === SpanKind.SERVER) return Kind.SERVER
+  return span.kind === SpanKind.CLIENT ? Kind.CLIENT : Kind.LOCAL
+}
+
+export function currentFrame(): frames.Frame | undefined {
+  const frame = frameOfContext(context.active())
+  return frame && asCore(frame)
+}
+
+export function frameWith(span: PluginSpan | undefined): frames.Frame {
+  const base = (span as OtelSpan | undefined)?.base ?? withoutFrame(context.active())
+  return asCore(new Frame(base, span as OtelSpan | undefined))
+}
+
+export function runInFrame<A extends unknown[], R>(
+  frame: frames.Frame | undefined,
+  fn: (...args: A) => R,
+  ...args: A
+): R {
+  return context.with((frame as unknown as Frame | undefined) ?? ROOT_CONTEXT, fn, undefined, ...args)
+}
+
+/**
+ * What a request brought. `sampled` is always true here: OpenTelemetry's sampler is to be asked, whatever the caller has decided.
+ */
+interface Remote extends core.RemoteContext {
+  /** The caller's decision. */
+  isSampled: boolean
+  /** What OpenTelemetry's propagators have made of it. */
+  context: Context | undefined
+}
+
+function asRemote(remote: core.RemoteContext, isSampled = remote.sampled): Remote {
+  return Object.assign(remote, { sampled: true, isSampled, context: undefined })
+}
+
+export function remoteContext(sampled: boolean, debug: boolean, probability: number): Remote {
+  return asRemote(core.remoteContext(sampled, debug, probability))
+}
+
+export function childContext(trace: string, span: string, sampled: boolean, debug: boolean): Remote | undefined {
+  const remote = core.childContext(trace, span, sampled, debug)
+  return remote && asRemote(remote)
+}
+
+export function parseB3(header: unknown): Remote | undefined {
+  const remote = core.parseB3(header)
+  return remote && asRemote(remote)
+}
+
+function contextOf(remote: Remote): Context {
+  if (remote.context !== undefined) return remote.context
+  const { hasIds, isSampled, highHi, highLo, hi, lo, spanHi, spanLo, state } = remote
+  // The decision alone: to sample is what the sampler may want as well; not to sample needs a parent that it was made for.
+  if (!hasIds && isSampled) return ROOT_CONTEXT
+  return trace.setSpanContext(ROOT_CONTEXT, {
+    traceId: hasIds ? toHex(highHi, highLo) + toHex(hi, lo) : randomId() + randomId(),
+    spanId: hasIds ? toHex(spanHi, spanLo) : randomId(),
+    traceFlags: isSampled ? TraceFlags.SAMPLED : TraceFlags.NONE,
+    traceState: state === undefined ? undefined : createTraceState(state),
+    isRemote: true,
+  })
+}
+
+function randomId(): string {
+  return toHex(randomHigh(), randomLow())
+}
+
+/** Of what propagators want to send: more than a callee would read stays here. */
+const MAX_ENTRIES = 64
+const MAX_TEXT_BYTES = 8192
+
+const SETTER: TextMapSetter<[string, string][]> = {
+  set(entries, key, value) {
+    const isSmall = [key, value].every(text => Buffer.byteLength(text) <= MAX_TEXT_BYTES)
+    if (entries.length < MAX_ENTRIES && isSmall) entries.push([key, value])
+  },
+}
+
+/** What the propagators send along with a call. */
+export function entriesOf(span: PluginSpan): [string, string][] {
+  const entries: [string, string][] = []
+  propagation.inject(new Frame((span as OtelSpan).base, span as OtelSpan), entries, SETTER)
+  return entries
+}
+
+const GETTER: TextMapGetter<ReadonlyMap<string, string>> = {
+  get: (entries, key) => entries.get(key.toLowerCase()),
+  keys: entries => [...entries.keys()],
+}
+
+export function contextOfEntries(entries: ReadonlyMap<string, string>): Remote | undefined {
+  const extracted = propagation.extract(ROOT_CONTEXT, entries, GETTER)
+  if (trace.getSpanContext(extracted) === undefined && propagation.getBaggage(extracted) === undefined) return undefined
+  return { ...asRemote(core.remoteContext(true, false, Number.NaN)), context: extracted }
+}

@@ -1,0 +1,292 @@
+import assert from 'node:assert/strict'
+import { rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { runNode } from '../helpers/child'
+import { startCollector } from '../helpers/programs'
+import { until } from '../helpers/until'
+import { nodeOfVersion } from '../servers/node-versions'
+import { application, NEWEST, OLDEST, runApp, SDK, trees } from './support'
+
+const STYLES = ['promise', 'callback'] as const
+const PROTOCOLS = ['TBinaryProtocol', 'TCompactProtocol', 'TJSONProtocol']
+const WIRES = [
+  ...['TBufferedTransport', 'TFramedTransport'].flatMap(transport =>
+    PROTOCOLS.flatMap(protocol => STYLES.map(style => [transport, protocol, style, 'plain'])),
+  ),
+  ...STYLES.map(style => ['TFramedTransport', 'TBinaryProtocol', style, 'multiplexed']),
+]
+
+const SEEN = ['hello a', 'Oops zero 7', 'TApplicationException undeclared', 'hello b,7']
+
+/** What work() of app.cjs looks like in trees(). */
+function all([transport, protocol, style, how]: readonly string[]): string {
+  const [own, base] = how === 'multiplexed' ? ['Sums', 'Sums'] : ['Calculator', 'Base']
+  const back = style === 'callback' ? '  called back\n' : ''
+  const ping = `  ${base}/ping >\n    ${base}/ping <\n      before\n      after\n${back}`
+  return `${transport} ${protocol} ${style} ${how}
+${ping}  ${own}/divide > !Oops
+    ${own}/divide < !Oops
+${back}  ${own}/touch > !TApplicationException
+    ${own}/touch < !TApplicationException
+${back}  ${own}/fire >
+    ${own}/fire <
+      fired
+  ${own}/add >
+    ${own}/add <
+${back}${ping}`
+}
+/** Two of the calls are made at once, and end in either order. */
+const sorted = (text: string) => text.trim().split('\n').sort().join('\n')
+const PLAIN = ['TFramedTransport', 'TBinaryProtocol', 'promise', 'plain'] as const
+
+describe('milo/otel-instrumentation', function () {
+  this.timeout(300_000)
+  let home: string
+  before(async () => {
+    home = await application(SDK)
+  })
+  after(() => rmSync(home, { recursive: true, force: true }))
+
+  it('traces every transport, protocol and style; a collector that gets the spans by OTLP has the same trees', async () => {
+    const collector = await startCollector()
+    try {
+      const { seen, spans, stderr } = await runApp(home, { wires: WIRES, otlp: collector.web })
+      assert.equal(stderr, '')
+      assert.deepEqual(
+        seen,
+        WIRES.flatMap(() => SEEN),
+      )
+      assert.equal(sorted(trees(spans)), sorted(WIRES.map(all).join('')))
+      for (const { traceId, name } of spans.filter(({ parentId }) => parentId === undefined)) {
+        const mine = spans.filter(span => span.traceId === traceId)
+        const found = await until(`the collector has ${name}`, async () => {
+          const answer = await fetch(`${collector.web}/api/traces/${traceId}`)
+          const body: any = answer.ok ? await answer.json() : undefined
+          return body?.spans.length === mine.length ? body.spans : undefined
+        })
+        const pairs = (list: any[]) => list.map(s => [s.spanId, s.parentId ?? '0'.repeat(16), s.name].join()).sort()
+        assert.deepEqual(pairs(found), pairs(mine))
+      }
+    } finally {
+      await collector.stop()
+    }
+  })
+
+  describe('by OpenTelemetry’s conventions', () => {
+    const rpc = (attributes: Record<string, unknown>) =>
+      Object.fromEntries(Object.entries(attributes).filter(([key]) => /^(rpc|error)\./.test(key)))
+
+    it('has the keys that its instrumentations have, and types: numbers are numbers', async () => {
+      const { spans } = await runApp(home, { config: { requestHook: true } })
+      const [server, client] = spans.filter(({ name }) => name === 'Calculator/add')
+      const { 'server.port': port, 'network.peer.port': peerPort } = { ...client!.attributes, ...server!.attributes }
+      assert.ok(Number.isInteger(port) && Number.isInteger(peerPort))
+      const calling = {
+        'rpc.system': 'apache_thrift',
+        'rpc.service': 'Calculator',
+        'rpc.method': 'add',
+        'thrift.result': 'ok',
+        'thrift.request_bytes': 113,
+        'thrift.reply_bytes': 23,
+      }
+      assert.deepEqual(client!.attributes, {
+        ...calling,
+        'server.address': '127.0.0.1',
+        'server.port': port,
+        asked: 'client Calculator add [3,4]',
+      })
+      assert.deepEqual(server!.attributes, {
+        ...calling,
+        'network.peer.address': '127.0.0.1',
+        'network.peer.port': peerPort,
+        asked: 'server Calculator add [3,4]',
+      })
+      const fired = spans.filter(({ name }) => name === 'Calculator/fire')
+      assert.deepEqual(
+        fired.map(({ attributes }) => attributes['thrift.oneway']),
+        [true, true],
+      )
+    })
+
+    it('says what failed: the status, error.type, and the exception as the caller got it', async () => {
+      const { spans } = await runApp(home, {})
+      const [served, called] = spans.filter(({ name }) => name === 'Calculator/touch')
+      assert.deepEqual(called!.status, { code: 2, message: 'undeclared' })
+      const [exception] = called!.events
+      assert.equal(exception!.name, 'exception')
+      assert.equal(exception!.attributes['exception.type'], 'TApplicationException')
+      assert.equal(exception!.attributes['exception.message'], 'undeclared')
+      assert.deepEqual([served!.status, served!.attributes['error.type']], [{ code: 2 }, 'TApplicationException'])
+      // Its field `code` isn't a type.
+      const oops = spans.find(({ name, kind }) => name === 'Calculator/divide' && kind === 'client')!
+      assert.equal(oops.events[0]!.attributes['exception.type'], 'Oops')
+      assert.deepEqual(spans.find(({ name }) => name === 'Base/ping')!.status, { code: 0 })
+    })
+
+    for (const [optIn, keys] of [
+      ['http,rpc', { 'rpc.system.name': 'apache_thrift', 'rpc.method': 'Calculator/add' }],
+      [
+        'rpc, rpc/dup',
+        {
+          'rpc.system.name': 'apache_thrift',
+          'rpc.method': 'Calculator/add',
+          'rpc.system': 'apache_thrift',
+          'rpc.service': 'Calculator',
+        },
+      ],
+    ] as const) {
+      it(`has the stable ones by OTEL_SEMCONV_STABILITY_OPT_IN=${optIn}`, async () => {
+        const env = { OTEL_SEMCONV_STABILITY_OPT_IN: optIn }
+        const { spans } = await runApp(home, { unknown: true }, { env })
+        for (const span of spans.filter(({ name }) => name === 'Calculator/add'))
+          assert.deepEqual(rpc(span.attributes), keys)
+        // A method that the service doesn't have makes no name of its own.
+        const unknown = spans.find(({ name }) => name === 'apache_thrift')!
+        assert.equal(unknown.attributes['rpc.method'], '_OTHER')
+        assert.equal(unknown.attributes['rpc.method_original'], 'Calculator/nothing')
+        assert.equal(unknown.attributes['error.type'], 'TApplicationException')
+      })
+    }
+  })
+
+  it('takes a provider that comes when everything has been loaded', async () => {
+    assert.equal(sorted(trees((await runApp(home, { late: true })).spans)), sorted(all(PLAIN)))
+  })
+
+  it('carries baggage, sends nothing where tracing is suppressed, and is off between disable and enable', async () => {
+    const { seen, spans } = await runApp(home, { baggage: true, suppress: true, toggle: true })
+    const withBaggage = SEEN.map(text => text.replace('hello a', 'hello a ann').replace('hello b', 'hello b ann'))
+    assert.deepEqual(seen, [...SEEN, ...SEEN, ...withBaggage, ...SEEN, ...SEEN])
+    const inner = 'before\nafter\nbefore\nafter\nfired\n'
+    // As HTTP's servers, Thrift's don't know that their callers are suppressed.
+    const suppressed = all(PLAIN)
+      .split('\n')
+      .filter(line => /</.test(line) || line.startsWith('      '))
+      .map(line => line.slice(4))
+      .join('\n')
+    const disabled = `${PLAIN.join(' ')}\n${inner}`
+    const three = all(PLAIN).repeat(3)
+    assert.equal(sorted(trees(spans)), sorted(`${three}${suppressed}\n${disabled}`))
+  })
+
+  for (const [propagation, joined] of [
+    ['field', true],
+    ['off,127.0.0.1=field', true],
+    ['off', false],
+  ] as const) {
+    it(`${joined ? 'joins' : 'starts'} traces by propagation ${propagation}`, async () => {
+      const { spans } = await runApp(home, { config: { propagation } })
+      const add = spans.filter(({ name }) => name === 'Calculator/add')
+      const [server, client] = add
+      assert.deepEqual([server!.kind, client!.kind], ['server', 'client'])
+      assert.equal(server!.parentId, joined ? client!.spanId : undefined)
+      assert.equal(server!.traceId === client!.traceId, joined)
+    })
+  }
+
+  it('joins by CALLTRACE what has room in it: the low half of the trace’s id', async () => {
+    const { spans } = await runApp(home, { config: { propagation: 'calltrace' } })
+    const [server, client] = spans.filter(({ name }) => name === 'Calculator/add')
+    assert.equal(server!.parentId, client!.spanId)
+    assert.equal(server!.traceId, client!.traceId.slice(16).padStart(32, '0'))
+  })
+
+  for (const propagation of ['compat', 'field']) {
+    it(`records nothing on either side of a call that isn’t sampled, by propagation ${propagation}`, async () => {
+      const { seen, spans } = await runApp(home, { sampler: 'never', config: { propagation } })
+      assert.deepEqual([seen, spans], [SEEN, []])
+    })
+  }
+
+  it('refuses options that it doesn’t know, and says what there are', async () => {
+    const app = `const { ThriftInstrumentation } = require('milo/otel-instrumentation')
+      for (const config of [{ propagation: 'calltrace-legacy16' }, { propagation: 'x' }, { hook() {} }, { requestHook: 1 }])
+        try { new ThriftInstrumentation(config) } catch (error) { console.log(error.code) }`
+    const { stdout } = await runNode(['-e', app], {}, home)
+    assert.deepEqual(stdout.trim().split('\n'), [
+      'MILO_BAD_PROPAGATION',
+      'MILO_BAD_PROPAGATION',
+      'MILO_BAD_OPTION',
+      'MILO_BAD_OPTION',
+    ])
+  })
+
+  describe('beside others', () => {
+    it('leaves Thrift to Milo where that was first, and says so', async () => {
+      const { seen, spans, stderr } = await runApp(home, { milo: 'first' }, { env: { MILO_SCRIBE: '127.0.0.1:1' } })
+      assert.deepEqual(seen, SEEN)
+      assert.match(stderr, /milo warn: ThriftInstrumentation in \S+ leaves thrift alone, because Milo traces it/)
+      assert.deepEqual(
+        spans.filter(({ kind }) => kind !== 'internal'),
+        [],
+      )
+    })
+
+    it('keeps Thrift from Milo where that comes later', async () => {
+      const { spans, stderr } = await runApp(home, { milo: 'later' }, { env: { MILO_SCRIBE: '127.0.0.1:1' } })
+      assert.match(stderr, /milo warn: Milo leaves thrift alone, because ThriftInstrumentation in \S+ traces it/)
+      assert.equal(sorted(trees(spans)), sorted(all(PLAIN)))
+    })
+
+    it('is one, however many there are: a second one says that it is off', async () => {
+      const flags = ['-r', 'milo/otel-instrumentation/register']
+      const { spans, stderr } = await runApp(home, {}, { flags })
+      assert.match(stderr, /^milo warn: a second ThriftInstrumentation is off, because the first one traces Thrift/)
+      assert.equal(sorted(trees(spans)), sorted(all(PLAIN)))
+    })
+
+    it('says that it came after thrift', async () => {
+      const { stderr } = await runApp(home, {}, { flags: ['-r', 'thrift'] })
+      assert.match(
+        stderr,
+        /^milo warn: thrift was loaded before ThriftInstrumentation and isn't traced: set OpenTelemetry up/,
+      )
+    })
+  })
+
+  it('is loaded by --import, and traces what an ES module imports', async () => {
+    writeFileSync(
+      join(home, 'instrumentation.mjs'),
+      `import { ThriftInstrumentation } from 'milo/otel-instrumentation'
+       import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base'
+       import { registerInstrumentations } from '@opentelemetry/instrumentation'
+       export const memory = new InMemorySpanExporter()
+       const tracerProvider = new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(memory)] })
+       registerInstrumentations({ tracerProvider, instrumentations: [new ThriftInstrumentation()] })`,
+    )
+    writeFileSync(
+      join(home, 'service.mjs'),
+      `import { memory } from './instrumentation.mjs'
+       import { createServer, createConnection, createClient } from 'thrift'
+       import { createRequire } from 'node:module'
+       const Calculator = createRequire(import.meta.url)(process.env.GEN + '/es6/Calculator')
+       const server = createServer(Calculator, { add: async (a, b) => a + b }).listen(0, '127.0.0.1', async () => {
+         const sum = await createClient(Calculator, createConnection('127.0.0.1', server.address().port, {})).add(1, 2)
+         setImmediate(() => {
+           console.log(sum, memory.getFinishedSpans().map(({ name, kind }) => name + kind).join())
+           process.exit()
+         })
+       })`,
+    )
+    const env = { GEN: join(__dirname, '../gen') }
+    const run = await runNode(['--import', './instrumentation.mjs', 'service.mjs'], env, home)
+    assert.deepEqual([run.stdout, run.stderr], ['3 Calculator/add1,Calculator/add2\n', ''])
+  })
+
+  for (const [which, packages, sdk] of [
+    ['newest', NEWEST, '@opentelemetry/sdk-trace'],
+    ['oldest', OLDEST, '@opentelemetry/sdk-trace-base'],
+  ] as const) {
+    it(`works with the ${which} SDK of OpenTelemetry’s that it takes`, async () => {
+      const other = await application(packages)
+      try {
+        const node = which === 'newest' ? await nodeOfVersion('24') : process.execPath
+        const { seen, spans } = await runApp(other, { sdk, wires: [PLAIN, WIRES[1]] }, { node })
+        assert.deepEqual(seen, [...SEEN, ...SEEN])
+        assert.equal(sorted(trees(spans)), sorted(all(PLAIN) + all(WIRES[1]!)))
+      } finally {
+        rmSync(other, { recursive: true, force: true })
+      }
+    })
+  }
+})

@@ -1,0 +1,64 @@
+'use strict'
+// OpenTelemetry as an application sets it up, whichever version of its SDK is installed beside this file.
+const args = JSON.parse(process.env.ARGS ?? '{}')
+const { context, propagation, trace, ...api } = require('@opentelemetry/api')
+// Its name until version 3, and since.
+const base = require(args.sdk ?? '@opentelemetry/sdk-trace-base')
+const { CompositePropagator, W3CBaggagePropagator, W3CTraceContextPropagator } = require('@opentelemetry/core')
+const { AsyncLocalStorageContextManager } = require('@opentelemetry/context-async-hooks')
+const { registerInstrumentations } = require('@opentelemetry/instrumentation')
+const { ThriftInstrumentation } = require('milo/otel-instrumentation')
+
+const memory = new base.InMemorySpanExporter()
+const isVersion3 = base.BasicTracerProvider === undefined
+const spanProcessors = [new base.SimpleSpanProcessor(isVersion3 ? { exporter: memory } : memory)]
+if (args.otlp) {
+  const { OTLPTraceExporter } = require('@opentelemetry/exporter-trace-otlp-proto')
+  spanProcessors.push(new base.BatchSpanProcessor(new OTLPTraceExporter({ url: `${args.otlp}/v1/traces` })))
+}
+if (args.zipkin) {
+  const { ZipkinExporter } = require('@opentelemetry/exporter-zipkin')
+  spanProcessors.push(new base.BatchSpanProcessor(new ZipkinExporter({ url: `${args.zipkin}/api/v2/spans` })))
+}
+const samplers = { always: base.AlwaysOnSampler, never: base.AlwaysOffSampler }
+const sampler = args.sampler && new base.ParentBasedSampler({ root: new samplers[args.sampler]() })
+
+const { requestHook, ...config } = args.config ?? {}
+if (requestHook)
+  config.requestHook = (span, { side, service, method, args }) =>
+    span.setAttribute('asked', [side, service, method, JSON.stringify(args)].join(' '))
+
+// Before the SDK, as far as a test doesn't want it otherwise.
+const instrumentation = new ThriftInstrumentation(config)
+const provider = new (isVersion3 ? base.TracerProvider : base.BasicTracerProvider)({ spanProcessors, sampler })
+for (const processor of provider.addSpanProcessor === undefined ? [] : spanProcessors)
+  provider.addSpanProcessor(processor)
+
+exports.instrumentation = instrumentation
+exports.start = () => {
+  context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable())
+  propagation.setGlobalPropagator(
+    new CompositePropagator({ propagators: [new W3CTraceContextPropagator(), new W3CBaggagePropagator()] }),
+  )
+  if (args.late) trace.setGlobalTracerProvider(provider)
+  else registerInstrumentations({ instrumentations: [instrumentation], tracerProvider: provider })
+  if (!args.late) trace.setGlobalTracerProvider(provider)
+}
+if (!args.late) exports.start()
+
+const plain = span => ({
+  name: span.name,
+  kind: ['internal', 'server', 'client'][span.kind],
+  ...span.spanContext(),
+  parentId: span.parentSpanContext?.spanId ?? span.parentSpanId,
+  attributes: span.attributes,
+  status: span.status,
+  events: span.events.map(({ name, attributes }) => ({ name, attributes })),
+})
+
+/** The spans that have ended, once they have been sent. */
+exports.finish = async () => {
+  await provider.forceFlush()
+  return memory.getFinishedSpans().map(plain)
+}
+exports.api = { context, propagation, trace, ...api }
