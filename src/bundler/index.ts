@@ -44,7 +44,7 @@ export function esbuildPlugin(options: BundlerOptions = {}) {
   }
 }
 
-/** For Rollup, Rolldown and Vite: `plugins: [rollupPlugin(), …]`. */
+/** For Rollup, and for Vite and Rolldown: `plugins: [rollupPlugin(), …]`. */
 export function rollupPlugin(options: BundlerOptions = {}) {
   const look = instrument(options, process.cwd())
   return {
@@ -61,7 +61,7 @@ export function rollupPlugin(options: BundlerOptions = {}) {
   }
 }
 
-/** For webpack, Rspack and Next.js: `plugins: [new WebpackPlugin()]`. */
+/** For webpack: `plugins: [new WebpackPlugin()]`. */
 export class WebpackPlugin {
   private readonly options: BundlerOptions
 

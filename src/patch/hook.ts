@@ -151,12 +151,16 @@ function watchLoads(): void {
 function loaded(module: NodeModule): void {
   const file = module.filename
   const { exports } = module
-  const result = look(exports, file)
+  const found = typeof file === 'string' ? packageOf(file) : undefined
+  const result = look(exports, file, found)
   if (result !== exports) module.exports = result
   if (typeof file !== 'string') return
-  const found = packageOf(file)
   if (found === undefined) lookInside(file)
-  else if (found.name === 'jest-runtime' && found.path === 'build/index.js' && !watchJest(exports, look))
+  else if (
+    found.name === 'jest-runtime' &&
+    found.path === 'build/index.js' &&
+    !watchJest(exports, (exports, file) => look(exports, file, packageOf(file)))
+  )
     sayLeft('what jest loads', `is loaded in a way of jest ${versionOf(found.folder)} that Milo doesn't know,`)
 }
 
@@ -165,10 +169,14 @@ function loaded(module: NodeModule): void {
  * @param bundled what a module of a bundle says of itself, whose file isn't there
  * @returns the exports to use
  */
-function look(exports: unknown, file: string, bundled?: { version: string | undefined; isMain: boolean }): any {
+function look(
+  exports: unknown,
+  file: string,
+  found: InPackage | undefined,
+  bundled?: { version: string | undefined; isMain: boolean },
+): any {
   for (const { onLoad, handle } of installed.watchers) handle.look(onLoad, exports, file)
   if (typeof file !== 'string') return exports
-  const found = packageOf(file)
   const copied = installed.copied.get(file.slice(file.lastIndexOf(sep) + 1))
   let result = copied === undefined ? exports : patchCopy(exports, file, copied, found)
   if (found === undefined) return result
@@ -200,9 +208,10 @@ function watchBundles(): void {
       )
   }
   // An ES module that Node has loaded names its file alone, which is there.
-  const patch = (file: string, version: string | undefined, isMain: boolean | undefined, exports: unknown) => {
+  const patch = (slashed: string, version: string | undefined, isMain: boolean | undefined, exports: unknown) => {
+    const file = slashed.replaceAll('/', sep)
     try {
-      return look(exports, file, isMain === undefined ? undefined : { version, isMain })
+      return look(exports, file, packageOf(file), isMain === undefined ? undefined : { version, isMain })
     } catch (error) {
       sayLeft(file, `couldn't be looked at (${describe(error)})`)
       return exports
@@ -223,12 +232,7 @@ function watchModules(files: string[]): void {
   watchEsm(added)
 }
 
-function patchCopy(
-  exports: unknown,
-  file: string,
-  patches: [Patch, Handle][],
-  found: ReturnType<typeof packageOf>,
-): unknown {
+function patchCopy(exports: unknown, file: string, patches: [Patch, Handle][], found: InPackage | undefined): unknown {
   let result = exports
   for (const [patch, handle] of patches) {
     if (found?.name === patch.module || !patch.copies!(exports)) continue
@@ -241,8 +245,14 @@ function patchCopy(
 
 const MODULES = '/node_modules/'
 
+interface InPackage {
+  name: string
+  path: string
+  folder: string
+}
+
 /** The package of a file below node_modules, the file's path within it, and the package's folder. */
-function packageOf(file: string): { name: string; path: string; folder: string } | undefined {
+function packageOf(file: string): InPackage | undefined {
   const slashed = sep === '/' ? file : file.replaceAll(sep, '/')
   const at = slashed.lastIndexOf(MODULES)
   if (at === -1) return undefined

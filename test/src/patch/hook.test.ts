@@ -152,6 +152,12 @@ describe('the hook', () => {
         [{ name: 'x', patches: [{ ...patch, copies: () => true }] }],
         /a function as copies, and a file/,
       ],
+      [
+        'an ES module without a file',
+        [{ name: 'x', patches: [{ ...patch, esm: true }] }],
+        /as esm, and a file, got true/,
+      ],
+      ['a sign that is a string', [{ name: 'x', patches: [], sign: 'x' }], /a regular expression as sign, got 'x'/],
       ['an empty name', [{ name: '', patches: [] }], /a name of 1 to 256 characters, got ''/],
       ['an onLoad that is no function', [{ name: 'x', patches: [], onLoad: true }], /a function as onLoad, got true/],
       ['null', [null], /must be an object with name and patches, got null/],
