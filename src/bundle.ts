@@ -2,6 +2,7 @@ import { bluebird } from '../plugins/bluebird'
 import { cassandraDriver } from '../plugins/cassandra-driver'
 import { http } from '../plugins/http'
 import { mysql2 } from '../plugins/mysql2'
+import { pg } from '../plugins/pg'
 import { pino } from '../plugins/pino'
 import { thrift } from '../plugins/thrift'
 import { undici } from '../plugins/undici'
@@ -30,6 +31,7 @@ export const milo = share({
   cassandraDriver,
   http,
   mysql2,
+  pg,
   pino,
   thrift,
   undici,

@@ -7,6 +7,7 @@ import { bluebird } from '../plugins/bluebird'
 import { cassandraDriver } from '../plugins/cassandra-driver'
 import { http } from '../plugins/http'
 import { mysql2 } from '../plugins/mysql2'
+import { pg } from '../plugins/pg'
 import { pino } from '../plugins/pino'
 import { thrift } from '../plugins/thrift'
 import { undici } from '../plugins/undici'
@@ -20,7 +21,7 @@ import { readSettings, type Settings } from './start/options'
 import { isLauncher } from './start/service'
 import { add, start } from './start/start'
 
-const PLUGINS = [thrift, http, undici, mysql2, cassandraDriver, bluebird]
+const PLUGINS = [thrift, http, undici, mysql2, pg, cassandraDriver, bluebird]
 /** Plugins that change what the application writes. They are installed only on request. */
 const LOG_PLUGINS = [pino, winston]
 

@@ -170,7 +170,7 @@ function wrapSend(prototype: any, name: string, plugin: PluginHandle): void {
   remember(prototype[name], declared)
 }
 
-function apply(method: Function, self: unknown, args: ArrayLike<unknown>): unknown {
+export function apply(method: Function, self: unknown, args: ArrayLike<unknown>): unknown {
   return Reflect.apply(method, self, args)
 }
 
@@ -252,7 +252,7 @@ function settling(call: Call, callback: (...args: unknown[]) => unknown): (...ar
 }
 
 /** Ends a call with the outcome that the first argument of its callback says. */
-function settleWith(call: Call, error: unknown): void {
+export function settleWith(call: Call, error: unknown): void {
   const { span } = call
   if (error === null || error === undefined) {
     // Generated code calls back for a oneway call at once, also while it is queued.
@@ -274,7 +274,7 @@ function settleWith(call: Call, error: unknown): void {
   }
 }
 
-function nameOf(error: unknown): string {
+export function nameOf(error: unknown): string {
   try {
     if (error instanceof Error) return error.name || error.constructor.name
     if (typeof error === 'object' && error !== null) return error.constructor?.name || 'object'

@@ -2,6 +2,7 @@
 export { traceClient, traceClientClass } from './client'
 export { markPersistent, patchConnection, patchXhr } from './connection'
 export { patchCopiedProtocol } from './copies'
+export { patchCreditKarmaProtocol, patchCreditKarmaTransport, patchCreditKarmaTypes } from './creditkarma'
 export { patchBinaryProtocol } from './dialects/binary'
 export { patchCompactProtocol } from './dialects/compact'
 export { patchJsonProtocol } from './dialects/json'

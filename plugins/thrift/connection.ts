@@ -83,11 +83,15 @@ export function fail(call: Call, result: string, reason: string, error?: unknown
   settle(call, result)
 }
 
-/** An HTTP status, or a system's code such as ECONNREFUSED. */
+/** An HTTP status, or a system's code such as ECONNREFUSED. got's errors have the response; request gives it in an error's place. */
 function codeOf(error: unknown): string | undefined {
+  const { code, statusCode, response } = (error ?? {}) as NodeJS.ErrnoException & {
+    statusCode?: unknown
+    response?: any
+  }
+  const status = typeof statusCode === 'number' ? statusCode : response?.statusCode
+  if (typeof status === 'number') return String(status)
   if (!(error instanceof Error)) return undefined
-  const { code, statusCode } = error as NodeJS.ErrnoException & { statusCode?: unknown }
-  if (typeof statusCode === 'number') return String(statusCode)
   return typeof code === 'string' ? code : undefined
 }
 

@@ -12,6 +12,7 @@ import type { Patch, Plugin, PluginHandle } from 'milo/plugin'
  *   carriers/      what the carriers hold: Milo's field, CALLTRACE's ids, other tracers' maps
  *   wire.ts        Thrift's numbers
  *   names.ts       Service.method, from generated code
+ *   creditkarma.ts @creditkarma/thrift-client and -server
  *   copies.ts      protocols of thrift's under other names
  *   foreign.ts     says which code isn't traced, because its thrift isn't one that Milo has patched
  *   pending.ts     lists of calls that wait for their replies
@@ -124,6 +125,13 @@ export const thrift: Plugin = {
     patch('compact_protocol.js', (exports, plugin) => code().patchCompactProtocol(exports.prototype, plugin)),
     patch('header_protocol.js', exports => code().markPatched(exports.prototype)),
     patch('json_protocol.js', (exports, plugin) => code().patchJsonProtocol(exports.prototype, plugin)),
+    creditKarma('types.js', (exports, plugin) => code().patchCreditKarmaTypes(exports, plugin)),
+    creditKarma('transports/BufferedTransport.js', exports => code().patchCreditKarmaTransport(exports)),
+    ...['Binary', 'Compact', 'JSON'].map(name =>
+      creditKarma(`protocols/${name}Protocol.js`, (exports, plugin) =>
+        code().patchCreditKarmaProtocol(exports, plugin),
+      ),
+    ),
     { module: 'q', versions: '>=0.9 <2', patch: (exports, plugin) => code().patchQ(exports, plugin) },
   ],
 }
@@ -131,6 +139,10 @@ export const thrift: Plugin = {
 /** @param copies recognizes the file in copies of thrift; protocols are recognized by `lookForProtocols` */
 function patch(file: string, apply: (exports: any, plugin: PluginHandle) => unknown, copies?: Patch['copies']): Patch {
   return { module: 'thrift', versions: '>=0.9.3 <1', file: `lib/nodejs/lib/thrift/${file}`, patch: apply, copies }
+}
+
+function creditKarma(file: string, apply: Patch['patch']): Patch {
+  return { module: '@creditkarma/thrift-server-core', versions: '>=0.11 <2', file: `dist/main/${file}`, patch: apply }
 }
 
 function own(object: any, name: string): any {
@@ -151,7 +163,8 @@ function contains(code: unknown, text: string): boolean {
  * Patches protocols of copies of thrift. Reports a package that has protocols which work in another way: its calls aren't traced.
  */
 function lookForProtocols(exports: any, plugin: PluginHandle, file: string): void {
-  if (/[\\/]node_modules[\\/]thrift[\\/]/.test(file)) return
+  // These have patches of their own.
+  if (/[\\/]node_modules[\\/](?:thrift|@creditkarma[\\/]thrift-server-core)[\\/]/.test(file)) return
   const properties = Object.values(Object.getOwnPropertyDescriptors(exports ?? {}))
   for (const value of [exports, ...properties.map(({ value }) => value)]) {
     if (typeof value !== 'function' || typeof value.prototype?.readMessageBegin !== 'function') continue

@@ -140,8 +140,24 @@ export function position(trans: Transport): number {
   return trans.readCursor ?? trans.readPos ?? 0
 }
 
+/** How a library names what a message's header holds. */
+export interface Header {
+  name: string
+  type: string
+  seqid: string
+}
+
+const APACHE: Header = { name: 'fname', type: 'mtype', seqid: 'rseqid' }
+
+/** What differs between libraries that have the same protocols. */
+export interface Library {
+  header: Header
+  /** A call that begins with its message, where nothing before that has told of it. */
+  begin?(name: string): OutgoingCall | undefined
+}
+
 /** What differs between the protocols. */
-interface Dialect {
+export interface Dialect {
   callTrace: boolean
   /** Puts the call's carrier at the end of the arguments; they have just been written. */
   addCarrier(protocol: Protocol, call: OutgoingCall): void
@@ -170,12 +186,17 @@ export function addInPlaceOfStop(protocol: Protocol, make: (span: Span) => Buffe
   protocol.trans.outCount += field.length - 1
 }
 
-export function patchProtocol(prototype: any, plugin: PluginHandle, dialect: Dialect): void {
+export function patchProtocol(
+  prototype: any,
+  plugin: PluginHandle,
+  dialect: Dialect,
+  { header, begin }: Library = { header: APACHE },
+): void {
   const wrap = (name: string, make: (original: Wrapped, plugin: PluginHandle, dialect: Dialect) => Wrapped) =>
     plugin.wrap(prototype, name, original => make(original, plugin, dialect))
-  wrap('writeMessageBegin', writingBegins)
+  wrap('writeMessageBegin', (original, plugin, dialect) => writingBegins(original, plugin, dialect, begin))
   wrap('writeMessageEnd', writingEnds)
-  wrap('readMessageBegin', readingBegins)
+  wrap('readMessageBegin', (original, plugin, dialect) => readingBegins(original, plugin, dialect, header))
   wrap('skip', skipping)
   wrap('readMessageEnd', readingEnds)
   markPatched(prototype)
@@ -187,13 +208,13 @@ const BLOCKS: Partial<Record<Carrier, (span: Span) => Buffer>> = {
   'calltrace-legacy16': idBlock16,
 }
 
-function writingBegins(original: Wrapped, plugin: PluginHandle, { callTrace }: Dialect) {
+function writingBegins(original: Wrapped, plugin: PluginHandle, { callTrace }: Dialect, begin: Library['begin']) {
   return function (this: Protocol, name: string, type: number, seqid: number) {
     // An exception in the middle of an earlier message has left these on a protocol that is used again.
     if (this[CALLING] !== undefined) this[CALLING] = undefined
     if (this[REPLYING] !== undefined) this[REPLYING] = undefined
     if (type === CALL || type === ONEWAY) {
-      const call = inProgress.outgoing
+      const call = inProgress.outgoing ?? begin?.(name)
       if (call === undefined) return original.call(this, name, type, seqid)
       inProgress.outgoing = undefined
       this[CALLING] = call
@@ -232,23 +253,24 @@ function writingEnds(original: Wrapped, plugin: PluginHandle, dialect: Dialect) 
   }
 }
 
-function readingBegins(original: Wrapped, plugin: PluginHandle, { callTrace, findCarrier }: Dialect) {
+function readingBegins(original: Wrapped, plugin: PluginHandle, { callTrace, findCarrier }: Dialect, names: Header) {
   return function (this: Protocol) {
     const request = requestOf(this)
     const startsAt = position(this.trans)
     const header = original.call(this)
-    if (header.mtype === REPLY || header.mtype === EXCEPTION) inProgress.replyStartsAt = startsAt
+    const type = header[names.type]
+    if (type === REPLY || type === EXCEPTION) inProgress.replyStartsAt = startsAt
     if (request === undefined || request.begun || !plugin.enabled) return header
     request.startsAt = startsAt
-    if (header.mtype === CALLTRACE && callTrace) {
+    if (type === CALLTRACE && callTrace) {
       // No guard is around this: too few bytes mean the same here as to thrift, wait for the rest.
       request.remote = request.legacy ? readCallTrace16(this.trans.read(16)) : readCallTrace(this.trans.read(24))
       request.rank = RANK_CALLTRACE
-      header.mtype = CALL
+      header[names.type] = CALL
     }
     try {
       // A header without a version leaves the name as bytes.
-      request.begin(String(header.fname), header.mtype, header.rseqid)
+      request.begin(String(header[names.name]), header[names.type], header[names.seqid])
       if (findCarrier !== undefined) take(request, findCarrier(this))
     } catch (error) {
       plugin.fail(error)

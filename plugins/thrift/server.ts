@@ -140,6 +140,7 @@ function processTraced(processor: Processor, process: Processor['process'], args
   try {
     const result = runInFrame(request.frame, callProcess, process, processor, args)
     request.returned()
+    if (result !== undefined && request.isWaiting) whenRejected(result, error => request.threw(error))
     return result
   } catch (error) {
     request.threw(error)
@@ -150,6 +151,23 @@ function processTraced(processor: Processor, process: Processor['process'], args
     // The request wasn't complete.
     if (request.frame.unfilled !== undefined) fillFrame(request.frame, undefined)
   }
+}
+
+/**
+ * A processor of thrift-server-core gives a promise, whose `then` its server calls; it is rejected where no reply could be made.
+ * The promise itself gets no handler, so that it stays unhandled where nobody handles it.
+ */
+function whenRejected(promise: any, see: (error: unknown) => void): void {
+  if (typeof promise?.then !== 'function' || !Object.isExtensible(promise) || Object.hasOwn(promise, 'then')) return
+  const then = (onDone: unknown, onRejected: unknown) => {
+    delete promise.then
+    if (typeof onRejected !== 'function') return promise.then(onDone, onRejected)
+    return promise.then(onDone, (error: unknown) => {
+      see(error)
+      return onRejected(error)
+    })
+  }
+  Object.defineProperty(promise, 'then', { value: then, configurable: true, writable: true })
 }
 
 class Request extends Entry implements IncomingRequest, PendingReply {
@@ -183,6 +201,11 @@ class Request extends Entry implements IncomingRequest, PendingReply {
 
   get span(): Span {
     return this.frame.span!
+  }
+
+  /** Whether a reply is to be written that will end the span. */
+  get isWaiting(): boolean {
+    return this.frame.span?.sampled === true && !this.isOver
   }
 
   get legacy(): boolean {

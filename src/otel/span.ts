@@ -11,6 +11,7 @@ import type {
 } from '@opentelemetry/api'
 import {
   cut,
+  keeping,
   LIMITS,
   type LiveSpan,
   type PluginSpan,
@@ -173,8 +174,11 @@ export class OtelSpan extends SilentSpan implements SpanView {
   override setAttribute(key: string, value: unknown): this {
     // An annotation `error` says that the span has failed, whatever its value.
     if (!this.isRecording() || (key === 'error' && value === false)) return this
-    const text = textOf(value)
-    if (text !== undefined && key !== '') this.milo.annotate(key, text)
+    // Milo makes text of numbers and booleans itself, and an exporter may want to know that they weren't.
+    const whole = typeof value === 'number' || typeof value === 'boolean' ? value : textOf(value)
+    if (whole === undefined || key === '') return this
+    this.milo.annotate(key, whole)
+    if (keeping.types && Array.isArray(value)) this.milo.keepType(key, true)
     return this
   }
 

@@ -24,12 +24,15 @@ const QUEUE_KINDS: Record<number, string> = { 3: 'producer', 4: 'consumer' }
  * The plugins of Milo's that make the spans which an instrumentation of OpenTelemetry makes too, by the instrumentation's
  * name. Where the plugin has patched the library, the instrumentation's spans are left out.
  */
-const PLUGINS: Record<string, string> = Object.fromEntries(
-  ['http', 'undici', 'mysql2', 'cassandra-driver', 'pg', 'ioredis'].map(name => [
-    `@opentelemetry/instrumentation-${name}`,
-    name,
-  ]),
-)
+const PLUGINS: Record<string, string> = {
+  'milo/otel-instrumentation': 'thrift',
+  ...Object.fromEntries(
+    ['http', 'undici', 'mysql2', 'cassandra-driver', 'pg', 'ioredis'].map(name => [
+      `@opentelemetry/instrumentation-${name}`,
+      name,
+    ]),
+  ),
+}
 
 export class MiloTracerProvider implements TracerProvider {
   readonly contexts: FrameContextManager

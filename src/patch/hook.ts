@@ -20,8 +20,8 @@ const installed = {
   waiting: new Map<string, [Patch, Handle][]>(),
   /** Those of them that know copies of their files, by the file's name. */
   copied: new Map<string, [Patch, Handle][]>(),
-  /** The object whose `load` is wrapped. */
-  loads: undefined as object | undefined,
+  /** Unwraps the function that loads files. */
+  unwatchLoads: undefined as (() => void) | undefined,
 }
 
 /** Node's own `require`, also where Milo is within a bundle, whose `require` knows only what the bundler has seen. */
@@ -66,7 +66,8 @@ export function install(plugins: Plugin[], tracer = MILO): void {
     if (plugin.onLoad !== undefined) installed.watchers.push({ onLoad: plugin.onLoad.bind(plugin), handle })
     for (const patch of plugin.patches) {
       const name = patch.module.replace(/^node:/, '')
-      if (builtinModules.includes(name)) {
+      // A package may have the name of a module that is built into Bun (undici).
+      if (patch.file === undefined && builtinModules.includes(name)) {
         builtin = true
         // What is traced by it, as people call it: undici's plugin patches diagnostics_channel.
         handle.apply(patch, nodeRequire(name), plugin.name)
@@ -100,8 +101,8 @@ export function uninstall(): void {
   installed.waiting.clear()
   installed.copied.clear()
   installed.watchers.length = 0
-  if (installed.loads !== undefined) shimmer.unwrap(installed.loads, 'load' as never)
-  installed.loads = undefined
+  installed.unwatchLoads?.()
+  installed.unwatchLoads = undefined
   releaseLibraries()
   leaveJest()
   delete (globalThis as Home)[BUNDLED]
@@ -125,27 +126,29 @@ export function suspend(): () => void {
  * it is required or an ES module imports it. The application's `load` never sees an error of what is done there.
  */
 function watchLoads(): void {
-  const prototype = (Module as any).prototype
-  if (installed.loads !== undefined) return
-  if (typeof prototype?.load !== 'function') {
-    sayLeft('every package', "is loaded in a way of this version of Node that Milo doesn't know,")
-    return
-  }
-  installed.loads = prototype
-  shimmer.wrap(
-    prototype,
-    'load',
-    original =>
-      function (this: NodeModule, ...args: unknown[]) {
-        const result = original.apply(this, args)
-        try {
-          loaded(this)
-        } catch (error) {
-          sayLeft('a module', `couldn't be looked at (${describe(error)})`)
-        }
-        return result
-      } as any,
-  )
+  if (installed.unwatchLoads !== undefined) return
+  const { prototype, _extensions: extensions } = Module as any
+  const watched = (original: Function, moduleOf: (self: NodeModule, args: any[]) => NodeModule) =>
+    function (this: NodeModule, ...args: unknown[]) {
+      const result = original.apply(this, args)
+      try {
+        loaded(moduleOf(this, args))
+      } catch (error) {
+        sayLeft('a module', `couldn't be looked at (${describe(error)})`)
+      }
+      return result
+    } as any
+  if (typeof prototype?.load === 'function') {
+    shimmer.wrap(prototype, 'load', original => watched(original as Function, self => self))
+    installed.unwatchLoads = () => shimmer.unwrap(prototype, 'load')
+  } else if (typeof extensions?.['.js'] === 'function') {
+    // Bun has no `load`. It calls this one, for what is imported as well.
+    const original = extensions['.js']
+    extensions['.js'] = watched(original, (_, [module]) => module)
+    installed.unwatchLoads = () => {
+      extensions['.js'] = original
+    }
+  } else sayLeft('every package', "is loaded in a way of this version of Node that Milo doesn't know,")
 }
 
 function loaded(module: NodeModule): void {

@@ -14,7 +14,8 @@ import { imitate } from './imitate'
  *                      queries of postgres.js and of query builders
  */
 
-type End = () => void
+/** Is given what the promise was fulfilled with, except by bluebird's. */
+type End = (value?: unknown) => void
 type Fail = (error: unknown) => void
 
 const nativeThen = GenuinePromise.prototype.then
@@ -41,10 +42,12 @@ export function endWith<R>(span: Span, result: R, atOnce = true, isAsync = false
 }
 
 /**
+ * Has one of these called when `value` settles. A rejection counts as handled then, if `value` is one of Node's or Q's promises:
+ * give it those that other code handles.
  * @returns false for what isn't a promise
  * @throws what a getter of the application's throws
  */
-function observe(value: unknown, end: End, fail: Fail): boolean {
+export function observe(value: unknown, end: End, fail: Fail): boolean {
   if (value === null || typeof value !== 'object') return false
   const then = (value as any).then
   if (typeof then !== 'function') return false
@@ -143,7 +146,7 @@ function watchThen(thenable: PromiseLike<unknown>, then: PromiseLike<unknown>['t
     else Reflect.deleteProperty(thenable, 'then')
     return Reflect.apply(then, this, [
       (value: unknown) => {
-        end()
+        end(value)
         return typeof onFulfilled === 'function' ? onFulfilled(value) : value
       },
       (error: unknown) => {

@@ -54,20 +54,30 @@ const exit = {
   stage: 'running' as 'running' | 'holding' | 'leaving',
   /** Holds the loop for one turn after beforeExit. */
   holder: undefined as NodeJS.Immediate | undefined,
+  /** Undoes `watchOwnEmit`. */
+  unwatchOwnEmit() {},
+  /** The event that goes through an `emit` of somebody else's on its way to Milo's. */
+  passing: undefined as string | symbol | undefined,
   /** Undoes `watchClosing`, once the listeners and the ticks after them are done. */
   unwatchClosing() {},
 }
 
 const prototype = Object.getPrototypeOf(process) as NodeJS.Process
+const isDeno = process.versions.deno !== undefined
 
 /** Calls `next`, in place of the one before, when the process ends. */
 export function watchExit(next: Departing): void {
   exit.departing = next
   if (exit.watching) return
   exit.watching = true
+  // Bun calls no `emit` of anybody's.
+  if (process.versions.bun !== undefined) {
+    process.on('beforeExit', flushInBun)
+    return
+  }
   Object.defineProperty(prototype, 'emit', { value: emit, configurable: true, enumerable: true, writable: true })
-  // On Windows a process can't send itself a signal. In a worker, which gets none, all of this does nothing.
-  if (process.platform === 'win32') return
+  watchOwnEmit()
+  if (!canWatchSignals()) return
   for (const signal of SIGNALS) watch(signal)
 }
 
@@ -76,15 +86,67 @@ export function unwatchExit(): void {
   exit.unwatchClosing()
   if (!exit.watching) return
   exit.watching = false
+  if (process.versions.bun !== undefined) {
+    process.removeListener('beforeExit', flushInBun)
+    return
+  }
+  exit.unwatchOwnEmit()
   // Others may have kept it: without `departing` it only passes on.
   if (prototype.emit === emit) delete (prototype as Partial<NodeJS.Process>).emit
-  if (process.platform === 'win32') return
+  if (!canWatchSignals()) return
   for (const signal of SIGNALS) unwatch(signal)
 }
 
+/**
+ * On Windows a process can't send itself a signal, and in Deno one that watches signals never ends. In a worker, which gets none,
+ * to watch them does nothing.
+ */
+function canWatchSignals(): boolean {
+  return process.platform !== 'win32' && !isDeno
+}
+
+function flushInBun(): void {
+  void exit.departing?.flush()
+}
+
+type Emit = (this: any, type: string | symbol, ...args: any[]) => boolean
+
 function emit(this: NodeJS.Process, type: string | symbol, ...args: unknown[]): boolean {
-  const pass = () => Reflect.apply(EventEmitter.prototype.emit, this, [type, ...args]) as boolean
-  if (exit.departing === undefined || this !== process) return pass()
+  const next: Emit = EventEmitter.prototype.emit
+  if (exit.passing !== type) return around(this, type, args, next)
+  exit.passing = undefined
+  return Reflect.apply(next, this, [type, ...args])
+}
+
+/**
+ * Somebody was here before Milo, with an `emit` on `process` itself that calls what the prototype had then (Yarn's Plug'n'Play
+ * does, to hide warnings). Milo stands before that one too.
+ */
+function watchOwnEmit(): void {
+  const own = Object.getOwnPropertyDescriptor(process, 'emit')
+  const theirs: Emit | undefined = own?.value
+  if (typeof theirs !== 'function' || !own!.configurable) return
+  const next: Emit = function (type, ...args) {
+    // It may as well call the prototype's, which is Milo's now.
+    exit.passing = type
+    try {
+      return Reflect.apply(theirs, this, [type, ...args])
+    } finally {
+      exit.passing = undefined
+    }
+  }
+  const value: Emit = function (type, ...args) {
+    return around(this, type, args, next)
+  }
+  Object.defineProperty(process, 'emit', { ...own, value })
+  exit.unwatchOwnEmit = () => {
+    if (process.emit === (value as unknown)) Object.defineProperty(process, 'emit', own!)
+  }
+}
+
+function around(self: NodeJS.Process, type: string | symbol, args: unknown[], next: Emit): boolean {
+  const pass = () => Reflect.apply(next, self, [type, ...args]) as boolean
+  if (exit.departing === undefined || self !== process) return pass()
   // Node emits it outside of everything; an application that does so itself is passed on to.
   if (type === 'beforeExit' && executionAsyncId() === 0) return beforeExit(pass)
   if (type === 'exit') return atExit(pass)
@@ -94,6 +156,12 @@ function emit(this: NodeJS.Process, type: string | symbol, ...args: unknown[]): 
 }
 
 function beforeExit(pass: () => boolean): boolean {
+  if (isDeno) {
+    // Its immediates keep the loop alive, referenced or not: who else does can't be seen. It emits again if the flush took a while.
+    const heard = pass()
+    void exit.departing?.flush()
+    return heard
+  }
   if (exit.stage === 'holding') {
     exit.stage = 'leaving'
     callbackHook.disable()

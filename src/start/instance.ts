@@ -9,7 +9,7 @@ import { describe, log, logRarely, setLogLevel } from '../process/log'
 import { beforeVitestEnds, isThread } from '../process/thread'
 import { Decisions } from '../trace/decide'
 import { never, type SamplingRates } from '../trace/sampler'
-import type { LiveSpan, SpanSink } from '../trace/span'
+import { keeping, type LiveSpan, type SpanSink } from '../trace/span'
 import type { ExportTarget } from './exports'
 import type { Settings } from './options'
 
@@ -86,6 +86,7 @@ export function configure(settings: Settings, collect?: (span: LiveSpan) => void
   const exporters = new Exporters(settings.exports.map(target => emitterOf(target, settings, bufferOf(target.name))))
   const joins = settings.exports.every(({ kind }) => kind === 'scribe')
   running = { settings, sampling, active: true, joins, exporters, collect }
+  keeping.types = settings.exports.some(({ kind }) => kind === 'otlp')
   const added: Emitter[] = []
   for (const emitter of exporters.emitters) {
     const same = before.get(emitter.name)

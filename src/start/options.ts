@@ -26,6 +26,9 @@ import { serviceOf } from './service'
 import { show } from './show'
 import { type TlsOptions, tlsTerms } from './tls'
 
+const STATEMENTS = ['masked', 'all', 'none'] as const
+type Statements = (typeof STATEMENTS)[number]
+
 /** The options of init. Each has an environment variable, which counts where the option isn't given. */
 export interface Options {
   /** False: nothing is patched, recorded or sent. MILO_ENABLED=0 turns it off whatever the option says. Default true. */
@@ -71,6 +74,8 @@ export interface Options {
   logCorrelation?: boolean
   /** Makes `require('cls-hooked')` return milo/cls. This can't be undone. MILO_CLS_HOOKED. Default false. */
   clsHooked?: boolean
+  /** What is kept of statements to databases: `masked`, `all`, `none`. MILO_STATEMENTS. Default masked: all but literals. */
+  statements?: Statements
   /** How much Milo writes to standard error: silent, error, warn, info, debug. MILO_LOG_LEVEL. Default warn. */
   logLevel?: LogLevel
   /** Ended spans kept while Scribe can't take them. Default 10,000. */
@@ -101,6 +106,7 @@ export interface Settings {
   onRequest: ((span: Span, args: unknown[]) => void) | undefined
   logCorrelation: boolean
   clsHooked: boolean
+  statements: Statements
   logLevel: LogLevel
   maxBufferedSpans: number
   maxBufferedBytes: number
@@ -128,6 +134,7 @@ const OPTION_NAMES: Record<keyof Options, true> = {
   onRequest: true,
   logCorrelation: true,
   clsHooked: true,
+  statements: true,
   logLevel: true,
   maxBufferedSpans: true,
   maxBufferedBytes: true,
@@ -172,6 +179,7 @@ export function readSettings(options: Options = {}, env: NodeJS.ProcessEnv = pro
     onRequest: callable('onRequest', options.onRequest),
     logCorrelation: flag('logCorrelation', options.logCorrelation, 'MILO_LOG_CORRELATION', env.MILO_LOG_CORRELATION),
     clsHooked: flag('clsHooked', options.clsHooked, 'MILO_CLS_HOOKED', env.MILO_CLS_HOOKED),
+    statements: statements(options.statements ?? unset(env.MILO_STATEMENTS) ?? 'masked'),
     logLevel: level(options.logLevel ?? unset(env.MILO_LOG_LEVEL) ?? 'warn'),
     maxBufferedSpans: whole('maxBufferedSpans', options.maxBufferedSpans ?? 10_000, 1, 10_000_000),
     maxBufferedBytes: whole('maxBufferedBytes', options.maxBufferedBytes ?? 16 * MIB, 1024, 1024 * MIB),
@@ -199,6 +207,7 @@ const VARIABLES = [
   'MILO_PLUGINS',
   'MILO_LOG_CORRELATION',
   'MILO_CLS_HOOKED',
+  'MILO_STATEMENTS',
   'MILO_LOG_LEVEL',
   'MILO_SPOOL',
   'MILO_SPOOL_MAX_BYTES',
@@ -528,6 +537,11 @@ function isShortString(value: unknown): value is string {
 function callable<F extends Function>(name: string, value: F | undefined): F | undefined {
   if (value === undefined || typeof value === 'function') return value
   throw new MiloError('MILO_BAD_OPTION', `${name} must be a function, got ${show(value)}`)
+}
+
+function statements(value: unknown): Statements {
+  if (STATEMENTS.includes(value as Statements)) return value as Statements
+  throw new MiloError('MILO_BAD_OPTION', `statements must be one of ${STATEMENTS.join(', ')}, got ${show(value)}`)
 }
 
 function level(value: unknown): LogLevel {

@@ -67,6 +67,9 @@ export const LIMITS = {
   counters: 128,
 }
 
+/** Whether spans keep which values weren't strings: only for an exporter that tells them apart. */
+export const keeping = { types: false }
+
 /** A span as an application sees it. All methods are safe at any time: on a span that isn't sampled, and after its end. */
 export interface Span {
   /** The span's name. */
@@ -131,6 +134,8 @@ export class LiveSpan implements PluginSpan {
   endUs = 0
   /** key, value, key, value … */
   annotations: string[] | undefined = undefined
+  /** The keys of annotations whose values weren't strings, while `keeping.types`. */
+  typed: string[] | undefined = undefined
   /** key, n, key, n … */
   counters: (string | number)[] | undefined = undefined
   /** time in µs, value, time, value … */
@@ -187,6 +192,7 @@ export class LiveSpan implements PluginSpan {
     const v = this.stringOf(value, LIMITS.valueLength)
     // A value's toString is the application's code, which may have ended the span.
     if (k === undefined || v === undefined || !this.open()) return this
+    if (keeping.types) this.keepType(k, typeof value !== 'string')
     const list = (this.annotations ??= [])
     for (let i = 0; i < list.length; i += 2) {
       if (list[i] === k) {
@@ -197,6 +203,13 @@ export class LiveSpan implements PluginSpan {
     if (list.length < LIMITS.annotations * 2) list.push(k, v)
     else this.sink.truncated()
     return this
+  }
+
+  /** Keeps that the text of an annotation stands for something else: a number, a boolean, JSON. */
+  keepType(key: string, isTyped: boolean): void {
+    const at = this.typed?.indexOf(key) ?? -1
+    if (isTyped && at === -1 && (this.typed?.length ?? 0) < LIMITS.annotations) (this.typed ??= []).push(key)
+    if (!isTyped && at !== -1) this.typed!.splice(at, 1)
   }
 
   record(event: string): this {

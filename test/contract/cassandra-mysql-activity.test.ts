@@ -81,7 +81,11 @@ describe('cassandra-mysql store, what services did, when the database fails', fu
       }
       // The answer is lost; the next attempt finds the rows of the first.
       if (failures++ === 2) backend.mysql.transact = transact
-      return finish.apply(backend, args)
+      try {
+        return await finish.apply(backend, args)
+      } finally {
+        backend.mysql.transact = transact
+      }
     }
     await append(store, ...Array.from({ length: 30 }, () => span({ service, startUs: clock.wallUs() })))
     await settled(store)
@@ -95,17 +99,22 @@ describe('cassandra-mysql store, what services did, when the database fails', fu
   it('counts once when a transaction is repeated after a conflict', async () => {
     const store = await openCassandraMySql(databases.collector('two'), () => {}, clock)
     const { backend } = store as any
+    const { finish } = backend
     const { transact } = backend.mysql
     const service = unique('s')
     let conflicts = 2
-    backend.mysql.transact = (work: (connection: any) => Promise<unknown>) =>
-      transact.call(backend.mysql, async (connection: any) => {
-        const result = await work(connection)
-        if (conflicts-- > 0) throw Object.assign(new Error('Deadlock found'), { errno: 1213 })
-        return result
-      })
+    backend.finish = (...args: unknown[]) => {
+      backend.mysql.transact = (work: (connection: any) => Promise<unknown>) =>
+        transact.call(backend.mysql, async (connection: any) => {
+          const result = await work(connection)
+          if (conflicts-- > 0) throw Object.assign(new Error('Deadlock found'), { errno: 1213 })
+          return result
+        })
+      return finish.apply(backend, args)
+    }
     await append(store, ...Array.from({ length: 30 }, () => span({ service, startUs: clock.wallUs() })))
     await settled(store)
+    assert.ok(conflicts < 0)
     assert.equal(await callsOf(store, service), 30)
     const [{ pieces, most }] = await databases.own(
       'SELECT COUNT(*) AS pieces, MAX(piece) AS most FROM activity_settled',

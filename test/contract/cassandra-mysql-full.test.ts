@@ -29,16 +29,18 @@ describe('cassandra-mysql store, out of space', function () {
   afterEach(undo)
   after(() => Promise.all([cassandra?.kill(), mariaDb?.kill()]))
 
-  it('answers TRY_LATER while MariaDB has no room, reads and searches, loses nothing, and goes on with room', async () => {
+  it('answers TRY_LATER when its backlog is full while MariaDB has no room, reads and searches, loses nothing, and goes on with room', async () => {
     // Files that are larger from the start, and overwritten, must not count: of these the redo log is the largest.
     const { host, port, username, password } = mariaDb
     const root = await createConnection({ host, port, user: username, password })
     await root.query(`SET GLOBAL innodb_log_file_size = ${16 * MIB}`)
     await root.end()
     const { get, senders } = await feed('mariadb')
+    await until('some is settled', async () => (await get('/api/search?key=word')).body.traces.length > 0)
+    const [{ traceId, word }] = senders.acknowledged as [Sent]
     mariaDb.limitFiles(24 * MIB)
     await until('senders are refused', () => senders.refused > 5 * SENDERS, FULL_MS)
-    const [{ traceId, word }] = senders.acknowledged as [Sent]
+    await until('it is not ready', async () => (await get('/readyz')).status === 503)
     assert.equal((await get(`/api/traces/${hex(traceId)}`)).status, 200)
     assert.equal((await get(`/api/search?key=word&value=${word}`)).body.traces.length, 1)
     mariaDb.limitFiles(Infinity)
@@ -65,6 +67,7 @@ describe('cassandra-mysql store, out of space', function () {
       store: 'cassandra-mysql',
       cassandra: { ...contact, keyspace: name, consistency: 'LOCAL_QUORUM' },
       mysql: { hostname: host, port, database: name, username, password },
+      max_backlog_bytes: 16 * MIB,
     })
     const senders = new Senders(started)
     await until('some is acknowledged', () => senders.acknowledged.length > 2 * SENDERS, RECOVERY_MS)

@@ -152,6 +152,7 @@ describe(`cassandra-mysql store, with hostile clocks and data (MILO_TEST_SEED=${
     const store = await open(unique('days'))
     const record = span({ name: unique('kept') })
     await append(store, record)
+    await settled(store)
     const days = async () => {
       const rows = await sql(
         "SELECT PARTITION_NAME AS name FROM information_schema.PARTITIONS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = 'post'",
@@ -198,8 +199,8 @@ describe(`cassandra-mysql store, with hostile clocks and data (MILO_TEST_SEED=${
       await append(store, ...records)
       const last = records.at(-1)!
       const first = records.find(({ traceId }) => traceId !== last.traceId)!
-      assert.ok((await found(store, { annotations: [tag(`${key}249`)] }, 1_000)).length >= 200)
       await settled(store)
+      assert.ok((await found(store, { annotations: [tag(`${key}249`)] }, 1_000)).length >= 200)
       for (const record of [first, last])
         assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
       assert.equal(store.backlog().putAside, 0)

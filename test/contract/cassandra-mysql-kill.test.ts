@@ -81,6 +81,7 @@ describe('cassandra-mysql store, killed', function () {
     const store = await openStore(config)
     try {
       await soon(() => store.check(), RECOVERY_MS)
+      await soon(async () => assert.equal(store.backlog().spans, 0), RECOVERY_MS)
       const traces = new Map<bigint, string[]>()
       for (const line of acknowledged) {
         const [word, hex] = line.split(' ') as [string, string]
@@ -95,7 +96,6 @@ describe('cassandra-mysql store, killed', function () {
         assert.equal(once.size, read.length, `a record twice in trace ${traceId}`)
         for (const record of records) assert.ok(once.has(record), `acknowledged and lost from trace ${traceId}`)
       }
-      await soon(async () => assert.equal(store.backlog().spans, 0))
       let stored = 0
       for (const traceId of await found(store, { service: 'killed' })) {
         stored += structs(await store.readTrace(traceId)).length

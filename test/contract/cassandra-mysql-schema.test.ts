@@ -26,7 +26,7 @@ describe('cassandra-mysql store, schema', function () {
       const record = span({ name: unique('works') })
       await append(store, record)
       assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
-      assert.deepEqual(await found(store, { name: record.name }), [record.traceId])
+      await soon(async () => assert.deepEqual(await found(store, { name: record.name }), [record.traceId]))
       await store.check()
     } finally {
       await store.close()
@@ -113,11 +113,11 @@ describe('cassandra-mysql store, schema', function () {
     for (const [rename, remedy] of [
       [
         () => databases.own("UPDATE schema_migration SET name = '0001-index'"),
-        `MySQL's database ${keyspace} has ${mine}places.sql), which can't be brought up to date: drop it, or set another mysql.database`,
+        `MySQL's database ${keyspace} has ${mine}blocks.sql), which can't be brought up to date: drop it, or set another mysql.database`,
       ],
       [
         async () => {
-          await databases.own("UPDATE schema_migration SET name = '0001-places.sql'")
+          await databases.own("UPDATE schema_migration SET name = '0001-blocks.sql'")
           await databases.cql(`UPDATE ${keyspace}.schema_migration SET name = '0001-index' WHERE version = 1`)
         },
         `Cassandra's keyspace ${keyspace} has ${mine}tables.cql), which can't be brought up to date: drop it, or set another cassandra.keyspace`,

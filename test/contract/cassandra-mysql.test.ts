@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { createConnection } from 'mysql2/promise'
 import { scanRecords } from '../../collector/src/record/records'
 import { MySql } from '../../collector/src/store/cassandra-mysql/mysql'
 import { collectorNumber } from '../../collector/src/store/cassandra-mysql/span-rows'
@@ -8,7 +9,7 @@ import { type Clock, systemClock } from '../../collector/src/store/pipeline/cloc
 import type { Store } from '../../collector/src/store/store'
 import { collectorId } from '../../collector/src/store/store-config'
 import type { Finding } from '../../collector/src/store/verify'
-import { bareTrace, type Databases, newDatabases, settled } from './databases'
+import { bareTrace, type Databases, hastened, newDatabases, settled } from './databases'
 import {
   append,
   found,
@@ -26,7 +27,10 @@ import {
 
 storeContract('cassandra-mysql', async () => {
   const databases = await newDatabases()
-  return { open: index => openStore({ ...databases.config, index }), remove: () => databases.drop() }
+  return {
+    open: async index => hastened(await openStore({ ...databases.config, index })),
+    remove: () => databases.drop(),
+  }
 })
 
 describe('cassandra-mysql store, in the databases', function () {
@@ -117,9 +121,9 @@ describe('cassandra-mysql store, in the databases', function () {
     const word = () => unique('word') + "'".repeat(9_900)
     const records = Array.from({ length: 450 }, () => span({ name: word(), service: word(), tags: { [word()]: 'x' } }))
     await append(store, ...records)
+    await settled(store)
     const { traceId, name } = records[300]!
     assert.deepEqual(await found(store, { name: name! }), [traceId])
-    await settled(store)
     assert.deepEqual(structs(await store.readTrace(traceId)), structs([records[300]!]))
   })
 
@@ -147,7 +151,8 @@ describe('cassandra-mysql store, in the databases', function () {
   })
 
   it('writes the same index rows, whoever writes at the same time', async () => {
-    const records = Array.from({ length: 300 }, (_, i) => span({ name: 'same', tags: { i: String(i % 7) } }))
+    const traceIds = Array.from({ length: 300 }, randomId)
+    const records = traceIds.map((traceId, i) => span({ traceId, name: 'same', tags: { i: String(i % 7) } }))
     const other = await openStore(databases.collector('another'))
     try {
       await Promise.all(
@@ -156,6 +161,7 @@ describe('cassandra-mysql store, in the databases', function () {
           return append(i % 2 ? store : other, ...own)
         }),
       )
+      await Promise.all([settled(store), settled(other)])
       // Any record, the name, the key and its value.
       assert.equal(await placesOf(...records.map(({ traceId }) => traceId)), 4 * 300)
     } finally {
@@ -163,7 +169,7 @@ describe('cassandra-mysql store, in the databases', function () {
     }
   })
 
-  it('writes what the records of a trace have in common once for a message', async () => {
+  it('writes what the records of a trace have in common once for a second, in however many messages they came', async () => {
     const traceId = randomId()
     const same = {
       traceId,
@@ -171,14 +177,38 @@ describe('cassandra-mysql store, in the databases', function () {
       service: unique('same'),
       tags: { [unique('key')]: 'value', error: '' },
     }
-    await append(store, ...Array.from({ length: 20 }, (_, i) => span({ ...same, startUs: 2n ** 50n + BigInt(i) })))
+    const { backend } = store as any
+    const entries = Array.from({ length: 20 }, (_, i) => {
+      const { body, spans } = messageOf([span({ ...same, startUs: 2n ** 50n + BigInt(i) })])
+      const id = 1_790_000_000_000_000n + BigInt(i)
+      return { id, receivedUs: backend.clock.wallUs(), body, start: 0, end: body.length, spans }
+    })
+    await backend.write(entries)
     // Any record, an error, the name, the service, two keys and their values.
     assert.equal(await placesOf(traceId), 8)
     const places = await databases.own('SELECT DISTINCT start_us FROM places WHERE trace_id = ?', [traceId])
     assert.deepEqual(places, [{ start_us: 2 ** 50 + 19 }])
     // A second later they can't be shown at the same place.
     await append(store, span({ ...same, startUs: 2n ** 50n }), span({ ...same, startUs: 2n ** 50n + 2n ** 20n }))
+    await settled(store)
     assert.equal(await placesOf(traceId), 8 + 2 * 8)
+  })
+
+  it('acknowledges what it has journalled and shows its traces while MySQL makes the index wait, then finds them', async () => {
+    const { hostname: host, port, database, username: user, password } = databases.config.mysql
+    const connection = await createConnection({ host, port, user, password, database })
+    const record = span({ name: unique('waits') })
+    try {
+      await connection.query('LOCK TABLES post WRITE')
+      await append(store, record)
+      await soon(async () => assert.ok(store.backlog().settlingMs > 0))
+      assert.deepEqual(structs(await store.readTrace(record.traceId)), structs([record]))
+      assert.equal(store.backlog().spans, 1)
+    } finally {
+      await connection.end()
+    }
+    await settled(store)
+    assert.deepEqual(await found(store, { name: record.name! }), [record.traceId])
   })
 
   it('shows what another collector has accepted within seconds, and to a search as well', async () => {
@@ -202,6 +232,7 @@ describe('cassandra-mysql store, in the databases', function () {
       }),
     )
     for (let i = 0; i < records.length; i += 1_000) await append(store, ...records.slice(i, i + 1_000))
+    await settled(store)
     const ids = (matches: (i: number) => boolean) => records.filter((_, i) => matches(i)).map(({ traceId }) => traceId)
     const newest = async (annotations: ReturnType<typeof tag>[]) =>
       (await store.search({ annotations, limit: 20 })).traces.map(({ traceId }) =>
@@ -245,6 +276,7 @@ describe('cassandra-mysql store, in the databases', function () {
     const tags = Object.fromEntries([...others.slice(0, 249), [key, 'part-last'], ...others.slice(249)])
     const last = span({ name: unique('last'), startUs: 1_700_000_001_000_000n, tags })
     await append(store, last)
+    await settled(store)
     const [row] = await databases.own(
       'SELECT LENGTH(terms) AS bytes FROM trace_terms WHERE trace_id = ? ORDER BY bytes',
       [last.traceId],
@@ -263,6 +295,7 @@ describe('cassandra-mysql store, in the databases', function () {
       span({ name, service: i % 2 ? name : 'other', ...(i === 7 && { tags: { [key]: name } }) }),
     )
     await append(store, ...records)
+    await settled(store)
     const day = Math.floor(Date.now() / 86_400_000)
     for (let at = 0; at < 6_000; at += 500) {
       const numbers = Array.from({ length: 500 }, (_, i) => at + i)

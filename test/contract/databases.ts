@@ -100,6 +100,12 @@ export async function settled(store: Store): Promise<void> {
   })
 }
 
+/** Settles much sooner than after half a second, for tests that look for what they have just written. */
+export function hastened(store: Store): Store {
+  ;(store as any).backend.settleMs = 20
+  return store
+}
+
 /** Spans that have nothing but ids. */
 export function bareTrace(length: number) {
   const traceId = randomId()

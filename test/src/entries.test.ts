@@ -44,7 +44,7 @@ describe('the package', () => {
       if (typeof entry === 'string') continue
       for (const path of Object.values<string>(entry)) {
         for (const one of path.includes('*')
-          ? ['thrift', 'http', 'undici', 'mysql2', 'cassandra-driver', 'pino', 'winston'].map(name =>
+          ? ['thrift', 'http', 'undici', 'mysql2', 'pg', 'cassandra-driver', 'pino', 'winston'].map(name =>
               path.replace('*', name),
             )
           : [path]) {
@@ -125,6 +125,13 @@ describe('the package', () => {
     })
   }
 
+  it('says what milo/otel needs where OpenTelemetry’s API isn’t installed', async () => {
+    writeFileSync(join(folder, 'otel.cjs'), `console.log(require('milo/otel').register())`)
+    const { status, stdout, stderr } = await runNode([join(folder, 'otel.cjs')], {}, folder)
+    assert.deepEqual([status, stdout], [0, 'false\n'])
+    assert.match(stderr, /^milo warn: milo\/otel doesn't find @opentelemetry\/api[^\n]*\n$/)
+  })
+
   it('has types for each entry', () => {
     writeFileSync(
       join(folder, 'types.mts'),
@@ -136,6 +143,8 @@ describe('the package', () => {
        import { winston } from 'milo/plugins/winston'
        import { start, tree, assertTree, ended, type TestSpan } from 'milo/testing'
        import 'milo/register'
+       import otel, { register, unregister } from 'milo/otel'
+       import 'milo/otel/register'
        const options: Options = { sampler: 'always' }
        init(options)
        const n: number = span('x', (s: Span) => s.annotate('a', 1).traceId.length)
@@ -145,7 +154,7 @@ describe('the package', () => {
        const r: number = span('x', (s, done) => { setTimeout(done, 1); return 1 }, (error: Error | null) => {})
        const id: string | undefined = milo.ids()?.traceId
        const spans: TestSpan[] = start({ plugins: [pino, winston] })
-       createNamespace('x'); void [n, stats, plugin, f, r, id, spans, tree(), assertTree, ended(1)]`,
+       createNamespace('x'); void [n, stats, plugin, f, r, id, spans, tree(), assertTree, ended(1), otel, register() satisfies boolean, unregister]`,
     )
     execFileSync(
       join(ROOT, 'node_modules/.bin/tsc'),

@@ -13,3 +13,15 @@ export function* chunksBySize<T>(items: T[], maxBytes: number, bytesOf: (item: T
   }
   if (from < items.length) yield items.slice(from)
 }
+
+/** Groups items by a key, in order of appearance. */
+export function grouped<K, T>(items: Iterable<T>, keyOf: (item: T) => K): Map<K, T[]> {
+  const groups = new Map<K, T[]>()
+  for (const item of items) {
+    const key = keyOf(item)
+    const group = groups.get(key)
+    if (group === undefined) groups.set(key, [item])
+    else group.push(item)
+  }
+  return groups
+}

@@ -2,13 +2,13 @@ import { entriesOf, type PluginHandle, type Span } from 'milo/plugin'
 import { COMPAT_ID, MAX_TEXT_BYTES, OPENTRACING_ID, readEntries } from '../carriers/entries'
 import { FIELD_ID, fieldLength, putField, readField } from '../carriers/field'
 import { type Found, found, type Input, RANK_FIELD } from '../carriers/found'
-import { addInPlaceOfStop, patchProtocol, position } from '../protocol'
+import { addInPlaceOfStop, type Dialect, type Library, patchProtocol, position } from '../protocol'
 import { BYTE, LIST, MAP, STOP, STRING } from '../wire'
 
 /** The binary protocol: where its carriers are, and their bytes. docs/wire-format.md draws them. */
 
-export function patchBinaryProtocol(prototype: any, plugin: PluginHandle): void {
-  patchProtocol(prototype, plugin, {
+export function patchBinaryProtocol(prototype: any, plugin: PluginHandle, library?: Library): void {
+  const dialect: Dialect = {
     callTrace: true,
     addCarrier(protocol, { carrier, span }) {
       if (carrier === 'field') addInPlaceOfStop(protocol, binaryField, span)
@@ -16,9 +16,10 @@ export function patchBinaryProtocol(prototype: any, plugin: PluginHandle): void 
     },
     readCarrier: (protocol, type) => readBinaryCarrier(protocol.trans.borrow?.(), type),
     findUnread({ trans }) {
-      if (trans.inBuf?.[position(trans)] !== LIST) return undefined
+      const type = trans.inBuf?.[position(trans)]
+      if (type !== LIST && type !== MAP) return undefined
       const input = trans.borrow?.()
-      return input && readBinaryCarrier({ ...input, readIndex: input.readIndex + 3 }, LIST)
+      return input && readBinaryCarrier({ ...input, readIndex: input.readIndex + 3 }, type)
     },
     isSuccess({ trans: { outBuffers: out } }, at) {
       if (out?.[at] === undefined || out[at]![0] === STOP) return true
@@ -27,7 +28,8 @@ export function patchBinaryProtocol(prototype: any, plugin: PluginHandle): void 
       return id === undefined || (id[0] === 0 && id[1] === 0)
     },
     written: protocol => protocol.trans.outCount,
-  })
+  }
+  patchProtocol(prototype, plugin, dialect, library)
 }
 
 /** What an unsampled call carries is always the same; nobody writes into it. */

@@ -2,27 +2,46 @@ import { entriesOf, type PluginHandle, type Span } from 'milo/plugin'
 import { COMPAT_ID, MAX_TEXT_BYTES, OPENTRACING_ID, readEntries } from '../carriers/entries'
 import { FIELD_ID, fieldLength, putField, readField } from '../carriers/field'
 import { type Found, found, type Input, RANK_FIELD } from '../carriers/found'
-import { addInPlaceOfStop, patchProtocol } from '../protocol'
-import { BYTE, LIST, STOP } from '../wire'
+import { addInPlaceOfStop, type Dialect, type Library, patchProtocol } from '../protocol'
+import { BYTE, LIST, MAP, STOP } from '../wire'
 
 /** The compact protocol: where its carriers are, and their bytes. docs/wire-format.md draws them. */
 
-export function patchCompactProtocol(prototype: any, plugin: PluginHandle): void {
-  patchProtocol(prototype, plugin, {
+export function patchCompactProtocol(prototype: any, plugin: PluginHandle, library?: Library): void {
+  const dialect: Dialect = {
     callTrace: false,
     addCarrier(protocol, { carrier, span }) {
       if (carrier === 'field') addInPlaceOfStop(protocol, compactField, span)
       else if (carrier === 'compat') addInPlaceOfStop(protocol, compactCompat, span)
     },
     readCarrier: (protocol, type) => readCompactCarrier(protocol.trans.borrow?.(), type, protocol.lastFieldId_),
+    findUnread({ trans }) {
+      const input = trans.borrow?.()
+      if (input === undefined) return undefined
+      const { buf, readIndex, writeIndex } = input
+      const type = CARRIERS[buf[readIndex]!]
+      if (type === undefined || readIndex + 4 > writeIndex) return undefined
+      // The long field header, with an id of two bytes, or of three.
+      let [id, shift, at] = [0, 0, readIndex + 1]
+      for (; at < readIndex + 4; shift += 7) {
+        const byte = buf[at++]!
+        id |= (byte & 0x7f) << shift
+        if ((byte & 0x80) === 0) break
+      }
+      return readCompactCarrier({ ...input, readIndex: at }, type, id >> 1)
+    },
     isSuccess({ trans: { outBuffers: out } }, at) {
       if (out?.[at] === undefined || out[at]![0] === STOP) return true
       // A short header's delta is an id of 1 to 15; the id 0 needs the long form.
       return out[at]![0]! >> 4 === 0
     },
     written: protocol => protocol.trans.outCount,
-  })
+  }
+  patchProtocol(prototype, plugin, dialect, library)
 }
+
+/** The types of carriers' fields, by how the compact protocol writes them. */
+const CARRIERS: Record<number, number | undefined> = { 9: LIST, 11: MAP }
 
 /** What an unsampled call carries is always the same; nobody writes into it. */
 const UNSAMPLED_COMPACT = Buffer.from([

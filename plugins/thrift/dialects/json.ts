@@ -2,14 +2,14 @@ import { entriesOf, type PluginHandle, type Span } from 'milo/plugin'
 import { COMPAT_ID, MAX_ENTRIES, MAX_TEXT_BYTES, OPENTRACING_ID, readEntries } from '../carriers/entries'
 import { FIELD_ID, fieldLength, putField, readField } from '../carriers/field'
 import { type Found, found, RANK_FIELD } from '../carriers/found'
-import { patchProtocol } from '../protocol'
+import { type Dialect, type Library, patchProtocol } from '../protocol'
 
 /** The JSON protocol: where its carriers are. docs/wire-format.md draws them. */
 
-export function patchJsonProtocol(prototype: any, plugin: PluginHandle): void {
+export function patchJsonProtocol(prototype: any, plugin: PluginHandle, library?: Library): void {
   // Thrift 0.9.3's throws. A client of that version probably calls servers of that version, which any carrier would break.
   const cannotSkip = /not supported/.test(Function.prototype.toString.call(prototype.skip))
-  patchProtocol(prototype, plugin, {
+  const dialect: Dialect = {
     callTrace: false,
     cannotSkip,
     addCarrier({ tstack }, { carrier, span }) {
@@ -27,7 +27,8 @@ export function patchJsonProtocol(prototype: any, plugin: PluginHandle): void {
       return typeof result !== 'string' || result === '{}' || result.startsWith('{"0":')
     },
     written: ({ tstack }) => tstack.reduce((sum: number, part) => sum + String(part).length + 2, 0),
-  })
+  }
+  patchProtocol(prototype, plugin, dialect, library)
 }
 
 /** Milo's field as a member of JSON's object of arguments, without the comma before it. */

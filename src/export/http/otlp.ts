@@ -60,10 +60,36 @@ function resourceOf(service: string, host: string): Buffer {
     ['telemetry.sdk.language', 'nodejs'],
     ['telemetry.sdk.version', version],
   ]
-  for (const [key, value] of attributes) attribute(w, 0x0a, key, value)
+  const own = new Set(attributes.map(([key]) => key))
+  for (const [key, value] of [
+    ...attributes,
+    ...given(process.env.OTEL_RESOURCE_ATTRIBUTES).filter(([key]) => !own.has(key)),
+  ])
+    attribute(w, 0x0a, key, value)
   close(w, resource)
   return w.take()
 }
+
+/**
+ * What operators of Kubernetes and users of OpenTelemetry say of a process: `key=value`, separated by commas, values
+ * percent-encoded. Where one part can't be read, none counts, as OpenTelemetry has it.
+ */
+function given(text = ''): [string, Value][] {
+  const attributes = new Map<string, Value>()
+  for (const part of text.split(',')) {
+    if (part.trim() === '') continue
+    const at = part.indexOf('=')
+    if (at < 1) return []
+    try {
+      attributes.set(decodeURIComponent(part.slice(0, at).trim()), decodeURIComponent(part.slice(at + 1).trim()))
+    } catch {
+      return []
+    }
+  }
+  return [...attributes].slice(0, MAX_RESOURCE_ATTRIBUTES)
+}
+
+const MAX_RESOURCE_ATTRIBUTES = 128
 
 function scopeOf(): Buffer {
   const w = new Writer(64)
@@ -135,12 +161,14 @@ export function writeSpan(w: Writer, span: LiveSpan): number {
   nanoseconds(w, 0x39, Math.floor(span.startUs))
   nanoseconds(w, 0x41, Math.floor(span.endUs))
   if (annotations !== undefined) {
+    const { typed } = span
     for (let i = 0; i < annotations.length; i += 2) {
       const key = annotations[i]!
       const value = annotations[i + 1]!
-      if (own !== NO_NOTES && (OURS.has(key) || own.types[key] !== undefined)) {
-        if (!OURS.has(key)) typedAttribute(w, key, value, own.types[key])
-      } else attribute(w, 0x4a, key, NUMBERS.has(key) && WHOLE.test(value) ? Number(value) : value)
+      if (own !== NO_NOTES && OURS.has(key)) continue
+      const type = own.types[key] ?? (typed?.includes(key) || NUMBERS.has(key) ? ANY : undefined)
+      if (type === undefined) attribute(w, 0x4a, key, value)
+      else typedAttribute(w, key, value, type)
     }
   }
   if (counters !== undefined) {
@@ -245,12 +273,16 @@ function notesOf(annotations: string[]): Notes {
   return notes
 }
 
-/** An attribute by the type that `otel.types` has for it; the string itself where it isn't of that type. */
+/** A number, a boolean or a list in JSON: what has become text, and the text tells which. */
+const ANY = 'any of these'
+
+/** An attribute by its type, `otel.types`' or ANY; the string itself where it isn't of that type. */
 function typedAttribute(w: Writer, key: string, text: string, type: unknown): void {
-  if (type === 'double' && text !== '' && !Number.isNaN(Number(text))) doubleAttribute(w, 0x4a, key, Number(text))
-  else if (type === 'bool' && (text === 'true' || text === 'false')) attribute(w, 0x4a, key, text === 'true')
-  else if (type === 'int' && WHOLE.test(text)) attribute(w, 0x4a, key, Number(text))
-  else attribute(w, 0x4a, key, type === 'json' ? (parse(text) ?? text) : text)
+  const is = (one: string) => type === one || type === ANY
+  if (is('bool') && (text === 'true' || text === 'false')) attribute(w, 0x4a, key, text === 'true')
+  else if (is('int') && WHOLE.test(text)) attribute(w, 0x4a, key, Number(text))
+  else if (is('double') && text !== '' && Number.isFinite(Number(text))) doubleAttribute(w, 0x4a, key, Number(text))
+  else attribute(w, 0x4a, key, is('json') ? (parse(text) ?? text) : text)
 }
 
 function attributes(w: Writer, tag: number, all: unknown): void {

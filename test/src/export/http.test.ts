@@ -4,7 +4,9 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import net, { type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import { annotate, count, flush, init, record, shutdown, span, stats } from '../../../src'
+import { register, unregister } from '../../../src/otel'
 import { Kind } from '../../../src/trace/span'
 import { startServerSpan, startSpan } from '../../../src/trace/tracer'
 import { finished, ROOT, runNode, startNode } from '../../helpers/child'
@@ -155,6 +157,84 @@ describe('exporters over HTTP', () => {
       )
       assert.deepEqual([two.kind, two.status, two.links, two.events], [1, undefined, undefined, undefined])
       assert.deepEqual(plainAttributes(two.attributes), { 'otel.scope.name': 'pg' })
+    })
+
+    it('has numbers and booleans as what they were, and strings as strings, whatever they look like', async () => {
+      start(`otlp:${peer.url}`)
+      span('a', a => {
+        a.annotate('int', 7).annotate('double', 1.5).annotate('bool', false).annotate('big', 12n).annotate('text', '7')
+        a.annotate('nan', Number.NaN).annotate('huge', 1e300).annotate('was', 5).annotate('was', '5')
+      })
+      assert.equal(await flush(5000), true)
+      const values = Object.fromEntries(peer.spans[0].attributes.map(({ key, value }: any) => [key, value]))
+      assert.deepEqual(values, {
+        ...{
+          int: { intValue: '7' },
+          double: { doubleValue: 1.5 },
+          bool: { boolValue: false },
+          big: { intValue: '12' },
+        },
+        ...{
+          text: { stringValue: '7' },
+          nan: { stringValue: 'NaN' },
+          huge: { doubleValue: 1e300 },
+          was: { stringValue: '5' },
+        },
+      })
+    })
+
+    it('has what OpenTelemetry’s API says as it was said', async () => {
+      start(`otlp:${peer.url}`)
+      register()
+      try {
+        const tracer = trace.getTracer('pg')
+        const sent = tracer.startSpan('send', {
+          kind: SpanKind.PRODUCER,
+          attributes: { n: 3, ratio: 0.5, yes: true, text: '3', list: ['a', 'b'], numbers: [1, 2] },
+          links: [
+            { context: { traceId: '1'.repeat(32), spanId: '2'.repeat(16), traceFlags: 1 }, attributes: { k: 1 } },
+          ],
+        })
+        sent.addEvent('retry', { attempt: 2 })
+        sent.recordException(new TypeError('gone'))
+        sent.setStatus({ code: SpanStatusCode.ERROR, message: 'why' })
+        sent.end()
+        tracer.startSpan('get', { kind: SpanKind.CLIENT }).end()
+      } finally {
+        unregister()
+      }
+      assert.equal(await flush(5000), true)
+      const [sent, got] = peer.spans
+      assert.deepEqual([sent.kind, got.kind, sent.status, got.status], [4, 3, { code: 2, message: 'why' }, undefined])
+      assert.deepEqual(plainAttributes(sent.attributes), {
+        ...{ n: 3, ratio: 0.5, yes: true, text: '3', list: ['a', 'b'], numbers: [1, 2] },
+        ...{ 'otel.scope.name': 'pg', 'error.type': 'TypeError', 'error.message': 'why' },
+      })
+      const [retry, exception] = sent.events
+      assert.deepEqual([retry.name, plainAttributes(retry.attributes)], ['retry', { attempt: 2 }])
+      assert.equal(plainAttributes(exception.attributes)['exception.message'], 'gone')
+      const [{ traceId, spanId, attributes }] = sent.links
+      assert.deepEqual([traceId, spanId, plainAttributes(attributes)], ['1'.repeat(32), '2'.repeat(16), { k: 1 }])
+    })
+
+    it('tells what OTEL_RESOURCE_ATTRIBUTES says of the process, but for what Milo knows better', async () => {
+      const told = async (text: string) => {
+        process.env.OTEL_RESOURCE_ATTRIBUTES = text
+        start(`otlp:${peer.url}`)
+        work(1)
+        assert.equal(await flush(5000), true)
+        return plainAttributes(readOtlp(peer.requests.at(-1)!.body).resourceSpans[0].resource.attributes)
+      }
+      try {
+        const resource = await told('deployment.environment.name=prod, service.name=other ,k8s.pod.name=a%2Cb')
+        assert.deepEqual(
+          ['deployment.environment.name', 'service.name', 'k8s.pod.name'].map(key => resource[key]),
+          ['prod', 'shop', 'a,b'],
+        )
+        for (const bad of ['a=1,b', 'a=%zz', '=x']) assert.equal((await told(bad)).a, undefined)
+      } finally {
+        delete process.env.OTEL_RESOURCE_ATTRIBUTES
+      }
     })
 
     it('learns the sampling probability by the trace state’s threshold, which the trace id fulfills', async () => {

@@ -430,6 +430,23 @@ describe('beforeExit', () => {
     assert.deepEqual([run.status, run.stderr, run.stdout.split('\n').at(-2)], [0, '', 'exit'])
   })
 
+  it('is seen where somebody’s process.emit was there before Milo’s, whatever that calls', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'milo-emit-'))
+    for (const theirs of ['emit', 'Object.getPrototypeOf(process).emit']) {
+      writeFileSync(
+        join(folder, 'before.cjs'),
+        `const { emit } = process; process.emit = function (...args) { return ${theirs}.apply(this, args) }`,
+      )
+      const body = `let n = 0; process.on('beforeExit', () => console.log(++n)); require('milo').span('last', () => {})`
+      const args = ['-r', join(folder, 'before.cjs'), '-r', './dist/register.js', '-e', body]
+      const peer = await ScribePeer.listen()
+      const { stdout, stderr } = await runNode(args, { MILO_SCRIBE: peer.address, MILO_SAMPLER: 'always' })
+      await peer.close()
+      assert.deepEqual([stdout, stderr, peer.spans.map(span => span.name)], ['1\n', '', ['last']])
+    }
+    rmSync(folder, { recursive: true })
+  })
+
   it('is passed on when the application emits it itself', async () => {
     const body = `
       const milo = require('milo')

@@ -1,78 +1,40 @@
-import { Reader } from 'milo/codec/binary'
-import { isErrorAt } from '../../record/half'
 import { IdMap } from '../../record/ids'
-import { RecordReader } from '../../record/reader'
 import { scanRecords } from '../../record/records'
-import { chunksBySize } from '../chunks'
+import { Turns, takeAtOnce } from '../../turns'
+import { chunksBySize, grouped } from '../chunks'
 import { hash52 } from '../hash64'
 import type { Entry } from '../pipeline/entry'
 import type { IndexPolicy } from '../search/index-policy'
-import { WINDOW_BITS } from '../search/window'
 import type { MySql, Row } from './mysql'
-import {
-  durationHex,
-  KeyWord,
-  MAX_DURATION_US,
-  ordered,
-  orderedAt,
-  TERM_DIGITS,
-  termsIn,
-  type Word,
-  Words,
-} from './mysql-terms'
+import { Postings, type TraceTerms } from './mysql-postings'
+import { termsIn, Words } from './mysql-terms'
 import { collectorNumber, slotOf, type TracePlace } from './span-rows'
 
 /**
- * Writes the search index of sql/mysql/0001-places.sql; mysql-search.ts searches it. A trace's records usually come together and have
- * much in common, so a message makes
+ * Writes the search index of sql/mysql/0001-blocks.sql; mysql-search.ts searches it. A trace's records usually come together and have
+ * much in common, so what is settled together makes
  *
- *     a row of trace_terms for each trace
- *     a row of post for each trace, term and window of time, with the newest start and the longest duration
+ *     a row of trace_terms for each trace and second of acceptance
+ *     a place for each trace, term and window of time, with the newest start and the longest duration
+ *     a row of post for all places of a term and a window (mysql-blocks.ts)
  */
 
 export const DAY_US = 86_400_000_000n
 
 /** How many bytes of messages are indexed at once. */
-const MAX_PORTION_BYTES = 1024 * 1024
+const MAX_PORTION_BYTES = 8 * 1024 * 1024
 /** The approximate size of a transaction's SQL, so that it ends in time whatever is in a message. */
 const MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
 /** The approximate size of a row of dict without its text. */
 const ROW_OVERHEAD_BYTES = 64
 /** How many terms a row of trace_terms has at most: its column has room for 571. */
 const MAX_ROW_TERMS = 500
+/** How many records are read before the clock is looked at. */
+const RECORDS_BETWEEN = 32
 /** How many places of a trace are read from trace_terms at once. */
 const MAX_PLACES = 500
 /** How many places of all traces. */
 const MAX_PLACES_AT_ONCE = 20_000
-
-/** How many hex digits of a start, which has 16, tell its window. */
-const WINDOW_DIGITS = 16 - WINDOW_BITS / 4
-/** The name of a record without a name. */
-const NO_NAME = '0'.repeat(TERM_DIGITS)
-
-interface Trace {
-  id: bigint
-  /** The part of its places. */
-  hex: string
-  records: Found[]
-}
-
-/** What a record can be found by. */
-interface Found {
-  /** The part of its place. */
-  start: string
-  durationUs: number
-  words: Word[]
-  /** Which span it is of, in hex, for its values; empty if it has none. */
-  span: string
-}
-
-/** The row of trace_terms. */
-interface TraceTerms {
-  /** A key's values follow the key. */
-  words: Word[]
-  durationUs: number
-}
 
 interface Statement {
   sql: string
@@ -81,21 +43,10 @@ interface Statement {
   bytes: number
 }
 
-/** A row of post, without the term. */
-interface Post {
-  place: string
-  durationUs: number
-  /** Instead of the duration, for a value. */
-  span: string
-}
-
 export class MySqlIndex {
   private readonly db: MySql
   private readonly collector: number
   private readonly words = new Words()
-  private readonly reader = new RecordReader()
-  /** Numbers traces and windows of time: see Word. */
-  private noted = 0
 
   /** @param collector the collector's number (see collectorNumber) */
   constructor(db: MySql, collector: number) {
@@ -103,35 +54,31 @@ export class MySqlIndex {
     this.collector = collector
   }
 
-  /** Resolves when the messages' spans can be found. */
+  /** Resolves when the messages' spans can be found. Must not be called again before. */
   async add(messages: Entry[], policy: IndexPolicy): Promise<void> {
-    // In portions, so that a large call doesn't block everything else.
     for (const some of chunksBySize(messages, MAX_PORTION_BYTES, ({ start, end }) => end - start)) {
-      for (let from = 0; from < some.length; ) {
-        const day = dayOf(some[from]!.receivedUs)
-        let to = from + 1
-        while (to < some.length && dayOf(some[to]!.receivedUs) === day) to++
-        await this.addOfDay(some.slice(from, to), day, policy)
-        from = to
-      }
+      for (const [day, ofDay] of grouped(some, ({ receivedUs }) => dayOf(receivedUs)))
+        await this.addOfDay(ofDay, day, policy)
     }
   }
 
   private async addOfDay(messages: Entry[], day: number, policy: IndexPolicy): Promise<void> {
-    const posts = new Map<Word, Post[]>()
+    const turns = new Turns()
+    const postings = new Postings(this.words)
+    await turns.take(postings.read(messages, policy), RECORDS_BETWEEN)
     const terms: string[] = []
-    for (const message of messages) {
-      const place = `${slotOf(message.id)},${this.collector}`
-      for (const trace of this.tracesOf(message, policy))
-        pushTerms(terms, trace.id, this.addTrace(posts, trace), place, day)
+    for (const trace of postings.termsOfTraces()) {
+      pushTerms(terms, trace, this.collector, day)
+      if (turns.over()) await turns.next()
     }
-    if (posts.size === 0) return
+    if (terms.length === 0) return
     // Sorted by key: concurrent transactions insert in the same order, and so wait for each other instead of deadlocking.
-    const sorted = [...posts].sort(([a], [b]) => (a.term < b.term ? -1 : 1))
-    const words = sorted.map(([word]) => word).filter(({ known, scope }) => known !== day && scope !== '')
+    const placed = postings.placed.sort((a, b) => (a.term < b.term ? -1 : 1))
+    const words = placed.filter(({ known, scope }) => known !== day && scope !== '')
     const maxBytes = this.db.statementBytes
     const statements: Statement[] = []
     for (const some of chunksBySize(words, maxBytes, ({ text }) => 2 * Buffer.byteLength(text) + ROW_OVERHEAD_BYTES)) {
+      if (turns.over()) await turns.next()
       const rows = some.map(({ term, scope }) => `(x'${term}',${day},x'${scope}',?)`)
       statements.push({
         sql: `INSERT IGNORE INTO dict (term, day, scope, text) VALUES ${rows}`,
@@ -147,12 +94,13 @@ export class MySqlIndex {
       }
     }
     const rows: string[] = []
-    for (const [{ term }, some] of sorted) {
-      for (const { place, durationUs, span } of some) {
-        rows.push(`(x'${term}',x'${place}${span || durationHex(durationUs)}',${day})`)
+    for (const word of placed) {
+      if (turns.over()) await turns.next()
+      for (const { place, older } of postings.blocksOf(word)) {
+        rows.push(`(x'${word.term}',x'${place}',${day},x'${older}')`)
       }
     }
-    insert('INSERT IGNORE INTO post (term, place, day)', rows)
+    insert('INSERT IGNORE INTO post (term, place, day, older)', rows)
     insert(INSERT_TERMS, terms)
     for (const some of chunksBySize(statements, MAX_TRANSACTION_BYTES, ({ bytes }) => bytes)) {
       await this.db.transact(async connection => {
@@ -167,134 +115,30 @@ export class MySqlIndex {
     const rows: string[] = []
     // The record isn't decoded: that may be why it can't be indexed.
     scanRecords(body.subarray(start, end), (_start, _end, { traceIdAt }) => {
-      const traceId = body.readBigInt64BE(start + traceIdAt)
-      pushTerms(rows, traceId, { words: [], durationUs: -1 }, `${slotOf(id)},${this.collector}`, dayOf(receivedUs))
+      const trace = { id: body.readBigInt64BE(start + traceIdAt), slot: slotOf(id), words: [], durationUs: -1 }
+      pushTerms(rows, trace, this.collector, dayOf(receivedUs))
     })
     await this.db.write(`${INSERT_TERMS} VALUES ${rows.join(',')}`)
   }
 
   /** Returns the terms that trace_terms must have for each trace of a message. */
   termsOf(message: Entry, policy: IndexPolicy): Map<bigint, Set<string>> {
+    const postings = new Postings(this.words)
+    takeAtOnce(postings.read([message], policy))
     const terms = new IdMap<Set<string>>()
-    for (const { id, records } of this.tracesOf(message, policy)) {
-      const words = records.flatMap(({ words }) => words).filter(word => word !== this.words.every)
-      terms.set(id, new Set(words.map(({ term }) => term)))
-    }
+    for (const { id, words } of postings.termsOfTraces()) terms.set(id, new Set(words.map(({ term }) => term)))
     return terms
-  }
-
-  /** Reads what each trace of a message can be found by. */
-  private tracesOf({ body, start, end, receivedUs }: Entry, policy: IndexPolicy): Iterable<Trace> {
-    const { reader } = this
-    const text = new Reader(body)
-    const received = ordered(receivedUs)
-    const traces = new Map<string, Trace>()
-    let trace: Trace | undefined
-    let before = 0
-    for (let pos = start; pos < end; ) {
-      pos = reader.read(body, pos)
-      const at = reader.traceIdAt
-      // Most records follow others of their trace.
-      if (trace === undefined || body.compare(body, before, before + 8, at, at + 8) !== 0) {
-        const hex = orderedAt(body, at)
-        trace = traces.get(hex)
-        if (trace === undefined) {
-          trace = { id: body.readBigInt64BE(at), hex, records: [] }
-          traces.set(hex, trace)
-        }
-      }
-      before = at
-      trace.records.push(this.found(text, received, policy))
-    }
-    return traces.values()
-  }
-
-  /** Returns what the record in `reader` can be found by. */
-  private found(text: Reader, received: string, policy: IndexPolicy): Found {
-    const { reader, words } = this
-    const { annotations, firstAt, lastAt } = reader
-    const { buf } = text
-    const stringAt = (at: number) => {
-      text.pos = at - 4
-      return text.string()
-    }
-    const found: Word[] = [words.every]
-    const name = reader.nameAt === -1 ? undefined : words.name(stringAt(reader.nameAt))
-    if (name !== undefined) found.push(name)
-    if (reader.serviceAt !== -1) found.push(words.service(stringAt(reader.serviceAt)))
-    for (let i = 0; i < annotations.length; i += 4) {
-      const keyText = stringAt(annotations[i]!)
-      if (!policy.indexes(keyText)) continue
-      const key = words.key(keyText)
-      found.push(key, words.value(key, keyText, policy.cut(stringAt(annotations[i + 2]!))))
-    }
-    if (isErrorAt(buf, reader)) found.push(words.error)
-    const span =
-      annotations.length === 0 ? '' : buf.toString('hex', reader.idAt, reader.idAt + 8) + (name?.term ?? NO_NAME)
-    if (firstAt === -1) return { start: received, durationUs: -1, words: found, span }
-    const high = buf.readInt32BE(lastAt) - buf.readInt32BE(firstAt)
-    const durationUs = high * 2 ** 32 + (buf.readUInt32BE(lastAt + 4) - buf.readUInt32BE(firstAt + 4))
-    return {
-      start: orderedAt(buf, firstAt),
-      durationUs: Math.min(durationUs, MAX_DURATION_US),
-      words: found,
-      span,
-    }
-  }
-
-  /** Adds a trace's rows of post. */
-  private addTrace(posts: Map<Word, Post[]>, { hex, records }: Trace): TraceTerms {
-    const trace = ++this.noted
-    let window = ''
-    let ofWindow = 0
-    let longest = -1
-    const noted: Word[] = []
-    records.sort((a, b) => (a.start < b.start ? 1 : a.start > b.start ? -1 : 0))
-    for (const { start, durationUs, words, span } of records) {
-      if (durationUs > longest) longest = durationUs
-      if (ofWindow === 0 || !start.startsWith(window)) {
-        window = start.slice(0, WINDOW_DIGITS)
-        ofWindow = ++this.noted
-      }
-      const place = start + hex
-      for (const word of words) {
-        let own = posts.get(word)
-        if (word.window === ofWindow) {
-          const post = own!.at(-1)!
-          if (durationUs > post.durationUs) post.durationUs = durationUs
-          continue
-        }
-        word.window = ofWindow
-        if (own === undefined) posts.set(word, (own = []))
-        own.push({ place, durationUs, span: word.key === undefined ? '' : span })
-        if (word.trace === trace || word === this.words.every) continue
-        word.trace = trace
-        if (word.key !== undefined) word.key.noted.push(word)
-        else noted.push(word)
-        if (word instanceof KeyWord) word.noted = []
-      }
-    }
-    return {
-      words: noted.flatMap(word => (word instanceof KeyWord ? [word, ...word.noted] : word)),
-      durationUs: longest,
-    }
   }
 }
 
 const INSERT_TERMS = 'INSERT IGNORE INTO trace_terms (trace_id, slot, collector, uid, day, duration, terms)'
 
-/** Adds the rows of trace_terms for a trace, as SQL. @param place slot and collector */
-function pushTerms(
-  rows: string[],
-  traceId: bigint,
-  { words, durationUs }: TraceTerms,
-  place: string,
-  day: number,
-): void {
+/** Adds the rows of trace_terms for a trace, as SQL. */
+function pushTerms(rows: string[], { id, slot, words, durationUs }: TraceTerms, collector: number, day: number): void {
   for (let from = 0; from === 0 || from < words.length; from += MAX_ROW_TERMS) {
     let hex = ''
     for (const { term } of words.slice(from, from + MAX_ROW_TERMS)) hex += term
-    rows.push(`(${traceId},${place},${uidOf(durationUs, hex)},${day},${durationUs},x'${hex}')`)
+    rows.push(`(${id},${slot},${collector},${uidOf(durationUs, hex)},${day},${durationUs},x'${hex}')`)
   }
 }
 

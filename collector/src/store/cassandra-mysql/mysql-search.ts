@@ -1,20 +1,19 @@
 import { compareNumber } from '../../query'
 import { IdMap, IdSet } from '../../record/ids'
+import { grouped } from '../chunks'
 import type { IndexPolicy } from '../search/index-policy'
 import { comparePlaces, I64_MAX, I64_MIN, type Place } from '../search/place'
 import { EVERY_RECORD, type IndexQuery, type Places, type SpanIndex, type Term } from '../search/span-index'
 import { WINDOW_BITS } from '../search/window'
 import { type CompletionQuery, StoreError } from '../store'
 import type { MySql, Row } from './mysql'
+import { bytes, countOf, type List, ListWalk, placesOfValues, readList } from './mysql-list'
 import {
-  durationHex,
   ERROR,
   EVERY,
   isValue,
   MAX_DURATION_US,
   MAX_WORD_LENGTH,
-  ordered,
-  placeOf,
   SCOPE,
   TERM_DIGITS,
   termOf,
@@ -23,8 +22,8 @@ import {
 } from './mysql-terms'
 
 /**
- * Searches the index of sql/mysql/0001-places.sql. Every term is a list of places: a range of post's B-tree in order of time,
- * which the server walks backwards and merges over the partitions of the days.
+ * Searches the index of sql/mysql/0001-blocks.sql. Every term is a list of places: a range of post's B-tree in order of time,
+ * which the server walks backwards and merges over the partitions of the days (mysql-list.ts).
  *
  * A search for a part of a value first finds the values that contain it in dict. If these have few places, the places are
  * fetched and sorted. If they have many, walking the places of the key (or of all records, without a key) from the newest finds
@@ -44,8 +43,6 @@ const VALUE_RANGES = ['03', '47', '8b', 'cf'].map(([first, last]) => {
 const MAX_SORTED = 10_000
 /** If a key has more than this share of all values, dict is read completely, in the order in which it is stored. */
 const MAX_DICT_SHARE = 0.2
-/** How many rows of a list are searched at once for what its index doesn't order; grows from the first value to the second. */
-const STRETCH = [2_000, 128_000] as const
 /** How many places are fetched at once when many are filtered out. */
 const MAX_BATCH = 2_000
 /** Looking up a trace costs as much as reading this many places of a list, which are stored side by side. */
@@ -63,17 +60,8 @@ const MAX_KEYS = 10_000
 const MAX_COMPARED = 20_000
 /** How long one call looks for places. */
 const TURN_MS = 500
-/** Rows are counted exactly up to here; above, the server estimates. */
-const MAX_COUNTED = 1_000
 /** How many words are sorted for a completion; of more words, only some are. */
 const MAX_COMPLETED = 2_000
-
-/** The rows of post that have a term, in order of time. */
-interface List {
-  term: string
-  /** The least duration of a row's longest record; -1 for rows without times too. */
-  minDurationUs: number
-}
 
 /** One search, which caches what it finds out about its terms. */
 export class MySqlSearch implements SpanIndex {
@@ -82,6 +70,8 @@ export class MySqlSearch implements SpanIndex {
   private readonly policy: IndexPolicy
   private readonly values = new Map<ValueTerm, Promise<Value[] | undefined>>()
   private readonly sorted = new Map<ValueTerm, Promise<Place[] | undefined>>()
+  /** How far each query has been read. */
+  private readonly walks = new Map<IndexQuery, { at: Place | undefined; walk: Walk }>()
   /** Of the terms that don't drive a query. */
   private readonly filters = new Map<IndexQuery, Filter[]>()
   /** Whether values match a driver. */
@@ -96,16 +86,18 @@ export class MySqlSearch implements SpanIndex {
   async count(term: Term, max: number): Promise<number> {
     if (!this.isIndexed(term)) return Infinity
     const list = this.listOf(term)
-    if (list !== undefined) return Math.min(max, await this.countOf(list))
+    if (list !== undefined) return Math.min(max, await countOf(this.db, list))
     const sorted = await this.sortedPlaces(term as ValueTerm)
     if (sorted !== undefined) return Math.min(max, sorted.length)
-    return term.kind === 'number' ? Math.min(max, await this.countOf(this.listOf(keyOf(term))!)) : max
+    return term.kind === 'number' ? Math.min(max, await countOf(this.db, this.listOf(keyOf(term))!)) : max
   }
 
   async places(query: IndexQuery, after: Place | undefined, max: number, mayGoOn: () => void): Promise<Places> {
     const [driver, ...rest] = partsOf(query.driver)
     if (!this.isIndexed(driver!)) throw notIndexed(driver!)
-    const next = await this.walker(driver!, query)
+    const known = this.walks.get(query)
+    // What it has read beyond these places isn't read again.
+    const walk = after !== undefined && known?.at === after ? known.walk : await this.walkOf(driver!, query, after)
     const filters =
       this.filters.get(query) ??
       (await this.filtersOf([...rest, ...[...query.others, ...query.ofTrace].flatMap(partsOf)]))
@@ -117,10 +109,10 @@ export class MySqlSearch implements SpanIndex {
     const seen = new IdSet()
     const passed = new IdSet()
     let size = max
-    let from = after
     for (;;) {
       mayGoOn()
-      const stretch = await next(rangeOf(query, from), size, from)
+      const stretch = await walk(size)
+      this.walks.set(query, { at: stretch.resume, walk })
       const unseen = stretch.places.filter(({ traceId }) => !seen.has(traceId) && seen.add(traceId))
       const fresh = await this.filtered(unseen, filters)
       for (const { traceId } of fresh) passed.add(traceId)
@@ -128,7 +120,6 @@ export class MySqlSearch implements SpanIndex {
       if (stretch.resume === undefined || passed.size >= wanted || performance.now() > deadline) {
         return { places: found, resume: stretch.resume, of: stretch.of ?? driver }
       }
-      from = stretch.resume
       // Fetch as many as seem necessary: the places of a long trace follow each other.
       const share = Math.max(fresh.length / size, 0.01)
       size = Math.min(Math.max(Math.ceil((wanted - passed.size) / share), max), MAX_BATCH)
@@ -224,15 +215,12 @@ export class MySqlSearch implements SpanIndex {
     const values = await this.valuesOf(term)
     if (values === undefined) return undefined
     const places: Place[] = []
-    // All rows of a value's day are in that day's partition.
-    for (const [day, terms] of byDay(values)) {
-      for (let i = 0; i < terms.length; i += MAX_IN) {
-        const room = MAX_SORTED - places.length
-        const rows = await this.db.read(
-          `SELECT HEX(place) FROM post WHERE day = ${day} AND term IN (${terms.slice(i, i + MAX_IN).map(bytes)}) LIMIT ${room + 1}`,
-        )
-        if (rows.length > room) return undefined
-        places.push(...placesOf(rows))
+    for (const [day, ofDay] of grouped(values, ({ day }) => day)) {
+      for (let i = 0; i < ofDay.length; i += MAX_IN) {
+        const terms = ofDay.slice(i, i + MAX_IN).map(({ term }) => term)
+        const some = await placesOfValues(this.db, day, terms, MAX_SORTED - places.length)
+        if (some === undefined) return undefined
+        for (const place of some) places.push(place)
       }
     }
     return places.sort((a, b) => comparePlaces(b, a))
@@ -254,49 +242,32 @@ export class MySqlSearch implements SpanIndex {
     return match === 'exact' ? text : match === 'prefix' ? `${text}%` : `%${text}%`
   }
 
-  /** Returns a function that reads the driver's places step by step. */
-  private async walker(driver: Term, { fromUs, toUs }: IndexQuery): Promise<Walk> {
+  /** Returns a function that reads the driver's places after `after` step by step. */
+  private async walkOf(driver: Term, query: IndexQuery, after: Place | undefined): Promise<Walk> {
     const list = this.listOf(driver)
-    if (list?.minDurationUs === -1) return (range, size) => this.walkList(list, range, size)
     if (list !== undefined) {
-      let stretch: number = STRETCH[0]
-      return (range, size) => {
-        const walked = this.walkFiltered(list, range, size, stretch)
-        stretch = Math.min(stretch * 4, STRETCH[1])
-        return walked
-      }
+      const walk = new ListWalk(this.db, list, query, after)
+      return size => walk.next(size)
     }
     const term = driver as ValueTerm
     const sorted = await this.sortedPlaces(term)
     if (sorted !== undefined) {
-      const within = sorted.filter(({ startUs }) => startUs >= (fromUs ?? I64_MIN) && startUs <= (toUs ?? I64_MAX))
-      return async (_range, size, from) => {
-        const start = from === undefined ? 0 : within.findIndex(place => comparePlaces(place, from) < 0)
-        const places = start === -1 ? [] : within.slice(start, start + size)
+      const { fromUs = I64_MIN, toUs = I64_MAX } = query
+      const isAfter = (place: Place) => after === undefined || comparePlaces(place, after) < 0
+      const within = sorted.filter(place => place.startUs >= fromUs && place.startUs <= toUs && isAfter(place))
+      let at = 0
+      return async size => {
+        const places = within.slice(at, at + size)
+        at += places.length
         return { places, resume: places.length < size ? undefined : places.at(-1) }
       }
     }
     const of: Term = term.key === undefined ? EVERY_RECORD : keyOf(term)
-    const all = this.listOf(of)!
-    return async (range, size) => {
-      const { places, resume } = await this.walkList(all, range, size)
+    const walk = new ListWalk(this.db, this.listOf(of)!, query, after)
+    return async size => {
+      const { places, resume } = await walk.next(size)
       return { places: await this.withValue(term, places), resume, of }
     }
-  }
-
-  private async walkList({ term }: List, range: string, size: number): Promise<Places> {
-    const sql = `SELECT HEX(place) FROM post WHERE term = ${bytes(term)} AND ${range} ${NEWEST_FIRST} LIMIT ${size}`
-    const places = placesOf(await this.db.read(sql))
-    return { places, resume: places.length < size ? undefined : places.at(-1) }
-  }
-
-  /** Reads only a limited part of the list, since none of the next rows may match. */
-  private async walkFiltered(list: List, range: string, size: number, stretch: number): Promise<Places> {
-    const base = `SELECT HEX(place) FROM post WHERE term = ${bytes(list.term)} AND ${range}`
-    const [end] = placesOf(await this.db.read(`${base} ${NEWEST_FIRST} LIMIT 1 OFFSET ${stretch}`))
-    const down = end === undefined ? '' : ` AND place >= ${bytes(digitsOf(end))}`
-    const places = placesOf(await this.db.read(`${base}${longer(list)}${down} ${NEWEST_FIRST} LIMIT ${size}`))
-    return { places, resume: places.length < size ? end : places.at(-1) }
   }
 
   /** Returns the places of traces that have a value that matches, or so many values that they may have one. */
@@ -328,9 +299,9 @@ export class MySqlSearch implements SpanIndex {
         if (fresh.size < MAX_COMPARED && !compares.has(term)) fresh.set(term, { term, day: row.day })
       }
     }
-    for (const [day, terms] of byDay([...fresh.values()])) {
-      for (let i = 0; i < terms.length; i += MAX_IN) {
-        const some = terms.slice(i, i + MAX_IN)
+    for (const [day, values] of grouped(fresh.values(), ({ day }) => day)) {
+      for (let i = 0; i < values.length; i += MAX_IN) {
+        const some = values.slice(i, i + MAX_IN).map(({ term }) => term)
         const from = `FROM dict WHERE day = ${day} AND term IN (${some.map(bytes)})`
         const matching =
           term.kind === 'number'
@@ -405,10 +376,9 @@ export class MySqlSearch implements SpanIndex {
   private async tracesOf(filter: Filter): Promise<IdSet | undefined> {
     const { list, lookups } = filter
     if (list === undefined || filter.traces !== undefined || lookups === 0) return filter.traces
-    filter.places ??= await this.countOf(list)
+    filter.places ??= await countOf(this.db, list)
     if (filter.places > Math.min(lookups * LOOKUP_PLACES, MAX_LISTED)) return undefined
-    const rows = await this.db.read(`SELECT HEX(place) FROM post WHERE term = ${bytes(list.term)}${longer(list)}`)
-    filter.traces = new IdSet(placesOf(rows).map(({ traceId }) => traceId))
+    filter.traces = new IdSet((await readList(this.db, list)).map(({ traceId }) => traceId))
     return filter.traces
   }
 
@@ -424,13 +394,6 @@ export class MySqlSearch implements SpanIndex {
       for (const traceId of await lacks(rows.map(termRow))) lacking.add(traceId)
     }
     return lacking
-  }
-
-  private async countOf({ term }: List): Promise<number> {
-    const rows = `SELECT 1 FROM post WHERE term = ${bytes(term)}`
-    const counted = await this.db.read(`SELECT COUNT(*) FROM (${rows} LIMIT ${MAX_COUNTED}) t`)
-    const count = Number(counted[0]![0])
-    return count < MAX_COUNTED ? count : Math.max(count, await this.db.estimate(rows))
   }
 }
 
@@ -449,18 +412,8 @@ interface Value {
   day: number
 }
 
-/** @param from the place to continue after; `range` contains this condition too */
-type Walk = (range: string, size: number, from: Place | undefined) => Promise<Places>
-
-function byDay(values: Value[]): Map<number, string[]> {
-  const days = new Map<number, string[]>()
-  for (const { term, day } of values) {
-    const terms = days.get(day)
-    if (terms === undefined) days.set(day, [term])
-    else terms.push(term)
-  }
-  return days
-}
+/** Returns the next places; fewer than `size` don't mean the end. */
+type Walk = (size: number) => Promise<Places>
 
 interface Filter {
   /** Whether a row of a trace has the term: with a duration, both are of one record and so in one row. */
@@ -518,32 +471,9 @@ function together(rows: TermRow[]): Map<bigint, TermRow[]> {
   return traces
 }
 
-const NEWEST_FIRST = 'ORDER BY place DESC'
-
-/** Returns the condition for places that may be listed, as SQL. */
-function rangeOf({ fromUs, toUs }: IndexQuery, after: Place | undefined): string {
-  const sql = [`place >= ${bytes(ordered(clamped(fromUs ?? I64_MIN)))}`]
-  if (toUs !== undefined && toUs < I64_MAX) sql.push(`place < ${bytes(ordered(clamped(toUs) + 1n))}`)
-  if (after !== undefined) sql.push(`place < ${bytes(digitsOf(after))}`)
-  return sql.join(' AND ')
-}
-
-function digitsOf({ startUs, traceId }: Place): string {
-  return ordered(startUs) + ordered(traceId)
-}
-
-/** Returns a binary literal. */
-function bytes(hex: string): string {
-  return `x'${hex}'`
-}
-
 /** @param hex as the server writes it */
 function lower(hex: Row[number] | undefined): string {
   return (hex as string).toLowerCase()
-}
-
-function clamped(us: bigint): bigint {
-  return us < I64_MIN ? I64_MIN : us > I64_MAX ? I64_MAX : us
 }
 
 function listOf(term: string, minDurationUs = -1): List {
@@ -556,11 +486,6 @@ function halfList({ name, service, minDurationUs = -1 }: Half): List {
   return listOf(term, Math.max(-1, Math.ceil(Math.min(minDurationUs, MAX_DURATION_US))))
 }
 
-/** Returns the condition for a list's durations, as SQL. */
-function longer({ minDurationUs }: List): string {
-  return minDurationUs === -1 ? '' : ` AND SUBSTR(place, 17) >= ${bytes(durationHex(minDurationUs))}`
-}
-
 /** Divides a term into those that have a list of their own. */
 function partsOf(term: Term): Term[] {
   if (term.kind !== 'half' || term.name === undefined || term.service === undefined) return [term]
@@ -568,10 +493,6 @@ function partsOf(term: Term): Term[] {
     { ...term, service: undefined },
     { ...term, name: undefined },
   ]
-}
-
-function placesOf(rows: Row[]): Place[] {
-  return rows.map(([hex]) => placeOf(hex as string))
 }
 
 function notIndexed(term: Term): StoreError {

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 
 /**
- * Terms and places, as the tables of sql/mysql/0001-places.sql have them: bytes, which sort as they are and which the server needs
+ * Terms and places, as the tables of sql/mysql/0001-blocks.sql have them: bytes, which sort as they are and which the server needs
  * not convert. They are written in hex here and in SQL.
  *
  *     term, 7 bytes     01, 02 or 03, and 48 bits of a hash      a name, a service or a key
@@ -58,18 +58,6 @@ export function ordered(n: bigint): string {
   return (n + 2n ** 63n).toString(16).padStart(PART_DIGITS, '0')
 }
 
-/** Like ordered, for the integer at an offset. */
-export function orderedAt(buf: Buffer, at: number): string {
-  const hex = buf.toString('hex', at, at + 8)
-  return (Number.parseInt(hex[0]!, 16) ^ 8).toString(16) + hex.slice(1)
-}
-
-/** @param digits of a place, or more */
-export function placeOf(digits: string): { startUs: bigint; traceId: bigint } {
-  const part = (from: number) => BigInt(`0x${digits.slice(from, from + PART_DIGITS)}`) - 2n ** 63n
-  return { startUs: part(0), traceId: part(PART_DIGITS) }
-}
-
 /** Returns a duration as it follows a place. @param us at most MAX_DURATION_US; -1 without times */
 export function durationHex(us: number): string {
   return (us + 1).toString(16).padStart(DURATION_DIGITS, '0')
@@ -84,15 +72,34 @@ export class Word {
   readonly key: KeyWord | undefined
   /** The last day for which a committed transaction has written the word. */
   known = -1
-  /** The last trace and the last window of time that MySqlIndex has noted the word for. */
+  /** The last trace and the last window of time that it was noted for: see Postings. */
   trace = 0
   window = 0
+  /** The postings that have places of it, and its last place there. */
+  postings = 0
+  place = -1
+  private high = -1
+  private low = 0
 
   constructor(term: string, scope: string, text: string, key?: KeyWord) {
     this.term = term
     this.scope = scope
     this.text = text.slice(0, MAX_WORD_LENGTH)
     this.key = key
+  }
+
+  /** The term's first three bytes. */
+  get termHigh(): number {
+    if (this.high === -1) {
+      this.high = Number.parseInt(this.term.slice(0, 6), 16)
+      this.low = Number.parseInt(this.term.slice(6), 16) | 0
+    }
+    return this.high
+  }
+
+  /** The other four. */
+  get termLow(): number {
+    return this.termHigh === -1 ? 0 : this.low
   }
 }
 
@@ -110,6 +117,12 @@ export class Words {
   private services = new Map<string, Word>()
   private keys = new Map<string, KeyWord>()
   private cached = 0
+  private marks = 0
+
+  /** Returns a number that is used for nothing else, and isn't 0. */
+  mark(): number {
+    return ++this.marks
+  }
 
   name(text: string): Word {
     return this.names.get(text) ?? this.keep(this.names, text, new Word(termOf(SCOPE.name, text), SCOPE.name, text))

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import { IdMap } from '../../record/ids'
 import { scanRecords } from '../../record/records'
-import { chunksBySize } from '../chunks'
+import { chunksBySize, grouped } from '../chunks'
 import type { Entry } from '../pipeline/entry'
 
 /**
@@ -67,15 +67,8 @@ export function nodesOf(traceId: bigint): bigint[] {
 
 /** Groups the records of entries into rows, in order of their slots. */
 export function spanRows(entries: Entry[]): SpanRow[] {
-  const slots = new IdMap<Entry[]>()
-  for (const entry of entries) {
-    const slot = slotOf(entry.id)
-    const known = slots.get(slot)
-    if (known === undefined) slots.set(slot, [entry])
-    else known.push(entry)
-  }
   const rows: SpanRow[] = []
-  for (const [slot, accepted] of slots) rowsOfSlot(slot, accepted, rows)
+  for (const [slot, accepted] of grouped(entries, ({ id }) => slotOf(id))) rowsOfSlot(slot, accepted, rows)
   return rows
 }
 

@@ -49,17 +49,20 @@ import { waitingStore } from './waiting-store'
 /**
  * Raw spans in Cassandra, the search index in MySQL.
  *
- *     accept ─┬─ Cassandra: journal, a row a message ──┐
- *             └─ MySQL: index, a transaction a group ──┴─ both durable → OK
- *     write ──── Cassandra: rows of many traces
- *     finish ─── MySQL: checkpoint and activity
+ *     accept ──── Cassandra: journal, a row a message → durable, OK
+ *     write ──┬── Cassandra: rows of many traces
+ *             └── MySQL: index, what is settled together in common rows
+ *     finish ──── MySQL: checkpoint and activity
+ *
+ * MySQL isn't on the way to OK, except that a collector has to hold its lock there. While MySQL is slow or has no room, spans are
+ * accepted until the backlog is full.
  */
 
 const GROUP_BYTES = 1024 * 1024
-/** How many groups are written at once, so that neither database waits for the other. */
+/** How many groups are written at once. */
 const GROUPS = 4
 const SETTLE_SPANS = 20_000
-const SETTLE_MS = 1_000
+const SETTLE_MS = 500
 /** How many bytes of messages are made into rows at once: the rows are copies. */
 const MAX_PORTION_BYTES = 16 * 1024 * 1024
 const DEFAULT_MAX_BACKLOG_SPANS = 500_000
@@ -67,8 +70,6 @@ const DEFAULT_MAX_BACKLOG_BYTES = 256 * 1024 * 1024
 const GOODBYE_MS = 3_000
 /** The shortest time between two checks that write. */
 const CHECK_WRITE_MS = 1_000
-/** How many entries of a replayed journal are indexed at once. */
-const REPLAY_ENTRIES = 50
 const DAY_US = 86_400_000_000
 
 /**
@@ -165,7 +166,7 @@ export async function pendingMigrations(config: StoreConfig): Promise<{ database
 }
 
 /**
- * Indexes and settles the journal of a collector that won't come back. Throws while that collector is running.
+ * Settles the journal of a collector that won't come back. Throws while that collector is running.
  * @returns the number of spans in its journal after its checkpoint
  */
 export async function replayCollector(
@@ -314,7 +315,8 @@ class CassandraMySqlBackend implements Backend {
 
   async accept(messages: Entry[]): Promise<void> {
     this.lock.check()
-    await Promise.all([this.journal(messages), this.addToIndex(messages)])
+    const journal = (some: Entry[]) => this.spans.journal(this.collector, some)
+    await withoutRefused(messages, journal, (entry, error) => this.putAside(entry, error))
     // The lock may have been lost meanwhile, and another collector may have begun to write.
     this.lock.check()
   }
@@ -322,38 +324,11 @@ class CassandraMySqlBackend implements Backend {
   async *replay(): AsyncGenerator<Entry> {
     await this.meter.begin()
     const checkpoint = await readCheckpoint(this.mysql, this.collector)
-    let some: Entry[] = []
     const putAside = (entry: Entry, error: Error) => this.putAside(entry, error)
     for await (const entry of this.spans.replay(this.collector, checkpoint, putAside, this.progress)) {
-      some.push(entry)
-      if (some.length < REPLAY_ENTRIES) continue
-      yield* await this.indexed(some)
-      some = []
+      this.replayed += entry.spans
+      yield entry
     }
-    yield* await this.indexed(some)
-  }
-
-  /** Indexes entries of the journal: journal and index are written concurrently, so an entry may be missing in the index. */
-  private async indexed(entries: Entry[]): Promise<Entry[]> {
-    await this.addToIndex(entries)
-    for (const { spans } of entries) this.replayed += spans
-    return entries
-  }
-
-  private journal(messages: Entry[]): Promise<void> {
-    const journal = (some: Entry[]) => this.spans.journal(this.collector, some)
-    return withoutRefused(messages, journal, (entry, error) => this.putAside(entry, error))
-  }
-
-  private addToIndex(messages: Entry[]): Promise<void> {
-    const add = (some: Entry[]) => this.index.add(some, this.policy)
-    return withoutRefused(messages, add, async (entry, error) => {
-      // The quarantine has the record even if MySQL refuses its place too.
-      await this.index.addPlace(entry).catch((refusal: unknown) => {
-        if (!isLasting(refusal)) throw refusal
-      })
-      await this.putAside(entry, error)
-    })
   }
 
   async putAside(entry: Entry, { message }: Error): Promise<void> {
@@ -363,10 +338,36 @@ class CassandraMySqlBackend implements Backend {
     this.warn(`a record was put aside in the table quarantine: ${message}`)
   }
 
+  /** Writes to both databases at the same time; what one of them refuses for good, the other one takes. */
   async write(entries: Entry[]): Promise<void> {
+    // A failed attempt must have ended when the next one begins.
+    const written = await Promise.allSettled([
+      withoutRefused(
+        entries,
+        some => this.writeRows(some),
+        (entry, error) => this.putAside(entry, error),
+      ),
+      withoutRefused(
+        entries,
+        some => this.index.add(some, this.policy),
+        (entry, error) => this.putAsideUnindexed(entry, error),
+      ),
+    ])
+    for (const result of written) if (result.status === 'rejected') throw result.reason
+  }
+
+  private async writeRows(entries: Entry[]): Promise<void> {
     for (const some of chunksBySize(entries, MAX_PORTION_BYTES, ({ start, end }) => end - start)) {
       await this.spans.write(this.number, spanRows(some))
     }
+  }
+
+  private async putAsideUnindexed(entry: Entry, error: Error): Promise<void> {
+    // The quarantine has the record even if MySQL refuses its place too.
+    await this.index.addPlace(entry).catch((refusal: unknown) => {
+      if (!isLasting(refusal)) throw refusal
+    })
+    await this.putAside(entry, error)
   }
 
   finish(entries: Entry[], checkpoint: bigint): Promise<Finished> {

@@ -2,8 +2,8 @@
 -- other. DDL is committed at once here, so a migration may stop half way: each statement must be able to run again. A
 -- statement ends with a semicolon at a line's end.
 --
--- Every row of the index follows from a message and from the day on which it was received, so writing a row twice changes
--- nothing. Partitions are days of receipt, not days of the spans' times, which may be anything: a day that is over is dropped
+-- Every row of the index follows from the messages that were settled together and from the day on which they were received, so writing
+-- a row twice changes nothing. If they are settled again in other portions, the same places are there in other rows too. Partitions are days of receipt, not days of the spans' times, which may be anything: a day that is over is dropped
 -- when its spans expire in Cassandra. `migrate` and running collectors make the days ahead, by splitting "later".
 --
 -- What the index is searched by is bytes that sort as they are, since MySQL reads them faster than numbers:
@@ -14,15 +14,34 @@
 --                    64 bits of the trace id: both plus 2^63, so that they sort as signed integers. Then, if the term is a value,
 --                    8 bytes the span id and 7 bytes its name's term or zeros; if not, 7 bytes the duration in microseconds + 1, 0
 --                    without times.
+--   older            other places of the term in the same 2^20 microseconds that were settled together, the newest first: each without
+--                    the first 5 bytes, which it has in common with place. Where there are any, place ends with 6 bytes of a hash
+--                    of them, so that rows with other ones have other keys.
 
 CREATE TABLE IF NOT EXISTS post (
   term BINARY(7) NOT NULL,
-  place VARBINARY(31) NOT NULL COMMENT 'the newest start; the span of the newest record, or the longest duration',
+  place VARBINARY(37) NOT NULL COMMENT 'the newest start; the span of the newest record, or the longest duration',
   day SMALLINT UNSIGNED NOT NULL COMMENT 'of receipt, since 1970',
+  older VARBINARY(3302) NOT NULL COMMENT 'at most 127 places, of 18 bytes each or, if the term is a value, of 26',
   PRIMARY KEY (term, place, day)
 ) ENGINE = InnoDB
-  COMMENT = 'A row for the records of a trace that have a term, came in one message, and began in the same 2^20 microseconds'
+  COMMENT = 'A place for the records of a trace that have a term, were settled together, and began in the same 2^20 microseconds'
   PARTITION BY RANGE (day) (PARTITION later VALUES LESS THAN MAXVALUE);
+
+CREATE TABLE IF NOT EXISTS place_number (
+  n TINYINT UNSIGNED NOT NULL,
+  PRIMARY KEY (n)
+) ENGINE = InnoDB COMMENT = 'The places of a row of post, counted from 0: the view places has a row for each';
+
+INSERT IGNORE INTO place_number VALUES
+  (0), (1), (2), (3), (4), (5), (6), (7), (8), (9), (10), (11), (12), (13), (14), (15),
+  (16), (17), (18), (19), (20), (21), (22), (23), (24), (25), (26), (27), (28), (29), (30), (31),
+  (32), (33), (34), (35), (36), (37), (38), (39), (40), (41), (42), (43), (44), (45), (46), (47),
+  (48), (49), (50), (51), (52), (53), (54), (55), (56), (57), (58), (59), (60), (61), (62), (63),
+  (64), (65), (66), (67), (68), (69), (70), (71), (72), (73), (74), (75), (76), (77), (78), (79),
+  (80), (81), (82), (83), (84), (85), (86), (87), (88), (89), (90), (91), (92), (93), (94), (95),
+  (96), (97), (98), (99), (100), (101), (102), (103), (104), (105), (106), (107), (108), (109), (110), (111),
+  (112), (113), (114), (115), (116), (117), (118), (119), (120), (121), (122), (123), (124), (125), (126), (127);
 
 CREATE TABLE IF NOT EXISTS trace_terms (
   trace_id BIGINT NOT NULL COMMENT 'the low 64 bits, signed',
@@ -33,7 +52,7 @@ CREATE TABLE IF NOT EXISTS trace_terms (
   duration BIGINT NOT NULL COMMENT 'of the longest record, in microseconds; -1 when none has times',
   terms VARBINARY(4000) NOT NULL COMMENT 'all but 05, one after the other; values follow their key',
   PRIMARY KEY (trace_id, slot, collector, uid, day)
-) ENGINE = InnoDB COMMENT = 'What a trace has in a message, and where its records are'
+) ENGINE = InnoDB COMMENT = 'What a trace has that was settled together, and where its records are'
   PARTITION BY RANGE (day) (PARTITION later VALUES LESS THAN MAXVALUE);
 
 CREATE TABLE IF NOT EXISTS dict (
@@ -122,7 +141,15 @@ CREATE VIEW places AS
          CASE WHEN term < x'10' THEN CAST(CONV(HEX(SUBSTR(place, 17)), 16, 10) AS SIGNED) - 1 END AS duration_us,
          CASE WHEN term >= x'10' THEN CAST(CAST(CONV(HEX(SUBSTR(place, 17, 8)), 16, 10) AS UNSIGNED) AS SIGNED) END AS span_id,
          SUBSTR(place, 25) AS name_term
-  FROM post;
+  FROM (
+    SELECT term, day,
+           CONCAT(
+             SUBSTR(place, 1, 5),
+             CASE WHEN term < x'10' THEN SUBSTR(CONCAT(SUBSTR(place, 6, 18), older), 18 * n + 1, 18)
+                  ELSE SUBSTR(CONCAT(SUBSTR(place, 6, 26), older), 26 * n + 1, 26) END
+           ) AS place
+    FROM post JOIN place_number ON n <= LENGTH(older) DIV CASE WHEN term < x'10' THEN 18 ELSE 26 END
+  ) AS each_place;
 
 -- The tables of the original Milo, as views for those who query them. Where its own tables are in this database they stay,
 -- and there is no view.
@@ -131,7 +158,7 @@ CREATE VIEW traces AS
   SELECT trace_id, FROM_UNIXTIME(MIN(start_us) / 1000000) AS date_created
   FROM places WHERE term = x'05000000000000' GROUP BY trace_id;
 
--- Of several spans of a trace that have the same value, the newest is shown, where they came in one message.
+-- Of several spans of a trace that have the same value, the newest is shown, where they were settled together.
 CREATE VIEW annotations AS
   SELECT p.trace_id, p.span_id, n.text AS name, k.text AS annotation_name, v.text AS annotation_value,
          FROM_UNIXTIME(p.start_us / 1000000) AS date_created

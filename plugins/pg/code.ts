@@ -1,0 +1,86 @@
+import { endWith, type PluginHandle, type Span } from 'milo/plugin'
+import { Call, type Database, startStatement } from '../databases/call'
+
+export function patchClient({ prototype }: any, plugin: PluginHandle): void {
+  plugin.intercept(prototype, 'query', (original, self, args) => {
+    const [query] = args
+    if (query === null || query === undefined) return original.apply(self, args)
+    const call = startCall(self, query)
+    if (typeof query.submit === 'function') {
+      watchSubmittable(query, call, plugin)
+      return original.apply(self, args.map(plugin.bind, plugin))
+    }
+    let hasCallback = false
+    const observed = (callback: any) => {
+      if (typeof callback !== 'function') return callback
+      hasCallback = true
+      return plugin.bind(call === undefined ? callback : endBefore(callback, call))
+    }
+    const given = args.map(observed)
+    // A query's description may have the callback itself.
+    if (!hasCallback && typeof query.callback === 'function')
+      given[0] = Object.create(query, {
+        callback: { value: observed(query.callback), writable: true, enumerable: true },
+      })
+    try {
+      const result = original.apply(self, given)
+      // Nobody has seen the promise, and its rejection stays one that nobody has handled.
+      const isNew = result instanceof Promise && result.constructor === Promise
+      return call === undefined || hasCallback ? result : endWith(call as unknown as Span, result, true, isNew)
+    } catch (error) {
+      call?.fail(error)
+      throw error
+    }
+  })
+}
+
+function startCall(client: any, query: any): Call | undefined {
+  const statement = typeof query === 'string' ? query : (query.text ?? query.cursor?.text ?? query.name)
+  const span = startStatement(statement, 'postgresql', () => databaseOf(client))
+  return span && new Call(span, statement, 'postgresql')
+}
+
+function databaseOf({ database, host, port }: any): Database {
+  return { system: 'postgresql', namespace: database, address: host, port }
+}
+
+function endBefore(callback: Function, call: Call) {
+  return function (this: unknown, error: unknown, ...rest: unknown[]) {
+    if (error) call.fail(error)
+    else call.end()
+    return callback.call(this, error, ...rest)
+  }
+}
+
+/** A query of the application's own making: its events belong where it was given, and the client tells it how it ends. */
+function watchSubmittable(query: any, call: Call | undefined, plugin: PluginHandle): void {
+  const replace = (name: string, value: unknown) =>
+    Object.defineProperty(query, name, {
+      value,
+      configurable: true,
+      writable: true,
+      enumerable: Object.hasOwn(query, name),
+    })
+  if (typeof query.emit === 'function') replace('emit', plugin.bind(query.emit))
+  if (typeof query.callback === 'function') query.callback = plugin.bind(query.callback)
+  if (call === undefined) return
+  const { handleError, handleReadyForQuery } = query
+  if (typeof handleError === 'function') {
+    replace(
+      'handleError',
+      plugin.imitate(handleError, function (this: unknown, error: unknown, ...rest: unknown[]) {
+        call.fail(error)
+        return handleError.call(this, error, ...rest)
+      }),
+    )
+  }
+  if (typeof handleReadyForQuery === 'function') {
+    replace(
+      'handleReadyForQuery',
+      plugin.imitate(handleReadyForQuery, function (this: unknown, ...rest: unknown[]) {
+        call.end()
+        return handleReadyForQuery.apply(this, rest)
+      }),
+    )
+  }
+}

@@ -1,0 +1,216 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { mysql2 } from '../../plugins/mysql2'
+import { span } from '../../src/index'
+import { install } from '../../src/patch/hook'
+import { assertTree, ended, start, stop, type TestSpan } from '../../src/testing'
+import { startMariaDb } from '../servers'
+import { npmPackages } from '../servers/npm'
+
+/** Spans of mysql2, at the oldest and the newest version, against MariaDB. Contexts are in pools.test.ts. */
+
+const SHOWN = { annotations: ['db.query.text', 'error.type', 'db.response.status_code'] }
+
+for (const version of ['2.0.0', '3.24.6']) {
+  describe(`mysql2 ${version}`, function () {
+    this.timeout(180_000)
+    let mysql: any
+    let connection: any
+    let options: any
+
+    before(async () => {
+      start({ logLevel: 'error' })
+      install([mysql2])
+      mysql = createRequire(join(await npmPackages(`mysql2@${version}`), 'app.js'))('mysql2')
+      const { host, port, username, password } = await startMariaDb()
+      options = { host, port, user: username, password, database: 'information_schema' }
+      connection = mysql.createConnection(options)
+      await connection.promise().query('SELECT 1')
+    })
+
+    beforeEach(() => {
+      start()
+    })
+
+    afterEach(() => stop())
+
+    after(() => connection?.destroy())
+
+    /** Runs something in a span named request, and waits for that and `count` more. */
+    async function request(count: number, ask: (done: (error?: unknown) => void) => void): Promise<TestSpan[]> {
+      await span('request', () => new Promise<void>(resolve => ask(() => resolve())))
+      return ended(count + 1)
+    }
+
+    it('has spans with the database’s keys, and no values', async () => {
+      const [one] = await request(1, done =>
+        connection.query('SELECT table_name FROM tables WHERE table_name = ? AND 3 > 2', ['secret'], done),
+      )
+      assert.equal(one!.name, 'SELECT tables')
+      assert.equal(one!.kind, 'client')
+      assert.deepEqual(one!.annotations, {
+        'db.system.name': 'mysql',
+        'db.namespace': 'information_schema',
+        'server.address': options.host,
+        'server.port': String(options.port),
+        'db.operation.name': 'SELECT',
+        'db.query.summary': 'SELECT tables',
+        'db.query.text': 'SELECT table_name FROM tables WHERE table_name = ? AND ? > ?',
+      })
+    })
+
+    it('has one for each way to ask: callbacks, promises, prepared statements, events, streams', async () => {
+      await request(8, async done => {
+        await new Promise(resolve => connection.query('SELECT 1', resolve))
+        await new Promise(resolve => connection.execute('SELECT 2 + ?', [1], resolve))
+        await connection.promise().query('SELECT 3')
+        await connection.promise().execute('SELECT 4 + ?', [1])
+        const statement = await connection.promise().prepare('SELECT 5 + ?')
+        await statement.execute([1])
+        await once(connection.query('SELECT 6'), 'end')
+        const rows = connection.query('SELECT 7 UNION SELECT 8').stream()
+        await once(rows.resume(), 'end')
+        done()
+      })
+      assertTree(
+        `
+        request
+          SELECT (client) db.query.text="SELECT ?"
+          SELECT (client) db.query.text="SELECT ? + ?"
+          SELECT (client) db.query.text="SELECT ?"
+          SELECT (client) db.query.text="SELECT ? + ?"
+          SELECT (client) db.query.text="SELECT ? + ?"
+          SELECT (client) db.query.text="SELECT ? + ?"
+          SELECT (client) db.query.text="SELECT ?"
+          SELECT (client) db.query.text="SELECT ? UNION SELECT ?"`,
+        SHOWN,
+      )
+    })
+
+    it('tells of failures by their codes, without the values that the server repeats', async () => {
+      const spans = await request(4, async done => {
+        await connection
+          .promise()
+          .query("SELECT nothing FROM tables WHERE 'secret'")
+          .catch(() => {})
+        await connection
+          .promise()
+          .execute("SELECT 'secret' nonsense '")
+          .catch(() => {})
+        await new Promise(resolve => connection.execute('SELECT CAST(? AS INT) FROM nowhere', ['secret'], resolve))
+        const failing = connection.query('SELECT 1 + oh')
+        failing.on('error', () => {})
+        await new Promise(resolve => failing.on('end', resolve))
+        done()
+      })
+      assertTree(
+        `
+        request
+          "SELECT tables" (client) db.query.text="SELECT nothing FROM tables WHERE ?" error.type=ER_BAD_FIELD_ERROR db.response.status_code=1054
+          SELECT (client) db.query.text="SELECT ? nonsense ?" error.type=ER_PARSE_ERROR db.response.status_code=1064
+          "SELECT nowhere" (client) db.query.text="SELECT CAST(? AS INT) FROM nowhere" error.type=ER_UNKNOWN_TABLE db.response.status_code=1109
+          SELECT (client) db.query.text="SELECT ? + oh" error.type=ER_BAD_FIELD_ERROR db.response.status_code=1054`,
+        SHOWN,
+      )
+      const messages = spans.flatMap(one => one.annotations['error.message'] ?? [])
+      assert.match(messages[0]!, /^Unknown column 'nothing' in /)
+      assert.match(messages[1]!, /near …$/)
+      assert.ok(messages.every(message => !message.includes('secret')))
+    })
+
+    it('keeps all of a statement, or nothing, if asked for', async () => {
+      start({ statements: 'all' })
+      const [all] = await request(1, done => connection.query('SELECT 1 /* me */', done))
+      assert.equal(all!.annotations['db.query.text'], 'SELECT 1 /* me */')
+      start({ statements: 'none' })
+      const [none] = await request(1, done => connection.query("SELECT no FROM tables WHERE 'x'", done))
+      assert.equal(none!.annotations['db.query.text'], undefined)
+      assert.equal(none!.name, 'SELECT tables')
+    })
+
+    it('begins a trace where nothing is current, and does nothing in one that isn’t sampled', async () => {
+      const spans = start()
+      await connection.promise().query('SELECT 1 FROM tables LIMIT 1')
+      assertTree('"SELECT tables" (client)', { annotations: [] })
+      start({ sampler: 'never' })
+      await connection.promise().query('SELECT 2')
+      start()
+      await connection.promise().query('SELECT 3')
+      assert.equal((await ended(1))[0]!.name, 'SELECT')
+      assert.equal(spans.length, 1)
+    })
+
+    it('ends the spans of a connection that drops or is destroyed within a query, also of those that wait and have no callback', async () => {
+      for (const [how, type] of [
+        ['drop', 'PROTOCOL_CONNECTION_LOST'],
+        ['destroy', 'aborted'],
+      ] as const) {
+        start()
+        const other = mysql.createConnection(options)
+        other.on('error', () => {})
+        await other.promise().query('SELECT 1')
+        start()
+        span('request', () => {
+          other.query('SELECT SLEEP(60)', () => {})
+          other.query('SELECT 1')
+          other.query('SELECT 2', () => {})
+        })
+        if (how === 'drop') other.stream.destroy()
+        else other.destroy()
+        const spans = await ended(4)
+        assert.deepEqual(
+          spans.filter(one => one.kind === 'client').map(one => one.annotations['error.type']),
+          [type, type, type],
+        )
+        // A connection that is closed answers as well.
+        start()
+        await span('late', () => new Promise(resolve => other.query('SELECT 3', resolve)))
+        assert.ok((await ended(2))[0]!.annotations['error.type'])
+        other.stream.destroy()
+      }
+    })
+
+    it('has the spans of a cluster’s and a pool’s queries in the traces of those who asked', async () => {
+      const cluster = mysql.createPoolCluster()
+      cluster.add('ONE', { ...options, connectionLimit: 1 })
+      // The oldest version's cluster gives connections alone.
+      const ask = (name: string) =>
+        span(
+          name,
+          () =>
+            new Promise<void>((resolve, reject) =>
+              cluster.of('*').getConnection((error: unknown, one: any) => {
+                if (error) return reject(error)
+                one.query(`SELECT '${name}' ${name}`, () => {
+                  one.release()
+                  resolve()
+                })
+              }),
+            ),
+        )
+      await Promise.all(['a', 'b', 'c'].map(ask))
+      await ended(6)
+      cluster.end()
+      assertTree(
+        ['a', 'b', 'c'].map(name => `${name}\n  SELECT (client) db.query.text="SELECT ? ${name}"`).join('\n'),
+        SHOWN,
+      )
+    })
+
+    it('leaves what mysql2 returns, its lengths and its listeners', async () => {
+      start()
+      await span('request', async () => {
+        const query = connection.query('SELECT 1')
+        assert.equal(query.constructor.name, 'Query')
+        assert.equal(query.listenerCount('end'), 0)
+        assert.equal(connection.query.length, 3)
+        assert.equal(connection.execute.length, 3)
+        assert.equal(connection.addCommand.length, 1)
+        await once(query, 'end')
+      })
+      await ended(2)
+    })
+  })
+}
