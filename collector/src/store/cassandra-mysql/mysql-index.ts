@@ -7,7 +7,7 @@ import type { Entry } from '../pipeline/entry'
 import type { IndexPolicy } from '../search/index-policy'
 import type { MySql, Row } from './mysql'
 import { Postings, type TraceTerms } from './mysql-postings'
-import { termsIn, Words } from './mysql-terms'
+import { termsIn, type Word, Words } from './mysql-terms'
 import { collectorNumber, slotOf, type TracePlace } from './span-rows'
 
 /**
@@ -21,8 +21,8 @@ import { collectorNumber, slotOf, type TracePlace } from './span-rows'
 
 export const DAY_US = 86_400_000_000n
 
-/** How many bytes of messages are indexed at once. */
-const MAX_PORTION_BYTES = 8 * 1024 * 1024
+/** How many bytes of messages are indexed at once. While one portion is being written, the next one is prepared. */
+const MAX_PORTION_BYTES = 3 * 1024 * 1024
 /** The approximate size of a transaction's SQL, so that it ends in time whatever is in a message. */
 const MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
 /** The approximate size of a row of dict without its text. */
@@ -43,6 +43,13 @@ interface Statement {
   bytes: number
 }
 
+/** What has to be written for messages. */
+interface Prepared {
+  statements: Statement[]
+  /** Those that dict will have. */
+  words: Word[]
+}
+
 export class MySqlIndex {
   private readonly db: MySql
   private readonly collector: number
@@ -56,13 +63,23 @@ export class MySqlIndex {
 
   /** Resolves when the messages' spans can be found. Must not be called again before. */
   async add(messages: Entry[], policy: IndexPolicy): Promise<void> {
-    for (const some of chunksBySize(messages, MAX_PORTION_BYTES, ({ start, end }) => end - start)) {
-      for (const [day, ofDay] of grouped(some, ({ receivedUs }) => dayOf(receivedUs)))
-        await this.addOfDay(ofDay, day, policy)
+    let writing: Promise<void> = Promise.resolve()
+    try {
+      for (const some of chunksBySize(messages, MAX_PORTION_BYTES, ({ start, end }) => end - start)) {
+        for (const [day, ofDay] of grouped(some, ({ receivedUs }) => dayOf(receivedUs))) {
+          const prepared = await this.prepare(ofDay, day, policy)
+          await writing
+          writing = this.write(prepared, day)
+          // Whoever awaits it gets its error; until then, nobody does.
+          writing.catch(() => {})
+        }
+      }
+    } finally {
+      await writing
     }
   }
 
-  private async addOfDay(messages: Entry[], day: number, policy: IndexPolicy): Promise<void> {
+  private async prepare(messages: Entry[], day: number, policy: IndexPolicy): Promise<Prepared> {
     const turns = new Turns()
     const postings = new Postings(this.words)
     await turns.take(postings.read(messages, policy), RECORDS_BETWEEN)
@@ -71,7 +88,6 @@ export class MySqlIndex {
       pushTerms(terms, trace, this.collector, day)
       if (turns.over()) await turns.next()
     }
-    if (terms.length === 0) return
     // Sorted by key: concurrent transactions insert in the same order, and so wait for each other instead of deadlocking.
     const placed = postings.placed.sort((a, b) => (a.term < b.term ? -1 : 1))
     const words = placed.filter(({ known, scope }) => known !== day && scope !== '')
@@ -102,6 +118,10 @@ export class MySqlIndex {
     }
     insert('INSERT IGNORE INTO post (term, place, day, older)', rows)
     insert(INSERT_TERMS, terms)
+    return { statements, words }
+  }
+
+  private async write({ statements, words }: Prepared, day: number): Promise<void> {
     for (const some of chunksBySize(statements, MAX_TRANSACTION_BYTES, ({ bytes }) => bytes)) {
       await this.db.transact(async connection => {
         for (const { sql, parameters } of some) await connection.query(sql, parameters)
