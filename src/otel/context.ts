@@ -113,7 +113,9 @@ export class FrameContextManager implements ContextManager {
   ): ReturnType<F> {
     // Never without a context: what runs in it will ask it for values.
     const frame = frameOf(context ?? this.root)
-    return frame === undefined ? Reflect.apply(fn, self, args) : runInFrame(frame, call, fn, self, args)
+    if (frame === undefined) return Reflect.apply(fn, self, args)
+    // Without `this` there is one call less.
+    return self === undefined ? runInFrame(frame, fn, ...args) : runInFrame(frame, call, fn, self, args)
   }
 
   bind<T>(context: Context, target: T): T {

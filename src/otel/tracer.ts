@@ -87,12 +87,16 @@ class MiloTracer implements Tracer {
     const { contexts } = this.provider
     const [options, context = contexts.active()] = rest as [SpanOptions?, Context?]
     const span = this.startSpan(name, options, context)
-    return contexts.with(withSpan(context, span), fn, undefined, span)
+    // In a trace that isn't kept it is the span that is there.
+    const within = spanIn(context) === span ? context : withSpan(context, span)
+    return contexts.with(within, fn, undefined, span)
   }
 
   private start(name: string, options: SpanOptions, context: Context): Span {
-    const parent = options.root === true && !isSuppressed(context) ? undefined : miloSpanIn(context)
-    if (!this.provider.enabled || isSuppressed(context) || this.isTracedByMilo()) return leftOut(parent)
+    const suppressed = isSuppressed(context)
+    const parent = options.root === true && !suppressed ? undefined : miloSpanIn(context)
+    if (suppressed || !this.provider.enabled || (this.plugin !== undefined && this.isTracedByMilo()))
+      return leftOut(parent)
     const number = options.kind ?? 0
     const kind = KINDS[number] ?? Kind.LOCAL
     const text = typeof name === 'string' ? name : describe(name)
