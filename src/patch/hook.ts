@@ -22,6 +22,8 @@ const installed = {
   copied: new Map<string, [Patch, Handle][]>(),
   /** Unwraps the function that loads files. */
   unwatchLoads: undefined as (() => void) | undefined,
+  /** Leaves the place where modules of bundles look for Milo. */
+  unwatchBundles: undefined as (() => void) | undefined,
 }
 
 /** Node's own `require`, also where Milo is within a bundle, whose `require` knows only what the bundler has seen. */
@@ -105,7 +107,8 @@ export function uninstall(): void {
   installed.unwatchLoads = undefined
   releaseLibraries()
   leaveJest()
-  delete (globalThis as Home)[BUNDLED]
+  installed.unwatchBundles?.()
+  installed.unwatchBundles = undefined
 }
 
 /** Whether the plugin of this name has patched something, and works. */
@@ -197,11 +200,17 @@ function look(
 /** Where modules of bundles find Milo (source.ts). Its text isn't in one piece: bundles with such modules are known by it. */
 const BUNDLED = Symbol.for(['milo', 'bundled'].join('.'))
 
-type Home = { [BUNDLED]?: { patch?: unknown; early?: string[] } }
+interface Shown {
+  patch?(file: string, version: string | undefined, isMain: boolean | undefined, exports: unknown): unknown
+  /** What was there before Milo. */
+  early?: string[]
+}
 
 function watchBundles(): void {
-  const home = globalThis as Home
-  for (const file of home[BUNDLED]?.early ?? []) {
+  if (installed.unwatchBundles !== undefined) return
+  const home = globalThis as { [BUNDLED]?: Shown }
+  const before = home[BUNDLED]
+  for (const file of before?.early ?? []) {
     const name = packageOf(file)?.name
     if (name !== undefined && installed.waiting.has(name))
       sayLeft(
@@ -210,17 +219,26 @@ function watchBundles(): void {
         "import 'milo/register' first in the bundle, or start it with node -r milo/register",
       )
   }
-  // An ES module that Node has loaded names its file alone, which is there.
-  const patch = (slashed: string, version: string | undefined, isMain: boolean | undefined, exports: unknown) => {
-    const file = slashed.replaceAll('/', sep)
-    try {
-      return look(exports, file, packageOf(file), isMain === undefined ? undefined : { version, isMain })
-    } catch (error) {
-      sayLeft(file, `couldn't be looked at (${describe(error)})`)
-      return exports
-    }
+  const mine: Shown = {
+    patch(slashed, version, isMain, given) {
+      const file = slashed.replaceAll('/', sep)
+      // This file exists twice in dist: milo/otel-instrumentation has one of its own.
+      const exports = before?.patch === undefined ? given : before.patch(slashed, version, isMain, given)
+      try {
+        // An ES module that Node has loaded names its file alone, which is there.
+        return look(exports, file, packageOf(file), isMain === undefined ? undefined : { version, isMain })
+      } catch (error) {
+        sayLeft(file, `couldn't be looked at (${describe(error)})`)
+        return exports
+      }
+    },
   }
-  Object.defineProperty(home, BUNDLED, { value: { patch }, configurable: true, writable: true })
+  Object.defineProperty(home, BUNDLED, { value: mine, configurable: true, writable: true })
+  installed.unwatchBundles = () => {
+    if (home[BUNDLED] !== mine) return
+    if (before?.patch === undefined) delete home[BUNDLED]
+    else home[BUNDLED] = before
+  }
 }
 
 /** Node's hooks stay for good; what they have watched once isn't watched again. */

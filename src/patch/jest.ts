@@ -11,7 +11,7 @@ import { sayLeft } from './patched'
 type Look = (exports: unknown, file: string) => unknown
 
 /** The loaders that are watched, each until Milo gives up. */
-const watched: { loader: any; name: string; original: Function }[] = []
+const watched: { loader: any; name: string; original: Function; mine: Function }[] = []
 
 /**
  * @param exports those of jest-runtime
@@ -37,14 +37,13 @@ export function watchJest(exports: any, look: Look): boolean {
 }
 
 export function leaveJest(): void {
-  for (const { loader, name, original } of watched.splice(0)) loader[name] = original
+  for (const { loader, name, original, mine } of watched.splice(0)) if (loader[name] === mine) loader[name] = original
 }
 
 function watch(loader: any, name: string, look: Look): true {
   const original: Function = loader[name]
-  watched.push({ loader, name, original })
   // Both have the same parameters: module, from, name, file, options.
-  loader[name] = function (this: unknown, ...args: any[]) {
+  const mine = function (this: unknown, ...args: any[]) {
     const returned = original.apply(this, args)
     const [module, , , file, options] = args
     try {
@@ -57,5 +56,7 @@ function watch(loader: any, name: string, look: Look): true {
     }
     return returned
   }
+  watched.push({ loader, name, original, mine })
+  loader[name] = mine
   return true
 }
