@@ -21,7 +21,7 @@ import {
   startSpan,
   writeHeaders,
 } from 'milo/plugin'
-import { Exchange, emitInFrame, endUnread } from './exchange'
+import { Exchange, emitInFrame, endUnread, isHeardLater } from './exchange'
 import { operation, pathOf } from './names'
 
 /**
@@ -91,7 +91,7 @@ function startStreamSpan(
 ): Frame | undefined {
   if (Exchange.has(stream)) return undefined
   const prototype = Object.getPrototypeOf(stream)
-  if (isNew(prototype)) plugin.watchEmit(prototype, aroundServerStream)
+  if (isNew(prototype)) plugin.watchEmit(prototype, aroundServerStream, isWanted)
   const method = headers[':method'] as string
   const path = String(headers[':path'] ?? '/')
   const list = Array.isArray(raw) ? raw : Object.entries(headers).flat()
@@ -114,9 +114,14 @@ function startStreamSpan(
   return frame
 }
 
+/** Those of a request's end and answer, and what somebody listens to. */
+function isWanted(stream: ServerHttp2Stream | ClientHttp2Stream, event: string | symbol): boolean {
+  return event === 'close' || event === 'response' || event === 'error' || isHeardLater(stream, event)
+}
+
 function aroundServerStream(stream: ServerHttp2Stream, event: string | symbol, args: unknown[], emit: Emit): boolean {
   if (event === 'close') endServerStream(stream)
-  return emitInFrame(stream, event, args, emit)
+  return isHeardLater(stream, event) ? emitInFrame(stream, event, args, emit) : emit(stream, event, args)
 }
 
 function endServerStream(stream: ServerHttp2Stream): void {
@@ -197,7 +202,7 @@ function patchSession(session: ClientHttp2Session, plugin: PluginHandle): void {
         try {
           new Exchange(stream, call.span, currentFrame())
           const streams = Object.getPrototypeOf(stream)
-          if (isNew(streams)) plugin.watchEmit(streams, aroundClientStream)
+          if (isNew(streams)) plugin.watchEmit(streams, aroundClientStream, isWanted)
         } catch (error) {
           plugin.fail(error)
         }
@@ -303,7 +308,7 @@ function aroundClientStream(stream: ClientHttp2Stream, event: string | symbol, a
       // A span that stays open is the worst that may come of it.
     }
   }
-  return emitInFrame(stream, event, args, emit)
+  return isHeardLater(stream, event) ? emitInFrame(stream, event, args, emit) : emit(stream, event, args)
 }
 
 function noteClientEvent(span: Span, stream: ClientHttp2Stream, event: string | symbol, argument: unknown): void {

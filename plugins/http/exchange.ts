@@ -50,10 +50,12 @@ const LATER = new Set<unknown>([
   ...['ready', 'headers', 'push', 'trailers', 'wantTrailers', 'frameError'],
 ])
 
+/** Whether the frame of a request matters to this event: `emitInFrame` is for those. */
+export function isHeardLater(emitter: EventEmitter, event: string | symbol): boolean {
+  return LATER.has(event) && Exchange.has(emitter) && emitter.listenerCount(event) > 0
+}
+
 export function emitInFrame(emitter: EventEmitter, event: string | symbol, args: unknown[], emit: Emit): boolean {
-  if (!Exchange.has(emitter) || !LATER.has(event) || emitter.listenerCount(event) === 0) {
-    return emit(emitter, event, args)
-  }
   const frame = Exchange.frameOf(emitter)
   const here = currentFrame()
   if (here?.span === frame?.span && here?.baggage === frame?.baggage) return emit(emitter, event, args)

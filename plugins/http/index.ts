@@ -21,7 +21,7 @@ import {
   type Wrapped,
   writeHeaders,
 } from 'milo/plugin'
-import { Exchange, emitInFrame, endUnread } from './exchange'
+import { Exchange, emitInFrame, endUnread, isHeardLater } from './exchange'
 import { operation, pathOf } from './names'
 
 /**
@@ -55,32 +55,44 @@ let loaded: typeof import('./code') | undefined
 function patchHttp(exports: any, plugin: PluginHandle): void {
   const { ClientRequest, IncomingMessage, Server, ServerResponse } = exports
   // net.Server's, from which the servers of all three modules inherit.
-  plugin.watchEmit(Object.getPrototypeOf(Server.prototype), (server, event, args, emit) => {
-    if (!STARTS.has(event) || !isActive()) return emit(server, event, args)
-    if (event === 'stream') return code().streamCame(server, event, args, emit, plugin)
-    // Other objects were made by the code that emits them, which says in its own way when they are over.
-    const [req, peer] = args as [IncomingMessage, ServerResponse | Duplex]
-    const isUpgrade = event === 'upgrade' || event === 'connect'
-    if (!(req instanceof IncomingMessage && (isUpgrade ? isSocket(peer) : peer instanceof ServerResponse)))
-      return emit(server, event, args)
-    let frame: Frame | undefined
-    try {
-      frame = startRequestSpan(req, peer, plugin)
-    } catch (error) {
-      plugin.fail(error)
-    }
-    return frame === undefined ? emit(server, event, args) : runInFrame(frame, emit, server, event, args)
-  })
-  plugin.watchEmit(ServerResponse.prototype, (res, event, args, emit) => {
-    // 'close' comes after 'finish', or alone when the peer went away first.
-    if (event === 'close') endRequestSpan(res)
-    return emitInFrame(res, event, args, emit)
-  })
-  plugin.watchEmit(IncomingMessage.prototype, emitInFrame)
-  plugin.watchEmit(ClientRequest.prototype, (req, event, args, emit) => {
-    seeClientEvent(req, event, args[0])
-    return emitInFrame(req, event, args, emit)
-  })
+  plugin.watchEmit(
+    Object.getPrototypeOf(Server.prototype),
+    (server, event, args, emit) => {
+      if (!isActive()) return emit(server, event, args)
+      if (event === 'stream') return code().streamCame(server, event, args, emit, plugin)
+      // Other objects were made by the code that emits them, which says in its own way when they are over.
+      const [req, peer] = args as [IncomingMessage, ServerResponse | Duplex]
+      const isUpgrade = event === 'upgrade' || event === 'connect'
+      if (!(req instanceof IncomingMessage && (isUpgrade ? isSocket(peer) : peer instanceof ServerResponse)))
+        return emit(server, event, args)
+      let frame: Frame | undefined
+      try {
+        frame = startRequestSpan(req, peer, plugin)
+      } catch (error) {
+        plugin.fail(error)
+      }
+      return frame === undefined ? emit(server, event, args) : runInFrame(frame, emit, server, event, args)
+    },
+    (_server, event) => STARTS.has(event),
+  )
+  plugin.watchEmit(
+    ServerResponse.prototype,
+    (res, event, args, emit) => {
+      // 'close' comes after 'finish', or alone when the peer went away first.
+      if (event === 'close') endRequestSpan(res)
+      return isHeardLater(res, event) ? emitInFrame(res, event, args, emit) : emit(res, event, args)
+    },
+    (res, event) => event === 'close' || isHeardLater(res, event),
+  )
+  plugin.watchEmit(IncomingMessage.prototype, emitInFrame, isHeardLater)
+  plugin.watchEmit(
+    ClientRequest.prototype,
+    (req, event, args, emit) => {
+      seeClientEvent(req, event, args[0])
+      return isHeardLater(req, event) ? emitInFrame(req, event, args, emit) : emit(req, event, args)
+    },
+    (req, event) => CLIENT_EVENTS.has(event) || isHeardLater(req, event),
+  )
   // Node makes a request's headers here: at the first write or at the end, or at once for a request with an `Expect` header or
   // an array of headers. This is the last moment to add one.
   plugin.wrap(
@@ -157,11 +169,19 @@ function startRequestSpan(
   frame.baggage = baggageOfHeaders(headers, socket)
   new Exchange(req, span, frame)
   new Exchange(peer, span, frame)
-  if (span.sampled) span.annotate('http.request.method', method).annotate('url.path', pathOf(url))
+  if (span.sampled) {
+    const path = pathOf(url)
+    // Nobody has annotated the span yet.
+    if (method.length + path.length <= ADOPTED_LENGTH) span.adopt(['http.request.method', method, 'url.path', path])
+    else span.annotate('http.request.method', method).annotate('url.path', path)
+  }
   if (!('statusCode' in peer)) watchUpgraded(peer, span, plugin)
   else if (peer.socket === null && span.sampled && isSocket(req.socket)) watchQueued(req.socket, peer, plugin)
   return frame
 }
+
+/** Strings of this length need no look at a span's limits. What isn't a string has no length. */
+const ADOPTED_LENGTH = 1024
 
 /** Responses that wait for others before them to be sent: those of pipelined requests. */
 const queues = new WeakMap<Duplex, Set<ServerResponse>>()
@@ -207,7 +227,7 @@ function endRequestSpan(res: ServerResponse): void {
 function watchUpgraded(socket: Duplex, span: Span, plugin: PluginHandle): void {
   plugin.watchEmit(socket, (self, event, args, emit) => {
     if (event === 'close' && span.sampled) span.annotate('error.type', 'aborted').end()
-    return emitInFrame(self, event, args, emit)
+    return isHeardLater(self, event) ? emitInFrame(self, event, args, emit) : emit(self, event, args)
   })
   if (!span.sampled) return
   for (const name of ['write', 'end'] as const) {
@@ -283,10 +303,12 @@ function portOf(req: ClientRequest, host: unknown): string {
   return port ?? (req.protocol === 'https:' ? '443' : '80')
 }
 
+/** The events of a request that its span tells of. */
+const CLIENT_EVENTS = new Set<unknown>(['close', 'response', 'upgrade', 'connect', 'error'])
+
 /** Notes a request's event on its span, before the listeners run. */
 function seeClientEvent(req: ClientRequest, event: string | symbol, argument: unknown): void {
-  if (event !== 'close' && event !== 'response' && event !== 'upgrade' && event !== 'connect' && event !== 'error')
-    return
+  if (!CLIENT_EVENTS.has(event)) return
   const span = Exchange.spanOf(req)
   if (span === undefined) return
   try {

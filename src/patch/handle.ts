@@ -73,15 +73,24 @@ export class Handle implements PluginHandle {
     })
   }
 
-  watchEmit(target: any, around: (emitter: any, event: string | symbol, args: any[], emit: Emit) => boolean): void {
+  watchEmit(
+    target: any,
+    around: (emitter: any, event: string | symbol, args: any[], emit: Emit) => boolean,
+    wants?: (emitter: any, event: string | symbol) => boolean,
+  ): void {
     const plugin = this
     const isInherited = !Object.hasOwn(target, 'emit')
     const make = (own: Wrapped): Wrapped => {
       // What is inherited is looked up each time: node:domain replaces it.
       const parent = Object.getPrototypeOf(target)
       const emit: Emit = (emitter, event, args) => (isInherited ? parent.emit : own).call(emitter, event, ...args)
-      return function (event, ...args) {
-        return plugin.enabled ? around(this, event, args, emit) : emit(this, event, args)
+      // No list is made of the arguments of the many events that nobody wants: V8 hands them on as they are.
+      return function (this: any, event) {
+        if (!plugin.enabled || (wants !== undefined && !wants(this, event)))
+          // biome-ignore lint/complexity/noArguments: see above
+          return (isInherited ? parent.emit : own).apply(this, arguments)
+        // biome-ignore lint/complexity/noArguments: see above
+        return around(this, event, Array.prototype.slice.call(arguments, 1), emit)
       }
     }
     if (this.applying !== undefined) this.wrap(target, 'emit', make)

@@ -66,8 +66,13 @@ export interface PluginHandle {
    * Stands before the `emit` of one emitter, or of all that inherit a prototype's. No listener is added, so that counts and
    * defaults stay as they are.
    * @param around is given the emitter, the event, its arguments and `emit`, which it must call once; it catches its own errors
+   * @param wants says quickly, and without an error, for which events `around` is called; absent: for all
    */
-  watchEmit(target: any, around: (emitter: any, event: string | symbol, args: any[], emit: Emit) => boolean): void
+  watchEmit(
+    target: any,
+    around: (emitter: any, event: string | symbol, args: any[], emit: Emit) => boolean,
+    wants?: (emitter: any, event: string | symbol) => boolean,
+  ): void
   /**
    * A function that runs `callback` in the context in which this is called. What isn't a function is returned as it is, and so
    * is everything while the plugin is off or nothing is traced.

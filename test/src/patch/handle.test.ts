@@ -162,6 +162,25 @@ describe("a plugin's handle", () => {
       assert.equal(seen, 1)
     })
 
+    it('hands on what nobody wants: the same arguments, the same this', () => {
+      const emitter = new EventEmitter()
+      const seen: unknown[] = []
+      plugin.watchEmit(
+        emitter,
+        (self, event, args, emit) => {
+          seen.push(event)
+          return emit(self, event, args)
+        },
+        (self, event) => self === emitter && event === 'wanted',
+      )
+      for (const event of ['wanted', 'other'])
+        emitter.on(event, function (this: unknown, ...args) {
+          seen.push([this === emitter, ...args])
+        })
+      for (const event of ['wanted', 'other', 'unheard']) seen.push(emitter.emit(event, 1, 2))
+      assert.deepEqual(seen, ['wanted', [true, 1, 2], true, [true, 1, 2], true, false])
+    })
+
     it('leaves a frozen emitter as it is', () => {
       const emitter = Object.freeze({ emit: () => true })
       plugin.watchEmit(emitter, () => false)
