@@ -6,6 +6,7 @@ export { patchCreditKarmaProtocol, patchCreditKarmaTransport, patchCreditKarmaTy
 export { patchBinaryProtocol } from './dialects/binary'
 export { patchCompactProtocol } from './dialects/compact'
 export { patchJsonProtocol } from './dialects/json'
+export { nameEvernoteService, patchEvernote } from './evernote'
 export { sayForeign } from './foreign'
 export { nameAfterFile } from './names'
 export { isPatched, markPatched } from './protocol'

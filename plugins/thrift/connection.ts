@@ -69,6 +69,31 @@ export function settle(call: Call, result: string): void {
   span.end()
 }
 
+/** Keeps the call of a library whose connections settle every call by themselves. */
+export function keepOpen(
+  call: OutgoingCall,
+  connection: unknown,
+  seqid: number,
+  ofClient: BySeqid<Call>,
+  ofConnection: Pending<Call>,
+): Call {
+  const kept: Call = Object.assign(call, {
+    seqid,
+    trouble: undefined,
+    connection,
+    ofClient,
+    ofConnection,
+    oneway: false,
+    queuedAtMs: 0,
+    replayed: false,
+    previous: undefined,
+    next: undefined,
+    list: undefined,
+  })
+  keep(kept)
+  return kept
+}
+
 export function keep(call: Call): void {
   call.ofClient.set(call.seqid, call)
   call.ofConnection.add(call)

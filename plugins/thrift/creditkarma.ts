@@ -10,7 +10,7 @@ import {
   startSpan,
 } from 'milo/plugin'
 import { apply, nameOf, settleWith } from './client'
-import { addressOf, type Call, fail, frameOf, isOpen, keep, settle } from './connection'
+import { addressOf, type Call, fail, frameOf, isOpen, keepOpen, settle } from './connection'
 import { patchBinaryProtocol } from './dialects/binary'
 import { patchCompactProtocol } from './dialects/compact'
 import { patchJsonProtocol } from './dialects/json'
@@ -239,20 +239,7 @@ function beginCall(method: string): OutgoingCall | undefined {
   own.call = outgoing
   if (!span.sampled) return outgoing
   span.adopt(annotations.slice())
-  const call: Call = Object.assign(outgoing, {
-    seqid: nextId++,
-    trouble: undefined,
-    connection: peer.connection,
-    ofClient: peer.open,
-    ofConnection: peer.openInOrder,
-    oneway: false,
-    queuedAtMs: 0,
-    replayed: false,
-    previous: undefined,
-    next: undefined,
-    list: undefined,
-  })
-  keep(call)
+  const call = keepOpen(outgoing, peer.connection, nextId++, peer.open, peer.openInOrder)
   if (settings.onRequest !== undefined) askApplication(span, Array.from(own.args))
   return call
 }

@@ -13,6 +13,7 @@ import type { Patch, Plugin, PluginHandle } from 'milo/plugin'
  *   wire.ts        Thrift's numbers
  *   names.ts       Service.method, from generated code
  *   creditkarma.ts @creditkarma/thrift-client and -server
+ *   evernote.ts    the SDK of Evernote, which has its own
  *   copies.ts      protocols of thrift's under other names
  *   foreign.ts     says which code isn't traced, because its thrift isn't one that Milo has patched
  *   pending.ts     lists of calls that wait for their replies
@@ -132,6 +133,10 @@ export const thrift: Plugin = {
         code().patchCreditKarmaProtocol(exports, plugin),
       ),
     ),
+    evernote('thrift.js', (exports, plugin) => code().patchEvernote(exports, plugin)),
+    ...['UserStore', 'NoteStore'].map(service =>
+      evernote(`gen-js2/${service}.js`, exports => code().nameEvernoteService(exports, service)),
+    ),
     { module: 'q', versions: '>=0.9 <2', patch: (exports, plugin) => code().patchQ(exports, plugin) },
   ],
 }
@@ -143,6 +148,10 @@ function patch(file: string, apply: (exports: any, plugin: PluginHandle) => unkn
 
 function creditKarma(file: string, apply: Patch['patch']): Patch {
   return { module: '@creditkarma/thrift-server-core', versions: '>=0.11 <2', file: `dist/main/${file}`, patch: apply }
+}
+
+function evernote(file: string, apply: Patch['patch']): Patch {
+  return { module: 'evernote', versions: '>=2.0.2 <3', file: `lib/thrift/${file}`, patch: apply }
 }
 
 function own(object: any, name: string): any {
@@ -164,7 +173,7 @@ function contains(code: unknown, text: string): boolean {
  */
 function lookForProtocols(exports: any, plugin: PluginHandle, file: string): void {
   // These have patches of their own.
-  if (/[\\/]node_modules[\\/](?:thrift|@creditkarma[\\/]thrift-server-core)[\\/]/.test(file)) return
+  if (/[\\/]node_modules[\\/](?:thrift|@creditkarma[\\/]thrift-server-core|evernote[\\/]lib)[\\/]/.test(file)) return
   const properties = Object.values(Object.getOwnPropertyDescriptors(exports ?? {}))
   for (const value of [exports, ...properties.map(({ value }) => value)]) {
     if (typeof value !== 'function' || typeof value.prototype?.readMessageBegin !== 'function') continue

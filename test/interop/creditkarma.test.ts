@@ -65,7 +65,7 @@ function treeOf(withHapi: boolean): string {
           ...within('hapi divide', divide(true)),
           ...divide(true),
           ...add(true),
-          ...within('hapi gone', [failed('ECONNRESET'), '  "POST /thrift" (client) error.type=ECONNRESET']),
+          ...within('hapi gone', [failed('ECONNREFUSED'), '  "POST /thrift" (client) error.type=ECONNREFUSED']),
         ]
       : []),
     ...within('tcp add', add(false)),
