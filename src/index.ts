@@ -16,6 +16,8 @@ import { cut, isError, Kind, LIMITS, type PluginSpan, type Span } from './trace/
 import { currentSpan, startSpan, UNSAMPLED } from './trace/tracer'
 
 export { MiloError, type MiloErrorCode } from './errors'
+export type { ExportCounts } from './export/exporters'
+export type { ExportTo } from './start/exports'
 export { flush, type Stats, shutdown, stats } from './start/instance'
 export type { Options } from './start/options'
 export type { OperationSampling } from './trace/adaptive'

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type Server, type Socket } from 'node:net'
 import { createServer as createTlsServer, type TlsOptions } from 'node:tls'
+import { gunzipSync } from 'node:zlib'
 import { OTLP_TYPES } from '../../collector/src/formats/otlp/schema'
 import { freePort } from '../servers/process'
 
@@ -86,7 +87,9 @@ export class HttpPeer {
         )
         const whole = end + 4 + Number(headers['content-length'])
         if (bytes.length < whole) return
-        const request = { line: line!, headers, body: Buffer.from(bytes.subarray(end + 4, whole)) }
+        const sent = Buffer.from(bytes.subarray(end + 4, whole))
+        const body = headers['content-encoding'] === 'gzip' ? gunzipSync(sent) : sent
+        const request = { line: line!, headers, body }
         bytes = bytes.subarray(whole)
         this.requests.push(request)
         const answer = this.react(request, socket)

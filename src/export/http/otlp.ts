@@ -3,7 +3,7 @@ import { version } from '../../../package.json'
 import { Writer } from '../../codec/binary'
 import type { Kind, LiveSpan } from '../../trace/span'
 import type { Answer, Protocol } from '../protocol'
-import { post, type Reply, readable, requestHead } from './call'
+import { poster, type Reply, readable } from './call'
 import {
   attribute,
   close,
@@ -24,7 +24,6 @@ import type { HttpTarget } from './target'
  * batch. docs/exporters.md says what becomes of a span.
  */
 export function otlp(target: HttpTarget, service: string, host: string): Protocol {
-  const head = requestHead(target, 'application/x-protobuf')
   const resource = resourceOf(service, host)
   const scope = scopeOf()
   return {
@@ -42,7 +41,7 @@ export function otlp(target: HttpTarget, service: string, host: string): Protoco
       spans.pos = 0
       return w.buf.subarray(0, w.pos)
     },
-    call: body => post(head, body, accepted),
+    call: poster(target, 'application/x-protobuf', accepted),
   }
 }
 

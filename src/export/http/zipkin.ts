@@ -1,12 +1,11 @@
 import { isIPv4, isIPv6 } from 'node:net'
 import type { Kind, LiveSpan } from '../../trace/span'
 import type { Protocol } from '../protocol'
-import { post, requestHead } from './call'
+import { poster } from './call'
 import type { HttpTarget } from './target'
 
 /** Zipkin's second format in JSON, a list for each batch. docs/exporters.md says what becomes of a span. */
 export function zipkin(target: HttpTarget, service: string, host: string): Protocol {
-  const head = requestHead(target, 'application/json')
   const localEndpoint = { serviceName: service, ...ipOf(host) }
   return {
     peer: 'Zipkin',
@@ -25,7 +24,7 @@ export function zipkin(target: HttpTarget, service: string, host: string): Proto
       w.byte(CLOSING_BRACKET)
       return w.take()
     },
-    call: body => post(head, body, () => ({ code: 'ok' })),
+    call: poster(target, 'application/json', () => ({ code: 'ok' })),
   }
 }
 

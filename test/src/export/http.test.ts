@@ -472,6 +472,27 @@ describe('exporters over HTTP', () => {
     })
   })
 
+  it('zips what goes to another machine, unless the peer doesn’t take it', async () => {
+    const answers = ['200 OK', '415 Unsupported Media Type', '200 OK', '200 OK']
+    peer.react = () => reply(answers.shift()!)
+    // An address of this machine that isn't known as one.
+    start(`zipkin:http://0.0.0.0:${peer.port}`)
+    for (let i = 0; i < 3; i++) {
+      work(50)
+      assert.equal(await flush(5000), true)
+    }
+    assert.deepEqual(
+      peer.requests.map(({ headers }) => headers['content-encoding']),
+      ['gzip', 'gzip', undefined, undefined],
+    )
+    assert.equal(peer.zipkinSpans.length, 200)
+    start(`otlp:${peer.url}`)
+    peer.react = () => ok()
+    work(50)
+    assert.equal(await flush(5000), true)
+    assert.equal(peer.requests.at(-1)!.headers['content-encoding'], undefined)
+  })
+
   describe('headers', () => {
     it('are sent as they are set, by the variable and by the option, and are in no message', async () => {
       const program = `
