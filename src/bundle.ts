@@ -1,6 +1,9 @@
 import { bluebird } from '../plugins/bluebird'
 import { cassandraDriver } from '../plugins/cassandra-driver'
+import { express } from '../plugins/express'
+import { fastify } from '../plugins/fastify'
 import { http } from '../plugins/http'
+import { koa } from '../plugins/koa'
 import { mysql2 } from '../plugins/mysql2'
 import { pg } from '../plugins/pg'
 import { pino } from '../plugins/pino'
@@ -30,6 +33,9 @@ export const milo = share({
   bluebird,
   cassandraDriver,
   http,
+  express,
+  fastify,
+  koa,
   mysql2,
   pg,
   pino,

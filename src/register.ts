@@ -5,7 +5,10 @@
  */
 import { bluebird } from '../plugins/bluebird'
 import { cassandraDriver } from '../plugins/cassandra-driver'
+import { express } from '../plugins/express'
+import { fastify } from '../plugins/fastify'
 import { http } from '../plugins/http'
+import { koa } from '../plugins/koa'
 import { mysql2 } from '../plugins/mysql2'
 import { pg } from '../plugins/pg'
 import { pino } from '../plugins/pino'
@@ -21,7 +24,7 @@ import { readSettings, type Settings } from './start/options'
 import { isLauncher } from './start/service'
 import { add, start } from './start/start'
 
-const PLUGINS = [thrift, http, undici, mysql2, pg, cassandraDriver, bluebird]
+const PLUGINS = [thrift, http, undici, mysql2, pg, cassandraDriver, express, fastify, koa, bluebird]
 /** Plugins that change what the application writes. They are installed only on request. */
 const LOG_PLUGINS = [pino, winston]
 

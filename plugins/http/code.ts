@@ -24,6 +24,8 @@ import {
 import { Exchange, emitInFrame, endUnread, isHeardLater } from './exchange'
 import { operation, pathOf } from './names'
 
+export { Exchange }
+
 /**
  * HTTP/2: each stream is a request. Its classes aren't exported, and so their prototypes are patched when the first object of each is
  * seen. What a server pushes belongs to the request that it is pushed for, and has no span of its own.
@@ -128,6 +130,7 @@ function endServerStream(stream: ServerHttp2Stream): void {
   const span = Exchange.spanOf(stream)
   if (!span?.sampled) return
   try {
+    Exchange.nameByRoute(stream)
     const status = Number(stream.sentHeaders?.[':status'])
     if (stream.headersSent) span.annotate('http.response.status_code', status)
     if (stream.aborted) span.annotate('error.type', 'aborted')

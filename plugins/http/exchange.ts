@@ -19,6 +19,7 @@ function same(object: object): object {
 export class Exchange extends (same as unknown as new (object: object) => object) {
   readonly #span: Span
   readonly #frame: Frame | undefined
+  #route: string | undefined
 
   constructor(object: object, span: Span, frame: Frame | undefined) {
     super(object)
@@ -32,6 +33,21 @@ export class Exchange extends (same as unknown as new (object: object) => object
 
   static spanOf(object: object): Span | undefined {
     return #span in object ? (object as Exchange).#span : undefined
+  }
+
+  /** @param route as its framework writes it, with the names of parameters; undefined when the request has left it again */
+  static takeRoute(object: object, route: string | undefined): void {
+    if (#span in object) (object as Exchange).#route = route
+  }
+
+  /** Names the span by the route that the request took, if it took one. */
+  static nameByRoute(object: object): void {
+    if (!(#span in object)) return
+    const exchange = object as Exchange
+    const [span, route] = [exchange.#span, exchange.#route]
+    if (route === undefined) return
+    span.name = `${span.name.slice(0, span.name.indexOf(' '))} ${route}`
+    span.annotate('http.route', route)
   }
 
   static frameOf(object: object): Frame | undefined {

@@ -52,6 +52,22 @@ const code = () => (loaded ??= require('./code') as typeof import('./code'))
 /** Kept: it has state, and an application may empty Node's cache of modules. */
 let loaded: typeof import('./code') | undefined
 
+/** Whether the request of this response has a span that will be sent. */
+export function isSampled(res: any): boolean {
+  const span = Exchange.spanOf(res) ?? (res.stream && loaded?.Exchange.spanOf(res.stream))
+  return span?.sampled === true
+}
+
+/**
+ * Notes the route that a request takes, which names its span when it ends.
+ * @param res the request's response
+ * @param route as the framework writes it, with the names of parameters; undefined when the request has left it again
+ */
+export function takeRoute(res: any, route: string | undefined): void {
+  if (Exchange.has(res)) Exchange.takeRoute(res, route)
+  else if (res.stream) loaded?.Exchange.takeRoute(res.stream, route)
+}
+
 function patchHttp(exports: any, plugin: PluginHandle): void {
   const { ClientRequest, IncomingMessage, Server, ServerResponse } = exports
   // net.Server's, from which the servers of all three modules inherit.
@@ -211,6 +227,7 @@ function endRequestSpan(res: ServerResponse): void {
   const span = Exchange.spanOf(res)
   if (!span?.sampled) return
   try {
+    Exchange.nameByRoute(res)
     if (res.headersSent) span.annotate('http.response.status_code', res.statusCode)
     if (!res.writableFinished) span.annotate('error.type', 'aborted')
     else if (res.statusCode >= 500) span.annotate('error.type', String(res.statusCode))

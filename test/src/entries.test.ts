@@ -44,9 +44,19 @@ describe('the package', () => {
       if (typeof entry === 'string') continue
       for (const path of Object.values<string>(entry)) {
         for (const one of path.includes('*')
-          ? ['thrift', 'http', 'undici', 'mysql2', 'pg', 'cassandra-driver', 'pino', 'winston'].map(name =>
-              path.replace('*', name),
-            )
+          ? [
+              'thrift',
+              'http',
+              'undici',
+              'mysql2',
+              'pg',
+              'express',
+              'fastify',
+              'koa',
+              'cassandra-driver',
+              'pino',
+              'winston',
+            ].map(name => path.replace('*', name))
           : [path]) {
           assert.ok(files.includes(one.slice(2)), `${one} isn't in the package`)
         }
