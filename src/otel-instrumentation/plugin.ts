@@ -24,6 +24,7 @@ import { conventionsOf, knownOf } from './conventions'
 import { asCore, Frame, frameOfContext, withoutFrame } from './frame'
 import { OtelSpan } from './span'
 
+export { endWith, observe } from '../patch/observe'
 export { sayLeft } from '../patch/patched'
 export type { Patch, Plugin, PluginHandle, Wrapped } from '../patch/plugin'
 export { clock, setImmediate } from '../process/genuine'
