@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import Module, { builtinModules, createRequire, syncBuiltinESMExports } from 'node:module'
 import { dirname, join, sep } from 'node:path'
 import * as shimmer from 'shimmer'
@@ -340,7 +340,7 @@ const MAX_LOOKED = 1_000
 /** A package within an application's bundle isn't a file that could be patched. It is recognized by what the bundle contains. */
 function lookInside(file: string): void {
   const signed = [...installed.waiting.values()].flat().filter(([{ sign }]) => sign !== undefined)
-  if (signed.length === 0) return
+  if (signed.length === 0 || isOwn(file)) return
   const text = packageOf(file) === undefined ? textOfBundle(file) : undefined
   // One that was built with milo/bundler has shown what it holds, or is about to.
   if (text === undefined || text.includes(BUNDLED.description!)) return
@@ -353,6 +353,11 @@ function lookInside(file: string): void {
       )
     }
   }
+}
+
+/** Milo's own file where it isn't below node_modules, as when it is linked. In a bundle, `__filename` is the application's. */
+function isOwn(file: string): boolean {
+  return typeof __filename === 'string' && file === __filename && existsSync(join(dirname(file), 'thrift-code.js'))
 }
 
 function textOfBundle(file: string): string | undefined {
