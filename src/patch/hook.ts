@@ -320,6 +320,14 @@ function sayWhatCannotBeSeen(packages: string[], { name: tracer, early }: Tracer
     )
     return
   }
+  if (process.env.VITEST !== undefined && process.execArgv.includes('--experimental-vm-modules')) {
+    sayLeft(
+      `what vitest's vm pools load (${packages.join(', ')})`,
+      "is in realms that Milo can't see into,",
+      'run vitest with --pool=forks or --pool=threads',
+    )
+    return
+  }
   const files = Object.keys(nodeRequire.cache)
   for (const name of packages) {
     const part = `${sep}node_modules${sep}${name.split('/').join(sep)}${sep}`

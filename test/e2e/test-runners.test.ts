@@ -84,6 +84,18 @@ describe('test runners', () => {
     assert.ok(bytesLater - bytes < 2e6, stdout)
   }).timeout(120_000)
 
+  it('vitest’s vm pools: says that packages aren’t traced there', async () => {
+    const folder = await project(['vitest@4', THRIFT], { 'a.test.js': VITEST })
+    const args = ['node_modules/vitest/vitest.mjs', 'run', '--pool=vmThreads']
+    const NODE_OPTIONS = `-r ${join(ROOT, 'dist/register.js')}`
+    const { status, stderr } = await runNode(args, { NODE_OPTIONS, MILO_SCRIBE: '127.0.0.1:1' }, folder)
+    assert.equal(status, 0, stderr)
+    assert.match(
+      stderr,
+      /^milo warn: what vitest's vm pools load \(.*\bthrift\b.*and isn't traced: run vitest with --pool=forks/m,
+    )
+  }).timeout(120_000)
+
   for (const version of ['3', '4']) {
     it(`vitest ${version}: calls are traced in processes and in threads, the last ones too`, async () => {
       const files = { 'a.test.js': VITEST, 'b.test.js': VITEST }
