@@ -332,7 +332,7 @@ describe('the documentation', () => {
     it('names everything that milo/plugin and a plugin’s handle offer', () => {
       const page = read('docs/writing-a-plugin.md')
       const names = [...Object.keys(plugin), ...Object.getOwnPropertyNames(Handle.prototype)]
-      const own = ['constructor', 'apply', 'look', 'keep', 'takeBack', 'hasPatched']
+      const own = ['constructor', 'apply', 'look', 'keep', 'takeBack', 'hasPatched', 'suspend']
       assert.deepEqual(
         names.filter(name => !own.includes(name) && !new RegExp(`\\W${name}\\W`).test(page)),
         [],
