@@ -24,11 +24,12 @@ import { greet, shout, later, Runner, add, count, twice } from 'lib'
 const before = count
 add()
 console.log([greet('a'), shout('a'), later(), new Runner().run(), main(), twice('z'), before, count, greet.name, lib.greet === greet].join())`
-const PLUGIN = `require(${JSON.stringify(join(ROOT, 'dist/index.js'))}).init({ sampler: 'never', plugins: [{ name: 'mine', patches: [
+const MINE = `module.exports = { name: 'mine', patches: [
   { module: 'lib', versions: '1.x', file: 'index.js', esm: true, patch(exports, plugin) {
     for (const [target, name] of [[exports, 'greet'], [exports, 'shout'], [exports, 'later'], [exports, 'default'], [exports.Runner.prototype, 'run']])
       plugin.intercept(target, name, (original, self, args) => '<' + original.apply(self, args) + '>')
-  } }] }] })`
+  } }] }`
+const PLUGIN = `require(${JSON.stringify(join(ROOT, 'dist/index.js'))}).init({ sampler: 'never', plugins: [require('./mine.cjs')] })`
 
 describe('packages that are ESM alone', () => {
   let folder: string
@@ -40,6 +41,7 @@ describe('packages that are ESM alone', () => {
       'node_modules/lib/package.json': '{"name":"lib","version":"1.2.3","type":"module","exports":"./index.js"}',
       'node_modules/lib/index.js': INDEX,
       'node_modules/lib/other.js': OTHER,
+      'mine.cjs': MINE,
       'plugin.cjs': PLUGIN,
       'app.mjs': APP,
       'app.mts': APP,
@@ -72,6 +74,16 @@ describe('packages that are ESM alone', () => {
     for (const version of NODE_VERSIONS)
       assert.equal(await run(['--import', './plugin.cjs', 'app.mjs'], await nodeOfVersion(version)), PATCHED, version)
   }).timeout(120_000)
+
+  it('are patched within a bundle that knows of the plugin', async () => {
+    const { build } = require('esbuild') as typeof import('esbuild')
+    const { esbuildPlugin } = require(join(ROOT, 'dist/bundler.js'))
+    const options = { bundle: true, platform: 'node', format: 'esm', minify: true, keepNames: true } as const
+    const plugins = [esbuildPlugin({ plugins: [require(join(folder, 'mine.cjs'))] })]
+    await build({ ...options, entryPoints: [join(folder, 'app.mjs')], outfile: join(folder, 'out.mjs'), plugins })
+    assert.equal(await run(['-r', './plugin.cjs', 'out.mjs']), PATCHED)
+    assert.equal(await run(['out.mjs']), PLAIN)
+  })
 
   it('keep every export that has no name of its own, and text that only looks like one', () => {
     const source = `export * from 'x'\nexport { a } from 'y'\nexport default () => 1\nconst text = \`export {\`\nexport const b = 2, c = 3`
