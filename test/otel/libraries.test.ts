@@ -286,22 +286,27 @@ describe('libraries that OpenTelemetry instruments', function () {
 
   it('are traced once where plugins of Milo’s trace them too, and Milo says which', async () => {
     const args = ['-r', join(ROOT, 'dist/otel/register.js')]
-    const uses = counted('web')
     const [plugins, instrumentations] = await Promise.all([
-      run({ set: 'all', uses, args }),
-      run({ set: 'all', uses, args, env: { MILO_PLUGINS: '-http,-undici' } }),
+      run({ set: 'all', uses: { ...counted('web'), pg: 12 }, args }),
+      run({ set: 'all', uses: counted('web', 'pg'), args, env: { MILO_PLUGINS: '-http,-undici,-pg' } }),
     ])
     // Whose spans they are shows in their names alone.
     const method = (name: string) => name.replace(/^GET \/.*/, 'GET')
     assert.equal(treeOf(plugins.spans.web, method), treeOf(instrumentations.spans.web, method))
-    assert.equal(treeOf(instrumentations.spans.web), lines(TREES.web))
-    const scopes = (spans: AppSpan[]) => new Set(spans.map(one => String(one.attributes['otel.scope.name'])))
-    for (const name of ['http', 'undici']) {
+    for (const name of ['web', 'pg'] as const) assert.equal(treeOf(instrumentations.spans[name]), lines(TREES[name]))
+    // One span for each statement, below the code that made it.
+    assert.match(
+      treeOf(plugins.spans.pg, () => ''),
+      /^( \(internal\)\n {3}\(client\)( !)?(\n|$)){6}$/,
+    )
+    const scopes = ({ spans }: typeof plugins) =>
+      new Set([...spans.web, ...spans.pg].map(one => String(one.attributes['otel.scope.name'])))
+    for (const name of ['http', 'undici', 'pg']) {
       const scope = `@opentelemetry/instrumentation-${name}`
-      assert.ok(!scopes(plugins.spans.web).has(scope) && scopes(instrumentations.spans.web).has(scope))
+      assert.ok(!scopes(plugins).has(scope) && scopes(instrumentations).has(scope))
       assert.match(plugins.stderr, new RegExp(`^milo warn: Milo's plugin ${name} traces what ${scope} traces`, 'm'))
     }
-    assert.equal(plugins.stderr.trim().split('\n').length, 2)
+    assert.equal(plugins.stderr.trim().split('\n').length, 3)
     assert.equal(instrumentations.stderr, '')
   })
 })
