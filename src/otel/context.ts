@@ -125,7 +125,12 @@ export class FrameContextManager implements ContextManager {
     const bound = function (this: unknown, ...args: unknown[]) {
       return manager.with(context, target as any, this, ...args)
     }
-    return imitate(target as any, bound) as T
+    try {
+      return imitate(target as any, bound) as T
+    } catch {
+      // A Proxy that can't be inspected. It is called all the same.
+      return bound as T
+    }
   }
 
   enable(): this {

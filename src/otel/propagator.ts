@@ -11,8 +11,11 @@ import {
   baggageOfHeaders,
   contextOfHeaders,
   currentSettings,
+  describe,
   HTTP_FORMATS,
   HTTP_HEADERS,
+  logRarely,
+  type RemoteContext,
   standIn,
   toHex,
   writeHeaders,
@@ -32,27 +35,40 @@ export class MiloPropagator implements TextMapPropagator {
   }
 
   inject(context: Context, carrier: unknown, setter: TextMapSetter): void {
-    const span = miloSpanIn(context)
-    if (span === undefined || isSuppressed(context) || isLeftOut(spanIn(context))) return
-    const target = {
-      has: () => false,
-      add: (to: unknown, name: string, value: string) => setter.set(to, name, value),
-      host: () => undefined,
-      port: () => undefined,
+    try {
+      const span = miloSpanIn(context)
+      if (span === undefined || isSuppressed(context) || isLeftOut(spanIn(context))) return
+      const target = {
+        has: () => false,
+        add: (to: unknown, name: string, value: string) => setter.set(to, name, value),
+        host: () => undefined,
+        port: () => undefined,
+      }
+      this.contexts.with(context, writeHeaders<unknown>, undefined, carrier, target, span)
+    } catch (error) {
+      logRarely('otel-inject', 'warn', `a carrier of OpenTelemetry's API took no context: ${describe(error)}`)
     }
-    this.contexts.with(context, writeHeaders<unknown>, undefined, carrier, target, span)
   }
 
   extract(context: Context, carrier: unknown, getter: TextMapGetter): Context {
-    const raw = HTTP_HEADERS.flatMap(name => {
-      const value = getter.get(carrier, name)
-      return value === undefined ? [] : [value].flat().flatMap(one => [name, one])
-    })
-    const remote = contextOfHeaders(raw, undefined)
-    const baggage = baggageOfHeaders(raw, undefined)
-    let extracted = baggage === undefined ? context : this.contexts.withBaggage(context, baggage)
-    // A decision without ids, as B3 has it, is no span's.
-    if (!remote?.hasIds) return extracted
+    try {
+      const raw = HTTP_HEADERS.flatMap(name => {
+        const value = getter.get(carrier, name)
+        return value === undefined ? [] : [value].flat().flatMap(one => [name, one])
+      })
+      const baggage = baggageOfHeaders(raw, undefined)
+      const extracted = baggage === undefined ? context : this.contexts.withBaggage(context, baggage)
+      const remote = contextOfHeaders(raw, undefined)
+      // A decision without ids, as B3 has it, is no span's.
+      return remote?.hasIds ? withSpan(extracted, this.callerOf(remote)) : extracted
+    } catch (error) {
+      logRarely('otel-extract', 'warn', `a carrier of OpenTelemetry's API couldn't be read: ${describe(error)}`)
+      return context
+    }
+  }
+
+  private callerOf(remote: RemoteContext): SilentSpan {
+    // It may have to decide whether the trace is kept.
     const milo = standIn(remote)
     const { highHi, highLo, hi, lo, spanHi, spanLo, sampled, state } = remote
     const given: SpanContext = {
@@ -62,8 +78,7 @@ export class MiloPropagator implements TextMapPropagator {
       isRemote: true,
     }
     if (state !== undefined) given.traceState = this.createTraceState(state)
-    extracted = withSpan(extracted, new SilentSpan(milo, given))
-    return extracted
+    return new SilentSpan(milo, given)
   }
 
   /** What `inject` writes. Few of them: a message of SQS has room for ten attributes, and these count. */

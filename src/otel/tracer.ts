@@ -57,6 +57,7 @@ class MiloTracer implements Tracer {
   private readonly provider: MiloTracerProvider
   private readonly scope: string
   private readonly plugin: string | undefined
+  private hasSaid = false
 
   constructor(provider: MiloTracerProvider, scope: string) {
     this.provider = provider
@@ -115,9 +116,12 @@ class MiloTracer implements Tracer {
   private isTracedByMilo(): boolean {
     const { plugin } = this
     if (plugin === undefined || !hasPatched(plugin)) return false
-    warnOnce(
-      `Milo's plugin ${plugin} traces what ${this.scope} traces, whose spans are left out; to have those instead, set MILO_PLUGINS=-${plugin}`,
-    )
+    if (!this.hasSaid) {
+      this.hasSaid = true
+      warnOnce(
+        `Milo's plugin ${plugin} traces what ${this.scope} traces, whose spans are left out; to have those instead, set MILO_PLUGINS=-${plugin}`,
+      )
+    }
     return true
   }
 }

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { copyFileSync, mkdtempSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { finished, ROOT, startNode } from '../helpers/child'
+import { ScribePeer } from '../helpers/scribe-peer'
 import { nodeOfVersion } from '../servers'
 import { type KafkaServer, startKafka } from '../servers/kafka'
 import { type MongoServer, startMongo } from '../servers/mongodb'
@@ -282,6 +283,31 @@ describe('libraries that OpenTelemetry instruments', function () {
     })
     assert.equal(stderr, '')
     for (const name of ['web', 'pg', 'ioredis'] as const) assert.equal(treeOf(spans[name]), lines(TREES[name]))
+  })
+
+  it('are registered as the documentation shows it', async () => {
+    const page = readFileSync(join(ROOT, 'docs/opentelemetry.md'), 'utf8')
+    const [, tracing] = /```js tracing\n(.*?)\n```/s.exec(page)!
+    const folder = mkdtempSync(join(await instrumented('all'), 'run-'))
+    folders.push(folder)
+    writeFileSync(join(folder, 'tracing.js'), tracing!)
+    const app = `
+      const app = require('express')().get('/', (req, res) => res.end())
+      const server = app.listen(0, '127.0.0.1', async () => {
+        await (await fetch('http://127.0.0.1:' + server.address().port)).text()
+        server.close()
+      })`
+    const scribe = await ScribePeer.listen()
+    try {
+      const args = ['-r', join(ROOT, 'dist/otel/register.js'), '-r', './tracing.js', '-e', app]
+      const env = { MILO_SCRIBE: scribe.address, MILO_SAMPLER: 'always' }
+      const { status, stderr } = await finished(startNode(args, env, folder))
+      assert.deepEqual([status, stderr], [0, ''])
+      const names = new Map(scribe.spans.map(span => [span.name, span]))
+      assert.equal(names.get('request handler')?.parentId, scribe.spans.find(span => span.serverHost !== undefined)?.id)
+    } finally {
+      await scribe.close()
+    }
   })
 
   it('are traced once where plugins of Milo’s trace them too, and Milo says which', async () => {
