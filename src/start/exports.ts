@@ -104,13 +104,20 @@ function httpTarget(kind: HttpTarget['kind'], url: URL, { headers = {}, tls }: E
     headers: [],
   }
   if (url.username !== '' || url.password !== '') {
-    const credentials = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`
-    target.headers.push(['authorization', `Basic ${Buffer.from(credentials).toString('base64')}`])
+    target.headers.push(['authorization', `Basic ${Buffer.from(credentials(url)).toString('base64')}`])
   }
   if (typeof headers !== 'object' || headers === null || Array.isArray(headers))
     throw bad(`headers of '${kind}:${url.origin}' must be an object of names and values, got ${show(headers)}`)
   for (const [name, value] of Object.entries(headers)) setHeader(target, name, value)
   return target
+}
+
+function credentials({ username, password, origin }: URL): string {
+  try {
+    return `${decodeURIComponent(username)}:${decodeURIComponent(password)}`
+  } catch {
+    throw bad(`export must have percent-encoded credentials for '${origin}': a % isn't followed by two hex digits`)
+  }
 }
 
 /** An OTLP address is a base, as OTEL_EXPORTER_OTLP_ENDPOINT; a Zipkin address with a path is whole, as Zipkin's reporters have it. */

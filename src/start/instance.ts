@@ -200,8 +200,12 @@ async function flushThread(): Promise<void> {
 async function flushAtExit(exporters: Exporters, timeoutMs: number): Promise<void> {
   if (exporters.inMemory() === 0 || (await exporters.flush(timeoutMs, true))) return
   await exporters.drain(timeoutMs)
-  const lost = exporters.inMemory()
-  if (lost === 0) return
-  log('warn', `${lost} ${lost === 1 ? 'span' : 'spans'} could not be sent before the process ended`)
+  const { emitters } = exporters
+  for (const emitter of emitters) {
+    const lost = emitter.inMemory()
+    const whom = emitters.length === 1 ? '' : ` to ${emitter.name}`
+    if (lost > 0)
+      log('warn', `${lost} ${lost === 1 ? 'span' : 'spans'} could not be sent${whom} before the process ended`)
+  }
   exporters.abandon('exit')
 }

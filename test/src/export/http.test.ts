@@ -783,7 +783,7 @@ describe('exporters over HTTP', () => {
       child.kill('SIGTERM')
       const { signal, stderr } = await end
       assert.equal(signal, 'SIGTERM')
-      assert.match(stderr, /1 span could not be sent/)
+      assert.match(stderr, /1 span could not be sent to otlp before/)
       assert.equal(other.zipkinSpans.length, 1)
     })
   })

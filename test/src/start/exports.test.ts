@@ -50,6 +50,7 @@ describe('the setting export', () => {
     ['otlp:grpc://host:4317', undefined, /http:\/\/ or https:\/\//],
     ['otlp:http://user:secret@', undefined, /got 'otlp:http:\/\/…@'/],
     ['oltp:http://user:se/secret@host?key=secret', undefined, /got 'oltp:http:\/\/…@host\?…'/],
+    ['otlp:http://user:secret%zz@h', undefined, /percent-encoded credentials for 'http:\/\/h'/],
     ['otlp,otlp', undefined, /'otlp' twice/],
     ['otlp:http://h:4318,otlp:http://h:4318/', undefined, /twice/],
     [[{}], undefined, /a list of these and of \{ to, headers, tls \}; got an object/],
