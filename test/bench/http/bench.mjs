@@ -4,11 +4,12 @@ import { fileURLToPath } from 'node:url'
 import { load, machine, median, nodes, Program, packages, progress, quantile, shuffled, table } from '../measure.mjs'
 
 /*
- * An HTTP server with an empty handler: what tracing its requests costs, in CPU time of its process.
+ * An HTTP server with an empty handler, and a client by undici: what tracing their requests costs, in CPU time of their process.
  *
  *   ../sink.cjs   where spans go; one process for all
- *   load.cjs      the clients; one process for all
+ *   load.cjs      the clients of servers; one process for all
  *   program.cjs   one variant of the server in a process of its own
+ *   client.cjs    one variant of the client in a process of its own, with a server that isn't traced
  */
 
 const HERE = dirname(fileURLToPath(import.meta.url))
@@ -27,6 +28,7 @@ export const options = {
 const SETTINGS = [
   { name: 'pipelined, 10 at a time', connections: 10, depth: 10 },
   { name: 'one at a time', connections: 10, depth: 1 },
+  { name: 'client: undici.request', isClient: true, of: ['milo', 'opentelemetry'] },
 ]
 
 const NAMES = {
@@ -53,7 +55,9 @@ export async function bench(values) {
     for (const node of nodes().filter(({ version }) => wanted(values.node, version.split('.')[0]))) {
       text.push(`### Node ${node.version}`)
       for (const setting of SETTINGS.filter(({ name }) => values.setting === '' || name.includes(values.setting))) {
-        const variants = Object.keys(NAMES).filter(name => wanted(values.variant, name) && isInstalled(name))
+        const variants = Object.keys(NAMES).filter(
+          name => wanted(values.variant, name) && isInstalled(name) && (setting.of?.includes(name) ?? true),
+        )
         const result = await measure(node, setting, variants, { sink, clients, ports }, values)
         text.push(`#### ${setting.name}`, result)
       }
@@ -77,23 +81,31 @@ function about() {
     'request, user and system, garbage collection, encoding and sending included; the receivers run in a process of their own, and no',
     'span is dropped. Medians of interleaved rounds; *added* is the median of the differences to untraced within a round, its quartiles in',
     'brackets. AsyncLocalStorage: a `run` of an empty one around each request, and nothing else. OpenTelemetry: instrumentation-http, batch processor, OTLP protobuf. dd-trace as it comes, with its agent played by the',
-    'receiver; it sends every trace there, whatever its rate.',
+    'receiver; it sends every trace there, whatever its rate. The client: requests of a pool of 10 connections whose answers are read, each the root of a',
+    'trace; OpenTelemetry: instrumentation-undici.',
   ].join('\n')
 }
 
-async function measure(node, { connections, depth, name: setting }, names, { sink, clients, ports }, values) {
+async function measure(
+  node,
+  { connections, depth, name: setting, isClient = false },
+  names,
+  { sink, clients, ports },
+  values,
+) {
   const rounds = Number(values.rounds)
   const calls = Number(values.calls)
   const variants = [
     { name: 'untraced', percent: 0 },
     ...names.flatMap(name => (SPANLESS.includes(name) ? [0] : PERCENTAGES).map(percent => ({ name, percent }))),
   ]
+  const [server, served] = isClient ? await Program.start(join(HERE, 'program.cjs'), { args: ['untraced'] }) : []
   for (const variant of variants) {
     variant.costs = []
-    const [program, { port }] = await Program.start(join(HERE, 'program.cjs'), {
+    const [program, { port }] = await Program.start(join(HERE, isClient ? 'client.cjs' : 'program.cjs'), {
       node: node.path,
       execArgv: variant.name === 'milo' ? ['-r', 'milo/register'] : [],
-      args: [variant.name],
+      args: isClient ? [variant.name, String(served.port)] : [variant.name],
       env: {
         BENCH_PROBABILITY: String(variant.percent / 100),
         BENCH_SCRIBE_PORT: String(ports.scribePort),
@@ -108,7 +120,8 @@ async function measure(node, { connections, depth, name: setting }, names, { sin
       for (const variant of shuffled(variants)) {
         const { traces } = await sink.ask('traces')
         await variant.program.ask('begin')
-        await clients.ask({ port: variant.port, calls, connections, depth })
+        if (isClient) await variant.program.ask({ calls })
+        else await clients.ask({ port: variant.port, calls, connections, depth })
         const { cpuUs, sent, lost } = await variant.program.ask('end')
         check(variant, sent ?? (await sink.ask('traces')).traces - traces, lost, calls)
         if (round >= 0) variant.costs.push(cpuUs / calls)
@@ -118,6 +131,7 @@ async function measure(node, { connections, depth, name: setting }, names, { sin
     }
   } finally {
     for (const { program } of variants) program.stop()
+    server?.stop()
     progress('')
   }
   return `${tableOf(variants)}\n\n${rounds} rounds of ${calls} requests; load ${Math.min(...loads).toFixed(1)}–${Math.max(...loads).toFixed(1)}.`
