@@ -18,6 +18,7 @@ const ENTRIES: Record<string, { source: string; exports: string }> = {
   'plugins/http': { source: 'plugins/http/index.ts', exports: '{ http: bundle.http }' },
   'plugins/express': { source: 'plugins/express/index.ts', exports: '{ express: bundle.express }' },
   'plugins/fastify': { source: 'plugins/fastify.ts', exports: '{ fastify: bundle.fastify }' },
+  'plugins/ioredis': { source: 'plugins/ioredis/index.ts', exports: '{ ioredis: bundle.ioredis }' },
   'plugins/koa': { source: 'plugins/koa.ts', exports: '{ koa: bundle.koa }' },
   'plugins/mysql2': { source: 'plugins/mysql2/index.ts', exports: '{ mysql2: bundle.mysql2 }' },
   'plugins/pg': { source: 'plugins/pg/index.ts', exports: '{ pg: bundle.pg }' },

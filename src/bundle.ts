@@ -3,6 +3,7 @@ import { cassandraDriver } from '../plugins/cassandra-driver'
 import { express } from '../plugins/express'
 import { fastify } from '../plugins/fastify'
 import { http } from '../plugins/http'
+import { ioredis } from '../plugins/ioredis'
 import { koa } from '../plugins/koa'
 import { mysql2 } from '../plugins/mysql2'
 import { pg } from '../plugins/pg'
@@ -35,6 +36,7 @@ export const milo = share({
   http,
   express,
   fastify,
+  ioredis,
   koa,
   mysql2,
   pg,

@@ -8,6 +8,7 @@ import { cassandraDriver } from '../plugins/cassandra-driver'
 import { express } from '../plugins/express'
 import { fastify } from '../plugins/fastify'
 import { http } from '../plugins/http'
+import { ioredis } from '../plugins/ioredis'
 import { koa } from '../plugins/koa'
 import { mysql2 } from '../plugins/mysql2'
 import { pg } from '../plugins/pg'
@@ -24,7 +25,7 @@ import { readSettings, type Settings } from './start/options'
 import { isLauncher } from './start/service'
 import { add, start } from './start/start'
 
-const PLUGINS = [thrift, http, undici, mysql2, pg, cassandraDriver, express, fastify, koa, bluebird]
+const PLUGINS = [thrift, http, undici, mysql2, pg, cassandraDriver, ioredis, express, fastify, koa, bluebird]
 /** Plugins that change what the application writes. They are installed only on request. */
 const LOG_PLUGINS = [pino, winston]
 

@@ -31,7 +31,8 @@ async function start(options: string[] = []): Promise<Server> {
   // It is the server under that name alone.
   const daemon = join(folder, 'redis-server')
   symlinkSync(program, daemon)
-  const cluster = options.length === 0 ? [] : [...options, '--cluster-port', String(busPort)]
+  const cluster =
+    options.length === 0 ? [] : [...options, '--cluster-announce-ip', '127.0.0.1', '--cluster-port', String(busPort)]
   const server = new RunningServer({
     name: 'Redis',
     folder,
