@@ -3,6 +3,7 @@ import {
   carrierFor,
   currentSettings,
   isActive,
+  isTold,
   Kind,
   observe,
   type PluginHandle,
@@ -232,9 +233,9 @@ function beginCall(method: string): OutgoingCall | undefined {
     peer.settings = settings
     peer.carrier = carrierFor(settings.propagation, peer.address, peer.port)
   }
-  const { carrier } = peer
   const { name, annotations } = peer.operations.get(method) ?? describeOperation(own, peer, method)
-  const span = startSpan(Kind.CLIENT, name, carrier === 'calltrace-legacy16', false, annotations)
+  const span = startSpan(Kind.CLIENT, name, peer.carrier === 'calltrace-legacy16', false, annotations)
+  const carrier = isTold(span) ? peer.carrier : 'off'
   const outgoing: OutgoingCall = { span, carrier, client, method, requestBytes: 0, replyBytes: 0, answered: false }
   own.call = outgoing
   if (!span.sampled) return outgoing

@@ -17,6 +17,7 @@ const PAGE = join(HERE, '../../docs/performance.md')
 /** name → module with `options` (as parseArgs takes them) and `bench(values)`, which returns { text, failed }. */
 const BENCHES = {
   thrift: './thrift/bench.mjs',
+  otel: './thrift/otel.mjs',
   http: './http/bench.mjs',
   chaos: './chaos/bench.mjs',
   span: './span/bench.mjs',

@@ -2,9 +2,11 @@ import assert from 'node:assert/strict'
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { runNode } from '../helpers/child'
-import { startCollector } from '../helpers/programs'
+import { Program, startCollector } from '../helpers/programs'
 import { until } from '../helpers/until'
+import { goOtlp } from '../servers/go'
 import { nodeOfVersion } from '../servers/node-versions'
+import { freePort } from '../servers/process'
 import { application, NEWEST, OLDEST, runApp, SDK, trees } from './support'
 
 const STYLES = ['promise', 'callback'] as const
@@ -35,6 +37,18 @@ ${back}  ${own}/fire >
     ${own}/add <
 ${back}${ping}`
 }
+/** The spans of OTLP's JSON, a request a line. */
+function received(lines: string): string[] {
+  const requests = lines
+    .split('\n')
+    .slice(0, -1)
+    .filter(line => line.startsWith('{'))
+  const scopes = requests.flatMap(line => JSON.parse(line).resourceSpans.flatMap((r: any) => r.scopeSpans))
+  return scopes
+    .flatMap(({ spans }: any) => spans)
+    .map((s: any) => [s.spanId, s.parentSpanId ?? '', s.name, ['', 'internal', 'server', 'client'][s.kind]].join())
+}
+
 /** Two of the calls are made at once, and end in either order. */
 const sorted = (text: string) => text.trim().split('\n').sort().join('\n')
 const PLAIN = ['TFramedTransport', 'TBinaryProtocol', 'promise', 'plain'] as const
@@ -47,10 +61,19 @@ describe('milo/otel-instrumentation', function () {
   })
   after(() => rmSync(home, { recursive: true, force: true }))
 
-  it('traces every transport, protocol and style; a collector that gets the spans by OTLP has the same trees', async () => {
+  it('traces every transport, protocol and style; OpenTelemetry’s Collector and Milo’s get the same trees by OTLP', async () => {
+    const [program, grpcPort, port] = [await goOtlp(), await freePort(), await freePort()]
+    const receiver = new Program(program, [`127.0.0.1:${grpcPort}`, `127.0.0.1:${port}`])
     const collector = await startCollector()
     try {
-      const { seen, spans, stderr } = await runApp(home, { wires: WIRES, otlp: collector.web })
+      await receiver.printed(/^ready$/m)
+      const otlp = [collector.web, `http://127.0.0.1:${port}`]
+      const { seen, spans, stderr } = await runApp(home, { wires: WIRES, otlp })
+      const theirs = await until('OpenTelemetry’s Collector has all', () => {
+        const found = received(receiver.stdout)
+        return found.length >= spans.length ? found : undefined
+      })
+      assert.deepEqual(theirs.sort(), spans.map(s => [s.spanId, s.parentId ?? '', s.name, s.kind].join()).sort())
       assert.equal(stderr, '')
       assert.deepEqual(
         seen,
@@ -69,6 +92,7 @@ describe('milo/otel-instrumentation', function () {
       }
     } finally {
       await collector.stop()
+      await receiver.stop()
     }
   })
 

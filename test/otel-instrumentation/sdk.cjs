@@ -12,13 +12,9 @@ const { ThriftInstrumentation } = require('milo/otel-instrumentation')
 const memory = new base.InMemorySpanExporter()
 const isVersion3 = base.BasicTracerProvider === undefined
 const spanProcessors = [new base.SimpleSpanProcessor(isVersion3 ? { exporter: memory } : memory)]
-if (args.otlp) {
+for (const backend of args.otlp ?? []) {
   const { OTLPTraceExporter } = require('@opentelemetry/exporter-trace-otlp-proto')
-  spanProcessors.push(new base.BatchSpanProcessor(new OTLPTraceExporter({ url: `${args.otlp}/v1/traces` })))
-}
-if (args.zipkin) {
-  const { ZipkinExporter } = require('@opentelemetry/exporter-zipkin')
-  spanProcessors.push(new base.BatchSpanProcessor(new ZipkinExporter({ url: `${args.zipkin}/api/v2/spans` })))
+  spanProcessors.push(new base.BatchSpanProcessor(new OTLPTraceExporter({ url: `${backend}/v1/traces` })))
 }
 const samplers = { always: base.AlwaysOnSampler, never: base.AlwaysOffSampler }
 const sampler = args.sampler && new base.ParentBasedSampler({ root: new samplers[args.sampler]() })

@@ -8,6 +8,7 @@ import { load, machine, median, nodes, Program, packages, progress, quantile, sh
  *   ../sink.cjs   where spans go; one process for all
  *   program.cjs   one variant (untraced, milo, opentelemetry, zipkin .cjs) in a process of its own; runs echo.cjs
  *   leak.cjs      a million sampled calls, and what is left in memory
+ *   otel.mjs      the same comparison within OpenTelemetry's SDK: by ThriftInstrumentation, and by hand
  */
 
 const HERE = dirname(fileURLToPath(import.meta.url))
@@ -33,6 +34,7 @@ const SETTINGS = [
 ]
 
 const NAMES = { milo: 'Milo', opentelemetry: 'OpenTelemetry', zipkin: 'zipkin-js' }
+const RIVALS = { names: NAMES, about, tableOf, checks: checkForLeaks }
 const PERCENTAGES = [0, 1, 100]
 /** Added µs per call, by percentage; design: a traced call. At 100 % also at most half of OpenTelemetry's. */
 const BUDGET_US = { 0: 3, 1: 4, 100: 9 }
@@ -46,7 +48,13 @@ const MOST_GROWTH_BYTES = 1024 * 1024
 /** Spans still alive at a checkpoint: the one that stands for none, and what the last turn of the loop holds. */
 const MOST_SPANS = 10
 
-export async function bench(values) {
+export const bench = values => compare(values, RIVALS)
+
+/**
+ * @param names what the variants are called, by their files
+ * @param checks what else is done on each version of Node, unless `leak` is 0
+ */
+export async function compare(values, { names, about, tableOf, checks }) {
   const [sink, ports] = await Program.start(join(HERE, '../sink.cjs'), {})
   const wanted = (list, value) => list === '' || list.split(',').includes(String(value))
   const text = [about()]
@@ -55,12 +63,12 @@ export async function bench(values) {
     for (const node of nodes().filter(({ version }) => wanted(values.node, version.split('.')[0]))) {
       text.push(`### Node ${node.version}`)
       for (const setting of SETTINGS.filter(({ name }) => values.setting === '' || name.includes(values.setting))) {
-        const variants = ['untraced', ...Object.keys(NAMES).filter(name => wanted(values.variant, name))]
-        const result = await measure(node, setting, variants, ports, Number(values.rounds), Number(values.calls))
+        const variants = ['untraced', ...Object.keys(names).filter(name => wanted(values.variant, name))]
+        const result = await measure(node, setting, variants, ports, values, tableOf)
         text.push(`#### ${setting.name}`, result)
       }
-      if (Number(values.leak) > 0) {
-        const leak = await checkForLeaks(node, ports, Number(values.leak))
+      if (checks !== undefined && Number(values.leak) > 0) {
+        const leak = await checks(node, ports, Number(values.leak))
         text.push('#### Memory', leak.text)
         failed ||= leak.failed
       }
@@ -83,7 +91,9 @@ function about() {
   ].join('\n')
 }
 
-async function measure(node, setting, names, ports, rounds, calls) {
+async function measure(node, setting, names, ports, values, tableOf) {
+  const rounds = Number(values.rounds)
+  const calls = Number(values.calls)
   const variants = names.flatMap(name =>
     name === 'untraced' ? [{ name, percent: 0 }] : PERCENTAGES.map(percent => ({ name, percent })),
   )
