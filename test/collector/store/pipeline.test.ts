@@ -3,7 +3,7 @@ import { scanRecords } from '../../../collector/src/record/records'
 import { NO_STATS } from '../../../collector/src/store/activity/model'
 import { systemClock } from '../../../collector/src/store/pipeline/clock'
 import { type Entry, readEntry } from '../../../collector/src/store/pipeline/entry'
-import { type Backend, type Finished, Pipeline } from '../../../collector/src/store/pipeline/pipeline'
+import { type Backend, type Finished, Pipeline, paceMs } from '../../../collector/src/store/pipeline/pipeline'
 import { StoreError } from '../../../collector/src/store/store'
 import { encodeRecord } from '../../../src/codec/span'
 import { until } from '../../helpers/until'
@@ -87,6 +87,24 @@ describe('a pipeline', () => {
       onSettleError: error => errors.push((error as Error).message),
     })
   const refused = (what: string) => new StoreError('MILO_STORE_REFUSED', what)
+
+  it('accepts more slowly the more waits to be settled, but goes on while nothing can be settled', async () => {
+    const paces = [0, 1, 2, 3, 5, 6, 1000].map(paceMs)
+    assert.deepEqual(
+      [...paces].sort((a, b) => a - b),
+      paces,
+    )
+    assert.deepEqual([paces[2], paces[3]! > 0, paces[5], paces.at(-1)], [0, true, 100, 100])
+    const backend = new MemoryBackend()
+    backend.refuse = () => new StoreError('MILO_STORE_UNAVAILABLE', 'away')
+    const pipeline = await open(backend)
+    for (let i = 0n; i < 10n; i++)
+      await pipeline.append([message(...Array.from({ length: 10 }, (_, n) => i * 10n + BigInt(n)))])
+    assert.equal(pipeline.backlog().spans, 100)
+    backend.refuse = () => undefined
+    await until('all is settled', () => pipeline.backlog().spans === 0)
+    await pipeline.close()
+  })
 
   for (const [kind, error] of [
     ['a database refuses for good', refused('Data too long')],

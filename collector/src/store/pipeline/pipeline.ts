@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { IdMap } from '../../record/ids'
 import type { RawTrace } from '../../record/records'
 import { scanRecords } from '../../record/records'
@@ -77,6 +78,12 @@ export interface PipelineOptions {
 
 /** The delay before settling is retried: it doubles from the first value up to the second. */
 const RETRY_MS = [250, 8_000] as const
+/**
+ * Settling and accepting share the processors. So that a steady load isn't accepted faster than it can be settled, groups wait once
+ * this many batches aren't settled: not at all up to the first number, and this long from the second on.
+ */
+const PACED_BATCHES = [2, 6] as const
+const MAX_PACE_MS = 100
 /** How long close waits for settling. The next start replays what isn't settled by then. */
 const CLOSE_SETTLE_MS = 5_000
 
@@ -184,6 +191,8 @@ export class Pipeline {
   }
 
   private async accept(messages: Message[]): Promise<void> {
+    const waitMs = paceMs(this.spans / this.backend.settleSpans)
+    if (waitMs > 0) await sleep(waitMs)
     const first = this.numbers.take(messages.length)
     const receivedUs = this.backend.clock.wallUs()
     const entries = messages.map(({ body, spans }, i): Entry => {
@@ -283,6 +292,12 @@ export class Pipeline {
     }
     return behind - 1n
   }
+}
+
+/** @param batches how many batches aren't settled */
+export function paceMs(batches: number): number {
+  const [from, to] = PACED_BATCHES
+  return Math.round(MAX_PACE_MS * Math.min(1, Math.max(0, (batches - from) / (to - from))))
 }
 
 /** Entries that are settled together, with the positions of each trace's records. */
