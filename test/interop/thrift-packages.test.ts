@@ -74,6 +74,42 @@ Calculator.divide (client) thrift.result=ok
     })
   }
 
+  const both = (name: string, client: string, server: string) => [
+    `  ${name} (client) ${client}`,
+    `    ${name} (server) ${server}`,
+  ]
+  const hive = ['OpenSession', 'ExecuteStatement', 'CloseSession'].flatMap(method =>
+    both(`TCLIService.${method}`, 'thrift.result=ok', 'thrift.result=ok'),
+  )
+  for (const [name, versions, told, tree] of [
+    ['hive-driver', ['hive-driver@1.0.0'], [['Status Error: parse error', true, 'caller']], ['caller', ...hive]],
+    ['jshs2', ['jshs2@0.4.4', 'thrift@0.9.3'], [['parse error', true, 'caller']], ['caller', ...hive]],
+    [
+      'node-impala',
+      ['node-impala@2.0.4', 'thrift@0.10.0'],
+      [
+        ['SELECT 1', 'caller'],
+        ['parse error', 'caller'],
+      ],
+      [
+        ...['caller', ...both('BeeswaxService.explain', 'thrift.result=ok', 'thrift.result=ok')],
+        'caller',
+        ...both(
+          'BeeswaxService.explain',
+          'error.type=BeeswaxException thrift.result=exception',
+          'thrift.result=exception error.type=BeeswaxException',
+        ),
+      ],
+    ],
+  ] as [string, string[], unknown[], string[]][]) {
+    it(`${name}: each of its calls is a span with both halves, and what it gives is unchanged`, async () => {
+      const ran = await run(name, ...versions)
+      assert.deepEqual(ran.told, told)
+      assert.deepEqual(ran.said, [])
+      assert.deepEqual(ran.tree.replace(/ server\.(?:address|port)=[\w.]+/g, '').split('\n'), tree)
+    })
+  }
+
   it('scribe: its thrift 0.7 is left alone on both sides, and it is said once by name and reason', async () => {
     const ran = await run('scribe', 'scribe@0.0.9')
     assert.deepEqual(ran.told, [0, 0, 0])
