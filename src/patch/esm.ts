@@ -1,4 +1,6 @@
+import { existsSync } from 'node:fs'
 import Module from 'node:module'
+import { basename, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { append } from './source'
 
@@ -19,7 +21,8 @@ interface Loaded {
   source?: string | Buffer | Uint8Array
 }
 
-export function watchEsm(wanted: Wanted): void {
+/** @returns false where there is no way */
+export function watchEsm(wanted: Wanted): boolean {
   const { registerHooks, register } = Module as unknown as {
     registerHooks?(hooks: {
       load(url: string, context: unknown, next: (url: string, context: unknown) => Loaded): Loaded
@@ -28,7 +31,11 @@ export function watchEsm(wanted: Wanted): void {
   }
   if (registerHooks !== undefined)
     registerHooks({ load: (url, context, next) => shown(url, next(url, context), wanted) })
-  else register(pathToFileURL(__filename), { data: wanted })
+  // Within a bundle this file is the application's, which mustn't run in that thread.
+  else if (basename(__filename) === 'esm.js' && existsSync(join(__dirname, 'thrift-code.js')))
+    register(pathToFileURL(__filename), { data: wanted })
+  else return false
+  return true
 }
 
 function shown(url: string, loaded: Loaded, wanted: Wanted): Loaded {

@@ -250,7 +250,9 @@ function watchModules(files: string[]): void {
   if (added.length === 0) return
   // Loaded late: it costs only those who need it.
   const { watchEsm } = require('./esm') as typeof import('./esm')
-  watchEsm(added)
+  if (watchEsm(added)) return
+  for (const file of added)
+    sayLeft(file.slice(MODULES.length), 'is an ES module', 'use Node 22.15 or later, or leave Milo out of the bundle')
 }
 
 function patchCopy(exports: unknown, file: string, patches: [Patch, Handle][], found: InPackage | undefined): unknown {
