@@ -28,7 +28,7 @@ export const options = {
 const SETTINGS = [
   { name: 'pipelined, 10 at a time', connections: 10, depth: 10 },
   { name: 'one at a time', connections: 10, depth: 1 },
-  { name: 'client: undici.request', isClient: true, of: ['milo', 'opentelemetry'] },
+  { name: 'client: undici.request', isClient: true, of: ['asynclocalstorage', 'milo', 'opentelemetry'] },
 ]
 
 const NAMES = {
@@ -82,7 +82,7 @@ function about() {
     'span is dropped. Medians of interleaved rounds; *added* is the median of the differences to untraced within a round, its quartiles in',
     'brackets. AsyncLocalStorage: a `run` of an empty one around each request, and nothing else. OpenTelemetry: instrumentation-http, batch processor, OTLP protobuf. dd-trace as it comes, with its agent played by the',
     'receiver; it sends every trace there, whatever its rate. The client: requests of a pool of 10 connections whose answers are read, each the root of a',
-    'trace; OpenTelemetry: instrumentation-undici.',
+    'trace; AsyncLocalStorage: the requests in a `run` of one; OpenTelemetry: instrumentation-undici.',
   ].join('\n')
 }
 
