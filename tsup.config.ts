@@ -12,9 +12,10 @@ const ENTRIES: Record<string, { source: string; exports: string }> = {
   'plugins/thrift': { source: 'plugins/thrift/index.ts', exports: '{ thrift: bundle.thrift }' },
   'plugins/bluebird': { source: 'plugins/bluebird.ts', exports: '{ bluebird: bundle.bluebird }' },
   'plugins/cassandra-driver': {
-    source: 'plugins/cassandra-driver.ts',
+    source: 'plugins/cassandra-driver/index.ts',
     exports: '{ cassandraDriver: bundle.cassandraDriver }',
   },
+  'plugins/generic-pool': { source: 'plugins/generic-pool.ts', exports: '{ genericPool: bundle.genericPool }' },
   'plugins/http': { source: 'plugins/http/index.ts', exports: '{ http: bundle.http }' },
   'plugins/express': { source: 'plugins/express/index.ts', exports: '{ express: bundle.express }' },
   'plugins/fastify': { source: 'plugins/fastify.ts', exports: '{ fastify: bundle.fastify }' },

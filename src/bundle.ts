@@ -2,6 +2,7 @@ import { bluebird } from '../plugins/bluebird'
 import { cassandraDriver } from '../plugins/cassandra-driver'
 import { express } from '../plugins/express'
 import { fastify } from '../plugins/fastify'
+import { genericPool } from '../plugins/generic-pool'
 import { http } from '../plugins/http'
 import { ioredis } from '../plugins/ioredis'
 import { koa } from '../plugins/koa'
@@ -33,6 +34,7 @@ export const milo = share({
   register,
   bluebird,
   cassandraDriver,
+  genericPool,
   http,
   express,
   fastify,

@@ -7,6 +7,7 @@ import { bluebird } from '../plugins/bluebird'
 import { cassandraDriver } from '../plugins/cassandra-driver'
 import { express } from '../plugins/express'
 import { fastify } from '../plugins/fastify'
+import { genericPool } from '../plugins/generic-pool'
 import { http } from '../plugins/http'
 import { ioredis } from '../plugins/ioredis'
 import { koa } from '../plugins/koa'
@@ -25,7 +26,20 @@ import { readSettings, type Settings } from './start/options'
 import { isLauncher } from './start/service'
 import { add, start } from './start/start'
 
-const PLUGINS = [thrift, http, undici, mysql2, pg, cassandraDriver, ioredis, express, fastify, koa, bluebird]
+const PLUGINS = [
+  thrift,
+  http,
+  undici,
+  mysql2,
+  pg,
+  cassandraDriver,
+  ioredis,
+  express,
+  fastify,
+  koa,
+  genericPool,
+  bluebird,
+]
 /** Plugins that change what the application writes. They are installed only on request. */
 const LOG_PLUGINS = [pino, winston]
 

@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { cassandraDriver } from '../../plugins/cassandra-driver'
+import { span } from '../../src/index'
+import { install } from '../../src/patch/hook'
+import { assertTree, ended, start, stop } from '../../src/testing'
+import { startCassandra } from '../servers'
+import { npmPackages } from '../servers/npm'
+
+/** Spans of cassandra-driver, at the oldest and the newest version of 4. Contexts are in pools.test.ts. */
+
+for (const version of ['4.0.0', '4.10.0']) {
+  describe(`cassandra-driver ${version}`, function () {
+    this.timeout(180_000)
+    let client: any
+    let server: { host: string; port: number; localDataCenter: string }
+
+    before(async () => {
+      start({ logLevel: 'error' })
+      install([cassandraDriver])
+      const { Client } = createRequire(join(await npmPackages(`cassandra-driver@${version}`), 'app.js'))(
+        'cassandra-driver',
+      )
+      server = await startCassandra()
+      const { host, port, localDataCenter } = server
+      client = new Client({ contactPoints: [`${host}:${port}`], localDataCenter, keyspace: 'system' })
+      await client.connect()
+    })
+
+    after(async () => {
+      await client?.shutdown()
+      stop()
+    })
+
+    it('has one span for each call, over all pages, and none has a value', async () => {
+      start()
+      const query = 'SELECT key FROM system.local'
+      await span('request', async () => {
+        await client.execute(`${query} WHERE key = 'local'`)
+        await new Promise(done => client.execute(`${query} WHERE key = ?`, ['local'], { prepare: true }, done))
+        const paged = 'SELECT column_name FROM system_schema.columns'
+        await new Promise(done => client.eachRow(paged, [], { fetchSize: 20, autoPage: true }, () => {}, done))
+        await once(client.stream(paged, [], { fetchSize: 20, autoPage: true }).resume(), 'end')
+        await assert.rejects(client.execute("SELECT nothing FROM system.local WHERE key = 'secret'"))
+        await assert.rejects(client.batch([{ query: 'INSERT INTO nowhere (a) VALUES (?)', params: ['secret'] }]))
+      })
+      const [first] = await ended(7)
+      assert.deepEqual(first!.annotations, {
+        'db.system.name': 'cassandra',
+        'db.namespace': 'system',
+        'db.operation.name': 'SELECT',
+        'db.query.summary': 'SELECT system.local',
+        'db.query.text': `${query} WHERE key = ?`,
+        'server.address': server.host,
+        'server.port': String(server.port),
+      })
+      assertTree(
+        `
+        request
+          "SELECT system.local" (client)
+          "SELECT system.local" (client)
+          "SELECT system_schema.columns" (client)
+          "SELECT system_schema.columns" (client)
+          "SELECT system.local" (client) error.type=8704
+          "BATCH nowhere" (client) db.operation.batch.size=1 error.type=8704`,
+        { annotations: ['error.type', 'db.operation.batch.size'] },
+      )
+    })
+  })
+}
