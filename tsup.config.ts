@@ -88,6 +88,11 @@ export default defineConfig([
     entry: { otel: 'src/otel/index.ts' },
     esbuildPlugins: elsewhere(/^\.\/core$/, () => './otel-core.js'),
   },
+  {
+    ...javascript,
+    entry: { doctor: 'src/doctor/index.ts' },
+    esbuildPlugins: elsewhere(/^\.\/core$/, () => './doctor-core.js'),
+  },
   // They run in builds, or for ES modules, and so they aren't in the bundle.
   {
     ...javascript,
@@ -148,6 +153,10 @@ function writeEntries(): void {
   write(`${instrumentation}/register.js`, `require('../${instrumentation}.js').register()\n`)
   write(`${instrumentation}/register.mjs`, `import './register.js'\n`)
   write(`${instrumentation}/register.d.ts`, 'export {}\n')
+  write('doctor-core.js', `module.exports = require('./bundle.js').milo.doctorCore\n`)
+  write('register/doctor.js', `require('../doctor.js').examine()\n`)
+  write('register/doctor.mjs', `import './doctor.js'\n`)
+  write('register/doctor.d.ts', 'export {}\n')
   write('register.js', `require('./bundle.js').milo.register()\n`)
   write('register.mjs', `import './register.js'\n`)
   write('register.d.ts', 'export {}\n')

@@ -13,6 +13,7 @@ import { thrift } from '../plugins/thrift'
 import { undici } from '../plugins/undici'
 import { winston } from '../plugins/winston'
 import * as cls from './cls'
+import * as doctorCore from './doctor/core'
 import * as index from './index'
 import * as otelCore from './otel/core'
 import * as plugin from './plugin'
@@ -28,6 +29,7 @@ import * as testing from './testing'
 export const milo = share({
   index,
   cls,
+  doctorCore,
   plugin,
   otelCore,
   testing,

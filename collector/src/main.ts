@@ -3,6 +3,7 @@ import { version } from '../package.json'
 import { createToken, hashPassword, type Scope } from './auth/credentials'
 import { askPassword } from './commands/ask-password'
 import { CommandError, UsageError } from './commands/command-error'
+import { doctor } from './commands/doctor'
 import { exportAll } from './commands/export'
 import { importAll } from './commands/import'
 import { applySchema } from './commands/migrate'
@@ -75,6 +76,11 @@ command('quarantine', 'lists, retries or drops records that were accepted and th
 command('verify', 'reads the store whole, says what is wrong with it, and repairs what it can')
   .option('--dry-run', 'change nothing')
   .action(withConfig(verify))
+
+command(
+  'doctor',
+  'sends a span to the collector that runs by this configuration, looks for it, and says on one page what is wrong',
+).action(withConfig(doctor))
 
 command('import', 'imports spans from files into the store')
   .argument(

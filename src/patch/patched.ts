@@ -10,6 +10,11 @@ const report = {
   isDue: false,
 }
 
+/** What is patched, with versions, and why something isn't. */
+export function patchReport(): { patched: ReadonlySet<string>; untraced: ReadonlyMap<string, string> } {
+  return report
+}
+
 /** @param what a package with its version, or a built-in module */
 export function notePatched(what: string): void {
   if (report.patched.has(what)) return

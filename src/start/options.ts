@@ -211,6 +211,9 @@ const VARIABLES = [
   'MILO_LOG_LEVEL',
   'MILO_SPOOL',
   'MILO_SPOOL_MAX_BYTES',
+  'MILO_DOCTOR_COLLECTOR',
+  'MILO_DOCTOR_SECONDS',
+  'MILO_DOCTOR_TOKEN',
 ]
 
 function unknownVariables(env: NodeJS.ProcessEnv): [string, string][] {

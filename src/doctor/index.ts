@@ -1,0 +1,77 @@
+import { writeSync } from 'node:fs'
+import { Calls } from './calls'
+import { currentSettings, flush, isLauncher, Kind, register, setTimeout, startSpan, stats } from './core'
+import { type Asked, lookFor } from './found'
+import { page, problemsOf } from './page'
+
+/**
+ * `node -r milo/register/doctor app.js`: runs the application as milo/register does, and says at its end, on standard error, what was
+ * traced and whether spans arrive and are found. It is for a look, not for production: every trace is kept unless MILO_SAMPLER says
+ * otherwise, and the process exits with 1 if something is wrong.
+ *
+ *     at the start     a span of the doctor's own is sent, and looked for where it went
+ *     at the end       the page is written: when nothing is left to do, at SIGTERM or SIGINT, or after MILO_DOCTOR_SECONDS
+ */
+
+const FLUSH_MS = 2_000
+const SIGNALS = ['SIGTERM', 'SIGINT'] as const
+
+export function examine(env: NodeJS.ProcessEnv = process.env): void {
+  const isSamplerGiven = Boolean(env.MILO_SAMPLER)
+  if (!isSamplerGiven) env.MILO_SAMPLER = 'always'
+  register()
+  // The processes that this one starts have a doctor of their own.
+  if (isLauncher(process)) return
+  const calls = new Calls()
+  calls.watch()
+  let asked: Asked[] | undefined
+  const arrival = arrive(env).then(result => {
+    asked = result
+  })
+  let isWritten = false
+  const write = () => {
+    if (isWritten) return false
+    isWritten = true
+    const facts = { calls, asked, isSamplerGiven, stats: stats(), settings: currentSettings() }
+    try {
+      writeSync(2, page(facts))
+    } catch {
+      // Standard error is closed or full: the exit status says it too.
+    }
+    return problemsOf(facts).length > 0
+  }
+  const end = async () => {
+    await arrival
+    await flush(FLUSH_MS)
+    return write()
+  }
+  process.once('beforeExit', () => {
+    void end().then(isWrong => {
+      if (isWrong) process.exitCode ||= 1
+    })
+  })
+  process.once('exit', code => {
+    if (write() && code === 0) process.exitCode = 1
+  })
+  for (const signal of SIGNALS) {
+    process.on(signal, () => {
+      // The application ends in its own way.
+      if (process.listenerCount(signal) > 1) return
+      void end().then(isWrong => process.exit(isWrong ? 1 : 0))
+    })
+  }
+  const seconds = Number(env.MILO_DOCTOR_SECONDS)
+  if (seconds > 0) setTimeout(() => void end().then(isWrong => process.exit(isWrong ? 1 : 0)), seconds * 1000).unref()
+}
+
+/** Sends a span and looks for it. */
+async function arrive(env: NodeJS.ProcessEnv): Promise<Asked[]> {
+  const settings = currentSettings()
+  if (settings?.enabled !== true) return []
+  const span = startSpan(Kind.LOCAL, 'milo.doctor', false, true)
+  span.annotate('milo.doctor', process.pid).end()
+  await flush(FLUSH_MS)
+  const { exports } = stats()
+  const sent = settings.exports.filter(({ name }) => exports[name]!.sent > 0)
+  return lookFor(span.traceId, { ...settings, exports: sent }, env)
+}

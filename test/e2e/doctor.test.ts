@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createToken } from '../../collector/src/auth/credentials'
+import { ROOT, runNode } from '../helpers/child'
+import { Program } from '../helpers/programs'
+import { ScribePeer } from '../helpers/scribe-peer'
+import { until } from '../helpers/until'
+import { freePorts } from '../servers/process'
+
+const DOCTOR = join(ROOT, 'dist/register/doctor.js')
+const COLLECTOR = join(ROOT, 'collector/bin/milo-collector.js')
+const HELLO = join(ROOT, 'examples/hello-world')
+
+describe('the doctors', () => {
+  let folder: string
+  let collector: Program
+  let scribe: number
+  let http: number
+  let closed: number
+  let config: string
+  let token: string
+
+  before(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'milo-doctor-'))
+    ;[scribe, http, closed] = (await freePorts(3)) as [number, number, number]
+    const made = createToken('doctor', 'read')
+    token = made.token
+    config = join(folder, 'collector.yaml')
+    writeFileSync(
+      config,
+      `collector_port: [${scribe}]\nhttp:\n  port: ${http}\n  tokens: ['${made.line}']\nembedded:\n  path: ${join(folder, 'milo.db')}\n`,
+    )
+    collector = new Program(process.execPath, [COLLECTOR, '--config', config])
+    await until('the collector is ready', () => {
+      collector.mustRun()
+      return collector.stderr.includes('"ready"')
+    })
+  })
+
+  after(async () => {
+    await collector.stop()
+    rmSync(folder, { recursive: true })
+  })
+
+  const toCollector = () => ({
+    MILO_SCRIBE: `127.0.0.1:${scribe}`,
+    MILO_DOCTOR_COLLECTOR: `http://127.0.0.1:${http}/`,
+    MILO_DOCTOR_TOKEN: token,
+  })
+
+  it('find nothing wrong with a Thrift client and server whose spans arrive and are found', async () => {
+    const server = new Program(process.execPath, ['-r', DOCTOR, join(HELLO, 'server.js'), '0'], toCollector())
+    try {
+      const [, port] = await server.printed(/listening on (\d+)/)
+      const client = await runNode(['-r', DOCTOR, join(HELLO, 'client.js'), 'Ada', port!], toCollector())
+      assert.deepEqual([client.status, client.stdout], [0, 'Hello, Ada!\n'], client.stderr)
+      const { version } = require('thrift/package.json')
+      assert.match(client.stderr, new RegExp(`patched .*thrift ${version.replaceAll('.', '\\.')}`))
+      assert.match(
+        client.stderr,
+        new RegExp(`127\\.0\\.0\\.1:${port} over Thrift: 1 call, 0 failed; the trace travels in: field`),
+      )
+      assert.match(client.stderr, /2 ended = 2 sent \+ 0 waiting \+ 0 spooled \+ 0 dropped/)
+      assert.match(
+        client.stderr,
+        new RegExp(`http://127\\.0\\.0\\.1:${http}/api/traces/[0-9a-f]{16}: found after \\d+ ms`),
+      )
+      assert.match(client.stderr, /all is well/)
+      await server.stop('SIGTERM')
+      assert.equal(server.child.exitCode, 0, server.stderr)
+      assert.match(server.stderr, /Thrift: 1 request, 0 failed; 1 continued their caller's trace/)
+    } finally {
+      await server.stop('SIGKILL')
+    }
+  })
+
+  it('say that nobody listens where spans go, with exit status 1', async () => {
+    const { status, stderr } = await runNode(['-r', DOCTOR, '-e', "require('thrift')"], {
+      MILO_SCRIBE: `127.0.0.1:${closed}`,
+      MILO_LOG_LEVEL: 'silent',
+    })
+    assert.equal(status, 1)
+    assert.match(stderr, /to do +no span could be sent by scribe: [1-9]\d* connections failed/)
+  })
+
+  it('say that spans are answered OK and found nowhere', async () => {
+    const peer = await ScribePeer.listen()
+    try {
+      const { status, stderr } = await runNode(['-r', DOCTOR, '-e', "require('thrift')"], {
+        ...toCollector(),
+        MILO_SCRIBE: `127.0.0.1:${peer.port}`,
+      })
+      assert.equal(status, 1)
+      assert.match(stderr, /what scribe sent was answered OK and isn't found: not found within 5 s/)
+    } finally {
+      await peer.close()
+    }
+  }).timeout(60_000)
+
+  it('keep an application’s own status, and end a server after MILO_DOCTOR_SECONDS', async () => {
+    const failing = await runNode(['-r', DOCTOR, '-e', "require('thrift'); process.exit(7)"], toCollector())
+    assert.equal(failing.status, 7)
+    assert.match(failing.stderr, /found +it isn’t known: the process ended before the answer/)
+    const served = await runNode(['-r', DOCTOR, '-e', "require('node:http').createServer().listen(0)"], {
+      ...toCollector(),
+      MILO_DOCTOR_SECONDS: '1',
+    })
+    assert.equal(served.status, 1)
+    assert.match(served.stderr, /nothing that Milo traces was loaded or called/)
+  })
+
+  it('look at a collector from its own side', async () => {
+    const run = (env = {}) => runNode([COLLECTOR, 'doctor', '--config', config], env)
+    const well = await run({ MILO_DOCTOR_TOKEN: token })
+    assert.equal(well.status, 0, well.stderr)
+    assert.match(well.stdout, new RegExp(`Scribe +127\\.0\\.0\\.1:${scribe} answers OK after \\d+ ms`))
+    assert.match(well.stdout, /found +by its id after \d+ ms/)
+    assert.match(well.stdout, /found +by an annotation after \d+ ms/)
+    assert.match(well.stdout, /all is well/)
+    const stranger = await run()
+    assert.equal(stranger.status, 1)
+    assert.match(stranger.stdout, /to do +set MILO_DOCTOR_TOKEN to a token that may read/)
+    writeFileSync(join(folder, 'other.yaml'), `collector_port: ${closed}\nhttp:\n  port: ${closed}\n`)
+    const absent = await runNode([COLLECTOR, 'doctor', '--config', join(folder, 'other.yaml')])
+    assert.equal(absent.status, 1)
+    assert.match(absent.stdout, new RegExp(`nothing takes spans at 127\\.0\\.0\\.1:${closed}`))
+    assert.match(absent.stdout, new RegExp(`nothing answers at http://127\\.0\\.0\\.1:${closed}`))
+  })
+})
