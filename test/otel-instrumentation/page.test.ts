@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { finished, ROOT, startNode } from '../helpers/child'
+import { type Collector, startCollector } from '../helpers/programs'
+import { until } from '../helpers/until'
+import { application } from './support'
+
+/** What the page tells its readers to have: OpenTelemetry for Node, whole. */
+const AUTO = [
+  '@opentelemetry/api@1.9.1',
+  '@opentelemetry/sdk-node@0.223.0',
+  '@opentelemetry/auto-instrumentations-node@0.81.2',
+]
+
+const PAGE = readFileSync(join(ROOT, 'docs/opentelemetry.md'), 'utf8')
+
+/** A service and who calls it by HTTP, as their authors wrote them; in either module system. */
+const SERVICE = `
+const server = createServer(Calculator, { add: async (a, b) => a + b }).listen(0, '127.0.0.1', () => {
+  const client = createClient(Calculator, createConnection('127.0.0.1', server.address().port, {}))
+  const front = http.createServer(async (request, response) => response.end(String(await client.add(20, 22))))
+  front.listen(0, '127.0.0.1', async () => {
+    const answer = await fetch('http://127.0.0.1:' + front.address().port + '/checkout')
+    console.log(await answer.text())
+  })
+})
+`
+
+describe('docs/opentelemetry.md', function () {
+  this.timeout(300_000)
+  let home: string
+  let collector: Collector
+  before(async () => {
+    home = await application(AUTO)
+    for (const [name] of PAGE.matchAll(/(?<=^```js )instrumentation\.m?js$/gm)) {
+      const code = PAGE.slice(PAGE.indexOf(`\`\`\`js ${name}\n`) + name.length + 7)
+      writeFileSync(join(home, name), code.slice(0, code.indexOf('\n```') + 1))
+    }
+    writeFileSync(
+      join(home, 'server.js'),
+      `const http = require('node:http'), { createServer, createClient, createConnection } = require('thrift')
+       const Calculator = require(process.env.GEN + '/es6/Calculator')${SERVICE}`,
+    )
+    writeFileSync(
+      join(home, 'server.mjs'),
+      `import http from 'node:http'
+       import { createServer, createClient, createConnection } from 'thrift'
+       import { createRequire } from 'node:module'
+       const Calculator = createRequire(import.meta.url)(process.env.GEN + '/es6/Calculator')${SERVICE}`,
+    )
+    collector = await startCollector()
+  })
+  after(async () => {
+    rmSync(home, { recursive: true, force: true })
+    await collector.stop()
+  })
+
+  for (const command of [
+    'node --require ./instrumentation.js server.js',
+    'node --import ./instrumentation.mjs server.mjs',
+    'node --require @opentelemetry/auto-instrumentations-node/register --require milo/otel-instrumentation/register server.js',
+  ]) {
+    it(`shows a setup whose Thrift calls are below its HTTP requests: ${command}`, async () => {
+      const args = command.split(' ').slice(1)
+      // The page has the flags; the second program is the first one's as an ES module.
+      assert.ok(PAGE.includes(command.includes('.mjs') ? args.slice(0, 2).join(' ') : command))
+      const service = `orders ${args.length} ${args[0]} ${args[1]}`.replaceAll(/\W+/g, '-')
+      const env = {
+        GEN: join(ROOT, 'test/gen'),
+        OTEL_SERVICE_NAME: service,
+        OTEL_EXPORTER_OTLP_ENDPOINT: collector.web,
+        OTEL_EXPORTER_OTLP_PROTOCOL: 'http/protobuf',
+        OTEL_METRICS_EXPORTER: 'none',
+        OTEL_LOGS_EXPORTER: 'none',
+        OTEL_NODE_RESOURCE_DETECTORS: 'env',
+        OTEL_BSP_SCHEDULE_DELAY: '50',
+      }
+      const child = startNode(args, env, home)
+      const ended = finished(child, 60_000)
+      const spans: any[] = await until('the trace is found', async () => {
+        const found: any = await (
+          await fetch(`${collector.web}/api/search?service=${service}&name=Calculator/add`)
+        ).json()
+        const [summary] = found.traces ?? []
+        if (summary === undefined) return undefined
+        const trace: any = await (await fetch(`${collector.web}/api/traces/${summary.traceId}`)).json()
+        return trace.spans.some((s: any) => s.name === 'Calculator/add' && s.kind === 'server')
+          ? trace.spans
+          : undefined
+      })
+      child.kill()
+      const { stdout, stderr } = await ended
+      assert.equal(stdout.trim().split('\n').at(-1), '42')
+      assert.doesNotMatch(stderr, /milo/)
+      const server = spans.find(s => s.name === 'Calculator/add' && s.kind === 'server')
+      const client = spans.find(s => s.spanId === server.parentId)
+      const request = spans.find(s => s.spanId === client.parentId)
+      assert.deepEqual([client.name, client.kind], ['Calculator/add', 'client'])
+      assert.deepEqual([request.name, request.kind], ['GET', 'server'])
+    })
+  }
+})
