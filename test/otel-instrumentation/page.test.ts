@@ -89,7 +89,8 @@ describe('docs/opentelemetry.md', function () {
           ? trace.spans
           : undefined
       })
-      child.kill()
+      // On SIGTERM the SDK shuts down, and its handler leaves it to the servers to end the process.
+      child.kill('SIGKILL')
       const { stdout, stderr } = await ended
       assert.equal(stdout.trim().split('\n').at(-1), '42')
       assert.doesNotMatch(stderr, /milo/)
