@@ -1,4 +1,4 @@
-import { clock, currentSpan, endWith, type Plugin, type PluginHandle, type Span } from 'milo/plugin'
+import { clock, currentSpan, endWith, isNodePromise, type Plugin, type PluginHandle, type Span } from 'milo/plugin'
 
 /**
  * generic-pool: how long a request waited for something of a pool is an event on its span. In version 2 a pool calls back from where
@@ -32,7 +32,7 @@ function patch({ prototype }: any, plugin: PluginHandle): void {
     const result = original.apply(self, args)
     if (wait === undefined) return result
     // Nobody has seen the promise, and its rejection stays one that nobody has handled.
-    return endWith(wait as unknown as Span, result, true, result instanceof Promise && result.constructor === Promise)
+    return endWith(wait as unknown as Span, result, true, isNodePromise(result))
   })
 }
 

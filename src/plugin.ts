@@ -3,7 +3,7 @@
  * it patches; Milo calls it when the application loads them. docs/writing-a-plugin.md has an example.
  */
 
-export { endWith, observe } from './patch/observe'
+export { endWith, isNodePromise, observe } from './patch/observe'
 export { sayLeft } from './patch/patched'
 export type { Emit, Patch, Plugin, PluginHandle, Wrapped } from './patch/plugin'
 export { clearTimeout, clock, setImmediate, setTimeout } from './process/genuine'

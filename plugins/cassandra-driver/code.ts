@@ -1,4 +1,4 @@
-import type { PluginHandle } from 'milo/plugin'
+import { isNodePromise, type PluginHandle } from 'milo/plugin'
 import { Call, startStatement } from '../databases/call'
 
 export function patchClient({ prototype }: any, plugin: PluginHandle): void {
@@ -11,7 +11,7 @@ export function patchClient({ prototype }: any, plugin: PluginHandle): void {
       const bound = given.map((one, i) => plugin.bind(i === last ? endBefore(one, call) : one))
       const result = original.apply(self, bound)
       if (last !== -1) return result
-      if (!(result instanceof Promise)) return result
+      if (!isNodePromise(result)) return result
       // Nobody has seen that promise, and the rejection of this one is one that nobody has handled.
       return result.then(
         value => {

@@ -1,4 +1,4 @@
-import { endWith, type PluginHandle, type Span } from 'milo/plugin'
+import { endWith, isNodePromise, type PluginHandle, type Span } from 'milo/plugin'
 import { Call, type Database, startStatement } from '../databases/call'
 
 export function patchClient({ prototype }: any, plugin: PluginHandle): void {
@@ -25,8 +25,9 @@ export function patchClient({ prototype }: any, plugin: PluginHandle): void {
     try {
       const result = original.apply(self, given)
       // Nobody has seen the promise, and its rejection stays one that nobody has handled.
-      const isNew = result instanceof Promise && result.constructor === Promise
-      return call === undefined || hasCallback ? result : endWith(call as unknown as Span, result, true, isNew)
+      return call === undefined || hasCallback
+        ? result
+        : endWith(call as unknown as Span, result, true, isNodePromise(result))
     } catch (error) {
       call?.fail(error)
       throw error

@@ -22,13 +22,15 @@ const QUEUE_KINDS: Record<number, string> = { 3: 'producer', 4: 'consumer' }
 
 /**
  * The plugins of Milo's that make the spans which an instrumentation of OpenTelemetry makes too, by the instrumentation's
- * name. Where the plugin has patched the library, the instrumentation's spans are left out. The plugin cassandra-driver isn't
- * here, as it makes none.
+ * name. Where the plugin has patched the library, the instrumentation's spans are left out.
  */
 const PLUGINS: Record<string, string> = {
   'milo/otel-instrumentation': 'thrift',
   ...Object.fromEntries(
-    ['http', 'undici', 'mysql2', 'pg', 'ioredis'].map(name => [`@opentelemetry/instrumentation-${name}`, name]),
+    ['http', 'undici', 'mysql2', 'pg', 'ioredis', 'cassandra-driver'].map(name => [
+      `@opentelemetry/instrumentation-${name}`,
+      name,
+    ]),
   ),
 }
 

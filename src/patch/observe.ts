@@ -20,6 +20,11 @@ type Fail = (error: unknown) => void
 
 const nativeThen = GenuinePromise.prototype.then
 
+/** Whether a value is a promise of Node's own class: one that a library has just made, nobody else can have touched. */
+export function isNodePromise(value: unknown): value is Promise<unknown> {
+  return value instanceof GenuinePromise && value.constructor === GenuinePromise
+}
+
 /**
  * Ends the span when `result` settles, if it is a promise, else at once. Never throws.
  * @param atOnce false where something else ends it: then only a rejection does so here
