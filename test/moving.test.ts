@@ -1,0 +1,283 @@
+import assert from 'node:assert/strict'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import {
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { createServer, type IncomingHttpHeaders, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { createConnection } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { ROOT, startNode } from './helpers/child'
+import { HttpPeer } from './helpers/http-peer'
+import { until } from './helpers/until'
+import { apt, run, which } from './servers/install'
+import { npmPackages } from './servers/npm'
+import { freePort } from './servers/process'
+
+/** The fenced block of a page that begins with these words, such as `js before/front.js`. */
+function block(page: string, words: string): string {
+  const text = readFileSync(join(ROOT, 'docs', page), 'utf8')
+  const start = text.indexOf(`\`\`\`${words}\n`)
+  assert.notEqual(start, -1, `${page} has a block ${words}`)
+  return text.slice(start + words.length + 4, text.indexOf('\n```', start) + 1)
+}
+
+/** A span of any tracer, as far as traces are compared. */
+interface Seen {
+  traceId: string
+  id: string
+  parentId?: string
+  service: string
+  kind: 'client' | 'server' | 'local'
+  name: string
+  startUs: number
+  item?: string
+}
+
+/** The trace of the request for this item, a line for each span. */
+function tree(spans: Seen[], item: string): string[] {
+  const traceId = spans.find(span => span.item === item)?.traceId
+  const trace = spans.filter(span => span.traceId === traceId)
+  /** A server that has joined its client's span is below it. */
+  const above = (span: Seen) =>
+    trace.find(({ id, kind }) => span.kind === 'server' && kind === 'client' && id === span.id) ??
+    trace.find(({ id, kind }) => id === span.parentId && kind !== 'client') ??
+    trace.find(({ id }) => id === span.parentId)
+  const below = (parent: Seen | undefined, depth: number): string[] =>
+    trace
+      .filter(span => above(span) === parent)
+      .sort((a, b) => a.startUs - b.startUs)
+      .flatMap(span => [`${'  '.repeat(depth)}${span.service} ${span.kind} ${span.name}`, ...below(span, depth + 1)])
+  return below(undefined, 0)
+}
+
+const MILO = ['-r', 'milo/register']
+
+describe('moving to Milo', function () {
+  this.timeout(300_000)
+  const children: ChildProcess[] = []
+  const folders: string[] = []
+  const errors: string[] = []
+  let peer: HttpPeer
+  let rates: Server
+  const asked: IncomingHttpHeaders[] = []
+
+  before(async () => {
+    if (which('thrift') === undefined) await apt(['thrift-compiler'], 'put the compiler of Apache Thrift on the PATH')
+    rates = createServer((req, res) => {
+      asked.push(req.headers)
+      res.end('2')
+    })
+    rates.listen(0, '127.0.0.1')
+    await once(rates, 'listening')
+  })
+  beforeEach(async () => {
+    peer = await HttpPeer.listen()
+  })
+  afterEach(async () => {
+    for (const child of children.splice(0)) child.kill('SIGKILL')
+    for (const folder of folders.splice(0)) rmSync(folder, { recursive: true })
+    errors.splice(0)
+    await peer.close()
+  })
+  after(() => rates.close())
+
+  /** An application's folder with these packages, Milo as npm installs it, and files: their names, and what is in them. */
+  async function application(packages: string[], files: Record<string, string>): Promise<string> {
+    const installed = join(await npmPackages(...packages), 'node_modules')
+    const home = mkdtempSync(join(tmpdir(), 'milo-test-moving-'))
+    folders.push(home)
+    const modules = join(home, 'node_modules')
+    mkdirSync(join(modules, 'milo'), { recursive: true })
+    for (const name of readdirSync(installed)) symlinkSync(join(installed, name), join(modules, name))
+    for (const name of ['thrift', 'shimmer'])
+      if (!readdirSync(modules).includes(name)) symlinkSync(join(ROOT, 'node_modules', name), join(modules, name))
+    cpSync(join(ROOT, 'dist'), join(modules, 'milo/dist'), { recursive: true })
+    copyFileSync(join(ROOT, 'package.json'), join(modules, 'milo/package.json'))
+    for (const [name, text] of Object.entries(files)) writeFileSync(join(home, name), text)
+    if (files['stock.thrift'] !== undefined) {
+      mkdirSync(join(home, 'gen'))
+      await run(which('thrift')!, ['--gen', 'js:node,es6', '-out', 'gen', 'stock.thrift'], { cwd: home })
+    }
+    return home
+  }
+
+  /** Starts a file of an application, whose text has the port 8080 or 9090. */
+  async function serve(
+    home: string,
+    file: string,
+    ports: Record<string, number>,
+    flags: string[],
+    env: Record<string, string>,
+  ) {
+    let text = readFileSync(join(home, file), 'utf8')
+    for (const [shown, port] of Object.entries(ports)) text = text.replaceAll(shown, String(port))
+    const name = `${Object.values(ports).join('-')}-${file}`
+    writeFileSync(join(home, name), text)
+    const child = startNode([...flags, name], env, home)
+    children.push(child)
+    child.stderr!.on('data', data => errors.push(`${file}: ${data}`))
+    const own = Object.values(ports)[0]!
+    await until(`${file} listens on ${own}`, () => isOpen(own).then(open => open || errors.length > 0), 30_000)
+    assert.deepEqual(errors, [])
+    return child
+  }
+
+  const ratesPort = () => (rates.address() as AddressInfo).port
+
+  async function get(port: number, path: string, headers: Record<string, string> = {}) {
+    const answer = await fetch(`http://127.0.0.1:${port}${path}`, { headers })
+    return answer.text()
+  }
+
+  /** Asks a stock, from this process, which isn't traced. */
+  async function price(home: string, port: number, item: string): Promise<number> {
+    const thrift = require(join(home, 'node_modules/thrift'))
+    const connection = thrift.createConnection('127.0.0.1', port, {})
+    try {
+      return await thrift.createClient(require(join(home, 'gen/Stock')), connection).price(item)
+    } finally {
+      connection.end()
+    }
+  }
+
+  describe('from zipkin-js', () => {
+    const PAGE = 'moving-from-zipkin-js.md'
+    const PACKAGES = [
+      'zipkin@0.22.0',
+      'zipkin-transport-http@0.22.0',
+      'zipkin-context-cls@0.22.0',
+      'zipkin-instrumentation-express@0.22.0',
+      'zipkin-instrumentation-fetch@0.22.0',
+      'express@4.22.1',
+      'node-fetch@2.7.0',
+      'thrift@0.24.0',
+    ]
+
+    const files = (when: string, names: string[]) =>
+      Object.fromEntries(names.map(name => [name, block(PAGE, `${name.split('.')[1]} ${when}/${name}`)]))
+
+    function old() {
+      const all = files('before', ['stock.thrift', 'tracing.js', 'front.js', 'stock.js'])
+      return { ...all, 'tracing.js': changed(all['tracing.js']!, /JSON_V2 \}/, 'JSON_V2, httpInterval: 50 }') }
+    }
+
+    function between() {
+      const all: Record<string, string> = old()
+      const tracing = changed(
+        all['tracing.js']!,
+        /module.exports = \{ /,
+        `${block(PAGE, 'js between/w3c.js')}\nmodule.exports = { toW3c, carrierOf, `,
+      )
+      return {
+        ...files('between', ['stock.thrift']),
+        'tracing.js': tracing,
+        'front.js': changed(all['front.js']!, /^ {2}const price = .*\n/m, block(PAGE, 'js between/front.js')).replace(
+          'tracer, call',
+          'tracer, call, toW3c',
+        ),
+        'stock.js': changed(all['stock.js']!, /^ {2}price: [\s\S]*?\{\n/m, block(PAGE, 'js between/stock.js')).replace(
+          'tracer, serve',
+          'tracer, serve, carrierOf',
+        ),
+      }
+    }
+
+    /** What one trace is, by Zipkin's JSON. */
+    const spans = (): Seen[] =>
+      peer.zipkinSpans.map(({ traceId, id, parentId, kind, name, timestamp, localEndpoint, tags }) => ({
+        traceId: traceId.replace(/^0{16}/, ''),
+        id,
+        parentId,
+        service: localEndpoint.serviceName,
+        kind: kind?.toLowerCase() ?? 'local',
+        name,
+        startUs: timestamp,
+        item: kind === 'SERVER' && localEndpoint.serviceName === 'front' ? tags?.item : undefined,
+      }))
+
+    it('gives the same traces before, after, and while one of two services has moved', async () => {
+      const [before, mixed, moved] = await Promise.all([
+        application(PACKAGES, old()),
+        application(PACKAGES, between()),
+        application(PACKAGES, files('after', ['stock.thrift', 'front.js', 'stock.js'])),
+      ])
+      const [oldStock, mixedStock, movedStock, ...fronts] = await Promise.all(
+        Array.from({ length: 7 }, () => freePort()),
+      )
+      const zipkin = (service: string) => ({ ZIPKIN: peer.url, SERVICE: service })
+      const milo = (service: string) => ({
+        MILO_EXPORT: `zipkin:${peer.url}`,
+        MILO_SERVICE: service,
+        MILO_SAMPLER: 'always',
+      })
+      const mixing = { ...milo('front'), MILO_PROPAGATION: 'b3multi,compat' }
+      await Promise.all([
+        serve(before, 'stock.js', { 9090: oldStock! }, [], zipkin('stock')),
+        serve(mixed, 'stock.js', { 9090: mixedStock! }, [], zipkin('stock')),
+        serve(moved, 'stock.js', { 9090: movedStock! }, MILO, milo('stock')),
+      ])
+      const front = (at: number, stock: number) => ({ 8080: fronts[at]!, 9090: stock, 9091: ratesPort() })
+      await Promise.all([
+        serve(before, 'front.js', front(0, oldStock!), [], zipkin('front')),
+        serve(moved, 'front.js', front(1, movedStock!), MILO, milo('front')),
+        serve(mixed, 'front.js', front(2, movedStock!), [], zipkin('front')),
+        serve(moved, 'front.js', front(3, mixedStock!), MILO, mixing),
+      ])
+      asked.splice(0)
+      const items = ['a', 'bb', 'ccc', 'dddd']
+      const b3 = { 'x-b3-traceid': '00000000000000a1', 'x-b3-spanid': '00000000000000a2', 'x-b3-sampled': '1' }
+      const answers = items.map((item, i) => get(fronts[i]!, `/buy/${item}`))
+      assert.deepEqual(await Promise.all([...answers, get(fronts[1]!, '/buy/e', b3)]), ['20', '40', '60', '80', '20'])
+      // A service that has moved, and whose Milo is off.
+      assert.equal(await price(moved, mixedStock!, 'eeeee'), 50)
+      await until('the traces have come', () => [...items, 'e'].every(item => tree(spans(), item).length === 5), 15_000)
+      assert.deepEqual(errors, [])
+      const names = (web: string, rate: string, client: string, server: string) => [
+        `front server ${web} /buy/:item`,
+        `  front client ${rate}`,
+        '  front local look up',
+        `    front client ${client}`,
+        `      stock server ${server}`,
+      ]
+      assert.deepEqual(
+        items.map(item => tree(spans(), item)),
+        [
+          names('get', 'get', 'price', 'price'),
+          names('GET', 'GET /rate', 'Stock.price', 'Stock.price'),
+          names('get', 'get', 'price', 'Stock.price'),
+          names('GET', 'GET /rate', 'Stock.price', 'price'),
+        ],
+      )
+      assert.equal(spans().find(({ item }) => item === 'e')?.traceId, b3['x-b3-traceid'])
+      // The service that is asked by HTTP sees B3 of all but the one that has moved, twice, and goes on as by default.
+      assert.equal(asked.filter(headers => headers['x-b3-traceid'] !== undefined).length, 3)
+      assert.equal(asked.filter(headers => headers.traceparent !== undefined).length, 2)
+    })
+  })
+})
+
+/** @returns the text with this part replaced, which must be there */
+function changed(text: string, part: RegExp, by: string): string {
+  assert.match(text, part)
+  return text.replace(part, () => by)
+}
+
+function isOpen(port: number): Promise<boolean> {
+  return new Promise(resolve => {
+    const socket = createConnection(port, '127.0.0.1', () => {
+      socket.destroy()
+      resolve(true)
+    }).on('error', () => resolve(false))
+  })
+}
