@@ -3,29 +3,26 @@ import { createRequire } from 'node:module'
 import { basename, dirname, resolve } from 'node:path'
 import { defineConfig, type Options } from 'tsup'
 
-/** The package's entries, and what of src/bundle.ts each of them is. */
-const ENTRIES: Record<string, { source: string; exports: string }> = {
-  index: { source: 'src/index.ts', exports: '{ ...bundle.index }' },
-  cls: { source: 'src/cls.ts', exports: '{ ...bundle.cls }' },
-  plugin: { source: 'src/plugin.ts', exports: '{ ...bundle.plugin }' },
-  testing: { source: 'src/testing.ts', exports: '{ ...bundle.testing }' },
-  'plugins/thrift': { source: 'plugins/thrift/index.ts', exports: '{ thrift: bundle.thrift }' },
-  'plugins/bluebird': { source: 'plugins/bluebird.ts', exports: '{ bluebird: bundle.bluebird }' },
-  'plugins/cassandra-driver': {
-    source: 'plugins/cassandra-driver/index.ts',
-    exports: '{ cassandraDriver: bundle.cassandraDriver }',
-  },
-  'plugins/generic-pool': { source: 'plugins/generic-pool.ts', exports: '{ genericPool: bundle.genericPool }' },
-  'plugins/http': { source: 'plugins/http/index.ts', exports: '{ http: bundle.http }' },
-  'plugins/express': { source: 'plugins/express/index.ts', exports: '{ express: bundle.express }' },
-  'plugins/fastify': { source: 'plugins/fastify.ts', exports: '{ fastify: bundle.fastify }' },
-  'plugins/ioredis': { source: 'plugins/ioredis/index.ts', exports: '{ ioredis: bundle.ioredis }' },
-  'plugins/koa': { source: 'plugins/koa.ts', exports: '{ koa: bundle.koa }' },
-  'plugins/mysql2': { source: 'plugins/mysql2/index.ts', exports: '{ mysql2: bundle.mysql2 }' },
-  'plugins/pg': { source: 'plugins/pg/index.ts', exports: '{ pg: bundle.pg }' },
-  'plugins/pino': { source: 'plugins/pino.ts', exports: '{ pino: bundle.pino }' },
-  'plugins/undici': { source: 'plugins/undici/index.ts', exports: '{ undici: bundle.undici }' },
-  'plugins/winston': { source: 'plugins/winston.ts', exports: '{ winston: bundle.winston }' },
+/** The package's entries in the bundle, and what of src/bundle.ts each of them is. */
+const ENTRIES: Record<string, string> = {
+  index: '{ ...bundle.index }',
+  cls: '{ ...bundle.cls }',
+  plugin: '{ ...bundle.plugin }',
+  testing: '{ ...bundle.testing }',
+  'plugins/thrift': '{ thrift: bundle.thrift }',
+  'plugins/bluebird': '{ bluebird: bundle.bluebird }',
+  'plugins/cassandra-driver': '{ cassandraDriver: bundle.cassandraDriver }',
+  'plugins/generic-pool': '{ genericPool: bundle.genericPool }',
+  'plugins/http': '{ http: bundle.http }',
+  'plugins/express': '{ express: bundle.express }',
+  'plugins/fastify': '{ fastify: bundle.fastify }',
+  'plugins/ioredis': '{ ioredis: bundle.ioredis }',
+  'plugins/koa': '{ koa: bundle.koa }',
+  'plugins/mysql2': '{ mysql2: bundle.mysql2 }',
+  'plugins/pg': '{ pg: bundle.pg }',
+  'plugins/pino': '{ pino: bundle.pino }',
+  'plugins/undici': '{ undici: bundle.undici }',
+  'plugins/winston': '{ winston: bundle.winston }',
 }
 
 /** What both JavaScript files have in common. */
@@ -115,7 +112,8 @@ export default defineConfig([
   },
   {
     entry: {
-      ...Object.fromEntries(Object.entries(ENTRIES).map(([name, { source }]) => [name, source])),
+      // Those of plugins are written by hand below.
+      ...Object.fromEntries(['index', 'cls', 'plugin', 'testing'].map(name => [name, `src/${name}.ts`])),
       otel: 'src/otel/index.ts',
       bundler: 'src/bundler/index.ts',
       'otel-instrumentation': 'src/otel-instrumentation/index.ts',
@@ -126,25 +124,31 @@ export default defineConfig([
 
 function writeEntries(): void {
   const { milo: bundle } = createRequire(__filename)(resolve('dist/bundle.js'))
-  for (const [name, entry] of Object.entries(ENTRIES)) {
+  for (const [name, exported] of Object.entries(ENTRIES)) {
     const up = name.includes('/') ? '../' : './'
-    const names = Object.keys(new Function('bundle', `return ${entry.exports}`)(bundle))
+    const names = Object.keys(new Function('bundle', `return ${exported}`)(bundle))
     const base = name.split('/').pop()
-    write(`${name}.js`, `const bundle = require('${up}bundle.js').milo\nmodule.exports = ${entry.exports}\n`)
+    write(`${name}.js`, `const bundle = require('${up}bundle.js').milo\nmodule.exports = ${exported}\n`)
     write(
       `${name}.mjs`,
       `import milo from './${base}.js'\nexport const { ${names.join(', ')} } = milo\nexport default milo\n`,
     )
+    if (name.startsWith('plugins/')) {
+      write(`${name}.d.ts`, `import type { Plugin } from '../plugin.js'\nexport declare const ${names}: Plugin\n`)
+    }
+    write(`${name}.d.mts`, typesOfModule(`./${base}.js`, true))
   }
   write('otel-core.js', `module.exports = require('./bundle.js').milo.otelCore\n`)
   write('otel.mjs', `import milo from './otel.js'\nexport const { register, unregister } = milo\nexport default milo\n`)
   write('otel/register.js', `require('../register.js')\nrequire('../otel.js').register()\n`)
   write('otel/register.mjs', `import './register.js'\n`)
-  write('otel/register.d.ts', 'export {}\n')
+  write('otel.d.mts', typesOfModule('./otel.js', true))
+  writeTypesOfNothing('otel/register')
   write(
     'bundler.mjs',
     `import bundler from './bundler.js'\nexport const { esbuildPlugin, rollupPlugin, WebpackPlugin } = bundler\nexport default bundler\n`,
   )
+  write('bundler.d.mts', typesOfModule('./bundler.js', true))
   const instrumentation = 'otel-instrumentation'
   write(
     `${instrumentation}.mjs`,
@@ -152,14 +156,25 @@ function writeEntries(): void {
   )
   write(`${instrumentation}/register.js`, `require('../${instrumentation}.js').register()\n`)
   write(`${instrumentation}/register.mjs`, `import './register.js'\n`)
-  write(`${instrumentation}/register.d.ts`, 'export {}\n')
   write('doctor-core.js', `module.exports = require('./bundle.js').milo.doctorCore\n`)
   write('register/doctor.js', `require('../doctor.js').examine()\n`)
   write('register/doctor.mjs', `import './doctor.js'\n`)
-  write('register/doctor.d.ts', 'export {}\n')
+  writeTypesOfNothing('register/doctor')
+  write(`${instrumentation}.d.mts`, typesOfModule(`./${instrumentation}.js`, false))
+  writeTypesOfNothing(`${instrumentation}/register`)
   write('register.js', `require('./bundle.js').milo.register()\n`)
   write('register.mjs', `import './register.js'\n`)
-  write('register.d.ts', 'export {}\n')
+  writeTypesOfNothing('register')
+}
+
+/** What a .d.mts says: the types of the .d.ts, so that classes and interfaces are the same ones however they are loaded. */
+function typesOfModule(types: string, hasDefault: boolean): string {
+  const all = `export * from '${types}'\n`
+  return hasDefault ? `import * as milo from '${types}'\n${all}export default milo\n` : all
+}
+
+function writeTypesOfNothing(name: string): void {
+  for (const ending of ['d.ts', 'd.mts']) write(`${name}.${ending}`, 'export {}\n')
 }
 
 function write(file: string, text: string): void {

@@ -1,32 +1,35 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import ts from 'typescript'
 import { ROOT, runNode } from '../helpers/child'
 import { ScribePeer } from '../helpers/scribe-peer'
 
-/** A folder in which the package is installed as npm would: from `npm pack`, with its dependencies. */
+/** An empty folder in which npm has installed the packed package, with its dependencies. */
 describe('the package', () => {
   let folder: string
+  let tarball: string
   let files: string[]
 
   before(function () {
     this.timeout(30_000)
     folder = mkdtempSync(join(tmpdir(), 'milo-pack-'))
-    const packed = execFileSync('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], {
-      cwd: ROOT,
-      stdio: ['ignore', 'pipe', 'ignore'],
-    })
-    const [{ filename, files: listed }] = JSON.parse(packed.toString())
-    files = listed.map((f: { path: string }) => f.path)
-    const target = join(folder, 'node_modules', 'milo')
-    mkdirSync(target, { recursive: true })
-    execFileSync('tar', ['xzf', join(folder, filename), '-C', target, '--strip-components=1'])
-    // Its dependencies, as they are installed here.
-    for (const name of ['shimmer']) {
-      execFileSync('cp', ['-r', join(ROOT, 'node_modules', name), join(folder, 'node_modules', name)])
-    }
+    ;({ tarball, files } = pack('', folder))
+    const options = ['--prefer-offline', '--no-audit', '--no-fund', '--no-package-lock']
+    execFileSync('npm', ['install', '--prefix', folder, ...options, tarball], { cwd: folder, stdio: 'pipe' })
   })
 
   after(() => rmSync(folder, { recursive: true }))
@@ -40,31 +43,21 @@ describe('the package', () => {
 
   it('holds what it exports, the IDL and nothing of the tests', () => {
     const { exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
+    const plugins = readdirSync(join(ROOT, 'plugins'))
+      .filter(name => name.endsWith('.ts') || existsSync(join(ROOT, 'plugins', name, 'index.ts')))
+      .map(name => name.replace('.ts', ''))
     for (const entry of Object.values<any>(exports)) {
       if (typeof entry === 'string') continue
-      for (const path of Object.values<string>(entry)) {
-        for (const one of path.includes('*')
-          ? [
-              'thrift',
-              'http',
-              'undici',
-              'mysql2',
-              'pg',
-              'express',
-              'fastify',
-              'koa',
-              'cassandra-driver',
-              'pino',
-              'winston',
-            ].map(name => path.replace('*', name))
-          : [path]) {
-          assert.ok(files.includes(one.slice(2)), `${one} isn't in the package`)
+      for (const path of Object.values<any>(entry).flatMap(condition => Object.values<string>(condition))) {
+        for (const name of path.includes('*') ? plugins : ['']) {
+          const file = path.slice(2).replace('*', name)
+          assert.ok(files.includes(file), `${file} isn't in the package`)
         }
       }
     }
     assert.ok(files.includes('src/idl/milo.thrift') && files.includes('LICENSE') && files.includes('README.md'))
     assert.deepEqual(
-      files.filter(f => /^(test|collector|examples|docs)\//.test(f)),
+      files.filter(f => /^(test|collector|examples|docs)\/|\.map$/.test(f)),
       [],
     )
   })
@@ -142,50 +135,76 @@ describe('the package', () => {
     assert.match(stderr, /^milo warn: milo\/otel doesn't find @opentelemetry\/api[^\n]*\n$/)
   })
 
-  it('has types for each entry', () => {
-    writeFileSync(
-      join(folder, 'types.mts'),
-      `import milo, { init, span, type Span, type Options, type Stats } from 'milo'
-       import type { Plugin } from 'milo/plugin'
-       import { createNamespace } from 'milo/cls'
-       import { thrift } from 'milo/plugins/thrift'
-       import { pino } from 'milo/plugins/pino'
-       import { winston } from 'milo/plugins/winston'
-       import { start, tree, assertTree, ended, type TestSpan } from 'milo/testing'
-       import 'milo/register'
-       import otel, { register, unregister } from 'milo/otel'
-       import 'milo/otel/register'
-       const options: Options = { sampler: 'always' }
-       init(options)
-       const n: number = span('x', (s: Span) => s.annotate('a', 1).traceId.length)
-       const stats: Stats = milo.stats()
-       const plugin: Plugin = thrift
-       const f: (a: number) => Promise<string> = milo.wrap(async (a: number) => String(a), 'f')
-       const r: number = span('x', (s, done) => { setTimeout(done, 1); return 1 }, (error: Error | null) => {})
-       const id: string | undefined = milo.ids()?.traceId
-       const spans: TestSpan[] = start({ plugins: [pino, winston] })
-       createNamespace('x'); void [n, stats, plugin, f, r, id, spans, tree(), assertTree, ended(1), otel, register() satisfies boolean, unregister]`,
-    )
-    execFileSync(
-      join(ROOT, 'node_modules/.bin/tsc'),
-      [
-        '--noEmit',
-        '--strict',
-        '--module',
-        'nodenext',
-        '--moduleResolution',
-        'nodenext',
-        '--target',
-        'es2022',
-        '--types',
-        'node',
-        '--typeRoots',
-        join(ROOT, 'node_modules/@types'),
-        join(folder, 'types.mts'),
-      ],
-      { cwd: folder, stdio: 'pipe' },
-    )
+  it('is what publint and are-the-types-wrong ask for', async () => {
+    const plugins = files.flatMap(f => /^dist\/(plugins\/.+)\.mjs$/.exec(f)?.[1] ?? [])
+    const { stdout, stderr } = await runNode([join(ROOT, 'test/helpers/check-packed.mjs'), tarball, ...plugins])
+    assert.deepEqual([stdout, stderr], ['', ''])
   }).timeout(60_000)
+
+  it('has the types of what its entries export, and of nothing else', async () => {
+    const entries = files.flatMap(f =>
+      /register(\/doctor)?\.mjs$/.test(f) ? [] : (/^dist\/(.+)\.mjs$/.exec(f)?.[1] ?? []),
+    )
+    const imports = entries.map(name => `import('${ROOT}/dist/${name}.mjs')`)
+    const text = `for (const m of await Promise.all([${imports}])) console.log(Object.keys(m).filter(n => n !== 'default').join())`
+    const names = (await run('names.mjs', text)).split('\n')
+
+    const types = entries.map(name => join(folder, `node_modules/milo/dist/${name}.d.ts`))
+    const program = ts.createProgram(types, { types: [], noLib: true })
+    const checker = program.getTypeChecker()
+    const typed = types.map(file =>
+      checker
+        .getExportsOfModule(checker.getSymbolAtLocation(program.getSourceFile(file)!)!)
+        .filter(symbol => {
+          const { flags } = symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol
+          return flags & ts.SymbolFlags.Value
+        })
+        .map(symbol => symbol.name)
+        .sort()
+        .join(),
+    )
+    assert.deepEqual(
+      Object.fromEntries(entries.map((name, i) => [name, typed[i]])),
+      Object.fromEntries(entries.map((name, i) => [name, names[i]])),
+    )
+  })
+
+  for (const [file, module, moduleResolution] of [
+    ['uses.mts', ts.ModuleKind.Node16, ts.ModuleResolutionKind.Node16],
+    ['uses.cts', ts.ModuleKind.Node16, ts.ModuleResolutionKind.Node16],
+    ['uses.ts', ts.ModuleKind.ESNext, ts.ModuleResolutionKind.Bundler],
+    ['uses.ts', ts.ModuleKind.CommonJS, ts.ModuleResolutionKind.Node10],
+  ] as const) {
+    const name = ts.ModuleResolutionKind[moduleResolution].toLowerCase()
+    it(`has types for ${file} with moduleResolution ${name}, which refuse wrong uses`, () => {
+      copyFileSync(join(ROOT, 'test/types/uses.ts'), join(folder, file))
+      const program = ts.createProgram([join(folder, file)], {
+        strict: true,
+        lib: ['lib.es2022.d.ts'],
+        exactOptionalPropertyTypes: true,
+        noEmit: true,
+        module,
+        moduleResolution,
+        esModuleInterop: true,
+        target: ts.ScriptTarget.ES2022,
+        types: ['node'],
+        typeRoots: [join(ROOT, 'node_modules/@types')],
+        // The package's optional peer isn't installed here.
+        paths: { '@opentelemetry/api': [join(ROOT, 'node_modules/@opentelemetry/api')] },
+      })
+      // Of the package's own declarations too, and not of Node's, which takes seconds.
+      const ours = program.getSourceFiles().filter(source => source.fileName.startsWith(folder))
+      const found = ours.flatMap(source => ts.getPreEmitDiagnostics(program, source))
+      assert.equal(
+        ts.formatDiagnostics(found, {
+          getCanonicalFileName: n => n,
+          getCurrentDirectory: () => folder,
+          getNewLine: () => '\n',
+        }),
+        '',
+      )
+    }).timeout(60_000)
+  }
 
   it('is small: 2 MB with its dependencies, at most 10 packages', () => {
     const size = (path: string): number =>
@@ -199,3 +218,71 @@ describe('the package', () => {
     assert.ok(existsSync(join(folder, 'node_modules/milo/dist/bundle.js')))
   })
 })
+
+describe('the package of the collector', () => {
+  let folder: string
+  let tarball: string
+  let files: string[]
+
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'milo-pack-'))
+    ;({ tarball, files } = pack('collector', folder))
+  })
+
+  after(() => rmSync(folder, { recursive: true }))
+
+  it('is what publint asks for', async () => {
+    const { stdout, stderr } = await runNode([join(ROOT, 'test/helpers/check-packed.mjs'), tarball])
+    assert.deepEqual([stdout, stderr], ['', ''])
+  })
+
+  it('holds the program, its migrations and its pages, and no sources, tests or maps', () => {
+    for (const file of [
+      'bin/milo-collector.js',
+      'dist/main.js',
+      'dist/embedded-worker.js',
+      'dist/ui/index.html',
+      'README.md',
+      'LICENSE',
+    ]) {
+      assert.ok(files.includes(file), `${file} isn't in the package`)
+    }
+    for (const store of ['cassandra', 'embedded', 'mysql'])
+      assert.ok(
+        files.some(f => f.startsWith(`dist/sql/${store}/`)),
+        store,
+      )
+    assert.deepEqual(
+      files.filter(f => /^(src|ui|test)\/|\.map$/.test(f)),
+      [],
+    )
+  })
+
+  it('needs no more than its dependencies', async () => {
+    mkdirSync(join(folder, 'node_modules/milo-collector'), { recursive: true })
+    execFileSync('tar', ['xzf', tarball, '-C', join(folder, 'node_modules/milo-collector'), '--strip-components=1'])
+    const { dependencies, version } = JSON.parse(
+      readFileSync(join(folder, 'node_modules/milo-collector/package.json'), 'utf8'),
+    )
+    for (const name of Object.keys(dependencies)) {
+      const installed = [join(ROOT, 'collector/node_modules', name), join(ROOT, 'node_modules', name)].find(existsSync)
+      mkdirSync(dirname(join(folder, 'node_modules', name)), { recursive: true })
+      symlinkSync(installed!, join(folder, 'node_modules', name))
+    }
+    const { stdout, stderr } = await runNode([
+      join(folder, 'node_modules/milo-collector/bin/milo-collector.js'),
+      '--version',
+    ])
+    assert.deepEqual([stdout, stderr], ['', `${version}\n`])
+  })
+})
+
+/** Packs what is built, as npm would publish it. */
+function pack(workspace: string, folder: string): { tarball: string; files: string[] } {
+  const packed = execFileSync('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], {
+    cwd: join(ROOT, workspace),
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
+  const [{ filename, files }] = JSON.parse(packed.toString())
+  return { tarball: join(folder, filename), files: files.map((f: { path: string }) => f.path) }
+}
