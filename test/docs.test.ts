@@ -48,6 +48,7 @@ describe('the documentation', () => {
     const names = [
       'README.md',
       'examples/README.md',
+      'examples/containers/README.md',
       'examples/grafana/README.md',
       ...readdirSync(join(ROOT, 'docs')).map(name => `docs/${name}`),
     ]
