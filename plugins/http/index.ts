@@ -199,8 +199,11 @@ function startRequestSpan(
 /** Strings of this length need no look at a span's limits. What isn't a string has no length. */
 const ADOPTED_LENGTH = 1024
 
-/** Responses that wait for others before them to be sent: those of pipelined requests. */
-const queues = new WeakMap<Duplex, Set<ServerResponse>>()
+/**
+ * Responses that wait for others before them to be sent: those of pipelined requests. A list, not a Set: a Set makes a new table now
+ * and then, and the old ones, once they have grown old, keep the new ones and all in them alive until the next full garbage collection.
+ */
+const queues = new WeakMap<Duplex, ServerResponse[]>()
 /** On a socket that an application made itself, all of them may wait forever. */
 const MAX_QUEUED = 1_000
 
@@ -208,7 +211,7 @@ const MAX_QUEUED = 1_000
 function watchQueued(socket: Duplex, res: ServerResponse, plugin: PluginHandle): void {
   let queue = queues.get(socket)
   if (queue === undefined) {
-    const waiting = new Set<ServerResponse>()
+    const waiting: ServerResponse[] = []
     queue = waiting
     queues.set(socket, waiting)
     plugin.watchEmit(socket, (self, event, args, emit) => {
@@ -216,11 +219,8 @@ function watchQueued(socket: Duplex, res: ServerResponse, plugin: PluginHandle):
       return emit(self, event, args)
     })
   }
-  for (const one of queue) {
-    if (!one.writableFinished) break
-    queue.delete(one)
-  }
-  if (queue.size < MAX_QUEUED) queue.add(res)
+  while (queue[0]?.writableFinished) queue.shift()
+  if (queue.length < MAX_QUEUED) queue.push(res)
 }
 
 function endRequestSpan(res: ServerResponse): void {
