@@ -218,9 +218,10 @@ function writingBegins(original: Wrapped, plugin: PluginHandle, { callTrace }: D
       if (call === undefined) return original.call(this, name, type, seqid)
       inProgress.outgoing = undefined
       this[CALLING] = call
-      const block =
-        type === CALL && callTrace && call.span.trace.sampled && plugin.enabled ? BLOCKS[call.carrier] : undefined
-      if (block === undefined) return original.call(this, name, type, seqid)
+      const block = type === CALL && callTrace ? BLOCKS[call.carrier] : undefined
+      if (block === undefined || !call.span.trace.sampled || !plugin.enabled) {
+        return original.call(this, name, type, seqid)
+      }
       original.call(this, name, CALLTRACE, seqid)
       this.trans.write(block(call.span))
       return
@@ -341,11 +342,17 @@ function take(request: IncomingRequest, found: Found | undefined): void {
 
 function beginReply(protocol: Protocol, name: string, type: number, seqid: number, bytesBefore: number): void {
   let pending: PendingReply | undefined
+  let current: Span['trace'] | undefined
   for (const candidate of protocol.trans[PENDING]!) {
     if (candidate.seqid !== seqid || candidate.name !== String(name)) continue
-    pending ??= candidate
+    if (pending === undefined) {
+      pending = candidate
+      continue
+    }
     // Python's clients always send sequence id 0: then it is the one in whose context this reply is written.
-    if (candidate.span.trace === currentSpan()?.trace) {
+    current ??= currentSpan()?.trace
+    if (pending.span.trace === current) break
+    if (candidate.span.trace === current) {
       pending = candidate
       break
     }

@@ -26,17 +26,15 @@ export interface Known {
   attributes: Attributes
 }
 
-/** By the plugin's list, which is the same for all calls of an operation. */
-const known = new WeakMap<readonly string[], Known>()
+const KNOWN = Symbol('milo.known')
 
-/** @param annotations key, value, …, as the plugin has them for its operation */
-export function knownOf(annotations: readonly string[], conventions: number): Known {
-  let found = known.get(annotations)
-  if (found === undefined) {
-    found = describe(annotations, conventions)
-    known.set(annotations, found)
-  }
-  return found
+/**
+ * It is kept with the plugin's list, which is the same for all calls of an operation.
+ * @param annotations key, value, …, as the plugin has them for its operation
+ */
+export function knownOf(annotations: readonly string[] & { [KNOWN]?: Known }, conventions: number): Known {
+  annotations[KNOWN] ??= describe(annotations, conventions)
+  return annotations[KNOWN]
 }
 
 function describe(annotations: readonly string[], conventions: number): Known {

@@ -110,7 +110,8 @@ export function fillFrame(frame: PluginFrame, span: PluginSpan | undefined): voi
   const mine = frame as Frame
   const { unfilled } = mine
   mine.fill(span as OtelSpan | undefined)
-  for (const derived of unfilled ?? []) if (derived !== mine) derived.fill(span as OtelSpan | undefined)
+  if (unfilled === undefined || unfilled === NONE_BUT_ITSELF) return
+  for (const derived of unfilled) if (derived !== mine) derived.fill(span as OtelSpan | undefined)
 }
 
 /** The context to start a span in has no frame in it that would be kept by all that follow. */

@@ -180,9 +180,13 @@ const MAX_TEXT_BYTES = 8192
 
 const SETTER: TextMapSetter<[string, string][]> = {
   set(entries, key, value) {
-    const isSmall = [key, value].every(text => Buffer.byteLength(text) <= MAX_TEXT_BYTES)
-    if (entries.length < MAX_ENTRIES && isSmall) entries.push([key, value])
+    if (entries.length < MAX_ENTRIES && isSmall(key) && isSmall(value)) entries.push([key, value])
   },
+}
+
+function isSmall(text: string): boolean {
+  // A character has three bytes at most.
+  return text.length * 3 <= MAX_TEXT_BYTES || Buffer.byteLength(text) <= MAX_TEXT_BYTES
 }
 
 /** What the propagators send along with a call. */
@@ -197,8 +201,10 @@ const GETTER: TextMapGetter<ReadonlyMap<string, string>> = {
   keys: entries => [...entries.keys()],
 }
 
+const UNREAD = remoteContext(true, false, Number.NaN)
+
 export function contextOfEntries(entries: ReadonlyMap<string, string>): Remote | undefined {
   const extracted = propagation.extract(ROOT_CONTEXT, entries, GETTER)
   if (trace.getSpanContext(extracted) === undefined && propagation.getBaggage(extracted) === undefined) return undefined
-  return { ...asRemote(core.remoteContext(true, false, Number.NaN)), context: extracted }
+  return { ...UNREAD, context: extracted }
 }

@@ -2,7 +2,8 @@ import {
   type Span as ApiSpan,
   type Context,
   type Exception,
-  isSpanContextValid,
+  INVALID_SPANID,
+  INVALID_TRACEID,
   type SpanContext,
   SpanStatusCode,
 } from '@opentelemetry/api'
@@ -41,12 +42,15 @@ export class OtelSpan implements PluginSpan {
     this.title = name
     this.known = known
     this.sampled = api.isRecording()
-    const trace = like?.trace as Ids | undefined
-    if (trace?.context.traceId === api.spanContext().traceId) this.ids = trace
+    if (like === undefined) return
+    const trace = like.trace as Ids
+    if (trace.context.traceId === api.spanContext().traceId) this.ids = trace
   }
 
+  /** Without an SDK, or where tracing is suppressed, it isn't. Propagators look at the ids more closely. */
   get isValid(): boolean {
-    return isSpanContextValid(this.api.spanContext())
+    const { traceId, spanId } = this.api.spanContext()
+    return traceId !== INVALID_TRACEID && spanId !== INVALID_SPANID
   }
 
   get name(): string {

@@ -71,15 +71,32 @@ export function compactField(span: Span): Buffer {
 function compactCompat(span: Span): Buffer {
   const entries = entriesOf(span)
   if (entries.length === 0) return Buffer.of(STOP)
-  const parts: Buffer[] = [Buffer.from([0x0b, 0xf0, 0x8a, 0x01, entries.length, 0x88])]
-  for (const text of entries.flat()) {
-    const bytes = Buffer.from(text)
-    const length = Buffer.allocUnsafe(bytes.length < 128 ? 1 : 2)
-    putVarint(length, 0, bytes.length)
-    parts.push(length, bytes)
-  }
-  parts.push(Buffer.of(STOP))
-  return Buffer.concat(parts)
+  let length = 7
+  for (const [key, value] of entries) length += textLength(key) + textLength(value)
+  const b = Buffer.allocUnsafe(length)
+  b[0] = 0x0b
+  b[1] = 0xf0
+  b[2] = 0x8a
+  b[3] = 0x01
+  b[4] = entries.length
+  b[5] = 0x88
+  let at = 6
+  for (const [key, value] of entries) at = putText(b, putText(b, at, key), value)
+  b[at] = STOP
+  return b
+}
+
+function textLength(text: string): number {
+  const length = Buffer.byteLength(text)
+  return length + (length < 128 ? 1 : 2)
+}
+
+/** @returns where what follows it begins */
+function putText(b: Buffer, at: number, text: string): number {
+  const length = Buffer.byteLength(text)
+  putVarint(b, at, length)
+  const start = at + (length < 128 ? 1 : 2)
+  return start + b.write(text, start)
 }
 
 /** A varint of one byte, or of two where it needs them (or the buffer's place has them). */
