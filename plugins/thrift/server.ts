@@ -113,19 +113,23 @@ export function watchServer(server: any, secure: boolean, plugin: PluginHandle):
 
 function watchSocket(socket: any, plugin: PluginHandle): void {
   const connection: Connection = { address: socket.remoteAddress, port: socket.remotePort, pending: new Pending() }
-  plugin.watchEmit(socket, (self, event, args, emit) => {
-    if (event === 'close') {
-      for (const request of connection.pending.all()) request.abandoned('connection closed')
-    }
-    if (event !== 'data') return emit(self, event, args)
-    const outer = arriving
-    arriving = connection
-    try {
-      return emit(self, event, args)
-    } finally {
-      arriving = outer
-    }
-  })
+  plugin.watchEmit(
+    socket,
+    (self, event, args, emit) => {
+      if (event === 'close') {
+        for (const request of connection.pending.all()) request.abandoned('connection closed')
+        return emit(self, event, args)
+      }
+      const outer = arriving
+      arriving = connection
+      try {
+        return emit(self, event, args)
+      } finally {
+        arriving = outer
+      }
+    },
+    (_socket, event) => event === 'data' || event === 'close',
+  )
 }
 
 function callProcess(process: Processor['process'], processor: Processor, args: [any, any]): unknown {

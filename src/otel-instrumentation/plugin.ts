@@ -201,10 +201,17 @@ const GETTER: TextMapGetter<ReadonlyMap<string, string>> = {
   keys: entries => [...entries.keys()],
 }
 
-const UNREAD = remoteContext(true, false, Number.NaN)
+/** What propagators have read: of the rest there is one for all requests. */
+class Extracted {
+  readonly context: Context
+  constructor(context: Context) {
+    this.context = context
+  }
+}
+Object.assign(Extracted.prototype, remoteContext(true, false, Number.NaN))
 
 export function contextOfEntries(entries: ReadonlyMap<string, string>): Remote | undefined {
   const extracted = propagation.extract(ROOT_CONTEXT, entries, GETTER)
   if (trace.getSpanContext(extracted) === undefined && propagation.getBaggage(extracted) === undefined) return undefined
-  return { ...UNREAD, context: extracted }
+  return new Extracted(extracted) as Remote
 }

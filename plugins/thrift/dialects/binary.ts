@@ -2,6 +2,7 @@ import { entriesOf, type PluginHandle, type Span } from 'milo/plugin'
 import { COMPAT_ID, MAX_TEXT_BYTES, OPENTRACING_ID, readEntries } from '../carriers/entries'
 import { FIELD_ID, fieldLength, putField, readField } from '../carriers/field'
 import { type Found, found, type Input, RANK_FIELD } from '../carriers/found'
+import { byteLength, putUtf8 } from '../carriers/text'
 import { addInPlaceOfStop, type Dialect, type Library, patchProtocol, position } from '../protocol'
 import { BYTE, LIST, MAP, STOP, STRING } from '../wire'
 
@@ -55,7 +56,7 @@ export function binaryCompat(span: Span): Buffer {
   if (entries.length === 0) return Buffer.of(STOP)
   // One buffer, because each costs more than what it holds.
   let length = 10
-  for (const [key, value] of entries) length += 8 + Buffer.byteLength(key) + Buffer.byteLength(value)
+  for (const [key, value] of entries) length += 8 + byteLength(key) + byteLength(value)
   const b = Buffer.allocUnsafe(length)
   b[0] = MAP
   b[1] = COMPAT_ID >> 8
@@ -71,7 +72,7 @@ export function binaryCompat(span: Span): Buffer {
 
 /** @returns where what follows it begins */
 function putText(b: Buffer, at: number, text: string): number {
-  const length = b.write(text, at + 4)
+  const length = putUtf8(b, at + 4, text)
   b.writeInt32BE(length, at)
   return at + 4 + length
 }

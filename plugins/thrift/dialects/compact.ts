@@ -2,6 +2,7 @@ import { entriesOf, type PluginHandle, type Span } from 'milo/plugin'
 import { COMPAT_ID, MAX_TEXT_BYTES, OPENTRACING_ID, readEntries } from '../carriers/entries'
 import { FIELD_ID, fieldLength, putField, readField } from '../carriers/field'
 import { type Found, found, type Input, RANK_FIELD } from '../carriers/found'
+import { byteLength, putUtf8 } from '../carriers/text'
 import { addInPlaceOfStop, type Dialect, type Library, patchProtocol } from '../protocol'
 import { BYTE, LIST, MAP, STOP } from '../wire'
 
@@ -87,16 +88,16 @@ function compactCompat(span: Span): Buffer {
 }
 
 function textLength(text: string): number {
-  const length = Buffer.byteLength(text)
+  const length = byteLength(text)
   return length + (length < 128 ? 1 : 2)
 }
 
 /** @returns where what follows it begins */
 function putText(b: Buffer, at: number, text: string): number {
-  const length = Buffer.byteLength(text)
+  const length = byteLength(text)
   putVarint(b, at, length)
   const start = at + (length < 128 ? 1 : 2)
-  return start + b.write(text, start)
+  return start + putUtf8(b, start, text)
 }
 
 /** A varint of one byte, or of two where it needs them (or the buffer's place has them). */
