@@ -95,8 +95,17 @@ function annotateError(span: Span, error: any, statement: unknown, dialect: Dial
   const { message } = error ?? {}
   if (typeof message !== 'string' || message === '') return
   const isWhole = currentSettings()?.statements === 'all'
+  if (!isWhole && isApplications(error)) return
   span.annotate('error.message', isWhole ? message : plainMessage(message, String(statement ?? ''), dialect))
 }
+
+/** Whether the message was written by the application's own code within the database: nobody can tell what of it is a value. */
+function isApplications({ routine, sqlState, errno }: any): boolean {
+  const isRaised = routine === 'exec_stmt_raise' || routine === 'exec_stmt_assert'
+  return isRaised || sqlState === '45000' || errno === ER_SIGNAL_EXCEPTION
+}
+
+const ER_SIGNAL_EXCEPTION = 1644
 
 /**
  * A database's message up to the first value in it: servers repeat literals and parameters. What it has in quotes is kept where the

@@ -147,9 +147,10 @@ function end(span: Span, error: any): void {
       const message = String(error.message)
       // Redis's errors begin with their kind, and may repeat arguments.
       const kind = error.name === 'ReplyError' ? /^[A-Z]+/.exec(message)?.[0] : undefined
-      span
-        .annotate('error.type', kind ?? String(error.name))
-        .annotate('error.message', plainMessage(message, '', 'cql'))
+      span.annotate('error.type', kind ?? String(error.name))
+      // What a script answers is the application's own text, values and all.
+      if (error.name !== 'ReplyError' || !/^(?:eval|fcall)/i.test(error.command?.name))
+        span.annotate('error.message', plainMessage(message, '', 'cql'))
       if (kind !== undefined) span.annotate('db.response.status_code', kind)
     }
   } catch {

@@ -90,7 +90,7 @@ for (const version of ['2.0.0', '3.24.6']) {
     })
 
     it('tells of failures by their codes, without the values that the server repeats', async () => {
-      const spans = await request(4, async done => {
+      const spans = await request(5, async done => {
         await connection
           .promise()
           .query("SELECT nothing FROM tables WHERE 'secret'")
@@ -100,6 +100,10 @@ for (const version of ['2.0.0', '3.24.6']) {
           .execute("SELECT 'secret' nonsense '")
           .catch(() => {})
         await new Promise(resolve => connection.execute('SELECT CAST(? AS INT) FROM nowhere', ['secret'], resolve))
+        await connection
+          .promise()
+          .query("SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'a secret'")
+          .catch(() => {})
         const failing = connection.query('SELECT 1 + oh')
         failing.on('error', () => {})
         await new Promise(resolve => failing.on('end', resolve))
@@ -111,6 +115,7 @@ for (const version of ['2.0.0', '3.24.6']) {
           "SELECT tables" (client) db.query.text="SELECT nothing FROM tables WHERE ?" error.type=ER_BAD_FIELD_ERROR db.response.status_code=1054
           SELECT (client) db.query.text="SELECT ? nonsense ?" error.type=ER_PARSE_ERROR db.response.status_code=1064
           "SELECT nowhere" (client) db.query.text="SELECT CAST(? AS INT) FROM nowhere" error.type=ER_UNKNOWN_TABLE db.response.status_code=1109
+          SIGNAL (client) db.query.text="SIGNAL SQLSTATE ? SET MESSAGE_TEXT = ?" error.type=ER_SIGNAL_EXCEPTION db.response.status_code=1644
           SELECT (client) db.query.text="SELECT ? + oh" error.type=ER_BAD_FIELD_ERROR db.response.status_code=1054`,
         SHOWN,
       )

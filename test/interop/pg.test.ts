@@ -113,7 +113,11 @@ for (const [version, packages] of Object.entries(VERSIONS)) {
     it('tells of failures by SQLSTATE, without the values that the server repeats', async () => {
       const failing = new pg.Query('SELECT 4 FROM nowhere')
       failing.on('error', () => {})
-      const spans = await request(4, async () => {
+      const spans = await request(5, async () => {
+        await assert.rejects(
+          client.query("DO $$ BEGIN RAISE EXCEPTION 'a secret' USING ERRCODE = '22023'; END $$"),
+          /secret/,
+        )
         await assert.rejects(client.query("SELECT 'secret'::int"), /secret/)
         await new Promise(done => client.query('SELECT $1::int', ['secret'], done))
         await assert.rejects(client.query("SELECT 'secret' FROM nothing WHERE"), /syntax/)
@@ -121,13 +125,14 @@ for (const [version, packages] of Object.entries(VERSIONS)) {
         await new Promise(done => failing.once('error', done))
       })
       const failures = spans
-        .slice(0, 4)
+        .slice(0, 5)
         .map(({ annotations }) => [
           annotations['error.type'],
           annotations['db.response.status_code'],
           annotations['error.message'],
         ])
       assert.deepEqual(failures, [
+        ['22023', '22023', undefined],
         ['22P02', '22P02', 'invalid input syntax for type integer: …'],
         ['22P02', '22P02', 'invalid input syntax for type integer: …'],
         ['42601', '42601', 'syntax error at end of input'],
