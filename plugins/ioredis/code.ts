@@ -50,6 +50,25 @@ export function patchRedis(Redis: any, plugin: PluginHandle): void {
         return original.apply(this, args)
       },
   )
+  plugin.wrap(
+    Pipeline.prototype,
+    'sendCommand',
+    original =>
+      function (this: any, command, ...rest) {
+        if (plugin.enabled && isActive()) {
+          try {
+            if (isAutomatic(this)) {
+              // It has commands of many requests, and so no span of its own.
+              if (!Sent.has(this)) new Sent(this, undefined)
+              seeCommand(this.redis, command, !this.isCluster)
+            }
+          } catch (error) {
+            plugin.fail(error)
+          }
+        }
+        return original.call(this, command, ...rest)
+      },
+  )
   // The connection's reader emits them, in the context of whatever opened the connection.
   plugin.watchEmit(Redis.prototype, (redis, event, args, emit) =>
     MESSAGES.has(event) && currentFrame()?.span !== undefined
@@ -86,6 +105,12 @@ class Sent extends (same as unknown as new (object: object) => object) {
   static spanOf(object: object): Span | undefined {
     return (object as Sent).#span
   }
+}
+
+/** Whether it is one of those that a client with `enableAutoPipelining` makes of what is asked for at the same time. */
+function isAutomatic(pipeline: any): boolean {
+  for (const one of pipeline.redis?._autoPipelines?.values() ?? []) if (one === pipeline) return true
+  return false
 }
 
 function seeCommand(redis: any, command: any, hasAddress: boolean): void {

@@ -99,6 +99,19 @@ for (const version of ['4.0.0', '6.0.0']) {
       )
     })
 
+    it('has each command of an automatic pipeline in the trace of the one who asked', async function () {
+      if (!('autoPipelineQueueSize' in Redis.prototype)) this.skip()
+      const own = new Redis(server.port, server.host, { enableAutoPipelining: true })
+      try {
+        await once(own, 'ready')
+        const ask = (name: string) => span(name, () => own.get(`${prefix}${name}`))
+        await request(4, () => Promise.all([ask('first'), ask('second')]))
+        assertTree('request\n  first\n    GET (client)\n  second\n    GET (client)', SHOWN)
+      } finally {
+        own.disconnect()
+      }
+    })
+
     it('has one span for a command that waits for the connection, in the trace of the one who asked', async () => {
       const lazy = new Redis(server.port, server.host, { lazyConnect: true })
       const spans = start()
