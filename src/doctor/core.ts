@@ -5,7 +5,7 @@
 export { version } from '../../package.json'
 export { patchReport } from '../patch/patched'
 export { clearTimeout, clock, GenuinePromise, setTimeout } from '../process/genuine'
-export { apart } from '../process/later'
+export { apart, expectTracing } from '../process/later'
 export { describe } from '../process/log'
 export { register } from '../register'
 export { currentSettings, flush, stats, totals } from '../start/instance'

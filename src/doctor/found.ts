@@ -1,6 +1,6 @@
 import type { ExportTarget } from '../start/exports'
 import type { Settings } from '../start/options'
-import { apart, clock, describe, GenuinePromise, setTimeout } from './core'
+import { apart, clock, describe, expectTracing, GenuinePromise, setTimeout } from './core'
 
 /** Asks where spans go to whether one is found there. */
 
@@ -93,6 +93,7 @@ interface Reply {
 function get(url: string, headers: Record<string, string>): Promise<Reply> {
   return new GenuinePromise<Reply>(resolve => {
     const fail = (error: unknown) => resolve({ status: 0, body: '', error: describe(error) })
+    expectTracing()
     apart(() => {
       try {
         const { request } = (

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import type * as Api from '@opentelemetry/api'
 import { FrameContextManager } from './context'
-import { add, currentSettings, describe, log, type Plugin, warnOnce } from './core'
+import { add, currentSettings, describe, expectTracing, log, type Plugin, warnOnce } from './core'
 import { MiloPropagator } from './propagator'
 import { useTraceState } from './span'
 import { MiloTracerProvider } from './tracer'
@@ -60,6 +60,7 @@ export function unregister(): void {
 }
 
 function registerWith(api: typeof Api): boolean {
+  expectTracing()
   const there = registry()
   // A copy of milo/otel within a bundle, or of another version.
   if (isMilos(there?.trace)) return true

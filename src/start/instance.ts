@@ -5,6 +5,7 @@ import { type ExportCounts, Exporters, sum } from '../export/exporters'
 import { scribe } from '../export/scribe'
 import { unwatchExit, watchExit } from '../process/exit'
 import { clock } from '../process/genuine'
+import { expectTracing } from '../process/later'
 import { describe, log, logRarely, setLogLevel } from '../process/log'
 import { beforeVitestEnds, isThread } from '../process/thread'
 import { Decisions } from '../trace/decide'
@@ -76,6 +77,7 @@ export function configure(settings: Settings, collect?: (span: LiveSpan) => void
     unwatchExit()
     return
   }
+  if (settings.plugins.length > 0 || settings.exports.some(({ kind }) => kind !== 'scribe')) expectTracing()
   const isReal = collect === undefined && previous.collect === undefined
   const before = new Map((previous.active ? previous.exporters.emitters : []).map(emitter => [emitter.name, emitter]))
   const bufferOf = (name: string) => {
