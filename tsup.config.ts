@@ -154,7 +154,18 @@ function writeEntries(): void {
     `${instrumentation}.mjs`,
     `import milo from './${instrumentation}.js'\nexport const { ThriftInstrumentation, register } = milo\n`,
   )
-  write(`${instrumentation}/register.js`, `require('../${instrumentation}.js').register()\n`)
+  write(
+    `${instrumentation}/register.js`,
+    `let milo
+try {
+  milo = require('../${instrumentation}.js')
+} catch (error) {
+  if (error.code !== 'MODULE_NOT_FOUND') throw error
+  console.error("milo error: milo/${instrumentation} doesn't find @opentelemetry/api, and Thrift isn't traced: install it beside milo")
+}
+milo?.register()
+`,
+  )
   write(`${instrumentation}/register.mjs`, `import './register.js'\n`)
   write('doctor-core.js', `module.exports = require('./bundle.js').milo.doctorCore\n`)
   write('register/doctor.js', `require('../doctor.js').examine()\n`)

@@ -135,6 +135,16 @@ describe('the package', () => {
     assert.match(stderr, /^milo warn: milo\/otel doesn't find @opentelemetry\/api[^\n]*\n$/)
   })
 
+  it('says the same of milo/otel-instrumentation/register, and lets the application run', async () => {
+    const args = ['-r', 'milo/otel-instrumentation/register', '-e', "console.log('runs')"]
+    const { status, stdout, stderr } = await runNode(args, {}, folder)
+    assert.deepEqual([status, stdout], [0, 'runs\n'])
+    assert.match(
+      stderr,
+      /^milo error: milo\/otel-instrumentation doesn't find @opentelemetry\/api, .*install it beside milo\n$/,
+    )
+  })
+
   it('is what publint and are-the-types-wrong ask for', async () => {
     const plugins = files.flatMap(f => /^dist\/(plugins\/.+)\.mjs$/.exec(f)?.[1] ?? [])
     const { stdout, stderr } = await runNode([join(ROOT, 'test/helpers/check-packed.mjs'), tarball, ...plugins])
