@@ -131,7 +131,8 @@ describe('@creditkarma/thrift-client and -server', function () {
       assert.equal(traced.stderr, plain.stderr)
       const { told, unhandled, tree } = JSON.parse(traced.stdout)
       assert.deepEqual({ told, unhandled }, JSON.parse(plain.stdout))
-      assert.equal(tree, expected)
+      // How long the client's pool let a call wait is the machine's matter.
+      assert.equal(tree.replace(/ \[generic-pool: waited \d+ ms\]/g, ''), expected)
     })
   }
 })

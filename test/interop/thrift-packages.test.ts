@@ -63,7 +63,8 @@ TCLIService.OpenSession (client) ${at('PORT1')} error.type=ECONNREFUSED thrift.r
       assert.deepEqual(ran.told, told)
       assert.deepEqual(ran.said, [])
       assert.equal(
-        ran.tree.replace(/ server\.(?:address|port)=[\d.]+/g, ''),
+        // How long the pool let the call wait is the machine's matter.
+        ran.tree.replace(/ server\.(?:address|port)=[\d.]+| \[generic-pool: waited \d+ ms\]/g, ''),
         `caller
   Calculator.add (client) thrift.result=ok
     Calculator.add (server) thrift.result=ok
