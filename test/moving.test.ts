@@ -404,7 +404,7 @@ describe('moving to Milo', function () {
       ])
       const DATABASE_URL = `mysql://${username}:${password}@${host}:${port}/information_schema`
       const check = ['-r', './check.js']
-      const houses = [
+      const houses: { home: string; flags: string[]; env: Record<string, string> }[] = [
         { home: before, flags: check, env: {} },
         { home: after, flags: check, env: {} },
         { home: before, flags: [...check, ...MILO], env: { MILO_CLS_HOOKED: '1', MILO_SAMPLER: 'never' } },
