@@ -32,11 +32,10 @@ function patch({ prototype }: any, plugin: PluginHandle): void {
     const result = original.apply(self, args)
     if (wait === undefined) return result
     // Nobody has seen the promise, and its rejection stays one that nobody has handled.
-    return endWith(wait as unknown as Span, result, true, isNodePromise(result))
+    return endWith(wait, result, true, isNodePromise(result))
   })
 }
 
-/** For endWith it is a span. */
 class Wait {
   private readonly span: Span
   private readonly startMs = clock.now()
@@ -45,9 +44,8 @@ class Wait {
     this.span = span
   }
 
-  fail(): this {
-    return this
-  }
+  /** The pool's error is the application's matter. */
+  fail(): void {}
 
   end(): void {
     const waitedMs = Math.round(clock.now() - this.startMs)

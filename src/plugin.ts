@@ -24,5 +24,5 @@ export {
   type RemoteContext,
   remoteContext,
 } from './trace/propagation'
-export { Kind, type PluginSpan as Span } from './trace/span'
-export { currentSpan, ids, isTold, startServerSpan, startSpan, UNSAMPLED } from './trace/tracer'
+export { Kind, type PluginSpan as Span, UNSAMPLED } from './trace/span'
+export { currentSpan, ids, isTold, startServerSpan, startSpan } from './trace/tracer'

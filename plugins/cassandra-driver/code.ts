@@ -1,28 +1,19 @@
-import { isNodePromise, type PluginHandle } from 'milo/plugin'
-import { Call, startStatement } from '../databases/call'
+import { endWith, isNodePromise, type PluginHandle } from 'milo/plugin'
+import { Call, endBefore, startStatement } from '../databases/call'
 
 export function patchClient({ prototype }: any, plugin: PluginHandle): void {
   for (const name of ['execute', 'batch', 'eachRow']) {
     plugin.intercept(prototype, name, (original, self, args) => {
       const call = startCall(self, args[0])
       if (call === undefined) return original.apply(self, args.map(plugin.bind, plugin))
+      const end = (result: unknown) => endWithHost(call, result)
       const given = name === 'eachRow' ? withCallback(args) : args
       const last = given.findLastIndex(one => typeof one === 'function')
-      const bound = given.map((one, i) => plugin.bind(i === last ? endBefore(one, call) : one))
+      const bound = given.map((one, i) => plugin.bind(i === last ? endBefore(one, call, end) : one))
       const result = original.apply(self, bound)
-      if (last !== -1) return result
-      if (!isNodePromise(result)) return result
-      // Nobody has seen that promise, and the rejection of this one is one that nobody has handled.
-      return result.then(
-        value => {
-          end(call, value)
-          return value
-        },
-        error => {
-          call.fail(error)
-          throw error
-        },
-      )
+      if (last !== -1 || !isNodePromise(result)) return result
+      // Nobody has seen that promise, and the rejection of the one in its place is one that nobody has handled.
+      return endWith({ end, fail: error => call.fail(error) }, result, true, true)
     })
   }
 }
@@ -49,16 +40,8 @@ function startCall(client: any, query: any): Call | undefined {
   return new Call(span, statement, 'cql')
 }
 
-function end(call: Call, result: any): void {
+function endWithHost(call: Call, result: any): void {
   const [, address, port] = /^(.*):(\d+)$/.exec(result?.info?.queriedHost ?? '') ?? []
   call.annotateServer(address, port)
   call.end()
-}
-
-function endBefore(callback: Function, call: Call) {
-  return function (this: unknown, error: unknown, ...rest: unknown[]) {
-    if (error) call.fail(error)
-    else end(call, rest[0])
-    return callback.call(this, error, ...rest)
-  }
 }

@@ -49,7 +49,19 @@ export function annotateServer(span: Span, address: unknown, port: unknown): voi
   if (!address.startsWith('/') && Number(port) > 0) span.annotate('server.port', Number(port))
 }
 
-/** A statement that is being answered, and its span. For endWith it is one itself. */
+/**
+ * Ends the call when its callback is called, before that runs.
+ * @param end is given the result in the place of the call's own end
+ */
+export function endBefore(callback: Function, call: Call, end: (result: unknown) => void = () => call.end()) {
+  return function (this: unknown, error: unknown, ...rest: unknown[]) {
+    if (error) call.fail(error)
+    else end(rest[0])
+    return callback.call(this, error, ...rest)
+  }
+}
+
+/** A statement that is being answered, and its span. */
 export class Call {
   private readonly span: Span
   private readonly statement: unknown

@@ -5,7 +5,6 @@ import {
   baggageOfHeaders,
   contextOfHeaders,
   currentFrame,
-  describe,
   type Emit,
   type Frame,
   frameWith,
@@ -21,7 +20,8 @@ import {
   startSpan,
   writeHeaders,
 } from 'milo/plugin'
-import { Exchange, emitInFrame, endUnread, isHeardLater } from './exchange'
+import { endUnread, noteError, noteStatus } from './answer'
+import { Exchange, emitInFrame, isHeardLater } from './exchange'
 import { operation, pathOf } from './names'
 
 export { Exchange }
@@ -316,9 +316,7 @@ function aroundClientStream(stream: ClientHttp2Stream, event: string | symbol, a
 
 function noteClientEvent(span: Span, stream: ClientHttp2Stream, event: string | symbol, argument: unknown): void {
   if (event === 'response') {
-    const status = Number((argument as Headers)[':status'])
-    span.annotate('http.response.status_code', status)
-    if (status >= 400) span.annotate('error.type', String(status))
+    noteStatus(span, Number((argument as Headers)[':status']))
     // A tunnel is no longer the request's.
     if (stream.sentHeaders?.[':method'] === 'CONNECT') span.end()
     else setImmediate(endUnread, span, stream)
@@ -327,9 +325,4 @@ function noteClientEvent(span: Span, stream: ClientHttp2Stream, event: string | 
     if (stream.rstCode) span.annotate('error.type', RESET_CODES[stream.rstCode] ?? String(stream.rstCode))
     span.end()
   }
-}
-
-function noteError(span: Span, error: unknown): void {
-  const code = (error as NodeJS.ErrnoException | undefined)?.code
-  span.annotate('error.type', typeof code === 'string' ? code : 'error').annotate('error.message', describe(error))
 }

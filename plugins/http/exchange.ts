@@ -1,22 +1,14 @@
 import type { EventEmitter } from 'node:events'
-import type { Readable } from 'node:stream'
 import { currentFrame, type Emit, type Frame, frameWith, runInFrame, type Span } from 'milo/plugin'
+import { FieldsOn } from './fields'
 
 /**
  * What a request is to its objects and listeners, whichever version of HTTP it is. It has no state, since dist has it twice: once for each of
  * index.ts and code.ts.
  */
 
-/** Returns its argument. As a base class it makes the fields of a derived class lie on that object. */
-function same(object: object): object {
-  return object
-}
-
-/**
- * The span of a request, and the frame in which listeners run, as private fields of the request, its response or its
- * socket: nobody sees them there, and a WeakMap takes 700 ns.
- */
-export class Exchange extends (same as unknown as new (object: object) => object) {
+/** The span of a request, and the frame in which listeners run, as private fields of the request, its response or its socket. */
+export class Exchange extends FieldsOn {
   readonly #span: Span
   readonly #frame: Frame | undefined
   #route: string | undefined
@@ -83,9 +75,4 @@ function withCells(frame: Frame | undefined): Frame {
   const derived = frameWith(frame?.span)
   derived.baggage = frame?.baggage
   return derived
-}
-
-/** Ends the span of a response that isn't read, since such a response never ends by itself. */
-export function endUnread(span: Span, res: Readable): void {
-  if (res.readableFlowing === null && !res.readableDidRead && res.listenerCount('readable') === 0) span.end()
 }

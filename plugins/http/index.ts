@@ -4,7 +4,6 @@ import {
   baggageOfHeaders,
   contextOfHeaders,
   currentFrame,
-  describe,
   type Frame,
   frameWith,
   type HeaderTarget,
@@ -21,7 +20,8 @@ import {
   type Wrapped,
   writeHeaders,
 } from 'milo/plugin'
-import { Exchange, emitInFrame, endUnread, isHeardLater } from './exchange'
+import { endUnread, noteError, noteStatus } from './answer'
+import { Exchange, emitInFrame, isHeardLater } from './exchange'
 import { operation, pathOf } from './names'
 
 /**
@@ -31,6 +31,7 @@ import { operation, pathOf } from './names'
  *   index.ts     HTTP/1, which every start patches
  *   code.ts      HTTP/2, loaded with the first stream that a server gets, or the first connection of a process that has loaded http2
  *   exchange.ts  a request's objects: their span, and the frame of their listeners
+ *   answer.ts    what an answer says on its span
  *   names.ts     how requests are named
  *
  * Only prototypes are patched, those which both modules share: so https needn't be loaded for it (3 ms), and it doesn't
@@ -341,14 +342,10 @@ function noteClientEvent(span: Span, req: ClientRequest, event: string | symbol,
     const res = (req as { res?: IncomingMessage | null }).res
     if (res && !res.complete) span.annotate('error.type', 'aborted')
     span.end()
-  } else if (event === 'error') {
-    const code = (argument as NodeJS.ErrnoException | undefined)?.code
-    span.annotate('error.type', typeof code === 'string' ? code : 'error').annotate('error.message', describe(argument))
-  } else {
+  } else if (event === 'error') noteError(span, argument)
+  else {
     const res = argument as IncomingMessage
-    const status = res.statusCode ?? 0
-    span.annotate('http.response.status_code', status)
-    if (status >= 400) span.annotate('error.type', String(status))
+    noteStatus(span, res.statusCode ?? 0)
     // A socket that is handed over is no longer the request's.
     if (event !== 'response') span.end()
     else setImmediate(endUnread, span, res)

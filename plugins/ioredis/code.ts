@@ -10,6 +10,7 @@ import {
   startSpan,
 } from 'milo/plugin'
 import { annotateDatabase, annotateServer, plainMessage } from '../databases/call'
+import { FieldsOn } from '../http/fields'
 
 export function patchRedis(Redis: any, plugin: PluginHandle): void {
   const { Cluster, Pipeline } = Redis
@@ -82,15 +83,11 @@ const MESSAGES = new Set<unknown>(['message', 'pmessage', 'smessage'].flatMap(na
 /** What a client sends by itself as well, from timers and when it has connected: such a command is no trace of its own. */
 const HOUSEKEEPING = new Set(['auth', 'hello', 'client', 'select', 'info', 'readonly', 'cluster', 'asking', 'ping'])
 
-function same(object: object): object {
-  return object
-}
-
 /**
  * A command or pipeline that has been seen, and its span if that is sampled: it comes again when the connection is ready, or another one is.
- * A private field, because a WeakMap takes longer than the rest of it where a trace isn't sampled.
+ * A WeakMap would take longer than the rest of it where a trace isn't sampled.
  */
-class Sent extends (same as unknown as new (object: object) => object) {
+class Sent extends FieldsOn {
   readonly #span: Span | undefined
 
   constructor(object: object, span: Span | undefined) {
@@ -123,8 +120,11 @@ function seeCommand(redis: any, command: any, hasAddress: boolean): void {
   }
   // A cluster gives it to a node, or to one after another.
   const span = Sent.spanOf(command)
-  if (span !== undefined && hasAddress)
-    annotateServer(span, redis.options?.path ?? redis.options?.host, redis.options?.port)
+  if (span !== undefined && hasAddress) annotateNode(span, redis)
+}
+
+function annotateNode(span: Span, { options }: any): void {
+  annotateServer(span, options?.path ?? options?.host, options?.port)
 }
 
 function start(operation: string, redis: any): Span | undefined {
@@ -147,7 +147,7 @@ function startBatch(pipeline: any): void {
   new Sent(pipeline, span)
   if (span === undefined) return
   span.annotate('db.operation.batch.size', isTransaction ? Math.max(length - 2, 0) : length)
-  annotateServer(span, redis.options?.path ?? redis.options?.host, redis.options?.port)
+  annotateNode(span, redis)
   endWhenSettled(pipeline, span)
 }
 

@@ -1,5 +1,5 @@
-import { endWith, isNodePromise, type PluginHandle, type Span } from 'milo/plugin'
-import { Call, type Database, startStatement } from '../databases/call'
+import { endWith, isNodePromise, type PluginHandle } from 'milo/plugin'
+import { Call, type Database, endBefore, startStatement } from '../databases/call'
 
 export function patchClient({ prototype }: any, plugin: PluginHandle): void {
   plugin.intercept(prototype, 'query', (original, self, args) => {
@@ -25,9 +25,7 @@ export function patchClient({ prototype }: any, plugin: PluginHandle): void {
     try {
       const result = original.apply(self, given)
       // Nobody has seen the promise, and its rejection stays one that nobody has handled.
-      return call === undefined || hasCallback
-        ? result
-        : endWith(call as unknown as Span, result, true, isNodePromise(result))
+      return call === undefined || hasCallback ? result : endWith(call, result, true, isNodePromise(result))
     } catch (error) {
       call?.fail(error)
       throw error
@@ -43,14 +41,6 @@ function startCall(client: any, query: any): Call | undefined {
 
 function databaseOf({ database, host, port }: any): Database {
   return { system: 'postgresql', namespace: database, address: host, port }
-}
-
-function endBefore(callback: Function, call: Call) {
-  return function (this: unknown, error: unknown, ...rest: unknown[]) {
-    if (error) call.fail(error)
-    else call.end()
-    return callback.call(this, error, ...rest)
-  }
 }
 
 /** A query of the application's own making: its events belong where it was given, and the client tells it how it ends. */

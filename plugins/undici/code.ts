@@ -14,6 +14,8 @@ import {
   type Wrapped,
   writeHeaders,
 } from 'milo/plugin'
+import { type Body, endUnread, noteStatus } from '../http/answer'
+import { FieldsOn } from '../http/fields'
 import { operation, pathOf } from '../http/names'
 
 /** undici's Request, as its diagnostics channels show it. Applications don't see it otherwise. */
@@ -27,13 +29,8 @@ interface Request {
   addHeader(name: string, value: string): unknown
 }
 
-/** Returns its argument. As a base class it makes the fields of a derived class lie on that object. */
-function same(object: object): object {
-  return object
-}
-
-/** The span of a request, and the frame in which it was made, as private fields of it: a WeakMap takes 700 ns. */
-class Made extends (same as unknown as new (object: object) => object) {
+/** The span of a request, and the frame in which it was made, as private fields of it. */
+class Made extends FieldsOn {
   readonly #span: Span
   readonly #frame: Place
 
@@ -57,7 +54,7 @@ const NOWHERE = Symbol('no frame')
 type Place = Frame | undefined | typeof NOWHERE
 
 /** The frame in which a request was given to a pool, as a private field of its handler, until the request is made. */
-class Waiting extends (same as unknown as new (object: object) => object) {
+class Waiting extends FieldsOn {
   #frame: Place
 
   constructor(handler: object, frame: Frame | undefined) {
@@ -125,7 +122,7 @@ export function headersCame(request: Request, status: number): void {
   if (!span?.sampled) return
   noteStatus(span, status)
   // Those of 100 to 199 come before the response's.
-  if (status >= 200) setImmediate(endUnread, span, request)
+  if (status >= 200) setImmediate(endIfUnread, span, request)
 }
 
 export function requestOver(request: object): void {
@@ -146,11 +143,6 @@ export function requestFailed(request: object, error: any): void {
     .annotate('error.type', typeof type === 'string' && type !== '' ? type : 'error')
     .annotate('error.message', describe(error))
     .end()
-}
-
-function noteStatus(span: Span, status: number): void {
-  span.annotate('http.response.status_code', status)
-  if (status >= 400) span.annotate('error.type', String(status))
 }
 
 const HEADERS: HeaderTarget<Request> = {
@@ -260,17 +252,10 @@ function call(original: Wrapped, self: unknown, a: unknown, b: unknown, c: unkno
   return original.call(self, a, b, c, d)
 }
 
-/** Ends the span of a response that isn't read, since such a response is never over. */
-function endUnread(span: Span, request: Request): void {
+function endIfUnread(span: Span, request: Request): void {
   const way = ways.get(Object.getPrototypeOf(request))
   const body = way && bodyOf(handlerOf(request, way))
-  if (body?.readableFlowing === null && !body.readableDidRead && body.listenerCount('readable') === 0) span.end()
-}
-
-interface Body {
-  readableFlowing: boolean | null
-  readableDidRead: boolean
-  listenerCount(event: string): number
+  if (body !== undefined) endUnread(span, body)
 }
 
 /** How many handlers around another are looked into. */

@@ -4,7 +4,7 @@
  */
 export { version } from '../../package.json'
 export { patchReport } from '../patch/patched'
-export { clearTimeout, clock, GenuinePromise, setTimeout } from '../process/genuine'
+export { clock, GenuinePromise, setTimeout } from '../process/genuine'
 export { apart, expectTracing } from '../process/later'
 export { describe } from '../process/log'
 export { register } from '../register'

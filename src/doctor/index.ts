@@ -33,18 +33,20 @@ export function examine(env: NodeJS.ProcessEnv = process.env): void {
     if (isWritten) return false
     isWritten = true
     const facts = { calls, asked, isSamplerGiven, stats: stats(), settings: currentSettings() }
+    const problems = problemsOf(facts)
     try {
-      writeSync(2, page(facts))
+      writeSync(2, page(facts, problems))
     } catch {
       // Standard error is closed or full: the exit status says it too.
     }
-    return problemsOf(facts).length > 0
+    return problems.length > 0
   }
   const end = async () => {
     await arrival
     await flush(FLUSH_MS)
     return write()
   }
+  const leave = () => void end().then(isWrong => process.exit(isWrong ? 1 : 0))
   process.once('beforeExit', () => {
     void end().then(isWrong => {
       if (isWrong) process.exitCode ||= 1
@@ -55,13 +57,12 @@ export function examine(env: NodeJS.ProcessEnv = process.env): void {
   })
   for (const signal of SIGNALS) {
     process.on(signal, () => {
-      // The application ends in its own way.
-      if (process.listenerCount(signal) > 1) return
-      void end().then(isWrong => process.exit(isWrong ? 1 : 0))
+      // Otherwise the application ends in its own way.
+      if (process.listenerCount(signal) === 1) leave()
     })
   }
   const seconds = Number(env.MILO_DOCTOR_SECONDS)
-  if (seconds > 0) setTimeout(() => void end().then(isWrong => process.exit(isWrong ? 1 : 0)), seconds * 1000).unref()
+  if (seconds > 0) setTimeout(leave, seconds * 1000).unref()
 }
 
 /** Sends a span and looks for it. */

@@ -42,8 +42,8 @@ export function problemsOf({ calls, asked, stats, settings }: Facts): string[] {
   return problems
 }
 
-export function page(facts: Facts): string {
-  const { calls, asked, isSamplerGiven, stats, settings } = facts
+/** @param problems what is wrong: see problemsOf */
+export function page({ calls, asked, isSamplerGiven, stats, settings }: Facts, problems: string[]): string {
   const lines: string[] = []
   const add = (title: string, texts: string[]) => {
     for (const [i, text] of texts.entries()) lines.push(`  ${(i === 0 ? title : '').padEnd(12)} ${text}`)
@@ -89,7 +89,6 @@ export function page(facts: Facts): string {
         : asked.map(({ exporter, url, note }) => `${exporter}: ${url === undefined ? '' : `${url}: `}${note}`),
     )
   }
-  const problems = problemsOf(facts)
   add(problems.length === 0 ? 'all is well' : 'to do', problems.length === 0 ? [''] : problems)
   return `\nMilo ${version} on Node ${process.version}, process ${process.pid}${of}\n${lines.map(line => line.trimEnd()).join('\n')}\n`
 }

@@ -152,7 +152,7 @@ export class Handle implements PluginHandle {
     this.applying = wraps
     try {
       onLoad(exports, this, file)
-      this.wraps.push(...wraps)
+      this.keep(wraps)
     } catch (error) {
       unwrap(wraps)
       sayLeft(file, `couldn't be patched by the plugin ${this.name} (${describe(error)})`)

@@ -6,6 +6,7 @@ import { claimLibrary, releaseLibraries, warnOnce } from '../process/copies'
 import { describe } from '../process/log'
 import { Handle } from './handle'
 import { leaveJest, watchJest } from './jest'
+import { type InPackage, isMain, MODULES, packageOf, versionOf } from './package-file'
 import { sayLeft } from './patched'
 import type { Patch, Plugin } from './plugin'
 import { inRange } from './range'
@@ -264,50 +265,6 @@ function patchCopy(exports: unknown, file: string, patches: [Patch, Handle][], f
     result = handle.apply(patch, result, `the copy of ${patch.module} in ${where}`, true)
   }
   return result
-}
-
-const MODULES = '/node_modules/'
-
-interface InPackage {
-  name: string
-  path: string
-  folder: string
-}
-
-/** The package of a file below node_modules, the file's path within it, and the package's folder. */
-function packageOf(file: string): InPackage | undefined {
-  const slashed = sep === '/' ? file : file.replaceAll(sep, '/')
-  const at = slashed.lastIndexOf(MODULES)
-  if (at === -1) return undefined
-  const start = at + MODULES.length
-  let end = slashed.indexOf('/', start)
-  if (slashed[start] === '@' && end !== -1) end = slashed.indexOf('/', end + 1)
-  if (end === -1) return undefined
-  return { name: slashed.slice(start, end), path: slashed.slice(end + 1), folder: file.slice(0, end) }
-}
-
-function isMain(file: string, name: string): boolean {
-  try {
-    return createRequire(file).resolve(name) === file
-  } catch {
-    return false
-  }
-}
-
-const versions = new Map<string, string | undefined>()
-
-function versionOf(folder: string): string | undefined {
-  if (!versions.has(folder)) {
-    let version: string | undefined
-    try {
-      const found = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')).version
-      if (typeof found === 'string') version = found
-    } catch {
-      // No package.json that can be read.
-    }
-    versions.set(folder, version)
-  }
-  return versions.get(folder)
 }
 
 /** Names, at the start, the packages that will pass no `load`, and why. */

@@ -1,6 +1,5 @@
 import { types } from 'node:util'
 import { GenuinePromise } from '../process/genuine'
-import type { Span } from '../trace/span'
 import { imitate } from './imitate'
 
 /*
@@ -25,17 +24,28 @@ export function isNodePromise(value: unknown): value is Promise<unknown> {
   return value instanceof GenuinePromise && value.constructor === GenuinePromise
 }
 
+/** What ends with a promise: a span, or something that is more than one. */
+interface Ending {
+  /** Notes a failure, after which `end` is called. */
+  fail(error: unknown): unknown
+  /** @param value what the promise was fulfilled with, as far as it is known */
+  end(value?: unknown): void
+}
+
 /**
  * Ends the span when `result` settles, if it is a promise, else at once. Never throws.
  * @param atOnce false where something else ends it: then only a rejection does so here
  * @param isAsync whether it is an async function's promise
  * @returns what the application gets
  */
-export function endWith<R>(span: Span, result: R, atOnce = true, isAsync = false): R {
-  const end = () => {
-    if (atOnce) span.end()
+export function endWith<R>(span: Ending, result: R, atOnce = true, isAsync = false): R {
+  const end = (value?: unknown) => {
+    if (atOnce) span.end(value)
   }
-  const fail = (error: unknown) => span.fail(error).end()
+  const fail = (error: unknown) => {
+    span.fail(error)
+    span.end()
+  }
   try {
     if (isAsync) return passOn(result as Promise<unknown>, end, fail) as R
     if (!observe(result, end, fail)) end()
@@ -74,7 +84,7 @@ function passOn(promise: Promise<unknown>, end: End, fail: Fail): Promise<unknow
   return nativeThen.call(
     promise,
     value => {
-      end()
+      end(value)
       return value
     },
     error => {

@@ -1,6 +1,5 @@
-import { readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { extname, relative } from 'node:path'
+import { isMain, packageOf, versionOf } from './package-file'
 import type { Patch, Plugin } from './plugin'
 
 /*
@@ -26,18 +25,18 @@ export function instrumentFor(plugins: Plugin[], root: string): Instrument {
   const signs = plugins.flatMap(({ sign }) => sign ?? [])
   return (source, file) => {
     const slashed = file.replaceAll('\\', '/')
-    const found = /^.*\/node_modules\/((?:@[^/]+\/)?[^/]+)\/(.*)$/.exec(slashed)
-    const wanted = found === null ? [] : (patches.get(found[1]!) ?? [])
-    const isMain = wanted.some(patch => patch.file === undefined) && mainOf(file, found![1]!) === file
-    const named = wanted.filter(patch => (patch.file === undefined ? isMain : patch.file === found![2]))
+    const found = packageOf(file)
+    const wanted = found === undefined ? [] : (patches.get(found.name) ?? [])
+    const main = found !== undefined && wanted.some(patch => patch.file === undefined) && isMain(file, found.name)
+    const named = wanted.filter(patch => (patch.file === undefined ? main : patch.file === found!.path))
     if (named.length === 0 && !copied.includes(baseOf({ file: slashed })) && !signs.some(sign => sign.test(source)))
       return undefined
-    const folder = found === null ? undefined : file.slice(0, file.length - found[2]!.length)
-    const shown = found === null ? relative(root, file).replaceAll('\\', '/') : `/node_modules/${found[1]}/${found[2]}`
+    const shown =
+      found === undefined ? relative(root, file).replaceAll('\\', '/') : `/node_modules/${found.name}/${found.path}`
     return append(
       source,
       file,
-      [shown, folder && versionOf(folder), isMain],
+      [shown, found && versionOf(found.folder), main],
       named.some(patch => patch.esm),
     )
   }
@@ -55,22 +54,6 @@ function group(plugins: Plugin[]): Map<string, Patch[]> {
 
 function baseOf({ file }: { file?: string }): string {
   return file!.slice(file!.lastIndexOf('/') + 1)
-}
-
-function mainOf(file: string, name: string): string | undefined {
-  try {
-    return createRequire(file).resolve(name)
-  } catch {
-    return undefined
-  }
-}
-
-function versionOf(folder: string): string | undefined {
-  try {
-    return JSON.parse(readFileSync(`${folder}package.json`, 'utf8')).version
-  } catch {
-    return undefined
-  }
 }
 
 /** @param shown what the module says of itself: its file, the package's version, whether it is the package's main file */

@@ -1,6 +1,6 @@
 import { AsyncResource } from 'node:async_hooks'
 import { Frame, runInFrame } from '../trace/context'
-import { Kind, LiveSpan, Trace } from '../trace/span'
+import { UNSAMPLED } from '../trace/span'
 import * as genuine from './genuine'
 import { describe, logRarely } from './log'
 
@@ -10,18 +10,8 @@ import { describe, logRarely } from './log'
  */
 
 const own = new AsyncResource('Milo')
-/** What is current in Milo's own work: a span that isn't sampled, so that no instrumentation of sockets or files traces it. */
-const untraced = new Frame(
-  new LiveSpan(
-    { add() {}, truncated() {} },
-    new Trace(0, 0, 0, 0, false, false, Number.NaN, 0),
-    ...([0, 0, 0, 0] as const),
-    Kind.LOCAL,
-    '',
-    0,
-  ),
-  undefined,
-)
+/** What is current in Milo's own work, so that no instrumentation of sockets or files traces it. */
+const untraced = new Frame(UNSAMPLED, undefined)
 
 let mayBeTraced = false
 

@@ -9,6 +9,7 @@ import type { Plugin } from '../patch/plugin'
 import { inRange } from '../patch/range'
 import { describe, LOG_LEVELS, type LogLevel } from '../process/log'
 import { AdaptiveSampler, type OperationSampling } from '../trace/adaptive'
+import { TOKEN } from '../trace/baggage'
 import {
   type BaggageKeys,
   type ByPeer,
@@ -463,7 +464,7 @@ function baggageKeys(value: unknown): BaggageKeys | undefined {
   if (value === undefined) return undefined
   const keys = typeof value === 'string' ? value.split(',').map(key => key.trim()) : ['']
   for (const key of keys) {
-    if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(key)) {
+    if (!TOKEN.test(key)) {
       throw new MiloError(
         'MILO_BAD_PROPAGATION',
         `baggage must be keys separated by commas, or * for all, got '${key || show(value)}'`,

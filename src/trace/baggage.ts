@@ -11,7 +11,8 @@ const MAX_BYTES = 8192
 /** A longer header isn't read: it is several times what may be kept. */
 const MAX_READ_LENGTH = 65_536
 
-const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
+/** What HTTP lets a name be (RFC 9110). */
+export const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
 /** key=value, and properties, with optional white space around `=` and `;`. ASCII alone: a character is a byte. */
 const MEMBER = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*=([ \t\x21\x23-\x2b\x2d-\x5b\x5d-\x7e]*)$/
 

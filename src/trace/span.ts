@@ -305,6 +305,19 @@ export class LiveSpan implements PluginSpan {
   }
 }
 
+/** The span that is current where nothing is traced or a trace that began here isn't sampled. Its methods do nothing. */
+export const UNSAMPLED = new LiveSpan(
+  { add() {}, truncated() {} },
+  new Trace(0, 0, 0, 0, false, false, Number.NaN, 0),
+  0,
+  0,
+  0,
+  0,
+  Kind.LOCAL,
+  '',
+  0,
+)
+
 /** Another realm, such as a test runner makes, has its own Error. */
 export function isError(value: unknown): value is Error {
   return value instanceof Error || types.isNativeError(value)

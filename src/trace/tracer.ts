@@ -5,25 +5,12 @@ import { currentFrame } from './context'
 import { fraction, randomHigh, randomLow, randomNarrow } from './id'
 import type { RemoteContext } from './propagation'
 import { NOT_KEPT } from './sampler'
-import { Kind, LiveSpan, type PluginSpan, Trace } from './span'
+import { Kind, LiveSpan, type PluginSpan, Trace, UNSAMPLED } from './span'
 import { WallClock } from './wall-clock'
 
 /** Starts spans: roots, children of the current span, and servers' halves of what other processes began. */
 
 const wallClock = new WallClock()
-
-/** The span that is current where nothing is traced or a trace that began here isn't sampled. Its methods do nothing. */
-export const UNSAMPLED = new LiveSpan(
-  sink,
-  new Trace(0, 0, 0, 0, false, false, Number.NaN, 0),
-  0,
-  0,
-  0,
-  0,
-  Kind.LOCAL,
-  '',
-  0,
-)
 
 export function currentSpan(): PluginSpan | undefined {
   return currentFrame()?.span

@@ -1,9 +1,8 @@
-import { once } from 'node:events'
-import { createServer, type Server, type Socket } from 'node:net'
-import { createServer as createTlsServer, type TlsOptions } from 'node:tls'
+import type { Socket } from 'node:net'
+import type { TlsOptions } from 'node:tls'
 import { gunzipSync } from 'node:zlib'
 import { OTLP_TYPES } from '../../collector/src/formats/otlp/schema'
-import { freePort } from '../servers/process'
+import { Peer } from './peer'
 
 export interface Request {
   line: string
@@ -17,47 +16,17 @@ export interface Request {
  * would send. The tests with the OpenTelemetry Collector's receiver, zipkin-server and Milo's own collector are the proof that
  * real ones understand the requests.
  */
-export class HttpPeer {
+export class HttpPeer extends Peer {
   readonly requests: Request[] = []
-  connections = 0
   /** The bytes of an answer, or what to do on the socket. */
   react: (request: Request, socket: Socket) => string | Buffer | undefined = () => ok()
-  private readonly server: Server
-  private readonly sockets = new Set<Socket>()
 
-  private constructor(tls: TlsOptions | undefined) {
-    const serve = (socket: Socket) => this.serve(socket)
-    this.server = tls === undefined ? createServer(serve) : createTlsServer(tls, serve)
-    this.server.on('tlsClientError', () => {})
-  }
-
-  static async listen(port?: number, tls?: TlsOptions): Promise<HttpPeer> {
-    const peer = new HttpPeer(tls)
-    const at = port ?? (await freePort())
-    peer.server.listen(at, '127.0.0.1')
-    await once(peer.server, 'listening')
-    peer.port = at
-    return peer
-  }
-
-  port = 0
-
-  get address(): string {
-    return `127.0.0.1:${this.port}`
+  static listen(port?: number, tls?: TlsOptions): Promise<HttpPeer> {
+    return new HttpPeer(tls).open(port)
   }
 
   get url(): string {
     return `http://${this.address}`
-  }
-
-  disconnect(): void {
-    for (const socket of this.sockets) socket.destroy()
-  }
-
-  async close(): Promise<void> {
-    this.disconnect()
-    this.server.close()
-    if (this.server.listening) await once(this.server, 'close')
   }
 
   /** The spans of all requests, by the collector's own table of OTLP's fields. */
@@ -70,11 +39,7 @@ export class HttpPeer {
     return this.requests.flatMap(request => JSON.parse(request.body.toString()))
   }
 
-  private serve(socket: Socket): void {
-    this.connections++
-    this.sockets.add(socket)
-    socket.on('close', () => this.sockets.delete(socket))
-    socket.on('error', () => {})
+  protected override serve(socket: Socket): void {
     let bytes = Buffer.alloc(0)
     socket.on('data', data => {
       bytes = Buffer.concat([bytes, data])

@@ -29,8 +29,9 @@ function half(send: EventType, receive: EventType, { from, ms, ...record }: Half
 export const client = (record: Half) => half(EventType.CLIENT_SEND, EventType.CLIENT_RECV, record)
 export const server = (record: Half) => half(EventType.SERVER_RECV, EventType.SERVER_SEND, record)
 
-/** The text that people see, in one line. */
+/** The text that people see, in one line. Waits until there is some element: a page that is still being loaded has none. */
 export async function shown(locator: Locator): Promise<string> {
+  await locator.first().waitFor({ state: 'attached' })
   return (await locator.allInnerTexts()).join(' ').replace(/\s+/g, ' ')
 }
 

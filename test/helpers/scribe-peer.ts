@@ -1,10 +1,9 @@
-import { once } from 'node:events'
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
-import { createServer as createTlsServer, type TlsOptions } from 'node:tls'
+import type { Socket } from 'node:net'
+import type { TlsOptions } from 'node:tls'
 import { MessageType, Reader, T, Writer, writeMessageBegin } from '../../src/codec/binary'
 import { ResultCode, readLogArgs } from '../../src/codec/scribe'
 import { DELIMITER, readRecord, type SpanRecord } from '../../src/codec/span'
-import { freePort } from '../servers/process'
+import { Peer } from './peer'
 
 /** What the peer does with a Log call. */
 export type Reaction =
@@ -24,59 +23,22 @@ export type Reaction =
  * A Scribe server that keeps the spans it is sent, and misbehaves on demand. It is a real peer on a real socket, but not
  * Scribe: the tests with Milo's own collector, and Flume later, are the proof for those.
  */
-export class ScribePeer {
+export class ScribePeer extends Peer {
   readonly spans: SpanRecord[] = []
   readonly categories: string[] = []
   /** Spans of each Log call, also of those that were not answered OK. */
   readonly calls: number[] = []
   /** Their ids. */
   readonly seen: bigint[][] = []
-  connections = 0
   /** Whether a message came as base64. */
   sawBase64 = false
   react: (call: number) => Reaction = () => ({ reply: ResultCode.OK })
-  private readonly server: Server
-  private readonly sockets = new Set<Socket>()
 
-  private constructor(tls: TlsOptions | undefined) {
-    const serve = (socket: Socket) => this.serve(socket)
-    this.server = tls === undefined ? createServer(serve) : createTlsServer(tls, serve)
-    // Clients whose handshake fails are the client's test.
-    this.server.on('tlsClientError', () => {})
+  static listen(port?: number, tls?: TlsOptions): Promise<ScribePeer> {
+    return new ScribePeer(tls).open(port)
   }
 
-  /** On a port of this test process's own: senders that go on after `close` reach no other test's peer. */
-  static async listen(port?: number, tls?: TlsOptions): Promise<ScribePeer> {
-    const peer = new ScribePeer(tls)
-    peer.server.listen(port ?? (await freePort()), '127.0.0.1')
-    await once(peer.server, 'listening')
-    return peer
-  }
-
-  get port(): number {
-    return (this.server.address() as AddressInfo).port
-  }
-
-  get address(): string {
-    return `127.0.0.1:${this.port}`
-  }
-
-  /** Breaks all connections; new ones are welcome. */
-  disconnect(): void {
-    for (const socket of this.sockets) socket.destroy()
-  }
-
-  async close(): Promise<void> {
-    this.disconnect()
-    this.server.close()
-    if (this.server.listening) await once(this.server, 'close')
-  }
-
-  private serve(socket: Socket): void {
-    this.connections++
-    this.sockets.add(socket)
-    socket.on('close', () => this.sockets.delete(socket))
-    socket.on('error', () => {})
+  protected override serve(socket: Socket): void {
     let bytes = Buffer.alloc(0)
     socket.on('data', data => {
       bytes = Buffer.concat([bytes, data])

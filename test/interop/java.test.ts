@@ -8,7 +8,15 @@ import { current, flush, init, shutdown, span } from '../../src/index'
 import { ScribePeer } from '../helpers/scribe-peer'
 import { client, closeAll, connect, serve, traced, type Wire } from '../helpers/thrift'
 import { until } from '../helpers/until'
-import { CLIENT_KIND, JavaPeer, javaWithThrift, SERVER_KIND } from '../servers/java'
+import {
+  CLIENT_KIND,
+  JAVA_CALLS,
+  JAVA_CLIENTS,
+  JAVA_RESULTS,
+  JavaPeer,
+  javaWithThrift,
+  SERVER_KIND,
+} from '../servers/java'
 
 const Captured = require('../gen/agent/Captured')
 const capturedTypes = require('../gen/agent/agent_types')
@@ -29,17 +37,6 @@ const SERVERS = [
   ['THsHaServer', 'framed'],
   ['TThreadedSelectorServer', 'framed'],
 ] as const
-
-/** Java's clients, and the transport in which they call. The asynchronous one always sends the sequence id 0. */
-const CLIENTS = [
-  ['buffered', 'buffered'],
-  ['framed', 'framed'],
-  ['asynchronous', 'framed'],
-] as const
-
-/** What Peer.java's client calls, in its order, and what it says of the replies. */
-const JAVA_CALLS = ['ping', 'add', 'divide', 'touch', 'fire', 'move', 'ping']
-const JAVA_RESULTS = ['hello Grüße, 世界 🙂', '42', 'Oops zero 7', 'Point 42 é', 'hello ']
 
 let scribe: ScribePeer
 
@@ -169,7 +166,7 @@ describe('Java peers', () => {
       }
     }
 
-    for (const [kind, transport] of CLIENTS) {
+    for (const [kind, transport] of JAVA_CLIENTS) {
       for (const protocol of PROTOCOLS) {
         it(`get the right replies from a traced server, a root span a request: ${kind} client, ${protocol}`, async () => {
           const { port } = await serve(traced, traced.Calculator, handler(), wire(transport, protocol))
@@ -248,7 +245,7 @@ describe('Java peers', () => {
       }
     }
 
-    for (const [kind, transport] of CLIENTS) {
+    for (const [kind, transport] of JAVA_CLIENTS) {
       for (const protocol of PROTOCOLS) {
         it(`have their traces continued by a traced server: ${kind} client, ${protocol}`, async () => {
           const { port } = await serve(traced, traced.Calculator, handler(), wire(transport, protocol))
@@ -328,7 +325,7 @@ describe('Java peers', () => {
             return leaf.calculator.add(a, b)
           },
         }
-        for (const [kind, transport] of CLIENTS) {
+        for (const [kind, transport] of JAVA_CLIENTS) {
           const { port } = await serve(traced, traced.Calculator, handlers, wire(transport, protocol))
           assert.deepEqual(await unsampling.call(kind, protocol, port), JAVA_RESULTS)
         }

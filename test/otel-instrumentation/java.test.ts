@@ -3,24 +3,25 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { finished, ROOT, startNode } from '../helpers/child'
 import { until } from '../helpers/until'
-import { CLIENT_KIND, JavaPeer, javaWithThrift, SERVER_KIND } from '../servers/java'
+import {
+  CLIENT_KIND,
+  JAVA_CALLS,
+  JAVA_CLIENTS,
+  JAVA_RESULTS,
+  JavaPeer,
+  javaWithThrift,
+  SERVER_KIND,
+} from '../servers/java'
 import { application, type OtelSpan, SDK } from './support'
 
 const PROTOCOLS = ['binary', 'compact', 'json']
-/** Java's servers and clients, and the transports that they use. */
+/** Java's servers, and the transports in which they are called. */
 const SERVERS = [
   ['TThreadPoolServer', 'buffered'],
   ['TThreadedSelectorServer', 'framed'],
 ] as const
-const CLIENTS = [
-  ['buffered', 'buffered'],
-  ['framed', 'framed'],
-  ['asynchronous', 'framed'],
-] as const
-/** What each of this test's clients calls, and what each of Java's does. */
+/** What each of this test's clients calls. */
 const CALLS = ['add', 'divide', 'move', 'ping', 'touch']
-const JAVA_CALLS = ['ping', 'add', 'divide', 'touch', 'fire', 'move', 'ping']
-const JAVA_RESULTS = ['hello Grüße, 世界 🙂', '42', 'Oops zero 7', 'Point 42 é', 'hello ']
 
 const methodOf = ({ name }: { name: string }) => name.split('/').at(-1)!
 
@@ -49,7 +50,7 @@ describe('milo/otel-instrumentation and OpenTelemetry’s Java agent', function 
       () => /^\{"ports".*\n/m.test(printed) && JSON.parse(printed),
       60_000,
     )
-    for (const [kind, transport] of CLIENTS) {
+    for (const [kind, transport] of JAVA_CLIENTS) {
       for (const protocol of PROTOCOLS) {
         assert.deepEqual(await java.call(kind, protocol, ports[`${transport} ${protocol}`]), JAVA_RESULTS)
       }
@@ -86,7 +87,10 @@ describe('milo/otel-instrumentation and OpenTelemetry’s Java agent', function 
 
   it('and each call of Java’s has its span in Node', async () => {
     const served = spans.filter(({ kind }) => kind === 'server')
-    assert.deepEqual(served.map(methodOf).sort(), CLIENTS.flatMap(() => PROTOCOLS.flatMap(() => JAVA_CALLS)).sort())
+    assert.deepEqual(
+      served.map(methodOf).sort(),
+      JAVA_CLIENTS.flatMap(() => PROTOCOLS.flatMap(() => JAVA_CALLS)).sort(),
+    )
     for (const span of served) {
       const call = await until(`Java has called ${span.name}`, () =>
         java.agentSpans.find(({ spanId }) => spanId === span.parentId),

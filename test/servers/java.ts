@@ -97,6 +97,17 @@ export interface AgentSpan {
 export const SERVER_KIND = 2
 export const CLIENT_KIND = 3
 
+/** Java's clients, and the transport in which they call. The asynchronous one always sends the sequence id 0. */
+export const JAVA_CLIENTS = [
+  ['buffered', 'buffered'],
+  ['framed', 'framed'],
+  ['asynchronous', 'framed'],
+] as const
+
+/** What Peer.java's client calls, in its order, and what it says of the replies. */
+export const JAVA_CALLS = ['ping', 'add', 'divide', 'touch', 'fire', 'move', 'ping']
+export const JAVA_RESULTS = ['hello Grüße, 世界 🙂', '42', 'Oops zero 7', 'Point 42 é', 'hello ']
+
 /** Servers of each kind with each protocol, and a client on demand. */
 export class JavaPeer {
   private readonly program: Program

@@ -13,6 +13,7 @@ import type { Config } from '../config'
 import type { Logger } from '../log'
 import { createUpstream } from '../relay/upstream'
 import { hexId } from '../trace/ids'
+import { hostHere, webAddress } from './addresses'
 import { CommandError } from './command-error'
 
 /**
@@ -74,7 +75,7 @@ function storeOf({ store, embedded, cassandra, mysql }: Config): string {
 
 /** @returns whether any port has accepted the span */
 async function sendSpan(config: Config, traceId: bigint, page: Page): Promise<boolean> {
-  const host = reachable(config.collector_host)
+  const host = hostHere(config.collector_host)
   const nowUs = BigInt(Date.now()) * 1000n
   const record = encodeRecord({
     traceId,
@@ -122,12 +123,12 @@ async function sendSpan(config: Config, traceId: bigint, page: Page): Promise<bo
 }
 
 async function lookAtHttp(config: Config, traceId: bigint | undefined, page: Page): Promise<void> {
-  const { tls, port, base_path } = config.http
+  const { tls, port } = config.http
   if (port === 0)
     return page.problem('http.port is 0, a free port that only the collector knows: give the port that its log has')
-  const name = reachable(config.http.host)
-  const base = `${tls === undefined ? 'http' : 'https'}://${name.includes(':') ? `[${name}]` : name}:${port}${base_path}`
-  const get = (path: string) => answerOf(`${base}${path}`, tls === undefined ? undefined : trusting(tls.cert))
+  const base = webAddress(config, port).slice(0, -1)
+  const trust = tls && trusting(tls.cert)
+  const get = (path: string) => answerOf(`${base}${path}`, trust)
   const alive = await get('/livez')
   if (alive.error !== undefined) {
     page.line('HTTP', `${base}: ${alive.error}`)
@@ -196,11 +197,6 @@ async function lookAtDisk({ store, embedded, relay }: Config, page: Page): Promi
   } catch (error) {
     page.problem(`the directory of ${resolve(path)} can't be looked at: ${(error as Error).message}`)
   }
-}
-
-/** Where a listener on all addresses is reached from this machine. */
-function reachable(host: string): string {
-  return host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host
 }
 
 /** The listener is this configuration's own, so its certificate is trusted under any name. */

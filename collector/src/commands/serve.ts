@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { startCollector } from '../collector'
 import { type Config, ConfigError } from '../config'
 import type { Logger } from '../log'
+import { webAddress } from './addresses'
 
 /** How long a start may still take once the collector has been asked to stop. */
 const START_GRACE_MS = 1_000
@@ -58,11 +59,4 @@ export async function serve(config: Config, log: Logger, read: () => Config): Pr
   const { httpPort } = await starting
   started = true
   log.info(`open ${webAddress(config, httpPort)} in a browser`)
-}
-
-/** Where a browser on this machine finds the collector. */
-function webAddress({ http }: Config, port: number): string {
-  const host = /^(0\.0\.0\.0|::)$/.test(http.host) ? 'localhost' : http.host
-  const name = host.includes(':') ? `[${host}]` : host
-  return `${http.tls === undefined ? 'http' : 'https'}://${name}:${port}${http.base_path}/`
 }
