@@ -24,6 +24,9 @@ const TRACES = [10, 10_000, 100_000]
 /** As the pipeline's own bounds are; beyond it would be told to wait. */
 const AHEAD_SPANS = 100_000
 
+/** Every trace that has both is read, so that with databases this takes long. */
+const NEVER = 'an AND that never matches'
+
 interface Question {
   /** What is asked, of the n-th of many; the same n gives the same question. */
   ask(store: Store, n: number): Promise<number>
@@ -62,9 +65,12 @@ async function main(): Promise<void> {
         if (found > 0) right++
       }
       results[name] = { ms, right: right / times }
+      console.error(`${name}: p50 ${quantile(ms, 0.5)} ms, p95 ${quantile(ms, 0.95)} ms, ${right} of ${times} right`)
     }
     const some = (n: number) => (n * 7_919) % frames
-    for (const [name, question] of Object.entries(questions(some))) await run(name, Number(queries), question)
+    for (const [name, question] of Object.entries(questions(some))) {
+      await run(name, name === NEVER ? Math.ceil(Number(queries) / 40) : Number(queries), question)
+    }
     for (const { spans, traceId } of big) {
       const ask = async () => ((await store.readTrace(traceId)).records.length === spans ? 1 : 0)
       await run(`trace of ${spans.toLocaleString('en')} spans`, spans > 10_000 ? 10 : 50, { ask })
@@ -116,14 +122,18 @@ function questions(some: (n: number) => number): Record<string, Question> {
     'value begins with': search(n => ({ annotations: [tag('request.id', request(n).slice(0, -1), 'prefix')] })),
     'value of a key contains': search(n => ({ annotations: [tag('request.id', request(n).slice(-6), 'contains')] })),
     'a prefix that half of all spans have': search(() => ({ annotations: [tag('request.id', 'r-0', 'prefix')] })),
-    'an AND that never matches': {
+    [NEVER]: {
       ask: async (store, n) => {
         const { name } = spanOf(some(n), (n + 1) % FRAME_SPANS)
         const query = { annotations: [path(n)], limit: 25, name: name! }
-        // A page ends after a while, and says so.
-        let page = await store.search(query)
-        while (page.next !== undefined) page = await store.search({ ...query, after: page.next })
-        return page.traces.length === 0 ? 1 : 0
+        // A page ends after a while, and says so. A trace that is too long to be matched is listed nevertheless, without a time of a match.
+        let after: string | undefined
+        do {
+          const page = await store.search({ ...query, ...(after !== undefined && { after }) })
+          if (page.matchedUs.some(us => us !== undefined)) return 0
+          after = page.next
+        } while (after !== undefined)
+        return 1
       },
     },
     'completion of a value': {
@@ -191,6 +201,10 @@ async function place(kind: string, folder: string): Promise<{ config: StoreConfi
     },
   }
   return { config, stop: () => Promise.all([cassandra.kill(), mysql.kill()]) }
+}
+
+function quantile(ms: number[], q: number): string {
+  return [...ms].sort((a, b) => a - b)[Math.floor(q * (ms.length - 1))]!.toFixed(1)
 }
 
 function pause(ms: number): Promise<void> {
