@@ -58,7 +58,7 @@ export async function installJava(): Promise<string> {
 }
 
 /** The compiler, and the Java that it belongs to. */
-async function installJdk(): Promise<{ javac: string; java: string }> {
+export async function installJdk(): Promise<{ javac: string; java: string }> {
   const find = () => {
     const ofJavaHome = process.env.JAVA_HOME && join(process.env.JAVA_HOME, 'bin/javac')
     const javac = ofJavaHome && existsSync(ofJavaHome) ? ofJavaHome : which('javac')
