@@ -8,6 +8,7 @@ import { exportAll } from './commands/export'
 import { importAll } from './commands/import'
 import { applySchema } from './commands/migrate'
 import { QUARANTINE_ACTIONS, quarantine } from './commands/quarantine'
+import type { ReduceOptions } from './commands/reduce'
 import { replay } from './commands/replay'
 import { verify } from './commands/verify'
 import { type Config, ConfigError, loadConfig, nearest } from './config'
@@ -23,6 +24,8 @@ import { StoreError } from './store/store'
  *   1  it couldn't start, do its work or stop: a port is busy, a store doesn't answer
  *   2  the command line or the configuration is wrong; each problem is one line
  */
+
+const REPORTER = 'report counters as Hadoop Streaming reads them (default: if it runs this)'
 
 const write = (text: string) => process.stderr.write(text)
 /** Commander passes each action its arguments, then its options, then the command. */
@@ -104,6 +107,30 @@ command('export', 'writes traces from the store, newest first')
   .action(withConfig(exportAll))
 
 program
+  .command('map')
+  .description('offline analysis: turns lines of records, as export --hours writes them, into a line for each trace')
+  .option('--reporter', REPORTER)
+  .allowExcessArguments(false)
+  .action((options: { reporter?: boolean }) => {
+    const { map } = require('./commands/map') as typeof import('./commands/map')
+    return lineProgram(() => map(options))
+  })
+
+program
+  .command('reduce')
+  .description('offline analysis: turns sorted lines of traces into partial results, or these into the results')
+  .option('--merge', 'add up partial results and write the results, a JSON document a line')
+  .option('--hours <from..to>', 'only traces that began in these hours (UTC), such as 2026-11-30T17..2026-11-30T18')
+  .option('--only <names>', 'only these analyses, separated by commas', words)
+  .option('--max-spans <number>', 'how many records of a trace are analysed at most', wholeNumber, 100_000)
+  .option('--reporter', REPORTER)
+  .allowExcessArguments(false)
+  .action((options: ReduceOptions) => {
+    const { reduce } = require('./commands/reduce') as typeof import('./commands/reduce')
+    return lineProgram(() => reduce(options))
+  })
+
+program
   .command('hash-password')
   .description('asks for a password and prints the line for http.users')
   .argument('<name>')
@@ -154,6 +181,23 @@ function command(name: string, description: string): Command {
 function wholeNumber(value: string): number {
   if (!/^[1-9]\d{0,11}$/.test(value)) throw new InvalidArgumentError('give a whole number above 0')
   return Number(value)
+}
+
+function words(value: string): string[] {
+  return notEmpty(value).split(',')
+}
+
+/** Runs a program that reads lines from standard input. */
+function lineProgram(run: () => void): void {
+  try {
+    run()
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    if (error instanceof UsageError) program.error(`error: ${message}`, { exitCode: 2 })
+    if (!/^E[A-Z]+$/.test(code ?? '')) throw error
+    write(`milo-collector: ${code === 'EPIPE' ? 'standard output was closed before all was written' : message}\n`)
+    process.exit(1)
+  }
 }
 
 function notEmpty(value: string): string {

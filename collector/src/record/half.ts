@@ -5,6 +5,9 @@ import type { RecordReader } from './reader'
 /** The annotations that mark a record as failed. */
 export const ERROR_KEYS = ['error', 'error.type']
 
+/** The annotations that tell a service's version. Milo's and Zipkin's senders annotate spans; OpenTelemetry's have it in their resource. */
+export const VERSION_KEYS = ['service.version', 'otel.resource.service.version']
+
 export function isError({ annotations }: SpanRecord): boolean {
   return annotations !== undefined && ERROR_KEYS.some(key => annotations.has(key))
 }

@@ -1,4 +1,5 @@
 import type { Deployment, DeploymentsAnswer, Range } from '../../http/answers'
+import { VERSION_KEYS } from '../../record/half'
 import type { CompletionQuery, SearchQuery, SpanSearch, TraceReader } from '../../store/store'
 import { traceIdsOf } from '../../trace'
 
@@ -12,9 +13,6 @@ import { traceIdsOf } from '../../trace'
  *
  * by halves of the part in which it must be.
  */
-
-/** Milo's and Zipkin's senders annotate spans; OpenTelemetry's have it in their resource. */
-export const VERSION_KEYS = ['service.version', 'otel.resource.service.version']
 
 /** How many values of the annotation are looked at, and how many versions are searched for. */
 const MAX_VALUES = 100

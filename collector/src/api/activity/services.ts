@@ -9,9 +9,9 @@ import type {
   ServicesAnswer,
 } from '../../http/answers'
 import { Counter } from '../../store/activity/counter'
+import { exemplarsOf, figuresOf } from '../../store/activity/figures'
 import { type ActivityQuery, MINUTE_US, type OperationKey } from '../../store/activity/model'
 import { edgeOf, keyWord, operationOf } from '../../store/activity/rows'
-import { exemplarsOf, figuresOf } from './figures'
 import { floor } from './range'
 import { edgeIn, kindsOfEdges, Ranks, type ReadActivity, sumBusiest, WHOLE } from './sums'
 

@@ -1,10 +1,10 @@
 import type { Range, UsualAnswer, UsualFigures } from '../../http/answers'
 import { Counter } from '../../store/activity/counter'
 import { quantileOf } from '../../store/activity/estimates'
+import { whole } from '../../store/activity/figures'
 import { OTHER } from '../../store/activity/model'
 import { operationOf } from '../../store/activity/rows'
 import { Recent } from '../../store/recent'
-import { whole } from './figures'
 import { isWork, queryOf } from './services'
 import { type ReadActivity, sumBusiest } from './sums'
 

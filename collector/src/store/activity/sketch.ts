@@ -39,8 +39,7 @@ export class Sketch {
       return
     }
     this.sum += weight * durationUs
-    const index = Math.ceil(Math.log(durationUs) * BINS_PER_E)
-    const at = this.roomFor(index)
+    const at = this.roomFor(binOf(durationUs))
     this.bins[at]! += weight
   }
 
@@ -204,6 +203,11 @@ export class Sketch {
 }
 
 const NONE = new Float64Array(0)
+
+/** Returns the index of a duration's bin. @param durationUs at most MAX_US */
+export function binOf(durationUs: number): number {
+  return durationUs < 1 ? ZERO_BIN : Math.ceil(Math.log(durationUs) * BINS_PER_E)
+}
 
 /** Returns the duration that is at most 2% away from all of a bin, in microseconds. */
 export function middleOf(index: number): number {

@@ -1,7 +1,7 @@
 import type { Estimate, Exemplar, Figures } from '../../http/answers'
-import type { Counter } from '../../store/activity/counter'
-import * as estimates from '../../store/activity/estimates'
 import { hexId } from '../../trace/ids'
+import type { Counter } from './counter'
+import * as estimates from './estimates'
 
 /** Counters as the API's answers have them. */
 

@@ -1,0 +1,54 @@
+import { ANALYSIS_NAMES, makeAnalyses } from '../offline/analyses'
+import { parseHours } from '../offline/hours'
+import { LineReader, LineWriter } from '../offline/lines'
+import { MAX_LINE_BYTES } from '../offline/record-line'
+import { PartialMerger, Reducer } from '../offline/reduce'
+import { UsageError } from './command-error'
+import { lineReport } from './line-report'
+
+export interface ReduceOptions {
+  merge?: boolean
+  hours?: string
+  only?: string[]
+  maxSpans: number
+  reporter?: boolean
+}
+
+/** How many bytes of a trace's records are analysed at most. */
+const MAX_BYTES = 24 * 1024 * 1024
+
+/**
+ * Reduces the lines of standard input to partial results or, with `merge`, those to the results: see Reducer and PartialMerger.
+ * @throws UsageError
+ */
+export function reduce({ merge, hours, only, maxSpans, reporter }: ReduceOptions): void {
+  for (const name of only ?? []) {
+    if (!ANALYSIS_NAMES.includes(name)) {
+      throw new UsageError(`there is no analysis '${name}': give some of ${ANALYSIS_NAMES.join(', ')}`)
+    }
+  }
+  if (merge && hours !== undefined) {
+    throw new UsageError('--hours chooses traces, and partial results have none: give it to reduce without --merge')
+  }
+  const analyses = makeAnalyses(only)
+  const [input, output] = [new LineReader(0, MAX_LINE_BYTES), new LineWriter(1)]
+  if (merge) {
+    const merger = new PartialMerger(analyses)
+    const report = lineReport('merge', () => merger.counts, reporter)
+    merger.run(input, output, () => report.now())
+    report.end()
+    return
+  }
+  const reducer = new Reducer(analyses, { records: maxSpans, bytes: MAX_BYTES }, hoursOf(hours))
+  const report = lineReport('reduce', () => reducer.window.counts, reporter)
+  reducer.run(input, output, () => report.now())
+  report.end()
+}
+
+function hoursOf(text: string | undefined) {
+  try {
+    return text === undefined ? undefined : parseHours(text)
+  } catch (error) {
+    throw new UsageError(`--hours ${(error as Error).message}`)
+  }
+}

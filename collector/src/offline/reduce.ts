@@ -1,0 +1,136 @@
+import type { Analysis } from './analysis'
+import type { Counts } from './counts'
+import type { Hours } from './hours'
+import type { LineReader, LineWriter } from './lines'
+import { partialLine, readPartial } from './partial-line'
+import { COUNTS_KEY, decodeInPlace, eachRecordAt, keyOf, payloadAt } from './record-line'
+import { type TraceLimits, TraceRecords } from './trace-records'
+import { buildTraces } from './trees'
+import { Window } from './window'
+
+/** The name of the window's partial results. */
+const WINDOW = 'window'
+
+/**
+ * The second of the two line programs: lines of records, those of a trace together, become partial results of all analyses. One trace is
+ * in memory at most.
+ */
+export class Reducer {
+  readonly window: Window
+  private readonly analyses: ReadonlyMap<string, Analysis>
+  private readonly hours: Hours | undefined
+  private readonly records: TraceRecords
+  private key = ''
+
+  /** @param hours only traces whose root began in these; undefined for all */
+  constructor(analyses: ReadonlyMap<string, Analysis>, limits: TraceLimits, hours?: Hours) {
+    this.analyses = analyses
+    this.hours = hours
+    this.window = new Window(hours)
+    this.records = new TraceRecords(limits)
+  }
+
+  /** Reads all lines. @param now is called after each */
+  run(input: LineReader, output: LineWriter, now: () => void): void {
+    const { counts } = this.window
+    while (input.next()) {
+      if (input.end > input.start) this.line(input.buf, input.start, input.end)
+      now()
+    }
+    counts.longLines += input.tooLong
+    this.finish()
+    output.text(partialLine(WINDOW, '', this.window.partial()))
+    for (const [name, analysis] of this.analyses) {
+      for (const [key, value] of analysis.partials()) output.text(partialLine(name, key, value))
+    }
+    output.flush()
+  }
+
+  private line(buf: Buffer, start: number, end: number): void {
+    const { counts } = this.window
+    const from = payloadAt(buf, start, end)
+    const key = buf.toString('latin1', start, Math.max(start, from - 1))
+    if (key === COUNTS_KEY) {
+      this.window.addCounts(JSON.parse(buf.toString('utf8', from, end)))
+      return
+    }
+    counts.lines++
+    if (key !== this.key) {
+      this.finish()
+      if (key < this.key) counts.unsortedLines++
+      this.key = key
+    }
+    const to = decodeInPlace(buf, from, end)
+    let isOfKey = true
+    const isWhole =
+      to !== -1 &&
+      eachRecordAt(buf, from, to, (start, end, { traceIdAt, startAt }) => {
+        if (keyOf(buf, traceIdAt) !== key) isOfKey = false
+        else this.records.add(buf, start, end, startAt === -1 ? Number.NaN : Number(buf.readBigInt64BE(startAt)))
+      })
+    if (!isWhole || !isOfKey) counts.brokenLines++
+  }
+
+  /** Analyses the trace whose records have come. */
+  private finish(): void {
+    const { records, window, hours } = this
+    if (records.total === 0) return
+    const { counts } = window
+    records.take()
+    counts.records += records.total
+    if (records.isCut) {
+      counts.cutTraces++
+      counts.cutRecords += records.total - records.count
+    } else counts.repeatedRecords += records.repeated
+    for (const trace of buildTraces(records.buf.subarray(0, records.size), records.isCut)) {
+      const { startUs } = trace.root
+      if (hours !== undefined && !(startUs !== null && startUs >= hours.fromUs && startUs < hours.toUs)) {
+        counts.outside++
+        continue
+      }
+      window.add(trace)
+      for (const analysis of this.analyses.values()) analysis.add(trace)
+    }
+    records.clear()
+  }
+}
+
+/** Adds up partial results, which may come in any order, and writes the results: JSON documents, one a line. */
+export class PartialMerger {
+  readonly counts = { lines: 0, brokenLines: 0, longLines: 0 } satisfies Counts
+  private readonly analyses: ReadonlyMap<string, Analysis>
+  private readonly window = new Window(undefined)
+
+  constructor(analyses: ReadonlyMap<string, Analysis>) {
+    this.analyses = analyses
+  }
+
+  /** @param now is called after each line */
+  run(input: LineReader, output: LineWriter, now: () => void): void {
+    const { counts } = this
+    while (input.next()) {
+      if (input.end > input.start && !this.line(input.buf.toString('utf8', input.start, input.end)))
+        counts.brokenLines++
+      now()
+    }
+    counts.longLines = input.tooLong
+    this.window.addCounts({ brokenPartials: counts.brokenLines + counts.longLines })
+    output.text(JSON.stringify(this.window.result()))
+    for (const analysis of this.analyses.values()) {
+      for (const result of analysis.results()) output.text(JSON.stringify(result))
+    }
+    output.flush()
+  }
+
+  private line(line: string): boolean {
+    this.counts.lines++
+    try {
+      const { name, key, value } = readPartial(line)
+      if (name === WINDOW) this.window.merge(value)
+      else this.analyses.get(name)?.merge(key, value)
+      return true
+    } catch {
+      return false
+    }
+  }
+}
