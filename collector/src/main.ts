@@ -4,7 +4,8 @@ import { createToken, hashPassword, type Scope } from './auth/credentials'
 import { askPassword } from './commands/ask-password'
 import { CommandError, UsageError } from './commands/command-error'
 import { doctor } from './commands/doctor'
-import { exportAll } from './commands/export'
+import { type ExportOptions, exportAll } from './commands/export'
+import type { ExportHoursOptions } from './commands/export-hours'
 import { importAll } from './commands/import'
 import { applySchema } from './commands/migrate'
 import { QUARANTINE_ACTIONS, quarantine } from './commands/quarantine'
@@ -93,10 +94,16 @@ command('import', 'imports spans from files into the store')
   )
   .action(withConfig(importAll))
 
-command('export', 'writes traces from the store, newest first')
+command(
+  'export',
+  'writes traces from the store, newest first; or, with --hours, all that was accepted in some hours, for analyses',
+)
   .option('--query <text>', "which traces, in the search box's language (default: all)", '')
-  .option('--from <time>', 'traces from this time on, such as -1h or 2026-11-22T17:30:00Z')
-  .option('--to <time>', 'traces up to this time')
+  .option(
+    '--from <time>',
+    'traces from this time on, such as -1h or 2026-11-22T17:30:00Z; with --hours, the address of a running collector',
+  )
+  .option('--to <time>', 'traces up to this time; with --hours, a folder, or hdfs://NAMENODE/folder')
   .option('--limit <number>', 'maximum number of traces', wholeNumber)
   .addOption(
     new Option('--form <form>', 'one document for each trace (ndjson), or one for all (milo)')
@@ -104,7 +111,14 @@ command('export', 'writes traces from the store, newest first')
       .default('ndjson'),
   )
   .option('--output <file>', 'file to write (default: standard output)', notEmpty)
-  .action(withConfig(exportAll))
+  .option(
+    '--hours <range>',
+    'whole hours, FROM..TO, such as -24h..now or 2026-11-29..2026-11-30: a file a collector and hour',
+  )
+  .addOption(new Option('--compress <format>', 'with --hours: compress the files').choices(['gzip', 'zstd']))
+  .option('--token-file <file>', "with --hours and --from: the collector's token; or set MILO_EXPORT_TOKEN", notEmpty)
+  .option('--hdfs-token-file <file>', 'with --hours: a delegation token of HDFS; or set MILO_HDFS_TOKEN', notEmpty)
+  .action(withConfig(exportTraces))
 
 program
   .command('map')
@@ -162,6 +176,26 @@ program.parseAsync().catch(error => {
   if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : 2)
   throw error
 })
+
+/** Loads what only --hours needs. */
+function exportTraces(
+  config: Config,
+  log: Logger,
+  options: ExportOptions & Partial<ExportHoursOptions>,
+): Promise<void> {
+  const { hours, to, query, form, limit, output, compress, tokenFile, hdfsTokenFile } = options
+  if (hours === undefined) {
+    const needs = Object.entries({ compress, 'token-file': tokenFile, 'hdfs-token-file': hdfsTokenFile })
+    const given = needs.find(([, value]) => value !== undefined)
+    if (given !== undefined) throw new UsageError(`--${given[0]} goes with --hours: give that, or leave it out`)
+    return exportAll(config, log, options)
+  }
+  const isOther = query !== '' || form !== 'ndjson' || limit !== undefined || output !== undefined
+  if (isOther) throw new UsageError('--hours takes all spans: leave out --query, --form, --limit and --output')
+  if (to === undefined) throw new UsageError('--hours writes files: give --to a folder, or hdfs://NAMENODE/folder')
+  const { exportByHours } = require('./commands/export-hours') as typeof import('./commands/export-hours')
+  return exportByHours(config, log, { ...options, hours, to })
+}
 
 function unknownCommand(word: string): never {
   const near = nearest(word.replace(/^-+/, ''), ['version', ...program.commands.map(command => command.name())])

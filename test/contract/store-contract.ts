@@ -3,10 +3,18 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import { parse, withTimes } from '../../collector/src/query'
-import { type IdentifiedRecord, type RawTrace, scanRecords } from '../../collector/src/record/records'
+import { decodeRecords, type IdentifiedRecord, type RawTrace, scanRecords } from '../../collector/src/record/records'
 import { sumActivity } from '../../collector/src/store/activity/read'
 import type { IndexSettings } from '../../collector/src/store/search/index-policy'
-import type { CompletionQuery, Match, Message, SearchPage, SearchQuery, Store } from '../../collector/src/store/store'
+import type {
+  CompletionQuery,
+  HourSource,
+  Match,
+  Message,
+  SearchPage,
+  SearchQuery,
+  Store,
+} from '../../collector/src/store/store'
 import type { TraceSummary } from '../../collector/src/trace/model'
 import { EventType, encodeRecord, RECORD_HEADER, type SpanEvent, type SpanRecord } from '../../src/codec/span'
 import { until } from '../helpers/until'
@@ -1213,6 +1221,35 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         assert.ok(once.length >= 3, `${once}`)
         await reopen()
         assert.deepEqual(await counts(), once)
+      })
+    })
+
+    describe('hours', () => {
+      it('have every record that was accepted in them, as lines of its trace, once it is settled', async () => {
+        const records = Array.from({ length: 30 }, (_, i) => span({ tags: { n: String(i) } }))
+        const began = Date.now() * 1000
+        for (let i = 0; i < 30; i += 3) await append(store, ...records.slice(i, i + 3))
+        const [first, last] = [began, Date.now() * 1000 + 60e6].map(us => Math.floor(us / 3600e6) * 3600e6)
+        const [{ collector, fromUs, toUs }, ...others] = (await store.hourSources()) as [HourSource]
+        assert.deepEqual(others, [])
+        // Nothing of this minute is complete.
+        assert.ok(fromUs <= began && toUs < began, `${fromUs} to ${toUs}`)
+        await soon(async () => {
+          const found: string[] = []
+          for (let hourUs = first!; hourUs <= last!; hourUs += 3600e6) {
+            for await (const { lines, damaged } of await store.readHour(collector, hourUs)) {
+              assert.deepEqual(damaged, [])
+              for (const line of String(lines).split('\n').slice(0, -1)) {
+                const [id, base64] = line.split('\t') as [string, string]
+                for (const record of decodeRecords(Buffer.from(base64, 'base64'))) {
+                  if (records.some(({ traceId }) => traceId === record.traceId)) found.push(`${id} ${record.id}`)
+                }
+              }
+            }
+          }
+          const digits = (id: bigint) => BigInt.asUintN(64, id).toString(16).padStart(16, '0')
+          assert.deepEqual(found.sort(), records.map(({ traceId, id }) => `${digits(traceId)} ${id}`).sort())
+        })
       })
     })
 

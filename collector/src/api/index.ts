@@ -29,6 +29,7 @@ import { zipkinRoutes } from './compatible/zipkin'
 import { limitConnections } from './connections'
 import { differenceRoutes } from './difference'
 import { errorsRoutes } from './errors'
+import { exportRoutes } from './export'
 import { overviewRoutes } from './overview'
 import type { Reads } from './read-budget'
 import { searchRoutes } from './search'
@@ -170,6 +171,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   differenceRoutes(app, reads, askStore)
   overviewRoutes(app, reads, askStore, activity)
   errorsRoutes(app, reads, askStore)
+  exportRoutes(app, reads, askStore)
   const compatible = { reads, askStore, activity }
   app.register(scope => jaegerRoutes(scope, compatible))
   for (const prefix of ['', '/zipkin']) app.register(scope => zipkinRoutes(scope, { ...compatible, prefix }))

@@ -112,6 +112,8 @@ export interface Reads {
   differences: ReadBudget
   /** Overviews, errors and searches in another order than the newest first: two at a time, as each searches for seconds. */
   surveys: ReadBudget
+  /** Exports run one after the other: each reads for as long as its client takes it. */
+  exports: ReadBudget
   /** About how long each of these reads, before it answers with what it has. */
   surveyMs: number
   /** The maximum number of bytes that are read of one trace. */
@@ -137,6 +139,7 @@ export function createReads(
     activity: oneByOne(),
     differences: oneByOne(),
     surveys: new ReadBudget({ maxBytes: 2 }),
+    exports: oneByOne(),
     surveyMs,
     maxTraceBytes,
     answerStandstillMs,

@@ -28,7 +28,7 @@ interface Exported {
 
 const PAGE = 200
 
-interface ExportOptions {
+export interface ExportOptions {
   query: string
   from?: string
   to?: string

@@ -27,6 +27,20 @@ export interface SettingsAnswer {
   logLink: string | null
 }
 
+/** GET /api/export/collectors */
+export interface ExportCollectorsAnswer {
+  /** What each collector accepted from `fromUs` on and before `toUs` is stored, and nothing can be added to it. */
+  collectors: { collector: string; fromUs: number; toUs: number }[]
+}
+
+/** What follows the last line of GET /api/export with end=true. */
+export interface ExportEnd {
+  records: number
+  /** How many rows were left out because they are damaged, and some of them. */
+  damagedRows: number
+  damaged: string[]
+}
+
 /** GET /api/search */
 export interface SearchAnswer {
   traces: TraceSummary[]

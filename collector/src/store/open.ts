@@ -1,6 +1,6 @@
 import type { Quarantine } from './quarantine'
-import { type Store, storedElsewhere } from './store'
-import type { Progress, StoreConfig } from './store-config'
+import { type HourReader, type Store, storedElsewhere } from './store'
+import { collectorId, type Progress, type StoreConfig } from './store-config'
 import type { Verified, VerifyOptions } from './verify'
 
 export type { CassandraConfig, MySqlConfig, StoreConfig } from './store-config'
@@ -17,6 +17,7 @@ export async function openStore(config: StoreConfig, log: (message: string) => v
     ? embedded().openEmbedded(
         {
           ...config.embedded,
+          collector: collectorId(config),
           retentionDays: config.retention_days,
           activityDays: config.activity_days,
           index: config.index,
@@ -75,6 +76,18 @@ export async function openQuarantine(
   if (config.store === 'cassandra-mysql') return cassandraMySql().openMySqlQuarantine(config)
   const { EmbeddedQuarantine } = require('./embedded/quarantine') as typeof import('./embedded/quarantine')
   return new EmbeddedQuarantine(config.embedded.path, log)
+}
+
+/**
+ * Opens the configured store for reading what was accepted by the hour. No collector may be using an embedded file; databases may be
+ * in use.
+ * @throws StoreError with the remedy
+ */
+export async function openHours(config: StoreConfig): Promise<HourReader & { close(): Promise<void> }> {
+  if (config.store === 'scribe') throw storedElsewhere()
+  if (config.store === 'cassandra-mysql') return cassandraMySql().openCassandraMySqlHours(config)
+  const { openEmbeddedHours } = require('./embedded/hours') as typeof import('./embedded/hours')
+  return openEmbeddedHours(config.embedded.path, collectorId(config))
 }
 
 /**

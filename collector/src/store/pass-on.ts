@@ -7,6 +7,8 @@ const METHODS = [
   'search',
   'complete',
   'activity',
+  'hourSources',
+  'readHour',
   'savedSearches',
   'saveSearch',
   'deleteSearch',

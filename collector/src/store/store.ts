@@ -5,7 +5,14 @@ import { type ActivityQuery, type ActivityRead, type MeterStats, NO_STATS } from
 import type { IndexSettings } from './search/index-policy'
 
 /** A store with all its parts, for the code that opens and closes it. Other code depends only on the parts that it uses. */
-export interface Store extends SpanSink, TraceReader, SpanSearch, SavedSearches, ActivityReader, StoreLifecycle {}
+export interface Store
+  extends SpanSink,
+    TraceReader,
+    SpanSearch,
+    SavedSearches,
+    ActivityReader,
+    HourReader,
+    StoreLifecycle {}
 
 /**
  * Accepts spans. The unit of writing is the message, as a sender sent it: whole and already validated. A store never accepts
@@ -55,6 +62,40 @@ export interface ActivityReader {
   activity(query: ActivityQuery): Promise<ActivityRead>
 }
 
+/** Reads what was accepted, by the hour, for analyses elsewhere (docs/offline.md). */
+export interface HourReader {
+  /** Returns the collectors whose spans are stored, in a fixed order. */
+  hourSources(): Promise<HourSource[]>
+  /**
+   * Reads what a collector accepted in an hour, in a fixed order. Pages are made as they are asked for; damaged rows are left out and
+   * named.
+   * @param collector a source's
+   * @param hourUs when the hour begins, by the collector's clock of acceptance
+   */
+  readHour(collector: string, hourUs: number): Promise<AsyncIterable<HourPage>>
+}
+
+/** A collector whose spans can be read by the hour. Times are microseconds since the epoch. */
+export interface HourSource {
+  /** Its collector_id. */
+  collector: string
+  /** Everything that was accepted from this time on … */
+  fromUs: number
+  /** … and before this one is stored, and nothing can be added to it. */
+  toUs: number
+}
+
+export interface HourPage {
+  /** Whole lines, as record/trace-lines.ts has them; of a few MiB at most. */
+  lines: Buffer
+  /** How many records the lines have, as far as it is known. */
+  records: number
+  /** What is left out because it isn't what was written: where it is, and what is wrong with it. */
+  damaged: string[]
+  /** How far reading has come, in microseconds since the epoch. */
+  reachedUs: number
+}
+
 export interface StoreLifecycle {
   /** Rejects with the reason unless the store can be read and written. */
   check(): Promise<void>
@@ -65,7 +106,7 @@ export interface StoreLifecycle {
 }
 
 /** The reading part of a store. */
-export type ReadableStore = TraceReader & SpanSearch & SavedSearches & ActivityReader
+export type ReadableStore = TraceReader & SpanSearch & SavedSearches & ActivityReader & HourReader
 
 export interface Message {
   /** Valid records, concatenated: i32 0x8badf00d, i32 length, struct with a trace id and a span id. */

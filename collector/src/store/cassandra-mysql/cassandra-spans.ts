@@ -2,6 +2,7 @@ import type { types } from 'cassandra-driver'
 import { RECORD_HEADER } from 'milo/codec/span'
 import { inParallel } from '../deadline'
 import { hash64 } from '../hash64'
+import type { Numbered } from '../hours'
 import type { Clock } from '../pipeline/clock'
 import { type Entry, readEntry } from '../pipeline/entry'
 import { Recent } from '../recent'
@@ -24,6 +25,12 @@ const CONCURRENT_READS = [2, 32] as const
 const MANY_BYTES = 1024 * 1024
 /** Most places have fewer rows for a trace. */
 const FIRST_PAGE_ROWS = 4
+/** How many seconds are read ahead of one whose rows are wanted in order, and how many rows of each. */
+const SECONDS_AHEAD = 8
+const ROWS_AHEAD = 16
+/** How many seconds are looked for at once: hosted Cassandras refuse to look into more partitions than 20. How many looks run ahead. */
+const SECONDS_A_LOOK = 20
+const LOOKS_AHEAD = 8
 const SECONDS_PER_DAY = 86_400
 
 /** The approximate size of a place in an answer. */
@@ -89,11 +96,7 @@ export class CassandraSpans {
     putAside: (entry: Entry, error: Error) => Promise<void>,
     progress: (done: number, total: number) => void = () => {},
   ): AsyncGenerator<Entry> {
-    const params = [collector, DIRECTORY, checkpoint === undefined ? 0n : checkpoint / JOURNAL_SLOT_US - 1n]
-    const slots: number[] = []
-    for await (const rows of this.db.pages(this.sql.selectJournal, params, () => 8)) {
-      for (const { seq } of rows) slots.push(Number(seq))
-    }
+    const slots = await this.slotsFrom(collector, checkpoint === undefined ? 1n : checkpoint / JOURNAL_SLOT_US)
     for (const [i, slot] of slots.entries()) {
       for await (const parts of this.messagesOf(collector, slot, checkpoint ?? -(2n ** 63n))) {
         const body = parts.length === 1 ? parts[0]!.body : Buffer.concat(parts.map(part => part.body))
@@ -169,6 +172,93 @@ export class CassandraSpans {
     for await (const rows of pages) for (const { node, uid, records } of rows) yield { node, uid, records }
   }
 
+  /**
+   * Yields the rows of a collector's seconds, in order of seconds and keys. A few seconds are read ahead.
+   * @returns also, without rows, how far it has come where nothing is stored
+   */
+  async *rowsBetween(collector: number, from: bigint, to: bigint): AsyncGenerator<{ slot: bigint; rows: StoredRow[] }> {
+    type Pages = AsyncGenerator<types.Row[]>
+    const ahead: { slot: bigint; pages?: Pages; first?: Promise<IteratorResult<types.Row[]>> }[] = []
+    const readAhead = (slot: bigint) => {
+      const params = [collector, slot]
+      const pages = this.db.pages(this.sql.selectRows, params, row => row.records.length, ROWS_AHEAD)
+      ahead.push({ slot, pages, first: handled(pages.next()) })
+    }
+    const stretches = this.secondsBetween(collector, from, to)
+    const waiting: bigint[] = []
+    try {
+      for (let isEnd = false; ; ) {
+        while (!isEnd && waiting.length === 0 && ahead.length < SECONDS_AHEAD) {
+          const { done, value } = await stretches.next()
+          isEnd = done === true
+          if (value !== undefined) waiting.push(...value.slots)
+          if (value !== undefined && waiting.length === 0) ahead.push({ slot: value.last })
+        }
+        while (waiting.length > 0 && ahead.length < SECONDS_AHEAD) readAhead(waiting.shift()!)
+        const second = ahead.shift()
+        if (second === undefined) return
+        const { slot, pages, first } = second
+        for (let page = await first; page && !page.done; page = await pages!.next()) {
+          yield { slot, rows: page.value.map(({ node, uid, records }) => ({ node, uid, records })) }
+        }
+        if (pages === undefined) yield { slot, rows: [] }
+      }
+    } finally {
+      for (const { pages } of ahead) void pages?.return(undefined).catch(() => {})
+    }
+  }
+
+  /** Yields the seconds that have rows, some at a time. To find that one has none costs a twentieth of what reading it does. */
+  private async *secondsBetween(collector: number, from: bigint, to: bigint) {
+    const ahead: { last: bigint; found: Promise<types.ResultSet> }[] = []
+    for (let next = from; ; ) {
+      while (next < to && ahead.length < LOOKS_AHEAD) {
+        const slots: bigint[] = []
+        while (next < to && slots.length < SECONDS_A_LOOK) slots.push(next++)
+        const found = handled(this.db.execute(this.sql.selectSeconds, [collector, slots]))
+        ahead.push({ last: slots.at(-1)!, found })
+      }
+      const look = ahead.shift()
+      if (look === undefined) return
+      const slots: bigint[] = (await look.found).rows.map(({ slot }) => slot)
+      yield { last: look.last, slots: slots.sort((a, b) => (a < b ? -1 : 1)) }
+    }
+  }
+
+  /** Returns every collector that has a journal. */
+  async journals(): Promise<Set<string>> {
+    const collectors = new Set<string>()
+    for await (const rows of this.db.pages(this.sql.selectJournals, [], () => PLACE_BYTES)) {
+      for (const { collector } of rows) collectors.add(collector)
+    }
+    return collectors
+  }
+
+  /** Returns the first message in the journal behind a checkpoint; without one, the first of all. */
+  async firstUnsettled(collector: string, checkpoint = 0n): Promise<bigint | undefined> {
+    for (const slot of await this.slotsFrom(collector, checkpoint / JOURNAL_SLOT_US)) {
+      const { rows } = await this.db.execute(this.sql.selectFirst, [collector, slot, checkpoint])
+      if (rows.length > 0) return rows[0]!.seq
+    }
+    return undefined
+  }
+
+  /** Returns the newest message in the journal. */
+  async newest(collector: string): Promise<Numbered | undefined> {
+    const newestIn = async (slot: number) => (await this.db.execute(this.sql.selectNewest, [collector, slot])).rows[0]
+    const slot = await newestIn(DIRECTORY)
+    const message = slot && (await newestIn(Number(slot.seq)))
+    return message && { id: message.seq, receivedUs: BigInt(message.received_us) }
+  }
+
+  private async slotsFrom(collector: string, from: bigint): Promise<number[]> {
+    const slots: number[] = []
+    for await (const rows of this.db.pages(this.sql.selectJournal, [collector, DIRECTORY, from - 1n], () => 8)) {
+      for (const { seq } of rows) slots.push(Number(seq))
+    }
+    return slots
+  }
+
   async writeHealth(nowUs: bigint): Promise<void> {
     await this.db.execute(this.sql.insertHealth, [nowUs])
   }
@@ -184,6 +274,11 @@ function statementsFor(db: Cassandra) {
     // The row's write time is the message's time of receipt.
     insertJournal: `INSERT INTO ${journal} (collector, slot, seq, part, body) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?`,
     selectJournal: `SELECT seq, body, WRITETIME(body) AS received_us FROM ${journal} WHERE collector = ? AND slot = ? AND seq > ?`,
+    selectSeconds: `SELECT DISTINCT collector, slot FROM ${spans} WHERE collector = ? AND slot IN ?`,
+    selectJournals: `SELECT DISTINCT collector, slot FROM ${journal}`,
+    selectFirst: `SELECT seq FROM ${journal} WHERE collector = ? AND slot = ? AND seq > ? LIMIT 1`,
+    selectNewest: `SELECT seq, WRITETIME(body) AS received_us FROM ${journal} WHERE collector = ? AND slot = ?
+      ORDER BY seq DESC LIMIT 1`,
     insertSpans: `INSERT INTO ${spans} (collector, slot, node, uid, records) VALUES (?, ?, ?, ?, ?) USING TTL ?`,
     selectSpans: `SELECT records FROM ${spans} WHERE collector = ? AND slot = ? AND node IN ?`,
     selectPlaces: `SELECT DISTINCT collector, slot FROM ${spans}`,
@@ -191,6 +286,12 @@ function statementsFor(db: Cassandra) {
     probeSpans: `SELECT uid FROM ${spans} WHERE collector = 0 AND slot = 0 LIMIT 1`,
     insertHealth: `INSERT INTO ${db.table('health')} (id, checked_us) VALUES (0, ?)`,
   }
+}
+
+/** A promise that is awaited in its turn, or not at all. */
+function handled<R>(promise: Promise<R>): Promise<R> {
+  promise.catch(() => {})
+  return promise
 }
 
 /** A row to be written. */

@@ -16,7 +16,7 @@ const SILENCE_SECONDS = 20
 const RETRY_MS = 500
 const QUERY_MS = 5_000
 /** Microseconds since the epoch, whatever the session's time zone. */
-const NOW_US = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
+export const NOW_US = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
 
 export class CollectorLock {
   private readonly config: MySqlConfig

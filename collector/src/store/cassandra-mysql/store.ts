@@ -17,6 +17,9 @@ import { search } from '../search/search'
 import {
   type Backlog,
   type CompletionQuery,
+  type HourPage,
+  type HourReader,
+  type HourSource,
   type Message,
   type SavedSearch,
   type SearchPage,
@@ -36,6 +39,7 @@ import type { Verified, VerifyOptions } from '../verify'
 import { Cassandra, migrateCassandra, missingFromCassandra } from './cassandra'
 import { CassandraSpans } from './cassandra-spans'
 import { CollectorLock } from './collector-lock'
+import { hourSources, readHour } from './hours'
 import { MySql, migrateMySql, missingFromMySql, underMigrationLock } from './mysql'
 import { MySqlActivity, MySqlMeter, readMySqlActivity } from './mysql-activity'
 import { MySqlIndex, placesOfTrace, readCheckpoint } from './mysql-index'
@@ -204,6 +208,30 @@ export async function openMySqlQuarantine(config: StoreConfig): Promise<Quaranti
   return new MySqlQuarantine(new MySql(config.mysql))
 }
 
+/** Reads what collectors have accepted, by the hour; they may be running. */
+export async function openCassandraMySqlHours(config: StoreConfig): Promise<HourReader & { close(): Promise<void> }> {
+  const cassandra = await Cassandra.open(config.cassandra)
+  const mysql = new MySql(config.mysql)
+  const close = () =>
+    within(GOODBYE_MS, Promise.all([cassandra.close(), mysql.close()])).then(
+      () => {},
+      () => {},
+    )
+  try {
+    await ensureSchema(config, cassandra, () => {})
+  } catch (error) {
+    await close()
+    throw error
+  }
+  const retentionDays = config.retention_days ?? DEFAULT_RETENTION_DAYS
+  const spans = new CassandraSpans(cassandra, retentionDays, systemClock)
+  return {
+    hourSources: () => hourSources(spans, mysql, retentionDays),
+    readHour: async (collector, hourUs) => readHour(spans, mysql, collector, hourUs),
+    close,
+  }
+}
+
 /** Reads all that the databases have and that is settled; collectors may be running. */
 export async function verifyCassandraMySql(
   config: StoreConfig,
@@ -235,7 +263,7 @@ class CassandraMySqlBackend implements Backend {
   /** The number of replayed spans. */
   replayed = 0
   private readonly cassandra: Cassandra
-  private readonly spans: CassandraSpans
+  readonly spans: CassandraSpans
   private readonly index: MySqlIndex
   private readonly meter: MySqlMeter
   readonly folder: Folder
@@ -464,6 +492,16 @@ class CassandraMySqlStore implements Store {
 
   async deleteSearch(id: string): Promise<boolean> {
     return (await this.backend.mysql.write('DELETE FROM saved_search WHERE id = ?', [id])) > 0
+  }
+
+  hourSources(): Promise<HourSource[]> {
+    const { spans, mysql, retentionDays } = this.backend
+    return hourSources(spans, mysql, retentionDays)
+  }
+
+  async readHour(collector: string, hourUs: number): Promise<AsyncIterable<HourPage>> {
+    const { spans, mysql } = this.backend
+    return readHour(spans, mysql, collector, hourUs)
   }
 
   setIndex(settings: IndexSettings): void {

@@ -79,13 +79,17 @@ export class EmbeddedFile {
     this.sql.insertMessage.run([id, body, receivedUs, BigInt(crc32(body))])
   }
 
+  static isIntact(body: Buffer, crc: bigint | null): boolean {
+    return crc === null || Number(crc) === crc32(body)
+  }
+
   readMessage(id: bigint): Buffer | 'damaged' | undefined {
     const kept = this.bodies.get(id)
     if (kept !== undefined) return kept
     const row = this.sql.selectBody.get([id]) as [Buffer, bigint | null] | undefined
     if (row === undefined) return undefined
     const [body, crc] = row
-    if (crc !== null && Number(crc) !== crc32(body)) return 'damaged'
+    if (!EmbeddedFile.isIntact(body, crc)) return 'damaged'
     this.bodies.set(id, body)
     this.bodyBytes += body.length
     for (const [oldest, { length }] of this.bodies) {
@@ -286,6 +290,10 @@ function prepare(db: Database.Database) {
     selectMessageIds: one('SELECT id FROM message WHERE id >= ? AND id <= ? ORDER BY id'),
     selectReceived: one('SELECT received_us FROM message WHERE id = ?'),
     selectAside: one('SELECT start, length(record) FROM quarantine WHERE message = ? ORDER BY start'),
+    selectFirstMessage: one('SELECT id FROM message ORDER BY id LIMIT 1'),
+    selectNewestMessage: one('SELECT id, received_us FROM message ORDER BY id DESC LIMIT 1'),
+    selectLengths: one('SELECT id, length(body) FROM message WHERE id > ? AND id < ? ORDER BY id LIMIT ?'),
+    selectBodies: one('SELECT id, body, crc FROM message WHERE id > ? AND id <= ? ORDER BY id'),
     selectLastMessage: one('SELECT coalesce(max(id), 0) FROM message'),
     deleteMessages: db.prepare(
       'DELETE FROM message WHERE id IN (SELECT id FROM message WHERE id <= ? ORDER BY id LIMIT ?)',

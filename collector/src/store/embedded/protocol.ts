@@ -4,12 +4,15 @@ import type { ActivityQuery, ActivityRead, Row } from '../activity/model'
 import type { PassedOn } from '../pass-on'
 import { closedError } from '../pipeline/group-commit'
 import type { IndexSettings } from '../search/index-policy'
-import { type Backlog, type StoreError, unavailable } from '../store'
+import { type Backlog, type HourSource, type StoreError, unavailable } from '../store'
+import type { PartOfHour } from './hours'
 
 /** What the store and its two threads say to each other. */
 
 export interface EmbeddedOptions {
   path: string
+  /** The collector's name. */
+  collector?: string
   /** How long a message is kept at least. */
   retentionDays?: number | undefined
   /** How long figures of services are kept, by the hour. */
@@ -100,6 +103,9 @@ export interface WriterMethods extends AnyThread, Pick<PassedOn, 'saveSearch' | 
 export interface ReaderMethods extends AnyThread, Pick<PassedOn, 'search' | 'complete' | 'savedSearches'> {
   readTrace(traceId: bigint, maxBytes: number): Promise<RawTrace>
   activity(query: ActivityQuery): Promise<PackedActivity>
+  completeHours(): Promise<Omit<HourSource, 'collector'>>
+  /** @see readPartOfHour */
+  partOfHour(hourUs: number, after: bigint | undefined): Promise<PartOfHour>
 }
 
 export interface Request {
@@ -119,6 +125,9 @@ export type Reply =
       backlog: Backlog | undefined
     }
 
+/** Methods whose answer has `bytes`, in memory of its own. */
+const WITH_BYTES = ['readTrace', 'activity', 'partOfHour']
+
 /** Answers what the store asks this thread, until it has been closed. */
 export function serve(path: string, methods: object, backlog: () => Backlog | undefined = () => undefined): void {
   const port = parentPort!
@@ -129,9 +138,10 @@ export function serve(path: string, methods: object, backlog: () => Backlog | un
       const result = (methods as Record<string, (...args: unknown[]) => Promise<unknown>>)[method]!(...args)
       if (method === 'close') closing = result as Promise<void>
       const answer = await result
-      // The bytes of a trace or of activity are handed over.
-      const hasBytes = method === 'readTrace' || method === 'activity'
-      const transfer = hasBytes ? [(answer as RawTrace | PackedActivity).bytes.buffer as ArrayBuffer] : []
+      // Bytes are handed over.
+      const transfer = WITH_BYTES.includes(method)
+        ? [(answer as { bytes: Uint8Array }).bytes.buffer as ArrayBuffer]
+        : []
       post({ kind: 'result', id, result: answer, backlog: backlog() }, transfer)
     } catch (error) {
       post({ kind: 'error', id, error: told(path, error), backlog: backlog() })

@@ -7,6 +7,7 @@ import { search } from '../search/search'
 import { DEFAULT_RETENTION_DAYS } from '../store-config'
 import { readEmbeddedActivity } from './activity'
 import { EmbeddedFile } from './file'
+import { completeHours, readPartOfHour } from './hours'
 import { FtsIndex } from './index/lookup'
 import { readTrace } from './index/traces'
 import { type EmbeddedOptions, type PendingReply, packActivity, post, type ReaderMethods, serve } from './protocol'
@@ -72,6 +73,8 @@ export function reader(options: EmbeddedOptions, pending: MessagePort): void {
     complete: query => reading(lookup.complete(query)),
     activity: async query =>
       packActivity(readEmbeddedActivity(file, query, Date.now() * 1000 - retentionDays * DAY_US)),
+    completeHours: async () => completeHours(file, Date.now() * 1000),
+    partOfHour: async (hourUs, after) => readPartOfHour(file, hourUs, after),
     savedSearches: async () => {
       const rows = file.sql.selectSearches.all([]) as [Buffer, Buffer, Buffer, bigint][]
       return rows.map(([id, name, query, createdUs]) => ({

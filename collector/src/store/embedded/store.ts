@@ -5,7 +5,17 @@ import { type StoredTrace, storedTrace } from '../../record/records'
 import type { ActivityQuery, ActivityRead } from '../activity/model'
 import { closedError, GroupCommit } from '../pipeline/group-commit'
 import type { IndexSettings } from '../search/index-policy'
-import { type Backlog, type Message, NO_BACKLOG, type Store, StoreError, TRACE_BYTES } from '../store'
+import {
+  type Backlog,
+  type HourPage,
+  type HourSource,
+  type Message,
+  NO_BACKLOG,
+  type Store,
+  StoreError,
+  TRACE_BYTES,
+} from '../store'
+import { pagesOfHour } from './hours'
 import {
   type EmbeddedOptions,
   type ReaderMethods,
@@ -66,10 +76,12 @@ class EmbeddedStore implements Store {
   /** Why a thread is no more. */
   private ended: StoreError | undefined
   private readonly path: string
+  private readonly collector: string
   private unansweredLooks = 0
 
   constructor(options: EmbeddedOptions, log: (message: string) => void) {
     this.path = options.path
+    this.collector = options.collector ?? ''
     const { port1, port2 } = new MessageChannel()
     const told = {
       log,
@@ -104,6 +116,8 @@ class EmbeddedStore implements Store {
   readonly deleteSearch = this.passOn<WriterMethods, 'deleteSearch'>(() => this.writer, 'deleteSearch')
   readonly check = this.passOn<WriterMethods, 'check'>(() => this.writer, 'check')
   private readonly readRaw = this.passOn<ReaderMethods, 'readTrace'>(() => this.reader, 'readTrace')
+  private readonly completeHours = this.passOn<ReaderMethods, 'completeHours'>(() => this.reader, 'completeHours')
+  private readonly partOfHour = this.passOn<ReaderMethods, 'partOfHour'>(() => this.reader, 'partOfHour')
   private readonly readActivity = this.passOn<ReaderMethods, 'activity'>(() => this.reader, 'activity')
 
   append(messages: Message[]): Promise<void> {
@@ -117,6 +131,14 @@ class EmbeddedStore implements Store {
 
   async activity(query: ActivityQuery): Promise<ActivityRead> {
     return unpackActivity(await this.readActivity(query))
+  }
+
+  async hourSources(): Promise<HourSource[]> {
+    return [{ collector: this.collector, ...(await this.completeHours()) }]
+  }
+
+  async readHour(_collector: string, hourUs: number): Promise<AsyncIterable<HourPage>> {
+    return pagesOfHour(after => this.partOfHour(hourUs, after))
   }
 
   setIndex(settings: IndexSettings): void {
