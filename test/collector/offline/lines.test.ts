@@ -211,7 +211,7 @@ describe('hours', () => {
       '2026-13-30..2026-14-01',
       'a..b..c',
     ]) {
-      assert.throws(() => parseHours(hours), { name: 'RangeError', message: /give UTC hours such as/ }, hours)
+      assert.throws(() => parseHours(hours), { name: 'RangeError', message: /give UTC hours, / }, hours)
     }
     assert.throws(() => parseHours('2026-11-30..2026-11-30'), /holds no hour: FROM must be before TO/)
   })
