@@ -81,7 +81,7 @@ describe(`embedded store, with a hostile clock (MILO_TEST_SEED=${SEED})`, functi
   }
 
   const settled = () => soon(async () => assert.equal(pipeline.backlog().spans, 0))
-  const has = async (traceId: bigint) => (await pipeline.readTrace(traceId, 1024 * 1024)).bytes.length > 0
+  const has = async (traceId: bigint) => (await pipeline.readTraces([traceId], 1024 * 1024))[0]!.bytes.length > 0
 
   async function hasAll(traceIds: bigint[], what: string): Promise<void> {
     for (const [i, traceId] of traceIds.entries()) assert.ok(await has(traceId), `trace ${i} after ${what}`)

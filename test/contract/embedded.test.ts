@@ -20,7 +20,7 @@ import { migrate, openStore, type StoreConfig } from '../../collector/src/store/
 import { systemClock } from '../../collector/src/store/pipeline/clock'
 import { readEntry } from '../../collector/src/store/pipeline/entry'
 import { indexPolicy } from '../../collector/src/store/search/index-policy'
-import { search } from '../../collector/src/store/search/search'
+import { each, search } from '../../collector/src/store/search/search'
 import type { Store } from '../../collector/src/store/store'
 import { bundledProgram } from '../helpers/bundle'
 import { until } from '../helpers/until'
@@ -314,8 +314,8 @@ describe('embedded store, its file', function () {
     const index = new FtsIndex(file, policy)
     const query = { annotations: [{ key: 'a', value: 'b', match: 'exact' }], name: 'n', limit: 10 } as const
     for (let fromUs = 1; fromUs < 500; fromUs++) {
-      const readTrace = async () => ({ bytes: Buffer.alloc(0), truncated: false })
-      await search({ index, readTrace }, { ...query, annotations: [...query.annotations], fromUs })
+      const readTraces = each(async () => ({ bytes: Buffer.alloc(0), truncated: false }))
+      await search({ index, readTraces }, { ...query, annotations: [...query.annotations], fromUs })
     }
     const { sieves } = index as unknown as { sieves: Map<string, unknown> }
     assert.equal(sieves.size, 1)

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { setImmediate } from 'node:timers/promises'
 import type { Cassandra } from '../../../collector/src/store/cassandra-mysql/cassandra'
 import { CassandraSpans } from '../../../collector/src/store/cassandra-mysql/cassandra-spans'
+import { nodesOf } from '../../../collector/src/store/cassandra-mysql/span-rows'
 import { systemClock } from '../../../collector/src/store/pipeline/clock'
 import { messageOf } from '../../contract/store-contract'
 
@@ -23,10 +24,11 @@ async function concurrentReads(rowBytes: number): Promise<number[]> {
     },
   } as unknown as Cassandra
   async function* places() {
-    yield Array.from({ length: 200 }, (_, i) => ({ collector: 1, slot: BigInt(i) }))
+    yield Array.from({ length: 200 }, (_, i) => ({ collector: 1, slot: BigInt(i), traceIds: [TRACE_ID] }))
   }
   let read = 0
-  await new CassandraSpans(db, 7, systemClock).read(TRACE_ID, places(), () => ++read > 0)
+  const add = () => ++read > 0
+  await new CassandraSpans(db, 7, systemClock).read([{ traceId: TRACE_ID, add }], places)
   assert.equal(read, 200)
   return concurrent
 }
@@ -42,6 +44,42 @@ describe('spans in Cassandra', () => {
     assert.ok(
       rest.every(count => count === 1),
       String(rest),
+    )
+  })
+
+  it('are read once for all traces that a place has, each until it wants no more', async () => {
+    const records = messageOf([1n, 2n, 3n, 1n, 2n].map((traceId, i) => ({ traceId, id: BigInt(i + 1) }))).body
+    const asked: unknown[][] = []
+    const db = {
+      table: (name: string) => name,
+      async *pages(_query: string, params: unknown[]) {
+        asked.push(params)
+        yield [{ records }]
+      },
+    } as unknown as Cassandra
+    async function* places() {
+      yield [1n, 2n].map(slot => ({ collector: 7, slot, traceIds: [1n, 2n] }))
+    }
+    const got = new Map<bigint, number>()
+    const read = (traceId: bigint, most: number) => {
+      const add = () => {
+        got.set(traceId, (got.get(traceId) ?? 0) + 1)
+        return got.get(traceId)! < most
+      }
+      return { traceId, add }
+    }
+    await new CassandraSpans(db, 7, systemClock).read([read(1n, 1), read(2n, 10)], places)
+    const nodes = [...new Set([1n, 2n].flatMap(nodesOf))]
+    assert.deepEqual(asked, [
+      [7, 1n, nodes],
+      [7, 2n, nodes],
+    ])
+    assert.deepEqual(
+      [...got],
+      [
+        [1n, 1],
+        [2n, 4],
+      ],
     )
   })
 })

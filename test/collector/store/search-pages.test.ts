@@ -3,7 +3,7 @@ import { parse, withTimes } from '../../../collector/src/query'
 import { isError, recordStartUs } from '../../../collector/src/record/half'
 import { holds, holdsNumber, isHalf } from '../../../collector/src/store/search/match'
 import { comparePlaces, type Place } from '../../../collector/src/store/search/place'
-import { search } from '../../../collector/src/store/search/search'
+import { each, search } from '../../../collector/src/store/search/search'
 import type { IndexQuery, Places, SpanIndex, Term } from '../../../collector/src/store/search/span-index'
 import type { SearchPage } from '../../../collector/src/store/store'
 import { encodeRecord, type SpanRecord } from '../../../src/codec/span'
@@ -108,7 +108,10 @@ async function pages(index: SpanIndex, records: Record[], q: string, limit: numb
   const read: SearchPage[] = []
   let after: string | undefined
   do {
-    const page: SearchPage = await search({ index, readTrace }, { ...timed, limit, ...(after && { after }) })
+    const page: SearchPage = await search(
+      { index, readTraces: each(readTrace) },
+      { ...timed, limit, ...(after && { after }) },
+    )
     assert.ok(page.traces.length <= limit)
     found.push(...page.traces.map(({ traceId }) => BigInt(`0x${traceId}`)))
     read.push(page)
@@ -216,7 +219,7 @@ describe('pages of a search', () => {
     const readTrace = async () => ({ bytes: Buffer.alloc(0), truncated: false })
     const { query } = parse('user=1 OR user=2')
     for (const after of ['', 'AA', Buffer.alloc(18, 9).toString('base64url'), Buffer.alloc(19).toString('base64url')]) {
-      await assert.rejects(search({ index, readTrace }, { ...query, limit: 1, after } as never), {
+      await assert.rejects(search({ index, readTraces: each(readTrace) }, { ...query, limit: 1, after } as never), {
         code: 'MILO_BAD_CURSOR',
       })
     }

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
+import { IdMap } from '../../../collector/src/record/ids'
 import { scanRecords } from '../../../collector/src/record/records'
 import {
-  addOfTrace,
+  addOfTraces,
   nodesOf,
   type SpanRow,
   slotOf,
@@ -30,13 +31,14 @@ function read(rows: SpanRow[], traceId: bigint, slots: Set<bigint>): bigint[] {
   const ids: bigint[] = []
   for (const { slot, node, records } of rows) {
     if (!slots.has(slot) || !nodes.has(node)) continue
-    addOfTrace(records, traceId, some => {
+    const add = (some: Buffer) => {
       scanRecords(some, (_start, _end, { traceIdAt, idAt }) => {
         assert.equal(some.readBigInt64BE(traceIdAt), traceId)
         ids.push(some.readBigInt64BE(idAt))
       })
       return true
-    })
+    }
+    addOfTraces(records, new IdMap([[traceId, { traceId, add }]]))
   }
   return ids
 }

@@ -1,13 +1,15 @@
 import type { types } from 'cassandra-driver'
 import { RECORD_HEADER } from 'milo/codec/span'
+import { IdMap } from '../../record/ids'
 import { inParallel } from '../deadline'
 import { hash64 } from '../hash64'
 import type { Numbered } from '../hours'
 import type { Clock } from '../pipeline/clock'
 import { type Entry, readEntry } from '../pipeline/entry'
+import type { TraceRead } from '../pipeline/pipeline'
 import { Recent } from '../recent'
 import type { Cassandra } from './cassandra'
-import { addOfTrace, nodesOf, type SpanRow, type TracePlace } from './span-rows'
+import { addOfTraces, nodesOf, type SharedPlace, type SpanRow, type TracePlace } from './span-rows'
 
 /** What Cassandra stores: the journal, and the rows of spans (span-rows.ts). A row costs it the same whatever its size. */
 
@@ -20,7 +22,7 @@ const DIRECTORY = -1
 
 /** How many requests write rows of spans at once, each to one partition and of about MAX_JOURNAL_BYTES. */
 const MAX_SPAN_REQUESTS = 8
-/** How many places of a trace are read at once: twice as many each time, but one after a read of many bytes. */
+/** How many places of each trace are read at once: twice as many each time, but one after a read of many bytes. */
 const CONCURRENT_READS = [2, 32] as const
 const MANY_BYTES = 1024 * 1024
 /** Most places have fewer rows for a trace. */
@@ -131,26 +133,36 @@ export class CassandraSpans {
     await inParallel(requests, MAX_SPAN_REQUESTS, request => this.db.batch(request))
   }
 
-  /** Calls `add` with the trace's records in these places, several at a time, until it returns false. */
-  async read(traceId: bigint, places: AsyncIterable<TracePlace[]>, add: (records: Buffer) => boolean): Promise<void> {
-    const nodes = nodesOf(traceId)
-    let concurrency: number = CONCURRENT_READS[0]
-    for await (const some of places) {
-      for (let i = 0; i < some.length; ) {
-        const reads = some.slice(i, i + concurrency).map(({ collector, slot }) => {
-          const params = [collector, slot, nodes]
-          const pages = this.db.pages(this.sql.selectSpans, params, row => row.records.length, FIRST_PAGE_ROWS)
-          return { pages, first: pages.next() }
-        })
-        i += reads.length
-        await Promise.all(reads.map(({ first }) => first))
+  /**
+   * Gives each read its trace's records, several at a time.
+   * @param placesOf yields where they may be; reads that want no more are removed from what it is given
+   */
+  async read(reads: TraceRead[], placesOf: (wanted: IdMap<unknown>) => AsyncIterable<SharedPlace[]>): Promise<void> {
+    const wanted = new IdMap<TraceRead>()
+    for (const read of reads) wanted.set(read.traceId, read)
+    let concurrency = CONCURRENT_READS[0] * reads.length
+    for await (const places of placesOf(wanted)) {
+      for (let i = 0; i < places.length; ) {
+        const now: AsyncGenerator<types.Row[]>[] = []
+        let traces = 0
+        do {
+          const { collector, slot, traceIds } = places[i++]!
+          const nodes = new Set(traceIds.filter(id => wanted.has(id)).flatMap(nodesOf))
+          if (nodes.size === 0) continue
+          traces += traceIds.length
+          const params = [collector, slot, [...nodes]]
+          const pageRows = FIRST_PAGE_ROWS * traceIds.length
+          now.push(this.db.pages(this.sql.selectSpans, params, row => row.records.length, pageRows))
+        } while (i < places.length && traces + places[i]!.traceIds.length <= concurrency)
+        const firsts = await Promise.all(now.map(pages => pages.next()))
         let bytes = 0
-        for (const { pages, first } of reads) {
-          for (let page = await first; !page.done; page = await pages.next()) {
+        for (const [j, pages] of now.entries()) {
+          for (let page = firsts[j]!; !page.done; page = await pages.next()) {
             for (const { records } of page.value) {
               bytes += records.length
-              if (!addOfTrace(records, traceId, add)) return
+              addOfTraces(records, wanted)
             }
+            if (wanted.size === 0) return
           }
         }
         concurrency = bytes > MANY_BYTES ? 1 : Math.min(2 * concurrency, CONCURRENT_READS[1])

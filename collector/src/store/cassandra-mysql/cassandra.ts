@@ -15,8 +15,8 @@ const CONNECT_MS = 5_000
 const REQUEST_MS = 5_000
 /** The deadline of a request, retries included. */
 const DEADLINE_MS = 10_000
-/** How much of a read Cassandra and we hold in memory: pages of about this size. The first page is limited by rows, since their size isn't known yet. */
-const PAGE_BYTES = 8 * 1024 * 1024
+/** How much of a read Cassandra and we hold in memory: two pages of about this size. The first page is limited by rows, since their size isn't known yet. */
+const PAGE_BYTES = 4 * 1024 * 1024
 const FIRST_PAGE_ROWS = 32
 const MAX_PAGE_ROWS = 5_000
 
@@ -50,24 +50,28 @@ export class Cassandra {
     return this.attempt(this.client.execute(query, params))
   }
 
-  /** Yields all rows of a SELECT, page by page. @param bytes estimates the size of a row */
+  /** Yields all rows of a SELECT, page by page. The next page is on its way meanwhile. @param bytes estimates the size of a row */
   async *pages(
     query: string,
     params: unknown[],
     bytes: (row: types.Row) => number,
     firstPageRows = FIRST_PAGE_ROWS,
   ): AsyncGenerator<types.Row[]> {
+    const read = (fetchSize: number, pageState?: string) =>
+      this.attempt(this.client.execute(query, params, { fetchSize, pageState }))
     let fetchSize = firstPageRows
-    let pageState: string | undefined
-    do {
-      const page = await this.attempt(this.client.execute(query, params, { fetchSize, pageState }))
-      if (page.rows.length > 0) {
-        yield page.rows
-        const average = page.rows.reduce((sum, row) => sum + bytes(row), 0) / page.rows.length
+    let next: ReturnType<typeof read> | undefined = read(fetchSize)
+    while (next !== undefined) {
+      const { rows, pageState }: types.ResultSet = await next
+      if (rows.length > 0) {
+        const average = rows.reduce((sum, row) => sum + bytes(row), 0) / rows.length
         fetchSize = Math.max(1, Math.min(Math.floor(PAGE_BYTES / (average + 1)), MAX_PAGE_ROWS))
       }
-      pageState = page.pageState
-    } while (pageState)
+      next = pageState ? read(fetchSize, pageState) : undefined
+      // Whoever reads on gets its error.
+      next?.catch(() => {})
+      if (rows.length > 0) yield rows
+    }
   }
 
   /** Runs all queries. After a rejection, any of them may have run. */

@@ -8,7 +8,7 @@ import type { IndexPolicy } from '../search/index-policy'
 import type { MySql, Row } from './mysql'
 import { Postings, type TraceTerms } from './mysql-postings'
 import { termsIn, type Word, Words } from './mysql-terms'
-import { collectorNumber, slotOf, type TracePlace } from './span-rows'
+import { collectorNumber, type SharedPlace, slotOf, type TracePlace } from './span-rows'
 
 /**
  * Writes the search index of sql/mysql/0001-blocks.sql; mysql-search.ts searches it. A trace's records usually come together and have
@@ -31,9 +31,9 @@ const ROW_OVERHEAD_BYTES = 64
 const MAX_ROW_TERMS = 500
 /** How many records are read before the clock is looked at. */
 const RECORDS_BETWEEN = 32
-/** How many places of a trace are read from trace_terms at once. */
+/** How many places of traces are read from trace_terms at once, to read what is there. */
 const MAX_PLACES = 500
-/** How many places of all traces. */
+/** How many, to look at all of them. */
 const MAX_PLACES_AT_ONCE = 20_000
 
 interface Statement {
@@ -182,20 +182,30 @@ export async function readCheckpoint(db: MySql, collector: string): Promise<bigi
   return row === undefined ? undefined : BigInt(row[0]!)
 }
 
-/** Yields where in Cassandra a trace's records may be, in order of acceptance. */
-export async function* placesOfTrace(db: MySql, traceId: bigint): AsyncGenerator<TracePlace[]> {
-  // A sender that uses the same id all day makes a place each second.
+/**
+ * Yields where in Cassandra records of traces may be, in order of acceptance. A sender that uses the same id all day makes a place each
+ * second.
+ * @param wanted the traces; those that are removed meanwhile aren't looked for any more
+ */
+export async function* placesOfTraces(db: MySql, wanted: IdMap<unknown>): AsyncGenerator<SharedPlace[]> {
   let rows: Row[] = []
-  do {
-    const [slot, collector] = rows.at(-1) ?? []
-    const after = slot === undefined ? '' : `AND (slot > ${slot} OR (slot = ${slot} AND collector > ${collector}))`
+  while (wanted.size > 0) {
+    const [slot, collector, traceId] = rows.at(-1) ?? []
+    const after =
+      slot === undefined
+        ? ''
+        : `AND (slot > ${slot} OR (slot = ${slot} AND (collector > ${collector} OR (collector = ${collector} AND trace_id > ${traceId}))))`
     rows = await db.read(
-      `SELECT DISTINCT slot, collector FROM trace_terms WHERE trace_id = ? ${after}
-       ORDER BY slot, collector LIMIT ${MAX_PLACES}`,
-      [traceId],
+      `SELECT DISTINCT slot, collector, trace_id FROM trace_terms WHERE trace_id IN (${[...wanted.keys()]}) ${after}
+       ORDER BY slot, collector, trace_id LIMIT ${MAX_PLACES}`,
     )
-    yield rows.map(tracePlace)
-  } while (rows.length === MAX_PLACES)
+    const places = grouped(rows, ([slot, collector]) => `${slot} ${collector}`)
+    yield Array.from(places, ([, some]) => ({
+      ...tracePlace(some[0]!),
+      traceIds: some.map(([, , traceId]) => BigInt(traceId!)),
+    }))
+    if (rows.length < MAX_PLACES) return
+  }
 }
 
 /** Yields the places of all traces, each as often as traces have it. */

@@ -169,12 +169,12 @@ export class MySqlSearch implements SpanIndex {
       // by_text contains only the beginnings of values, so every row would be fetched from elsewhere.
       if (ofScope > MAX_DICT_SHARE * all) index = 'PRIMARY'
     }
-    const [like, parameters] =
-      term.match === 'prefix' ? beginning(this.policy.cut(term.value)) : [LIKE, [this.pattern(term)]]
+    const [matches, parameters] =
+      term.match === 'prefix' ? beginning(this.policy.cut(term.value)) : this.condition(term)
     // Reading all values takes the server long, so it has several cores for that.
     const ranges = index === 'PRIMARY' ? VALUE_RANGES : ['TRUE']
     const read = (range: string) => {
-      const where = `${range} AND ${scope} AND ${like}`
+      const where = `${range} AND ${scope} AND ${matches}`
       const limit = MAX_VALUES + 1
       return this.db.read(
         `SELECT HEX(term), day FROM dict FORCE INDEX (${index}) WHERE ${where} LIMIT ${limit}`,
@@ -237,9 +237,12 @@ export class MySqlSearch implements SpanIndex {
     return keys.length === 0 ? 'FALSE' : `scope IN (${keys.map(([hex]) => bytes(hex as string))})`
   }
 
-  private pattern({ value, match }: TextTerm): string {
-    const text = literally(this.policy.cut(value))
-    return match === 'exact' ? text : match === 'prefix' ? `${text}%` : `%${text}%`
+  /** Returns the condition for texts in dict that match, and its parameters. */
+  private condition({ value, match }: TextTerm): [string, string[]] {
+    const text = this.policy.cut(value)
+    // UTF-8 has no character within another one, and searching bytes takes half of LIKE's time.
+    if (match === 'contains') return ['LOCATE(CAST(? AS BINARY), CAST(text AS BINARY)) > 0', [text]]
+    return [LIKE, [match === 'exact' ? literally(text) : `${literally(text)}%`]]
   }
 
   /** Returns a function that reads the driver's places after `after` step by step. */
@@ -299,6 +302,7 @@ export class MySqlSearch implements SpanIndex {
         if (fresh.size < MAX_COMPARED && !compares.has(term)) fresh.set(term, { term, day: row.day })
       }
     }
+    const [condition, parameters] = term.kind === 'number' ? [] : this.condition(term)
     for (const [day, values] of grouped(fresh.values(), ({ day }) => day)) {
       for (let i = 0; i < values.length; i += MAX_IN) {
         const some = values.slice(i, i + MAX_IN).map(({ term }) => term)
@@ -308,7 +312,7 @@ export class MySqlSearch implements SpanIndex {
             ? (await this.db.read(`SELECT HEX(term), text ${from}`)).filter(([, text]) =>
                 this.mayBe(text as string, term),
               )
-            : await this.db.read(`SELECT HEX(term) ${from} AND ${LIKE}`, [this.pattern(term)])
+            : await this.db.read(`SELECT HEX(term) ${from} AND ${condition}`, parameters)
         for (const value of some) compares.set(value, false)
         for (const [hex] of matching) compares.set(lower(hex), true)
       }

@@ -3,6 +3,7 @@ import { IdMap } from '../../record/ids'
 import { scanRecords } from '../../record/records'
 import { chunksBySize, grouped } from '../chunks'
 import type { Entry } from '../pipeline/entry'
+import type { TraceRead } from '../pipeline/pipeline'
 
 /**
  * How spans are stored in Cassandra. A mutation costs Cassandra at least 50 µs whatever its size, so traces don't get one each.
@@ -32,6 +33,11 @@ export interface TracePlace {
   /** The collector's number (see collectorNumber). */
   collector: number
   slot: bigint
+}
+
+/** With all traces that are wanted of it. */
+export interface SharedPlace extends TracePlace {
+  traceIds: bigint[]
 }
 
 /** The intended size of a row: small enough to read it for one of its traces. */
@@ -114,20 +120,26 @@ function pushRows(rows: SpanRow[], slot: bigint, node: bigint, records: Buffer[]
   }
 }
 
-/** Calls `add` with each run of records that belong to the trace. @returns false once `add` has returned false */
-export function addOfTrace(records: Buffer, traceId: bigint, add: (records: Buffer) => boolean): boolean {
-  let takesMore = true
+/** Gives each run of records of one trace to its read, and removes reads that want no more. */
+export function addOfTraces(records: Buffer, reads: IdMap<TraceRead>): void {
+  let read: TraceRead | undefined
   let from = 0
   let to = 0
+  let idAt = 0
+  const give = () => {
+    if (read !== undefined && !read.add(records.subarray(from, to))) reads.delete(read.traceId)
+  }
   scanRecords(records, (start, end, { traceIdAt }) => {
-    if (records.readBigInt64BE(traceIdAt) !== traceId) return
-    if (start !== to) {
-      if (takesMore && to > from) takesMore = add(records.subarray(from, to))
+    // Most records follow others of their trace.
+    if (start === 0 || records.compare(records, idAt, idAt + 8, traceIdAt, traceIdAt + 8) !== 0) {
+      give()
+      read = reads.get(records.readBigInt64BE(traceIdAt))
       from = start
     }
+    idAt = traceIdAt
     to = end
   })
-  return takesMore && (to === from || add(records.subarray(from, to)))
+  give()
 }
 
 /** @param at the offset of the trace id's eight bytes */

@@ -8,7 +8,7 @@ import { type Migration, migrations } from '../migrations'
 import { type Clock, systemClock } from '../pipeline/clock'
 import type { Entry } from '../pipeline/entry'
 import { closedError } from '../pipeline/group-commit'
-import { type Backend, type Finished, Pipeline } from '../pipeline/pipeline'
+import { type Backend, type Finished, Pipeline, type TraceRead } from '../pipeline/pipeline'
 import { isLasting, withoutRefused } from '../pipeline/refused'
 import type { Quarantine } from '../quarantine'
 import { rarely } from '../rarely'
@@ -42,7 +42,7 @@ import { CollectorLock } from './collector-lock'
 import { hourSources, readHour } from './hours'
 import { MySql, migrateMySql, missingFromMySql, underMigrationLock } from './mysql'
 import { MySqlActivity, MySqlMeter, readMySqlActivity } from './mysql-activity'
-import { MySqlIndex, placesOfTrace, readCheckpoint } from './mysql-index'
+import { MySqlIndex, placesOfTraces, readCheckpoint } from './mysql-index'
 import { keepPartitions, maintainPartitions } from './mysql-partitions'
 import { MySqlQuarantine, putAside } from './mysql-quarantine'
 import { completeFromMySql, MySqlSearch } from './mysql-search'
@@ -402,8 +402,8 @@ class CassandraMySqlBackend implements Backend {
     return this.meter.finish(entries, checkpoint)
   }
 
-  async readSettled(traceId: bigint, add: (records: Buffer) => boolean): Promise<void> {
-    await this.spans.read(traceId, placesOfTrace(this.mysql, traceId), add)
+  async readSettled(reads: TraceRead[]): Promise<void> {
+    await this.spans.read(reads, wanted => placesOfTraces(this.mysql, wanted))
   }
 
   /** Clients may check as often as they like: within a second after a successful write, a check only reads. */
@@ -451,13 +451,14 @@ class CassandraMySqlStore implements Store {
   }
 
   async readTrace(traceId: bigint, maxBytes = TRACE_BYTES): Promise<StoredTrace> {
-    return storedTrace(await this.pipeline.readTrace(traceId, maxBytes))
+    const [trace] = await this.pipeline.readTraces([traceId], maxBytes)
+    return storedTrace(trace!)
   }
 
   search(query: SearchQuery): Promise<SearchPage> {
     const { mysql, policy } = this.backend
-    const readTrace = (id: bigint, maxBytes: number) => this.pipeline.readTrace(id, maxBytes)
-    return search({ index: new MySqlSearch(mysql, policy), readTrace }, query)
+    const readTraces = (ids: bigint[], maxBytes: number) => this.pipeline.readTraces(ids, maxBytes)
+    return search({ index: new MySqlSearch(mysql, policy), readTraces }, query)
   }
 
   complete(query: CompletionQuery): Promise<string[]> {

@@ -4,7 +4,7 @@ import { Meter } from '../activity/meter'
 import { NO_STATS } from '../activity/model'
 import { Ages, type Clock } from '../pipeline/clock'
 import { type Entry, readEntry } from '../pipeline/entry'
-import type { Backend, Finished } from '../pipeline/pipeline'
+import type { Backend, Finished, TraceRead } from '../pipeline/pipeline'
 import type { IndexPolicy } from '../search/index-policy'
 import { EmbeddedActivity } from './activity'
 import type { EmbeddedFile } from './file'
@@ -278,8 +278,8 @@ export class EmbeddedBackend implements Backend {
     this.file.sql.updateAges.run([ageUs, wallUs])
   }
 
-  async readSettled(traceId: bigint, add: (records: Buffer) => boolean): Promise<void> {
-    readTrace(this.file, traceId, add, () => {})
+  async readSettled(reads: TraceRead[]): Promise<void> {
+    for (const { traceId, add } of reads) readTrace(this.file, traceId, add, () => {})
   }
 
   /** Resolves when nothing is under way any more. What is half done is taken up by the next start. */

@@ -3,7 +3,7 @@ import type { RawTrace } from '../../record/records'
 import { UniqueRecords } from '../pipeline/unique-records'
 import { rarely } from '../rarely'
 import { indexPolicy } from '../search/index-policy'
-import { search } from '../search/search'
+import { each, search } from '../search/search'
 import { DEFAULT_RETENTION_DAYS } from '../store-config'
 import { readEmbeddedActivity } from './activity'
 import { EmbeddedFile } from './file'
@@ -69,7 +69,7 @@ export function reader(options: EmbeddedOptions, pending: MessagePort): void {
     },
     // Decoded where the records are wanted: not here, and once.
     readTrace: (traceId, maxBytes) => reading(read(traceId, maxBytes)),
-    search: query => reading(search({ index: lookup, readTrace: read }, query)),
+    search: query => reading(search({ index: lookup, readTraces: each(read) }, query)),
     complete: query => reading(lookup.complete(query)),
     activity: async query =>
       packActivity(readEmbeddedActivity(file, query, Date.now() * 1000 - retentionDays * DAY_US)),

@@ -57,8 +57,14 @@ export interface Backend {
   readonly unfolded: number
   /** How many records this process has put aside. */
   readonly aside: number
-  /** Calls `add` with the trace's settled records, several at a time, until it returns false. */
-  readSettled(traceId: bigint, add: (records: Buffer) => boolean): Promise<void>
+  readSettled(reads: TraceRead[]): Promise<void>
+}
+
+/** A trace whose records are wanted. */
+export interface TraceRead {
+  traceId: bigint
+  /** Called with its settled records, several at a time, until it returns false. */
+  add(records: Buffer): boolean
 }
 
 /** What a finish has counted. */
@@ -138,15 +144,20 @@ export class Pipeline {
     return this.commits.append(messages)
   }
 
-  /** Returns the trace's records, concatenated and each once, at most `maxBytes` of them. The caller owns the memory. */
-  async readTrace(traceId: bigint, maxBytes: number): Promise<RawTrace> {
+  /** Returns the records of each trace, concatenated and each once, at most `maxBytes` of them. The caller owns the memory. */
+  async readTraces(traceIds: bigint[], maxBytes: number): Promise<RawTrace[]> {
     if (this.closing !== undefined) throw closedError()
-    const unique = new UniqueRecords(maxBytes)
-    // Pending records first: those that are settled meanwhile are found twice rather than never.
-    const pending = this.batches.flatMap(batch => batch.read(traceId))
-    await this.backend.readSettled(traceId, records => unique.add(records))
-    for (const records of pending) unique.add(records)
-    return { bytes: unique.taken(), truncated: unique.truncated }
+    const reads = traceIds.map(traceId => {
+      const unique = new UniqueRecords(maxBytes)
+      // Pending records first: those that are settled meanwhile are found twice rather than never.
+      const pending = this.batches.flatMap(batch => batch.read(traceId))
+      return { traceId, unique, pending, add: (records: Buffer) => unique.add(records) }
+    })
+    await this.backend.readSettled(reads)
+    return reads.map(({ unique, pending }) => {
+      for (const records of pending) unique.add(records)
+      return { bytes: unique.taken(), truncated: unique.truncated }
+    })
   }
 
   /** Those of the trace's records that aren't settled yet. */
