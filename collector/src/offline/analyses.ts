@@ -1,11 +1,15 @@
 import type { Analysis } from './analysis'
 import { Edges } from './edges'
 import { Instrumentation } from './instrumentation'
+import { Paths } from './paths'
+import { Strange } from './strange'
 
 /** All analyses, by the names of their partial results and of `--only`. */
 const ANALYSES: Record<string, () => Analysis> = {
   edges: () => new Edges(),
   instrumentation: () => new Instrumentation(),
+  paths: () => new Paths(),
+  strange: () => new Strange(),
 }
 
 export const ANALYSIS_NAMES = Object.keys(ANALYSES)

@@ -209,6 +209,11 @@ export function binOf(durationUs: number): number {
   return durationUs < 1 ? ZERO_BIN : Math.ceil(Math.log(durationUs) * BINS_PER_E)
 }
 
+/** Returns where a bin ends, in microseconds. */
+export function boundOf(index: number): number {
+  return index === ZERO_BIN ? 1 : GAMMA ** index
+}
+
 /** Returns the duration that is at most 2% away from all of a bin, in microseconds. */
 export function middleOf(index: number): number {
   return index === ZERO_BIN ? 0 : GAMMA ** index * (1 - ACCURACY)
