@@ -21,7 +21,7 @@ import {
   writeHeaders,
 } from 'milo/plugin'
 import { endUnread, noteError, noteStatus } from './answer'
-import { Exchange, emitInFrame, isHeardLater } from './exchange'
+import { Exchange, emitInFrame, isHeardElsewhere } from './exchange'
 import { operation, pathOf } from './names'
 
 export { Exchange }
@@ -91,7 +91,7 @@ function startStreamSpan(
   raw: unknown,
   plugin: PluginHandle,
 ): Frame | undefined {
-  if (Exchange.has(stream)) return undefined
+  if (Exchange.of(stream) !== undefined) return undefined
   const prototype = Object.getPrototypeOf(stream)
   if (isNew(prototype)) plugin.watchEmit(prototype, aroundServerStream, isWanted)
   const method = headers[':method'] as string
@@ -118,19 +118,20 @@ function startStreamSpan(
 
 /** Those of a request's end and answer, and what somebody listens to. */
 function isWanted(stream: ServerHttp2Stream | ClientHttp2Stream, event: string | symbol): boolean {
-  return event === 'close' || event === 'response' || event === 'error' || isHeardLater(stream, event)
+  return event === 'close' || event === 'response' || event === 'error' || isHeardElsewhere(stream, event)
 }
 
 function aroundServerStream(stream: ServerHttp2Stream, event: string | symbol, args: unknown[], emit: Emit): boolean {
   if (event === 'close') endServerStream(stream)
-  return isHeardLater(stream, event) ? emitInFrame(stream, event, args, emit) : emit(stream, event, args)
+  return isHeardElsewhere(stream, event) ? emitInFrame(stream, event, args, emit) : emit(stream, event, args)
 }
 
 function endServerStream(stream: ServerHttp2Stream): void {
-  const span = Exchange.spanOf(stream)
-  if (!span?.sampled) return
+  const exchange = Exchange.of(stream)
+  if (!exchange?.span.sampled) return
   try {
-    Exchange.nameByRoute(stream)
+    const { span } = exchange
+    exchange.nameByRoute()
     const status = Number(stream.sentHeaders?.[':status'])
     if (stream.headersSent) span.annotate('http.response.status_code', status)
     if (stream.aborted) span.annotate('error.type', 'aborted')
@@ -303,7 +304,7 @@ function peerOf(session: ClientHttp2Session): Peer {
 }
 
 function aroundClientStream(stream: ClientHttp2Stream, event: string | symbol, args: unknown[], emit: Emit): boolean {
-  const span = Exchange.spanOf(stream)
+  const span = Exchange.of(stream)?.span
   if (span?.sampled) {
     try {
       noteClientEvent(span, stream, event, args[0])
@@ -311,7 +312,7 @@ function aroundClientStream(stream: ClientHttp2Stream, event: string | symbol, a
       // A span that stays open is the worst that may come of it.
     }
   }
-  return isHeardLater(stream, event) ? emitInFrame(stream, event, args, emit) : emit(stream, event, args)
+  return isHeardElsewhere(stream, event) ? emitInFrame(stream, event, args, emit) : emit(stream, event, args)
 }
 
 function noteClientEvent(span: Span, stream: ClientHttp2Stream, event: string | symbol, argument: unknown): void {

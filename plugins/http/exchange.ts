@@ -7,43 +7,49 @@ import { FieldsOn } from './fields'
  * index.ts and code.ts.
  */
 
-/** The span of a request, and the frame in which listeners run, as private fields of the request, its response or its socket. */
-export class Exchange extends FieldsOn {
-  readonly #span: Span
-  readonly #frame: Frame | undefined
-  #route: string | undefined
+/** A request's span, the frame in which its listeners run, and the route that it took. The objects of a request share one. */
+export class Exchange {
+  readonly span: Span
+  readonly frame: Frame | undefined
+  /** As its framework writes it, with the names of parameters; undefined when the request has left it again. */
+  route: string | undefined = undefined
 
+  /** @param object the request, its response, stream or socket */
   constructor(object: object, span: Span, frame: Frame | undefined) {
-    super(object)
-    this.#span = span
-    this.#frame = frame
+    this.span = span
+    this.frame = frame
+    this.share(object)
   }
 
-  static has(object: object): boolean {
-    return #span in object
+  /** @param object another one of the request's */
+  share(object: object): void {
+    new Part(object, this)
   }
 
-  static spanOf(object: object): Span | undefined {
-    return #span in object ? (object as Exchange).#span : undefined
-  }
-
-  /** @param route as its framework writes it, with the names of parameters; undefined when the request has left it again */
-  static takeRoute(object: object, route: string | undefined): void {
-    if (#span in object) (object as Exchange).#route = route
+  static of(object: object): Exchange | undefined {
+    return Part.exchangeOf(object)
   }
 
   /** Names the span by the route that the request took, if it took one. */
-  static nameByRoute(object: object): void {
-    if (!(#span in object)) return
-    const exchange = object as Exchange
-    const [span, route] = [exchange.#span, exchange.#route]
+  nameByRoute(): void {
+    const { span, route } = this
     if (route === undefined) return
     span.name = `${span.name.slice(0, span.name.indexOf(' '))} ${route}`
     span.annotate('http.route', route)
   }
+}
 
-  static frameOf(object: object): Frame | undefined {
-    return #span in object ? (object as Exchange).#frame : undefined
+/** An object of a request, with its exchange as a private field. */
+class Part extends FieldsOn {
+  readonly #exchange: Exchange
+
+  constructor(object: object, exchange: Exchange) {
+    super(object)
+    this.#exchange = exchange
+  }
+
+  static exchangeOf(object: object): Exchange | undefined {
+    return #exchange in object ? (object as Part).#exchange : undefined
   }
 }
 
@@ -58,15 +64,20 @@ const LATER = new Set<unknown>([
   ...['ready', 'headers', 'push', 'trailers', 'wantTrailers', 'frameError'],
 ])
 
-/** Whether the frame of a request matters to this event: `emitInFrame` is for those. */
-export function isHeardLater(emitter: EventEmitter, event: string | symbol): boolean {
-  return LATER.has(event) && Exchange.has(emitter) && emitter.listenerCount(event) > 0
+/** Whether an event's listeners belong to another request than the code that emits it: `emitInFrame` is for those. */
+export function isHeardElsewhere(emitter: EventEmitter, event: string | symbol): boolean {
+  // In this order: hardly any event has listeners, and to look for a private field costs the most.
+  if (!LATER.has(event) || emitter.listenerCount(event) === 0) return false
+  const exchange = Exchange.of(emitter)
+  if (exchange === undefined) return false
+  const { frame } = exchange
+  const here = currentFrame()
+  return here?.span !== frame?.span || here?.baggage !== frame?.baggage
 }
 
 export function emitInFrame(emitter: EventEmitter, event: string | symbol, args: unknown[], emit: Emit): boolean {
-  const frame = Exchange.frameOf(emitter)
+  const frame = Exchange.of(emitter)?.frame
   const here = currentFrame()
-  if (here?.span === frame?.span && here?.baggage === frame?.baggage) return emit(emitter, event, args)
   return runInFrame(here?.cells === frame?.cells ? frame : withCells(frame), emit, emitter, event, args)
 }
 

@@ -21,7 +21,7 @@ import {
   writeHeaders,
 } from 'milo/plugin'
 import { endUnread, noteError, noteStatus } from './answer'
-import { Exchange, emitInFrame, isHeardLater } from './exchange'
+import { Exchange, emitInFrame, isHeardElsewhere } from './exchange'
 import { operation, pathOf } from './names'
 
 /**
@@ -55,8 +55,7 @@ let loaded: typeof import('./code') | undefined
 
 /** Whether the request of this response has a span that will be sent. */
 export function isSampled(res: any): boolean {
-  const span = Exchange.spanOf(res) ?? (res.stream && loaded?.Exchange.spanOf(res.stream))
-  return span?.sampled === true
+  return exchangeOf(res)?.span.sampled === true
 }
 
 /**
@@ -65,8 +64,12 @@ export function isSampled(res: any): boolean {
  * @param route as the framework writes it, with the names of parameters; undefined when the request has left it again
  */
 export function takeRoute(res: any, route: string | undefined): void {
-  if (Exchange.has(res)) Exchange.takeRoute(res, route)
-  else if (res.stream) loaded?.Exchange.takeRoute(res.stream, route)
+  const exchange = exchangeOf(res)
+  if (exchange !== undefined) exchange.route = route
+}
+
+function exchangeOf(res: any): Exchange | undefined {
+  return Exchange.of(res) ?? (res.stream && loaded?.Exchange.of(res.stream))
 }
 
 function patchHttp(exports: any, plugin: PluginHandle): void {
@@ -97,18 +100,18 @@ function patchHttp(exports: any, plugin: PluginHandle): void {
     (res, event, args, emit) => {
       // 'close' comes after 'finish', or alone when the peer went away first.
       if (event === 'close') endRequestSpan(res)
-      return isHeardLater(res, event) ? emitInFrame(res, event, args, emit) : emit(res, event, args)
+      return isHeardElsewhere(res, event) ? emitInFrame(res, event, args, emit) : emit(res, event, args)
     },
-    (res, event) => event === 'close' || isHeardLater(res, event),
+    (res, event) => (event === 'close' && Exchange.of(res)?.span.sampled) || isHeardElsewhere(res, event),
   )
-  plugin.watchEmit(IncomingMessage.prototype, emitInFrame, isHeardLater)
+  plugin.watchEmit(IncomingMessage.prototype, emitInFrame, isHeardElsewhere)
   plugin.watchEmit(
     ClientRequest.prototype,
     (req, event, args, emit) => {
       seeClientEvent(req, event, args[0])
-      return isHeardLater(req, event) ? emitInFrame(req, event, args, emit) : emit(req, event, args)
+      return isHeardElsewhere(req, event) ? emitInFrame(req, event, args, emit) : emit(req, event, args)
     },
-    (req, event) => CLIENT_EVENTS.has(event) || isHeardLater(req, event),
+    (req, event) => CLIENT_EVENTS.has(event) || isHeardElsewhere(req, event),
   )
   // Node makes a request's headers here: at the first write or at the end, or at once for a request with an `Expect` header or
   // an array of headers. This is the last moment to add one.
@@ -175,7 +178,7 @@ function startRequestSpan(
   peer: ServerResponse | Duplex,
   plugin: PluginHandle,
 ): Frame | undefined {
-  if (Exchange.has(req) || Exchange.has(peer)) return undefined
+  if (Exchange.of(req) !== undefined || Exchange.of(peer) !== undefined) return undefined
   const method = req.method ?? 'GET'
   const url = req.url ?? '/'
   const { rawHeaders, socket } = req
@@ -184,8 +187,7 @@ function startRequestSpan(
   const span = startServerSpan(operation(method, url), contextOfHeaders(headers, socket))
   const frame = frameWith(span)
   frame.baggage = baggageOfHeaders(headers, socket)
-  new Exchange(req, span, frame)
-  new Exchange(peer, span, frame)
+  new Exchange(req, span, frame).share(peer)
   if (span.sampled) {
     const path = pathOf(url)
     // Nobody has annotated the span yet.
@@ -225,10 +227,11 @@ function watchQueued(socket: Duplex, res: ServerResponse, plugin: PluginHandle):
 }
 
 function endRequestSpan(res: ServerResponse): void {
-  const span = Exchange.spanOf(res)
-  if (!span?.sampled) return
+  const exchange = Exchange.of(res)
+  if (!exchange?.span.sampled) return
   try {
-    Exchange.nameByRoute(res)
+    const { span } = exchange
+    exchange.nameByRoute()
     if (res.headersSent) span.annotate('http.response.status_code', res.statusCode)
     if (!res.writableFinished) span.annotate('error.type', 'aborted')
     else if (res.statusCode >= 500) span.annotate('error.type', String(res.statusCode))
@@ -245,7 +248,7 @@ function endRequestSpan(res: ServerResponse): void {
 function watchUpgraded(socket: Duplex, span: Span, plugin: PluginHandle): void {
   plugin.watchEmit(socket, (self, event, args, emit) => {
     if (event === 'close' && span.sampled) span.annotate('error.type', 'aborted').end()
-    return isHeardLater(self, event) ? emitInFrame(self, event, args, emit) : emit(self, event, args)
+    return isHeardElsewhere(self, event) ? emitInFrame(self, event, args, emit) : emit(self, event, args)
   })
   if (!span.sampled) return
   for (const name of ['write', 'end'] as const) {
@@ -281,7 +284,7 @@ function startClientSpan(req: ClientRequest): Span {
 /** @returns the headers to be sent */
 function traceRequest(req: ClientRequest, headers: unknown): unknown {
   // A class of the application's may have the headers made again.
-  const span = Exchange.spanOf(req) ?? startClientSpan(req)
+  const span = Exchange.of(req)?.span ?? startClientSpan(req)
   if (headers !== null && headers !== undefined && !Array.isArray(headers)) {
     writeHeaders(req, ON_REQUEST, span)
     return headers
@@ -327,10 +330,11 @@ const CLIENT_EVENTS = new Set<unknown>(['close', 'response', 'upgrade', 'connect
 /** Notes a request's event on its span, before the listeners run. */
 function seeClientEvent(req: ClientRequest, event: string | symbol, argument: unknown): void {
   if (!CLIENT_EVENTS.has(event)) return
-  const span = Exchange.spanOf(req)
-  if (span === undefined) return
+  const exchange = Exchange.of(req)
+  if (exchange === undefined) return
   try {
-    if (event === 'response') new Exchange(argument as IncomingMessage, span, Exchange.frameOf(req))
+    const { span } = exchange
+    if (event === 'response') exchange.share(argument as object)
     if (span.sampled) noteClientEvent(span, req, event, argument)
   } catch {
     // A span that stays open is the worst that may come of it.

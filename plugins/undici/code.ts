@@ -158,10 +158,32 @@ const HEADERS: HeaderTarget<Request> = {
 
 const URL_PARTS = /^(https?:)\/\/(?:[^/?#@]*@)?(?:\[([^\]]+)\]|([^/?#:]*))(?::(\d+))?/
 
+interface Peer {
+  host: string
+  port: string
+}
+
 /** Whom a request is for: also where it goes by a proxy, which has the whole URL as its path. */
-function peerOf({ origin, path }: Request): { host: string; port: string } {
-  const parts = URL_PARTS.exec(path) ?? URL_PARTS.exec(String(origin))
-  if (parts === null) return { host: String(origin), port: '' }
+function peerOf({ origin, path }: Request): Peer {
+  if (path.charCodeAt(0) !== SLASH) {
+    const peer = peerIn(path)
+    if (peer !== undefined) return peer
+  }
+  const url = String(origin)
+  if (url !== lastOrigin) {
+    lastPeer = peerIn(url) ?? { host: url, port: '' }
+    lastOrigin = url
+  }
+  return lastPeer
+}
+
+/** The peer that is asked for is mostly the one that was asked for last. */
+let lastOrigin = ''
+let lastPeer: Peer = { host: '', port: '' }
+
+function peerIn(url: string): Peer | undefined {
+  const parts = URL_PARTS.exec(url)
+  if (parts === null) return undefined
   const [, protocol, address, name, port] = parts
   return { host: address ?? name!, port: port ?? (protocol === 'https:' ? '443' : '80') }
 }

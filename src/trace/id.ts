@@ -35,19 +35,28 @@ export function randomNarrow(): number {
   return randomWord() & 0x7fffffff || 1
 }
 
-const HEX: string[] = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, '0'))
+/** The characters of hex digits. */
+const HEX = Uint8Array.from('0123456789abcdef', digit => digit.charCodeAt(0))
 
-/** 16 lower-case hex digits. */
+/** 16 lower-case hex digits, made at once: text that is put together of parts costs twice as much, and is read more slowly. */
 export function toHex(hi: number, lo: number): string {
-  return (
-    HEX[hi >>> 24]! +
-    HEX[(hi >>> 16) & 0xff] +
-    HEX[(hi >>> 8) & 0xff] +
-    HEX[hi & 0xff] +
-    HEX[lo >>> 24] +
-    HEX[(lo >>> 16) & 0xff] +
-    HEX[(lo >>> 8) & 0xff] +
-    HEX[lo & 0xff]
+  return String.fromCharCode(
+    HEX[hi >>> 28]!,
+    HEX[(hi >>> 24) & 15]!,
+    HEX[(hi >>> 20) & 15]!,
+    HEX[(hi >>> 16) & 15]!,
+    HEX[(hi >>> 12) & 15]!,
+    HEX[(hi >>> 8) & 15]!,
+    HEX[(hi >>> 4) & 15]!,
+    HEX[hi & 15]!,
+    HEX[lo >>> 28]!,
+    HEX[(lo >>> 24) & 15]!,
+    HEX[(lo >>> 20) & 15]!,
+    HEX[(lo >>> 16) & 15]!,
+    HEX[(lo >>> 12) & 15]!,
+    HEX[(lo >>> 8) & 15]!,
+    HEX[(lo >>> 4) & 15]!,
+    HEX[lo & 15]!,
   )
 }
 
