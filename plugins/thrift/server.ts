@@ -242,11 +242,13 @@ class Request extends Entry implements IncomingRequest, PendingReply {
       fillFrame(this.frame, startServerSpan('', this.remote))
       return
     }
-    const generated = this.owner[`process_${this.name}`]
-    this.service ??= serviceOf(generated, this.name) ?? anyService(this.owner)
+    const generated = generatedOf(this.owner[`process_${this.name}`], this.name)
+    const service = this.service ?? generated?.service ?? anyService(this.owner)
     // Go's clients send a oneway call as any other: whether it will be answered, only the generated code says.
-    if (neverReplies(generated)) this.type = ONEWAY
-    const { name, annotations } = operationOf(generated, this.service, this.name, this.type === ONEWAY)
+    if (generated?.neverReplies) this.type = ONEWAY
+    const oneway = this.type === ONEWAY
+    const { name, annotations } =
+      generated?.operation(service, this.name, oneway) ?? operation(service, this.name, oneway, true)
     const span =
       this.remote === undefined && this.ambient !== undefined
         ? // Not here: the frame that is current is the one to be filled.
@@ -309,24 +311,39 @@ class Request extends Entry implements IncomingRequest, PendingReply {
   }
 }
 
-interface Known {
-  operation: Operation
-  service: string | undefined
-  method: string
-  oneway: boolean
+/** What a process_X says. */
+class Generated {
+  readonly service: string | undefined
+  /** Whether it is that of a oneway method: it reads arguments and writes nothing. */
+  readonly neverReplies: boolean
+  /** The last one: several services may share a process_X. */
+  private last: { service: string | undefined; method: string; oneway: boolean; operation: Operation } | undefined
+
+  constructor(code: Function, method: string) {
+    this.service = serviceOf(code, method)
+    const source = Function.prototype.toString.call(code)
+    this.neverReplies = /\.read\(/.test(source) && !source.includes('writeMessageBegin')
+  }
+
+  operation(service: string | undefined, method: string, oneway: boolean): Operation {
+    const { last } = this
+    if (last?.service === service && last?.method === method && last.oneway === oneway) return last.operation
+    this.last = { service, method, oneway, operation: operation(service, method, oneway) }
+    return this.last.operation
+  }
 }
 
-/** The last one of each process_X: several services may share it. */
-const operations = new WeakMap<Function, Known>()
+const generated = new WeakMap<Function, Generated>()
 
-/** @param generated process_X; undefined for a method that the processor doesn't have, whose name is the caller's */
-function operationOf(generated: unknown, service: string | undefined, method: string, oneway: boolean): Operation {
-  if (typeof generated !== 'function') return operation(service, method, oneway, true)
-  const known = operations.get(generated)
-  if (known?.service === service && known?.method === method && known.oneway === oneway) return known.operation
-  const made = { operation: operation(service, method, oneway), service, method, oneway }
-  operations.set(generated, made)
-  return made.operation
+/** @returns undefined for a method that the processor doesn't have, whose name is the caller's */
+function generatedOf(code: unknown, method: string): Generated | undefined {
+  if (typeof code !== 'function') return undefined
+  let known = generated.get(code)
+  if (known === undefined) {
+    known = new Generated(code, method)
+    generated.set(code, known)
+  }
+  return known
 }
 
 /** The service that a processor belongs to, by any of its methods: for a method that it doesn't have. */
@@ -339,20 +356,6 @@ function anyService(processor: Processor): string | undefined {
     }
   }
   return undefined
-}
-
-const oneway = new WeakMap<Function, boolean>()
-
-/** Whether a process_X is that of a oneway method: generated code that reads arguments and writes nothing. */
-function neverReplies(generated: unknown): boolean {
-  if (typeof generated !== 'function') return false
-  let known = oneway.get(generated)
-  if (known === undefined) {
-    const source = Function.prototype.toString.call(generated)
-    known = /\.read\(/.test(source) && !source.includes('writeMessageBegin')
-    oneway.set(generated, known)
-  }
-  return known
 }
 
 /**
