@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { basename, dirname, resolve } from 'node:path'
+import { basename, dirname, join, relative, resolve } from 'node:path'
 import { defineConfig, type Options } from 'tsup'
 
 /** The package's entries in the bundle, and what of src/bundle.ts each of them is. */
@@ -61,25 +61,120 @@ const elsewhere = (filter: RegExp, path: (folder: string) => string): NonNullabl
  */
 const CODE = readdirSync('plugins').filter(name => existsSync(`plugins/${name}/code.ts`))
 
+/**
+ * Rooms of src that a start doesn't need: the bundle requires them when something first does, each from a file of its own in dist. Such a file
+ * is a function that is given the bundle's modules (src/core.ts), so no state exists twice, whichever copy of the bundle it is; the rest is in it.
+ */
+const LATE: Record<string, string> = {
+  'cls-code': './src/cls/code.ts',
+  'export-http': './src/export/http/index.ts',
+  exports: './src/start/exports.ts',
+  spool: './src/export/spool-pump.ts',
+  'testing-code': './src/testing.ts',
+}
+
+type Esbuild = Parameters<NonNullable<Options['esbuildPlugins']>[number]['setup']>[0]['esbuild']
+
+const inSrc = (folder: string, path: string) => relative('.', join(folder, path)).replaceAll('\\', '/')
+
+/** A `require` of a late file, in the bundle. */
+const late: NonNullable<Options['esbuildPlugins']>[number] = {
+  name: 'late',
+  setup: build =>
+    build.onResolve({ filter: /^\./ }, ({ kind, path, resolveDir }) => {
+      if (kind !== 'require-call') return undefined
+      const files = ['.ts', '/index.ts'].map(end => `./${inSrc(resolveDir, path)}${end}`)
+      const name = Object.keys(LATE).find(name => files.includes(LATE[name]!))
+      return name === undefined ? undefined : { path: `./${name}.js`, external: true }
+    }),
+}
+
+/** The modules of the bundle that late files import: found once, before all builds. */
+let taken: Promise<Set<string>> | undefined
+
+async function findTaken(esbuild: Esbuild): Promise<Set<string>> {
+  const options = { bundle: true, write: false, metafile: true, platform: 'node', outdir: 'dist' } as const
+  const external = ['shimmer', './code', './esm']
+  const { metafile } = await esbuild.build({ ...options, external, entryPoints: ['src/bundle.ts'], plugins: [late] })
+  const found = new Set<string>()
+  const plugins = [takes(file => file in metafile.inputs && found.add(file))]
+  await esbuild.build({ ...options, external, entryPoints: LATE, plugins })
+  return found
+}
+
+/** Has imports of the modules that `isTaken` says taken from the bundle. */
+const takes = (isTaken: (file: string) => unknown): NonNullable<Options['esbuildPlugins']>[number] => ({
+  name: 'takes',
+  setup(build) {
+    build.onResolve({ filter: /^\./ }, ({ kind, path, resolveDir }) => {
+      const file = `${inSrc(resolveDir, path)}.ts`
+      return kind === 'import-statement' && isTaken(file) ? { path: file, namespace: 'core' } : undefined
+    })
+    build.onLoad({ filter: /./, namespace: 'core' }, ({ path }) => ({
+      contents: `module.exports = core['${path}']`,
+    }))
+  },
+})
+
 // tsup's own splitting of CommonJS would share the state as well, but rewrites every `?.` into a call with closures.
 export default defineConfig([
   {
     ...javascript,
     entry: { bundle: 'src/bundle.ts' },
-    esbuildPlugins: [
-      ...elsewhere(/^\.\/code$/, folder => `./${basename(folder)}-code.js`),
-      ...elsewhere(/^\.\.\/export\/http$/, () => './export-http.js'),
-      ...elsewhere(/^\.\/esm$/, () => './esm.js'),
+    plugins: [
+      ...javascript.plugins!,
+      {
+        name: 'late',
+        renderChunk: code => ({
+          code: code.replace(/\brequire\("\.\/([\w-]+)\.js"\)/g, (call, name) =>
+            name in LATE ? `${call}(core)` : call,
+          ),
+        }),
+      },
     ],
-    onSuccess: async () => writeEntries(),
+    esbuildPlugins: [
+      ...elsewhere(/^\.\/esm$/, () => './esm.js'),
+      late,
+      {
+        name: 'core',
+        setup: build =>
+          build.onLoad({ filter: /[\\/]src[\\/]core\.ts$/ }, async () => {
+            const files = [...(await (taken ??= findTaken(build.esbuild)))]
+            const imports = files.map(
+              (file, i) => `import * as m${i} from './${relative('src', file).replace(/\.ts$/, '')}'`,
+            )
+            return {
+              contents: `${imports.join('\n')}\nexport const core = { ${files.map((file, i) => `'${file}': m${i}`)} }`,
+            }
+          }),
+      },
+      ...elsewhere(/^\.\/code$/, folder => `./${basename(folder)}-code.js`),
+    ],
+    onSuccess: async () => built(),
   },
   {
     ...javascript,
     entry: Object.fromEntries(CODE.map(name => [`${name}-code`, `plugins/${name}/code.ts`])),
     esbuildPlugins: elsewhere(/^milo\/plugin$/, () => './plugin.js'),
   },
-  // The exporters over HTTP: loaded where one is configured. It has no state.
-  { ...javascript, entry: { 'export-http': 'src/export/http/index.ts' } },
+  {
+    ...javascript,
+    entry: LATE,
+    banner: {
+      js: '"use strict"; let of, made; module.exports = (core => { if (of === core) return made; of = core; const module = { exports: {} };',
+    },
+    footer: { js: 'return made = module.exports })' },
+    onSuccess: async () => built(),
+    esbuildPlugins: [
+      {
+        name: 'late',
+        async setup(build) {
+          const files = await (taken ??= findTaken(build.esbuild))
+          return takes(file => files.has(file)).setup(build)
+        },
+      },
+    ],
+  },
   {
     ...javascript,
     entry: { otel: 'src/otel/index.ts' },
@@ -121,6 +216,13 @@ export default defineConfig([
     dts: { only: true },
   },
 ])
+
+/** The entries are written from what the bundle and its late files export. */
+let unbuilt = 2
+
+function built(): void {
+  if (--unbuilt === 0) writeEntries()
+}
 
 function writeEntries(): void {
   const { milo: bundle } = createRequire(__filename)(resolve('dist/bundle.js'))

@@ -8,12 +8,16 @@ export type ScribeEncoding = 'raw' | 'base64'
 /** A reply to Log takes about 20 bytes and an exception about 100. A peer that sends more than this isn't a Scribe. */
 const MAX_REPLY_BYTES = 16 * 1024
 
-/** Spans as Milo's records (docs/wire-format.md), in one `Log` call a batch. */
-export function scribe(service: string, host: string, encoding: ScribeEncoding): Protocol {
+/**
+ * Spans as Milo's records (docs/wire-format.md), in one `Log` call a batch.
+ * @param hostOf is asked once, for the first span
+ */
+export function scribe(service: string, hostOf: () => string, encoding: ScribeEncoding): Protocol {
   let lastSeqid = 0
+  let host: string | undefined
   return {
     peer: 'Scribe',
-    writeSpan: (w, span) => writeSpan(w, span, service, host),
+    writeSpan: (w, span) => writeSpan(w, span, service, (host ??= hostOf())),
     seal: w => w.take(),
     call(records) {
       const seqid = (lastSeqid = (lastSeqid % 0x7fffffff) + 1)

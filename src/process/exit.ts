@@ -37,6 +37,8 @@ interface Departing {
   hurry(): void
   /** While `isHeld` is true, begins nothing that would keep the loop alive. */
   hold(isHeld: boolean): void
+  /** Whether nothing waits to be sent or spooled. */
+  isIdle(): boolean
   /** Sends or spools what waits, within a deadline. Never rejects. */
   flush(): Promise<void>
   /** The last moment: nothing asynchronous gets a turn after it. */
@@ -173,6 +175,9 @@ function beforeExit(pass: () => boolean): boolean {
     exit.stage = 'running'
     return false
   }
+  // Nothing waits, and nobody is called who could end a span, or begin something: the process is over.
+  const isHeard = process.listenerCount('beforeExit') > 0
+  if (!isHeard && !Object.hasOwn(process, 'emit') && exit.departing?.isIdle()) return pass()
   exit.stage = 'holding'
   exit.departing?.hold(true)
   const before = handles()
@@ -186,7 +191,7 @@ function beforeExit(pass: () => boolean): boolean {
     }).unref()
   })
   callbackHook.enable()
-  if (process.listenerCount('beforeExit') > 0) watchClosing()
+  if (isHeard) watchClosing()
   return pass()
 }
 

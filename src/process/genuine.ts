@@ -1,4 +1,3 @@
-import * as perfHooks from 'node:perf_hooks'
 import * as timers from 'node:timers'
 
 /**
@@ -28,14 +27,23 @@ export const nextTick = genuine(process, 'nextTick')
 /** This realm's original Promise, even when `globalThis.Promise` is replaced later. */
 export const GenuinePromise = Promise
 
-const { performance } = perfHooks
+/** Loaded when the time is first asked for, by the first span: it takes a millisecond of a start. */
+let loaded: typeof import('node:perf_hooks') | undefined
+const performance = () => (loaded ??= require('node:perf_hooks') as typeof import('node:perf_hooks')).performance
+
+function firstNow(): number {
+  const there = performance()
+  const now: () => number = (Object.getPrototypeOf(there).now ?? there.now).bind(there)
+  if (clock.now === firstNow) clock.now = now
+  return now()
+}
 
 /** An object, so that Milo's own tests can set the time. */
 export const clock = {
   /** Milliseconds since the process began, with fractions. Never goes back. */
-  now: (Object.getPrototypeOf(performance).now ?? performance.now).bind(performance) as () => number,
+  now: firstNow,
   /** Whole milliseconds since the epoch. Jumps back and forth when the machine's clock is set. */
   wallMs: genuine(globalThis, 'Date').now,
   /** The wall clock's time when `now` was 0. */
-  timeOrigin: performance.timeOrigin,
+  timeOrigin: () => performance().timeOrigin,
 }

@@ -105,22 +105,23 @@ export function configure(settings: Settings, collect?: (span: LiveSpan) => void
   watchExit({
     hurry: () => exporters.hurry(),
     hold: isHeld => exporters.hold(isHeld),
+    isIdle: () => exporters.inMemory() === 0,
     flush: () => flushAtExit(exporters, exitTimeoutMs),
     last: () => exporters.last(),
   })
 }
 
 function emitterOf(target: ExportTarget, settings: Settings, buffer = new SpanBuffer(0)): Emitter {
-  const { maxBufferedSpans, maxBufferedBytes, service, host, spool } = settings
+  const { maxBufferedSpans, maxBufferedBytes, service, spool } = settings
   const { name } = target
   buffer.limit(maxBufferedSpans, maxBufferedBytes)
   if (target.kind === 'scribe') {
-    const protocol = scribe(service, host, settings.scribeEncoding)
+    const protocol = scribe(service, () => settings.host, settings.scribeEncoding)
     return new Emitter(name, { ...SCRIBE_DEFAULTS, addresses: settings.scribe }, buffer, protocol, spool)
   }
   // Loaded late, from a file of its own: most processes have no exporter over HTTP.
   const { otlp, zipkin } = require('../export/http') as typeof import('../export/http')
-  const protocol = (target.kind === 'otlp' ? otlp : zipkin)(target, service, host)
+  const protocol = (target.kind === 'otlp' ? otlp : zipkin)(target, service, settings.host)
   // Each exporter has its own form of a batch, and so its own directory.
   const ownSpool = spool && { ...spool, directory: join(spool.directory, name) }
   return new Emitter(name, { ...HTTP_DEFAULTS, addresses: [target.address] }, buffer, protocol, ownSpool)

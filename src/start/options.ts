@@ -1,4 +1,3 @@
-import { hostname } from 'node:os'
 import { resolve } from 'node:path'
 import { types } from 'node:util'
 import { MiloError, type MiloErrorCode } from '../errors'
@@ -22,7 +21,7 @@ import {
 } from '../trace/propagation'
 import { type Sampler, samplerFrom } from '../trace/sampler'
 import type { Span } from '../trace/span'
-import { type ExportTarget, type ExportTo, exportTargets } from './exports'
+import type { ExportTarget, ExportTo } from './exports'
 import { serviceOf } from './service'
 import { show } from './show'
 import { type TlsOptions, tlsTerms } from './tls'
@@ -93,7 +92,7 @@ export interface Options {
 export interface Settings {
   enabled: boolean
   service: string
-  host: string
+  readonly host: string
   scribe: Address[]
   scribeEncoding: ScribeEncoding
   exports: ExportTarget[]
@@ -157,16 +156,20 @@ export function readSettings(options: Options = {}, env: NodeJS.ProcessEnv = pro
   }
   const tracesPerSecond = target(options.tracesPerSecond ?? number(env.MILO_TRACES_PER_SECOND) ?? 10)
   const exceptions = operations(options.operations ?? {})
+  // Asked for late: node:os is loaded with the first span that is sent.
+  const host = optionalString('MILO_BAD_OPTION', 'host', options.host)
   const { thrift, http } = propagation(options.propagation ?? unset(env.MILO_PROPAGATION) ?? 'field')
   return {
     enabled: enabled(options.enabled, env.MILO_ENABLED),
     service:
       optionalString('MILO_BAD_SERVICE', 'service', options.service ?? unset(env.MILO_SERVICE)) ??
       serviceOf({ argv: process.argv, execArgv: process.execArgv, env }),
-    host: optionalString('MILO_BAD_OPTION', 'host', options.host) ?? hostname(),
+    get host() {
+      return host ?? (require('node:os') as typeof import('node:os')).hostname()
+    },
     scribe: addresses(options.scribe ?? unset(env.MILO_SCRIBE) ?? '127.0.0.1:1463', options.scribeTls),
     scribeEncoding: encoding(options.scribeEncoding ?? unset(env.MILO_SCRIBE_ENCODING) ?? 'raw'),
-    exports: exportTargets(options.export ?? unset(env.MILO_EXPORT) ?? 'scribe', unset(env.MILO_EXPORT_HEADERS)),
+    exports: exporters(options.export ?? unset(env.MILO_EXPORT) ?? 'scribe', unset(env.MILO_EXPORT_HEADERS)),
     sampler: sampler(options.sampler ?? unset(env.MILO_SAMPLER) ?? 'adaptive', tracesPerSecond, exceptions),
     tracesPerSecond,
     propagation: thrift,
@@ -424,6 +427,13 @@ function formatsOf(word: string): HttpFormats {
 function put<C>(to: ByPeer<C>, peer: string | undefined, value: C): void {
   if (peer === undefined) to.default = value
   else to.peers.set(peer, value)
+}
+
+function exporters(value: unknown, headers: string | undefined): ExportTarget[] {
+  if (value === 'scribe') return [{ kind: 'scribe', name: 'scribe' }]
+  // Loaded late, from a file of its own: most processes have Scribe alone.
+  const { exportTargets } = require('./exports') as typeof import('./exports')
+  return exportTargets(value, headers)
 }
 
 /** Verdicts that are remembered: a look into the list costs a microsecond. */

@@ -1,4 +1,4 @@
-import { replaceClsHooked, restoreClsHooked } from '../cls/hooked'
+import { cls, ifLoaded } from '../cls/late'
 import { install, uninstall } from '../patch/hook'
 import type { Plugin } from '../patch/plugin'
 import { claim, warnOnce } from '../process/copies'
@@ -19,7 +19,7 @@ export function start(settings: Settings, plugins: Plugin[], collect?: (span: Li
     for (const [name, remedy] of settings.unknownVariables)
       warnOnce(`${name} isn't a variable of Milo's and is ignored: ${remedy}`)
     if (!settings.enabled) return
-    if (settings.clsHooked) replaceClsHooked()
+    if (settings.clsHooked) cls().replaceClsHooked()
     install(plugins)
   } catch (error) {
     configure({ ...settings, enabled: false })
@@ -36,6 +36,6 @@ function giveUp(): void {
   const settings = currentSettings()
   if (settings !== undefined) configure({ ...settings, enabled: false })
   uninstall()
-  restoreClsHooked()
+  ifLoaded(({ restoreClsHooked }) => restoreClsHooked())
   leaveFrames()
 }

@@ -106,7 +106,8 @@ export class AdaptiveSampler implements Sampler {
   /** Takes each operation's first call, and all calls of operations without a slot: a flood of names is one operation. */
   private readonly shared: Operation
   private freeSlots = MAX_OPERATIONS
-  private tickStartMs: number
+  /** NaN until the first decision, which begins the first tick. */
+  private tickStartMs = Number.NaN
   /** The part of the targets that pressure has left, from 0 to 1. */
   private share = 1
   /** Counts since `startedPerSecond` and `keptPerSecond` were updated. */
@@ -116,9 +117,8 @@ export class AdaptiveSampler implements Sampler {
   private startedPerSecond = 0
   private keptPerSecond = 0
 
-  constructor({ tracesPerSecond, operations = {}, now = clock.now }: AdaptiveOptions) {
+  constructor({ tracesPerSecond, operations = {}, now = () => clock.now() }: AdaptiveOptions) {
     this.now = now
-    this.tickStartMs = now()
     this.common = new Budget(tracesPerSecond)
     this.shared = new Operation(this.common, true)
     this.budgets = [this.common]
@@ -137,6 +137,7 @@ export class AdaptiveSampler implements Sampler {
     const operation = this.operations.get(name) ?? this.newcomer(name)
     if (--operation.unclocked < 0) {
       const nowMs = this.now()
+      if (Number.isNaN(this.tickStartMs)) this.tickStartMs = nowMs
       // The tick ends also when the clock was set back, or gives no number.
       if (!(nowMs - this.tickStartMs < 1000 && nowMs >= this.tickStartMs)) this.endTick(nowMs)
       // A look at the clock costs twice the rest: a busy operation does with one in some 10 ms, at its learned rate.

@@ -7,7 +7,7 @@ const CHECK_EVERY_MS = 1000
  * start. So it is checked once a second, and new traces follow a wall clock that was set.
  */
 export class WallClock {
-  private us = clock.timeOrigin * 1000
+  private us = Number.NaN
   private checkedAtMs = Number.NEGATIVE_INFINITY
 
   /**
@@ -16,6 +16,7 @@ export class WallClock {
    */
   offsetUs(monotonicMs: number): number {
     if (monotonicMs - this.checkedAtMs >= CHECK_EVERY_MS) {
+      if (Number.isNaN(this.us)) this.us = clock.timeOrigin() * 1000
       this.checkedAtMs = monotonicMs
       const wallMs = clock.wallMs()
       // The wall clock shows whole milliseconds, and was read between the two readings of the other: the offset lies within.

@@ -30,7 +30,7 @@ export function bench(
     'scribe',
     { ...SCRIBE_DEFAULTS, addresses, longestPauseMs: 100, ...options },
     buffer,
-    scribeProtocol('test', 'here', 'raw'),
+    scribeProtocol('test', () => 'here', 'raw'),
     spool,
   )
   let n = 0

@@ -62,6 +62,35 @@ describe('the package', () => {
     )
   })
 
+  it('reads two files and shimmer at a start, and of Node’s modules these', async () => {
+    const text = `
+      const { builtinModules } = require('node:module')
+      process.on('exit', () => {
+        const modules = process.moduleLoadList.map(name => name.replace('NativeModule ', '')).filter(name => builtinModules.includes(name))
+        console.log(JSON.stringify({ modules, files: Object.keys(require.cache) }))
+      })`
+    const bare = JSON.parse(await run('start.cjs', text))
+    const { modules, files } = JSON.parse(
+      await run('start.cjs', text, ['-r', join(folder, 'node_modules/milo/dist/register.js')]),
+    )
+    const own: string[] = files.filter((file: string) => !bare.files.includes(file))
+    assert.deepEqual(own.map(file => file.slice(file.lastIndexOf('node_modules') + 13)).sort(), [
+      'milo/dist/bundle.js',
+      'milo/dist/register.js',
+      'shimmer/index.js',
+    ])
+    // To read and compile a kB takes 27 µs: what a start doesn't need belongs into a file of its own (LATE in tsup.config.ts).
+    const bytes = own.reduce((sum, file) => sum + statSync(file).size, 0)
+    assert.ok(bytes <= 155_000, `${bytes} bytes`)
+    // http and net: docs/rationale.md. What they load themselves differs between versions of Node.
+    const added = modules.filter((name: string) => !bare.modules.includes(name))
+    const loaded = /^(_http_\w+|_?stream.*|diagnostics_channel|http|net|string_decoder|util\/types)$/
+    assert.deepEqual(
+      added.filter((name: string) => !loaded.test(name)),
+      [],
+    )
+  })
+
   it('has no line that would fill the screen when Node prints it for an error that passes through', () => {
     const code = readFileSync(join(folder, 'node_modules/milo/dist/bundle.js'), 'utf8')
     assert.ok(Math.max(...code.split('\n').map(line => line.length)) < 1000)
@@ -89,6 +118,8 @@ describe('the package', () => {
       assert.equal(require('milo/plugins/pino').pino, pino); assert.equal(require('milo/plugins/winston').winston, winston)
       const spans = start(); span('y', () => {}); assert.equal(spans[0].name, 'y'); assert.equal(require('milo/testing').tree(), 'y'); stop()
       const ns = createNamespace('n'); assert.equal(require('milo/cls').getNamespace('n'), ns)
+      // Late files are in strict mode too.
+      assert.equal(ns.bind(function () { return this })(), undefined)
       console.log('one')`
     assert.equal(await run('one.mjs', text), 'one')
   })

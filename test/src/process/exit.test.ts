@@ -459,6 +459,18 @@ describe('beforeExit', () => {
     assert.deepEqual([run.stdout, run.stderr], ['heard 1\nheard 2\ntrue true\nheard 0\n', ''])
   })
 
+  it('takes no further turn of the loop where nothing waits and nobody listens', async () => {
+    const body = (work: string) => `
+      const types = []
+      require('node:async_hooks').createHook({ init: (_id, type) => void types.push(type) }).enable()
+      ${work}
+      process.on('exit', () => console.log(types.includes('Immediate')))`
+    const run = (work: string) =>
+      runNode(['-r', './dist/register.js', '-e', body(work)], { MILO_SCRIBE: peer.address, MILO_SAMPLER: 'always' })
+    assert.equal((await run('')).stdout, 'false\n')
+    assert.equal((await run(`require('milo').span('x', () => {})`)).stdout, 'true\n')
+  })
+
   it('is heard in a worker as often as without Milo', async () => {
     const worker = `
       const { parentPort } = require('node:worker_threads')

@@ -9,7 +9,7 @@ describe('the wall clock', () => {
   /** Lets the clocks run, `offMs` apart from what Node says of them; the monotonic one takes `interruptedMs` for each reading. */
   function worstOf(offMs: number, interruptedMs: number): number {
     let ms = 1_000
-    const trueOffsetMs = clock.timeOrigin + offMs
+    const trueOffsetMs = clock.timeOrigin() + offMs
     clock.now = () => (ms += interruptedMs)
     clock.wallMs = () => Math.floor(ms + trueOffsetMs)
     const wall = new WallClock()
