@@ -40,8 +40,9 @@ export function each(readTrace: (traceId: bigint, maxBytes: number) => Promise<R
 
 /** The two halves of a span have two clocks, and the time range applies to one of them. */
 const HALVES_APART_US = 2_000_000n
-/** A page of 25 traces, and the one that tells whether there is another page, are read in three portions. */
-const READS_AT_ONCE = 9
+/** How many traces are read at once, and how much of each at first: most are shorter. */
+const READS_AT_ONCE = 32
+const PART_BYTES = 512 * 1024
 /** The work of one search, after which it returns what it has found. */
 const MAX_READS = 2_000
 const DEADLINE_MS = 2_000
@@ -49,12 +50,12 @@ const DEADLINE_MS = 2_000
 const MAX_SHOWN = 300
 /** How long the index may take to find places; a query that takes longer is refused. */
 const GIVE_UP_MS = 10_000
-/** How much of a trace is read for its summary: some 15,000 spans. */
+/** How much of a trace is read for its summary, one at a time: some 15,000 spans. */
 const SUMMARY_BYTES = 4 * 1024 * 1024
-/** How much is read if the first record alone is longer, one trace at a time: Cassandra takes no longer record, nor does HTTP by default. */
+/** How much is read if the first record alone is longer: Cassandra takes no longer record, nor does HTTP by default. */
 const RECORD_BYTES = 16 * 1024 * 1024
 /** How much memory a search needs: the traces that are being read and those that are being matched. */
-export const SEARCH_BYTES = 2 * READS_AT_ONCE * SUMMARY_BYTES
+export const SEARCH_BYTES = 2 * (READS_AT_ONCE * PART_BYTES + SUMMARY_BYTES)
 /** A page ends after this many characters of names: senders may use long names, and thousands of services in a trace. */
 const MAX_PAGE_LENGTH = 4 * 1024 * 1024
 /** A trace with more records is summarized without building it, which would take too long. */
@@ -154,9 +155,12 @@ export async function search(
   for (;;) {
     const { places, resume } = await streams.read(2 * limit, mayGoOn)
     for (let i = 0; i < places.length; ) {
-      // As long as every trace that has been read is on the page, it needs no more than these.
-      const needed = reads === found.length ? limit + 1 - reads : READS_AT_ONCE
+      // As many as are needed if they match as often as those that have been read.
+      const lacking = limit + 1 - found.length
+      const needed = reads === 0 ? lacking : Math.ceil((lacking * reads) / Math.max(found.length, 1))
       const ids: bigint[] = []
+      /** The place of each. */
+      const at: number[] = []
       const some = new IdSet()
       let end = i
       for (; end < places.length; end++) {
@@ -165,14 +169,22 @@ export async function search(
         if (some.size === Math.min(needed, READS_AT_ONCE)) break
         some.add(place.traceId)
         ids.push(place.traceId)
+        at.push(end)
       }
-      const read = await readTraces(ids, summaryBytes)
+      const partBytes = Math.min(PART_BYTES, summaryBytes)
+      const read = await readTraces(ids, partBytes)
       reads += ids.length
-      for (const [j, beginning] of read.entries()) {
-        const traceId = ids[j]!
+      for (const [j, traceId] of ids.entries()) {
+        if (j > 0 && isLate()) {
+          end = at[j]!
+          break
+        }
+        let trace = read[j]!
+        const more = async (maxBytes: number) => (await readTraces([traceId], maxBytes))[0]!
+        if (trace.truncated && partBytes < summaryBytes) trace = await more(summaryBytes)
         // There would be nothing to show.
-        const isCut = beginning.truncated && beginning.bytes.length === 0
-        known.set(traceId, await decide(isCut ? (await readTraces([traceId], RECORD_BYTES))[0]! : beginning))
+        if (trace.truncated && trace.bytes.length === 0) trace = await more(RECORD_BYTES)
+        known.set(traceId, await decide(trace))
       }
       for (; i < end; i++) {
         const place = places[i]!
