@@ -5,6 +5,7 @@ import { cached, run } from './install'
 import { installJdk } from './java'
 import { mavenJars } from './maven'
 import { controls, freePorts, RunningServer, type Server, serverFolder } from './process'
+import { oncePerRun } from './shared'
 
 /**
  * Hadoop from Maven's jars, one machine in one process: HDFS with WebHDFS, and YARN with MapReduce where asked for. Its clients
@@ -39,15 +40,18 @@ export interface HdfsServer extends Server, Hadoop {
 }
 
 /** Hadoop's clients, without a cluster: jobs run in the process of `hadoop jar`, on files of this machine. */
-export async function installHadoop(): Promise<Hadoop> {
+export const installHadoop = oncePerRun('hadoop', async (): Promise<Hadoop> => {
   const [{ java }, jars] = await Promise.all([installJdk(), installJars()])
-  const bin = await cached(`hadoop-${VERSION}-bin-${hashOf(java, jars)}`, async folder => {
+  const bin = await cached(`hadoop-${VERSION}-bin-${hashOf(hadoopProgram(java, jars))}`, async folder => {
     const file = join(folder, 'hadoop')
     writeFileSync(file, hadoopProgram(java, jars))
     chmodSync(file, 0o755)
+    // It doesn't start without.
+    writeFileSync(join(folder, 'core-site.xml'), '<configuration/>\n')
+    writeFileSync(join(folder, 'log4j.properties'), LOG)
   })
   return { bin, streaming: join(jars, `hadoop-streaming-${VERSION}.jar`) }
-}
+})
 
 /** HDFS with WebHDFS. Whoever runs the tests is its superuser; without Kerberos it believes who one says one is. */
 export function startHdfs(): Promise<HdfsServer> {
@@ -56,12 +60,16 @@ export function startHdfs(): Promise<HdfsServer> {
 
 /** HDFS, and YARN that runs MapReduce jobs in containers, which are processes of their own. */
 export async function startYarn(): Promise<HdfsServer> {
+  await installHadoop()
   const jars = await installJars()
   const properties = {
     'mapreduce.application.classpath': `${jars}/*`,
-    'mapreduce.map.java.opts': `-Xmx128m ${SHORT.join(' ')}`,
-    'mapreduce.reduce.java.opts': `-Xmx128m ${SHORT.join(' ')}`,
+    'mapreduce.map.java.opts': `-Xmx200m ${SHORT.join(' ')}`,
+    'mapreduce.reduce.java.opts': `-Xmx200m ${SHORT.join(' ')}`,
     'yarn.app.mapreduce.am.command-opts': `-Xmx256m ${SHORT.join(' ')}`,
+    // As outside of tests, tasks that take more memory than they may are killed.
+    'yarn.minicluster.control-resource-monitoring': true,
+    'yarn.minicluster.yarn.nodemanager.resource.memory-mb': 8192,
     // Small jobs wait for heartbeats more than for anything else.
     'yarn.resourcemanager.nodemanagers.heartbeat-interval-ms': 100,
     'yarn.app.mapreduce.am.scheduler.heartbeat.interval-ms': 100,
@@ -74,7 +82,8 @@ export async function startYarn(): Promise<HdfsServer> {
 }
 
 async function start(name: string, args: string[]): Promise<HdfsServer> {
-  const [{ java, javac }, jars, hadoop] = await Promise.all([installJdk(), installJars(), installHadoop()])
+  const hadoop = await installHadoop()
+  const [{ java, javac }, jars] = await Promise.all([installJdk(), installJars()])
   const classes = await cached(`hadoop-${VERSION}-cluster-${hashOf(javac, readFileSync(SOURCE))}`, async folder => {
     await run(javac, ['-nowarn', '-d', folder, '-cp', `${jars}/*`, SOURCE])
   })
@@ -108,7 +117,9 @@ async function start(name: string, args: string[]): Promise<HdfsServer> {
   }
 }
 
+/** Of jobs alone more than warnings. */
 const LOG = `log4j.rootLogger=WARN,out
+log4j.logger.org.apache.hadoop.mapreduce.Job=INFO
 log4j.appender.out=org.apache.log4j.ConsoleAppender
 log4j.appender.out.target=System.err
 log4j.appender.out.layout=org.apache.log4j.PatternLayout
@@ -125,7 +136,7 @@ case $1 in
 esac
 shift
 exec '${java}' ${[...OPENS, ...SHORT].join(' ')} -Xmx256m -Djava.net.preferIPv4Stack=true \\
-  -cp "\${HADOOP_CONF_DIR:-/nowhere}:${jars}/*" $class "$@"
+  -cp "\${HADOOP_CONF_DIR:-$(dirname "$0")}:${jars}/*" $class "$@"
 `
 }
 

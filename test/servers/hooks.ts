@@ -1,10 +1,12 @@
 import './cassandra'
 import './chromium'
+import './hadoop'
 import './mariadb'
 import './postgresql'
 import { removeServers } from './process'
 import './python'
 import './redis'
+import './spark'
 import { forgetShared, startShared } from './shared'
 
 /** For mocha's --require: what the tests of a whole run share is made ready at once, and gone at the end. */

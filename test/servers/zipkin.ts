@@ -19,7 +19,8 @@ export interface ZipkinServer {
 /** For tests: small, and quick to start. */
 const JAVA_OPTIONS = ['-Xmx256m', '-XX:TieredStopAtLevel=1']
 
-export async function startZipkin(javaOptions = JAVA_OPTIONS): Promise<ZipkinServer> {
+/** @param storage of its environment, for another one than its memory */
+export async function startZipkin(javaOptions = JAVA_OPTIONS, storage: NodeJS.ProcessEnv = {}): Promise<ZipkinServer> {
   const java = await installJava()
   const jars = await mavenJars(`zipkin-server-${VERSION}`, [`io.zipkin:zipkin-server:${VERSION}:jar:exec`])
   const port = await freePort()
@@ -28,6 +29,7 @@ export async function startZipkin(javaOptions = JAVA_OPTIONS): Promise<ZipkinSer
     QUERY_PORT: String(port),
     SELF_TRACING_ENABLED: 'false',
     JAVA_TOOL_OPTIONS: '',
+    ...storage,
   })
   const web = `http://127.0.0.1:${port}`
   const healthy = async () => {
