@@ -7,7 +7,12 @@ import { isLoopback, isNetwork } from './auth/addresses'
 import { TOKEN_LINE, USER_LINE } from './auth/credentials'
 import { DEFAULT_DENY, DEFAULT_VALUE_LENGTH } from './store/search/index-policy'
 import { TRACE_BYTES } from './store/store'
-import { CONSISTENCIES, DEFAULT_ACTIVITY_DAYS, DEFAULT_RETENTION_DAYS } from './store/store-config'
+import {
+  CONSISTENCIES,
+  DEFAULT_ACTIVITY_DAYS,
+  DEFAULT_ANALYSIS_DAYS,
+  DEFAULT_RETENTION_DAYS,
+} from './store/store-config'
 
 /**
  * The collector's configuration: defaults, under a YAML file, under the environment.
@@ -85,7 +90,19 @@ const network = z.string({ error: NETWORK_REMEDY }).refine(isNetwork, { error: N
 /** The first segments of the collector's own paths. A base path that began with one would be ambiguous. */
 /** What the paths of the HTTP server begin with, but for files: createApi() refuses any other. */
 export const OWN_PATHS = [
-  ...['api', 'assets', 'changes', 'compare', 'dependencies', 'difference', 'errors', 'graph', 'healthz', 'jaeger'],
+  ...[
+    'analysis',
+    'api',
+    'assets',
+    'changes',
+    'compare',
+    'dependencies',
+    'difference',
+    'errors',
+    'graph',
+    'healthz',
+    'jaeger',
+  ],
   ...['livez', 'metrics', 'readyz', 'search', 'services', 'trace', 'upload', 'v1', 'zipkin'],
 ]
 const BASE_PATH_REMEDY = 'is not a path: give a path such as /milo, with letters, digits, . _ ~ and - only'
@@ -261,6 +278,8 @@ const schema = z.strictObject({
   retention_days: integer(1, 3650, 'number of days').default(DEFAULT_RETENTION_DAYS),
   /** How many days figures of services are kept, by the hour; by the minute as long as spans. */
   activity_days: integer(1, 3650, 'number of days').default(DEFAULT_ACTIVITY_DAYS),
+  /** How many days results of offline analyses are kept, from when they were loaded. */
+  analysis_days: integer(1, 3650, 'number of days').default(DEFAULT_ANALYSIS_DAYS),
   /** Which annotations can be searched for. */
   index: section({
     allow: several('key', nonEmpty('key')).optional(),

@@ -7,6 +7,7 @@ import { doctor } from './commands/doctor'
 import { type ExportOptions, exportAll } from './commands/export'
 import type { ExportHoursOptions } from './commands/export-hours'
 import { importAll } from './commands/import'
+import type { LoadOptions } from './commands/load'
 import { applySchema } from './commands/migrate'
 import { QUARANTINE_ACTIONS, quarantine } from './commands/quarantine'
 import type { ReduceOptions } from './commands/reduce'
@@ -143,6 +144,24 @@ program
     const { reduce } = require('./commands/reduce') as typeof import('./commands/reduce')
     return lineProgram(() => reduce(options))
   })
+
+command('load', 'puts results of an offline analysis into the store, for the page Analysis')
+  .argument('<file...>', 'what milo-collector reduce --merge wrote, one window each; - for standard input')
+  .option(
+    '--to <url>',
+    'a running collector that gets them (default: the configured store, or the collector that has it open)',
+  )
+  .option(
+    '--token-file <file>',
+    'a file with a token for that collector (default: the variable MILO_LOAD_TOKEN)',
+    notEmpty,
+  )
+  .action(
+    withConfig((config, log, options: LoadOptions, files) => {
+      const { loadAll } = require('./commands/load') as typeof import('./commands/load')
+      return loadAll(config, log, options, files)
+    }),
+  )
 
 program
   .command('hash-password')

@@ -67,6 +67,7 @@ describe('the configuration', function () {
       relay: { path: './milo-relay.db', max_bytes: 1024 * 1024 * 1024, upstreams: [], base64: false },
       retention_days: 7,
       activity_days: 400,
+      analysis_days: 400,
       index: { deny: DEFAULT_DENY, value_length: 256 },
       max_frame_bytes: 16 * 1024 * 1024,
       max_in_flight_bytes: 64 * 1024 * 1024,
@@ -117,6 +118,7 @@ mysql: { hostname: mysql.example, port: 3307, database: milo_2, username: u, pas
 relay: { path: spool.db, max_bytes: 1048576, upstreams: "a.example:2100, [::1]:1463", base64: true, tls: {} }
 retention_days: 30
 activity_days: 800
+analysis_days: 90
 index: { allow: [user, "http.url"], deny: secret, value_length: 64 }
 max_frame_bytes: 1048576
 max_in_flight_bytes: 8388608
@@ -173,6 +175,7 @@ log_level: debug`
       },
       retention_days: 30,
       activity_days: 800,
+      analysis_days: 90,
       index: { allow: ['user', 'http.url'], deny: ['secret'], value_length: 64 },
       max_frame_bytes: 1048576,
       max_in_flight_bytes: 8388608,

@@ -72,6 +72,7 @@ const RESTART: Record<string, unknown> = {
   'relay.base64': true,
   retention_days: 3,
   activity_days: 30,
+  analysis_days: 30,
   max_frame_bytes: 2048,
   max_in_flight_bytes: 2_000_000,
   max_backlog_spans: 2000,

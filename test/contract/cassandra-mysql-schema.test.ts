@@ -112,12 +112,12 @@ describe('cassandra-mysql store, schema', function () {
     const mine = 'the schema of a development version (0001-index, where this milo-collector has 0001-'
     for (const [rename, remedy] of [
       [
-        () => databases.own("UPDATE schema_migration SET name = '0001-index'"),
+        () => databases.own("UPDATE schema_migration SET name = '0001-index' WHERE version = 1"),
         `MySQL's database ${keyspace} has ${mine}blocks.sql), which can't be brought up to date: drop it, or set another mysql.database`,
       ],
       [
         async () => {
-          await databases.own("UPDATE schema_migration SET name = '0001-blocks.sql'")
+          await databases.own("UPDATE schema_migration SET name = '0001-blocks.sql' WHERE version = 1")
           await databases.cql(`UPDATE ${keyspace}.schema_migration SET name = '0001-index' WHERE version = 1`)
         },
         `Cassandra's keyspace ${keyspace} has ${mine}tables.cql), which can't be brought up to date: drop it, or set another cassandra.keyspace`,

@@ -25,6 +25,7 @@ activityContract(
         const backend = new EmbeddedBackend(file, indexPolicy(), {
           retentionDays: 7,
           activityDays: 400,
+          analysisDays: 400,
           settleMs: 1,
           clock,
           onActivityError: error => damage.push((error as Error).message),

@@ -45,6 +45,7 @@ describe(`embedded store, with a hostile clock (MILO_TEST_SEED=${SEED})`, functi
       settleMs: 5,
       clock,
       activityDays: 400,
+      analysisDays: 400,
       onActivityError: fail,
       onTendError: fail,
       onPutAside: fail,

@@ -9,6 +9,7 @@ import { promisify } from 'node:util'
 import type { Worker } from 'node:worker_threads'
 import Database from 'libsql'
 import { sumActivity } from '../../collector/src/store/activity/read'
+import { type Load, newLoad } from '../../collector/src/store/analysis/model'
 import type { Bytes } from '../../collector/src/store/bytes'
 import { EmbeddedBackend } from '../../collector/src/store/embedded/backend'
 import { EmbeddedFile } from '../../collector/src/store/embedded/file'
@@ -16,6 +17,7 @@ import { Indexer } from '../../collector/src/store/embedded/index/indexer'
 import { FtsIndex } from '../../collector/src/store/embedded/index/lookup'
 import type { EmbeddedOptions } from '../../collector/src/store/embedded/protocol'
 import { openEmbedded } from '../../collector/src/store/embedded/store'
+import { migrations } from '../../collector/src/store/migrations'
 import { migrate, openStore, type StoreConfig } from '../../collector/src/store/open'
 import { systemClock } from '../../collector/src/store/pipeline/clock'
 import { readEntry } from '../../collector/src/store/pipeline/entry'
@@ -104,6 +106,65 @@ describe('embedded store, its file', function () {
       await store.close()
     }
   }
+
+  it('is brought up to date when an older version wrote it, and keeps what it has', async () => {
+    const [older] = migrations('embedded')
+    const db = new Database(path)
+    db.exec(older!.sql)
+    db.exec(`PRAGMA application_id = ${0x4d696c6f}; PRAGMA user_version = 1;
+             INSERT INTO saved_search VALUES ('id', 'Slow', 'name=a', 1)`)
+    db.close()
+    const said: string[] = []
+    const store = await openEmbedded({ path }, message => said.push(message))
+    try {
+      assert.deepEqual(said, [`${path}: 0002-analyses.sql applied`])
+      assert.deepEqual(await store.analyses(), [])
+      assert.deepEqual(await store.savedSearches(), [{ id: 'id', name: 'Slow', query: 'name=a', createdUs: 1 }])
+    } finally {
+      await store.close()
+    }
+  })
+
+  it('removes results of analyses after so many days, and pieces of loads that a crash ended', async () => {
+    const nowUs = Date.now() * 1000
+    const load = (hour: number, loadedUs: number): Load => ({
+      ...{ fromUs: hour * 3.6e9, toUs: (hour + 1) * 3.6e9, load: newLoad(loadedUs), loadedUs, summary: '{}' },
+      pieces: Array.from({ length: 40 }, (_, piece) => ({ kind: 'edge', root: 0n, piece, body: Buffer.alloc(1000) })),
+    })
+    const store = await open(path, { analysisDays: 2 })
+    await store.saveAnalysis(load(1, nowUs - 3 * 86_400e6))
+    await store.saveAnalysis(load(2, nowUs - 86_400e6))
+    await store.close()
+    const db = new Database(path)
+    db.exec(
+      `INSERT INTO analysis_piece SELECT 7, kind, root, piece, body FROM analysis_piece WHERE load > ${newLoad(nowUs - 2 * 86_400e6)}`,
+    )
+    db.close()
+    const again = await open(path, { analysisDays: 2 })
+    try {
+      await soon(async () =>
+        assert.deepEqual(
+          (await again.analyses()).map(({ fromUs }) => fromUs),
+          [2 * 3.6e9],
+        ),
+      )
+      const pieces = () => {
+        const reading = new Database(path, { readonly: true })
+        try {
+          return reading.prepare('SELECT DISTINCT load, count(*) OVER () AS pieces FROM analysis_piece').raw().all()
+        } finally {
+          reading.close()
+        }
+      }
+      await soon(async () => assert.equal(pieces().length, 1))
+      assert.equal(
+        (await again.readAnalysis({ fromUs: 2 * 3.6e9, toUs: 3 * 3.6e9, kinds: ['edge'] }))!.bodies.length,
+        40,
+      )
+    } finally {
+      await again.close()
+    }
+  })
 
   it('is made with its folder, and is one file again after close', async () => {
     path = join(folder, 'a', 'b', 'milo.db')
@@ -305,6 +366,7 @@ describe('embedded store, its file', function () {
       settleMs: 1,
       clock: systemClock,
       activityDays: 400,
+      analysisDays: 400,
       onActivityError: () => {},
       onTendError: () => {},
       onPutAside: () => {},

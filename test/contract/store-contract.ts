@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import { parse, withTimes } from '../../collector/src/query'
 import { decodeRecords, type IdentifiedRecord, type RawTrace, scanRecords } from '../../collector/src/record/records'
 import { sumActivity } from '../../collector/src/store/activity/read'
+import { type Load, newLoad } from '../../collector/src/store/analysis/model'
 import type { IndexSettings } from '../../collector/src/store/search/index-policy'
 import type {
   CompletionQuery,
@@ -1270,6 +1271,92 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         assert.equal(await store.deleteSearch(first.id), true)
         assert.equal(await store.deleteSearch(first.id), false)
         assert.deepEqual(await listed(), [second])
+      })
+    })
+
+    describe('results of analyses', () => {
+      const HOUR_US = 3_600_000_000
+      const window = { fromUs: 480_000 * HOUR_US, toUs: 480_002 * HOUR_US }
+      const earlier = { fromUs: 479_999 * HOUR_US, toUs: 480_001 * HOUR_US }
+      /** Pieces of 100 KB that hardly shrink, of two root operations and of none. */
+      const load = (of: typeof window, word: string, loadedUs = 1_800_000_000_000_000): Load => ({
+        ...of,
+        load: newLoad(loadedUs),
+        loadedUs,
+        summary: `{"kind":"window","word":"${word}"}`,
+        pieces: [0n, 7n, -(2n ** 63n)].flatMap(root =>
+          ['edge', 'path'].flatMap(kind =>
+            [0, 1].map(piece => ({ kind, root, piece, body: bodyOf(`${word} ${kind} ${root} ${piece}`) })),
+          ),
+        ),
+      })
+      const bodyOf = (words: string) => Buffer.concat([Buffer.from(words), Buffer.alloc(100_000, words)])
+      const wordsOf = (bodies: Buffer[]) => bodies.map(body => body.toString('utf8', 0, body.length - 100_000))
+      const read = async (of: typeof window, kinds: string[], root?: bigint) => {
+        const found = await store.readAnalysis({ ...of, kinds, ...(root !== undefined && { root }) })
+        return found && wordsOf(found.bodies)
+      }
+
+      after(async () => {
+        for (const of of [window, earlier]) await store.deleteAnalysis(of)
+      })
+
+      it('are there by window, kind and root operation, in order, after reopening too', async () => {
+        assert.equal(await read(window, ['edge']), undefined)
+        await store.saveAnalysis(load(earlier, 'a'))
+        await store.saveAnalysis(load(window, 'b'))
+        await reopen()
+        const listed = await store.analyses()
+        const { pieces, load: _, ...first } = load(window, 'b')
+        assert.deepEqual(listed, [first, { ...first, ...earlier, summary: load(earlier, 'a').summary }])
+        assert.deepEqual(await read(window, ['edge'], 7n), ['b edge 7 0', 'b edge 7 1'])
+        assert.deepEqual(
+          await read(window, ['path'], -(2n ** 63n)),
+          [0, 1].map(i => `b path ${-(2n ** 63n)} ${i}`),
+        )
+        assert.deepEqual(await read(earlier, ['edge', 'path'], 0n), [
+          'a edge 0 0',
+          'a edge 0 1',
+          'a path 0 0',
+          'a path 0 1',
+        ])
+        assert.equal((await read(window, ['edge', 'path']))!.length, pieces.length)
+        assert.deepEqual(await read(window, ['nothing']), [])
+        assert.deepEqual(await read(window, ['edge'], 8n), [])
+      })
+
+      it('take the place of those that the window had, at once: no reader sees a part', async () => {
+        let done = false
+        const reading = (async () => {
+          while (!done) {
+            const words = await read(window, ['edge', 'path'])
+            assert.equal(words?.length, 12)
+            assert.equal(new Set(words.map(([letter]) => letter)).size, 1, `${words}`)
+          }
+        })()
+        for (const word of ['c', 'd', 'e']) await store.saveAnalysis(load(window, word))
+        // Two at the same time: one of them wins.
+        await Promise.all(['f', 'g'].map(word => store.saveAnalysis(load(window, word))))
+        done = true
+        await reading
+        assert.match((await read(window, ['edge'], 7n))![0]!, /^[fg] edge 7 0$/)
+        assert.deepEqual(wordsOf((await store.readAnalysis({ ...earlier, kinds: ['edge'], root: 7n }))!.bodies), [
+          'a edge 7 0',
+          'a edge 7 1',
+        ])
+      })
+
+      it('are deleted', async () => {
+        assert.equal(await store.deleteAnalysis(earlier), true)
+        assert.equal(await store.deleteAnalysis(earlier), false)
+        assert.equal(await read(earlier, ['edge']), undefined)
+        assert.equal((await read(window, ['edge']))!.length, 6)
+        assert.equal((await store.analyses()).length, 1)
+      })
+
+      it('may be none', async () => {
+        await store.saveAnalysis({ ...load(window, 'h'), pieces: [] })
+        assert.deepEqual(await read(window, ['edge']), [])
       })
     })
 

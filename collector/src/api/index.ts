@@ -22,6 +22,7 @@ import { readActivity } from '../store/activity/read'
 import type { ReadableStore } from '../store/store'
 import { foundRoutes } from './activity/found'
 import { type ActivityOptions, activityRoutes } from './activity/routes'
+import { analysisRoutes } from './analysis/routes'
 import { askStoreOf } from './ask-store'
 import { compareRoutes } from './compare'
 import { jaegerRoutes } from './compatible/jaeger'
@@ -86,7 +87,7 @@ const CACHED_FOREVER = 'public, max-age=31536000, immutable'
 /** These paths are views of one page, which reads its own address (collector/ui/shell/route.ts). */
 const PAGES = [
   ...['/', '/search', '/trace/:id', '/services', '/services/:name', '/graph', '/dependencies'],
-  ...['/changes', '/errors', '/difference', '/compare', '/upload'],
+  ...['/analysis', '/changes', '/errors', '/difference', '/compare', '/upload'],
 ]
 
 export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
@@ -172,6 +173,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   overviewRoutes(app, reads, askStore, activity)
   errorsRoutes(app, reads, askStore)
   exportRoutes(app, reads, askStore)
+  analysisRoutes(app, { askStore, reads: reads.analyses })
   const compatible = { reads, askStore, activity }
   app.register(scope => jaegerRoutes(scope, compatible))
   for (const prefix of ['', '/zipkin']) app.register(scope => zipkinRoutes(scope, { ...compatible, prefix }))

@@ -110,6 +110,8 @@ export interface Reads {
   activity: ReadBudget
   /** Comparisons of many traces run one after the other, too: each reads for seconds, and keeps what it has counted. */
   differences: ReadBudget
+  /** Results of offline analyses: each read has all lines of a kind. */
+  analyses: ReadBudget
   /** Overviews, errors and searches in another order than the newest first: two at a time, as each searches for seconds. */
   surveys: ReadBudget
   /** Exports run one after the other: each reads for as long as its client takes it. */
@@ -138,6 +140,7 @@ export function createReads(
     traces: half(),
     activity: oneByOne(),
     differences: oneByOne(),
+    analyses: oneByOne(),
     surveys: new ReadBudget({ maxBytes: 2 }),
     exports: oneByOne(),
     surveyMs,

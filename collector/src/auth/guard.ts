@@ -31,7 +31,7 @@ const PASSWORD_TRIES_A_MINUTE = 20
 const OPEN = ['/livez', '/healthz', '/readyz']
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** Whether the route receives spans: ingest tokens may use it, and it has no rate limit. */
+    /** Whether the route receives spans, or results made of them: ingest tokens may use it, and it has no rate limit. */
     takesSpans?: boolean
   }
 }

@@ -385,6 +385,165 @@ export interface Changed {
   beyondChance: boolean
 }
 
+/** POST /api/analysis: the results of an offline analysis */
+export interface LoadAnswer extends Range {
+  /** The window's id. */
+  window: string
+  /** How many results it has now, in the place of those that it had. */
+  results: number
+}
+
+/** GET /api/analysis */
+export interface AnalysesAnswer {
+  /** Those that end last first. */
+  windows: AnalysedWindow[]
+}
+
+/** A stretch of time whose traces were analysed: its hours. */
+export interface AnalysedWindow extends Range {
+  /** Its hours: 2026-11-30T10..2026-11-30T12. */
+  id: string
+  /** When its results came. */
+  loaded: number
+  /** What was analysed, and what was left out, by names: traces, spans, records, and others that docs/offline.md describes. */
+  counts: Record<string, number>
+}
+
+/** What a trace begins with; the service is null if it isn't known. */
+export interface AnalysedRoot {
+  service: string | null
+  name: string
+}
+
+/** GET /api/analysis/roots */
+export interface AnalysedRootsAnswer {
+  window: AnalysedWindow
+  /** Those that took most time altogether first. */
+  roots: RootFigures[]
+  truncated?: true
+}
+
+/** The traces that begin with the same operation. Numbers are those of all of them, not just of the sampled ones, but for `traces`. */
+export interface RootFigures extends AnalysedRoot {
+  /** How many traces were analysed, and how many those stand for. */
+  traces: number
+  weight: number
+  /** How many of them lack their beginning, and are counted by the operation on top of what there is. */
+  rootless: number
+  mean: number
+  p50: number
+  p95: number
+  p99: number
+  /** By latency: up to p50, to p95, to p99, and above. */
+  bands: BandFigures[]
+}
+
+export interface BandFigures {
+  band: 'p50' | 'p50-p95' | 'p95-p99' | 'p99'
+  /** The traces took more than this … */
+  over: number
+  /** … and at most this; null if there is no limit. */
+  upTo: number | null
+  traces: number
+  weight: number
+  /** Their latencies' sum. */
+  us: number
+  exemplars: Exemplar[]
+}
+
+/** GET /api/analysis/paths: where the time of a root operation's traces went */
+export interface PathsAnswer {
+  window: AnalysedWindow
+  root: RootFigures
+  /** The paths' own times sum up to the latencies' sum, in each band. */
+  paths: CriticalPath[]
+}
+
+export interface CriticalPath {
+  /** Who called whom, from the root operation on: services, null if unknown, and operations. */
+  path: [service: string | null, name: string][]
+  /** By band: the time on critical paths that was the last operation's own, and of how many traces, if that is known. */
+  us: number[]
+  traces: number[] | null
+  exemplars: Exemplar[]
+}
+
+/** GET /api/analysis/regression: what made root operations slower or faster from one window to another */
+export interface RegressionAnswer {
+  before: AnalysedWindow
+  after: AnalysedWindow
+  /** The largest change of the mean first. With a root operation, it alone. */
+  regressions: RootRegression[]
+  truncated?: true
+}
+
+export interface RootRegression extends AnalysedRoot {
+  /** Null if it has no traces there. */
+  before: { traces: number; weight: number } | null
+  after: { traces: number; weight: number } | null
+  /** Of all traces, then by band. */
+  bands: BandRegression[]
+}
+
+export interface BandRegression {
+  band: 'all' | BandFigures['band']
+  /** Mean latencies; null without traces. */
+  before: number | null
+  after: number | null
+  change: Estimate | null
+  /** How likely chance alone makes such a change; null if that isn't known. */
+  chance: number | null
+  /** With a root operation: their changes sum up to its change. What contributes most comes first. */
+  contributions: Contribution[]
+}
+
+/** What an operation on critical paths has to do with a change. Times are microseconds on the critical path, a trace of the root operation. */
+export interface Contribution extends AnalysedRoot {
+  before: { us: number; calls: number }
+  after: { us: number; calls: number }
+  change: Estimate
+  /** Whether chance alone would hardly make such a change, for all that were compared together. */
+  beyondChance: boolean
+  /** How much of the change is due to more calls, and how much to slower ones; null where that can't be told. */
+  oftenUs: number | null
+  slowerUs: number | null
+  state: 'both' | 'new' | 'gone'
+}
+
+/** GET /api/analysis/strange */
+export interface StrangeAnswer {
+  window: AnalysedWindow
+  slow: ShownTrace[]
+  /** Of shapes that are rare among the traces of their root operation, the rarest first. */
+  strange: StrangeTrace[]
+}
+
+export interface ShownTrace {
+  root: AnalysedRoot
+  traceId: string
+  start: number | null
+  duration: number
+  spans: number
+}
+
+export interface StrangeTrace extends ShownTrace {
+  /** Of the root operation's traces, the share that have this shape, and how many were seen. */
+  share: number
+  traces: number
+  /** How many shapes, and how many traces, the root operation has. */
+  shapes: number
+  of: number
+  exemplars: Exemplar[]
+}
+
+/** GET /api/analysis/edges */
+export interface AnalysedEdgesAnswer {
+  window: AnalysedWindow
+  /** Calls from one operation to another; those with the most calls first. */
+  edges: EdgeFigures[]
+  truncated?: true
+}
+
 /** POST /api/traces */
 export interface UploadAnswer {
   traceIds: string[]

@@ -20,6 +20,7 @@ export async function openStore(config: StoreConfig, log: (message: string) => v
           collector: collectorId(config),
           retentionDays: config.retention_days,
           activityDays: config.activity_days,
+          analysisDays: config.analysis_days,
           index: config.index,
           maxBacklogSpans: config.max_backlog_spans,
           maxBacklogBytes: config.max_backlog_bytes,

@@ -12,6 +12,10 @@ const METHODS = [
   'savedSearches',
   'saveSearch',
   'deleteSearch',
+  'analyses',
+  'saveAnalysis',
+  'readAnalysis',
+  'deleteAnalysis',
   'check',
 ] as const
 

@@ -12,6 +12,8 @@ export interface StoreConfig {
   retention_days?: number | undefined
   /** How long figures of services are kept, by the hour. */
   activity_days?: number | undefined
+  /** How long results of offline analyses are kept. */
+  analysis_days?: number | undefined
   /** Limits of what is accepted but not yet settled. Above them, the store rejects spans. */
   max_backlog_spans?: number | undefined
   max_backlog_bytes?: number | undefined
@@ -61,6 +63,7 @@ export interface TlsConfig {
 
 export const DEFAULT_RETENTION_DAYS = 7
 export const DEFAULT_ACTIVITY_DAYS = 400
+export const DEFAULT_ANALYSIS_DAYS = 400
 
 /** Returns the configured id, or the host name with the first Scribe port: several collectors may run on one host. */
 export function collectorId({ collector_id, collector_port }: StoreConfig): string {

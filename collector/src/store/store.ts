@@ -2,6 +2,7 @@ import type { Above, AnnotationCondition, Match, Where } from '../query'
 import type { StoredTrace } from '../record/records'
 import type { TraceSummary } from '../trace/model'
 import { type ActivityQuery, type ActivityRead, type MeterStats, NO_STATS } from './activity/model'
+import type { Analyses } from './analysis/model'
 import type { IndexSettings } from './search/index-policy'
 
 /** A store with all its parts, for the code that opens and closes it. Other code depends only on the parts that it uses. */
@@ -12,6 +13,7 @@ export interface Store
     SavedSearches,
     ActivityReader,
     HourReader,
+    Analyses,
     StoreLifecycle {}
 
 /**
@@ -105,8 +107,8 @@ export interface StoreLifecycle {
   close(): Promise<void>
 }
 
-/** The reading part of a store. */
-export type ReadableStore = TraceReader & SpanSearch & SavedSearches & ActivityReader & HourReader
+/** The part of a store that the API asks. */
+export type ReadableStore = TraceReader & SpanSearch & SavedSearches & ActivityReader & HourReader & Analyses
 
 export interface Message {
   /** Valid records, concatenated: i32 0x8badf00d, i32 length, struct with a trace id and a span id. */

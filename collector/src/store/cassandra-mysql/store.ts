@@ -2,6 +2,7 @@ import type { Connection } from 'mysql2/promise'
 import { type StoredTrace, storedTrace } from '../../record/records'
 import { Folder } from '../activity/folder'
 import type { ActivityQuery, ActivityRead } from '../activity/model'
+import type { AnalysisQuery, AnalysisRead, AnalysisWindow, Load, StoredAnalysis } from '../analysis/model'
 import { chunksBySize } from '../chunks'
 import { isRefusal, within } from '../deadline'
 import { type Migration, migrations } from '../migrations'
@@ -31,6 +32,7 @@ import {
 import {
   collectorId,
   DEFAULT_ACTIVITY_DAYS,
+  DEFAULT_ANALYSIS_DAYS,
   DEFAULT_RETENTION_DAYS,
   type Progress,
   type StoreConfig,
@@ -42,6 +44,13 @@ import { CollectorLock } from './collector-lock'
 import { hourSources, readHour } from './hours'
 import { MySql, migrateMySql, missingFromMySql, underMigrationLock } from './mysql'
 import { MySqlActivity, MySqlMeter, readMySqlActivity } from './mysql-activity'
+import {
+  deleteMySqlAnalysis,
+  keepAnalyses,
+  readMySqlAnalyses,
+  readMySqlAnalysis,
+  saveMySqlAnalysis,
+} from './mysql-analyses'
 import { MySqlIndex, placesOfTraces, readCheckpoint } from './mysql-index'
 import { keepPartitions, maintainPartitions } from './mysql-partitions'
 import { MySqlQuarantine, putAside } from './mysql-quarantine'
@@ -108,7 +117,15 @@ async function connectStore(config: StoreConfig, log: (message: string) => void,
       ...backlogOf(config),
       onSettleError: error => warn(`spans are accepted, but can't be settled yet: ${(error as Error).message}`),
     })
-    return new CassandraMySqlStore(backend, pipeline, keepPartitions(backend.mysql, backend.retentionDays, log))
+    const { mysql, retentionDays, clock: ownClock } = backend
+    const endPartitions = keepPartitions(mysql, retentionDays, log)
+    const endAnalyses = keepAnalyses(mysql, config.analysis_days ?? DEFAULT_ANALYSIS_DAYS, ownClock, error =>
+      warn(`results of analyses that are too old can't be removed: ${(error as Error).message}`),
+    )
+    return new CassandraMySqlStore(backend, pipeline, () => {
+      endPartitions()
+      endAnalyses()
+    })
   } catch (error) {
     await backend.close()
     throw error
@@ -503,6 +520,22 @@ class CassandraMySqlStore implements Store {
   async readHour(collector: string, hourUs: number): Promise<AsyncIterable<HourPage>> {
     const { spans, mysql } = this.backend
     return readHour(spans, mysql, collector, hourUs)
+  }
+
+  analyses(): Promise<StoredAnalysis[]> {
+    return readMySqlAnalyses(this.backend.mysql)
+  }
+
+  saveAnalysis(load: Load): Promise<void> {
+    return saveMySqlAnalysis(this.backend.mysql, load)
+  }
+
+  readAnalysis(query: AnalysisQuery): Promise<AnalysisRead | undefined> {
+    return readMySqlAnalysis(this.backend.mysql, query)
+  }
+
+  deleteAnalysis(window: AnalysisWindow): Promise<boolean> {
+    return deleteMySqlAnalysis(this.backend.mysql, window)
   }
 
   setIndex(settings: IndexSettings): void {

@@ -7,6 +7,7 @@ import { type Entry, readEntry } from '../pipeline/entry'
 import type { Backend, Finished, TraceRead } from '../pipeline/pipeline'
 import type { IndexPolicy } from '../search/index-policy'
 import { EmbeddedActivity } from './activity'
+import { EmbeddedAnalyses } from './analyses'
 import type { EmbeddedFile } from './file'
 import { PART_ROWS } from './index/columns'
 import { Indexer } from './index/indexer'
@@ -31,6 +32,7 @@ export interface BackendOptions {
   retentionDays: number
   /** How long the activity of hours and days is kept. */
   activityDays: number
+  analysisDays: number
   settleMs: number
   clock: Clock
   /** Told when removing fails; it is tried again. */
@@ -63,6 +65,7 @@ export class EmbeddedBackend implements Backend {
   private readonly indexer: Indexer
   private readonly options: BackendOptions
   readonly folder: Folder
+  readonly analyses: EmbeddedAnalyses
   private readonly meter: Meter
   /** The last settling that was counted. */
   private counted: bigint
@@ -119,6 +122,7 @@ export class EmbeddedBackend implements Backend {
       onError: error => options.onActivityError(error),
       onDamage: what => options.onActivityError(new Error(what)),
     })
+    this.analyses = new EmbeddedAnalyses(file)
     this.scheduleTending(0)
   }
 
@@ -285,6 +289,7 @@ export class EmbeddedBackend implements Backend {
   /** Resolves when nothing is under way any more. What is half done is taken up by the next start. */
   async close(): Promise<void> {
     this.closing = true
+    this.analyses.close()
     clearTimeout(this.timer)
     await this.tending
     await this.folder.close()
@@ -323,6 +328,7 @@ export class EmbeddedBackend implements Backend {
       else break
       if (this.closing) return
     }
+    await this.analyses.expire(this.ages.wallAtMostUs() - BigInt(this.options.analysisDays * DAY_US))
     this.file.background(() => this.saveAges())
   }
 

@@ -342,6 +342,29 @@ function prepare(db: Database.Database) {
     replaceSearch: db.prepare('INSERT OR REPLACE INTO saved_search VALUES (?, ?, ?, ?)'),
     deleteSearch: db.prepare('DELETE FROM saved_search WHERE id = ?'),
 
+    selectAnalyses: one(
+      'SELECT from_us, to_us, loaded_us, summary FROM analysis ORDER BY to_us DESC, from_us DESC LIMIT ?',
+    ),
+    selectAnalysis: one('SELECT load, loaded_us, summary FROM analysis WHERE from_us = ? AND to_us = ?'),
+    selectPieces: one('SELECT body FROM analysis_piece WHERE load = ? AND kind = ? ORDER BY root, piece'),
+    selectPiecesOfRoot: one('SELECT body FROM analysis_piece WHERE load = ? AND kind = ? AND root = ? ORDER BY piece'),
+    replaceAnalysis: db.prepare(
+      'INSERT OR REPLACE INTO analysis (from_us, to_us, load, loaded_us, summary) VALUES (?, ?, ?, ?, ?)',
+    ),
+    insertPiece: db.prepare('INSERT INTO analysis_piece (load, kind, root, piece, body) VALUES (?, ?, ?, ?, ?)'),
+    deleteAnalysis: db.prepare('DELETE FROM analysis WHERE from_us = ? AND to_us = ?'),
+    expireAnalyses: db.prepare('DELETE FROM analysis WHERE loaded_us < ?'),
+    selectUnnamedLoads: one(
+      `WITH RECURSIVE each (load) AS (
+         SELECT min(load) FROM analysis_piece
+         UNION ALL SELECT (SELECT min(load) FROM analysis_piece WHERE load > each.load) FROM each WHERE load IS NOT NULL
+       )
+       SELECT load FROM each WHERE load IS NOT NULL AND load NOT IN (SELECT load FROM analysis)`,
+    ),
+    deletePieces: db.prepare(
+      'DELETE FROM analysis_piece WHERE rowid IN (SELECT rowid FROM analysis_piece WHERE load = ? LIMIT ?)',
+    ),
+
     selectActivity: one(
       `SELECT time, service, kind, body FROM activity
        WHERE grain = ?1 AND time >= ?2 AND time < ?3 AND (time, service, kind) > (?4, ?5, ?6) AND (1 << kind) & ?7
@@ -409,8 +432,7 @@ function openFile(path: string, log: (message: string) => void): [Database.Datab
       db.exec(
         `PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}; PRAGMA journal_size_limit = ${LOG_BYTES}; PRAGMA cache_size = -${CACHE_KIB}`,
       )
-      migrateFile(db, path, log)
-      sql = prepareOrRefuse(db, path)
+      sql = migrateAndPrepare(db, path, log)
     },
     true,
   )
@@ -462,7 +484,15 @@ function partIndex(db: Database.Database, part: bigint) {
 /** Marks a file as ours: "Milo" in ASCII. */
 const APPLICATION_ID = 0x4d696c6fn
 
-function migrateFile(db: Database.Database, path: string, log: (message: string) => void): void {
+/**
+ * Brings the schema up to date, and prepares the statements. Those that name unknown tables or columns show that other files than ours
+ * made the schema: then nothing changes.
+ */
+function migrateAndPrepare(
+  db: Database.Database,
+  path: string,
+  log: (message: string) => void,
+): ReturnType<typeof prepare> {
   const all = migrations('embedded')
   const version = Number(integer(db, 'PRAGMA user_version'))
   if (!isEmpty(db) && integer(db, 'PRAGMA application_id') !== APPLICATION_ID) {
@@ -475,19 +505,15 @@ function migrateFile(db: Database.Database, path: string, log: (message: string)
       `${path} was written by a newer milo-collector ${known}, or by a development version: use that one, or give another embedded.path`,
     )
   }
-  for (const migration of all.slice(version)) {
-    transaction(db, () => {
-      db.exec(migration.sql)
-      db.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${migration.version}`)
-    })
-    log(`${path}: ${migration.name} applied`)
-  }
-}
-
-/** Statements that name unknown tables or columns show that other files than ours made the schema. */
-function prepareOrRefuse(db: Database.Database, path: string): ReturnType<typeof prepare> {
+  const missing = all.slice(version)
+  let sql!: ReturnType<typeof prepare>
   try {
-    return prepare(db)
+    if (missing.length === 0) return prepare(db)
+    transaction(db, () => {
+      for (const migration of missing) db.exec(migration.sql)
+      db.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${newestVersion(all)}`)
+      sql = prepare(db)
+    })
   } catch (error) {
     const { code, message } = error as { code?: string; message: string }
     if (code !== 'SQLITE_ERROR') throw error
@@ -496,6 +522,8 @@ function prepareOrRefuse(db: Database.Database, path: string): ReturnType<typeof
       `${path} has the schema of a development version (${message}), which can't be brought up to date: remove it, or give another embedded.path`,
     )
   }
+  for (const { name } of missing) log(`${path}: ${name} applied`)
+  return sql
 }
 
 function refuse(db: Database.Database, message: string): never {

@@ -1,6 +1,7 @@
 import { type MessagePort, parentPort } from 'node:worker_threads'
 import type { RawTrace } from '../../record/records'
 import type { ActivityQuery, ActivityRead, Row } from '../activity/model'
+import type { AnalysisQuery, AnalysisRead, Load } from '../analysis/model'
 import type { PassedOn } from '../pass-on'
 import { closedError } from '../pipeline/group-commit'
 import type { IndexSettings } from '../search/index-policy'
@@ -17,6 +18,8 @@ export interface EmbeddedOptions {
   retentionDays?: number | undefined
   /** How long figures of services are kept, by the hour. */
   activityDays?: number | undefined
+  /** How long results of offline analyses are kept. */
+  analysisDays?: number | undefined
   index?: IndexSettings | undefined
   /** What may be accepted and not indexed yet: more is refused. */
   maxBacklogSpans?: number | undefined
@@ -46,43 +49,72 @@ export interface PendingReply {
   truncated: boolean
 }
 
-/** Bodies of rows and deltas on their way between threads: one after the other, to be handed over as one. */
-interface PackedActivity {
+/** Buffers on their way between threads: one after the other, to be handed over as one. */
+interface Packed<T> {
   bytes: Uint8Array
-  rows: (Omit<Row, 'body'> & { length: number })[]
-  deltas: { seq: bigint; length: number }[]
-  moreDeltas: boolean
-  from: number
-  to: number
+  lengths: number[]
+  rest: T
 }
 
-export function packActivity({ rows, deltas, ...rest }: ActivityRead): PackedActivity {
-  const bodies = [...rows.map(({ body }) => body), ...deltas.map(({ delta }) => delta)]
-  const bytes = new Uint8Array(bodies.reduce((sum, { length }) => sum + length, 0))
-  let at = 0
-  for (const body of bodies) {
-    bytes.set(body, at)
-    at += body.length
-  }
+type PackedActivity = Packed<
+  Omit<ActivityRead, 'rows' | 'deltas'> & { rows: Omit<Row, 'body'>[]; deltas: { seq: bigint }[] }
+>
+
+export function packActivity({ rows, deltas, ...read }: ActivityRead): PackedActivity {
+  const rest = { ...read, rows: rows.map(({ body, ...id }) => id), deltas: deltas.map(({ seq }) => ({ seq })) }
+  return pack([...rows.map(({ body }) => body), ...deltas.map(({ delta }) => delta)], rest)
+}
+
+export function unpackActivity({ rest: { rows, deltas, ...read }, ...packed }: PackedActivity): ActivityRead {
+  const bodies = unpack(packed)
   return {
-    ...rest,
-    bytes,
-    rows: rows.map(({ body, ...id }) => ({ ...id, length: body.length })),
-    deltas: deltas.map(({ seq, delta }) => ({ seq, length: delta.length })),
+    ...read,
+    rows: rows.map((id, i) => ({ ...id, body: bodies[i]! })),
+    deltas: deltas.map(({ seq }, i) => ({ seq, delta: bodies[rows.length + i]! })),
   }
 }
 
-export function unpackActivity({ bytes, rows, deltas, ...rest }: PackedActivity): ActivityRead {
+export type PackedLoad = Packed<Omit<Load, 'pieces'> & { pieces: Omit<Load['pieces'][number], 'body'>[] }>
+export type PackedAnalysis = Packed<Omit<AnalysisRead, 'bodies'>>
+
+export function packLoad({ pieces, ...load }: Load): PackedLoad {
+  const rest = { ...load, pieces: pieces.map(({ body, ...piece }) => piece) }
+  return pack(
+    pieces.map(({ body }) => body),
+    rest,
+  )
+}
+
+export function unpackLoad({ rest: { pieces, ...load }, ...packed }: PackedLoad): Load {
+  const bodies = unpack(packed)
+  return { ...load, pieces: pieces.map((piece, i) => ({ ...piece, body: bodies[i]! })) }
+}
+
+export function packAnalysis({ bodies, ...rest }: AnalysisRead): PackedAnalysis {
+  return pack(bodies, rest)
+}
+
+export function unpackAnalysis({ rest, ...packed }: PackedAnalysis): AnalysisRead {
+  return { ...rest, bodies: unpack(packed) }
+}
+
+function pack<T>(buffers: Buffer[], rest: T): Packed<T> {
+  const lengths = buffers.map(({ length }) => length)
+  const bytes = new Uint8Array(lengths.reduce((sum, length) => sum + length, 0))
+  let at = 0
+  for (const buffer of buffers) {
+    bytes.set(buffer, at)
+    at += buffer.length
+  }
+  return { bytes, lengths, rest }
+}
+
+function unpack({ bytes, lengths }: Omit<Packed<unknown>, 'rest'>): Buffer[] {
   let at = bytes.byteOffset
-  const take = (length: number) => {
+  return lengths.map(length => {
     at += length
     return Buffer.from(bytes.buffer, at - length, length)
-  }
-  return {
-    ...rest,
-    rows: rows.map(({ length, ...id }) => ({ ...id, body: take(length) })),
-    deltas: deltas.map(({ seq, length }) => ({ seq, delta: take(length) })),
-  }
+  })
 }
 
 interface AnyThread {
@@ -95,17 +127,21 @@ interface AnyThread {
 }
 
 /** What the threads do: a store's methods, and a few that have another form on their way there. */
-export interface WriterMethods extends AnyThread, Pick<PassedOn, 'saveSearch' | 'deleteSearch' | 'check'> {
+export interface WriterMethods
+  extends AnyThread,
+    Pick<PassedOn, 'saveSearch' | 'deleteSearch' | 'deleteAnalysis' | 'check'> {
   /** The messages' bodies in a row, with their lengths and numbers of spans. */
   append(bodies: ArrayBuffer, lengths: number[], spans: number[]): Promise<void>
+  saveAnalysis(load: PackedLoad): Promise<void>
 }
 
-export interface ReaderMethods extends AnyThread, Pick<PassedOn, 'search' | 'complete' | 'savedSearches'> {
+export interface ReaderMethods extends AnyThread, Pick<PassedOn, 'search' | 'complete' | 'savedSearches' | 'analyses'> {
   readTrace(traceId: bigint, maxBytes: number): Promise<RawTrace>
   activity(query: ActivityQuery): Promise<PackedActivity>
   completeHours(): Promise<Omit<HourSource, 'collector'>>
   /** @see readPartOfHour */
   partOfHour(hourUs: number, after: bigint | undefined): Promise<PartOfHour>
+  readAnalysis(query: AnalysisQuery): Promise<PackedAnalysis | undefined>
 }
 
 export interface Request {
@@ -126,7 +162,7 @@ export type Reply =
     }
 
 /** Methods whose answer has `bytes`, in memory of its own. */
-const WITH_BYTES = ['readTrace', 'activity', 'partOfHour']
+const WITH_BYTES = ['readTrace', 'activity', 'partOfHour', 'readAnalysis']
 
 /** Answers what the store asks this thread, until it has been closed. */
 export function serve(path: string, methods: object, backlog: () => Backlog | undefined = () => undefined): void {
@@ -139,9 +175,8 @@ export function serve(path: string, methods: object, backlog: () => Backlog | un
       if (method === 'close') closing = result as Promise<void>
       const answer = await result
       // Bytes are handed over.
-      const transfer = WITH_BYTES.includes(method)
-        ? [(answer as { bytes: Uint8Array }).bytes.buffer as ArrayBuffer]
-        : []
+      const hasBytes = WITH_BYTES.includes(method) && answer !== undefined
+      const transfer = hasBytes ? [(answer as { bytes: Uint8Array }).bytes.buffer as ArrayBuffer] : []
       post({ kind: 'result', id, result: answer, backlog: backlog() }, transfer)
     } catch (error) {
       post({ kind: 'error', id, error: told(path, error), backlog: backlog() })

@@ -6,11 +6,20 @@ import { indexPolicy } from '../search/index-policy'
 import { each, search } from '../search/search'
 import { DEFAULT_RETENTION_DAYS } from '../store-config'
 import { readEmbeddedActivity } from './activity'
+import { readEmbeddedAnalyses, readEmbeddedAnalysis } from './analyses'
 import { EmbeddedFile } from './file'
 import { completeHours, readPartOfHour } from './hours'
 import { FtsIndex } from './index/lookup'
 import { readTrace } from './index/traces'
-import { type EmbeddedOptions, type PendingReply, packActivity, post, type ReaderMethods, serve } from './protocol'
+import {
+  type EmbeddedOptions,
+  type PendingReply,
+  packActivity,
+  packAnalysis,
+  post,
+  type ReaderMethods,
+  serve,
+} from './protocol'
 
 const DAY_US = 86_400_000_000
 
@@ -75,6 +84,11 @@ export function reader(options: EmbeddedOptions, pending: MessagePort): void {
       packActivity(readEmbeddedActivity(file, query, Date.now() * 1000 - retentionDays * DAY_US)),
     completeHours: async () => completeHours(file, Date.now() * 1000),
     partOfHour: async (hourUs, after) => readPartOfHour(file, hourUs, after),
+    analyses: async () => readEmbeddedAnalyses(file),
+    readAnalysis: async query => {
+      const read = readEmbeddedAnalysis(file, query)
+      return read && packAnalysis(read)
+    },
     savedSearches: async () => {
       const rows = file.sql.selectSearches.all([]) as [Buffer, Buffer, Buffer, bigint][]
       return rows.map(([id, name, query, createdUs]) => ({

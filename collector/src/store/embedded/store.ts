@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { MessageChannel, Worker } from 'node:worker_threads'
 import { type StoredTrace, storedTrace } from '../../record/records'
 import type { ActivityQuery, ActivityRead } from '../activity/model'
+import type { AnalysisQuery, AnalysisRead, Load } from '../analysis/model'
 import { closedError, GroupCommit } from '../pipeline/group-commit'
 import type { IndexSettings } from '../search/index-policy'
 import {
@@ -18,11 +19,13 @@ import {
 import { pagesOfHour } from './hours'
 import {
   type EmbeddedOptions,
+  packLoad,
   type ReaderMethods,
   type Reply,
   type Request,
   type ThreadData,
   unpackActivity,
+  unpackAnalysis,
   type WriterMethods,
 } from './protocol'
 
@@ -114,11 +117,14 @@ class EmbeddedStore implements Store {
   readonly savedSearches = this.passOn<ReaderMethods, 'savedSearches'>(() => this.reader, 'savedSearches')
   readonly saveSearch = this.passOn<WriterMethods, 'saveSearch'>(() => this.writer, 'saveSearch')
   readonly deleteSearch = this.passOn<WriterMethods, 'deleteSearch'>(() => this.writer, 'deleteSearch')
+  readonly analyses = this.passOn<ReaderMethods, 'analyses'>(() => this.reader, 'analyses')
+  readonly deleteAnalysis = this.passOn<WriterMethods, 'deleteAnalysis'>(() => this.writer, 'deleteAnalysis')
   readonly check = this.passOn<WriterMethods, 'check'>(() => this.writer, 'check')
   private readonly readRaw = this.passOn<ReaderMethods, 'readTrace'>(() => this.reader, 'readTrace')
   private readonly completeHours = this.passOn<ReaderMethods, 'completeHours'>(() => this.reader, 'completeHours')
   private readonly partOfHour = this.passOn<ReaderMethods, 'partOfHour'>(() => this.reader, 'partOfHour')
   private readonly readActivity = this.passOn<ReaderMethods, 'activity'>(() => this.reader, 'activity')
+  private readonly readResults = this.passOn<ReaderMethods, 'readAnalysis'>(() => this.reader, 'readAnalysis')
 
   append(messages: Message[]): Promise<void> {
     return this.commits.append(messages)
@@ -139,6 +145,17 @@ class EmbeddedStore implements Store {
 
   async readHour(_collector: string, hourUs: number): Promise<AsyncIterable<HourPage>> {
     return pagesOfHour(after => this.partOfHour(hourUs, after))
+  }
+
+  async saveAnalysis(load: Load): Promise<void> {
+    if (this.closing !== undefined) throw closedError()
+    const packed = packLoad(load)
+    await this.writer.post('saveAnalysis', [packed], [packed.bytes.buffer as ArrayBuffer])
+  }
+
+  async readAnalysis(query: AnalysisQuery): Promise<AnalysisRead | undefined> {
+    const read = await this.readResults(query)
+    return read && unpackAnalysis(read)
   }
 
   setIndex(settings: IndexSettings): void {

@@ -4,7 +4,7 @@ import { Pipeline } from '../pipeline/pipeline'
 import { rarely } from '../rarely'
 import { indexPolicy } from '../search/index-policy'
 import { type Message, NO_BACKLOG } from '../store'
-import { DEFAULT_ACTIVITY_DAYS, DEFAULT_RETENTION_DAYS } from '../store-config'
+import { DEFAULT_ACTIVITY_DAYS, DEFAULT_ANALYSIS_DAYS, DEFAULT_RETENTION_DAYS } from '../store-config'
 import { EmbeddedBackend } from './backend'
 import { EmbeddedFile } from './file'
 import {
@@ -14,6 +14,7 @@ import {
   post,
   serve,
   told,
+  unpackLoad,
   type WriterMethods,
 } from './protocol'
 
@@ -27,7 +28,7 @@ const BACKLOG_MS = 100
 
 export function writer(options: EmbeddedOptions, pending: MessagePort): void {
   const { path, index, retentionDays = DEFAULT_RETENTION_DAYS, settleMs = SETTLE_MS } = options
-  const { activityDays = DEFAULT_ACTIVITY_DAYS } = options
+  const { activityDays = DEFAULT_ACTIVITY_DAYS, analysisDays = DEFAULT_ANALYSIS_DAYS } = options
   const { maxBacklogSpans = MAX_BACKLOG_SPANS, maxBacklogBytes = MAX_BACKLOG_BYTES } = options
   const log = (message: string) => post({ kind: 'log', message })
   const warnRarely = rarely(log)
@@ -58,6 +59,7 @@ export function writer(options: EmbeddedOptions, pending: MessagePort): void {
         backend = new EmbeddedBackend(file, indexPolicy(index), {
           retentionDays,
           activityDays,
+          analysisDays,
           settleMs,
           clock: systemClock,
           onPutAside: reason => warnOfQuarantine(`a record was put aside in the table quarantine: ${reason}`),
@@ -92,6 +94,8 @@ export function writer(options: EmbeddedOptions, pending: MessagePort): void {
       })
       return deleted > 0
     },
+    saveAnalysis: load => backend!.analyses.save(unpackLoad(load)),
+    deleteAnalysis: window => backend!.analyses.delete(window),
     check: async () => file!.check(),
     look: async () => {},
     close: async () => {

@@ -1,0 +1,120 @@
+import { createReadStream } from 'node:fs'
+import type { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Config } from '../config'
+import type { LoadAnswer } from '../http/answers'
+import type { Logger } from '../log'
+import { unzipped } from '../receive/unzipped'
+import { BadResults, LoadMaker } from '../store/analysis/load'
+import { windowId } from '../store/analysis/model'
+import { type Store, StoreError } from '../store/store'
+import { collectorAt, collectorHere, post, type RunningCollector } from './collector-request'
+import { CommandError, UsageError } from './command-error'
+import { openForCommand } from './command-store'
+
+/**
+ * `milo-collector load` puts the results of an offline analysis where the page Analysis shows them: into the store or, as an embedded
+ * store is open in one process only, into the collector that has it.
+ */
+
+export interface LoadOptions {
+  /** The address of a running collector. */
+  to?: string
+  /** A file with a token for it. */
+  tokenFile?: string
+}
+
+/** Puts the results of one window: returns when they are durable. */
+type Load = (name: string, open: () => Readable) => Promise<{ window: string; results: number }>
+
+const STANDARD_INPUT = '-'
+/** The collector takes one load at a time. */
+const RETRY_MS = 1_000
+const MAX_RETRIES = 120
+
+export async function loadAll(config: Config, log: Logger, options: LoadOptions, files: string[]): Promise<void> {
+  if (files.filter(file => file === STANDARD_INPUT).length > 1) {
+    throw new UsageError('standard input (-) can be read once: give it once')
+  }
+  const { load, close } = await target(config, log, options)
+  try {
+    for (const file of files) {
+      const name = file === STANDARD_INPUT ? 'standard input' : file
+      const open = () =>
+        file === STANDARD_INPUT ? process.stdin : createReadStream(file, { highWaterMark: 256 * 1024 })
+      const { window, results } = await load(name, open)
+      log.info({ file: name, window, results }, 'loaded')
+    }
+  } finally {
+    await close()
+  }
+}
+
+async function target(
+  config: Config,
+  log: Logger,
+  { to, tokenFile }: LoadOptions,
+): Promise<{ load: Load; close(): Promise<void> }> {
+  const into = (running: RunningCollector) => ({ load: loadInto(running), close: async () => {} })
+  if (to !== undefined) return into(collectorAt(to, tokenFile))
+  let store: Store
+  try {
+    store = await openForCommand(config, log)
+  } catch (error) {
+    if (!(error instanceof StoreError && error.code === 'MILO_STORE_LOCKED') || config.http.port === 0) throw error
+    const running = collectorHere(config, tokenFile)
+    log.info({ collector: running.base }, 'a running collector has the store open: it gets the results')
+    return into(running)
+  }
+  return { load: loadInStore(store), close: () => store.close() }
+}
+
+function loadInStore(store: Store): Load {
+  return async (name, open) => {
+    const maker = new LoadMaker(name)
+    try {
+      for await (const chunk of unzipped(open())) await maker.add(chunk)
+      const { results, ...load } = await maker.finish(Date.now() * 1000)
+      await store.saveAnalysis(load)
+      return { window: windowId(load), results }
+    } catch (error) {
+      throw readable(name, error)
+    }
+  }
+}
+
+function loadInto(collector: RunningCollector): Load {
+  return async (name, open) => {
+    for (let retries = 0; ; retries++) {
+      const { status, body, retryAfterMs } = await post(collector, 'api/analysis', open()).catch(error => {
+        throw readable(name, error)
+      })
+      if (status === 200) return body as LoadAnswer
+      const mayRetry = name !== 'standard input' && retries < MAX_RETRIES
+      if ((status === 429 || status === 503) && mayRetry) {
+        await sleep(retryAfterMs ?? RETRY_MS)
+        continue
+      }
+      throw new CommandError(`${name}: ${collector.base} answers ${status}: ${refusalOf(status, body)}`)
+    }
+  }
+}
+
+function refusalOf(status: number, body: { error?: unknown } | null): string {
+  const remedy =
+    status === 401 || status === 403
+      ? ': set MILO_LOAD_TOKEN or --token-file to a token of scope ingest or full, as milo-collector token makes them'
+      : status === 404
+        ? ': this collector knows no results of analyses: use a newer one'
+        : ''
+  return `${typeof body?.error === 'string' ? body.error : 'it gives no reason'}${remedy}`
+}
+
+function readable(name: string, error: unknown): unknown {
+  if (error instanceof BadResults) return new CommandError(error.message)
+  const { code, message } = error as NodeJS.ErrnoException
+  if (/^(Z_|ERR_)/.test(code ?? '')) return new CommandError(`${name} can't be decompressed: ${message}`)
+  if (/^E[A-Z]+$/.test(code ?? ''))
+    return new CommandError(`${name} can't be read (${code}): give existing files, or - for standard input`)
+  return error
+}
