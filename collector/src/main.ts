@@ -164,6 +164,18 @@ command('load', 'puts results of an offline analysis into the store, for the pag
   )
 
 program
+  .command('compare-windows')
+  .description('offline analysis: which operations made root operations slower or faster between two windows')
+  .argument('<before>', 'a file of results, as reduce --merge writes them')
+  .argument('<after>', 'another one')
+  .option('--json', 'write all that was compared, a JSON document for each root operation')
+  .allowExcessArguments(false)
+  .action((before: string, after: string, options: { json?: boolean }) => {
+    const { compareWindows } = require('./commands/compare-windows') as typeof import('./commands/compare-windows')
+    return lineProgram(() => process.stdout.write(`${compareWindows(before, after, options).join('\n')}\n`))
+  })
+
+program
   .command('hash-password')
   .description('asks for a password and prints the line for http.users')
   .argument('<name>')

@@ -71,21 +71,22 @@ export class BucketSums {
     return to
   }
 
-  /** For JSON: each bucket and its row. A sum that a double doesn't hold is a pair. */
-  toJSON(): unknown[] {
+  /** For JSON: each bucket that is wanted and its row. A sum that a double doesn't hold is a pair. */
+  list(isWanted: (bucket: number) => boolean): unknown[] {
     const { width, parts } = this
-    return this.buckets.map((bucket, row) => {
+    return this.buckets.flatMap((bucket, row) => {
+      if (!isWanted(bucket)) return []
       const values: unknown[] = [bucket]
       for (let at = 2 * row * width; at < 2 * (row + 1) * width; at += 2) {
         const [high, low] = [parts[at]!, parts[at + 1]!]
         const sum = high * UNIT + low
         values.push(Math.floor(sum / UNIT) === high && sum - high * UNIT === low ? sum : [high, low])
       }
-      return values
+      return [values]
     })
   }
 
-  /** Reads what toJSON() gave. @throws RangeError if it isn't that */
+  /** Reads what list() gave. @throws RangeError if it isn't that */
   static read(json: unknown, width: number): BucketSums {
     const sums = new BucketSums(width)
     for (const values of listOf(json)) {

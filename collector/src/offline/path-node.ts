@@ -88,16 +88,16 @@ export class PathNode {
     return Number(a.hasDigits) - Number(b.hasDigits) || a.depth - b.depth || a.hash - b.hash || byPath(a, b)
   }
 
-  /** The sums of this node and all below. */
-  toJSON(): object {
+  /** The sums of this node and all below, for JSON. */
+  list(isWanted: (bucket: number) => boolean): unknown[] {
     const nodes = this.nodes()
     const numbers = new Map(nodes.map((node, i) => [node, i]))
     return nodes.map(({ parent, operation, sums, other, example, exampleUs }) => [
       parent === undefined ? -1 : numbers.get(parent),
       operation.service,
       operation.name,
-      sums,
-      other ?? null,
+      sums.list(isWanted),
+      other?.list(isWanted) ?? null,
       example ?? null,
       exampleUs,
     ])

@@ -77,7 +77,7 @@ export class Paths implements Analysis {
     const limits = { pathLimit: this.pathLimit, operationLimit: this.operationLimit }
     for (const root of [this.other, ...this.roots.values()]) {
       const { service, name } = root.operation
-      yield [JSON.stringify([service, name]), { service, name, ...limits, ...root.toJSON() }]
+      for (const part of root.parts()) yield [JSON.stringify([service, name]), { service, name, ...limits, ...part }]
     }
   }
 

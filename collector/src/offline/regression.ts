@@ -168,16 +168,17 @@ function difference(before: Mean, after: Mean): { change: Change; chance: number
   const value = round(after.us - before.us)
   if (before.se === null || after.se === null) return { change: { value, low: null, high: null }, chance: null }
   const [v, w] = [before.se ** 2, after.se ** 2]
+  const sampled = Math.sqrt(v + w)
   // A few equal times would seem to be certain: with n traces, no change is more than n times its error.
-  const error = Math.max(Math.sqrt(v + w), Math.abs(value) / Math.min(tracesOf(before), tracesOf(after)))
-  if (error === 0) return { change: { value, low: value, high: value }, chance: 1 }
+  const least = Math.abs(value) / Math.min(tracesOf(before), tracesOf(after))
+  if (Math.max(sampled, least) === 0) return { change: { value, low: value, high: value }, chance: 1 }
   // Welch and Satterthwaite.
   const degrees = (v + w) ** 2 / (v ** 2 / before.degrees + w ** 2 / after.degrees)
   const free = Math.max(1, Number.isNaN(degrees) ? Math.min(before.degrees, after.degrees) : degrees)
-  const half = quantileOfT(free) * error
+  const half = quantileOfT(free) * (sampled || least)
   return {
     change: { value, low: round(value - half), high: round(value + half) },
-    chance: chanceOfT(value / error, free),
+    chance: chanceOfT(value / Math.max(sampled, least), free),
   }
 }
 

@@ -15,6 +15,9 @@ const WIDTH = 5
 export const ALL = { us: 0, squareUs: 1, squares: 2, traces: 3, weight: 4, squareWeight: 5 }
 const ALL_WIDTH = 6
 
+/** How many rows a partial result has: some MB. */
+const MAX_SUMS = 100_000
+
 export class OperationSums {
   sums: BucketSums
   /** Of the trace that is being added. */
@@ -147,21 +150,31 @@ export class RootSums {
       this.examples.set(bucket, example)
   }
 
-  toJSON(): object {
-    const { level, all, rootless, cut, untimed, top, operations, examples } = this
-    return {
-      level,
-      all,
-      rootless,
-      cut,
-      untimed,
-      paths: top,
-      operations: [...operations].map(([{ service, name }, { sums }]) => [service, name, sums]),
-      examples: [...examples],
+  /** Partial results for JSON: several if one would be a longer line than is read, each with the sums of some buckets. */
+  *parts(maxSums = MAX_SUMS): Generator<object, void> {
+    const { level, all, top, operations, examples } = this
+    let { rootless, cut, untimed } = this
+    let sums = 0
+    for (const node of top.nodes()) sums += node.sums.buckets.length + (node.other?.buckets.length ?? 0)
+    for (const of of operations.values()) sums += of.sums.buckets.length
+    const buckets = all.buckets
+    const size = Math.max(1, Math.floor((maxSums * buckets.length) / Math.max(1, sums)))
+    for (let from = 0; from === 0 || from < buckets.length; from += size) {
+      const wanted = new Set(buckets.slice(from, from + size))
+      const isWanted = (bucket: number) => wanted.has(bucket)
+      yield {
+        level,
+        all: all.list(isWanted),
+        ...{ rootless, cut, untimed },
+        paths: top.list(isWanted),
+        operations: [...operations].map(([{ service, name }, { sums }]) => [service, name, sums.list(isWanted)]),
+        examples: [...examples].filter(([bucket]) => wanted.has(bucket)),
+      }
+      rootless = cut = untimed = 0
     }
   }
 
-  /** Reads what toJSON() gave. @throws RangeError if it isn't that */
+  /** Reads what parts() gave. @throws RangeError if it isn't that */
   static read(operation: Operation, json: unknown, known: Operations): RootSums {
     const of = json as Record<string, unknown>
     const level = wholeOf(of.level)

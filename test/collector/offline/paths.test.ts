@@ -2,7 +2,9 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import type { AnalysedTrace } from '../../../collector/src/offline/analysis'
 import { BANDS } from '../../../collector/src/offline/latency-buckets'
+import { Operations } from '../../../collector/src/offline/operations'
 import { Paths } from '../../../collector/src/offline/paths'
+import { RootSums } from '../../../collector/src/offline/root-sums'
 import { randomNumbers } from '../../helpers/generated-trace'
 import { records } from '../trace/arbitrary-records'
 import { analysed, type Call, divided, linesOf, mergeAll, plain, recordsOf } from './traces'
@@ -293,6 +295,21 @@ describe('critical paths of root operations', () => {
       [0, 33_333, 33_333, 33_334],
     )
     assert.equal(sum(of(long).flatMap(({ us }) => us)), 60)
+  })
+
+  it('are in several partial results where one would be too long a line, and add up alike', () => {
+    const root = [...all.partials()].map(([, value]) => value as any).find(({ service }) => service === 'shop')
+    const { service, name, pathLimit, operationLimit, ...json } = root
+    const words = new Operations()
+    const read = RootSums.read(words.of(service, name), JSON.parse(JSON.stringify(json)), words)
+    const parts = [...read.parts(100)]
+    assert.ok(parts.length > 5)
+    const merged = new Paths()
+    for (const part of parts)
+      merged.merge('', JSON.parse(JSON.stringify({ ...part, service, name, pathLimit, operationLimit })))
+    const one = new Paths()
+    one.merge('', JSON.parse(JSON.stringify(root)))
+    assert.deepEqual(linesOf(merged), linesOf(one))
   })
 
   it('say no to lines that are no partial results, and keep nothing of them', () => {
