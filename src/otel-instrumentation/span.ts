@@ -179,6 +179,7 @@ class Ids implements Trace {
   readonly probability = Number.NaN
   readonly clockOffsetUs = 0
   state: string | undefined = undefined
+  readonly isRandom = false
 
   constructor(context: SpanContext) {
     this.context = context

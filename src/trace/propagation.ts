@@ -75,6 +75,8 @@ export interface RemoteContext {
   hasIds: boolean
   /** W3C's tracestate, to be passed on as it is. */
   state: string | undefined
+  /** W3C's flag that the trace's id is random, to be passed on. */
+  isRandom: boolean
   /** Milo's carriers: client and server report halves of one span. W3C's: the server's span is a child of the caller's. */
   sharesSpan: boolean
 }
@@ -96,6 +98,7 @@ export function remoteContext(sampled: boolean, debug: boolean, probability: num
     probability,
     hasIds: false,
     state: undefined,
+    isRandom: false,
     sharesSpan: true,
   }
 }
@@ -139,10 +142,17 @@ export function parseTraceparent(header: unknown, state?: unknown): RemoteContex
   if (match === null) return undefined
   const [, version, trace, span, flags, more] = match as unknown as [string, string, string, string, string, string?]
   if (version === 'ff' || (version === '00' && more !== undefined)) return undefined
-  const context = childContext(trace, span, (Number.parseInt(flags, 16) & 1) === 1, false)
-  if (context !== undefined) context.state = readTracestate(state)
+  const bits = Number.parseInt(flags, 16)
+  const context = childContext(trace, span, (bits & SAMPLED) !== 0, false)
+  if (context === undefined) return undefined
+  context.isRandom = (bits & RANDOM) !== 0
+  context.state = readTracestate(state)
   return context
 }
+
+/** Flags of a traceparent. The others have no meaning yet, and aren't passed on. */
+const SAMPLED = 1
+const RANDOM = 2
 
 /** W3C's limits for a tracestate: list members, and characters, of which long members go first. */
 const MAX_MEMBERS = 32
@@ -212,7 +222,7 @@ export function formatTraceparent(span: PluginSpan): string {
   if (t.hi === 0 && t.lo === 0) {
     return `00-0000000000000000${toHex(randomHigh(), randomLow())}-${toHex(randomHigh(), randomLow())}-00`
   }
-  return `00-${toHex(t.highHi, t.highLo)}${toHex(t.hi, t.lo)}-${toHex(span.idHi, span.idLo)}-${t.sampled ? '01' : '00'}`
+  return `00-${toHex(t.highHi, t.highLo)}${toHex(t.hi, t.lo)}-${toHex(span.idHi, span.idLo)}-0${(t.sampled ? SAMPLED : 0) | (t.isRandom ? RANDOM : 0)}`
 }
 
 const B3 = /^([0-9a-f]{16}|[0-9a-f]{32})-([0-9a-f]{16})(?:-([01d])(?:-[0-9a-f]{16})?)?$/

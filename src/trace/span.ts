@@ -23,6 +23,8 @@ export class Trace {
   readonly clockOffsetUs: number
   /** W3C's tracestate as it came, to be passed on. */
   state: string | undefined = undefined
+  /** W3C's flag that its id is random, as it came. */
+  isRandom = false
 
   constructor(
     hi: number,

@@ -107,9 +107,11 @@ export function standIn(remote: RemoteContext): PluginSpan {
   return span
 }
 
-function traceOf({ hi, lo, highHi, highLo, sampled, debug, probability, state }: RemoteContext, offset: number): Trace {
+function traceOf(remote: RemoteContext, offset: number): Trace {
+  const { hi, lo, highHi, highLo, sampled, debug, probability, state, isRandom } = remote
   const trace = new Trace(hi, lo, highHi, highLo, sampled, debug, probability, offset)
   trace.state = state
+  trace.isRandom = isRandom
   return trace
 }
 

@@ -75,9 +75,19 @@ another`,
       for (const sharesSpan of [true, false]) {
         const client = startSpan(Kind.CLIENT, 'Pricing.quote')
         const { trace, idHi: spanHi, idLo: spanLo, parentHi, parentLo } = client
-        const { hi, lo, highHi, highLo, debug, probability, state } = trace
+        const { hi, lo, highHi, highLo, debug, probability, state, isRandom } = trace
         const ids = { hi, lo, highHi, highLo, spanHi, spanLo, parentHi, parentLo }
-        const remote = { ...ids, hasIds: true, undecided: false, sampled: true, debug, probability, state, sharesSpan }
+        const remote = {
+          ...ids,
+          hasIds: true,
+          undecided: false,
+          sampled: true,
+          debug,
+          probability,
+          state,
+          isRandom,
+          sharesSpan,
+        }
         const server = startServerSpan('Pricing.quote', remote)
         runInFrame(frameWith(server), () => span('compute', () => {}))
         server.end()

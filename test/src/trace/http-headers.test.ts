@@ -125,7 +125,12 @@ describe('headers over HTTP', () => {
     start()
     const raw = ['traceparent', TRACEPARENT, 'tracestate', 'a=1,b=2', 'Tracestate', 'c=3,a=4']
     assert.equal(served(raw, written).tracestate, 'a=1,b=2,c=3')
+    assert.equal(
+      served([...raw.slice(0, 2), 'tracestate', '', ...raw.slice(2), 'tracestate', ''], written).tracestate,
+      'a=1,b=2,c=3',
+    )
     assert.equal(served([...raw, 'tracestate', 'bad'], written).tracestate, undefined)
+    assert.equal(served(raw.slice(2), written).tracestate, undefined)
   })
 
   it('writes W3C’s by default, and B3 where it is wanted', () => {

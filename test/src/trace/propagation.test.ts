@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { init, shutdown } from '../../../src/index'
 import {
   carrierFor,
   formatB3,
@@ -8,6 +9,7 @@ import {
   readTracestate,
 } from '../../../src/trace/propagation'
 import { Kind, LiveSpan, Trace } from '../../../src/trace/span'
+import { startServerSpan } from '../../../src/trace/tracer'
 
 const sink = { add() {}, truncated() {} }
 
@@ -21,7 +23,8 @@ describe('propagation: traceparent', () => {
     assert.ok(context.sampled && !context.sharesSpan)
     assert.equal(parseTraceparent(valid.replace(/01$/, '00'))!.sampled, false)
     assert.equal(parseTraceparent(valid.replace(/01$/, '03'))!.sampled, true)
-    assert.ok(parseTraceparent(`cc${valid.slice(2)}-what-comes-later`))
+    for (const later of [`cc${valid.slice(2)}-what-comes-later`, `cc${valid.slice(2)}`, ` \t${valid}\t `])
+      assert.ok(parseTraceparent(later), later)
   })
 
   const invalid = [
@@ -29,6 +32,17 @@ describe('propagation: traceparent', () => {
     '00-00000000000000000000000000000000-00f067aa0ba902b7-01',
     '00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01',
     `${valid}-more`,
+    `${valid}.`,
+    `cc${valid.slice(2)}.more`,
+    valid.replace(/^00/, '0.'),
+    valid.replace(/^00/, '000'),
+    valid.replace('-4bf9', '-.bf9'),
+    valid.replace('-4bf9', '-44bf9'),
+    valid.replace('-00f0', '-.0f0'),
+    valid.replace('-00f0', '-0f0'),
+    valid.replace(/01$/, '.1'),
+    valid.replace(/01$/, '1'),
+    valid.replace(/01$/, '001'),
     valid.toUpperCase(),
     valid.slice(1),
     '',
@@ -44,6 +58,20 @@ describe('propagation: traceparent', () => {
   it('writes what it reads', () => {
     const trace = new Trace(0xa3ce929d | 0, 0x0e0e4736, 0x4bf92f35, 0x77b34da6, true, false, 1, 0)
     assert.equal(formatTraceparent(new LiveSpan(sink, trace, 0x00f067aa, 0x0ba902b7, 0, 0, Kind.CLIENT, 'x', 0)), valid)
+  })
+
+  it('passes on that a trace’s id is random, and no flag that has no meaning yet', () => {
+    for (const [flags, expected] of [
+      ['00', '00'],
+      ['02', '02'],
+      ['03', '03'],
+      ['fd', '01'],
+    ]) {
+      init({ sampler: 'always', scribe: '127.0.0.1:1', logLevel: 'silent' })
+      const remote = parseTraceparent(valid.replace(/01$/, flags!))
+      assert.equal(formatTraceparent(startServerSpan('x', remote)).slice(-2), expected)
+    }
+    return shutdown(0)
   })
 
   it('makes up ids for an unsampled call that has none, since W3C demands them', () => {
@@ -65,6 +93,8 @@ describe('propagation: tracestate', () => {
     assert.equal(readTracestate(' a=1 ,\t, ,0b@c=x y, \t'), 'a=1,0b@c=x y')
     assert.equal(readTracestate(members(32).join()), members(32).join())
     assert.equal(readTracestate(','), undefined)
+    for (const key of ['k'.repeat(256), 'a@', 'a@@b', 'a@b@c', `${'t'.repeat(241)}@${'v'.repeat(14)}`, '0_-*/'])
+      assert.equal(readTracestate(`a=1,${key}=2`), `a=1,${key}=2`)
   })
 
   it('has each key once: the first is the newest', () => {
@@ -74,6 +104,9 @@ describe('propagation: tracestate', () => {
   const invalid = {
     'more than 32 members': members(33).join(),
     'a key in capitals': 'a=1,B=2',
+    'a key that begins with @': '@a=1,b=2',
+    'a space before =': 'a =1',
+    'a dot in a key': 'a.b=1',
     'a member without =': 'a=1,b',
     'two =': 'a=1=2',
     'an empty value': 'a=',
