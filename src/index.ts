@@ -199,7 +199,8 @@ export function baggage(): Record<string, string> {
 
 /**
  * Runs `fn` with these values added to the baggage, in place of those that the keys had; undefined removes a key. HTTP requests
- * that are made within take along the keys that the setting `baggage` names. A key that isn't a token of HTTP is left out.
+ * that are made within, and Thrift calls with the carrier `compat`, take along the keys that the setting `baggage` names. A key that
+ * isn't a token of HTTP is left out.
  * @example milo.withBaggage({ tenant: 'acme' }, () => fetch('http://shop/orders'))
  */
 export function withBaggage<R>(values: Record<string, string | undefined>, fn: () => R): R {

@@ -10,13 +10,20 @@ export { clearTimeout, clock, setImmediate, setTimeout } from './process/genuine
 export { describe, logRarely } from './process/log'
 export { currentSettings, isActive } from './start/instance'
 export { currentFrame, Frame, fillFrame, frameToFill, frameWith, runInFrame } from './trace/context'
-export { baggageOfHeaders, contextOfHeaders, type HeaderTarget, isName, writeHeaders } from './trace/http-headers'
+export {
+  baggageOf,
+  baggageOfHeaders,
+  contextOfEntries,
+  contextOfHeaders,
+  entriesOf,
+  type HeaderTarget,
+  isName,
+  writeHeaders,
+} from './trace/http-headers'
 export {
   type Carrier,
   carrierFor,
   childContext,
-  contextOfEntries,
-  entriesOf,
   formatTraceparent,
   hasZeroId,
   parseB3,

@@ -34,6 +34,8 @@ export interface IncomingRequest {
   remote: RemoteContext | undefined
   /** The rank of the carrier that `remote` came from: a higher one takes precedence. */
   rank: number
+  /** W3C's header, as it came. */
+  baggage: string | undefined
   /** Whether this peer's CALLTRACE has 16 bytes. */
   legacy: boolean
   /** Where it begins in its transport's input. */
@@ -335,7 +337,9 @@ function requestOf({ trans }: Protocol): IncomingRequest | undefined {
 }
 
 function take(request: IncomingRequest, found: Found | undefined): void {
-  if (found === undefined || found.rank <= request.rank) return
+  if (found === undefined) return
+  request.baggage ??= found.baggage
+  if (found.remote === undefined || found.rank <= request.rank) return
   request.remote = found.remote
   request.rank = found.rank
 }

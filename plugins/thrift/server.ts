@@ -1,4 +1,5 @@
 import {
+  baggageOf,
   carrierFor,
   currentSettings,
   currentSpan,
@@ -175,10 +176,11 @@ function whenRejected(promise: any, see: (error: unknown) => void): void {
 }
 
 class Request extends Entry implements IncomingRequest, PendingReply {
-  readonly frame: Frame = frameToFill()
+  readonly frame: Frame
   begun = false
   remote: RemoteContext | undefined = undefined
   rank = 0
+  baggage: string | undefined = undefined
   startsAt = 0
   name = ''
   seqid = 0
@@ -195,6 +197,7 @@ class Request extends Entry implements IncomingRequest, PendingReply {
 
   constructor(processor: Processor, trans: unknown, output: unknown, connection: Connection | undefined) {
     super()
+    this.frame = frameToFill(connection !== undefined)
     this.owner = processor
     this.trans = trans
     this.output = output
@@ -238,8 +241,10 @@ class Request extends Entry implements IncomingRequest, PendingReply {
   argumentsRead(bytes: number): void {
     // The handler runs next. What is processed in its stack has come by no connection.
     arriving = undefined
+    const baggage =
+      this.baggage === undefined ? undefined : baggageOf(this.baggage, { remoteAddress: this.connection?.address })
     if (this.remote !== undefined && !this.remote.sampled) {
-      fillFrame(this.frame, startServerSpan('', this.remote))
+      fillFrame(this.frame, startServerSpan('', this.remote), baggage)
       return
     }
     const generated = generatedOf(this.owner[`process_${this.name}`], this.name)
@@ -254,7 +259,7 @@ class Request extends Entry implements IncomingRequest, PendingReply {
         ? // Not here: the frame that is current is the one to be filled.
           runInFrame(frameWith(this.ambient), startSpan, Kind.SERVER, name, false, false, annotations)
         : startServerSpan(name, this.remote, annotations)
-    fillFrame(this.frame, span)
+    fillFrame(this.frame, span, baggage)
     if (!span.sampled) return
     const { address, port } = this.connection ?? {}
     const all =

@@ -210,6 +210,9 @@ class Extracted {
 }
 Object.assign(Extracted.prototype, remoteContext(true, false, Number.NaN))
 
+/** Baggage is in the context that propagators have made. */
+export function baggageOf(): undefined {}
+
 export function contextOfEntries(entries: ReadonlyMap<string, string>): Remote | undefined {
   const extracted = propagation.extract(ROOT_CONTEXT, entries, GETTER)
   if (trace.getSpanContext(extracted) === undefined && propagation.getBaggage(extracted) === undefined) return undefined

@@ -59,9 +59,12 @@ export interface Options {
    * `host:port=…`, `host=…`, `*.domain=…`; several separated by commas. MILO_PROPAGATION. Default `field,w3c`.
    */
   propagation?: string
-  /** Whose headers are believed when an HTTP request comes in: `all`, `none`, or addresses and networks (`10.0.0.0/8`), separated by commas. MILO_TRUSTED_CALLERS. */
+  /**
+   * Whose headers are believed when an HTTP request comes in, and whose baggage when a Thrift call does: `all`, `none`, or addresses and
+   * networks (`10.0.0.0/8`), separated by commas. MILO_TRUSTED_CALLERS. Default all.
+   */
   trustedCallers?: string
-  /** The keys of W3C baggage that HTTP requests may bring and take along, separated by commas; `*` for all. MILO_BAGGAGE. Default: none. */
+  /** The keys of W3C baggage that requests may bring and calls take along, separated by commas; `*` for all. MILO_BAGGAGE. Default: none. */
   baggage?: string
   /** Plugins of your own. Milo's come with milo/register, which takes MILO_PLUGINS: `thrift,http`, or `-http` for all but one. */
   plugins?: Plugin[]

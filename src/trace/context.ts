@@ -128,21 +128,30 @@ export function derive(frame: Frame | undefined, cells: Cell | undefined): Frame
 /** No list is made where no namespace derives anything. */
 const NONE_BUT_ITSELF: readonly Frame[] = []
 
-/** A frame with the namespaces that are here, to be entered now and filled once. */
-export function frameToFill(): Frame {
+/**
+ * A frame with the namespaces that are here, to be entered now and filled once.
+ * @param isFromAfar whether the request came by a connection: then baggage that is current here isn't its own
+ */
+export function frameToFill(isFromAfar = false): Frame {
   const frame = frameWith(undefined)
+  if (isFromAfar) frame.baggage = undefined
   frame.unfilled = NONE_BUT_ITSELF
   return frame
 }
 
-/** @param span undefined when there won't be one */
-export function fillFrame(frame: Frame, span: PluginSpan | undefined): void {
+/**
+ * @param span undefined when there won't be one
+ * @param baggage what the request brought; by default it stays what it was where the frame was made
+ */
+export function fillFrame(frame: Frame, span: PluginSpan | undefined, baggage = frame.baggage): void {
   const { unfilled } = frame
   frame.span = span
+  frame.baggage = baggage
   frame.unfilled = undefined
   if (unfilled === undefined) return
   for (const derived of unfilled) {
     derived.span = span
+    derived.baggage = baggage
     derived.unfilled = undefined
   }
 }

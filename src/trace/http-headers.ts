@@ -3,6 +3,7 @@ import { limitBaggage } from './baggage'
 import { currentFrame } from './context'
 import { toHex } from './id'
 import {
+  type BaggageKeys,
   b3Context,
   b3Decision,
   carrierFor,
@@ -17,7 +18,7 @@ import type { PluginSpan } from './span'
 
 /**
  * How a trace travels over HTTP: what is written into the headers of a request, and what is taken from them. Everything that
- * speaks HTTP asks here.
+ * speaks HTTP asks here, and so does Thrift's field 8888, which has W3C's headers as entries of a map.
  *
  *   w3c      traceparent, tracestate: the default
  *   b3       Zipkin's single header
@@ -98,7 +99,13 @@ export function baggageOfHeaders(raw: readonly unknown[], caller: Caller | null 
   for (let i = 0; i + 1 < raw.length; i += 2) {
     if (isName(raw[i], 'baggage')) baggage = joined(baggage, raw[i + 1])
   }
-  return baggage !== undefined && isTrusted(caller) ? limitBaggage(baggage, keys) : undefined
+  return baggage === undefined ? undefined : baggageOf(baggage, caller)
+}
+
+/** As much of a `baggage` header as the settings want; undefined where they want none, or none of a caller at this address. */
+export function baggageOf(header: unknown, caller: Caller | null | undefined): string | undefined {
+  const keys = running.settings?.http.baggage
+  return keys !== undefined && isTrusted(caller) ? limitBaggage(header, keys) : undefined
 }
 
 function isTrusted(caller: Caller | null | undefined): boolean {
@@ -187,10 +194,28 @@ export function writeHeaders<H>(headers: H, target: HeaderTarget<H>, span: Plugi
   if ((formats & HTTP_FORMATS.b3) !== 0 && !target.has(headers, 'b3')) target.add(headers, 'b3', formatB3(span))
   if ((formats & HTTP_FORMATS.b3multi) !== 0 && !MULTI.some(name => target.has(headers, name)))
     writeMulti(headers, target, span)
-  if (settings.baggage === undefined) return
-  const baggage = currentFrame()?.baggage
-  const allowed = baggage === undefined ? undefined : limitBaggage(baggage, settings.baggage)
-  if (allowed !== undefined && !target.has(headers, 'baggage')) target.add(headers, 'baggage', allowed)
+  const baggage = baggageToSend(settings.baggage)
+  if (baggage !== undefined && !target.has(headers, 'baggage')) target.add(headers, 'baggage', baggage)
+}
+
+/** The current baggage, as far as a call may take it along. */
+function baggageToSend(keys: BaggageKeys | undefined): string | undefined {
+  const baggage = keys === undefined ? undefined : currentFrame()?.baggage
+  return baggage === undefined ? undefined : limitBaggage(baggage, keys!)
+}
+
+/** What a call that is made in `span` takes along as entries of a map. */
+export function entriesOf(span: PluginSpan): [string, string][] {
+  const entries: [string, string][] = [['traceparent', formatTraceparent(span)]]
+  if (span.trace.state !== undefined) entries.push(['tracestate', span.trace.state])
+  const baggage = baggageToSend(running.settings?.http.baggage)
+  if (baggage !== undefined) entries.push(['baggage', baggage])
+  return entries
+}
+
+/** What such entries say of the trace. @param entries by keys in lower case */
+export function contextOfEntries(entries: ReadonlyMap<string, string>): RemoteContext | undefined {
+  return parseTraceparent(entries.get('traceparent'), entries.get('tracestate'))
 }
 
 const MULTI = ['x-b3-traceid', 'x-b3-sampled', 'x-b3-flags']

@@ -204,18 +204,6 @@ function isBlank(c: number): boolean {
   return c === 32 || c === 9
 }
 
-/** A call's trace context as entries of a map, as field 8888 has it. */
-export function entriesOf(span: PluginSpan): [string, string][] {
-  const entries: [string, string][] = [['traceparent', formatTraceparent(span)]]
-  if (span.trace.state !== undefined) entries.push(['tracestate', span.trace.state])
-  return entries
-}
-
-/** What such entries say. @param entries by keys in lower case */
-export function contextOfEntries(entries: ReadonlyMap<string, string>): RemoteContext | undefined {
-  return parseTraceparent(entries.get('traceparent'), entries.get('tracestate'))
-}
-
 /** The traceparent of a call made in `span`. One that isn't sampled and has no ids gets some: W3C demands them. */
 export function formatTraceparent(span: PluginSpan): string {
   const t = span.trace

@@ -25,12 +25,14 @@ export function readEntries(id: number, entries: number, next: () => string | nu
     if (key === undefined || value === undefined) return undefined
     if (key !== null && value !== null) map.set(key.toLowerCase(), value)
   }
-  const rank = id === COMPAT_ID ? RANK_COMPAT : RANK_OPENTRACING
-  const w3c = found(contextOfEntries(map), rank)
-  if (w3c !== undefined || id === COMPAT_ID) return w3c
+  const w3c = contextOfEntries(map)
+  if (id === COMPAT_ID) return found(w3c, RANK_COMPAT, 0, map.get('baggage'))
   const b3 = map.get('b3')
   const uber = map.get('uber-trace-id')
-  return found((b3 === undefined ? undefined : parseB3(b3)) ?? (uber === undefined ? undefined : parseUber(uber)), rank)
+  return found(
+    w3c ?? (b3 === undefined ? undefined : parseB3(b3)) ?? (uber === undefined ? undefined : parseUber(uber)),
+    RANK_OPENTRACING,
+  )
 }
 
 const UBER = /^([0-9a-f]{1,32}):([0-9a-f]{1,16}):[0-9a-f]{1,16}:([0-9a-f]{1,2})$/

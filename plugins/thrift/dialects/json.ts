@@ -67,10 +67,11 @@ function readJsonCarrier(struct: unknown, depth = 0): Found | undefined {
       continue
     const entries = Object.keys(map[3]).length
     const texts = entries > MAX_ENTRIES ? [] : Object.entries<unknown>(map[3]).flat()
-    best ??= readEntries(id, entries, () => {
+    const one = readEntries(id, entries, () => {
       const text = texts.shift()
       return typeof text === 'string' && Buffer.byteLength(text) <= MAX_TEXT_BYTES ? text : null
     })
+    if (one !== undefined && best?.remote === undefined) best = { ...one, baggage: best?.baggage ?? one.baggage }
   }
   if (best !== undefined) return best
   for (const field of Object.values(fields)) {
