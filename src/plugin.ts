@@ -4,7 +4,7 @@
  */
 
 export { endWith, isNodePromise, observe } from './patch/observe'
-export { sayLeft } from './patch/patched'
+export { sayEarly, sayLeft } from './patch/patched'
 export type { Emit, Patch, Plugin, PluginHandle, Wrapped } from './patch/plugin'
 export { clearTimeout, clock, setImmediate, setTimeout } from './process/genuine'
 export { describe, logRarely } from './process/log'

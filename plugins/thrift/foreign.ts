@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import { sayLeft } from 'milo/plugin'
+import { sayEarly, sayLeft } from 'milo/plugin'
 import { isPatched } from './protocol'
 
 /*
@@ -40,7 +40,7 @@ export function sayForeign(protocol: any): void {
     const name = `the Thrift protocol ${base.constructor?.name}`
     if (file === undefined) sayLeft(name, "is in a bundle, or isn't derived from npm thrift's,")
     else sayLeft(`${name} in ${file}`, "isn't derived from npm thrift's")
-  } else if (home.name === 'thrift') sayLeft(`thrift ${home.version}`, reasonOf(home.version))
+  } else if (home.name === 'thrift') sayThrift(home.version)
   else sayLeft(`Thrift in ${home.name} ${home.version}`, "has protocols that aren't derived from npm thrift's")
 }
 
@@ -49,8 +49,9 @@ interface Package {
   version: string
 }
 
-function reasonOf(version: string): string {
-  return /^(?:0\.[0-8]\.|0\.9\.[0-2]\b|[1-9])/.test(version) ? 'is outside >=0.9.3 <1' : 'was loaded before Milo'
+function sayThrift(version: string): void {
+  if (/^(?:0\.[0-8]\.|0\.9\.[0-2]\b|[1-9])/.test(version)) sayLeft(`thrift ${version}`, 'is outside >=0.9.3 <1')
+  else sayEarly('thrift')
 }
 
 /** The file whose module exports a class: of several, the one that was loaded last, as what others re-export is. */

@@ -25,7 +25,7 @@ import { asCore, Frame, frameOfContext, withoutFrame } from './frame'
 import { OtelSpan } from './span'
 
 export { endWith, observe } from '../patch/observe'
-export { sayLeft } from '../patch/patched'
+export { sayEarly, sayLeft } from '../patch/patched'
 export type { Patch, Plugin, PluginHandle, Wrapped } from '../patch/plugin'
 export { clock, setImmediate } from '../process/genuine'
 export { describe, logRarely } from '../process/log'

@@ -7,7 +7,7 @@ import { describe } from '../process/log'
 import { Handle } from './handle'
 import { leaveJest, watchJest } from './jest'
 import { type InPackage, isMain, MODULES, packageOf, versionOf } from './package-file'
-import { sayLeft } from './patched'
+import { type Patcher, sayEarly, sayLeft, setPatcher } from './patched'
 import type { Patch, Plugin } from './plugin'
 import { inRange } from './range'
 
@@ -30,13 +30,12 @@ const installed = {
 /** Node's own `require`, also where Milo is within a bundle, whose `require` knows only what the bundler has seen. */
 const nodeRequire = createRequire(process.execPath)
 
-/** The tracer that plugins are installed for, as its log calls it, and what to do where it comes too late. */
-export interface Tracer {
-  name: string
+/** The tracer that plugins are installed for, and what to do where it comes too late. */
+export interface Tracer extends Patcher {
   /** Which one it is, where there may be several that aren't the same. */
   where?: string
-  /** How to load it before the application. */
-  early: string
+  /** How to load it before what is in the same bundle, where that is another way. */
+  earlyInBundle?: string
   /** How to keep it from tracing a library. */
   leave(library: string): string
 }
@@ -48,11 +47,13 @@ export function nameOf({ name, where }: Tracer): string {
 const MILO: Tracer = {
   name: 'Milo',
   early: 'load milo/register first (node -r milo/register)',
+  earlyInBundle: "import 'milo/register' first in the bundle, or start it with node -r milo/register",
   leave: library => `MILO_PLUGINS=-${library}`,
 }
 
 /** Applies plugins: to built-in modules now, to packages when the application loads them. */
 export function install(plugins: Plugin[], tracer = MILO): void {
+  setPatcher(tracer)
   let builtin = false
   const packages = new Set<string>()
   for (const plugin of plugins) {
@@ -88,10 +89,10 @@ export function install(plugins: Plugin[], tracer = MILO): void {
   }
   looked.clear()
   if (builtin) syncBuiltinESMExports()
-  if (packages.size > 0) sayWhatCannotBeSeen([...packages], tracer)
+  if (packages.size > 0) sayWhatCannotBeSeen([...packages])
   if (installed.waiting.size > 0 || installed.watchers.length > 0) {
     watchLoads()
-    watchBundles()
+    watchBundles(tracer)
     const modules = [...installed.waiting.values()].flat().filter(([{ esm }]) => esm)
     if (modules.length > 0) watchModules(modules.map(([{ module, file }]) => `/node_modules/${module}/${file}`))
   }
@@ -207,18 +208,13 @@ interface Shown {
   early?: string[]
 }
 
-function watchBundles(): void {
+function watchBundles({ earlyInBundle }: Tracer): void {
   if (installed.unwatchBundles !== undefined) return
   const home = globalThis as { [BUNDLED]?: Shown }
   const before = home[BUNDLED]
   for (const file of before?.early ?? []) {
     const name = packageOf(file)?.name
-    if (name !== undefined && installed.waiting.has(name))
-      sayLeft(
-        name,
-        'was loaded before Milo',
-        "import 'milo/register' first in the bundle, or start it with node -r milo/register",
-      )
+    if (name !== undefined && installed.waiting.has(name)) sayEarly(name, earlyInBundle)
   }
   const mine: Shown = {
     patch(slashed, version, isMain, given) {
@@ -268,7 +264,7 @@ function patchCopy(exports: unknown, file: string, patches: [Patch, Handle][], f
 }
 
 /** Names, at the start, the packages that will pass no `load`, and why. */
-function sayWhatCannotBeSeen(packages: string[], { name: tracer, early }: Tracer): void {
+function sayWhatCannotBeSeen(packages: string[]): void {
   // What jest gives for node:module inherits from the real one.
   if (typeof Object.getPrototypeOf(Module)?.createRequire === 'function') {
     // What jest loads for a test file passes no `load` that Milo could see from within.
@@ -290,9 +286,7 @@ function sayWhatCannotBeSeen(packages: string[], { name: tracer, early }: Tracer
   const files = Object.keys(nodeRequire.cache)
   for (const name of packages) {
     const part = `${sep}node_modules${sep}${name.split('/').join(sep)}${sep}`
-    if (files.some(file => file.includes(part))) {
-      sayLeft(name, `was loaded before ${tracer}`, early)
-    }
+    if (files.some(file => file.includes(part))) sayEarly(name)
   }
   // Milo may be within one of these itself, and it hasn't been loaded to its end.
   for (const file of [...files, process.argv[1]]) if (file !== undefined) lookInside(file)

@@ -42,6 +42,23 @@ export function sayLeft(what: string, reason: string, remedy?: string): void {
     warnOnce(`${what} ${reason} and isn't traced${remedy === undefined ? '' : `: ${remedy}`}`)
 }
 
+/** The tracer whose patches these are, as its log calls it, and how to load it before the application. */
+export interface Patcher {
+  name: string
+  early: string
+}
+
+let patcher: Patcher | undefined
+
+export function setPatcher(given: Patcher): void {
+  patcher = given
+}
+
+/** Says, once, that a package was loaded too early to be traced. */
+export function sayEarly(name: string, remedy = patcher?.early): void {
+  sayLeft(name, `was loaded before ${patcher?.name}`, remedy)
+}
+
 /** The names of more than these help nobody; they may be an application's files. */
 const MAX_UNTRACED = 100
 
