@@ -269,7 +269,8 @@ function answered(span: Span, chunk: unknown): void {
   span.end()
 }
 
-function startClientSpan(req: ClientRequest): Span {
+/** @param headers as `_storeHeader` is given them */
+function startClientSpan(req: ClientRequest, headers: unknown): Span {
   const span = startSpan(Kind.CLIENT, operation(req.method, req.path))
   new Exchange(req, span, currentFrame())
   if (span.sampled) {
@@ -277,14 +278,25 @@ function startClientSpan(req: ClientRequest): Span {
       .annotate('http.request.method', req.method)
       .annotate('server.address', req.host)
       .annotate('url.path', pathOf(req.path))
+    const port = calledPort(req, Array.isArray(headers) ? valueIn(headers, 'host') : req.getHeader('host'))
+    if (port !== undefined) span.annotate('server.port', port)
   }
   return span
+}
+
+/** Undefined where nothing says it: for a socket of the file system, and where the application calls the host by another name. */
+function calledPort(req: ClientRequest, hostHeader: unknown): string | undefined {
+  const name = req.host.includes(':') ? `[${req.host}]` : req.host
+  if (typeof hostHeader !== 'string' || !hostHeader.startsWith(name)) return undefined
+  if ((req as { socketPath?: unknown }).socketPath) return undefined
+  const rest = hostHeader.slice(name.length)
+  return rest === '' || /^:\d+$/.test(rest) ? portOf(req, rest) : undefined
 }
 
 /** @returns the headers to be sent */
 function traceRequest(req: ClientRequest, headers: unknown): unknown {
   // A class of the application's may have the headers made again.
-  const span = Exchange.of(req)?.span ?? startClientSpan(req)
+  const span = Exchange.of(req)?.span ?? startClientSpan(req, headers)
   if (headers !== null && headers !== undefined && !Array.isArray(headers)) {
     writeHeaders(req, ON_REQUEST, span)
     return headers

@@ -44,13 +44,13 @@ describe('packages that stand on thrift', () => {
       `caller
   TCLIService.OpenSession (client) ${at('PORT0')} thrift.result=ok
     TCLIService.OpenSession (server) thrift.result=ok
-      "POST /sql" (client) server.address=127.0.0.1 http.response.status_code=200
+      "POST /sql" (client) ${at('PORT0')} http.response.status_code=200
         "POST /sql" (server) http.response.status_code=200
 TCLIService.OpenSession (client) ${at('PORT0')} error.type=403 thrift.result=transport_error
-  "POST /forbidden" (client) server.address=127.0.0.1 http.response.status_code=403 error.type=403
+  "POST /forbidden" (client) ${at('PORT0')} http.response.status_code=403 error.type=403
     "POST /forbidden" (server) http.response.status_code=403
 TCLIService.OpenSession (client) ${at('PORT1')} error.type=ECONNREFUSED thrift.result=transport_error
-  "POST /sql" (client) server.address=127.0.0.1 error.type=ECONNREFUSED`,
+  "POST /sql" (client) ${at('PORT1')} error.type=ECONNREFUSED`,
     )
   })
 
