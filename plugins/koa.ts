@@ -1,38 +1,43 @@
-import { isActive, type Plugin, type PluginHandle } from 'milo/plugin'
+import { isActive, type Plugin } from 'milo/plugin'
 import { isSampled, takeRoute } from './http'
 
-/** koa: the span of a request has the name of its route, which the router has with the prefixes of all routers that it is nested in. */
+/**
+ * koa: the span of a request has the name of its route. Routers (@koa/router, koa-router) may be ES modules, which pass no `load`, and are
+ * called in many ways. But each of them leaves on koa's own context what it has matched: that is looked at when the request ends.
+ */
 export const koa: Plugin = {
   name: 'koa',
   patches: [
-    { module: '@koa/router', versions: '>=8 <16', patch },
-    { module: 'koa-router', versions: '>=7.4 <15', patch },
+    {
+      module: 'koa',
+      versions: '>=2 <4',
+      file: 'lib/application.js',
+      patch(Application, plugin) {
+        plugin.wrap(
+          Application.prototype,
+          'createContext',
+          original =>
+            function (this: unknown, req, res, ...rest) {
+              const context = original.call(this, req, res, ...rest)
+              try {
+                if (plugin.enabled && isActive() && isSampled(res)) takeRoute(res, () => routeOf(context))
+              } catch (error) {
+                plugin.fail(error)
+              }
+              return context
+            },
+        )
+      },
+    },
   ],
 }
 
-function patch(exports: any, plugin: PluginHandle): void {
-  const { prototype } = exports.Router ?? exports.default ?? exports
-  // Two names of one function, or one of them calls the other.
-  const names = prototype.routes === prototype.middleware ? ['routes', 'middleware'] : ['middleware']
-  for (const name of names) {
-    plugin.intercept(prototype, name, (original, self, args) => {
-      const dispatch = original.apply(self, args)
-      return plugin.imitate(dispatch, function (this: unknown, context: any, ...rest: unknown[]) {
-        const result = dispatch.call(this, context, ...rest)
-        try {
-          if (plugin.enabled && isActive() && isSampled(context.res)) seeRoute(context)
-        } catch (error) {
-          plugin.fail(error)
-        }
-        return result
-      })
-    })
-  }
-}
-
-/** Of the layers that match the path, the last one that has the method is the route; those of middleware have none. */
-function seeRoute(context: any): void {
-  if (context._matchedRoute === undefined) return
-  const route = context.matched?.findLast(({ methods }: any) => methods?.includes(context.method))
-  if (route !== undefined) takeRoute(context.res, String(route.path))
+/**
+ * Of the layers that match the path, the last one that has the method is the route; those of middleware have none. Its path has the
+ * prefixes of all routers that it is nested in.
+ */
+function routeOf({ _matchedRoute, matched, method }: any): string | undefined {
+  if (_matchedRoute === undefined || !Array.isArray(matched)) return undefined
+  const route = matched.findLast(layer => layer?.methods?.includes?.(method))
+  return route && String(route.path)
 }

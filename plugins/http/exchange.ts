@@ -7,12 +7,27 @@ import { FieldsOn } from './fields'
  * index.ts and code.ts.
  */
 
+/**
+ * A route as its framework writes it, with the names of parameters, or a function that tells it when the request ends; undefined when the
+ * request has left it again.
+ */
+export type Route = string | (() => string | undefined) | undefined
+
+function read(route: Route): string | undefined {
+  if (typeof route !== 'function') return route
+  try {
+    return route()
+  } catch {
+    // It looks at objects of the application's.
+    return undefined
+  }
+}
+
 /** A request's span, the frame in which its listeners run, and the route that it took. The objects of a request share one. */
 export class Exchange {
   readonly span: Span
   readonly frame: Frame | undefined
-  /** As its framework writes it, with the names of parameters; undefined when the request has left it again. */
-  route: string | undefined = undefined
+  route: Route = undefined
 
   /** @param object the request, its response, stream or socket */
   constructor(object: object, span: Span, frame: Frame | undefined) {
@@ -32,7 +47,8 @@ export class Exchange {
 
   /** Names the span by the route that the request took, if it took one. */
   nameByRoute(): void {
-    const { span, route } = this
+    const { span } = this
+    const route = read(this.route)
     if (route === undefined) return
     span.name = `${span.name.slice(0, span.name.indexOf(' '))} ${route}`
     span.annotate('http.route', route)

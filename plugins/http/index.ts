@@ -21,7 +21,7 @@ import {
   writeHeaders,
 } from 'milo/plugin'
 import { endUnread, noteError, noteStatus } from './answer'
-import { Exchange, emitInFrame, isHeardElsewhere } from './exchange'
+import { Exchange, emitInFrame, isHeardElsewhere, type Route } from './exchange'
 import { operation, pathOf } from './names'
 
 /**
@@ -61,9 +61,8 @@ export function isSampled(res: any): boolean {
 /**
  * Notes the route that a request takes, which names its span when it ends.
  * @param res the request's response
- * @param route as the framework writes it, with the names of parameters; undefined when the request has left it again
  */
-export function takeRoute(res: any, route: string | undefined): void {
+export function takeRoute(res: any, route: Route): void {
   const exchange = exchangeOf(res)
   if (exchange !== undefined) exchange.route = route
 }

@@ -4,6 +4,7 @@ import { createServer, get, type RequestListener, type Server } from 'node:http'
 import { createRequire } from 'node:module'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { express } from '../../plugins/express'
 import { fastify } from '../../plugins/fastify'
 import { http } from '../../plugins/http'
@@ -20,6 +21,15 @@ type Expected = Record<string, [string, string | undefined, number]>
 async function load(...packages: string[]): Promise<any> {
   const require = createRequire(join(await npmPackages(...packages), 'app.js'))
   return packages.map(one => require(one.replace(/(.)@.*/, '$1')))
+}
+
+/** koa and its router as ES modules have them. */
+async function imported(...packages: string[]): Promise<any> {
+  const modules = join(await npmPackages(...packages), 'node_modules')
+  // Node's own import: tsx would make it a require.
+  const load = new Function('url', 'return import(url)')
+  const files = ['koa/dist/koa.mjs', '@koa/router/dist/index.mjs']
+  return Promise.all(files.map(async file => (await load(pathToFileURL(join(modules, file)))).default))
 }
 
 describe('the routes of', function () {
@@ -161,13 +171,14 @@ describe('the routes of', function () {
     })
   }
 
-  const ROUTERS = [
-    ['koa@2.16.1', '@koa/router@8.0.0'],
-    ['koa@3.3.0', '@koa/router@15.7.0'],
-  ]
-  for (const packages of ROUTERS) {
-    it(`${packages.join(' with ')} name spans: parameters, nested routers, several routers, errors, and nothing else`, async () => {
-      const [Koa, Router] = await load(...packages)
+  for (const [how, ...packages] of [
+    ['', 'koa@2.0.0', 'koa-router@7.4.0'],
+    ['', 'koa@2.16.1', '@koa/router@8.0.0'],
+    ['', 'koa@3.3.0', '@koa/router@15.7.0'],
+    [', as ES modules,', 'koa@3.3.0', '@koa/router@15.7.0'],
+  ] as const) {
+    it(`${packages.join(' with ')}${how} name spans: parameters, nested routers, several routers, errors, and nothing else`, async () => {
+      const [Koa, Router] = await (how === '' ? load(...packages) : imported(...packages))
       const app = new Koa()
       app.silent = true
       const answer = (context: any) => {
