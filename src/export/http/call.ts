@@ -1,5 +1,5 @@
 import { version } from '../../../package.json'
-import { parseDate } from '../../process/genuine'
+import { clock, parseDate } from '../../process/genuine'
 import type { Answer, Call } from '../protocol'
 import type { HttpTarget } from './target'
 
@@ -87,12 +87,17 @@ function judge(reply: Reply, accepted: (reply: Reply) => Answer): Answer {
   return { code: 'refused', reason }
 }
 
-/** A time in seconds, or a date by the server's own clock. */
+/** A time in seconds, or a date by the server's own clock, if it tells what that shows. */
 function retryAfterMs({ headers }: Reply): number {
   const text = headers.get('retry-after') ?? ''
   if (/^\d{1,9}$/.test(text)) return Number(text) * 1000
-  const ms = parseDate(text) - parseDate(headers.get('date') ?? '')
-  return Math.max(ms, 0) || 0
+  return Math.max(dateOf(text) - (dateOf(headers.get('date')) || clock.wallMs()), 0) || 0
+}
+
+/** HTTP's three forms of a date, all of them in GMT, which the oldest one doesn't say. NaN for anything else. */
+function dateOf(text = ''): number {
+  if (!/^[A-Z][a-z]{2,8},? .*\d\d:\d\d:\d\d/.test(text)) return Number.NaN
+  return parseDate(text.endsWith('GMT') ? text : `${text} GMT`)
 }
 
 /** A peer's words, for the log: one line, short. */

@@ -404,6 +404,36 @@ describe('exporters over HTTP', () => {
       assert.equal(await flush(5000), true)
     })
 
+    it('comes later by a date as well, in each form that HTTP has, by the clock of whoever says it', async () => {
+      start(`otlp:${peer.url}`)
+      const now = 'date: Sun, 06 Nov 1994 08:00:00 GMT'
+      const later = ['Sun, 06 Nov 1994 09:00:00 GMT', 'Sunday, 06-Nov-94 09:00:00 GMT', 'Sun Nov  6 09:00:00 1994']
+      const inAnHour = new Date(Date.now() + 3_600_000).toUTCString()
+      let told = 0
+      for (const headers of [...later.map(date => [now, `retry-after: ${date}`]), [`retry-after: ${inAnHour}`]]) {
+        peer.react = () => {
+          peer.react = ok
+          return reply('503 Service Unavailable', '', ...headers)
+        }
+        work(1)
+        assert.equal(await flush(50), false, headers.join())
+        await until('it was told to wait', () => stats().tryLater === told + 1)
+        told++
+        assert.equal(stats().inFlight, 1)
+        assert.equal(await flush(5000), true)
+      }
+    })
+
+    it('doesn’t wait for a date that is past', async () => {
+      start(`otlp:${peer.url}`)
+      peer.react = () => {
+        peer.react = ok
+        return reply('503 Service Unavailable', '', 'retry-after: Sun, 06 Nov 1994 08:00:00 GMT')
+      }
+      work(1)
+      await until('it has come again', () => stats().sent === 1)
+    })
+
     it('drops a batch that is answered five times with an error or a redirect, which it doesn’t follow, and goes on', async () => {
       start(`otlp:${peer.url}`)
       const statuses = [
