@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { ModuleKind, ScriptTarget, transpileModule } from 'typescript'
 import { ROOT, runNode } from '../helpers/child'
+import { application, insteadOfMilo, SDK, thriftAlone } from '../otel-instrumentation/support'
 import { run } from '../servers/install'
 import { npmPackages } from '../servers/npm'
 
@@ -87,7 +88,12 @@ function treeOf(withHapi: boolean): string {
 describe('@creditkarma/thrift-client and -server', function () {
   this.timeout(120_000)
   const folders: string[] = []
+  let otel: string
 
+  before(async () => {
+    otel = await application(SDK)
+    folders.push(otel)
+  })
   after(() => {
     for (const folder of folders) rmSync(folder, { recursive: true })
   })
@@ -121,7 +127,7 @@ describe('@creditkarma/thrift-client and -server', function () {
   }
 
   for (const version of Object.keys(VERSIONS)) {
-    it(`${version}: every call is traced on both sides, and nothing else is changed`, async () => {
+    it(`${version}: every call is traced on both sides, by Milo and by ThriftInstrumentation, and nothing else is changed`, async () => {
       const folder = await folderWith(version)
       const expected = treeOf(version !== '0.11.2')
       const app = [APP, folder, join(folder, 'apache'), `${expected.split('\n').length}`]
@@ -133,6 +139,15 @@ describe('@creditkarma/thrift-client and -server', function () {
       assert.deepEqual({ told, unhandled }, JSON.parse(plain.stdout))
       // How long the client's pool let a call wait is the machine's matter.
       assert.equal(tree.replace(/ \[generic-pool: waited \d+ ms\]/g, ''), expected)
+
+      const alone = thriftAlone(expected)
+      app[app.length - 1] = String(alone.split('\n').length)
+      const theirs = await runNode(['--no-deprecation', ...insteadOfMilo(otel), ...app])
+      assert.deepEqual([theirs.status, theirs.stderr], [0, plain.stderr])
+      const under = JSON.parse(theirs.stdout)
+      assert.equal(under.tree, alone)
+      const same = JSON.stringify({ told: under.told, unhandled: under.unhandled }).replaceAll('Base/ping', 'Base.ping')
+      assert.deepEqual(JSON.parse(same), JSON.parse(plain.stdout))
     })
   }
 })

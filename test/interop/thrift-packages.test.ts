@@ -3,9 +3,16 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileS
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { runNode } from '../helpers/child'
+import { application, insteadOfMilo, SDK, thriftAlone } from '../otel-instrumentation/support'
 import { npmPackages } from '../servers/npm'
 
 const APP = join(__dirname, '../fixtures/thrift-packages-app.js')
+
+interface Ran {
+  told: unknown[]
+  tree: string
+  said: string[]
+}
 
 /** Packages that stand on thrift, with a connection class or a pool of their own; and some that only look like it. */
 describe('packages that stand on thrift', () => {
@@ -15,7 +22,11 @@ describe('packages that stand on thrift', () => {
     for (const folder of folders) rmSync(folder, { recursive: true })
   })
 
-  async function run(name: string, ...packages: string[]): Promise<{ told: unknown[]; tree: string; said: string[] }> {
+  async function run(name: string, ...packages: string[]): Promise<Ran> {
+    return runWith(['-r', 'milo/register'], name, ...packages)
+  }
+
+  async function runWith(flags: string[], name: string, ...packages: string[]): Promise<Ran> {
     const installed = await npmPackages(...packages)
     const folder = mkdtempSync(join(tmpdir(), 'milo-test-thrift-package-'))
     folders.push(folder)
@@ -25,7 +36,7 @@ describe('packages that stand on thrift', () => {
       writeFileSync(join(folder, file), code)
     }
     symlinkSync(join(installed, 'node_modules'), join(folder, 'node_modules'))
-    const { status, stdout, stderr } = await runNode(['--no-deprecation', '-r', 'milo/register', APP, name, folder], {
+    const { status, stdout, stderr } = await runNode(['--no-deprecation', ...flags, APP, name, folder], {
       MILO_SCRIBE: '127.0.0.1:1',
     })
     assert.equal(status, 0, stderr)
@@ -33,6 +44,20 @@ describe('packages that stand on thrift', () => {
     const named = (ports as number[]).reduce((text, port, i) => text.replaceAll(`${port}`, `PORT${i}`), tree as string)
     return { told, tree: named, said: stderr.split('\n').filter(line => line !== '') }
   }
+
+  it('by ThriftInstrumentation, the calls of @databricks/sql and hive-driver are in the same trees', async () => {
+    const home = await application(SDK)
+    folders.push(home)
+    for (const packages of [['@databricks/sql@2.1.0'], ['hive-driver@1.0.0']]) {
+      const name = packages[0]!.replace(/(.)@.*/, '$1')
+      const [theirs, ours] = [await runWith(insteadOfMilo(home), name, ...packages), await run(name, ...packages)]
+      assert.deepEqual([theirs.told, theirs.said], [ours.told, []])
+      const [under, alone] = [theirs.tree, thriftAlone(ours.tree)].map(tree =>
+        tree.replace(/ server\.port=\w+| \[generic-pool: waited \d+ ms\]/g, ''),
+      )
+      assert.equal(under, alone)
+    }
+  })
 
   it('@databricks/sql: its POST is the call’s child; a status and a refused connection are the call’s errors', async () => {
     const { told, tree, said } = await run('@databricks/sql', '@databricks/sql@2.1.0')

@@ -4,14 +4,7 @@ import { join } from 'node:path'
 import { finished, ROOT, startNode } from '../helpers/child'
 import { type Collector, startCollector } from '../helpers/programs'
 import { until } from '../helpers/until'
-import { application } from './support'
-
-/** What the page tells its readers to have: OpenTelemetry for Node, whole. */
-const AUTO = [
-  '@opentelemetry/api@1.9.1',
-  '@opentelemetry/sdk-node@0.223.0',
-  '@opentelemetry/auto-instrumentations-node@0.81.2',
-]
+import { AUTO, application } from './support'
 
 const PAGE = readFileSync(join(ROOT, 'docs/opentelemetry.md'), 'utf8')
 

@@ -29,6 +29,13 @@ export const OLDEST = [
   '@opentelemetry/instrumentation@0.34.0',
 ]
 
+/** OpenTelemetry for Node, whole: what docs/opentelemetry.md tells its readers to have. */
+export const AUTO = [
+  '@opentelemetry/api@1.9.1',
+  '@opentelemetry/sdk-node@0.223.0',
+  '@opentelemetry/auto-instrumentations-node@0.81.2',
+]
+
 /** A folder as an application's, with these packages, Milo as npm would install it, and this folder's programs. */
 export async function application(packages: string[]): Promise<string> {
   const installed = join(await npmPackages(...packages), 'node_modules')
@@ -82,6 +89,15 @@ export async function runApp(
   )
   assert.equal(status, 0, stderr)
   return { ...JSON.parse(stdout), stderr }
+}
+
+/** Flags by which a program of test/fixtures has ThriftInstrumentation in the place of Milo. @param home see `application` */
+export const insteadOfMilo = (home: string): string[] => ['-r', join(home, 'as-milo.cjs')]
+
+/** A tree of Milo's as ThriftInstrumentation makes it: with OpenTelemetry's names, and without what other plugins of Milo's trace. */
+export function thriftAlone(tree: string): string {
+  const lines = tree.split('\n').filter(line => !/^ *"POST /.test(line))
+  return lines.map(line => line.replace(/^( *\w+)\.(?=\w+ \()/, '$1/')).join('\n')
 }
 
 /** The spans as trees, a line for each: name, `>` for a client's, `<` for a server's, `!` and the type for one that failed. */
