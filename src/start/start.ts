@@ -27,7 +27,10 @@ export function start(settings: Settings, plugins: Plugin[], collect?: (span: Li
   }
 }
 
-/** Installs further plugins, if Milo runs. */
+/**
+ * Installs further plugins, if Milo runs. They are Milo's own, none of which traces a socket of Milo's: so nothing has to be expected of
+ * them (process/later.ts). An application's plugins come with the settings.
+ */
 export function add(plugins: Plugin[]): void {
   if (isActive()) install(plugins)
 }

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createRequire } from 'node:module'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { cassandraDriver } from '../../plugins/cassandra-driver'
-import { span } from '../../src/index'
+import { current, span } from '../../src/index'
 import { install } from '../../src/patch/hook'
 import { assertTree, ended, start, stop } from '../../src/testing'
 import { startCassandra } from '../servers'
@@ -14,15 +15,16 @@ import { npmPackages } from '../servers/npm'
 for (const version of ['4.0.0', '4.10.0']) {
   describe(`cassandra-driver ${version}`, function () {
     this.timeout(180_000)
+    let Client: any
     let client: any
     let server: { host: string; port: number; localDataCenter: string }
 
     before(async () => {
       start({ logLevel: 'error' })
       install([cassandraDriver])
-      const { Client } = createRequire(join(await npmPackages(`cassandra-driver@${version}`), 'app.js'))(
+      ;({ Client } = createRequire(join(await npmPackages(`cassandra-driver@${version}`), 'app.js'))(
         'cassandra-driver',
-      )
+      ))
       server = await startCassandra()
       const { host, port, localDataCenter } = server
       client = new Client({ contactPoints: [`${host}:${port}`], localDataCenter, keyspace: 'system' })
@@ -67,6 +69,49 @@ for (const version of ['4.0.0', '4.10.0']) {
           "BATCH nowhere" (client) db.operation.batch.size=1 error.type=8704`,
         { annotations: ['error.type', 'db.operation.batch.size'] },
       )
+    })
+
+    it('ends the spans of a connection that drops within a query, in the context of whoever asked', async () => {
+      const sockets: Socket[] = []
+      const proxy = createServer(asking => {
+        const answering = connect(server.port, server.host)
+        sockets.push(asking, answering)
+        for (const socket of [asking, answering]) socket.on('error', () => {})
+        answering.pipe(asking)
+        asking.on('data', data => {
+          if (data.includes('dropped')) for (const socket of sockets) socket.destroy()
+          else answering.write(data)
+        })
+      }).listen(0, '127.0.0.1')
+      await once(proxy, 'listening')
+      const { port } = proxy.address() as AddressInfo
+      const { localDataCenter } = server
+      const other = new Client({ contactPoints: [`127.0.0.1:${port}`], localDataCenter, protocolOptions: { port } })
+      try {
+        await other.connect()
+        start()
+        const names: string[] = []
+        await span('request', async () => {
+          await assert.rejects(other.execute('SELECT dropped FROM system.local'))
+          names.push(current().name)
+        })
+        await span('callback', () => {
+          return new Promise<void>(done =>
+            other.execute('SELECT dropped FROM system.local', (error: unknown) => {
+              names.push(`${error !== null} ${current().name}`)
+              done()
+            }),
+          )
+        })
+        assert.deepEqual(names, ['request', 'true callback'])
+        const failed = (await ended(4)).filter(one => one.name === 'SELECT system.local')
+        assert.equal(failed.length, 2)
+        for (const one of failed) assert.ok(one.annotations['error.type'])
+      } finally {
+        proxy.close()
+        await other.shutdown()
+        for (const socket of sockets) socket.destroy()
+      }
     })
   })
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import * as http from 'node:http'
-import { type AddressInfo, Socket } from 'node:net'
+import net, { type AddressInfo, Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import fc from 'fast-check'
 import { http as httpPlugin } from '../../plugins/http'
@@ -579,6 +579,58 @@ describe('the http plugin', () => {
     peer.spans.length = 0
     const { traceparents } = await asked({}, body)
     assert.equal(traceparents.length, 1)
+  })
+
+  it('passes nothing on that is too long, repeated or no header of its kind, whatever size of headers a server takes', async () => {
+    start({ propagation: 'w3c+b3+b3multi', baggage: '*' })
+    const passed: string[][] = []
+    const inner = net.createServer(socket =>
+      socket.once('data', data => {
+        passed.push(data.toString('latin1').split('\r\n').slice(1, -2))
+        socket.end('HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n')
+      }),
+    )
+    const large = live.createServer({ maxHeaderSize: 8 << 20 }, (_req, res) => {
+      const { port } = inner.address() as AddressInfo
+      live.get({ host: '127.0.0.1', port, agent: false }, answer => answer.resume().on('end', () => res.end('ok')))
+    })
+    for (const one of [inner, large]) await once(one.listen(0, '127.0.0.1'), 'listening')
+    const parent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
+    const megabyte = 'x'.repeat(1 << 20)
+    const b3 = 'a3ce929d0e0e4736-00f067aa0ba902b7-1'
+    try {
+      for (const [headers, joins] of [
+        [[`traceparent: ${parent}${megabyte}`, `b3: ${b3}${megabyte}`, `x-b3-traceid: ${megabyte}`], false],
+        [[`traceparent: ${parent}`, `traceparent: ${parent}`], false],
+        [[`b3: ${b3}`, `b3: ${b3}`], false],
+        [[`traceparent: ${parent}`, `tracestate: a=${megabyte}`, `baggage: a=${megabyte}`], true],
+        [[`traceparent: ${parent}`, ...Array(2000).fill('tracestate: a=1'), ...Array(2000).fill('baggage: a=1')], true],
+        [[`traceparent: ${parent}`, 'tracestate: a=\xe4\xff', 'baggage: a=\xe4,b="1",c=1%0d%0ax: y;d'], true],
+        [[`traceparent: ${parent}`, 'tracestate: a=1,\tx: y', 'baggage: a=1\t2, b =3'], true],
+      ] as [string[], boolean][]) {
+        const socket = net.connect((large.address() as AddressInfo).port, '127.0.0.1')
+        socket.write(`GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${headers.join('\r\n')}\r\n\r\n`, 'latin1')
+        const [status] = await once(socket, 'data')
+        assert.match(String(status), /^HTTP\/1\.1 200 /)
+        socket.destroy()
+        const what = headers.join().slice(0, 150)
+        const sent = passed.pop()!.filter(line => !/^(host|connection):/i.test(line))
+        for (const line of sent) {
+          assert.match(line, /^(traceparent|tracestate|b3|x-b3-\w+|baggage): [\t\x20-\x7e]+$/, what)
+          assert.ok(line.length < (line.startsWith('baggage') ? 8300 : 600), what)
+        }
+        const names = sent.map(line => line.slice(0, line.indexOf(':')))
+        assert.equal(new Set(names).size, names.length, what)
+        assert.equal(
+          sent.some(line => line.includes('4bf92f3577b34da6')),
+          joins,
+          what,
+        )
+      }
+    } finally {
+      large.close()
+      inner.close()
+    }
   })
 
   it('reaches named imports of an ESM application', async () => {
