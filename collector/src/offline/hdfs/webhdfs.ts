@@ -28,7 +28,9 @@ const MAX_ANSWER_BYTES = 256 * 1024
 const MAX_LOCATION_LENGTH = 16 * 1024
 /** How often all namenodes are asked in turn while none can answer, and how long it waits in between: about half a minute in all. */
 const MAX_ROUNDS = 7
-const RETRY_MS = [500, 8_000] as const
+const RETRY_MS = 500
+/** The wait doubles up to so many times the first one. */
+const LONGEST_WAIT = 16
 
 export interface WebHdfsOptions extends Pick<HdfsAddress, 'namenodes'> {
   user?: string | undefined
@@ -140,10 +142,10 @@ export class WebHdfs {
    * @returns undefined if there is no such file
    */
   private async ask(operation: Operation): Promise<Answered | undefined> {
-    const { namenodes, retryMs = RETRY_MS[0] } = this.options
+    const { namenodes, retryMs = RETRY_MS } = this.options
     let reason = ''
     for (let round = 0; round < (operation.once ? 1 : MAX_ROUNDS); round++) {
-      if (round > 0) await sleep(Math.min(retryMs * 2 ** (round - 1), RETRY_MS[1]))
+      if (round > 0) await sleep(retryMs * Math.min(2 ** (round - 1), LONGEST_WAIT))
       for (let i = 0; i < namenodes.length; i++) {
         const namenode = namenodes[this.current]!
         try {
