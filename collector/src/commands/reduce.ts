@@ -1,3 +1,4 @@
+import { setFlagsFromString } from 'node:v8'
 import { ANALYSIS_NAMES, makeAnalyses } from '../offline/analyses'
 import { parseHours } from '../offline/hours'
 import { LineReader, LineWriter } from '../offline/lines'
@@ -30,6 +31,8 @@ export function reduce({ merge, hours, only, maxSpans, reporter }: ReduceOptions
   if (merge && hours !== undefined) {
     throw new UsageError('--hours chooses traces, and partial results have none: give it to reduce without --merge')
   }
+  // The space for new objects stays at 1 MiB in place of growing to 32, which are as fast here, and are a fifth of a giant trace's memory.
+  setFlagsFromString('--semi-space-growth-factor=1')
   const analyses = makeAnalyses(only)
   const [input, output] = [new LineReader(0, MAX_LINE_BYTES), new LineWriter(1)]
   if (merge) {

@@ -6,7 +6,7 @@ export interface AnalysedTrace {
   /** 16 hex digits, or 32 if the high half isn't zero. */
   id: string
   /** What the collector's pages show of it, built by the same code. Its annotations are those of KEPT_ANNOTATIONS alone. */
-  tree: Trace
+  tree: Omit<Trace, 'totals'>
   /** With what probability it was kept: 0 = forced, null = unknown. */
   probability: number | null
   /** How many traces it stands for: 1/p; 1 if p is unknown, and 0 if it was forced. */

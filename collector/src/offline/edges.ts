@@ -103,9 +103,10 @@ export class Edges implements Analysis {
   }
 
   /** Makes rows of a trace's records. @returns how many; 0 if none may have an edge */
-  private read({ records }: AnalysedTrace): number {
+  private read({ records, halves }: AnalysedTrace): number {
     const { rows, reader } = this
     rows.size = this.starts.length = 0
+    rows.reserve(halves.length)
     const view = new DataView(records.buffer, records.byteOffset, records.length)
     let mayHave = false
     for (let pos = 0; pos < records.length; ) {

@@ -21,24 +21,25 @@ type Problem = (typeof PROBLEMS)[number]
 /** How many spans, how many those stand for, and one of their traces. */
 class Tally {
   spans = 0
-  /** The trace whose id has the least hash. */
+  /** The trace whose id has the least hash, and that. */
   private trace: string | undefined
+  private hash = Number.POSITIVE_INFINITY
   private readonly weights: ExactSums
 
   constructor(weights = new ExactSums()) {
     this.weights = weights
   }
 
-  add({ id, weight }: AnalysedTrace): void {
+  add({ id, weight }: AnalysedTrace, hash: number): void {
     this.spans++
     this.weights.add(0, weight)
-    this.offer(id)
+    if (hash <= this.hash) this.offer(id, hash)
   }
 
   merge(other: Tally): void {
     this.spans += other.spans
     this.weights.merge(other.weights)
-    if (other.trace !== undefined) this.offer(other.trace)
+    if (other.trace !== undefined) this.offer(other.trace, other.hash)
   }
 
   result() {
@@ -53,22 +54,22 @@ class Tally {
     const { spans, weights, trace } = json as Record<string, unknown>
     const tally = new Tally(ExactSums.read(weights))
     tally.spans = whole(spans)
-    if (trace !== undefined) tally.offer(String(trace))
+    if (trace !== undefined) tally.offer(String(trace), hashOf(String(trace)))
     return tally
   }
 
-  private offer(id: string): void {
-    if (id === this.trace) return
-    const before = this.trace
-    if (before === undefined || hashOf(id) < hashOf(before) || (hashOf(id) === hashOf(before) && id < before)) {
-      this.trace = id
-    }
+  private offer(id: string, hash: number): void {
+    if (hash > this.hash || (hash === this.hash && id > this.trace!)) return
+    this.trace = id
+    this.hash = hash
   }
 }
 
 /** What a version of a service reported. */
 class Reported {
   traces = 0
+  /** The number of the trace that was counted last. */
+  private latest = 0
   all = new Tally()
   /** How many server and client halves. */
   servers = 0
@@ -95,8 +96,14 @@ class Reported {
     for (const [bin, spans] of other.skews) this.skews.set(bin, (this.skews.get(bin) ?? 0) + spans)
   }
 
-  skewed(trace: AnalysedTrace, skewUs: number): void {
-    this.problems.skewedClocks.add(trace)
+  add(trace: AnalysedTrace, number: number, hash: number): void {
+    if (number !== this.latest) this.traces++
+    this.latest = number
+    this.all.add(trace, hash)
+  }
+
+  skewed(trace: AnalysedTrace, hash: number, skewUs: number): void {
+    this.problems.skewedClocks.add(trace, hash)
     const us = Math.min(Math.abs(skewUs), MAX_US)
     if (skewUs > 0) this.ahead = Math.max(this.ahead, us)
     else this.behind = Math.max(this.behind, us)
@@ -114,7 +121,8 @@ class Reported {
   }
 
   toJSON(): object {
-    return { ...this, skews: [...this.skews] }
+    const { traces, all, servers, clients, problems, ahead, behind, skews } = this
+    return { traces, all, servers, clients, problems, ahead, behind, skews: [...skews] }
   }
 
   static read(json: unknown): Reported {
@@ -147,6 +155,9 @@ export class Instrumentation implements Analysis {
     () => new Reported(),
     (to, from) => to.merge(from),
   )
+  /** Of the id of the trace that is added, and how many there were. */
+  private hash = 0
+  private number = 0
   /** Halves that weren't reported: by whose they are and which (server or client), and by whose other half shows it. */
   private readonly missing = new FairMap<Tally>(
     BOUNDS,
@@ -156,9 +167,8 @@ export class Instrumentation implements Analysis {
 
   add(trace: AnalysedTrace): void {
     const halves = new Halves(trace)
-    for (const [service, versions] of halves.versions) {
-      for (const version of versions) this.reported.get(service, version).traces++
-    }
+    this.hash = hashOf(trace.id)
+    this.number++
     for (const half of trace.halves) this.addHalf(trace, half, halves)
     const { spans } = trace.tree
     /** The numbers of the spans from the root to this one. */
@@ -246,16 +256,16 @@ export class Instrumentation implements Analysis {
     const [service, version] = halves.who(half)
     if (service === '') return
     const reported = this.reported.get(service, version)
-    reported.all.add(trace)
+    reported.add(trace, this.number, this.hash)
     const side = sideOf(half)
     if (side === 'server') reported.servers++
     if (side === 'client') reported.clients++
-    if (isUnknown(half.probability)) reported.problems.unknownProbabilities.add(trace)
-    if (isIncomplete(half, side)) reported.problems.incomplete.add(trace)
+    if (isUnknown(half.probability)) reported.problems.unknownProbabilities.add(trace, this.hash)
+    if (isIncomplete(half, side)) reported.problems.incomplete.add(trace, this.hash)
   }
 
   private addTo([service, version]: Who, problem: Problem, trace: AnalysedTrace): void {
-    if (service !== '') this.reported.get(service, version).problems[problem].add(trace)
+    if (service !== '') this.reported.get(service, version).problems[problem].add(trace, this.hash)
   }
 
   private addSkews(trace: AnalysedTrace, span: TraceSpan, halves: Halves): void {
@@ -264,7 +274,7 @@ export class Instrumentation implements Analysis {
       const skewUs = (raw ?? 0) - (corrected ?? 0)
       if (raw === null || raw === undefined || skewUs === 0) return
       const [service, version] = halves.reporterOf(span, side)
-      if (service !== '') this.reported.get(service, version).skewed(trace, skewUs)
+      if (service !== '') this.reported.get(service, version).skewed(trace, this.hash, skewUs)
     }
     if (kind === 'local') add('local', rawStart, start)
     add('client', rawClientStart, clientStart)
@@ -280,7 +290,7 @@ export class Instrumentation implements Analysis {
       if (spans[below]!.depth === depth + 1 && spans[below]!.kind === 'server') return
     }
     const [caller, version] = halves.reporterOf(spans[i]!, 'client')
-    this.missing.get(`server\0${service}\0`, `${caller}\0${version}`).add(trace)
+    this.missing.get(`server\0${service}\0`, `${caller}\0${version}`).add(trace, this.hash)
   }
 
   /** Work for another service, below a span of that service that isn't a call, or for a caller that it names. */
@@ -293,7 +303,7 @@ export class Instrumentation implements Analysis {
     else return
     if (caller[0] === '' || caller[0] === span.service) return
     const [service, version] = halves.reporterOf(span, 'server')
-    this.missing.get(`client\0${caller[0]}\0${caller[1]}`, `${service}\0${version}`).add(trace)
+    this.missing.get(`client\0${caller[0]}\0${caller[1]}`, `${service}\0${version}`).add(trace, this.hash)
   }
 }
 

@@ -1,5 +1,5 @@
 import { Reader, T } from 'milo/codec/binary'
-import { isCall, type SpanEvent, sideOf } from 'milo/codec/events'
+import { type SpanEvent, sideOf } from 'milo/codec/events'
 import { RECORD_HEADER, type SpanRecord } from 'milo/codec/span'
 import { ERROR_KEYS, VERSION_KEYS } from '../record/half'
 import { keyWord } from '../store/activity/rows'
@@ -20,9 +20,6 @@ export const KEPT_ANNOTATIONS = [
 const KEYS: { key: string; bytes: Buffer }[][] = []
 for (const key of KEPT_ANNOTATIONS) (KEYS[key.length] ??= []).push({ key, bytes: Buffer.from(key) })
 
-/** Which events there may be of one record: the first and the last of each side, and those of no call. */
-const [CLIENT, SERVER, LOCAL] = [0, 1, 2]
-
 /**
  * Reads what analyses need of a valid record: no counters, few annotations, and of events only when the first and the last of each side
  * were. All words are as the live figures have them.
@@ -30,14 +27,27 @@ const [CLIENT, SERVER, LOCAL] = [0, 1, 2]
  */
 export function readLean(buf: Buffer, start: number): SpanRecord {
   const reader = new Reader(buf, start + RECORD_HEADER)
-  const r: SpanRecord = {}
+  // All fields at once: an object that grows takes twice as much.
+  const r: SpanRecord = {
+    traceId: undefined,
+    name: undefined,
+    id: undefined,
+    parentId: undefined,
+    clientHost: undefined,
+    serverHost: undefined,
+    events: undefined,
+    annotations: undefined,
+    traceIdHigh: undefined,
+    service: undefined,
+    probability: undefined,
+  }
   for (;;) {
     const type = reader.byte()
     if (type === T.STOP) return r
     const id = reader.i16()
     switch ((id << 8) | type) {
       case (1 << 8) | T.I64:
-        r.traceId = reader.i64()
+        r.traceId = shared(reader.i64())
         break
       case (2 << 8) | T.STRING:
         r.name = word(reader.string())
@@ -61,7 +71,7 @@ export function readLean(buf: Buffer, start: number): SpanRecord {
         readAnnotations(reader, r)
         break
       case (10 << 8) | T.I64:
-        r.traceIdHigh = reader.i64()
+        r.traceIdHigh = shared(reader.i64())
         break
       case (11 << 8) | T.STRING:
         r.service = word(reader.string())
@@ -75,53 +85,70 @@ export function readLean(buf: Buffer, start: number): SpanRecord {
   }
 }
 
+let latest = 0n
+
+/** Returns the same BigInt for the same id, which most records of a trace have: each takes memory. */
+function shared(id: bigint): bigint {
+  if (id !== latest) latest = id
+  return latest
+}
+
 function word(text: string): string {
   return text.length > 200 || text.includes('\0') ? keyWord(text) : text
 }
 
 function readEvents(reader: Reader, r: SpanRecord): void {
-  if (r.events !== undefined) r.events = undefined
+  r.events = undefined
   if (reader.buf[reader.pos] !== T.STRUCT) {
     reader.skip(T.LIST)
     return
   }
   reader.pos++
-  const first: (SpanEvent | undefined)[] = [undefined, undefined, undefined]
-  const last: (SpanEvent | undefined)[] = [undefined, undefined, undefined]
   const events: SpanEvent[] = []
   for (let n = reader.i32(); n > 0; n--) {
-    const event: SpanEvent = {}
+    let timestamp: bigint | undefined
+    let eventType: number | undefined
     for (;;) {
       const type = reader.byte()
       if (type === T.STOP) break
       const id = reader.i16()
-      if (id === 1 && type === T.I64) event.timestamp = reader.i64()
-      else if (id === 2 && type === T.I32) event.eventType = reader.i32()
+      if (id === 1 && type === T.I64) timestamp = reader.i64()
+      else if (id === 2 && type === T.I32) eventType = reader.i32()
       else reader.skip(type)
     }
-    const { timestamp, eventType } = event
-    const side = !isCall(eventType) ? LOCAL : sideOf(eventType) === 'client' ? CLIENT : SERVER
-    // What a custom event is called says nothing of its span, and its type would have it made into an event of the tree.
-    if (side === LOCAL && eventType !== undefined) event.eventType = undefined
-    const [begin, end] = [first[side], last[side]]
-    if (begin === undefined) {
-      first[side] = event
-      events.push(event)
-    } else if (timestamp === undefined) {
-      // It says nothing more.
-    } else if (begin.timestamp === undefined) begin.timestamp = timestamp
-    else if (end === undefined) {
-      last[side] = event
-      events.push(event)
-      if (timestamp < begin.timestamp) [begin.timestamp, event.timestamp] = [timestamp, begin.timestamp]
-    } else if (timestamp < begin.timestamp) begin.timestamp = timestamp
-    else if (timestamp > end.timestamp!) end.timestamp = timestamp
+    addEvent(events, timestamp, eventType)
   }
-  r.events = events
+  // An array that has grown by push has room for 17 elements.
+  r.events = events.length === 2 ? [events[0]!, events[1]!] : events.slice()
+}
+
+/** Adds an event to the first and last ones of all sides, of which there are six at most. */
+function addEvent(events: SpanEvent[], timestamp: bigint | undefined, eventType: number | undefined): void {
+  const side = sideOf(eventType)
+  let first: SpanEvent | undefined
+  let last: SpanEvent | undefined
+  for (const event of events) {
+    if (sideOf(event.eventType) !== side) continue
+    if (first === undefined) first = event
+    else last = event
+  }
+  if (first === undefined || (last === undefined && timestamp !== undefined && first.timestamp !== undefined)) {
+    // What a custom event is called says nothing of its span, and its type would have it made into an event of the tree.
+    const event: SpanEvent = { timestamp, eventType: side === 'local' ? undefined : eventType }
+    events.push(event)
+    if (first !== undefined && timestamp! < first.timestamp!) {
+      event.timestamp = first.timestamp
+      first.timestamp = timestamp
+    }
+  } else if (timestamp === undefined) {
+    // It says nothing more.
+  } else if (first.timestamp === undefined) first.timestamp = timestamp
+  else if (timestamp < first.timestamp) first.timestamp = timestamp
+  else if (timestamp > last!.timestamp!) last!.timestamp = timestamp
 }
 
 function readAnnotations(reader: Reader, r: SpanRecord): void {
-  if (r.annotations !== undefined) r.annotations = undefined
+  r.annotations = undefined
   const { buf } = reader
   if (buf[reader.pos] !== T.STRING || buf[reader.pos + 1] !== T.STRING) {
     // Some generators write an empty map with types of 0: there is nothing to skip then.

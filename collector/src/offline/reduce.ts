@@ -3,7 +3,7 @@ import type { Counts } from './counts'
 import type { Hours } from './hours'
 import type { LineReader, LineWriter } from './lines'
 import { partialLine, readPartial } from './partial-line'
-import { COUNTS_KEY, decodeInPlace, eachRecordAt, keyOf, payloadAt } from './record-line'
+import { COUNTS_KEY, decodeInPlace, eachRecordAt, payloadAt } from './record-line'
 import { type TraceLimits, TraceRecords } from './trace-records'
 import { buildTraces } from './trees'
 import { Window } from './window'
@@ -21,6 +21,9 @@ export class Reducer {
   private readonly hours: Hours | undefined
   private readonly records: TraceRecords
   private key = ''
+  /** The halves of the trace id in the key. */
+  private high = Number.NaN
+  private low = Number.NaN
 
   /** @param hours only traces whose root began in these; undefined for all */
   constructor(analyses: ReadonlyMap<string, Analysis>, limits: TraceLimits, hours?: Hours) {
@@ -59,14 +62,18 @@ export class Reducer {
       this.finish()
       if (key < this.key) counts.unsortedLines++
       this.key = key
+      // What isn't 16 digits has the halves of no id.
+      const isId = /^[0-9a-f]{16}$/.test(key)
+      this.high = isId ? Number.parseInt(key.slice(0, 8), 16) | 0 : Number.NaN
+      this.low = isId ? Number.parseInt(key.slice(8), 16) | 0 : Number.NaN
     }
     const to = decodeInPlace(buf, from, end)
     let isOfKey = true
     const isWhole =
       to !== -1 &&
       eachRecordAt(buf, from, to, (start, end, { traceIdAt, startAt }) => {
-        if (keyOf(buf, traceIdAt) !== key) isOfKey = false
-        else this.records.add(buf, start, end, startAt === -1 ? Number.NaN : Number(buf.readBigInt64BE(startAt)))
+        if (int32(buf, traceIdAt) !== this.high || int32(buf, traceIdAt + 4) !== this.low) isOfKey = false
+        else this.records.add(buf, start, end, startAt === -1 ? Number.NaN : timeAt(buf, startAt))
       })
     if (!isWhole || !isOfKey) counts.brokenLines++
   }
@@ -93,6 +100,15 @@ export class Reducer {
     }
     records.clear()
   }
+}
+
+function int32(buf: Buffer, at: number): number {
+  return (buf[at]! << 24) | (buf[at + 1]! << 16) | (buf[at + 2]! << 8) | buf[at + 3]!
+}
+
+/** Reads a time in microseconds. */
+function timeAt(buf: Buffer, at: number): number {
+  return int32(buf, at) * 2 ** 32 + (int32(buf, at + 4) >>> 0)
 }
 
 /** Adds up partial results, which may come in any order, and writes the results: JSON documents, one a line. */

@@ -6,7 +6,9 @@ export interface TraceLimits {
   bytes: number
 }
 
+const NOTHING = Buffer.alloc(0)
 const FIRST_BYTES = 64 * 1024
+const GIANT_BYTES = 1024 * 1024
 const FIRST_RECORDS = 256
 /** How many times more than the limits are kept before the latest records are cut. */
 const SURPLUS = 1.25
@@ -31,6 +33,9 @@ export class TraceRecords {
   private times = new Float64Array(FIRST_RECORDS)
   /** Numbers of records, plus 1. */
   private slots = new Int32Array(2 * FIRST_RECORDS)
+  /** Where the last record came from. */
+  private from: Buffer = NOTHING
+  private view: DataView = new DataView(NOTHING.buffer)
   /** The earliest record that was cut. */
   private boundary: { time: number; bytes: Buffer } | undefined
 
@@ -58,7 +63,11 @@ export class TraceRecords {
     const at = Number.isNaN(time) ? Number.POSITIVE_INFINITY : time
     if (this.isBeyond(from, start, end, at)) return
     if (this.count === this.starts.length) this.resize(2 * this.count)
-    const hash = hashOf(from, start, end)
+    if (from !== this.from) {
+      this.from = from
+      this.view = new DataView(from.buffer, from.byteOffset, from.length)
+    }
+    const hash = hashOf(this.view, start, end)
     const slot = this.slotOf(hash, from, start, end)
     if (slot === -1) {
       this.repeated++
@@ -66,7 +75,9 @@ export class TraceRecords {
     }
     const next = this.size + end - start
     if (next > this.buf.length) {
-      const grown = Buffer.allocUnsafeSlow(Math.max(next, 2 * this.buf.length))
+      // A giant's memory is taken at once: the system gives a page when it is first written, and to grow step by step needs half as much again.
+      const length = this.buf.length < GIANT_BYTES ? 2 * this.buf.length : SURPLUS * this.limits.bytes
+      const grown = Buffer.allocUnsafeSlow(Math.max(next, Math.ceil(length)))
       this.buf.copy(grown, 0, 0, this.size)
       this.buf = grown
     }
@@ -163,14 +174,13 @@ export class TraceRecords {
 }
 
 /** Records come from untrusted senders, so the hash has a seed. */
-function hashOf(buf: Buffer, start: number, end: number): number {
+function hashOf(view: DataView, start: number, end: number): number {
   let hash = end - start
   let at = start
   for (; at + 4 <= end; at += 4) {
-    const word = buf[at]! | (buf[at + 1]! << 8) | (buf[at + 2]! << 16) | (buf[at + 3]! << 24)
-    hash = Math.imul(hash ^ word, MULTIPLIER)
+    hash = Math.imul(hash ^ view.getInt32(at), MULTIPLIER)
     hash ^= hash >>> 15
   }
-  for (; at < end; at++) hash = Math.imul(hash ^ buf[at]!, MULTIPLIER) ^ (hash >>> 15)
+  for (; at < end; at++) hash = Math.imul(hash ^ view.getUint8(at), MULTIPLIER) ^ (hash >>> 15)
   return hash ^ (hash >>> 13)
 }

@@ -1,6 +1,6 @@
 import type { SpanRecord } from 'milo/codec/span'
 import { RECORD_HEADER } from 'milo/codec/span'
-import { buildTrace } from '../trace/build'
+import { buildTree } from '../trace/build'
 import { jointProbability, weightOf } from '../trace/probability'
 import { ownerOf } from '../trace/totals'
 import type { AnalysedTrace } from './analysis'
@@ -12,17 +12,14 @@ import { readLean } from './lean-record'
  */
 export function buildTraces(records: Buffer, isCut: boolean): AnalysedTrace[] {
   const all: SpanRecord[] = []
-  const high: string[] = []
+  /** The upper half of a record’s trace id; empty if it has none. */
+  const high = (r: number) => (all[r]!.traceIdHigh ? String(all[r]!.traceIdHigh) : '')
   const counts = new Map<string, number>()
   for (let pos = 0; pos < records.length; pos += RECORD_HEADER + records.readInt32BE(pos + 4)) {
     const record = readLean(records, pos)
     all.push(record)
-    if (!record.traceIdHigh) high.push('')
-    else {
-      const half = String(record.traceIdHigh)
-      high.push(half)
-      counts.set(half, (counts.get(half) ?? 0) + 1)
-    }
+    const half = high(all.length - 1)
+    if (half !== '') counts.set(half, (counts.get(half) ?? 0) + 1)
   }
   if (counts.size <= 1) return [analysed(all, records, isCut)]
   const halves = [...counts].sort(([a, n], [b, m]) => m - n || (a < b ? -1 : 1)).map(([half]) => half)
@@ -32,7 +29,7 @@ export function buildTraces(records: Buffer, isCut: boolean): AnalysedTrace[] {
     let pos = 0
     for (const [r, record] of all.entries()) {
       const end = pos + RECORD_HEADER + records.readInt32BE(pos + 4)
-      if (high[r] === half || (i === 0 && high[r] === '')) {
+      if (high(r) === half || (i === 0 && high(r) === '')) {
         own.push(record)
         parts.push(records.subarray(pos, end))
       }
@@ -43,9 +40,11 @@ export function buildTraces(records: Buffer, isCut: boolean): AnalysedTrace[] {
 }
 
 function analysed(all: SpanRecord[], records: Buffer, isCut: boolean): AnalysedTrace {
-  const tree = buildTrace(all)
+  const tree = buildTree(all)
   const probability = jointProbability(all)
   const [root] = tree.spans
+  let durationUs = 0
+  for (const { criticalTime } of tree.spans) durationUs += criticalTime
   return {
     id: tree.traceId,
     tree,
@@ -55,7 +54,7 @@ function analysed(all: SpanRecord[], records: Buffer, isCut: boolean): AnalysedT
       service: ownerOf(root!),
       name: root!.name,
       startUs: root!.start ?? tree.start,
-      durationUs: tree.spans.reduce((sum, { criticalTime }) => sum + criticalTime, 0),
+      durationUs,
       isRoot: !root!.orphan && !root!.cycle,
     },
     isCut,

@@ -18,7 +18,15 @@ const STEP = 4096
  * @param records all records of one trace id (its low 64 bits)
  */
 export function buildTrace(records: SpanRecord[]): Trace {
-  const steps = buildSteps(records)
+  return finished(buildSteps(records, true)) as Trace
+}
+
+/** Builds a trace like buildTrace, but without totals, which take a fifth of the time. */
+export function buildTree(records: SpanRecord[]): Omit<Trace, 'totals'> {
+  return finished(buildSteps(records, false))
+}
+
+function finished<R>(steps: Generator<number, R>): R {
   for (;;) {
     const step = steps.next()
     if (step.done) return step.value
@@ -36,10 +44,10 @@ export async function buildTraceInSlices(
   pause: () => Promise<unknown>,
   { sliceMs = 10, onProgress }: { sliceMs?: number; onProgress?: (done: number) => void } = {},
 ): Promise<Trace> {
-  const steps = buildSteps(records)
+  const steps = buildSteps(records, true)
   for (let began = performance.now(); ; ) {
     const step = steps.next()
-    if (step.done) return step.value
+    if (step.done) return step.value as Trace
     if (performance.now() - began < sliceMs) continue
     onProgress?.(step.value)
     await pause()
@@ -48,7 +56,10 @@ export async function buildTraceInSlices(
 }
 
 /** Builds a trace in steps of a few milliseconds each. After each step it yields the part that is done, from 0 to 1. */
-function* buildSteps(records: SpanRecord[]): Generator<number, Trace> {
+function* buildSteps(
+  records: SpanRecord[],
+  hasTotals: boolean,
+): Generator<number, Omit<Trace, 'totals'> & { totals?: Trace['totals'] }> {
   const reports = new Reports(records)
   for (let from = 0; from < records.length; from += STEP) {
     const to = Math.min(from + STEP, records.length)
@@ -77,7 +88,7 @@ function* buildSteps(records: SpanRecord[]): Generator<number, Trace> {
   yield 0.85
 
   const spans: TraceSpan[] = []
-  const adder = new Adder(columns.reported)
+  const adder = hasTotals ? new Adder(columns.reported) : undefined
   for (let from = 0; from < size; from += STEP) {
     const to = Math.min(from + STEP, size)
     for (let i = from; i < to; i++) {
@@ -88,7 +99,7 @@ function* buildSteps(records: SpanRecord[]): Generator<number, Trace> {
       if (span.duration !== null) span.selfTime = selfTimes[i]!
       span.criticalTime = criticalTimes[i]!
       if (span.kind === 'client') span.networkTime = waited(networkTimes[i]!)
-      adder.add(span)
+      adder?.add(span)
       spans.push(span)
     }
     yield 0.85 + (0.15 * to) / size
@@ -100,7 +111,7 @@ function* buildSteps(records: SpanRecord[]): Generator<number, Trace> {
     duration: first === Infinity ? null : latest - first,
     services: [...columns.reported.keys()].sort(),
     clocks,
-    totals: adder.totals(),
+    ...(adder !== undefined && { totals: adder.totals() }),
     spans,
   }
 }

@@ -18,6 +18,7 @@ interface Window {
 
 // Most spans have none of these, so they share empty lists. A built trace is never changed.
 const NO_EVENTS: TraceEvent[] = []
+const NO_MAP: Record<string, string> = {}
 const NO_CONFLICTS: Conflict[] = []
 const NO_REPEATS: Report[] = []
 
@@ -239,6 +240,7 @@ export class Merger {
   }
 
   private mergeMaps(field: 'annotations' | 'counters'): Record<string, string> {
+    if (this.ranked.every(r => this.reports.records[r]![field] === undefined)) return NO_MAP
     const merged: Record<string, string> = {}
     const outcome = field === 'annotations' ? this.betterOutcome() : undefined
     if (outcome !== undefined) {

@@ -61,7 +61,9 @@ export function estimateSkew(reports: Reports): { offsets: Float64Array; clocks:
   // The subtraction gives 0 for an offset of 0, where a minus sign would give −0.
   return {
     offsets,
-    clocks: reports.clocks.map((clock, i) => ({ ...clock, skewUs: 0 - offsets[i]!, pairs: agreeing[i]! })),
+    clocks: reports.clocks.map(({ host, service }, i) => {
+      return { host, service, skewUs: 0 - offsets[i]!, pairs: agreeing[i]! }
+    }),
   }
 }
 
