@@ -3,8 +3,8 @@ import { currentFrame, type Emit, type Frame, frameWith, runInFrame, type Span }
 import { FieldsOn } from './fields'
 
 /**
- * What a request is to its objects and listeners, whichever version of HTTP it is. It has no state, since dist has it twice: once for each of
- * index.ts and code.ts.
+ * What a request is to its objects and listeners, whichever version of HTTP it is. It has no state but what it has learned of Node, since
+ * dist has it twice: once for each of index.ts and code.ts.
  */
 
 /**
@@ -84,11 +84,30 @@ const LATER = new Set<unknown>([
 export function isHeardElsewhere(emitter: EventEmitter, event: string | symbol): boolean {
   // In this order: hardly any event has listeners, and to look for a private field costs the most.
   if (!LATER.has(event) || emitter.listenerCount(event) === 0) return false
+  if (event === 'end' && isHeardByNodeAlone(emitter)) return false
   const exchange = Exchange.of(emitter)
   if (exchange === undefined) return false
   const { frame } = exchange
   const here = currentFrame()
   return here?.span !== frame?.span || here?.baggage !== frame?.baggage
+}
+
+/** Once it is known: the one function by which Node listens to the end of every request that was answered before it was over. */
+let clearIncoming: unknown
+
+/** Whether an end has no listener of the application's. Node's own, which lets go of the request, needs no frame, and is all that most have. */
+function isHeardByNodeAlone(emitter: EventEmitter): boolean {
+  // A list if there are several, and a wrapper for `once`.
+  const listener = (emitter as { _events?: { end?: unknown } })._events?.end
+  if (clearIncoming === undefined && isNodesOwn(listener)) clearIncoming = listener
+  return listener !== undefined && listener === clearIncoming
+}
+
+/** By its name and its text: it is added when the response is over, and nothing else tells whose a listener is. */
+function isNodesOwn(listener: unknown): boolean {
+  if (typeof listener !== 'function' || listener.name !== 'clearIncoming') return false
+  const source = Function.prototype.toString.call(listener)
+  return source.startsWith('function clearIncoming(req)') && source.includes('parser.incoming === req')
 }
 
 export function emitInFrame(emitter: EventEmitter, event: string | symbol, args: unknown[], emit: Emit): boolean {

@@ -77,6 +77,35 @@ describe('what a request does later', () => {
       req.resume()
       req.prependOnceListener('end', () => res.end(work()))
     },
+    'a listener of its end, added after the answer, behind Node’s own': (req, res, work) => {
+      // Node listens to the end of a request that is answered before it is over.
+      req.once('data', () => {
+        res.end()
+        res.on('finish', () => req.on('end', work))
+      })
+    },
+    'a listener of its end, put before Node’s own': (req, res, work) => {
+      req.once('data', () => {
+        res.end()
+        res.on('finish', () => req.prependListener('end', work))
+      })
+    },
+    'a listener of its end, once': (req, res, work) => {
+      req.once('end', work)
+      res.end()
+    },
+    'a listener of its end with the name of Node’s': (req, res, work) => {
+      req.on('end', function clearIncoming() {
+        work()
+      })
+      req.once('data', () => res.end())
+    },
+    'a listener of its end in the place of Node’s': (req, res, work) => {
+      req.once('data', () => {
+        res.end()
+        res.on('finish', () => req.removeAllListeners('end').on('end', work))
+      })
+    },
     'a listener of readable': (req, res, work) => {
       req.on('readable', () => req.read())
       req.once('end', () => res.end(work()))
