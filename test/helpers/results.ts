@@ -23,6 +23,18 @@ export function edgeLine(caller: string, callee: string, calls: number): Line {
   }
 }
 
+function instrumentationLine(service: string, version: string | null): Line {
+  const tally = (spans: number) => ({ spans, weighted: spans, trace: spans === 0 ? null : example(40, 'slow').traceId })
+  return {
+    kind: 'instrumentation',
+    ...{ service, version, traces: 100, ...tally(200), orphans: tally(20) },
+    missingServers: { ...tally(0), by: [] },
+    missingClients: { ...tally(3), by: [{ service: 'web', version: null, ...tally(3) }] },
+    skewedClocks: { ...tally(2), medianUs: 1500, aheadUs: 2000, behindUs: 0 },
+    ...{ unknownProbabilities: tally(0), incomplete: tally(0) },
+  }
+}
+
 export function example(n: number, kind: 'slow' | 'failed' | 'typical') {
   return { traceId: n.toString(16).padStart(16, '0'), start: 1_764_496_800_000_000, duration: 1000 * n, kind }
 }
@@ -95,6 +107,7 @@ export function analysedShop(from: string, dbUs: number): Line[] {
       },
       ...shown(21, 40_000),
     },
+    instrumentationLine('cart', '1.2'),
     edgeLine('web', 'cart', 200),
     edgeLine('cart', 'db', 300),
   ]
@@ -108,7 +121,13 @@ function rootLine(root: Line, mean: number, traces: number[]): Line {
     ...{ root, traces: total, weight: total, rootless: 0, cut: 0, bucketRatio: 1.04 },
     ...{ meanUs: mean, p50Us: mean, p95Us: 2 * mean, p99Us: 3 * mean },
     bands: traces.map((traces, i) => ({
-      ...{ overUs: limits[i], upToUs: limits[i + 1] ?? null, traces, weight: traces, us: traces * mean },
+      ...{
+        overUs: i === 0 ? null : limits[i],
+        upToUs: limits[i + 1] ?? null,
+        traces,
+        weight: traces,
+        us: traces * mean,
+      },
       examples: traces > 0 ? [example(30 + i, 'typical')] : [],
     })),
     means: Array(5).fill({ us: mean, se: mean / 50, degrees: 30 }),

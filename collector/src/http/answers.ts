@@ -19,6 +19,8 @@ export interface StatusAnswer {
   /** Where it listens for Scribe's messages. */
   scribe: { host: string; port: number }[]
   auth: 'none' | 'basic' | 'bearer'
+  /** How long spans are kept. */
+  retentionDays: number
 }
 
 /** GET /api/settings */
@@ -430,10 +432,11 @@ export interface RootFigures extends AnalysedRoot {
   weight: number
   /** How many of them lack their beginning, and are counted by the operation on top of what there is. */
   rootless: number
-  mean: number
-  p50: number
-  p95: number
-  p99: number
+  /** Null if all of them were forced, and stand for none. */
+  mean: number | null
+  p50: number | null
+  p95: number | null
+  p99: number | null
   /** By latency: up to p50, to p95, to p99, and above. */
   bands: BandFigures[]
 }
@@ -491,16 +494,16 @@ export interface BandRegression {
   before: number | null
   after: number | null
   change: Estimate | null
-  /** How likely chance alone makes such a change; null if that isn't known. */
-  chance: number | null
+  /** Whether chance alone would hardly make such a change, for all that were compared together. */
+  beyondChance: boolean
   /** With a root operation: their changes sum up to its change. What contributes most comes first. */
   contributions: Contribution[]
 }
 
 /** What an operation on critical paths has to do with a change. Times are microseconds on the critical path, a trace of the root operation. */
 export interface Contribution extends AnalysedRoot {
-  before: { us: number; calls: number }
-  after: { us: number; calls: number }
+  before: { us: number; calls: number | null }
+  after: { us: number; calls: number | null }
   change: Estimate
   /** Whether chance alone would hardly make such a change, for all that were compared together. */
   beyondChance: boolean
@@ -534,6 +537,42 @@ export interface StrangeTrace extends ShownTrace {
   shapes: number
   of: number
   exemplars: Exemplar[]
+}
+
+/** GET /api/analysis/instrumentation: what is wrong with what versions of services report */
+export interface InstrumentationAnswer {
+  window: AnalysedWindow
+  /** Those with most spans first. */
+  services: Instrumented[]
+  truncated?: true
+}
+
+export interface Instrumented extends Tally {
+  service: string
+  version: string | null
+  /** In how many analysed traces it is. */
+  traces: number
+  /** Spans whose parents are missing. */
+  orphans: Tally
+  /** Calls to this service that it didn't report, and calls of this service, with who knows of them. */
+  missingServers: Missing
+  missingClients: Missing
+  /** How far its clock was off: half of the spans at least by the median; and at most, ahead and behind. */
+  skewedClocks: Tally & { medianUs: number | null; aheadUs: number; behindUs: number }
+  unknownProbabilities: Tally
+  /** Spans without a beginning or an end. */
+  incomplete: Tally
+}
+
+interface Missing extends Tally {
+  by: (Tally & { service: string | null; version: string | null })[]
+}
+
+/** How many spans were reported, how many those stand for, and a trace that shows it. */
+export interface Tally {
+  spans: number
+  weighted: number
+  trace: string | null
 }
 
 /** GET /api/analysis/edges */

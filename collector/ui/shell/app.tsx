@@ -90,6 +90,15 @@ function pageOf(route: Route, { path, query }: Address): ComponentChild {
           meanwhile={<Waiting what="what has changed" />}
         />
       )
+    case 'analysis':
+      return (
+        <Later
+          key="analysis"
+          load={() => import('../analysis/analysis-page')}
+          show={({ AnalysisPage }) => <AnalysisPage query={query} />}
+          meanwhile={<Waiting what="the analysis" />}
+        />
+      )
     case 'errors':
       return (
         <Later

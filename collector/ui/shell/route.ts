@@ -7,6 +7,7 @@ export type Route =
   | { page: 'services' }
   | { page: 'service'; service: string }
   | { page: 'graph' }
+  | { page: 'analysis' }
   | { page: 'changes' }
   | { page: 'errors' }
   | { page: 'difference' }
@@ -33,6 +34,7 @@ export function routeOf({ path, query }: Address): Route {
     case 'dependencies':
       // As Zipkin and Jaeger call it.
       return { page: 'graph' }
+    case 'analysis':
     case 'graph':
     case 'changes':
     case 'errors':

@@ -107,6 +107,37 @@ describe('results of analyses, over HTTP', function () {
     )
     assert.equal((await get('/edges', { service: 'web' })).body.edges.length, 1)
     assert.deepEqual((await get('/edges', { limit: '1' })).body.truncated, true)
+    const { services } = (await get('/instrumentation')).body
+    assert.deepEqual(
+      [services[0].service, services[0].orphans.spans, services[0].missingClients.by[0].service],
+      ['cart', 20, 'web'],
+    )
+  })
+
+  it('compares two windows: which operations made a root operation slower', async () => {
+    const list = (await get('/regression', { before: BEFORE })).body
+    assert.deepEqual([list.before.id, list.after.id], [BEFORE, AFTER])
+    const [checkout, job] = list.regressions
+    assert.deepEqual(
+      [checkout.name, checkout.bands[0].change.value, checkout.bands[0].beyondChance],
+      ['GET /checkout', 30_000, true],
+    )
+    assert.deepEqual([job.name, job.bands[0].change.value], ['job', 0])
+    assert.deepEqual(checkout.bands[0].contributions, [])
+    const root = { rootService: 'web', rootName: 'GET /checkout' }
+    const { regressions } = (await get('/regression', { before: BEFORE, after: AFTER, ...root })).body
+    assert.equal(regressions.length, 1)
+    const { change, contributions } = regressions[0].bands[0]
+    assert.deepEqual(
+      [contributions[0].service, contributions[0].name, contributions[0].change.value],
+      ['db', 'SELECT', 30_000],
+    )
+    assert.equal(
+      contributions.reduce((sum: number, { change }: any) => sum + change.value, 0),
+      change.value,
+    )
+    assert.match((await get('/regression', { before: AFTER })).body.error, /the same window/)
+    assert.match((await get('/regression')).body.error, /before is missing/)
   })
 
   it('refuses wrong parameters, and says what would be right', async () => {
@@ -135,7 +166,10 @@ describe('results of analyses, over HTTP', function () {
       /line 1: the first line must be of kind "window", not "edge"/,
     )
     assert.match(await refused(lines([good, good])), /line 2: it begins the results of another window/)
-    assert.match(await refused(lines([{ kind: 'window', from: null, to: null }])), /line 1: of kind "window": from/)
+    assert.match(
+      await refused(lines([{ kind: 'window', from: null, to: null }])),
+      /line 1: its from and to are not whole hours/,
+    )
     assert.match(
       await refused(lines([{ ...good, to: '2026-11-30T10:30Z' }])),
       /line 1: its from and to are not whole hours/,

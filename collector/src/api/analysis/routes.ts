@@ -7,7 +7,10 @@ import type {
   AnalysesAnswer,
   CriticalPath,
   EdgeFigures,
+  InstrumentationAnswer,
+  Instrumented,
   PathsAnswer,
+  RegressionAnswer,
   RootFigures,
   ShownTrace,
   StrangeAnswer,
@@ -22,6 +25,7 @@ import { limit, readParameters, string } from '../parameters'
 import type { ReadBudget } from '../read-budget'
 import { clientTurns } from '../survey/client-turns'
 import { takeResults } from './loading'
+import { type ComparedLine, regressions } from './regression'
 import { noSuchAnalysis, windowAnswer, windowOrLatest, windowParameter } from './windows'
 
 /** Results of offline analyses: POST /api/analysis takes them, and the page Analysis asks for them. */
@@ -32,6 +36,7 @@ const ROOT = { rootService: string.optional(), rootName: string.optional() }
 const ROOTS = z.strictObject({ ...WINDOW, limit: limit(2000, 1000) })
 const PATHS = z.strictObject({ ...WINDOW, ...ROOT })
 const STRANGE = z.strictObject({ ...WINDOW, ...ROOT, limit: limit(1000, 100) })
+const REGRESSION = z.strictObject({ before: windowParameter, after: windowParameter.optional(), ...ROOT })
 const EDGES = z.strictObject({ ...WINDOW, service: string.optional(), limit: limit(2000, 500) })
 /** What may be empty. */
 const NAMES = ['service', 'rootService', 'rootName']
@@ -91,6 +96,23 @@ export function analysisRoutes(app: FastifyInstance, { askStore, reads }: Option
     return { window, root: found[0], paths }
   })
 
+  app.get('/api/analysis/regression', async (request, reply): Promise<RegressionAnswer> => {
+    const { before, after, ...names } = readParameters(REGRESSION, request.query, NAMES)
+    const root = rootOf(names)
+    const lines = async (window: AnalysisWindow | undefined) => {
+      const lines: ComparedLine[] = []
+      const add = (line: ComparedLine) => void lines.push(line)
+      // What contributed is told of one root operation.
+      const stored = await read(reply, window, root, { root: add, ...(root !== undefined && { operation: add }) })
+      return { lines, window: stored }
+    }
+    const [was, is] = [await lines(before), await lines(after)]
+    if (was.window.id === is.window.id) {
+      throw new HttpError(400, 'MILO_BAD_PARAMETER', 'before and after are the same window: give two')
+    }
+    return { before: was.window, after: is.window, ...regressions(was.lines, is.lines) }
+  })
+
   app.get('/api/analysis/strange', async (request, reply): Promise<StrangeAnswer> => {
     const { window: given, limit, ...names } = readParameters(STRANGE, request.query, NAMES)
     const root = rootOf(names)
@@ -106,6 +128,14 @@ export function analysisRoutes(app: FastifyInstance, { askStore, reads }: Option
     slow.sort((a, b) => b.duration - a.duration)
     strange.sort((a, b) => a.share - b.share)
     return { window, slow: slow.slice(0, limit), strange: strange.slice(0, limit) }
+  })
+
+  app.get('/api/analysis/instrumentation', async (request, reply): Promise<InstrumentationAnswer> => {
+    const { window: given, limit } = readParameters(ROOTS, request.query)
+    const services: Instrumented[] = []
+    const window = await read(reply, given, undefined, { instrumentation: line => services.push(instrumented(line)) })
+    services.sort((a, b) => b.spans - a.spans)
+    return { window, services: services.slice(0, limit), ...(services.length > limit && { truncated: true }) }
   })
 
   app.get('/api/analysis/edges', async (request, reply): Promise<AnalysedEdgesAnswer> => {
@@ -153,14 +183,14 @@ function rootFigures(line: LineOf<'root'>): RootFigures {
     ...root,
     ...{ traces, weight, rootless, mean: meanUs, p50: p50Us, p95: p95Us, p99: p99Us },
     bands: bands.map(({ overUs, upToUs, traces, weight, us, examples }, i) => {
-      return { band: BANDS[i]!, over: overUs, upTo: upToUs, traces, weight, us, exemplars: examples }
+      return { band: BANDS[i]!, over: overUs ?? 0, upTo: upToUs, traces, weight, us, exemplars: examples }
     }),
   }
 }
 
 /** Where its traces have no weight, as forced ones have none, its mean says nothing. */
 function timeOf({ weight, mean }: RootFigures): number {
-  return weight * mean
+  return weight * (mean ?? 0)
 }
 
 function shownTrace({ root, traceId, start, durationUs, spans }: LineOf<'slow'>): ShownTrace {
@@ -174,5 +204,15 @@ function edgeFigures(line: LineOf<'edge'>): EdgeFigures {
     ...{ from: caller, fromName: callerName, to: callee, toName: calleeName },
     ...{ calls, errors, errorShare, mean, p50, p90, p95, p99, p999, records, unknown },
     exemplars: traces,
+  }
+}
+
+/** Without what else a line may have. */
+function instrumented(line: LineOf<'instrumentation'>): Instrumented {
+  const { service, version, traces, spans, weighted, trace, orphans, skewedClocks, incomplete } = line
+  const { missingServers, missingClients, unknownProbabilities } = line
+  return {
+    ...{ service, version, traces, spans, weighted, trace, orphans, missingServers, missingClients },
+    ...{ skewedClocks, unknownProbabilities, incomplete },
   }
 }

@@ -15,6 +15,8 @@ const count = z.number().min(0)
 const name = z.string()
 const service = z.string().nullable()
 const root = z.object({ service, name })
+/** Null without traces. */
+const latency = finite.nullable()
 const estimate = z.object({ value: finite, low: finite.nullable(), high: finite.nullable() })
 const traceId = z.string().regex(/^[0-9a-f]{16}([0-9a-f]{16})?$/, 'is not a trace id')
 const exemplar = z.object({
@@ -37,6 +39,9 @@ const figures = {
   records: count,
   unknown: count,
 }
+/** How many spans, how many those stand for, and a trace that shows it. */
+const tally = { spans: count, weighted: count, trace: traceId.nullable() }
+const missing = z.object({ ...tally, by: z.array(z.object({ service, version: name.nullable(), ...tally })) })
 const byBand = <T extends z.ZodType>(value: T) => z.array(value).length(BANDS.length)
 /** Of all traces, then by band. */
 const means = <T extends z.ZodRawShape>(more: T) =>
@@ -44,7 +49,8 @@ const means = <T extends z.ZodRawShape>(more: T) =>
 const shown = { root, rank: count, traceId, start: finite.nullable(), durationUs: finite, spans: count }
 
 /** The first line: what was analysed. It has counts of what was read and left out, too. */
-const WINDOW = z.looseObject({ from: z.union([z.string(), finite]), to: z.union([z.string(), finite]) })
+const time = z.union([z.string(), finite]).nullable()
+const WINDOW = z.looseObject({ from: time, to: time })
 export type WindowLine = z.output<typeof WINDOW>
 
 const LINES = {
@@ -55,13 +61,13 @@ const LINES = {
     traces: count,
     weight: count,
     rootless: count,
-    meanUs: finite,
-    p50Us: finite,
-    p95Us: finite,
-    p99Us: finite,
+    meanUs: latency,
+    p50Us: latency,
+    p95Us: latency,
+    p99Us: latency,
     bands: byBand(
       z.object({
-        overUs: count,
+        overUs: count.nullable(),
         upToUs: finite.nullable(),
         traces: count,
         weight: count,
@@ -78,8 +84,20 @@ const LINES = {
     traces: byBand(count).nullable(),
     examples: exemplars,
   }),
-  operation: z.object({ root, service, name, traces: count, means: means({ calls: count }) }),
+  operation: z.object({ root, service, name, traces: count.nullable(), means: means({ calls: count.nullable() }) }),
   slow: z.object(shown),
+  instrumentation: z.object({
+    service: name,
+    version: name.nullable(),
+    traces: count,
+    ...tally,
+    orphans: z.object(tally),
+    missingServers: missing,
+    missingClients: missing,
+    skewedClocks: z.object({ ...tally, medianUs: count.nullable(), aheadUs: count, behindUs: count }),
+    unknownProbabilities: z.object(tally),
+    incomplete: z.object(tally),
+  }),
   strange: z.object({ ...shown, share: count, traces: count, shapes: count, of: count, examples: exemplars }),
 } as const
 
@@ -102,14 +120,16 @@ export function problemWith(line: unknown): string | undefined {
     return `of kind "${kind}": ${issue.path.join('.') || 'it'}: ${issue.message}: load what milo-collector reduce --merge wrote, unchanged`
   }
   if (kind === 'window' && windowOf(line as WindowLine) === undefined) {
-    return 'its from and to are not whole hours, the first before the second: analyse some traces, or give reduce --hours'
+    return 'its from and to are not whole hours, the first before the second, as they are where no trace was analysed: give reduce --hours, and other records'
   }
   return undefined
 }
 
 /** Returns the window that results are about; undefined if it isn't one of whole hours. */
 export function windowOf({ from, to }: WindowLine): AnalysisWindow | undefined {
-  const [fromUs, toUs] = [from, to].map(time => (typeof time === 'number' ? time : Date.parse(time) * 1000))
+  const [fromUs, toUs] = [from, to].map(time =>
+    typeof time === 'string' ? Date.parse(time) * 1000 : (time ?? Number.NaN),
+  )
   const isHour = (us: number | undefined): us is number => Number.isSafeInteger(us) && us! >= 0 && us! % HOUR_US === 0
   return isHour(fromUs) && isHour(toUs) && fromUs < toUs ? { fromUs, toUs } : undefined
 }

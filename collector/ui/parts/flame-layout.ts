@@ -1,4 +1,14 @@
-import type { CallNode } from './call-tree'
+/** A call, or all calls on a path, in a flame graph. */
+export interface FlameNode {
+  name: string
+  /** Empty if it isn't known. */
+  service: string
+  /** Index of the parent, which comes before its children; −1 for a root. */
+  parent: number
+  /** How wide it is: what it has itself, and what those below it have. */
+  weight: number
+  errors?: number
+}
 
 /** Where a call is drawn: its row, and its left and right edge between 0 and 1. */
 export interface Box {
@@ -15,7 +25,7 @@ const MIN_WIDTH = 1 / 5000
  * Lays out each call as wide as its weight, under its caller, the heaviest first.
  * @param root the call that fills the width, below its callers; −1 for the whole trace
  */
-export function layOut(nodes: CallNode[], root: number): Box[] {
+export function layOut(nodes: FlameNode[], root: number): Box[] {
   const children = new Map<number, number[]>()
   nodes.forEach((node, i) => {
     const siblings = children.get(node.parent)
