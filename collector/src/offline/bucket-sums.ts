@@ -39,6 +39,23 @@ export class BucketSums {
     }
   }
 
+  /**
+   * Adds weight · us without rounding, so that it makes no difference whether times are added up before: but for the weight, which counts as the
+   * nearest multiple of 2^-32.
+   * @param us a whole number below 2^41
+   */
+  addProduct(row: number, which: number, weight: number, us: number): void {
+    const whole = Math.floor(weight)
+    const part = weight - whole + UNIT - UNIT
+    const high = Math.floor(us / UNIT)
+    const low = us - high * UNIT
+    this.add(row, which, whole * low)
+    if (part > 0) this.add(row, which, part * low)
+    if (high === 0) return
+    this.add(row, which, whole * high * UNIT)
+    if (part > 0) this.add(row, which, part * high * UNIT)
+  }
+
   /** Returns a sum; 0 if the bucket has none. */
   get(bucket: number, which: number): number {
     const row = this.buckets.indexOf(bucket)
@@ -55,6 +72,17 @@ export class BucketSums {
       for (let which = 0; which < width; which++) {
         const at = 2 * (from * width + which)
         this.put(row, which, other.parts[at]!, other.parts[at + 1]!)
+      }
+    }
+  }
+
+  /** Adds some sums of one with other rows. @param which for each sum of this one's rows, which one of the other's */
+  mergeSome(other: BucketSums, which: readonly number[]): void {
+    for (const [from, bucket] of other.buckets.entries()) {
+      const row = this.rowOf(bucket)
+      for (const [to, of] of which.entries()) {
+        const at = 2 * (from * other.width + of)
+        this.put(row, to, other.parts[at]!, other.parts[at + 1]!)
       }
     }
   }

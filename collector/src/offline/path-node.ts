@@ -36,7 +36,7 @@ export class PathNode {
     this.operation = operation
     this.parent = parent
     this.depth = parent === undefined ? 0 : parent.depth + 1
-    this.hash = (Math.imul((parent?.hash ?? 0) ^ operation.hash, 0x2c1b3c6d) ^ ((parent?.hash ?? 0) >>> 15)) >>> 0
+    this.hash = hashBelow(parent?.hash ?? 0, operation)
     this.hasDigits = operation.hasDigits || parent?.hasDigits === true
     this.bytes = (parent?.bytes ?? 0) + jsonBytes(operation)
   }
@@ -48,6 +48,14 @@ export class PathNode {
     this.children ??= new Map()
     this.children.set(operation, child)
     return child
+  }
+
+  /** Whether a child would give way before this path does; if both are alike but for their names, it isn't said. */
+  isBefore(parent: PathNode, operation: Operation): boolean {
+    const hasDigits = operation.hasDigits || parent.hasDigits
+    if (hasDigits !== this.hasDigits) return hasDigits
+    if (parent.depth + 1 !== this.depth) return parent.depth + 1 > this.depth
+    return hashBelow(parent.hash, operation) > this.hash
   }
 
   otherSums(): BucketSums {
@@ -110,6 +118,10 @@ export class PathNode {
   static readSums(json: unknown): BucketSums {
     return BucketSums.read(json, WIDTH)
   }
+}
+
+function hashBelow(hash: number, operation: Operation): number {
+  return (Math.imul(hash ^ operation.hash, 0x2c1b3c6d) ^ (hash >>> 15)) >>> 0
 }
 
 export function examplesOf(example: Example | undefined, kind: Exemplar['kind']): Exemplar[] {

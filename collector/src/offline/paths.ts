@@ -19,8 +19,8 @@ const BOUNDS: PathBounds = { roots: 2_000, paths: 12_000, operations: 10_000 }
 /** How many times more there may be before those that are too many give way, which isn't done for each one. */
 const SURPLUS = 1.25
 const MAX_WORDS = 50_000
-/** 35 years: times that are farther apart are no times. */
-const MAX_LATENCY_US = 2 ** 50
+/** 12 days: times that are farther apart are no times. */
+const MAX_LATENCY_US = 2 ** 40
 
 /**
  * What root operations wait for: the time on their critical paths by call path and by operation, in buckets of the latency. A part of the
@@ -41,6 +41,8 @@ export class Paths implements Analysis {
   private operationLimit: number
   private paths = 0
   private operations = 0
+  /** The last root operation that keeps its name, once some have given way. */
+  private lastRoot: Operation | undefined
   /** Of the trace that is being added: whether a span or one below it is on the critical path; by span, and by depth. */
   private isOn = new Uint8Array(MIN_KEPT)
   private isBelowOn = new Uint8Array(MIN_KEPT + 1)
@@ -106,6 +108,7 @@ export class Paths implements Analysis {
     if (operation.name === OTHER_OPERATION.name && operation.service === null) return this.other
     let root = this.roots.get(operation)
     if (root === undefined) {
+      if (this.lastRoot !== undefined && byNeed(operation, this.lastRoot) > 0) return this.other
       this.roots.set(operation, (root = new RootSums(operation)))
       this.paths++
     }
@@ -134,6 +137,7 @@ export class Paths implements Analysis {
       if (own === undefined) node.otherUs += us
       else node.us += us
       const of = root.sumsOf(operation)
+      if (of === undefined) continue
       if (of.calls++ === 0) sums.push(of)
       of.us += us
     }
@@ -177,7 +181,9 @@ export class Paths implements Analysis {
   private bound(surplus: number): void {
     const { bounds, roots } = this
     if (roots.size > bounds.roots * surplus) {
-      for (const operation of [...roots.keys()].sort(byNeed).slice(bounds.roots)) {
+      const operations = [...roots.keys()].sort(byNeed)
+      this.lastRoot = operations[bounds.roots - 1]
+      for (const operation of operations.slice(bounds.roots)) {
         const root = roots.get(operation)!
         this.other.absorb(root)
         roots.delete(operation)
@@ -217,7 +223,7 @@ const MAX_KEPT = 16 * MIN_KEPT
 
 function addTo(sums: BucketSums, bucket: number, weight: number, us: number): void {
   const row = sums.rowOf(bucket)
-  sums.add(row, NODE.us, weight * us)
+  sums.addProduct(row, NODE.us, weight, us)
   sums.add(row, NODE.traces, 1)
 }
 

@@ -43,6 +43,9 @@ export class RootSums {
   readonly operations = new Map<Operation, OperationSums>()
   /** Of each bucket the trace whose id has the least hash. */
   examples = new Map<number, Example>()
+  /** The last ones that keep their names, once some have given way. What comes behind them isn't added first. */
+  private lastPath: PathNode | undefined
+  private lastOperation: Operation | undefined
 
   constructor(operation: Operation, level = 0) {
     this.operation = operation
@@ -54,7 +57,7 @@ export class RootSums {
   addTrace(example: Example, weight: number, latencyUs: number): number {
     const bucket = bucketOf(latencyUs, this.level)
     const row = this.all.rowOf(bucket)
-    this.all.add(row, ALL.us, weight * latencyUs)
+    this.all.addProduct(row, ALL.us, weight, latencyUs)
     this.all.add(row, ALL.squareUs, weight * weight * latencyUs)
     this.all.add(row, ALL.squares, (weight * latencyUs * 1e-3) ** 2)
     this.all.add(row, ALL.traces, 1)
@@ -68,16 +71,20 @@ export class RootSums {
   addOperation(of: OperationSums, bucket: number, weight: number): void {
     const { sums, us, calls } = of
     const row = sums.rowOf(bucket)
-    sums.add(row, SUM.us, weight * us)
+    sums.addProduct(row, SUM.us, weight, us)
     sums.add(row, SUM.squareUs, weight * weight * us)
     sums.add(row, SUM.squares, (weight * us * 1e-3) ** 2)
     sums.add(row, SUM.traces, 1)
     sums.add(row, SUM.calls, weight * calls)
   }
 
-  sumsOf(operation: Operation): OperationSums {
-    let sums = this.operations.get(operation)
-    if (sums === undefined) this.operations.set(operation, (sums = new OperationSums()))
+  /** Returns undefined for an operation that wouldn't keep its name. */
+  sumsOf(operation: Operation): OperationSums | undefined {
+    const known = this.operations.get(operation)
+    if (known !== undefined) return known
+    if (this.lastOperation !== undefined && byNeed(operation, this.lastOperation) > 0) return undefined
+    const sums = new OperationSums()
+    this.operations.set(operation, sums)
     return sums
   }
 
@@ -102,10 +109,7 @@ export class RootSums {
   absorb(other: RootSums): void {
     other.raiseTo(this.level)
     this.addAll(other)
-    for (const node of other.top.nodes()) {
-      this.top.sums.merge(node.sums)
-      if (node.other !== undefined) this.top.sums.merge(node.other)
-    }
+    this.top.sums.mergeSome(other.all, [ALL.us, ALL.traces])
   }
 
   private addAll(other: RootSums): void {
@@ -120,6 +124,7 @@ export class RootSums {
   childOf(node: PathNode, operation: Operation): PathNode | undefined {
     const known = node.children?.get(operation)
     if (known !== undefined) return known
+    if (this.lastPath?.isBefore(node, operation)) return undefined
     const added = node.addChild(operation)
     if (added !== undefined) this.paths++
     return added
@@ -132,13 +137,16 @@ export class RootSums {
     // Children come behind their parents in this order, so they go first.
     for (let i = nodes.length - 1; i >= kept; i--) nodes[i]!.giveWay()
     this.paths = kept
+    this.lastPath = nodes[kept - 1]
     return kept
   }
 
   /** Forgets operations: what they have is what the root operation has beyond the others. */
   trimOperations(kept: number): number {
     if (this.operations.size <= kept) return this.operations.size
-    for (const operation of [...this.operations.keys()].sort(byNeed).slice(kept)) this.operations.delete(operation)
+    const operations = [...this.operations.keys()].sort(byNeed)
+    for (const operation of operations.slice(kept)) this.operations.delete(operation)
+    this.lastOperation = operations[kept - 1]
     return kept
   }
 
@@ -215,14 +223,20 @@ export class RootSums {
     this.raiseTo(level)
     other.raiseTo(level)
     this.addAll(other)
-    for (const [operation, { sums }] of other.operations) this.sumsOf(operation).sums.merge(sums)
-    const to = new Map<PathNode, PathNode>()
+    for (const [operation, { sums }] of other.operations) this.sumsOf(operation)?.sums.merge(sums)
+    const to = new Map<PathNode, { node: PathNode; isOther: boolean }>()
     for (const node of other.top.nodes()) {
-      const mine = node.parent === undefined ? this.top : this.childOf(to.get(node.parent)!, node.operation)!
-      to.set(node, mine)
-      mine.sums.merge(node.sums)
+      const above = node.parent === undefined ? undefined : to.get(node.parent)!
+      let own: PathNode | undefined
+      if (above === undefined) own = this.top
+      else if (!above.isOther) own = this.childOf(above.node, node.operation)
+      // Below a path that wouldn't keep its name, none does.
+      const mine = own ?? above!.node
+      to.set(node, { node: mine, isOther: own === undefined })
+      if (own === undefined) mine.otherSums().merge(node.sums)
+      else own.sums.merge(node.sums)
       if (node.other !== undefined) mine.otherSums().merge(node.other)
-      if (node.example !== undefined) mine.offer(node.exampleUs, node.example)
+      if (node.example !== undefined) own?.offer(node.exampleUs, node.example)
     }
     this.fitLevel()
   }
