@@ -15,16 +15,18 @@ set -euo pipefail
 options=("${@:1:$#-3}")
 hours=${*: -3:1} input=${*: -2:1} output=${*: -1}
 milo=${MILO_COLLECTOR:-milo-collector}
-streaming=${HADOOP_STREAMING:-$(ls "$HADOOP_HOME"/share/hadoop/tools/lib/hadoop-streaming-*.jar)}
+home=${HADOOP_HOME:-/usr/lib/hadoop}
+streaming=${HADOOP_STREAMING:-$(ls "$home"/share/hadoop/tools/lib/hadoop-streaming-*.jar | tail -n 1)}
+[ -n "$streaming" ] || { echo "$0: no hadoop-streaming in $home: set HADOOP_STREAMING to its jar" >&2; exit 2; }
 
 hadoop jar "$streaming" \
   -D mapreduce.job.name="milo $hours" \
   -D mapreduce.job.reduces="${REDUCERS:-4}" \
   -D mapreduce.map.memory.mb=2048 -D mapreduce.reduce.memory.mb=2048 \
-  "${options[@]}" \
+  ${options[@]+"${options[@]}"} \
   -input "$input" -output "$output" \
   -mapper "$milo map" \
   -reducer "$milo reduce --hours $hours" >&2
 
 # A reducer writes some thousand lines, whatever it read. So they are merged here.
-hadoop fs "${options[@]}" -cat "$output/part-*" | LC_ALL=C sort | $milo reduce --merge
+hadoop fs ${options[@]+"${options[@]}"} -cat "$output/part-*" | LC_ALL=C sort | $milo reduce --merge
