@@ -29,6 +29,7 @@ const BENCHES = {
   search: './search/bench.mjs',
   trees: './trees/bench.mjs',
   aggregation: './aggregation/bench.mjs',
+  offline: './offline/bench.mjs',
 }
 
 const [name, ...rest] = process.argv.slice(2)
