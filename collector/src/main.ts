@@ -3,23 +3,17 @@ import { version } from '../package.json'
 import { createToken, hashPassword, type Scope } from './auth/credentials'
 import { askPassword } from './commands/ask-password'
 import { CommandError, UsageError } from './commands/command-error'
-import { doctor } from './commands/doctor'
-import { type ExportOptions, exportAll } from './commands/export'
+import type { ExportOptions } from './commands/export'
 import type { ExportHoursOptions } from './commands/export-hours'
-import { importAll } from './commands/import'
-import type { LoadOptions } from './commands/load'
-import { applySchema } from './commands/migrate'
-import { QUARANTINE_ACTIONS, quarantine } from './commands/quarantine'
 import type { ReduceOptions } from './commands/reduce'
-import { replay } from './commands/replay'
-import { verify } from './commands/verify'
-import { type Config, ConfigError, loadConfig, nearest } from './config'
-import { createLog, type Logger } from './log'
+import type { Config } from './config'
+import type { Logger } from './log'
 import { StartError } from './start-error'
 import { StoreError } from './store/store'
 
 /**
- * The command line. Messages go to standard error, and only the output that a command was asked for goes to standard output.
+ * The command line. Each command's code is loaded when it runs: thousands of `map` and `reduce` may run beside each other, and need
+ * neither the servers nor the databases' drivers. Messages go to standard error, and only the output that a command was asked for goes to standard output.
  *
  * Exit status:
  *   0  the command is done, or SIGTERM or SIGINT stopped the collector
@@ -47,10 +41,10 @@ const program = new Command('milo-collector')
   .allowExcessArguments(true)
   .action((word: string | undefined, ...others: unknown[]) => {
     if (word !== undefined) unknownCommand(word)
-    return withConfig((config, log) => {
-      // Loaded late: no other command needs the servers, which take longer to load than all the rest.
+    return withConfig(() => {
       const { serve } = require('./commands/serve') as typeof import('./commands/serve')
-      return serve(config, log, () => loadConfig(configFile(program), process.env).config)
+      return (config, log) =>
+        serve(config, log, () => configuration().loadConfig(configFile(program), process.env).config)
     })(...others)
   })
 
@@ -66,26 +60,26 @@ program
 
 command('migrate', "creates the store's schema, or brings it up to date")
   .option('--dry-run', 'print what would be done, and change nothing')
-  .action(withConfig(applySchema))
+  .action(withConfig(() => (require('./commands/migrate') as typeof import('./commands/migrate')).applySchema))
 
 command('replay', 'indexes spans that a collector accepted before it was lost for good')
   .requiredOption('--collector <id>', 'its collector_id, as GET /api/status shows it', notEmpty)
-  .action(withConfig(replay))
+  .action(withConfig(() => (require('./commands/replay') as typeof import('./commands/replay')).replay))
 
 command('quarantine', 'lists, retries or drops records that were accepted and that a database refuses for good')
-  .addArgument(new Argument('<action>', 'what to do').choices(QUARANTINE_ACTIONS))
+  .addArgument(new Argument('<action>', 'what to do').choices(['list', 'retry', 'drop']))
   .argument('[id...]', 'records, as list names them')
   .option('--all', 'all records')
-  .action(withConfig(quarantine))
+  .action(withConfig(() => (require('./commands/quarantine') as typeof import('./commands/quarantine')).quarantine))
 
 command('verify', 'reads the store whole, says what is wrong with it, and repairs what it can')
   .option('--dry-run', 'change nothing')
-  .action(withConfig(verify))
+  .action(withConfig(() => (require('./commands/verify') as typeof import('./commands/verify')).verify))
 
 command(
   'doctor',
   'sends a span to the collector that runs by this configuration, looks for it, and says on one page what is wrong',
-).action(withConfig(doctor))
+).action(withConfig(() => (require('./commands/doctor') as typeof import('./commands/doctor')).doctor))
 
 command('import', 'imports spans from files into the store')
   .argument(
@@ -93,7 +87,7 @@ command('import', 'imports spans from files into the store')
     'JSON of Milo, OTLP, Zipkin or Jaeger, as one document or one a line, gzipped or not; or raw records',
     (file: string, files: string[] = []) => [...files, notEmpty(file)],
   )
-  .action(withConfig(importAll))
+  .action(withConfig(() => (require('./commands/import') as typeof import('./commands/import')).importAll))
 
 command(
   'export',
@@ -119,7 +113,7 @@ command(
   .addOption(new Option('--compress <format>', 'with --hours: compress the files').choices(['gzip', 'zstd']))
   .option('--token-file <file>', "with --hours and --from: the collector's token; or set MILO_EXPORT_TOKEN", notEmpty)
   .option('--hdfs-token-file <file>', 'with --hours: a delegation token of HDFS; or set MILO_HDFS_TOKEN', notEmpty)
-  .action(withConfig(exportTraces))
+  .action(withConfig(() => exportTraces))
 
 program
   .command('map')
@@ -156,12 +150,7 @@ command('load', 'puts results of an offline analysis into the store, for the pag
     'a file with a token for that collector (default: the variable MILO_LOAD_TOKEN)',
     notEmpty,
   )
-  .action(
-    withConfig((config, log, options: LoadOptions, files) => {
-      const { loadAll } = require('./commands/load') as typeof import('./commands/load')
-      return loadAll(config, log, options, files)
-    }),
-  )
+  .action(withConfig(() => (require('./commands/load') as typeof import('./commands/load')).loadAll))
 
 program
   .command('compare-windows')
@@ -208,7 +197,6 @@ program.parseAsync().catch(error => {
   throw error
 })
 
-/** Loads what only --hours needs. */
 function exportTraces(
   config: Config,
   log: Logger,
@@ -219,6 +207,7 @@ function exportTraces(
     const needs = Object.entries({ compress, 'token-file': tokenFile, 'hdfs-token-file': hdfsTokenFile })
     const given = needs.find(([, value]) => value !== undefined)
     if (given !== undefined) throw new UsageError(`--${given[0]} goes with --hours: give that, or leave it out`)
+    const { exportAll } = require('./commands/export') as typeof import('./commands/export')
     return exportAll(config, log, options)
   }
   const isOther = query !== '' || form !== 'ndjson' || limit !== undefined || output !== undefined
@@ -229,7 +218,10 @@ function exportTraces(
 }
 
 function unknownCommand(word: string): never {
-  const near = nearest(word.replace(/^-+/, ''), ['version', ...program.commands.map(command => command.name())])
+  const near = configuration().nearest(word.replace(/^-+/, ''), [
+    'version',
+    ...program.commands.map(command => command.name()),
+  ])
   const meant = near === undefined ? '' : `; did you mean ${near === 'version' ? '--version' : near}?`
   return program.error(`error: unknown command '${word}'${meant}`, { exitCode: 2 })
 }
@@ -270,9 +262,11 @@ function notEmpty(value: string): string {
   return value
 }
 
-function withConfig<O>(job: Job<O>): (...actionArgs: unknown[]) => Promise<void> {
+/** @param load returns the job's code */
+function withConfig<O>(load: () => Job<O>): (...actionArgs: unknown[]) => Promise<void> {
   return async (...actionArgs) => {
     const command = actionArgs.at(-1) as Command
+    const { ConfigError, loadConfig } = configuration()
     let loaded: ReturnType<typeof loadConfig>
     try {
       loaded = loadConfig(configFile(command), process.env)
@@ -282,10 +276,11 @@ function withConfig<O>(job: Job<O>): (...actionArgs: unknown[]) => Promise<void>
       process.exit(2)
     }
     const { config, notices } = loaded
+    const { createLog } = require('./log') as typeof import('./log')
     const log = createLog(config.log_level)
     for (const notice of notices) log.warn(notice)
     try {
-      await job(config, log, command.opts() as O, command.args)
+      await load()(config, log, command.opts() as O, command.args)
     } catch (error) {
       if (error instanceof UsageError) program.error(`error: ${error.message}`, { exitCode: 2 })
       fail(log, error)
@@ -304,6 +299,10 @@ function fail(log: Logger, error: unknown): never {
   if (isExpected) log.fatal({ code }, message)
   else log.fatal({ err: error }, message)
   process.exit(1)
+}
+
+function configuration() {
+  return require('./config') as typeof import('./config')
 }
 
 function configFile(command: Command): string | undefined {

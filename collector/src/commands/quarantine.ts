@@ -7,8 +7,7 @@ import { mustHaveStore, openForCommand } from './command-store'
 import { showProgress } from './progress'
 
 /** Shows records that the store has put aside, gives them to it once more, or drops them. */
-export const QUARANTINE_ACTIONS = ['list', 'retry', 'drop'] as const
-type Action = (typeof QUARANTINE_ACTIONS)[number]
+type Action = 'list' | 'retry' | 'drop'
 
 export async function quarantine(
   config: Config,
