@@ -28,7 +28,7 @@ import { operation, pathOf } from './names'
  * node:http, node:https and node:http2, both sides, with what their headers carry: a request's span is the root, or the child of the
  * caller's, of all that is done for it.
  *
- *   index.ts     HTTP/1, which every start patches
+ *   index.ts     HTTP/1
  *   code.ts      HTTP/2, loaded with the first stream that a server gets, or the first connection of a process that has loaded http2
  *   exchange.ts  a request's objects: their span, and the frame of their listeners
  *   answer.ts    what an answer says on its span

@@ -1,11 +1,13 @@
 import { AsyncResource } from 'node:async_hooks'
 import { isActive } from 'milo/plugin'
-import * as shimmer from 'shimmer'
 import { GenuinePromise } from '../process/genuine'
 import { describe, log } from '../process/log'
 import { imitate } from './imitate'
 import { notePatched, noteUntraced, sayLeft } from './patched'
 import type { Emit, Patch, Plugin, PluginHandle, Wrapped } from './plugin'
+
+/** Loaded for the first patch. */
+const shimmer = () => require('shimmer') as typeof import('shimmer')
 
 /** One plugin's hold on the process: the barrier between its code and the application's. */
 export class Handle implements PluginHandle {
@@ -37,7 +39,7 @@ export class Handle implements PluginHandle {
 
   wrap(target: any, name: string, make: (original: Wrapped) => Wrapped): void {
     if (typeof target?.[name] !== 'function') throw new TypeError(`${name} must be a function to be wrapped`)
-    const wrapped: any = shimmer.wrap(target, name, (original: Wrapped) => imitate(original, make(original)))
+    const wrapped: any = shimmer().wrap(target, name, (original: Wrapped) => imitate(original, make(original)))
     // By this mark OpenTelemetry's instrumentations know functions that they have wrapped before, and unwrap them.
     wrapped.__wrapped = false
     this.applying?.push([new WeakRef(target), name])
@@ -120,6 +122,7 @@ export class Handle implements PluginHandle {
     if (!this.enabled) return exports
     this.patched.add(what)
     const wraps: [WeakRef<object>, string][] = []
+    const before = this.applying
     this.applying = wraps
     try {
       const replacement = patch.patch(exports, this)
@@ -141,7 +144,8 @@ export class Handle implements PluginHandle {
       this.takeBack()
       return exports
     } finally {
-      this.applying = undefined
+      // A patch may load something that is patched too.
+      this.applying = before
     }
   }
 
@@ -149,6 +153,7 @@ export class Handle implements PluginHandle {
   look(onLoad: NonNullable<Plugin['onLoad']>, exports: unknown, file: string): void {
     if (!this.enabled) return
     const wraps: [WeakRef<object>, string][] = []
+    const before = this.applying
     this.applying = wraps
     try {
       onLoad(exports, this, file)
@@ -157,7 +162,7 @@ export class Handle implements PluginHandle {
       unwrap(wraps)
       sayLeft(file, `couldn't be patched by the plugin ${this.name} (${describe(error)})`)
     } finally {
-      this.applying = undefined
+      this.applying = before
     }
   }
 
@@ -180,7 +185,7 @@ export class Handle implements PluginHandle {
       const there: any = target.deref()
       const wrapper = there?.[name]
       if (wrapper?.__unwrap === undefined) continue
-      shimmer.unwrap(there, name as never)
+      shimmer().unwrap(there, name as never)
       if (there[name] !== wrapper) taken.push([there, name, wrapper, there[name]])
     }
     return () => {
@@ -201,6 +206,6 @@ function run(original: Wrapped, made: Function | undefined, self: unknown, args:
 function unwrap(wraps: [WeakRef<object>, string][]): void {
   for (const [target, name] of wraps.reverse()) {
     const there: any = target.deref()
-    if (there?.[name]?.__unwrap !== undefined) shimmer.unwrap(there, name as never)
+    if (there?.[name]?.__unwrap !== undefined) shimmer().unwrap(there, name as never)
   }
 }

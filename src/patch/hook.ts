@@ -1,9 +1,9 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import Module, { builtinModules, createRequire, syncBuiltinESMExports } from 'node:module'
 import { dirname, join, sep } from 'node:path'
-import * as shimmer from 'shimmer'
 import { claimLibrary, releaseLibraries, warnOnce } from '../process/copies'
 import { describe } from '../process/log'
+import { forgetBuiltins, onBuiltin } from './builtins'
 import { Handle } from './handle'
 import { leaveJest, watchJest } from './jest'
 import { type InPackage, isMain, MODULES, packageOf, versionOf } from './package-file'
@@ -51,7 +51,7 @@ const MILO: Tracer = {
   leave: library => `MILO_PLUGINS=-${library}`,
 }
 
-/** Applies plugins: to built-in modules now, to packages when the application loads them. */
+/** Applies plugins: to modules of Node's and of packages when they are loaded, and to those of Node's that have been now. */
 export function install(plugins: Plugin[], tracer = MILO): void {
   setPatcher(tracer)
   let builtin = false
@@ -72,9 +72,11 @@ export function install(plugins: Plugin[], tracer = MILO): void {
       const name = patch.module.replace(/^node:/, '')
       // A package may have the name of a module that is built into Bun (undici).
       if (patch.file === undefined && builtinModules.includes(name)) {
-        builtin = true
         // What is traced by it, as people call it: undici's plugin patches diagnostics_channel.
-        handle.apply(patch, nodeRequire(name), plugin.name)
+        const apply = (exports: unknown) => handle.apply(patch, exports, plugin.name)
+        if (onBuiltin(name, apply)) continue
+        builtin = true
+        apply(nodeRequire(name))
       } else {
         packages.add(name)
         const patches = installed.waiting.get(name) ?? []
@@ -104,6 +106,7 @@ export function uninstall(): void {
   installed.plugins.clear()
   installed.waiting.clear()
   installed.copied.clear()
+  forgetBuiltins()
   installed.watchers.length = 0
   installed.unwatchLoads?.()
   installed.unwatchLoads = undefined
@@ -144,8 +147,13 @@ function watchLoads(): void {
       return result
     } as any
   if (typeof prototype?.load === 'function') {
-    shimmer.wrap(prototype, 'load', original => watched(original as Function, self => self))
-    installed.unwatchLoads = () => shimmer.unwrap(prototype, 'load')
+    // Not by shimmer, which is loaded for the first patch.
+    const original = prototype.load
+    const mine = watched(original, self => self)
+    prototype.load = mine
+    installed.unwatchLoads = () => {
+      if (prototype.load === mine) prototype.load = original
+    }
   } else if (typeof extensions?.['.js'] === 'function') {
     // Bun has no `load`. It calls this one, for what is imported as well.
     const original = extensions['.js']

@@ -42,7 +42,7 @@ describe('the start-up line', () => {
   it('says at level info what was patched', async () => {
     const { version } = require('thrift/package.json')
     assert.deepEqual(await lines(own, { MILO_LOG_LEVEL: 'info' }), [
-      `milo info: patched: http, undici, thrift ${version}`,
+      `milo info: patched: undici, http, thrift ${version}`,
     ])
   })
 
@@ -55,7 +55,7 @@ describe('the start-up line', () => {
     assert.deepEqual(await lines(`require('thrift')`, {}), [warning])
     assert.deepEqual(await lines(`require('thrift')`, { MILO_LOG_LEVEL: 'info' }), [
       warning,
-      'milo info: patched: http, undici; not patched: thrift 2.0.0 (is outside >=0.9.3 <1)',
+      'milo info: patched: undici, http; not patched: thrift 2.0.0 (is outside >=0.9.3 <1)',
     ])
   })
 
@@ -64,16 +64,16 @@ describe('the start-up line', () => {
     const warning = /^milo warn: q was loaded before Milo and isn't traced: load milo\/register first/
     const [first, second, ...more] = await lines('', { MILO_LOG_LEVEL: 'info' }, early)
     assert.match(first!, warning)
-    assert.equal(second, 'milo info: patched: http, undici; not patched: q (was loaded before Milo)')
+    assert.equal(second, 'milo info: patched: undici, http; not patched: q (was loaded before Milo)')
     assert.deepEqual(more, [])
   })
 
   it('comes again when something is patched later, and not for what is patched already', async () => {
-    const application = `setTimeout(() => ${own}, 5); setTimeout(() => ${own}, 10)`
+    const application = `require('http'); setTimeout(() => ${own}, 5); setTimeout(() => ${own}, 10)`
     const said = await lines(application, { MILO_LOG_LEVEL: 'info' })
     assert.deepEqual(
       said.map(line => line.replace(/\d+\.\d+\.\d+/, 'X')),
-      ['milo info: patched: http, undici', 'milo info: patched: http, undici, thrift X'],
+      ['milo info: patched: undici, http', 'milo info: patched: undici, http, thrift X'],
     )
   })
 })

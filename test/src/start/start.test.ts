@@ -116,7 +116,7 @@ describe('a start', () => {
 
   it('leaves the other plugins in place when it fails within one’s patch, and everything off with MILO_ENABLED=0', async () => {
     const text = `const milo = require(${MILO}); const broken = { name: 'broken', patches: [{ module: 'http', patch() { throw new Error('no') } }] }
-      milo.init({ plugins: [broken] }); milo.span('x', span => console.log(span.sampled))`
+      milo.init({ plugins: [broken] }); require('http'); milo.span('x', span => console.log(span.sampled))`
     const on = await register(text, {})
     assert.equal(on.stdout, 'true\n')
     assert.match(on.stderr, /^milo error: the plugin broken failed and is off for this process: Error: no/)
