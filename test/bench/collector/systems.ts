@@ -331,7 +331,7 @@ async function until(probe: () => Promise<boolean>): Promise<void> {
 }
 
 /** Who listens on the port. */
-function listener(port: number): number {
+export function listener(port: number): number {
   const hex = port.toString(16).toUpperCase().padStart(4, '0')
   const lines = ['tcp', 'tcp6'].flatMap(file => readFileSync(`/proc/net/${file}`, 'utf8').split('\n'))
   const inodes = new Set(

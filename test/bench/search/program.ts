@@ -7,7 +7,7 @@ import { encodeRecord, type SpanRecord } from '../../../src/codec/span'
 import { bundledProgram } from '../../helpers/bundle'
 import { ROOT } from '../../helpers/child'
 import { FRAME_SPANS, spanOf, uniqueValue } from '../collector/generator'
-import { startDatabases } from '../collector/systems'
+import { cpuOf, listener, startDatabases } from '../collector/systems'
 
 /**
  * One store, filled, and asked: `program.ts STORE FRAMES QUERIES`. Standard output has the result as JSON: for each kind of
@@ -27,6 +27,11 @@ const AHEAD_SPANS = 100_000
 /** Every trace that has both is read, so that with databases this takes long. */
 const NEVER = 'an AND that never matches'
 
+/** The databases rest when they take less than this share of a core for so long. */
+const LOOK_MS = 5_000
+const REST_SHARE = 0.05
+const MOST_LOOKS = 60
+
 interface Question {
   /** What is asked, of the n-th of many; the same n gives the same question. */
   ask(store: Store, n: number): Promise<number>
@@ -36,7 +41,7 @@ async function main(): Promise<void> {
   const [kind, frameCount, queries] = process.argv.slice(2) as [string, string, string]
   const frames = Number(frameCount)
   const folder = mkdtempSync(join(tmpdir(), 'milo-bench-'))
-  const { config, stop } = await place(kind, folder)
+  const { config, servers, stop } = await place(kind, folder)
   const store = await openStore(config)
   try {
     const from = performance.now()
@@ -51,8 +56,7 @@ async function main(): Promise<void> {
     for (const { spans, traceId } of big) await fillTrace(store, traceId, spans)
     while (store.backlog().spans > 0) await pause(50)
     const seconds = (performance.now() - from) / 1000
-    // Merging goes on for a while after everything is found.
-    await pause(5_000)
+    await rest(servers)
 
     const results: Record<string, { ms: number[]; right: number }> = {}
     const run = async (name: string, times: number, { ask }: Question) => {
@@ -175,7 +179,14 @@ async function fillTrace(store: Store, traceId: bigint, spans: number): Promise<
   }
 }
 
-async function place(kind: string, folder: string): Promise<{ config: StoreConfig; stop(): Promise<unknown> }> {
+interface Place {
+  config: StoreConfig
+  /** The databases' processes. */
+  servers: Record<string, number>
+  stop(): Promise<unknown>
+}
+
+async function place(kind: string, folder: string): Promise<Place> {
   const embedded = { path: join(folder, 'milo.db') }
   const none = { hostname: '127.0.0.1', port: 1, username: '', password: '' }
   if (kind === 'embedded') {
@@ -185,7 +196,7 @@ async function place(kind: string, folder: string): Promise<{ config: StoreConfi
       cassandra: { ...none, local_dc: '', keyspace: '' },
       mysql: { ...none, database: '' },
     }
-    return { config, stop: async () => {} }
+    return { config, servers: {}, stop: async () => {} }
   }
   const [cassandra, mysql] = await startDatabases()
   const config: StoreConfig = {
@@ -200,7 +211,19 @@ async function place(kind: string, folder: string): Promise<{ config: StoreConfi
       password: mysql.password,
     },
   }
-  return { config, stop: () => Promise.all([cassandra.kill(), mysql.kill()]) }
+  const servers = { Cassandra: listener(cassandra.port), MariaDB: listener(mysql.port) }
+  return { config, servers, stop: () => Promise.all([cassandra.kill(), mysql.kill()]) }
+}
+
+/** Merging and compaction go on for a while after everything is found: longer after a fast filling. */
+async function rest(servers: Record<string, number>): Promise<void> {
+  const used = () => Object.values(cpuOf(servers)).reduce((sum, ms) => sum + ms, 0)
+  for (let looks = 0, before = used(); looks < MOST_LOOKS; looks++) {
+    await pause(LOOK_MS)
+    const now = used()
+    if (now - before < REST_SHARE * LOOK_MS) return
+    before = now
+  }
 }
 
 function quantile(ms: number[], q: number): string {
