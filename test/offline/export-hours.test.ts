@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync, statSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync, truncateSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import * as zlib from 'node:zlib'
 import fc from 'fast-check'
@@ -230,6 +230,9 @@ describe('export --hours', () => {
     // With its summary, the hour is there, however it is compressed.
     assert.equal((await exportHours(open(), new Folder(folder), AN_HOUR, options())).alreadyThere, 1)
     unlinkSync(join(folder, first!))
+    assert.equal((await exportHours(open(), new Folder(folder), AN_HOUR, options(parts))).written, 1)
+    assert.deepEqual(filesIn(folder), whole)
+    truncateSync(join(folder, first!), 100)
     assert.equal((await exportHours(open(), new Folder(folder), AN_HOUR, options(parts))).written, 1)
     assert.deepEqual(filesIn(folder), whole)
     for (const name of readdirSync(folder)) if (name.endsWith('.json')) writeFileSync(join(folder, name), '{"parts":[{')

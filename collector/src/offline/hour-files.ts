@@ -87,7 +87,7 @@ export async function exportHours(
   for (const [i, file] of files.entries()) {
     const reached = (us: number) => progress(i * seconds + (us - file.hourUs) / 1e6, files.length * seconds)
     reached(file.hourUs)
-    if ((await wholeSummary(to, file)) !== undefined) {
+    if (await isWhole(to, file)) {
       exported.alreadyThere++
       continue
     }
@@ -140,20 +140,27 @@ function hourName(us: number): string {
   return `${new Date(us / 1000).toISOString().slice(0, 13)}Z`
 }
 
-/** Returns the summary of an hour whose files are all there. */
-async function wholeSummary(to: Destination, { name }: HourFile): Promise<Summary | undefined> {
+/** Returns how long an hour's parts were when all of them were whole; undefined if they never were, or it can't be read. */
+async function writtenLengths(to: Destination, { name }: HourFile): Promise<Map<string, number> | undefined> {
   const json = await to.read(`_${name}.json`)
   if (json === undefined) return undefined
   try {
-    const summary: Summary = JSON.parse(json.toString())
-    for (const { name: part, bytes } of summary.parts) {
-      if (!part.startsWith(name) || (await to.size(part)) !== bytes) return undefined
-    }
-    return summary
+    const { parts }: Summary = JSON.parse(json.toString())
+    return new Map(parts.map(({ name, bytes }) => [String(name), bytes]))
   } catch (error) {
     if (error instanceof SyntaxError || error instanceof TypeError) return undefined
     throw error
   }
+}
+
+/** @returns whether an hour's parts are all there, as long as they were */
+async function isWhole(to: Destination, file: HourFile): Promise<boolean> {
+  const lengths = await writtenLengths(to, file)
+  if (lengths === undefined) return false
+  for (const [part, bytes] of lengths) {
+    if (!part.startsWith(file.name) || (await to.size(part)) !== bytes) return false
+  }
+  return true
 }
 
 async function withRetries(
@@ -204,15 +211,18 @@ async function exportHour(
     const remedy = `finish it with that, or remove ${name}*`
     throw new ExportError(`${partName(0, other)}: this hour was begun with --compress ${other}: ${remedy}`)
   }
+  const written = await writtenLengths(to, file)
   const cutter = new LineCutter(await reader.readHour(collector, hourUs), reached, what => log.warn({}, what))
   const parts: Summary['parts'] = []
   try {
     while (await cutter.more()) {
       const part = partName(parts.length, compress)
       const there = await to.size(part)
+      // A part gets its name when it is whole. One that has another length than it had was damaged since.
+      const stays = there !== undefined && there === (written?.get(part) ?? there)
       const lines = cutter.part(partBytes)
-      if (there !== undefined) for await (const _ of lines);
-      parts.push({ name: part, bytes: there ?? (await write(to, part, lines, compress)) })
+      if (stays) for await (const _ of lines);
+      parts.push({ name: part, bytes: stays ? there : await write(to, part, lines, compress) })
     }
   } finally {
     await cutter.close()
