@@ -102,11 +102,13 @@ describe('milo-collector load', () => {
     )
     for (const to of ['nowhere', 'ftp://there'])
       await assert.rejects(load(anywhere, [results], { to }), /is not an address: give one such as http:/)
+    const withToken = { to: running.url, tokenFile: join(folder, 'ingest') }
     await assert.rejects(
-      load(anywhere, [file('bad.jsonl', `${lines([windowLine(DAY)])}nonsense`)], {
-        to: running.url,
-        tokenFile: join(folder, 'ingest'),
-      }),
+      load(anywhere, [join(folder, 'nowhere')], withToken),
+      /nowhere can't be read \(ENOENT\): give existing files/,
+    )
+    await assert.rejects(
+      load(anywhere, [file('bad.jsonl', `${lines([windowLine(DAY)])}nonsense`)], withToken),
       /bad\.jsonl: .* answers 400: the body: line 2: it isn't JSON/,
     )
   })

@@ -50,7 +50,7 @@ export interface CollectorAnswer {
 /**
  * Posts a stream.
  * @param path relative to the collector's address
- * @throws CommandError if there is no answer
+ * @throws CommandError if there is no answer; what the stream fails with
  */
 export function post(collector: RunningCollector, path: string, body: Readable): Promise<CollectorAnswer> {
   const { base, token, ca, anyName } = collector
@@ -93,7 +93,11 @@ export function post(collector: RunningCollector, path: string, body: Readable):
     })
     asked.on('timeout', () => asked.destroy(new Error(`no answer within ${SILENCE_MS / 1000} s`)))
     asked.on('error', failed)
-    body.on('error', error => asked.destroy(error))
+    body.on('error', error => {
+      // The body's reader failed, and not the collector: the error is the caller's.
+      reject(error)
+      asked.destroy()
+    })
     body.pipe(asked)
   })
 }
