@@ -84,6 +84,11 @@ describe('milo-collector export --hours', () => {
     const good = await run(['--hours', HOURS, '--to', to, '--from', c.url, '--token-file', file])
     assert.equal(good.status, 0, good.stderr)
     assert.deepEqual(recordsIn(filesIn(to)), records)
+    // Without --from, the address is said.
+    const locked = { MILO_COLLECTOR_EMBEDDED_PATH: copy, MILO_COLLECTOR_HTTP_PORT: String(c.httpPort) }
+    const beside = await run(['--hours', HOURS, '--to', to], locked)
+    assert.equal(beside.status, 1)
+    assert.ok(beside.stderr.includes(`or ask that collector: --from ${c.url}`), beside.stderr)
     const bad = await run(['--hours', HOURS, '--to', to, '--from', c.url], { MILO_EXPORT_TOKEN: 'milo_wrong' })
     assert.equal(bad.status, 1)
     assert.match(bad.stderr, /answered 401: give a token that may read in MILO_EXPORT_TOKEN/)

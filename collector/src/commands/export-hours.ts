@@ -11,7 +11,8 @@ import { exportHours } from '../offline/hour-files'
 import { type Hours, parseHours } from '../offline/hours'
 import { RemoteHours } from '../offline/remote-hours'
 import { openHours } from '../store/open'
-import type { HourReader } from '../store/store'
+import { type HourReader, StoreError } from '../store/store'
+import { webAddress } from './addresses'
 import { CommandError, UsageError } from './command-error'
 import { mustHaveStore } from './command-store'
 import { showProgress } from './progress'
@@ -78,7 +79,13 @@ function destinationOf({ to, hdfsTokenFile }: ExportHoursOptions, log: Logger): 
 async function readerOf(config: Config, { from, tokenFile }: ExportHoursOptions) {
   if (from !== undefined) return new RemoteHours(from, secret('MILO_EXPORT_TOKEN', tokenFile, '--token-file'))
   mustHaveStore(config, 'to export from')
-  return openHours(config)
+  try {
+    return await openHours(config)
+  } catch (error) {
+    const { port } = config.http
+    if (!(error instanceof StoreError && error.code === 'MILO_STORE_LOCKED') || port === 0) throw error
+    throw new StoreError(error.code, `${error.message}; or ask that collector: --from ${webAddress(config, port)}`)
+  }
 }
 
 /** Returns what a file has, or a variable of the environment; other users see the command line. */
