@@ -116,7 +116,8 @@ function filesOf(sources: HourSource[], hours: Hours, { nowUs, log }: ExportOpti
     }
     leftOut += gone + open
     const about = (hours: number) => ({ collector, hours })
-    if (gone > 0) log.warn(about(gone), 'hours are left out: their spans, or some of them, are no longer stored')
+    if (gone > 0)
+      log.warn(about(gone), 'hours are left out: they are before the first span, or spans of theirs have expired')
     if (open === 0) continue
     const from = hourName(firstOpenUs)
     if (firstOpenUs + HOUR_US + LATE_US > nowUs)
