@@ -81,6 +81,7 @@ describe('the web page: analysis, in Chromium', function () {
     )
     // The address has everything.
     await page.reload()
+    await rows.nth(2).waitFor()
     assert.equal(await rows.count(), 3)
     await nothingSerious(page)
     await page.getByLabel('Root operation').selectOption({ index: 1 })

@@ -20,8 +20,8 @@ const EXPIRE_MS = 60_000
 /** The owner's part. */
 export class EmbeddedAnalyses {
   private readonly file: EmbeddedFile
-  /** Loads that are being written: no window names them yet. */
-  private readonly writing = new Set<bigint>()
+  /** How many loads are being written: no window names them yet. */
+  private writing = 0
   /** Whether there may be pieces that no window names: of what was replaced, or of a load that a crash ended. */
   private hasRemains = true
   private nextMs = Number.NEGATIVE_INFINITY
@@ -33,7 +33,7 @@ export class EmbeddedAnalyses {
 
   async save({ load, fromUs, toUs, loadedUs, summary, pieces }: Load): Promise<void> {
     const { insertPiece, replaceAnalysis } = this.file.sql
-    this.writing.add(load)
+    this.writing++
     this.hasRemains = true
     try {
       for (let next = 0; next < pieces.length; ) {
@@ -50,7 +50,7 @@ export class EmbeddedAnalyses {
         replaceAnalysis.run([...keyOf({ fromUs, toUs }), load, BigInt(loadedUs), Buffer.from(summary)]),
       )
     } finally {
-      this.writing.delete(load)
+      this.writing--
     }
     await this.removeRemains()
   }
@@ -84,7 +84,7 @@ export class EmbeddedAnalyses {
   private async removeRemains(): Promise<void> {
     const { selectUnnamedLoads, deletePieces } = this.file.sql
     // What is written meanwhile isn't remains, but may become some.
-    if (!this.hasRemains || this.writing.size > 0) return
+    if (!this.hasRemains || this.writing > 0) return
     this.hasRemains = false
     for (const [load] of selectUnnamedLoads.all([]) as [bigint][]) {
       for (let removed = 1; removed > 0; ) {
