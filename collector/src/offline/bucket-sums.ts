@@ -1,3 +1,4 @@
+import { addExactly, addParts, UNIT } from './exact-sums'
 import { atLevel } from './latency-buckets'
 
 /**
@@ -32,11 +33,9 @@ export class BucketSums {
 
   /** @param which which sum of the row */
   add(row: number, which: number, addend: number): void {
-    if (addend < UNIT) this.put(row, which, 0, addend + UNIT - UNIT)
-    else {
-      const high = Math.floor(addend / UNIT)
-      this.put(row, which, high, addend - high * UNIT + UNIT - UNIT)
-    }
+    const at = 2 * (row * this.width + which)
+    addExactly(this.parts, at, addend)
+    this.bound(at)
   }
 
   /**
@@ -131,16 +130,13 @@ export class BucketSums {
   }
 
   private put(row: number, which: number, high: number, low: number): void {
-    const { parts } = this
     const at = 2 * (row * this.width + which)
-    const sum = parts[at + 1]! + low
-    if (sum < UNIT) {
-      if (high !== 0) parts[at]! += high
-      parts[at + 1] = sum
-    } else {
-      parts[at]! += high + 1
-      parts[at + 1] = sum - UNIT
-    }
+    addParts(this.parts, at, high, low)
+    this.bound(at)
+  }
+
+  private bound(at: number): void {
+    const { parts } = this
     if (parts[at]! >= MOST) {
       parts[at] = MOST
       parts[at + 1] = 0
@@ -149,8 +145,6 @@ export class BucketSums {
 }
 
 const EMPTY = new Float64Array(0)
-/** A double from here to twice as much has its last bit at 2^-32. */
-const UNIT = 2 ** 20
 const MOST = 2 ** 53 - 1
 
 export function listOf(json: unknown): unknown[] {

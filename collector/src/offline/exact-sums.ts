@@ -12,15 +12,11 @@ export class ExactSums {
 
   /** @param i which sum, below MAX_INDEX */
   add(i: number, addend: number): void {
-    if (addend < UNIT) this.put(i, 0, addend + UNIT - UNIT)
-    else {
-      const high = Math.floor(addend / UNIT)
-      this.put(i, high, addend - high * UNIT + UNIT - UNIT)
-    }
+    addExactly(this.chunkOf(i), 2 * (i % CHUNK), addend)
   }
 
   merge(other: ExactSums): void {
-    for (const [i, high, low] of other.parts()) this.put(i, high, low)
+    for (const [i, high, low] of other.parts()) addParts(this.chunkOf(i), 2 * (i % CHUNK), high, low)
   }
 
   get(i: number): number {
@@ -47,7 +43,7 @@ export class ExactSums {
       const [i, high, low] = list.slice(at, at + 3) as [number, number, number]
       const isSum = Number.isInteger(i) && i >= 0 && i < MAX_INDEX && high >= 0 && Math.floor(high) === high && low >= 0
       if (!isSum || !(low < UNIT) || high === Number.POSITIVE_INFINITY) throw new RangeError('not a list of sums')
-      sums.put(i, high, low)
+      addParts(sums.chunkOf(i), 2 * (i % CHUNK), high, low)
     }
     return sums
   }
@@ -61,21 +57,30 @@ export class ExactSums {
     }
   }
 
-  private put(i: number, high: number, low: number): void {
-    const chunk = (this.chunks[Math.floor(i / CHUNK)] ??= new Array<number>(2 * CHUNK).fill(0))
-    const at = 2 * (i % CHUNK)
-    const sum = chunk[at + 1]! + low
-    if (sum < UNIT) {
-      if (high !== 0) chunk[at]! += high
-      chunk[at + 1] = sum
-    } else {
-      chunk[at] = chunk[at]! + high + 1
-      chunk[at + 1] = sum - UNIT
-    }
+  private chunkOf(i: number): number[] {
+    return (this.chunks[Math.floor(i / CHUNK)] ??= new Array<number>(2 * CHUNK).fill(0))
   }
 }
 
 /** A double from here to twice as much has its last bit at 2^-32. */
-const UNIT = 2 ** 20
+export const UNIT = 2 ** 20
 const CHUNK = 16
 const MAX_INDEX = 2 ** 16
+
+/** Adds a number ≥ 0 to the sum whose parts are at `at` and behind it. */
+export function addExactly(parts: number[] | Float64Array, at: number, addend: number): void {
+  const high = addend < UNIT ? 0 : Math.floor(addend / UNIT)
+  addParts(parts, at, high, addend - high * UNIT + UNIT - UNIT)
+}
+
+/** Adds another sum, by its parts. */
+export function addParts(parts: number[] | Float64Array, at: number, high: number, low: number): void {
+  const sum = parts[at + 1]! + low
+  if (sum < UNIT) {
+    if (high !== 0) parts[at]! += high
+    parts[at + 1] = sum
+  } else {
+    parts[at]! += high + 1
+    parts[at + 1] = sum - UNIT
+  }
+}

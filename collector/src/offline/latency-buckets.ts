@@ -50,8 +50,5 @@ export function middleOfBucket(bucket: number, level: number): number {
   return (2 * end) / (1 + ratioOf(level))
 }
 
-/** By how slow traces of one root operation are: up to the median, and so on. */
-export const BANDS = ['p50', 'p50-p95', 'p95-p99', 'p99'] as const
-export type Band = (typeof BANDS)[number]
-/** Where bands begin and end, as shares of all traces. */
+/** Where BANDS begin and end, as shares of all traces. */
 export const CUTS = [0, 0.5, 0.95, 0.99, 1]

@@ -1,6 +1,7 @@
 import { OTHER } from '../store/activity/model'
+import { BANDS } from '../store/analysis/model'
 import type { BucketSums } from './bucket-sums'
-import { BANDS, CUTS, endOf, middleOfBucket, ratioOf } from './latency-buckets'
+import { CUTS, endOf, middleOfBucket, ratioOf } from './latency-buckets'
 import { ALL_BANDS, BandParts, type Mean } from './latency-means'
 import { byName, type Operation } from './operations'
 import { examplesOf, NODE, OTHER_STEP, type PathNode, pathOf } from './path-node'

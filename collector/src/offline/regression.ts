@@ -1,7 +1,7 @@
 import { benjaminiHochberg } from '../false-discovery'
 import { chanceOfT } from '../store/activity/chance'
 import { OTHER } from '../store/activity/model'
-import { BANDS, type Band } from './latency-buckets'
+import { BANDS, type Band } from '../store/analysis/model'
 
 /** It is between `low` and `high` with a probability of 95%. The limits are null if there is too little to tell. */
 export interface Change {

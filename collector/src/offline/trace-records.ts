@@ -1,4 +1,4 @@
-import { MULTIPLIER } from '../record/seed'
+import { hashOfRecord } from '../record/seed'
 
 /** What of one trace is analysed: so many records, and so many bytes. */
 export interface TraceLimits {
@@ -67,7 +67,7 @@ export class TraceRecords {
       this.from = from
       this.view = new DataView(from.buffer, from.byteOffset, from.length)
     }
-    const hash = hashOf(this.view, start, end)
+    const hash = hashOfRecord(this.view, start, end)
     const slot = this.slotOf(hash, from, start, end)
     if (slot === -1) {
       this.repeated++
@@ -171,16 +171,4 @@ export class TraceRecords {
       if (hashes[r] === hash && buf.compare(from, start, end, starts[r]!, this.end(r)) === 0) return -1
     }
   }
-}
-
-/** Records come from untrusted senders, so the hash has a seed. */
-function hashOf(view: DataView, start: number, end: number): number {
-  let hash = end - start
-  let at = start
-  for (; at + 4 <= end; at += 4) {
-    hash = Math.imul(hash ^ view.getInt32(at), MULTIPLIER)
-    hash ^= hash >>> 15
-  }
-  for (; at < end; at++) hash = Math.imul(hash ^ view.getUint8(at), MULTIPLIER) ^ (hash >>> 15)
-  return hash ^ (hash >>> 13)
 }

@@ -10,7 +10,8 @@ import { Exemplars } from '../services/told'
 import { setQuery } from '../shell/address'
 import { useJson } from '../shell/json'
 import { analysisApi, tracesHref } from './analysis-address'
-import { BANDS, bandOf, type PathNode, pathOf, pathTree, type ShownBand } from './path-tree'
+import { askedBand, BandChoice } from './band-choice'
+import { bandOf, type PathNode, pathOf, pathTree } from './path-tree'
 import { RootName, rootText } from './root-name'
 import { share } from './share'
 
@@ -32,8 +33,7 @@ export function PathsView({ window, root, query }: Props) {
 
 function Paths({ answer, query }: { answer: PathsAnswer; query: URLSearchParams }) {
   const { window, root, paths } = answer
-  const asked = query.get('band') ?? ''
-  const band = Object.hasOwn(BANDS, asked) ? (asked as ShownBand) : 'all'
+  const band = askedBand(query)
   const figures = bandOf(root, band)
   const nodes = useMemo(() => pathTree(paths, band), [paths, band])
   const colors = useMemo(() => serviceColors([...new Set(nodes.map(({ service }) => service))]), [paths])
@@ -45,18 +45,7 @@ function Paths({ answer, query }: { answer: PathsAnswer; query: URLSearchParams 
     tracesHref(window, root, figures, node.parent === -1 ? undefined : { service: node.owner, name: node.name })
   return (
     <>
-      <fieldset class="choices" aria-label="Which traces">
-        {(Object.keys(BANDS) as ShownBand[]).map(name => (
-          <button
-            key={name}
-            type="button"
-            aria-pressed={name === band}
-            onClick={() => setQuery({ band: name === 'all' ? null : name }, { replace: false })}
-          >
-            {BANDS[name]}
-          </button>
-        ))}
-      </fieldset>
+      <BandChoice band={band} />
       <p class="summary">
         <a href={tracesHref(window, root, figures)}>{counted(Math.round(figures.weight), 'trace')}</a> of{' '}
         <RootName root={root} />

@@ -18,7 +18,7 @@ import { localRange } from '../parts/time'
 import { setQuery } from '../shell/address'
 import { useJson } from '../shell/json'
 import { analysisApi, analysisHref, rootParams, tracesHref } from './analysis-address'
-import { BANDS, type ShownBand } from './path-tree'
+import { askedBand, BandChoice } from './band-choice'
 import { RootName, rootText } from './root-name'
 
 interface Props {
@@ -174,8 +174,7 @@ function Change({ change, beyond }: { change: Estimate; beyond: boolean }) {
       : `Between ${signedDuration(low)} and ${signedDuration(high)}, with a probability of 95%`
   return (
     <span class={`told ${beyond ? 'beyond' : ''}`} title={between}>
-      <span class={value > 0 ? 'longer' : 'shorter'}>{signedDuration(value) || '0'}</span>{' '}
-      <span class="margin">{margin}</span>
+      <span class={value > 0 ? 'longer' : 'shorter'}>{signedDuration(value)}</span> <span class="margin">{margin}</span>
     </span>
   )
 }
@@ -196,23 +195,11 @@ interface OneRootProps {
 }
 
 function OneRoot({ answer: { before, after }, regression, query }: OneRootProps) {
-  const asked = query.get('band') ?? ''
-  const name = Object.hasOwn(BANDS, asked) ? (asked as ShownBand) : 'all'
+  const name = askedBand(query)
   const band = regression.bands.find(({ band }) => band === name) ?? regression.bands[0]!
   return (
     <>
-      <fieldset class="choices" aria-label="Which traces">
-        {(Object.keys(BANDS) as ShownBand[]).map(other => (
-          <button
-            key={other}
-            type="button"
-            aria-pressed={other === band.band}
-            onClick={() => setQuery({ band: other === 'all' ? null : other }, { replace: false })}
-          >
-            {BANDS[other]}
-          </button>
-        ))}
-      </fieldset>
+      <BandChoice band={band.band} />
       <p class="summary">
         <RootName root={regression} /> took {formatDuration(band.before)} on average from{' '}
         {localRange(before.from, before.to)} (

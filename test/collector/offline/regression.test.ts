@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { BANDS } from '../../../collector/src/offline/latency-buckets'
 import { Paths } from '../../../collector/src/offline/paths'
 import {
   type BandRegression,
@@ -7,6 +6,7 @@ import {
   type Regression,
   regression,
 } from '../../../collector/src/offline/regression'
+import { BANDS } from '../../../collector/src/store/analysis/model'
 import { randomNumbers } from '../../helpers/generated-trace'
 import { plain } from './traces'
 

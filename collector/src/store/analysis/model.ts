@@ -31,6 +31,10 @@ export interface AnalysisPiece {
   body: Buffer
 }
 
+/** Traces by their latency, as results divide them: those up to the median, and so on. */
+export const BANDS = ['p50', 'p50-p95', 'p95-p99', 'p99'] as const
+export type Band = (typeof BANDS)[number]
+
 /** What is to be stored of a window. */
 export interface Load extends StoredAnalysis {
   /** newLoad() */

@@ -1,14 +1,11 @@
 import { z } from 'zod'
-import type { AnalysisWindow } from './model'
+import { HOUR_US } from '../hours'
+import { type AnalysisWindow, BANDS } from './model'
 
 /**
  * What lines of results look like, as far as the API and the page read them: docs/offline.md describes all fields. A line may have more
  * than is checked here.
  */
-
-/** Traces by their latency, as results divide them: those up to the median, and so on. */
-export const BANDS = ['p50', 'p50-p95', 'p95-p99', 'p99'] as const
-const HOUR_US = 3_600_000_000
 
 const finite = z.number()
 const count = z.number().min(0)

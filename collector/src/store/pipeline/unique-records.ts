@@ -1,5 +1,5 @@
 import { RECORD_HEADER } from 'milo/codec/span'
-import { MULTIPLIER } from '../../record/seed'
+import { hashOfRecord } from '../../record/seed'
 import { Bytes } from '../bytes'
 
 /**
@@ -53,14 +53,7 @@ export class UniqueRecords {
 
   /** Takes the record there unless it is known or too long. */
   private addOne(view: DataView, start: number, end: number): void {
-    let hash = end - start
-    let i = start
-    for (; i + 4 <= end; i += 4) {
-      hash = Math.imul(hash ^ view.getInt32(i), MULTIPLIER)
-      hash ^= hash >>> 15
-    }
-    for (; i < end; i++) hash = Math.imul(hash ^ view.getUint8(i), MULTIPLIER)
-    hash ^= hash >>> 16
+    const hash = hashOfRecord(view, start, end)
     const mask = this.slots.length - 1
     let slot = hash & mask
     for (let other = this.slots[slot]!; other !== 0; other = this.slots[slot]!) {

@@ -76,6 +76,7 @@ export async function search(
     const remedy = 'give a name, a service, a key with its whole value, or fewer conditions'
     throw new StoreError('MILO_SEARCH_TOO_LONG', `the search took more than ${giveUpMs / 1000} s: ${remedy}`)
   }
+  const partBytes = Math.min(PART_BYTES, summaryBytes)
   const turns = new Turns()
   const links = linksOf(query)
   const terms = links.map(({ alternatives }) => alternatives.map(termsOf))
@@ -171,7 +172,6 @@ export async function search(
         ids.push(place.traceId)
         at.push(end)
       }
-      const partBytes = Math.min(PART_BYTES, summaryBytes)
       const read = await readTraces(ids, partBytes)
       reads += ids.length
       for (const [j, traceId] of ids.entries()) {
