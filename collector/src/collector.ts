@@ -7,14 +7,16 @@ import { addressList, isLoopback } from './auth/addresses'
 import { type Credentials, readCredentials } from './auth/credentials'
 import { fileContents, readClientTls, readTls, setTls } from './auth/tls'
 import { type Config, changedKeys } from './config'
-import type { Logger } from './log'
-import { createMetrics, exposeActivity, exposeBacklog, flatCounters, type Metrics } from './metrics'
+import { Keeping } from './keep/keeping'
+import { type Logger, limitWarnings } from './log'
+import { createMetrics, exposeActivity, exposeBacklog, exposeKeeping, flatCounters, type Metrics } from './metrics'
 import { createFb303, type Fb303Options, type Status } from './receive/fb303'
 import { createIngest } from './receive/ingest'
 import { createScribeServer } from './receive/scribe-server'
 import { createRelay, type Relay } from './relay/relay'
 import { StartError } from './start-error'
 import { within } from './store/deadline'
+import type { KeepLog } from './store/keeps'
 import { openStore } from './store/open'
 import { type ReadableStore, StoreError, type StoreLifecycle } from './store/store'
 import { collectorId } from './store/store-config'
@@ -66,7 +68,8 @@ export async function startCollector(
   const clientFiles = clientFilesOf(config)
   const tls = { scribe: readTls('scribe.tls', config.scribe.tls), http: readTls('http.tls', config.http.tls) }
   const metrics = createMetrics()
-  const { store, readable, ingest } = await openStorage(config, metrics, log)
+  const { store, readable, ingest, keeping } = await openStorage(config, metrics, log)
+  exposeKeeping(metrics, keeping)
   exposeBacklog(metrics, () => store.backlog())
   exposeActivity(metrics, () => store.backlog().activity)
   let state: 'STARTING' | 'ALIVE' | 'STOPPING' = 'STARTING'
@@ -83,6 +86,7 @@ export async function startCollector(
       counters: () => flatCounters(metrics.registry),
       control: config.fb303.allow_shutdown ? control : undefined,
     }),
+    keeping,
     maxFrameBytes: config.max_frame_bytes,
     maxUnfinishedBytes: config.max_in_flight_bytes,
     maxConnections: config.max_connections,
@@ -99,6 +103,7 @@ export async function startCollector(
   const api = await createApi({
     store: readable,
     ingest,
+    keeping,
     reads: createReads(config.max_read_bytes, config.max_trace_bytes),
     activity: {
       retentionDays: config.retention_days,
@@ -197,7 +202,7 @@ export async function startCollector(
 
   async function close(): Promise<void> {
     state = 'STOPPING'
-    await Promise.all([scribe.close(STOP_DEADLINE_MS), api.close()])
+    await Promise.all([scribe.close(STOP_DEADLINE_MS), api.close(), keeping.close()])
     await store.close()
   }
 
@@ -245,11 +250,17 @@ export async function startCollector(
 /** What receives spans, and what reads them. */
 interface Storage extends Relay {
   readable: ReadableStore | undefined
+  keeping: Keeping
 }
 
 async function openStorage(config: Config, metrics: Metrics, log: Logger): Promise<Storage> {
-  if (config.store === 'scribe') return { ...openRelay(config, metrics, log), readable: undefined }
+  const keepingIn = (store: KeepLog | undefined) =>
+    new Keeping({ store, collector: collectorId(config), metrics, warn: limitWarnings(log) })
+  if (config.store === 'scribe') {
+    return { ...openRelay(config, metrics, log), readable: undefined, keeping: keepingIn(undefined) }
+  }
   const store = await openStore(config, message => log.info(message))
+  const keeping = keepingIn(store)
   const ingest = createIngest({
     store,
     category: config.scribe.category,
@@ -257,10 +268,11 @@ async function openStorage(config: Config, metrics: Metrics, log: Logger): Promi
     maxInFlightBytes: config.max_in_flight_bytes,
     maxBacklogSpans: config.max_backlog_spans,
     maxBacklogBytes: config.max_backlog_bytes,
+    kept: records => keeping.kept(records),
     metrics,
     log,
   })
-  return { store, readable: store, ingest }
+  return { store, readable: store, ingest, keeping }
 }
 
 function openRelay({ relay, scribe }: Config, metrics: Metrics, log: Logger): Relay {

@@ -83,6 +83,12 @@ export function createMetrics() {
       buckets: [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
       registers,
     }),
+    keepsAnnounced: counter(
+      'keeps_announced_total',
+      'Traces and operations that processes were asked to keep after the fact, by reason: error, slow, lateral, requested, application.',
+      ['reason'],
+    ),
+    keepsRefused: counter('keeps_refused_total', 'Traces that were not announced because there were too many.'),
     authFailures: counter('auth_failures_total', 'HTTP requests with wrong credentials.'),
   }
 }
@@ -117,6 +123,26 @@ export function exposeBacklog({ registry }: Metrics, backlog: () => Backlog): vo
       collect() {
         this.reset()
         this.inc(backlog()[field])
+      },
+    })
+  }
+}
+
+/** Who asks which traces to keep after the fact. */
+export function exposeKeeping(
+  { registry }: Metrics,
+  keeping: { feed: { polls: number }; rings: { size: number } },
+): void {
+  for (const [name, help, value] of [
+    ['keep_polls', 'Questions for what to keep after the fact that wait for an answer.', () => keeping.feed.polls],
+    ['keep_processes', 'Processes with a history that ask.', () => keeping.rings.size],
+  ] as const) {
+    new Gauge({
+      name: `milo_collector_${name}`,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(value())
       },
     })
   }

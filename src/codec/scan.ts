@@ -19,7 +19,11 @@ export class SpanScan {
   startAt = -1
   /** How many events, annotations and counters are on the wire. A repeated key counts twice. */
   parts = 0
+  /** The value of the annotation milo.keep, its length included; the last one, if there are several. */
+  keepAt = -1
 }
+
+const KEEP = Uint8Array.from('milo.keep', c => c.charCodeAt(0))
 
 /**
  * Scans the struct at `pos`.
@@ -34,6 +38,7 @@ export function scanSpanStruct(buf: Uint8Array, pos: number, end: number, found:
   let counters = 0
   found.startAt = -1
   found.parts = 0
+  found.keepAt = -1
   let p = pos
   for (;;) {
     if (p >= end) return -1
@@ -66,7 +71,8 @@ export function scanSpanStruct(buf: Uint8Array, pos: number, end: number, found:
         break
       case (8 << 8) | T.MAP:
         annotations = mapSize(buf, p, T.STRING)
-        p = skipMap(buf, p, end, 0)
+        found.keepAt = -1
+        p = annotations > 0 ? scanAnnotations(buf, p, end, found) : skipMap(buf, p, end, 0)
         break
       case (9 << 8) | T.MAP:
         counters = mapSize(buf, p, T.I64)
@@ -126,6 +132,30 @@ function scanEvents(buf: Uint8Array, pos: number, end: number, found: SpanScan):
 function isEarlier(buf: Uint8Array, a: number, b: number): boolean {
   const difference = int32(buf, a) - int32(buf, b)
   return difference !== 0 ? difference < 0 : int32(buf, a + 4) >>> 0 < int32(buf, b + 4) >>> 0
+}
+
+/** Like skipMap, for a map of strings: most of a record's bytes are in this one. */
+function scanAnnotations(buf: Uint8Array, pos: number, end: number, found: SpanScan): number {
+  if (pos + 6 > end) return -1
+  const n = int32(buf, pos + 2)
+  let p = pos + 6
+  if (n * 2 > end - p) return -1
+  for (let i = 0; i < n; i++) {
+    if (p + 4 > end) return -1
+    const keyLength = int32(buf, p)
+    const valueAt = p + 4 + keyLength
+    if (keyLength < 0 || valueAt + 4 > end) return -1
+    const valueLength = int32(buf, valueAt)
+    if (keyLength === KEEP.length && isKeep(buf, p + 4)) found.keepAt = valueAt
+    p = valueAt + 4 + valueLength
+    if (valueLength < 0 || p > end) return -1
+  }
+  return p
+}
+
+function isKeep(buf: Uint8Array, at: number): boolean {
+  for (let i = 0; i < KEEP.length; i++) if (buf[at + i] !== KEEP[i]) return false
+  return true
 }
 
 /** The size of a map from strings to `valueType`, 0 for any other. It is valid only once the map has been skipped. */

@@ -35,3 +35,35 @@ struct Span {
   11: optional string service_name, // who reports; "service" in JSON and in speech: the word is reserved here
   12: optional double probability   // with which the trace was kept; 0 = forced, absent = unknown
 }
+
+// What a process asks of a collector, again and again: which traces should be sent after the fact. See docs/wire-format.md.
+struct KeepsRequest {
+  1: i64 since,                     // next_us of the last reply; 0 = from now on
+  2: i32 wait_ms,                   // how long the answer may wait for something to say; at most 30,000
+  3: string service_name,           // who asks: as in its spans
+  4: string host,
+  5: i64 process,                   // random: one for each history
+  6: i64 history_us                 // when the oldest span of its history began, microseconds since the epoch
+}
+
+struct KeepsReply {
+  1: i64 next_us,
+  // Entries of 10 bytes: kind (0: a trace, 1: an operation), id (the trace id's low 64 bits; or the first 8 bytes of
+  // sha256(service + NUL + name)), n (of an operation: how many traces to keep). Unknown kinds are passed over.
+  2: binary keeps
+}
+
+// A process that asks a relay, as the relay tells its collector.
+struct Ring {
+  1: string service_name,
+  2: string host,
+  3: i64 process,
+  4: i64 history_us,
+  5: i64 seen_us,                   // when it was last there
+  6: bool ended                     // it went away while its question was open
+}
+
+service Keeps {
+  KeepsReply keeps(1: KeepsRequest request)
+  void rings(1: list<Ring> rings)   // at most 1,000
+}

@@ -17,6 +17,7 @@ import { Indexer } from '../../collector/src/store/embedded/index/indexer'
 import { FtsIndex } from '../../collector/src/store/embedded/index/lookup'
 import type { EmbeddedOptions } from '../../collector/src/store/embedded/protocol'
 import { openEmbedded } from '../../collector/src/store/embedded/store'
+import { type Keep, type Ring, TRACE } from '../../collector/src/store/keeps'
 import { migrations } from '../../collector/src/store/migrations'
 import { migrate, openStore, type StoreConfig } from '../../collector/src/store/open'
 import { systemClock } from '../../collector/src/store/pipeline/clock'
@@ -117,11 +118,39 @@ describe('embedded store, its file', function () {
     const said: string[] = []
     const store = await openEmbedded({ path }, message => said.push(message))
     try {
-      assert.deepEqual(said, [`${path}: 0002-analyses.sql applied`])
+      assert.deepEqual(said, [`${path}: 0002-analyses.sql applied`, `${path}: 0003-keeps.sql applied`])
       assert.deepEqual(await store.analyses(), [])
+      assert.deepEqual(await store.keepsAfter(0n, 0), [])
       assert.deepEqual(await store.savedSearches(), [{ id: 'id', name: 'Slow', query: 'name=a', createdUs: 1 }])
     } finally {
       await store.close()
+    }
+  })
+
+  it('removes what was kept after the fact, and who asked, when it is too old', async () => {
+    const nowUs = Date.now() * 1000
+    const [old, young] = [nowUs - 3 * 86_400e6, nowUs]
+    const keep = (atUs: number): Keep => ({
+      ...{ kind: TRACE, id: 1n, n: 0, reason: 'error', service: 's', name: 'n', by: '', collector: 'c', origin: 1n },
+      atUs,
+    })
+    const ring = (seenUs: number): Ring => ({
+      ...{ service: 's', host: 'h', process: 1n, historyUs: 1, ended: false, address: '' },
+      seenUs,
+    })
+    const store = await open(path, { retentionDays: 2 })
+    await store.addKeeps([keep(old), keep(young)])
+    await store.saveRings([ring(old), ring(young)])
+    await store.close()
+    const again = await open(path, { retentionDays: 2 })
+    try {
+      await until('the old ones are gone', async () => (await again.keepsAfter(0n, 0)).length === 1)
+      const rings = () => again.rings({ fromUs: 0, toUs: nowUs })
+      await until('the old hour is gone', async () => (await rings()).length === 1)
+      assert.equal((await again.keepsAfter(0n, 0))[0]!.atUs, young)
+      assert.equal((await rings())[0]!.seenUs, young)
+    } finally {
+      await again.close()
     }
   })
 

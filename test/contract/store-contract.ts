@@ -6,6 +6,7 @@ import { parse, withTimes } from '../../collector/src/query'
 import { decodeRecords, type IdentifiedRecord, type RawTrace, scanRecords } from '../../collector/src/record/records'
 import { sumActivity } from '../../collector/src/store/activity/read'
 import { type Load, newLoad } from '../../collector/src/store/analysis/model'
+import { type Keep, OPERATION, type Ring, type StoredKeep, TRACE } from '../../collector/src/store/keeps'
 import type { IndexSettings } from '../../collector/src/store/search/index-policy'
 import type {
   CompletionQuery,
@@ -1357,6 +1358,116 @@ export function storeContract(name: string, newPlace: NewPlace): void {
       it('may be none', async () => {
         await store.saveAnalysis({ ...load(window, 'h'), pieces: [] })
         assert.deepEqual(await read(window, ['edge']), [])
+      })
+    })
+
+    describe('what is kept after the fact', () => {
+      const US = 1_800_000_000_000_000
+      const service = unique('shop')
+      const keep = (fields: Partial<Keep> = {}): Keep => ({
+        ...{ kind: TRACE, id: randomId(), n: 0, reason: 'error', service, name: 'Shop.order', by: '', atUs: US },
+        ...{ collector: 'front-1:2100', origin: -(2n ** 63n) },
+        ...fields,
+      })
+      const bare = (keeps: StoredKeep[]) => keeps.map(({ seq, ...rest }) => rest)
+      const range = { fromUs: US, toUs: US + 100, service, limit: 100 }
+      const all = [
+        keep(),
+        keep({ reason: "a word's \0 é😀", name: '', by: 'ann', atUs: US + 1 }),
+        keep({ reason: 'slow', atUs: US + 2 }),
+        keep({ reason: 'slow', atUs: US + 3, name: 'Shop.list' }),
+        keep({ reason: 'slow', atUs: US + 4 }),
+        keep({ kind: OPERATION, id: 2n ** 64n - 1n, n: 255, reason: 'requested', atUs: US + 5 }),
+        keep({ reason: 'too late', atUs: US + 101 }),
+      ]
+      const stored = all.map(one => ({ ...one, id: BigInt.asIntN(64, one.id) }))
+      const newest = stored.slice(0, 6).reverse()
+
+      it('is there in the order in which it was added, by time, reason, service and name, and by trace, after reopening too', async () => {
+        await store.addKeeps(all.slice(0, 3))
+        const [, second] = (await store.keepsAfter(0n, US)).filter(({ service: of }) => of === service)
+        await store.addKeeps(all.slice(3))
+        await store.addKeeps([])
+        await reopen()
+        const after = async (seq: bigint, fromUs: number) =>
+          (await store.keepsAfter(seq, fromUs)).filter(({ service: of }) => of === service)
+        assert.deepEqual(bare(await after(0n, US)), stored)
+        assert.deepEqual(bare(await after(second!.seq, 0)), stored.slice(2))
+        assert.deepEqual(bare(await after(0n, US + 4)), stored.slice(4))
+        assert.deepEqual(bare(await store.keeps(range)), newest)
+        assert.deepEqual(bare(await store.keeps({ ...range, limit: 2 })), newest.slice(0, 2))
+        assert.deepEqual(bare(await store.keeps({ ...range, kind: OPERATION })), newest.slice(0, 1))
+        assert.deepEqual(bare(await store.keeps({ ...range, reason: 'slow', name: 'Shop.list' })), [stored[3]])
+        assert.deepEqual(bare(await store.keeps({ ...range, name: '' })), [stored[1]])
+        assert.deepEqual(bare(await store.keepsOf(stored[2]!.id)), [stored[2]])
+        // An operation's number is no trace's.
+        assert.deepEqual(await store.keepsOf(-1n), [])
+      })
+
+      it('is counted by reason, service and name', async () => {
+        const found = await store.caught({ ...range, kind: TRACE })
+        const row = (one: Keep, traces: number, firstUs: number, lastUs: number) => {
+          return { reason: one.reason, service, name: one.name, traces, firstUs, lastUs }
+        }
+        assert.deepEqual(found, [
+          row(all[2]!, 2, US + 2, US + 4),
+          row(all[3]!, 1, US + 3, US + 3),
+          row(all[1]!, 1, US + 1, US + 1),
+          row(all[0]!, 1, US, US),
+        ])
+        assert.equal((await store.caught({ ...range, reason: 'slow', limit: 1 })).length, 1)
+        assert.deepEqual(await store.caught({ ...range, service: unique('nobody') }), [])
+      })
+
+      it('names the processes that asked, by the hour, as they were first and last', async () => {
+        const hour = 500_000 * 3_600_000_000
+        const host = unique('host')
+        const ring = (fields: Partial<Ring>): Ring => ({
+          ...{ service, host, process: 7n, historyUs: hour - 50, seenUs: hour, ended: false, address: '10.0.0.1' },
+          ...fields,
+        })
+        await store.saveRings([ring({}), ring({ process: -(2n ** 63n), service: 'other', address: host })])
+        await store.saveRings([ring({ seenUs: hour + 9, historyUs: hour - 20, ended: true, address: '' })])
+        // Another collector knows less.
+        await store.saveRings([ring({ seenUs: hour + 5, historyUs: hour - 40, ended: false })])
+        await store.saveRings([ring({ seenUs: hour + 3_600_000_000, historyUs: hour + 1 })])
+        await store.saveRings([])
+        const of = { services: [service], hosts: [] as string[] }
+        const first = { firstUs: hour, firstHistoryUs: hour - 50 }
+        const second = { firstUs: hour + 3_600_000_000, firstHistoryUs: hour + 1 }
+        const last = { seenUs: hour + 9, historyUs: hour - 20, ended: true }
+        const later = ring({ seenUs: hour + 3_600_000_000, historyUs: hour + 1 })
+        assert.deepEqual(await store.rings({ fromUs: hour, toUs: hour + 1, of }), [{ ...ring(last), ...first }])
+        assert.deepEqual(await store.rings({ fromUs: hour, toUs: hour + 3_600_000_000, of }), [
+          { ...later, ...second },
+          { ...ring(last), ...first },
+        ])
+        assert.deepEqual(await store.rings({ fromUs: hour - 2, toUs: hour - 1, of }), [])
+        const names = { services: [], hosts: [host] }
+        assert.equal((await store.rings({ fromUs: hour, toUs: hour, of: names })).length, 2)
+        assert.deepEqual(await store.rings({ fromUs: hour, toUs: hour, of: { services: [], hosts: [] } }), [])
+        const hosts = (await store.rings({ fromUs: hour, toUs: hour })).filter(found => found.host === host)
+        assert.equal(hosts.length, 2)
+      })
+
+      it('shows in lists why a trace was kept', async () => {
+        const traceId = randomId()
+        const name = unique('kept')
+        const half = (reason: string | undefined, id: bigint) =>
+          span({ traceId, id, name, probability: 0, ...(reason && { tags: { 'milo.keep': reason } }) })
+        await append(
+          store,
+          half('asked', 1n),
+          half('error', 2n),
+          half('slow', 3n),
+          half(undefined, 4n),
+          half('slow', 5n),
+        )
+        await soon(async () => {
+          const [trace] = await searchAll(store, { name })
+          assert.deepEqual(trace?.kept, ['error', 'slow'])
+          sameIds(await found(store, { name, annotations: [tag('milo.keep', 'error')] }), [traceId])
+        })
       })
     })
 

@@ -15,6 +15,7 @@ import { type GuardOptions, guard, isApi } from '../auth/guard'
 import { requireCertificates } from '../auth/tls'
 import { BASE_PATH, OWN_PATHS } from '../config'
 import { answerBadHttp, HttpError, quote, sendError, statusOf, tryLater } from '../http/errors'
+import type { Keeping } from '../keep/keeping'
 import { type Logger, limitWarnings } from '../log'
 import { takeSpans } from '../receive/http'
 import type { SpanIngest } from '../receive/ingest'
@@ -31,6 +32,8 @@ import { limitConnections } from './connections'
 import { differenceRoutes } from './difference'
 import { errorsRoutes } from './errors'
 import { exportRoutes } from './export'
+import { feedRoute } from './keeps/feed'
+import { keepsRoutes } from './keeps/routes'
 import { overviewRoutes } from './overview'
 import type { Reads } from './read-budget'
 import { searchRoutes } from './search'
@@ -45,6 +48,7 @@ interface ApiOptions extends GuardOptions, Omit<StatusOptions, 'explains'> {
   /** Undefined for a relay, which keeps nothing that could be read. */
   store: ReadableStore | undefined
   ingest: SpanIngest
+  keeping: Keeping
   reads: Reads
   activity: Pick<ActivityOptions, 'retentionDays' | 'activityDays' | 'maxSeries'>
   /** Returns whether an address belongs to a trusted proxy, which says where its requests come from. */
@@ -174,6 +178,8 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   errorsRoutes(app, reads, askStore)
   exportRoutes(app, reads, askStore)
   analysisRoutes(app, { askStore, reads: reads.analyses })
+  feedRoute(app, options.keeping)
+  keepsRoutes(app, { askStore, keeping: options.store && options.keeping })
   const compatible = { reads, askStore, activity }
   app.register(scope => jaegerRoutes(scope, compatible))
   for (const prefix of ['', '/zipkin']) app.register(scope => zipkinRoutes(scope, { ...compatible, prefix }))

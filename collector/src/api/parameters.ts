@@ -60,6 +60,7 @@ const duration = parsed(
   `${DURATION_REMEDY}, or microseconds`,
   'MILO_BAD_DURATION',
 )
+type Time = NonNullable<ReturnType<typeof parseTime>>
 export const time = parsed(parseTime, TIME_REMEDY, 'MILO_BAD_TIME')
 
 export function limit(max: number, byDefault: number) {
@@ -206,7 +207,12 @@ export interface ErrorsQuery extends Pick<z.output<typeof ERRORS>, 'service' | '
 
 /** Reads which errors are asked for: by default those of the last hour. */
 export function readErrors(given: unknown, nowUs: number): ErrorsQuery {
-  const { from, to, ...others } = readParameters(ERRORS, given)
+  return readRange(readParameters(ERRORS, given), nowUs)
+}
+
+/** Puts times into the place of a range as people give it: by default the last hour. */
+export function readRange<P extends { from?: Time | undefined; to?: Time | undefined }>(given: P, nowUs: number) {
+  const { from, to, ...others } = given
   const toUs = to === undefined ? nowUs : timeUs(to, nowUs)
   const fromUs = from === undefined ? toUs - HOUR_US : timeUs(from, nowUs)
   checkRange(fromUs, toUs)

@@ -7,12 +7,14 @@ import { version } from '../../package.json'
 import { recordToJson } from '../formats/milo-json'
 import { toOtlpJson } from '../formats/otlp/write'
 import type { CompareAnswer, ComparedTrace } from '../http/answers'
+import type { KeepReader } from '../store/keeps'
 import type { TraceReader } from '../store/store'
-import { diffErrors, diffTraces, type Trace, traceJson } from '../trace'
+import { diffErrors, diffTraces, type KeptTrace, keptReasons, type Trace, traceJson } from '../trace'
 import type { AskStore } from './ask-store'
 import { jaegerAnswer } from './compatible/jaeger-trace'
 import { spansJson } from './compatible/zipkin'
 import { listJson } from './json-pieces'
+import { missingHalves } from './keeps/missing'
 import { readParameters, refusal, string } from './parameters'
 import type { Reads } from './read-budget'
 import { StoredTraces, treeOf } from './stored-traces'
@@ -22,7 +24,9 @@ import { StoredTraces, treeOf } from './stored-traces'
 /** The maximum number of bytes that are read of each trace of a comparison, whose answer is made in one piece. */
 const COMPARED_BYTES = 16 * 1024 * 1024
 
-const FORMS: Record<string, (records: SpanRecord[], truncated: boolean) => AsyncGenerator<string>> = {
+type Kept = (tree: Trace) => Promise<KeptTrace | undefined>
+
+const FORMS: Record<string, (records: SpanRecord[], truncated: boolean, keptOf: Kept) => AsyncGenerator<string>> = {
   milo: treeJson,
   records: (records, truncated) =>
     listJson('{"records":[', records, some => some.map(recordToJson), truncated ? '],"truncated":true}' : ']}'),
@@ -43,7 +47,7 @@ const ONE = z.strictObject({
 const id = z.string(refusal('give two traces, a and b'))
 const TWO = z.strictObject({ a: id, b: id })
 
-export function traceRoutes(app: FastifyInstance, reads: Reads, askStore: AskStore<TraceReader>): void {
+export function traceRoutes(app: FastifyInstance, reads: Reads, askStore: AskStore<TraceReader & KeepReader>): void {
   const traces = new StoredTraces(reads, askStore)
   const { maxTraceBytes } = reads
 
@@ -54,12 +58,16 @@ export function traceRoutes(app: FastifyInstance, reads: Reads, askStore: AskSto
     grant.shrink(bytes.length)
     // A trace only ever gains records, and each stands in it once.
     const etag = `W/"${version}-${form}-${records.length}-${bytes.length}${truncated ? '-truncated' : ''}"`
-    reply.header('etag', etag).header('cache-control', 'private, no-cache')
+    const reasons = form === 'milo' ? keptReasons(records) : []
+    // Why something is missing may become known later.
+    if (reasons.length === 0) reply.header('etag', etag).header('cache-control', 'private, no-cache')
     if (truncated) reply.header('milo-truncated', 'true')
-    if (request.headers['if-none-match']?.includes(etag)) return reply.code(304).send()
+    if (request.headers['if-none-match']?.includes(etag) && reasons.length === 0) return reply.code(304).send()
+    const keptOf = async (tree: Trace) =>
+      reasons.length === 0 ? undefined : { reasons, missing: await missingHalves(askStore, tree, records) }
     traces.waitForReader(reply)
     reply.type('application/json; charset=utf-8')
-    return Readable.from(FORMS[form]!(records, truncated))
+    return Readable.from(FORMS[form]!(records, truncated, keptOf))
   })
 
   app.get('/api/compare', async (request, reply): Promise<CompareAnswer> => {
@@ -81,8 +89,10 @@ function headOf({ traceId, start, duration, spans, truncated }: Trace): Compared
   return { traceId, start, duration, spanCount: spans.length, ...(truncated && { truncated }) }
 }
 
-async function* treeJson(records: SpanRecord[], truncated: boolean): AsyncGenerator<string> {
-  for (const piece of traceJson(await treeOf(records, truncated))) {
+async function* treeJson(records: SpanRecord[], truncated: boolean, keptOf: Kept): AsyncGenerator<string> {
+  const { spans, ...head } = await treeOf(records, truncated)
+  const kept = await keptOf({ ...head, spans })
+  for (const piece of traceJson({ ...head, ...(kept && { kept }), spans })) {
     yield piece
     await nextTurn()
   }

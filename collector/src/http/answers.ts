@@ -43,6 +43,50 @@ export interface ExportEnd {
   damaged: string[]
 }
 
+/** POST /api/keep: what processes were asked for. */
+export type KeepAnswer = ({ traceId: string } | { service: string; name: string; n: number }) & {
+  /** How many processes with a history ask this collector now; others ask other collectors, or relays. */
+  processes: number
+}
+
+/** GET /api/keeps */
+export interface KeepsAnswer extends Range {
+  /** What was kept after the fact, those with the most traces first. */
+  caught: CaughtGroup[]
+  /** What people have asked for, the latest first. */
+  requests: KeepRequest[]
+  /** The processes that have a history now. */
+  services: ServiceHistories[]
+}
+
+/** Traces that were kept for the same reason at the same operation. */
+export interface CaughtGroup {
+  /** error, slow, lateral, requested, or the application's word. */
+  reason: string
+  /** The span whose process kept the trace. */
+  service: string
+  name: string
+  traces: number
+  first: number
+  last: number
+  /** Some of the latest, the last one first. */
+  latest: { traceId: string; time: number }[]
+}
+
+export type KeepRequest = ({ traceId: string } | { service: string; name: string; n: number }) & {
+  time: number
+  /** The user who asked; null if nobody had to say. */
+  by: string | null
+}
+
+export interface ServiceHistories {
+  service: string
+  processes: number
+  /** How long ago the history of a process began, when it asked last: the shortest and the longest. */
+  shortest: number
+  longest: number
+}
+
 /** GET /api/search */
 export interface SearchAnswer {
   traces: TraceSummary[]

@@ -12,6 +12,7 @@ import type { Logger, limitWarnings } from '../log'
 import type { Metrics } from '../metrics'
 import { CallRefused, type Fb303, type Result } from './fb303'
 import type { Ingest, Sender } from './ingest'
+import { type Asking, answerKeeps, takeRings } from './keeps-call'
 
 const MAX_METHOD_LENGTH = 256
 /** TApplicationException's types. */
@@ -24,11 +25,17 @@ const NO_REPLY = Buffer.alloc(0)
 export interface Caller extends Sender {
   /** Address and port, for the log. */
   readonly peer: string
+  readonly address: string
+  /** Returns whether no other call waits for the reply of the one that is read. */
+  isAlone(): boolean
+  /** Answers the call that waits for something to happen; its peer waits for more, or went away. */
+  endPoll: ((wentAway: boolean) => void) | undefined
 }
 
 interface CallsOptions {
   ingest: Ingest
   fb303: Fb303
+  keeping: Asking
   metrics: Metrics
   warn: ReturnType<typeof limitWarnings>
   log: Logger
@@ -52,7 +59,7 @@ export function readCallHeader(reader: Reader): MessageHeader {
   return header
 }
 
-/** Runs Log and fb303's methods. Any other method, and any error, is answered with an exception. */
+/** Runs Log, `keeps` and fb303's methods. Any other method, and any error, is answered with an exception. */
 export class Calls {
   private readonly options: CallsOptions
 
@@ -71,7 +78,11 @@ export class Calls {
       answer(header.type === MessageType.ONEWAY ? NO_REPLY : encodeReply({ ...header, type }, result))
     const fail = (error: unknown) => reply(MessageType.EXCEPTION, this.explain(error, name, caller.peer))
     try {
-      const result = name === 'Log' ? yield* this.log(reader, caller) : this.callFb303(name, reader, caller.peer)
+      if (name === 'keeps') {
+        this.keeps(header, reader, caller, result => reply(MessageType.REPLY, result))
+        return
+      }
+      const result = name === 'Log' ? yield* this.log(reader, caller) : this.callOther(name, reader, caller.peer)
       if (result instanceof Promise) result.then(result => reply(MessageType.REPLY, result)).catch(fail)
       // The method is oneway: a peer that called it otherwise gets no reply either.
       else if (result === 'refused' || result === 'done') answer(NO_REPLY)
@@ -94,9 +105,23 @@ export class Calls {
     })
   }
 
-  private callFb303(method: string, args: Reader, peer: string): ReturnType<Fb303['call']> {
-    const { fb303, metrics, warn } = this.options
-    const result = fb303.call(method, args)
+  /** The reply waits until there is something to say, the time is over, or another call comes on the same connection. */
+  private keeps(header: MessageHeader, args: Reader, caller: Caller, answer: (result: Result) => void): void {
+    const { keeping, metrics } = this.options
+    metrics.calls.inc({ method: 'keeps' })
+    const mayWait = header.type !== MessageType.ONEWAY && caller.isAlone()
+    let answered = false
+    const poll = answerKeeps(keeping, args, caller.address, mayWait, result => {
+      answered = true
+      caller.endPoll = undefined
+      answer(result)
+    })
+    if (!answered && poll !== undefined) caller.endPoll = wentAway => poll.end(wentAway)
+  }
+
+  private callOther(method: string, args: Reader, peer: string): ReturnType<Fb303['call']> {
+    const { fb303, keeping, metrics, warn } = this.options
+    const result = method === 'rings' ? takeRings(keeping, args) : fb303.call(method, args)
     metrics.calls.inc({ method: result === undefined ? 'unknown' : method })
     if (result === 'refused') warn(method, { peer, method }, 'refused: fb303.allow_shutdown is not set')
     return result

@@ -72,7 +72,13 @@ export class Connection implements Guest {
     this.socket = socket
     this.options = options
     this.address = socket.remoteAddress ?? ''
-    this.caller = { peer: `${this.address}:${socket.remotePort}`, inFlightBytes: 0 }
+    this.caller = {
+      peer: `${this.address}:${socket.remotePort}`,
+      address: this.address,
+      inFlightBytes: 0,
+      isAlone: () => this.slots.length === 1 && !this.finishing,
+      endPoll: undefined,
+    }
     const { connections, metrics, log } = options
     connections.add(this)
     metrics.connections.inc()
@@ -94,6 +100,7 @@ export class Connection implements Guest {
       // Complete frames are still read: a oneway call waits for no answer.
       this.finishing = true
       this.setPart(EMPTY)
+      this.caller.endPoll?.(true)
       connections.delete(this)
       metrics.connections.dec()
       options.closed()
@@ -119,6 +126,8 @@ export class Connection implements Guest {
   }
 
   yieldsSince(): number | undefined {
+    // A question that waits keeps nobody else out.
+    if (this.caller.endPoll !== undefined) return this.lastMovedAt
     return this.idleSince() ?? this.blockedSince ?? this.slowSince(isSlow)
   }
 
@@ -164,6 +173,7 @@ export class Connection implements Guest {
     this.finishing = true
     this.socket.pause()
     this.setPart(EMPTY)
+    this.caller.endPoll?.(false)
     this.pace()
   }
 
@@ -186,6 +196,7 @@ export class Connection implements Guest {
 
   private ended(): void {
     if (this.finishing) return
+    this.caller.endPoll?.(true)
     if (this.hasBegun()) this.fail('truncated_frame', `ended after ${this.filled} of ${this.frameBytes} bytes`)
     else this.finish()
   }
@@ -259,6 +270,7 @@ export class Connection implements Guest {
   private arrived(frame: Buffer): void {
     const slot: Slot = { bytes: frame.length, reply: undefined }
     this.slots.push(slot)
+    this.caller.endPoll?.(false)
     this.waitingBytes += slot.bytes
     this.options.memory.addUnread(frame.length)
     this.frames.push({ frame, slot })

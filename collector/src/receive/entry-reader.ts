@@ -2,6 +2,7 @@ import { SpanScan } from 'milo/codec/scan'
 import { encodeRecord } from 'milo/codec/span'
 import { type LeftOut, Reading, Unusable } from '../formats/fields'
 import { readZipkinV1Span } from '../formats/zipkin/read'
+import { type KeptRecord, keptRecord } from '../keep/kept-records'
 import type { Message } from '../store/store'
 import { isText, readText } from './base64'
 import { explain, follows, RecordSearch, scanRecordAt } from './record-search'
@@ -14,11 +15,15 @@ import { StepClock } from './step-clock'
 const MIN_PART_BYTES = 8
 /** Records go to the store in messages of about this length: small entries of a call together, large ones in parts. */
 const MESSAGE_BYTES = 512 * 1024
+/** How many traces a call may ask to keep. */
+const MAX_KEPT = 10_000
 
 /** Collects the good records of a call as messages for the store. None are counted before the call has been read to its end. */
 export class EntryReader {
   readonly messages: Message[] = []
   spans = 0
+  /** Records of traces that are kept after the fact. */
+  readonly kept: KeptRecord[] = []
   /** Unusable records by reason. */
   readonly rejected = new Map<string, number>()
   private readonly reading = new Reading()
@@ -71,6 +76,7 @@ export class EntryReader {
         const swallowed = follows(bytes, end) ? undefined : yield* search.across(pos, end)
         const reason = swallowed === undefined ? unusable(found, end - pos) : 'truncated'
         if (reason === undefined) {
+          if (found.keepAt !== -1) this.keep(keptRecord(bytes, pos, found))
           spans++
           pos = end
           if (pos - start >= MESSAGE_BYTES) {
@@ -104,6 +110,10 @@ export class EntryReader {
       }
     }
     if (clock.late()) yield* clock.rest()
+  }
+
+  private keep(record: KeptRecord | undefined): void {
+    if (record !== undefined && this.kept.length < MAX_KEPT) this.kept.push(record)
   }
 
   private add(records: Buffer, spans: number): void {

@@ -1,4 +1,5 @@
 import { type LogEntry, ResultCode } from 'milo/codec/scribe'
+import type { KeptRecord } from '../keep/kept-records'
 import { type Logger, limitWarnings } from '../log'
 import type { Metrics } from '../metrics'
 import { type SpanSink, StoreError } from '../store/store'
@@ -60,6 +61,8 @@ interface IngestOptions {
   /** The store's limits. A call that the store would refuse isn't read at all. */
   maxBacklogSpans: number
   maxBacklogBytes: number
+  /** Called with records, once they are stored, whose processes keep their traces after the fact. */
+  kept?(records: KeptRecord[]): void
   metrics: Metrics
   log: Logger
 }
@@ -113,6 +116,7 @@ export function createIngest(options: IngestOptions): SpanIngest {
       await store.append(messages)
       metrics.spansStored.inc({ source }, spans)
       storeFails = false
+      if (reader.kept.length > 0 && source !== 'upload') options.kept?.(reader.kept)
       return 'ok'
     } catch (error) {
       metrics.spansDeferred.inc({ source }, spans)

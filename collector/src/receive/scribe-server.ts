@@ -10,13 +10,14 @@ import { Connection, type ConnectionOptions } from './connection'
 import type { Fb303 } from './fb303'
 import { FrameMemory } from './frame-memory'
 import type { Ingest } from './ingest'
+import type { Asking } from './keeps-call'
 import { TurnQueue } from './turn-queue'
 
 /**
  * Scribe over TCP or TLS: frames of Thrift's binary protocol, each an i32 length and a message.
  *
- *     bytes → frame → slot ──→ in turn: message header → Log, fb303 or an exception ─┐
- *     socket ← replies in the order of their calls ← slots, oldest first ←───────────┘
+ *     bytes → frame → slot ──→ in turn: message header → Log, keeps, fb303 or an exception ─┐
+ *     socket ← replies in the order of their calls ← slots, oldest first ←──────────────────┘
  *
  * A connection's calls wait for the store side by side, but each holds a slot, and a reply leaves when all before it have
  * left. Frames are read in turns, one connection after the other, each a frame or a few milliseconds of a large one, so
@@ -44,6 +45,7 @@ interface ScribeServer {
 interface ScribeServerOptions {
   ingest: Ingest
   fb303: Fb303
+  keeping: Asking
   maxFrameBytes: number
   /** The limit for the unfinished frames of all connections. When they take half of it, complete frames are read first. */
   maxUnfinishedBytes: number
@@ -64,7 +66,8 @@ const STALL_MS = 60_000
 const HANDSHAKE_MS = 10_000
 
 export function createScribeServer(options: ScribeServerOptions): ScribeServer {
-  const { ingest, fb303, maxFrameBytes, maxUnfinishedBytes, maxConnections, idleTimeoutMs, metrics, log } = options
+  const { ingest, fb303, keeping, maxFrameBytes, maxUnfinishedBytes, maxConnections, idleTimeoutMs, metrics, log } =
+    options
   const { isTrusted = isLoopback } = options
   const stallTimeoutMs = Math.min(STALL_MS, idleTimeoutMs)
   const warn = limitWarnings(log)
@@ -80,7 +83,7 @@ export function createScribeServer(options: ScribeServerOptions): ScribeServer {
     connections,
     memory: new FrameMemory(maxUnfinishedBytes, connections, metrics),
     turns: new TurnQueue(),
-    calls: new Calls({ ingest, fb303, metrics, warn, log }),
+    calls: new Calls({ ingest, fb303, keeping, metrics, warn, log }),
     ...{ maxFrameBytes, stallTimeoutMs, metrics, warn, log },
     closed() {
       if (connections.size === 0) whenEmpty?.()

@@ -6,8 +6,9 @@ import type { Metrics } from '../metrics'
 import type { SpanIngest } from '../receive/ingest'
 import { IdMap } from '../record/ids'
 import { NO_BACKLOG, type SpanSink, StoreError, type StoreLifecycle } from '../store/store'
+import type { UpstreamAddress } from './scribe-connection'
 import { openSpool, type Spool, type SpooledCall } from './spool'
-import { createUpstream, type LogAnswer, type UpstreamAddress } from './upstream'
+import { createUpstream, type LogAnswer } from './upstream'
 
 /**
  * Does what scribed did on each host: answers calls of Log OK once they are on disk, and forwards them from there, oldest first,

@@ -16,6 +16,13 @@ const METHODS = [
   'saveAnalysis',
   'readAnalysis',
   'deleteAnalysis',
+  'addKeeps',
+  'keepsAfter',
+  'saveRings',
+  'caught',
+  'keeps',
+  'keepsOf',
+  'rings',
   'check',
 ] as const
 

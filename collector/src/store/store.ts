@@ -3,6 +3,7 @@ import type { StoredTrace } from '../record/records'
 import type { TraceSummary } from '../trace/model'
 import { type ActivityQuery, type ActivityRead, type MeterStats, NO_STATS } from './activity/model'
 import type { Analyses } from './analysis/model'
+import type { Keeps } from './keeps'
 import type { IndexSettings } from './search/index-policy'
 
 /** A store with all its parts, for the code that opens and closes it. Other code depends only on the parts that it uses. */
@@ -14,6 +15,7 @@ export interface Store
     ActivityReader,
     HourReader,
     Analyses,
+    Keeps,
     StoreLifecycle {}
 
 /**
@@ -108,7 +110,7 @@ export interface StoreLifecycle {
 }
 
 /** The part of a store that the API asks. */
-export type ReadableStore = TraceReader & SpanSearch & SavedSearches & ActivityReader & HourReader & Analyses
+export type ReadableStore = TraceReader & SpanSearch & SavedSearches & ActivityReader & HourReader & Analyses & Keeps
 
 export interface Message {
   /** Valid records, concatenated: i32 0x8badf00d, i32 length, struct with a trace id and a span id. */

@@ -2,6 +2,7 @@ import type { SpanRecord } from 'milo/codec/span'
 import { SpanColumns } from './columns'
 import { EVENTS_KEY, eventAttributes } from './event-attributes'
 import { hexId } from './ids'
+import { ASKED, HISTORY_KEY, KEEP_KEY } from './kept'
 import { waited } from './measure'
 import { type Conflict, NO_PARENT, type Report, type TraceEvent, type TraceSpan } from './model'
 import { calledHostOf, peerOf } from './peer'
@@ -21,6 +22,12 @@ const NO_EVENTS: TraceEvent[] = []
 const NO_MAP: Record<string, string> = {}
 const NO_CONFLICTS: Conflict[] = []
 const NO_REPEATS: Report[] = []
+
+/** Whether two processes have only said what each had to say when a trace was kept after the fact: whose reason counts, replaces the other. */
+function isOfKeeping(merged: Record<string, string>, key: string, value: string): boolean {
+  if (key === KEEP_KEY && merged[key] === ASKED) merged[key] = value
+  return key === HISTORY_KEY || key === KEEP_KEY
+}
 
 /**
  * The annotations that tell how a Thrift call ended. Both are taken from one report, so that the reason belongs to the result.
@@ -254,7 +261,8 @@ export class Merger {
         // The type is enough to tell own keys: what an object inherits is never a string.
         const standing = merged[key]
         if (typeof standing !== 'string') put(merged, key, value)
-        else if (standing !== value) this.differs(field === 'annotations' ? 'annotation' : 'counter', key, value, r)
+        else if (standing !== value && !isOfKeeping(merged, key, value))
+          this.differs(field === 'annotations' ? 'annotation' : 'counter', key, value, r)
       }
     }
     return merged

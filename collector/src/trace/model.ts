@@ -16,11 +16,45 @@ export interface Trace {
   totals: { services: ServiceTotals[]; names: NameTotals[] }
   /** True when the trace has more spans than the limit for reading one trace allows. */
   truncated?: boolean
+  /** Present when the trace was kept after the fact. */
+  kept?: KeptTrace
   /**
    * The spans depth-first: parents come before children, and siblings are ordered by start. With `depth`, this is the tree:
    * the descendants of spans[i] are the deeper spans right after it.
    */
   spans: TraceSpan[]
+}
+
+/** A trace that wasn't sampled: a process kept it, and asked all others for what they had of it. */
+export interface KeptTrace {
+  reasons: KeptReason[]
+  /** The halves of calls that aren't there, and why; 1,000 at most. */
+  missing: MissingHalf[]
+}
+
+export interface KeptReason {
+  /** error, slow, lateral, requested, or the application's word; asked if only processes have answered that were asked. */
+  reason: string
+  /** The span whose process kept the trace. */
+  service: string | null
+  name: string
+  spanId: string
+}
+
+export interface MissingHalf {
+  /** The span whose server half is missing, or the caller's that names it as its parent. */
+  spanId: string
+  /** The half that is missing, and what is known of its process. */
+  side: 'server' | 'client'
+  service: string | null
+  host: string | null
+  /**
+   * no_history: no process with a history is known there; overwritten: its history began later; ended: it went away before it was
+   * asked; unsent: it was there, so its limits were reached, or its spans are still on their way.
+   */
+  why: 'no_history' | 'overwritten' | 'ended' | 'unsent'
+  /** The same as a sentence, with times. */
+  detail: string
 }
 
 /** A host's clock, or a service's if its host is unknown or has a name that every host has, such as localhost. */
@@ -192,6 +226,8 @@ export interface TraceSummary {
   failure: SummaryFailure | null
   /** The probability with which the trace was kept: 0 = forced, null = unknown. */
   probability: number | null
+  /** Why it was kept after the fact; absent if it was sampled. */
+  kept?: string[]
   /**
    * True if the trace was too long to be read as a whole. All of the above describes a part then, so the numbers are lower
    * bounds.

@@ -67,7 +67,11 @@ describe('the read budget', () => {
     const records = Array.from({ length: megabytes }, () => span({ traceId: 1n, name: 'x'.repeat(megabyte) }))
     const app = fastify()
     const reads = createReads(2 * megabytes * megabyte, megabytes * megabyte, 500)
-    const store = { readTrace: async (id: bigint) => ({ records: id === 1n ? records : [], bytes, truncated: false }) }
+    const store = {
+      readTrace: async (id: bigint) => ({ records: id === 1n ? records : [], bytes, truncated: false }),
+      keepsOf: async () => [],
+      rings: async () => [],
+    }
     traceRoutes(app, reads, question => question(store))
     await app.listen({ port: 0, host: '127.0.0.1' })
     const { port } = app.server.address() as AddressInfo

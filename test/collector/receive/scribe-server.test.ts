@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import type { SecureContextOptions } from 'node:tls'
 import fc from 'fast-check'
 import { loadConfig } from '../../../collector/src/config'
+import { Feed } from '../../../collector/src/keep/feed'
+import { Rings } from '../../../collector/src/keep/rings'
 import { createMetrics } from '../../../collector/src/metrics'
 import { createFb303, type Fb303Options } from '../../../collector/src/receive/fb303'
 import { createIngest } from '../../../collector/src/receive/ingest'
@@ -512,6 +514,7 @@ describe('the Scribe server', () => {
     const scribe = createScribeServer({
       ingest,
       fb303,
+      keeping: { feed: new Feed(), rings: new Rings() },
       maxFrameBytes: 16 * 1024 * 1024,
       maxUnfinishedBytes: limits.unfinished ?? 64 * 1024 * 1024,
       maxConnections: limits.connections ?? 1000,

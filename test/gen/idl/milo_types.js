@@ -376,3 +376,326 @@ const Span = module.exports.Span = class {
   }
 
 };
+const KeepsRequest = module.exports.KeepsRequest = class {
+  constructor(args) {
+    this.since = null;
+    this.wait_ms = null;
+    this.service_name = null;
+    this.host = null;
+    this.process = null;
+    this.history_us = null;
+    if (args) {
+      if (args.since !== undefined && args.since !== null) {
+        this.since = args.since;
+      }
+      if (args.wait_ms !== undefined && args.wait_ms !== null) {
+        this.wait_ms = args.wait_ms;
+      }
+      if (args.service_name !== undefined && args.service_name !== null) {
+        this.service_name = args.service_name;
+      }
+      if (args.host !== undefined && args.host !== null) {
+        this.host = args.host;
+      }
+      if (args.process !== undefined && args.process !== null) {
+        this.process = args.process;
+      }
+      if (args.history_us !== undefined && args.history_us !== null) {
+        this.history_us = args.history_us;
+      }
+    }
+  }
+
+  read (input) {
+    input.readStructBegin();
+    while (true) {
+      const ret = input.readFieldBegin();
+      const ftype = ret.ftype;
+      const fid = ret.fid;
+      if (ftype == Thrift.Type.STOP) {
+        break;
+      }
+      switch (fid) {
+        case 1:
+        if (ftype == Thrift.Type.I64) {
+          this.since = input.readI64();
+        } else {
+          input.skip(ftype);
+        }
+        break;
+        case 2:
+        if (ftype == Thrift.Type.I32) {
+          this.wait_ms = input.readI32();
+        } else {
+          input.skip(ftype);
+        }
+        break;
+        case 3:
+        if (ftype == Thrift.Type.STRING) {
+          this.service_name = input.readString();
+        } else {
+          input.skip(ftype);
+        }
+        break;
+        case 4:
+        if (ftype == Thrift.Type.STRING) {
+          this.host = input.readString();
+        } else {
+          input.skip(ftype);
+        }
+        break;
+        case 5:
+        if (ftype == Thrift.Type.I64) {
+          this.process = input.readI64();
+        } else {
+          input.skip(ftype);
+        }
+        break;
+        case 6:
+        if (ftype == Thrift.Type.I64) {
+          this.history_us = input.readI64();
+        } else {
+          input.skip(ftype);
+        }
+        break;
+        default:
+          input.skip(ftype);
+      }
+      input.readFieldEnd();
+    }
+    input.readStructEnd();
+    return;
+  }
+
+  write (output) {
+    output.writeStructBegin('KeepsRequest');
+    if (this.since !== null && this.since !== undefined) {
+      output.writeFieldBegin('since', Thrift.Type.I64, 1);
+      output.writeI64(this.since);
+      output.writeFieldEnd();
+    }
+    if (this.wait_ms !== null && this.wait_ms !== undefined) {
+      output.writeFieldBegin('wait_ms', Thrift.Type.I32, 2);
+      output.writeI32(this.wait_ms);
+      output.writeFieldEnd();
+    }
+    if (this.service_name !== null && this.service_name !== undefined) {
+      output.writeFieldBegin('service_name', Thrift.Type.STRING, 3);
+      output.writeString(this.service_name);
+      output.writeFieldEnd();
+    }
+    if (this.host !== null && this.host !== undefined) {
+      output.writeFieldBegin('host', Thrift.Type.STRING, 4);
+      output.writeString(this.host);
+      output.writeFieldEnd();
+    }
+    if (this.process !== null && this.process !== undefined) {
+      output.writeFieldBegin('process', Thrift.Type.I64, 5);
+      output.writeI64(this.process);
+      output.writeFieldEnd();
+    }
+    if (this.history_us !== null && this.history_us !== undefined) {
+      output.writeFieldBegin('history_us', Thrift.Type.I64, 6);
+      output.writeI64(this.history_us);
+      output.writeFieldEnd();
+    }
+    output.writeFieldStop();
+    output.writeStructEnd();
+    return;
+  }
+
+};
+const KeepsReply = module.exports.KeepsReply = class {
+  constructor(args) {
+    this.next_us = null;
+    this.keeps = null;
+    if (args) {
+      if (args.next_us !== undefined && args.next_us !== null) {
+        this.next_us = args.next_us;
+      }
+      if (args.keeps !== undefined && args.keeps !== null) {
+        this.keeps = args.keeps;
+      }
+    }
+  }
+
+  read (input) {
+    input.readStructBegin();
+    while (true) {
+      const ret = input.readFieldBegin();
+      const ftype = ret.ftype;
+      const fid = ret.fid;
+      if (ftype == Thrift.Type.STOP) {
+        break;
+      }
+      switch (fid) {
+        case 1:
+        if (ftype == Thrift.Type.I64) {
+          this.next_us = input.readI64();
+        } else {
+          input.skip(ftype);
+        }
+        break;
+        case 2:
+        if (ftype == Thrift.Type.STRING) {
+          this.keeps = input.readBinary();
+        } else {
+          input.skip(ftype);
+        }
+        break;
+        default:
+          input.skip(ftype);
+      }
+      input.readFieldEnd();
+    }
+    input.readStructEnd();
+    return;
+  }
+
+  write (output) {
+    output.writeStructBegin('KeepsReply');
+    if (this.next_us !== null && this.next_us !== undefined) {
+      output.writeFieldBegin('next_us', Thrift.Type.I64, 1);
+      output.writeI64(this.next_us);
+      output.writeFieldEnd();
+    }
+    if (this.keeps !== null && this.keeps !== undefined) {
+      output.writeFieldBegin('keeps', Thrift.Type.STRING, 2);
+      output.writeBinary(this.keeps);
+      output.writeFieldEnd();
+    }
+    output.writeFieldStop();
+    output.writeStructEnd();
+    return;
+  }
+
+};
+const Ring = module.exports.Ring = class {
+  constructor(args) {
+    this.service_name = null;
+    this.host = null;
+    this.process = null;
+    this.history_us = null;
+    this.seen_us = null;
+    this.ended = null;
+    if (args) {
+      if (args.service_name !== undefined && args.service_name !== null) {
+        this.service_name = args.service_name;
+      }
+      if (args.host !== undefined && args.host !== null) {
+        this.host = args.host;
+      }
+      if (args.process !== undefined && args.process !== null) {
+        this.process = args.process;
+      }
+      if (args.history_us !== undefined && args.history_us !== null) {
+        this.history_us = args.history_us;
+      }
+      if (args.seen_us !== undefined && args.seen_us !== null) {
+        this.seen_us = args.seen_us;
+      }
+      if (args.ended !== undefined && args.ended !== null) {
+        this.ended = args.ended;
+      }
+    }
+  }
+
+  read (input) {
+    input.readStructBegin();
+    while (true) {
+      const ret = input.readFieldBegin();
+      const ftype = ret.ftype;
+      const fid = ret.fid;
+      if (ftype == Thrift.Type.STOP) {
+        break;
+      }
+      switch (fid) {
+        case 1:
+        if (ftype == Thrift.Type.STRING) {
+          this.service_name = input.readString();
+        } else {
+          input.skip(ftype);
+        }
+        break;
+        case 2:
+        if (ftype == Thrift.Type.STRING) {
+          this.host = input.readString();
+        } else {
+          input.skip(ftype);
+        }
+        break;
+        case 3:
+        if (ftype == Thrift.Type.I64) {
+          this.process = input.readI64();
+        } else {
+          input.skip(ftype);
+        }
+        break;
+        case 4:
+        if (ftype == Thrift.Type.I64) {
+          this.history_us = input.readI64();
+        } else {
+          input.skip(ftype);
+        }
+        break;
+        case 5:
+        if (ftype == Thrift.Type.I64) {
+          this.seen_us = input.readI64();
+        } else {
+          input.skip(ftype);
+        }
+        break;
+        case 6:
+        if (ftype == Thrift.Type.BOOL) {
+          this.ended = input.readBool();
+        } else {
+          input.skip(ftype);
+        }
+        break;
+        default:
+          input.skip(ftype);
+      }
+      input.readFieldEnd();
+    }
+    input.readStructEnd();
+    return;
+  }
+
+  write (output) {
+    output.writeStructBegin('Ring');
+    if (this.service_name !== null && this.service_name !== undefined) {
+      output.writeFieldBegin('service_name', Thrift.Type.STRING, 1);
+      output.writeString(this.service_name);
+      output.writeFieldEnd();
+    }
+    if (this.host !== null && this.host !== undefined) {
+      output.writeFieldBegin('host', Thrift.Type.STRING, 2);
+      output.writeString(this.host);
+      output.writeFieldEnd();
+    }
+    if (this.process !== null && this.process !== undefined) {
+      output.writeFieldBegin('process', Thrift.Type.I64, 3);
+      output.writeI64(this.process);
+      output.writeFieldEnd();
+    }
+    if (this.history_us !== null && this.history_us !== undefined) {
+      output.writeFieldBegin('history_us', Thrift.Type.I64, 4);
+      output.writeI64(this.history_us);
+      output.writeFieldEnd();
+    }
+    if (this.seen_us !== null && this.seen_us !== undefined) {
+      output.writeFieldBegin('seen_us', Thrift.Type.I64, 5);
+      output.writeI64(this.seen_us);
+      output.writeFieldEnd();
+    }
+    if (this.ended !== null && this.ended !== undefined) {
+      output.writeFieldBegin('ended', Thrift.Type.BOOL, 6);
+      output.writeBool(this.ended);
+      output.writeFieldEnd();
+    }
+    output.writeFieldStop();
+    output.writeStructEnd();
+    return;
+  }
+
+};

@@ -260,7 +260,7 @@ function decoded(bytes: Buffer, pos: number, end: number) {
     .reduce<bigint | undefined>((least, t) => (least === undefined || t < least ? t : least), undefined)
   const { traceId, id, traceIdHigh, events, annotations, counters } = record
   const parts = (events?.length ?? 0) + (annotations?.size ?? 0) + (counters?.size ?? 0)
-  return { end: reader.pos, traceId, id, traceIdHigh, startUs, parts }
+  return { end: reader.pos, traceId, id, traceIdHigh, startUs, parts, keep: annotations?.get('milo.keep') }
 }
 
 function scanned(bytes: Buffer, pos: number, end: number) {
@@ -268,7 +268,7 @@ function scanned(bytes: Buffer, pos: number, end: number) {
   const behind = scanSpanStruct(bytes, pos, end, found)
   if (behind === -1) return 'refused'
   const at = (offset: number) => (offset === -1 ? undefined : bytes.readBigInt64BE(offset))
-  const { traceIdAt, idAt, traceIdHighAt, startAt, parts } = found
+  const { traceIdAt, idAt, traceIdHighAt, startAt, parts, keepAt } = found
   return {
     end: behind,
     traceId: at(traceIdAt),
@@ -276,6 +276,7 @@ function scanned(bytes: Buffer, pos: number, end: number) {
     traceIdHigh: at(traceIdHighAt),
     startUs: at(startAt),
     parts,
+    keep: keepAt === -1 ? undefined : new Reader(bytes, keepAt).string(),
   }
 }
 
@@ -312,6 +313,18 @@ describe('codec: a scan', () => {
         assert.notEqual(found, 'refused')
       }),
     )
+  })
+
+  it('finds why a span was kept after the fact, among other annotations, and in the last of several maps', () => {
+    const near = fc.constantFrom('milo.keep', 'milo.kee', 'milo.keeps', 'Milo.keep', 'milo.kee\0', '')
+    const annotations = fc.array(fc.tuple(near, near)).map(entries => ({ annotations: new Map(entries) }))
+    fc.assert(
+      fc.property(annotations, fc.option(annotations), (record, second) => {
+        const bytes = struct(record)
+        agree(second === null ? bytes : Buffer.concat([bytes.subarray(0, -1), struct(second)]))
+      }),
+    )
+    assert.equal(seen.refused, 0)
   })
 
   it('refuses a span that is cut off, wherever it is', () => {

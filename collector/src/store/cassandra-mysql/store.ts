@@ -5,6 +5,7 @@ import type { ActivityQuery, ActivityRead } from '../activity/model'
 import type { AnalysisQuery, AnalysisRead, AnalysisWindow, Load, StoredAnalysis } from '../analysis/model'
 import { chunksBySize } from '../chunks'
 import { isRefusal, within } from '../deadline'
+import type { Caught, Keep, KeepQuery, Ring, RingQuery, SeenRing, StoredKeep } from '../keeps'
 import { type Migration, migrations } from '../migrations'
 import { type Clock, systemClock } from '../pipeline/clock'
 import type { Entry } from '../pipeline/entry'
@@ -52,6 +53,7 @@ import {
   saveMySqlAnalysis,
 } from './mysql-analyses'
 import { MySqlIndex, placesOfTraces, readCheckpoint } from './mysql-index'
+import { MySqlKeeps } from './mysql-keeps'
 import { keepPartitions, maintainPartitions } from './mysql-partitions'
 import { MySqlQuarantine, putAside } from './mysql-quarantine'
 import { completeFromMySql, MySqlSearch } from './mysql-search'
@@ -122,9 +124,13 @@ async function connectStore(config: StoreConfig, log: (message: string) => void,
     const endAnalyses = keepAnalyses(mysql, config.analysis_days ?? DEFAULT_ANALYSIS_DAYS, ownClock, error =>
       warn(`results of analyses that are too old can't be removed: ${(error as Error).message}`),
     )
+    const endKeeps = backend.keeps.keepTidy(retentionDays, ownClock, error =>
+      warn(`what was kept after the fact, and is too old, can't be removed: ${(error as Error).message}`),
+    )
     return new CassandraMySqlStore(backend, pipeline, () => {
       endPartitions()
       endAnalyses()
+      endKeeps()
     })
   } catch (error) {
     await backend.close()
@@ -274,6 +280,7 @@ class CassandraMySqlBackend implements Backend {
   readonly settleMs = SETTLE_MS
   readonly clock: Clock
   readonly mysql: MySql
+  readonly keeps: MySqlKeeps
   aside = 0
   policy: IndexPolicy
   readonly retentionDays: number
@@ -330,6 +337,7 @@ class CassandraMySqlBackend implements Backend {
     this.cassandra = cassandra
     this.spans = new CassandraSpans(cassandra, this.retentionDays, clock)
     this.mysql = new MySql(config.mysql)
+    this.keeps = new MySqlKeeps(this.mysql)
     this.number = collectorNumber(collector)
     this.index = new MySqlIndex(this.mysql, this.number)
     this.lock = lock
@@ -536,6 +544,34 @@ class CassandraMySqlStore implements Store {
 
   deleteAnalysis(window: AnalysisWindow): Promise<boolean> {
     return deleteMySqlAnalysis(this.backend.mysql, window)
+  }
+
+  addKeeps(keeps: Keep[]): Promise<void> {
+    return this.backend.keeps.addKeeps(keeps)
+  }
+
+  keepsAfter(seq: bigint, fromUs: number): Promise<StoredKeep[]> {
+    return this.backend.keeps.keepsAfter(seq, fromUs)
+  }
+
+  saveRings(rings: Ring[]): Promise<void> {
+    return this.backend.keeps.saveRings(rings)
+  }
+
+  caught(query: KeepQuery): Promise<Caught[]> {
+    return this.backend.keeps.caught(query)
+  }
+
+  keeps(query: KeepQuery): Promise<StoredKeep[]> {
+    return this.backend.keeps.keeps(query)
+  }
+
+  keepsOf(traceId: bigint): Promise<StoredKeep[]> {
+    return this.backend.keeps.keepsOf(traceId)
+  }
+
+  rings(query: RingQuery): Promise<SeenRing[]> {
+    return this.backend.keeps.rings(query)
   }
 
   setIndex(settings: IndexSettings): void {

@@ -12,6 +12,7 @@ import type { EmbeddedFile } from './file'
 import { PART_ROWS } from './index/columns'
 import { Indexer } from './index/indexer'
 import { readTrace } from './index/traces'
+import { EmbeddedKeeps } from './keeps'
 
 /** Acknowledgments wait for each transaction of the index, so it takes as many records as this machine indexes in so long. */
 const STEP_MS = 15
@@ -66,6 +67,7 @@ export class EmbeddedBackend implements Backend {
   private readonly options: BackendOptions
   readonly folder: Folder
   readonly analyses: EmbeddedAnalyses
+  readonly keeps: EmbeddedKeeps
   private readonly meter: Meter
   /** The last settling that was counted. */
   private counted: bigint
@@ -123,6 +125,7 @@ export class EmbeddedBackend implements Backend {
       onDamage: what => options.onActivityError(new Error(what)),
     })
     this.analyses = new EmbeddedAnalyses(file)
+    this.keeps = new EmbeddedKeeps(file)
     this.scheduleTending(0)
   }
 
@@ -329,6 +332,7 @@ export class EmbeddedBackend implements Backend {
       if (this.closing) return
     }
     await this.analyses.expire(this.ages.wallAtMostUs() - BigInt(this.options.analysisDays * DAY_US))
+    await this.keeps.expire(this.ages.wallAtMostUs() - BigInt(Math.floor(this.retentionUs)))
     this.file.background(() => this.saveAges())
   }
 

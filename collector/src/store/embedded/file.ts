@@ -281,6 +281,11 @@ const CACHE_KIB = 64 * 1024
 const HASH_BYTES = 256 * 1024
 const BODIES_BYTES = 8 * 1024 * 1024
 
+const SELECT_KEEPS = `SELECT seq, at_us, kind, id, n, CAST(reason AS BLOB), CAST(service AS BLOB), CAST(name AS BLOB),
+  CAST(asker AS BLOB), CAST(collector AS BLOB), origin FROM keeps`
+const WANTED_KEEPS = `at_us >= ?1 AND at_us <= ?2 AND (?3 IS NULL OR kind = ?3) AND (?4 IS NULL OR reason = ?4)
+  AND (?5 IS NULL OR service = ?5) AND (?6 IS NULL OR name = ?6)`
+
 function prepare(db: Database.Database) {
   const one = (sql: string) => db.prepare(sql).raw()
   return {
@@ -363,6 +368,41 @@ function prepare(db: Database.Database) {
     ),
     deletePieces: db.prepare(
       'DELETE FROM analysis_piece WHERE rowid IN (SELECT rowid FROM analysis_piece WHERE load = ? LIMIT ?)',
+    ),
+
+    insertKeep: db.prepare(
+      `INSERT INTO keeps (at_us, kind, id, n, reason, service, name, asker, collector, origin)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    ),
+    selectKeepsAfter: one(`${SELECT_KEEPS} WHERE seq > ? AND at_us >= ? ORDER BY seq LIMIT ?`),
+    selectKeeps: one(`${SELECT_KEEPS} WHERE ${WANTED_KEEPS} ORDER BY at_us DESC, seq DESC LIMIT ?7`),
+    selectKeepsOf: one(`${SELECT_KEEPS} WHERE kind = 0 AND id = ? ORDER BY seq DESC LIMIT 100`),
+    selectCaught: one(
+      `SELECT CAST(reason AS BLOB), CAST(service AS BLOB), CAST(name AS BLOB), count(*), min(at_us), max(at_us)
+       FROM keeps WHERE ${WANTED_KEEPS} GROUP BY reason, service, name ORDER BY count(*) DESC, max(at_us) DESC LIMIT ?7`,
+    ),
+    deleteKeeps: db.prepare(
+      `DELETE FROM keeps WHERE seq IN (
+         SELECT seq FROM keeps WHERE at_us < ?1 OR seq <= (SELECT max(seq) FROM keeps) - ?2 ORDER BY seq LIMIT ?3)`,
+    ),
+    writeRing: db.prepare(
+      `INSERT INTO ring (hour, process, service, host, address, first_us, first_history_us, seen_us, history_us, ended)
+       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?6, ?7, ?8)
+       ON CONFLICT DO UPDATE SET service = excluded.service, host = excluded.host, seen_us = excluded.seen_us,
+         address = CASE excluded.address WHEN '' THEN address ELSE excluded.address END,
+         history_us = excluded.history_us, ended = excluded.ended
+       WHERE excluded.seen_us >= seen_us`,
+    ),
+    selectRings: one(
+      `SELECT process, CAST(service AS BLOB), CAST(host AS BLOB), CAST(address AS BLOB), first_us, first_history_us,
+         seen_us, history_us, ended
+       FROM ring WHERE hour >= ?1 AND hour <= ?2 AND (?3 IS NULL
+         OR service IN (SELECT value FROM json_each(CAST(?3 AS TEXT)))
+         OR host IN (SELECT value FROM json_each(CAST(?4 AS TEXT))) OR address IN (SELECT value FROM json_each(CAST(?4 AS TEXT))))
+       ORDER BY hour DESC LIMIT ?5`,
+    ),
+    deleteRings: db.prepare(
+      'DELETE FROM ring WHERE (hour, process) IN (SELECT hour, process FROM ring WHERE hour < ? LIMIT ?)',
     ),
 
     selectActivity: one(

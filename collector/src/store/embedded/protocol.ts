@@ -129,13 +129,17 @@ interface AnyThread {
 /** What the threads do: a store's methods, and a few that have another form on their way there. */
 export interface WriterMethods
   extends AnyThread,
-    Pick<PassedOn, 'saveSearch' | 'deleteSearch' | 'deleteAnalysis' | 'check'> {
+    Pick<PassedOn, 'saveSearch' | 'deleteSearch' | 'deleteAnalysis' | 'addKeeps' | 'saveRings' | 'check'> {
   /** The messages' bodies in a row, with their lengths and numbers of spans. */
   append(bodies: ArrayBuffer, lengths: number[], spans: number[]): Promise<void>
   saveAnalysis(load: PackedLoad): Promise<void>
 }
 
-export interface ReaderMethods extends AnyThread, Pick<PassedOn, 'search' | 'complete' | 'savedSearches' | 'analyses'> {
+type ReadMethods =
+  | ('search' | 'complete' | 'savedSearches' | 'analyses')
+  | ('keepsAfter' | 'caught' | 'keeps' | 'keepsOf' | 'rings')
+
+export interface ReaderMethods extends AnyThread, Pick<PassedOn, ReadMethods> {
   readTrace(traceId: bigint, maxBytes: number): Promise<RawTrace>
   activity(query: ActivityQuery): Promise<PackedActivity>
   completeHours(): Promise<Omit<HourSource, 'collector'>>

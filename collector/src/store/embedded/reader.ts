@@ -11,6 +11,7 @@ import { EmbeddedFile } from './file'
 import { completeHours, readPartOfHour } from './hours'
 import { FtsIndex } from './index/lookup'
 import { readTrace } from './index/traces'
+import { readCaught, readKeeps, readKeepsAfter, readKeepsOf, readRings } from './keeps'
 import {
   type EmbeddedOptions,
   type PendingReply,
@@ -89,6 +90,11 @@ export function reader(options: EmbeddedOptions, pending: MessagePort): void {
       const read = readEmbeddedAnalysis(file, query)
       return read && packAnalysis(read)
     },
+    keepsAfter: async (seq, fromUs) => readKeepsAfter(file, seq, fromUs),
+    caught: async query => readCaught(file, query),
+    keeps: async query => readKeeps(file, query),
+    keepsOf: async traceId => readKeepsOf(file, traceId),
+    rings: async query => readRings(file, query),
     savedSearches: async () => {
       const rows = file.sql.selectSearches.all([]) as [Buffer, Buffer, Buffer, bigint][]
       return rows.map(([id, name, query, createdUs]) => ({

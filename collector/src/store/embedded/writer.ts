@@ -96,6 +96,8 @@ export function writer(options: EmbeddedOptions, pending: MessagePort): void {
     },
     saveAnalysis: load => backend!.analyses.save(unpackLoad(load)),
     deleteAnalysis: window => backend!.analyses.delete(window),
+    addKeeps: keeps => backend!.keeps.addKeeps(keeps),
+    saveRings: rings => backend!.keeps.saveRings(rings),
     check: async () => file!.check(),
     look: async () => {},
     close: async () => {

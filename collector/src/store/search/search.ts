@@ -1,7 +1,7 @@
 import type { SpanRecord } from 'milo/codec/span'
 import { IdMap, IdSet } from '../../record/ids'
 import { eachRecord, type RawTrace } from '../../record/records'
-import { buildTrace, summarize } from '../../trace'
+import { buildTrace, keptReasons, summarize } from '../../trace'
 import type { TraceSummary } from '../../trace/model'
 import { Turns } from '../../turns'
 import { type SearchPage, type SearchQuery, StoreError } from '../store'
@@ -141,6 +141,8 @@ export async function search(
     }
     const isLong = truncated || records.length > MAX_BUILT_RECORDS
     const summary = isLong ? summarizeRecords(records) : summarize(buildTrace(records))
+    const kept = [...new Set(keptReasons(records).map(({ reason }) => reason))]
+    if (kept.length > 0) summary.kept = kept
     return { own, matchedUs, summary: truncated ? { ...summary, truncated } : summary }
   }
   const mustRead = (place: Place): boolean => {

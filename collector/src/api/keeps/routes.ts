@@ -1,0 +1,124 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { z } from 'zod'
+import type { CaughtGroup, KeepAnswer, KeepRequest, KeepsAnswer, ServiceHistories } from '../../http/answers'
+import { HttpError } from '../../http/errors'
+import { type Keeping, REQUESTED } from '../../keep/keeping'
+import { IdSet } from '../../record/ids'
+import { HOUR_US, type Keeps, OPERATION, type StoredKeep, TRACE } from '../../store/keeps'
+import { storedElsewhere } from '../../store/store'
+import { hexId } from '../../trace/ids'
+import type { AskStore } from '../ask-store'
+import { limit, readBody, readParameters, readRange, string, time } from '../parameters'
+import { readTraceId } from '../stored-traces'
+
+/** What is kept after the fact: what was caught, and what people ask for. */
+
+interface Options {
+  askStore: AskStore<Keeps>
+  /** Undefined for a relay: what it told its processes would be news to no collector. */
+  keeping: Keeping | undefined
+}
+
+const KEEPS = z.strictObject({
+  from: time.optional(),
+  to: time.optional(),
+  reason: string.optional(),
+  service: string.optional(),
+  name: string.optional(),
+  limit: limit(1000, 200),
+})
+/** What may be empty. */
+const NAMES = ['service', 'name']
+const MAX_TRACES = 255
+const MAX_NAME = 200
+const KEEP = z.strictObject({
+  traceId: z.string().optional(),
+  service: z.string().max(MAX_NAME).optional(),
+  name: z.string().min(1).max(MAX_NAME).optional(),
+  n: z.number().int().min(1).max(MAX_TRACES).optional(),
+})
+/** Traces that are listed as examples come from so many of the latest keeps. */
+const LATEST = 2_000
+const EXAMPLES = 10
+/** A process that hasn't asked for so long is gone. */
+const GONE_US = 60_000_000
+
+export function keepsRoutes(app: FastifyInstance, { askStore, keeping }: Options): void {
+  app.post('/api/keep', async (request, reply): Promise<KeepAnswer> => {
+    const { traceId, service = '', name, n = 1 } = readBody(KEEP, request.body)
+    if ((traceId === undefined) === (name === undefined)) {
+      throw new HttpError(400, 'MILO_BAD_BODY', 'give traceId, or service and name (and n, how many traces)')
+    }
+    if (keeping === undefined) throw new HttpError(400, 'MILO_STORE_ELSEWHERE', storedElsewhere().message)
+    reply.code(202)
+    const { rings } = keeping
+    if (traceId !== undefined) {
+      const { low } = readTraceId(traceId)[0]!
+      keeping.keepTrace(low, userOf(request))
+      return { traceId: hexId(low), processes: rings.size }
+    }
+    keeping.keepOperation(service, name!, n, userOf(request))
+    return { service, name: name!, n, processes: rings.size }
+  })
+
+  app.get('/api/keeps', async (request): Promise<KeepsAnswer> => {
+    const nowUs = Date.now() * 1000
+    const { limit, ...given } = readParameters(KEEPS, request.query, NAMES)
+    const { fromUs, toUs, ...of } = readRange(given, nowUs)
+    const range = { fromUs, toUs }
+    const [caught, latest, requests, rings] = await Promise.all([
+      askStore(store => store.caught({ ...range, ...of, kind: TRACE, limit })),
+      askStore(store => store.keeps({ ...range, ...of, kind: TRACE, limit: LATEST })),
+      askStore(store => store.keeps({ ...range, ...of, reason: REQUESTED, limit })),
+      askStore(store => store.rings({ fromUs: nowUs - HOUR_US, toUs: nowUs })),
+    ])
+    const examples = new Map<string, CaughtGroup['latest']>()
+    for (const { reason, service, name, id, atUs } of latest) {
+      const key = JSON.stringify([reason, service, name])
+      const some = examples.get(key) ?? []
+      if (some.length < EXAMPLES) examples.set(key, [...some, { traceId: hexId(id), time: atUs }])
+    }
+    return {
+      ...{ from: fromUs, to: toUs },
+      caught: caught
+        // What a person has asked for by its id isn't caught by a rule.
+        .filter(({ reason, service, name }) => reason !== REQUESTED || service + name !== '')
+        .map(({ reason, service, name, traces, firstUs, lastUs }) => ({
+          ...{ reason, service, name, traces, first: firstUs, last: lastUs },
+          latest: examples.get(JSON.stringify([reason, service, name])) ?? [],
+        })),
+      requests: requests.filter(({ kind, name }) => kind === OPERATION || name === '').map(requestAnswer),
+      services: histories(rings, nowUs),
+    }
+  })
+}
+
+function requestAnswer({ kind, id, n, service, name, by, atUs }: StoredKeep): KeepRequest {
+  const what = kind === OPERATION ? { service, name, n } : { traceId: hexId(id) }
+  return { ...what, time: atUs, by: by || null }
+}
+
+/** The processes that ask now, by service. */
+function histories(rings: Awaited<ReturnType<Keeps['rings']>>, nowUs: number): ServiceHistories[] {
+  const seen = new IdSet()
+  const services = new Map<string, ServiceHistories>()
+  for (const { process, service, seenUs, historyUs, ended } of rings) {
+    if (seen.has(process)) continue
+    seen.add(process)
+    if (ended || seenUs < nowUs - GONE_US) continue
+    const history = Math.max(0, seenUs - historyUs)
+    const of = services.get(service) ?? { service, processes: 0, shortest: history, longest: history }
+    of.processes++
+    of.shortest = Math.min(of.shortest, history)
+    of.longest = Math.max(of.longest, history)
+    services.set(service, of)
+  }
+  return [...services.values()].sort((a, b) => (a.service < b.service ? -1 : 1))
+}
+
+/** The user whose password the guard has checked; '' for tokens, which have no name here, and where nobody needs one. */
+function userOf({ headers: { authorization = '' } }: FastifyRequest): string {
+  const [, encoded] = /^basic +(\S+)$/i.exec(authorization) ?? []
+  if (encoded === undefined) return ''
+  return Buffer.from(encoded, 'base64').toString().split(':')[0]!.slice(0, MAX_NAME)
+}

@@ -1,0 +1,125 @@
+import { type Reader, T } from 'milo/codec/binary'
+import { MAX_POLLS, type Poll } from '../keep/feed'
+import type { Keeping } from '../keep/keeping'
+import type { Ring } from '../store/keeps'
+import { CallRefused, type Result } from './fb303'
+
+/** `keeps` and `rings` (src/idl/milo.thrift): processes ask which traces to keep, and relays tell which processes ask them. */
+
+export type Asking = Pick<Keeping, 'feed' | 'rings'>
+
+interface Asked {
+  since: bigint
+  waitMs: number
+  ring: Omit<Ring, 'seenUs' | 'ended'>
+}
+
+const MAX_RINGS = 1_000
+
+/**
+ * Answers `keeps`, at once or later.
+ * @param mayWait false when other calls wait for this reply: it comes at once then
+ * @param answer called with what writes the result
+ * @returns the poll, if it waits; its `end` takes whether the peer went away
+ * @throws CallRefused when too many polls wait
+ */
+export function answerKeeps(
+  { feed, rings }: Asking,
+  args: Reader,
+  address: string,
+  mayWait: boolean,
+  answer: (result: Result) => void,
+): { end(wentAway: boolean): void } | undefined {
+  const { since, waitMs, ring } = readRequest(args, address)
+  let gone = false
+  // A process without a number has no history.
+  const answered = ring.process === 0n ? () => {} : rings.asks(ring)
+  const poll: Poll | 'too many' | undefined = feed.poll(since, mayWait ? waitMs : 0, reply => {
+    answered(gone)
+    answer(w => {
+      w.field(T.STRUCT, 0)
+      w.field(T.I64, 1)
+      w.i64FromNumber(reply.next)
+      w.field(T.STRING, 2)
+      w.bytes(reply.keeps)
+      w.byte(T.STOP)
+      w.byte(T.STOP)
+    })
+  })
+  if (poll === 'too many') {
+    answered(false)
+    throw new CallRefused(`${MAX_POLLS} polls wait already: try later`)
+  }
+  if (poll === undefined) return undefined
+  return {
+    end(wentAway) {
+      gone = wentAway
+      poll.end()
+    },
+  }
+}
+
+/** Takes `rings`. @returns what writes the empty result */
+export function takeRings({ rings }: Asking, args: Reader): Result {
+  for (const ring of readRings(args)) rings.told(ring)
+  return w => w.byte(T.STOP)
+}
+
+function readRequest(args: Reader, address: string): Asked {
+  const asked: Asked = { since: 0n, waitMs: 0, ring: { service: '', host: '', process: 0n, historyUs: 0, address } }
+  const { ring } = asked
+  eachField(args, (id, type) => {
+    if (id !== 1 || type !== T.STRUCT) return false
+    eachField(args, (id, type) => {
+      if (id === 1 && type === T.I64) asked.since = args.i64()
+      else if (id === 2 && type === T.I32) asked.waitMs = args.i32()
+      else return readRingField(args, ring, id - 2, type)
+      return true
+    })
+    return true
+  })
+  return asked
+}
+
+function readRings(args: Reader): Ring[] {
+  const rings: Ring[] = []
+  eachField(args, (id, type) => {
+    if (id !== 1 || type !== T.LIST) return false
+    const elementType = args.byte()
+    const n = args.size(1)
+    for (let i = 0; i < n; i++) {
+      if (elementType !== T.STRUCT || rings.length === MAX_RINGS) {
+        args.skip(elementType)
+        continue
+      }
+      const ring: Ring = { service: '', host: '', process: 0n, historyUs: 0, seenUs: 0, ended: false, address: '' }
+      eachField(args, (id, type) => {
+        if (id === 5 && type === T.I64) ring.seenUs = Number(args.i64())
+        else if (id === 6 && type === T.BOOL) ring.ended = args.byte() !== 0
+        else return readRingField(args, ring, id, type)
+        return true
+      })
+      if (ring.process !== 0n) rings.push(ring)
+    }
+    return true
+  })
+  return rings
+}
+
+function readRingField(args: Reader, ring: Asked['ring'], id: number, type: number): boolean {
+  if (id === 1 && type === T.STRING) ring.service = args.string()
+  else if (id === 2 && type === T.STRING) ring.host = args.string()
+  else if (id === 3 && type === T.I64) ring.process = args.i64()
+  else if (id === 4 && type === T.I64) ring.historyUs = Number(args.i64())
+  else return false
+  return true
+}
+
+/** @param read reads the field's value, or returns false for one that is passed over */
+function eachField(args: Reader, read: (id: number, type: number) => boolean): void {
+  for (;;) {
+    const type = args.byte()
+    if (type === T.STOP) return
+    if (!read(args.i16(), type)) args.skip(type)
+  }
+}

@@ -1,0 +1,110 @@
+/** What is kept after the fact, and which processes have a history to keep it from. Times are microseconds since the epoch. */
+
+export const TRACE = 0
+export const OPERATION = 1
+
+/** A trace that all processes were asked for, or an operation whose next traces they were. */
+export interface Keep {
+  /** TRACE or OPERATION. */
+  kind: number
+  /** The trace id's low 64 bits, or the operation's number. */
+  id: bigint
+  /** Of an operation: how many traces each process should keep. */
+  n: number
+  /** error, slow, lateral, requested, or a word of the application's. */
+  reason: string
+  /** The span that made its process keep the trace, or the operation. */
+  service: string
+  name: string
+  /** Who asked for it, if a person did. */
+  by: string
+  atUs: number
+  /** The collector that has told it, and a random number of its process. */
+  collector: string
+  origin: bigint
+}
+
+export interface StoredKeep extends Keep {
+  /** Rises, but becomes visible out of order. */
+  seq: bigint
+}
+
+/** How many traces were kept for a reason at an operation, in a range of time. */
+export interface Caught {
+  reason: string
+  service: string
+  name: string
+  traces: number
+  firstUs: number
+  lastUs: number
+}
+
+/** A process that has a history and asks what to keep. */
+export interface Ring {
+  service: string
+  host: string
+  /** A random number. */
+  process: bigint
+  /** When the oldest span of its history began. */
+  historyUs: number
+  /** When it was last there. */
+  seenUs: number
+  /** Whether it went away while its question was open: it ended, or lost its connection. */
+  ended: boolean
+  /** Where it asks from; '' when a relay told it. */
+  address: string
+}
+
+/** A process in an hour, as it was first and last seen in that hour. */
+export interface SeenRing extends Ring {
+  firstUs: number
+  firstHistoryUs: number
+}
+
+/** Which keeps are wanted, of a range of time that includes both its ends. */
+export interface KeepQuery {
+  fromUs: number
+  toUs: number
+  kind?: number
+  reason?: string
+  service?: string
+  name?: string
+  limit: number
+}
+
+/** Which processes are wanted: seen in hours of the range, and of these services, hosts or addresses, if they are given. */
+export interface RingQuery {
+  fromUs: number
+  toUs: number
+  of?: { services: string[]; hosts: string[] }
+}
+
+/** What is written while spans are taken. */
+export interface KeepLog {
+  addKeeps(keeps: Keep[]): Promise<void>
+  /** Returns rows with higher numbers that aren't older, the lowest numbers first; MAX_KEEPS_READ at most. */
+  keepsAfter(seq: bigint, fromUs: number): Promise<StoredKeep[]>
+  /** Notes for the hour in which each process was last seen how its history was then. */
+  saveRings(rings: Ring[]): Promise<void>
+}
+
+/** What says why a trace was kept, and what it lacks. */
+export interface KeepReader {
+  /** Returns the keeps of a trace, the latest first; 100 at most. @param traceId its low 64 bits */
+  keepsOf(traceId: bigint): Promise<StoredKeep[]>
+  /** Returns a row for each hour, the latest first; MAX_RINGS_READ at most. */
+  rings(query: RingQuery): Promise<SeenRing[]>
+}
+
+export interface Keeps extends KeepLog, KeepReader {
+  /** Returns what was kept, those with the most traces first. */
+  caught(query: KeepQuery): Promise<Caught[]>
+  /** Returns keeps, the latest first. */
+  keeps(query: KeepQuery): Promise<StoredKeep[]>
+}
+
+export const MAX_KEEPS_READ = 20_000
+export const MAX_RINGS_READ = 10_000
+/** Above that, the oldest keeps are removed. */
+export const MAX_KEEPS = 250_000
+export const HOUR_US = 3_600_000_000

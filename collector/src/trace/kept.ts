@@ -1,0 +1,29 @@
+import type { SpanRecord } from 'milo/codec/span'
+import { hexId } from './ids'
+import type { KeptReason } from './model'
+
+/** What records say of a trace that was kept after the fact. */
+
+/** The annotation of spans that were sent after the fact; its value is the reason. */
+export const KEEP_KEY = 'milo.keep'
+/** The reason of spans that were sent because another process had kept the trace. */
+export const ASKED = 'asked'
+/** When the history began from which a process sent spans, in microseconds since the epoch. */
+export const HISTORY_KEY = 'milo.history'
+
+const MAX_REASONS = 100
+
+/** Returns why a trace was kept, each reason once for a service and name; nothing if it was sampled. */
+export function keptReasons(records: SpanRecord[]): KeptReason[] {
+  const found = new Map<string, KeptReason>()
+  let asked: KeptReason | undefined
+  for (const { annotations, service, name = '', id } of records) {
+    const reason = annotations?.get(KEEP_KEY)
+    if (reason === undefined || id === undefined) continue
+    const kept = { reason, service: service || null, name, spanId: hexId(id) }
+    if (reason === ASKED) asked ??= kept
+    else if (found.size < MAX_REASONS) found.set(JSON.stringify([reason, service, name]), kept)
+  }
+  // Who asked has sent nothing, or nothing yet.
+  return found.size === 0 && asked !== undefined ? [asked] : [...found.values()]
+}
