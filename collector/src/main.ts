@@ -251,7 +251,7 @@ function lineProgram(run: () => void): void {
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     if (error instanceof UsageError) program.error(`error: ${message}`, { exitCode: 2 })
-    if (!/^E[A-Z]+$/.test(code ?? '')) throw error
+    if (!(error instanceof CommandError) && !/^E[A-Z]+$/.test(code ?? '')) throw error
     write(`milo-collector: ${code === 'EPIPE' ? 'standard output was closed before all was written' : message}\n`)
     process.exit(1)
   }

@@ -28,5 +28,8 @@ hadoop jar "$streaming" \
   -mapper "$milo map" \
   -reducer "$milo reduce --hours $hours" >&2
 
-# A reducer writes some thousand lines, whatever it read. So they are merged here.
-hadoop fs ${options[@]+"${options[@]}"} -cat "$output/part-*" | LC_ALL=C sort | $milo reduce --merge
+# A reducer writes some thousand lines, whatever it read. So they are merged here. Nothing is written unless all of them have come.
+results=$(mktemp)
+trap 'rm -f "$results"' EXIT
+hadoop fs ${options[@]+"${options[@]}"} -cat "$output/part-*" | LC_ALL=C sort | $milo reduce --merge > "$results"
+cat "$results"

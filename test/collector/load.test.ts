@@ -6,7 +6,7 @@ import { createToken } from '../../collector/src/auth/credentials'
 import { type LoadOptions, loadAll } from '../../collector/src/commands/load'
 import { type Config, loadConfig } from '../../collector/src/config'
 import { openStore } from '../../collector/src/store/open'
-import { analysedShop, lines, windowLine } from '../helpers/results'
+import { analysedShop, edgeLine, lines, whole, windowLine } from '../helpers/results'
 import { collector, recordingLog, temporaryDirectory, undo } from './support'
 
 const DAY = '2026-11-29T10:00Z'
@@ -46,8 +46,8 @@ describe('milo-collector load', () => {
   it('puts each file, gzipped or not, into a store that nobody has open', async () => {
     const config = configAt(join(folder, 'own.db'))
     await load(config, [
-      file('day.jsonl', lines(analysedShop(DAY, 1000))),
-      file('next.jsonl.gz', gzipSync(lines(analysedShop(NEXT, 1000)))),
+      file('day.jsonl', whole(analysedShop(DAY, 1000))),
+      file('next.jsonl.gz', gzipSync(whole(analysedShop(NEXT, 1000)))),
     ])
     const store = await openStore(config)
     const windows = await store.analyses()
@@ -68,7 +68,7 @@ describe('milo-collector load', () => {
   it('hands them to the collector that has the store open', async () => {
     const running = await collector()
     const config = configAt(running.config.embedded.path, { ...HTTP, port: running.httpPort })
-    await load(config, [file('handed.jsonl', lines(analysedShop(DAY, 1000)))])
+    await load(config, [file('handed.jsonl', whole(analysedShop(DAY, 1000)))])
     assert.deepEqual(await windowsAt(running.url), ['2026-11-29T10..2026-11-29T11'])
     assert.ok(log.lines.some(({ msg }) => /a running collector has the store open/.test(msg)))
     // No port says where it is.
@@ -78,7 +78,7 @@ describe('milo-collector load', () => {
   it('hands them to another collector with a token of a file or of MILO_LOAD_TOKEN, and says what is wrong with that', async () => {
     const [read, ingest] = await Promise.all((['read', 'ingest'] as const).map(scope => createToken(scope, scope)))
     const running = await collector({ http: { ...HTTP, tokens: [read!.line, ingest!.line] } })
-    const results = file('results.jsonl', lines(analysedShop(DAY, 1000)))
+    const results = file('results.jsonl', whole(analysedShop(DAY, 1000)))
     const anywhere = configAt(join(folder, 'unused.db'))
     const into = (tokenFile?: string) => load(anywhere, [results], { to: running.url, ...(tokenFile && { tokenFile }) })
     await assert.rejects(
@@ -94,14 +94,17 @@ describe('milo-collector load', () => {
       delete process.env.MILO_LOAD_TOKEN
     }
     assert.deepEqual(await windowsAt(running.url, read!.token), ['2026-11-29T10..2026-11-29T11'])
-    await assert.rejects(into(join(folder, 'nothing')), /--token-file .*nothing can't be read \(ENOENT\)/)
+    await assert.rejects(into(join(folder, 'nothing')), /--token-file: .*nothing can't be read \(ENOENT\)/)
     const elsewhere = { to: 'http://127.0.0.1:9' }
     await assert.rejects(
       load(anywhere, [results], elsewhere),
-      /http:\/\/127\.0\.0\.1:9\/ can't be reached \(ECONNREFUSED\)/,
+      /http:\/\/127\.0\.0\.1:9\/ can't be reached \(.*ECONNREFUSED.*\): start the collector/,
     )
     for (const to of ['nowhere', 'ftp://there'])
-      await assert.rejects(load(anywhere, [results], { to }), /is not an address: give one such as http:/)
+      await assert.rejects(
+        load(anywhere, [results], { to }),
+        /--to: .* isn't .*: give the collector's address, such as http:/,
+      )
     const withToken = { to: running.url, tokenFile: join(folder, 'ingest') }
     await assert.rejects(
       load(anywhere, [join(folder, 'nowhere')], withToken),
@@ -117,7 +120,24 @@ describe('milo-collector load', () => {
     const config = configAt(join(folder, 'wrong.db'))
     mkdirSync(join(folder, 'directory'))
     const good = lines([windowLine(DAY)])
+    const all = whole(analysedShop(DAY, 1000))
+    const atLine = (n: number) => all.split('\n').slice(0, n).join('\n').concat('\n')
+    const CUT =
+      /not whole: its last line is not of kind "end"\. A copy was cut, .* run milo-collector reduce --merge again/
     for (const [path, error] of [
+      [file('empty.jsonl', ''), /empty\.jsonl: it has no results/],
+      [file('cut-at-a-line.jsonl', atLine(5)), CUT],
+      [file('cut-at-a-line.gz', gzipSync(atLine(5))), CUT],
+      [file('window-alone.jsonl', good), CUT],
+      [
+        file('line-lost.jsonl', all.replace(/^.*"Cart.total".*\n/m, '')),
+        /not whole: it has \d+ results of \d+\. A copy was cut/,
+      ],
+      [
+        file('two.jsonl', all + whole(analysedShop(NEXT, 1000))),
+        /two\.jsonl: line \d+: it begins the results of another/,
+      ],
+      [file('more.jsonl', all + lines([edgeLine('a', 'b', 1)])), /more\.jsonl: line \d+: it comes after the end/],
       [file('cut.jsonl', `${good}{"kind":"edge"`), /cut\.jsonl: line 2: it isn't JSON/],
       [file('cut.gz', gzipSync(good).subarray(0, 30)), /cut\.gz can't be decompressed/],
       [join(folder, 'nowhere'), /nowhere can't be read \(ENOENT\): give existing files, or - for standard input/],

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { createConnection } from 'mysql2/promise'
 import { scanRecords } from '../../collector/src/record/records'
+import { newLoad } from '../../collector/src/store/analysis/model'
 import { MySql } from '../../collector/src/store/cassandra-mysql/mysql'
 import { collectorNumber } from '../../collector/src/store/cassandra-mysql/span-rows'
 import { verifyCassandraMySql } from '../../collector/src/store/cassandra-mysql/store'
@@ -9,6 +10,7 @@ import { type Clock, systemClock } from '../../collector/src/store/pipeline/cloc
 import type { Store } from '../../collector/src/store/store'
 import { collectorId } from '../../collector/src/store/store-config'
 import type { Finding } from '../../collector/src/store/verify'
+import { analysedShop, loadOf } from '../helpers/results'
 import { bareTrace, type Databases, hastened, newDatabases, settled } from './databases'
 import {
   append,
@@ -363,6 +365,8 @@ describe('cassandra-mysql store, in the databases', function () {
     const records = Array.from({ length: 200 }, () => span({ name: unique('verified'), tags: { own: unique('v') } }))
     const store = await openStore(own.config)
     await append(store, ...records)
+    const loads = await Promise.all(['10', '11'].map(hour => loadOf(analysedShop(`2026-11-30T${hour}:00Z`, 1000))))
+    for (const load of loads) await store.saveAnalysis(load)
     await store.close()
     assert.deepEqual(await verified(false), { read: 200, findings: [], repaired: 0 })
 
@@ -401,12 +405,52 @@ describe('cassandra-mysql store, in the databases', function () {
     for (const at of [lost, ahead, 1000]) {
       await own.own('INSERT INTO trace_terms VALUES (1, ?, ?, 0, ?, -1, ?)', [at, number, day, Buffer.alloc(0)])
     }
+    await own.own('UPDATE analysis_piece SET body = LEFT(body, 20) WHERE kind = ? AND `load` = ?', [
+      'edge',
+      loads[0]!.load,
+    ])
+    await own.own('DELETE FROM analysis_piece WHERE kind = ? AND `load` = ?', ['operation', loads[1]!.load])
     const { findings, repaired } = await verified(true)
     const text = findings.join('\n')
+    assert.match(
+      text,
+      /^false the results of 2026-11-30T10\.\.2026-11-30T11: .*aren't as they were written.*load them again/m,
+    )
+    assert.match(text, /^false the results of 2026-11-30T11\.\..*: it is not whole: it has \d+ results of \d+/m)
     assert.match(text, new RegExp(`^false second ${slot} .*row ${node}/${uid}: it is damaged`, 'm'))
     assert.match(text, new RegExp(`^false second ${lost} of collector ${number}: MySQL has traces of this second`, 'm'))
-    assert.deepEqual([findings.length, repaired], [2, 0], text)
+    assert.deepEqual([findings.length, repaired], [4, 0], text)
     await own.drop()
+  })
+
+  it('removes results of analyses after so many days, and pieces of loads that a crash ended a day ago', async () => {
+    const dayUs = 86_400e6
+    const nowUs = Date.now() * 1000
+    const load = (hour: string, days: number) =>
+      loadOf(analysedShop(`2026-11-30T${hour}:00Z`, 1000), nowUs - days * dayUs)
+    const [expired, stays] = [await load('10', 3), await load('11', 1.5)]
+    for (const of of [expired, stays]) await store.saveAnalysis(of)
+    // As of a load that has come no farther: before a day, and now.
+    const [left, underWay] = [newLoad(nowUs - 1.25 * dayUs), newLoad(nowUs)]
+    for (const number of [left, underWay]) {
+      await databases.own(
+        'INSERT INTO analysis_piece SELECT ?, kind, root, piece, body FROM analysis_piece WHERE `load` = ?',
+        [number, stays.load],
+      )
+    }
+    const other = await openStore({ ...databases.config, collector_id: unique('expiring'), analysis_days: 2 })
+    const numbers = async () =>
+      (await databases.own('SELECT DISTINCT CAST(`load` AS CHAR) AS text FROM analysis_piece')).map((row: any) =>
+        BigInt(row.text),
+      )
+    await soon(async () => sameIds(await numbers(), [stays.load, underWay]))
+    assert.deepEqual(
+      (await other.analyses()).map(({ fromUs }) => fromUs),
+      [stays.fromUs],
+    )
+    await other.close()
+    await store.deleteAnalysis(stays)
+    await databases.own('DELETE FROM analysis_piece')
   })
 
   it("is told the journal of a collector that doesn't come back by replay, once", async () => {

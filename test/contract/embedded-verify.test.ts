@@ -4,8 +4,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import Database from 'libsql'
 import { sumActivity } from '../../collector/src/store/activity/read'
+import type { Load } from '../../collector/src/store/analysis/model'
 import { openEmbedded } from '../../collector/src/store/embedded/store'
 import { verifyEmbedded } from '../../collector/src/store/embedded/verify'
+import { analysedShop, loadOf } from '../helpers/results'
 import { seeded } from './hostile-clock'
 import { append, found, messageOf, randomId, soon, span, structs, tag } from './store-contract'
 
@@ -59,6 +61,34 @@ describe(`embedded store, verified (MILO_TEST_SEED=${SEED})`, function () {
   }
 
   it('has nothing wrong with it when nothing is', async () => assert.deepEqual(await verify(true), []))
+
+  it('tells of results of analyses that are damaged, lost, or where nobody looks for them', async () => {
+    const store = await openEmbedded({ path }, () => {})
+    const loads: Load[] = []
+    for (const hour of ['10', '11', '12', '13', '14']) {
+      loads.push(await loadOf(analysedShop(`2026-11-30T${hour}:00Z`, 1000)))
+      await store.saveAnalysis(loads.at(-1)!)
+    }
+    await store.close()
+    assert.deepEqual(await verify(true), [])
+    const [damaged, lost, misplaced, endless] = loads.map(({ load }) => load)
+    change(`UPDATE analysis_piece SET body = substr(body, 1, length(body) - 3) WHERE load = ${damaged} AND kind = 'edge';
+            DELETE FROM analysis_piece WHERE load = ${lost} AND kind = 'instrumentation';
+            UPDATE analysis_piece SET root = 7 WHERE load = ${misplaced} AND kind = 'slow';
+            DELETE FROM analysis_piece WHERE load = ${endless} AND kind = 'end';
+            UPDATE analysis SET summary = 'x' WHERE load = ${loads[4]!.load}`)
+    const findings = (await verify(true)).sort()
+    const WRONG = [
+      /T10\.\..*T11: .*aren't as they were written/,
+      /T11\.\..*: it is not whole: it has \d+ results of \d+/,
+      /T12\.\..*: a line of kind slow is stored where no reader looks for it/,
+      /T13\.\..*: its last line is not of kind "end"/,
+      /T14\.\..*: .*JSON/,
+    ]
+    assert.equal(findings.length, WRONG.length, findings.join('\n'))
+    for (const [i, wrong] of WRONG.entries()) assert.match(findings[i]!, wrong)
+    assert.match(findings[0]!, /^the results of 2026-11-30T10.*: load them again, or remove them by DELETE/)
+  })
 
   it('tells of figures of services that are damaged, and removes them, so that the rest can be read', async () => {
     const nowUs = Date.now() * 1000

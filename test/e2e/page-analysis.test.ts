@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { Page } from 'playwright-core'
 import { nothingSerious } from '../helpers/axe'
 import { arrived, EVIL, pageTests, shown } from '../helpers/page'
-import { analysedShop, edgeLine, lines } from '../helpers/results'
+import { analysedShop, edgeLine, whole } from '../helpers/results'
 
 /** The same results, with names that try to be something else. */
 function hostile(from: string) {
@@ -22,7 +22,7 @@ describe('the web page: analysis, in Chromium', function () {
   const tests = pageTests()
 
   const load = async (results: object[]) => {
-    const response = await fetch(`${tests.collector.web}/api/analysis`, { method: 'POST', body: lines(results) })
+    const response = await fetch(`${tests.collector.web}/api/analysis`, { method: 'POST', body: whole(results) })
     assert.equal(response.status, 200, await response.text())
   }
   const fits = async (page: Page, place: string) => {
@@ -41,6 +41,7 @@ describe('the web page: analysis, in Chromium', function () {
     await page.getByText('Nothing is analysed yet').waitFor()
     const said = await shown(page.locator('.notice'))
     assert.match(said, /milo-collector export --hours .* map .* sort .* reduce .* milo-collector load --to http/)
+    assert.match(said, /There is nothing to export yet: hours are exported when they are over, .* from \d\d:02:00 on/)
     await nothingSerious(page)
   })
 

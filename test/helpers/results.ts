@@ -1,9 +1,25 @@
+import { LoadMaker } from '../../collector/src/store/analysis/load'
+import type { Load } from '../../collector/src/store/analysis/model'
+
 /** Results of an offline analysis, as docs/offline.md describes their lines. */
 
 type Line = Record<string, any>
 
 export function lines(results: Line[]): string {
   return results.map(line => `${JSON.stringify(line)}\n`).join('')
+}
+
+/** A whole file of them: with the line that says how many they are. */
+export function whole(results: Line[]): string {
+  return lines([...results, { kind: 'end', results: results.length - 1 }])
+}
+
+/** What a store gets of them. */
+export async function loadOf(results: Line[], loadedUs = Date.now() * 1000): Promise<Load> {
+  const maker = new LoadMaker('results')
+  await maker.add(Buffer.from(whole(results)))
+  const { results: _, ...load } = await maker.finish(loadedUs)
+  return load
 }
 
 /** An hour. */

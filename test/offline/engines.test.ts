@@ -83,6 +83,25 @@ describe('engines of offline analysis', function () {
     assert.equal(window.kind, 'window')
     assert.equal(window.traces, TRACES)
     assert.ok(expected.split('\n').length > 10, expected)
+    assert.equal(JSON.parse(expected.trimEnd().split('\n').at(-1)!).kind, 'end')
+  })
+
+  it('a pipe takes a folder for its files, and writes nothing unless every step has come to its end', async () => {
+    const pipe = (input: string, env: NodeJS.ProcessEnv = {}) =>
+      example(join(EXAMPLES, 'pipe.sh'), [HOURS, input], env).catch(error => error)
+    assert.equal((await pipe(join(folder, 'input'))).stdout, expected)
+    const [cut, empty] = [join(folder, 'cut.tsv.gz'), join(folder, 'empty')]
+    writeFileSync(cut, readFileSync(join(folder, 'input/b.tsv.gz')).subarray(0, -500))
+    mkdirSync(empty)
+    const [damaged, died, nothing, nowhere] = await Promise.all([
+      pipe(cut),
+      pipe(join(folder, 'input'), killed('pipe')),
+      pipe(empty),
+      pipe(join(folder, 'nowhere')),
+    ])
+    for (const { code, stdout } of [damaged, died, nothing, nowhere]) assert.deepEqual([code > 0, stdout], [true, ''])
+    assert.match(nothing.stderr, /no files in .*empty: run milo-collector export --hours/)
+    assert.match(nowhere.stderr, /nowhere doesn't exist: give files or folders/)
   })
 
   it('agree: Hadoop Streaming on files of this machine', async () => {
@@ -165,6 +184,8 @@ async function makeInput(folder: string): Promise<Accepted[]> {
     }
   }
   mkdirSync(folder)
+  // As an export writes it: no engine reads it.
+  writeFileSync(join(folder, '_b.json'), '{"parts":[]}\n')
   for (const [of, name] of ['a.tsv', 'b.tsv.gz'].entries()) {
     const lines = accepted
       .filter(({ collector }) => collector === COLLECTORS[of])

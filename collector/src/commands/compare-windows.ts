@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { type Change, type Contribution, type Regression, regression } from '../offline/regression'
+import { problemWithEnd } from '../store/analysis/model'
 import { formatDuration } from '../trace/duration'
 import { UsageError } from './command-error'
 
@@ -28,19 +29,35 @@ function linesOf(file: string): object[] {
   } catch (error) {
     throw new UsageError(`${file} can't be read: ${(error as Error).message}`)
   }
+  let lines: Line[]
   try {
-    const lines = text
+    lines = text
       .split('\n')
-      .filter(line => line.startsWith('{"kind":"root"') || line.startsWith('{"kind":"operation"'))
-    if (lines.length > 0) return lines.map(line => JSON.parse(line))
+      .filter(line => line.trim() !== '')
+      .map(line => JSON.parse(line) ?? {})
   } catch (error) {
     throw new UsageError(
       `${file} has a line that isn't JSON (${(error as Error).message}): give what reduce --merge wrote`,
     )
   }
+  const [window, ...results] = lines
+  if (window?.kind !== 'window') throw new UsageError(`${file} isn't results: give what reduce --merge wrote`)
+  if (results.some(({ kind }) => kind === 'window'))
+    throw new UsageError(`${file} has results of several windows: give a file of each`)
+  const end = results.at(-1)?.kind === 'end' ? results.pop() : undefined
+  const problem = problemWithEnd(results.length, end?.results)
+  if (problem !== undefined) throw new UsageError(`${file}: ${problem}`)
+  const ofRoots = results.filter(({ kind }) => kind === 'root' || kind === 'operation')
+  if (ofRoots.length > 0) return ofRoots
   throw new UsageError(
     `${file} has no results of root operations: give what reduce --merge wrote, with the analysis 'paths'`,
   )
+}
+
+interface Line {
+  kind?: string
+  /** Of kind `end`. */
+  results?: number
 }
 
 function textOf({ root, bands: [all] }: Regression): string[] {

@@ -1,20 +1,18 @@
 import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
-import { get as httpGet } from 'node:http'
-import { get as httpsGet } from 'node:https'
 import { hostname } from 'node:os'
 import { dirname, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { rootCertificates } from 'node:tls'
 import { EventType, encodeRecord } from 'milo/codec/span'
 import { version } from '../../package.json'
 import type { Config } from '../config'
+import { answerTo, ask, bodyOf, type Collector, reasonOf } from '../http/client'
 import type { Logger } from '../log'
 import { createUpstream } from '../relay/upstream'
 import { hexId } from '../trace/ids'
-import { hostHere, webAddress } from './addresses'
+import { hostHere } from './addresses'
 import { CommandError } from './command-error'
+import { collectorHere, secret, trusting } from './running-collector'
 
 /**
  * Looks at the collector that runs by this configuration as its clients do: sends it a span, and looks for that by its id and by an
@@ -25,7 +23,7 @@ import { CommandError } from './command-error'
 const FOUND_MS = 10_000
 const AGAIN_MS = 200
 const REPLY_MS = 5_000
-const MAX_REPLY_BYTES = 1024 * 1024
+const MAX_REPLY_BYTES = 8 * 1024 * 1024
 /** Below this much room the store soon refuses spans. */
 const LITTLE_ROOM = 1024 ** 3
 /** The most that the clocks of a collector and of this process may differ. */
@@ -123,12 +121,12 @@ async function sendSpan(config: Config, traceId: bigint, page: Page): Promise<bo
 }
 
 async function lookAtHttp(config: Config, traceId: bigint | undefined, page: Page): Promise<void> {
-  const { tls, port } = config.http
-  if (port === 0)
+  if (config.http.port === 0)
     return page.problem('http.port is 0, a free port that only the collector knows: give the port that its log has')
-  const base = webAddress(config, port).slice(0, -1)
-  const trust = tls && trusting(tls.cert)
-  const get = (path: string) => answerOf(`${base}${path}`, trust)
+  const collector = collectorHere(config, secret('MILO_DOCTOR_TOKEN', undefined, ''))
+  const base = collector.url.href.slice(0, -1)
+  // Relative, as the address may have a path of its own.
+  const get = (path: string) => answerOf(collector, `.${path}`)
   const alive = await get('/livez')
   if (alive.error !== undefined) {
     page.line('HTTP', `${base}: ${alive.error}`)
@@ -139,9 +137,9 @@ async function lookAtHttp(config: Config, traceId: bigint | undefined, page: Pag
   const healthy = await get('/healthz')
   page.line(
     'HTTP',
-    `${base} answers; ${healthy.status === 200 ? 'it is healthy' : `it isn't healthy: ${reasonOf(healthy.body)}`}`,
+    `${base} answers; ${healthy.status === 200 ? 'it is healthy' : `it isn't healthy: ${saidIn(healthy.body)}`}`,
   )
-  if (healthy.status !== 200) page.problem(`the collector says: ${reasonOf(healthy.body)}`)
+  if (healthy.status !== 200) page.problem(`the collector says: ${saidIn(healthy.body)}`)
   const skew = Math.abs(Date.parse(alive.date ?? '') - Date.now())
   if (skew > MAX_SKEW_MS) page.problem(`its clock differs by ${Math.round(skew / 1000)} s from the one here`)
   const allowed = await get('/api/status')
@@ -199,12 +197,6 @@ async function lookAtDisk({ store, embedded, relay }: Config, page: Page): Promi
   }
 }
 
-/** The listener is this configuration's own, so its certificate is trusted under any name. */
-function trusting(cert: string | undefined) {
-  const own = cert === undefined ? [] : [readFileSync(cert, 'utf8')]
-  return { ca: [...own, ...rootCertificates], checkServerIdentity: () => undefined }
-}
-
 interface Answer {
   status: number
   body: string
@@ -212,29 +204,17 @@ interface Answer {
   error: string | undefined
 }
 
-function answerOf(url: string, tls: ReturnType<typeof trusting> | undefined): Promise<Answer> {
-  const token = process.env.MILO_DOCTOR_TOKEN
-  const headers = token === undefined || token === '' ? {} : { authorization: `Bearer ${token}` }
-  return new Promise(resolve => {
-    const get = tls === undefined ? httpGet : httpsGet
-    const asked = get(url, { ...tls, headers, agent: false, timeout: REPLY_MS }, res => {
-      let body = ''
-      res.setEncoding('utf8').on('data', (text: string) => {
-        if (body.length < MAX_REPLY_BYTES) body += text
-        else res.destroy()
-      })
-      res.on('error', () => {})
-      res.on('close', () => resolve({ status: res.statusCode ?? 0, body, date: res.headers.date, error: undefined }))
-    })
-    asked.on('timeout', () => asked.destroy(new Error(`no answer within ${REPLY_MS / 1000} s`)))
-    asked.on('error', error => {
-      const { message, code } = error as NodeJS.ErrnoException
-      resolve({ status: 0, body: '', date: undefined, error: message || code || String(error) })
-    })
-  })
+async function answerOf(collector: Collector, path: string): Promise<Answer> {
+  try {
+    const answer = await answerTo(ask(collector, path, { method: 'GET', deadlineMs: REPLY_MS }).end())
+    const body = await bodyOf(answer, MAX_REPLY_BYTES)
+    return { status: answer.statusCode ?? 0, body: body.toString(), date: answer.headers.date, error: undefined }
+  } catch (error) {
+    return { status: 0, body: '', date: undefined, error: reasonOf(error) }
+  }
 }
 
-function reasonOf(body: string): string {
+function saidIn(body: string): string {
   try {
     return String(JSON.parse(body).error)
   } catch {

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import type { Config } from '../config'
 import type { Logger } from '../log'
@@ -8,14 +7,16 @@ import { Folder } from '../offline/folder'
 import { isHdfs, parseHdfsAddress } from '../offline/hdfs/address'
 import { HdfsFolder } from '../offline/hdfs/folder'
 import { exportHours } from '../offline/hour-files'
-import { type Hours, parseHours } from '../offline/hours'
+import { HOUR_US, type Hours, parseHours } from '../offline/hours'
 import { RemoteHours } from '../offline/remote-hours'
+import { MARGIN_US } from '../store/hours'
 import { openHours } from '../store/open'
 import { type HourReader, StoreError } from '../store/store'
 import { webAddress } from './addresses'
 import { CommandError, UsageError } from './command-error'
 import { mustHaveStore } from './command-store'
 import { showProgress } from './progress'
+import { collectorAt, secret } from './running-collector'
 
 /** Writes what was accepted in whole hours as files for analyses elsewhere, such as Hadoop's. */
 
@@ -44,9 +45,16 @@ export async function exportByHours(config: Config, log: Logger, options: Export
     reader = await readerOf(config, options)
     const exported = await exportHours(reader, to, hours, { compress, nowUs, progress: progress.update, log })
     progress.stop()
+    if (exported.written + exported.alreadyThere === 0) {
+      const next = new Date(nextHourUs(nowUs) / 1000).toISOString().slice(0, 16)
+      log.warn(
+        { leftOut: exported.leftOut },
+        `no whole hour of these is stored: nothing is written. The hour that is running can be exported from ${next}Z on`,
+      )
+      return
+    }
     log.info({ ...exported }, 'exported')
     if (exported.damaged > 0) log.warn({ rows: exported.damaged }, 'damaged rows were left out: milo-collector verify')
-    if (exported.written + exported.alreadyThere === 0) log.warn('no whole hour of these is stored: nothing is written')
   } catch (error) {
     if (!(error instanceof ExportError)) throw error
     throw new CommandError(`${error.message}. Whole files stay: the same command goes on`)
@@ -54,6 +62,11 @@ export async function exportByHours(config: Config, log: Logger, options: Export
     progress.stop()
     await reader?.close?.()
   }
+}
+
+/** Returns when the hour that is running can be exported, in microseconds. */
+function nextHourUs(nowUs: number): number {
+  return Math.floor(nowUs / HOUR_US) * HOUR_US + HOUR_US + MARGIN_US
 }
 
 function readHours(text: string, nowUs: number): Hours {
@@ -77,7 +90,10 @@ function destinationOf({ to, hdfsTokenFile }: ExportHoursOptions, log: Logger): 
 }
 
 async function readerOf(config: Config, { from, tokenFile }: ExportHoursOptions) {
-  if (from !== undefined) return new RemoteHours(from, secret('MILO_EXPORT_TOKEN', tokenFile, '--token-file'))
+  if (from !== undefined) {
+    const token = secret('MILO_EXPORT_TOKEN', tokenFile, '--token-file')
+    return new RemoteHours(collectorAt('--from', from, token))
+  }
   mustHaveStore(config, 'to export from')
   try {
     return await openHours(config)
@@ -86,22 +102,4 @@ async function readerOf(config: Config, { from, tokenFile }: ExportHoursOptions)
     if (!(error instanceof StoreError && error.code === 'MILO_STORE_LOCKED') || port === 0) throw error
     throw new StoreError(error.code, `${error.message}; or ask that collector: --from ${webAddress(config, port)}`)
   }
-}
-
-/** Returns what a file has, or a variable of the environment; other users see the command line. */
-function secret(variable: string, file: string | undefined, option: string): string | undefined {
-  let text = process.env[variable]
-  if (file !== undefined) {
-    try {
-      text = readFileSync(file, 'utf8')
-    } catch (error) {
-      throw new UsageError(`${option}: ${file} can't be read (${(error as NodeJS.ErrnoException).code})`)
-    }
-  }
-  text = text?.trim()
-  if (text === undefined || text === '') return undefined
-  // It becomes a part of a header or an address.
-  if (!/^[\x21-\x7e]{1,4096}$/.test(text))
-    throw new UsageError(`${file === undefined ? variable : option} isn't a token: it must be one word`)
-  return text
 }

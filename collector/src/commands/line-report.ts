@@ -1,4 +1,6 @@
 import { type Counts, countsInWords, Reporter } from '../offline/counts'
+import { BadInput } from '../offline/lines'
+import { CommandError } from './command-error'
 
 /** What a line program says on standard error. */
 interface LineReport {
@@ -20,4 +22,13 @@ export function lineReport(
   if (!isReporter) return { now() {}, end: () => write(`milo-collector ${program}: ${countsInWords(counts())}\n`) }
   const reporter = new Reporter(program, counts, write)
   return { now: () => reporter.now(), end: () => reporter.report() }
+}
+
+/** Runs a line program. @throws CommandError for an input that it can't go on with */
+export function refusing(run: () => void): void {
+  try {
+    run()
+  } catch (error) {
+    throw error instanceof BadInput ? new CommandError(error.message) : error
+  }
 }

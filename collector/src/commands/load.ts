@@ -3,14 +3,15 @@ import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from '../config'
 import type { LoadAnswer } from '../http/answers'
+import { answerTo, ask, bodyOf, type Collector, reasonOf } from '../http/client'
 import type { Logger } from '../log'
 import { unzipped } from '../receive/unzipped'
 import { BadResults, LoadMaker } from '../store/analysis/load'
 import { windowId } from '../store/analysis/model'
 import { type Store, StoreError } from '../store/store'
-import { collectorAt, collectorHere, post, type RunningCollector } from './collector-request'
 import { CommandError, UsageError } from './command-error'
 import { openForCommand } from './command-store'
+import { collectorAt, collectorHere, secret } from './running-collector'
 
 /**
  * `milo-collector load` puts the results of an offline analysis where the page Analysis shows them: into the store or, as an embedded
@@ -55,15 +56,16 @@ async function target(
   log: Logger,
   { to, tokenFile }: LoadOptions,
 ): Promise<{ load: Load; close(): Promise<void> }> {
-  const into = (running: RunningCollector) => ({ load: loadInto(running), close: async () => {} })
-  if (to !== undefined) return into(collectorAt(to, tokenFile))
+  const into = (running: Collector) => ({ load: loadInto(running), close: async () => {} })
+  const token = secret('MILO_LOAD_TOKEN', tokenFile, '--token-file')
+  if (to !== undefined) return into(collectorAt('--to', to, token))
   let store: Store
   try {
     store = await openForCommand(config, log)
   } catch (error) {
     if (!(error instanceof StoreError && error.code === 'MILO_STORE_LOCKED') || config.http.port === 0) throw error
-    const running = collectorHere(config, tokenFile)
-    log.info({ collector: running.base }, 'a running collector has the store open: it gets the results')
+    const running = collectorHere(config, token)
+    log.info({ collector: running.url.href }, 'a running collector has the store open: it gets the results')
     return into(running)
   }
   return { load: loadInStore(store), close: () => store.close() }
@@ -83,10 +85,10 @@ function loadInStore(store: Store): Load {
   }
 }
 
-function loadInto(collector: RunningCollector): Load {
+function loadInto(collector: Collector): Load {
   return async (name, open) => {
     for (let retries = 0; ; retries++) {
-      const { status, body, retryAfterMs } = await post(collector, 'api/analysis', open()).catch(error => {
+      const { status, body, retryAfterMs } = await post(collector, open()).catch(error => {
         throw readable(name, error)
       })
       if (status === 200) return body as LoadAnswer
@@ -95,8 +97,58 @@ function loadInto(collector: RunningCollector): Load {
         await sleep(retryAfterMs ?? RETRY_MS)
         continue
       }
-      throw new CommandError(`${name}: ${collector.base} answers ${status}: ${refusalOf(status, body)}`)
+      throw new CommandError(`${name}: ${collector.url.href} answers ${status}: ${refusalOf(status, body)}`)
     }
+  }
+}
+
+interface Answer {
+  status: number
+  /** JSON; null if it isn't. */
+  body: any
+  /** From the header retry-after; undefined if there is none. */
+  retryAfterMs: number | undefined
+}
+
+/** @throws CommandError if there is no answer; what the stream fails with */
+async function post(collector: Collector, body: Readable): Promise<Answer> {
+  const headers = { 'content-type': 'application/x-ndjson' }
+  const asked = ask(collector, 'api/analysis', { method: 'POST', headers, standstillMs: STANDSTILL_MS })
+  let failure: unknown
+  body.once('error', error => {
+    failure = error
+    asked.destroy()
+  })
+  body.pipe(asked)
+  try {
+    const answer = await answerTo(asked)
+    // It needn't hear the rest.
+    body.destroy()
+    const text = await bodyOf(answer, MAX_ANSWER_BYTES)
+    const seconds = Number(answer.headers['retry-after'])
+    return {
+      status: answer.statusCode ?? 0,
+      body: parsedOrNull(text.toString()),
+      retryAfterMs: Number.isFinite(seconds) ? seconds * 1000 : undefined,
+    }
+  } catch (error) {
+    const remedy = 'start the collector, or give --to'
+    throw failure ?? new CommandError(`${collector.url.href} can't be reached (${reasonOf(error)}): ${remedy}`)
+  } finally {
+    body.destroy()
+    asked.destroy()
+  }
+}
+
+/** How long the collector may be silent: it stores what it has heard. */
+const STANDSTILL_MS = 120_000
+const MAX_ANSWER_BYTES = 1024 * 1024
+
+function parsedOrNull(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
   }
 }
 

@@ -5,7 +5,7 @@ import { LineReader, LineWriter } from '../offline/lines'
 import { MAX_LINE_BYTES } from '../offline/record-line'
 import { PartialMerger, Reducer } from '../offline/reduce'
 import { UsageError } from './command-error'
-import { lineReport } from './line-report'
+import { lineReport, refusing } from './line-report'
 
 export interface ReduceOptions {
   merge?: boolean
@@ -38,14 +38,30 @@ export function reduce({ merge, hours, only, maxSpans, reporter }: ReduceOptions
   if (merge) {
     const merger = new PartialMerger(analyses)
     const report = lineReport('merge', () => merger.counts, reporter)
-    merger.run(input, output, () => report.now())
+    refusing(() => merger.run(input, output, () => report.now()))
     report.end()
+    warnOfNothing('merge', merger.counts)
     return
   }
   const reducer = new Reducer(analyses, { records: maxSpans, bytes: MAX_BYTES }, hoursOf(hours))
-  const report = lineReport('reduce', () => reducer.window.counts, reporter)
-  reducer.run(input, output, () => report.now())
+  const { window } = reducer
+  const report = lineReport('reduce', () => ({ ...window.counts, lines: window.flow.lines }), reporter)
+  refusing(() => reducer.run(input, output, () => report.now()))
   report.end()
+  warnOfNothing('reduce', window.counts, window.outsideHours())
+}
+
+/** One of several reducers may get nothing, and an hour without traffic has nothing. So it is no error. */
+function warnOfNothing(
+  program: string,
+  { traces, outside }: { traces: number; outside: number },
+  hours?: string,
+): void {
+  if (traces > 0) return
+  const others =
+    hours === undefined ? 'in other hours than reduce --hours says' : `in other hours, ${hours}: see --hours`
+  const why = outside === 0 ? 'none has come' : `all ${outside} began ${others}`
+  process.stderr.write(`milo-collector ${program}: warning: no trace is analysed: ${why}\n`)
 }
 
 function hoursOf(text: string | undefined) {

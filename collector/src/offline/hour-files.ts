@@ -82,6 +82,7 @@ export async function exportHours(
   const { progress } = options
   const { files, leftOut } = filesOf(await reader.hourSources(), hours, options)
   const exported: Exported = { written: 0, alreadyThere: 0, leftOut, parts: 0, bytes: 0, records: 0, damaged: 0 }
+  if (files.length === 0) return exported
   await to.prepare()
   const seconds = HOUR_US / 1e6
   for (const [i, file] of files.entries()) {
@@ -116,6 +117,10 @@ function filesOf(sources: HourSource[], hours: Hours, { nowUs, log }: ExportOpti
     }
     leftOut += gone + open
     const about = (hours: number) => ({ collector, hours })
+    if (toUs === 0) {
+      log.warn(about(gone + open), 'hours are left out: no span is stored')
+      continue
+    }
     if (gone > 0)
       log.warn(about(gone), 'hours are left out: they are before the first span, or spans of theirs have expired')
     if (open === 0) continue

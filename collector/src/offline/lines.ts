@@ -11,6 +11,9 @@ const [NEWLINE, RETURN] = [10, 13]
 /** How long to wait for a descriptor that has nothing, or takes nothing, for now. */
 const WAIT_MS = 2
 
+/** The input isn't what a line program reads, or not all of it: says what to do. */
+export class BadInput extends Error {}
+
 /** Reads lines. One that is too long is passed over and counted. */
 export class LineReader {
   /** The line is buf[start … end), without its end of line. It may be overwritten, until next(). */
@@ -30,7 +33,7 @@ export class LineReader {
     this.maxBytes = maxBytes
   }
 
-  /** Goes to the next line. @returns false if there is none */
+  /** Goes to the next line. @returns false if there is none @throws BadInput where a compressed file begins */
   next(): boolean {
     let isSkipping = false
     let searched = this.after
@@ -53,11 +56,19 @@ export class LineReader {
       if (isSkipping || this.end - this.start > this.maxBytes) this.tooLong++
       else {
         if (this.end > this.start && this.buf[this.end - 1] === RETURN) this.end--
+        this.refuseCompressed()
         return true
       }
       isSkipping = false
       searched = this.after
     }
+  }
+
+  private refuseCompressed(): void {
+    const { buf, start } = this
+    // No line begins with these bytes: they are no text.
+    if (buf[start] === 0x1f && buf[start + 1] === 0x8b) throw compressed('gzip')
+    if (buf[start] === 0x28 && buf[start + 1] === 0xb5) throw compressed('zstd')
   }
 
   private find(from: number): number {
@@ -130,6 +141,10 @@ export class LineWriter {
     const length = Math.max(WRITE_BYTES, bytes)
     if (this.buf.length < bytes || this.buf.length > BLOCK_BYTES) this.buf = Buffer.allocUnsafeSlow(length)
   }
+}
+
+function compressed(format: string): BadInput {
+  return new BadInput(`standard input is compressed by ${format}: decompress it first, ${format} -dc FILE… |`)
 }
 
 export const TAB = 9

@@ -11,6 +11,7 @@ export class Mapper {
   readonly counts = { lines: 0, records: 0, brokenLines: 0, longLines: 0 } satisfies Counts
   private readonly input: LineReader
   private readonly output: LineWriter
+  private written = 0
   /** The records of a line: begin, end, where the trace's id is, and the next record of the same trace. */
   private records = new Int32Array(4 * 256)
   private size = 0
@@ -27,16 +28,21 @@ export class Mapper {
   /** Maps all lines. @param now is called after each */
   run(now: () => void): void {
     const { input, counts, output } = this
+    this.say({ mapsBegun: 1 })
     while (input.next()) {
       if (input.end > input.start) this.line(input.buf, input.start, input.end)
       counts.longLines = input.tooLong
       now()
     }
     counts.longLines = input.tooLong
-    // So that the results say it too.
     const { brokenLines, longLines } = counts
-    if (brokenLines + longLines > 0) output.text(`${COUNTS_KEY}\t${JSON.stringify({ brokenLines, longLines })}`)
+    this.say({ mapsEnded: 1, mapped: this.written, brokenLines, longLines })
     output.flush()
+  }
+
+  /** Tells `reduce`, so that the results say it too, or aren't made where a part is missing. */
+  private say(counts: Counts): void {
+    this.output.text(`${COUNTS_KEY}\t${JSON.stringify(counts)}`)
   }
 
   private line(buf: Buffer, start: number, end: number): void {
@@ -98,6 +104,7 @@ export class Mapper {
 
   private write(buf: Buffer, first: number): void {
     const { records } = this
+    this.written++
     const key = keyOf(buf, records[4 * first + 2]!)
     let start = records[4 * first]!
     let size = 0

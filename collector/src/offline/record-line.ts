@@ -8,9 +8,10 @@ import { TAB } from './lines'
  *
  *     trace id, 16 hex digits of its lower half │ tab │ base64 of records in a row, as they are stored
  *
- * What `map` reads may have any key, or none, and records of several traces. A line with this key has counts of `map`, as JSON:
+ * What `map` reads may have any key, or none, and records of several traces. It writes a line with this key at its beginning and one at its end,
+ * with counts as JSON. Sorted, both come first, so that they are there where the end is missing:
  */
-export const COUNTS_KEY = '~map'
+export const COUNTS_KEY = '!map'
 
 /** Longer lines are passed over. */
 export const MAX_LINE_BYTES = 32 * 1024 * 1024

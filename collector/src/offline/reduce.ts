@@ -1,7 +1,7 @@
 import type { Analysis } from './analysis'
 import type { Counts } from './counts'
 import type { Hours } from './hours'
-import type { LineReader, LineWriter } from './lines'
+import { BadInput, type LineReader, type LineWriter } from './lines'
 import { partialLine, readPartial } from './partial-line'
 import { COUNTS_KEY, decodeInPlace, eachRecordAt, payloadAt } from './record-line'
 import { type TraceLimits, TraceRecords } from './trace-records'
@@ -35,29 +35,39 @@ export class Reducer {
 
   /** Reads all lines. @param now is called after each */
   run(input: LineReader, output: LineWriter, now: () => void): void {
-    const { counts } = this.window
+    const { counts, flow } = this.window
     while (input.next()) {
       if (input.end > input.start) this.line(input.buf, input.start, input.end)
       now()
     }
     counts.longLines += input.tooLong
+    flow.lines += input.tooLong
     this.finish()
-    output.text(partialLine(WINDOW, '', this.window.partial()))
     for (const [name, analysis] of this.analyses) {
-      for (const [key, value] of analysis.partials()) output.text(partialLine(name, key, value))
+      for (const [key, value] of analysis.partials()) {
+        output.text(partialLine(name, key, value))
+        flow.partials++
+      }
     }
+    // It comes last: without it, or with fewer lines than it says, a part is missing.
+    flow.partials++
+    output.text(partialLine(WINDOW, '', this.window.partial()))
     output.flush()
   }
 
   private line(buf: Buffer, start: number, end: number): void {
-    const { counts } = this.window
+    const { counts, flow } = this.window
     const from = payloadAt(buf, start, end)
     const key = buf.toString('latin1', start, Math.max(start, from - 1))
     if (key === COUNTS_KEY) {
-      this.window.addCounts(JSON.parse(buf.toString('utf8', from, end)))
+      try {
+        this.window.addCounts(JSON.parse(buf.toString('utf8', from, end)))
+      } catch {
+        counts.brokenLines++
+      }
       return
     }
-    counts.lines++
+    flow.lines++
     if (key !== this.key) {
       this.finish()
       if (key < this.key) counts.unsortedLines++
@@ -92,7 +102,7 @@ export class Reducer {
     for (const trace of buildTraces(records.buf.subarray(0, records.size), records.isCut)) {
       const { startUs } = trace.root
       if (hours !== undefined && !(startUs !== null && startUs >= hours.fromUs && startUs < hours.toUs)) {
-        counts.outside++
+        window.leaveOut(startUs)
         continue
       }
       window.add(trace)
@@ -111,9 +121,14 @@ function timeAt(buf: Buffer, at: number): number {
   return int32(buf, at) * 2 ** 32 + (int32(buf, at + 4) >>> 0)
 }
 
-/** Adds up partial results, which may come in any order, and writes the results: JSON documents, one a line. */
+const AGAIN = 'see what ended before its time, and run it again'
+
+/**
+ * Adds up partial results, which may come in any order, and writes the results: JSON documents, one a line. The last one says how many there
+ * are, so that a part of them isn't taken for the whole.
+ */
 export class PartialMerger {
-  readonly counts = { lines: 0, brokenLines: 0, longLines: 0 } satisfies Counts
+  readonly counts = { lines: 0, brokenLines: 0, longLines: 0, traces: 0, outside: 0, results: 0 } satisfies Counts
   private readonly analyses: ReadonlyMap<string, Analysis>
   private readonly window = new Window(undefined)
 
@@ -121,21 +136,47 @@ export class PartialMerger {
     this.analyses = analyses
   }
 
-  /** @param now is called after each line */
+  /**
+   * @param now is called after each line
+   * @throws BadInput, and writes nothing, unless all lines have come that `map` and `reduce` wrote
+   */
   run(input: LineReader, output: LineWriter, now: () => void): void {
-    const { counts } = this
+    const { counts, window } = this
     while (input.next()) {
       if (input.end > input.start && !this.line(input.buf.toString('utf8', input.start, input.end)))
         counts.brokenLines++
       now()
     }
     counts.longLines = input.tooLong
-    this.window.addCounts({ brokenPartials: counts.brokenLines + counts.longLines })
-    output.text(JSON.stringify(this.window.result()))
+    const missing = this.missing()
+    if (missing !== undefined) throw new BadInput(`${missing}: ${AGAIN}`)
+    window.addCounts({ brokenPartials: counts.brokenLines + counts.longLines })
+    counts.traces = window.counts.traces
+    counts.outside = window.counts.outside
+    output.text(JSON.stringify(window.result()))
     for (const analysis of this.analyses.values()) {
-      for (const result of analysis.results()) output.text(JSON.stringify(result))
+      for (const result of analysis.results()) {
+        output.text(JSON.stringify(result))
+        counts.results++
+      }
     }
+    output.text(JSON.stringify({ kind: 'end', results: counts.results }))
     output.flush()
+  }
+
+  /** Says which lines are missing; undefined if none are. Lines that are too many are counted as broken, or hold records that came before. */
+  private missing(): string | undefined {
+    const { lines, brokenLines, longLines } = this.counts
+    const { partials, mapped, mapsBegun, mapsEnded, lines: reduced } = this.window.flow
+    if (lines + longLines === 0) return 'no partial results have come: what should write them has failed'
+    // Those that are broken came, and are counted.
+    if (lines + longLines < partials) return `of ${partials} lines of partial results ${lines + longLines} have come`
+    if (lines - brokenLines > partials) {
+      return `a reduce, or a copy of what it wrote, has ended before its last line: of ${lines - brokenLines} partial results ${partials} are whole`
+    }
+    if (mapsEnded < mapsBegun) return `of ${mapsBegun} runs of map ${mapsEnded} have come to their end`
+    if (reduced < mapped) return `of ${mapped} lines of map ${reduced} have come to reduce`
+    return undefined
   }
 
   private line(line: string): boolean {

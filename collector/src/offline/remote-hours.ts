@@ -1,9 +1,9 @@
 import type { IncomingMessage } from 'node:http'
 import type { ExportEnd } from '../http/answers'
+import { answerTo, ask, bodyOf, type Collector, printable, reasonOf } from '../http/client'
 import type { HourPage, HourReader, HourSource } from '../store/store'
 import { ExportError } from './destination'
 import { HOUR_US } from './hours'
-import { answerTo, bodyOf, printable, reasonOf, start } from './http-client'
 
 /** Reads hours from a running collector: GET /api/export and /api/export/collectors. */
 
@@ -14,19 +14,10 @@ const ANSWER_MS = 60_000
 const NEWLINE = 0x0a
 
 export class RemoteHours implements HourReader {
-  private readonly url: URL
-  private readonly headers: Record<string, string>
+  private readonly collector: Collector
 
-  /**
-   * @param url the collector's address, with its base path
-   * @param token for http.tokens; it is sent and never shown
-   */
-  constructor(url: string, token?: string) {
-    this.url = readUrl(url)
-    this.headers = {
-      'accept-encoding': 'identity',
-      ...(token !== undefined && { authorization: `Bearer ${token}` }),
-    }
+  constructor(collector: Collector) {
+    this.collector = collector
   }
 
   async hourSources(): Promise<HourSource[]> {
@@ -90,10 +81,10 @@ export class RemoteHours implements HourReader {
   }
 
   private async ask(path: string, parameters: Record<string, string>, deadlineMs?: number): Promise<IncomingMessage> {
-    const url = new URL(path, this.url)
-    for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value)
-    const request = { method: 'GET', headers: this.headers, ...(deadlineMs !== undefined && { deadlineMs }) }
-    const answer = await this.attempt(() => answerTo(start(url, request).end()))
+    const headers = { 'accept-encoding': 'identity' }
+    const request = { method: 'GET', headers, ...(deadlineMs !== undefined && { deadlineMs }) }
+    const asked = `${path}?${new URLSearchParams(parameters)}`
+    const answer = await this.attempt(() => answerTo(ask(this.collector, asked, request).end()))
     const { statusCode: status = 0 } = answer
     if (status === 200) return answer
     const said = await bodyOf(answer, MAX_ANSWER_BYTES).then(
@@ -124,7 +115,7 @@ export class RemoteHours implements HourReader {
 
   /** The address, as it may be shown. */
   private get where(): string {
-    return `${this.url.origin}${this.url.pathname}`
+    return this.collector.url.href
   }
 }
 
@@ -132,16 +123,4 @@ const REMEDIES: Record<number, string> = {
   401: 'give a token that may read in MILO_EXPORT_TOKEN or --token-file, as `milo-collector token` makes them',
   403: "the token may not read, or the address isn't one of http.allowed_hosts: use another",
   404: 'give the address of a collector of this version, with its base path',
-}
-
-function readUrl(text: string): URL {
-  const remedy = "give the collector's address, such as http://127.0.0.1:2180"
-  if (!URL.canParse(text)) throw new ExportError(`--from isn't an address: ${remedy}`)
-  const url = new URL(text)
-  if (!/^https?:$/.test(url.protocol)) throw new ExportError(`--from: ${url.protocol} isn't http or https: ${remedy}`)
-  if (url.username !== '' || url.password !== '')
-    throw new ExportError('--from: leave user and password out: set MILO_EXPORT_TOKEN')
-  if (!url.pathname.endsWith('/')) url.pathname += '/'
-  url.search = url.hash = ''
-  return url
 }

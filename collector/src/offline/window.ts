@@ -13,8 +13,6 @@ export class Window {
     spans: 0,
     /** All that were read. */
     records: 0,
-    /** Lines of records. */
-    lines: 0,
     /** Traces that were forced, and stand for none; and those whose probability is unknown, which stand for one. */
     forced: 0,
     unknown: 0,
@@ -35,12 +33,24 @@ export class Window {
     /** Lines that aren't partial results, where these were merged. */
     brokenPartials: 0,
   } satisfies Counts
-  private fromUs = Number.POSITIVE_INFINITY
-  private toUs = Number.NEGATIVE_INFINITY
+  /** Lines that were written and read on the way here, which shows whether all have come. Results don't have it: it depends on the division. */
+  readonly flow = {
+    /** Runs of `map` that have begun and ended, and the lines that those which ended have written. */
+    mapsBegun: 0,
+    mapsEnded: 0,
+    mapped: 0,
+    /** Lines of records that were read. */
+    lines: 0,
+    /** Lines of partial results that were written. */
+    partials: 0,
+  } satisfies Counts
+  private readonly stretch = new Stretch()
+  /** Of traces that began in other hours. */
+  private readonly outside = new Stretch()
 
   /** @param hours undefined if the traces tell */
   constructor(hours: Hours | undefined) {
-    if (hours !== undefined) this.extend(hours.fromUs, hours.toUs)
+    if (hours !== undefined) this.stretch.extend(hours)
   }
 
   add({ tree, probability, root }: AnalysedTrace): void {
@@ -50,44 +60,66 @@ export class Window {
     if (probability === 0) counts.forced++
     if (probability === null) counts.unknown++
     if (!root.isRoot) counts.rootless++
-    if (root.startUs === null || !(root.startUs >= 0 && root.startUs < LATEST_US)) return
-    const hour = Math.floor(root.startUs / HOUR_US) * HOUR_US
-    this.extend(hour, hour + HOUR_US)
+    this.stretch.add(root.startUs)
+  }
+
+  /** Counts a trace that began in other hours. */
+  leaveOut(startUs: number | null): void {
+    this.counts.outside++
+    this.outside.add(startUs)
+  }
+
+  /** Returns FROM..TO of the traces that were left out; undefined if they have no times. */
+  outsideHours(): string | undefined {
+    const { hours } = this.outside
+    return hours && `${hourText(hours.fromUs)}..${hourText(hours.toUs)}`
   }
 
   /** Adds counts by their names; others are ignored. */
   addCounts(more: Counts): void {
-    for (const name of Object.keys(this.counts) as (keyof Window['counts'])[]) {
-      const count = more[name]
-      if (count === undefined) continue
+    for (const count of Object.values(more)) {
       if (!(Number.isSafeInteger(count) && count >= 0)) throw new RangeError('not a count')
-      this.counts[name] += count
+    }
+    for (const counts of [this.counts, this.flow] as Counts[]) {
+      for (const name of Object.keys(counts)) counts[name]! += more[name] ?? 0
     }
   }
 
   partial(): object {
-    return { ...this.hours(), ...this.counts }
+    return { ...this.stretch.hours, ...this.counts, ...this.flow }
   }
 
   /** @throws RangeError if it isn't what partial() gave */
   merge(value: unknown): void {
     const { fromUs, toUs, ...counts } = value as Partial<Hours> & Counts
+    const hasHours = fromUs !== undefined && toUs !== undefined
+    if (hasHours && !(fromUs >= 0 && fromUs < toUs && toUs <= LATEST_US)) throw new RangeError('not hours')
     this.addCounts(counts)
-    if (fromUs !== undefined && toUs !== undefined) this.extend(fromUs, toUs)
+    if (hasHours) this.stretch.extend({ fromUs, toUs })
   }
 
   result(): object {
-    const { fromUs, toUs } = this.hours()
+    const { hours } = this.stretch
     const text = (us: number | undefined) => (us === undefined ? null : hourText(us))
-    return { kind: 'window', from: text(fromUs), to: text(toUs), ...this.counts }
+    return { kind: 'window', from: text(hours?.fromUs), to: text(hours?.toUs), ...this.counts }
+  }
+}
+
+/** The hours from the first to the last of some times. */
+class Stretch {
+  hours: Hours | undefined
+
+  add(us: number | null): void {
+    if (us === null || !(us >= 0 && us < LATEST_US)) return
+    const fromUs = Math.floor(us / HOUR_US) * HOUR_US
+    this.extend({ fromUs, toUs: fromUs + HOUR_US })
   }
 
-  private hours(): Partial<Hours> {
-    return this.fromUs < this.toUs ? { fromUs: this.fromUs, toUs: this.toUs } : {}
-  }
-
-  private extend(fromUs: number, toUs: number): void {
-    this.fromUs = Math.min(this.fromUs, fromUs)
-    this.toUs = Math.max(this.toUs, toUs)
+  extend({ fromUs, toUs }: Hours): void {
+    const { hours } = this
+    this.hours =
+      hours === undefined
+        ? { fromUs, toUs }
+        : { fromUs: Math.min(hours.fromUs, fromUs), toUs: Math.max(hours.toUs, toUs) }
   }
 }

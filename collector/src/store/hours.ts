@@ -5,7 +5,7 @@
 
 export const HOUR_US = 3_600_000_000
 /** How long after a number was taken its message may come, with a deadline of seconds to write it, and how far clocks may be apart. */
-const MARGIN_US = 120_000_000
+export const MARGIN_US = 120_000_000
 
 /** A message, by its number and when it came. */
 export interface Numbered {

@@ -1,10 +1,18 @@
-import type { StatusAnswer } from '../../src/http/answers'
+import type { ExportCollectorsAnswer, StatusAnswer } from '../../src/http/answers'
 import { Notice } from '../parts/notice'
+import { shortLocalTime } from '../parts/time'
 import { useJson } from '../shell/json'
+
+const HOUR_US = 3_600e6
+/** As long after an hour's end spans of it may still be stored. */
+const MARGIN_US = 120e6
 
 /** Tells how to make the first analysis; shown while there is none. */
 export function FirstAnalysis() {
   const status = useJson<StatusAnswer>('api/status')
+  const hours = useJson<ExportCollectorsAnswer>('api/export/collectors')
+  const isTooEarly = hours.state === 'ready' && !hours.value.collectors.some(hasWholeHour)
+  const nextUs = Math.floor((Date.now() * 1000) / HOUR_US) * HOUR_US + HOUR_US + MARGIN_US
   const needsToken = status.state === 'ready' && status.value.auth !== 'none'
   const web = new URL('.', document.baseURI).href
   return (
@@ -14,6 +22,12 @@ export function FirstAnalysis() {
         before, which are strange, and whose spans are broken. It runs beside the collector: on any machine with Milo,
         or on Hadoop or Spark. For the last 24 hours:
       </p>
+      {isTooEarly && (
+        <p>
+          <strong>There is nothing to export yet:</strong> hours are exported when they are over, the one that is
+          running from {shortLocalTime(nextUs)} on.
+        </p>
+      )}
       <ol class="steps">
         <li>
           <strong>Export</strong> what was accepted, also an hour before and after:
@@ -46,4 +60,8 @@ export function FirstAnalysis() {
       </p>
     </Notice>
   )
+}
+
+function hasWholeHour({ fromUs, toUs }: ExportCollectorsAnswer['collectors'][number]): boolean {
+  return Math.ceil(fromUs / HOUR_US) * HOUR_US + HOUR_US <= toUs
 }

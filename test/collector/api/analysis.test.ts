@@ -3,7 +3,7 @@ import { request } from 'node:http'
 import { gzipSync } from 'node:zlib'
 import { createToken } from '../../../collector/src/auth/credentials'
 import { loadConfig } from '../../../collector/src/config'
-import { analysedShop, edgeLine, lines, windowLine } from '../../helpers/results'
+import { analysedShop, edgeLine, lines, whole, windowLine } from '../../helpers/results'
 import { collector, type TestCollector, undo } from '../support'
 
 const BEFORE = '2026-11-29T10..2026-11-29T11'
@@ -40,7 +40,7 @@ describe('results of analyses, over HTTP', function () {
   })
 
   it('takes them as they are written, gzipped or not, and lists their windows, the latest first', async () => {
-    const { status, body } = await post(lines(analysedShop('2026-11-29T10:00Z', 20_000)))
+    const { status, body } = await post(whole(analysedShop('2026-11-29T10:00Z', 20_000)))
     assert.equal(status, 200, JSON.stringify(body))
     assert.deepEqual(
       { ...body, results: body.results > 5 },
@@ -52,7 +52,7 @@ describe('results of analyses, over HTTP', function () {
       },
     )
     // Without a newline at the end.
-    const later = gzipSync(lines(analysedShop('2026-11-30T10:00Z', 50_000)).trimEnd())
+    const later = gzipSync(whole(analysedShop('2026-11-30T10:00Z', 50_000)).trimEnd())
     assert.equal((await post(later, { 'content-type': 'application/gzip' })).body.window, AFTER)
     const { windows } = (await get('')).body
     assert.deepEqual(
@@ -165,6 +165,14 @@ describe('results of analyses, over HTTP', function () {
       await refused(lines([edgeLine('a', 'b', 1)])),
       /line 1: the first line must be of kind "window", not "edge"/,
     )
+    assert.match(
+      await refused(lines(analysedShop('2026-11-30T10:00Z', 1))),
+      /not whole: its last line is not of kind "end"/,
+    )
+    assert.match(await refused(lines([good, { kind: 'end', results: 1 }])), /not whole: it has 0 results of 1/)
+    assert.match(await refused(lines([{ kind: 'end', results: 0 }])), /line 1: the first line must be of kind "window"/)
+    assert.match(await refused(lines([good, { kind: 'end' }])), /line 2: of kind "end": results: /)
+    assert.match(await refused(whole([good]) + lines([edgeLine('a', 'b', 1)])), /line 3: it comes after the end/)
     assert.match(await refused(lines([good, good])), /line 2: it begins the results of another window/)
     assert.match(
       await refused(lines([{ kind: 'window', from: null, to: null }])),
@@ -239,7 +247,7 @@ describe('results of analyses, over HTTP', function () {
         ...(body !== undefined && { body }),
         headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
       })
-    const body = lines([windowLine('2026-11-30T10:00Z')])
+    const body = whole([windowLine('2026-11-30T10:00Z')])
     const [read, ingest, full] = tokens.map(({ token }) => token)
     assert.equal((await ask('POST', '', undefined, body)).status, 401)
     assert.equal((await ask('POST', '', read, body)).status, 403)

@@ -115,7 +115,7 @@ describe('GET /api/export', () => {
     const [remote, direct] = [temporaryDirectory(), temporaryDirectory()]
     const hours = { fromUs: TEN_US, toUs: TEN_US + 3 * HOUR_US }
     const exported = await exportHours(
-      new RemoteHours(c.url, READ.token),
+      new RemoteHours({ url: new URL(`${c.url}/`), token: READ.token }),
       new Folder(remote),
       hours,
       options({ partBytes: 5_000_000 }),

@@ -3,6 +3,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import { EventType, encodeRecord, type SpanRecord } from '../../../src/codec/span'
 import { ROOT } from '../../helpers/child'
 import { generateTrace } from '../../helpers/generated-trace'
@@ -36,7 +37,7 @@ async function ended(child: ChildProcess): Promise<Ended> {
   return { status, stdout, stderr }
 }
 
-function run(args: string[], input: string, env: NodeJS.ProcessEnv = {}): Promise<Ended> {
+function run(args: string[], input: string | Buffer, env: NodeJS.ProcessEnv = {}): Promise<Ended> {
   const child = spawn(process.execPath, [BIN, ...args], { env: { ...process.env, ...env } })
   child.stdin.on('error', () => {}).end(input)
   return ended(child)
@@ -87,6 +88,47 @@ describe('milo-collector map and reduce', () => {
       assert.match(stderr, REFUSED[i]![1])
       assert.deepEqual([status, stdout], [2, ''])
     }
+  })
+
+  it('warn if no trace is analysed, and say in which hours they began', async () => {
+    const hours = ['--hours', '2026-11-30..2026-12-01']
+    const [outside, none] = await Promise.all([
+      run(['reduce', ...hours], text(lines.slice(0, 3))),
+      run(['reduce', ...hours, '--reporter'], ''),
+    ])
+    assert.match(
+      outside.stderr,
+      /^milo-collector reduce: warning: no trace is analysed: all 3 began in other hours, 2023-11-14T22:00Z\.\.2023-11-14T23:00Z: see --hours$/m,
+    )
+    assert.match(none.stderr, /^milo-collector reduce: warning: no trace is analysed: none has come$/m)
+    const merged = await run(['reduce', '--merge'], outside.stdout)
+    assert.match(
+      merged.stderr,
+      /^milo-collector merge: warning: no trace is analysed: all 3 began in other hours than/m,
+    )
+    assert.match(merged.stderr, /^milo-collector merge: lines: \d+, outside: 3$/m)
+    assert.deepEqual(
+      [outside, none, merged].map(({ status }) => status),
+      [0, 0, 0],
+    )
+    assert.equal(JSON.parse(merged.stdout.split('\n', 1)[0]!).from, '2026-11-30T00:00Z')
+  })
+
+  it('refuse compressed input, and partial results that aren’t whole, with status 1 and one line', async () => {
+    const partials = text(reduce(lines.slice(0, 3)).slice(0, -1))
+    const [zipped, cut] = await Promise.all([
+      run(['map'], gzipSync(text(lines))),
+      run(['reduce', '--merge', '--reporter'], partials),
+    ])
+    assert.equal(
+      zipped.stderr,
+      'milo-collector: standard input is compressed by gzip: decompress it first, gzip -dc FILE… |\n',
+    )
+    assert.match(
+      cut.stderr,
+      /^milo-collector: a reduce, or a copy of what it wrote, has ended before its last line: [^\n]*\n$/,
+    )
+    assert.deepEqual([zipped.status, cut.status, cut.stdout], [1, 1, ''])
   })
 
   it('end with an error, and no stack, if nobody reads what they write', async () => {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { compareWindows } from '../../../collector/src/commands/compare-windows'
+import { whole } from '../../helpers/results'
 import { temporaryDirectory, undo } from '../support'
 import { forgetDirectory, lineOf, merge, reduce } from './programs'
 import { recordsOf } from './traces'
@@ -51,13 +52,27 @@ describe('compare-windows', () => {
 
   it('refuses files that have no results', () => {
     const file = join(temporaryDirectory(), 'x')
-    writeFileSync(file, '{"kind":"window"}\n')
-    assert.throws(
-      () => compareWindows(file, file, {}),
-      /x has no results of root operations: give what reduce --merge wrote/,
-    )
-    writeFileSync(file, '{"kind":"root",\n')
-    assert.throws(() => compareWindows(file, file, {}), /x has a line that isn't JSON/)
+    const refused = (content: string, message: RegExp) => {
+      writeFileSync(file, content)
+      assert.throws(() => compareWindows(file, file, {}), message)
+    }
+    refused(whole([{ kind: 'window' }]), /x has no results of root operations: give what reduce --merge wrote/)
+    refused('{"kind":"root",\n', /x has a line that isn't JSON/)
+    refused('', /x isn't results: give what reduce --merge wrote/)
+    refused('null\n', /x isn't results/)
     assert.throws(() => compareWindows(join(file, 'y'), file, {}), /y can't be read: /)
+  })
+
+  it('refuses files that are cut, or that hold several windows', () => {
+    const results = readFileSync(fileOf('whole', 2000), 'utf8')
+    const file = join(temporaryDirectory(), 'x')
+    for (const [content, message] of [
+      [results.split('\n').slice(0, -4).join('\n'), /x: it is not whole: its last line is not of kind "end"/],
+      [results.replace(/^{"kind":"path".*\n/m, ''), /x: it is not whole: it has \d+ results of \d+/],
+      [results + results, /x has results of several windows: give a file of each/],
+    ] as const) {
+      writeFileSync(file, content)
+      assert.throws(() => compareWindows(fileOf('whole', 2000), file, {}), message)
+    }
   })
 })

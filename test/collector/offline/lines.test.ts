@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
+import { gzipSync } from 'node:zlib'
 import { Reporter } from '../../../collector/src/offline/counts'
 import { parseHours } from '../../../collector/src/offline/hours'
+import { BadInput } from '../../../collector/src/offline/lines'
 import { EventType, encodeRecord, type SpanRecord } from '../../../src/codec/span'
 import { undo } from '../support'
 import { forgetDirectory, lineOf, map, merge, reduce, resultsOf, text } from './programs'
@@ -39,28 +41,42 @@ describe('map', () => {
     const lines = [7n, -1n, 0x1234n].map(id => lineOf(records.filter(({ traceId }) => traceId === id)))
     for (const key of ['0000000000000007\t', 'any\tkey\t', '\t', '']) {
       const mapped = map(`${key}${lineOf(records, '').slice(1)}\n`)
-      assert.deepEqual(mapped.lines, lines)
+      assert.deepEqual(mapped.traces, lines)
       assert.deepEqual(mapped.counts, { lines: 1, records: 6, brokenLines: 0, longLines: 0 })
     }
   })
 
   it('takes lines with any end, empty ones, and a last one without an end', () => {
     const [a, b] = [lineOf([span(1n, 1n)]), lineOf([span(2n, 1n)])]
-    assert.deepEqual(map(`\n${a}\r\n\n${b}`).lines, [a, b])
-    assert.deepEqual(map('').lines, [])
+    assert.deepEqual(map(`\n${a}\r\n\n${b}`).traces, [a, b])
+    assert.deepEqual(map('').traces, [])
   })
 
   it('takes lines longer than it reads at once, and passes over one that is too long', () => {
     const long = lineOf(Array.from({ length: 40_000 }, (_, i) => span(1n, BigInt(i + 1))))
     assert.ok(long.length > 3 * 1024 * 1024)
     const short = lineOf([span(2n, 1n)])
-    assert.deepEqual(map(text([short, long, short])).lines, [short, long, short])
-    assert.deepEqual(map(text([short, long, short]), long.length).lines, [short, long, short])
+    assert.deepEqual(map(text([short, long, short])).traces, [short, long, short])
+    assert.deepEqual(map(text([short, long, short]), long.length).traces, [short, long, short])
     for (const end of ['\n', '']) {
       const limited = map(`${text([short, long, short])}${long}${end}`, long.length - 1)
-      assert.deepEqual(limited.lines.slice(0, -1), [short, short])
-      assert.equal(limited.lines.at(-1), '~map\t{"brokenLines":0,"longLines":2}')
+      assert.deepEqual(limited.traces, [short, short])
+      assert.equal(limited.lines.at(-1), '!map\t{"mapsEnded":1,"mapped":2,"brokenLines":0,"longLines":2}')
       assert.equal(limited.counts.longLines, 2)
+    }
+  })
+
+  it('refuses compressed files, also behind others, with what decompresses them', () => {
+    const line = lineOf([span(1n, 1n)])
+    const gzipped = gzipSync(text([line]))
+    const zstd = Buffer.from('28b52ffd04584100', 'hex')
+    for (const [file, remedy] of [
+      [gzipped, /^standard input is compressed by gzip: decompress it first, gzip -dc FILE… \|$/],
+      [zstd, /compressed by zstd: decompress it first, zstd -dc FILE… \|$/],
+    ] as const) {
+      for (const input of [file, Buffer.concat([Buffer.from(text([line])), file])]) {
+        assert.throws(() => map(input), { name: 'Error', message: remedy })
+      }
     }
   })
 
@@ -97,9 +113,13 @@ describe('reduce', () => {
   it('makes nothing of nothing, and says so', () => {
     const [line, ...others] = merge(reduce([]))
     const { kind, from, to, ...zeros } = JSON.parse(line!)
-    assert.deepEqual([kind, from, to, others], ['window', null, null, []])
+    assert.deepEqual([kind, from, to, others], ['window', null, null, ['{"kind":"end","results":0}']])
     assert.deepEqual(new Set(Object.values(zeros)), new Set([0]))
-    assert.equal(JSON.parse(merge([])[0]!).traces, 0)
+  })
+
+  it('counts a line of counts that is damaged as broken', () => {
+    const window = JSON.parse(merge(reduce([lineOf([span(1n, 1n)]), '!map\t{"map', '!map\t{"mapped":-1}']))[0]!)
+    assert.deepEqual(counts(window, 'brokenLines', 'traces'), [2, 1])
   })
 
   it('counts a line with records of another trace than its key says, as if map had been left out', () => {
@@ -189,8 +209,55 @@ describe('merge', () => {
   it('passes over analyses that are not wanted', () => {
     const kinds = (lines: string[]) => new Set(lines.map(line => JSON.parse(line).kind))
     const partials = reduce([lineOf([span(1n, 1n)])])
-    assert.deepEqual(kinds(merge(partials, ['edges'])), new Set(['window']))
+    assert.deepEqual(kinds(merge(partials, ['edges'])), new Set(['window', 'end']))
     assert.ok(kinds(merge(partials)).has('instrumentation'))
+  })
+
+  it('says at the end of the results how many they are', () => {
+    const results = merge(reduce([lineOf([span(1n, 1n)])]))
+    assert.deepEqual(JSON.parse(results.at(-1)!), { kind: 'end', results: results.length - 2 })
+  })
+
+  it('makes no results where lines of map or reduce are missing', () => {
+    const lines = [1n, 2n, 3n].map(id => lineOf([span(id, 1n)]))
+    const mapped = map(text(lines)).lines
+    const partials = reduce([...mapped].sort())
+    const refused = (partials: string[]) => {
+      let message = ''
+      assert.throws(
+        () => merge(partials),
+        (error: Error) => {
+          message = error.message
+          return error instanceof BadInput
+        },
+      )
+      return message
+    }
+    assert.match(refused([]), /^no partial results have come: .*: see what ended before its time, and run it again$/)
+    // A reduce that was killed, and a copy that was cut: the end is missing.
+    assert.match(
+      refused(partials.slice(0, -1)),
+      /^a reduce, or a copy of what it wrote, has ended before its last line: of \d+ /,
+    )
+    assert.match(refused([...partials.slice(0, 2), ...partials]), /has ended before its last line/)
+    // Some others.
+    assert.match(
+      refused(partials.slice(1)),
+      new RegExp(`^of ${partials.length} lines of partial results ${partials.length - 1} have come`),
+    )
+    // A map that was killed, and lines that a sort has lost.
+    assert.match(refused(reduce(mapped.slice(0, -1))), /^of 1 runs of map 0 have come to their end/)
+    assert.match(refused(reduce([mapped[0]!, ...mapped.slice(2)])), /^of 3 lines of map 2 have come to reduce/)
+    // Whoever has lines of whole traces needs no map.
+    assert.equal(JSON.parse(merge(reduce(lines))[0]!).traces, 3)
+    // With several of each: what counts is the sum.
+    const maps = lines.map(line => map(text([line])).lines)
+    const parts = [
+      [...maps[0]!, maps[1]![0]!],
+      [...maps[1]!.slice(1), ...maps[2]!],
+    ]
+    assert.equal(JSON.parse(merge(parts.flatMap(lines => reduce(lines)))[0]!).traces, 3)
+    assert.match(refused(reduce(parts[0]!)), /^of 2 runs of map 1 have come/)
   })
 })
 

@@ -4,7 +4,7 @@ import { makeAnalyses } from '../../../collector/src/offline/analyses'
 import { type Hours, parseHours } from '../../../collector/src/offline/hours'
 import { LineReader, LineWriter } from '../../../collector/src/offline/lines'
 import { Mapper } from '../../../collector/src/offline/map'
-import { MAX_LINE_BYTES } from '../../../collector/src/offline/record-line'
+import { COUNTS_KEY, MAX_LINE_BYTES } from '../../../collector/src/offline/record-line'
 import { PartialMerger, Reducer } from '../../../collector/src/offline/reduce'
 import { encodeRecord, type SpanRecord } from '../../../src/codec/span'
 import { hex, temporaryDirectory } from '../support'
@@ -14,7 +14,11 @@ import { hex, temporaryDirectory } from '../support'
 let directory: string | undefined
 
 /** Runs a program with these lines as its input. @returns the lines that it wrote */
-function run(input: string, program: (input: LineReader, output: LineWriter) => void, maxLine = MAX_LINE_BYTES) {
+function run(
+  input: string | Buffer,
+  program: (input: LineReader, output: LineWriter) => void,
+  maxLine = MAX_LINE_BYTES,
+) {
   directory ??= temporaryDirectory()
   const [inputFile, outputFile] = [join(directory, 'input'), join(directory, 'output')]
   writeFileSync(inputFile, input)
@@ -37,7 +41,8 @@ export function lineOf(records: SpanRecord[], key = hex(records[0]!.traceId!)): 
   return `${key}\t${Buffer.concat(records.map(encodeRecord)).toString('base64')}`
 }
 
-export function map(input: string, maxLine?: number) {
+/** Maps lines. @returns all that was written, and the lines of traces among it */
+export function map(input: string | Buffer, maxLine?: number) {
   let counts: Mapper['counts'] | undefined
   const lines = run(
     input,
@@ -48,7 +53,7 @@ export function map(input: string, maxLine?: number) {
     },
     maxLine,
   )
-  return { lines, counts: counts! }
+  return { lines, traces: lines.filter(line => !line.startsWith(COUNTS_KEY)), counts: counts! }
 }
 
 interface ReduceOptions {

@@ -1,8 +1,8 @@
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import { Writable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { answerTo, bodyOf, printable, reasonOf, start } from '../../http/client'
 import { ExportError } from '../destination'
-import { answerTo, bodyOf, printable, reasonOf, start } from '../http-client'
 import type { HdfsAddress } from './address'
 
 /**
@@ -277,8 +277,6 @@ function connectionProblem(error: unknown): string {
     return `${reason}: of a cluster with several namenodes name each of them: webhdfs://NAMENODE1:9870,NAMENODE2:9870/folder`
   }
   if (code === 'ECONNREFUSED') return `${reason}: give the namenode's web port, by webhdfs://NAMENODE:PORT/folder`
-  if (/CERT|SELF_SIGNED|UNABLE_TO/.test(code))
-    return `${reason}: set NODE_EXTRA_CA_CERTS to a file with its authority's certificate`
   return reason
 }
 

@@ -65,7 +65,8 @@ export async function readLines(
   return read
 }
 
-async function unpackLines(body: Buffer, window: AnalysisWindow): Promise<ResultLine[]> {
+/** Reads a piece. @throws StoreError if it isn't as it was written */
+export async function unpackLines(body: Buffer, window: AnalysisWindow): Promise<ResultLine[]> {
   try {
     const text = (await promisify<Buffer, object, Buffer>(inflate)(body, INFLATE)).toString()
     return text

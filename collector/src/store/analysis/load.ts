@@ -1,6 +1,6 @@
 import { MAX_LINE_BYTES, PIECE_BYTES, packLines, type ResultLine, rootKey } from './lines'
-import { type AnalysisPiece, type Load, newLoad } from './model'
-import { problemWith, type WindowLine, windowOf } from './result-lines'
+import { type AnalysisPiece, type Load, newLoad, problemWithEnd } from './model'
+import { type LineOf, problemWith, type WindowLine, windowOf } from './result-lines'
 
 /** Lines of all results of a window together. */
 export const MAX_WINDOW_BYTES = 64 * 1024 * 1024
@@ -35,8 +35,10 @@ export class LoadMaker {
   private restBytes = 0
   /** How many lines there were. */
   private line = 0
-  /** How many results, the window aside. */
+  /** How many results, without the window and the end. */
   private results = 0
+  /** How many the last line says there are. */
+  private said: number | undefined
   private bytes = 0
   private window: WindowLine | undefined
   private summary = ''
@@ -72,6 +74,8 @@ export class LoadMaker {
     if (this.window === undefined) {
       throw new BadResults(`${this.name}: it has no results: give a file that milo-collector reduce --merge wrote`)
     }
+    const problem = problemWithEnd(this.results, this.said)
+    if (problem !== undefined) throw new BadResults(`${this.name}: ${problem}`)
     for (const heap of this.heaps.values()) await this.pack(heap)
     const { summary, pieces, results } = this
     return { ...windowOf(this.window)!, load: newLoad(nowUs), loadedUs: nowUs, summary, pieces, results }
@@ -97,6 +101,9 @@ export class LoadMaker {
       this.window = result as unknown as WindowLine
       return
     }
+    // The end is kept as well: it tells whether all pieces are there.
+    if (result.kind === 'end') this.said = (result as unknown as LineOf<'end'>).results
+    else this.results++
     await this.put(result, line)
   }
 
@@ -118,6 +125,7 @@ export class LoadMaker {
           : 'it begins the results of another window: load each file by itself',
       )
     }
+    if (this.said !== undefined) throw this.bad('it comes after the end of the results: load each file by itself')
     return result
   }
 
@@ -129,7 +137,6 @@ export class LoadMaker {
       heap = { kind, root: key, pieces: 0, lines: [], bytes: 0 }
       this.heaps.set(name, heap)
     }
-    this.results++
     heap.lines.push(Buffer.concat([line, NEWLINE]))
     heap.bytes += line.length + 1
     this.waitingBytes += line.length + 1

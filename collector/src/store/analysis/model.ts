@@ -65,6 +65,17 @@ export interface Analyses {
   deleteAnalysis(window: AnalysisWindow): Promise<boolean>
 }
 
+/**
+ * Says what is missing of a window's results; undefined if they are whole.
+ * @param results how many there are between the first line and the last one
+ * @param said how many the last line, of kind "end", says there are; undefined without such a line
+ */
+export function problemWithEnd(results: number, said: number | undefined): string | undefined {
+  if (said === results) return undefined
+  const what = said === undefined ? 'its last line is not of kind "end"' : `it has ${results} results of ${said}`
+  return `it is not whole: ${what}. A copy was cut, or what wrote it failed: run milo-collector reduce --merge again`
+}
+
 export const MAX_WINDOWS = 1_000
 
 /** Returns a number that no other load has; later ones are larger. */

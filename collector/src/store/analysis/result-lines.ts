@@ -96,6 +96,8 @@ const LINES = {
     incomplete: z.object(tally),
   }),
   strange: z.object({ ...shown, share: count, traces: count, shapes: count, of: count, examples: exemplars }),
+  /** The last line: how many there are between it and the window. */
+  end: z.object({ results: count }),
 } as const
 
 export type LineKind = keyof typeof LINES

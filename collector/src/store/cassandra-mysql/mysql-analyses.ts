@@ -1,4 +1,5 @@
 import {
+  type AnalysisPiece,
   type AnalysisQuery,
   type AnalysisRead,
   type AnalysisWindow,
@@ -19,9 +20,9 @@ const DAY_US = 86_400_000_000
 /** Pieces that no window names after so long are what a crash left behind, and not a load that is under way. */
 const REMAINS_US = DAY_US
 
-export async function readMySqlAnalyses(db: MySql): Promise<StoredAnalysis[]> {
+export async function readMySqlAnalyses(db: MySql, limit = MAX_WINDOWS): Promise<StoredAnalysis[]> {
   const rows = await db.read(
-    `SELECT from_us, to_us, loaded_us, summary FROM analysis ORDER BY to_us DESC, from_us DESC LIMIT ${MAX_WINDOWS}`,
+    `SELECT from_us, to_us, loaded_us, summary FROM analysis ORDER BY to_us DESC, from_us DESC LIMIT ${limit}`,
   )
   return rows.map(([fromUs, toUs, loadedUs, summary]) => ({
     fromUs: Number(fromUs),
@@ -76,6 +77,25 @@ export function readMySqlAnalysis(
     )
     const bodies = rows.map(([body]) => body as unknown as Buffer)
     return { fromUs, toUs, loadedUs: Number(loadedUs), summary: `${summary}`, bodies }
+  })
+}
+
+/** Reads all pieces of a window as they are at one moment. */
+export function readMySqlPieces(db: MySql, { fromUs, toUs }: AnalysisWindow): Promise<AnalysisPiece[] | undefined> {
+  return db.snapshot(async connection => {
+    const [row] = await rowsOf(connection, 'SELECT `load` FROM analysis WHERE from_us = ? AND to_us = ?', [
+      fromUs,
+      toUs,
+    ])
+    if (row === undefined) return undefined
+    const rows = await rowsOf(
+      connection,
+      'SELECT kind, root, piece, body FROM analysis_piece WHERE `load` = ? ORDER BY kind, root, piece',
+      [row[0]],
+    )
+    return rows.map(([kind, root, piece, body]) => {
+      return { kind: `${kind}`, root: BigInt(root!), piece: Number(piece), body: body as unknown as Buffer }
+    })
   })
 }
 

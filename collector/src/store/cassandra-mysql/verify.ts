@@ -1,6 +1,8 @@
 import { IdMap } from '../../record/ids'
 import { scanRecords } from '../../record/records'
 import { hexId } from '../../trace/ids'
+import type { AnalysisWindow } from '../analysis/model'
+import { verifyAnalyses } from '../analysis/verify'
 import { hash64 } from '../hash64'
 import type { Entry } from '../pipeline/entry'
 import { isLasting } from '../pipeline/refused'
@@ -8,6 +10,7 @@ import type { IndexPolicy } from '../search/index-policy'
 import { type Finding, type Verified, type VerifyOptions, verification } from '../verify'
 import type { CassandraSpans, StoredRow } from './cassandra-spans'
 import type { MySql } from './mysql'
+import { readMySqlAnalyses, readMySqlPieces } from './mysql-analyses'
 import { allPlaces, checkpoints, dropDamagedTerms, MySqlIndex, termsAt } from './mysql-index'
 import { nodesOf, SLOT_US, type TracePlace } from './span-rows'
 
@@ -19,7 +22,7 @@ import { nodesOf, SLOT_US, type TracePlace } from './span-rows'
  *     trace without terms  MySQL doesn't say that it is there, or not all that it has: it is indexed anew
  *     second without rows  MySQL says that it has some
  *
- * The terms of a message are written last: where MySQL has them, it has the rest of the index too.
+ * The terms of a message are written last: where MySQL has them, it has the rest of the index too. Results of analyses are read as well.
  */
 
 /** Collectors may still be writing younger seconds. */
@@ -45,6 +48,8 @@ export async function verifyRows(
   // What came later may still be in the journal alone.
   const isSettled = ({ slot, collector }: TracePlace) => slot * SLOT_US <= (settled.get(collector) ?? 0n)
   const places = (await spans.places()).filter(isChecked)
+  const windows = await readMySqlAnalyses(mysql, Number.MAX_SAFE_INTEGER)
+  const steps = places.length + windows.length
   const seen = new Set<string>()
   for (const [i, place] of places.entries()) {
     const where = nameOf(place)
@@ -60,7 +65,7 @@ export async function verifyRows(
     for (const lacking of await lackingTraces(mysql, index, policy, place, entry)) {
       report({ where, ...(await mended(lacking)) })
     }
-    progress(i + 1, places.length)
+    progress(i + 1, steps)
 
     async function mended({ traceId, records }: Trace): Promise<Omit<Finding, 'where'>> {
       const what = `trace ${hexId(traceId)} isn't in MySQL, or not all that it has`
@@ -82,6 +87,8 @@ export async function verifyRows(
     const what = "MySQL has traces of this second and Cassandra none: they weren't acknowledged, or are lost"
     report({ where, what, repaired: false })
   }
+  const pieces = (window: AnalysisWindow) => readMySqlPieces(mysql, window)
+  await verifyAnalyses({ windows, pieces }, report, done => progress(places.length + done, steps))
   return verified
 }
 

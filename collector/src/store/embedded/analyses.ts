@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import {
+  type AnalysisPiece,
   type AnalysisQuery,
   type AnalysisRead,
   type AnalysisWindow,
@@ -98,8 +99,8 @@ export class EmbeddedAnalyses {
   }
 }
 
-export function readEmbeddedAnalyses({ sql }: EmbeddedFile): StoredAnalysis[] {
-  const rows = sql.selectAnalyses.all([BigInt(MAX_WINDOWS)]) as [bigint, bigint, bigint, Buffer][]
+export function readEmbeddedAnalyses({ sql }: EmbeddedFile, limit = MAX_WINDOWS): StoredAnalysis[] {
+  const rows = sql.selectAnalyses.all([BigInt(limit)]) as [bigint, bigint, bigint, Buffer][]
   return rows.map(([fromUs, toUs, loadedUs, summary]) => ({
     fromUs: Number(fromUs),
     toUs: Number(toUs),
@@ -122,6 +123,16 @@ export function readEmbeddedAnalysis(
     )
     const bodies = (rows as [Buffer][]).map(([body]) => body)
     return { fromUs, toUs, loadedUs: Number(loadedUs), summary: summary.toString(), bodies }
+  })
+}
+
+/** Reads all pieces of a window. */
+export function readEmbeddedPieces(file: EmbeddedFile, window: AnalysisWindow): AnalysisPiece[] | undefined {
+  return file.snapshot(() => {
+    const row = file.sql.selectAnalysis.get(keyOf(window)) as [bigint] | undefined
+    if (row === undefined) return undefined
+    const rows = file.sql.selectAllPieces.all([row[0]]) as [Buffer, bigint, bigint, Buffer][]
+    return rows.map(([kind, root, piece, body]) => ({ kind: kind.toString(), root, piece: Number(piece), body }))
   })
 }
 

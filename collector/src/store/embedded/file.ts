@@ -351,6 +351,9 @@ function prepare(db: Database.Database) {
       'SELECT from_us, to_us, loaded_us, summary FROM analysis ORDER BY to_us DESC, from_us DESC LIMIT ?',
     ),
     selectAnalysis: one('SELECT load, loaded_us, summary FROM analysis WHERE from_us = ? AND to_us = ?'),
+    selectAllPieces: one(
+      'SELECT CAST(kind AS BLOB), root, piece, body FROM analysis_piece WHERE load = ? ORDER BY kind, root, piece',
+    ),
     selectPieces: one('SELECT body FROM analysis_piece WHERE load = ? AND kind = ? ORDER BY root, piece'),
     selectPiecesOfRoot: one('SELECT body FROM analysis_piece WHERE load = ? AND kind = ? AND root = ? ORDER BY piece'),
     replaceAnalysis: db.prepare(

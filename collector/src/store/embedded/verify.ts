@@ -1,9 +1,12 @@
 import { scanRecords } from '../../record/records'
 import { ROW_KINDS } from '../activity/model'
 import { readDelta, readRow, writeDelta } from '../activity/rows'
+import type { AnalysisWindow } from '../analysis/model'
+import { verifyAnalyses } from '../analysis/verify'
 import { readEntry } from '../pipeline/entry'
 import { type IndexPolicy, type IndexSettings, indexPolicy } from '../search/index-policy'
 import { type Finding, type Verified, type VerifyOptions, verification } from '../verify'
+import { readEmbeddedAnalyses, readEmbeddedPieces } from './analyses'
 import { EmbeddedFile } from './file'
 import { boundsOf, PART_ROWS, ROW_BYTES } from './index/columns'
 import { END_OF_VALUE, hashOf, Indexer } from './index/indexer'
@@ -18,7 +21,7 @@ const PROGRESS_MESSAGES = 1_000
 
 /**
  * Reads everything: pages by SQLite's own check, messages by their checksums and records, the index against what the messages
- * say, and the figures of services. Takes about a minute for ten million spans.
+ * say, the figures of services, and results of analyses. Takes about a minute for ten million spans.
  * @throws StoreError when another process has the file, or when it can't be opened
  */
 export async function verifyEmbedded(
@@ -34,7 +37,8 @@ export async function verifyEmbedded(
     for (const what of [...file.integrity(), ...wrongWithBounds(file)])
       report({ where: 'the file', what, repaired: false })
     const parts = file.partsWithBounds()
-    const total = file.countMessages() + parts.length
+    const windows = readEmbeddedAnalyses(file, Number.MAX_SAFE_INTEGER)
+    const total = file.countMessages() + parts.length + windows.length
     for (const id of file.messageIds()) {
       const what = attempt(() => wrongWithMessage(file, id))
       if (what !== undefined) report({ where: `message ${id}`, what, repaired: false })
@@ -58,6 +62,8 @@ export async function verifyEmbedded(
       progress(verified.read + i + 1, total)
     }
     verifyActivity(file, repair, report)
+    const pieces = async (window: AnalysisWindow) => readEmbeddedPieces(file, window)
+    await verifyAnalyses({ windows, pieces }, report, done => progress(total - windows.length + done, total))
     return verified
   } finally {
     file.close()

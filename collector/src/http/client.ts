@@ -1,28 +1,52 @@
 import { type ClientRequest, type IncomingMessage, request as requestHttp } from 'node:http'
 import { request as requestHttps } from 'node:https'
 
-/** HTTP as a client that believes nothing: every answer is bounded in length and time. */
+/** HTTP as a client that believes nothing: every answer is bounded in length and time. Commands ask collectors and HDFS by it. */
 
-/** How long a connection may stand still. */
+/** How long a connection may stand still, unless a request says so. */
 const STANDSTILL_MS = 60_000
+
+/** Certificates that are believed in place of those that Node knows. */
+export interface Trust {
+  ca: string[]
+  checkServerIdentity: () => undefined
+}
+
+/** A collector that is asked. */
+export interface Collector {
+  /** Its address, with a slash at the end. */
+  url: URL
+  /** For http.tokens. It is sent, and never shown. */
+  token?: string | undefined
+  trust?: Trust | undefined
+}
+
+/** Starts a request to a collector. @param path relative to its address; it may have parameters */
+export function ask({ url, token, trust }: Collector, path: string, request: Request): ClientRequest {
+  const headers = { ...request.headers, ...(token !== undefined && { authorization: `Bearer ${token}` }) }
+  return start(new URL(path, url), { ...request, headers, ...(trust && { trust }) })
+}
 
 export interface Request {
   method: string
   headers?: Record<string, string>
   /** When the answer must be whole; undefined where it may be long. */
   deadlineMs?: number
+  standstillMs?: number
+  trust?: Trust
 }
 
 /** Starts a request of http: or https:. An error says what happened and never the address, which may have secrets in it. */
-export function start(url: URL, { method, headers = {}, deadlineMs }: Request): ClientRequest {
+export function start(url: URL, request: Request): ClientRequest {
+  const { method, headers = {}, deadlineMs, standstillMs = STANDSTILL_MS, trust } = request
   const open = url.protocol === 'https:' ? requestHttps : requestHttp
   const signal = deadlineMs === undefined ? {} : { signal: AbortSignal.timeout(deadlineMs) }
   // A connection that is used again may just be closing, which a file's contents can't be sent twice for.
-  const request = open(url, { method, headers, timeout: STANDSTILL_MS, agent: false, ...signal })
-  request.on('timeout', () => request.destroy(new Error(`nothing has moved for ${STANDSTILL_MS / 1000} s`)))
+  const started = open(url, { method, headers, timeout: standstillMs, agent: false, ...signal, ...trust })
+  started.on('timeout', () => started.destroy(new Error(`nothing has moved for ${standstillMs / 1000} s`)))
   // One that comes when nobody waits any more.
-  request.on('error', () => {})
-  return request
+  started.on('error', () => {})
+  return started
 }
 
 /** Resolves to the answer of a request that has been ended. */
@@ -49,10 +73,13 @@ export async function bodyOf(answer: IncomingMessage, maxBytes: number): Promise
   return Buffer.concat(pieces)
 }
 
-/** Node leaves the message empty when it has tried several addresses. */
+/** Says why there was no answer. */
 export function reasonOf(error: unknown): string {
-  const { message, code } = error as NodeJS.ErrnoException
-  return message || code || String(error)
+  const { message, code = '' } = error as NodeJS.ErrnoException
+  // Node leaves the message empty when it has tried several addresses.
+  const reason = message || code || String(error)
+  if (!/CERT|SELF_SIGNED|UNABLE_TO/.test(code)) return reason
+  return `${reason}: set NODE_EXTRA_CA_CERTS to a file with its authority's certificate`
 }
 
 /** Shortens what a server said, to show it: one line of printable characters. */
