@@ -176,7 +176,7 @@ describe(`cassandra-mysql store, with hostile clocks and data (MILO_TEST_SEED=${
     // As a server would have left it that was a year ahead for a while.
     const today = Math.floor(Date.now() / 86_400_000)
     const ahead = `PARTITION d${today + 366} VALUES LESS THAN (${today + 367})`
-    for (const table of ['post', 'trace_terms', 'dict']) {
+    for (const table of ['post', 'trace_terms', 'dict', 'value_block']) {
       await sql(`ALTER TABLE ${table} DROP PARTITION d${today + 3}, d${today + 4}`)
       await sql(
         `ALTER TABLE ${table} REORGANIZE PARTITION later INTO (${ahead}, PARTITION later VALUES LESS THAN MAXVALUE)`,

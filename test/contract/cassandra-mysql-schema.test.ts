@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { migrate, openStore, pendingMigrations } from '../../collector/src/store/open'
+import type { SpanRecord } from '../../src/codec/span'
 import { startCassandra, startMariaDb } from '../servers'
 import { type Databases, newDatabases, settled } from './databases'
 import { append, found, randomId, soon, span, structs, unique } from './store-contract'
 
 const TODAY = Math.floor(Date.now() / 86_400_000)
-const DAILY = ['post', 'trace_terms', 'dict']
+const DAILY = ['post', 'trace_terms', 'dict', 'value_block']
 
 describe('cassandra-mysql store, schema', function () {
   this.timeout(60_000)
@@ -104,6 +105,26 @@ describe('cassandra-mysql store, schema', function () {
       await migrate(databases.config)
       await works()
     }
+  })
+
+  it('has the values of before in blocks after a migration: a search for a part of one finds it', async () => {
+    const [key, value] = [unique('key'), unique('value')]
+    const record = span({ tags: { [key]: value, other: 'x'.repeat(200) } })
+    const isFound = async (...records: SpanRecord[]) => {
+      const store = await openStore(databases.config)
+      try {
+        if (records.length > 0) await append(store, ...records)
+        const annotations = [{ key, value: value.slice(2), match: 'contains' as const }]
+        await soon(async () => assert.deepEqual(await found(store, { annotations }), [record.traceId]))
+      } finally {
+        await store.close()
+      }
+    }
+    await isFound(record)
+    await databases.own('DROP TABLE value_block')
+    await databases.own('DELETE FROM schema_migration WHERE version = 3')
+    await migrate(databases.config)
+    await isFound()
   })
 
   it('is refused when other files than ours made it, and left alone', async () => {

@@ -8,6 +8,7 @@ import type { IndexPolicy } from '../search/index-policy'
 import type { MySql, Row } from './mysql'
 import { Postings, type TraceTerms } from './mysql-postings'
 import { termsIn, type Word, Words } from './mysql-terms'
+import { valueBlocks } from './mysql-value-blocks'
 import { collectorNumber, type SharedPlace, slotOf, type TracePlace } from './span-rows'
 
 /**
@@ -17,6 +18,7 @@ import { collectorNumber, type SharedPlace, slotOf, type TracePlace } from './sp
  *     a row of trace_terms for each trace and second of acceptance
  *     a place for each trace, term and window of time, with the newest start and the longest duration
  *     a row of post for all places of a term and a window (mysql-blocks.ts)
+ *     a row of dict for each word that is new on a day, and of value_block for a key's new values (mysql-value-blocks.ts)
  */
 
 export const DAY_US = 86_400_000_000n
@@ -118,6 +120,7 @@ export class MySqlIndex {
     }
     insert('INSERT IGNORE INTO post (term, place, day, older)', rows)
     insert(INSERT_TERMS, terms)
+    insert('INSERT IGNORE INTO value_block (scope, day, uid, texts)', [...valueBlocks(words, day)])
     return { statements, words }
   }
 

@@ -7,7 +7,7 @@ import { connectMySql, isDenied, lockName, type MySql, mysqlError, rowsOf } from
  * before the first partition go into the first one, and rows of a day after the last go into "later".
  */
 
-const TABLES = ['post', 'trace_terms', 'dict'] as const
+const TABLES = ['post', 'trace_terms', 'dict', 'value_block'] as const
 /** Partitions are created ahead for more than a weekend without an administrator. */
 const DAYS_AHEAD = 4
 const DAY_MS = 86_400_000

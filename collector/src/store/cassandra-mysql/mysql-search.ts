@@ -20,12 +20,13 @@ import {
   termsIn,
   valueTerm,
 } from './mysql-terms'
+import { type Value, valuesContaining } from './mysql-value-blocks'
 
 /**
  * Searches the index of sql/mysql/0001-blocks.sql. Every term is a list of places: a range of post's B-tree in order of time,
  * which the server walks backwards and merges over the partitions of the days (mysql-list.ts).
  *
- * A search for a part of a value first finds the values that contain it in dict. If these have few places, the places are
+ * A search for a part of a value first finds the values that contain it (mysql-value-blocks.ts). If these have few places, the places are
  * fetched and sorted. If they have many, walking the places of the key (or of all records, without a key) from the newest finds
  * some soon: the traces' values are in trace_terms.
  *
@@ -34,15 +35,8 @@ import {
 
 /** How many values' ids are fetched. */
 const MAX_VALUES = 4_000
-/** Quarters of the values in dict, by their terms. */
-const VALUE_RANGES = ['03', '47', '8b', 'cf'].map(([first, last]) => {
-  const [from, to] = [`1${first}`.padEnd(TERM_DIGITS, '0'), `1${last}`.padEnd(TERM_DIGITS, 'f')]
-  return `term BETWEEN ${bytes(from)} AND ${bytes(to)}`
-})
 /** How many places of these values are fetched and sorted. */
 const MAX_SORTED = 10_000
-/** If a key has more than this share of all values, dict is read completely, in the order in which it is stored. */
-const MAX_DICT_SHARE = 0.2
 /** How many places are fetched at once when many are filtered out. */
 const MAX_BATCH = 2_000
 /** Looking up a trace costs as much as reading this many places of a list, which are stored side by side. */
@@ -159,29 +153,17 @@ export class MySqlSearch implements SpanIndex {
 
   private async lookUp(term: ValueTerm): Promise<Value[] | undefined> {
     if (term.kind === 'number') return this.lookUpNumbers(term)
-    const scope = await this.scopeOf(term)
-    let index = 'by_text'
+    const text = this.policy.cut(term.value)
     if (term.match === 'contains') {
-      const [all, ofScope] = [
-        await this.db.estimate('SELECT 1 FROM dict'),
-        await this.db.estimate(`SELECT 1 FROM dict FORCE INDEX (by_text) WHERE ${scope}`),
-      ]
-      // by_text contains only the beginnings of values, so every row would be fetched from elsewhere.
-      if (ofScope > MAX_DICT_SHARE * all) index = 'PRIMARY'
+      const scope = term.key === undefined ? undefined : termOf(SCOPE.key, term.key)
+      return valuesContaining(this.db, scope, text, MAX_VALUES)
     }
-    const [matches, parameters] =
-      term.match === 'prefix' ? beginning(this.policy.cut(term.value)) : this.condition(term)
-    // Reading all values takes the server long, so it has several cores for that.
-    const ranges = index === 'PRIMARY' ? VALUE_RANGES : ['TRUE']
-    const read = (range: string) => {
-      const where = `${range} AND ${scope} AND ${matches}`
-      const limit = MAX_VALUES + 1
-      return this.db.read(
-        `SELECT HEX(term), day FROM dict FORCE INDEX (${index}) WHERE ${where} LIMIT ${limit}`,
-        parameters,
-      )
-    }
-    const rows = (await Promise.all(ranges.map(read))).flat()
+    const [matches, parameters] = term.match === 'prefix' ? beginning(text) : this.condition(term)
+    const rows = await this.db.read(
+      `SELECT HEX(term), day FROM dict FORCE INDEX (by_text)
+       WHERE ${await this.scopeOf(term)} AND ${matches} LIMIT ${MAX_VALUES + 1}`,
+      parameters,
+    )
     return rows.length > MAX_VALUES ? undefined : rows.map(([hex, day]) => ({ term: lower(hex), day: Number(day) }))
   }
 
@@ -226,10 +208,8 @@ export class MySqlSearch implements SpanIndex {
     return places.sort((a, b) => comparePlaces(b, a))
   }
 
-  private async scopeOf({ key, match }: TextTerm): Promise<string> {
+  private async scopeOf({ key }: TextTerm): Promise<string> {
     if (key !== undefined) return `scope = ${bytes(termOf(SCOPE.key, key))}`
-    // by_text is ordered by key, which doesn't help for a part that may be anywhere in a value.
-    if (match === 'contains') return `scope > ${bytes(SCOPE.key)}`
     const keys = await this.db.read(
       `SELECT DISTINCT HEX(term) FROM dict WHERE scope = ${bytes(SCOPE.key)} LIMIT ${MAX_KEYS + 1}`,
     )
@@ -408,12 +388,6 @@ type Half = Extract<Term, { kind: 'half' }>
 
 function keyOf(term: ValueTerm): Term {
   return { kind: 'key', key: term.key! }
-}
-
-/** A row of dict. */
-interface Value {
-  term: string
-  day: number
 }
 
 /** Returns the next places; fewer than `size` don't mean the end. */
