@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { migrate, openStore, pendingMigrations } from '../../collector/src/store/open'
-import type { SpanRecord } from '../../src/codec/span'
 import { startCassandra, startMariaDb } from '../servers'
 import { type Databases, newDatabases, settled } from './databases'
 import { append, found, randomId, soon, span, structs, unique } from './store-contract'
@@ -110,7 +109,7 @@ describe('cassandra-mysql store, schema', function () {
   it('has the values of before in blocks after a migration: a search for a part of one finds it', async () => {
     const [key, value] = [unique('key'), unique('value')]
     const record = span({ tags: { [key]: value, other: 'x'.repeat(200) } })
-    const isFound = async (...records: SpanRecord[]) => {
+    const isFound = async (...records: ReturnType<typeof span>[]) => {
       const store = await openStore(databases.config)
       try {
         if (records.length > 0) await append(store, ...records)
