@@ -121,7 +121,7 @@ describe('cassandra-mysql store, schema', function () {
     }
     await isFound(record)
     await databases.own('DROP TABLE value_block')
-    await databases.own('DELETE FROM schema_migration WHERE version = 3')
+    await databases.own('DELETE FROM schema_migration WHERE version = 4')
     await migrate(databases.config)
     await isFound()
   })

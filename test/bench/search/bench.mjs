@@ -32,6 +32,8 @@ const MUST = {
   'common AND common': FOUND,
   'value begins with': FOUND,
   'value of a key contains': { embedded: 100, databases: 800 },
+  'a prefix that half of all spans have': { embedded: 100 },
+  'an AND that never matches': { embedded: 100 },
   'trace of 10 spans': 8,
   'trace of 10,000 spans': 100,
   'trace of 100,000 spans': 500,

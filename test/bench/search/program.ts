@@ -24,7 +24,7 @@ const TRACES = [10, 10_000, 100_000]
 /** As the pipeline's own bounds are; beyond it would be told to wait. */
 const AHEAD_SPANS = 100_000
 
-/** Every trace that has both is read, so that with databases this takes long. */
+/** Every trace that has both is read, which takes long with databases: a fortieth of the questions is asked there. */
 const NEVER = 'an AND that never matches'
 
 /** The databases rest when they take less than this share of a core for so long. */
@@ -73,7 +73,8 @@ async function main(): Promise<void> {
     }
     const some = (n: number) => (n * 7_919) % frames
     for (const [name, question] of Object.entries(questions(some))) {
-      await run(name, name === NEVER ? Math.ceil(Number(queries) / 40) : Number(queries), question)
+      const share = name === NEVER && kind !== 'embedded' ? 40 : 1
+      await run(name, Math.ceil(Number(queries) / share), question)
     }
     for (const { spans, traceId } of big) {
       const ask = async () => ((await store.readTrace(traceId)).records.length === spans ? 1 : 0)

@@ -5,7 +5,7 @@ import { bytes } from './mysql-list'
 import { TERM_DIGITS, type Word } from './mysql-terms'
 
 /**
- * The values of keys as sql/mysql/0003-value-blocks.sql has them, in blocks, for searches that have to read them all. A block has what
+ * The values of keys as sql/mysql/0004-value-blocks.sql has them, in blocks, for searches that have to read them all. A block has what
  * one key was first given on a day, of messages that were indexed together:
  *
  *     term, 7 bytes │ length of the text, 2 bytes │ text in UTF-8 │ term  …
