@@ -69,6 +69,7 @@ const LATE: Record<string, string> = {
   'cls-code': './src/cls/code.ts',
   'export-http': './src/export/http/index.ts',
   exports: './src/start/exports.ts',
+  keep: './src/keep/index.ts',
   spool: './src/export/spool-pump.ts',
   'testing-code': './src/testing.ts',
 }

@@ -1,5 +1,5 @@
 import { isActive, type Plugin } from 'milo/plugin'
-import { isSampled, takeRoute } from './http'
+import { isRecording, takeRoute } from './http'
 
 /**
  * fastify: the span of a request has the name of its route. That is known where the route is registered with find-my-way, fastify's
@@ -22,7 +22,7 @@ export const fastify: Plugin = {
                 try {
                   // Fastify's store; others have no such thing in theirs. Requests without a route have a handler without a path.
                   const path = given[3]?.config?.url
-                  if (typeof path === 'string' && plugin.enabled && isActive() && isSampled(given[1]))
+                  if (typeof path === 'string' && plugin.enabled && isActive() && isRecording(given[1]))
                     takeRoute(given[1], path)
                 } catch (error) {
                   plugin.fail(error)

@@ -20,7 +20,7 @@ export const genericPool: Plugin = {
 function patch({ prototype }: any, plugin: PluginHandle): void {
   plugin.intercept(prototype, 'acquire', (original, self, args) => {
     const span = currentSpan()
-    const wait = span?.sampled === true ? new Wait(span) : undefined
+    const wait = span?.recording === true ? new Wait(span) : undefined
     const [callback, ...rest] = args
     if (typeof callback === 'function') {
       const noted = (...given: unknown[]) => {

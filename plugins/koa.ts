@@ -1,5 +1,5 @@
 import { isActive, type Plugin } from 'milo/plugin'
-import { isSampled, takeRoute } from './http'
+import { isRecording, takeRoute } from './http'
 
 /**
  * koa: the span of a request has the name of its route. Routers (@koa/router, koa-router) may be ES modules, which pass no `load`, and are
@@ -20,7 +20,7 @@ export const koa: Plugin = {
             function (this: unknown, req, res, ...rest) {
               const context = original.call(this, req, res, ...rest)
               try {
-                if (plugin.enabled && isActive() && isSampled(res)) takeRoute(res, () => routeOf(context))
+                if (plugin.enabled && isActive() && isRecording(res)) takeRoute(res, () => routeOf(context))
               } catch (error) {
                 plugin.fail(error)
               }

@@ -25,3 +25,4 @@ export type MiloErrorCode =
   | 'MILO_BAD_LOG_LEVEL'
   | 'MILO_BAD_LIMIT'
   | 'MILO_BAD_SPOOL'
+  | 'MILO_BAD_RETROACTIVE'

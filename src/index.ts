@@ -7,16 +7,18 @@ import { imitate } from './patch/imitate'
 import { endWith } from './patch/observe'
 import { describe, logRarely } from './process/log'
 import { withLogPlugins } from './register'
-import { isActive, sink } from './start/instance'
+import { isActive, keepTrace, sink } from './start/instance'
 import { type Options, readSettings } from './start/options'
 import { start } from './start/start'
 import { changeBaggage, readBaggage } from './trace/baggage'
 import { currentFrame, derive, frameWith, runInFrame } from './trace/context'
-import { cut, isError, Kind, LIMITS, type PluginSpan, type Span, UNSAMPLED } from './trace/span'
+import { cut, isError, Kind, LIMITS, type LiveSpan, type PluginSpan, type Span, UNSAMPLED } from './trace/span'
 import { currentSpan, startSpan } from './trace/tracer'
 
 export { MiloError, type MiloErrorCode } from './errors'
 export type { ExportCounts } from './export/exporters'
+export type { RetroactiveStats } from './keep/retroactive'
+export type { RetroactiveOptions } from './keep/settings'
 export type { ExportTo } from './start/exports'
 export { flush, type Stats, shutdown, stats } from './start/instance'
 export type { Options } from './start/options'
@@ -88,9 +90,9 @@ function runIn<R>(
   isAsync: boolean,
 ): R {
   // A span that is current already needs no frame, and neither does any while Milo is off.
-  if (!started.sampled && (currentSpan() === started || !isActive())) return fn(started, done)
+  if (!started.recording && (currentSpan() === started || !isActive())) return fn(started, done)
   const frame = frameWith(started)
-  if (!started.sampled) return runInFrame(frame, fn, started, done)
+  if (!started.recording) return runInFrame(frame, fn, started, done)
   let result: R
   try {
     result = runInFrame(frame, fn, started, done)
@@ -186,6 +188,25 @@ export function record(event: string): void {
 export function count(key: string, n = 1): void {
   currentSpan()?.count(key, n)
 }
+
+/**
+ * Keeps the current trace, after the fact: what this process and others have in their histories of it is sent, and what is yet to end. A trace
+ * that is kept anyway gets the annotation alone. It needs the option `retroactive`.
+ * @param reason a word that says why, 64 characters at most: the traces are found by it, as `milo.keep=…`
+ * @returns whether the trace is sent: not if there is no history, or too many traces are kept already
+ */
+export function keep(reason = 'application'): boolean {
+  const span = currentSpan()
+  return span !== undefined && keepTrace(span as LiveSpan, wordOf(reason))
+}
+
+/** `asked` means something else in a record. */
+function wordOf(reason: unknown): string {
+  const text = cut(typeof reason === 'string' ? reason : describe(reason), MAX_REASON_LENGTH)
+  return text === '' || text === 'asked' ? 'application' : text
+}
+
+const MAX_REASON_LENGTH = 64
 
 /** The current span; where there is none, one whose methods do nothing. */
 export function current(): Span {

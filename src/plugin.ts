@@ -32,4 +32,4 @@ export {
   remoteContext,
 } from './trace/propagation'
 export { Kind, type PluginSpan as Span, UNSAMPLED } from './trace/span'
-export { currentSpan, ids, isTold, startServerSpan, startSpan } from './trace/tracer'
+export { currentSpan, ids, isTold, recordsUnsampled, startServerSpan, startSpan } from './trace/tracer'

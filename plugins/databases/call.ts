@@ -18,14 +18,14 @@ export interface Database {
  */
 export function startStatement(statement: unknown, dialect: Dialect, of: () => Database): Span | undefined {
   const parent = currentSpan()
-  if (parent !== undefined && !parent.sampled) return undefined
+  if (parent !== undefined && !parent.recording) return undefined
   const text = typeof statement === 'string' ? statement : ''
   // The sampler asks for the name of a root; within a sampled trace all of the text will be needed.
   const { operation, table, text: masked } = readStatement(text, dialect, parent === undefined)
   const database = of()
   const summary = table === '' ? operation : `${operation} ${table}`
   const span = startSpan(Kind.CLIENT, summary === '' ? database.system : summary)
-  if (!span.sampled) return undefined
+  if (!span.recording) return undefined
   annotateDatabase(span, database)
   if (operation !== '') span.annotate('db.operation.name', operation).annotate('db.query.summary', summary)
   const statements = currentSettings()?.statements

@@ -2,7 +2,7 @@ import { isActive, type PluginHandle } from 'milo/plugin'
 
 /** What the plugin for HTTP offers. */
 interface Requests {
-  isSampled(res: object): boolean
+  isRecording(res: object): boolean
   takeRoute(res: object, route: string | undefined): void
 }
 
@@ -24,7 +24,7 @@ export function patchLayer(Layer: any, plugin: PluginHandle, requests: Requests)
     original =>
       function (this: any, req, res, next) {
         let leave = next
-        if (plugin.enabled && isActive() && requests.isSampled(res)) {
+        if (plugin.enabled && isActive() && requests.isRecording(res)) {
           try {
             leave = enter(this, res, next, requests)
           } catch (error) {

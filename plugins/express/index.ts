@@ -1,5 +1,5 @@
 import type { Plugin, PluginHandle } from 'milo/plugin'
-import { isSampled, takeRoute } from '../http'
+import { isRecording, takeRoute } from '../http'
 
 /** express: the span of a request has the name of its route, also within routers and applications that are mounted below one another. */
 export const express: Plugin = {
@@ -13,7 +13,7 @@ export const express: Plugin = {
 
 function patch(exports: any, plugin: PluginHandle) {
   loaded ??= require('./code') as typeof import('./code')
-  return loaded.patchLayer(exports, plugin, { isSampled, takeRoute })
+  return loaded.patchLayer(exports, plugin, { isRecording, takeRoute })
 }
 
 /** Kept: it has state, and an application may empty Node's cache of modules. */

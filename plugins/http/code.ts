@@ -107,7 +107,7 @@ function startStreamSpan(
   const frame = frameWith(span)
   frame.baggage = baggageOfHeaders(list, caller)
   new Exchange(stream, span, frame)
-  if (span.sampled) {
+  if (span.recording) {
     span
       .annotate('http.request.method', method)
       .annotate('url.path', pathOf(path))
@@ -128,7 +128,7 @@ function aroundServerStream(stream: ServerHttp2Stream, event: string | symbol, a
 
 function endServerStream(stream: ServerHttp2Stream): void {
   const exchange = Exchange.of(stream)
-  if (!exchange?.span.sampled) return
+  if (!exchange?.span.recording) return
   try {
     const { span } = exchange
     exchange.nameByRoute()
@@ -232,7 +232,7 @@ function startCall(session: ClientHttp2Session, given: unknown): Call | undefine
   const method = String(headerOf(target, ':method') ?? 'GET')
   const path = String(headerOf(target, ':path') ?? '/')
   const span = startSpan(Kind.CLIENT, operation(method, path))
-  if (span.sampled) {
+  if (span.recording) {
     const { host, port } = hostOf(target)
     span
       .annotate('http.request.method', method)
@@ -305,7 +305,7 @@ function peerOf(session: ClientHttp2Session): Peer {
 
 function aroundClientStream(stream: ClientHttp2Stream, event: string | symbol, args: unknown[], emit: Emit): boolean {
   const span = Exchange.of(stream)?.span
-  if (span?.sampled) {
+  if (span?.recording) {
     try {
       noteClientEvent(span, stream, event, args[0])
     } catch {

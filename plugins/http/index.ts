@@ -53,9 +53,9 @@ const code = () => (loaded ??= require('./code') as typeof import('./code'))
 /** Kept: it has state, and an application may empty Node's cache of modules. */
 let loaded: typeof import('./code') | undefined
 
-/** Whether the request of this response has a span that will be sent. */
-export function isSampled(res: any): boolean {
-  return exchangeOf(res)?.span.sampled === true
+/** Whether the request of this response has a span that takes annotations. */
+export function isRecording(res: any): boolean {
+  return exchangeOf(res)?.span.recording === true
 }
 
 /**
@@ -101,7 +101,7 @@ function patchHttp(exports: any, plugin: PluginHandle): void {
       if (event === 'close') endRequestSpan(res)
       return isHeardElsewhere(res, event) ? emitInFrame(res, event, args, emit) : emit(res, event, args)
     },
-    (res, event) => (event === 'close' && Exchange.of(res)?.span.sampled) || isHeardElsewhere(res, event),
+    (res, event) => (event === 'close' && Exchange.of(res)?.span.recording) || isHeardElsewhere(res, event),
   )
   plugin.watchEmit(IncomingMessage.prototype, emitInFrame, isHeardElsewhere)
   plugin.watchEmit(
@@ -187,14 +187,14 @@ function startRequestSpan(
   const frame = frameWith(span)
   frame.baggage = baggageOfHeaders(headers, socket)
   new Exchange(req, span, frame).share(peer)
-  if (span.sampled) {
+  if (span.recording) {
     const path = pathOf(url)
     // Nobody has annotated the span yet.
     if (method.length + path.length <= ADOPTED_LENGTH) span.adopt(['http.request.method', method, 'url.path', path])
     else span.annotate('http.request.method', method).annotate('url.path', path)
   }
   if (!('statusCode' in peer)) watchUpgraded(peer, span, plugin)
-  else if (peer.socket === null && span.sampled && isSocket(req.socket)) watchQueued(req.socket, peer, plugin)
+  else if (peer.socket === null && span.recording && isSocket(req.socket)) watchQueued(req.socket, peer, plugin)
   return frame
 }
 
@@ -227,7 +227,7 @@ function watchQueued(socket: Duplex, res: ServerResponse, plugin: PluginHandle):
 
 function endRequestSpan(res: ServerResponse): void {
   const exchange = Exchange.of(res)
-  if (!exchange?.span.sampled) return
+  if (!exchange?.span.recording) return
   try {
     const { span } = exchange
     exchange.nameByRoute()
@@ -246,10 +246,10 @@ function endRequestSpan(res: ServerResponse): void {
  */
 function watchUpgraded(socket: Duplex, span: Span, plugin: PluginHandle): void {
   plugin.watchEmit(socket, (self, event, args, emit) => {
-    if (event === 'close' && span.sampled) span.annotate('error.type', 'aborted').end()
+    if (event === 'close' && span.recording) span.annotate('error.type', 'aborted').end()
     return isHeardElsewhere(self, event) ? emitInFrame(self, event, args, emit) : emit(self, event, args)
   })
-  if (!span.sampled) return
+  if (!span.recording) return
   for (const name of ['write', 'end'] as const) {
     const original: Wrapped = socket[name]
     const value = plugin.imitate(original, (...args: any[]) => {
@@ -272,7 +272,7 @@ function answered(span: Span, chunk: unknown): void {
 function startClientSpan(req: ClientRequest, headers: unknown): Span {
   const span = startSpan(Kind.CLIENT, operation(req.method, req.path))
   new Exchange(req, span, currentFrame())
-  if (span.sampled) {
+  if (span.recording) {
     span
       .annotate('http.request.method', req.method)
       .annotate('server.address', req.host)
@@ -346,7 +346,7 @@ function seeClientEvent(req: ClientRequest, event: string | symbol, argument: un
   try {
     const { span } = exchange
     if (event === 'response') exchange.share(argument as object)
-    if (span.sampled) noteClientEvent(span, req, event, argument)
+    if (span.recording) noteClientEvent(span, req, event, argument)
   } catch {
     // A span that stays open is the worst that may come of it.
   }

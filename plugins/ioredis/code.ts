@@ -129,7 +129,7 @@ function annotateNode(span: Span, { options }: any): void {
 
 function start(operation: string, redis: any): Span | undefined {
   const span = startSpan(Kind.CLIENT, operation)
-  if (!span.sampled) return undefined
+  if (!span.recording) return undefined
   const namespace = redis.condition?.select ?? redis.options?.db
   annotateDatabase(span, {
     system: 'redis',

@@ -200,7 +200,7 @@ function begin(client: Client, peer: Peer, kind: Method, args: ArrayLike<unknown
   // Thrift calls back in the context of the code that made the connection, where neither Milo's nor the application's own
   // AsyncLocalStorage has the right value.
   const callback = promises ? client._reqs[seqid] : plugin.bind(client._reqs[seqid])
-  if (!span.sampled) {
+  if (!span.recording) {
     const call: OutgoingCall = { span, carrier, client, method, requestBytes: 0, replyBytes: 0, answered: false }
     if (typeof callback === 'function') client._reqs[seqid] = callback
     return call

@@ -238,7 +238,7 @@ function beginCall(method: string): OutgoingCall | undefined {
   const carrier = isTold(span) ? peer.carrier : 'off'
   const outgoing: OutgoingCall = { span, carrier, client, method, requestBytes: 0, replyBytes: 0, answered: false }
   own.call = outgoing
-  if (!span.sampled) return outgoing
+  if (!span.recording) return outgoing
   span.adopt(annotations.slice())
   const call = keepOpen(outgoing, peer.connection, nextId++, peer.open, peer.openInOrder)
   if (settings.onRequest !== undefined) askApplication(span, Array.from(own.args))

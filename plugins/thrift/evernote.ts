@@ -85,7 +85,7 @@ function begin(method: Method, output: any, struct: unknown): OutgoingCall {
     replyBytes: 0,
     answered: false,
   }
-  if (!span.sampled) return call
+  if (!span.recording) return call
   span.adopt(annotations)
   if (currentSettings()!.onRequest !== undefined) askApplication(span, Object.values(struct ?? {}))
   return keepOpen(call, output?.transport, nextId++, open, openInOrder)

@@ -11,6 +11,7 @@ import {
   Kind,
   type PluginHandle,
   type RemoteContext,
+  recordsUnsampled,
   runInFrame,
   type Span,
   startServerSpan,
@@ -203,7 +204,8 @@ class Request extends Entry implements IncomingRequest, PendingReply {
     this.output = output
     this.connection = connection
     const around = connection === undefined ? currentSpan() : undefined
-    if (around?.kind === Kind.SERVER || around?.kind === Kind.CLIENT || around?.sampled === false) this.ambient = around
+    if (around?.kind === Kind.SERVER || around?.kind === Kind.CLIENT || around?.recording === false)
+      this.ambient = around
   }
 
   get span(): Span {
@@ -212,7 +214,7 @@ class Request extends Entry implements IncomingRequest, PendingReply {
 
   /** Whether a reply is to be written that will end the span. */
   get isWaiting(): boolean {
-    return this.frame.span?.sampled === true && !this.isOver
+    return this.frame.span?.recording === true && !this.isOver
   }
 
   get legacy(): boolean {
@@ -243,7 +245,7 @@ class Request extends Entry implements IncomingRequest, PendingReply {
     arriving = undefined
     const baggage =
       this.baggage === undefined ? undefined : baggageOf(this.baggage, { remoteAddress: this.connection?.address })
-    if (this.remote !== undefined && !this.remote.sampled) {
+    if (this.remote !== undefined && !this.remote.sampled && !recordsUnsampled()) {
       fillFrame(this.frame, startServerSpan('', this.remote), baggage)
       return
     }
@@ -260,7 +262,7 @@ class Request extends Entry implements IncomingRequest, PendingReply {
           runInFrame(frameWith(this.ambient), startSpan, Kind.SERVER, name, false, false, annotations)
         : startServerSpan(name, this.remote, annotations)
     fillFrame(this.frame, span, baggage)
-    if (!span.sampled) return
+    if (!span.recording) return
     const { address, port } = this.connection ?? {}
     const all =
       address === undefined
@@ -306,7 +308,7 @@ class Request extends Entry implements IncomingRequest, PendingReply {
     this.isOver = true
     this.connection?.pending.delete(this)
     forgetReply(this.output, this)
-    if (!this.span.sampled) return
+    if (!this.span.recording) return
     this.span.adopt(
       ['thrift.result', result],
       this.replyBytes === undefined ? undefined : ['thrift.reply_bytes', this.replyBytes],
@@ -391,7 +393,7 @@ function letArgumentsBeSeen(processor: Processor): void {
       if (typeof original !== 'function') return original
       const watching = (...args: unknown[]) => {
         const span = currentSpan()
-        if (span?.sampled) askApplication(span, typeof args.at(-1) === 'function' ? args.slice(0, -1) : args)
+        if (span?.recording) askApplication(span, typeof args.at(-1) === 'function' ? args.slice(0, -1) : args)
         return original.apply(handler, args)
       }
       Object.defineProperty(watching, 'length', { value: original.length, configurable: true })

@@ -104,7 +104,7 @@ export function requestMade(request: Request, plugin: PluginHandle): void {
   const name = operation(request.method, pathWithin(request.path))
   const span = frame === here ? startSpan(Kind.CLIENT, name) : runInFrame(frame, startSpan, Kind.CLIENT, name)
   new Made(request, span, handler !== undefined && isOfFetch(handler) ? NOWHERE : frame)
-  if (span.sampled) {
+  if (span.recording) {
     const { host, port } = peerOf(request)
     span
       .annotate('http.request.method', request.method)
@@ -119,7 +119,7 @@ export function requestMade(request: Request, plugin: PluginHandle): void {
 
 export function headersCame(request: Request, status: number): void {
   const span = Made.spanOf(request)
-  if (!span?.sampled) return
+  if (!span?.recording) return
   noteStatus(span, status)
   // Those of 100 to 199 come before the response's.
   if (status >= 200) setImmediate(endIfUnread, span, request)
@@ -131,7 +131,7 @@ export function requestOver(request: object): void {
 
 export function requestFailed(request: object, error: any): void {
   const span = Made.spanOf(request)
-  if (!span?.sampled) return
+  if (!span?.recording) return
   // A RetryHandler gives up an answer by this error, but the answer has said itself what is wrong.
   if (error?.code === 'UND_ERR_REQ_RETRY') {
     span.end()
@@ -253,7 +253,7 @@ function patchRequest(prototype: any, plugin: PluginHandle): void {
         function (this: Request, status: number, b: unknown, c: unknown, d: unknown) {
           // The socket is no longer the request's. Most versions publish nothing about it.
           const span = Made.spanOf(this)
-          if (span?.sampled) {
+          if (span?.recording) {
             noteStatus(span, status)
             span.end()
           }

@@ -2,6 +2,7 @@ import { Writer } from '../codec/binary'
 import { CATEGORY, ResultCode, readLogReply, writeLogFrame } from '../codec/scribe'
 import { writeSpan } from './encode'
 import type { Answer, Protocol } from './protocol'
+import { replyFrame } from './reply-frame'
 
 export type ScribeEncoding = 'raw' | 'base64'
 
@@ -30,28 +31,10 @@ export function scribe(service: string, hostOf: () => string, encoding: ScribeEn
 }
 
 function replyTo(seqid: number): (data: Buffer) => Answer | undefined {
-  const parts: Buffer[] = []
-  let bytes = 0
-  /** Of the reply's frame, including its length word; 0 until that has come. */
-  let length = 0
-  return data => {
-    parts.push(data)
-    bytes += data.length
-    if (length === 0) {
-      if (bytes < 4) return undefined
-      const n = Buffer.concat(parts).readInt32BE(0)
-      if (n <= 0 || n > MAX_REPLY_BYTES) return failed(`a reply of ${n} bytes: this isn't a Scribe`)
-      length = 4 + n
-    }
-    if (bytes < length) return undefined
-    if (bytes > length) return failed('more than one reply to a call')
-    const reply = readLogReply(Buffer.concat(parts).subarray(4))
-    if (reply.seqid !== seqid) return failed('a reply to another call')
+  return replyFrame(MAX_REPLY_BYTES, message => {
+    const reply = readLogReply(message)
+    if (reply.seqid !== seqid) throw new Error('a reply to another call')
     const { OK, TRY_LATER } = ResultCode
     return { code: reply.code === OK ? 'ok' : reply.code === TRY_LATER ? 'try_later' : 'refused' }
-  }
-}
-
-function failed(reason: string): Answer {
-  return { code: 'failed', reason }
+  })
 }

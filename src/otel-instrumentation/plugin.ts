@@ -65,6 +65,11 @@ export function isTold(span: PluginSpan): boolean {
   return (span as OtelSpan).isValid
 }
 
+/** What OpenTelemetry's SDK doesn't sample, it drops. */
+export function recordsUnsampled(): boolean {
+  return false
+}
+
 const KINDS = [SpanKind.INTERNAL, SpanKind.CLIENT, SpanKind.SERVER]
 
 export function startSpan(

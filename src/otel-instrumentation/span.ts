@@ -19,8 +19,9 @@ export class OtelSpan implements PluginSpan {
   readonly kind: Kind
   /** The plugin's list of what the span was started with. */
   readonly known: readonly string[] | undefined
-  /** Whether it is recorded. What its trace says of sampling may be another thing. */
+  /** Both: whether it is recorded. What its trace says of sampling may be another thing. */
   readonly sampled: boolean
+  readonly recording: boolean
   readonly startUs = 0
   endUs = 0
   private title: string
@@ -41,7 +42,7 @@ export class OtelSpan implements PluginSpan {
     this.kind = kind
     this.title = name
     this.known = known
-    this.sampled = api.isRecording()
+    this.sampled = this.recording = api.isRecording()
     if (like === undefined) return
     const trace = like.trace as Ids
     if (trace.context.traceId === api.spanContext().traceId) this.ids = trace
@@ -180,6 +181,8 @@ class Ids implements Trace {
   readonly clockOffsetUs = 0
   state: string | undefined = undefined
   readonly isRandom = false
+  readonly recorded = false
+  readonly recording = true
 
   constructor(context: SpanContext) {
     this.context = context

@@ -25,7 +25,7 @@ import {
 import { isTime, microseconds, textOf } from './values'
 
 /*
- * What OpenTelemetry's API sees of Milo's spans. Each sampled span has one view, whichever API started it and however often it is
+ * What OpenTelemetry's API sees of Milo's spans. Each span that is recorded has one view, whichever API started it and however often it is
  * looked at:
  *
  *     SilentSpan ─ milo ─▶ undefined, UNSAMPLED, a span that stands for another process's, or the one above a span that is left out
@@ -129,7 +129,7 @@ function contextOf(span: PluginSpan | undefined): SpanContext {
 export function viewOf(span: PluginSpan): SilentSpan {
   const live = span as LiveSpan
   if (live.view !== undefined) return live.view as OtelSpan
-  if (!live.sampled) return new SilentSpan(live)
+  if (!live.recording) return new SilentSpan(live)
   return new OtelSpan(live)
 }
 

@@ -88,7 +88,7 @@ class MiloTracer implements Tracer {
     const { contexts } = this.provider
     const [options, context = contexts.active()] = rest as [SpanOptions?, Context?]
     const span = this.startSpan(name, options, context)
-    // In a trace that isn't kept it is the span that is there.
+    // In a trace that isn't recorded it is the span that is there.
     const within = spanIn(context) === span ? context : withSpan(context, span)
     return contexts.with(within, fn, undefined, span)
   }
@@ -102,7 +102,7 @@ class MiloTracer implements Tracer {
     const kind = KINDS[number] ?? Kind.LOCAL
     const text = typeof name === 'string' ? name : describe(name)
     const milo = startChild(parent, kind, limited(text, LIMITS.nameLength))
-    if (!milo.sampled) return unsampled(milo, context)
+    if (!milo.recording) return unsampled(milo, context)
     const span = new OtelSpan(milo as LiveSpan)
     const startUs = microseconds(options.startTime, milo.trace.clockOffsetUs)
     if (startUs !== undefined) (milo as LiveSpan).startUs = startUs
@@ -126,7 +126,7 @@ class MiloTracer implements Tracer {
   }
 }
 
-/** In a trace that isn't kept all spans are the same one, so that all have the same ids. */
+/** In a trace that isn't recorded all spans are the same one, so that all have the same ids. */
 function unsampled(milo: PluginSpan, context: Context): Span {
   const there = spanIn(context)
   return isView(there) && there.milo === milo ? there : viewOf(milo)

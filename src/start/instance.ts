@@ -3,6 +3,7 @@ import { SpanBuffer } from '../export/buffer'
 import { Emitter, HTTP_DEFAULTS, SCRIBE_DEFAULTS } from '../export/emitter'
 import { type ExportCounts, Exporters, sum } from '../export/exporters'
 import { scribe } from '../export/scribe'
+import type { Retroactive, RetroactiveStats } from '../keep/retroactive'
 import { unwatchExit, watchExit } from '../process/exit'
 import { clock } from '../process/genuine'
 import { expectTracing } from '../process/later'
@@ -30,6 +31,8 @@ interface Instance {
   readonly exporters: Exporters
   /** Takes ended spans in the exporters' place. milo/testing sets it. */
   readonly collect: ((span: LiveSpan) => void) | undefined
+  /** Takes the ended spans of traces that aren't sampled. Undefined where there is no history: then such traces have no spans. */
+  readonly recorder: Retroactive | undefined
 }
 
 export let running: Instance = {
@@ -39,6 +42,7 @@ export let running: Instance = {
   joins: true,
   exporters: new Exporters([]),
   collect: undefined,
+  recorder: undefined,
 }
 
 /** Counted since the process began: a new start doesn't reset them. */
@@ -47,11 +51,12 @@ export const totals = { tracesKept: 0, tracesNotKept: 0, tracesForced: 0, trunca
 export const sink: SpanSink = {
   /** The barrier between a span that ends and what becomes of it: no error of Milo's comes out of `end()`. */
   add(span) {
-    const { active, exporters, collect } = running
+    const { active, exporters, collect, recorder } = running
     if (!active) return
     if (isThread) beforeVitestEnds(flushThread)
     try {
-      if (collect !== undefined) collect(span)
+      if (!span.trace.sampled) recorder?.ended(span)
+      else if (collect !== undefined) collect(span)
       else exporters.add(span)
     } catch (error) {
       logRarely('sink', 'error', `a span couldn't be passed on: ${describe(error)}`)
@@ -73,7 +78,8 @@ export function configure(settings: Settings, collect?: (span: LiveSpan) => void
   const sampling = new Decisions(settings.sampler)
   if (!enabled) {
     if (previous.active) void previous.exporters.close()
-    running = { ...previous, settings, sampling, active: false, collect }
+    previous.recorder?.stop()
+    running = { ...previous, settings, sampling, active: false, collect, recorder: undefined }
     unwatchExit()
     return
   }
@@ -87,7 +93,9 @@ export function configure(settings: Settings, collect?: (span: LiveSpan) => void
   }
   const exporters = new Exporters(settings.exports.map(target => emitterOf(target, settings, bufferOf(target.name))))
   const joins = settings.exports.every(({ kind }) => kind === 'scribe')
-  running = { settings, sampling, active: true, joins, exporters, collect }
+  previous.recorder?.stop()
+  const recorder = recorderOf(settings, collect === undefined, isReal ? previous.recorder : undefined)
+  running = { settings, sampling, active: true, joins, exporters, collect, recorder }
   keeping.types = settings.exports.some(({ kind }) => kind === 'otlp')
   const added: Emitter[] = []
   for (const emitter of exporters.emitters) {
@@ -103,12 +111,42 @@ export function configure(settings: Settings, collect?: (span: LiveSpan) => void
     for (const emitter of added) emitter.add(span)
   for (const emitter of before.values()) void emitter.close()
   watchExit({
-    hurry: () => exporters.hurry(),
-    hold: isHeld => exporters.hold(isHeld),
-    isIdle: () => exporters.inMemory() === 0,
-    flush: () => flushAtExit(exporters, exitTimeoutMs),
-    last: () => exporters.last(),
+    hurry() {
+      recorder?.collect()
+      exporters.hurry()
+    },
+    hold(isHeld) {
+      recorder?.hold(isHeld)
+      exporters.hold(isHeld)
+    },
+    isIdle: () => exporters.inMemory() === 0 && !recorder?.isWaiting,
+    flush() {
+      recorder?.collect()
+      return flushAtExit(exporters, exitTimeoutMs)
+    },
+    last() {
+      recorder?.collect()
+      exporters.last()
+    },
   })
+}
+
+function recorderOf(settings: Settings, asks: boolean, previous: Retroactive | undefined): Retroactive | undefined {
+  if (settings.retroactive === undefined) return undefined
+  // Loaded late, from a file of its own: most processes have no history.
+  const { Retroactive } = require('../keep') as typeof import('../keep')
+  const { scribe, service, exports } = settings
+  // Collectors that others report to are asked nothing.
+  const hasFeed = asks && exports.some(({ kind }) => kind === 'scribe')
+  const feed = hasFeed ? { addresses: scribe, host: () => settings.host } : undefined
+  return new Retroactive(settings.retroactive, service, feed, pass, previous)
+}
+
+/** Passes on an ended span: to whoever takes them at the moment. */
+function pass(span: LiveSpan): void {
+  const { exporters, collect } = running
+  if (collect !== undefined) collect(span)
+  else exporters.add(span)
 }
 
 function emitterOf(target: ExportTarget, settings: Settings, buffer = new SpanBuffer(0)): Emitter {
@@ -125,6 +163,17 @@ function emitterOf(target: ExportTarget, settings: Settings, buffer = new SpanBu
   // Each exporter has its own form of a batch, and so its own directory.
   const ownSpool = spool && { ...spool, directory: join(spool.directory, name) }
   return new Emitter(name, { ...HTTP_DEFAULTS, addresses: [target.address] }, buffer, protocol, ownSpool)
+}
+
+/**
+ * Keeps the trace of an open span after the fact.
+ * @returns whether it is sent
+ */
+export function keepTrace(span: LiveSpan, reason: string): boolean {
+  const { active, recorder } = running
+  if (!active) return false
+  if (span.sampled) span.annotate('milo.keep', reason)
+  return span.sampled || (recorder?.keep(span, reason) ?? false)
 }
 
 /** Whether spans are recorded at all. */
@@ -152,11 +201,15 @@ export interface Stats extends ExportCounts {
   truncated: number
   /** The same counts for each exporter, by its name. */
   exports: Record<string, ExportCounts>
+  /** The history and what was kept of it; undefined without the option `retroactive`. */
+  retroactive: RetroactiveStats | undefined
 }
 
 export function stats(): Stats {
-  const exports = running.exporters.counts()
-  return { ...sum(Object.values(exports)), ...totals, sampling: running.sampling.rates(), exports }
+  const { exporters, sampling, recorder } = running
+  const exports = exporters.counts()
+  const retroactive = recorder?.stats()
+  return { ...sum(Object.values(exports)), ...totals, sampling: sampling.rates(), exports, retroactive }
 }
 
 const FLUSH_MS = 1000
@@ -169,7 +222,8 @@ const MAX_TIMER_MS = 0x7fffffff
  * @returns whether all were sent
  */
 export async function flush(timeoutMs = FLUSH_MS): Promise<boolean> {
-  const { active, exporters } = running
+  const { active, exporters, recorder } = running
+  recorder?.collect()
   return !active || exporters.flush(limit(timeoutMs))
 }
 
@@ -179,8 +233,9 @@ function limit(timeoutMs: unknown): number {
 
 /** Flushes, then stops tracing for good (until another init). Spans that end later aren't counted. */
 export async function shutdown(timeoutMs = FLUSH_MS): Promise<boolean> {
-  const { active, exporters } = running
+  const { active, exporters, recorder } = running
   if (!active) return true
+  recorder?.collect()
   const limitMs = limit(timeoutMs)
   const sent = await exporters.flush(limitMs)
   // The disk is given a moment even when the peers were given none.
@@ -189,6 +244,7 @@ export async function shutdown(timeoutMs = FLUSH_MS): Promise<boolean> {
   const closed = exporters.close(endMs - clock.now())
   if (running.exporters === exporters) {
     running = { ...running, active: false }
+    recorder?.stop()
     unwatchExit()
   }
   await closed
@@ -196,7 +252,10 @@ export async function shutdown(timeoutMs = FLUSH_MS): Promise<boolean> {
 }
 
 async function flushThread(): Promise<void> {
-  if (running.active) await flushAtExit(running.exporters, running.settings!.exitTimeoutMs)
+  const { active, exporters, recorder, settings } = running
+  if (!active) return
+  recorder?.collect()
+  await flushAtExit(exporters, settings!.exitTimeoutMs)
 }
 
 /** At the end of the process: spans in memory are sent or spooled by the deadline, or dropped and counted. */

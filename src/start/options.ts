@@ -4,6 +4,7 @@ import { MiloError, type MiloErrorCode } from '../errors'
 import type { Address } from '../export/connection'
 import type { ScribeEncoding } from '../export/scribe'
 import type { SpoolOptions } from '../export/spool'
+import type { RetroactiveOptions, RetroactiveSettings } from '../keep/settings'
 import type { Plugin } from '../patch/plugin'
 import { inRange } from '../patch/range'
 import { describe, LOG_LEVELS, type LogLevel } from '../process/log'
@@ -68,7 +69,7 @@ export interface Options {
   baggage?: string
   /** Plugins of your own. Milo's come with milo/register, which takes MILO_PLUGINS: `thrift,http`, or `-http` for all but one. */
   plugins?: Plugin[]
-  /** Called with the span and the arguments of each sampled Thrift call, to annotate the span. Otherwise no arguments are recorded. */
+  /** Called with the span and the arguments of each Thrift call that is sampled or recorded, to annotate the span. Otherwise no arguments are recorded. */
   onRequest?: (span: Span, args: unknown[]) => void
   /**
    * Adds trace_id and span_id to the records of pino and winston where a span is current. This can't be undone.
@@ -87,6 +88,11 @@ export interface Options {
   maxBufferedBytes?: number
   /** A directory for spans that can't be sent, and how many bytes it may have: default 64 MiB. MILO_SPOOL, MILO_SPOOL_MAX_BYTES. Default: none. */
   spool?: { directory: string; maxBytes?: number }
+  /**
+   * Records the traces that aren't kept into a history in memory, and keeps those of them, after the fact, that turn out slow or failed:
+   * `true`, or `{ bytes, triggers, lateral }`. See docs/retroactive.md. MILO_RETROACTIVE. Default false.
+   */
+  retroactive?: boolean | RetroactiveOptions
   /** How long the end of the process may wait for Scribe, in milliseconds. Default 1,000. */
   exitTimeoutMs?: number
 }
@@ -114,6 +120,7 @@ export interface Settings {
   maxBufferedSpans: number
   maxBufferedBytes: number
   spool: SpoolOptions | undefined
+  retroactive: RetroactiveSettings | undefined
   exitTimeoutMs: number
   /** Variables that begin like Milo's and aren't, each with what to do about it. */
   unknownVariables: [string, string][]
@@ -142,6 +149,7 @@ const OPTION_NAMES: Record<keyof Options, true> = {
   maxBufferedSpans: true,
   maxBufferedBytes: true,
   spool: true,
+  retroactive: true,
   exitTimeoutMs: true,
 }
 
@@ -191,6 +199,7 @@ export function readSettings(options: Options = {}, env: NodeJS.ProcessEnv = pro
     maxBufferedSpans: whole('maxBufferedSpans', options.maxBufferedSpans ?? 10_000, 1, 10_000_000),
     maxBufferedBytes: whole('maxBufferedBytes', options.maxBufferedBytes ?? 16 * MIB, 1024, 1024 * MIB),
     spool: spool(options.spool, unset(env.MILO_SPOOL), number(env.MILO_SPOOL_MAX_BYTES)),
+    retroactive: retroactive(options.retroactive, env),
     exitTimeoutMs: whole('exitTimeoutMs', options.exitTimeoutMs ?? 1_000, 0, 60_000),
     unknownVariables: unknownVariables(env),
   }
@@ -218,6 +227,10 @@ const VARIABLES = [
   'MILO_LOG_LEVEL',
   'MILO_SPOOL',
   'MILO_SPOOL_MAX_BYTES',
+  'MILO_RETROACTIVE',
+  'MILO_RETROACTIVE_BYTES',
+  'MILO_RETROACTIVE_TRIGGERS',
+  'MILO_RETROACTIVE_LATERAL',
   'MILO_DOCTOR_COLLECTOR',
   'MILO_DOCTOR_SECONDS',
   'MILO_DOCTOR_TOKEN',
@@ -348,6 +361,18 @@ function spool(
       `must have an absolute path as directory where the current folder has been removed, got ${show(directory)}`,
     )
   }
+}
+
+function retroactive(option: unknown, env: NodeJS.ProcessEnv): RetroactiveSettings | undefined {
+  const isObject = typeof option === 'object' && option !== null && !Array.isArray(option)
+  if (!isObject && !flag('retroactive', option, 'MILO_RETROACTIVE', env.MILO_RETROACTIVE)) return undefined
+  // Loaded late, from a file of its own: most processes have no history.
+  const { retroactiveSettings } = require('../keep') as typeof import('../keep')
+  return retroactiveSettings(isObject ? option : {}, {
+    bytes: number(env.MILO_RETROACTIVE_BYTES),
+    triggers: unset(env.MILO_RETROACTIVE_TRIGGERS),
+    lateral: number(env.MILO_RETROACTIVE_LATERAL),
+  })
 }
 
 function sampler(value: unknown, tracesPerSecond: number, operations: Record<string, OperationSampling>): Sampler {

@@ -66,6 +66,8 @@ export interface RemoteContext {
   parentHi: number
   parentLo: number
   sampled: boolean
+  /** Not sampled, but recorded into some process's history: the ids are to travel on. */
+  recorded: boolean
   /** The caller leaves the decision to the sampler here; `sampled` is true then. */
   undecided: boolean
   debug: boolean
@@ -93,6 +95,7 @@ export function remoteContext(sampled: boolean, debug: boolean, probability: num
     parentHi: 0,
     parentLo: 0,
     sampled,
+    recorded: false,
     undecided: false,
     debug,
     probability,

@@ -25,6 +25,10 @@ export class Trace {
   state: string | undefined = undefined
   /** W3C's flag that its id is random, as it came. */
   isRandom = false
+  /** Not sampled, but some process records it into its history, so its ids travel all the same. Set when the trace is made. */
+  recorded = false
+  /** Whether this process's spans take annotations: the trace is sampled, or recorded here. Set when the trace is made. */
+  recording: boolean
 
   constructor(
     hi: number,
@@ -41,6 +45,7 @@ export class Trace {
     this.highHi = highHi
     this.highLo = highLo
     this.sampled = sampled
+    this.recording = sampled
     this.debug = debug
     this.probability = probability
     this.clockOffsetUs = clockOffsetUs
@@ -76,8 +81,10 @@ export const keeping = { types: false }
 export interface Span {
   /** The span's name. */
   name: string
-  /** Whether its trace is kept. Other spans are never sent. */
+  /** Whether its trace is kept from its beginning. Other spans aren't sent, unless the trace is kept later: see `keep`. */
   readonly sampled: boolean
+  /** Whether it takes annotations: it is sampled, or recorded into the process's history (the option `retroactive`). */
+  readonly recording: boolean
   /** 16 lower-case hex digits, or 32 when the trace id has a high half. All zero when nothing is being traced. */
   readonly traceId: string
   /** 16 lower-case hex digits. */
@@ -172,6 +179,10 @@ export class LiveSpan implements PluginSpan {
 
   get sampled(): boolean {
     return this.trace.sampled
+  }
+
+  get recording(): boolean {
+    return this.trace.recording
   }
 
   get traceId(): string {
@@ -271,7 +282,7 @@ export class LiveSpan implements PluginSpan {
     if (!this.open()) return
     this.view?.ending()
     this.endUs = Math.max(timeUs ?? this.trace.nowUs(), this.startUs)
-    if (spanEnd.hasSubscribers) tell(spanEnd, { span: this })
+    if (spanEnd.hasSubscribers && this.trace.sampled) tell(spanEnd, { span: this })
     this.sink.add(this)
   }
 
@@ -285,7 +296,7 @@ export class LiveSpan implements PluginSpan {
   }
 
   private open(): boolean {
-    return this.trace.sampled && this.endUs === 0
+    return this.trace.recording && this.endUs === 0
   }
 
   /** The value as a string within the limit; undefined when it has none. */

@@ -52,10 +52,15 @@ export function startChild(
 ): PluginSpan {
   if (parent === undefined || (force && !parent.trace.sampled)) return startRoot(kind, name, narrow, force)
   const trace = parent.trace
-  if (!trace.sampled) return parent
+  if (!trace.recording) return parent
   const hi = narrow ? 0 : randomHigh()
   const lo = narrow ? randomNarrow() : randomLow()
   return begun(new LiveSpan(sink, trace, hi, lo, parent.idHi, parent.idLo, kind, name, trace.nowUs()))
+}
+
+/** Whether spans of traces that aren't sampled are recorded, into this process's history. */
+export function recordsUnsampled(): boolean {
+  return running.recorder !== undefined
 }
 
 /** Whether a call in this span tells its callee anything. Here it does: a decision not to sample is told as well. */
@@ -66,6 +71,7 @@ export function isTold(_span: PluginSpan): boolean {
 /**
  * Starts the server's span of a request. What is current where it arrives doesn't matter: a request that brings no
  * context is a root, and one that brings nothing but the decision to sample is a forced one.
+ * Where there is a history, what isn't sampled is recorded: with the caller's ids, or without any as a root.
  * @param _known see startSpan
  */
 export function startServerSpan(
@@ -75,15 +81,20 @@ export function startServerSpan(
 ): PluginSpan {
   if (remote === undefined || (remote.sampled && !remote.hasIds))
     return startRoot(Kind.SERVER, name, false, remote !== undefined)
-  if (!running.active || (!remote.sampled && !remote.hasIds)) return UNSAMPLED
+  if (!running.active) return UNSAMPLED
+  if (!remote.sampled && !remote.hasIds) {
+    if (running.recorder === undefined) return UNSAMPLED
+    return rootOf(Kind.SERVER, name, false, randomHigh(), randomLow(), 0, false, false)
+  }
   if (remote.undecided) decideFor(remote, name)
   const { sampled, spanHi, spanLo } = remote
-  const monotonicMs = sampled ? clock.now() : 0
-  const offset = sampled ? wallClock.offsetUs(monotonicMs) : 0
+  const recording = sampled || running.recorder !== undefined
+  const monotonicMs = recording ? clock.now() : 0
+  const offset = recording ? wallClock.offsetUs(monotonicMs) : 0
   const trace = traceOf(remote, offset)
   const startUs = offset + monotonicMs * 1000
-  // An unsampled span only carries the caller's ids on.
-  if (!sampled) return new LiveSpan(sink, trace, spanHi, spanLo, remote.parentHi, remote.parentLo, Kind.SERVER, '', 0)
+  // A span that isn't recorded here only carries the caller's ids on.
+  if (!recording) return new LiveSpan(sink, trace, spanHi, spanLo, remote.parentHi, remote.parentLo, Kind.SERVER, '', 0)
   if (remote.sharesSpan && running.joins) {
     return begun(
       new LiveSpan(sink, trace, spanHi, spanLo, remote.parentHi, remote.parentLo, Kind.SERVER, name, startUs),
@@ -108,36 +119,55 @@ export function standIn(remote: RemoteContext): PluginSpan {
 }
 
 function traceOf(remote: RemoteContext, offset: number): Trace {
-  const { hi, lo, highHi, highLo, sampled, debug, probability, state, isRandom } = remote
+  const { hi, lo, highHi, highLo, sampled, recorded, debug, state, isRandom } = remote
+  // What is kept after the fact stands for itself alone: no count takes it for others.
+  const probability = sampled ? remote.probability : 0
   const trace = new Trace(hi, lo, highHi, highLo, sampled, debug, probability, offset)
   trace.state = state
   trace.isRandom = isRandom
+  if (!sampled) {
+    trace.recording = running.recorder !== undefined
+    trace.recorded = recorded || trace.recording
+  }
   return trace
 }
 
 function begun(span: LiveSpan): LiveSpan {
-  if (spanStart.hasSubscribers) tell(spanStart, { span })
+  if (spanStart.hasSubscribers && span.trace.sampled) tell(spanStart, { span })
   return span
 }
 
 function startRoot(kind: Kind, name: string, narrow: boolean, force: boolean): PluginSpan {
-  const { active, exporters, sampling } = running
-  if (!active) return UNSAMPLED
+  if (!running.active) return UNSAMPLED
   const hi = randomHigh()
   const lo = randomLow()
   // A forced trace stands for itself alone: of probability 0, so that no count takes it for others.
-  let probability = 0
-  if (force) totals.tracesForced++
-  else {
-    probability = decide(name, hi, lo)
-    if (probability === NOT_KEPT) return UNSAMPLED
+  if (force) {
+    totals.tracesForced++
+    return rootOf(kind, name, narrow, hi, lo, 0, true, true)
   }
+  const probability = decide(name, hi, lo)
+  if (probability !== NOT_KEPT) return rootOf(kind, name, narrow, hi, lo, probability, true, false)
+  return running.recorder === undefined ? UNSAMPLED : rootOf(kind, name, narrow, hi, lo, 0, false, false)
+}
+
+function rootOf(
+  kind: Kind,
+  name: string,
+  narrow: boolean,
+  hi: number,
+  lo: number,
+  probability: number,
+  sampled: boolean,
+  debug: boolean,
+): LiveSpan {
   // One look at the clock serves both: it costs 40 ns.
   const monotonicMs = clock.now()
   const offset = wallClock.offsetUs(monotonicMs)
-  const trace = new Trace(hi, lo, 0, 0, true, force, probability, offset)
+  const trace = new Trace(hi, lo, 0, 0, sampled, debug, probability, offset)
   const startUs = offset + monotonicMs * 1000
-  sampling.adjust(exporters, startUs)
+  if (sampled) running.sampling.adjust(running.exporters, startUs)
+  else trace.recorded = trace.recording = true
   const spanHi = narrow ? 0 : randomHigh()
   const spanLo = narrow ? randomNarrow() : randomLow()
   return begun(new LiveSpan(sink, trace, spanHi, spanLo, 0, 0, kind, name, startUs))

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import type { TlsOptions } from 'node:tls'
-import { MessageType, Reader, T, Writer, writeMessageBegin } from '../../src/codec/binary'
+import { type MessageHeader, MessageType, Reader, T, Writer, writeMessageBegin } from '../../src/codec/binary'
 import { ResultCode, readLogArgs } from '../../src/codec/scribe'
 import { DELIMITER, readRecord, type SpanRecord } from '../../src/codec/span'
 import { Peer } from './peer'
@@ -33,6 +33,8 @@ export class ScribePeer extends Peer {
   /** Whether a message came as base64. */
   sawBase64 = false
   react: (call: number) => Reaction = () => ({ reply: ResultCode.OK })
+  /** Takes calls of `keeps`, as a Milo collector does. A genuine Scribe doesn't know the method. */
+  keeps: ((poll: Poll) => void) | undefined = undefined
 
   static listen(port?: number, tls?: TlsOptions): Promise<ScribePeer> {
     return new ScribePeer(tls).open(port)
@@ -53,6 +55,7 @@ export class ScribePeer extends Peer {
   private call(socket: Socket, frame: Buffer): void {
     const reader = new Reader(frame)
     const header = reader.messageBegin()
+    if (header.name !== 'Log') return void this.other(socket, header, reader)
     const spans: SpanRecord[] = []
     for (const entry of readLogArgs(reader)) {
       this.categories.push(entry.category)
@@ -102,4 +105,72 @@ export class ScribePeer extends Peer {
     }
     next(0)
   }
+
+  private other(socket: Socket, header: MessageHeader, reader: Reader): void {
+    const w = new Writer()
+    w.i32(0)
+    const send = () => {
+      const frame = w.take()
+      frame.writeInt32BE(frame.length - 4, 0)
+      if (!socket.destroyed) socket.write(frame)
+    }
+    if (header.name === 'keeps' && this.keeps !== undefined) {
+      const answer = (next: bigint, keeps: Uint8Array, seqid = header.seqid) => {
+        writeMessageBegin(w, { ...header, seqid, type: MessageType.REPLY })
+        w.field(T.STRUCT, 0)
+        w.field(T.I64, 1)
+        w.raw(i64(next))
+        w.field(T.STRING, 2)
+        w.bytes(keeps)
+        w.byte(T.STOP)
+        w.byte(T.STOP)
+        send()
+      }
+      this.keeps({ ...requestOf(reader), socket, answer })
+      return
+    }
+    writeMessageBegin(w, { ...header, type: MessageType.EXCEPTION })
+    w.field(T.STRING, 1)
+    w.string(`Invalid method name: '${header.name}'`)
+    w.field(T.I32, 2)
+    w.i32(1)
+    w.byte(T.STOP)
+    send()
+  }
+}
+
+/** A call of `keeps`, and how to answer it. */
+export interface Poll {
+  since: bigint
+  waitMs: number
+  service: string
+  host: string
+  process: bigint
+  historyUs: bigint
+  socket: Socket
+  answer(next: bigint, keeps: Uint8Array, seqid?: number): void
+}
+
+/** An entry of a reply to `keeps`: a trace, or n traces of an operation. */
+export function entry(kind: number, id: bigint, n = 0): Buffer {
+  return Buffer.concat([Buffer.of(kind), i64(id), Buffer.of(n)])
+}
+
+function i64(n: bigint): Buffer {
+  const b = Buffer.alloc(8)
+  b.writeBigInt64BE(BigInt.asIntN(64, n))
+  return b
+}
+
+function requestOf(reader: Reader): Omit<Poll, 'socket' | 'answer'> {
+  const values: unknown[] = []
+  for (let type = reader.byte(); type !== T.STOP; type = reader.byte()) {
+    reader.i16()
+    for (let inner = reader.byte(); inner !== T.STOP; inner = reader.byte()) {
+      const id = reader.i16()
+      values[id] = inner === T.I64 ? reader.i64() : inner === T.I32 ? reader.i32() : reader.string()
+    }
+  }
+  const [, since, waitMs, service, host, process, historyUs] = values as any[]
+  return { since, waitMs, service, host, process, historyUs }
 }

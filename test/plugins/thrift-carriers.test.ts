@@ -56,6 +56,25 @@ describe('propagation: Milo’s field', () => {
     assert.equal(context.hasIds, false)
   })
 
+  it('says of an unsampled call that its trace is recorded, with ids and probability 0', () => {
+    for (const high of [0, 7]) {
+      const recorded = span(0, high, false)
+      recorded.trace.recorded = true
+      const bytes = field(recorded)
+      assert.equal(bytes.length, high === 0 ? 29 : 37)
+      assert.equal(bytes[0], high === 0 ? 8 : 12)
+      const context = readField(bytes, 0, bytes.length)!
+      const { sampled, recorded: isRecorded, hasIds, debug, hi, lo, spanHi, spanLo, highLo, probability } = context
+      assert.deepEqual([sampled, isRecorded, hasIds, debug, probability], [false, true, true, false, 0])
+      assert.deepEqual([hi, lo, spanHi, spanLo, highLo], [0x11223344, -2, 0x55667788, 3, high])
+    }
+    // Who is sampled isn't recorded besides, whatever the bits say.
+    const both = field(span(1))
+    both[0]! |= 8
+    const context = readField(both, 0, both.length)!
+    assert.deepEqual([context.sampled, context.recorded], [true, false])
+  })
+
   it('reads back ids with the high bit set exactly, and the probability', () => {
     const bytes = field(span(Math.fround(0.1)))
     const context = readField(bytes, 0, bytes.length)!

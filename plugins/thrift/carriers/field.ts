@@ -7,7 +7,8 @@ import { putIds, readIds } from './ids'
  *
  *     list<byte>:  flags │ trace 8 │ span 8 │ parent 8 │ probability float32 │ trace's high half 8, if flagged
  *
- * Flags: version (0) in the high nibble; 1 sampled, 2 debug, 4 has a high half. An unsampled call sends the flags alone.
+ * Flags: version (0) in the high nibble; 1 sampled, 2 debug, 4 has a high half, 8 not sampled but recorded. Any other unsampled
+ * call sends the flags alone.
  */
 export const FIELD_ID = 6456
 export const FIELD_BYTES = 29
@@ -15,12 +16,14 @@ const FIELD_BYTES_HIGH = 37
 const SAMPLED = 1
 const DEBUG = 2
 const HAS_HIGH = 4
+const RECORDED = 8
 const VERSION_MASK = 0xf0
 
 /** The field's length in bytes for this span. */
 export function fieldLength(span: Span): number {
-  if (!span.trace.sampled) return 1
-  return span.trace.highHi === 0 && span.trace.highLo === 0 ? FIELD_BYTES : FIELD_BYTES_HIGH
+  const { trace } = span
+  if (!trace.sampled && !trace.recorded) return 1
+  return trace.highHi === 0 && trace.highLo === 0 ? FIELD_BYTES : FIELD_BYTES_HIGH
 }
 
 /** Puts the field's content at `pos`. */
@@ -30,7 +33,7 @@ export function putField(b: Buffer, pos: number, span: Span, length: number): vo
     b[pos] = 0
     return
   }
-  b[pos] = SAMPLED | (t.debug ? DEBUG : 0) | (length === FIELD_BYTES_HIGH ? HAS_HIGH : 0)
+  b[pos] = (t.sampled ? SAMPLED : RECORDED) | (t.debug ? DEBUG : 0) | (length === FIELD_BYTES_HIGH ? HAS_HIGH : 0)
   putIds(b, pos + 1, span)
   b.writeFloatBE(t.probability, pos + 25)
   if (length === FIELD_BYTES_HIGH) {
@@ -59,6 +62,7 @@ export function readField(b: Buffer, pos: number, length: number): RemoteContext
     (flags & DEBUG) !== 0,
     probability >= 0 && probability <= 1 ? probability : Number.NaN,
   )
+  context.recorded = !sampled && (flags & RECORDED) !== 0
   readIds(context, b, pos + 1)
   if (high) {
     context.highHi = b.readInt32BE(pos + 29)

@@ -1,0 +1,91 @@
+import { MessageType, Reader, T, type Writer, writeMessageBegin } from './binary'
+
+/** The caller's end of `keeps` (src/idl/milo.thrift): a process asks its collector which traces to keep. */
+
+export interface KeepsRequest {
+  /** Microseconds since the epoch: what was announced after that is told. */
+  sinceUs: number
+  waitMs: number
+  service: string
+  host: string
+  /** Random, one for each history. */
+  processHi: number
+  processLo: number
+  /** When the history began, in microseconds since the epoch. */
+  historyUs: number
+}
+
+/** Of an entry: kind, 64 bits of an id, n. */
+export const KEEP_BYTES = 10
+export const KEEP_TRACE = 0
+export const KEEP_OPERATION = 1
+
+export interface KeepsReply {
+  seqid: number
+  /** Undefined: the peer has answered with an exception, of this type where it says one. */
+  reply: { nextUs: number; keeps: Buffer } | undefined
+  exception: number | undefined
+}
+
+/** What a TApplicationException says of a method that the peer doesn't have. */
+export const UNKNOWN_METHOD = 1
+
+/** Writes the whole call, frame length included. */
+export function writeKeepsFrame(w: Writer, seqid: number, request: KeepsRequest): void {
+  const frame = w.pos
+  w.i32(0)
+  writeMessageBegin(w, { strict: true, type: MessageType.CALL, name: 'keeps', seqid })
+  w.field(T.STRUCT, 1)
+  w.field(T.I64, 1)
+  w.i64FromNumber(request.sinceUs)
+  w.field(T.I32, 2)
+  w.i32(request.waitMs)
+  w.field(T.STRING, 3)
+  w.string(request.service)
+  w.field(T.STRING, 4)
+  w.string(request.host)
+  w.field(T.I64, 5)
+  w.i64(request.processHi, request.processLo)
+  w.field(T.I64, 6)
+  w.i64FromNumber(request.historyUs)
+  w.byte(T.STOP)
+  w.byte(T.STOP)
+  w.buf.writeInt32BE(w.pos - frame - 4, frame)
+}
+
+/** @throws CodecError for what is no Thrift message */
+export function readKeepsReply(message: Buffer): KeepsReply {
+  const reader = new Reader(message)
+  const { type, name, seqid } = reader.messageBegin()
+  const read: KeepsReply = { seqid, reply: undefined, exception: undefined }
+  if (type === MessageType.EXCEPTION) {
+    eachField(reader, (id, type) => {
+      if (id !== 2 || type !== T.I32) return false
+      read.exception = reader.i32()
+      return true
+    })
+  } else if (type === MessageType.REPLY && name === 'keeps') {
+    eachField(reader, (id, type) => {
+      if (id !== 0 || type !== T.STRUCT) return false
+      const reply: KeepsReply['reply'] & {} = { nextUs: 0, keeps: Buffer.alloc(0) }
+      eachField(reader, (id, type) => {
+        if (id === 1 && type === T.I64) reply.nextUs = Number(reader.i64())
+        else if (id === 2 && type === T.STRING) reply.keeps = reader.bytes()
+        else return false
+        return true
+      })
+      read.reply = reply
+      return true
+    })
+  }
+  return read
+}
+
+/** @param read reads the field's value, or returns false for one that is passed over */
+function eachField(reader: Reader, read: (id: number, type: number) => boolean): void {
+  for (;;) {
+    const type = reader.byte()
+    if (type === T.STOP) return
+    if (!read(reader.i16(), type)) reader.skip(type)
+  }
+}

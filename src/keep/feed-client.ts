@@ -1,0 +1,169 @@
+import { Writer } from '../codec/binary'
+import { type KeepsReply, readKeepsReply, UNKNOWN_METHOD, writeKeepsFrame } from '../codec/keeps'
+import { type Address, Connection } from '../export/connection'
+import type { Answer, Call } from '../export/protocol'
+import { replyFrame } from '../export/reply-frame'
+import { type RouteOptions, Routes } from '../export/routes'
+import { clearTimeout, clock } from '../process/genuine'
+import { after, apart } from '../process/later'
+import { logRarely } from '../process/log'
+import { random, randomHigh, randomLow } from '../trace/id'
+
+/**
+ * Asks a collector which traces to keep, again and again, on a connection of its own:
+ *
+ *     keeps(since) ──▶ the collector waits until it has something to say, for 20 s at most ──▶ ids ──▶ keeps(next) …
+ *                        │ no answer, or garbage: another address, after all of them a pause (routes.ts)
+ *                        │ unknown method: a genuine Scribe, or an old collector. It is asked again much later.
+ *
+ * Nothing here keeps the process alive, and nothing that a peer does comes out of here but ids, of which a reply has 1,000 at most.
+ */
+
+export interface FeedOptions {
+  addresses: Address[]
+  service: string
+  host(): string
+  /** When the history began, in microseconds since the epoch. */
+  beganUs(): number
+  /** What was announced before that needn't be told, in microseconds since the epoch. */
+  sinceUs(): number
+  /** Called with the entries of a reply: see codec/keeps.ts. */
+  take(keeps: Buffer): void
+}
+
+export type FeedState = 'off' | 'connecting' | 'connected' | 'unavailable'
+
+const ROUTES: Omit<RouteOptions, 'addresses'> = { firstPauseMs: 200, longestPauseMs: 30_000, returnMs: 30_000 }
+/** A process that ends after a moment never connects. */
+const FIRST_MS = 100
+const CONNECT_MS = 2_000
+const WAIT_MS = 20_000
+const REPLY_MS = WAIT_MS + 10_000
+/** A thousand entries, and what is around them. */
+const MAX_REPLY_BYTES = 16 * 1024
+/** A peer that answers at once, again and again, is asked no more often: with news, and without. */
+const PACE_MS = 50
+const IDLE_PACE_MS = 1_000
+/** When a peer that doesn't know the method is asked again. */
+const AGAIN_MS = 600_000
+
+export class FeedClient {
+  state: FeedState = 'off'
+  private readonly options: FeedOptions
+  private readonly routes: Routes
+  /** Which history asks. */
+  private readonly processHi = randomHigh()
+  private readonly processLo = randomLow()
+  private sinceUs = 0
+  private seqid = 0
+  private connection: Connection | undefined
+  private timer: NodeJS.Timeout | undefined
+  private isHeld = false
+  /** Something is to be begun once it isn't held any more. */
+  private isDue = false
+  /** How many addresses in a row don't know the method. */
+  private unknown = 0
+
+  constructor(options: FeedOptions) {
+    this.options = options
+    this.routes = new Routes({ ...ROUTES, addresses: options.addresses }, random)
+  }
+
+  /** Begins to ask. Further calls do nothing. */
+  start(): void {
+    if (this.state !== 'off') return
+    this.state = 'connecting'
+    this.sinceUs = Math.floor(this.options.sinceUs())
+    this.askAfter(FIRST_MS)
+  }
+
+  /** While it is held, nothing is begun that would keep the loop alive. */
+  hold(isHeld: boolean): void {
+    this.isHeld = isHeld
+    if (!isHeld && this.isDue) this.askAfter(0)
+  }
+
+  stop(): void {
+    this.state = 'off'
+    clearTimeout(this.timer)
+    this.disconnect()
+  }
+
+  private disconnect(): void {
+    this.connection?.destroy()
+    this.connection = undefined
+  }
+
+  private askAfter(ms: number): void {
+    clearTimeout(this.timer)
+    this.timer = after(ms, () => this.ask())
+  }
+
+  private ask(): void {
+    if (this.state === 'off') return
+    this.isDue = this.isHeld
+    if (this.isHeld) return
+    const askedMs = clock.now()
+    const address = this.routes.choose(askedMs)
+    if (this.connection?.isClosed || this.connection?.address !== address) this.disconnect()
+    let read: KeepsReply | undefined
+    const call = this.call(message => {
+      read = readKeepsReply(message)
+      if (read.seqid !== this.seqid) throw new Error('a reply to another call')
+      return { code: read.reply === undefined ? 'refused' : 'ok' }
+    })
+    apart(() => {
+      const connection = (this.connection ??= new Connection(address, CONNECT_MS, REPLY_MS))
+      connection.send(call, answer => {
+        if (this.connection === connection) this.answered(connection, answer, read, clock.now() - askedMs)
+      })
+    })
+  }
+
+  private call(read: (message: Buffer) => Answer): Call {
+    const { service, host, beganUs } = this.options
+    this.seqid = (this.seqid % 0x7fffffff) + 1
+    const w = new Writer(256)
+    writeKeepsFrame(w, this.seqid, {
+      sinceUs: this.sinceUs,
+      waitMs: WAIT_MS,
+      service,
+      host: host(),
+      processHi: this.processHi,
+      processLo: this.processLo,
+      historyUs: Math.floor(beganUs()),
+    })
+    return { bytes: w.buf.subarray(0, w.pos), read: replyFrame(MAX_REPLY_BYTES, read) }
+  }
+
+  private answered(connection: Connection, answer: Answer, read: KeepsReply | undefined, tookMs: number): void {
+    const { host, port } = connection.address
+    if (answer.code === 'ok') {
+      const { nextUs, keeps } = read!.reply!
+      this.state = 'connected'
+      this.unknown = 0
+      this.routes.answered('ok', clock.now())
+      if (nextUs > 0 && Number.isSafeInteger(nextUs)) this.sinceUs = nextUs
+      this.askAfter(Math.max(0, (keeps.length > 0 ? PACE_MS : IDLE_PACE_MS) - tookMs))
+      this.options.take(keeps)
+      return
+    }
+    this.disconnect()
+    const isUnknown = answer.code === 'refused' && read?.exception === UNKNOWN_METHOD
+    if (!isUnknown && this.state === 'connected') this.state = 'connecting'
+    this.unknown = isUnknown ? this.unknown + 1 : 0
+    if (answer.code === 'stale') return void this.askAfter(0)
+    const pauseMs = this.routes.answered(answer.code, clock.now())
+    if (this.unknown < this.options.addresses.length) return void this.askAfter(pauseMs)
+    this.unknown = 0
+    if (this.state !== 'unavailable') {
+      this.state = 'unavailable'
+      logRarely(
+        'feed',
+        'warn',
+        `Scribe at ${host}:${port} doesn't know which traces to keep, as a Milo collector does: what is kept after the fact has the spans of this process alone`,
+      )
+    }
+    this.askAfter(AGAIN_MS)
+  }
+}

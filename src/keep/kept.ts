@@ -1,0 +1,71 @@
+/** How long a kept trace is remembered: what ends of it meanwhile is sent as well. */
+const REMEMBERED_S = 60
+const SETS = 512
+const WAYS = 8
+
+/** A trace that is kept. */
+export interface Kept {
+  /** Why, in a word; ASKED when the feed said so. */
+  reason: string
+  /** Whether the collector wants it, and not this process: what is sent of it is limited apart. */
+  isForeign: boolean
+  /** Whether the first of its spans has been sent, which says when the history began. */
+  begun: boolean
+  /** Whether the last traces of its operation have been kept as well. */
+  hasLateral: boolean
+}
+
+/** The reason of what is kept because the feed asks for it. */
+export const ASKED = 'asked'
+
+/**
+ * The traces that were kept in the last minute, 4,096 of them at most. Every span that ends is looked for here, so ids are in sets of
+ * eight in an array: a look takes some nanoseconds, and nothing grows. A full set loses its oldest trace.
+ */
+export class KeptTraces {
+  /** hi, lo, and when it is forgotten, in seconds since the epoch: 0 for a free place. */
+  private readonly ids = new Int32Array(SETS * WAYS * 3)
+  private readonly kept: (Kept | undefined)[] = new Array(SETS * WAYS).fill(undefined)
+  /** When all are forgotten. */
+  private emptyAtS = 0
+
+  find(hi: number, lo: number, nowS: number): Kept | undefined {
+    if (nowS >= this.emptyAtS) return undefined
+    const { ids } = this
+    const first = setOf(lo)
+    for (let i = first; i < first + WAYS; i++) {
+      const at = i * 3
+      if (ids[at + 1] === lo && ids[at] === hi && ids[at + 2]! > nowS) return this.kept[i]
+    }
+    return undefined
+  }
+
+  add(hi: number, lo: number, reason: string, isForeign: boolean, nowS: number): Kept {
+    const { ids } = this
+    const first = setOf(lo)
+    let place = first
+    for (let i = first; i < first + WAYS; i++) {
+      if (ids[i * 3] === hi && ids[i * 3 + 1] === lo) {
+        place = i
+        break
+      }
+      if (ids[i * 3 + 2]! < ids[place * 3 + 2]!) place = i
+    }
+    const until = Math.ceil(nowS) + REMEMBERED_S
+    ids[place * 3] = hi
+    ids[place * 3 + 1] = lo
+    ids[place * 3 + 2] = until
+    this.emptyAtS = Math.max(this.emptyAtS, until)
+    return (this.kept[place] = { reason, isForeign, begun: false, hasLateral: false })
+  }
+
+  remove(hi: number, lo: number): void {
+    const first = setOf(lo)
+    for (let i = first; i < first + WAYS; i++)
+      if (this.ids[i * 3] === hi && this.ids[i * 3 + 1] === lo) this.ids[i * 3 + 2] = 0
+  }
+}
+
+function setOf(lo: number): number {
+  return (lo & (SETS - 1)) * WAYS
+}

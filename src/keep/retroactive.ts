@@ -1,0 +1,337 @@
+import { KEEP_BYTES, KEEP_OPERATION, KEEP_TRACE } from '../codec/keeps'
+import { clearTimeout, clock } from '../process/genuine'
+import { after } from '../process/later'
+import { fraction, toHex } from '../trace/id'
+import { Kind, type LiveSpan } from '../trace/span'
+import { Durations } from './durations'
+import { FeedClient, type FeedOptions, type FeedState } from './feed-client'
+import type { SpanHistory, TraceId } from './history'
+import { ASKED, type Kept, KeptTraces } from './kept'
+import { Rules } from './rules'
+import type { RetroactiveSettings } from './settings'
+import { SpanList } from './span-list'
+import { ByteBucket, OrderedBucket } from './tokens'
+
+/**
+ * What becomes of the spans of traces that aren't sampled:
+ *
+ *     a span ends ──▶ is its trace kept? ──no──▶ does it trigger? ──no──▶ history
+ *                          │ yes                     │ yes, and there is a token
+ *                          ▼                         ▼
+ *                       exporters ◀── collected ── the trace is kept ◀── milo.keep(), and the feed: what others have kept
+ *
+ * The history is searched a moment later, for all traces that were kept meanwhile. What ends of them in the next minute is sent at once.
+ */
+
+/** What `stats()` says of the history. */
+export interface RetroactiveStats {
+  /** How long ago the oldest span of the history ended. */
+  seconds: number
+  spans: number
+  bytes: number
+  /** Traces that this process has kept, by the reason. */
+  kept: Record<string, number>
+  /** Traces that were kept because the collector asked for them. */
+  asked: number
+  /** Traces, of both kinds, that weren't kept because there were too many. */
+  refused: number
+  /** The connection to the collector: `unavailable` where nobody there knows what a feed is, or no spans go to Scribe. */
+  feed: FeedState
+}
+
+/** What an operation may trigger, and what all of them together; what the feed may ask for. In traces. */
+const OPERATION = { perSecond: 1, burst: 10 }
+const PROCESS = { perSecond: 100, burst: 500 }
+const MIB = 1024 * 1024
+const BYTES = { perSecond: MIB, burst: 4 * MIB }
+const MAX_OPERATIONS = 1_000
+const MAX_REASONS = 64
+/** How long the history isn't searched after a trace was kept: others may be kept meanwhile. */
+const COLLECT_MS = 20
+
+/** Of an operation: what it triggers, and its durations. */
+class Operation {
+  readonly bucket = new OrderedBucket(OPERATION.perSecond, OPERATION.burst)
+  readonly durations = new Durations()
+}
+
+/** A trace that was kept, and whose spans the history may have. */
+interface Sought extends TraceId {
+  kept: Kept
+}
+
+export class Retroactive {
+  readonly settings: RetroactiveSettings
+  private readonly history: SpanHistory
+  private readonly send: (span: LiveSpan) => void
+  private readonly feed: FeedClient | undefined
+  private readonly kept: KeptTraces
+  private readonly rules: Rules
+  private readonly operations = new Map<string, Operation>()
+  private lastOperation = ''
+  private lastFound: Operation | undefined
+  private readonly ours = { traces: new OrderedBucket(PROCESS.perSecond, PROCESS.burst), bytes: bytesOf() }
+  private readonly others = { traces: new OrderedBucket(PROCESS.perSecond, PROCESS.burst), bytes: bytesOf() }
+  private sought: Sought[] = []
+  private timer: NodeJS.Timeout | undefined
+  private readonly counts = { kept: new Map<string, number>(), asked: 0, refused: 0 }
+
+  /**
+   * @param feed whom to ask; undefined: nobody
+   * @param send takes what is to be sent
+   * @param previous its history goes on here, if it has the same size
+   */
+  constructor(
+    settings: RetroactiveSettings,
+    service: string,
+    feed: Pick<FeedOptions, 'addresses' | 'host'> | undefined,
+    send: (span: LiveSpan) => void,
+    previous?: Retroactive,
+  ) {
+    const same = previous?.settings.bytes === settings.bytes ? previous : undefined
+    this.settings = settings
+    this.history = same?.history ?? new SpanList(settings.bytes)
+    this.kept = same?.kept ?? new KeptTraces()
+    this.send = send
+    this.rules = new Rules(service)
+    if (feed === undefined) return
+    const { history } = this
+    // What was announced since the history began concerns it; the one before has asked for that.
+    const sinceUs = same === undefined ? undefined : clock.wallMs() * 1000
+    this.feed = new FeedClient({
+      ...feed,
+      service,
+      beganUs: () => history.beganUs,
+      sinceUs: () => sinceUs ?? history.beganUs,
+      take: keeps => this.take(keeps),
+    })
+  }
+
+  /** Takes a span that has ended, of a trace that isn't sampled. */
+  ended(span: LiveSpan): void {
+    const { trace } = span
+    const nowS = span.endUs / 1e6
+    const kept = this.kept.find(trace.hi, trace.lo, nowS)
+    const isEntry = span.kind === Kind.SERVER || (span.parentHi === 0 && span.parentLo === 0)
+    const reason = this.reasonOf(span, isEntry, nowS)
+    if (kept !== undefined) {
+      if (isEntry && reason !== undefined && kept.reason !== ASKED) this.keepLateral(span, kept, nowS)
+      this.sendOne(span, kept)
+      return
+    }
+    if (reason !== undefined && this.mayKeep(span.name, trace)) {
+      const begun = this.begin(trace, reason)
+      if (isEntry) this.keepLateral(span, begun, nowS)
+      this.sendOne(span, begun)
+      return
+    }
+    if (this.rules.any && this.mayKeepByRule(span)) {
+      this.sendOne(span, this.begin(trace, RULE))
+      return
+    }
+    this.history.add(span)
+    if (this.feed?.state === 'off') this.feed.start()
+  }
+
+  /**
+   * Keeps the trace of a span that is open.
+   * @returns whether it is kept
+   */
+  keep(span: LiveSpan, reason: string): boolean {
+    const { trace } = span
+    if (!trace.recording) return false
+    if (this.kept.find(trace.hi, trace.lo, trace.nowUs() / 1e6) !== undefined) return true
+    if (!this.mayKeep(span.name, trace)) return false
+    this.begin(trace, reason)
+    return true
+  }
+
+  /** Whether spans are to be collected that no exporter has yet. */
+  get isWaiting(): boolean {
+    return this.sought.length > 0
+  }
+
+  /** Searches the history for the traces that were kept, now. */
+  collect(): void {
+    clearTimeout(this.timer)
+    this.timer = undefined
+    const { sought } = this
+    if (sought.length === 0) return
+    this.sought = []
+    // The highest first: if there are more bytes than may be sent, all processes send the same traces.
+    sought.sort((a, b) => fraction(b.hi, b.lo) - fraction(a.hi, a.lo))
+    const found = new Map<number, LiveSpan[]>()
+    this.history.collect(sought, span => {
+      const list = found.get(keyOf(span.trace))
+      if (list === undefined) found.set(keyOf(span.trace), [span])
+      else list.push(span)
+    })
+    for (const { hi, lo, kept } of sought) {
+      const spans = found.get(keyOf({ hi, lo }))?.filter(({ trace }) => trace.hi === hi && trace.lo === lo)
+      if (spans === undefined) continue
+      const { bytes } = kept.isForeign ? this.others : this.ours
+      const size = spans.reduce((sum, span) => sum + sizeOf(span), 0)
+      if (bytes.take(size, clock.now())) {
+        for (const span of spans) this.pass(span, kept)
+      } else {
+        this.counts.refused++
+        this.kept.remove(hi, lo)
+      }
+    }
+  }
+
+  hold(isHeld: boolean): void {
+    this.feed?.hold(isHeld)
+  }
+
+  stop(): void {
+    clearTimeout(this.timer)
+    this.sought = []
+    this.feed?.stop()
+  }
+
+  stats(): RetroactiveStats {
+    const { spans, bytes, beganUs } = this.history
+    const { kept, asked, refused } = this.counts
+    const seconds = spans === 0 ? 0 : Math.max(0, (clock.wallMs() * 1000 - beganUs) / 1e6)
+    return {
+      seconds,
+      spans,
+      bytes,
+      kept: Object.fromEntries(kept),
+      asked,
+      refused,
+      feed: this.feed?.state ?? 'unavailable',
+    }
+  }
+
+  private reasonOf(span: LiveSpan, isEntry: boolean, nowS: number): string | undefined {
+    const { error, slow } = this.settings.triggers
+    const isSlow = slow && isEntry && this.operation(span.name).durations.add(span.endUs - span.startUs, nowS)
+    if (error && hasFailed(span)) return 'error'
+    return isSlow ? 'slow' : undefined
+  }
+
+  private operation(name: string): Operation {
+    // Mostly it is that of the last span.
+    if (name === this.lastOperation && this.lastFound !== undefined) return this.lastFound
+    const { operations } = this
+    let found = operations.get(name)
+    if (found === undefined) {
+      found = new Operation()
+      if (operations.size === MAX_OPERATIONS) operations.delete(operations.keys().next().value!)
+      operations.set(name, found)
+    }
+    this.lastOperation = name
+    this.lastFound = found
+    return found
+  }
+
+  /** Asks the buckets: that of the operation, that of the process, and how much others are able to send of what is kept here. */
+  private mayKeep(name: string, { hi, lo }: TraceId): boolean {
+    const nowMs = clock.now()
+    const f = fraction(hi, lo)
+    if (f >= this.others.traces.floor && this.operation(name).bucket.take(f, nowMs) && this.ours.traces.take(f, nowMs))
+      return true
+    this.counts.refused++
+    return false
+  }
+
+  private mayKeepByRule({ name, trace }: LiveSpan): boolean {
+    const nowMs = clock.now()
+    const rule = this.rules.find(name, nowMs)
+    // It has come by the feed, and so it takes from what that is allowed.
+    if (rule === undefined || !this.others.traces.take(fraction(trace.hi, trace.lo), nowMs)) return false
+    rule.left--
+    return true
+  }
+
+  /** From now on, the trace is kept. */
+  private begin(trace: TraceId, reason: string): Kept {
+    const { hi, lo } = trace
+    const isForeign = reason === ASKED || reason === RULE
+    const kept = this.kept.add(hi, lo, reason, isForeign, clock.wallMs() / 1000)
+    if (reason === ASKED) this.counts.asked++
+    else {
+      const { kept: counts } = this.counts
+      const counted = !counts.has(reason) && counts.size >= MAX_REASONS ? 'other' : reason
+      counts.set(counted, (counts.get(counted) ?? 0) + 1)
+    }
+    this.sought.push({ hi, lo, kept })
+    this.timer ??= after(COLLECT_MS, () => this.collect())
+    return kept
+  }
+
+  /** Keeps the traces of the same operation that were before. */
+  private keepLateral({ name }: LiveSpan, kept: Kept, nowS: number): void {
+    if (kept.hasLateral || this.settings.lateral === 0 || kept.reason === LATERAL) return
+    kept.hasLateral = true
+    for (const id of this.history.last(name, this.settings.lateral))
+      if (this.kept.find(id.hi, id.lo, nowS) === undefined) this.begin(id, LATERAL)
+  }
+
+  /** Sends a span that has just ended. */
+  private sendOne(span: LiveSpan, kept: Kept): void {
+    const { bytes } = kept.isForeign ? this.others : this.ours
+    if (bytes.take(sizeOf(span), clock.now())) this.pass(span, kept)
+    else this.counts.refused++
+  }
+
+  private pass(span: LiveSpan, kept: Kept): void {
+    const list = (span.annotations ??= [])
+    list.push('milo.keep', kept.reason)
+    if (!kept.begun) list.push('milo.history', String(Math.floor(this.history.beganUs)))
+    kept.begun = true
+    this.send(span)
+  }
+
+  /** Takes what the feed says. */
+  private take(keeps: Buffer): void {
+    const nowMs = clock.now()
+    const nowS = clock.wallMs() / 1000
+    const asked: TraceId[] = []
+    for (let at = 0; at + KEEP_BYTES <= keeps.length; at += KEEP_BYTES) {
+      const kind = keeps[at]
+      const hi = keeps.readInt32BE(at + 1)
+      const lo = keeps.readInt32BE(at + 5)
+      if (kind === KEEP_OPERATION) this.rules.add(toHex(hi, lo), keeps[at + 9]!, nowMs)
+      else if (kind === KEEP_TRACE && this.kept.find(hi, lo, nowS) === undefined) asked.push({ hi, lo })
+    }
+    for (const id of asked) {
+      if (this.kept.find(id.hi, id.lo, nowS) !== undefined) continue
+      if (this.others.traces.take(fraction(id.hi, id.lo), nowMs)) this.begin(id, ASKED)
+      else this.counts.refused++
+    }
+  }
+}
+
+const LATERAL = 'lateral'
+/** An operation whose next traces are wanted. */
+const RULE = 'rule'
+
+function bytesOf(): ByteBucket {
+  return new ByteBucket(BYTES.perSecond, BYTES.burst)
+}
+
+/** A key for a few thousand ids. Some may share it. */
+function keyOf({ hi, lo }: TraceId): number {
+  return (hi & 0xfffff) * 4294967296 + (lo >>> 0)
+}
+
+function hasFailed({ annotations }: LiveSpan): boolean {
+  if (annotations === undefined) return false
+  for (let i = 0; i < annotations.length; i += 2) {
+    const key = annotations[i]
+    if (key === 'error.type' || key === 'error') return true
+  }
+  return false
+}
+
+/** About how many bytes it has on the wire. */
+function sizeOf({ name, annotations, counters, events }: LiveSpan): number {
+  let bytes = 150 + (typeof name === 'string' ? name.length : 0)
+  if (annotations !== undefined) for (const text of annotations) bytes += 4 + text.length
+  if (counters !== undefined) for (let i = 0; i < counters.length; i += 2) bytes += 12 + (counters[i] as string).length
+  if (events !== undefined) for (let i = 1; i < events.length; i += 2) bytes += 28 + (events[i] as string).length
+  return bytes
+}

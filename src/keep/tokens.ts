@@ -1,0 +1,66 @@
+/**
+ * Limits of what is kept. When more is asked for than the limit allows, each process refuses by itself; what is kept is whole only
+ * if all of them refuse the same traces. So refusals follow the order of trace ids: under overload the traces below a floor are
+ * refused, and the floor moves with the rate at which traces are asked for, which is about the same in all processes.
+ */
+export class OrderedBucket {
+  private readonly perSecond: number
+  private readonly burst: number
+  private tokens: number
+  private atMs = Number.NEGATIVE_INFINITY
+  /** The rate at which traces are asked for, a second: what is a second older counts e times less. */
+  private asked = 0
+  private isOrdered = false
+  /** What has a lower fraction is refused: from 0 to 1. */
+  floor = 0
+
+  constructor(perSecond: number, burst: number) {
+    this.perSecond = perSecond
+    this.burst = burst
+    this.tokens = burst
+  }
+
+  /**
+   * @param fraction the trace id's randomness, from 0 to 1
+   * @param nowMs of any clock
+   */
+  take(fraction: number, nowMs: number): boolean {
+    const { perSecond, burst } = this
+    const seconds = Math.max(0, nowMs - this.atMs) / 1000
+    this.atMs = Math.max(nowMs, this.atMs)
+    this.tokens = Math.min(burst, this.tokens + seconds * perSecond)
+    const asked = this.asked * Math.exp(-seconds)
+    this.asked = asked + 1
+    // A little less than the rate allows, so that tokens are there for what the floor lets pass.
+    const floor = Math.max(0, 1 - (0.9 * perSecond) / asked)
+    if (this.tokens < burst / 2) this.isOrdered = true
+    else if (floor === 0) this.isOrdered = false
+    this.floor = this.isOrdered ? floor : 0
+    if (fraction < this.floor || this.tokens < 1) return false
+    this.tokens--
+    return true
+  }
+}
+
+/** Bytes that may be sent: so many a second, and a burst of them after a quiet time. */
+export class ByteBucket {
+  private readonly perSecond: number
+  private readonly burst: number
+  private bytes: number
+  private atMs = Number.NEGATIVE_INFINITY
+
+  constructor(perSecond: number, burst: number) {
+    this.perSecond = perSecond
+    this.burst = burst
+    this.bytes = burst
+  }
+
+  take(n: number, nowMs: number): boolean {
+    const ms = Math.max(0, nowMs - this.atMs)
+    this.atMs = Math.max(nowMs, this.atMs)
+    this.bytes = Math.min(this.burst, this.bytes + (ms / 1000) * this.perSecond)
+    if (n > this.bytes) return false
+    this.bytes -= n
+    return true
+  }
+}

@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict'
+import { Durations } from '../../../src/keep/durations'
+import { KeptTraces } from '../../../src/keep/kept'
+import { ByteBucket, OrderedBucket } from '../../../src/keep/tokens'
+
+/** A number from 0 to 1 for each n, spread evenly. */
+const spread = (n: number) => (n * 0.6180339887498949) % 1
+
+describe('a bucket of traces', () => {
+  it('lets a burst pass, and then so many a second', () => {
+    const bucket = new OrderedBucket(1, 10)
+    const passed = (ms: number) => bucket.take(0.999, ms)
+    for (let i = 0; i < 10; i++) assert.ok(passed(0), `${i}`)
+    assert.ok(!passed(0) && !passed(500))
+    assert.ok(passed(1_000) && !passed(1_001))
+  })
+
+  it('lets no more pass than it says, whatever comes, and doesn’t go back with the clock', () => {
+    const bucket = new OrderedBucket(100, 500)
+    let passed = 0
+    for (let i = 0; i < 100_000; i++) if (bucket.take(spread(i), i / 10)) passed++
+    assert.ok(passed <= 500 + 10 * 100, `${passed}`)
+    for (let i = 0; i < 10_000; i++) if (bucket.take(spread(i), 0)) passed++
+    assert.ok(passed <= 500 + 10 * 100, `${passed}`)
+  })
+
+  it('refuses the lowest ids, at ten times its rate: processes that see the same agree without a word', () => {
+    // Each sees the traces at its own moments, in another order, and has been through something else before.
+    const processes = Array.from({ length: 10 }, (_, p) => {
+      const bucket = new OrderedBucket(100, 500)
+      for (let i = 0; i < p * 40; i++) bucket.take(spread(i), 0)
+      return { bucket, delayMs: spread(p + 7) * 300 }
+    })
+    const traces = Array.from({ length: 20_000 }, (_, i) => ({ f: spread(i), atMs: 1_000 + i }))
+    const verdicts = processes.map(({ bucket, delayMs }, p) =>
+      traces
+        .map(({ f, atMs }, i) => ({ f, i, atMs: atMs + delayMs + spread(i * (p + 2)) * 50 }))
+        .sort((a, b) => a.atMs - b.atMs)
+        .filter(({ f, atMs }) => bucket.take(f, atMs))
+        .map(({ i }) => i),
+    )
+    const counts = new Map<number, number>()
+    for (const kept of verdicts) for (const i of kept) counts.set(i, (counts.get(i) ?? 0) + 1)
+    const whole = [...counts.values()].filter(n => n === processes.length).length
+    assert.ok(whole / counts.size >= 0.9, `${whole} of ${counts.size} that any process keeps are kept by all`)
+    for (const kept of verdicts) assert.ok(kept.length > 1_500, `${kept.length} of 2,500 that may pass`)
+  })
+
+  it('forgets the overload when it is over', () => {
+    const bucket = new OrderedBucket(1, 10)
+    for (let i = 0; i < 1_000; i++) bucket.take(spread(i), i)
+    assert.ok(bucket.floor > 0.9)
+    for (let s = 0; s < 20; s++) bucket.take(0.5, 20_000 + s * 5_000)
+    assert.equal(bucket.floor, 0)
+  })
+
+  it('of bytes gives whole amounts or nothing', () => {
+    const bucket = new ByteBucket(100, 1_000)
+    assert.ok(bucket.take(900, 0) && !bucket.take(200, 0) && bucket.take(100, 0))
+    assert.ok(!bucket.take(200, 1_000) && bucket.take(200, 2_000) && !bucket.take(1, 2_000))
+    assert.ok(!bucket.take(1_001, 1e9))
+  })
+})
+
+describe('the durations of an operation', () => {
+  it('are none that would say what is slow before there are a hundred', () => {
+    const durations = new Durations()
+    for (let i = 0; i < 99; i++) assert.ok(!durations.add(i === 50 ? 1e6 : 100, 60))
+    assert.ok(!durations.add(1e6, 60))
+    assert.ok(durations.add(2e6, 60))
+  })
+
+  it('make slow what is above 99 % of them, within an eighth', () => {
+    const durations = new Durations()
+    for (let i = 0; i < 10_000; i++) durations.add(i % 66 === 0 ? 50_000 : 1_000 + (i % 100), 60)
+    assert.ok(!durations.add(40_000, 60))
+    assert.ok(durations.add(60_000, 60))
+    let slow = 0
+    const even = new Durations()
+    for (let i = 0; i < 100_000; i++) if (even.add(Math.floor(100 + spread(i) * 1e6), 60)) slow++
+    assert.ok(slow > 0 && slow <= 1_100, `${slow}`)
+  })
+
+  it('make nothing slow that takes less than twice as long as half of them', () => {
+    const durations = new Durations()
+    for (let i = 0; i < 1_000; i++) durations.add(1_000 + (i % 10), 60)
+    assert.ok(!durations.add(1_900, 60))
+    assert.ok(durations.add(2_400, 60))
+  })
+
+  it('are those of this minute and the one before', () => {
+    const durations = new Durations()
+    for (let i = 0; i < 200; i++) durations.add(1_000, 60)
+    assert.ok(durations.add(5_000, 179))
+    for (let i = 0; i < 200; i++) durations.add(100_000, 180)
+    // The minute of 1 ms is gone: those of 100 ms are what is usual.
+    assert.ok(!durations.add(150_000, 240))
+    // Nothing is known after minutes of silence.
+    assert.ok(!durations.add(1e9, 6_000))
+  })
+
+  it('take any number', () => {
+    const durations = new Durations()
+    for (const us of [0, 0.5, 7, 8, 2 ** 31, 1e300, Number.POSITIVE_INFINITY]) durations.add(us, 60)
+  })
+})
+
+describe('the kept traces', () => {
+  it('are remembered for a minute, with the reason', () => {
+    const kept = new KeptTraces()
+    kept.add(1, -2, 'error', false, 1_000)
+    assert.equal(kept.find(1, -2, 1_059)?.reason, 'error')
+    assert.equal(kept.find(1, 2, 1_000), undefined)
+    assert.equal(kept.find(0, -2, 1_000), undefined)
+    assert.equal(kept.find(1, -2, 1_061), undefined)
+    kept.add(1, -2, 'slow', false, 1_000)
+    kept.remove(1, -2)
+    assert.equal(kept.find(1, -2, 1_000), undefined)
+  })
+
+  it('are bounded: the oldest go first, even of ids that somebody has chosen', () => {
+    const kept = new KeptTraces()
+    for (let i = 0; i < 100_000; i++) kept.add(i, 512 * i, 'error', false, 1_000 + i / 10_000)
+    assert.equal(kept.find(0, 0, 1_010), undefined)
+    assert.equal(kept.find(99_999, 512 * 99_999, 1_010)?.reason, 'error')
+    const random = new KeptTraces()
+    const lows = Array.from({ length: 2_000 }, (_, i) => Math.floor(spread(i) * 2 ** 32) | 0)
+    for (const lo of lows) random.add(1, lo, 'error', false, 1_000)
+    assert.ok(lows.filter(lo => random.find(1, lo, 1_000)).length > 1_900)
+  })
+})

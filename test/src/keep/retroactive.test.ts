@@ -1,0 +1,365 @@
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { annotate, current, flush, ids, init, keep, shutdown, span, stats } from '../../../src'
+import type { SpanRecord } from '../../../src/codec/span'
+import { frameWith, Kind, parseB3, parseTraceparent, runInFrame, startServerSpan, startSpan } from '../../../src/plugin'
+import { clock } from '../../../src/process/genuine'
+import * as testing from '../../../src/testing'
+import { entry, type Poll, ScribePeer } from '../../helpers/scribe-peer'
+import { until } from '../../helpers/until'
+
+const genuineNow = clock.now
+
+describe('retroactive sampling', () => {
+  let peer: ScribePeer
+
+  const start = (more: object = {}) =>
+    init({
+      scribe: peer.address,
+      service: 'test',
+      host: 'here',
+      sampler: 'never',
+      logLevel: 'silent',
+      retroactive: true,
+      ...more,
+    })
+
+  beforeEach(async () => {
+    peer = await ScribePeer.listen()
+  })
+
+  afterEach(async () => {
+    clock.now = genuineNow
+    await shutdown(0)
+    await peer.close()
+  })
+
+  async function sent(): Promise<SpanRecord[]> {
+    assert.equal(await flush(5000), true)
+    return peer.spans
+  }
+
+  const names = (spans: SpanRecord[]) => spans.map(({ name }) => name).sort()
+  const reasons = (spans: SpanRecord[]) => spans.map(({ annotations }) => annotations?.get('milo.keep'))
+
+  /** A trace of three spans. @param fails the innermost one fails, and nobody else */
+  function trace(name: string, fails = false): { traceId: string } {
+    return span(name, root => {
+      span('middle', () => {
+        span('inner', inner => {
+          if (fails) inner.fail(new TypeError('no such thing'))
+        })
+      })
+      return { traceId: root.traceId }
+    })
+  }
+
+  it('records what isn’t sampled, with ids and annotations, and sends nothing of it', async () => {
+    start()
+    span('work', work => {
+      assert.deepEqual([work.sampled, work.recording], [false, true])
+      annotate('key', 'value')
+      assert.deepEqual(ids(), { traceId: work.traceId, spanId: work.spanId, sampled: false })
+      span('below', below => {
+        assert.equal(below.traceId, work.traceId)
+        assert.equal(below.parentId, work.spanId)
+      })
+    })
+    assert.deepEqual(await sent(), [])
+    const { retroactive, ended, tracesNotKept } = stats()
+    assert.equal(retroactive!.spans, 2)
+    assert.ok(retroactive!.bytes > 0 && retroactive!.seconds >= 0)
+    assert.deepEqual([retroactive!.kept, ended, tracesNotKept >= 1], [{}, 0, true])
+  })
+
+  it('doesn’t exist without the option', async () => {
+    start({ retroactive: false })
+    span('work', work => {
+      assert.deepEqual([work.sampled, work.recording, keep('why')], [false, false, false])
+      work.fail(new Error('bad'))
+    })
+    assert.deepEqual(await sent(), [])
+    assert.equal(stats().retroactive, undefined)
+  })
+
+  it('sends the whole trace when one of its spans has failed: what was before, that span, and what ends later', async () => {
+    start()
+    trace('fine')
+    const { traceId } = trace('failing', true)
+    const spans = await sent()
+    assert.deepEqual(names(spans), ['failing', 'inner', 'middle'])
+    for (const one of spans) {
+      assert.equal(one.traceId!.toString(16).padStart(16, '0'), traceId)
+      assert.equal(one.probability, 0)
+      assert.equal(one.annotations!.get('milo.keep'), 'error')
+    }
+    const [began, ...others] = spans.flatMap(({ annotations }) => annotations!.get('milo.history') ?? [])
+    assert.deepEqual(others, [])
+    assert.ok(Number(began) > 1e15 && Number(began) <= Date.now() * 1000)
+    assert.deepEqual(stats().retroactive!.kept, { error: 1 })
+  })
+
+  it('collects what ended before the symptom, once', async () => {
+    start()
+    span('root', root => {
+      for (let i = 0; i < 3; i++) span(`before ${i}`, () => {})
+      root.fail('late')
+    })
+    assert.deepEqual(names(await sent()), ['before 0', 'before 1', 'before 2', 'root'])
+    assert.equal(await flush(), true)
+    assert.equal(peer.spans.length, 4)
+  })
+
+  it('keeps what annotates error.type or error as well, which plugins and OpenTelemetry’s API do', async () => {
+    start()
+    span('one', one => void one.annotate('error.type', '503'))
+    span('two', two => void two.annotate('error', true))
+    assert.deepEqual(names(await sent()), ['one', 'two'])
+  })
+
+  it('keeps a server’s request that takes longer than 99 % of its kind, and no local work for that', async () => {
+    let now = genuineNow()
+    clock.now = () => now
+    start({ retroactive: { triggers: 'slow' } })
+    const request = (name: string, ms: number) => {
+      const server = startServerSpan(name, undefined)
+      runInFrame(frameWith(server), () => span('local', () => {}))
+      now += ms
+      server.end()
+    }
+    for (let i = 0; i < 200; i++) request('GET /', 1 + (i % 3))
+    request('GET /', 50)
+    request('GET /other', 50)
+    const spans = await sent()
+    assert.deepEqual(names(spans), ['GET /', 'local'])
+    assert.deepEqual(reasons(spans), ['slow', 'slow'])
+    assert.deepEqual(stats().retroactive!.kept, { slow: 1 })
+  })
+
+  it('has triggers that can be left out', async () => {
+    start({ retroactive: { triggers: 'none' } })
+    trace('failing', true)
+    assert.deepEqual(await sent(), [])
+  })
+
+  it('keeps the current trace when the application says so, with its word', async () => {
+    start()
+    span('checkout', () => {
+      span('pay', () => {})
+      assert.equal(keep('big order'), true)
+      assert.equal(keep('again'), true)
+    })
+    assert.equal(keep('nothing is current'), false)
+    const spans = await sent()
+    assert.deepEqual(names(spans), ['checkout', 'pay'])
+    assert.deepEqual(reasons(spans), ['big order', 'big order'])
+  })
+
+  it('takes any word: cut to 64 characters, and not the collector’s own', async () => {
+    start()
+    for (const word of ['x'.repeat(100), 'asked', '', undefined, { toString: () => assert.fail() }] as string[])
+      span('work', () => keep(word))
+    const words = reasons(await sent())
+    assert.equal(words[0], 'x'.repeat(64))
+    assert.deepEqual(words.slice(1, 4), ['application', 'application', 'application'])
+    assert.equal(words.length, 5)
+  })
+
+  it('marks a trace that is sampled anyway, and leaves its probability', async () => {
+    start({ sampler: 'always' })
+    span('work', () => assert.equal(keep('why'), true))
+    const [work] = await sent()
+    assert.deepEqual([work!.probability, work!.annotations!.get('milo.keep')], [1, 'why'])
+    assert.deepEqual(stats().retroactive!.kept, {})
+  })
+
+  it('keeps the traces before of the same operation as well, if that is wanted', async () => {
+    start({ retroactive: { lateral: 2 } })
+    for (const name of ['a', 'b', 'a', 'a', 'a']) trace(name)
+    span('a', a => void a.fail('bad'))
+    const spans = await sent()
+    assert.deepEqual(
+      spans.map(s => `${s.name} ${s.annotations!.get('milo.keep')}`).sort(),
+      ['a error', ...['a', 'a', 'inner', 'inner', 'middle', 'middle'].map(name => `${name} lateral`)].sort(),
+    )
+    assert.deepEqual(stats().retroactive!.kept, { error: 1, lateral: 2 })
+  })
+
+  it('keeps ten traces of an operation at once at most, and then one a second: the rest is counted', async () => {
+    let now = genuineNow()
+    clock.now = () => now
+    start()
+    const fail = (name: string, n: number) => {
+      const before = stats().retroactive!.kept.error ?? 0
+      for (let i = 0; i < n; i++) span(name, s => s.fail('bad').sampled)
+      return stats().retroactive!.kept.error! - before
+    }
+    assert.equal(fail('few', 5), 5)
+    // The first five for certain, and then those with the highest ids.
+    const many = fail('many', 100)
+    assert.ok(many >= 5 && many <= 10, `${many}`)
+    assert.equal(stats().retroactive!.refused, 100 - many)
+    now += 60_000
+    const more = fail('many', 100)
+    assert.ok(more >= 5 && more <= 10, `${more}`)
+  })
+
+  it('sends no more bytes a second than its limit, whatever fails', async () => {
+    start({ maxBufferedBytes: 2 ** 29, maxBufferedSpans: 1_000_000 })
+    for (let i = 0; i < 1_000; i++) {
+      span(`failing ${i}`, s => {
+        for (let j = 0; j < 10; j++) s.annotate(`key ${j}`, 'x'.repeat(4096))
+        s.fail('bad')
+      })
+    }
+    const spans = await sent()
+    const bytes = spans.length * 40_960
+    assert.ok(bytes > 3 * 2 ** 20 && bytes < 16 * 2 ** 20, `${bytes}`)
+    assert.ok(stats().retroactive!.refused > 500)
+  })
+
+  it('goes on with a caller’s trace that isn’t sampled, and begins one where the caller has no ids', async () => {
+    start()
+    const remote = parseTraceparent('00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00')!
+    const server = startServerSpan('GET /', remote)
+    assert.deepEqual([server.sampled, server.recording], [false, true])
+    assert.deepEqual([server.traceId, server.parentId], ['4bf92f3577b34da6a3ce929d0e0e4736', '00f067aa0ba902b7'])
+    runInFrame(frameWith(server), () => startSpan(Kind.CLIENT, 'call').fail('bad').end())
+    server.end()
+    assert.deepEqual(names(await sent()), ['GET /', 'call'])
+    const rootless = startServerSpan('GET /', parseB3('0')!)
+    assert.deepEqual([rootless.recording, rootless.parentId], [true, '0'.repeat(16)])
+    assert.notEqual(rootless.traceId, '0'.repeat(16))
+  })
+
+  it('goes on across a new init: what was recorded is kept all the same, and a history of another size begins anew', async () => {
+    start()
+    const done: (() => void)[] = []
+    const open = () =>
+      span('root', (root, end) => {
+        done.push(() => {
+          root.fail('bad')
+          end()
+        })
+        span('before', () => {})
+      })
+    open()
+    start({ host: 'there' })
+    done.pop()!()
+    assert.deepEqual(names(await sent()), ['before', 'root'])
+    open()
+    start({ retroactive: { bytes: 2 ** 20 } })
+    done.pop()!()
+    assert.deepEqual(names((await sent()).slice(2)), ['root'])
+    open()
+    start({ retroactive: false })
+    done.pop()!()
+    assert.equal((await sent()).length, 3)
+  })
+
+  it('sends nothing of the history at the end', async () => {
+    start()
+    trace('fine')
+    assert.equal(await shutdown(), true)
+    assert.deepEqual(peer.spans, [])
+  })
+
+  describe('with a collector that says what to keep', () => {
+    const polls: Poll[] = []
+    const next = () => until('it asks', () => polls.shift())
+    const id = (traceId: string) => BigInt(`0x${traceId.slice(-16)}`)
+
+    beforeEach(() => {
+      polls.length = 0
+      peer.keeps = poll => polls.push(poll)
+    })
+
+    it('asks once something is recorded, and sends what it has of the traces that it is told, and what still ends of them', async () => {
+      start()
+      assert.equal(stats().retroactive!.feed, 'off')
+      trace('other')
+      const done: (() => void)[] = []
+      const { traceId } = span('wanted', (root, end) => {
+        span('early', () => {})
+        done.push(end)
+        return { traceId: root.traceId }
+      })
+      const first = await next()
+      assert.deepEqual([first.service, first.host, first.waitMs], ['test', 'here', 20_000])
+      assert.ok(first.since > 10n ** 15n && first.historyUs > 10n ** 15n && first.process > 0n)
+      first.answer(77n, Buffer.concat([entry(9, 5n), entry(0, id(traceId)), entry(0, 12345n)]))
+      const second = await next()
+      assert.deepEqual([second.since, second.process], [77n, first.process])
+      assert.equal(stats().retroactive!.feed, 'connected')
+      done[0]!()
+      const spans = await sent()
+      assert.deepEqual(names(spans), ['early', 'wanted'])
+      assert.deepEqual(reasons(spans), ['asked', 'asked'])
+      assert.deepEqual([stats().retroactive!.asked, stats().retroactive!.kept], [2, {}])
+      // Told again, as another collector does: it has been sent.
+      second.answer(78n, entry(0, id(traceId)))
+      await next()
+      await sent()
+      assert.equal(peer.spans.length, 2)
+    })
+
+    it('keeps the next traces of an operation', async () => {
+      start()
+      trace('before')
+      const hash = createHash('sha256').update('test\0wanted').digest().readBigInt64BE(0)
+      ;(await next()).answer(1n, Buffer.concat([entry(1, hash, 2), entry(1, 99n, 200)]))
+      await next()
+      for (const name of ['wanted', 'other', 'wanted', 'wanted']) trace(name)
+      const spans = await sent()
+      assert.deepEqual(names(spans), ['inner', 'inner', 'middle', 'middle', 'wanted', 'wanted'])
+      assert.deepEqual([...new Set(reasons(spans))], ['rule'])
+    })
+
+    it('is asked for everything at once, and sends no more than its bucket', async () => {
+      start({ retroactive: { bytes: 2 ** 26 }, maxBufferedSpans: 100_000 })
+      const all = Array.from({ length: 3_000 }, (_, i) => id(trace(`t${i}`).traceId))
+      for (let i = 0; i < all.length; i += 1_000)
+        (await next()).answer(BigInt(i + 1), Buffer.concat(all.slice(i, i + 1_000).map(one => entry(0, one))))
+      await next()
+      const spans = await sent()
+      const { asked, refused } = stats().retroactive!
+      assert.equal(asked + refused, 3_000)
+      assert.ok(asked >= 250 && asked < 1_500, `${asked}`)
+      assert.equal(spans.length, asked * 3)
+    })
+
+    for (const [what, react] of Object.entries<(poll: Poll) => void>({
+      'bytes that are no reply': poll => poll.socket.write('HTTP/1.1 200 OK\r\n\r\n'),
+      'the length of a huge reply': poll => poll.socket.write(Buffer.from('7fffffff', 'hex')),
+      'a reply to another call': poll => poll.answer(1n, Buffer.alloc(0), 99),
+      'half an entry and a cursor from the future': poll => poll.answer(2n ** 63n - 1n, Buffer.alloc(7)),
+      'the end of the connection': poll => poll.socket.resetAndDestroy(),
+    })) {
+      it(`survives ${what}, and asks again`, async () => {
+        start()
+        trace('fine')
+        react(await next())
+        await next()
+        assert.equal(trace('failing', true).traceId.length, 16)
+        assert.equal((await sent()).length, 3)
+      })
+    }
+  })
+
+  it('knows a genuine Scribe, whose traces have the spans of this process alone', async () => {
+    start()
+    trace('fine')
+    await until('it has asked', () => stats().retroactive!.feed === 'unavailable')
+    trace('failing', true)
+    assert.equal((await sent()).length, 3)
+  })
+
+  it('keeps traces for milo/testing too, and asks nobody there', async () => {
+    testing.start({ sampler: 'never', retroactive: true })
+    trace('fine')
+    span('failing', () => current().fail('bad'))
+    await flush()
+    assert.match(testing.tree({ annotations: ['error.type'] }), /^failing error.type=bad$/)
+    testing.stop()
+  })
+})
