@@ -307,7 +307,7 @@ export class Retroactive {
 
 const LATERAL = 'lateral'
 /** An operation whose next traces are wanted. */
-const RULE = 'rule'
+const RULE = 'requested'
 
 function bytesOf(): ByteBucket {
   return new ByteBucket(BYTES.perSecond, BYTES.burst)

@@ -312,7 +312,7 @@ describe('retroactive sampling', () => {
       for (const name of ['wanted', 'other', 'wanted', 'wanted']) trace(name)
       const spans = await sent()
       assert.deepEqual(names(spans), ['inner', 'inner', 'middle', 'middle', 'wanted', 'wanted'])
-      assert.deepEqual([...new Set(reasons(spans))], ['rule'])
+      assert.deepEqual([...new Set(reasons(spans))], ['requested'])
     })
 
     it('is asked for everything at once, and sends no more than its bucket', async () => {
