@@ -1,15 +1,14 @@
 import { KEEP_BYTES, KEEP_OPERATION, KEEP_TRACE } from '../codec/keeps'
 import { clearTimeout, clock } from '../process/genuine'
 import { after } from '../process/later'
+import { History, type TraceId } from '../ring/history'
 import { fraction, toHex } from '../trace/id'
 import { Kind, type LiveSpan } from '../trace/span'
 import { Durations } from './durations'
 import { FeedClient, type FeedOptions, type FeedState } from './feed-client'
-import type { SpanHistory, TraceId } from './history'
 import { ASKED, type Kept, KeptTraces } from './kept'
 import { Rules } from './rules'
 import type { RetroactiveSettings } from './settings'
-import { SpanList } from './span-list'
 import { ByteBucket, OrderedBucket } from './tokens'
 
 /**
@@ -62,7 +61,7 @@ interface Sought extends TraceId {
 
 export class Retroactive {
   readonly settings: RetroactiveSettings
-  private readonly history: SpanHistory
+  private readonly history: History
   private readonly send: (span: LiveSpan) => void
   private readonly feed: FeedClient | undefined
   private readonly kept: KeptTraces
@@ -90,7 +89,7 @@ export class Retroactive {
   ) {
     const same = previous?.settings.bytes === settings.bytes ? previous : undefined
     this.settings = settings
-    this.history = same?.history ?? new SpanList(settings.bytes)
+    this.history = same?.history ?? new History(settings.bytes)
     this.kept = same?.kept ?? new KeptTraces()
     this.send = send
     this.rules = new Rules(service)

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { connect as connectSocket } from 'node:net'
 import { join } from 'node:path'
 import { EventType, type SpanRecord } from '../../src/codec/span'
-import { current, flush, init, shutdown, span } from '../../src/index'
+import { current, flush, init, keep, shutdown, span } from '../../src/index'
 import { ScribePeer } from '../helpers/scribe-peer'
 import { client, closeAll, connect, serve, traced, type Wire } from '../helpers/thrift'
 import { until } from '../helpers/until'
@@ -289,6 +289,27 @@ describe('Java peers', () => {
           java.find(s => s.kind === SERVER_KIND)!.spanId,
         )
         assert.equal(hex(all.find(isServer)!.parentId), java.find(s => s.kind === CLIENT_KIND)!.spanId)
+      })
+
+      it(`pass on the ids of a trace that is recorded, and record nothing of it: ${protocol}`, async () => {
+        start({ propagation: 'compat', sampler: 'never', retroactive: { triggers: 'none' } })
+        const last = await serve(traced, traced.Calculator, handler(), wire('buffered', protocol))
+        const { calculator, hasReportedNothing } = observed('TThreadPoolServer', 'buffered', protocol)
+        await span('root', async () => {
+          await calculator.ping(`forward buffered ${protocol} ${last.port} Ann`)
+          assert.equal(keep(), true)
+        })
+        const all = await spans()
+        assert.equal(new Set(all.map(traceIdOf)).size, 1)
+        assert.deepEqual(all.map(s => `${methodOf(s)} ${isServer(s)}`).sort(), [
+          'ping false',
+          'ping true',
+          'root false',
+        ])
+        // Java's client has told its own id, of a span that nobody has.
+        const [sent, served] = [all.find(isClient)!, all.find(isServer)!]
+        assert.notEqual(served.parentId, sent.id)
+        await hasReportedNothing()
       })
 
       it(`are in one trace of a 128-bit id from Java through Node to Java: ${protocol}`, async () => {
