@@ -42,7 +42,7 @@ function open(path: string, options: Partial<EmbeddedOptions> = {}): Promise<Sto
 storeContract('embedded', async () => {
   const folder = newFolder()
   return {
-    open: index => open(join(folder, 'milo.db'), index === undefined ? {} : { index }),
+    open: index => open(join(folder, 'milo.db'), { settleMs: 20, ...(index && { index }) }),
     remove: async () => rmSync(folder, { recursive: true }),
   }
 })

@@ -82,11 +82,19 @@ export function apt(packages: string[], alternative: string): Promise<void> {
   return installed
 }
 
+const filling = new Map<string, Promise<string>>()
+
 /**
  * The cache's folder `name`, filled by `fill` when it isn't there. It appears whole or not at all, whoever is interrupted
  * or does the same at the same time.
  */
-export async function cached(name: string, fill: (folder: string) => Promise<void>): Promise<string> {
+export function cached(name: string, fill: (folder: string) => Promise<void>): Promise<string> {
+  const folder = filling.get(name) ?? findOrFill(name, fill).finally(() => filling.delete(name))
+  filling.set(name, folder)
+  return folder
+}
+
+async function findOrFill(name: string, fill: (folder: string) => Promise<void>): Promise<string> {
   const folder = join(CACHE, name)
   if (existsSync(folder)) return folder
   mkdirSync(CACHE, { recursive: true })

@@ -32,7 +32,7 @@ class MemoryBackend implements Backend {
   readonly clock = systemClock
   readonly groupBytes = 1024 * 1024
   readonly groups = 1
-  readonly settleSpans = 10
+  settleSpans = 10
   readonly settleMs = 5
   aside = 0
   readonly unfolded = 0
@@ -178,9 +178,12 @@ describe('a pipeline', () => {
   it('puts nothing aside while a database is away, and waits between attempts however much is appended', async () => {
     const backend = new MemoryBackend()
     backend.refuse = () => new StoreError('MILO_STORE_UNAVAILABLE', 'away')
+    // Fewer than two batches, for which no append waits.
+    backend.settleSpans = 500
     const pipeline = await open(backend)
-    for (let i = 0; i < 400; i++) await pipeline.append([message(BigInt(i), 1n)])
-    // Each append brought more than enough to settle.
+    await pipeline.append([message(...Array.from({ length: 500 }, (_, i) => BigInt(i)))])
+    for (let i = 500; i < 900; i++) await pipeline.append([message(BigInt(i))])
+    // At each append there was enough to settle.
     assert.ok(backend.attempts < 40, `${backend.attempts} attempts`)
     backend.refuse = () => undefined
     await until('all is settled', () => pipeline.backlog().spans === 0)
