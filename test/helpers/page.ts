@@ -4,7 +4,7 @@ import { type Browser, type BrowserContext, chromium, type Locator, type Page } 
 import { type Config, loadConfig } from '../../collector/src/config'
 import { EventType, type SpanRecord } from '../../src/codec/span'
 import { collector, undo } from '../collector/support'
-import { chromiumPath } from '../servers'
+import { headlessChromiumPath } from '../servers'
 import { ROOT } from './child'
 
 /** Of all spans that tests of the page make. */
@@ -87,7 +87,7 @@ export function pageTests(): PageTests {
   before(async function () {
     // Chromium may have to be installed first.
     this.timeout(300_000)
-    const executablePath = await chromiumPath()
+    const executablePath = await headlessChromiumPath()
     browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-dev-shm-usage'] })
     tests.collector = await webCollector()
   })

@@ -1,6 +1,6 @@
 /** The real servers and programs that tests talk to, installed and started when first asked for. */
 export { type CassandraServer, startCassandra, startOwnCassandra } from './cassandra'
-export { chromiumPath } from './chromium'
+export { chromiumPath, headlessChromiumPath } from './chromium'
 export { goJaeger, goOtlp, goPeer } from './go'
 export { type MariaDbServer, startMariaDb, startOwnMariaDb } from './mariadb'
 export { NODE_VERSIONS, type NodeVersion, nodeOfVersion } from './node-versions'
