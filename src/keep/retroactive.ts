@@ -157,25 +157,46 @@ export class Retroactive {
     const { sought } = this
     if (sought.length === 0) return
     this.sought = []
+    this.collectFor(
+      sought.filter(({ kept }) => !kept.isForeign),
+      this.ours.bytes,
+    )
+    this.collectFor(
+      sought.filter(({ kept }) => kept.isForeign),
+      this.others.bytes,
+    )
+  }
+
+  /** Sends what the history has of these traces: whole ones, as many as there may be bytes of. */
+  private collectFor(sought: Sought[], bucket: ByteBucket): void {
+    if (sought.length === 0) return
     // The highest first: if there are more bytes than may be sent, all processes send the same traces.
     sought.sort((a, b) => fraction(b.hi, b.lo) - fraction(a.hi, a.lo))
-    const found = new Map<number, LiveSpan[]>()
+    const parts = new Map(sought.map(one => [keyOf(one), { one, spans: [] as LiveSpan[], bytes: 0, isRefused: false }]))
+    const byRank = [...parts.values()]
+    const limit = bucket.left(clock.now())
+    let bytes = 0
     this.history.collect(sought, span => {
-      const list = found.get(keyOf(span.trace))
-      if (list === undefined) found.set(keyOf(span.trace), [span])
-      else list.push(span)
-    })
-    for (const { hi, lo, kept } of sought) {
-      const spans = found.get(keyOf({ hi, lo }))?.filter(({ trace }) => trace.hi === hi && trace.lo === lo)
-      if (spans === undefined) continue
-      const { bytes } = kept.isForeign ? this.others : this.ours
-      const size = spans.reduce((sum, span) => sum + sizeOf(span), 0)
-      if (bytes.take(size, clock.now())) {
-        for (const span of spans) this.pass(span, kept)
-      } else {
-        this.counts.refused++
-        this.kept.remove(hi, lo)
+      const part = parts.get(keyOf(span.trace))
+      if (part === undefined || part.isRefused) return
+      const size = sizeOf(span)
+      part.spans.push(span)
+      part.bytes += size
+      bytes += size
+      // What goes beyond the limit isn't held until the end: it might be all of the history, as objects.
+      while (bytes > limit) {
+        const last = byRank.pop()!
+        last.isRefused = true
+        last.spans = []
+        bytes -= last.bytes
       }
+    })
+    bucket.take(bytes, clock.now())
+    for (const { one, spans, isRefused } of parts.values()) {
+      for (const span of spans) this.pass(span, one.kept)
+      if (!isRefused) continue
+      this.kept.remove(one.hi, one.lo)
+      this.counts.refused++
     }
   }
 
@@ -265,8 +286,11 @@ export class Retroactive {
   private keepLateral({ name }: LiveSpan, kept: Kept, nowS: number): void {
     if (kept.hasLateral || this.settings.lateral === 0 || kept.reason === LATERAL) return
     kept.hasLateral = true
-    for (const id of this.history.last(name, this.settings.lateral))
-      if (this.kept.find(id.hi, id.lo, nowS) === undefined) this.begin(id, LATERAL)
+    for (const id of this.history.last(name, this.settings.lateral)) {
+      if (this.kept.find(id.hi, id.lo, nowS) !== undefined) continue
+      if (this.ours.traces.take(fraction(id.hi, id.lo), clock.now())) this.begin(id, LATERAL)
+      else this.counts.refused++
+    }
   }
 
   /** Sends a span that has just ended. */
@@ -312,9 +336,8 @@ function bytesOf(): ByteBucket {
   return new ByteBucket(BYTES.perSecond, BYTES.burst)
 }
 
-/** A key for a few thousand ids. Some may share it. */
-function keyOf({ hi, lo }: TraceId): number {
-  return (hi & 0xfffff) * 4294967296 + (lo >>> 0)
+function keyOf({ hi, lo }: TraceId): string {
+  return `${hi} ${lo}`
 }
 
 function hasFailed({ annotations }: LiveSpan): boolean {

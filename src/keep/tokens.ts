@@ -55,11 +55,16 @@ export class ByteBucket {
     this.bytes = burst
   }
 
-  take(n: number, nowMs: number): boolean {
+  /** How many there are. */
+  left(nowMs: number): number {
     const ms = Math.max(0, nowMs - this.atMs)
     this.atMs = Math.max(nowMs, this.atMs)
     this.bytes = Math.min(this.burst, this.bytes + (ms / 1000) * this.perSecond)
-    if (n > this.bytes) return false
+    return this.bytes
+  }
+
+  take(n: number, nowMs: number): boolean {
+    if (n > this.left(nowMs)) return false
     this.bytes -= n
     return true
   }

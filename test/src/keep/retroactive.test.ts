@@ -328,6 +328,27 @@ describe('retroactive sampling', () => {
       assert.equal(spans.length, asked * 3)
     })
 
+    it('is asked for more bytes than it may send: the traces that it sends are whole', async () => {
+      start({ retroactive: { bytes: 2 ** 26 }, maxBufferedSpans: 100_000, maxBufferedBytes: 2 ** 28 })
+      const large = (name: string, children: number) =>
+        span(name, root => {
+          for (let i = 0; i < children; i++)
+            span('child', child => {
+              for (let j = 0; j < 10; j++) child.annotate(`key ${j}`, 'x'.repeat(4096))
+            })
+          return id(root.traceId)
+        })
+      const all = [...Array.from({ length: 20 }, (_, i) => large(`t${i}`, 10)), large('giant', 200)]
+      ;(await next()).answer(1n, Buffer.concat(all.map(one => entry(0, one))))
+      await next()
+      const spans = await sent()
+      const counts = new Map<bigint, number>()
+      for (const { traceId } of spans) counts.set(traceId!, (counts.get(traceId!) ?? 0) + 1)
+      assert.ok(spans.length > 11 && spans.length * 40_000 < 5 * 2 ** 20, `${spans.length}`)
+      assert.deepEqual([...new Set(counts.values())], [11])
+      assert.equal(stats().retroactive!.refused, 21 - counts.size)
+    })
+
     for (const [what, react] of Object.entries<(poll: Poll) => void>({
       'bytes that are no reply': poll => poll.socket.write('HTTP/1.1 200 OK\r\n\r\n'),
       'the length of a huge reply': poll => poll.socket.write(Buffer.from('7fffffff', 'hex')),
