@@ -50,6 +50,32 @@ describe('milo/otel', () => {
     stop()
   })
 
+  it('records spans of a trace that isn’t sampled where there is a history, and tells others that it isn’t sampled', async () => {
+    spans = start({ logLevel: 'silent', sampler: 'never', retroactive: true })
+    tracer.startActiveSpan('fine', span => span.end())
+    const outer = tracer.startActiveSpan('request', span => {
+      assert.deepEqual([span.isRecording(), span.spanContext().traceFlags], [true, 0])
+      assert.match(injected().traceparent!, new RegExp(`^00-${span.spanContext().traceId}-.*-00$`))
+      tracer.startActiveSpan('query', query => {
+        assert.equal(query.spanContext().traceId, span.spanContext().traceId)
+        query.setAttribute('rows', 3).setStatus({ code: SpanStatusCode.ERROR }).end()
+      })
+      span.end()
+      return span.spanContext()
+    })
+    context.with(extracted('00'), () => {
+      const server = tracer.startSpan('GET /', { kind: SpanKind.SERVER })
+      assert.deepEqual([server.isRecording(), server.spanContext().traceId], [true, TRACE])
+      server.end()
+    })
+    await milo.flush()
+    assert.deepEqual(spans.map(({ name, annotations }) => [name, annotations['milo.keep'], annotations.rows]).sort(), [
+      ['query', 'error', '3'],
+      ['request', 'error', undefined],
+    ])
+    assert.ok(outer.traceId.endsWith(spans[0]!.traceId))
+  })
+
   it('has the spans of both APIs in one tree, each the current one of the other', async () => {
     await milo.span('request', async outer => {
       assert.equal(trace.getActiveSpan()?.spanContext().spanId, outer.spanId)

@@ -1,9 +1,16 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer } from 'node:net'
-import { init, shutdown } from '../../src/index'
-import { client, closeAll, onClose, serve, traced, type Wire } from '../helpers/thrift'
+import { http as httpPlugin } from '../../plugins/http'
+import { EventType, type SpanRecord } from '../../src/codec/span'
+import { current, flush, init, keep, shutdown, span } from '../../src/index'
+import { install } from '../../src/patch/hook'
+import { ScribePeer } from '../helpers/scribe-peer'
+import { client, closeAll, onClose, serve, traced, WIRES, type Wire, wireName } from '../helpers/thrift'
 import { until } from '../helpers/until'
+
+install([httpPlugin])
+const http: typeof import('node:http') = require('node:http')
 
 /** Traces that aren't sampled, but recorded into histories: what of them travels. */
 
@@ -89,4 +96,107 @@ describe('a recorded trace, in a process without a history', () => {
     init({ scribe: '127.0.0.1:1', sampler: 'always', logLevel: 'silent', propagation: 'calltrace' })
     assert.doesNotMatch(await passedOn(field('08')), /1122334455667788|80010005/)
   })
+})
+
+describe('a recorded trace, in processes with histories', () => {
+  let peer: ScribePeer
+  const start = (propagation: string) =>
+    init({ scribe: peer.address, sampler: 'never', logLevel: 'silent', retroactive: { triggers: 'none' }, propagation })
+
+  beforeEach(async () => {
+    peer = await ScribePeer.listen()
+  })
+
+  afterEach(async () => {
+    closeAll()
+    await shutdown(0)
+    await peer.close()
+  })
+
+  /** Runs a call in a trace that is kept afterwards. @returns its spans: root, client's half, server's half */
+  async function kept(call: () => Promise<unknown>, n = 3): Promise<SpanRecord[]> {
+    await span('root', async () => {
+      assert.deepEqual([current().sampled, current().recording], [false, true])
+      await call()
+      assert.equal(keep(), true)
+    })
+    await until('all spans have come', async () => {
+      await flush()
+      return peer.spans.length >= n
+    })
+    assert.equal(peer.spans.length, n)
+    assert.equal(new Set(peer.spans.map(({ traceId }) => traceId)).size, 1)
+    const has = (type: number) => (s: SpanRecord) => s.events!.some(e => e.eventType === type)
+    return ['root', EventType.CLIENT_SEND, EventType.SERVER_RECV].map(
+      what => peer.spans.find(typeof what === 'string' ? s => s.name === what : has(what))!,
+    )
+  }
+
+  const keys = ({ annotations }: SpanRecord) => [...annotations!.keys()].filter(key => !key.startsWith('milo.')).sort()
+
+  for (const wire of [...WIRES, { transport: 'TBufferedTransport', protocol: 'TJSONProtocol' } as Wire]) {
+    for (const propagation of ['field', 'compat']) {
+      it(`has what a sampled one has, on both sides of a call: ${wireName(wire)}, ${propagation}`, async () => {
+        start(propagation)
+        const seen: boolean[] = []
+        const { port } = await serve(
+          traced,
+          traced.Calculator,
+          {
+            async add(a: number, b: number) {
+              seen.push(current().recording)
+              return a + b
+            },
+          },
+          wire,
+        )
+        const calculator = client(traced, traced.Calculator, port, wire)
+        const [root, sent, served] = await kept(async () => assert.equal(await calculator.add(20, 22), 42))
+        assert.deepEqual(seen, [true])
+        assert.equal(sent!.parentId, root!.id)
+        if (propagation === 'field') assert.equal(served!.id, sent!.id)
+        else assert.equal(served!.parentId, sent!.id)
+        assert.deepEqual(keys(sent!).includes('server.port') && keys(sent!).includes('thrift.result'), true)
+        assert.deepEqual(
+          keys(served!).includes('network.peer.address') && keys(served!).includes('thrift.result'),
+          true,
+        )
+        assert.ok(served!.counters!.get('thrift.request_bytes')! > 0n)
+      })
+    }
+  }
+
+  for (const headers of ['w3c', 'b3', 'b3multi']) {
+    it(`has what a sampled one has, over HTTP: ${headers}`, async () => {
+      start(headers)
+      let came: Record<string, unknown> = {}
+      const server = http
+        .createServer((req, res) => {
+          came = { ...req.headers, id: current().traceId }
+          res.end('hello')
+        })
+        .listen(0, '127.0.0.1')
+      onClose(() => {
+        server.closeAllConnections()
+        server.close()
+      })
+      await once(server, 'listening')
+      const [root, sent, served] = await kept(async () => {
+        const req = http.get(`http://127.0.0.1:${(server.address() as AddressInfo).port}/x`)
+        const [res] = await once(req, 'response')
+        await once(res.resume(), 'close')
+      })
+      assert.deepEqual([sent!.parentId, served!.parentId], [root!.id, sent!.id])
+      const hex = (n: bigint) => n.toString(16).padStart(16, '0')
+      const [trace, id] = [hex(root!.traceId!), hex(sent!.id!)]
+      assert.equal(came.id, trace)
+      const written = {
+        w3c: [came.traceparent, `00-0000000000000000${trace}-${id}-00`],
+        b3: [came.b3, `${trace}-${id}-0-${hex(root!.id!)}`],
+        b3multi: [[came['x-b3-traceid'], came['x-b3-spanid'], came['x-b3-sampled']].join(' '), `${trace} ${id} 0`],
+      }[headers]!
+      assert.equal(written[0], written[1])
+      assert.deepEqual(keys(served!), ['http.request.method', 'http.response.status_code', 'url.path'])
+    })
+  }
 })
