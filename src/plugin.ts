@@ -21,9 +21,11 @@ export {
   writeHeaders,
 } from './trace/http-headers'
 export {
+  b3OfEntries,
   type Carrier,
   carrierFor,
   childContext,
+  type Entries,
   formatTraceparent,
   hasZeroId,
   parseB3,

@@ -27,7 +27,7 @@ import { type Operation, operation, remember, serviceOf } from './names'
 import { askApplication } from './on-request'
 import { BySeqid, Pending } from './pending'
 import { inProgress, isPatched, type OutgoingCall } from './protocol'
-import { replace } from './replace'
+import { apply, replace } from './replace'
 import { EXCEPTION } from './wire'
 
 /*
@@ -170,10 +170,6 @@ function wrapSend(prototype: any, name: string, plugin: PluginHandle): void {
   remember(prototype[name], declared)
 }
 
-export function apply(method: Function, self: unknown, args: ArrayLike<unknown>): unknown {
-  return Reflect.apply(method, self, args)
-}
-
 /** What a generated class says about a method. */
 interface Method {
   method: string
@@ -215,6 +211,7 @@ function begin(client: Client, peer: Peer, kind: Method, args: ArrayLike<unknown
     replyBytes: 0,
     answered: false,
     seqid,
+    behind: undefined,
     trouble: undefined,
     connection: peer.connection,
     ofClient: peer.open,
@@ -303,7 +300,7 @@ function wrapRecv(prototype: any, name: string, plugin: PluginHandle): void {
         // Calls of another client may be under way on the same connection: the reply may be to one of them.
         if (isUnknown && peer.openOfConnection.size === peer.open.size && !replays(peer.connection)) {
           // No call has had this sequence id. Thrift drops such a reply, so the call that it was meant for will wait forever.
-          const waiting = peer.open.find(open => open.method === method)
+          const waiting = peer.openOfConnection.all().find(open => open.method === method)
           if (waiting !== undefined) fail(waiting, 'transport_error', 'wrong sequence id')
         }
         const outer = inProgress.replying

@@ -1,5 +1,5 @@
 import { clock, currentFrame, describe, type Frame, frameWith, type PluginHandle, setImmediate } from 'milo/plugin'
-import { type BySeqid, type Entry, Pending } from './pending'
+import { type BySeqid, type Entry, type Numbered, Pending } from './pending'
 import type { OutgoingCall } from './protocol'
 
 /*
@@ -9,13 +9,12 @@ import type { OutgoingCall } from './protocol'
  */
 
 /** A call between send_X and its end. Unsampled calls are not kept. */
-export interface Call extends OutgoingCall, Entry {
-  seqid: number
+export interface Call extends OutgoingCall, Entry, Numbered {
   /** What has been noticed, and may turn out to be why it was never answered. */
   trouble: string | undefined
   connection: any
-  /** The calls of its client, and those of its connection, among which it is. */
-  ofClient: BySeqid<Call>
+  /** The calls of its client, where they are found by their ids, and those of its connection, among which it is. */
+  ofClient: BySeqid<Call> | undefined
   ofConnection: Pending<Call>
   /** Over once it has been written. */
   oneway: boolean
@@ -59,29 +58,30 @@ export function isOpen(call: OutgoingCall): call is Call {
 
 /** Ends the span of an open call. */
 export function settle(call: Call, result: string): void {
+  if (!call.ofConnection.has(call)) return
   call.ofConnection.delete(call)
-  if (call.ofClient.get(call.seqid) === call) call.ofClient.delete(call.seqid)
+  call.ofClient?.delete(call)
   const { span, requestBytes, replyBytes } = call
-  // Lists of the right length: pushing reserves four times as much.
-  const request = requestBytes > 0 ? ['thrift.request_bytes', requestBytes] : []
-  const counters = replyBytes > 0 ? [...request, 'thrift.reply_bytes', replyBytes] : request
-  span.adopt(['thrift.result', result], counters)
+  span.adopt(['thrift.result', result], sizes(requestBytes, replyBytes))
   span.end()
 }
 
+/** A list of the right length: pushing reserves four times as much. */
+function sizes(request: number, reply: number): (string | number)[] | undefined {
+  if (request === 0) return reply === 0 ? undefined : ['thrift.reply_bytes', reply]
+  return reply === 0
+    ? ['thrift.request_bytes', request]
+    : ['thrift.request_bytes', request, 'thrift.reply_bytes', reply]
+}
+
 /** Keeps the call of a library whose connections settle every call by themselves. */
-export function keepOpen(
-  call: OutgoingCall,
-  connection: unknown,
-  seqid: number,
-  ofClient: BySeqid<Call>,
-  ofConnection: Pending<Call>,
-): Call {
+export function keepOpen(call: OutgoingCall, connection: unknown, ofConnection: Pending<Call>): Call {
   const kept: Call = Object.assign(call, {
-    seqid,
+    seqid: 0,
+    behind: undefined,
     trouble: undefined,
     connection,
-    ofClient,
+    ofClient: undefined,
     ofConnection,
     oneway: false,
     queuedAtMs: 0,
@@ -95,7 +95,7 @@ export function keepOpen(
 }
 
 export function keep(call: Call): void {
-  call.ofClient.set(call.seqid, call)
+  call.ofClient?.add(call)
   call.ofConnection.add(call)
   if (call.ofConnection.size > MAX_OPEN) {
     fail(call.ofConnection.oldest!, 'abandoned', 'too many calls wait on this connection')

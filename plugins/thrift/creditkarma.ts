@@ -10,16 +10,16 @@ import {
   runInFrame,
   startSpan,
 } from 'milo/plugin'
-import { apply, nameOf, settleWith } from './client'
+import { nameOf, settleWith } from './client'
 import { addressOf, type Call, fail, frameOf, isOpen, keepOpen, settle } from './connection'
 import { patchBinaryProtocol } from './dialects/binary'
 import { patchCompactProtocol } from './dialects/compact'
 import { patchJsonProtocol } from './dialects/json'
 import { type Operation, operation, remember } from './names'
 import { askApplication } from './on-request'
-import { BySeqid, Pending } from './pending'
+import { Pending } from './pending'
 import { inProgress, type OutgoingCall } from './protocol'
-import { replace } from './replace'
+import { apply, replace } from './replace'
 import { traceProcessing } from './server'
 import { EXCEPTION, STOP } from './wire'
 
@@ -65,8 +65,7 @@ interface Peer {
   /** The settings by which the carrier was chosen. */
   settings: unknown
   operations: Map<string, Operation>
-  open: BySeqid<Call>
-  openInOrder: Pending<Call>
+  open: Pending<Call>
 }
 
 /** A method of a client that is being called. */
@@ -240,7 +239,7 @@ function beginCall(method: string): OutgoingCall | undefined {
   own.call = outgoing
   if (!span.recording) return outgoing
   span.adopt(annotations.slice())
-  const call = keepOpen(outgoing, peer.connection, nextId++, peer.open, peer.openInOrder)
+  const call = keepOpen(outgoing, peer.connection, peer.open)
   if (settings.onRequest !== undefined) askApplication(span, Array.from(own.args))
   return call
 }
@@ -256,9 +255,6 @@ function describeOperation({ client, service }: Calling, peer: Peer, method: str
 
 const MAX_OPERATIONS = 1_000
 
-/** The client's own ids begin anew with each client, and several may share what is made by hand. */
-let nextId = 1
-
 function peerOf(client: Client): Peer {
   const { connection } = client
   const known = client[PEER]
@@ -273,8 +269,7 @@ function peerOf(client: Client): Peer {
     carrier: 'field',
     settings: undefined,
     operations: new Map(),
-    open: new BySeqid(),
-    openInOrder: new Pending(),
+    open: new Pending(),
   }
   if (Object.isExtensible(client)) Object.defineProperty(client, PEER, { value: peer, configurable: true })
   return peer

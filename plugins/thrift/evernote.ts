@@ -1,10 +1,11 @@
 import { currentSettings, isActive, Kind, type PluginHandle, runInFrame, startSpan } from 'milo/plugin'
-import { apply, nameOf } from './client'
+import { nameOf } from './client'
 import { type Call, fail, frameOf, isOpen, keepOpen, settle } from './connection'
 import { operation } from './names'
 import { askApplication } from './on-request'
-import { BySeqid, Pending } from './pending'
+import { Pending } from './pending'
 import type { OutgoingCall } from './protocol'
+import { apply } from './replace'
 
 /*
  * Evernote's SDK has a Thrift of its own: each method is an object, whose sendRequest writes the call, posts it and hands the
@@ -22,9 +23,7 @@ const SERVICE = Symbol('milo.service')
 /** On a callback: its call. */
 const CALL = Symbol('milo.call')
 
-const open = new BySeqid<Call>()
-const openInOrder = new Pending<Call>()
-let nextId = 1
+const open = new Pending<Call>()
 
 /** @param exports the file that is generated for a service: an object of methods has its name */
 export function nameEvernoteService(exports: any, service: string): void {
@@ -88,7 +87,7 @@ function begin(method: Method, output: any, struct: unknown): OutgoingCall {
   if (!span.recording) return call
   span.adopt(annotations)
   if (currentSettings()!.onRequest !== undefined) askApplication(span, Object.values(struct ?? {}))
-  return keepOpen(call, output?.transport, nextId++, open, openInOrder)
+  return keepOpen(call, output?.transport, open)
 }
 
 function settling(call: OutgoingCall, callback: Function): Function {

@@ -52,32 +52,70 @@ export class Pending<E extends Entry> {
   }
 }
 
-/** Calls by their sequence ids. */
-export class BySeqid<C> {
+/** A call that can be found by its sequence id. */
+export interface Numbered {
+  readonly seqid: number
+  /** The one behind it in its chain. */
+  behind: this | undefined
+}
+
+const SMALLEST_TABLE = 4
+
+/**
+ * Calls by their sequence ids, in a table of chains: an id's low bits choose the chain. Ids follow one another, and the table has as
+ * many chains as there are calls, so hardly any chain has two.
+ */
+export class BySeqid<C extends Numbered> {
   size = 0
-  private readonly calls: Record<number, C | undefined> = Object.create(null)
+  private table = emptyTable<C>(SMALLEST_TABLE)
 
+  /** The newest call that has this id. */
   get(seqid: number): C | undefined {
-    return this.calls[seqid]
+    let call = this.table[seqid & (this.table.length - 1)]
+    while (call !== undefined && call.seqid !== seqid) call = call.behind
+    return call
   }
 
-  set(seqid: number, call: C): void {
-    if (this.calls[seqid] === undefined) this.size++
-    this.calls[seqid] = call
+  add(call: C): void {
+    if (this.size === this.table.length) this.resize(2 * this.size)
+    this.put(call)
+    this.size++
   }
 
-  delete(seqid: number): void {
-    if (this.calls[seqid] === undefined) return
-    delete this.calls[seqid]
-    this.size--
-  }
-
-  /** The first of them, by sequence id, for which `test` is true. */
-  find(test: (call: C) => boolean): C | undefined {
-    for (const seqid in this.calls) {
-      const call = this.calls[seqid]!
-      if (test(call)) return call
+  /** @param call one that is in here */
+  delete(call: C): void {
+    const { table } = this
+    const chain = call.seqid & (table.length - 1)
+    let before = table[chain]!
+    if (before === call) table[chain] = call.behind
+    else {
+      while (before.behind !== call) before = before.behind!
+      before.behind = call.behind
     }
-    return undefined
+    call.behind = undefined
+    this.size--
+    if (this.size === 0 && table.length > 64 * SMALLEST_TABLE) this.resize(SMALLEST_TABLE)
   }
+
+  private put(call: C): void {
+    const chain = call.seqid & (this.table.length - 1)
+    call.behind = this.table[chain]
+    this.table[chain] = call
+  }
+
+  private resize(length: number): void {
+    const { table } = this
+    this.table = emptyTable(length)
+    for (let call of table) {
+      while (call !== undefined) {
+        const next: C | undefined = call.behind
+        this.put(call)
+        call = next
+      }
+    }
+  }
+}
+
+function emptyTable<C>(length: number): (C | undefined)[] {
+  return new Array(length).fill(undefined)
 }

@@ -48,7 +48,7 @@ export interface IncomingRequest {
 export const Outcome = { OK: 0, DECLARED: 1, APPLICATION: 2 } as const
 export type Outcome = (typeof Outcome)[keyof typeof Outcome]
 
-/** A request whose reply is still to be written. */
+/** A request whose reply is still to be written. It calls `forgetReply` when it is over. */
 export interface PendingReply {
   name: string
   seqid: number
@@ -135,7 +135,9 @@ export function awaitReply(output: unknown, pending: PendingReply): void {
 export function forgetReply(output: unknown, pending: PendingReply): void {
   const list = (output as Protocol).trans[PENDING]
   const at = list?.indexOf(pending) ?? -1
-  if (at !== -1) list!.splice(at, 1)
+  if (at === -1) return
+  if (at === list!.length - 1) list!.pop()
+  else list!.splice(at, 1)
 }
 
 export function position(trans: Transport): number {
@@ -369,7 +371,6 @@ function beginReply(protocol: Protocol, name: string, type: number, seqid: numbe
 function endReply(protocol: Protocol, dialect: Dialect): void {
   const { pending, type, at, bytesBefore } = protocol[REPLYING]!
   protocol[REPLYING] = undefined
-  forgetReply(protocol, pending)
   const outcome =
     type === EXCEPTION ? Outcome.APPLICATION : dialect.isSuccess(protocol, at) ? Outcome.OK : Outcome.DECLARED
   pending.replied(outcome, dialect.written(protocol) - bytesBefore)

@@ -14,3 +14,7 @@ export function replace<F extends Function>(
   if (typeof property?.value !== 'function' || !(property.configurable || property.writable)) return
   Object.defineProperty(target, name, { ...property, value: plugin.imitate(property.value, make(property.value)) })
 }
+
+export function apply(method: Function, self: unknown, args: ArrayLike<unknown>): unknown {
+  return Reflect.apply(method, self, args)
+}

@@ -31,7 +31,7 @@ import {
   Outcome,
   type PendingReply,
 } from './protocol'
-import { replace } from './replace'
+import { apply, replace } from './replace'
 import { ONEWAY } from './wire'
 
 /*
@@ -79,20 +79,21 @@ export function traceProcessing(processor: any, plugin: PluginHandle): void {
   let owner = processor
   while (!Object.hasOwn(owner, 'process')) owner = Object.getPrototypeOf(owner)
   replace(owner, 'process', plugin, original => {
-    const traced = function (this: Processor, ...args: [any, any]) {
-      if (!plugin.enabled || !isActive()) return original.apply(this, args)
-      const [input, output] = args
+    // biome-ignore-start lint/complexity/noArguments: to be passed on as they are, they needn't be made an array
+    const traced = function (this: Processor, input: any, output: any) {
+      if (!plugin.enabled || !isActive()) return original.apply(this, arguments)
       // A multiplexed processor calls the one that it found. And after the last request of a chunk thrift tries once more,
       // to be thrown out: nothing is there to be traced then.
       if ((inProgress.incoming !== undefined && inProgress.incoming.trans === input?.trans) || isEmpty(input)) {
-        return original.apply(this, args)
+        return original.apply(this, arguments)
       }
       if (!isPatched(input) || !isPatchedOutput(output)) {
         sayForeign(isPatched(input) ? output : input)
-        return original.apply(this, args)
+        return original.apply(this, arguments)
       }
-      return processTraced(this, original as unknown as Processor['process'], args)
+      return processTraced(this, original, arguments)
     }
+    // biome-ignore-end lint/complexity/noArguments: see above
     return Object.defineProperty(traced, TRACED, { value: true }) as any
   })
 }
@@ -134,17 +135,13 @@ function watchSocket(socket: any, plugin: PluginHandle): void {
   )
 }
 
-function callProcess(process: Processor['process'], processor: Processor, args: [any, any]): unknown {
-  return process.apply(processor, args)
-}
-
-function processTraced(processor: Processor, process: Processor['process'], args: [any, any]): unknown {
+function processTraced(processor: Processor, process: Function, args: ArrayLike<any>): unknown {
   const connection = arriving
   const request = new Request(processor, args[0].trans, args[1], connection)
   const outer = inProgress.incoming
   inProgress.incoming = request
   try {
-    const result = runInFrame(request.frame, callProcess, process, processor, args)
+    const result = runInFrame(request.frame, apply, process, processor, args)
     request.returned()
     if (result !== undefined && request.isWaiting) whenRejected(result, error => request.threw(error))
     return result

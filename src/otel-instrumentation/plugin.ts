@@ -30,7 +30,7 @@ export type { Patch, Plugin, PluginHandle, Wrapped } from '../patch/plugin'
 export { clock, setImmediate } from '../process/genuine'
 export { describe, logRarely } from '../process/log'
 export type { Frame } from '../trace/context'
-export type { Carrier, RemoteContext } from '../trace/propagation'
+export type { Carrier, Entries, RemoteContext } from '../trace/propagation'
 export { carrierFor, hasZeroId } from '../trace/propagation'
 export { Kind, type PluginSpan as Span } from '../trace/span'
 export { fillFrame, frameToFill } from './frame'
@@ -156,8 +156,8 @@ export function childContext(trace: string, span: string, sampled: boolean, debu
   return remote && asRemote(remote)
 }
 
-export function parseB3(header: unknown): Remote | undefined {
-  const remote = core.parseB3(header)
+export function b3OfEntries(entries: core.Entries): Remote | undefined {
+  const remote = core.b3OfEntries(entries)
   return remote && asRemote(remote)
 }
 
@@ -201,7 +201,7 @@ export function entriesOf(span: PluginSpan): [string, string][] {
   return entries
 }
 
-const GETTER: TextMapGetter<ReadonlyMap<string, string>> = {
+const GETTER: TextMapGetter<core.Entries> = {
   get: (entries, key) => entries.get(key.toLowerCase()),
   keys: entries => [...entries.keys()],
 }
@@ -218,7 +218,7 @@ Object.assign(Extracted.prototype, remoteContext(true, false, Number.NaN))
 /** Baggage is in the context that propagators have made. */
 export function baggageOf(): undefined {}
 
-export function contextOfEntries(entries: ReadonlyMap<string, string>): Remote | undefined {
+export function contextOfEntries(entries: core.Entries): Remote | undefined {
   const extracted = propagation.extract(ROOT_CONTEXT, entries, GETTER)
   if (trace.getSpanContext(extracted) === undefined && propagation.getBaggage(extracted) === undefined) return undefined
   return new Extracted(extracted) as Remote

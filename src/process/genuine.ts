@@ -41,7 +41,7 @@ function firstNow(): number {
 /** An object, so that Milo's own tests can set the time. */
 export const clock = {
   /** Milliseconds since the process began, with fractions. Never goes back. */
-  now: firstNow,
+  now: firstNow as () => number,
   /** Whole milliseconds since the epoch. Jumps back and forth when the machine's clock is set. */
   wallMs: genuine(globalThis, 'Date').now,
   /** The wall clock's time when `now` was 0. */

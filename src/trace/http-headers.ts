@@ -4,13 +4,15 @@ import { currentFrame } from './context'
 import { toHex } from './id'
 import {
   type BaggageKeys,
-  b3Context,
   b3Decision,
   carrierFor,
+  type Entries,
   formatB3,
   formatTraceparent,
   HTTP_FORMATS,
+  type Multi,
   parseB3,
+  parseMulti,
   parseTraceparent,
   type RemoteContext,
 } from './propagation'
@@ -113,39 +115,6 @@ function isTrusted(caller: Caller | null | undefined): boolean {
   return trusts === undefined || trusts(caller?.remoteAddress)
 }
 
-/** Zipkin's headers, as they came. */
-interface Multi {
-  trace?: unknown
-  span?: unknown
-  sampled?: unknown
-  flags?: unknown
-}
-
-const TRACE_ID = /^(?:[0-9a-f]{16}|[0-9a-f]{32})$/
-const SPAN_ID = /^[0-9a-f]{16}$/
-
-function parseMulti({ trace, span, sampled, flags }: Multi): RemoteContext | undefined {
-  const decision = flags === '1' ? 'd' : decisionOf(sampled)
-  // The decision may come alone.
-  if (trace === undefined && span === undefined) return decision === undefined ? undefined : parseB3(decision)
-  if (typeof trace !== 'string' || !TRACE_ID.test(trace) || typeof span !== 'string' || !SPAN_ID.test(span))
-    return undefined
-  return b3Context(trace, span, decision)
-}
-
-function decisionOf(sampled: unknown): string | undefined {
-  switch (sampled) {
-    case '1':
-    case 'true':
-      return '1'
-    case '0':
-    case 'false':
-      return '0'
-    default:
-      return undefined
-  }
-}
-
 function once(before: unknown, value: unknown): unknown {
   return before === undefined ? value : REPEATED
 }
@@ -213,8 +182,8 @@ export function entriesOf(span: PluginSpan): [string, string][] {
   return entries
 }
 
-/** What such entries say of the trace. @param entries by keys in lower case */
-export function contextOfEntries(entries: ReadonlyMap<string, string>): RemoteContext | undefined {
+/** What such entries say of the trace. */
+export function contextOfEntries(entries: Entries): RemoteContext | undefined {
   return parseTraceparent(entries.get('traceparent'), entries.get('tracestate'))
 }
 

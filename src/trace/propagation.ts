@@ -230,10 +230,62 @@ export function parseB3(header: unknown): RemoteContext | undefined {
 }
 
 /** @param decision `0`, `1`, `d` for debug, or undefined where the caller leaves it to the sampler */
-export function b3Context(trace: string, span: string, decision: string | undefined): RemoteContext | undefined {
+function b3Context(trace: string, span: string, decision: string | undefined): RemoteContext | undefined {
   const context = childContext(trace, span, decision !== '0', decision === 'd')
   if (context !== undefined) context.undecided = decision === undefined
   return context
+}
+
+/** Zipkin's headers `x-b3-traceid` and so on, as they came. */
+export interface Multi {
+  trace?: unknown
+  span?: unknown
+  sampled?: unknown
+  flags?: unknown
+}
+
+const TRACE_ID = /^(?:[0-9a-f]{16}|[0-9a-f]{32})$/
+const SPAN_ID = /^[0-9a-f]{16}$/
+
+/** Reads Zipkin's x-b3 headers. The decision may come alone. Undefined when they aren't valid. */
+export function parseMulti({ trace, span, sampled, flags }: Multi): RemoteContext | undefined {
+  const decision = flags === '1' ? 'd' : decisionOf(sampled)
+  if (trace === undefined && span === undefined) return decision === undefined ? undefined : parseB3(decision)
+  if (typeof trace !== 'string' || !TRACE_ID.test(trace) || typeof span !== 'string' || !SPAN_ID.test(span))
+    return undefined
+  return b3Context(trace, span, decision)
+}
+
+function decisionOf(sampled: unknown): string | undefined {
+  switch (sampled) {
+    case '1':
+    case 'true':
+      return '1'
+    case '0':
+    case 'false':
+      return '0'
+    default:
+      return undefined
+  }
+}
+
+/** What came as a map of strings: a Map, or what has these of its methods. Keys are in lower case. */
+export interface Entries {
+  get(key: string): string | undefined
+  keys(): Iterable<string>
+}
+
+/** What Zipkin's headers say that came as entries of a map. */
+export function b3OfEntries(entries: Entries): RemoteContext | undefined {
+  return (
+    parseB3(entries.get('b3')) ??
+    parseMulti({
+      trace: entries.get('x-b3-traceid'),
+      span: entries.get('x-b3-spanid'),
+      sampled: entries.get('x-b3-sampled'),
+      flags: entries.get('x-b3-flags'),
+    })
+  )
 }
 
 /** The b3 header of a call made in `span`. An unsampled one that has no ids is the decision alone. */

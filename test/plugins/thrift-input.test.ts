@@ -304,6 +304,35 @@ describe('the Thrift plugin: bad input', () => {
         ),
     ],
   ] as const) {
+    // What the Java agent sends by its OTEL_PROPAGATORS: b3, b3multi, jaeger.
+    for (const entries of [
+      [['b3', '4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1']],
+      [
+        ['X-B3-TraceId', '4bf92f3577b34da6a3ce929d0e0e4736'],
+        ['X-B3-SpanId', '00f067aa0ba902b7'],
+        ['X-B3-Sampled', '1'],
+      ],
+      [['uber-trace-id', '4bf92f3577b34da6a3ce929d0e0e4736:00f067aa0ba902b7:0:1']],
+    ] as [string, string][][]) {
+      it(`joins the trace of ${entries[0]![0]} alone in 8888: ${protocol}`, async () => {
+        const { port } = await serve(
+          traced,
+          traced.Calculator,
+          { add: async (a: number, b: number) => a + b },
+          { transport: 'TFramedTransport', protocol },
+        )
+        const socket = connectSocket(port, '127.0.0.1')
+        socket.write(frame(call(entries)))
+        await once(socket, 'data')
+        socket.destroy()
+        const [s] = await spans()
+        assert.deepEqual(
+          [s!.traceIdHigh, s!.traceId, s!.parentId],
+          [0x4bf92f3577b34da6n, BigInt.asIntN(64, 0xa3ce929d0e0e4736n), 0x00f067aa0ba902b7n],
+        )
+      })
+    }
+
     it(`keeps what it knows of 8888 beside what is too long or unknown, and looks through 64 entries at most: ${protocol}`, async () => {
       const { port } = await serve(
         traced,

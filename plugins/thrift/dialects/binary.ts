@@ -2,7 +2,7 @@ import { entriesOf, type PluginHandle, type Span } from 'milo/plugin'
 import { COMPAT_ID, MAX_TEXT_BYTES, OPENTRACING_ID, readEntries } from '../carriers/entries'
 import { FIELD_ID, fieldLength, putField, readField } from '../carriers/field'
 import { type Found, found, type Input, RANK_FIELD } from '../carriers/found'
-import { byteLength, putUtf8 } from '../carriers/text'
+import { byteLength, putUtf8, textAt } from '../carriers/text'
 import { addInPlaceOfStop, type Dialect, type Library, patchProtocol, position } from '../protocol'
 import { BYTE, LIST, MAP, STOP, STRING } from '../wire'
 
@@ -55,9 +55,14 @@ export function binaryCompat(span: Span): Buffer {
   const entries = entriesOf(span)
   if (entries.length === 0) return Buffer.of(STOP)
   // One buffer, because each costs more than what it holds.
-  let length = 10
-  for (const [key, value] of entries) length += 8 + byteLength(key) + byteLength(value)
-  const b = Buffer.allocUnsafe(length)
+  let bytes = 0
+  let characters = 0
+  for (const [key, value] of entries) {
+    bytes += byteLength(key) + byteLength(value)
+    characters += key.length + value.length
+  }
+  const isAscii = bytes === characters
+  const b = Buffer.allocUnsafe(10 + 8 * entries.length + bytes)
   b[0] = MAP
   b[1] = COMPAT_ID >> 8
   b[2] = COMPAT_ID & 0xff
@@ -65,14 +70,14 @@ export function binaryCompat(span: Span): Buffer {
   b[4] = STRING
   b.writeInt32BE(entries.length, 5)
   let at = 9
-  for (const [key, value] of entries) at = putText(b, putText(b, at, key), value)
+  for (const [key, value] of entries) at = putText(b, putText(b, at, key, isAscii), value, isAscii)
   b[at] = STOP
   return b
 }
 
 /** @returns where what follows it begins */
-function putText(b: Buffer, at: number, text: string): number {
-  const length = putUtf8(b, at + 4, text)
+function putText(b: Buffer, at: number, text: string, isAscii: boolean): number {
+  const length = putUtf8(b, at + 4, text, isAscii)
   b.writeInt32BE(length, at)
   return at + 4 + length
 }
@@ -93,12 +98,14 @@ function readBinaryCarrier(input: Input | undefined, type: number): Found | unde
   if (buf[at] !== STRING || buf[at + 1] !== STRING) return undefined
   const entries = buf.readInt32BE(at + 2)
   let pos = at + 6
-  return readEntries(id, entries, () => {
+  const carrier = readEntries(id, entries, () => {
     if (pos + 4 > writeIndex) return undefined
     const length = buf.readInt32BE(pos)
     const start = pos + 4
     if (length < 0 || start + length > writeIndex) return undefined
     pos = start + length
-    return length > MAX_TEXT_BYTES ? null : buf.toString('utf8', start, pos)
+    return length > MAX_TEXT_BYTES ? null : textAt(buf, start, pos)
   })
+  if (carrier !== undefined) carrier.bytes = pos - at
+  return carrier
 }

@@ -2,7 +2,7 @@ import { entriesOf, type PluginHandle, type Span } from 'milo/plugin'
 import { COMPAT_ID, MAX_TEXT_BYTES, OPENTRACING_ID, readEntries } from '../carriers/entries'
 import { FIELD_ID, fieldLength, putField, readField } from '../carriers/field'
 import { type Found, found, type Input, RANK_FIELD } from '../carriers/found'
-import { byteLength, putUtf8 } from '../carriers/text'
+import { byteLength, putUtf8, textAt } from '../carriers/text'
 import { addInPlaceOfStop, type Dialect, type Library, patchProtocol } from '../protocol'
 import { BYTE, LIST, MAP, STOP } from '../wire'
 
@@ -73,7 +73,12 @@ function compactCompat(span: Span): Buffer {
   const entries = entriesOf(span)
   if (entries.length === 0) return Buffer.of(STOP)
   let length = 7
-  for (const [key, value] of entries) length += textLength(key) + textLength(value)
+  let isAscii = true
+  for (const text of entries.flat()) {
+    const bytes = byteLength(text)
+    length += bytes + (bytes < 128 ? 1 : 2)
+    isAscii &&= bytes === text.length
+  }
   const b = Buffer.allocUnsafe(length)
   b[0] = 0x0b
   b[1] = 0xf0
@@ -82,22 +87,17 @@ function compactCompat(span: Span): Buffer {
   b[4] = entries.length
   b[5] = 0x88
   let at = 6
-  for (const [key, value] of entries) at = putText(b, putText(b, at, key), value)
+  for (const [key, value] of entries) at = putText(b, putText(b, at, key, isAscii), value, isAscii)
   b[at] = STOP
   return b
 }
 
-function textLength(text: string): number {
-  const length = byteLength(text)
-  return length + (length < 128 ? 1 : 2)
-}
-
 /** @returns where what follows it begins */
-function putText(b: Buffer, at: number, text: string): number {
-  const length = byteLength(text)
+function putText(b: Buffer, at: number, text: string, isAscii: boolean): number {
+  const length = isAscii ? text.length : byteLength(text)
   putVarint(b, at, length)
   const start = at + (length < 128 ? 1 : 2)
-  return start + putUtf8(b, start, text)
+  return start + putUtf8(b, start, text, isAscii)
 }
 
 /** A varint of one byte, or of two where it needs them (or the buffer's place has them). */
@@ -135,11 +135,13 @@ function readCompactCarrier(input: Input | undefined, type: number, id: number):
   if (id !== COMPAT_ID && id !== OPENTRACING_ID) return undefined
   const entries = varint()
   if (entries < 1 || pos >= writeIndex || buf[pos++] !== 0x88) return undefined
-  return readEntries(id, entries, () => {
+  const carrier = readEntries(id, entries, () => {
     const length = varint()
     const start = pos
     if (length < 0 || start + length > writeIndex) return undefined
     pos = start + length
-    return length > MAX_TEXT_BYTES ? null : buf.toString('utf8', start, pos)
+    return length > MAX_TEXT_BYTES ? null : textAt(buf, start, pos)
   })
+  if (carrier !== undefined) carrier.bytes = pos - input.readIndex
+  return carrier
 }
