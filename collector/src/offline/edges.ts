@@ -25,7 +25,7 @@ import type { AnalysedTrace, Analysis } from './analysis'
 import { CallSums } from './call-sums'
 import { FairMap } from './fair-map'
 
-const BOUNDS = { maxKeys: 10_000, maxGroups: 2_000 }
+const BOUNDS = { maxKeys: 6_000, maxGroups: 2_000 }
 /** Above this, tables are given back after a trace. */
 const MAX_KEPT_ROWS = 10_000
 

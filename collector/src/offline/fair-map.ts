@@ -13,15 +13,17 @@ import { hashOf } from './examples'
  * names. (Where there are too many keys and too many groups, the order may show in the names, but never in a sum.)
  */
 export class FairMap<V> {
-  /** How many keys of a group keep their names. To be written with the values, and given to lower() before these are added. */
-  limit: number
+  private most: number
   private readonly maxKeys: number
   private readonly maxGroups: number
   private readonly make: () => V
   private readonly merge: (to: V, from: V) => void
   private readonly groups = new Map<string, Group<V>>()
-  /** The group with the greatest hash, once there are as many as there may be. */
+  /** The values of groups that don't keep their names: there is one key. */
+  private readonly other: Group<V> = { values: new Map(), last: undefined }
+  /** The group with the greatest hash that keeps its name, once some have given way. */
   private last: string | undefined
+  /** How many keys keep their names. */
   private size = 0
 
   constructor(
@@ -31,81 +33,94 @@ export class FairMap<V> {
   ) {
     this.maxKeys = maxKeys
     this.maxGroups = maxGroups
-    this.limit = maxKeys
+    this.most = maxKeys
     this.make = make
     this.merge = merge
   }
 
+  /** How many keys of a group keep their names. To be written with the values, and given to lower() before these are added. */
+  get limit(): number {
+    this.bound(1)
+    return this.most
+  }
+
   /** Returns the value of a key, or of OTHER in its place. It must not be kept: the next call may add it to another. */
   get(group: string, key: string): V {
-    const known = this.groups.get(group)
-    const value = known?.values.get(key)
-    if (value !== undefined) return value
-    const { values } = known ?? this.newGroup(group)
-    if (values === this.groups.get(OTHER)?.values) return valueIn(values, OTHER, this.make)
-    return this.newKey(this.groups.get(group)!, key)
+    const { values, last } = this.groups.get(group) ?? this.newGroup(group)
+    const known = values.get(key)
+    if (known !== undefined) return known
+    const isNamed = values !== this.other.values && key !== OTHER && (last === undefined || isBefore(key, last))
+    if (!isNamed) return valueIn(values, OTHER, this.make)
+    const value = this.make()
+    values.set(key, value)
+    this.size++
+    if (this.size > this.maxKeys * SURPLUS || countOf(values) > this.most * SURPLUS) {
+      this.bound(SURPLUS)
+      return values.get(key) ?? valueIn(values, OTHER, this.make)
+    }
+    return value
   }
 
   /** All values, by group and key. */
   *entries(): Generator<[group: string, key: string, value: V], void> {
-    for (const group of [...this.groups.keys()].sort()) {
-      const { values } = this.groups.get(group)!
+    this.bound(1)
+    const names = [...this.groups.keys()]
+    if (this.other.values.size > 0) names.push(OTHER)
+    for (const group of names.sort()) {
+      const { values } = this.groups.get(group) ?? this.other
       for (const key of [...values.keys()].sort()) yield [group, key, values.get(key)!]
     }
   }
 
   /** Lets at most so many keys of a group keep their names, as in a map that is to be added to this one. */
   lower(limit: number): void {
-    if (limit >= this.limit) return
-    this.limit = limit
-    for (const group of this.groups.values()) this.trim(group)
+    if (limit < this.most) this.lowerTo(limit)
   }
 
   private newGroup(name: string): Group<V> {
-    if (name === OTHER) return this.other()
-    if (this.last !== undefined && !isBefore(name, this.last)) return this.other()
+    if (name === OTHER || (this.last !== undefined && !isBefore(name, this.last))) return this.other
     const group: Group<V> = { values: new Map(), last: undefined }
     this.groups.set(name, group)
-    if (this.last !== undefined) this.drop(this.last)
-    if (this.named() >= this.maxGroups) {
-      this.last = [...this.groups.keys()].filter(name => name !== OTHER).reduce((a, b) => (isBefore(a, b) ? b : a))
-    }
-    return group
+    if (this.groups.size <= this.maxGroups * SURPLUS) return group
+    this.bound(SURPLUS)
+    return this.groups.get(name) ?? this.other
   }
 
-  private newKey(group: Group<V>, key: string): V {
-    const { values, last } = group
-    if (key === OTHER || (last !== undefined && !isBefore(key, last))) return valueIn(values, OTHER, this.make)
-    const value = this.make()
-    values.set(key, value)
-    this.size++
-    this.trim(group)
-    if (this.size > this.maxKeys) this.lower(this.largestLimit())
-    return values.get(key) ?? valueIn(values, OTHER, this.make)
+  /** Lets names give way that are too many. @param surplus how many times as many there may be: it isn't done for each one */
+  private bound(surplus: number): void {
+    const { groups, maxGroups, maxKeys } = this
+    if (groups.size > maxGroups * surplus) {
+      const names = byHash(groups.keys())
+      this.last = names[maxGroups - 1]
+      for (const name of names.slice(maxGroups)) this.drop(name)
+    }
+    if (this.size > maxKeys) this.lowerTo(this.largestLimit())
+    for (const group of groups.values()) if (countOf(group.values) > this.most * surplus) this.trim(group)
+  }
+
+  private lowerTo(limit: number): void {
+    this.most = limit
+    for (const group of this.groups.values()) this.trim(group)
   }
 
   /** Adds values of keys beyond the limit to OTHER. */
   private trim(group: Group<V>): void {
     const { values } = group
-    const count = values.size - (values.has(OTHER) ? 1 : 0)
-    if (count < this.limit) return
-    const keys = [...values.keys()].filter(key => key !== OTHER)
-    if (keys.length > this.limit) {
-      keys.sort((a, b) => (isBefore(a, b) ? -1 : 1))
-      for (const key of keys.splice(this.limit)) {
-        const value = values.get(key)!
-        values.delete(key)
-        this.size--
-        this.merge(valueIn(values, OTHER, this.make), value)
-      }
-    }
+    if (countOf(values) <= this.most) return
+    const keys = byHash([...values.keys()].filter(key => key !== OTHER))
     // Keys with greater hashes needn't be added first.
-    group.last = keys.length === 0 ? '' : keys.reduce((a, b) => (isBefore(a, b) ? b : a))
+    group.last = keys[this.most - 1] ?? ''
+    for (const key of keys.slice(this.most)) {
+      const value = values.get(key)!
+      values.delete(key)
+      this.size--
+      this.merge(valueIn(values, OTHER, this.make), value)
+    }
   }
 
   private drop(name: string): void {
     const { values } = this.groups.get(name)!
-    const to = valueIn(this.other().values, OTHER, this.make)
+    const to = valueIn(this.other.values, OTHER, this.make)
     for (const [key, value] of values) {
       if (key !== OTHER) this.size--
       this.merge(to, value)
@@ -113,26 +128,30 @@ export class FairMap<V> {
     this.groups.delete(name)
   }
 
-  private other(): Group<V> {
-    return valueIn(this.groups, OTHER, () => ({ values: new Map(), last: undefined }))
-  }
-
-  private named(): number {
-    return this.groups.size - (this.groups.has(OTHER) ? 1 : 0)
-  }
-
   private largestLimit(): number {
-    const counts = [...this.groups].map(([, { values }]) => values.size - (values.has(OTHER) ? 1 : 0))
-    let limit = Math.min(this.limit, Math.max(...counts))
-    const sum = () => counts.reduce((sum, count) => sum + Math.min(count, limit), 0)
-    while (limit > 0 && sum() > this.maxKeys) limit--
-    return limit
+    const counts = [...this.groups.values()].map(({ values }) => countOf(values))
+    return largestLimit(counts, this.most, this.maxKeys)
   }
+}
+
+/** How many times more there may be before those that are too many give way. */
+const SURPLUS = 1.2
+
+/** Returns the largest number that as many of each group may keep their names as, so that all are few enough: at least 1. */
+export function largestLimit(counts: readonly number[], most: number, bound: number): number {
+  const sum = (limit: number) => counts.reduce((sum, count) => sum + Math.min(count, limit), 0)
+  let [from, to] = [1, most]
+  while (from < to) {
+    const middle = Math.ceil((from + to) / 2)
+    if (sum(middle) <= bound) from = middle
+    else to = middle - 1
+  }
+  return from
 }
 
 interface Group<V> {
   values: Map<string, V>
-  /** The key with the greatest hash, once there are as many as there may be. */
+  /** The key with the greatest hash that keeps its name, once some have given way. */
   last: string | undefined
 }
 
@@ -140,6 +159,16 @@ function valueIn<V>(map: Map<string, V>, key: string, make: () => V): V {
   let value = map.get(key)
   if (value === undefined) map.set(key, (value = make()))
   return value
+}
+
+function countOf(values: ReadonlyMap<string, unknown>): number {
+  return values.has(OTHER) ? values.size - 1 : values.size
+}
+
+function byHash(words: Iterable<string>): string[] {
+  return Array.from(words, word => ({ word, hash: hashOf(word) }))
+    .sort((a, b) => a.hash - b.hash || (a.word < b.word ? -1 : 1))
+    .map(({ word }) => word)
 }
 
 /** Whether a word's hash is less than another's. It has no seed, as all processes must find the same. */

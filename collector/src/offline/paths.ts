@@ -2,6 +2,7 @@ import type { TraceSpan } from '../trace/model'
 import { ownerOf } from '../trace/totals'
 import type { AnalysedTrace, Analysis } from './analysis'
 import type { BucketSums } from './bucket-sums'
+import { largestLimit } from './fair-map'
 import { TOP_LEVEL } from './latency-buckets'
 import { byNeed, type Operation, Operations, OTHER_OPERATION } from './operations'
 import { type Example, NODE, type PathNode } from './path-node'
@@ -15,10 +16,11 @@ export interface PathBounds {
   operations: number
 }
 
-const BOUNDS: PathBounds = { roots: 2_000, paths: 12_000, operations: 10_000 }
+const BOUNDS: PathBounds = { roots: 1_000, paths: 8_000, operations: 5_000 }
 /** How many times more there may be before those that are too many give way, which isn't done for each one. */
 const SURPLUS = 1.25
-const MAX_WORDS = 50_000
+/** How many words that nothing uses any more are kept, as they may come again. */
+const UNUSED_WORDS = 10_000
 /** 12 days: times that are farther apart are no times. */
 const MAX_LATENCY_US = 2 ** 40
 
@@ -36,6 +38,7 @@ export class Paths implements Analysis {
   /** Root operations that don't keep their names. */
   private readonly other = new RootSums(OTHER_OPERATION, TOP_LEVEL)
   private readonly words = new Operations()
+  private mostWords = UNUSED_WORDS
   /** How many paths, and operations, of one root operation keep their names. */
   private pathLimit: number
   private operationLimit: number
@@ -206,7 +209,10 @@ export class Paths implements Analysis {
       this.operations = 0
       for (const root of roots.values()) this.operations += root.trimOperations(this.operationLimit)
     }
-    if (this.words.size > MAX_WORDS) this.words.keepOnly(this.used())
+    if (this.words.size > this.mostWords) {
+      this.words.keepOnly(this.used())
+      this.mostWords = this.words.size + UNUSED_WORDS
+    }
   }
 
   private *used(): Generator<Operation, void> {
@@ -225,16 +231,4 @@ function addTo(sums: BucketSums, bucket: number, weight: number, us: number): vo
   const row = sums.rowOf(bucket)
   sums.addProduct(row, NODE.us, weight, us)
   sums.add(row, NODE.traces, 1)
-}
-
-/** Returns the largest number that as many of each root operation may keep their names as, so that all are few enough. */
-function largestLimit(counts: readonly number[], most: number, bound: number): number {
-  const sum = (limit: number) => counts.reduce((sum, count) => sum + Math.min(count, limit), 0)
-  let [from, to] = [1, most]
-  while (from < to) {
-    const middle = Math.ceil((from + to) / 2)
-    if (sum(middle) <= bound) from = middle
-    else to = middle - 1
-  }
-  return from
 }

@@ -9,8 +9,8 @@ import { Operations } from './operations'
 import { wholeOf } from './root-sums'
 import { Shapes } from './shapes'
 
-const ROOT_BOUNDS = { maxKeys: 4_000, maxGroups: 2_000 }
-const SHAPE_BOUNDS = { maxKeys: 20_000, maxGroups: 2_000 }
+const ROOT_BOUNDS = { maxKeys: 2_000, maxGroups: 1_000 }
+const SHAPE_BOUNDS = { maxKeys: 10_000, maxGroups: 1_000 }
 /** How many traces of a root operation are listed: the slowest, and those of the rarest shapes. */
 const LISTED = 10
 /** How many traces of a shape are listed. */
@@ -152,7 +152,7 @@ export class Strange implements Analysis {
   }
 }
 
-const MAX_WORDS = 50_000
+const MAX_WORDS = 10_000
 
 function* rarest(root: object, all: Traces, shapes: { shape: string; of: Traces }[], limit: number) {
   const named = shapes.filter(({ shape }) => shape !== OTHER)
