@@ -1,12 +1,17 @@
 /** Samples without which nothing is slow. */
 const LEAST_SAMPLES = 100
 const MINUTE_S = 60
+/**
+ * So many of the two minutes may be slow: a third to two thirds of a trace a second, which is less than may be kept. Of an operation that is
+ * called a thousand times a second, 1 % would be ten times more than that: then it would be chance whether the slowest of them is kept.
+ */
+const MOST_SLOW = 40
 /** Eight for each power of two, up to 2^31 µs. */
 const BUCKETS = 240
 
 /**
  * The durations of one operation in this minute and the one before, in buckets that are an eighth wide: what is slow lies above 99 %
- * of them, and took twice as long as half of them.
+ * of them, or all but 40 if these are fewer, and took twice as long as half of them.
  */
 export class Durations {
   private now = new Uint32Array(BUCKETS)
@@ -46,10 +51,11 @@ export class Durations {
   private learn(): void {
     const total = this.samples + this.samplesBefore
     this.learnAt = total + Math.max(50, total >> 4)
+    const usual = total - Math.min(total * 0.01, MOST_SLOW)
     let sum = 0
     let medianUs = 0
     let i = 0
-    for (; i < BUCKETS && sum < total * 0.99; i++) {
+    for (; i < BUCKETS && sum < usual; i++) {
       sum += this.now[i]! + this.before[i]!
       if (medianUs === 0 && sum >= total / 2) medianUs = upperUs(i)
     }

@@ -51,6 +51,8 @@ const COLLECT_MS = 20
 /** Of an operation: what it triggers, and its durations. */
 class Operation {
   readonly bucket = new OrderedBucket(OPERATION.perSecond, OPERATION.burst)
+  /** Of what is slow: it takes nothing from what fails. */
+  readonly slowBucket = new OrderedBucket(OPERATION.perSecond, OPERATION.burst)
   readonly durations = new Durations()
 }
 
@@ -118,7 +120,7 @@ export class Retroactive {
       this.sendOne(span, kept)
       return
     }
-    if (reason !== undefined && this.mayKeep(span.name, trace)) {
+    if (reason !== undefined && this.mayKeep(span.name, trace, reason)) {
       const begun = this.begin(trace, reason)
       if (isEntry) this.keepLateral(span, begun, nowS)
       this.sendOne(span, begun)
@@ -140,7 +142,7 @@ export class Retroactive {
     const { trace } = span
     if (!trace.recording) return false
     if (this.kept.find(trace.hi, trace.lo, trace.nowUs() / 1e6) !== undefined) return true
-    if (!this.mayKeep(span.name, trace)) return false
+    if (!this.mayKeep(span.name, trace, reason)) return false
     this.begin(trace, reason)
     return true
   }
@@ -229,7 +231,7 @@ export class Retroactive {
     const { error, slow } = this.settings.triggers
     const isSlow = slow && isEntry && this.operation(span.name).durations.add(span.endUs - span.startUs, nowS)
     if (error && hasFailed(span)) return 'error'
-    return isSlow ? 'slow' : undefined
+    return isSlow ? SLOW : undefined
   }
 
   private operation(name: string): Operation {
@@ -248,11 +250,13 @@ export class Retroactive {
   }
 
   /** Asks the buckets: that of the operation, that of the process, and how much others are able to send of what is kept here. */
-  private mayKeep(name: string, { hi, lo }: TraceId): boolean {
+  private mayKeep(name: string, { hi, lo }: TraceId, reason: string): boolean {
     const nowMs = clock.now()
     const f = fraction(hi, lo)
-    if (f >= this.others.traces.floor && this.operation(name).bucket.take(f, nowMs) && this.ours.traces.take(f, nowMs))
-      return true
+    if (f >= this.others.traces.floor) {
+      const { bucket, slowBucket } = this.operation(name)
+      if ((reason === SLOW ? slowBucket : bucket).take(f, nowMs) && this.ours.traces.take(f, nowMs)) return true
+    }
     this.counts.refused++
     return false
   }
@@ -328,6 +332,7 @@ export class Retroactive {
   }
 }
 
+const SLOW = 'slow'
 const LATERAL = 'lateral'
 /** An operation whose next traces are wanted. */
 const RULE = 'requested'

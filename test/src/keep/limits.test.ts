@@ -81,6 +81,18 @@ describe('the durations of an operation', () => {
     assert.ok(slow > 0 && slow <= 1_100, `${slow}`)
   })
 
+  it('make no more slow than may be kept, however often it is called: so the slowest are', () => {
+    const durations = new Durations()
+    let slow = 0
+    // 100,000 in each minute, a hundredth of them beyond ten times the median.
+    for (let i = 0; i < 600_000; i++) {
+      const us = 1_000 / Math.max(spread(i), 1e-3)
+      if (durations.add(us, 60 + i / 1_667)) slow++
+    }
+    assert.ok(slow <= 6 * 60 + 100, `${slow}`)
+    assert.ok(durations.add(3e6, 420))
+  })
+
   it('make nothing slow that takes less than twice as long as half of them', () => {
     const durations = new Durations()
     for (let i = 0; i < 1_000; i++) durations.add(1_000 + (i % 10), 60)
