@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { ROOT } from '../helpers/child'
+import { ROOT, runNode } from '../helpers/child'
 import { type Collector, Program, startCollector } from '../helpers/programs'
 import { entry, ScribePeer } from '../helpers/scribe-peer'
 import { client, closeAll, plain } from '../helpers/thrift'
@@ -122,14 +124,80 @@ describe('a chain of processes with histories', () => {
   })
 
   it('say what is missing when one of them was killed in the middle', async () => {
-    await chain.front.ping('fine')
     const middle = chain.programs[1]!
+    // Thrift's client in the first process never hears of the end, and so this call isn't answered.
+    chain.front.ping('2=hang').catch(() => {})
+    await middle.printed(/hanging/)
     await middle.stop('SIGKILL')
-    // Thrift's client in the first process never hears of it, and so this call isn't answered.
-    chain.front.ping('after').catch(() => {})
-    const trace = await nextTrace('error', 1)
-    assert.ok(trace.records.every(({ service }: any) => service === 'service-1'))
+    // What the one that is gone had called is there: its callee has been asked as well.
+    const trace = await nextTrace('error', 2)
+    assert.deepEqual(services(trace.records), ['service-1', 'service-3'])
     assert.ok(trace.kept.missing.length > 0, JSON.stringify(trace.kept))
+  })
+})
+
+describe('a process with a history', () => {
+  it('ends as without it while its question waits, and sends what was kept at the last moment', async () => {
+    const peer = await ScribePeer.listen()
+    let asked = 0
+    // The first question is answered, and the second isn't.
+    peer.keeps = poll => {
+      if (asked++ === 0) poll.answer(1n, Buffer.alloc(0))
+    }
+    const text = `
+      const milo = require('milo')
+      milo.span('first', () => {})
+      const timer = setInterval(() => {
+        if (milo.stats().retroactive.feed !== 'connected') return
+        clearInterval(timer)
+        milo.span('last', last => {
+          milo.span('before', () => {})
+          last.fail('bad')
+        })
+      }, 5)`
+    const { status, stdout, stderr } = await runNode(['-r', 'milo/register', '-e', text], {
+      MILO_SCRIBE: peer.address,
+      MILO_SAMPLER: 'never',
+      MILO_RETROACTIVE: '1',
+    })
+    assert.deepEqual([status, stdout, stderr], [0, '', ''])
+    assert.deepEqual(peer.spans.map(({ name }) => name).sort(), ['before', 'last'])
+    await peer.close()
+  })
+
+  it('has one for each of its threads', async () => {
+    const peer = await ScribePeer.listen()
+    const processes = new Set<bigint>()
+    peer.keeps = poll => processes.add(poll.process)
+    const text = `
+      const { Worker, isMainThread, parentPort } = require('node:worker_threads')
+      const milo = require('milo')
+      milo.span('work', () => {})
+      const spans = milo.stats().retroactive.spans
+      if (isMainThread) {
+        const worker = new Worker(__filename)
+        worker.on('message', theirs => console.log(spans, theirs))
+        process.stdin.on('data', () => process.exit()).on('end', () => process.exit())
+      } else {
+        parentPort.postMessage(spans)
+        parentPort.on('message', () => {})
+      }`
+    const folder = mkdtempSync(join(tmpdir(), 'milo-threads-'))
+    const file = join(folder, 'threads.cjs')
+    writeFileSync(file, text.replace("require('milo')", `require(${JSON.stringify(join(ROOT, 'dist/index.js'))})`))
+    const program = new Program(process.execPath, ['-r', 'milo/register', file], {
+      MILO_SCRIBE: peer.address,
+      MILO_SAMPLER: 'never',
+      MILO_RETROACTIVE: '1',
+    })
+    try {
+      await program.printed(/^1 1$/m)
+      await until('both threads ask', () => processes.size === 2)
+    } finally {
+      await program.stop('SIGKILL')
+      rmSync(folder, { recursive: true })
+      await peer.close()
+    }
   })
 })
 
