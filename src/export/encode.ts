@@ -1,76 +1,152 @@
 import { T, type Writer } from '../codec/binary'
 import { LOCAL_END, LOCAL_START } from '../codec/events'
-import { beginRecord, endRecord, RECORD_HEADER, stringField } from '../codec/span'
+import { DELIMITER, RECORD_HEADER } from '../codec/span'
 import { END_EVENT, Kind, type LiveSpan, START_EVENT } from '../trace/span'
 
+/** The bytes of a record besides its strings and lists, at most; of an event; of a string, of a counter. */
+const RECORD_BYTES = 256
+const EVENT_BYTES = 48
+const STRING_BYTES = 4
+const COUNTER_BYTES = 12
+
+/** A longer string is written by Node: a call into C++ takes as long as a loop over this many characters. */
+const SHORT_LENGTH = 48
+
 /**
- * Appends an ended span as a record (src/idl/milo.thrift): the SDK's own encoder, which reads a Span as it is and
- * allocates no objects.
+ * Appends an ended span as a record (src/idl/milo.thrift): the SDK's own encoder, which allocates nothing. Room is made once, and the
+ * position is a local variable: the Writer's methods, which keep both for each value, take twice as long.
  * @returns the record's struct length in bytes
  */
 export function writeSpan(w: Writer, span: LiveSpan, service: string, host: string): number {
-  const start = beginRecord(w)
-  const { trace, kind } = span
+  w.reserve(roomOf(span, service, host))
+  const { trace, kind, events, annotations, counters } = span
+  const { buf: b, view, pos: start } = w
+  view.setInt32(start, DELIMITER)
+  let p = putId(view, start + RECORD_HEADER, 1, trace.hi, trace.lo)
+  p = putStringField(b, view, p, 2, span.name)
+  p = putId(view, p, 3, span.idHi, span.idLo)
+  p = putId(view, p, 4, span.parentHi, span.parentLo)
+  p = putStringField(b, view, p, kind === Kind.SERVER ? 6 : 5, host)
 
-  w.field(T.I64, 1)
-  w.i64(trace.hi, trace.lo)
-  stringField(w, 2, span.name)
-  w.field(T.I64, 3)
-  w.i64(span.idHi, span.idLo)
-  w.field(T.I64, 4)
-  w.i64(span.parentHi, span.parentLo)
-  stringField(w, kind === Kind.SERVER ? 6 : 5, host)
-
-  const events = span.events
-  w.field(T.LIST, 7)
-  w.byte(T.STRUCT)
-  w.i32(2 + (events === undefined ? 0 : events.length / 2))
-  writeEvent(w, span.startUs, START_EVENT[kind], kind === Kind.LOCAL ? LOCAL_START : undefined)
+  p = putField(view, p, T.LIST, 7)
+  b[p] = T.STRUCT
+  view.setInt32(p + 1, 2 + (events === undefined ? 0 : events.length / 2))
+  p = putEvent(b, view, p + 5, span.startUs, START_EVENT[kind], kind === Kind.LOCAL ? LOCAL_START : undefined)
   if (events !== undefined) {
-    for (let i = 0; i < events.length; i += 2) {
-      writeEvent(w, events[i] as number, START_EVENT[Kind.LOCAL], events[i + 1] as string)
-    }
+    for (let i = 0; i < events.length; i += 2)
+      p = putEvent(b, view, p, events[i] as number, START_EVENT[Kind.LOCAL], events[i + 1] as string)
   }
-  writeEvent(w, span.endUs, END_EVENT[kind], kind === Kind.LOCAL ? LOCAL_END : undefined)
+  p = putEvent(b, view, p, span.endUs, END_EVENT[kind], kind === Kind.LOCAL ? LOCAL_END : undefined)
 
-  const annotations = span.annotations
   if (annotations !== undefined) {
-    w.field(T.MAP, 8)
-    w.byte(T.STRING)
-    w.byte(T.STRING)
-    w.i32(annotations.length / 2)
-    for (let i = 0; i < annotations.length; i++) w.string(annotations[i]!)
+    p = putMap(b, view, p, 8, T.STRING, annotations.length / 2)
+    for (let i = 0; i < annotations.length; i++) p = putString(b, view, p, annotations[i]!)
   }
-  const counters = span.counters
   if (counters !== undefined) {
-    w.field(T.MAP, 9)
-    w.byte(T.STRING)
-    w.byte(T.I64)
-    w.i32(counters.length / 2)
+    p = putMap(b, view, p, 9, T.I64, counters.length / 2)
     for (let i = 0; i < counters.length; i += 2) {
-      w.string(counters[i] as string)
-      w.i64FromNumber(counters[i + 1] as number)
+      p = putString(b, view, p, counters[i] as string)
+      p = putNumber(view, p, counters[i + 1] as number)
     }
   }
-  if (trace.highHi !== 0 || trace.highLo !== 0) {
-    w.field(T.I64, 10)
-    w.i64(trace.highHi, trace.highLo)
-  }
-  stringField(w, 11, service)
+  if (trace.highHi !== 0 || trace.highLo !== 0) p = putId(view, p, 10, trace.highHi, trace.highLo)
+  p = putStringField(b, view, p, 11, service)
   if (!Number.isNaN(trace.probability)) {
-    w.field(T.DOUBLE, 12)
-    w.double(trace.probability)
+    p = putField(view, p, T.DOUBLE, 12)
+    view.setFloat64(p, trace.probability)
+    p += 8
   }
-  w.byte(T.STOP)
-  endRecord(w, start)
-  return w.pos - start - RECORD_HEADER
+  b[p++] = T.STOP
+  const length = p - start - RECORD_HEADER
+  view.setInt32(start + 4, length)
+  w.pos = p
+  return length
 }
 
-function writeEvent(w: Writer, timeUs: number, type: number, value: string | undefined): void {
-  w.field(T.I64, 1)
-  w.i64FromNumber(Math.floor(timeUs))
-  w.field(T.I32, 2)
-  w.i32(type)
-  if (value !== undefined) stringField(w, 3, value)
-  w.byte(T.STOP)
+/** How many bytes the record takes at most: three for a character. */
+function roomOf({ name, annotations, counters, events }: LiveSpan, service: string, host: string): number {
+  // It is undefined, or no number, for a name that the application has made something else.
+  if (typeof name !== 'string') throw new TypeError('its name must be a string')
+  let characters = name.length + service.length + host.length
+  let bytes = RECORD_BYTES
+  if (annotations !== undefined) {
+    bytes += STRING_BYTES * annotations.length
+    for (let i = 0; i < annotations.length; i++) characters += annotations[i]!.length
+  }
+  if (counters !== undefined) {
+    bytes += COUNTER_BYTES * counters.length
+    for (let i = 0; i < counters.length; i += 2) characters += (counters[i] as string).length
+  }
+  if (events !== undefined) {
+    bytes += EVENT_BYTES * events.length
+    for (let i = 1; i < events.length; i += 2) characters += (events[i] as string).length
+  }
+  return bytes + 3 * characters
+}
+
+function putField(view: DataView, p: number, type: number, id: number): number {
+  view.setInt8(p, type)
+  view.setInt16(p + 1, id)
+  return p + 3
+}
+
+function putId(view: DataView, p: number, id: number, hi: number, lo: number): number {
+  putField(view, p, T.I64, id)
+  view.setInt32(p + 3, hi)
+  view.setInt32(p + 7, lo)
+  return p + 11
+}
+
+/** A whole number, as an i64. */
+function putNumber(view: DataView, p: number, n: number): number {
+  const hi = Math.floor(n / 4294967296)
+  view.setInt32(p, hi)
+  view.setInt32(p + 4, n - hi * 4294967296)
+  return p + 8
+}
+
+function putMap(b: Buffer, view: DataView, p: number, id: number, valueType: number, size: number): number {
+  putField(view, p, T.MAP, id)
+  b[p + 3] = T.STRING
+  b[p + 4] = valueType
+  view.setInt32(p + 5, size)
+  return p + 9
+}
+
+function putEvent(
+  b: Buffer,
+  view: DataView,
+  at: number,
+  timeUs: number,
+  type: number,
+  value: string | undefined,
+): number {
+  let p = putField(view, at, T.I64, 1)
+  p = putNumber(view, p, Math.floor(timeUs))
+  p = putField(view, p, T.I32, 2)
+  view.setInt32(p, type)
+  p += 4
+  if (value !== undefined) p = putStringField(b, view, p, 3, value)
+  b[p] = T.STOP
+  return p + 1
+}
+
+function putStringField(b: Buffer, view: DataView, p: number, id: number, text: string): number {
+  return putString(b, view, putField(view, p, T.STRING, id), text)
+}
+
+function putString(b: Buffer, view: DataView, p: number, text: string): number {
+  const { length } = text
+  const start = p + STRING_BYTES
+  let i = 0
+  if (length <= SHORT_LENGTH) {
+    for (; i < length; i++) {
+      const c = text.charCodeAt(i)
+      if (c > 127) break
+      b[start + i] = c
+    }
+  }
+  const written = i === length ? length : b.write(text, start, 'utf8')
+  view.setInt32(p, written)
+  return start + written
 }
