@@ -14,6 +14,7 @@ import { createFb303, type Fb303Options, type Status } from './receive/fb303'
 import { createIngest } from './receive/ingest'
 import { createScribeServer } from './receive/scribe-server'
 import { createRelay, type Relay } from './relay/relay'
+import { askUpstreams } from './relay/upstream-keeps'
 import { StartError } from './start-error'
 import { within } from './store/deadline'
 import type { KeepLog } from './store/keeps'
@@ -256,9 +257,8 @@ interface Storage extends Relay {
 async function openStorage(config: Config, metrics: Metrics, log: Logger): Promise<Storage> {
   const keepingIn = (store: KeepLog | undefined) =>
     new Keeping({ store, collector: collectorId(config), metrics, warn: limitWarnings(log) })
-  if (config.store === 'scribe') {
-    return { ...openRelay(config, metrics, log), readable: undefined, keeping: keepingIn(undefined) }
-  }
+  if (config.store === 'scribe')
+    return { ...openRelay(config, keepingIn(undefined), metrics, log), readable: undefined }
   const store = await openStore(config, message => log.info(message))
   const keeping = keepingIn(store)
   const ingest = createIngest({
@@ -275,18 +275,30 @@ async function openStorage(config: Config, metrics: Metrics, log: Logger): Promi
   return { store, readable: store, ingest, keeping }
 }
 
-function openRelay({ relay, scribe }: Config, metrics: Metrics, log: Logger): Relay {
+function openRelay(
+  { relay, scribe }: Config,
+  keeping: Keeping,
+  metrics: Metrics,
+  log: Logger,
+): Relay & { keeping: Keeping } {
   const tls = relay.tls && readClientTls('relay.tls', relay.tls)
-  return createRelay({
+  const upstreams = relay.upstreams.map(address => ({ ...address, tls }))
+  const { store, ingest } = createRelay({
     path: relay.path,
     maxBytes: relay.max_bytes,
-    upstreams: relay.upstreams.map(address => ({ ...address, tls })),
+    upstreams,
     base64: relay.base64,
     category: scribe.category,
     closeMs: STOP_DEADLINE_MS,
     metrics,
     log,
   })
+  const asking = askUpstreams({ upstreams, keeping, warn: limitWarnings(log) })
+  const close = async () => {
+    await asking.close()
+    await store.close()
+  }
+  return { store: { ...store, close }, ingest, keeping }
 }
 
 /** Hashes of the TLS files that connections to databases and upstreams have read at the start. */

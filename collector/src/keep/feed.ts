@@ -44,6 +44,7 @@ const PACE_MS_A_POLL = 1 / 20
  */
 const STEP = 64
 const OVERLAP_US = 2_000_000
+const ASKED_MS = 60_000
 
 export class Feed {
   private readonly nowUs: () => number
@@ -57,6 +58,7 @@ export class Feed {
   private told: number
   private readonly waiting = new Set<Waiting>()
   private toldAtMs = Number.NEGATIVE_INFINITY
+  private polledAtMs = Number.NEGATIVE_INFINITY
   private timer: NodeJS.Timeout | undefined
   private telling = false
   private closed = false
@@ -72,6 +74,11 @@ export class Feed {
 
   get polls(): number {
     return this.waiting.size
+  }
+
+  /** Returns whether anybody has asked in the last minute. */
+  isAsked(): boolean {
+    return this.waiting.size > 0 || performance.now() - this.polledAtMs < ASKED_MS
   }
 
   /** @param n of an operation: how many traces to keep, up to 255 */
@@ -92,6 +99,7 @@ export class Feed {
    * @returns the poll, if it waits; 'too many' when it isn't answered at all
    */
   poll(since: bigint, waitMs: number, answer: (reply: FeedReply) => void): Poll | 'too many' | undefined {
+    this.polledAtMs = performance.now()
     const from = this.from(since)
     const ms = Math.min(waitMs, MAX_WAIT_MS)
     if (from < this.told || !(ms > 0) || this.closed) {

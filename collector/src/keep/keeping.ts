@@ -5,7 +5,7 @@ import type { Metrics } from '../metrics'
 import { IdMap } from '../record/ids'
 import { type Keep, type KeepLog, OPERATION, TRACE } from '../store/keeps'
 import { Recent } from '../store/recent'
-import { Feed } from './feed'
+import { ENTRY_BYTES, Feed } from './feed'
 import type { KeptRecord } from './kept-records'
 import { OrderedLimit } from './ordered-limit'
 import { Rings } from './rings'
@@ -36,13 +36,14 @@ const BURST = 5_000
 const MAX_UNWRITTEN = 20_000
 const WRITE_AT_ONCE = 1_000
 const RETRY_MS = 1_000
-/** How often other collectors' keeps are read while processes ask this one, and how long after the last has asked. */
+/** How often other collectors' keeps are read while processes ask this one. */
 const READ_MS = 250
-const ASKED_MS = 60_000
 /** Rows become visible out of order: each read begins again with rows that were seen for the first time in so long. */
 const SETTLED_MS = 3_000
 /** What was announced so long before the first read counts as new: processes that ask have just lost a collector, or this one's last life. */
-const FIRST_READ_US = 10_000_000
+const FIRST_READ_US = 30_000_000
+/** More than that: what was told before it is not told again. */
+const PAUSE_MS = 40_000
 const RINGS_MS = 10_000
 const NEWS_MS = 200
 /** How long \`close\` may take to write what is left. */
@@ -67,8 +68,10 @@ export class Keeping {
   private writing: Promise<void> | undefined
   /** The rows that were read lately, by their numbers: when first. */
   private readonly read = new IdMap<number>()
-  private readTo: bigint | undefined
-  private askedMs = Number.NEGATIVE_INFINITY
+  /** Everything up to this number has been read, of what isn't older than this. */
+  private readTo = 0n
+  private readFromUs = 0
+  private readAtMs = Number.NEGATIVE_INFINITY
   private readonly timers: NodeJS.Timeout[] = []
   private reading = false
   private saving: NodeJS.Timeout | undefined
@@ -110,6 +113,13 @@ export class Keeping {
     this.write({ kind: OPERATION, id, n, reason: REQUESTED, service, name, by })
   }
 
+  /** Tells what a relay's upstream has told. @param keeps entries of ENTRY_BYTES */
+  passOn(keeps: Buffer): void {
+    for (let at = 0; at + ENTRY_BYTES <= keeps.length; at += ENTRY_BYTES) {
+      this.tell(keeps[at]!, keeps.readBigInt64BE(at + 1), keeps[at + 9]!, false)
+    }
+  }
+
   /** Writes what is left. */
   async close(): Promise<void> {
     this.closed = true
@@ -130,6 +140,15 @@ export class Keeping {
     this.feed.add(TRACE, traceId)
     this.count(keep.reason)
     this.write({ ...keep, kind: TRACE, id: traceId, n: 0 })
+  }
+
+  /** Tells what another collector has told. @param again whether a trace that was told may be told again */
+  private tell(kind: number, id: bigint, n: number, again: boolean): void {
+    if (kind === TRACE) {
+      if (!again && !this.isNew(id)) return
+      this.announced.set(id, performance.now())
+    }
+    this.feed.add(kind, id, n)
   }
 
   private isNew(traceId: bigint): boolean {
@@ -167,22 +186,19 @@ export class Keeping {
 
   /** Announces what other collectors have announced, while anybody asks. */
   private async readOthers(store: KeepLog): Promise<void> {
+    if (this.reading || !this.feed.isAsked()) return
     const nowMs = performance.now()
-    if (this.feed.polls > 0) this.askedMs = nowMs
-    if (this.reading || nowMs - this.askedMs > ASKED_MS) return
     this.reading = true
     try {
-      const rows = await store.keepsAfter(this.readTo ?? 0n, this.nowUs() - FIRST_READ_US)
-      this.readTo ??= 0n
+      // After a pause it begins anew.
+      if (nowMs - this.readAtMs > PAUSE_MS) [this.readTo, this.readFromUs] = [0n, this.nowUs() - FIRST_READ_US]
+      const rows = await store.keepsAfter(this.readTo, this.readFromUs)
+      this.readAtMs = performance.now()
       for (const row of rows) {
         if (this.read.has(row.seq)) continue
         this.read.set(row.seq, nowMs)
         if (row.origin === this.origin) continue
-        if (row.kind === OPERATION) this.feed.add(OPERATION, row.id, row.n)
-        else if (this.isNew(row.id) || row.reason === REQUESTED) {
-          this.announced.set(row.id, nowMs)
-          this.feed.add(TRACE, row.id)
-        }
+        this.tell(row.kind, row.id, row.n, row.reason === REQUESTED)
       }
       for (const [seq, atMs] of this.read) {
         if (nowMs - atMs < SETTLED_MS) break

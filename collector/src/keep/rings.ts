@@ -23,19 +23,25 @@ export class Rings {
 
   /**
    * Notes that a process asks.
-   * @returns called when it has been answered, or with true when it went away before
+   * @returns called when it has been answered
    */
-  asks(ring: Omit<Ring, 'seenUs' | 'ended'>): (wentAway: boolean) => void {
+  asks(ring: Omit<Ring, 'seenUs' | 'ended'>): () => void {
     const found = this.put({ ...ring, seenUs: this.nowUs(), ended: false })
     if (found === undefined) return () => {}
     found.asking++
-    return wentAway => {
+    return () => {
       found.asking--
       found.seenUs = this.nowUs()
-      found.ended = wentAway && found.asking === 0
       found.changed = true
-      if (found.ended) this.onNews()
     }
+  }
+
+  /** Notes that a process has closed its connection. */
+  left(process: bigint): void {
+    const found = this.known.get(process)
+    if (found === undefined || found.asking > 0 || found.ended) return
+    Object.assign(found, { ended: true, seenUs: this.nowUs(), changed: true })
+    this.onNews()
   }
 
   /** Notes what a relay tells of a process. */
@@ -76,6 +82,7 @@ export class Rings {
       this.known.set(ring.process, found)
       this.onNews()
     }
+    if (found.ended !== ring.ended) this.onNews()
     const { service, host, address, historyUs } = ring
     return Object.assign(found, ring, {
       service: service.slice(0, MAX_LENGTH),

@@ -28,8 +28,10 @@ export interface Caller extends Sender {
   readonly address: string
   /** Returns whether no other call waits for the reply of the one that is read. */
   isAlone(): boolean
-  /** Answers the call that waits for something to happen; its peer waits for more, or went away. */
-  endPoll: ((wentAway: boolean) => void) | undefined
+  /** Answers the call that waits for something to happen. */
+  endPoll: (() => void) | undefined
+  /** What to do when the peer has gone. */
+  gone: (() => void) | undefined
 }
 
 interface CallsOptions {
@@ -111,12 +113,13 @@ export class Calls {
     metrics.calls.inc({ method: 'keeps' })
     const mayWait = header.type !== MessageType.ONEWAY && caller.isAlone()
     let answered = false
-    const poll = answerKeeps(keeping, args, caller.address, mayWait, result => {
+    const { gone, poll } = answerKeeps(keeping, args, caller.address, mayWait, result => {
       answered = true
       caller.endPoll = undefined
       answer(result)
     })
-    if (!answered && poll !== undefined) caller.endPoll = wentAway => poll.end(wentAway)
+    caller.gone = gone
+    if (!answered && poll !== undefined) caller.endPoll = () => poll.end()
   }
 
   private callOther(method: string, args: Reader, peer: string): ReturnType<Fb303['call']> {

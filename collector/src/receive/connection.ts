@@ -78,6 +78,7 @@ export class Connection implements Guest {
       inFlightBytes: 0,
       isAlone: () => this.slots.length === 1 && !this.finishing,
       endPoll: undefined,
+      gone: undefined,
     }
     const { connections, metrics, log } = options
     connections.add(this)
@@ -100,7 +101,8 @@ export class Connection implements Guest {
       // Complete frames are still read: a oneway call waits for no answer.
       this.finishing = true
       this.setPart(EMPTY)
-      this.caller.endPoll?.(true)
+      this.caller.endPoll?.()
+      this.caller.gone?.()
       connections.delete(this)
       metrics.connections.dec()
       options.closed()
@@ -173,7 +175,9 @@ export class Connection implements Guest {
     this.finishing = true
     this.socket.pause()
     this.setPart(EMPTY)
-    this.caller.endPoll?.(false)
+    this.caller.endPoll?.()
+    // The peer is still there.
+    this.caller.gone = undefined
     this.pace()
   }
 
@@ -196,7 +200,8 @@ export class Connection implements Guest {
 
   private ended(): void {
     if (this.finishing) return
-    this.caller.endPoll?.(true)
+    this.caller.endPoll?.()
+    this.caller.gone?.()
     if (this.hasBegun()) this.fail('truncated_frame', `ended after ${this.filled} of ${this.frameBytes} bytes`)
     else this.finish()
   }
@@ -270,7 +275,7 @@ export class Connection implements Guest {
   private arrived(frame: Buffer): void {
     const slot: Slot = { bytes: frame.length, reply: undefined }
     this.slots.push(slot)
-    this.caller.endPoll?.(false)
+    this.caller.endPoll?.()
     this.waitingBytes += slot.bytes
     this.options.memory.addUnread(frame.length)
     this.frames.push({ frame, slot })

@@ -20,7 +20,7 @@ const MAX_RINGS = 1_000
  * Answers `keeps`, at once or later.
  * @param mayWait false when other calls wait for this reply: it comes at once then
  * @param answer called with what writes the result
- * @returns the poll, if it waits; its `end` takes whether the peer went away
+ * @returns what to do when the peer has gone, and the poll, if it waits
  * @throws CallRefused when too many polls wait
  */
 export function answerKeeps(
@@ -29,13 +29,12 @@ export function answerKeeps(
   address: string,
   mayWait: boolean,
   answer: (result: Result) => void,
-): { end(wentAway: boolean): void } | undefined {
+): { gone(): void; poll: Poll | undefined } {
   const { since, waitMs, ring } = readRequest(args, address)
-  let gone = false
   // A process without a number has no history.
   const answered = ring.process === 0n ? () => {} : rings.asks(ring)
   const poll: Poll | 'too many' | undefined = feed.poll(since, mayWait ? waitMs : 0, reply => {
-    answered(gone)
+    answered()
     answer(w => {
       w.field(T.STRUCT, 0)
       w.field(T.I64, 1)
@@ -47,16 +46,10 @@ export function answerKeeps(
     })
   })
   if (poll === 'too many') {
-    answered(false)
+    answered()
     throw new CallRefused(`${MAX_POLLS} polls wait already: try later`)
   }
-  if (poll === undefined) return undefined
-  return {
-    end(wentAway) {
-      gone = wentAway
-      poll.end()
-    },
-  }
+  return { gone: () => rings.left(ring.process), poll }
 }
 
 /** Takes `rings`. @returns what writes the empty result */

@@ -49,7 +49,7 @@ export interface Ring {
   historyUs: number
   /** When it was last there. */
   seenUs: number
-  /** Whether it went away while its question was open: it ended, or lost its connection. */
+  /** Whether it closed its connection then: it ended, lost it, or asks elsewhere. */
   ended: boolean
   /** Where it asks from; '' when a relay told it. */
   address: string
