@@ -153,6 +153,10 @@ async function lookAtHttp(config: Config, traceId: bigint | undefined, page: Pag
     const n = sumOf(metrics.body, counter)
     if (n > 0) page.line('since start', `${n} ${what}`)
   }
+  const asking = sumOf(metrics.body, 'milo_collector_keep_processes')
+  const told = sumOf(metrics.body, 'milo_collector_keeps_announced_total')
+  if (asking > 0)
+    page.line('histories', `${asking} processes ask what to keep after the fact; ${told} traces since start`)
 }
 
 type Get = (path: string) => Promise<Answer>

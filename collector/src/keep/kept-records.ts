@@ -28,7 +28,9 @@ export function keptRecord(body: Buffer, start: number, { keepAt }: SpanScan): K
   const reasonEnd = keepAt + 4 + body.readInt32BE(keepAt)
   if (ASKED_BYTES.equals(body.subarray(keepAt + 4, reasonEnd))) return undefined
   reader.read(body, start)
-  const { nameAt, nameEnd, serviceAt, serviceEnd } = reader
+  const { nameAt, nameEnd, serviceAt, serviceEnd, probabilityAt } = reader
+  // A sampled trace is sent by everybody.
+  if (probabilityAt !== -1 && body.readDoubleBE(probabilityAt) > 0) return undefined
   return {
     traceId: body.readBigInt64BE(reader.traceIdAt),
     reason: text(body, keepAt + 4, reasonEnd, MAX_REASON),

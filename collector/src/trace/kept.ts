@@ -17,9 +17,10 @@ const MAX_REASONS = 100
 export function keptReasons(records: SpanRecord[]): KeptReason[] {
   const found = new Map<string, KeptReason>()
   let asked: KeptReason | undefined
-  for (const { annotations, service, name = '', id } of records) {
+  for (const { annotations, service, name = '', id, probability } of records) {
     const reason = annotations?.get(KEEP_KEY)
-    if (reason === undefined || id === undefined) continue
+    // An application may say it of a trace that is sampled as well.
+    if (reason === undefined || id === undefined || probability) continue
     const kept = { reason, service: service || null, name, spanId: hexId(id) }
     if (reason === ASKED) asked ??= kept
     else if (found.size < MAX_REASONS) found.set(JSON.stringify([reason, service, name]), kept)

@@ -187,7 +187,7 @@ describe('the API of what is kept after the fact', () => {
     assert.ok(missing.every(({ detail }: any) => /^.{20,200}$/.test(detail)))
     assert.equal(headers.get('etag'), null, 'what is missing may come, and why it is may become known')
     // Of a trace that was sampled, nothing is said.
-    const sampled = span()
+    const sampled = kept('my word', { probability: 1 })
     assert.equal(await new Peer(c.scribePorts[0]!).log(sampled), 0)
     const plain = await fetch(`${c.url}/api/traces/${hex(sampled.traceId)}`)
     assert.equal(((await plain.json()) as any).kept, undefined)

@@ -40,7 +40,8 @@ describe('what processes should keep after the fact', () => {
       assert.equal(await c.metric('keep_processes'), 1)
       const peer = new Peer(c.scribePorts[0]!)
       const [asked, failed] = [kept('asked'), kept('error')]
-      assert.equal(await peer.log(span(), asked, failed, kept('slow', { traceId: failed.traceId })), 0)
+      const sampled = kept('my word', { probability: 0.5 })
+      assert.equal(await peer.log(span(), sampled, asked, failed, kept('slow', { traceId: failed.traceId })), 0)
       const { next_us, keeps } = await waiting
       assert.deepEqual(entriesOf(Buffer.from(keeps, 'latin1').length === 10 ? Buffer.from(keeps, 'latin1') : keeps), [
         { kind: 0, id: failed.traceId, n: 0 },
