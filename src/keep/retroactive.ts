@@ -253,7 +253,7 @@ export class Retroactive {
   private mayKeep(name: string, { hi, lo }: TraceId, reason: string): boolean {
     const nowMs = clock.now()
     const f = fraction(hi, lo)
-    if (f >= this.others.traces.floor) {
+    if (f >= this.others.traces.floor(nowMs)) {
       const { bucket, slowBucket } = this.operation(name)
       if ((reason === SLOW ? slowBucket : bucket).take(f, nowMs) && this.ours.traces.take(f, nowMs)) return true
     }

@@ -11,8 +11,6 @@ export class OrderedBucket {
   /** The rate at which traces are asked for, a second: what is a second older counts e times less. */
   private asked = 0
   private isOrdered = false
-  /** What has a lower fraction is refused: from 0 to 1. */
-  floor = 0
 
   constructor(perSecond: number, burst: number) {
     this.perSecond = perSecond
@@ -26,19 +24,26 @@ export class OrderedBucket {
    */
   take(fraction: number, nowMs: number): boolean {
     const { perSecond, burst } = this
-    const seconds = Math.max(0, nowMs - this.atMs) / 1000
-    this.atMs = Math.max(nowMs, this.atMs)
-    this.tokens = Math.min(burst, this.tokens + seconds * perSecond)
-    const asked = this.asked * Math.exp(-seconds)
-    this.asked = asked + 1
-    // A little less than the rate allows, so that tokens are there for what the floor lets pass.
-    const floor = Math.max(0, 1 - (0.9 * perSecond) / asked)
+    const ms = Math.max(0, nowMs - this.atMs)
+    this.tokens = Math.min(burst, this.tokens + (ms / 1000) * perSecond)
     if (this.tokens < burst / 2) this.isOrdered = true
-    else if (floor === 0) this.isOrdered = false
-    this.floor = this.isOrdered ? floor : 0
-    if (fraction < this.floor || this.tokens < 1) return false
+    const floor = this.floor(nowMs)
+    if (floor === 0 && this.tokens >= burst / 2) this.isOrdered = false
+    this.asked = this.askedAt(nowMs) + 1
+    this.atMs = Math.max(nowMs, this.atMs)
+    if (fraction < floor || this.tokens < 1) return false
     this.tokens--
     return true
+  }
+
+  /** @returns what has a lower fraction is refused: from 0 to 1 */
+  floor(nowMs: number): number {
+    // A little less than the rate allows, so that tokens are there for what the floor lets pass.
+    return this.isOrdered ? Math.max(0, 1 - (0.9 * this.perSecond) / this.askedAt(nowMs)) : 0
+  }
+
+  private askedAt(nowMs: number): number {
+    return this.asked * Math.exp(-Math.max(0, nowMs - this.atMs) / 1000)
   }
 }
 

@@ -49,9 +49,11 @@ describe('a bucket of traces', () => {
   it('forgets the overload when it is over', () => {
     const bucket = new OrderedBucket(1, 10)
     for (let i = 0; i < 1_000; i++) bucket.take(spread(i), i)
-    assert.ok(bucket.floor > 0.9)
+    assert.ok(bucket.floor(1_000) > 0.9)
+    // Also if nobody asks any more.
+    assert.equal(bucket.floor(20_000), 0)
     for (let s = 0; s < 20; s++) bucket.take(0.5, 20_000 + s * 5_000)
-    assert.equal(bucket.floor, 0)
+    assert.equal(bucket.floor(120_000), 0)
   })
 
   it('of bytes gives whole amounts or nothing', () => {
