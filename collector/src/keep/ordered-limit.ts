@@ -6,18 +6,21 @@ export class OrderedLimit {
   private readonly aSecond: number
   private readonly burst: number
   private tokens: number
-  private atMs = performance.now()
+  private readonly nowMs: () => number
+  private atMs: number
   /** About how many came in the last second. */
   private came = 0
   private ordered = false
 
-  constructor(aSecond: number, burst: number) {
+  constructor(aSecond: number, burst: number, nowMs = () => performance.now()) {
     this.aSecond = aSecond
     this.burst = this.tokens = burst
+    this.nowMs = nowMs
+    this.atMs = nowMs()
   }
 
   take(traceId: bigint): boolean {
-    const nowMs = performance.now()
+    const nowMs = this.nowMs()
     const seconds = (nowMs - this.atMs) / 1000
     this.atMs = nowMs
     this.tokens = Math.min(this.burst, this.tokens + seconds * this.aSecond)

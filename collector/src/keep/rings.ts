@@ -88,7 +88,7 @@ export class Rings {
       service: service.slice(0, MAX_LENGTH),
       host: host.slice(0, MAX_LENGTH),
       address: address.slice(0, MAX_LENGTH),
-      historyUs: Math.max(0, Math.min(historyUs, this.nowUs())),
+      historyUs: Math.max(0, Math.min(historyUs || 0, this.nowUs())),
       changed: true,
     })
   }

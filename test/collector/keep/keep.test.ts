@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict'
+import { OrderedLimit } from '../../../collector/src/keep/ordered-limit'
+import { Rings } from '../../../collector/src/keep/rings'
+import { randomNumbers } from '../../helpers/generated-trace'
+
+describe('the limit of traces that are announced', () => {
+  it('lets all pass that are fewer, and of more those whose ids have the highest randomness, however long it lasts', () => {
+    let nowMs = 0
+    const limit = new OrderedLimit(100, 500, () => nowMs)
+    const random = randomNumbers(1)
+    /** Random ids, so many a second, for so many seconds. @returns the randomness of those that passed */
+    const offer = (aSecond: number, seconds: number): number[] => {
+      const passed: number[] = []
+      for (let i = 0; i < aSecond * seconds; i++) {
+        nowMs += 1000 / aSecond
+        const randomness = random()
+        if (limit.take(BigInt(Math.floor(randomness * 2 ** 53)) * 8n - 2n ** 63n)) passed.push(randomness)
+      }
+      return passed
+    }
+    assert.equal(offer(50, 20).length, 1000)
+    offer(1000, 20)
+    const under = offer(1000, 20)
+    assert.ok(under.length > 1_500 && under.length <= 2_000, `${under.length} of 2,000`)
+    assert.ok(under.every(randomness => randomness > 0.85))
+    // Once fewer come again, all pass.
+    offer(10, 60)
+    assert.equal(offer(50, 20).length, 1000)
+  })
+})
+
+describe('the processes that ask', () => {
+  const ring = { service: 'shop', host: 'web1', process: 1n, historyUs: 5, address: '10.0.0.1' }
+
+  it('are told once they have changed, as there while they ask, as gone once they have left, and then forgotten', () => {
+    let nowUs = 1_000_000_000
+    let news = 0
+    const rings = new Rings(() => nowUs)
+    rings.onNews = () => news++
+    const answered = rings.asks(ring)
+    assert.equal(news, 1)
+    assert.deepEqual(rings.take(), [{ ...ring, seenUs: nowUs, ended: false }])
+    nowUs += 7
+    // It still waits.
+    assert.deepEqual(rings.take(), [{ ...ring, seenUs: nowUs, ended: false }])
+    answered()
+    rings.asks({ ...ring, historyUs: 6 })()
+    const [asked] = rings.take()
+    assert.deepEqual([asked!.historyUs, asked!.ended], [6, false])
+    assert.deepEqual(rings.take(), [])
+    rings.putBack([asked!])
+    assert.equal(rings.take().length, 1)
+    nowUs += 5
+    rings.left(1n)
+    assert.equal(news, 2)
+    assert.deepEqual(rings.take(), [{ ...ring, historyUs: 6, seenUs: nowUs, ended: true }])
+    assert.equal(rings.size, 0)
+    // Who falls silent is forgotten as well.
+    rings.asks(ring)()
+    rings.take()
+    nowUs += 121_000_000
+    rings.take()
+    assert.equal(rings.size, 0)
+  })
+
+  it('have numbers and names of some length, whatever they say, and are 20,000 at most', () => {
+    const nowUs = 1_000_000_000
+    const rings = new Rings(() => nowUs)
+    rings.asks({ ...ring, service: 'x'.repeat(1e6), host: 'y'.repeat(1e6), historyUs: 2 ** 63 })
+    rings.told({ ...ring, process: 2n, historyUs: Number.NaN, seenUs: 2 ** 63, ended: false, service: 'told' })
+    rings.told({ ...ring, process: 3n, seenUs: -1, ended: false })
+    const [asks, told, ...none] = rings.take()
+    assert.deepEqual([asks!.service.length, asks!.host.length, asks!.historyUs], [200, 200, nowUs])
+    assert.deepEqual([told!.service, told!.seenUs, told!.historyUs], ['told', nowUs, 0])
+    assert.deepEqual(none, [])
+    for (let i = 0; i < 25_000; i++) rings.asks({ ...ring, process: BigInt(i + 10) })
+    assert.equal(rings.size, 20_000)
+  })
+})
