@@ -102,6 +102,7 @@ export const OWN_PATHS = [
     'graph',
     'healthz',
     'jaeger',
+    'kept',
   ],
   ...['livez', 'metrics', 'readyz', 'search', 'services', 'trace', 'upload', 'v1', 'zipkin'],
 ]

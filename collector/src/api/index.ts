@@ -91,7 +91,7 @@ const CACHED_FOREVER = 'public, max-age=31536000, immutable'
 /** These paths are views of one page, which reads its own address (collector/ui/shell/route.ts). */
 const PAGES = [
   ...['/', '/search', '/trace/:id', '/services', '/services/:name', '/graph', '/dependencies'],
-  ...['/analysis', '/changes', '/errors', '/difference', '/compare', '/upload'],
+  ...['/analysis', '/changes', '/errors', '/kept', '/difference', '/compare', '/upload'],
 ]
 
 export async function createApi(options: ApiOptions): Promise<FastifyInstance> {

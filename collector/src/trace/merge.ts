@@ -151,11 +151,14 @@ export class Merger {
     ranked.reverse()
     ranked.sort((a, b) => side[a]! - side[b]! || byTime(this.start(a), this.start(b)))
     if (this.isPair()) return
-    const seen = new Set<string>()
-    this.ranked = ranked.filter(r => {
+    const different = new Map<string, number>()
+    for (const r of ranked) {
       const text = textOf(records[r]!)
-      return !seen.has(text) && seen.add(text)
-    })
+      const same = different.get(text)
+      // Of two that differ in why they were kept alone, the one that says why.
+      if (same === undefined || records[same]!.annotations?.get(KEEP_KEY) === ASKED) different.set(text, r)
+    }
+    this.ranked = [...different.values()]
   }
 
   private extend(from: number, to: number): void {
@@ -347,11 +350,14 @@ export class Merger {
   }
 }
 
-/** Returns a string that is equal for equal records. */
+/** Returns a string that is equal for equal records: also for what a process has sent twice because it was asked again. */
 function textOf(record: SpanRecord): string {
   return JSON.stringify(
     Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1)),
-    (_, value) => (typeof value === 'bigint' ? `${value}n` : value instanceof Map ? [...value] : value),
+    (_, value) => {
+      if (typeof value === 'bigint') return `${value}n`
+      return value instanceof Map ? [...value].filter(([key]) => key !== KEEP_KEY && key !== HISTORY_KEY) : value
+    },
   )
 }
 

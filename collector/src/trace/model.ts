@@ -42,8 +42,10 @@ export interface KeptReason {
 }
 
 export interface MissingHalf {
-  /** The span whose server half is missing, or the caller's that names it as its parent. */
+  /** The span whose server half is missing, or the caller's span, which another one names as its parent. */
   spanId: string
+  /** The span of the trace at which it shows: the client's half, or the one that names the missing parent. */
+  shownAt: string
   /** The half that is missing, and what is known of its process. */
   side: 'server' | 'client'
   service: string | null

@@ -1,6 +1,7 @@
 import type { AlikeAnswer } from '../../src/http/answers'
 import { formatDuration, type TraceSummary } from '../../src/trace'
 import { counted } from '../parts/count'
+import { KeptMark } from '../parts/kept-mark'
 import { Failure, Notice, Waiting } from '../parts/notice'
 import { TimeStamp } from '../parts/time-stamp'
 import { useJson } from '../shell/json'
@@ -85,6 +86,7 @@ function List({
             {trace.error && (
               <span class="error-mark">{trace.errorCount > 1 ? `${trace.errorCount} errors` : 'Error'}</span>
             )}{' '}
+            {trace.kept !== undefined && <KeptMark reasons={trace.kept} />}{' '}
             <span class="choose-more">
               {counted(trace.spanCount, 'span')}
               {trace.start !== null && (

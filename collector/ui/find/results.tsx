@@ -2,6 +2,7 @@ import { durationClass, formatDuration, type TraceSummary } from '../../src/trac
 import { serviceColors } from '../parts/colors'
 import { counted } from '../parts/count'
 import { usualTitle } from '../parts/duration-text'
+import { KeptMark } from '../parts/kept-mark'
 import { ServiceMark } from '../parts/service-mark'
 import { shortLocalTime } from '../parts/time'
 import { TimeStamp } from '../parts/time-stamp'
@@ -53,9 +54,12 @@ function Result({ trace, longest, usualOf }: { trace: TraceSummary; longest: num
   return (
     <a class="result" href={traceHref(trace.traceId)}>
       <span class="result-name">
-        {trace.service !== null && <span class="result-service">{trace.service} </span>}
-        <span class="name">{trace.name || <em>no name</em>}</span>
+        <span class="result-title">
+          {trace.service !== null && <span class="result-service">{trace.service} </span>}
+          <span class="name">{trace.name || <em>no name</em>}</span>
+        </span>
         {trace.error && <span class="error-mark">{errors > 1 ? `${errors.toLocaleString()} errors` : 'Error'}</span>}
+        {trace.kept !== undefined && <KeptMark reasons={trace.kept} />}
       </span>
       <span class="result-services" title={trace.services.join(', ')}>
         {trace.services.map((service, i) => (

@@ -145,6 +145,16 @@ export function ServicePage({ service, query }: { service: string; query: URLSea
         <a href={find({ error: true })}>Traces with errors</a>
         <a href={withRange('graph', range, { service })}>Its place in the graph</a>
         <a href={withRange('changes', range, { service })}>What has changed</a>
+        <a
+          href={withRange(
+            'kept',
+            range,
+            {},
+            subject.kind === 'operation' ? { service, name: subject.name } : { service },
+          )}
+        >
+          {subject.kind === 'operation' ? 'Keep the next traces of this operation' : 'Keep its next traces'}
+        </a>
       </p>
       <nav class="links" aria-label="Parts of the page">
         {parts.map(({ title, count, heading }) => (

@@ -90,6 +90,15 @@ function pageOf(route: Route, { path, query }: Address): ComponentChild {
           meanwhile={<Waiting what="what has changed" />}
         />
       )
+    case 'kept':
+      return (
+        <Later
+          key="kept"
+          load={() => import('../kept/kept-page')}
+          show={({ KeptPage }) => <KeptPage query={query} />}
+          meanwhile={<Waiting what="what was kept" />}
+        />
+      )
     case 'analysis':
       return (
         <Later

@@ -17,6 +17,7 @@ export function Header({ route, address }: { route: Route; address: Address }) {
     ['Services', withRange('services', lastRange), route.page === 'services' || route.page === 'service'],
     ['Graph', withRange('graph', lastRange), route.page === 'graph'],
     ['Changes', withRange('changes', lastRange), route.page === 'changes'],
+    ['Kept', withRange('kept', lastRange), route.page === 'kept'],
     ['Analysis', 'analysis', route.page === 'analysis'],
   ]
   return (

@@ -9,6 +9,7 @@ export type Route =
   | { page: 'graph' }
   | { page: 'analysis' }
   | { page: 'changes' }
+  | { page: 'kept' }
   | { page: 'errors' }
   | { page: 'difference' }
   | { page: 'compare' }
@@ -37,6 +38,7 @@ export function routeOf({ path, query }: Address): Route {
     case 'analysis':
     case 'graph':
     case 'changes':
+    case 'kept':
     case 'errors':
     case 'difference':
     case 'compare':

@@ -5,6 +5,9 @@ import {
   type Failure,
   failureOf,
   formatDuration,
+  HISTORY_KEY,
+  KEEP_KEY,
+  type MissingHalf,
   NO_PARENT,
   readEvent,
   type TraceEvent,
@@ -12,7 +15,9 @@ import {
 } from '../../src/trace'
 import { CopyButton } from '../parts/copy-button'
 import { counted } from '../parts/count'
-import { offset } from '../parts/time'
+import { whyKept } from '../parts/kept-mark'
+import { localTime, offset } from '../parts/time'
+import { TimeStamp } from '../parts/time-stamp'
 import { setQuery } from '../shell/address'
 import { searchHref } from '../shell/route'
 import { nameAt, type TraceHead as Trace } from './columns'
@@ -20,10 +25,13 @@ import { type Errors, originOf } from './errors'
 import { FailureText } from './failure'
 import type { LoadedTrace } from './load-trace'
 import { logLink } from './log-link'
+import { detailText, halfName } from './missing'
 
 interface Props {
   trace: LoadedTrace
   errors: Errors
+  /** What the span lacks, of a trace that was kept after the fact. */
+  missing: MissingHalf[]
   index: number
   /** The collector's template for links to logs, if it has one. */
   logs: string | null
@@ -32,7 +40,7 @@ interface Props {
 }
 
 /** The panel beside the waterfall. The worker holds the span; until it answers, the previous span stays visible. */
-export function SpanDetail({ trace, errors, index, logs, onSelect, onClose }: Props) {
+export function SpanDetail({ trace, errors, missing, index, logs, onSelect, onClose }: Props) {
   const [span, setSpan] = useState<TraceSpan | null>(null)
   useEffect(() => {
     let gone = false
@@ -54,6 +62,11 @@ export function SpanDetail({ trace, errors, index, logs, onSelect, onClose }: Pr
           .
         </p>
       )}
+      {missing.map(half => (
+        <p key={half.side} class="hint span-missing">
+          {halfName(half)} is missing: {detailText(half, localTime)}.
+        </p>
+      ))}
     </Panel>
   )
 }
@@ -108,7 +121,7 @@ function Panel({ trace, span, logs, onClose, children }: PanelProps) {
           <Pair name="Parent">
             <Parent span={span} />
           </Pair>
-          <Pair name="Sampled">{sampled(span.probability)}</Pair>
+          <Sampled span={span} />
           <Logs template={logs} trace={trace} span={span} />
         </dl>
       </Section>
@@ -125,7 +138,7 @@ const FAILURE_KEYS = new Set([
 
 /** Whether an annotation is shown in another place: as an event, or as the failure. */
 function isShown(key: string, value: string, failure: Failure | null): boolean {
-  if (key === EVENTS_KEY) return true
+  if (key === EVENTS_KEY || (key === HISTORY_KEY && historyOf(value) !== null)) return true
   if (failure === null || !FAILURE_KEYS.has(key)) return false
   return says(failure, value) || (key === 'error' && value === 'true')
 }
@@ -382,6 +395,29 @@ function Parent({ span }: { span: TraceSpan }) {
       <code>{span.parentId}</code>
     </button>
   )
+}
+
+/** With what probability the span was sampled, or why it was kept after the fact. */
+function Sampled({ span: { probability, annotations } }: { span: TraceSpan }) {
+  const reason = annotations[KEEP_KEY]
+  const history = historyOf(annotations[HISTORY_KEY])
+  const isKept = reason !== undefined && !(Number(probability) > 0)
+  return (
+    <>
+      <Pair name="Sampled">{isKept ? 'no' : sampled(probability)}</Pair>
+      {isKept && <Pair name="Kept">after the fact, because {whyKept(reason)}</Pair>}
+      {history !== null && (
+        <Pair name="History since">
+          <TimeStamp us={history} />
+        </Pair>
+      )}
+    </>
+  )
+}
+
+/** When the history began from which the process sent the span; null if that isn't a time. */
+function historyOf(value: string | undefined): number | null {
+  return value !== undefined && /^\d{16}$/.test(value) ? Number(value) : null
 }
 
 function sampled(probability: number | null): string {

@@ -10,12 +10,15 @@ import { compareHref } from '../shell/route'
 import { FLAG, nameAt, ownerAt } from './columns'
 import type { Errors } from './errors'
 import { ErrorsBar } from './errors-bar'
+import { KeptBar } from './kept-bar'
 import type { LoadedTrace } from './load-trace'
 import { logLink } from './log-link'
+import type { MissingAt } from './missing'
 
 interface Props {
   trace: LoadedTrace
   errors: Errors
+  missing: MissingAt
   id: string
   /** Index of the selected span, or −1. */
   selected: number
@@ -24,7 +27,7 @@ interface Props {
   onSelect(span: number): void
 }
 
-export function TraceHead({ trace, errors, id, selected, logs, onSelect }: Props) {
+export function TraceHead({ trace, errors, missing, id, selected, logs, onSelect }: Props) {
   const { head, columns, complete, expected } = trace
   const flags = columns.flags.subarray(0, columns.count)
   const detached = flags.reduce((n, f) => n + ((f & (FLAG.orphan | FLAG.cycle)) !== 0 ? 1 : 0), 0)
@@ -90,6 +93,9 @@ export function TraceHead({ trace, errors, id, selected, logs, onSelect }: Props
           </dd>
         </div>
       </dl>
+      {head.kept !== undefined && (
+        <KeptBar kept={head.kept} missingAt={missing} traceId={head.traceId} columns={columns} onSelect={onSelect} />
+      )}
       {errors.order.length > 0 && <ErrorsBar trace={trace} errors={errors} selected={selected} onSelect={onSelect} />}
       {head.truncated && (
         <p class="hint">

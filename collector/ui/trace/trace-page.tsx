@@ -13,6 +13,8 @@ import { nameAt, spanById, spanIdAt } from './columns'
 import { errorsOf } from './errors'
 import { type LoadedTrace, useTrace } from './load-trace'
 import { LoadingBar } from './loading-bar'
+import { missingAt, NOTHING_MISSING } from './missing'
+import { NotStored } from './not-stored'
 import { SpanDetail } from './span-detail'
 import { TabPanel, Tabs, tabOf } from './tabs/tabs'
 import { TraceHead } from './trace-head'
@@ -41,11 +43,23 @@ function Shown({ trace, id, query }: { trace: LoadedTrace; id: string; query: UR
   )
   const colorOf = useColors(trace)
   const errors = useMemo(() => errorsOf(columns, tree), [tree])
+  const missing = useMemo(
+    () => (head.kept === undefined ? NOTHING_MISSING : missingAt(columns, head.kept.missing)),
+    [tree, head.kept],
+  )
   const settings = useJson<SettingsAnswer>('api/settings')
   const logs = settings.state === 'ready' ? settings.value.logLink : null
   return (
     <>
-      <TraceHead trace={trace} errors={errors} id={id} selected={selected} logs={logs} onSelect={select} />
+      <TraceHead
+        trace={trace}
+        errors={errors}
+        missing={missing}
+        id={id}
+        selected={selected}
+        logs={logs}
+        onSelect={select}
+      />
       <LoadingBar trace={trace} />
       <Tabs id={id} query={query} />
       <div class={selected === -1 ? 'trace' : 'trace with-detail'}>
@@ -54,6 +68,7 @@ function Shown({ trace, id, query }: { trace: LoadedTrace; id: string; query: UR
             tab={tabOf(query)}
             trace={trace}
             errors={errors}
+            missing={missing}
             id={id}
             query={query}
             selected={selected}
@@ -66,6 +81,7 @@ function Shown({ trace, id, query }: { trace: LoadedTrace; id: string; query: UR
             <SpanDetail
               trace={trace}
               errors={errors}
+              missing={missing.get(selected) ?? []}
               index={selected}
               logs={logs}
               onSelect={select}
@@ -105,18 +121,5 @@ function NotShown({ id, problem, retry }: { id: string; problem: Problem; retry(
     )
   }
   if (problem.status !== 404) return <Failure page title="The trace couldn't be read" problem={problem} retry={retry} />
-  return (
-    <Notice page title="No such trace">
-      <p>
-        Nothing has been stored under <code>{id}</code>. It may be on its way, it may not have been sampled, or it is
-        older than what this collector keeps.
-      </p>
-      <p>
-        <button type="button" onClick={retry}>
-          Look again
-        </button>{' '}
-        or <a href="./">see the newest traces</a>.
-      </p>
-    </Notice>
-  )
+  return <NotStored id={id} onStored={retry} />
 }

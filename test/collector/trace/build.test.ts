@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { buildTrace, summarize } from '../../../collector/src/trace'
+import { buildTrace, keptReasons, summarize } from '../../../collector/src/trace'
 import { EventType, type SpanRecord } from '../../../src/codec/span'
 import { client, custom, half, local, server } from './records'
 
@@ -200,6 +200,39 @@ describe('merging the halves of a span', () => {
     const again = { ...said, events: [...said.events!], annotations: new Map(said.annotations) }
     assert.deepEqual(only([said, again, half(client, 1n, { from: 5, to: 25 }), again]).repeats, [])
     assert.equal(only([said, { ...again, counters: new Map([['n', 1n]]) }]).repeats.length, 2)
+  })
+
+  it('counts once what a process has sent again because it was asked again, and says why it was kept first', () => {
+    const kept = (reason: string, history = '1') =>
+      half(server, 1n, {
+        from: 10,
+        to: 20,
+        service: 'cart',
+        annotations: new Map([
+          ['k', 'v'],
+          ['milo.keep', reason],
+          ['milo.history', history],
+        ]),
+      })
+    for (const records of [
+      [kept('error'), kept('asked', '2')],
+      [kept('asked'), kept('error', '2'), kept('asked', '3')],
+    ]) {
+      const { annotations, repeats, conflicts } = only(records)
+      assert.deepEqual([annotations['milo.keep'], repeats, conflicts], ['error', [], []])
+    }
+  })
+
+  it('knows why a trace was kept after the fact, and that one wasn’t which was sampled', () => {
+    const annotations = new Map([['milo.keep', 'big order']])
+    const reasons = (probability: number | undefined) =>
+      keptReasons([half(server, 1n, { service: 'cart', annotations, probability })])
+    for (const probability of [0, undefined]) {
+      assert.deepEqual(reasons(probability), [
+        { reason: 'big order', service: 'cart', name: 'span 1', spanId: hex(1n) },
+      ])
+    }
+    assert.deepEqual(reasons(0.5), [])
   })
 
   it('keeps two different halves of the same side', () => {

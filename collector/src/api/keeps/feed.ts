@@ -31,17 +31,21 @@ export function feedRoute(app: FastifyInstance, { feed, rings }: Keeping): void 
     const { since, wait, service, host, process, history } = readParameters(FEED, request.query)
     const ring = { service, host, process, historyUs: Number(history), address: request.ip }
     const answered = process === 0n ? () => {} : rings.asks(ring)
+    let hasLeft = false
     const { next, keeps } = await new Promise<FeedReply>((resolve, reject) => {
       const poll = feed.poll(since, Number(wait), resolve)
       if (poll === 'too many') reject(tryLater(503, `${MAX_POLLS} polls wait already`))
       else {
         reply.raw.once('close', () => {
-          poll?.end()
           // An answer ends the connection's interest as well; without one, the process has gone.
-          if (!reply.raw.writableFinished) rings.left(process)
+          hasLeft = !reply.raw.writableFinished
+          poll?.end()
         })
       }
-    }).finally(answered)
+    }).finally(() => {
+      answered()
+      if (hasLeft) rings.left(process)
+    })
     return reply.header('milo-next', String(next)).type('application/octet-stream').send(keeps)
   })
 }

@@ -61,11 +61,19 @@ export function gapsOf(trace: Trace): Gap[] {
     const span = spans[i]!
     const { spanId, parentId, kind, start } = span
     if (kind === 'client' && !isAnswered(spans, i) && !SYSTEMS.some(key => Object.hasOwn(span.annotations, key))) {
-      gaps.push({ spanId, side: 'server', service: span.service, host: span.serverHost, startUs: start ?? 0 })
+      gaps.push({
+        spanId,
+        shownAt: spanId,
+        side: 'server',
+        service: span.service,
+        host: span.serverHost,
+        startUs: start ?? 0,
+      })
     }
     if (span.orphan && parentId !== NO_PARENT) {
       gaps.push({
         spanId: parentId,
+        shownAt: spanId,
         side: 'client',
         service: span.clientService,
         host: span.clientHost,
@@ -127,11 +135,10 @@ function ringsOf(rings: SeenRing[], service: string | null, host: string | null)
   const ofService = rings.filter(ring => ring.service === service)
   if (host === null || isEveryMachine(host)) return ofService
   const names = [host, hostName(host)]
-  const some = ofService.length > 0 ? ofService : service === null ? rings : []
   const onHost = (ofService.length > 0 ? ofService : rings).filter(
     ring => names.includes(ring.host) || names.includes(ring.address),
   )
-  return onHost.length > 0 ? onHost : some
+  return onHost.length > 0 ? onHost : ofService
 }
 
 function whyOf(rings: SeenRing[], startUs: number, keptUs: number, who: string): Pick<MissingHalf, 'why' | 'detail'> {

@@ -1,9 +1,11 @@
 import type { Errors } from '../errors'
 import type { LoadedTrace } from '../load-trace'
+import type { MissingAt } from '../missing'
 
 export interface TabProps {
   trace: LoadedTrace
   errors: Errors
+  missing: MissingAt
   /** The trace id in the address. */
   id: string
   query: URLSearchParams

@@ -1,8 +1,10 @@
 import { useMemo } from 'preact/hooks'
-import { formatDuration } from '../../../src/trace'
+import { formatDuration, type MissingHalf } from '../../../src/trace'
 import { counted } from '../../parts/count'
 import { ServiceMark } from '../../parts/service-mark'
+import { shortLocalTime } from '../../parts/time'
 import { type Columns, FLAG, hasFlag, nameAt, serviceText, spanIdAt } from '../columns'
+import { detailText, halfName, WHY_MISSING } from '../missing'
 import { firstOf, type GroupFigures, groupEntry, groupFigures } from '../siblings'
 import { siblingsOf, type Tree } from '../tree'
 
@@ -16,10 +18,14 @@ interface Props {
   folded: boolean
   selected: boolean
   matches: boolean
+  /** What the span lacks, of a trace that was kept after the fact. */
+  missing: MissingHalf[] | undefined
   onSelect(span: number): void
   onFold(span: number): void
   onZoom(span: number): void
 }
+
+const NONE: MissingHalf[] = []
 
 /** @param entry a span or a group (see groupEntry) */
 export function rowId(columns: Columns, entry: number): string {
@@ -28,7 +34,20 @@ export function rowId(columns: Columns, entry: number): string {
 
 /** One span of the tree. The canvas behind draws its bar; the row and the detail contain the same information as text. */
 export function Row(props: Props) {
-  const { columns, tree, span, level, color, folded, selected, matches, onSelect, onFold, onZoom } = props
+  const {
+    columns,
+    tree,
+    span,
+    level,
+    color,
+    folded,
+    selected,
+    matches,
+    missing = NONE,
+    onSelect,
+    onFold,
+    onZoom,
+  } = props
   const duration = columns.numbers.duration[span]!
   const children = tree.childCount[span]!
   const inside = tree.end[span]! - span - 1
@@ -64,7 +83,18 @@ export function Row(props: Props) {
         <span class="service">{serviceText(columns, span)}</span>
         {folded && <span class="tag">{inside.toLocaleString()} inside</span>}
         {hasFlag(columns, span, FLAG.error) && <span class="error-mark">Error</span>}
-        {hasFlag(columns, span, FLAG.orphan) && <span class="tag">parent missing</span>}
+        {hasFlag(columns, span, FLAG.orphan) && !missing.some(({ side }) => side === 'client') && (
+          <span class="tag">parent missing</span>
+        )}
+        {missing.map(half => (
+          <span
+            key={half.side}
+            class="tag missing"
+            title={`${halfName(half)} is missing: ${detailText(half, shortLocalTime)}`}
+          >
+            {half.side === 'server' ? 'server' : 'parent'}: {WHY_MISSING[half.why]}
+          </span>
+        ))}
         {hasFlag(columns, span, FLAG.cycle) && <span class="tag">circular</span>}
       </span>
       <span class="lane" />
@@ -85,13 +115,15 @@ interface GroupProps {
   /** Whether the keyboard is here. */
   active: boolean
   matches: boolean
+  /** How many members lack something. */
+  missing: number
   onOpen(first: number): void
   onZoom(entry: number): void
 }
 
 /** Siblings of the same service and name, in one row until it is opened. */
 export function GroupRow(props: GroupProps) {
-  const { columns, tree, first, members, level, color, opened, active, matches, onOpen, onZoom } = props
+  const { columns, tree, first, members, level, color, opened, active, matches, missing, onOpen, onZoom } = props
   const figures = useMemo(() => groupFigures(columns, members, FLAG.error), [columns, members])
   return (
     // biome-ignore lint/a11y/useKeyWithClickEvents: the tree around it handles keys
@@ -119,6 +151,7 @@ export function GroupRow(props: GroupProps) {
         </span>
         <span class="service">{serviceText(columns, first)}</span>
         {figures.errors > 0 && <span class="error-mark">{counted(figures.errors, 'error')}</span>}
+        {missing > 0 && <span class="tag missing">{missing.toLocaleString()} incomplete</span>}
       </span>
       <span class="lane" />
       <span class="duration">{figures.total === 0 ? '' : `Σ ${formatDuration(figures.total)}`}</span>

@@ -1,5 +1,6 @@
 import { memo } from '../../shell/memo'
 import type { Columns } from '../columns'
+import type { MissingAt } from '../missing'
 import { firstOf, type Groups } from '../siblings'
 import type { Tree } from '../tree'
 import { GroupRow, Row } from './row'
@@ -17,6 +18,7 @@ interface Props {
   folded: ReadonlySet<number>
   opened: ReadonlySet<number>
   matching: ReadonlySet<number>
+  missing: MissingAt
   colorOf(span: number): number
   onSelect(span: number): void
   onFold(span: number): void
@@ -26,7 +28,8 @@ interface Props {
 
 /** The visible rows. They don't change while the view is zoomed or panned. */
 export const Rows = memo(function Rows(props: Props) {
-  const { columns, tree, groups, entries, levels, selected, atGroup, folded, opened, matching, colorOf } = props
+  const { columns, tree, groups, entries, levels, selected, atGroup, folded, opened, matching, missing, colorOf } =
+    props
   const { onSelect, onFold, onOpen, onZoom } = props
   return (
     <>
@@ -41,6 +44,7 @@ export const Rows = memo(function Rows(props: Props) {
               folded={folded.has(span)}
               selected={span === selected}
               matches={matching.has(span)}
+              missing={missing.get(span)}
               onSelect={onSelect}
               onFold={onFold}
               {...common}
@@ -56,6 +60,7 @@ export const Rows = memo(function Rows(props: Props) {
             members={members}
             opened={isOpen}
             active={span === atGroup}
+            missing={missing.size === 0 ? 0 : members.reduce((sum, member) => sum + Number(missing.has(member)), 0)}
             matches={!isOpen && matching.size > 0 && members.some(member => matching.has(member))}
             onOpen={onOpen}
             {...common}

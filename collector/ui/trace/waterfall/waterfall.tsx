@@ -5,6 +5,7 @@ import { type Columns, FLAG } from '../columns'
 import { criticalPath } from '../critical-path'
 import type { Errors } from '../errors'
 import type { LoadedTrace } from '../load-trace'
+import type { MissingAt } from '../missing'
 import { firstOf, groupEntry, groupFigures, groupSiblings, listRows, NO_GROUPS, type RowList } from '../siblings'
 import { ancestorsOf, type Tree } from '../tree'
 import { Axis } from './axis'
@@ -21,6 +22,7 @@ import { useWheelAndDrag } from './wheel'
 interface Props {
   trace: LoadedTrace
   errors: Errors
+  missing: MissingAt
   query: URLSearchParams
   /** Index of the selected span, or −1. */
   selected: number
@@ -32,7 +34,7 @@ interface Props {
  * Shows the trace as a tree with bars over a common time axis. For assistive technology it is one tree control: Tab focuses it,
  * and the arrow keys move the selection. The address holds the view, the switches and the search.
  */
-export function Waterfall({ trace, errors, query, selected, colorOf, onSelect }: Props) {
+export function Waterfall({ trace, errors, missing, query, selected, colorOf, onSelect }: Props) {
   const { columns, tree, head, complete } = trace
   const list = useRef<HTMLDivElement>(null)
   const [folded, setFolded] = useState<ReadonlySet<number>>(new Set())
@@ -235,6 +237,7 @@ export function Waterfall({ trace, errors, query, selected, colorOf, onSelect }:
             folded={folded}
             opened={opened}
             matching={search.matching}
+            missing={missing}
             colorOf={colorOf}
             onSelect={toggle}
             onFold={fold}

@@ -1,0 +1,116 @@
+import type { KeptReason, KeptTrace } from '../../src/trace'
+import { Outcome, useAsk } from '../kept/ask'
+import { counted } from '../parts/count'
+import { whyKept } from '../parts/kept-mark'
+import { shortLocalTime } from '../parts/time'
+import { type Columns, nameAt, spanById } from './columns'
+import { detailText, halfName, type MissingAt, WHY_MISSING, WHY_THEY_ARE_MISSING } from './missing'
+
+interface Props {
+  kept: KeptTrace
+  missingAt: MissingAt
+  traceId: string
+  columns: Columns
+  onSelect(span: number): void
+}
+
+const MAX_REASONS = 3
+const ASKED = 'asked'
+
+/** Says that the trace was kept after the fact and why, and what is missing in it and why. */
+export function KeptBar(props: Props) {
+  const { kept, columns, onSelect } = props
+  const { reasons, missing } = kept
+  const more = reasons.length - MAX_REASONS
+  return (
+    <section class="kept-bar" aria-label="Kept after the fact">
+      <p>
+        <strong>Not sampled, but kept after the fact</strong>{' '}
+        {reasons.slice(0, MAX_REASONS).map((reason, i) => (
+          <span key={i}>
+            {i > 0 && ', and '}because <Reason reason={reason} columns={columns} onSelect={onSelect} />
+          </span>
+        ))}
+        {more > 0 && `, and for ${more} more ${more === 1 ? 'reason' : 'reasons'}`}. Figures of services don't count it.
+      </p>
+      {missing.length > 0 && <Missing {...props} />}
+    </section>
+  )
+}
+
+interface ReasonProps {
+  reason: KeptReason
+  columns: Columns
+  onSelect(span: number): void
+}
+
+function Reason({ reason: { reason, service, name, spanId }, columns, onSelect }: ReasonProps) {
+  // Whose span it is that only answered, is by chance.
+  if (reason === ASKED) return <>{whyKept(reason)}</>
+  const span = spanById(columns, spanId)
+  return (
+    <>
+      {whyKept(reason)} (
+      {span === -1 ? (
+        name || 'no name'
+      ) : (
+        <button type="button" class="link" onClick={() => onSelect(span)}>
+          {name || 'no name'}
+        </button>
+      )}
+      {service !== null && `, ${service}`})
+    </>
+  )
+}
+
+function Missing({ kept: { missing }, missingAt, traceId, columns, onSelect }: Props) {
+  const [asked, ask] = useAsk()
+  const counts = Object.entries(WHY_THEY_ARE_MISSING).flatMap(([why, text]) => {
+    const count = missing.filter(half => half.why === why).length
+    return count === 0 ? [] : [`${count.toLocaleString()} ${text}`]
+  })
+  return (
+    <>
+      <details>
+        <summary>
+          {counted(missing.length, 'part')} missing: {counts.join('; ')}
+        </summary>
+        <ul class="missing-list">
+          {[...missingAt].flatMap(([span, halves]) =>
+            halves.map((half, i) => (
+              <li key={`${span} ${i}`}>
+                <button type="button" class="link" onClick={() => onSelect(span)}>
+                  {nameAt(columns, span) || 'no name'}
+                </button>
+                : {halfName(half).replace('The', 'the')}
+                {half.service !== null && ` in ${half.service}`}
+                {half.host !== null && ` on ${half.host}`} <span class="tag">{WHY_MISSING[half.why]}</span>{' '}
+                <span class="hint">{detailText(half, shortLocalTime)}</span>
+              </li>
+            )),
+          )}
+        </ul>
+      </details>
+      {missing.some(({ why }) => why === 'unsent' || why === 'no_history') && (
+        <p class="keep-again">
+          <button
+            type="button"
+            class="small"
+            disabled={asked.state === 'asking'}
+            title="Asks all processes with a history for what they still have of this trace"
+            onClick={() => void ask({ traceId })}
+          >
+            Ask for it again
+          </button>
+        </p>
+      )}
+      <Outcome asked={asked}>
+        What they still have comes within seconds, but nothing from those that have sent some of it within the last
+        minute.{' '}
+        <button type="button" class="link" onClick={() => location.reload()}>
+          Load it again
+        </button>
+      </Outcome>
+    </>
+  )
+}

@@ -1,0 +1,178 @@
+import assert from 'node:assert/strict'
+import type { Page } from 'playwright-core'
+import { nothingSerious } from '../helpers/axe'
+import { CHECKOUT, hexOf, keptShop, keptTrace, pollRing } from '../helpers/kept-shop'
+import { arrived, detailOf, EVIL, pageTests, rowsOf, shown } from '../helpers/page'
+import { sendSpans } from '../helpers/send'
+import { until } from '../helpers/until'
+
+describe('the web page: what was kept after the fact, in Chromium', function () {
+  this.timeout(90_000)
+  const tests = pageTests()
+  const tableOf = (page: Page, name: string) => page.getByRole('table', { name }).locator('tbody tr')
+  const fits = async (page: Page, place: string) => {
+    for (const width of [1280, 360]) {
+      await page.setViewportSize({ width, height: 800 })
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
+      assert.ok(wide <= 0, `${place} at ${width} px is ${wide} px too wide`)
+    }
+  }
+
+  it('says how histories are switched on while no process has one, and that nothing may come of a question', async () => {
+    const { page } = tests
+    await page.goto('/')
+    await page.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name: 'Kept' }).click()
+    await arrived(page, /\/kept$/)
+    assert.match(
+      await shown(page.locator('.notice')),
+      /No process with a history asks this collector.*MILO_RETROACTIVE=1/,
+    )
+    await page.keyboard.press('/')
+    await page.keyboard.type('shop')
+    await page.keyboard.press('Tab')
+    await page.keyboard.type('Shop.order')
+    await page.keyboard.press('Enter')
+    assert.match(
+      await shown(page.locator('.keep-outcome p')),
+      /^No process was told, so nothing may come\. .* then ask again/,
+    )
+    await page.getByLabel('Trace id').last().fill('not one!')
+    await page.getByRole('button', { name: 'Keep it' }).click()
+    await page.getByText('No trace id found').waitFor()
+    await nothingSerious(page)
+  })
+
+  it('lists what was caught by reason and operation, and narrows to one; each number leads to traces', async () => {
+    const { page } = tests
+    await keptShop(tests.collector)
+    await page.goto('/kept')
+    const caught = tableOf(page, 'What was caught')
+    assert.match(await shown(caught.first()), /^slow POST \/checkout web 2 [\d:]+ [\d:]+ newest 2 search$/)
+    const said = await caught.allInnerTexts()
+    for (const what of ['big order', 'lateral'])
+      assert.ok(
+        said.some(text => text.includes(what)),
+        what,
+      )
+    const search = caught.first().getByRole('link', { name: /^search/ })
+    const asked = new URLSearchParams((await search.getAttribute('href'))!.split('?')[1])
+    assert.equal(asked.get('q'), 'name:"POST /checkout" service:web milo.keep=slow last 1h')
+    assert.match(
+      await shown(tableOf(page, 'Services with histories').last()),
+      /^web 2 .+ s \d+ min \d\d s what it kept$/,
+    )
+    await nothingSerious(page)
+    await caught
+      .filter({ hasText: 'Cart.total' })
+      .getByRole('link', { name: /^Cart\.total/ })
+      .click()
+    await arrived(page, /service=cart&name=Cart\.total/)
+    await until('it is narrowed', async () => (await caught.count()) === 1)
+    assert.equal(await page.getByLabel('Operation', { exact: true }).inputValue(), 'Cart.total')
+    await page.getByRole('button', { name: 'Of any operation' }).click()
+    await arrived(page, /service=cart$/)
+    await search.first().click()
+    assert.match(await shown(page.locator('.result')), /POST \/checkout Error kept: error/)
+  })
+
+  it('asks for the next traces of an operation, and shows them as they come', async () => {
+    const { page } = tests
+    // From the page of the operation.
+    await page.goto('/services/web?name=POST%20%2Fcheckout&side=server')
+    await page.getByRole('link', { name: 'Keep the next traces of this operation' }).click()
+    await arrived(page, /\/kept\?/)
+    await tableOf(page, 'What was caught').first().waitFor()
+    const known = page.locator('datalist option[value="pricing"]')
+    await known.waitFor({ state: 'attached' })
+    await page.getByLabel('Traces', { exact: true }).fill('3')
+    await page.getByRole('button', { name: 'Keep the next' }).click()
+    const outcome = page.locator('.keep-outcome p', { hasText: 'told' })
+    assert.match(
+      await shown(outcome),
+      /^5 processes were told\. Each process of web keeps the next 3 traces with POST \/checkout/,
+    )
+    const requests = tableOf(page, 'What people asked for')
+    assert.match(await shown(requests), /^the next 3 traces a process of POST \/checkout web [\d:]+ unknown search$/)
+    await sendSpans(
+      tests.collector.scribe,
+      keptTrace({ i: 20, startUs: Date.now() * 1000 - 80_000, reason: 'requested' }),
+    )
+    await tableOf(page, 'What was caught').filter({ hasText: 'requested' }).waitFor()
+    // None of them is of this service.
+    await page.getByLabel('Service', { exact: true }).fill('elsewhere')
+    await page.getByRole('button', { name: 'Keep the next' }).click()
+    await page.getByText('But none of elsewhere is known to have a history').waitFor()
+  })
+
+  it('says in a trace why it was kept, and what is missing at which span and why', async () => {
+    const { page } = tests
+    await page.goto(`/trace/${CHECKOUT}`)
+    const bar = page.getByRole('region', { name: 'Kept after the fact' })
+    assert.match(
+      await shown(bar),
+      /^Not sampled, but kept after the fact because something in it failed \(Cart\.total, cart\)\. Figures of services don't count it\. 5 parts missing: 2 because no process with a history is known there; 1 because a history was overwritten before it was asked; 1 because a process had ended; 1 not sent/,
+    )
+    const rows = await rowsOf(page).allInnerTexts()
+    for (const [name, why] of [
+      ['Payment.charge', 'server: no history'],
+      ['Stock.reserve', 'server: ended'],
+      ['Pricing.quote', 'server: overwritten'],
+      ['Mail.send', 'server: not sent'],
+      ['Audit.write', 'parent: no history'],
+    ] as const) {
+      assert.ok(
+        rows.some(row => row.includes(name) && row.includes(why)),
+        `${name}: ${why} in ${rows}`,
+      )
+    }
+    assert.equal(rows.filter(row => /missing|: (no history|ended|not sent|overwritten)/.test(row)).length, 5)
+    await bar.locator('summary').click()
+    await bar.getByRole('button', { name: 'Pricing.quote' }).click()
+    const detail = detailOf(page)
+    await detail.getByText(/The server’s half is missing: the history of pricing1 began at .*, after this/).waitFor()
+    assert.match(await shown(detail), /Sampled no Kept after the fact, because another process kept it/)
+    await bar.getByRole('button', { name: 'Cart.total' }).click()
+    await detail.getByText('History since').waitFor()
+    assert.doesNotMatch(await shown(detail), /milo\.history/)
+    await bar.getByRole('button', { name: 'Ask for it again' }).click()
+    await bar.getByText('5 processes were told').waitFor()
+    await nothingSerious(page)
+    await fits(page, 'the trace')
+  })
+
+  it('offers to keep a trace that isn’t stored, and opens it once it has come', async () => {
+    const { page } = tests
+    tests.expected = /404/
+    const trace = keptTrace({ i: 30, startUs: Date.now() * 1000, reason: 'asked' })
+    await page.goto(`/trace/${hexOf(trace[0]!.traceId!)}`)
+    await page.getByRole('button', { name: 'Keep this trace' }).click()
+    await page.getByText('5 processes were told. If one of them still has it').waitFor()
+    await nothingSerious(page)
+    await sendSpans(tests.collector.scribe, trace)
+    await page.getByText('because another process kept it, or somebody asked for it by its id').waitFor()
+  })
+
+  it('shows hostile names as text, in any width', async () => {
+    const { page } = tests
+    const long = (text: string) => EVIL + text.repeat(60)
+    pollRing(tests.collector, { service: long('s'), host: EVIL, process: 99, historyUs: 1 })
+    await sendSpans(
+      tests.collector.scribe,
+      keptTrace({ i: 40, startUs: Date.now() * 1000, reason: EVIL, name: long('n'), service: long('s') }),
+    )
+    await page.goto('/kept')
+    await until('all is listed', async () => {
+      await page.reload()
+      await tableOf(page, 'What was caught').first().waitFor()
+      const [caught, rings] = [tableOf(page, 'What was caught'), tableOf(page, 'Services with histories')]
+      return (await caught.or(rings).filter({ hasText: '<script>alert(2)' }).count()) === 2
+    })
+    await fits(page, 'what was kept')
+    await page.goto('/search?q=last%201h')
+    await page.locator('.result', { hasText: '<img' }).locator('.kept-mark').waitFor()
+    await fits(page, 'the list')
+    await page.goto(`/trace/${hexOf(keptTrace({ i: 40, startUs: 0, reason: '' })[0]!.traceId!)}`)
+    await page.getByText('the application said so: <img').waitFor()
+    await fits(page, 'the trace')
+  })
+})
