@@ -55,6 +55,8 @@ interface Processor {
 interface Connection {
   address: string | undefined
   port: number | undefined
+  /** Annotations that say whose it is. */
+  peer: readonly string[]
   pending: Pending<Request>
 }
 
@@ -115,7 +117,9 @@ export function watchServer(server: any, secure: boolean, plugin: PluginHandle):
 }
 
 function watchSocket(socket: any, plugin: PluginHandle): void {
-  const connection: Connection = { address: socket.remoteAddress, port: socket.remotePort, pending: new Pending() }
+  const { remoteAddress: address, remotePort: port } = socket
+  const peer = address === undefined ? [] : ['network.peer.address', address, 'network.peer.port', String(port)]
+  const connection: Connection = { address, port, peer, pending: new Pending() }
   plugin.watchEmit(
     socket,
     (self, event, args, emit) => {
@@ -260,11 +264,8 @@ class Request extends Entry implements IncomingRequest, PendingReply {
         : startServerSpan(name, this.remote, annotations)
     fillFrame(this.frame, span, baggage)
     if (!span.recording) return
-    const { address, port } = this.connection ?? {}
-    const all =
-      address === undefined
-        ? annotations.slice()
-        : [...annotations, 'network.peer.address', address, 'network.peer.port', String(port)]
+    const { connection } = this
+    const all = connection === undefined ? annotations.slice() : annotations.concat(connection.peer)
     span.adopt(all, ['thrift.request_bytes', bytes])
     if (this.type !== ONEWAY) {
       awaitReply(this.output, this)
