@@ -16,14 +16,16 @@ import type { AskStore } from '../ask-store'
  * history. What is known of processes is how they were in an hour, first and last; in between, a history moves on evenly.
  */
 
-/** A half that isn't there. */
-type Gap = Omit<MissingHalf, 'why' | 'detail'> & { startUs: number }
+/** A half that isn't there, and the host of the half that is. */
+type Gap = Omit<MissingHalf, 'why' | 'detail'> & { startUs: number; from: string | null }
 
 const MAX_MISSING = 1_000
 /** A trace with times that are further apart has a wrong clock. */
 const MAX_RANGE_US = 86_400_000_000
 /** A process asks again after so long at the most. */
 const ASKS_US = 35_000_000
+/** What a process has of a trace is on its way long before. */
+const ANSWERS_US = 5_000_000
 /** Systems that are called, and have no spans of their own. */
 const SYSTEMS = ['db.system.name', 'db.system', 'messaging.system']
 
@@ -68,6 +70,7 @@ export function gapsOf(trace: Trace): Gap[] {
         service: span.service,
         host: span.serverHost,
         startUs: start ?? 0,
+        from: span.clientHost,
       })
     }
     if (span.orphan && parentId !== NO_PARENT) {
@@ -78,6 +81,7 @@ export function gapsOf(trace: Trace): Gap[] {
         service: span.clientService,
         host: span.clientHost,
         startUs: start ?? 0,
+        from: span.serverHost,
       })
     }
   }
@@ -97,9 +101,9 @@ function isAnswered(spans: TraceSpan[], i: number): boolean {
 export function namesOf(gaps: Gap[]): { services: string[]; hosts: string[] } {
   const services = new Set<string>()
   const hosts = new Set<string>()
-  for (const { service, host } of gaps) {
-    if (service !== null) services.add(service)
-    if (host !== null) for (const name of [host, hostName(host)]) hosts.add(name)
+  for (const gap of gaps) {
+    if (gap.service !== null) services.add(gap.service)
+    for (const name of machineOf(gap)) hosts.add(name)
   }
   return { services: [...services], hosts: [...hosts] }
 }
@@ -110,11 +114,18 @@ export function namesOf(gaps: Gap[]): { services: string[]; hosts: string[] } {
  */
 export function explainGaps(gaps: Gap[], records: SpanRecord[], rings: SeenRing[], keptUs: number): MissingHalf[] {
   const began = historiesOf(records)
-  return gaps.map(({ startUs, ...gap }) => {
+  const present = new Set(records.map(({ service }) => service))
+  return gaps.map(({ startUs, from, ...gap }) => {
     const { service, host } = gap
     const told = (service !== null && began.get(service)) || undefined
     if (told !== undefined && startUs < told) {
       return { ...gap, why: 'overwritten', detail: `the history of ${service} began at ${time(told)}, after this` }
+    }
+    if (service === null) {
+      const machine = machineOf({ host, from })
+      const others = rings.filter(ring => isOn(ring, machine) && !present.has(ring.service))
+      const suspicion = suspicionOf(others, startUs, keptUs)
+      if (suspicion !== undefined) return { ...gap, ...suspicion }
     }
     return { ...gap, ...whyOf(ringsOf(rings, service, host), startUs, keptUs, service ?? host ?? 'the other side') }
   })
@@ -134,11 +145,46 @@ function historiesOf(records: SpanRecord[]): Map<string, number> {
 function ringsOf(rings: SeenRing[], service: string | null, host: string | null): SeenRing[] {
   const ofService = rings.filter(ring => ring.service === service)
   if (host === null || isEveryMachine(host)) return ofService
-  const names = [host, hostName(host)]
-  const onHost = (ofService.length > 0 ? ofService : rings).filter(
-    ring => names.includes(ring.host) || names.includes(ring.address),
-  )
+  const names = machineOf({ host, from: null })
+  const onHost = (ofService.length > 0 ? ofService : rings).filter(ring => isOn(ring, names))
   return onHost.length > 0 ? onHost : ofService
+}
+
+/** Returns the names of the machine where the half should be: what every machine calls itself is where the other half is. */
+function machineOf({ host, from }: Pick<Gap, 'host' | 'from'>): string[] {
+  const name = host !== null && isEveryMachine(host) ? (from ?? host) : host
+  return name === null ? [] : [name, hostName(name)]
+}
+
+function isOn(ring: SeenRing, names: string[]): boolean {
+  return names.includes(ring.host) || names.includes(ring.address)
+}
+
+/**
+ * A caller doesn't know which service it calls, only where. Of the processes there, those that aren't in the trace may have been it, if they
+ * could not have sent it any more.
+ */
+function suspicionOf(
+  rings: SeenRing[],
+  startUs: number,
+  keptUs: number,
+): Pick<MissingHalf, 'why' | 'detail'> | undefined {
+  for (const ring of rings) {
+    const { service, host, address, seenUs, firstUs } = ring
+    // It was there when the call was made.
+    if (firstUs > keptUs + ASKS_US || (ring.ended ? seenUs : seenUs + ASKS_US) < startUs) continue
+    const who = `if this was ${service} on ${host || address}`
+    if (isGone(ring, rings, keptUs)) {
+      return {
+        why: 'ended',
+        detail: `${who}: it ended, or lost its connection, at ${time(seenUs)}, before it had answered`,
+      }
+    }
+    const beganUs = historyAt(ring, keptUs)
+    if (startUs < beganUs)
+      return { why: 'overwritten', detail: `${who}: its history began at ${time(beganUs)}, after this` }
+  }
+  return undefined
 }
 
 function whyOf(rings: SeenRing[], startUs: number, keptUs: number, who: string): Pick<MissingHalf, 'why' | 'detail'> {
@@ -152,7 +198,10 @@ function whyOf(rings: SeenRing[], startUs: number, keptUs: number, who: string):
   if (ended.length > 0) {
     const last = ended.reduce((a, b) => (b.seenUs > a.seenUs ? b : a))
     const of = `${last.service} on ${last.host || last.address}`
-    return { why: 'ended', detail: `${of} ended, or lost its connection, at ${time(last.seenUs)}, before it was asked` }
+    return {
+      why: 'ended',
+      detail: `${of} ended, or lost its connection, at ${time(last.seenUs)}, before it had answered`,
+    }
   }
   const histories = there.map(ring => historyAt(ring, keptUs))
   const earliest = Math.min(...histories)
@@ -162,10 +211,10 @@ function whyOf(rings: SeenRing[], startUs: number, keptUs: number, who: string):
   return { why: 'unsent', detail: `${who} was asked, but its limits were reached, or its spans are still on their way` }
 }
 
-/** Whether the process had gone when the trace was asked for. It may have a row in a later hour. */
+/** Whether the process had gone when the trace was asked for, or went before it had sent anything. It may have a row in a later hour. */
 function isGone(ring: SeenRing, all: SeenRing[], keptUs: number): boolean {
   if (all.some(({ process, seenUs }) => process === ring.process && seenUs > ring.seenUs)) return false
-  return ring.seenUs < keptUs && (ring.ended || ring.seenUs + ASKS_US < keptUs)
+  return ring.ended ? ring.seenUs < keptUs + ANSWERS_US : ring.seenUs + ASKS_US < keptUs
 }
 
 function historyAt({ firstUs, firstHistoryUs, seenUs, historyUs }: SeenRing, us: number): number {
