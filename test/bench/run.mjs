@@ -19,6 +19,7 @@ const BENCHES = {
   thrift: './thrift/bench.mjs',
   otel: './thrift/otel.mjs',
   http: './http/bench.mjs',
+  retroactive: './retroactive/bench.mjs',
   chaos: './chaos/bench.mjs',
   span: './span/bench.mjs',
   context: './context/bench.mjs',

@@ -12,7 +12,9 @@ const scribe = createServer(socket => {
       const end = 4 + bytes.readInt32BE(0)
       // Strict header: version and type, the name's length and the name, sequence id.
       const nameLength = bytes.readInt32BE(8)
-      socket.write(okReply(bytes.readInt32BE(12 + nameLength)))
+      // A question what to keep (`keeps`) waits until there is something.
+      if (bytes.toString('latin1', 12, 12 + nameLength) === 'Log')
+        socket.write(okReply(bytes.readInt32BE(12 + nameLength)))
       bytes = bytes.subarray(end)
     }
   })

@@ -8,13 +8,15 @@ const { start } = require('./echo.cjs')
 start(variant, transport).then(echo => {
   process.on('message', async ({ calls }) => {
     const before = variant.counts()
+    const bytesBefore = echo.connection.connection.bytesWritten
     const from = process.cpuUsage()
     await echo.run(calls, inFlight)
     // What waits to be sent is part of the price.
     await variant.drain()
     const { user, system } = process.cpuUsage(from)
     const { sent, lost } = variant.counts()
-    process.send({ cpuUs: user + system, sent: sent - before.sent, lost: lost - before.lost })
+    const bytes = echo.connection.connection.bytesWritten - bytesBefore
+    process.send({ cpuUs: user + system, bytes, sent: sent - before.sent, lost: lost - before.lost })
   })
   process.send({})
 })
