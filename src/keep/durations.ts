@@ -2,16 +2,16 @@
 const LEAST_SAMPLES = 100
 const MINUTE_S = 60
 /**
- * So many of the two minutes may be slow: a third to two thirds of a trace a second, which is less than may be kept. Of an operation that is
- * called a thousand times a second, 1 % would be ten times more than that: then it would be chance whether the slowest of them is kept.
+ * About so many of the two minutes are slow, because no more may be kept than a trace a second. Of an operation that is called a thousand
+ * times a second, 1 % would be ten times more than that: then it would be chance whether the slowest of them is kept.
  */
-const MOST_SLOW = 40
+const MOST_SLOW = 16
 /** Eight for each power of two, up to 2^31 µs. */
 const BUCKETS = 240
 
 /**
  * The durations of one operation in this minute and the one before, in buckets that are an eighth wide: what is slow lies above 99 %
- * of them, or all but 40 if these are fewer, and took twice as long as half of them.
+ * of them, or all but some 16 if these are fewer, and took twice as long as half of them.
  */
 export class Durations {
   private now = new Uint32Array(BUCKETS)
@@ -51,15 +51,20 @@ export class Durations {
   private learn(): void {
     const total = this.samples + this.samplesBefore
     this.learnAt = total + Math.max(50, total >> 4)
-    const usual = total - Math.min(total * 0.01, MOST_SLOW)
+    const most = total * 0.99
+    const allButFew = total - MOST_SLOW
     let sum = 0
     let medianUs = 0
-    let i = 0
-    for (; i < BUCKETS && sum < usual; i++) {
+    let limitUs = 0
+    for (let i = 0; i < BUCKETS && (sum < most || sum < allButFew); i++) {
+      const isMost = sum >= most
       sum += this.now[i]! + this.before[i]!
       if (medianUs === 0 && sum >= total / 2) medianUs = upperUs(i)
+      if (!isMost) limitUs = upperUs(i)
+      // Of many that take the same time, and are fewer than 1 %, all are slow: then tokens decide.
+      else if (sum >= allButFew) limitUs = upperUs(i - 1)
     }
-    this.limitUs = Math.max(upperUs(i - 1), 2 * medianUs)
+    this.limitUs = Math.max(limitUs, 2 * medianUs)
   }
 }
 

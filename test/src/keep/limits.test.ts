@@ -86,13 +86,25 @@ describe('the durations of an operation', () => {
   it('make no more slow than may be kept, however often it is called: so the slowest are', () => {
     const durations = new Durations()
     let slow = 0
-    // 100,000 in each minute, a hundredth of them beyond ten times the median.
+    // 100,000 in each minute: 1 % takes fifty times the median, 0.1 % five hundred times.
     for (let i = 0; i < 600_000; i++) {
-      const us = 1_000 / Math.max(spread(i), 1e-3)
+      const us = 1_000 / Math.max(spread(i), 1e-6)
       if (durations.add(us, 60 + i / 1_667)) slow++
     }
     assert.ok(slow <= 6 * 60 + 100, `${slow}`)
-    assert.ok(durations.add(3e6, 420))
+    assert.ok(durations.add(60e6, 420))
+  })
+
+  it('make all slow that take the same long time, while they are fewer than 1 %', () => {
+    const durations = new Durations()
+    let slow = 0
+    // One in two hundred, at five hundred a second: 2.5 each second.
+    for (let i = 0; i < 200_000; i++) {
+      const isLong = i % 200 === 199
+      const us = isLong ? 150_000 : 1_000 / Math.max(spread(i), 1e-2)
+      if (durations.add(us, 60 + i / 500) && isLong) slow++
+    }
+    assert.ok(slow >= 999, `${slow}`)
   })
 
   it('make nothing slow that takes less than twice as long as half of them', () => {
