@@ -50,7 +50,7 @@ function Reason({ reason: { reason, service, name, spanId }, columns, onSelect }
   const span = spanById(columns, spanId)
   return (
     <>
-      {whyKept(reason)} (
+      {whyKept(reason)}, at{' '}
       {span === -1 ? (
         name || 'no name'
       ) : (
@@ -58,7 +58,7 @@ function Reason({ reason: { reason, service, name, spanId }, columns, onSelect }
           {name || 'no name'}
         </button>
       )}
-      {service !== null && `, ${service}`})
+      {service !== null && ` of ${service}`}
     </>
   )
 }
