@@ -22,7 +22,7 @@ export const KEEP_OPERATION = 1
 
 export interface KeepsReply {
   seqid: number
-  /** Undefined: the peer has answered with an exception, of this type where it says one. */
+  /** Undefined: the peer has answered with an exception, of this type, or with something else. */
   reply: { nextUs: number; keeps: Buffer } | undefined
   exception: number | undefined
 }
@@ -59,6 +59,8 @@ export function readKeepsReply(message: Buffer): KeepsReply {
   const { type, name, seqid } = reader.messageBegin()
   const read: KeepsReply = { seqid, reply: undefined, exception: undefined }
   if (type === MessageType.EXCEPTION) {
+    // npm's Thrift says nothing but words of a method that it doesn't know.
+    read.exception = UNKNOWN_METHOD
     eachField(reader, (id, type) => {
       if (id !== 2 || type !== T.I32) return false
       read.exception = reader.i32()

@@ -71,8 +71,7 @@ export function askUpstreams({ upstreams, keeping, warn }: UpstreamKeepsOptions)
           ;[inVain, unknown, retryMs] = [0, 0, RETRY_MS[0]]
           continue
         }
-        // npm's Thrift says nothing but words of an unknown method.
-        if (exception === undefined || exception === UNKNOWN_METHOD) unknown++
+        if (exception === UNKNOWN_METHOD) unknown++
       } catch (error) {
         if (!signal.aborted)
           warn('keeps upstream', { ...where(address), err: error }, 'an upstream does not tell what to keep')
