@@ -3,7 +3,7 @@ import { show } from '../start/show'
 
 /** The option `retroactive`: which traces are kept after the fact. */
 export interface RetroactiveOptions {
-  /** How much memory the history takes, in bytes: 64 KiB at least. MILO_RETROACTIVE_BYTES. Default 16 MiB. */
+  /** How much memory the history takes, in bytes: from 64 KiB to 64 MiB. MILO_RETROACTIVE_BYTES. Default 16 MiB. */
   bytes?: number
   /** Which symptoms keep a trace: `error`, `slow`, both separated by a comma, or `none`. MILO_RETROACTIVE_TRIGGERS. Default `error,slow`. */
   triggers?: string
@@ -19,7 +19,8 @@ export interface RetroactiveSettings {
 
 const MIB = 1024 * 1024
 const MIN_BYTES = 64 * 1024
-const MAX_BYTES = 1024 * MIB
+/** To look for traces in so much takes the loop some 10 ms. */
+const MAX_BYTES = 64 * MIB
 const MAX_LATERAL = 100
 
 type Given<O> = { [K in keyof O]: O[K] | undefined }
