@@ -43,6 +43,8 @@ const OPERATION = { perSecond: 1, burst: 10 }
 const PROCESS = { perSecond: 100, burst: 500 }
 const MIB = 1024 * 1024
 const BYTES = { perSecond: MIB, burst: 4 * MIB }
+/** A trace with a larger part of the bytes that may be sent gives way to others. */
+const GIANT_PART = 1 / 4
 const MAX_OPERATIONS = 1_000
 const MAX_REASONS = 64
 /** How long the history isn't searched after a trace was kept: others may be kept meanwhile. */
@@ -187,10 +189,10 @@ export class Retroactive {
       bytes += size
       // What goes beyond the limit isn't held until the end: it might be all of the history, as objects.
       while (bytes > limit) {
-        const last = byRank.pop()!
-        last.isRefused = true
-        last.spans = []
-        bytes -= last.bytes
+        const [refused] = byRank.splice(leastOf(byRank, limit), 1)
+        refused!.isRefused = true
+        refused!.spans = []
+        bytes -= refused!.bytes
       }
     })
     bucket.take(bytes, clock.now())
@@ -339,6 +341,14 @@ const RULE = 'requested'
 
 function bytesOf(): ByteBucket {
   return new ByteBucket(BYTES.perSecond, BYTES.burst)
+}
+
+/** Which trace gives way: the largest if it takes much of what there is, for it would starve the others; else the last one. */
+function leastOf(byRank: readonly { bytes: number }[], limit: number): number {
+  let least = byRank.length - 1
+  let most = limit * GIANT_PART
+  for (const [i, { bytes }] of byRank.entries()) if (bytes > most) [least, most] = [i, bytes]
+  return least
 }
 
 function keyOf({ hi, lo }: TraceId): string {

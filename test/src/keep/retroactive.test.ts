@@ -330,15 +330,25 @@ describe('retroactive sampling', () => {
 
     it('is asked for more bytes than it may send: the traces that it sends are whole', async () => {
       start({ retroactive: { bytes: 2 ** 26 }, maxBufferedSpans: 100_000, maxBufferedBytes: 2 ** 28 })
-      const large = (name: string, children: number) =>
+      const children = (n: number) => {
+        for (let i = 0; i < n; i++)
+          span('child', child => {
+            for (let j = 0; j < 10; j++) child.annotate(`key ${j}`, 'x'.repeat(4096))
+          })
+      }
+      const small = (name: string) =>
         span(name, root => {
-          for (let i = 0; i < children; i++)
-            span('child', child => {
-              for (let j = 0; j < 10; j++) child.annotate(`key ${j}`, 'x'.repeat(4096))
-            })
+          children(10)
           return id(root.traceId)
         })
-      const all = [...Array.from({ length: 20 }, (_, i) => large(`t${i}`, 10)), large('giant', 200)]
+      // Its id comes before all others.
+      const giant = startServerSpan(
+        'giant',
+        parseTraceparent(`00-000000000000000000ffffffffffffff-0000000000000001-00`),
+      )
+      runInFrame(frameWith(giant), () => children(200))
+      giant.end()
+      const all = [...Array.from({ length: 20 }, (_, i) => small(`t${i}`)), id(giant.traceId)]
       ;(await next()).answer(1n, Buffer.concat(all.map(one => entry(0, one))))
       await next()
       const spans = await sent()
