@@ -314,7 +314,7 @@ export async function estimates(values) {
     failed,
     text: [
       '### Estimates with and without',
-      `The same ${count(requests)} requests, of which the sampler keeps the same quarter and one in ten goes wrong: ${off.size} figures of services and edges (calls, errors; not durations, which differ in any two runs) are ${
+      `The same ${count(requests)} requests, of which the sampler keeps the same quarter and one in ten goes wrong: ${off.size} figures of services and edges (calls, errors; not durations, examples and intervals, which differ in any two runs, as times and ids do) are ${
         failed
           ? `NOT the same: ${different
               .slice(0, 10)
@@ -326,10 +326,11 @@ export async function estimates(values) {
   }
 }
 
-/** What is counted in an answer: a number for each path in it. */
+/** What is counted in an answer: a number for each path in it. An interval follows from the ids of the traces. */
 function numbersOf(value, path = '', found = new Map()) {
   if (typeof value === 'number') {
-    if (!/p50|p95|p99|mean|duration|us$|last|first|from|to$|time|slow|series/i.test(path)) found.set(path, value)
+    if (!/p\d\d|mean|duration|us$|last|first|from|to$|time|slow|series|low$|high$|exemplars/i.test(path))
+      found.set(path, value)
   } else if (typeof value === 'object' && value !== null) {
     const named = item => (Array.isArray(value) && typeof item === 'object' && item !== null ? keyOf(item) : undefined)
     for (const [key, item] of Object.entries(value)) numbersOf(item, `${path}/${named(item) ?? key}`, found)
