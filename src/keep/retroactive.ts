@@ -108,10 +108,13 @@ export class Retroactive {
       sinceUs: () => sinceUs ?? history.beganUs,
       take: keeps => this.take(keeps),
     })
+    // The traces that it has may be asked for, though no other ends.
+    if (history.spans > 0) this.feed.start()
   }
 
   /** Takes a span that has ended, of a trace that isn't sampled. */
   ended(span: LiveSpan): void {
+    if (this.feed?.state === 'off') this.feed.start()
     const { trace } = span
     const nowS = span.endUs / 1e6
     const kept = this.kept.find(trace.hi, trace.lo, nowS)
@@ -133,7 +136,6 @@ export class Retroactive {
       return
     }
     this.history.add(span)
-    if (this.feed?.state === 'off') this.feed.start()
   }
 
   /**

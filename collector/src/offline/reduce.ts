@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { Analysis } from './analysis'
 import type { Counts } from './counts'
 import type { Hours } from './hours'
@@ -21,6 +22,8 @@ export class Reducer {
   private readonly hours: Hours | undefined
   private readonly records: TraceRecords
   private key = ''
+  /** Of what is analysed: the same partial results, given twice, would count twice. */
+  private readonly input = createHash('sha256')
   /** The halves of the trace id in the key. */
   private high = Number.NaN
   private low = Number.NaN
@@ -31,6 +34,7 @@ export class Reducer {
     this.hours = hours
     this.window = new Window(hours)
     this.records = new TraceRecords(limits)
+    this.input.update(JSON.stringify([...analyses.keys(), hours]))
   }
 
   /** Reads all lines. @param now is called after each */
@@ -51,7 +55,8 @@ export class Reducer {
     }
     // It comes last: without it, or with fewer lines than it says, a part is missing.
     flow.partials++
-    output.text(partialLine(WINDOW, '', this.window.partial()))
+    const digest = this.key === '' ? undefined : this.input.digest('hex').slice(0, 16)
+    output.text(partialLine(WINDOW, '', { ...this.window.partial(), input: digest }))
     output.flush()
   }
 
@@ -72,6 +77,7 @@ export class Reducer {
       this.finish()
       if (key < this.key) counts.unsortedLines++
       this.key = key
+      this.input.update(key)
       // What isn't 16 digits has the halves of no id.
       const isId = /^[0-9a-f]{16}$/.test(key)
       this.high = isId ? Number.parseInt(key.slice(0, 8), 16) | 0 : Number.NaN
@@ -131,6 +137,9 @@ export class PartialMerger {
   readonly counts = { lines: 0, brokenLines: 0, longLines: 0, traces: 0, outside: 0, results: 0 } satisfies Counts
   private readonly analyses: ReadonlyMap<string, Analysis>
   private readonly window = new Window(undefined)
+  /** What has been merged. */
+  private readonly inputs = new Set<string>()
+  private isRepeated = false
 
   constructor(analyses: ReadonlyMap<string, Analysis>) {
     this.analyses = analyses
@@ -138,7 +147,7 @@ export class PartialMerger {
 
   /**
    * @param now is called after each line
-   * @throws BadInput, and writes nothing, unless all lines have come that `map` and `reduce` wrote
+   * @throws BadInput, and writes nothing, unless all lines have come that `map` and `reduce` wrote, and none twice
    */
   run(input: LineReader, output: LineWriter, now: () => void): void {
     const { counts, window } = this
@@ -148,6 +157,8 @@ export class PartialMerger {
       now()
     }
     counts.longLines = input.tooLong
+    if (this.isRepeated)
+      throw new BadInput('the same partial results have come twice: give what each reduce wrote once')
     const missing = this.missing()
     if (missing !== undefined) throw new BadInput(`${missing}: ${AGAIN}`)
     window.addCounts({ brokenPartials: counts.brokenLines + counts.longLines })
@@ -179,11 +190,18 @@ export class PartialMerger {
     return undefined
   }
 
+  private mergeWindow({ input, ...window }: { input?: string }): void {
+    this.window.merge(window)
+    if (input === undefined) return
+    this.isRepeated ||= this.inputs.has(input)
+    this.inputs.add(input)
+  }
+
   private line(line: string): boolean {
     this.counts.lines++
     try {
       const { name, key, value } = readPartial(line)
-      if (name === WINDOW) this.window.merge(value)
+      if (name === WINDOW) this.mergeWindow(value as { input?: string })
       else this.analyses.get(name)?.merge(key, value)
       return true
     } catch {

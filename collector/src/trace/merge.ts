@@ -149,14 +149,20 @@ export class Merger {
     for (let r = last[span]!; r !== -1; r = before[r]!) ranked.push(r)
     if (ranked.length === 1) return
     ranked.reverse()
-    ranked.sort((a, b) => side[a]! - side[b]! || byTime(this.start(a), this.start(b)))
+    // The order in which they came is another one each time.
+    const texts = new Map<number, string>()
+    const text = (r: number) => {
+      const known = texts.get(r) ?? textOf(records[r]!)
+      texts.set(r, known)
+      return known
+    }
+    ranked.sort((a, b) => side[a]! - side[b]! || byTime(this.start(a), this.start(b)) || compareTexts(text(a), text(b)))
     if (this.isPair()) return
     const different = new Map<string, number>()
     for (const r of ranked) {
-      const text = textOf(records[r]!)
-      const same = different.get(text)
+      const same = different.get(text(r))
       // Of two that differ in why they were kept alone, the one that says why.
-      if (same === undefined || records[same]!.annotations?.get(KEEP_KEY) === ASKED) different.set(text, r)
+      if (same === undefined || records[same]!.annotations?.get(KEEP_KEY) === ASKED) different.set(text(r), r)
     }
     this.ranked = [...different.values()]
   }
@@ -368,6 +374,10 @@ function put(map: Record<string, string>, key: string, value: string): void {
 }
 
 /** Compares times for sorting: null comes last. */
+function compareTexts(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0
+}
+
 function byTime(a: number | null, b: number | null): number {
   return (a ?? Infinity) - (b ?? Infinity) || 0
 }

@@ -240,6 +240,8 @@ describe('merge', () => {
       /^a reduce, or a copy of what it wrote, has ended before its last line: of \d+ /,
     )
     assert.match(refused([...partials.slice(0, 2), ...partials]), /has ended before its last line/)
+    // All of them twice, as of a job that ran again beside what it had written before.
+    assert.match(refused([...partials, ...partials]), /^the same partial results have come twice/)
     // Some others.
     assert.match(
       refused(partials.slice(1)),

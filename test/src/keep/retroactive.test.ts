@@ -377,6 +377,16 @@ describe('retroactive sampling', () => {
     }
   })
 
+  it('is there to be asked from the first trace on, also if that is kept at once, and after another init', () => {
+    start({ retroactive: { bytes: 2 ** 20 } })
+    assert.equal(stats().retroactive!.feed, 'off')
+    trace('failing', true)
+    assert.notEqual(stats().retroactive!.feed, 'off')
+    trace('fine')
+    start({ retroactive: { bytes: 2 ** 20 } })
+    assert.notEqual(stats().retroactive!.feed, 'off')
+  })
+
   it('knows a genuine Scribe, whose traces have the spans of this process alone', async () => {
     start()
     trace('fine')

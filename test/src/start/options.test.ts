@@ -134,7 +134,7 @@ describe('options', () => {
     ['MILO_BAD_SPOOL', { spool: '/tmp' as any }, {}, /object of directory and maxBytes, got '\/tmp'/],
     ['MILO_BAD_SPOOL', { spool: { directory: '' } }, {}, /must have a path as directory/],
     ['MILO_BAD_SPOOL', {}, { MILO_SPOOL: '/tmp/x', MILO_SPOOL_MAX_BYTES: '64MB' }, /from 1048576 as maxBytes, got NaN/],
-    ['MILO_BAD_RETROACTIVE', { retroactive: { bytes: 1000 } }, {}, /from 65536 to 1073741824 as bytes, got 1000/],
+    ['MILO_BAD_RETROACTIVE', { retroactive: { bytes: 1000 } }, {}, /from 65536 to 67108864 as bytes, got 1000/],
     ['MILO_BAD_RETROACTIVE', { retroactive: { ring: 1 } as any }, {}, /has bytes, triggers and lateral, got ring/],
     [
       'MILO_BAD_RETROACTIVE',
