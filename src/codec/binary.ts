@@ -112,28 +112,8 @@ export class Writer {
   }
 
   string(s: string): void {
-    const length = s.length
-    // Names and keys are short and ASCII: a loop beats a call into C++ there.
-    if (length <= 48) {
-      this.reserve(4 + length)
-      const b = this.buf
-      const start = this.pos + 4
-      let i = 0
-      for (; i < length; i++) {
-        const c = s.charCodeAt(i)
-        if (c > 127) break
-        b[start + i] = c
-      }
-      if (i === length) {
-        this.putI32(length)
-        this.pos += length
-        return
-      }
-    }
-    this.reserve(4 + length * 3)
-    const written = this.buf.write(s, this.pos + 4, 'utf8')
-    this.putI32(written)
-    this.pos += written
+    this.reserve(STRING_LENGTH_BYTES + 3 * s.length)
+    this.pos = putString(this.buf, this.view, this.pos, s)
   }
 
   bytes(b: Uint8Array): void {
@@ -155,6 +135,31 @@ export class Writer {
     this.pos = 0
     return out
   }
+}
+
+/** Of a string's length. */
+export const STRING_LENGTH_BYTES = 4
+/** Names and keys are short and ASCII: for up to so many characters, a loop beats a call into C++. */
+const SHORT_LENGTH = 48
+
+/**
+ * Writes a string where there is room for its length and three bytes a character.
+ * @returns where it ends
+ */
+export function putString(b: Buffer, view: DataView, at: number, text: string): number {
+  const { length } = text
+  const start = at + STRING_LENGTH_BYTES
+  let i = 0
+  if (length <= SHORT_LENGTH) {
+    for (; i < length; i++) {
+      const c = text.charCodeAt(i)
+      if (c > 127) break
+      b[start + i] = c
+    }
+  }
+  const written = i === length ? length : b.write(text, start, 'utf8')
+  view.setInt32(at, written)
+  return start + written
 }
 
 /** An i64 is assembled here: Buffer's readBigInt64BE does BigInt arithmetic, and takes six times as long. */
@@ -262,6 +267,15 @@ export class Reader {
     const b = this.buf.subarray(this.pos, this.pos + n)
     this.pos += n
     return b
+  }
+
+  /** Reads a struct. @param read reads the field's value, or returns false for one that is passed over */
+  eachField(read: (id: number, type: number) => boolean): void {
+    for (;;) {
+      const type = this.byte()
+      if (type === T.STOP) return
+      if (!read(this.i16(), type)) this.skip(type)
+    }
   }
 
   skip(type: number, depth = 0): void {

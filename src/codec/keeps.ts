@@ -61,16 +61,16 @@ export function readKeepsReply(message: Buffer): KeepsReply {
   if (type === MessageType.EXCEPTION) {
     // npm's Thrift says nothing but words of a method that it doesn't know.
     read.exception = UNKNOWN_METHOD
-    eachField(reader, (id, type) => {
+    reader.eachField((id, type) => {
       if (id !== 2 || type !== T.I32) return false
       read.exception = reader.i32()
       return true
     })
   } else if (type === MessageType.REPLY && name === 'keeps') {
-    eachField(reader, (id, type) => {
+    reader.eachField((id, type) => {
       if (id !== 0 || type !== T.STRUCT) return false
       const reply: KeepsReply['reply'] & {} = { nextUs: 0, keeps: Buffer.alloc(0) }
-      eachField(reader, (id, type) => {
+      reader.eachField((id, type) => {
         if (id === 1 && type === T.I64) reply.nextUs = Number(reader.i64())
         else if (id === 2 && type === T.STRING) reply.keeps = reader.bytes()
         else return false
@@ -81,13 +81,4 @@ export function readKeepsReply(message: Buffer): KeepsReply {
     })
   }
   return read
-}
-
-/** @param read reads the field's value, or returns false for one that is passed over */
-function eachField(reader: Reader, read: (id: number, type: number) => boolean): void {
-  for (;;) {
-    const type = reader.byte()
-    if (type === T.STOP) return
-    if (!read(reader.i16(), type)) reader.skip(type)
-  }
 }

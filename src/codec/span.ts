@@ -79,20 +79,10 @@ export function writeSpanStruct(w: Writer, r: SpanRecord): void {
 
 /** Appends a whole record. `write` appends the struct; the length is filled in afterwards. */
 export function writeRecord(w: Writer, write: (w: Writer) => void): void {
-  const start = beginRecord(w)
-  write(w)
-  endRecord(w, start)
-}
-
-/** Reserves delimiter and length; returns where the record starts, for endRecord. */
-export function beginRecord(w: Writer): number {
   const start = w.pos
   w.i32(DELIMITER)
   w.i32(0)
-  return start
-}
-
-export function endRecord(w: Writer, start: number): void {
+  write(w)
   w.buf.writeInt32BE(w.pos - start - RECORD_HEADER, start + 4)
 }
 
@@ -230,7 +220,7 @@ export function readRecord(buf: Buffer, pos: number): { record: SpanRecord; end:
   return { record: readSpanStruct(new Reader(buf, reader.pos, end)), end }
 }
 
-export function stringField(w: Writer, id: number, value: string): void {
+function stringField(w: Writer, id: number, value: string): void {
   w.field(T.STRING, id)
   w.string(value)
 }

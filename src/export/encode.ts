@@ -1,16 +1,12 @@
-import { T, type Writer } from '../codec/binary'
+import { putString, STRING_LENGTH_BYTES, T, type Writer } from '../codec/binary'
 import { LOCAL_END, LOCAL_START } from '../codec/events'
 import { DELIMITER, RECORD_HEADER } from '../codec/span'
 import { END_EVENT, Kind, type LiveSpan, START_EVENT } from '../trace/span'
 
-/** The bytes of a record besides its strings and lists, at most; of an event; of a string, of a counter. */
+/** The bytes of a record besides its strings and lists, at most; of an event; of a counter. */
 const RECORD_BYTES = 256
 const EVENT_BYTES = 48
-const STRING_BYTES = 4
 const COUNTER_BYTES = 12
-
-/** A longer string is written by Node: a call into C++ takes as long as a loop over this many characters. */
-const SHORT_LENGTH = 48
 
 /**
  * Appends an ended span as a record (src/idl/milo.thrift): the SDK's own encoder, which allocates nothing. Room is made once, and the
@@ -70,7 +66,7 @@ function roomOf({ name, annotations, counters, events }: LiveSpan, service: stri
   let characters = name.length + service.length + host.length
   let bytes = RECORD_BYTES
   if (annotations !== undefined) {
-    bytes += STRING_BYTES * annotations.length
+    bytes += STRING_LENGTH_BYTES * annotations.length
     for (let i = 0; i < annotations.length; i++) characters += annotations[i]!.length
   }
   if (counters !== undefined) {
@@ -133,20 +129,4 @@ function putEvent(
 
 function putStringField(b: Buffer, view: DataView, p: number, id: number, text: string): number {
   return putString(b, view, putField(view, p, T.STRING, id), text)
-}
-
-function putString(b: Buffer, view: DataView, p: number, text: string): number {
-  const { length } = text
-  const start = p + STRING_BYTES
-  let i = 0
-  if (length <= SHORT_LENGTH) {
-    for (; i < length; i++) {
-      const c = text.charCodeAt(i)
-      if (c > 127) break
-      b[start + i] = c
-    }
-  }
-  const written = i === length ? length : b.write(text, start, 'utf8')
-  view.setInt32(p, written)
-  return start + written
 }

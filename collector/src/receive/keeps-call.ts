@@ -61,9 +61,9 @@ export function takeRings({ rings }: Asking, args: Reader): Result {
 function readRequest(args: Reader, address: string): Asked {
   const asked: Asked = { since: 0n, waitMs: 0, ring: { service: '', host: '', process: 0n, historyUs: 0, address } }
   const { ring } = asked
-  eachField(args, (id, type) => {
+  args.eachField((id, type) => {
     if (id !== 1 || type !== T.STRUCT) return false
-    eachField(args, (id, type) => {
+    args.eachField((id, type) => {
       if (id === 1 && type === T.I64) asked.since = args.i64()
       else if (id === 2 && type === T.I32) asked.waitMs = args.i32()
       else return readRingField(args, ring, id - 2, type)
@@ -76,7 +76,7 @@ function readRequest(args: Reader, address: string): Asked {
 
 function readRings(args: Reader): Ring[] {
   const rings: Ring[] = []
-  eachField(args, (id, type) => {
+  args.eachField((id, type) => {
     if (id !== 1 || type !== T.LIST) return false
     const elementType = args.byte()
     const n = args.size(1)
@@ -86,7 +86,7 @@ function readRings(args: Reader): Ring[] {
         continue
       }
       const ring: Ring = { service: '', host: '', process: 0n, historyUs: 0, seenUs: 0, ended: false, address: '' }
-      eachField(args, (id, type) => {
+      args.eachField((id, type) => {
         if (id === 5 && type === T.I64) ring.seenUs = Number(args.i64())
         else if (id === 6 && type === T.BOOL) ring.ended = args.byte() !== 0
         else return readRingField(args, ring, id, type)
@@ -106,13 +106,4 @@ function readRingField(args: Reader, ring: Asked['ring'], id: number, type: numb
   else if (id === 4 && type === T.I64) ring.historyUs = Number(args.i64())
   else return false
   return true
-}
-
-/** @param read reads the field's value, or returns false for one that is passed over */
-function eachField(args: Reader, read: (id: number, type: number) => boolean): void {
-  for (;;) {
-    const type = args.byte()
-    if (type === T.STOP) return
-    if (!read(args.i16(), type)) args.skip(type)
-  }
 }
