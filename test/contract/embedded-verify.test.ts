@@ -190,6 +190,29 @@ describe(`embedded store, verified (MILO_TEST_SEED=${SEED})`, function () {
     }
   })
 
+  it('reads bytes that a flipped bit has made text, as it changes none of them', async () => {
+    const read = async () => {
+      const store = await openEmbedded({ path }, () => {})
+      try {
+        return [await found(store, { annotations: [tag('user', '7', 'contains')] }), await store.savedSearches()]
+      } finally {
+        await store.close()
+      }
+    }
+    const expected = await read()
+    for (const [table, column] of [
+      ['message', 'body'],
+      ['chunk', 'data'],
+      ['value', 'data'],
+      ['activity', 'body'],
+      ['activity_settled', 'recent'],
+    ]) {
+      change(`UPDATE ${table} SET ${column} = CAST(${column} AS TEXT)`)
+      assert.deepEqual(await verify(false), [], `${table}.${column}`)
+      assert.deepEqual(await read(), expected, `${table}.${column}`)
+    }
+  })
+
   it('finds each flipped bit that changes what is read or searched for', async () => {
     const traceIds = [randomId(), randomId()]
     const small = join(folder, 'small.db')

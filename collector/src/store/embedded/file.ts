@@ -159,8 +159,9 @@ export class EmbeddedFile {
 
   /** What SQLite finds wrong with its pages. */
   integrity(): string[] {
-    const rows = this.db.prepare('PRAGMA integrity_check').raw().all([]) as [string][]
-    return rows.map(([row]) => row).filter(row => row !== 'ok')
+    const sql = 'SELECT CAST(integrity_check AS BLOB) FROM pragma_integrity_check'
+    const rows = this.db.prepare(sql).raw().all([]) as [Buffer][]
+    return rows.map(([row]) => `${row}`).filter(row => row !== 'ok')
   }
 
   /** Has FTS5 check its pages. @throws when something is wrong with them */
@@ -286,19 +287,23 @@ const SELECT_KEEPS = `SELECT seq, at_us, kind, id, n, CAST(reason AS BLOB), CAST
 const WANTED_KEEPS = `at_us >= ?1 AND at_us <= ?2 AND (?3 IS NULL OR kind = ?3) AND (?4 IS NULL OR reason = ?4)
   AND (?5 IS NULL OR service = ?5) AND (?6 IS NULL OR name = ?6)`
 
+/**
+ * Prepares the statements. What is text or bytes is read as bytes: libsql ends the process where text isn't UTF-8, and by one flipped bit bytes
+ * are text.
+ */
 function prepare(db: Database.Database) {
   const one = (sql: string) => db.prepare(sql).raw()
   return {
     insertMessage: db.prepare('INSERT INTO message (id, body, received_us, crc) VALUES (?, ?, ?, ?)'),
-    selectBody: one('SELECT body, crc FROM message WHERE id = ?'),
-    selectNextMessage: one('SELECT id, body, received_us FROM message WHERE id > ? ORDER BY id LIMIT 1'),
+    selectBody: one('SELECT CAST(body AS BLOB), crc FROM message WHERE id = ?'),
+    selectNextMessage: one('SELECT id, CAST(body AS BLOB), received_us FROM message WHERE id > ? ORDER BY id LIMIT 1'),
     selectMessageIds: one('SELECT id FROM message WHERE id >= ? AND id <= ? ORDER BY id'),
     selectReceived: one('SELECT received_us FROM message WHERE id = ?'),
     selectAside: one('SELECT start, length(record) FROM quarantine WHERE message = ? ORDER BY start'),
     selectFirstMessage: one('SELECT id FROM message ORDER BY id LIMIT 1'),
     selectNewestMessage: one('SELECT id, received_us FROM message ORDER BY id DESC LIMIT 1'),
     selectLengths: one('SELECT id, length(body) FROM message WHERE id > ? AND id < ? ORDER BY id LIMIT ?'),
-    selectBodies: one('SELECT id, body, crc FROM message WHERE id > ? AND id <= ? ORDER BY id'),
+    selectBodies: one('SELECT id, CAST(body AS BLOB), crc FROM message WHERE id > ? AND id <= ? ORDER BY id'),
     selectLastMessage: one('SELECT coalesce(max(id), 0) FROM message'),
     deleteMessages: db.prepare(
       'DELETE FROM message WHERE id IN (SELECT id FROM message WHERE id <= ? ORDER BY id LIMIT ?)',
@@ -318,9 +323,9 @@ function prepare(db: Database.Database) {
 
     replaceChunk: db.prepare('INSERT OR REPLACE INTO chunk VALUES (?, ?, ?, ?, ?, ?)'),
     selectLastChunk: one('SELECT id, rows FROM chunk WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1'),
-    selectChunk: one('SELECT data FROM chunk WHERE id = ?'),
+    selectChunk: one('SELECT CAST(data AS BLOB) FROM chunk WHERE id = ?'),
     selectChunks: one(
-      'SELECT id, rows, first_us, last_us, longest_us, data FROM chunk WHERE id >= ? AND id < ? ORDER BY id',
+      'SELECT id, rows, first_us, last_us, longest_us, CAST(data AS BLOB) FROM chunk WHERE id >= ? AND id < ? ORDER BY id',
     ),
     selectChunksFrom: one('SELECT id, rows FROM chunk WHERE id >= ? AND id < ? ORDER BY id'),
     selectChunksBefore: one(
@@ -336,8 +341,10 @@ function prepare(db: Database.Database) {
        WHERE id = (SELECT max(id) FROM value WHERE part = ?2 AND key = ?3) AND length(data) < ?4`,
     ),
     insertValues: db.prepare('INSERT INTO value (part, key, data) VALUES (?, ?, ?)'),
-    selectValues: one('SELECT id, data FROM value WHERE part = ? AND key = ? AND id > ? ORDER BY id LIMIT ?'),
-    selectAllValues: one('SELECT key, data FROM value WHERE part = ?'),
+    selectValues: one(
+      'SELECT id, CAST(data AS BLOB) FROM value WHERE part = ? AND key = ? AND id > ? ORDER BY id LIMIT ?',
+    ),
+    selectAllValues: one('SELECT CAST(key AS BLOB), CAST(data AS BLOB) FROM value WHERE part = ?'),
     deleteValues: db.prepare('DELETE FROM value WHERE id IN (SELECT id FROM value WHERE part = ? LIMIT ?)'),
 
     selectSearches: one(
@@ -348,14 +355,16 @@ function prepare(db: Database.Database) {
     deleteSearch: db.prepare('DELETE FROM saved_search WHERE id = ?'),
 
     selectAnalyses: one(
-      'SELECT from_us, to_us, loaded_us, summary FROM analysis ORDER BY to_us DESC, from_us DESC LIMIT ?',
+      'SELECT from_us, to_us, loaded_us, CAST(summary AS BLOB) FROM analysis ORDER BY to_us DESC, from_us DESC LIMIT ?',
     ),
-    selectAnalysis: one('SELECT load, loaded_us, summary FROM analysis WHERE from_us = ? AND to_us = ?'),
+    selectAnalysis: one('SELECT load, loaded_us, CAST(summary AS BLOB) FROM analysis WHERE from_us = ? AND to_us = ?'),
     selectAllPieces: one(
-      'SELECT CAST(kind AS BLOB), root, piece, body FROM analysis_piece WHERE load = ? ORDER BY kind, root, piece',
+      'SELECT CAST(kind AS BLOB), root, piece, CAST(body AS BLOB) FROM analysis_piece WHERE load = ? ORDER BY kind, root, piece',
     ),
-    selectPieces: one('SELECT body FROM analysis_piece WHERE load = ? AND kind = ? ORDER BY root, piece'),
-    selectPiecesOfRoot: one('SELECT body FROM analysis_piece WHERE load = ? AND kind = ? AND root = ? ORDER BY piece'),
+    selectPieces: one('SELECT CAST(body AS BLOB) FROM analysis_piece WHERE load = ? AND kind = ? ORDER BY root, piece'),
+    selectPiecesOfRoot: one(
+      'SELECT CAST(body AS BLOB) FROM analysis_piece WHERE load = ? AND kind = ? AND root = ? ORDER BY piece',
+    ),
     replaceAnalysis: db.prepare(
       'INSERT OR REPLACE INTO analysis (from_us, to_us, load, loaded_us, summary) VALUES (?, ?, ?, ?, ?)',
     ),
@@ -409,23 +418,25 @@ function prepare(db: Database.Database) {
     ),
 
     selectActivity: one(
-      `SELECT time, service, kind, body FROM activity
+      `SELECT time, CAST(service AS BLOB), kind, CAST(body AS BLOB) FROM activity
        WHERE grain = ?1 AND time >= ?2 AND time < ?3 AND (time, service, kind) > (?4, ?5, ?6) AND (1 << kind) & ?7
        ORDER BY time, service, kind LIMIT ?8`,
     ),
     selectActivityOfService: one(
-      `SELECT time, service, kind, body FROM activity INDEXED BY activity_by_service
+      `SELECT time, CAST(service AS BLOB), kind, CAST(body AS BLOB) FROM activity INDEXED BY activity_by_service
        WHERE grain = ?1 AND service = ?9 AND time >= ?2 AND time < ?3 AND (time, service, kind) > (?4, ?5, ?6)
          AND (1 << kind) & ?7
        ORDER BY time, kind LIMIT ?8`,
     ),
     selectActivityIds: one(
-      `SELECT time, service, kind FROM activity WHERE grain = ? AND time >= ? AND time < ?
+      `SELECT time, CAST(service AS BLOB), kind FROM activity WHERE grain = ? AND time >= ? AND time < ?
        ORDER BY time, service, kind LIMIT ?`,
     ),
-    selectActivityBody: one('SELECT body FROM activity WHERE grain = ? AND time = ? AND service = ? AND kind = ?'),
+    selectActivityBody: one(
+      'SELECT CAST(body AS BLOB) FROM activity WHERE grain = ? AND time = ? AND service = ? AND kind = ?',
+    ),
     selectAllActivity: one(
-      'SELECT rowid, grain, time, service, kind, body FROM activity WHERE rowid > ? ORDER BY rowid LIMIT ?',
+      'SELECT rowid, grain, time, CAST(service AS BLOB), kind, CAST(body AS BLOB) FROM activity WHERE rowid > ? ORDER BY rowid LIMIT ?',
     ),
     writeActivity: db.prepare(
       `INSERT INTO activity (grain, time, service, kind, body) VALUES (?, ?, ?, ?, ?)
@@ -439,8 +450,10 @@ function prepare(db: Database.Database) {
     insertSettled: db.prepare(
       'INSERT INTO activity_settled (seq, at_us, age_us, delta, recent) VALUES (?, ?, ?, ?, ?)',
     ),
-    selectDelta: one('SELECT seq, delta FROM activity_settled WHERE seq > ? ORDER BY seq LIMIT 1'),
-    selectRecent: one('SELECT seq, at_us, recent FROM activity_settled WHERE seq > ? ORDER BY seq LIMIT 1'),
+    selectDelta: one('SELECT seq, CAST(delta AS BLOB) FROM activity_settled WHERE seq > ? ORDER BY seq LIMIT 1'),
+    selectRecent: one(
+      'SELECT seq, at_us, CAST(recent AS BLOB) FROM activity_settled WHERE seq > ? ORDER BY seq LIMIT 1',
+    ),
     selectRecentLengths: one('SELECT seq, age_us, length(recent) FROM activity_settled ORDER BY seq DESC'),
     deleteSettled: db.prepare(
       'DELETE FROM activity_settled WHERE seq IN (SELECT seq FROM activity_settled WHERE seq <= ? AND age_us < ? LIMIT ?)',
@@ -458,7 +471,7 @@ function prepare(db: Database.Database) {
     selectQuarantine: one(
       'SELECT message, start, CAST(reason AS BLOB), length(record), received_us FROM quarantine ORDER BY message, start',
     ),
-    selectQuarantined: one('SELECT record FROM quarantine WHERE message = ? AND start = ?'),
+    selectQuarantined: one('SELECT CAST(record AS BLOB) FROM quarantine WHERE message = ? AND start = ?'),
     deleteQuarantined: db.prepare('DELETE FROM quarantine WHERE message = ? AND start = ?'),
 
     selectHealth: one('SELECT checked_us FROM health'),
