@@ -213,6 +213,23 @@ describe(`embedded store, verified (MILO_TEST_SEED=${SEED})`, function () {
     }
   })
 
+  it('refuses a file with a flipped bit in the type of a column', async () => {
+    const bytes = readFileSync(path)
+    const column = 'received_us INTEGER'
+    // Pages that are free may have it too.
+    for (let at = bytes.indexOf(column); at !== -1; at = bytes.indexOf(column, at + 1)) {
+      bytes[at + column.indexOf('INTEGER')]! ^= 0x80
+    }
+    const copy = join(folder, 'schema.db')
+    writeFileSync(copy, bytes)
+    const error = { code: 'MILO_STORE_DAMAGED', message: /its schema isn't text/ }
+    await assert.rejects(verify(false, copy), error)
+    await assert.rejects(
+      openEmbedded({ path: copy }, () => {}),
+      error,
+    )
+  })
+
   it('finds each flipped bit that changes what is read or searched for', async () => {
     const traceIds = [randomId(), randomId()]
     const small = join(folder, 'small.db')

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { existsSync, mkdirSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import Database from 'libsql'
@@ -27,12 +28,21 @@ export function openSqlite(
     // The lock is the kernel's: it ends with the process, however that ends.
     else db.exec('PRAGMA locking_mode = EXCLUSIVE')
     db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
+    refuseDamagedSchema(db, path)
     prepare(db)
     return db
   } catch (error) {
     db?.close()
     throw openError(path, setting, error)
   }
+}
+
+/** libsql ends the process where the type of a column isn't UTF-8, as one flipped bit makes it. */
+function refuseDamagedSchema(db: Database.Database, path: string): void {
+  const sql = 'SELECT CAST(sql AS BLOB) FROM sqlite_schema WHERE sql IS NOT NULL'
+  const rows = db.prepare(sql).raw().all([]) as [Buffer][]
+  if (rows.every(([text]) => isUtf8(text))) return
+  throw new StoreError('MILO_STORE_DAMAGED', `${path} is damaged: its schema isn't text; put a copy in its place`)
 }
 
 /** How long the file's owner waits for others that have it open. */
