@@ -46,7 +46,7 @@ const FIRST_READ_US = 30_000_000
 const PAUSE_MS = 40_000
 const RINGS_MS = 10_000
 const NEWS_MS = 200
-/** How long \`close\` may take to write what is left. */
+/** How long `close` may take to write what is left. */
 const CLOSE_MS = 3_000
 /** Reasons that are told apart in metrics: others are the applications' own words. */
 const REASONS = ['error', 'slow', 'lateral', 'requested']
