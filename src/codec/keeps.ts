@@ -19,6 +19,8 @@ export interface KeepsRequest {
 export const KEEP_BYTES = 10
 export const KEEP_TRACE = 0
 export const KEEP_OPERATION = 1
+/** KEEP_OPERATION with the number of the request in the id's last two bytes. It comes before the one without, which is for older processes. */
+export const KEEP_REQUEST = 2
 
 export interface KeepsReply {
   seqid: number

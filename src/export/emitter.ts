@@ -364,8 +364,11 @@ export class Emitter {
     if (code === 'try_later') this.tryLater++
     if (code === 'failed') {
       this.failures++
-      const { length } = this.buffer
-      logRarely(`failed ${this.name}`, 'warn', `${peer} at ${host}:${port}${why}; spans wait, ${length} of them now`)
+      const { buffered, inFlight, spooled } = this.buffer.counts()
+      const waiting = buffered + inFlight + spooled
+      // What other processes have left in the spool isn't counted.
+      const what = waiting === 0 ? '' : `; ${waiting} ${waiting === 1 ? 'span waits' : 'spans wait'}`
+      logRarely(`failed ${this.name}`, 'warn', `${peer} at ${host}:${port}${why}${what}`)
     }
     if (code === 'failed' || this.options.addresses.length > 1) this.disconnect()
     if (pauseMs === 0) this.retry(batch)

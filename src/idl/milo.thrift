@@ -49,7 +49,8 @@ struct KeepsRequest {
 struct KeepsReply {
   1: i64 next_us,
   // Entries of 10 bytes: kind (0: a trace, 1: an operation), id (the trace id's low 64 bits; or the first 8 bytes of
-  // sha256(service + NUL + name)), n (of an operation: how many traces to keep). Unknown kinds are passed over.
+  // sha256(service + NUL + name); 2: an operation, with a number of the request as the id's last two bytes), n (of an operation: how
+  // many traces to keep). Unknown kinds are passed over.
   2: binary keeps
 }
 

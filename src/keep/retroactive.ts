@@ -1,4 +1,4 @@
-import { KEEP_BYTES, KEEP_OPERATION, KEEP_TRACE } from '../codec/keeps'
+import { KEEP_BYTES, KEEP_OPERATION, KEEP_REQUEST, KEEP_TRACE } from '../codec/keeps'
 import { clearTimeout, clock } from '../process/genuine'
 import { after } from '../process/later'
 import { History, type TraceId } from '../ring/history'
@@ -270,7 +270,7 @@ export class Retroactive {
     const rule = this.rules.find(name, nowMs)
     // It has come by the feed, and so it takes from what that is allowed.
     if (rule === undefined || !this.others.traces.take(fraction(trace.hi, trace.lo), nowMs)) return false
-    rule.left--
+    this.rules.use(rule)
     return true
   }
 
@@ -326,6 +326,7 @@ export class Retroactive {
       const hi = keeps.readInt32BE(at + 1)
       const lo = keeps.readInt32BE(at + 5)
       if (kind === KEEP_OPERATION) this.rules.add(toHex(hi, lo), keeps[at + 9]!, nowMs)
+      else if (kind === KEEP_REQUEST) this.rules.add(toHex(hi, lo), keeps[at + 9]!, nowMs, lo & 0xffff)
       else if (kind === KEEP_TRACE && this.kept.find(hi, lo, nowS) === undefined) asked.push({ hi, lo })
     }
     for (const id of asked) {

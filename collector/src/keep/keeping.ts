@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { LogRarely } from '../log'
 import type { Metrics } from '../metrics'
 import { IdMap } from '../record/ids'
-import { type Keep, type KeepLog, OPERATION, TRACE } from '../store/keeps'
+import { type Keep, type KeepLog, OPERATION, REQUEST, TRACE } from '../store/keeps'
 import { Recent } from '../store/recent'
 import { ENTRY_BYTES, Feed } from './feed'
 import type { KeptRecord } from './kept-records'
@@ -64,6 +64,7 @@ export class Keeping {
   /** When a trace was announced. */
   private readonly announced = new Recent<bigint, number>(MAX_REMEMBERED, () => new IdMap())
   private readonly limit = new OrderedLimit(TRACES_A_SECOND, BURST)
+  private kepts = 0
   private unwritten: Keep[] = []
   private writing: Promise<void> | undefined
   /** The rows that were read lately, by their numbers: when first. */
@@ -108,9 +109,10 @@ export class Keeping {
   /** Asks all processes for the next `n` traces of an operation, each for so many. @param n at most 255 */
   keepOperation(service: string, name: string, n: number, by: string): void {
     const id = operationId(service, name)
-    this.feed.add(OPERATION, id, n)
+    const keep = this.made({ kind: OPERATION, id, n, reason: REQUESTED, service, name, by })
+    this.tellRequest(keep)
     this.count(REQUESTED)
-    this.write({ kind: OPERATION, id, n, reason: REQUESTED, service, name, by })
+    this.write(keep)
   }
 
   /** Tells what a relay's upstream has told. @param keeps entries of ENTRY_BYTES */
@@ -139,7 +141,7 @@ export class Keeping {
     this.announced.set(traceId, performance.now())
     this.feed.add(TRACE, traceId)
     this.count(keep.reason)
-    this.write({ ...keep, kind: TRACE, id: traceId, n: 0 })
+    this.write(this.made({ ...keep, kind: TRACE, id: traceId, n: 0 }))
   }
 
   /** Tells what another collector has told. @param again whether a trace that was told may be told again */
@@ -151,6 +153,13 @@ export class Keeping {
     this.feed.add(kind, id, n)
   }
 
+  /** Tells what a person has asked for: to processes that tell requests apart by their numbers, and to older ones. */
+  private tellRequest({ id, n, atUs, origin }: Keep): void {
+    const request = BigInt(`0x${hash('sha256', `${origin} ${atUs}`).slice(0, 4)}`)
+    this.feed.add(REQUEST, ((id >> 16n) << 16n) | request, n)
+    this.feed.add(OPERATION, id, n)
+  }
+
   private isNew(traceId: bigint): boolean {
     const atMs = this.announced.get(traceId)
     return atMs === undefined || performance.now() - atMs > AGAIN_MS
@@ -160,11 +169,17 @@ export class Keeping {
     this.options.metrics.keepsAnnounced.inc({ reason: REASONS.includes(reason) ? reason : 'application' })
   }
 
-  private write(keep: Omit<Keep, 'atUs' | 'origin' | 'collector'>): void {
-    const { store, collector } = this.options
+  /** The clock has whole milliseconds, but each keep a time of its own. */
+  private made(keep: Omit<Keep, 'atUs' | 'origin' | 'collector'>): Keep {
+    const atUs = Math.floor(this.nowUs()) + (this.kepts++ % 1000)
+    return { ...keep, atUs, origin: this.origin, collector: this.options.collector }
+  }
+
+  private write(keep: Keep): void {
+    const { store } = this.options
     if (store === undefined) return
     if (this.unwritten.length >= MAX_UNWRITTEN) this.unwritten.shift()
-    this.unwritten.push({ ...keep, atUs: this.nowUs(), origin: this.origin, collector })
+    this.unwritten.push(keep)
     this.writing ??= this.writeAll(store).finally(() => {
       this.writing = undefined
     })
@@ -198,7 +213,8 @@ export class Keeping {
         if (this.read.has(row.seq)) continue
         this.read.set(row.seq, nowMs)
         if (row.origin === this.origin) continue
-        this.tell(row.kind, row.id, row.n, row.reason === REQUESTED)
+        if (row.kind === OPERATION) this.tellRequest(row)
+        else this.tell(row.kind, row.id, row.n, row.reason === REQUESTED)
       }
       for (const [seq, atMs] of this.read) {
         if (nowMs - atMs < SETTLED_MS) break

@@ -2,6 +2,8 @@
 
 export const TRACE = 0
 export const OPERATION = 1
+/** In the feed alone: an operation, with the number of the request in its number's last two bytes. */
+export const REQUEST = 2
 
 /** A trace that all processes were asked for, or an operation whose next traces they were. */
 export interface Keep {

@@ -41,6 +41,7 @@ describe('the API of what is kept after the fact', () => {
         [0, 0],
         [0, 0],
         [0, 0],
+        [2, 3],
         [1, 3],
         [0, 0],
       ],

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { createServer } from 'node:net'
 import { flush, init, shutdown, span, stats } from '../../../src'
+import { clock } from '../../../src/process/genuine'
 import { runNode } from '../../helpers/child'
 import { type Reaction, ScribePeer } from '../../helpers/scribe-peer'
 import { until } from '../../helpers/until'
@@ -73,6 +74,26 @@ describe('the Scribe emitter', () => {
     assert.equal(stats().tryLater, 2)
     await until('they are counted as sent', () => stats().sent === 5)
     addsUp()
+  })
+
+  it('says how many spans wait when it fails: those of the batch on its way are among them', async () => {
+    const { now } = clock
+    const { write } = process.stderr
+    const said: string[] = []
+    try {
+      // Nobody has said anything lately.
+      clock.now = () => now() + 1e9
+      process.stderr.write = ((line: string) => said.push(line)) as never
+      peer.react = call => (call === 1 ? 'close' : { reply: 0 })
+      start({ logLevel: 'warn' })
+      work(5)
+      assert.equal(await flush(5000), true)
+    } finally {
+      clock.now = now
+      process.stderr.write = write
+    }
+    assert.equal(said.length, 1)
+    assert.match(said[0]!, /^milo warn: Scribe at 127\.0\.0\.1:\d+: .*; 5 spans wait\n$/)
   })
 
   for (const reaction of [

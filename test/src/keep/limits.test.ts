@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { Durations } from '../../../src/keep/durations'
 import { KeptTraces } from '../../../src/keep/kept'
+import { Rules } from '../../../src/keep/rules'
 import { ByteBucket, OrderedBucket } from '../../../src/keep/tokens'
 
 /** A number from 0 to 1 for each n, spread evenly. */
@@ -128,6 +130,53 @@ describe('the durations of an operation', () => {
   it('take any number', () => {
     const durations = new Durations()
     for (const us of [0, 0.5, 7, 8, 2 ** 31, 1e300, Number.POSITIVE_INFINITY]) durations.add(us, 60)
+  })
+})
+
+describe('the rules that people make', () => {
+  const [pay, list] = ['pay', 'list'].map(name =>
+    createHash('sha256').update(`shop\0${name}`).digest('hex').slice(0, 16),
+  )
+  const left = (rules: Rules, name: string, nowMs: number) => rules.find(name, nowMs)?.left ?? 0
+
+  it('add up, each for itself; the same request is told by several collectors, and by older ones without a number', () => {
+    const rules = new Rules('shop')
+    rules.add(pay!, 3, 0, 1)
+    rules.add(pay!, 3, 1)
+    rules.add(pay!, 2, 2, 2)
+    rules.add(pay!, 2, 3)
+    assert.deepEqual([left(rules, 'pay', 4), left(rules, 'list', 4)], [5, 0])
+    // A collector that begins to be asked tells what was told half a minute ago.
+    rules.add(pay!, 3, 30_000, 1)
+    rules.add(pay!, 3, 30_001)
+    assert.equal(left(rules, 'pay', 30_002), 5)
+    rules.add(list!, 4, 30_002)
+    rules.add(list!, 4, 30_003)
+    rules.add(list!, 4, 60_000)
+    assert.deepEqual([left(rules, 'pay', 60_000), left(rules, 'list', 60_000)], [5, 8])
+  })
+
+  it('end when they are used up, or an hour old', () => {
+    const rules = new Rules('shop')
+    assert.equal(rules.any, false)
+    rules.add(pay!, 2, 0, 1)
+    rules.add(list!, 1, 0, 1)
+    rules.use(rules.find('pay', 1)!)
+    rules.use(rules.find('pay', 1)!)
+    assert.deepEqual([left(rules, 'pay', 1), rules.any], [0, true])
+    assert.equal(left(rules, 'list', 3_600_001), 0)
+    rules.add(list!, 1, 3_600_001, 2)
+    assert.equal(left(rules, 'list', 3_600_001), 1)
+    rules.use(rules.find('list', 3_600_001)!)
+    assert.equal(rules.any, false)
+  })
+
+  it('are bounded, whatever is told', () => {
+    const rules = new Rules('shop')
+    for (let i = 0; i < 100; i++) rules.add(pay!, 255, i, i)
+    assert.equal(left(rules, 'pay', 100), 1_000)
+    for (let i = 0; i < 10_000; i++) rules.add(`${i.toString(16).padStart(12, '0')}0000`, 255, 100, i)
+    assert.equal(left(rules, 'pay', 100), 0)
   })
 })
 

@@ -315,6 +315,20 @@ describe('retroactive sampling', () => {
       assert.deepEqual([...new Set(reasons(spans))], ['requested'])
     })
 
+    it('keeps twice as many if two people want them, however often each is told', async () => {
+      start()
+      trace('before')
+      const id = createHash('sha256').update('test\0wanted').digest().readBigInt64BE(0)
+      // As a collector tells it, for processes of any age.
+      const request = (number: bigint) => Buffer.concat([entry(2, ((id >> 16n) << 16n) | number, 2), entry(1, id, 2)])
+      ;(await next()).answer(1n, request(5n))
+      ;(await next()).answer(2n, Buffer.concat([request(6n), request(5n)]))
+      await next()
+      for (let i = 0; i < 6; i++) trace('wanted')
+      assert.equal((await sent()).length, 3 * 4)
+      assert.deepEqual(stats().retroactive!.kept, { requested: 4 })
+    })
+
     it('is asked for everything at once, and sends no more than its bucket', async () => {
       start({ retroactive: { bytes: 2 ** 26 }, maxBufferedSpans: 100_000 })
       const all = Array.from({ length: 3_000 }, (_, i) => id(trace(`t${i}`).traceId))
