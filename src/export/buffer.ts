@@ -53,7 +53,7 @@ export class SpanBuffer {
 
   add(span: LiveSpan): boolean {
     this.ledger.end()
-    const size = estimate(span)
+    const size = memoryOf(span)
     if (this.length >= this.maxSpans || this.bytes + size > this.maxBytes) {
       this.ledger.drop(1, 'buffer_full')
       return false
@@ -105,7 +105,7 @@ export class SpanBuffer {
  * About how many bytes of memory a span takes. A character counts as two bytes, because JavaScript can't tell whether it
  * takes one. Only the strings' lengths are read, never their characters.
  */
-function estimate(span: LiveSpan): number {
+export function memoryOf(span: LiveSpan): number {
   let bytes = SPAN_BYTES + 2 * (span.name?.length ?? 0)
   const { annotations, counters, events } = span
   if (annotations !== undefined) for (const string of annotations) bytes += STRING_BYTES + 2 * string.length

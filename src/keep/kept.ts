@@ -1,4 +1,4 @@
-/** How long a kept trace is remembered: what ends of it meanwhile is sent as well. */
+/** How long a trace is remembered: what ends of it meanwhile is sent as well. */
 const REMEMBERED_S = 60
 const SETS = 512
 const WAYS = 8
@@ -13,34 +13,40 @@ export interface Kept {
   begun: boolean
   /** Whether the last traces of its operation have been kept as well. */
   hasLateral: boolean
+  /** There were no bytes for any of its spans, so it isn't kept any more. */
+  isGivenUp: boolean
+  /** Whether spans of it were left out, and how many of those the next span that is sent has to tell. */
+  isPartial: boolean
+  untold: number
 }
 
 /** The reason of what is kept because the feed asks for it. */
 export const ASKED = 'asked'
 
 /**
- * The traces that were kept in the last minute, 4,096 of them at most. Every span that ends is looked for here, so ids are in sets of
- * eight in an array: a look takes some nanoseconds, and nothing grows. A full set loses its oldest trace.
+ * The ids of the last 4,096 traces, each for a minute. Every span that ends is looked for here, so ids are in sets of eight in an array: a
+ * look takes some nanoseconds, and nothing grows. A full set loses its oldest trace.
  */
-export class KeptTraces {
+export class TraceIds {
   /** hi, lo, and when it is forgotten, in seconds since the epoch: 0 for a free place. */
   private readonly ids = new Int32Array(SETS * WAYS * 3)
-  private readonly kept: (Kept | undefined)[] = new Array(SETS * WAYS).fill(undefined)
   /** When all are forgotten. */
   private emptyAtS = 0
 
-  find(hi: number, lo: number, nowS: number): Kept | undefined {
-    if (nowS >= this.emptyAtS) return undefined
+  /** @returns its place; -1 if it isn't there */
+  find(hi: number, lo: number, nowS: number): number {
+    if (nowS >= this.emptyAtS) return -1
     const { ids } = this
     const first = setOf(lo)
     for (let i = first; i < first + WAYS; i++) {
       const at = i * 3
-      if (ids[at + 1] === lo && ids[at] === hi && ids[at + 2]! > nowS) return this.kept[i]
+      if (ids[at + 1] === lo && ids[at] === hi && ids[at + 2]! > nowS) return i
     }
-    return undefined
+    return -1
   }
 
-  add(hi: number, lo: number, reason: string, isForeign: boolean, nowS: number): Kept {
+  /** @returns its place, which another trace may have had */
+  add(hi: number, lo: number, nowS: number): number {
     const { ids } = this
     const first = setOf(lo)
     let place = first
@@ -56,13 +62,41 @@ export class KeptTraces {
     ids[place * 3 + 1] = lo
     ids[place * 3 + 2] = until
     this.emptyAtS = Math.max(this.emptyAtS, until)
-    return (this.kept[place] = { reason, isForeign, begun: false, hasLateral: false })
+    return place
   }
 
   remove(hi: number, lo: number): void {
     const first = setOf(lo)
     for (let i = first; i < first + WAYS; i++)
       if (this.ids[i * 3] === hi && this.ids[i * 3 + 1] === lo) this.ids[i * 3 + 2] = 0
+  }
+}
+
+/** The traces that were kept in the last minute. */
+export class KeptTraces {
+  private readonly ids = new TraceIds()
+  private readonly kept: (Kept | undefined)[] = new Array(SETS * WAYS).fill(undefined)
+
+  find(hi: number, lo: number, nowS: number): Kept | undefined {
+    const place = this.ids.find(hi, lo, nowS)
+    return place === -1 ? undefined : this.kept[place]
+  }
+
+  add(hi: number, lo: number, reason: string, isForeign: boolean, nowS: number): Kept {
+    const kept: Kept = {
+      reason,
+      isForeign,
+      begun: false,
+      hasLateral: false,
+      isGivenUp: false,
+      isPartial: false,
+      untold: 0,
+    }
+    return (this.kept[this.ids.add(hi, lo, nowS)] = kept)
+  }
+
+  remove(hi: number, lo: number): void {
+    this.ids.remove(hi, lo)
   }
 }
 

@@ -1,4 +1,5 @@
 import { KEEP_BYTES, KEEP_OPERATION, KEEP_REQUEST, KEEP_TRACE } from '../codec/keeps'
+import { memoryOf } from '../export/buffer'
 import { clearTimeout, clock } from '../process/genuine'
 import { after } from '../process/later'
 import { History, type TraceId } from '../ring/history'
@@ -6,7 +7,8 @@ import { fraction, toHex } from '../trace/id'
 import { Kind, type LiveSpan } from '../trace/span'
 import { Durations } from './durations'
 import { FeedClient, type FeedOptions, type FeedState } from './feed-client'
-import { ASKED, type Kept, KeptTraces } from './kept'
+import { Gathering, type Room } from './gathering'
+import { ASKED, type Kept, KeptTraces, TraceIds } from './kept'
 import { Rules } from './rules'
 import type { RetroactiveSettings } from './settings'
 import { ByteBucket, OrderedBucket } from './tokens'
@@ -28,12 +30,18 @@ export interface RetroactiveStats {
   seconds: number
   spans: number
   bytes: number
-  /** Traces that this process has kept, by the reason. */
+  /** Traces that this process has kept and of which it has sent spans, by the reason. */
   kept: Record<string, number>
-  /** Traces that were kept because the collector asked for them. */
+  /** Traces of which it has sent spans because the collector asked for them. */
   asked: number
-  /** Traces, of both kinds, that weren't kept because there were too many. */
+  /** Traces that this process might have kept or was asked for, and didn't keep because there were too many, or too many bytes of them. */
   refused: number
+  /** Traces that are among `kept` or `asked`, but of which spans were left out, because there were too many bytes of them. */
+  partial: number
+  /** How many spans of those were left out. */
+  leftOut: number
+  /** Spans of which the history has names, times and ids alone, because they would have taken more than a quarter of it. */
+  tooLarge: number
   /** The connection to the collector: `unavailable` where nobody there knows what a feed is, or no spans go to Scribe. */
   feed: FeedState
 }
@@ -43,8 +51,6 @@ const OPERATION = { perSecond: 1, burst: 10 }
 const PROCESS = { perSecond: 100, burst: 500 }
 const MIB = 1024 * 1024
 const BYTES = { perSecond: MIB, burst: 4 * MIB }
-/** A trace with a larger part of the bytes that may be sent gives way to others. */
-const GIANT_PART = 1 / 4
 const MAX_OPERATIONS = 1_000
 const MAX_REASONS = 64
 /** How long the history isn't searched after a trace was kept: others may be kept meanwhile. */
@@ -63,39 +69,47 @@ interface Sought extends TraceId {
   kept: Kept
 }
 
+/** Where spans go that are kept. */
+export interface Exits {
+  send(span: LiveSpan): void
+  /** How full the emptiest buffer were with so many spans more, which take so much memory: from 0 to 1. */
+  fullness(spans: number, memory: number): number
+}
+
 export class Retroactive {
   readonly settings: RetroactiveSettings
   private readonly history: History
-  private readonly send: (span: LiveSpan) => void
+  private readonly exits: Exits
   private readonly feed: FeedClient | undefined
   private readonly kept: KeptTraces
   private readonly rules: Rules
   private readonly operations = new Map<string, Operation>()
   private lastOperation = ''
   private lastFound: Operation | undefined
-  private readonly ours = { traces: new OrderedBucket(PROCESS.perSecond, PROCESS.burst), bytes: bytesOf() }
-  private readonly others = { traces: new OrderedBucket(PROCESS.perSecond, PROCESS.burst), bytes: bytesOf() }
+  private readonly ours = { traces: new OrderedBucket(PROCESS.perSecond, PROCESS.burst), bytes: byteBucket() }
+  private readonly others = { traces: new OrderedBucket(PROCESS.perSecond, PROCESS.burst), bytes: byteBucket() }
   private sought: Sought[] = []
   private timer: NodeJS.Timeout | undefined
-  private readonly counts = { kept: new Map<string, number>(), asked: 0, refused: 0 }
+  private readonly counts = { kept: new Map<string, number>(), asked: 0, refused: 0, partial: 0, leftOut: 0 }
+  /** Those that were refused lately: a trace may be refused at each of its spans. */
+  private refusals: TraceIds | undefined
 
   /**
    * @param feed whom to ask; undefined: nobody
-   * @param send takes what is to be sent
    * @param previous its history goes on here, if it has the same size
    */
   constructor(
     settings: RetroactiveSettings,
     service: string,
     feed: Pick<FeedOptions, 'addresses' | 'host'> | undefined,
-    send: (span: LiveSpan) => void,
+    exits: Exits,
     previous?: Retroactive,
   ) {
     const same = previous?.settings.bytes === settings.bytes ? previous : undefined
     this.settings = settings
     this.history = same?.history ?? new History(settings.bytes)
     this.kept = same?.kept ?? new KeptTraces()
-    this.send = send
+    this.exits = exits
     this.rules = new Rules(service)
     if (feed === undefined) return
     const { history } = this
@@ -127,8 +141,8 @@ export class Retroactive {
     }
     if (reason !== undefined && this.mayKeep(span.name, trace, reason)) {
       const begun = this.begin(trace, reason)
-      if (isEntry) this.keepLateral(span, begun, nowS)
       this.sendOne(span, begun)
+      if (isEntry && !begun.isGivenUp) this.keepLateral(span, begun, nowS)
       return
     }
     if (this.rules.any && this.mayKeepByRule(span)) {
@@ -164,45 +178,31 @@ export class Retroactive {
     if (sought.length === 0) return
     this.sought = []
     this.collectFor(
-      sought.filter(({ kept }) => !kept.isForeign),
+      sought.filter(({ kept }) => !kept.isForeign && !kept.isGivenUp),
       this.ours.bytes,
     )
     this.collectFor(
-      sought.filter(({ kept }) => kept.isForeign),
+      sought.filter(({ kept }) => kept.isForeign && !kept.isGivenUp),
       this.others.bytes,
     )
   }
 
-  /** Sends what the history has of these traces: whole ones, as many as there may be bytes of. */
+  /** Sends what the history has of these traces. */
   private collectFor(sought: Sought[], bucket: ByteBucket): void {
     if (sought.length === 0) return
-    // The highest first: if there are more bytes than may be sent, all processes send the same traces.
-    sought.sort((a, b) => fraction(b.hi, b.lo) - fraction(a.hi, a.lo))
-    const parts = new Map(sought.map(one => [keyOf(one), { one, spans: [] as LiveSpan[], bytes: 0, isRefused: false }]))
-    const byRank = [...parts.values()]
-    const limit = bucket.left(clock.now())
-    let bytes = 0
-    this.history.collect(sought, span => {
-      const part = parts.get(keyOf(span.trace))
-      if (part === undefined || part.isRefused) return
-      const size = sizeOf(span)
-      part.spans.push(span)
-      part.bytes += size
-      bytes += size
-      // What goes beyond the limit isn't held until the end: it might be all of the history, as objects.
-      while (bytes > limit) {
-        const [refused] = byRank.splice(leastOf(byRank, limit), 1)
-        refused!.isRefused = true
-        refused!.spans = []
-        bytes -= refused!.bytes
+    const bytes = bucket.left(clock.now())
+    const room: Room = { bytes, mostBytes: BYTES.burst, fullness: this.exits.fullness, bytesOf, memoryOf }
+    const gathering = new Gathering(sought, room)
+    this.history.collect(sought, span => gathering.add(span))
+    bucket.take(gathering.total, clock.now())
+    for (const { of, spans, first, isRefused } of gathering.parts) {
+      const { kept } = of
+      if (isRefused && !kept.begun) {
+        this.giveUp(of, kept)
+        continue
       }
-    })
-    bucket.take(bytes, clock.now())
-    for (const { one, spans, isRefused } of parts.values()) {
-      for (const span of spans) this.pass(span, one.kept)
-      if (!isRefused) continue
-      this.kept.remove(one.hi, one.lo)
-      this.counts.refused++
+      if (first > 0) this.leaveOut(kept, first)
+      for (let i = first; i < spans.length; i++) this.pass(spans[i]!, kept)
     }
   }
 
@@ -217,16 +217,16 @@ export class Retroactive {
   }
 
   stats(): RetroactiveStats {
-    const { spans, bytes, beganUs } = this.history
-    const { kept, asked, refused } = this.counts
+    const { spans, bytes, beganUs, tooLarge } = this.history
+    const { kept, ...counts } = this.counts
     const seconds = spans === 0 ? 0 : Math.max(0, (clock.wallMs() * 1000 - beganUs) / 1e6)
     return {
       seconds,
       spans,
       bytes,
       kept: Object.fromEntries(kept),
-      asked,
-      refused,
+      ...counts,
+      tooLarge,
       feed: this.feed?.state ?? 'unavailable',
     }
   }
@@ -261,8 +261,15 @@ export class Retroactive {
       const { bucket, slowBucket } = this.operation(name)
       if ((reason === SLOW ? slowBucket : bucket).take(f, nowMs) && this.ours.traces.take(f, nowMs)) return true
     }
-    this.counts.refused++
+    this.refuse(hi, lo)
     return false
+  }
+
+  private refuse(hi: number, lo: number): void {
+    const nowS = clock.now() / 1000
+    this.refusals ??= new TraceIds()
+    if (this.refusals.find(hi, lo, nowS) === -1) this.counts.refused++
+    this.refusals.add(hi, lo, nowS)
   }
 
   private mayKeepByRule({ name, trace }: LiveSpan): boolean {
@@ -279,12 +286,6 @@ export class Retroactive {
     const { hi, lo } = trace
     const isForeign = reason === ASKED || reason === RULE
     const kept = this.kept.add(hi, lo, reason, isForeign, clock.wallMs() / 1000)
-    if (reason === ASKED) this.counts.asked++
-    else {
-      const { kept: counts } = this.counts
-      const counted = !counts.has(reason) && counts.size >= MAX_REASONS ? 'other' : reason
-      counts.set(counted, (counts.get(counted) ?? 0) + 1)
-    }
     this.sought.push({ hi, lo, kept })
     this.timer ??= after(COLLECT_MS, () => this.collect())
     return kept
@@ -297,23 +298,56 @@ export class Retroactive {
     for (const id of this.history.last(name, this.settings.lateral)) {
       if (this.kept.find(id.hi, id.lo, nowS) !== undefined) continue
       if (this.ours.traces.take(fraction(id.hi, id.lo), clock.now())) this.begin(id, LATERAL)
-      else this.counts.refused++
+      else this.refuse(id.hi, id.lo)
     }
   }
 
   /** Sends a span that has just ended. */
   private sendOne(span: LiveSpan, kept: Kept): void {
     const { bytes } = kept.isForeign ? this.others : this.ours
-    if (bytes.take(sizeOf(span), clock.now())) this.pass(span, kept)
-    else this.counts.refused++
+    if (bytes.take(bytesOf(span), clock.now())) this.pass(span, kept)
+    else if (kept.begun) this.leaveOut(kept, 1)
+    else {
+      this.giveUp(span.trace, kept)
+      this.history.add(span)
+    }
+  }
+
+  /** Nothing of the trace was sent, and nothing will be. */
+  private giveUp({ hi, lo }: TraceId, kept: Kept): void {
+    kept.isGivenUp = true
+    this.kept.remove(hi, lo)
+    this.refuse(hi, lo)
+  }
+
+  private leaveOut(kept: Kept, spans: number): void {
+    if (!kept.isPartial) this.counts.partial++
+    kept.isPartial = true
+    kept.untold += spans
+    this.counts.leftOut += spans
   }
 
   private pass(span: LiveSpan, kept: Kept): void {
     const list = (span.annotations ??= [])
     list.push('milo.keep', kept.reason)
-    if (!kept.begun) list.push('milo.history', String(Math.floor(this.history.beganUs)))
+    if (!kept.begun) {
+      list.push('milo.history', String(Math.floor(this.history.beganUs)))
+      this.countKept(kept.reason)
+    }
+    if (kept.untold > 0) list.push('milo.left_out', String(kept.untold))
     kept.begun = true
-    this.send(span)
+    kept.untold = 0
+    this.exits.send(span)
+  }
+
+  private countKept(reason: string): void {
+    if (reason === ASKED) {
+      this.counts.asked++
+      return
+    }
+    const { kept } = this.counts
+    const counted = !kept.has(reason) && kept.size >= MAX_REASONS ? 'other' : reason
+    kept.set(counted, (kept.get(counted) ?? 0) + 1)
   }
 
   /** Takes what the feed says. */
@@ -332,7 +366,7 @@ export class Retroactive {
     for (const id of asked) {
       if (this.kept.find(id.hi, id.lo, nowS) !== undefined) continue
       if (this.others.traces.take(fraction(id.hi, id.lo), nowMs)) this.begin(id, ASKED)
-      else this.counts.refused++
+      else this.refuse(id.hi, id.lo)
     }
   }
 }
@@ -342,20 +376,8 @@ const LATERAL = 'lateral'
 /** An operation whose next traces are wanted. */
 const RULE = 'requested'
 
-function bytesOf(): ByteBucket {
+function byteBucket(): ByteBucket {
   return new ByteBucket(BYTES.perSecond, BYTES.burst)
-}
-
-/** Which trace gives way: the largest if it takes much of what there is, for it would starve the others; else the last one. */
-function leastOf(byRank: readonly { bytes: number }[], limit: number): number {
-  let least = byRank.length - 1
-  let most = limit * GIANT_PART
-  for (const [i, { bytes }] of byRank.entries()) if (bytes > most) [least, most] = [i, bytes]
-  return least
-}
-
-function keyOf({ hi, lo }: TraceId): string {
-  return `${hi} ${lo}`
 }
 
 function hasFailed({ annotations }: LiveSpan): boolean {
@@ -368,7 +390,7 @@ function hasFailed({ annotations }: LiveSpan): boolean {
 }
 
 /** About how many bytes it has on the wire. */
-function sizeOf({ name, annotations, counters, events }: LiveSpan): number {
+function bytesOf({ name, annotations, counters, events }: LiveSpan): number {
   let bytes = 150 + (typeof name === 'string' ? name.length : 0)
   if (annotations !== undefined) for (const text of annotations) bytes += 4 + text.length
   if (counters !== undefined) for (let i = 0; i < counters.length; i += 2) bytes += 12 + (counters[i] as string).length

@@ -17,7 +17,7 @@ import {
 /** A history has at least this many pages, of at most this many bytes each. */
 const MIN_PAGES = 16
 const MAX_PAGE_BYTES = 64 * 1024
-/** A span that would take more than this part of a history isn't kept in it. */
+/** Of a span that would take more than this part of a history, only that it was there is kept in it. */
 const MAX_SPAN_PART = 1 / 4
 const LOW_BITS = 0xffff
 
@@ -40,6 +40,8 @@ export class History {
   /** What the pages take. They are made when they are needed first. */
   bytes: number
   spans = 0
+  /** How many spans were too large for it. */
+  tooLarge = 0
   /** When the history began because it was made then. */
   private readonly madeUs = clock.wallMs() * 1000
   private hasForgotten = false
@@ -63,7 +65,7 @@ export class History {
   /** Takes a span that has ended. */
   add(span: LiveSpan): void {
     if (writeEntry(this.youngest, this.names, span) === NO_ROOM) {
-      const page = this.pageFor(span)
+      const page = this.pageFor(span) ?? this.pageFor(this.strip(span))
       if (page === undefined || writeEntry(page, this.names, span) === NO_ROOM) return
     }
     this.spans++
@@ -125,6 +127,14 @@ export class History {
     this.bytes += size
     this.youngest = this.youngest.next = page
     return page
+  }
+
+  /** Leaves a span that is too large its name, times and ids. */
+  private strip(span: LiveSpan): LiveSpan {
+    this.tooLarge++
+    span.annotations = ['milo.too_large', String(roomOf(span))]
+    span.events = span.counters = span.typed = undefined
+    return span
   }
 
   private forget(): Page {

@@ -3,7 +3,7 @@ import { SpanBuffer } from '../export/buffer'
 import { Emitter, HTTP_DEFAULTS, SCRIBE_DEFAULTS } from '../export/emitter'
 import { type ExportCounts, Exporters, sum } from '../export/exporters'
 import { scribe } from '../export/scribe'
-import type { Retroactive, RetroactiveStats } from '../keep/retroactive'
+import type { Exits, Retroactive, RetroactiveStats } from '../keep/retroactive'
 import { unwatchExit, watchExit } from '../process/exit'
 import { clock } from '../process/genuine'
 import { expectTracing } from '../process/later'
@@ -139,14 +139,17 @@ function recorderOf(settings: Settings, asks: boolean, previous: Retroactive | u
   // Collectors that others report to are asked nothing.
   const hasFeed = asks && exports.some(({ kind }) => kind === 'scribe')
   const feed = hasFeed ? { addresses: scribe, host: () => settings.host } : undefined
-  return new Retroactive(settings.retroactive, service, feed, pass, previous)
+  return new Retroactive(settings.retroactive, service, feed, exits, previous)
 }
 
-/** Passes on an ended span: to whoever takes them at the moment. */
-function pass(span: LiveSpan): void {
-  const { exporters, collect } = running
-  if (collect !== undefined) collect(span)
-  else exporters.add(span)
+/** Where spans go that are kept after the fact: to whoever takes them at the moment. */
+const exits: Exits = {
+  send(span) {
+    const { exporters, collect } = running
+    if (collect !== undefined) collect(span)
+    else exporters.add(span)
+  },
+  fullness: (spans, bytes) => (running.collect === undefined ? running.exporters.fullnessWith(spans, bytes) : 0),
 }
 
 function emitterOf(target: ExportTarget, settings: Settings, buffer = new SpanBuffer(0)): Emitter {

@@ -10,6 +10,8 @@ export const KEEP_KEY = 'milo.keep'
 export const ASKED = 'asked'
 /** When the history began from which a process sent spans, in microseconds since the epoch. */
 export const HISTORY_KEY = 'milo.history'
+/** How many spans of the trace that process has left out before it, because of its limits. */
+export const LEFT_OUT_KEY = 'milo.left_out'
 
 const MAX_REASONS = 100
 

@@ -2,7 +2,7 @@ import type { SpanRecord } from 'milo/codec/span'
 import { SpanColumns } from './columns'
 import { EVENTS_KEY, eventAttributes } from './event-attributes'
 import { hexId } from './ids'
-import { ASKED, HISTORY_KEY, KEEP_KEY } from './kept'
+import { ASKED, HISTORY_KEY, KEEP_KEY, LEFT_OUT_KEY } from './kept'
 import { waited } from './measure'
 import { type Conflict, NO_PARENT, type Report, type TraceEvent, type TraceSpan } from './model'
 import { calledHostOf, peerOf } from './peer'
@@ -23,10 +23,13 @@ const NO_MAP: Record<string, string> = {}
 const NO_CONFLICTS: Conflict[] = []
 const NO_REPEATS: Report[] = []
 
-/** Whether two processes have only said what each had to say when a trace was kept after the fact: whose reason counts, replaces the other. */
+/** What processes say when a trace is kept after the fact. */
+const OF_KEEPING = [KEEP_KEY, HISTORY_KEY, LEFT_OUT_KEY]
+
+/** Whether two processes have only said what each had to say then: whose reason counts, replaces the other. */
 function isOfKeeping(merged: Record<string, string>, key: string, value: string): boolean {
   if (key === KEEP_KEY && merged[key] === ASKED) merged[key] = value
-  return key === HISTORY_KEY || key === KEEP_KEY
+  return OF_KEEPING.includes(key)
 }
 
 /**
@@ -362,7 +365,7 @@ function textOf(record: SpanRecord): string {
     Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1)),
     (_, value) => {
       if (typeof value === 'bigint') return `${value}n`
-      return value instanceof Map ? [...value].filter(([key]) => key !== KEEP_KEY && key !== HISTORY_KEY) : value
+      return value instanceof Map ? [...value].filter(([key]) => !OF_KEEPING.includes(key)) : value
     },
   )
 }

@@ -218,6 +218,77 @@ describe('retroactive sampling', () => {
     assert.ok(stats().retroactive!.refused > 500)
   })
 
+  it('counts a trace as refused once, however many of its spans fail', async () => {
+    const now = genuineNow()
+    clock.now = () => now
+    start()
+    for (let i = 0; i < 300; i++)
+      span('root', root => {
+        for (let j = 0; j < 5; j++) span('child', child => void child.fail('bad'))
+        root.fail('bad')
+      })
+    const { kept, refused, partial } = stats().retroactive!
+    // A root may be kept though none of its children was: they have tokens of their own.
+    assert.ok(refused >= 300 - 20 && refused <= 300 - 5 && kept.error! + refused >= 300, `${kept.error} ${refused}`)
+    assert.equal(partial, 0)
+  })
+
+  const value = 'x'.repeat(4096)
+  /** A child of some 40 KiB, or of a few bytes. */
+  const child = (name: string, isLarge: boolean) =>
+    span(name, one => {
+      for (let i = 0; isLarge && i < 10; i++) one.annotate(`key ${i}`, value)
+    })
+
+  it('sends of a trace with too many bytes what is nearest to the symptom, and says how much is left out', async () => {
+    const now = genuineNow()
+    clock.now = () => now
+    start({ retroactive: { bytes: 2 ** 26 }, maxBufferedBytes: 2 ** 29 })
+    span('root', () => {
+      for (let i = 0; i < 200; i++) child(`child ${i}`, true)
+      span('symptom', symptom => void symptom.fail('bad'))
+    })
+    const spans = await sent()
+    const children = spans.flatMap(({ name }) => (name!.startsWith('child') ? Number(name!.slice(6)) : []))
+    const n = children.length
+    assert.ok(n * 41_000 > 3 * 2 ** 20 && n * 40_000 < 4 * 2 ** 20, `${n}`)
+    assert.deepEqual(
+      children,
+      Array.from({ length: n }, (_, i) => 200 - n + i),
+    )
+    // Those that end later have bytes as well.
+    assert.ok(spans.some(({ name }) => name === 'root') && spans.some(({ name }) => name === 'symptom'))
+    const said = spans.flatMap(({ annotations }) => annotations!.get('milo.left_out') ?? [])
+    assert.deepEqual(said, [String(200 - n)])
+    const { kept, refused, partial, leftOut } = stats().retroactive!
+    assert.deepEqual([kept, refused, partial, leftOut], [{ error: 1 }, 0, 1, 200 - n])
+  })
+
+  it('sends of a trace with too many spans for the buffer what is nearest to the symptom, and drops nothing', async () => {
+    start({ maxBufferedSpans: 400 })
+    span('root', root => {
+      for (let i = 0; i < 1_000; i++) child(`child ${i}`, false)
+      root.fail('bad')
+    })
+    const spans = await sent()
+    assert.ok(spans.length > 300 && spans.length < 400, `${spans.length}`)
+    assert.deepEqual(names(spans).slice(-2), ['child 999', 'root'])
+    assert.equal(stats().dropped, 0)
+    const { partial, leftOut } = stats().retroactive!
+    assert.deepEqual([partial, leftOut], [1, 1_001 - spans.length])
+  })
+
+  it('has of a span that is too large for the history that it was there', async () => {
+    start({ retroactive: { bytes: 65_536 } })
+    span('root', root => {
+      child('large', true)
+      root.fail('bad')
+    })
+    const large = (await sent()).find(({ name }) => name === 'large')
+    assert.ok(Number(large!.annotations!.get('milo.too_large')) > 40_000)
+    assert.deepEqual([large!.annotations!.size, stats().retroactive!.tooLarge], [2, 1])
+  })
+
   it('goes on with a caller’s trace that isn’t sampled, and begins one where the caller has no ids', async () => {
     start()
     const remote = parseTraceparent('00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00')!
@@ -295,7 +366,8 @@ describe('retroactive sampling', () => {
       const spans = await sent()
       assert.deepEqual(names(spans), ['early', 'wanted'])
       assert.deepEqual(reasons(spans), ['asked', 'asked'])
-      assert.deepEqual([stats().retroactive!.asked, stats().retroactive!.kept], [2, {}])
+      // Of the other one it has nothing.
+      assert.deepEqual([stats().retroactive!.asked, stats().retroactive!.kept], [1, {}])
       // Told again, as another collector does: it has been sent.
       second.answer(78n, entry(0, id(traceId)))
       await next()
@@ -369,8 +441,14 @@ describe('retroactive sampling', () => {
       const counts = new Map<bigint, number>()
       for (const { traceId } of spans) counts.set(traceId!, (counts.get(traceId!) ?? 0) + 1)
       assert.ok(spans.length > 11 && spans.length * 40_000 < 5 * 2 ** 20, `${spans.length}`)
+      // The giant is cut, so that others have room, and says so.
+      const ofGiant = counts.get(id('00ffffffffffffff'))!
+      counts.delete(id('00ffffffffffffff'))
+      assert.ok(ofGiant > 20 && ofGiant < 201, `${ofGiant}`)
+      assert.ok(counts.size >= 5)
       assert.deepEqual([...new Set(counts.values())], [11])
-      assert.equal(stats().retroactive!.refused, 21 - counts.size)
+      const { refused, asked, partial, leftOut } = stats().retroactive!
+      assert.deepEqual([refused, asked, partial, leftOut], [20 - counts.size, 1 + counts.size, 1, 201 - ofGiant])
     })
 
     for (const [what, react] of Object.entries<(poll: Poll) => void>({

@@ -135,7 +135,7 @@ describe('the history', () => {
     assert.deepEqual(collected(history, [{ hi: 1, lo: 1 }]).map(plain), all.slice(-history.spans).map(plain))
   })
 
-  it('gives a span larger than a page one of its own, and leaves out what would push out too much', () => {
+  it('gives a span larger than a page one of its own, and has of one that would push out too much only that it was there', () => {
     const history = new History(256 * KIB)
     const large = (lo: number, kib: number) =>
       endedSpan('large', traceOf(0, lo), {
@@ -148,9 +148,13 @@ describe('the history', () => {
     const ids = [1, 2, 3, 4].map(lo => ({ hi: 0, lo }))
     assert.deepEqual(
       collected(history, ids).map(span => span.trace.lo),
-      [1, 2, 4],
+      [1, 2, 3, 4],
     )
-    assert.equal(collected(history, ids)[0]!.annotations!.length, 60)
+    const [first, , third] = collected(history, ids)
+    assert.equal(first!.annotations!.length, 60)
+    assert.equal(third!.annotations![0], 'milo.too_large')
+    assert.ok(Math.abs(Number(third!.annotations![1]) - 4000 * KIB) < 100 * KIB, `${third!.annotations![1]}`)
+    assert.equal(history.tooLarge, 1)
     for (let n = 0; n < 100; n++) {
       history.add(large(5, 1 + (n % 61)))
       history.add(endedSpan('small', traceOf(0, 6)))
