@@ -161,7 +161,9 @@ program
   .allowExcessArguments(false)
   .action((before: string, after: string, options: { json?: boolean }) => {
     const { compareWindows } = require('./commands/compare-windows') as typeof import('./commands/compare-windows')
-    return lineProgram(() => process.stdout.write(`${compareWindows(before, after, options).join('\n')}\n`))
+    return lineProgram(async () => {
+      process.stdout.write(`${(await compareWindows(before, after, options)).join('\n')}\n`)
+    })
   })
 
 program
@@ -244,10 +246,10 @@ function words(value: string): string[] {
   return notEmpty(value).split(',')
 }
 
-/** Runs a program that reads lines from standard input. */
-function lineProgram(run: () => void): void {
+/** Runs a program that reads lines. */
+async function lineProgram(run: () => void | Promise<void>): Promise<void> {
   try {
-    run()
+    await run()
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     if (error instanceof UsageError) program.error(`error: ${message}`, { exitCode: 2 })

@@ -1,8 +1,11 @@
-import { readFileSync } from 'node:fs'
+import { createReadStream } from 'node:fs'
 import { type Change, type Contribution, type Regression, regression } from '../offline/regression'
-import { problemWithEnd } from '../store/analysis/model'
+import { unzipped } from '../receive/unzipped'
+import type { ResultLine } from '../store/analysis/lines'
+import { ResultReader } from '../store/analysis/result-reader'
 import { formatDuration } from '../trace/duration'
-import { UsageError } from './command-error'
+import { CommandError } from './command-error'
+import { unreadable } from './unreadable-results'
 
 /** How many operations of a root operation are listed. */
 const LISTED = 10
@@ -11,10 +14,10 @@ const LISTED = 10
  * Compares two files of results of `reduce --merge`: which root operations' latencies have changed, and by which operations on their critical
  * paths.
  * @returns lines: a Regression as JSON each or, for people, what has changed beyond chance
- * @throws UsageError if a file can't be read, or has no results
+ * @throws CommandError if a file can't be read, or isn't the whole results of a window
  */
-export function compareWindows(before: string, after: string, { json }: { json?: boolean }): string[] {
-  const found = regression(linesOf(before), linesOf(after))
+export async function compareWindows(before: string, after: string, { json }: { json?: boolean }): Promise<string[]> {
+  const found = regression(await linesOf(before), await linesOf(after))
   if (json) return found.map(of => JSON.stringify(of))
   const changed = found.flatMap(textOf)
   const compared = found.filter(({ before, after }) => before !== null && after !== null).length
@@ -22,42 +25,23 @@ export function compareWindows(before: string, after: string, { json }: { json?:
   return changed
 }
 
-function linesOf(file: string): object[] {
-  let text: string
-  try {
-    text = readFileSync(file, 'utf8')
-  } catch (error) {
-    throw new UsageError(`${file} can't be read: ${(error as Error).message}`)
+/** Returns the lines about root operations. */
+async function linesOf(file: string): Promise<object[]> {
+  const reader = new ResultReader(file)
+  const ofRoots: object[] = []
+  const keep = ({ result }: { result: ResultLine }) => {
+    if (result.kind === 'root' || result.kind === 'operation') ofRoots.push(result)
   }
-  let lines: Line[]
   try {
-    lines = text
-      .split('\n')
-      .filter(line => line.trim() !== '')
-      .map(line => JSON.parse(line) ?? {})
+    for await (const chunk of unzipped(createReadStream(file))) for (const line of reader.add(chunk)) keep(line)
+    for (const line of reader.end()) keep(line)
   } catch (error) {
-    throw new UsageError(
-      `${file} has a line that isn't JSON (${(error as Error).message}): give what reduce --merge wrote`,
-    )
+    throw unreadable(file, error)
   }
-  const [window, ...results] = lines
-  if (window?.kind !== 'window') throw new UsageError(`${file} isn't results: give what reduce --merge wrote`)
-  if (results.some(({ kind }) => kind === 'window'))
-    throw new UsageError(`${file} has results of several windows: give a file of each`)
-  const end = results.at(-1)?.kind === 'end' ? results.pop() : undefined
-  const problem = problemWithEnd(results.length, end?.results)
-  if (problem !== undefined) throw new UsageError(`${file}: ${problem}`)
-  const ofRoots = results.filter(({ kind }) => kind === 'root' || kind === 'operation')
-  if (ofRoots.length > 0) return ofRoots
-  throw new UsageError(
+  if (ofRoots.length > 0 || reader.results === 0) return ofRoots
+  throw new CommandError(
     `${file} has no results of root operations: give what reduce --merge wrote, with the analysis 'paths'`,
   )
-}
-
-interface Line {
-  kind?: string
-  /** Of kind `end`. */
-  results?: number
 }
 
 function textOf({ root, bands: [all] }: Regression): string[] {

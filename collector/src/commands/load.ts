@@ -6,12 +6,13 @@ import type { LoadAnswer } from '../http/answers'
 import { answerTo, ask, bodyOf, type Collector, reasonOf } from '../http/client'
 import type { Logger } from '../log'
 import { unzipped } from '../receive/unzipped'
-import { BadResults, LoadMaker } from '../store/analysis/load'
+import { LoadMaker } from '../store/analysis/load'
 import { windowId } from '../store/analysis/model'
 import { type Store, StoreError } from '../store/store'
 import { CommandError, UsageError } from './command-error'
 import { openForCommand } from './command-store'
 import { collectorAt, collectorHere, secret } from './running-collector'
+import { unreadable } from './unreadable-results'
 
 /**
  * `milo-collector load` puts the results of an offline analysis where the page Analysis shows them: into the store or, as an embedded
@@ -80,7 +81,7 @@ function loadInStore(store: Store): Load {
       await store.saveAnalysis(load)
       return { window: windowId(load), results }
     } catch (error) {
-      throw readable(name, error)
+      throw unreadable(name, error)
     }
   }
 }
@@ -89,7 +90,7 @@ function loadInto(collector: Collector): Load {
   return async (name, open) => {
     for (let retries = 0; ; retries++) {
       const { status, body, retryAfterMs } = await post(collector, open()).catch(error => {
-        throw readable(name, error)
+        throw unreadable(name, error)
       })
       if (status === 200) return body as LoadAnswer
       const mayRetry = name !== 'standard input' && retries < MAX_RETRIES
@@ -160,13 +161,4 @@ function refusalOf(status: number, body: { error?: unknown } | null): string {
         ? ': this collector knows no results of analyses: use a newer one'
         : ''
   return `${typeof body?.error === 'string' ? body.error : 'it gives no reason'}${remedy}`
-}
-
-function readable(name: string, error: unknown): unknown {
-  if (error instanceof BadResults) return new CommandError(error.message)
-  const { code, message } = error as NodeJS.ErrnoException
-  if (/^(Z_|ERR_)/.test(code ?? '')) return new CommandError(`${name} can't be decompressed: ${message}`)
-  if (/^E[A-Z]+$/.test(code ?? ''))
-    return new CommandError(`${name} can't be read (${code}): give existing files, or - for standard input`)
-  return error
 }

@@ -3,8 +3,9 @@ import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { LoadAnswer } from '../../http/answers'
 import { HttpError, sendError, tryLater } from '../../http/errors'
 import { unzipped } from '../../receive/unzipped'
-import { BadResults, LoadMaker } from '../../store/analysis/load'
+import { LoadMaker } from '../../store/analysis/load'
 import { type Analyses, type Load, windowId } from '../../store/analysis/model'
+import { BadResults } from '../../store/analysis/result-reader'
 import type { AskStore } from '../ask-store'
 
 /** POST /api/analysis takes the results of one window, as `milo-collector reduce --merge` writes them, gzipped or not. */
