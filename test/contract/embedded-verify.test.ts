@@ -87,7 +87,7 @@ describe(`embedded store, verified (MILO_TEST_SEED=${SEED})`, function () {
     ]
     assert.equal(findings.length, WRONG.length, findings.join('\n'))
     for (const [i, wrong] of WRONG.entries()) assert.match(findings[i]!, wrong)
-    assert.match(findings[0]!, /^the results of 2026-11-30T10.*: load them again, or remove them by DELETE/)
+    assert.match(findings[0]!, /^the results of 2026-11-30T10.*: load them again; or remove them by DELETE/)
   })
 
   it('tells of figures of services that are damaged, and removes them, so that the rest can be read', async () => {

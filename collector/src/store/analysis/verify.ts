@@ -27,13 +27,14 @@ export async function verifyAnalyses(
     const found = await pieces(window)
     const what = found && (await problemWithResults(window, found, turns))
     if (what !== undefined) {
-      const remedy = 'load them again, or remove them by DELETE /api/analysis'
-      report({ where: `the results of ${windowId(window)}`, what: `${what}: ${remedy}`, repaired: false })
+      const where = `the results of ${windowId(window)}`
+      report({ where, what: `${what}; or remove them by DELETE /api/analysis`, repaired: false })
     }
     progress(i + 1, windows.length)
   }
 }
 
+/** Says what is wrong, with a remedy. */
 async function problemWithResults(
   window: StoredAnalysis,
   pieces: AnalysisPiece[],
@@ -49,7 +50,7 @@ async function problemWithResults(
         const problem = problemWith(line)
         if (problem !== undefined) return `a line ${problem}`
         const isHere = line.kind === kind && root === (line.root === undefined ? 0n : rootKey(line.root))
-        if (!isHere) return `a line of kind ${line.kind} is stored where no reader looks for it`
+        if (!isHere) return `a line of kind ${line.kind} is stored where no reader looks for it: load them again`
         if (kind === 'end') said = (line as unknown as { results: number }).results
         else results++
       }
