@@ -365,10 +365,9 @@ export class Emitter {
     if (code === 'failed') {
       this.failures++
       const { buffered, inFlight, spooled } = this.buffer.counts()
-      const waiting = buffered + inFlight + spooled
-      // What other processes have left in the spool isn't counted.
-      const what = waiting === 0 ? '' : `; ${waiting} ${waiting === 1 ? 'span waits' : 'spans wait'}`
-      logRarely(`failed ${this.name}`, 'warn', `${peer} at ${host}:${port}${why}${what}`)
+      // Those of an ended process's spool aren't counted.
+      const waiting = Math.max(buffered + inFlight + spooled, batch.spans)
+      logRarely(`failed ${this.name}`, 'warn', `${peer} at ${host}:${port}${why}; spans that wait: ${waiting}`)
     }
     if (code === 'failed' || this.options.addresses.length > 1) this.disconnect()
     if (pauseMs === 0) this.retry(batch)

@@ -36,13 +36,6 @@ export class Exporters {
     return Math.min(...this.emitters.map(emitter => emitter.pressure()))
   }
 
-  /** How full the emptiest buffer were with so many spans more, which take so many bytes of memory: from 0 to 1. */
-  fullnessWith(spans: number, bytes: number): number {
-    let least = 1
-    for (const { buffer } of this.emitters) least = Math.min(least, buffer.fullnessWith(spans, bytes))
-    return least
-  }
-
   /** @returns whether all spans were sent, to each. @see Emitter.flush */
   async flush(deadlineMs: number, impatient = false): Promise<boolean> {
     const sent = await GenuinePromise.all(this.emitters.map(emitter => emitter.flush(deadlineMs, impatient)))

@@ -1,5 +1,5 @@
 import { KEEP_BYTES, KEEP_OPERATION, KEEP_REQUEST, KEEP_TRACE } from '../codec/keeps'
-import { memoryOf } from '../export/buffer'
+import { memoryOf, type SpanBuffer } from '../export/buffer'
 import { clearTimeout, clock } from '../process/genuine'
 import { after } from '../process/later'
 import { History, type TraceId } from '../ring/history'
@@ -72,8 +72,8 @@ interface Sought extends TraceId {
 /** Where spans go that are kept. */
 export interface Exits {
   send(span: LiveSpan): void
-  /** How full the emptiest buffer were with so many spans more, which take so much memory: from 0 to 1. */
-  fullness(spans: number, memory: number): number
+  /** Whose buffers must have room for them. */
+  emitters(): readonly { buffer: SpanBuffer }[]
 }
 
 export class Retroactive {
@@ -191,7 +191,14 @@ export class Retroactive {
   private collectFor(sought: Sought[], bucket: ByteBucket): void {
     if (sought.length === 0) return
     const bytes = bucket.left(clock.now())
-    const room: Room = { bytes, mostBytes: BYTES.burst, fullness: this.exits.fullness, bytesOf, memoryOf }
+    const emitters = this.exits.emitters()
+    // One that keeps up is enough.
+    const fullness = (spans: number, memory: number) => {
+      let least = emitters.length === 0 ? 0 : 1
+      for (const { buffer } of emitters) least = Math.min(least, buffer.fullnessWith(spans, memory))
+      return least
+    }
+    const room: Room = { bytes, mostBytes: BYTES.burst, fullness, bytesOf, memoryOf }
     const gathering = new Gathering(sought, room)
     this.history.collect(sought, span => gathering.add(span))
     bucket.take(gathering.total, clock.now())

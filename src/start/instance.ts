@@ -149,7 +149,7 @@ const exits: Exits = {
     if (collect !== undefined) collect(span)
     else exporters.add(span)
   },
-  fullness: (spans, bytes) => (running.collect === undefined ? running.exporters.fullnessWith(spans, bytes) : 0),
+  emitters: () => (running.collect === undefined ? running.exporters.emitters : []),
 }
 
 function emitterOf(target: ExportTarget, settings: Settings, buffer = new SpanBuffer(0)): Emitter {

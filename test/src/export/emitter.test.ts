@@ -93,7 +93,7 @@ describe('the Scribe emitter', () => {
       process.stderr.write = write
     }
     assert.equal(said.length, 1)
-    assert.match(said[0]!, /^milo warn: Scribe at 127\.0\.0\.1:\d+: .*; 5 spans wait\n$/)
+    assert.match(said[0]!, /^milo warn: Scribe at 127\.0\.0\.1:\d+: .*; spans that wait: 5\n$/)
   })
 
   for (const reaction of [
