@@ -33,7 +33,8 @@ export class Connection {
   private readonly replyTimeoutMs: number
   private timer: NodeJS.Timeout | undefined
   private call: Call | undefined
-  private done: ((answer: Answer) => void) | undefined
+  /** Called once: with the answer to the call, or without a call once the connection has ended. */
+  done: ((answer: Answer) => void) | undefined
   private ready = false
   /** Whether the peer has answered a call, and whether it has begun to answer the one that is under way. */
   private hasAnswered = false

@@ -14,7 +14,7 @@ import { random, randomHigh, randomLow } from '../trace/id'
  *
  *     keeps(since) ──▶ the collector waits until it has something to say, for 20 s at most ──▶ ids ──▶ keeps(next) …
  *                        │ no answer, or garbage: another address, after all of them a pause (routes.ts)
- *                        │ unknown method: a genuine Scribe, or an old collector. It is asked again much later.
+ *                        │ unknown method: a genuine Scribe, or an old collector. It is asked again once it has closed the connection, or much later.
  *
  * Nothing here keeps the process alive, and nothing that a peer does comes out of here but ids, of which a reply has 1,000 at most.
  */
@@ -44,8 +44,9 @@ const MAX_REPLY_BYTES = 16 * 1024
 /** A peer that answers at once, again and again, is asked no more often: with news, and without. */
 const PACE_MS = 50
 const IDLE_PACE_MS = 1_000
-/** When a peer that doesn't know the method is asked again. */
+/** When a peer that doesn't know the method is asked again, and how soon whoever has taken its place: each time later. */
 const AGAIN_MS = 600_000
+const REPLACED_MS = 500
 
 export class FeedClient {
   state: FeedState = 'off'
@@ -61,8 +62,9 @@ export class FeedClient {
   private isHeld = false
   /** Something is to be begun once it isn't held any more. */
   private isDue = false
-  /** How many addresses in a row don't know the method. */
+  /** How many addresses of this round don't know the method. */
   private unknown = 0
+  private replacedMs = REPLACED_MS
 
   constructor(options: FeedOptions) {
     this.options = options
@@ -142,20 +144,23 @@ export class FeedClient {
       const { nextUs, keeps } = read!.reply!
       this.state = 'connected'
       this.unknown = 0
+      this.replacedMs = REPLACED_MS
       this.routes.answered('ok', clock.now())
       if (nextUs > 0 && Number.isSafeInteger(nextUs)) this.sinceUs = nextUs
       this.askAfter(Math.max(0, (keeps.length > 0 ? PACE_MS : IDLE_PACE_MS) - tookMs))
       this.options.take(keeps)
       return
     }
-    this.disconnect()
     const isUnknown = answer.code === 'refused' && read?.exception === UNKNOWN_METHOD
-    if (!isUnknown && this.state === 'connected') this.state = 'connecting'
-    this.unknown = isUnknown ? this.unknown + 1 : 0
-    if (answer.code === 'stale') return void this.askAfter(0)
+    if (isUnknown) this.unknown++
+    else if (this.state === 'connected') this.state = 'connecting'
+    if (answer.code === 'stale') return void this.askAgain(0)
     const pauseMs = this.routes.answered(answer.code, clock.now())
-    if (this.unknown < this.options.addresses.length) return void this.askAfter(pauseMs)
+    // Another address is next.
+    if (pauseMs === 0) return void this.askAgain(0)
+    const { unknown } = this
     this.unknown = 0
+    if (unknown === 0) return void this.askAgain(pauseMs)
     if (this.state !== 'unavailable') {
       this.state = 'unavailable'
       logRarely(
@@ -164,6 +169,16 @@ export class FeedClient {
         `Scribe at ${host}:${port} doesn't know which traces to keep, as a Milo collector does: what is kept after the fact has the spans of this process alone`,
       )
     }
+    // Where some can't be reached, they may be collectors.
+    if (unknown < this.options.addresses.length) return void this.askAgain(pauseMs)
+    // The connection stays: when the peer ends, another one may take its place.
+    connection.done = () => this.askAgain(this.replacedMs)
+    this.replacedMs = Math.min(2 * this.replacedMs, AGAIN_MS)
     this.askAfter(AGAIN_MS)
+  }
+
+  private askAgain(ms: number): void {
+    this.disconnect()
+    this.askAfter(ms)
   }
 }

@@ -7,6 +7,7 @@ import { clock } from '../../../src/process/genuine'
 import * as testing from '../../../src/testing'
 import { entry, type Poll, ScribePeer } from '../../helpers/scribe-peer'
 import { until } from '../../helpers/until'
+import { freePort } from '../../servers/process'
 
 const genuineNow = clock.now
 
@@ -485,6 +486,23 @@ describe('retroactive sampling', () => {
     await until('it has asked', () => stats().retroactive!.feed === 'unavailable')
     trace('failing', true)
     assert.equal((await sent()).length, 3)
+  })
+
+  it('notices that a Milo collector has taken the place of a genuine Scribe', async () => {
+    start()
+    trace('fine')
+    await until('it has asked', () => stats().retroactive!.feed === 'unavailable')
+    const port = Number(peer.address.split(':')[1])
+    await peer.close()
+    peer = await ScribePeer.listen(port)
+    peer.keeps = ({ answer }) => answer(1n, Buffer.alloc(0))
+    await until('it asks the new one', () => stats().retroactive!.feed === 'connected')
+  })
+
+  it('knows a genuine Scribe beside an address where nobody is', async () => {
+    start({ scribe: `127.0.0.1:${await freePort()},${peer.address}` })
+    trace('fine')
+    await until('it has asked', () => stats().retroactive!.feed === 'unavailable')
   })
 
   it('keeps traces for milo/testing too, and asks nobody there', async () => {
