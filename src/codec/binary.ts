@@ -61,9 +61,10 @@ export class Writer {
   reserve(n: number): void {
     if (this.pos + n <= this.buf.length) return
     const grown = Buffer.allocUnsafeSlow(Math.max(this.buf.length * 2, this.pos + n))
-    this.buf.copy(grown, 0, 0, this.pos)
-    this.buf = grown
-    this.view = new DataView(grown.buffer)
+    const { pos } = this
+    this.buf.copy(grown, 0, 0, pos)
+    this.use(grown)
+    this.pos = pos
   }
 
   byte(v: number): void {
@@ -131,9 +132,21 @@ export class Writer {
 
   /** Returns a copy of what has been written, and empties the writer. */
   take(): Buffer {
-    const out = Buffer.from(this.buf.subarray(0, this.pos))
+    return Buffer.from(this.empty())
+  }
+
+  /** Empties the writer. @returns what has been written, which is there until more is */
+  empty(): Buffer {
+    const out = this.buf.subarray(0, this.pos)
     this.pos = 0
     return out
+  }
+
+  /** Goes on in another buffer, which has memory of its own. */
+  use(buf: Buffer): void {
+    this.buf = buf
+    this.view = new DataView(buf.buffer)
+    this.pos = 0
   }
 }
 

@@ -1,4 +1,4 @@
-import { MessageType, Reader, T, type Writer, writeMessageBegin } from './binary'
+import { MessageType, Reader, T, Writer, writeMessageBegin } from './binary'
 
 /** Both ends of Scribe's `Log` call on the wire. The callers handle frames (an i32 length before each message). */
 
@@ -12,9 +12,9 @@ export interface LogEntry {
   message: Buffer
 }
 
-/** Writes a whole `Log` call with one entry, frame length included. `message` writes the entry's bytes. */
-export function writeLogFrame(w: Writer, seqid: number, category: string, message: (w: Writer) => void): void {
-  const frame = w.pos
+/** A whole `Log` call with one entry, frame length included, as what goes before the message, the message itself, and what goes after. */
+export function logFrame(seqid: number, category: string, message: Buffer): Buffer[] {
+  const w = new Writer(64 + category.length)
   w.i32(0)
   writeMessageBegin(w, { strict: true, type: MessageType.CALL, name: 'Log', seqid })
   w.field(T.LIST, 1)
@@ -23,14 +23,14 @@ export function writeLogFrame(w: Writer, seqid: number, category: string, messag
   w.field(T.STRING, 1)
   w.string(category)
   w.field(T.STRING, 2)
-  const start = w.pos
-  w.i32(0)
-  message(w)
-  w.buf.writeInt32BE(w.pos - start - 4, start)
-  w.byte(T.STOP)
-  w.byte(T.STOP)
-  w.buf.writeInt32BE(w.pos - frame - 4, frame)
+  w.i32(message.length)
+  const head = w.empty()
+  head.writeInt32BE(head.length - 4 + message.length + ENDS.length)
+  return [head, message, ENDS]
 }
+
+/** Of the entry and of the arguments. */
+const ENDS = Buffer.from([T.STOP, T.STOP])
 
 /** Reads the arguments of `Log`, after the message header. Entries without a message are left out. */
 export function readLogArgs(reader: Reader): LogEntry[] {

@@ -18,6 +18,8 @@ export interface Batch {
   refusals: number
   /** The spool's file that holds it; undefined for a batch that is only in memory. */
   file: Spooled | undefined
+  /** The buffer that its body lies in, if that may be written anew once the batch has been sent. */
+  lent: Buffer | undefined
 }
 
 export interface BatchOptions {
@@ -37,7 +39,9 @@ export class Batches {
   private readonly options: BatchOptions
   private readonly buffer: SpanBuffer
   private readonly protocol: Protocol
-  private writer = new Writer(WRITER_BYTES)
+  private readonly writer = new Writer(WRITER_BYTES)
+  /** What the writer goes on in when its buffer is lent: new memory would have to be cleared for each batch. */
+  private spare: Buffer | undefined
   /** How many spans are in the writer, and how many bytes have been encoded since `seal`, kept or not. */
   private begunSpans = 0
   private begunBytes = 0
@@ -138,10 +142,20 @@ export class Batches {
 
   /** Makes a batch of what has been encoded. */
   private seal(): Batch | undefined {
-    const spans = this.begunSpans
+    const { writer, begunSpans: spans } = this
     this.begunSpans = this.begunBytes = 0
-    const body = spans === 0 ? undefined : this.protocol.seal(this.writer)
-    if (this.writer.buf.length > MAX_WRITER_BYTES) this.writer = new Writer(WRITER_BYTES)
-    return body && { body, spans, refusals: 0, file: undefined }
+    const body = spans === 0 ? undefined : this.protocol.seal(writer)
+    const { buf } = writer
+    const lent = body?.buffer === buf.buffer ? buf : undefined
+    if (lent !== undefined || buf.length > MAX_WRITER_BYTES) {
+      writer.use(this.spare ?? Buffer.allocUnsafeSlow(WRITER_BYTES))
+      this.spare = undefined
+    }
+    return body && { body, spans, refusals: 0, file: undefined, lent }
+  }
+
+  /** Takes the buffer of a batch back that is needed no more. */
+  reuse({ lent }: Batch): void {
+    if (lent !== undefined && lent.length <= MAX_WRITER_BYTES) this.spare = lent
   }
 }

@@ -105,6 +105,11 @@ export class Connection {
     else if (this.ready) this.write()
   }
 
+  /** Whether nothing that was given to it is still to be sent. */
+  get hasSentAll(): boolean {
+    return this.socket?.writableLength === 0
+  }
+
   /** Closes the connection. `done` isn't called for a call that is under way. */
   destroy(): void {
     this.isClosed = true
@@ -117,7 +122,11 @@ export class Connection {
     if (this.call === undefined) return
     this.isAnswering = false
     this.timer = after(this.replyTimeoutMs, () => this.fail('no reply in time'))
-    this.socket?.write(this.call.bytes)
+    const { socket } = this
+    // As one: they aren't copied together.
+    socket?.cork()
+    for (const part of this.call.parts) socket?.write(part)
+    socket?.uncork()
   }
 
   private received(data: Buffer): void {

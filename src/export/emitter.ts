@@ -339,7 +339,8 @@ export class Emitter {
     })
   }
 
-  private answered({ address: { host, port } }: Connection, batch: Batch, answer: Answer): void {
+  private answered(connection: Connection, batch: Batch, answer: Answer): void {
+    const { host, port } = connection.address
     const { code, reason } = answer
     const { peer } = this.protocol
     const why = reason === undefined ? '' : `: ${reason}`
@@ -359,6 +360,8 @@ export class Emitter {
     if (code === 'ok') {
       if (answer.rejected)
         logRarely(`rejected ${this.name}`, 'warn', `${peer} at ${host}:${port} left out ${answer.rejected} spans${why}`)
+      // A peer may say OK before it has read the batch.
+      if (connection.hasSentAll) this.batches.reuse(batch)
       return void this.finish(batch, 'sent', answer.rejected)
     }
     if (code === 'try_later') this.tryLater++

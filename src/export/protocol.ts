@@ -15,15 +15,18 @@ export interface Protocol {
    * @throws when it can't be encoded
    */
   writeSpan(w: Writer, span: LiveSpan): number
-  /** Makes a body of the spans in the writer, at least one, and empties it. Whatever the body says is final. */
+  /**
+   * Makes a body of the spans in the writer, at least one, and empties it. Whatever the body says is final. It may lie in the writer's
+   * buffer: the writer goes on in another one then.
+   */
   seal(w: Writer): Buffer
   /** Begins a call that hands a body over. The connection that it is made on has no other. */
   call(body: Buffer): Call
 }
 
 export interface Call {
-  /** What goes to the peer. */
-  bytes: Buffer
+  /** What goes to the peer, one after the other. */
+  parts: readonly Buffer[]
   /**
    * Takes bytes as they come from the peer, within limits of its own.
    * @returns the answer once it is whole

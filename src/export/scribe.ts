@@ -1,5 +1,4 @@
-import { Writer } from '../codec/binary'
-import { CATEGORY, ResultCode, readLogReply, writeLogFrame } from '../codec/scribe'
+import { CATEGORY, logFrame, ResultCode, readLogReply } from '../codec/scribe'
 import { writeSpan } from './encode'
 import type { Answer, Protocol } from './protocol'
 import { replyFrame } from './reply-frame'
@@ -19,13 +18,11 @@ export function scribe(service: string, hostOf: () => string, encoding: ScribeEn
   return {
     peer: 'Scribe',
     writeSpan: (w, span) => writeSpan(w, span, service, (host ??= hostOf())),
-    seal: w => w.take(),
+    seal: w => w.empty(),
     call(records) {
       const seqid = (lastSeqid = (lastSeqid % 0x7fffffff) + 1)
       const message = encoding === 'raw' ? records : Buffer.from(records.toString('base64'), 'latin1')
-      const w = new Writer(message.length + 64)
-      writeLogFrame(w, seqid, CATEGORY, w => w.raw(message))
-      return { bytes: w.buf.subarray(0, w.pos), read: replyTo(seqid) }
+      return { parts: logFrame(seqid, CATEGORY, message), read: replyTo(seqid) }
     },
   }
 }

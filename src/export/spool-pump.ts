@@ -72,7 +72,7 @@ export class SpoolPump {
     }
     this.oldest = 'reading'
     const read = guarded((file: Awaited<ReturnType<Spool['oldest']>>) => {
-      this.oldest = file && { body: file.body, spans: file.own, refusals: 0, file }
+      this.oldest = file && { body: file.body, spans: file.own, refusals: 0, file, lent: undefined }
       this.onReady()
     })
     apart(() => void spool.oldest().then(read))

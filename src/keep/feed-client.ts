@@ -135,7 +135,7 @@ export class FeedClient {
       processLo: this.processLo,
       historyUs: Math.floor(beganUs()),
     })
-    return { bytes: w.buf.subarray(0, w.pos), read: replyFrame(MAX_REPLY_BYTES, read) }
+    return { parts: [w.empty()], read: replyFrame(MAX_REPLY_BYTES, read) }
   }
 
   private answered(connection: Connection, answer: Answer, read: KeepsReply | undefined, tookMs: number): void {

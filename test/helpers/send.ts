@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { connect } from 'node:net'
-import { Writer } from '../../src/codec/binary'
-import { CATEGORY, ResultCode, readLogReply, writeLogFrame } from '../../src/codec/scribe'
+import { CATEGORY, logFrame, ResultCode, readLogReply } from '../../src/codec/scribe'
 import { encodeRecord, type SpanRecord } from '../../src/codec/span'
 
 /** Spans in one frame; a collector takes only so many bytes in one. */
@@ -16,9 +15,7 @@ export async function sendSpans(address: string, records: SpanRecord[]): Promise
     let got = Buffer.alloc(0)
     for (let from = 0; from < records.length; ) {
       const some = records.slice(from, from + FRAME)
-      const w = new Writer()
-      writeLogFrame(w, 1, CATEGORY, w => w.raw(Buffer.concat(some.map(encodeRecord))))
-      socket.write(w.take())
+      for (const part of logFrame(1, CATEGORY, Buffer.concat(some.map(encodeRecord)))) socket.write(part)
       while (got.length < 4 || got.length < 4 + got.readInt32BE(0)) {
         const { done, value } = await replies.next()
         assert.ok(!done, 'the collector closed the connection')

@@ -59,7 +59,7 @@ export function poster(
       `content-length: ${sent.length}`,
     ]
     return {
-      bytes: Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), sent]),
+      parts: [Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), sent],
       read: data => reader.read(data),
       end: () => reader.end(),
     }

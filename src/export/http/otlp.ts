@@ -35,11 +35,10 @@ export function otlp(target: HttpTarget, service: string, host: string): Protoco
       w.raw(resource)
       const scopeSpans = open(w, 0x12, Number.POSITIVE_INFINITY)
       w.raw(scope)
-      w.raw(spans.buf.subarray(0, spans.pos))
+      w.raw(spans.empty())
       close(w, scopeSpans)
       close(w, resourceSpans)
-      spans.pos = 0
-      return w.buf.subarray(0, w.pos)
+      return w.empty()
     },
     call: poster(target, 'application/x-protobuf', accepted),
   }

@@ -22,7 +22,7 @@ export function zipkin(target: HttpTarget, service: string, host: string): Proto
     seal(w) {
       w.buf[0] = BRACKET
       w.byte(CLOSING_BRACKET)
-      return w.take()
+      return w.empty()
     },
     call: poster(target, 'application/json', () => ({ code: 'ok' })),
   }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { CodecError, MessageType, Reader, T, Writer, writeMessageBegin } from '../../../src/codec/binary'
 import { SpanScan, scanSpanStruct } from '../../../src/codec/scan'
-import { CATEGORY, readLogArgs, readLogReply, writeLogFrame } from '../../../src/codec/scribe'
+import { CATEGORY, logFrame, readLogArgs, readLogReply } from '../../../src/codec/scribe'
 import {
   EventType,
   encodeRecord,
@@ -81,9 +81,7 @@ describe('codec: the original’s Scribe messages', () => {
     const reader = new Reader(bytes, 4)
     reader.messageBegin()
     const [entry] = readLogArgs(reader)
-    const w = new Writer(16)
-    writeLogFrame(w, 0, CATEGORY, w => w.raw(entry!.message))
-    assert.deepEqual(w.take(), bytes)
+    assert.deepEqual(Buffer.concat(logFrame(0, CATEGORY, entry!.message)), bytes)
   })
 
   for (const vector of vectors('scribe-log').filter(v => v.decoded.type === MessageType.REPLY)) {

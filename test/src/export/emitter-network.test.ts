@@ -1,12 +1,29 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { init, shutdown, span, stats } from '../../../src'
+import { MessageType, Reader, T, Writer, writeMessageBegin } from '../../../src/codec/binary'
+import { ResultCode, readLogArgs } from '../../../src/codec/scribe'
+import { readRecord } from '../../../src/codec/span'
 import { SpanBuffer } from '../../../src/export/buffer'
 import { ROOT } from '../../helpers/child'
 import { type Bench, bench, endedSpan } from '../../helpers/emitter'
 import { type Reaction, ScribePeer } from '../../helpers/scribe-peer'
 import { until } from '../../helpers/until'
+
+/** The reply OK to a `Log` call. */
+function okTo(seqid: number): Buffer {
+  const w = new Writer()
+  w.i32(0)
+  writeMessageBegin(w, { strict: true, type: MessageType.REPLY, name: 'Log', seqid })
+  w.field(T.I32, 0)
+  w.i32(ResultCode.OK)
+  w.byte(T.STOP)
+  const reply = w.take()
+  reply.writeInt32BE(reply.length - 4)
+  return reply
+}
 
 const pem = (name: string) => readFileSync(join(ROOT, 'test/fixtures/tls', name))
 
@@ -93,6 +110,49 @@ describe('the emitter', () => {
     clearImmediate(again)
     assert.equal(peer.spans.length, 6000)
     assert.ok(Math.max(...encoded.filter(n => n > 0)) <= 501, `${encoded.filter(n => n > 0)}`)
+  })
+
+  it('leaves batches as they are that a peer acknowledges before it has read them', async () => {
+    const BATCHES = 60
+    let socket: Socket | undefined
+    const hasty = createServer(accepted => {
+      // It reads nothing yet: what it isn't sent fills the connection.
+      socket = accepted.pause()
+    })
+    await new Promise<void>(resolve => hasty.listen(0, '127.0.0.1', resolve))
+    const { port } = hasty.address() as AddressInfo
+    running = bench(`127.0.0.1:${port}`, {}, undefined, new SpanBuffer(100_000))
+    for (let i = 0; i < BATCHES; i++) {
+      running.work(100, 'x'.repeat(4000))
+      void running.emitter.flush(10_000)
+      await until('the batch is on its way', () => running!.buffer.counts().inFlight === 100 && socket !== undefined)
+      socket!.write(okTo(i + 1))
+      await until('it is taken for sent', () => running!.buffer.counts().sent === 100 * (i + 1))
+    }
+    const names: (string | undefined)[] = []
+    let bytes = Buffer.alloc(0)
+    socket!.on('data', data => {
+      bytes = Buffer.concat([bytes, data])
+      while (bytes.length >= 4 && bytes.length >= 4 + bytes.readInt32BE(0)) {
+        const reader = new Reader(bytes.subarray(4, 4 + bytes.readInt32BE(0)))
+        reader.messageBegin()
+        const { message } = readLogArgs(reader)[0]!
+        for (let pos = 0; pos < message.length; ) {
+          const { record, end } = readRecord(message, pos)
+          names.push(record.name)
+          pos = end
+        }
+        bytes = bytes.subarray(4 + bytes.readInt32BE(0))
+      }
+    })
+    socket!.resume()
+    await until('all has come', () => names.length === 100 * BATCHES)
+    assert.deepEqual(
+      names,
+      Array.from({ length: 100 * BATCHES }, (_, i) => `work ${i}`),
+    )
+    socket!.destroy()
+    hasty.close()
   })
 
   it('encodes what waits ahead of its time, but no more than a batch while Scribe is away', async () => {

@@ -125,7 +125,7 @@ describe('the barrier between Milo and the application', () => {
   it('answers a call on a connection that could not even be begun', async () => {
     const answers: unknown[] = []
     const connection = new Connection({ host: '127.0.0.1', port: 99_999 }, 1000, 1000)
-    connection.send({ bytes: Buffer.alloc(4), read: () => undefined }, answer => answers.push(answer.code))
+    connection.send({ parts: [Buffer.alloc(4)], read: () => undefined }, answer => answers.push(answer.code))
     await until('it is answered', () => answers.length > 0)
     assert.deepEqual([answers, connection.isClosed], [['failed'], true])
   })
