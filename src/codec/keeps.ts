@@ -13,6 +13,10 @@ export interface KeepsRequest {
   processLo: number
   /** When the history began, in microseconds since the epoch. */
   historyUs: number
+  /** Where the process takes calls, as `address:port`; empty: it doesn't say. */
+  listening: string[]
+  /** When the history was made, in microseconds since the epoch; 0: it doesn't say. */
+  madeUs: number
 }
 
 /** Of an entry: kind, 64 bits of an id, n. */
@@ -50,6 +54,16 @@ export function writeKeepsFrame(w: Writer, seqid: number, request: KeepsRequest)
   w.i64(request.processHi, request.processLo)
   w.field(T.I64, 6)
   w.i64FromNumber(request.historyUs)
+  if (request.listening.length > 0) {
+    w.field(T.LIST, 7)
+    w.byte(T.STRING)
+    w.i32(request.listening.length)
+    for (const place of request.listening) w.string(place)
+  }
+  if (request.madeUs > 0) {
+    w.field(T.I64, 8)
+    w.i64FromNumber(request.madeUs)
+  }
   w.byte(T.STOP)
   w.byte(T.STOP)
   w.buf.writeInt32BE(w.pos - frame - 4, frame)

@@ -43,7 +43,9 @@ struct KeepsRequest {
   3: string service_name,           // who asks: as in its spans
   4: string host,
   5: i64 process,                   // random: one for each history
-  6: i64 history_us                 // when the oldest span of its history began, microseconds since the epoch
+  6: i64 history_us,                // when the oldest span of its history began, microseconds since the epoch
+  7: optional list<string> listening, // where it takes calls: "10.0.0.5:9090", "[::]:80"; at most 64
+  8: optional i64 made_us           // when its history was made: it began then until something in it was overwritten
 }
 
 struct KeepsReply {
@@ -61,10 +63,13 @@ struct Ring {
   3: i64 process,
   4: i64 history_us,
   5: i64 seen_us,                   // when it was last there
-  6: bool ended                     // it went away while its question was open
+  6: bool ended,                    // it went away while its question was open
+  7: optional list<string> listening,
+  8: optional i64 made_us,
+  9: optional i64 told_us           // when it told history_us; absent: at seen_us
 }
 
 service Keeps {
   KeepsReply keeps(1: KeepsRequest request)
-  void rings(1: list<Ring> rings)   // at most 1,000
+  void rings(1: list<Ring> rings, 2: i64 now_us) // at most 1,000. The times are by the relay's clock, which says now_us
 }

@@ -8,6 +8,7 @@ import { clearTimeout, clock } from '../process/genuine'
 import { after, apart } from '../process/later'
 import { logRarely } from '../process/log'
 import { random, randomHigh, randomLow } from '../trace/id'
+import { listening, watchServers } from './listening'
 
 /**
  * Asks a collector which traces to keep, again and again, on a connection of its own:
@@ -25,6 +26,8 @@ export interface FeedOptions {
   host(): string
   /** When the history began, in microseconds since the epoch. */
   beganUs(): number
+  /** When it was made: it began then until something was overwritten. */
+  madeUs: number
   /** What was announced before that needn't be told, in microseconds since the epoch. */
   sinceUs(): number
   /** Called with the entries of a reply: see codec/keeps.ts. */
@@ -68,6 +71,7 @@ export class FeedClient {
 
   constructor(options: FeedOptions) {
     this.options = options
+    watchServers()
     this.routes = new Routes({ ...ROUTES, addresses: options.addresses }, random)
   }
 
@@ -123,7 +127,7 @@ export class FeedClient {
   }
 
   private call(read: (message: Buffer) => Answer): Call {
-    const { service, host, beganUs } = this.options
+    const { service, host, beganUs, madeUs } = this.options
     this.seqid = (this.seqid % 0x7fffffff) + 1
     const w = new Writer(256)
     writeKeepsFrame(w, this.seqid, {
@@ -134,6 +138,8 @@ export class FeedClient {
       processHi: this.processHi,
       processLo: this.processLo,
       historyUs: Math.floor(beganUs()),
+      listening: listening(),
+      madeUs: Math.floor(madeUs),
     })
     return { parts: [w.empty()], read: replyFrame(MAX_REPLY_BYTES, read) }
   }

@@ -119,6 +119,7 @@ export class Retroactive {
       ...feed,
       service,
       beganUs: () => history.beganUs,
+      madeUs: history.madeUs,
       sinceUs: () => sinceUs ?? history.beganUs,
       take: keeps => this.take(keeps),
     })

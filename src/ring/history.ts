@@ -42,8 +42,8 @@ export class History {
   spans = 0
   /** How many spans were too large for it. */
   tooLarge = 0
-  /** When the history began because it was made then. */
-  private readonly madeUs = clock.wallMs() * 1000
+  /** When it was made, in microseconds since the epoch: nothing was overwritten before. */
+  readonly madeUs = clock.wallMs() * 1000
   private hasForgotten = false
   /** A bit for each value that the lowest bits of an id have: whether such a trace is looked for. */
   private readonly wanted = new Int32Array((LOW_BITS + 1) / 32)

@@ -118,7 +118,11 @@ describe('embedded store, its file', function () {
     const said: string[] = []
     const store = await openEmbedded({ path }, message => said.push(message))
     try {
-      assert.deepEqual(said, [`${path}: 0002-analyses.sql applied`, `${path}: 0003-keeps.sql applied`])
+      assert.deepEqual(said, [
+        `${path}: 0002-analyses.sql applied`,
+        `${path}: 0003-keeps.sql applied`,
+        `${path}: 0004-listening.sql applied`,
+      ])
       assert.deepEqual(await store.analyses(), [])
       assert.deepEqual(await store.keepsAfter(0n, 0), [])
       assert.deepEqual(await store.savedSearches(), [{ id: 'id', name: 'Slow', query: 'name=a', createdUs: 1 }])
@@ -135,7 +139,8 @@ describe('embedded store, its file', function () {
       atUs,
     })
     const ring = (seenUs: number): Ring => ({
-      ...{ service: 's', host: 'h', process: 1n, historyUs: 1, ended: false, address: '' },
+      ...{ service: 's', host: 'h', process: 1n, historyUs: 1, toldUs: 1, madeUs: 1, ended: false, address: '' },
+      listening: [],
       seenUs,
     })
     const store = await open(path, { retentionDays: 2 })

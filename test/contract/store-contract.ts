@@ -1424,18 +1424,22 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         const host = unique('host')
         const ring = (fields: Partial<Ring>): Ring => ({
           ...{ service, host, process: 7n, historyUs: hour - 50, seenUs: hour, ended: false, address: '10.0.0.1' },
+          ...{ toldUs: hour - 5, madeUs: hour - 60, listening: ['10.0.0.1:80', '[::]:80'] },
           ...fields,
         })
-        await store.saveRings([ring({}), ring({ process: -(2n ** 63n), service: 'other', address: host })])
-        await store.saveRings([ring({ seenUs: hour + 9, historyUs: hour - 20, ended: true, address: '' })])
+        const last = { seenUs: hour + 9, toldUs: hour + 8, historyUs: hour - 20, ended: true, listening: ['[::1]:81'] }
+        await store.saveRings([
+          ring({}),
+          ring({ process: -(2n ** 63n), service: 'other', address: host, listening: [] }),
+        ])
+        await store.saveRings([ring({ ...last, address: '' })])
         // Another collector knows less.
         await store.saveRings([ring({ seenUs: hour + 5, historyUs: hour - 40, ended: false })])
         await store.saveRings([ring({ seenUs: hour + 3_600_000_000, historyUs: hour + 1 })])
         await store.saveRings([])
-        const of = { services: [service], hosts: [] as string[] }
+        const of = { services: [service], hosts: [] as string[], places: [] as string[] }
         const first = { firstUs: hour, firstHistoryUs: hour - 50 }
         const second = { firstUs: hour + 3_600_000_000, firstHistoryUs: hour + 1 }
-        const last = { seenUs: hour + 9, historyUs: hour - 20, ended: true }
         const later = ring({ seenUs: hour + 3_600_000_000, historyUs: hour + 1 })
         assert.deepEqual(await store.rings({ fromUs: hour, toUs: hour + 1, of }), [{ ...ring(last), ...first }])
         assert.deepEqual(await store.rings({ fromUs: hour, toUs: hour + 3_600_000_000, of }), [
@@ -1443,9 +1447,13 @@ export function storeContract(name: string, newPlace: NewPlace): void {
           { ...ring(last), ...first },
         ])
         assert.deepEqual(await store.rings({ fromUs: hour - 2, toUs: hour - 1, of }), [])
-        const names = { services: [], hosts: [host] }
+        const names = { services: [], hosts: [host], places: [] }
         assert.equal((await store.rings({ fromUs: hour, toUs: hour, of: names })).length, 2)
-        assert.deepEqual(await store.rings({ fromUs: hour, toUs: hour, of: { services: [], hosts: [] } }), [])
+        assert.deepEqual(await store.rings({ fromUs: hour, toUs: hour, of: { ...of, services: [] } }), [])
+        const at = (...places: string[]) =>
+          store.rings({ fromUs: hour, toUs: hour, of: { services: [], hosts: [], places } })
+        assert.deepEqual(await at('[::1]:81', '10.0.0.1:80'), [{ ...ring(last), ...first }])
+        assert.deepEqual(await at('[::1]:8', '::1]:81', '10.0.0.1:80'), [])
         const hosts = (await store.rings({ fromUs: hour, toUs: hour })).filter(found => found.host === host)
         assert.equal(hosts.length, 2)
       })

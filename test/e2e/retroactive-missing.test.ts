@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { ROOT } from '../helpers/child'
 import { type Collector, Program, startCollector } from '../helpers/programs'
@@ -88,6 +89,57 @@ describe('a trace that was kept after the fact, and isn’t whole', () => {
     assert.deepEqual(others, [])
     assert.equal(half.side, 'server')
     assert.match(half.detail, /killed on .* ended/)
+  })
+
+  it('names the process that was called, by where it listens, until it has sent what it has', async () => {
+    const address = Object.values(networkInterfaces())
+      .flatMap(all => all ?? [])
+      .find(({ family, internal }) => family === 'IPv4' && !internal)?.address
+    const places = [{ HOST: '::', NEXT_HOST: '127.0.0.1' }]
+    // This machine may have no other address than the loopback's.
+    if (address !== undefined) {
+      places.push({ HOST: address, NEXT_HOST: address }, { HOST: '0.0.0.0', NEXT_HOST: address })
+    }
+    await Promise.all(
+      places.map(async ({ HOST, NEXT_HOST }, i) => {
+        const [service, caller] = [`stopped-${i}`, `caller-${i}`]
+        const last = await start(service, { PLACE: '2', HOST })
+        const env = { PLACE: '1', NEXT_HOST, NEXT_PORT: String(last.port) }
+        const front = callerOf((await start(caller, env)).port)
+        await front.ping('hello')
+        await allAsk([service, caller])
+        const traceId = await front.ping('1=id')
+        last.program.child.kill('SIGSTOP')
+        await json('/api/keep', { traceId })
+        const { missing } = await kept(traceId, 2, /unsent/)
+        assert.deepEqual(
+          missing.map(({ side, service, why }: any) => [side, service, why]),
+          [['server', service, 'unsent']],
+        )
+        last.program.child.kill('SIGCONT')
+        await until('it is whole', async () => (await json(`/api/traces/${traceId}`)).kept.missing.length === 0)
+        const { reasons } = (await json(`/api/traces/${traceId}`)).kept
+        assert.deepEqual(reasons, [{ reason: 'requested', service: null, name: '', spanId: null, by: null }])
+      }),
+    )
+  })
+
+  it('misses a process without a history that passes ids on: who answers in its place listens elsewhere', async () => {
+    const last = await start('far', { PLACE: '3' })
+    const env = { PLACE: '2', MILO_RETROACTIVE: '0', NEXT_PORT: String(last.port) }
+    const middle = await start('between', env)
+    const front = callerOf((await start('near', { PLACE: '1', NEXT_PORT: String(middle.port) })).port)
+    await front.ping('hello')
+    await allAsk(['near', 'far'])
+    const traceId = await front.ping('1=id')
+    await json('/api/keep', { traceId })
+    const { services, missing } = await kept(traceId, 3, /no_history/)
+    assert.deepEqual(services, ['far', 'near', 'near'])
+    assert.deepEqual(
+      missing.map(({ side, host, why }: any) => [side, host, why]),
+      [['server', '127.0.0.1', 'no_history']],
+    )
+    assert.match(missing[0].detail, /passed on: far has answered Base\.ping/)
   })
 
   describe('with a Java service between two processes', () => {

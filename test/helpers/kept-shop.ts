@@ -19,6 +19,7 @@ export function pollRing(
     const { service, host, process, historyUs } = ring
     const query = new URLSearchParams({ since: '0', wait: '20000', service, host, process: String(process) })
     query.set('history', String(historyUs))
+    query.set('made', String(historyUs - 3600 * SECOND_US))
     while (!aborter.signal.aborted) {
       const response = await fetch(`${web}/api/keeps/feed?${query}`, { signal: aborter.signal })
       query.set('since', response.headers.get('milo-next')!)

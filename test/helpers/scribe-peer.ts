@@ -147,6 +147,8 @@ export interface Poll {
   host: string
   process: bigint
   historyUs: bigint
+  listening: string[]
+  madeUs: bigint
   socket: Socket
   answer(next: bigint, keeps: Uint8Array, seqid?: number): void
 }
@@ -168,9 +170,15 @@ function requestOf(reader: Reader): Omit<Poll, 'socket' | 'answer'> {
     reader.i16()
     for (let inner = reader.byte(); inner !== T.STOP; inner = reader.byte()) {
       const id = reader.i16()
-      values[id] = inner === T.I64 ? reader.i64() : inner === T.I32 ? reader.i32() : reader.string()
+      if (inner === T.I64) values[id] = reader.i64()
+      else if (inner === T.I32) values[id] = reader.i32()
+      else if (inner === T.STRING) values[id] = reader.string()
+      else {
+        reader.byte()
+        values[id] = Array.from({ length: reader.i32() }, () => reader.string())
+      }
     }
   }
-  const [, since, waitMs, service, host, process, historyUs] = values as any[]
-  return { since, waitMs, service, host, process, historyUs }
+  const [, since, waitMs, service, host, process, historyUs, listening = [], madeUs] = values as any[]
+  return { since, waitMs, service, host, process, historyUs, listening, madeUs }
 }

@@ -163,7 +163,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     globalDecompression: false,
   } as object)
 
-  traceRoutes(app, reads, askStore)
+  traceRoutes(app, reads, askStore, options.keeping.rings)
   compareRoutes(app, reads, askStore)
   searchRoutes(app, reads, askStore)
   const activity: ActivityOptions = {

@@ -7,6 +7,7 @@ import { version } from '../../package.json'
 import { recordToJson } from '../formats/milo-json'
 import { toOtlpJson } from '../formats/otlp/write'
 import type { CompareAnswer, ComparedTrace } from '../http/answers'
+import type { Rings } from '../keep/rings'
 import type { KeepReader } from '../store/keeps'
 import type { TraceReader } from '../store/store'
 import { diffErrors, diffTraces, type KeptTrace, keptReasons, type Trace, traceJson } from '../trace'
@@ -14,7 +15,7 @@ import type { AskStore } from './ask-store'
 import { jaegerAnswer } from './compatible/jaeger-trace'
 import { spansJson } from './compatible/zipkin'
 import { listJson } from './json-pieces'
-import { missingHalves } from './keeps/missing'
+import { keptTrace } from './keeps/kept-trace'
 import { readParameters, refusal, string } from './parameters'
 import type { Reads } from './read-budget'
 import { StoredTraces, treeOf } from './stored-traces'
@@ -47,7 +48,13 @@ const ONE = z.strictObject({
 const id = z.string(refusal('give two traces, a and b'))
 const TWO = z.strictObject({ a: id, b: id })
 
-export function traceRoutes(app: FastifyInstance, reads: Reads, askStore: AskStore<TraceReader & KeepReader>): void {
+/** @param rings the processes that ask this collector what to keep */
+export function traceRoutes(
+  app: FastifyInstance,
+  reads: Reads,
+  askStore: AskStore<TraceReader & KeepReader>,
+  rings: Rings,
+): void {
   const traces = new StoredTraces(reads, askStore)
   const { maxTraceBytes } = reads
 
@@ -58,13 +65,12 @@ export function traceRoutes(app: FastifyInstance, reads: Reads, askStore: AskSto
     grant.shrink(bytes.length)
     // A trace only ever gains records, and each stands in it once.
     const etag = `W/"${version}-${form}-${records.length}-${bytes.length}${truncated ? '-truncated' : ''}"`
-    const reasons = form === 'milo' ? keptReasons(records) : []
+    const reasons = form === 'milo' ? keptReasons(records) : undefined
     // Why something is missing may become known later.
-    if (reasons.length === 0) reply.header('etag', etag).header('cache-control', 'private, no-cache')
+    if (reasons === undefined) reply.header('etag', etag).header('cache-control', 'private, no-cache')
     if (truncated) reply.header('milo-truncated', 'true')
-    if (request.headers['if-none-match']?.includes(etag) && reasons.length === 0) return reply.code(304).send()
-    const keptOf = async (tree: Trace) =>
-      reasons.length === 0 ? undefined : { reasons, missing: await missingHalves(askStore, tree, records) }
+    if (request.headers['if-none-match']?.includes(etag) && reasons === undefined) return reply.code(304).send()
+    const keptOf = async (tree: Trace) => reasons && keptTrace(askStore, tree, records, reasons, rings)
     traces.waitForReader(reply)
     reply.type('application/json; charset=utf-8')
     return Readable.from(FORMS[form]!(records, truncated, keptOf))

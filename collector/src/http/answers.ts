@@ -47,6 +47,10 @@ export interface ExportEnd {
 export type KeepAnswer = ({ traceId: string } | { service: string; name: string; n: number }) & {
   /** How many processes with a history ask this collector now; others ask other collectors, or relays. */
   processes: number
+  /** Of an operation: how many of the service's processes ask now, any collector on the same databases. */
+  ofService?: number
+  /** Why perhaps nothing comes; absent if processes were told that may have it. */
+  hint?: string
 }
 
 /** GET /api/keeps */
@@ -82,9 +86,11 @@ export type KeepRequest = ({ traceId: string } | { service: string; name: string
 export interface ServiceHistories {
   service: string
   processes: number
-  /** How long ago the history of a process began, when it asked last: the shortest and the longest. */
+  /** How far back the histories of its processes went when these last said it: the shortest and the longest. */
   shortest: number
   longest: number
+  /** The earliest time at which one of them said it last. */
+  asOf: number
 }
 
 /** GET /api/search */

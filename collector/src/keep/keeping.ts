@@ -58,7 +58,8 @@ export class Keeping {
   readonly feed: Feed
   readonly rings: Rings
   private readonly options: KeepingOptions
-  private readonly nowUs: () => number
+  /** The time that all collectors on the same databases have in common, in microseconds since the epoch. */
+  readonly nowUs: () => number
   /** Tells this process's rows from others'. */
   private readonly origin = randomBytes(8).readBigInt64BE()
   /** When a trace was announced. */
@@ -80,7 +81,7 @@ export class Keeping {
 
   constructor(options: KeepingOptions) {
     this.options = options
-    this.nowUs = options.nowUs ?? (() => Date.now() * 1000)
+    this.nowUs = options.nowUs ?? (() => Math.floor(options.store?.nowUs() ?? Date.now() * 1000))
     this.feed = new Feed(this.nowUs)
     this.rings = new Rings(this.nowUs)
     if (options.store === undefined) return

@@ -1,32 +1,64 @@
 import { IdMap } from '../record/ids'
-import type { Ring } from '../store/keeps'
+import type { Ring, SeenRing } from '../store/keeps'
 
 const MAX_RINGS = 20_000
 const MAX_LENGTH = 200
+const MAX_LISTENING = 64
+/** A process that has been answered asks again within a second, or after a pause of half a minute if it was cut off. */
+const ASKS_US = 35_000_000
 /** Who hasn't asked for so long is gone; a question takes 30 s at most. */
 const GONE_US = 120_000_000
+
+/** Whether a process asks, or has just asked. */
+export function isPresent({ ended, seenUs }: Ring, nowUs: number): boolean {
+  return !ended && seenUs >= nowUs - ASKS_US
+}
+
+function timeOf(us: number, nowUs: number): number {
+  return Math.max(0, Math.min(us || 0, nowUs))
+}
+
+/** `address:port`, in lower case. */
+const PLACE = /^[^\s,]{1,64}:\d{1,5}$/
 
 /** The processes that ask what to keep. */
 export class Rings {
   private readonly nowUs: () => number
   /** Called when a process has come or gone. */
   onNews: () => void = () => {}
-  private readonly known = new IdMap<Ring & { asking: number; changed: boolean }>()
+  private readonly known = new IdMap<SeenRing & { asking: number; changed: boolean }>()
 
   constructor(nowUs: () => number = () => Date.now() * 1000) {
     this.nowUs = nowUs
   }
 
+  /** How many ask. */
   get size(): number {
-    return this.known.size
+    return this.present().length
+  }
+
+  /** Returns those that ask, and those that did so a moment ago. */
+  present(): SeenRing[] {
+    const nowUs = this.nowUs()
+    return this.all().filter(ring => isPresent(ring, nowUs))
+  }
+
+  /** Returns all that are remembered, as they are known now. */
+  all(): SeenRing[] {
+    const nowUs = this.nowUs()
+    return [...this.known].map(([, { asking, changed, ...ring }]) => ({
+      ...ring,
+      seenUs: asking > 0 ? nowUs : ring.seenUs,
+    }))
   }
 
   /**
    * Notes that a process asks.
    * @returns called when it has been answered
    */
-  asks(ring: Omit<Ring, 'seenUs' | 'ended'>): () => void {
-    const found = this.put({ ...ring, seenUs: this.nowUs(), ended: false })
+  asks(ring: Omit<Ring, 'seenUs' | 'toldUs' | 'ended'>): () => void {
+    const nowUs = this.nowUs()
+    const found = this.put({ ...ring, seenUs: nowUs, toldUs: nowUs, ended: false })
     if (found === undefined) return () => {}
     found.asking++
     return () => {
@@ -44,10 +76,17 @@ export class Rings {
     this.onNews()
   }
 
-  /** Notes what a relay tells of a process. */
-  told(ring: Ring): void {
+  /**
+   * Notes what a relay tells of a process.
+   * @param theirUs what time it is by the relay's clock; undefined: by this one
+   */
+  told(ring: Ring, theirUs?: number): void {
     const nowUs = this.nowUs()
-    if (ring.seenUs > nowUs - GONE_US) this.put({ ...ring, seenUs: Math.min(ring.seenUs, nowUs) })
+    const ahead = theirUs === undefined ? 0 : theirUs - nowUs
+    const seenUs = Math.min(ring.seenUs - ahead, nowUs)
+    if (!(seenUs > nowUs - GONE_US)) return
+    const toldUs = Math.min((ring.toldUs || ring.seenUs) - ahead, nowUs)
+    this.put({ ...ring, seenUs, toldUs: toldUs > nowUs - GONE_US ? toldUs : seenUs })
   }
 
   /** Returns those that have changed since the last call, and forgets those that are gone. */
@@ -57,7 +96,7 @@ export class Rings {
     for (const [process, ring] of [...this.known]) {
       if (ring.asking > 0) ring.seenUs = nowUs
       if (ring.asking > 0 || ring.changed) {
-        const { asking, changed: _, ...rest } = ring
+        const { asking, changed: _, firstUs, firstHistoryUs, ...rest } = ring
         changed.push(rest)
       }
       ring.changed = false
@@ -68,28 +107,36 @@ export class Rings {
 
   /** What can't be stored now is told by the next `take` again. */
   putBack(rings: Ring[]): void {
-    for (const { process } of rings) {
-      const ring = this.known.get(process)
-      if (ring !== undefined) ring.changed = true
+    for (const ring of rings) {
+      const known = this.known.get(ring.process)
+      if (known !== undefined) known.changed = true
+      // One that has ended was forgotten with it.
+      else this.put(ring)
     }
   }
 
   private put(ring: Ring) {
+    const nowUs = this.nowUs()
     let found = this.known.get(ring.process)
+    const isNew = found === undefined
     if (found === undefined) {
       if (this.known.size >= MAX_RINGS) return undefined
-      found = { ...ring, asking: 0, changed: true }
+      found = { ...ring, firstUs: ring.seenUs, firstHistoryUs: ring.historyUs, asking: 0, changed: true }
       this.known.set(ring.process, found)
       this.onNews()
     }
     if (found.ended !== ring.ended) this.onNews()
-    const { service, host, address, historyUs } = ring
-    return Object.assign(found, ring, {
+    const { service, host, address, historyUs, madeUs, listening } = ring
+    Object.assign(found, ring, {
       service: service.slice(0, MAX_LENGTH),
       host: host.slice(0, MAX_LENGTH),
       address: address.slice(0, MAX_LENGTH),
-      historyUs: Math.max(0, Math.min(historyUs || 0, this.nowUs())),
+      historyUs: timeOf(historyUs, nowUs),
+      madeUs: timeOf(madeUs, nowUs),
+      listening: listening.filter(place => PLACE.test(place)).slice(0, MAX_LISTENING),
       changed: true,
     })
+    if (isNew) found.firstHistoryUs = found.historyUs
+    return found
   }
 }

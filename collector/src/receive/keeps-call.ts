@@ -11,10 +11,12 @@ export type Asking = Pick<Keeping, 'feed' | 'rings'>
 interface Asked {
   since: bigint
   waitMs: number
-  ring: Omit<Ring, 'seenUs' | 'ended'>
+  ring: Omit<Ring, 'seenUs' | 'toldUs' | 'ended'>
 }
 
+const NOBODY = { service: '', host: '', process: 0n, historyUs: 0, madeUs: 0, address: '', listening: [] }
 const MAX_RINGS = 1_000
+const MAX_PLACES = 64
 
 /**
  * Answers `keeps`, at once or later.
@@ -54,19 +56,20 @@ export function answerKeeps(
 
 /** Takes `rings`. @returns what writes the empty result */
 export function takeRings({ rings }: Asking, args: Reader): Result {
-  for (const ring of readRings(args)) rings.told(ring)
+  const { told, nowUs } = readRings(args)
+  for (const ring of told) rings.told(ring, nowUs)
   return w => w.byte(T.STOP)
 }
 
 function readRequest(args: Reader, address: string): Asked {
-  const asked: Asked = { since: 0n, waitMs: 0, ring: { service: '', host: '', process: 0n, historyUs: 0, address } }
-  const { ring } = asked
+  const ring: Asked['ring'] = { ...NOBODY, address }
+  const asked: Asked = { since: 0n, waitMs: 0, ring }
   args.eachField((id, type) => {
     if (id !== 1 || type !== T.STRUCT) return false
     args.eachField((id, type) => {
       if (id === 1 && type === T.I64) asked.since = args.i64()
       else if (id === 2 && type === T.I32) asked.waitMs = args.i32()
-      else return readRingField(args, ring, id - 2, type)
+      else return readRingField(args, ring, id < 7 ? id - 2 : id, type)
       return true
     })
     return true
@@ -74,9 +77,14 @@ function readRequest(args: Reader, address: string): Asked {
   return asked
 }
 
-function readRings(args: Reader): Ring[] {
+function readRings(args: Reader): { told: Ring[]; nowUs: number | undefined } {
   const rings: Ring[] = []
+  let nowUs: number | undefined
   args.eachField((id, type) => {
+    if (id === 2 && type === T.I64) {
+      nowUs = Number(args.i64())
+      return true
+    }
     if (id !== 1 || type !== T.LIST) return false
     const elementType = args.byte()
     const n = args.size(1)
@@ -85,10 +93,11 @@ function readRings(args: Reader): Ring[] {
         args.skip(elementType)
         continue
       }
-      const ring: Ring = { service: '', host: '', process: 0n, historyUs: 0, seenUs: 0, ended: false, address: '' }
+      const ring: Ring = { ...NOBODY, toldUs: 0, seenUs: 0, ended: false }
       args.eachField((id, type) => {
         if (id === 5 && type === T.I64) ring.seenUs = Number(args.i64())
         else if (id === 6 && type === T.BOOL) ring.ended = args.byte() !== 0
+        else if (id === 9 && type === T.I64) ring.toldUs = Number(args.i64())
         else return readRingField(args, ring, id, type)
         return true
       })
@@ -96,7 +105,18 @@ function readRings(args: Reader): Ring[] {
     }
     return true
   })
-  return rings
+  return { told: rings, nowUs }
+}
+
+/** @returns the first MAX_PLACES */
+function readPlaces(args: Reader): string[] {
+  const places: string[] = []
+  const elementType = args.byte()
+  for (let n = args.size(1); n > 0; n--) {
+    if (elementType === T.STRING && places.length < MAX_PLACES) places.push(args.string())
+    else args.skip(elementType)
+  }
+  return places
 }
 
 function readRingField(args: Reader, ring: Asked['ring'], id: number, type: number): boolean {
@@ -104,6 +124,8 @@ function readRingField(args: Reader, ring: Asked['ring'], id: number, type: numb
   else if (id === 2 && type === T.STRING) ring.host = args.string()
   else if (id === 3 && type === T.I64) ring.process = args.i64()
   else if (id === 4 && type === T.I64) ring.historyUs = Number(args.i64())
+  else if (id === 7 && type === T.LIST) ring.listening = readPlaces(args)
+  else if (id === 8 && type === T.I64) ring.madeUs = Number(args.i64())
   else return false
   return true
 }

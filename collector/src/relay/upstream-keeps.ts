@@ -109,7 +109,7 @@ export function askUpstreams({ upstreams, keeping, warn }: UpstreamKeepsOptions)
       try {
         for (let i = 0; i < rings.length; i += MAX_RINGS) {
           const some = rings.slice(i, i + MAX_RINGS)
-          await telling.call(id => ringsFrame(id, some), readSeqid, TOLD_MS)
+          await telling.call(id => ringsFrame(id, some, keeping.nowUs()), readSeqid, TOLD_MS)
         }
       } catch {
         // The question says what is wrong with an upstream.
@@ -134,19 +134,19 @@ export function askUpstreams({ upstreams, keeping, warn }: UpstreamKeepsOptions)
 
 function question(seqid: number, sinceUs: number): Buffer {
   const w = new Writer(128)
-  const nobody = { service: '', host: '', processHi: 0, processLo: 0, historyUs: 0 }
+  const nobody = { service: '', host: '', processHi: 0, processLo: 0, historyUs: 0, listening: [], madeUs: 0 }
   writeKeepsFrame(w, seqid, { sinceUs, waitMs: WAIT_MS, ...nobody })
   return w.take()
 }
 
-function ringsFrame(seqid: number, rings: Ring[]): Buffer {
+function ringsFrame(seqid: number, rings: Ring[], nowUs: number): Buffer {
   const w = new Writer()
   w.i32(0)
   writeMessageBegin(w, { strict: true, type: MessageType.CALL, name: 'rings', seqid })
   w.field(T.LIST, 1)
   w.byte(T.STRUCT)
   w.i32(rings.length)
-  for (const { service, host, process, historyUs, seenUs, ended } of rings) {
+  for (const { service, host, process, historyUs, seenUs, ended, listening, madeUs, toldUs } of rings) {
     w.field(T.STRING, 1)
     w.string(service)
     w.field(T.STRING, 2)
@@ -159,8 +159,18 @@ function ringsFrame(seqid: number, rings: Ring[]): Buffer {
     w.i64FromNumber(seenUs)
     w.field(T.BOOL, 6)
     w.byte(ended ? 1 : 0)
+    w.field(T.LIST, 7)
+    w.byte(T.STRING)
+    w.i32(listening.length)
+    for (const place of listening) w.string(place)
+    w.field(T.I64, 8)
+    w.i64FromNumber(madeUs)
+    w.field(T.I64, 9)
+    w.i64FromNumber(toldUs)
     w.byte(T.STOP)
   }
+  w.field(T.I64, 2)
+  w.i64FromNumber(nowUs)
   w.byte(T.STOP)
   const frame = w.take()
   frame.writeInt32BE(frame.length - 4, 0)

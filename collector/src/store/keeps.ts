@@ -47,14 +47,34 @@ export interface Ring {
   host: string
   /** A random number. */
   process: bigint
-  /** When the oldest span of its history began. */
+  /** Since when its history had all of its spans, as it said at `toldUs`. */
   historyUs: number
+  toldUs: number
+  /** When its history was made, after its start: nothing in it was overwritten before; 0 if it doesn't say. */
+  madeUs: number
   /** When it was last there. */
   seenUs: number
   /** Whether it closed its connection then: it ended, lost it, or asks elsewhere. */
   ended: boolean
   /** Where it asks from; '' when a relay told it. */
   address: string
+  /** Where it takes calls, as `placeOf` writes it; empty if it doesn't say. */
+  listening: string[]
+}
+
+/** Returns `address:port`. */
+export function placeOf(address: string, port: string | number): string {
+  const name = address.replace(/^::ffff:/, '').toLowerCase()
+  return name.includes(':') ? `[${name}]:${port}` : `${name}:${port}`
+}
+
+/** How `listening` is stored: each place is found with its commas. */
+export function listed(places: string[]): string {
+  return places.length === 0 ? '' : `,${places.join(',')},`
+}
+
+export function unlisted(text: string): string[] {
+  return text.split(',').filter(place => place !== '')
 }
 
 /** A process in an hour, as it was first and last seen in that hour. */
@@ -74,15 +94,17 @@ export interface KeepQuery {
   limit: number
 }
 
-/** Which processes are wanted: seen in hours of the range, and of these services, hosts or addresses, if they are given. */
+/** Which processes are wanted: seen in hours of the range, and of these services, hosts or addresses, or taking calls at these places, if they are given. */
 export interface RingQuery {
   fromUs: number
   toUs: number
-  of?: { services: string[]; hosts: string[] }
+  of?: { services: string[]; hosts: string[]; places: string[] }
 }
 
 /** What is written while spans are taken. */
 export interface KeepLog {
+  /** The time, in microseconds since the epoch, by a clock that all collectors on these databases have in common. */
+  nowUs(): number
   addKeeps(keeps: Keep[]): Promise<void>
   /** Returns rows with higher numbers that aren't older, the lowest numbers first; MAX_KEEPS_READ at most. */
   keepsAfter(seq: bigint, fromUs: number): Promise<StoredKeep[]>

@@ -15,18 +15,22 @@ export const LEFT_OUT_KEY = 'milo.left_out'
 
 const MAX_REASONS = 100
 
-/** Returns why a trace was kept, each reason once for a service and name; nothing if it was sampled. */
-export function keptReasons(records: SpanRecord[]): KeptReason[] {
+/**
+ * Returns why a trace was kept, each reason once for a service and name. That a process was asked is no reason: who asked has sent
+ * nothing, or nothing yet, or was a person.
+ * @returns undefined if it was sampled
+ */
+export function keptReasons(records: SpanRecord[]): KeptReason[] | undefined {
   const found = new Map<string, KeptReason>()
-  let asked: KeptReason | undefined
+  let isKept = false
   for (const { annotations, service, name = '', id, probability } of records) {
     const reason = annotations?.get(KEEP_KEY)
     // An application may say it of a trace that is sampled as well.
     if (reason === undefined || id === undefined || probability) continue
+    isKept = true
+    if (reason === ASKED || found.size === MAX_REASONS) continue
     const kept = { reason, service: service || null, name, spanId: hexId(id) }
-    if (reason === ASKED) asked ??= kept
-    else if (found.size < MAX_REASONS) found.set(JSON.stringify([reason, service, name]), kept)
+    found.set(JSON.stringify([reason, service, name]), kept)
   }
-  // Who asked has sent nothing, or nothing yet.
-  return found.size === 0 && asked !== undefined ? [asked] : [...found.values()]
+  return isKept ? [...found.values()] : undefined
 }

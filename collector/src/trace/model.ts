@@ -27,18 +27,21 @@ export interface Trace {
 
 /** A trace that wasn't sampled: a process kept it, and asked all others for what they had of it. */
 export interface KeptTrace {
+  /** Empty if nobody knows who asked for it. */
   reasons: KeptReason[]
   /** The halves of calls that aren't there, and why; 1,000 at most. */
   missing: MissingHalf[]
 }
 
 export interface KeptReason {
-  /** error, slow, lateral, requested, or the application's word; asked if only processes have answered that were asked. */
+  /** error, slow, lateral, requested, or the application's word. */
   reason: string
-  /** The span whose process kept the trace. */
+  /** The span whose process kept the trace. `spanId` is null if that span isn't there; `name` is empty too if a person asked for the trace by its id. */
   service: string | null
   name: string
-  spanId: string
+  spanId: string | null
+  /** Who asked for the trace by its id: the user, or null if nobody had to say. Absent for what a process has kept. */
+  by?: string | null
 }
 
 export interface MissingHalf {
@@ -228,7 +231,7 @@ export interface TraceSummary {
   failure: SummaryFailure | null
   /** The probability with which the trace was kept: 0 = forced, null = unknown. */
   probability: number | null
-  /** Why it was kept after the fact; absent if it was sampled. */
+  /** Why it was kept after the fact: empty if it was asked for, and its spans don't say by whom. Absent if it was sampled. */
   kept?: string[]
   /**
    * True if the trace was too long to be read as a whole. All of the above describes a part then, so the numbers are lower

@@ -162,7 +162,8 @@ function isCustom({ eventType }: SpanEvent): boolean {
   return eventType === CUSTOM
 }
 
-function sideOf(events: SpanEvent[]): number {
+/** Returns the side that a record's events name first. */
+export function sideOf(events: SpanEvent[]): number {
   for (let i = 0; i < events.length; i++) {
     const side = eventSide(events[i]!.eventType)
     if (side !== undefined) return side

@@ -95,7 +95,8 @@ export function ScatterPlot({ points, buckets, step, times, what, searchOf, diff
           >
             <strong>{pointed.trace.name || 'no name'}</strong> {formatDuration(pointed.trace.duration)} ·{' '}
             {shortLocalTime(pointed.trace.start!)}
-            {pointed.trace.kept !== undefined && ` · kept: ${pointed.trace.kept.join(', ').slice(0, 100)}`}
+            {pointed.trace.kept !== undefined &&
+              ` · kept${pointed.trace.kept.length > 0 ? ': ' : ''}${pointed.trace.kept.join(', ').slice(0, 100)}`}
             {pointed.trace.error && <span class="tip-failure">{failureText(pointed.trace)}</span>}
           </div>
         )}

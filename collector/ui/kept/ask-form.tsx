@@ -80,7 +80,7 @@ function NextTraces({ service: givenService, name: givenName, services, onTold }
           Keep the next
         </button>
       </fieldset>
-      <Outcome asked={asked} services={services}>
+      <Outcome asked={asked}>
         {asked.state === 'told' && 'name' in asked.answer && (
           <>
             Each process of {asked.answer.service} keeps the next {counted(asked.answer.n, 'trace')} with{' '}

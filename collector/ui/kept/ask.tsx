@@ -1,6 +1,6 @@
 import type { ComponentChildren } from 'preact'
 import { useCallback, useState } from 'preact/hooks'
-import type { KeepAnswer, ServiceHistories } from '../../src/http/answers'
+import type { KeepAnswer } from '../../src/http/answers'
 import { sendJson } from '../shell/json'
 import type { Problem } from '../shell/problem'
 
@@ -35,14 +35,12 @@ export function useAsk(onTold?: (answer: KeepAnswer) => void): [Asked, (question
 
 interface OutcomeProps {
   asked: Asked
-  /** The services with histories, as far as they are known. */
-  services?: ServiceHistories[]
   /** What may come now, if processes were told. */
   children: ComponentChildren
 }
 
 /** Says how many processes were told, and why perhaps nothing comes; or what went wrong. */
-export function Outcome({ asked, services = [], children }: OutcomeProps) {
+export function Outcome({ asked, children }: OutcomeProps) {
   if (asked.state === 'failed') {
     return (
       <p class="field-problem" role="alert">
@@ -53,20 +51,19 @@ export function Outcome({ asked, services = [], children }: OutcomeProps) {
   return (
     <div class="keep-outcome" role="status">
       {asked.state === 'asking' && <p class="hint">Telling processes…</p>}
-      {asked.state === 'told' && <Told answer={asked.answer} services={services} more={children} />}
+      {asked.state === 'told' && <Told answer={asked.answer} more={children} />}
     </div>
   )
 }
 
 interface ToldProps {
   answer: KeepAnswer
-  services: ServiceHistories[]
   more: ComponentChildren
 }
 
-function Told({ answer, services, more }: ToldProps) {
-  const { processes } = answer
-  if (processes === 0) {
+function Told({ answer, more }: ToldProps) {
+  const { processes, ofService = 0 } = answer
+  if (processes === 0 && ofService === 0) {
     return (
       <p>
         <strong>No process was told, so nothing may come.</strong> None with a history asks this collector. Start
@@ -76,9 +73,13 @@ function Told({ answer, services, more }: ToldProps) {
     )
   }
   const told = (
-    <strong>{processes === 1 ? 'One process was' : `${processes.toLocaleString()} processes were`} told.</strong>
+    <strong>
+      {processes === 0
+        ? 'Processes of another collector are told.'
+        : `${processes === 1 ? 'One process was' : `${processes.toLocaleString()} processes were`} told.`}
+    </strong>
   )
-  if ('traceId' in answer || services.length === 0 || services.some(({ service }) => service === answer.service)) {
+  if ('traceId' in answer || ofService > 0) {
     return (
       <p>
         {told} {more}
@@ -87,8 +88,8 @@ function Told({ answer, services, more }: ToldProps) {
   }
   return (
     <p>
-      {told} But none of <strong>{answer.service}</strong> is known to have a history, so nothing may come: see below
-      which services have one.
+      {told} But no process of <strong>{answer.service}</strong> asks now, so nothing may come: see below which services
+      have a history. A process asks once its first trace has ended.
     </p>
   )
 }

@@ -1,6 +1,7 @@
 import type { ServiceHistories } from '../../src/http/answers'
 import { formatDuration } from '../../src/trace'
 import { type Column, SortedTable } from '../parts/sorted-table'
+import { TimeStamp } from '../parts/time-stamp'
 import { serviceHref, type TimeRange, withRange } from '../range/range'
 
 interface Props {
@@ -39,6 +40,7 @@ export function Histories({ services, range, sort }: Props) {
       value: ({ longest }) => longest,
       show: ({ longest }) => formatDuration(longest),
     },
+    { key: 'asOf', title: 'As of', value: ({ asOf }) => asOf, show: ({ asOf }) => <TimeStamp us={asOf} short /> },
     {
       key: 'open',
       title: 'Open',

@@ -17,10 +17,11 @@ export function whyKept(reason: string): string {
 /** Says that a trace was kept after the fact, and why. */
 export function KeptMark({ reasons }: { reasons: string[] }) {
   const more = reasons.length - MAX_SHOWN
-  const title = `Not sampled, but kept after the fact, because ${reasons.slice(0, MAX_SHOWN).map(whyKept).join(', and because ')}`
+  const because = reasons.length === 0 ? [whyKept('asked')] : reasons.slice(0, MAX_SHOWN).map(whyKept)
+  const title = `Not sampled, but kept after the fact, because ${because.join(', and because ')}`
   return (
     <span class="kept-mark" title={title}>
-      kept: {reasons.slice(0, MAX_SHOWN).join(', ')}
+      kept{reasons.length > 0 && `: ${reasons.slice(0, MAX_SHOWN).join(', ')}`}
       {more > 0 && ` and ${more} more`}
     </span>
   )

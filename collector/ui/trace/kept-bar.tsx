@@ -15,7 +15,6 @@ interface Props {
 }
 
 const MAX_REASONS = 3
-const ASKED = 'asked'
 
 /** Says that the trace was kept after the fact and why, and what is missing in it and why. */
 export function KeptBar(props: Props) {
@@ -25,7 +24,8 @@ export function KeptBar(props: Props) {
   return (
     <section class="kept-bar" aria-label="Kept after the fact">
       <p>
-        <strong>Not sampled, but kept after the fact</strong>{' '}
+        <strong>Not sampled, but kept after the fact</strong>
+        {reasons.length === 0 && ', because processes were asked for it'}{' '}
         {reasons.slice(0, MAX_REASONS).map((reason, i) => (
           <span key={i}>
             {i > 0 && ', and '}because <Reason reason={reason} columns={columns} onSelect={onSelect} />
@@ -44,10 +44,9 @@ interface ReasonProps {
   onSelect(span: number): void
 }
 
-function Reason({ reason: { reason, service, name, spanId }, columns, onSelect }: ReasonProps) {
-  // Whose span it is that only answered, is by chance.
-  if (reason === ASKED) return <>{whyKept(reason)}</>
-  const span = spanById(columns, spanId)
+function Reason({ reason: { reason, service, name, spanId, by }, columns, onSelect }: ReasonProps) {
+  if (by !== undefined) return <>{by ?? 'somebody'} asked for it by its id</>
+  const span = spanId === null ? -1 : spanById(columns, spanId)
   return (
     <>
       {whyKept(reason)}, at{' '}

@@ -30,7 +30,10 @@ describe('the API of what is kept after the fact', () => {
     const traceId = hex(randomId())
     assert.deepEqual(await post(c, { traceId }), { status: 202, body: { traceId, processes: 1 } })
     const operation = { service: 'shop', name: 'Shop.order', n: 3 }
-    assert.deepEqual(await post(c, operation), { status: 202, body: { ...operation, processes: 1 } })
+    assert.deepEqual(await post(c, operation), { status: 202, body: { ...operation, processes: 1, ofService: 1 } })
+    const hint = 'no process of nobody asks now what to keep'
+    const nobody = { service: 'nobody', name: 'x', n: 1 }
+    assert.deepEqual((await post(c, nobody)).body, { ...nobody, processes: 1, ofService: 0, hint })
     assert.equal(await sender.log(kept('requested')), 0)
     const { entries } = told(await peer.call(keepsFrame(since, 0)))
     assert.deepEqual(
@@ -43,6 +46,7 @@ describe('the API of what is kept after the fact', () => {
         [0, 0],
         [2, 3],
         [1, 3],
+        [1, 1],
         [0, 0],
       ],
     )
@@ -65,6 +69,7 @@ describe('the API of what is kept after the fact', () => {
     assert.ok(of.first <= of.last && of.latest[0].time === of.last)
     const requests = all.requests.map(({ time, ...rest }: any) => rest)
     assert.deepEqual(requests, [
+      { ...nobody, by: null },
       { ...operation, by: null },
       { traceId, by: null },
     ])
@@ -125,20 +130,21 @@ describe('the API of what is kept after the fact', () => {
         ],
       })
     // Processes: one that has been there for long, one that began a moment ago, one that ends.
-    const ask = async (service: string, process: bigint, historyUs: number) => {
+    const ask = async (service: string, process: bigint, madeUs: number, historyUs = madeUs) => {
       const response = await fetch(
-        `${c.url}/api/keeps/feed?service=${service}&host=h-${service}&process=${process}&history=${historyUs}`,
+        `${c.url}/api/keeps/feed?service=${service}&host=h-${service}&process=${process}&made=${madeUs}&history=${historyUs}`,
       )
       assert.equal(response.status, 200)
     }
     await ask('stays', 1n, nowUs - MINUTE_US)
-    await ask('forgets', 2n, nowUs)
+    await ask('forgets', 2n, nowUs - MINUTE_US, nowUs)
+    await ask('begins', 4n, nowUs)
     const ends = new Peer(c.scribePorts[0]!)
     told(await ends.call(keepsFrame(0n, 0, {}, 3n)))
     const rings = async () => (await c.get('/api/keeps')).body.services.map(({ service }: any) => service)
-    await until('they are known', async () => (await rings()).length === 3)
+    await until('they are known', async () => (await rings()).length === 4)
     ends.socket.destroy()
-    await until('one has ended', async () => (await rings()).length === 2)
+    await until('one has ended', async () => (await rings()).length === 3)
 
     const root = span({ traceId, id: 1n, parentId: 9n, service: 'shop', name: 'Shop.order', probability: 0 })
     root.annotations = new Map([
@@ -154,6 +160,7 @@ describe('the API of what is kept after the fact', () => {
       call(4n, 'shop', beganUs),
       call(5n, 'unknown', beganUs),
       call(6n, 'mysql', beganUs, { 'db.system': 'mysql' }),
+      call(11n, 'begins', beganUs),
       // Its server has answered.
       call(7n, 'answers', beganUs),
       span({
@@ -184,7 +191,10 @@ describe('the API of what is kept after the fact', () => {
       // The process that has ended is one of shop's.
       [hex(4n)]: ['server', 'ended'],
       [hex(5n)]: ['server', 'no_history'],
+      [hex(11n)]: ['server', 'no_history'],
     })
+    const { detail: began } = missing.find((half: any) => half.spanId === hex(11n))
+    assert.match(began, /^begins on h-begins began at .*, after this/)
     assert.ok(missing.every(({ detail }: any) => /^.{20,200}$/.test(detail)))
     assert.equal(headers.get('etag'), null, 'what is missing may come, and why it is may become known')
     // Of a trace that was sampled, nothing is said.

@@ -3,6 +3,7 @@ import { type AddressInfo, connect } from 'node:net'
 import fastify from 'fastify'
 import { createReads, type Grant, ReadBudget } from '../../../collector/src/api/read-budget'
 import { traceRoutes } from '../../../collector/src/api/traces'
+import { Rings } from '../../../collector/src/keep/rings'
 import { until } from '../../helpers/until'
 import { span } from '../support'
 
@@ -72,7 +73,7 @@ describe('the read budget', () => {
       keepsOf: async () => [],
       rings: async () => [],
     }
-    traceRoutes(app, reads, question => question(store))
+    traceRoutes(app, reads, question => question(store), new Rings())
     await app.listen({ port: 0, host: '127.0.0.1' })
     const { port } = app.server.address() as AddressInfo
     const reader = connect(port, '127.0.0.1').on('error', () => {})

@@ -30,7 +30,15 @@ describe('the limit of traces that are announced', () => {
 })
 
 describe('the processes that ask', () => {
-  const ring = { service: 'shop', host: 'web1', process: 1n, historyUs: 5, address: '10.0.0.1' }
+  const ring = {
+    service: 'shop',
+    host: 'web1',
+    process: 1n,
+    historyUs: 5,
+    madeUs: 4,
+    address: '10.0.0.1',
+    listening: ['[::]:80'],
+  }
 
   it('are told once they have changed, as there while they ask, as gone once they have left, and then forgotten', () => {
     let nowUs = 1_000_000_000
@@ -39,10 +47,10 @@ describe('the processes that ask', () => {
     rings.onNews = () => news++
     const answered = rings.asks(ring)
     assert.equal(news, 1)
-    assert.deepEqual(rings.take(), [{ ...ring, seenUs: nowUs, ended: false }])
+    assert.deepEqual(rings.take(), [{ ...ring, seenUs: nowUs, toldUs: nowUs, ended: false }])
     nowUs += 7
     // It still waits.
-    assert.deepEqual(rings.take(), [{ ...ring, seenUs: nowUs, ended: false }])
+    assert.deepEqual(rings.take(), [{ ...ring, seenUs: nowUs, toldUs: nowUs - 7, ended: false }])
     answered()
     rings.asks({ ...ring, historyUs: 6 })()
     const [asked] = rings.take()
@@ -53,7 +61,7 @@ describe('the processes that ask', () => {
     nowUs += 5
     rings.left(1n)
     assert.equal(news, 2)
-    assert.deepEqual(rings.take(), [{ ...ring, historyUs: 6, seenUs: nowUs, ended: true }])
+    assert.deepEqual(rings.take(), [{ ...ring, historyUs: 6, seenUs: nowUs, toldUs: nowUs - 5, ended: true }])
     assert.equal(rings.size, 0)
     // Who falls silent is forgotten as well.
     rings.asks(ring)()
@@ -67,8 +75,16 @@ describe('the processes that ask', () => {
     const nowUs = 1_000_000_000
     const rings = new Rings(() => nowUs)
     rings.asks({ ...ring, service: 'x'.repeat(1e6), host: 'y'.repeat(1e6), historyUs: 2 ** 63 })
-    rings.told({ ...ring, process: 2n, historyUs: Number.NaN, seenUs: 2 ** 63, ended: false, service: 'told' })
-    rings.told({ ...ring, process: 3n, seenUs: -1, ended: false })
+    rings.told({
+      ...ring,
+      process: 2n,
+      historyUs: Number.NaN,
+      toldUs: 0,
+      seenUs: 2 ** 63,
+      ended: false,
+      service: 'told',
+    })
+    rings.told({ ...ring, process: 3n, toldUs: 0, seenUs: -1, ended: false })
     const [asks, told, ...none] = rings.take()
     assert.deepEqual([asks!.service.length, asks!.host.length, asks!.historyUs], [200, 200, nowUs])
     assert.deepEqual([told!.service, told!.seenUs, told!.historyUs], ['told', nowUs, 0])

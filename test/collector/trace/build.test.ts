@@ -232,7 +232,10 @@ describe('merging the halves of a span', () => {
         { reason: 'big order', service: 'cart', name: 'span 1', spanId: hex(1n) },
       ])
     }
-    assert.deepEqual(reasons(0.5), [])
+    assert.equal(reasons(0.5), undefined)
+    // Who was asked doesn't know why.
+    const asked = new Map([['milo.keep', 'asked']])
+    assert.deepEqual(keptReasons([half(server, 1n, { annotations: asked, probability: 0 })]), [])
   })
 
   it('keeps two different halves of the same side', () => {

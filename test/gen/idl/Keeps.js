@@ -122,9 +122,13 @@ const Keeps_keeps_result = class {
 const Keeps_rings_args = class {
   constructor(args) {
     this.rings = null;
+    this.now_us = null;
     if (args) {
       if (args.rings !== undefined && args.rings !== null) {
         this.rings = Thrift.copyList(args.rings, [ttypes.Ring]);
+      }
+      if (args.now_us !== undefined && args.now_us !== null) {
+        this.now_us = args.now_us;
       }
     }
   }
@@ -142,22 +146,26 @@ const Keeps_rings_args = class {
         case 1:
         if (ftype == Thrift.Type.LIST) {
           this.rings = [];
-          const _rtmp320 = input.readListBegin();
-          const _size19 = _rtmp320.size || 0;
-          for (let _i21 = 0; _i21 < _size19; ++_i21) {
-            let elem22 = null;
-            elem22 = new ttypes.Ring();
-            elem22.read(input);
-            this.rings.push(elem22);
+          const _rtmp330 = input.readListBegin();
+          const _size29 = _rtmp330.size || 0;
+          for (let _i31 = 0; _i31 < _size29; ++_i31) {
+            let elem32 = null;
+            elem32 = new ttypes.Ring();
+            elem32.read(input);
+            this.rings.push(elem32);
           }
           input.readListEnd();
         } else {
           input.skip(ftype);
         }
         break;
-        case 0:
+        case 2:
+        if (ftype == Thrift.Type.I64) {
+          this.now_us = input.readI64();
+        } else {
           input.skip(ftype);
-          break;
+        }
+        break;
         default:
           input.skip(ftype);
       }
@@ -172,13 +180,18 @@ const Keeps_rings_args = class {
     if (this.rings !== null && this.rings !== undefined) {
       output.writeFieldBegin('rings', Thrift.Type.LIST, 1);
       output.writeListBegin(Thrift.Type.STRUCT, this.rings.length);
-      for (let iter23 in this.rings) {
-        if (this.rings.hasOwnProperty(iter23)) {
-          iter23 = this.rings[iter23];
-          iter23.write(output);
+      for (let iter33 in this.rings) {
+        if (this.rings.hasOwnProperty(iter33)) {
+          iter33 = this.rings[iter33];
+          iter33.write(output);
         }
       }
       output.writeListEnd();
+      output.writeFieldEnd();
+    }
+    if (this.now_us !== null && this.now_us !== undefined) {
+      output.writeFieldBegin('now_us', Thrift.Type.I64, 2);
+      output.writeI64(this.now_us);
       output.writeFieldEnd();
     }
     output.writeFieldStop();
@@ -275,21 +288,22 @@ const KeepsClient = exports.Client = class KeepsClient {
     return callback('keeps failed: unknown result');
   }
 
-  rings (rings) {
+  rings (rings, now_us) {
     this._seqid = this.new_seqid();
     const self = this;
     return new Promise((resolve, reject) => {
       self._reqs[self.seqid()] = (error, result) => {
         return error ? reject(error) : resolve(result);
       };
-      self.send_rings(rings);
+      self.send_rings(rings, now_us);
     });
   }
 
-  send_rings (rings) {
+  send_rings (rings, now_us) {
     const output = new this.pClass(this.output);
     const params = {
-      rings: rings
+      rings: rings,
+      now_us: now_us
     };
     const args = new Keeps_rings_args(params);
     try {
@@ -382,9 +396,10 @@ const KeepsProcessor = exports.Processor = class KeepsProcessor {
     const args = new Keeps_rings_args();
     args.read(input);
     input.readMessageEnd();
-    if (this._handler.rings.length === 1) {
+    if (this._handler.rings.length === 2) {
       Promise.resolve(this._handler.rings.bind(this._handler)(
-        args.rings
+        args.rings,
+        args.now_us
       )).then(result => {
         const result_obj = new Keeps_rings_result({success: result});
         output.writeMessageBegin("rings", Thrift.MessageType.REPLY, seqid);
@@ -400,7 +415,7 @@ const KeepsProcessor = exports.Processor = class KeepsProcessor {
         output.flush();
       });
     } else {
-      this._handler.rings(args.rings, (err, result) => {
+      this._handler.rings(args.rings, args.now_us, (err, result) => {
         let result_obj;
         if ((err === null || typeof err === 'undefined')) {
           result_obj = new Keeps_rings_result((err !== null || typeof err === 'undefined') ? err : {success: result});

@@ -384,6 +384,8 @@ const KeepsRequest = module.exports.KeepsRequest = class {
     this.host = null;
     this.process = null;
     this.history_us = null;
+    this.listening = null;
+    this.made_us = null;
     if (args) {
       if (args.since !== undefined && args.since !== null) {
         this.since = args.since;
@@ -402,6 +404,12 @@ const KeepsRequest = module.exports.KeepsRequest = class {
       }
       if (args.history_us !== undefined && args.history_us !== null) {
         this.history_us = args.history_us;
+      }
+      if (args.listening !== undefined && args.listening !== null) {
+        this.listening = Thrift.copyList(args.listening, [null]);
+      }
+      if (args.made_us !== undefined && args.made_us !== null) {
+        this.made_us = args.made_us;
       }
     }
   }
@@ -458,6 +466,28 @@ const KeepsRequest = module.exports.KeepsRequest = class {
           input.skip(ftype);
         }
         break;
+        case 7:
+        if (ftype == Thrift.Type.LIST) {
+          this.listening = [];
+          const _rtmp320 = input.readListBegin();
+          const _size19 = _rtmp320.size || 0;
+          for (let _i21 = 0; _i21 < _size19; ++_i21) {
+            let elem22 = null;
+            elem22 = input.readString();
+            this.listening.push(elem22);
+          }
+          input.readListEnd();
+        } else {
+          input.skip(ftype);
+        }
+        break;
+        case 8:
+        if (ftype == Thrift.Type.I64) {
+          this.made_us = input.readI64();
+        } else {
+          input.skip(ftype);
+        }
+        break;
         default:
           input.skip(ftype);
       }
@@ -497,6 +527,23 @@ const KeepsRequest = module.exports.KeepsRequest = class {
     if (this.history_us !== null && this.history_us !== undefined) {
       output.writeFieldBegin('history_us', Thrift.Type.I64, 6);
       output.writeI64(this.history_us);
+      output.writeFieldEnd();
+    }
+    if (this.listening !== null && this.listening !== undefined) {
+      output.writeFieldBegin('listening', Thrift.Type.LIST, 7);
+      output.writeListBegin(Thrift.Type.STRING, this.listening.length);
+      for (let iter23 in this.listening) {
+        if (this.listening.hasOwnProperty(iter23)) {
+          iter23 = this.listening[iter23];
+          output.writeString(iter23);
+        }
+      }
+      output.writeListEnd();
+      output.writeFieldEnd();
+    }
+    if (this.made_us !== null && this.made_us !== undefined) {
+      output.writeFieldBegin('made_us', Thrift.Type.I64, 8);
+      output.writeI64(this.made_us);
       output.writeFieldEnd();
     }
     output.writeFieldStop();
@@ -578,6 +625,9 @@ const Ring = module.exports.Ring = class {
     this.history_us = null;
     this.seen_us = null;
     this.ended = null;
+    this.listening = null;
+    this.made_us = null;
+    this.told_us = null;
     if (args) {
       if (args.service_name !== undefined && args.service_name !== null) {
         this.service_name = args.service_name;
@@ -596,6 +646,15 @@ const Ring = module.exports.Ring = class {
       }
       if (args.ended !== undefined && args.ended !== null) {
         this.ended = args.ended;
+      }
+      if (args.listening !== undefined && args.listening !== null) {
+        this.listening = Thrift.copyList(args.listening, [null]);
+      }
+      if (args.made_us !== undefined && args.made_us !== null) {
+        this.made_us = args.made_us;
+      }
+      if (args.told_us !== undefined && args.told_us !== null) {
+        this.told_us = args.told_us;
       }
     }
   }
@@ -652,6 +711,35 @@ const Ring = module.exports.Ring = class {
           input.skip(ftype);
         }
         break;
+        case 7:
+        if (ftype == Thrift.Type.LIST) {
+          this.listening = [];
+          const _rtmp325 = input.readListBegin();
+          const _size24 = _rtmp325.size || 0;
+          for (let _i26 = 0; _i26 < _size24; ++_i26) {
+            let elem27 = null;
+            elem27 = input.readString();
+            this.listening.push(elem27);
+          }
+          input.readListEnd();
+        } else {
+          input.skip(ftype);
+        }
+        break;
+        case 8:
+        if (ftype == Thrift.Type.I64) {
+          this.made_us = input.readI64();
+        } else {
+          input.skip(ftype);
+        }
+        break;
+        case 9:
+        if (ftype == Thrift.Type.I64) {
+          this.told_us = input.readI64();
+        } else {
+          input.skip(ftype);
+        }
+        break;
         default:
           input.skip(ftype);
       }
@@ -691,6 +779,28 @@ const Ring = module.exports.Ring = class {
     if (this.ended !== null && this.ended !== undefined) {
       output.writeFieldBegin('ended', Thrift.Type.BOOL, 6);
       output.writeBool(this.ended);
+      output.writeFieldEnd();
+    }
+    if (this.listening !== null && this.listening !== undefined) {
+      output.writeFieldBegin('listening', Thrift.Type.LIST, 7);
+      output.writeListBegin(Thrift.Type.STRING, this.listening.length);
+      for (let iter28 in this.listening) {
+        if (this.listening.hasOwnProperty(iter28)) {
+          iter28 = this.listening[iter28];
+          output.writeString(iter28);
+        }
+      }
+      output.writeListEnd();
+      output.writeFieldEnd();
+    }
+    if (this.made_us !== null && this.made_us !== undefined) {
+      output.writeFieldBegin('made_us', Thrift.Type.I64, 8);
+      output.writeI64(this.made_us);
+      output.writeFieldEnd();
+    }
+    if (this.told_us !== null && this.told_us !== undefined) {
+      output.writeFieldBegin('told_us', Thrift.Type.I64, 9);
+      output.writeI64(this.told_us);
       output.writeFieldEnd();
     }
     output.writeFieldStop();

@@ -359,6 +359,7 @@ describe('retroactive sampling', () => {
       const first = await next()
       assert.deepEqual([first.service, first.host, first.waitMs], ['test', 'here', 20_000])
       assert.ok(first.since > 10n ** 15n && first.historyUs > 10n ** 15n && first.process > 0n)
+      assert.equal(first.madeUs, first.historyUs, 'nothing is overwritten yet')
       first.answer(77n, Buffer.concat([entry(9, 5n), entry(0, id(traceId)), entry(0, 12345n)]))
       const second = await next()
       assert.deepEqual([second.since, second.process], [77n, first.process])

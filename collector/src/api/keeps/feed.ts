@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { tryLater } from '../../http/errors'
 import { type FeedReply, MAX_POLLS } from '../../keep/feed'
 import type { Keeping } from '../../keep/keeping'
+import { unlisted } from '../../store/keeps'
 import { parsed, readParameters, string } from '../parameters'
 
 /** The feed of what to keep after the fact, for processes that report over HTTP: what `keeps` is on the Scribe port. */
@@ -24,12 +25,15 @@ const FEED = z.strictObject({
   host: string.default(''),
   process: integer('give a random number of 64 bits').default(0n),
   history: integer('give microseconds since the epoch').default(0n),
+  made: integer('give microseconds since the epoch').default(0n),
+  listening: string.default(''),
 })
 
 export function feedRoute(app: FastifyInstance, { feed, rings }: Keeping): void {
   app.get('/api/keeps/feed', FOR_SENDERS, async (request, reply) => {
-    const { since, wait, service, host, process, history } = readParameters(FEED, request.query)
-    const ring = { service, host, process, historyUs: Number(history), address: request.ip }
+    const { since, wait, service, host, process, history, made, listening } = readParameters(FEED, request.query)
+    const of = { service, host, process, address: request.ip }
+    const ring = { ...of, historyUs: Number(history), madeUs: Number(made), listening: unlisted(listening) }
     const answered = process === 0n ? () => {} : rings.asks(ring)
     let hasLeft = false
     const { next, keeps } = await new Promise<FeedReply>((resolve, reject) => {

@@ -1,23 +1,16 @@
 import type { SpanRecord } from 'milo/codec/span'
-import type { KeepReader, SeenRing } from '../../store/keeps'
-import {
-  HISTORY_KEY,
-  hostName,
-  isEveryMachine,
-  type MissingHalf,
-  NO_PARENT,
-  type Trace,
-  type TraceSpan,
-} from '../../trace'
+import type { Rings } from '../../keep/rings'
+import { IdMap } from '../../record/ids'
+import { type KeepReader, placeOf, type SeenRing } from '../../store/keeps'
+import { HISTORY_KEY, hostName, isEveryMachine, type MissingHalf, type Trace } from '../../trace'
 import type { AskStore } from '../ask-store'
+import { type Call, callersMissing, callsOf, type Gap } from './gaps'
 
 /**
  * What is missing in a trace that was kept after the fact, and why: what a process had was overwritten, the process ended, or it has no
- * history. What is known of processes is how they were in an hour, first and last; in between, a history moves on evenly.
+ * history. What is known of processes is when they were first and last seen in an hour or two, and how far their histories went back
+ * then; in between, a history moves on evenly.
  */
-
-/** A half that isn't there, and the host of the half that is. */
-type Gap = Omit<MissingHalf, 'why' | 'detail'> & { startUs: number; from: string | null }
 
 const MAX_MISSING = 1_000
 /** A trace with times that are further apart has a wrong clock. */
@@ -26,109 +19,113 @@ const MAX_RANGE_US = 86_400_000_000
 const ASKS_US = 35_000_000
 /** What a process has of a trace is on its way long before. */
 const ANSWERS_US = 5_000_000
-/** Systems that are called, and have no spans of their own. */
-const SYSTEMS = ['db.system.name', 'db.system', 'messaging.system']
+/** How many places are looked for by where processes say they listen. */
+const MAX_PLACES = 100
 
-/** Returns the halves of calls that aren't in a trace, and why. */
+type Why = Pick<MissingHalf, 'why' | 'detail'>
+type IsSameMachine = (ring: SeenRing, host: string) => boolean
+
+/**
+ * Returns the halves of calls that aren't in a trace, and why.
+ * @param keptUs when processes were asked for it; undefined: nobody knows
+ * @param here the processes that ask this collector
+ */
 export async function missingHalves(
   askStore: AskStore<KeepReader>,
   trace: Trace,
   records: SpanRecord[],
+  keptUs: number | undefined,
+  here: Rings | undefined,
 ): Promise<MissingHalf[]> {
-  const gaps = gapsOf(trace)
-  if (gaps.length === 0) return []
+  const calls = callsOf(trace, records)
+  const callers = callersMissing(trace)
+  if (calls.length + callers.length === 0) return []
   const startUs = trace.start ?? 0
-  const endUs = startUs + (trace.duration ?? 0)
-  const asked = await askStore(store => store.keepsOf(idOf(trace)))
-  const keptUs = asked.reduce((earliest, { atUs }) => Math.min(earliest, atUs), Number.POSITIVE_INFINITY)
-  const askedUs = keptUs === Number.POSITIVE_INFINITY ? endUs : keptUs
+  const askedUs = keptUs ?? startUs + (trace.duration ?? 0)
   const range = { fromUs: startUs - ASKS_US, toUs: Math.max(startUs, askedUs) + ASKS_US }
   // Rows are of whole hours.
-  const rings =
-    range.toUs - range.fromUs > MAX_RANGE_US
-      ? []
-      : await askStore(store => store.rings({ ...range, of: namesOf(gaps) }))
-  return explainGaps(gaps, records, rings, askedUs)
-}
-
-function idOf({ traceId }: Trace): bigint {
-  return BigInt.asIntN(64, BigInt(`0x${traceId}`))
-}
-
-/** Returns the halves of calls that aren't there. */
-export function gapsOf(trace: Trace): Gap[] {
-  const gaps: Gap[] = []
-  const { spans } = trace
-  for (let i = 0; i < spans.length && gaps.length < MAX_MISSING; i++) {
-    const span = spans[i]!
-    const { spanId, parentId, kind, start } = span
-    if (kind === 'client' && !isAnswered(spans, i) && !SYSTEMS.some(key => Object.hasOwn(span.annotations, key))) {
-      gaps.push({
-        spanId,
-        shownAt: spanId,
-        side: 'server',
-        service: span.service,
-        host: span.serverHost,
-        startUs: start ?? 0,
-        from: span.clientHost,
-      })
-    }
-    if (span.orphan && parentId !== NO_PARENT) {
-      gaps.push({
-        spanId: parentId,
-        shownAt: spanId,
-        side: 'client',
-        service: span.clientService,
-        host: span.clientHost,
-        startUs: start ?? 0,
-        from: span.serverHost,
-      })
-    }
-  }
-  return gaps
-}
-
-/** Whether the server's half is a span of its own, below the client's. */
-function isAnswered(spans: TraceSpan[], i: number): boolean {
-  const { depth } = spans[i]!
-  for (let j = i + 1; j < spans.length && spans[j]!.depth > depth; j++) {
-    if (spans[j]!.depth === depth + 1 && spans[j]!.kind !== 'client') return true
-  }
-  return false
+  const isOdd = range.toUs - range.fromUs > MAX_RANGE_US
+  const of = namesOf([...calls.map(({ gap }) => gap), ...callers])
+  const rows = isOdd ? [] : await askStore(store => store.rings({ ...range, of }))
+  return explain(calls, callers, records, processesOf([...(here?.all() ?? []), ...rows]), askedUs)
 }
 
 /** Returns the names by which the gaps' processes may be found. */
-export function namesOf(gaps: Gap[]): { services: string[]; hosts: string[] } {
+function namesOf(gaps: Gap[]): { services: string[]; hosts: string[]; places: string[] } {
   const services = new Set<string>()
   const hosts = new Set<string>()
+  const places = new Set<string>()
   for (const gap of gaps) {
     if (gap.service !== null) services.add(gap.service)
     for (const name of machineOf(gap)) hosts.add(name)
+    if (gap.host !== null && gap.port !== null && places.size < MAX_PLACES) places.add(placeOf(gap.host, gap.port))
   }
-  return { services: [...services], hosts: [...hosts] }
+  return { services: [...services], hosts: [...hosts], places: [...places] }
 }
 
-/**
- * @param rings those of the gaps' names, in the hours around the trace
- * @param keptUs when the trace was asked for
- */
-export function explainGaps(gaps: Gap[], records: SpanRecord[], rings: SeenRing[], keptUs: number): MissingHalf[] {
+/** Makes one row of those of each process, the latest state first. */
+export function processesOf(rows: SeenRing[]): SeenRing[] {
+  const processes = new IdMap<SeenRing>()
+  for (const row of rows) {
+    const known = processes.get(row.process)
+    if (known === undefined) {
+      processes.set(row.process, row)
+      continue
+    }
+    const [first, last] = [row.firstUs < known.firstUs ? row : known, row.seenUs > known.seenUs ? row : known]
+    const { firstUs, firstHistoryUs } = first
+    processes.set(row.process, { ...last, firstUs, firstHistoryUs })
+  }
+  return [...processes.values()]
+}
+
+/** @param keptUs when processes were asked for the trace */
+function explain(
+  calls: Call[],
+  callers: Gap[],
+  records: SpanRecord[],
+  processes: SeenRing[],
+  keptUs: number,
+): MissingHalf[] {
+  const isSameMachine = sameMachine(processes)
   const began = historiesOf(records)
   const present = new Set(records.map(({ service }) => service))
-  return gaps.map(({ startUs, from, ...gap }) => {
-    const { service, host } = gap
+  const missing: MissingHalf[] = []
+  const add = (gap: Gap, beyond: SpanRecord[] = []) => {
+    if (missing.length === MAX_MISSING) return
+    const { port, startUs, endUs, from, ...half } = gap
+    const at = processes.filter(ring => listensAt(ring, gap, isSameMachine))
+    const service = half.service ?? (at.some(ring => ring.service !== at[0]!.service) ? null : (at[0]?.service ?? null))
+    const { why, detail } = whyMissing({ ...gap, service }, at)
+    missing.push({ ...half, service, why, detail: beyond.length === 0 ? detail : `${detail}; ${passedOn(beyond)}` })
+  }
+  const whyMissing = (gap: Gap, at: SeenRing[]): Why => {
+    if (at.length > 0) return whyOf(at, gap, keptUs)
+    const { service, startUs } = gap
     const told = (service !== null && began.get(service)) || undefined
-    if (told !== undefined && startUs < told) {
-      return { ...gap, why: 'overwritten', detail: `the history of ${service} began at ${time(told)}, after this` }
+    if (told !== undefined && startUs < told) return overwritten(`the history of ${service}`, told)
+    if (service !== null) return whyOf(ofService(processes, service, gap.host), gap, keptUs)
+    const around = processes.filter(ring => listensAt(ring, gap, isSameMachine) !== false && isOn(ring, machineOf(gap)))
+    const others = around.filter(ring => !present.has(ring.service))
+    return (
+      suspicionOf(others, gap, keptUs) ??
+      whyOf(gap.host !== null && isEveryMachine(gap.host) ? [] : around, gap, keptUs)
+    )
+  }
+  const elsewhere = new Map<string, boolean>()
+  for (const { gap, answers, beyond } of calls) {
+    // Traces have many calls to one place.
+    const isElsewhere = (half: SpanRecord) => {
+      const key = JSON.stringify([gap.host, gap.port, gap.from, half.service, half.serverHost])
+      const known = elsewhere.get(key) ?? cameFromElsewhere(half, gap, processes, isSameMachine)
+      elsewhere.set(key, known)
+      return known
     }
-    if (service === null) {
-      const machine = machineOf({ host, from })
-      const others = rings.filter(ring => isOn(ring, machine) && !present.has(ring.service))
-      const suspicion = suspicionOf(others, startUs, keptUs)
-      if (suspicion !== undefined) return { ...gap, ...suspicion }
-    }
-    return { ...gap, ...whyOf(ringsOf(rings, service, host), startUs, keptUs, service ?? host ?? 'the other side') }
-  })
+    if (answers.length === 0) add(gap, beyond)
+    else if (answers.every(isElsewhere)) add(gap, answers)
+  }
+  for (const gap of callers) add(gap)
+  return missing
 }
 
 /** Of each service that has sent spans, when its history began: the latest, if several processes have. */
@@ -141,13 +138,54 @@ function historiesOf(records: SpanRecord[]): Map<string, number> {
   return began
 }
 
-/** The rows of processes of the service; those on the host, if that tells machines apart and some are. */
-function ringsOf(rings: SeenRing[], service: string | null, host: string | null): SeenRing[] {
-  const ofService = rings.filter(ring => ring.service === service)
-  if (host === null || isEveryMachine(host)) return ofService
-  const names = machineOf({ host, from: null })
-  const onHost = (ofService.length > 0 ? ofService : rings).filter(ring => isOn(ring, names))
-  return onHost.length > 0 ? onHost : ofService
+/** Machines may have several names: all that ask the collector from its own machine are there. */
+function sameMachine(processes: SeenRing[]): IsSameMachine {
+  const local = new Set(processes.filter(({ address }) => isEveryMachine(address)).map(({ host }) => host))
+  return (ring, host) => ring.host === host || (local.has(ring.host) && local.has(host))
+}
+
+/** Whether a process takes calls there; undefined if it doesn't say where it does. */
+function listensAt(ring: SeenRing, { host, port, from }: Gap, isSameMachine: IsSameMachine): boolean | undefined {
+  const { listening } = ring
+  if (listening.length === 0 || host === null || port === null) return undefined
+  if (isEveryMachine(host)) {
+    if (from === null) return undefined
+    return isSameMachine(ring, from) && listening.some(place => hasPort(place, port) && isEveryMachine(place))
+  }
+  if (listening.includes(placeOf(host, port))) return true
+  return isOn(ring, [host, hostName(host)]) && listening.some(place => hasPort(place, port))
+}
+
+function hasPort(place: string, port: string): boolean {
+  return place.endsWith(`:${port}`)
+}
+
+/** Whether a half, which may answer a call by its ids, comes from processes of that machine that all listen elsewhere. */
+function cameFromElsewhere(
+  { service, serverHost }: SpanRecord,
+  gap: Gap,
+  processes: SeenRing[],
+  isSameMachine: IsSameMachine,
+): boolean {
+  const { host, from } = gap
+  // Other addresses may be those of a balancer, or of a machine whose containers have their own.
+  const isSure = host !== null && (isEveryMachine(host) ? from !== null : serverHost === host)
+  if (!isSure) return false
+  const its = processes.filter(ring => ring.service === service && ring.host === serverHost)
+  if (isEveryMachine(host) && !its.every(ring => isSameMachine(ring, from!))) return false
+  return its.length > 0 && its.every(ring => listensAt(ring, gap, isSameMachine) === false)
+}
+
+function passedOn([half]: SpanRecord[]): string {
+  return `the call was passed on: ${half!.service || 'another service'} has answered ${half!.name || 'a call'}`
+}
+
+/** The processes of a service; those on the host, if that tells machines apart and some are. */
+function ofService(processes: SeenRing[], service: string, host: string | null): SeenRing[] {
+  const all = processes.filter(ring => ring.service === service)
+  if (host === null || isEveryMachine(host)) return all
+  const onHost = all.filter(ring => isOn(ring, [host, hostName(host)]))
+  return onHost.length > 0 ? onHost : all
 }
 
 /** Returns the names of the machine where the half should be: what every machine calls itself is where the other half is. */
@@ -160,66 +198,84 @@ function isOn(ring: SeenRing, names: string[]): boolean {
   return names.includes(ring.host) || names.includes(ring.address)
 }
 
+/** Whether the process was there at the time of a call. */
+function wasThere(ring: SeenRing, gap: Gap): boolean {
+  return !beganLater(ring, gap) && (ring.ended ? ring.seenUs : ring.seenUs + ASKS_US) >= gap.startUs
+}
+
+function beganLater({ madeUs, firstUs, firstHistoryUs }: SeenRing, { startUs, endUs }: Gap): boolean {
+  // A process asks once its first trace has ended, which is in its history then.
+  return madeUs > 0 ? madeUs > endUs : firstUs > endUs && firstHistoryUs > startUs
+}
+
 /**
  * A caller doesn't know which service it calls, only where. Of the processes there, those that aren't in the trace may have been it, if they
  * could not have sent it any more.
  */
-function suspicionOf(
-  rings: SeenRing[],
-  startUs: number,
-  keptUs: number,
-): Pick<MissingHalf, 'why' | 'detail'> | undefined {
-  for (const ring of rings) {
-    const { service, host, address, seenUs, firstUs } = ring
-    // It was there when the call was made.
-    if (firstUs > keptUs + ASKS_US || (ring.ended ? seenUs : seenUs + ASKS_US) < startUs) continue
-    const who = `if this was ${service} on ${host || address}`
-    if (isGone(ring, rings, keptUs)) {
-      return {
-        why: 'ended',
-        detail: `${who}: it ended, or lost its connection, at ${time(seenUs)}, before it had answered`,
-      }
+function suspicionOf(processes: SeenRing[], gap: Gap, keptUs: number): Why | undefined {
+  for (const ring of processes) {
+    if (!wasThere(ring, gap)) continue
+    const who = `if this was ${nameOf(ring)}`
+    if (isGone(ring, keptUs)) {
+      const detail = `${who}: it ended, or lost its connection, at ${time(ring.seenUs)}, before it had answered`
+      return { why: 'ended', detail }
     }
     const beganUs = historyAt(ring, keptUs)
-    if (startUs < beganUs)
-      return { why: 'overwritten', detail: `${who}: its history began at ${time(beganUs)}, after this` }
+    if (gap.startUs < beganUs) return overwritten(`${who}: its history`, beganUs)
   }
   return undefined
 }
 
-function whyOf(rings: SeenRing[], startUs: number, keptUs: number, who: string): Pick<MissingHalf, 'why' | 'detail'> {
-  // A process asks when its first trace ends.
-  const there = rings.filter(ring => ring.seenUs + ASKS_US >= startUs && ring.firstUs <= keptUs + ASKS_US)
-  if (there.length === 0) {
-    const others = rings.length > 0 ? ' at that time' : ''
-    return { why: 'no_history', detail: `no process of ${who} that has a history is known${others}` }
-  }
-  const ended = there.filter(ring => isGone(ring, there, keptUs))
+function whyOf(processes: SeenRing[], gap: Gap, keptUs: number): Why {
+  const { startUs } = gap
+  const who = gap.service ?? gap.host ?? 'the other side'
+  const there = processes.filter(ring => wasThere(ring, gap))
+  if (there.length === 0) return { why: 'no_history', detail: nobody(processes, gap, who) }
+  const ended = there.filter(ring => isGone(ring, keptUs))
   if (ended.length > 0) {
     const last = ended.reduce((a, b) => (b.seenUs > a.seenUs ? b : a))
-    const of = `${last.service} on ${last.host || last.address}`
-    return {
-      why: 'ended',
-      detail: `${of} ended, or lost its connection, at ${time(last.seenUs)}, before it had answered`,
-    }
+    const detail = `${nameOf(last)} ended, or lost its connection, at ${time(last.seenUs)}, before it had answered`
+    return { why: 'ended', detail }
   }
   const histories = there.map(ring => historyAt(ring, keptUs))
   const earliest = Math.min(...histories)
-  if (startUs < earliest) {
-    return { why: 'overwritten', detail: `the history of ${who} began at ${time(earliest)}, after this` }
-  }
-  return { why: 'unsent', detail: `${who} was asked, but its limits were reached, or its spans are still on their way` }
+  if (startUs < earliest) return overwritten(`the history of ${who}`, earliest)
+  const toldUs = Math.min(...there.map(ring => ring.toldUs))
+  // What was overwritten meanwhile, nobody knows.
+  const asOf = toldUs < keptUs ? ` (its history was long enough at ${time(toldUs)}, the last that is known)` : ''
+  const detail = `${who} was asked${asOf}, but its limits were reached, or its spans are still on their way`
+  return { why: 'unsent', detail }
 }
 
-/** Whether the process had gone when the trace was asked for, or went before it had sent anything. It may have a row in a later hour. */
-function isGone(ring: SeenRing, all: SeenRing[], keptUs: number): boolean {
-  if (all.some(({ process, seenUs }) => process === ring.process && seenUs > ring.seenUs)) return false
-  return ring.ended ? ring.seenUs < keptUs + ANSWERS_US : ring.seenUs + ASKS_US < keptUs
+function nobody(processes: SeenRing[], gap: Gap, who: string): string {
+  const { host, port } = gap
+  const sinceUs = ({ madeUs, firstUs }: SeenRing) => madeUs || firstUs
+  const [later] = processes.filter(ring => beganLater(ring, gap)).sort((a, b) => sinceUs(a) - sinceUs(b))
+  if (later !== undefined)
+    return `${nameOf(later)} began at ${time(sinceUs(later))}, after this, and no other one is known`
+  const [before] = [...processes].sort((a, b) => b.seenUs - a.seenUs)
+  if (before !== undefined)
+    return `${nameOf(before)} was last there at ${time(before.seenUs)}, before this, and no other one is known`
+  const where = host !== null && port !== null && who === host ? placeOf(host, port) : who
+  return `no process of ${where} that has a history is known`
 }
 
-function historyAt({ firstUs, firstHistoryUs, seenUs, historyUs }: SeenRing, us: number): number {
-  const passed = seenUs > firstUs ? Math.min(1, Math.max(0, (us - firstUs) / (seenUs - firstUs))) : 1
+function overwritten(whose: string, beganUs: number): Why {
+  return { why: 'overwritten', detail: `${whose} began at ${time(beganUs)}, after this` }
+}
+
+/** Whether the process had gone when the trace was asked for, or went before it had sent anything. */
+function isGone({ ended, seenUs }: SeenRing, keptUs: number): boolean {
+  return ended ? seenUs < keptUs + ANSWERS_US : seenUs + ASKS_US < keptUs
+}
+
+function historyAt({ firstUs, firstHistoryUs, toldUs, historyUs }: SeenRing, us: number): number {
+  const passed = toldUs > firstUs ? Math.min(1, Math.max(0, (us - firstUs) / (toldUs - firstUs))) : 1
   return firstHistoryUs + passed * (historyUs - firstHistoryUs)
+}
+
+function nameOf({ service, host, address }: SeenRing): string {
+  return `${service || 'a service without a name'} on ${host || address}`
 }
 
 function time(us: number): string {

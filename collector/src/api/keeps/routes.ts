@@ -3,13 +3,14 @@ import { z } from 'zod'
 import type { CaughtGroup, KeepAnswer, KeepRequest, KeepsAnswer, ServiceHistories } from '../../http/answers'
 import { HttpError } from '../../http/errors'
 import { type Keeping, REQUESTED } from '../../keep/keeping'
-import { IdSet } from '../../record/ids'
-import { HOUR_US, type Keeps, OPERATION, type StoredKeep, TRACE } from '../../store/keeps'
+import { isPresent } from '../../keep/rings'
+import { HOUR_US, type Keeps, OPERATION, type SeenRing, type StoredKeep, TRACE } from '../../store/keeps'
 import { storedElsewhere } from '../../store/store'
 import { hexId } from '../../trace/ids'
 import type { AskStore } from '../ask-store'
 import { limit, readBody, readParameters, readRange, string, time } from '../parameters'
 import { readTraceId } from '../stored-traces'
+import { processesOf } from './missing'
 
 /** What is kept after the fact: what was caught, and what people ask for. */
 
@@ -40,8 +41,7 @@ const KEEP = z.strictObject({
 /** Traces that are listed as examples come from so many of the latest keeps. */
 const LATEST = 2_000
 const EXAMPLES = 10
-/** A process that hasn't asked for so long is gone. */
-const GONE_US = 60_000_000
+const NOBODY = 'no process asks now what to keep'
 
 export function keepsRoutes(app: FastifyInstance, { askStore, keeping }: Options): void {
   app.post('/api/keep', async (request, reply): Promise<KeepAnswer> => {
@@ -51,18 +51,23 @@ export function keepsRoutes(app: FastifyInstance, { askStore, keeping }: Options
     }
     if (keeping === undefined) throw new HttpError(400, 'MILO_STORE_ELSEWHERE', storedElsewhere().message)
     reply.code(202)
-    const { rings } = keeping
+    const here = () => keeping.rings.size
     if (traceId !== undefined) {
       const { low } = readTraceId(traceId)[0]!
       keeping.keepTrace(low, userOf(request))
-      return { traceId: hexId(low), processes: rings.size }
+      return { traceId: hexId(low), processes: here(), ...(here() === 0 && { hint: NOBODY }) }
     }
     keeping.keepOperation(service, name!, n, userOf(request))
-    return { service, name: name!, n, processes: rings.size }
+    // It is told, whether the store answers or not.
+    const asking = await asksNow(askStore, keeping).catch(() => keeping.rings.present())
+    const ofService = asking.filter(ring => ring.service === service).length
+    const hint =
+      asking.length === 0 ? NOBODY : `no process of ${service || 'a service without a name'} asks now what to keep`
+    return { service, name: name!, n, processes: here(), ofService, ...(ofService === 0 && { hint }) }
   })
 
   app.get('/api/keeps', async (request): Promise<KeepsAnswer> => {
-    const nowUs = Date.now() * 1000
+    const nowUs = keeping?.nowUs() ?? Date.now() * 1000
     const { limit, ...given } = readParameters(KEEPS, request.query, NAMES)
     const { fromUs, toUs, ...of } = readRange(given, nowUs)
     const range = { fromUs, toUs }
@@ -70,7 +75,7 @@ export function keepsRoutes(app: FastifyInstance, { askStore, keeping }: Options
       askStore(store => store.caught({ ...range, ...of, kind: TRACE, limit })),
       askStore(store => store.keeps({ ...range, ...of, kind: TRACE, limit: LATEST })),
       askStore(store => store.keeps({ ...range, ...of, reason: REQUESTED, limit })),
-      askStore(store => store.rings({ fromUs: nowUs - HOUR_US, toUs: nowUs })),
+      asksNow(askStore, keeping),
     ])
     const examples = new Map<string, CaughtGroup['latest']>()
     for (const { reason, service, name, id, atUs } of latest) {
@@ -88,7 +93,7 @@ export function keepsRoutes(app: FastifyInstance, { askStore, keeping }: Options
           latest: examples.get(JSON.stringify([reason, service, name])) ?? [],
         })),
       requests: requests.filter(({ kind, name }) => kind === OPERATION || name === '').map(requestAnswer),
-      services: histories(rings, nowUs),
+      services: histories(rings),
     }
   })
 }
@@ -98,17 +103,21 @@ function requestAnswer({ kind, id, n, service, name, by, atUs }: StoredKeep): Ke
   return { ...what, time: atUs, by: by || null }
 }
 
-/** The processes that ask now, by service. */
-function histories(rings: Awaited<ReturnType<Keeps['rings']>>, nowUs: number): ServiceHistories[] {
-  const seen = new IdSet()
+/** Returns the processes that ask now: this collector, or another one on the same databases. */
+async function asksNow(askStore: AskStore<Keeps>, keeping: Keeping | undefined): Promise<SeenRing[]> {
+  const nowUs = keeping?.nowUs() ?? Date.now() * 1000
+  const stored = await askStore(store => store.rings({ fromUs: nowUs - HOUR_US, toUs: nowUs }))
+  return processesOf([...(keeping?.rings.all() ?? []), ...stored]).filter(ring => isPresent(ring, nowUs))
+}
+
+/** By service. */
+function histories(rings: SeenRing[]): ServiceHistories[] {
   const services = new Map<string, ServiceHistories>()
-  for (const { process, service, seenUs, historyUs, ended } of rings) {
-    if (seen.has(process)) continue
-    seen.add(process)
-    if (ended || seenUs < nowUs - GONE_US) continue
-    const history = Math.max(0, seenUs - historyUs)
-    const of = services.get(service) ?? { service, processes: 0, shortest: history, longest: history }
+  for (const { service, toldUs, historyUs } of rings) {
+    const history = Math.max(0, toldUs - historyUs)
+    const of = services.get(service) ?? { service, processes: 0, shortest: history, longest: history, asOf: toldUs }
     of.processes++
+    of.asOf = Math.min(of.asOf, toldUs)
     of.shortest = Math.min(of.shortest, history)
     of.longest = Math.max(of.longest, history)
     services.set(service, of)

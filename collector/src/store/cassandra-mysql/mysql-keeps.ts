@@ -4,6 +4,7 @@ import {
   HOUR_US,
   type Keep,
   type KeepQuery,
+  listed,
   MAX_KEEPS,
   MAX_KEEPS_READ,
   MAX_RINGS_READ,
@@ -11,6 +12,7 @@ import {
   type RingQuery,
   type SeenRing,
   type StoredKeep,
+  unlisted,
 } from '../keeps'
 import type { Clock } from '../pipeline/clock'
 import type { MySql, Row } from './mysql'
@@ -76,20 +78,24 @@ export class MySqlKeeps {
   }
 
   async saveRings(rings: Ring[]): Promise<void> {
-    const bytesOf = ({ service, host }: Ring) => ROW_BYTES + 8 * (service.length + host.length)
+    const bytesOf = ({ service, host, listening }: Ring) =>
+      ROW_BYTES + 8 * (service.length + host.length + listed(listening).length)
     for (const some of chunksBySize(rings, this.db.statementBytes, bytesOf)) {
-      const rows = some.map(({ process, service, host, address, seenUs, historyUs, ended }) => {
-        const [seen, history] = [Math.floor(seenUs), Math.floor(historyUs)]
-        return [hourOf(seenUs), process, service, host, address, seen, history, seen, history, ended ? 1 : 0]
-      })
+      const rows = some.map(
+        ({ process, service, host, address, listening, madeUs, seenUs, toldUs, historyUs, ended }) => {
+          const [seen, told, history] = [Math.floor(seenUs), Math.floor(toldUs), Math.floor(historyUs)]
+          const last = [seen, told, history, ended ? 1 : 0, listed(listening), Math.floor(madeUs)]
+          return [hourOf(seenUs), process, service, host, address, seen, history, ...last]
+        },
+      )
       // What another collector saw later stays. MySQL assigns from left to right: seen_us last.
       const later = (column: string, value = `VALUES(${column})`) =>
         `${column} = IF(VALUES(seen_us) >= seen_us, ${value}, ${column})`
       await this.db.write(
-        `INSERT INTO ring (hour, process, service, host, address, first_us, first_history_us, seen_us, history_us, ended)
+        `INSERT INTO ring (hour, process, service, host, address, first_us, first_history_us, seen_us, told_us, history_us, ended, listening, made_us)
          VALUES ? ON DUPLICATE KEY UPDATE ${later('service')}, ${later('host')},
            ${later('address', "IF(VALUES(address) = '', address, VALUES(address))")},
-           ${later('history_us')}, ${later('ended')}, seen_us = GREATEST(seen_us, VALUES(seen_us))`,
+           ${later('told_us')}, ${later('history_us')}, ${later('ended')}, ${later('listening')}, ${later('made_us')}, seen_us = GREATEST(seen_us, VALUES(seen_us))`,
         [rows],
       )
     }
@@ -98,19 +104,30 @@ export class MySqlKeeps {
   async rings({ fromUs, toUs, of }: RingQuery): Promise<SeenRing[]> {
     // An empty list isn't SQL, and no process is called like this.
     const list = (names: string[]) => (names.length === 0 ? ['\0'] : names)
-    const parameters = of === undefined ? [] : [list(of.services), list(of.hosts), list(of.hosts)]
-    const which = of === undefined ? '' : 'AND (service IN (?) OR host IN (?) OR address IN (?))'
+    const { services = [], hosts = [], places = [] } = of ?? {}
+    const isThere = places.map(() => ' OR INSTR(listening, ?)').join('')
+    const which = of === undefined ? '' : `AND (service IN (?) OR host IN (?) OR address IN (?)${isThere})`
+    const names = [list(services), list(hosts), list(hosts), ...places.map(place => listed([place]))]
+    const parameters = of === undefined ? [] : names
     const rows = await this.db.read(
-      `SELECT process, service, host, address, first_us, first_history_us, seen_us, history_us, ended FROM ring
+      `SELECT process, service, host, address, first_us, first_history_us, seen_us, told_us, history_us, ended, listening, made_us FROM ring
        WHERE hour >= ? AND hour <= ? ${which}
        ORDER BY hour DESC LIMIT ${MAX_RINGS_READ}`,
       [hourOf(fromUs), hourOf(toUs), ...parameters],
     )
-    return rows.map(([process, service, host, address, firstUs, firstHistoryUs, seenUs, historyUs, ended]) => ({
-      ...{ process: BigInt(process!), service: `${service}`, host: `${host}`, address: `${address}` },
-      ...{ firstUs: Number(firstUs), firstHistoryUs: Number(firstHistoryUs) },
-      ...{ seenUs: Number(seenUs), historyUs: Number(historyUs), ended: ended === 1 },
-    }))
+    return rows.map(
+      ([process, service, host, address, first, firstHistory, seen, told, history, ended, listening, made]) => ({
+        ...{ process: BigInt(process!), service: `${service}`, host: `${host}`, address: `${address}` },
+        ...{ firstUs: Number(first), firstHistoryUs: Number(firstHistory), seenUs: Number(seen) },
+        ...{
+          toldUs: Number(told) || Number(seen),
+          historyUs: Number(history),
+          ended: ended === 1,
+          madeUs: Number(made),
+        },
+        listening: unlisted(`${listening}`),
+      }),
+    )
   }
 
   /** Removes what is too old, and the oldest of too many keeps. */

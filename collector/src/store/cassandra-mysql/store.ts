@@ -546,6 +546,10 @@ class CassandraMySqlStore implements Store {
     return deleteMySqlAnalysis(this.backend.mysql, window)
   }
 
+  nowUs(): number {
+    return Number(this.backend.clock.wallUs())
+  }
+
   addKeeps(keeps: Keep[]): Promise<void> {
     return this.backend.keeps.addKeeps(keeps)
   }

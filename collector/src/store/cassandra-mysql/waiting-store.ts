@@ -50,6 +50,7 @@ export function waitingStore(connect: () => Promise<Store>, reason: unknown, log
       if (store === undefined) throw reason
       return store
     }),
+    nowUs: () => store?.nowUs() ?? Date.now() * 1000,
     dead: () => store?.dead(),
     setIndex(settings) {
       index = settings

@@ -398,20 +398,23 @@ function prepare(db: Database.Database) {
          SELECT seq FROM keeps WHERE at_us < ?1 OR seq <= (SELECT max(seq) FROM keeps) - ?2 ORDER BY seq LIMIT ?3)`,
     ),
     writeRing: db.prepare(
-      `INSERT INTO ring (hour, process, service, host, address, first_us, first_history_us, seen_us, history_us, ended)
-       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?6, ?7, ?8)
+      `INSERT INTO ring (hour, process, service, host, address, first_us, first_history_us, seen_us, told_us, history_us, made_us,
+         ended, listening)
+       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?8, ?6, ?7, ?8, ?9, ?10, ?11)
        ON CONFLICT DO UPDATE SET service = excluded.service, host = excluded.host, seen_us = excluded.seen_us,
          address = CASE excluded.address WHEN '' THEN address ELSE excluded.address END,
-         history_us = excluded.history_us, ended = excluded.ended
+         told_us = excluded.told_us, history_us = excluded.history_us, ended = excluded.ended, listening = excluded.listening,
+         made_us = excluded.made_us
        WHERE excluded.seen_us >= seen_us`,
     ),
     selectRings: one(
       `SELECT process, CAST(service AS BLOB), CAST(host AS BLOB), CAST(address AS BLOB), first_us, first_history_us,
-         seen_us, history_us, ended
+         seen_us, told_us, history_us, ended, CAST(listening AS BLOB), made_us
        FROM ring WHERE hour >= ?1 AND hour <= ?2 AND (?3 IS NULL
          OR service IN (SELECT value FROM json_each(CAST(?3 AS TEXT)))
-         OR host IN (SELECT value FROM json_each(CAST(?4 AS TEXT))) OR address IN (SELECT value FROM json_each(CAST(?4 AS TEXT))))
-       ORDER BY hour DESC LIMIT ?5`,
+         OR host IN (SELECT value FROM json_each(CAST(?4 AS TEXT))) OR address IN (SELECT value FROM json_each(CAST(?4 AS TEXT)))
+         OR EXISTS (SELECT 1 FROM json_each(CAST(?5 AS TEXT)) WHERE instr(listening, value)))
+       ORDER BY hour DESC LIMIT ?6`,
     ),
     deleteRings: db.prepare(
       'DELETE FROM ring WHERE (hour, process) IN (SELECT hour, process FROM ring WHERE hour < ? LIMIT ?)',

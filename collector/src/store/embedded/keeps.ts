@@ -4,6 +4,7 @@ import {
   HOUR_US,
   type Keep,
   type KeepQuery,
+  listed,
   MAX_KEEPS,
   MAX_KEEPS_READ,
   MAX_RINGS_READ,
@@ -11,6 +12,7 @@ import {
   type RingQuery,
   type SeenRing,
   type StoredKeep,
+  unlisted,
 } from '../keeps'
 import type { EmbeddedFile } from './file'
 
@@ -40,10 +42,14 @@ export class EmbeddedKeeps {
 
   saveRings(rings: Ring[]): Promise<void> {
     const { writeRing } = this.file.sql
-    return this.inPieces(rings, ({ process, service, host, address, seenUs, historyUs, ended }) => {
-      const [seen, history] = [BigInt(Math.floor(seenUs)), BigInt(Math.floor(historyUs))]
-      writeRing.run([hourOf(seenUs), process, service, host, address, seen, history, ended ? 1n : 0n])
-    })
+    return this.inPieces(
+      rings,
+      ({ process, service, host, address, listening, madeUs, seenUs, toldUs, historyUs, ended }) => {
+        const times = [seenUs, toldUs, historyUs, madeUs].map(us => BigInt(Math.floor(us)))
+        const of = [hourOf(seenUs), process, service, host, address]
+        writeRing.run([...of, ...times, ended ? 1n : 0n, listed(listening)])
+      },
+    )
   }
 
   /** Removes what was kept before this time, and the oldest of too many, now and then. */
@@ -97,14 +103,19 @@ export function readCaught({ sql }: EmbeddedFile, query: KeepQuery): Caught[] {
 export function readRings({ sql }: EmbeddedFile, { fromUs, toUs, of }: RingQuery): SeenRing[] {
   const rows = sql.selectRings.all([
     ...[hourOf(fromUs), hourOf(toUs)],
-    ...[of && JSON.stringify(of.services), of && JSON.stringify(of.hosts)].map(list => list ?? null),
+    ...[of?.services, of?.hosts, of?.places.map(place => listed([place]))].map(list =>
+      list ? JSON.stringify(list) : null,
+    ),
     BigInt(MAX_RINGS_READ),
-  ]) as [bigint, Buffer, Buffer, Buffer, bigint, bigint, bigint, bigint, bigint][]
-  return rows.map(([process, service, host, address, firstUs, firstHistoryUs, seenUs, historyUs, ended]) => ({
-    ...{ process, service: `${service}`, host: `${host}`, address: `${address}` },
-    ...{ firstUs: Number(firstUs), firstHistoryUs: Number(firstHistoryUs) },
-    ...{ seenUs: Number(seenUs), historyUs: Number(historyUs), ended: ended === 1n },
-  }))
+  ]) as [bigint, Buffer, Buffer, Buffer, bigint, bigint, bigint, bigint, bigint, bigint, Buffer, bigint][]
+  return rows.map(
+    ([process, service, host, address, first, firstHistory, seen, told, history, ended, listening, made]) => ({
+      ...{ process, service: `${service}`, host: `${host}`, address: `${address}` },
+      ...{ firstUs: Number(first), firstHistoryUs: Number(firstHistory), seenUs: Number(seen) },
+      ...{ toldUs: Number(told || seen), historyUs: Number(history), ended: ended === 1n, madeUs: Number(made) },
+      listening: unlisted(`${listening}`),
+    }),
+  )
 }
 
 function wanted({ fromUs, toUs, kind, reason, service, name, limit }: KeepQuery) {

@@ -133,6 +133,10 @@ class EmbeddedStore implements Store {
   private readonly readActivity = this.passOn<ReaderMethods, 'activity'>(() => this.reader, 'activity')
   private readonly readResults = this.passOn<ReaderMethods, 'readAnalysis'>(() => this.reader, 'readAnalysis')
 
+  nowUs(): number {
+    return Date.now() * 1000
+  }
+
   append(messages: Message[]): Promise<void> {
     return this.commits.append(messages)
   }

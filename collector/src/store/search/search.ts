@@ -141,8 +141,8 @@ export async function search(
     }
     const isLong = truncated || records.length > MAX_BUILT_RECORDS
     const summary = isLong ? summarizeRecords(records) : summarize(buildTrace(records))
-    const kept = [...new Set(keptReasons(records).map(({ reason }) => reason))]
-    if (kept.length > 0) summary.kept = kept
+    const kept = keptReasons(records)
+    if (kept !== undefined) summary.kept = [...new Set(kept.map(({ reason }) => reason))]
     return { own, matchedUs, summary: truncated ? { ...summary, truncated } : summary }
   }
   const mustRead = (place: Place): boolean => {
