@@ -46,6 +46,7 @@ describe('the API of what is kept after the fact', () => {
         [0, 0],
         [2, 3],
         [1, 3],
+        [2, 1],
         [1, 1],
         [0, 0],
       ],
