@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict'
-import { keepsFrame, kept, told } from '../collector/keeps'
-import { collector, hex, Peer, undo } from '../collector/support'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { EventType } from '../../src/codec/span'
+import { entriesOf, keepsFrame, kept, told } from '../collector/keeps'
+import { cleanUp, collector, hex, Peer, temporaryDirectory, undo } from '../collector/support'
+import { Program } from '../helpers/programs'
 import { until } from '../helpers/until'
+import { freePorts } from '../servers/process'
 import { type Databases, newDatabases } from './databases'
 
 describe('several collectors on the same databases', function () {
@@ -71,4 +76,73 @@ describe('several collectors on the same databases', function () {
       [['shop', 1]],
     )
   })
+
+  it('agree on the time, though one’s clock is an hour ahead or behind', async () => {
+    const a = await collector(databases.collector('right') as object)
+    await Promise.all(
+      [3_600_000, -3_600_000].map(async offMs => {
+        const id = `off${offMs}`
+        const off = await startProgram(id, offMs)
+        // A process of the other one, and a trace in which it was called.
+        const place = `10.0.0.7:${offMs > 0 ? 81 : 82}`
+        const poll = async (since: string, wait: number) => {
+          const query = `since=${since}&wait=${wait}&service=${id}&host=h&process=${offMs}&made=1&history=1&listening=${place}`
+          const response = await fetch(`${off.web}/api/keeps/feed?${query}`)
+          const entries = entriesOf(Buffer.from(await response.arrayBuffer()))
+          return { entries, next: response.headers.get('milo-next')! }
+        }
+        const { next } = await poll('0', 0)
+        assert.ok(Math.abs(Number(next) / 1000 - Date.now()) < 600_000, 'it tells the time of the databases')
+        const waiting = poll(next, 30_000)
+        const call = kept('error', {
+          annotations: new Map([
+            ['milo.keep', 'error'],
+            ['server.address', '10.0.0.7'],
+            ['server.port', place.split(':')[1]],
+          ]),
+          events: [EventType.CLIENT_SEND, EventType.CLIENT_RECV].map(eventType => ({
+            ...{ timestamp: BigInt(Date.now()) * 1000n, eventType },
+          })),
+        })
+        assert.equal(await new Peer(a.scribePorts[0]!).log(call), 0)
+        const heard = (await waiting).entries.map(({ id }) => id)
+        assert.ok(heard.includes(call.traceId), 'it hears what the right one tells')
+        await until('the right one knows its process', async () => {
+          const { services } = (await a.get('/api/keeps')).body
+          return services.some(
+            ({ service, asOf }: any) => service === id && Math.abs(asOf / 1000 - Date.now()) < 600_000,
+          )
+        })
+        for (const web of [a.url, off.web]) {
+          const { missing } = await until('the trace is there', async () => {
+            const response = await fetch(`${web}/api/traces/${hex(call.traceId)}`)
+            return response.ok && ((await response.json()) as any).kept
+          })
+          assert.deepEqual(
+            missing.map(({ service, why }: any) => [service, why]),
+            [[id, 'unsent']],
+          )
+        }
+      }),
+    )
+  })
+
+  /** A collector in a process of its own, whose clock is off. */
+  async function startProgram(id: string, offMs: number): Promise<{ web: string }> {
+    const [port, httpPort] = await freePorts(2)
+    const { embedded, ...of } = databases.collector(id)
+    const path = join(temporaryDirectory(), 'collector.yaml')
+    writeFileSync(path, JSON.stringify({ ...of, collector_port: port, http: { port: httpPort } }))
+    const preloads = ['-r', './test/fixtures/clock-off.cjs', '-r', 'tsx/cjs']
+    const program = new Program(process.execPath, [...preloads, 'collector/src/main.ts', '--config', path], {
+      MILO_TEST_CLOCK_OFF_MS: String(offMs),
+    })
+    cleanUp.push(() => program.stop('SIGKILL'))
+    const web = `http://127.0.0.1:${httpPort}`
+    await until('the collector is healthy', async () => {
+      program.mustRun()
+      return (await fetch(`${web}/healthz`).catch(() => undefined))?.ok
+    })
+    return { web }
+  }
 })
