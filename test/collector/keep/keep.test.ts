@@ -71,6 +71,35 @@ describe('the processes that ask', () => {
     assert.equal(rings.size, 0)
   })
 
+  it('are known from a relay whose clock is off, by when it has seen them', () => {
+    const nowUs = 1_800_000_000_000_000
+    const rings = new Rings(() => nowUs)
+    for (const [i, ahead] of [3_600e6, -3_600e6].entries()) {
+      const theirUs = nowUs + ahead
+      rings.told({ ...ring, process: BigInt(i), toldUs: theirUs - 20, seenUs: theirUs - 10, ended: false }, theirUs)
+    }
+    assert.deepEqual(
+      rings.take().map(({ seenUs, toldUs }) => [nowUs - seenUs, nowUs - toldUs]),
+      [
+        [10, 20],
+        [10, 20],
+      ],
+    )
+    assert.equal(rings.present().length, 2)
+  })
+
+  it('stay until their end is stored', () => {
+    const rings = new Rings(() => 1_000_000_000)
+    rings.asks(ring)()
+    rings.left(1n)
+    const ended = rings.take()
+    rings.putBack(ended)
+    assert.deepEqual(
+      rings.take().map(({ ended }) => ended),
+      [true],
+    )
+  })
+
   it('have numbers and names of some length, whatever they say, and are 20,000 at most', () => {
     const nowUs = 1_000_000_000
     const rings = new Rings(() => nowUs)

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Server } from 'node:net'
 import { join } from 'node:path'
+import { EventType } from '../../../src/codec/span'
 import { until } from '../../helpers/until'
 import { freePort } from '../../servers/process'
 import { keepsFrame, kept, told } from '../keeps'
@@ -57,6 +58,19 @@ describe('a relay’s processes', () => {
     })
     other.socket.destroy()
     await until('one has gone', async () => (await c.get('/api/keeps')).body.services[0].processes === 1)
+    // What a process says of itself comes up as well.
+    const says = 'service=stock&host=h&process=9&made=1&history=1&listening=10.0.0.7:80'
+    assert.equal((await fetch(`${r.url}/api/keeps/feed?${says}`)).status, 200)
+    const events = [{ timestamp: BigInt(Date.now()) * 1000n, eventType: EventType.CLIENT_SEND }]
+    const call = span({ probability: 0, events })
+    call.annotations = new Map(
+      Object.entries({ 'milo.keep': 'error', 'server.address': '10.0.0.7', 'server.port': '80' }),
+    )
+    assert.equal(await new Peer(r.scribePorts[0]!).log(call), 0)
+    await until('the trace says that it was called', async () => {
+      const { kept } = (await c.get(`/api/traces/${hex(call.traceId)}`)).body
+      return kept?.missing[0]?.service === 'stock' && kept.missing[0].why === 'unsent'
+    })
     const { status, body } = await post(r.url, { traceId: hex(wanted.traceId) })
     assert.deepEqual([status, body.code], [400, 'MILO_STORE_ELSEWHERE'])
   })
