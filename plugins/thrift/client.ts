@@ -201,7 +201,7 @@ function begin(client: Client, peer: Peer, kind: Method, args: ArrayLike<unknown
     if (typeof callback === 'function') client._reqs[seqid] = callback
     return call
   }
-  span.adopt(annotations.slice())
+  span.share(annotations)
   const call: Call = {
     span,
     carrier,
@@ -242,10 +242,12 @@ function describeOperation(peer: Peer, { method, declared, oneway }: Method): Op
 
 /** Ends the span with the reply. */
 function settling(call: Call, callback: (...args: unknown[]) => unknown): (...args: unknown[]) => unknown {
-  return function (this: unknown, ...args: unknown[]) {
-    if (isOpen(call)) settleWith(call, args[0])
-    return callback.apply(this, args)
+  // biome-ignore-start lint/complexity/noArguments: to be passed on as they are, they needn't be made an array
+  return function (this: unknown) {
+    if (isOpen(call)) settleWith(call, arguments[0])
+    return callback.apply(this, arguments as unknown as unknown[])
   }
+  // biome-ignore-end lint/complexity/noArguments: see above
 }
 
 /** Ends a call with the outcome that the first argument of its callback says. */

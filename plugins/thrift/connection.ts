@@ -67,7 +67,7 @@ export function settle(call: Call, result: string): void {
 }
 
 /** A list of the right length: pushing reserves four times as much. */
-function sizes(request: number, reply: number): (string | number)[] | undefined {
+export function sizes(request: number, reply: number): (string | number)[] | undefined {
   if (request === 0) return reply === 0 ? undefined : ['thrift.reply_bytes', reply]
   return reply === 0
     ? ['thrift.request_bytes', request]

@@ -238,7 +238,7 @@ function beginCall(method: string): OutgoingCall | undefined {
   const outgoing: OutgoingCall = { span, carrier, client, method, requestBytes: 0, replyBytes: 0, answered: false }
   own.call = outgoing
   if (!span.recording) return outgoing
-  span.adopt(annotations.slice())
+  span.share(annotations)
   const call = keepOpen(outgoing, peer.connection, peer.open)
   if (settings.onRequest !== undefined) askApplication(span, Array.from(own.args))
   return call

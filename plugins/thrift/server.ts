@@ -17,6 +17,7 @@ import {
   startServerSpan,
   startSpan,
 } from 'milo/plugin'
+import { sizes } from './connection'
 import { sayForeign } from './foreign'
 import { type Operation, operation, serviceOf } from './names'
 import { askApplication, wantsArguments } from './on-request'
@@ -56,7 +57,7 @@ interface Connection {
   address: string | undefined
   port: number | undefined
   /** Annotations that say whose it is. */
-  peer: readonly string[]
+  peer: readonly string[] | undefined
   pending: Pending<Request>
 }
 
@@ -118,7 +119,7 @@ export function watchServer(server: any, secure: boolean, plugin: PluginHandle):
 
 function watchSocket(socket: any, plugin: PluginHandle): void {
   const { remoteAddress: address, remotePort: port } = socket
-  const peer = address === undefined ? [] : ['network.peer.address', address, 'network.peer.port', String(port)]
+  const peer = address === undefined ? undefined : ['network.peer.address', address, 'network.peer.port', String(port)]
   const connection: Connection = { address, port, peer, pending: new Pending() }
   plugin.watchEmit(
     socket,
@@ -189,7 +190,8 @@ class Request extends Entry implements IncomingRequest, PendingReply {
   private type = 0
   private service: string | undefined = undefined
   private isOver = false
-  private replyBytes: number | undefined = undefined
+  private requestBytes = 0
+  private replyBytes = 0
   private owner: Processor
   readonly trans: unknown
   private readonly output: unknown
@@ -250,7 +252,7 @@ class Request extends Entry implements IncomingRequest, PendingReply {
       fillFrame(this.frame, startServerSpan('', this.remote), baggage)
       return
     }
-    const generated = generatedOf(this.owner[`process_${this.name}`], this.name)
+    const generated = methodOf(this.owner, this.name)
     const service = this.service ?? generated?.service ?? anyService(this.owner)
     // Go's clients send a oneway call as any other: whether it will be answered, only the generated code says.
     if (generated?.neverReplies) this.type = ONEWAY
@@ -264,9 +266,8 @@ class Request extends Entry implements IncomingRequest, PendingReply {
         : startServerSpan(name, this.remote, annotations)
     fillFrame(this.frame, span, baggage)
     if (!span.recording) return
-    const { connection } = this
-    const all = connection === undefined ? annotations.slice() : annotations.concat(connection.peer)
-    span.adopt(all, ['thrift.request_bytes', bytes])
+    span.share(annotations, this.connection?.peer)
+    this.requestBytes = bytes
     if (this.type !== ONEWAY) {
       awaitReply(this.output, this)
       const pending = this.connection?.pending
@@ -307,10 +308,7 @@ class Request extends Entry implements IncomingRequest, PendingReply {
     this.connection?.pending.delete(this)
     forgetReply(this.output, this)
     if (!this.span.recording) return
-    this.span.adopt(
-      ['thrift.result', result],
-      this.replyBytes === undefined ? undefined : ['thrift.reply_bytes', this.replyBytes],
-    )
+    this.span.adopt(['thrift.result', result], sizes(this.requestBytes, this.replyBytes))
     if (errorType !== undefined) this.span.annotate('error.type', errorType)
     this.span.end()
   }
@@ -338,9 +336,23 @@ class Generated {
   }
 }
 
-const generated = new WeakMap<Function, Generated>()
+/** By processor and name: to put a property's name together and to look it up takes longer than all else that is asked here. */
+const methods = new WeakMap<Processor, Map<string, Generated>>()
 
 /** @returns undefined for a method that the processor doesn't have, whose name is the caller's */
+function methodOf(processor: Processor, name: string): Generated | undefined {
+  let known = methods.get(processor)
+  const found = known?.get(name)
+  if (found !== undefined) return found
+  const code = generatedOf(processor[`process_${name}`], name)
+  if (code === undefined) return undefined
+  if (known === undefined) methods.set(processor, (known = new Map()))
+  known.set(name, code)
+  return code
+}
+
+const generated = new WeakMap<Function, Generated>()
+
 function generatedOf(code: unknown, method: string): Generated | undefined {
   if (typeof code !== 'function') return undefined
   let known = generated.get(code)

@@ -23,6 +23,11 @@ export class Durations {
   /** With how many samples the limit is learnt anew. */
   private learnAt = LEAST_SAMPLES
 
+  /** Whether enough is known, by those added before, to say that a duration isn't slow. */
+  isOrdinary(us: number): boolean {
+    return us <= this.limitUs && this.limitUs !== Number.POSITIVE_INFINITY
+  }
+
   /** Adds a duration. @returns whether it is slow, by those before it */
   add(us: number, nowS: number): boolean {
     const minute = Math.floor(nowS / MINUTE_S)

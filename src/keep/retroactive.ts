@@ -16,7 +16,7 @@ import { ByteBucket, OrderedBucket } from './tokens'
 /**
  * What becomes of the spans of traces that aren't sampled:
  *
- *     a span ends ──▶ is its trace kept? ──no──▶ does it trigger? ──no──▶ history
+ *     a span ends ──▶ is its trace kept? ──no──▶ does it trigger? ──no──▶ a few wait ──▶ history
  *                          │ yes                     │ yes, and there is a token
  *                          ▼                         ▼
  *                       exporters ◀── collected ── the trace is kept ◀── milo.keep(), and the feed: what others have kept
@@ -55,6 +55,9 @@ const MAX_OPERATIONS = 1_000
 const MAX_REASONS = 64
 /** How long the history isn't searched after a trace was kept: others may be kept meanwhile. */
 const COLLECT_MS = 20
+/** How many spans wait to be written into the history, and how many texts of their own each of them has at most. */
+const WAITING = 32
+const MAX_WAITING_TEXTS = 32
 
 /** Of an operation: what it triggers, and its durations. */
 class Operation {
@@ -86,6 +89,12 @@ export class Retroactive {
   private readonly operations = new Map<string, Operation>()
   private lastOperation = ''
   private lastFound: Operation | undefined
+  /**
+   * Spans that have ended, and neither are in the history nor count as durations. One at a time, in the midst of an application's work,
+   * both take four times as long as many at once, because the processor has neither the code nor the tables at hand.
+   */
+  private readonly waiting: (LiveSpan | undefined)[] = new Array(WAITING).fill(undefined)
+  private waits = 0
   private readonly ours = { traces: new OrderedBucket(PROCESS.perSecond, PROCESS.burst), bytes: byteBucket() }
   private readonly others = { traces: new OrderedBucket(PROCESS.perSecond, PROCESS.burst), bytes: byteBucket() }
   private sought: Sought[] = []
@@ -133,7 +142,12 @@ export class Retroactive {
     const { trace } = span
     const nowS = span.endUs / 1e6
     const kept = this.kept.find(trace.hi, trace.lo, nowS)
-    const isEntry = span.kind === Kind.SERVER || (span.parentHi === 0 && span.parentLo === 0)
+    const isEntry = isEntryOf(span)
+    if (kept === undefined && !this.rules.any && !hasFailed(span) && (!isEntry || this.isOrdinary(span))) {
+      this.wait(span)
+      return
+    }
+    this.settle()
     const reason = this.reasonOf(span, isEntry, nowS)
     if (kept !== undefined) {
       if (isEntry && reason !== undefined && kept.reason !== ASKED) this.keepLateral(span, kept, nowS)
@@ -150,6 +164,41 @@ export class Retroactive {
       this.sendOne(span, this.begin(trace, RULE))
       return
     }
+    this.history.add(span)
+  }
+
+  /** Has a span written a little later. It triggers nothing. */
+  private wait(span: LiveSpan): void {
+    const { annotations, events } = span
+    if (events !== undefined || (annotations !== undefined && annotations.length > MAX_WAITING_TEXTS)) {
+      this.settle()
+      this.write(span)
+      return
+    }
+    this.waiting[this.waits++] = span
+    if (this.waits === WAITING) this.settle()
+  }
+
+  /** Writes what waits. */
+  private settle(): void {
+    const { waiting, waits } = this
+    this.waits = 0
+    let failure: unknown
+    for (let i = 0; i < waits; i++) {
+      const span = waiting[i]!
+      waiting[i] = undefined
+      try {
+        this.write(span)
+      } catch (error) {
+        failure = error
+      }
+    }
+    if (failure !== undefined) throw failure
+  }
+
+  private write(span: LiveSpan): void {
+    if (this.settings.triggers.slow && isEntryOf(span))
+      this.durationsOf(span).add(span.endUs - span.startUs, span.endUs / 1e6)
     this.history.add(span)
   }
 
@@ -177,6 +226,7 @@ export class Retroactive {
     this.timer = undefined
     const { sought } = this
     if (sought.length === 0) return
+    this.settle()
     this.sought = []
     this.collectFor(
       sought.filter(({ kept }) => !kept.isForeign && !kept.isGivenUp),
@@ -219,12 +269,14 @@ export class Retroactive {
   }
 
   stop(): void {
+    this.settle()
     clearTimeout(this.timer)
     this.sought = []
     this.feed?.stop()
   }
 
   stats(): RetroactiveStats {
+    this.settle()
     const { spans, bytes, beganUs, tooLarge } = this.history
     const { kept, ...counts } = this.counts
     const seconds = spans === 0 ? 0 : Math.max(0, (clock.wallMs() * 1000 - beganUs) / 1e6)
@@ -241,9 +293,17 @@ export class Retroactive {
 
   private reasonOf(span: LiveSpan, isEntry: boolean, nowS: number): string | undefined {
     const { error, slow } = this.settings.triggers
-    const isSlow = slow && isEntry && this.operation(span.name).durations.add(span.endUs - span.startUs, nowS)
+    const isSlow = slow && isEntry && this.durationsOf(span).add(span.endUs - span.startUs, nowS)
     if (error && hasFailed(span)) return 'error'
     return isSlow ? SLOW : undefined
+  }
+
+  private isOrdinary(span: LiveSpan): boolean {
+    return !this.settings.triggers.slow || this.durationsOf(span).isOrdinary(span.endUs - span.startUs)
+  }
+
+  private durationsOf(span: LiveSpan): Durations {
+    return this.operation(span.name).durations
   }
 
   private operation(name: string): Operation {
@@ -313,6 +373,7 @@ export class Retroactive {
   /** Sends a span that has just ended. */
   private sendOne(span: LiveSpan, kept: Kept): void {
     const { bytes } = kept.isForeign ? this.others : this.ours
+    span.unshare()
     if (bytes.take(bytesOf(span), clock.now())) this.pass(span, kept)
     else if (kept.begun) this.leaveOut(kept, 1)
     else {
@@ -380,12 +441,19 @@ export class Retroactive {
 }
 
 const SLOW = 'slow'
+/** Of another file of dist, what is imported is got anew at each use. */
+const { SERVER } = Kind
 const LATERAL = 'lateral'
 /** An operation whose next traces are wanted. */
 const RULE = 'requested'
 
 function byteBucket(): ByteBucket {
   return new ByteBucket(BYTES.perSecond, BYTES.burst)
+}
+
+/** Whether it is a server's half, or a root: only these are slow. */
+function isEntryOf({ kind, parentHi, parentLo }: LiveSpan): boolean {
+  return kind === SERVER || (parentHi === 0 && parentLo === 0)
 }
 
 function hasFailed({ annotations }: LiveSpan): boolean {

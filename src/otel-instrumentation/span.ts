@@ -147,6 +147,11 @@ export class OtelSpan implements PluginSpan {
     for (let i = 0; i < counters.length; i += 2) api.setAttribute(counters[i] as string, counters[i + 1] as number)
   }
 
+  share(annotations: readonly string[], more?: readonly string[]): void {
+    this.adopt(annotations as string[])
+    if (more !== undefined) this.adopt(more as string[])
+  }
+
   /** What a processor of the application's throws doesn't come out. */
   end(): void {
     try {

@@ -4,11 +4,11 @@ import { Names } from './names'
 import {
   endUsOf,
   hasName,
-  NO_ROOM,
   nextEntry,
   Page,
   readEntry,
   roomOf,
+  sharedRoomOf,
   traceHiOf,
   traceLoOf,
   writeEntry,
@@ -64,9 +64,9 @@ export class History {
 
   /** Takes a span that has ended. */
   add(span: LiveSpan): void {
-    if (writeEntry(this.youngest, this.names, span) === NO_ROOM) {
+    if (!writeEntry(this.youngest, this.names, span)) {
       const page = this.pageFor(span) ?? this.pageFor(this.strip(span))
-      if (page === undefined || writeEntry(page, this.names, span) === NO_ROOM) return
+      if (page === undefined || !writeEntry(page, this.names, span)) return
     }
     this.spans++
   }
@@ -115,6 +115,8 @@ export class History {
 
   /** A page behind the youngest that has room for the span; undefined when it is too large. */
   private pageFor(span: LiveSpan): Page | undefined {
+    // Lists have their places in pages of the usual size.
+    if (roomOf(span) + sharedRoomOf(span) > this.pageBytes) span.unshare()
     const size = Math.max(this.pageBytes, roomOf(span))
     if (size > this.maxBytes * MAX_SPAN_PART) return undefined
     let page: Page | undefined

@@ -7,6 +7,7 @@ const MAX_LENGTH = 256
 const MAX_CHARACTERS = 256 * 1024
 /** How many hashes of names that were seen once are remembered. */
 const SEEN = 4096
+const LAST = 64
 
 /**
  * Numbers for what repeats: the names of spans, and the keys of annotations and counters. The table never shrinks and is bounded. A name
@@ -16,12 +17,22 @@ export class Names {
   private readonly numbers = new Map<string, number>()
   private readonly texts: string[] = []
   private characters = 0
+  /** The name of each length that was asked for last, and its number: mostly it is that one again. */
+  private readonly last: (string | undefined)[] = new Array(LAST).fill(undefined)
+  private readonly lastNumbers: number[] = new Array(LAST).fill(NO_NUMBER)
   /** Hashes, and not the names: a slice of a large string would keep all of it in memory. */
   private readonly seen = new Int32Array(SEEN)
 
   /** @returns the name's number, or NO_NUMBER */
   numberOf(name: string): number {
-    return this.numbers.get(name) ?? this.admit(name)
+    const slot = name.length & (LAST - 1)
+    if (this.last[slot] === name) return this.lastNumbers[slot]!
+    const number = this.numbers.get(name) ?? this.admit(name)
+    if (number !== NO_NUMBER) {
+      this.last[slot] = this.texts[number]!
+      this.lastNumbers[slot] = number
+    }
+    return number
   }
 
   /** @returns the number if the name has one already */
@@ -46,8 +57,8 @@ export class Names {
       this.seen[slot] = hash
       return NO_NUMBER
     }
-    // A copy, for the same reason.
-    const text = Buffer.from(name, 'utf16le').toString('utf16le')
+    // A copy, for the same reason. As an object's key it is the very string that code has as a literal: so comparing them costs nothing.
+    const text = Object.keys({ [Buffer.from(name, 'utf16le').toString('utf16le')]: 0 })[0]!
     this.numbers.set(text, number)
     this.texts.push(text)
     this.characters += length

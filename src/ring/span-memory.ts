@@ -11,82 +11,116 @@ import { type Names, NO_NUMBER } from './names'
  *     24  i32  the halves of the ids of the trace, the span and its parent
  *     48  f32  probability
  *     52  the name, a text, where it is INLINE
+ *         where the two lists are that it shares, u16 each; 0 for none
  *         events: how many, u16; time f64 and text of each
  *         annotations: key and text of each
- *         counters: how many, u16; key and number, f64, of each
+ *         counters: how many, u16; key and number, f64 or WHOLE, of each
  *         the high half of the trace id, two i32; W3C's trace state, a text
  *
- * A key is its number, u16, or INLINE and a text. A text is its length in bytes, u16, and its UTF-8. Where the length is LONG, the true one
- * follows, u32. A lone surrogate becomes U+FFFD, as it does on the wire.
+ * A key is its number, u16, or INLINE and a text. A text is its length in bytes, u16, its UTF-8, and a byte more if the length is odd.
+ * Where the length is LONG, the true one follows, u32. A lone surrogate becomes U+FFFD, as it does on the wire.
+ *
+ * Entries fill a page from its beginning. Lists that spans share are written once a page, from its end: how many strings they have, u16,
+ * and keys and texts.
  */
 const HEADER_BYTES = 52
 const HAS_EVENTS = 1
 const HAS_COUNTERS = 2
 const HAS_HIGH_ID = 4
 const HAS_STATE = 8
+const HAS_SHARED = 16
 /** Names' numbers are smaller. */
 const INLINE = 0x7fff
 /** A bit of an annotation's key: its value wasn't a string. */
 const TYPED = 0x8000
+/** A bit of a counter's key: its number is an i32. */
+const WHOLE = 0x8000
 const LONG = 0xffff
-
-/** What writing returns when the page has too little room. */
-export const NO_ROOM = -1
 
 /** A longer string is written and read by Node: a call into C++ takes as long as a loop over this many characters. */
 const SHORT_LENGTH = 64
 
+/** The bytes that a text or a key takes besides its characters, at most; an entry besides its texts; an event's or counter's number. */
+const TEXT_BYTES = 8
+const ENTRY_BYTES = HEADER_BYTES + 24
+const NUMBER_BYTES = 8
+
 export class Page {
   readonly bytes: Buffer
   readonly view: DataView
+  readonly words: Uint16Array
   readonly ints: Int32Array
   readonly floats: Float64Array
   readonly singles: Float32Array
   /** Where its entries end, and how many there are. */
   end = 0
   spans = 0
+  /** Where the lists begin. */
+  limit: number
   /** The next younger page. */
   next: Page | undefined = undefined
+  /** Another one after each `clear`: a list that was written before isn't there any more. */
+  filling = {}
 
   /** @param size a multiple of 8 */
   constructor(size: number) {
     this.bytes = Buffer.allocUnsafeSlow(size)
     const { buffer } = this.bytes
     this.view = new DataView(buffer)
+    this.words = new Uint16Array(buffer)
     this.ints = new Int32Array(buffer)
     this.floats = new Float64Array(buffer)
     this.singles = new Float32Array(buffer)
+    this.limit = size
   }
 
   clear(): void {
     this.end = this.spans = 0
+    this.limit = this.bytes.length
     this.next = undefined
+    this.filling = {}
   }
 }
 
+/** Where a list was written last: a property of the list. */
+const PLACE = Symbol('milo.place')
+type List = readonly string[] & { [PLACE]?: { filling: object; at: number } }
+
 /**
  * Appends a span to a page.
- * @returns how many bytes it takes, or NO_ROOM
+ * @returns whether there was room for it
  */
-export function writeEntry(page: Page, names: Names, span: LiveSpan): number {
-  const { bytes: b, view, ints, floats } = page
+export function writeEntry(page: Page, names: Names, span: LiveSpan): boolean {
+  const { trace, annotations, counters, events, shared, sharedMore } = span
   const at = page.end
-  let p = at + HEADER_BYTES
-  if (p > b.length) return NO_ROOM
-  const { trace, annotations, counters, events } = span
+  if (!hasRoom(page, page.limit, span)) return false
+  const { words, ints, floats } = page
   // The application may have set it to something else.
   const name: string = typeof span.name === 'string' ? span.name : String(span.name)
   let flags = 0
+  let p = at + HEADER_BYTES
   let nameNumber = names.numberOf(name)
   if (nameNumber === NO_NUMBER) {
     nameNumber = INLINE
-    p = writeText(b, view, p, name)
-    if (p === NO_ROOM) return NO_ROOM
+    p = writeText(page, p, name)
+  }
+  if (shared !== undefined) {
+    flags |= HAS_SHARED
+    const first = placeOf(page, names, shared, span)
+    const second = sharedMore === undefined ? 0 : placeOf(page, names, sharedMore, span)
+    if (first === NO_ROOM || second === NO_ROOM) return false
+    words[p >> 1] = first
+    words[(p >> 1) + 1] = second
+    p += 4
   }
   if (events !== undefined && events.length > 0) {
     flags |= HAS_EVENTS
-    p = writeEvents(b, view, p, events)
-    if (p === NO_ROOM) return NO_ROOM
+    words[p >> 1] = events.length >> 1
+    p += 2
+    for (let i = 0; i < events.length; i += 2) {
+      page.view.setFloat64(p, events[i] as number, true)
+      p = writeText(page, p + 8, events[i + 1] as string)
+    }
   }
   let count = 0
   if (annotations !== undefined) {
@@ -94,31 +128,39 @@ export function writeEntry(page: Page, names: Names, span: LiveSpan): number {
     const { typed } = span
     for (let i = 0; i < annotations.length; i += 2) {
       const key = annotations[i]!
-      p = writeKey(b, view, p, names, key, typed?.includes(key) ? TYPED : 0)
-      if (p === NO_ROOM) return NO_ROOM
-      p = writeText(b, view, p, annotations[i + 1]!)
-      if (p === NO_ROOM) return NO_ROOM
+      p = writeKey(page, p, names, key, typed?.includes(key) ? TYPED : 0)
+      p = writeText(page, p, annotations[i + 1]!)
     }
   }
   if (counters !== undefined && counters.length > 0) {
     flags |= HAS_COUNTERS
-    p = writeCounters(b, view, p, names, counters)
-    if (p === NO_ROOM) return NO_ROOM
+    words[p >> 1] = counters.length >> 1
+    p += 2
+    for (let i = 0; i < counters.length; i += 2) {
+      const n = counters[i + 1] as number
+      const isWhole = (n | 0) === n
+      p = writeKey(page, p, names, counters[i] as string, isWhole ? WHOLE : 0)
+      if (isWhole) {
+        words[p >> 1] = n
+        words[(p >> 1) + 1] = n >>> 16
+        p += 4
+      } else {
+        page.view.setFloat64(p, n, true)
+        p += 8
+      }
+    }
   }
   if (trace.highHi !== 0 || trace.highLo !== 0) {
-    if (p + 8 > b.length) return NO_ROOM
     flags |= HAS_HIGH_ID
-    view.setInt32(p, trace.highHi, true)
-    view.setInt32(p + 4, trace.highLo, true)
+    page.view.setInt32(p, trace.highHi, true)
+    page.view.setInt32(p + 4, trace.highLo, true)
     p += 8
   }
   if (trace.state !== undefined) {
     flags |= HAS_STATE
-    p = writeText(b, view, p, trace.state)
-    if (p === NO_ROOM) return NO_ROOM
+    p = writeText(page, p, trace.state)
   }
   const size = (p - at + 7) & -8
-  if (at + size > b.length) return NO_ROOM
   const i = at >> 2
   ints[i] = (size << 4) | flags
   ints[i + 1] = nameNumber | (span.kind << 16) | (count << 18)
@@ -133,47 +175,45 @@ export function writeEntry(page: Page, names: Names, span: LiveSpan): number {
   page.singles[i + 12] = trace.probability
   page.end = at + size
   page.spans++
-  return size
+  return true
 }
 
-function writeEvents(b: Buffer, view: DataView, at: number, events: (number | string)[]): number {
+/** The page has no room for a list. */
+const NO_ROOM = -1
+
+/** Where a page has a list. If it hasn't, it gets it, but for the room that the span itself takes. */
+function placeOf(page: Page, names: Names, list: List, span: LiveSpan): number {
+  const place = list[PLACE]
+  return place !== undefined && place.filling === page.filling ? place.at : writeList(page, names, list, span)
+}
+
+function writeList(page: Page, names: Names, list: List, span: LiveSpan): number {
+  const at = page.limit - listRoom(list)
+  // A place is an u16.
+  if (at > 0xffff || !hasRoom(page, at, span)) return NO_ROOM
+  page.words[at >> 1] = list.length
   let p = at + 2
-  if (p > b.length) return NO_ROOM
-  view.setUint16(at, events.length >> 1, true)
-  for (let i = 0; i < events.length; i += 2) {
-    if (p + 8 > b.length) return NO_ROOM
-    view.setFloat64(p, events[i] as number, true)
-    p = writeText(b, view, p + 8, events[i + 1] as string)
-    if (p === NO_ROOM) return NO_ROOM
+  for (let i = 0; i < list.length; i += 2) {
+    p = writeKey(page, p, names, list[i]!, 0)
+    p = writeText(page, p, list[i + 1]!)
   }
-  return p
+  page.limit = at
+  list[PLACE] ??= { filling: page.filling, at }
+  list[PLACE].filling = page.filling
+  list[PLACE].at = at
+  return at
 }
 
-function writeCounters(b: Buffer, view: DataView, at: number, names: Names, counters: (number | string)[]): number {
-  let p = at + 2
-  if (p > b.length) return NO_ROOM
-  view.setUint16(at, counters.length >> 1, true)
-  for (let i = 0; i < counters.length; i += 2) {
-    p = writeKey(b, view, p, names, counters[i] as string, 0)
-    if (p === NO_ROOM || p + 8 > b.length) return NO_ROOM
-    view.setFloat64(p, counters[i + 1] as number, true)
-    p += 8
-  }
-  return p
-}
-
-function writeKey(b: Buffer, view: DataView, p: number, names: Names, key: string, flag: number): number {
-  if (p + 2 > b.length) return NO_ROOM
+function writeKey(page: Page, p: number, names: Names, key: string, flag: number): number {
   const number = names.numberOf(key)
-  view.setUint16(p, (number === NO_NUMBER ? INLINE : number) | flag, true)
-  return number === NO_NUMBER ? writeText(b, view, p + 2, key) : p + 2
+  page.words[p >> 1] = (number === NO_NUMBER ? INLINE : number) | flag
+  return number === NO_NUMBER ? writeText(page, p + 2, key) : p + 2
 }
 
-function writeText(b: Buffer, view: DataView, p: number, text: string): number {
+function writeText({ bytes: b, words }: Page, p: number, text: string): number {
   const { length } = text
   let start = p + 2
   if (length <= SHORT_LENGTH) {
-    if (start + length > b.length) return NO_ROOM
     let i = 0
     for (; i < length; i++) {
       const c = text.charCodeAt(i)
@@ -181,34 +221,74 @@ function writeText(b: Buffer, view: DataView, p: number, text: string): number {
       b[start + i] = c
     }
     if (i === length) {
-      view.setUint16(p, length, true)
-      return start + length
+      words[p >> 1] = length
+      return (start + length + 1) & -2
     }
   }
-  // A character takes three bytes at most. Only where there are fewer left, it is worth finding out how many it takes.
+  // A character takes three bytes at most.
   const isLong = 3 * length >= LONG
   if (isLong) start += 4
-  if (start + 3 * length > b.length && start + Buffer.byteLength(text) > b.length) return NO_ROOM
   const written = b.write(text, start)
-  view.setUint16(p, isLong ? LONG : written, true)
-  if (isLong) view.setUint32(p + 2, written, true)
-  return start + written
+  words[p >> 1] = isLong ? LONG : written
+  if (isLong) {
+    words[(p >> 1) + 1] = written
+    words[(p >> 1) + 2] = written >>> 16
+  }
+  return (start + written + 1) & -2
 }
 
-/** How much room a span takes at most: exactly, but for names that have numbers. */
-export function roomOf(span: LiveSpan): number {
-  const { trace, annotations = [], counters = [], events = [] } = span
-  const room = (text: unknown) => 8 + Buffer.byteLength(String(text))
-  let bytes = HEADER_BYTES + room(span.name) + 8 + room(trace.state) + 8
-  for (const text of annotations) bytes += room(text)
-  for (let i = 0; i < counters.length; i += 2) bytes += room(counters[i]) + 8
-  for (let i = 1; i < events.length; i += 2) bytes += room(events[i]) + 8
+/** Whether a span fits in before `limit`. To know exactly what it takes is only worth it where a page ends. */
+function hasRoom({ end }: Page, limit: number, span: LiveSpan): boolean {
+  return end + mostOf(span) <= limit || end + roomOf(span) <= limit
+}
+
+/** How much room a span takes at most, besides the lists that it shares: three bytes for a character. */
+function mostOf({ name, trace, annotations, counters, events }: LiveSpan): number {
+  // Not a number for a name that isn't a string: then there is no room, and it is found out exactly.
+  let characters = name?.length + (trace.state?.length ?? 0)
+  let bytes = ENTRY_BYTES + 2 * TEXT_BYTES
+  if (annotations !== undefined) {
+    bytes += TEXT_BYTES * annotations.length
+    for (let i = 0; i < annotations.length; i++) characters += annotations[i]!.length
+  }
+  if (counters !== undefined) {
+    bytes += ((TEXT_BYTES + NUMBER_BYTES) >> 1) * counters.length
+    for (let i = 0; i < counters.length; i += 2) characters += (counters[i] as string).length
+  }
+  if (events !== undefined) {
+    bytes += ((TEXT_BYTES + NUMBER_BYTES) >> 1) * events.length
+    for (let i = 1; i < events.length; i += 2) characters += (events[i] as string).length
+  }
+  return bytes + 3 * characters
+}
+
+/** How much room a span takes, without the lists that it shares: exactly, but for names that have numbers. */
+export function roomOf({ name, trace, annotations = [], counters = [], events = [] }: LiveSpan): number {
+  let bytes = ENTRY_BYTES + textRoom(String(name)) + textRoom(trace.state ?? '') + listRoom(annotations)
+  for (let i = 0; i < counters.length; i += 2) bytes += textRoom(counters[i] as string) + NUMBER_BYTES
+  for (let i = 1; i < events.length; i += 2) bytes += textRoom(events[i] as string) + NUMBER_BYTES
   return (bytes + 7) & -8
+}
+
+/** How much room the lists take that it shares. */
+export function sharedRoomOf({ shared = [], sharedMore = [] }: LiveSpan): number {
+  return listRoom(shared) + listRoom(sharedMore)
+}
+
+function listRoom(list: readonly string[]): number {
+  let bytes = 2
+  for (const text of list) bytes += textRoom(text)
+  return bytes
+}
+
+/** Even, as all that is written. */
+function textRoom(text: string): number {
+  return (TEXT_BYTES + Buffer.byteLength(text) + 1) & -2
 }
 
 /** @returns where the next entry begins */
 export function nextEntry(page: Page, at: number): number {
-  return at + (page.ints[at >> 2]! >>> 4)
+  return at + ((page.ints[at >> 2]! >>> 4) & -8)
 }
 
 export function traceHiOf(page: Page, at: number): number {
@@ -236,16 +316,22 @@ export function hasName(page: Page, at: number, number: number, utf8: Buffer): b
 export function readEntry(page: Page, at: number, names: Names): LiveSpan {
   const i = at >> 2
   const { ints, floats } = page
-  const flags = ints[i]! & 15
+  const flags = ints[i]!
   const refs = ints[i + 1]!
   const reading = new Reading(page, at + HEADER_BYTES)
   const name = reading.name(refs & 0xffff, names)
+  let annotations: string[] | undefined
+  if ((flags & HAS_SHARED) !== 0) {
+    for (let n = 2; n > 0; n--) {
+      const place = reading.count()
+      if (place > 0) annotations = (annotations ?? []).concat(new Reading(page, place).list(names))
+    }
+  }
   let events: (number | string)[] | undefined
   if ((flags & HAS_EVENTS) !== 0) {
     events = []
     for (let n = reading.count(); n > 0; n--) events.push(reading.float(), reading.text())
   }
-  let annotations: string[] | undefined
   let typed: string[] | undefined
   for (let n = refs >>> 18; n > 0; n--) {
     const ref = reading.count()
@@ -256,7 +342,10 @@ export function readEntry(page: Page, at: number, names: Names): LiveSpan {
   let counters: (number | string)[] | undefined
   if ((flags & HAS_COUNTERS) !== 0) {
     counters = []
-    for (let n = reading.count(); n > 0; n--) counters.push(reading.name(reading.count(), names), reading.float())
+    for (let n = reading.count(); n > 0; n--) {
+      const ref = reading.count()
+      counters.push(reading.name(ref & ~WHOLE, names), (ref & WHOLE) !== 0 ? reading.int() : reading.float())
+    }
   }
   const span = new LiveSpan(
     NOWHERE,
@@ -324,11 +413,18 @@ class Reading {
   text(): string {
     const length = this.length()
     const from = this.p
-    this.p += length
-    return this.page.bytes.toString('utf8', from, this.p)
+    this.p += (length + 1) & -2
+    return this.page.bytes.toString('utf8', from, from + length)
   }
 
   name(number: number, names: Names): string {
     return number === INLINE ? this.text() : names.nameOf(number)
+  }
+
+  /** A list that spans share. */
+  list(names: Names): string[] {
+    const texts: string[] = []
+    for (let n = this.count(); n > 0; n -= 2) texts.push(this.name(this.count(), names), this.text())
+    return texts
   }
 }

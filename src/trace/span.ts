@@ -120,6 +120,11 @@ export interface PluginSpan extends Span {
    * without looking at each. The lists become the span's. After the span's end this does nothing.
    */
   adopt(annotations: string[], counters?: (string | number)[]): void
+  /**
+   * Adds annotations that many spans have: those of an operation, and those of a peer. Called once, first of all. The lists stay the
+   * plugin's, which never changes them: a history has each of them once a page.
+   */
+  share(annotations: readonly string[], more?: readonly string[]): void
 }
 
 /** Another API's view of a span. */
@@ -143,6 +148,9 @@ export class LiveSpan implements PluginSpan {
   endUs = 0
   /** key, value, key, value … */
   annotations: string[] | undefined = undefined
+  /** Lists of annotations that it shares with other spans, while it has no copy of them: then they come before its own. Never of a sampled span. */
+  shared: readonly string[] | undefined = undefined
+  sharedMore: readonly string[] | undefined = undefined
   /** The keys of annotations whose values weren't strings, while `keeping.types`. */
   typed: string[] | undefined = undefined
   /** key, n, key, n … */
@@ -206,6 +214,8 @@ export class LiveSpan implements PluginSpan {
     // A value's toString is the application's code, which may have ended the span.
     if (k === undefined || v === undefined || !this.open()) return this
     if (keeping.types) this.keepType(k, typeof value !== 'string')
+    const { shared, sharedMore } = this
+    if (shared !== undefined && (shared.includes(k) || sharedMore?.includes(k))) this.unshare()
     const list = (this.annotations ??= [])
     for (let i = 0; i < list.length; i += 2) {
       if (list[i] === k) {
@@ -213,7 +223,8 @@ export class LiveSpan implements PluginSpan {
         return this
       }
     }
-    if (list.length < LIMITS.annotations * 2) list.push(k, v)
+    const others = this.shared === undefined ? 0 : this.shared.length + (this.sharedMore?.length ?? 0)
+    if (list.length + others < LIMITS.annotations * 2) list.push(k, v)
     else this.sink.truncated()
     return this
   }
@@ -293,6 +304,24 @@ export class LiveSpan implements PluginSpan {
     if (counters === undefined) return
     if (this.counters === undefined) this.counters = counters
     else this.counters.push(...counters)
+  }
+
+  share(annotations: readonly string[], more?: readonly string[]): void {
+    if (!this.open()) return
+    if (this.trace.sampled || this.annotations !== undefined) {
+      this.adopt(more === undefined ? annotations.slice() : annotations.concat(more))
+      return
+    }
+    this.shared = annotations
+    this.sharedMore = more
+  }
+
+  /** Gives it a copy of what it shares. */
+  unshare(): void {
+    const { shared, sharedMore = [], annotations = [] } = this
+    if (shared === undefined) return
+    this.annotations = [...shared, ...sharedMore, ...annotations]
+    this.shared = this.sharedMore = undefined
   }
 
   private open(): boolean {

@@ -118,6 +118,45 @@ describe('retroactive sampling', () => {
     assert.deepEqual(names(await sent()), ['one', 'two'])
   })
 
+  it('sends of a span what would be sent if it were sampled, in the same order, whatever lists it shares', async () => {
+    const operation = ['rpc.system', 'thrift', 'rpc.method', 'get']
+    const remote = ['network.peer.address', 'éa', 'network.peer.port', '9090']
+    const trace = (fails: boolean) => {
+      const root = startSpan(Kind.SERVER, 'root')
+      for (let i = 0; i < 5; i++) {
+        const one = runInFrame(frameWith(root), startSpan, Kind.CLIENT, 'one')
+        if (i === 1) one.annotate('before', 1)
+        if (i < 4) one.share(operation, i === 2 ? undefined : remote)
+        if (i === 0) one.annotate('own', 2)
+        if (i === 3) one.annotate('rpc.method', 'put').annotate('own', true).annotate('network.peer.port', 1)
+        one.adopt(['thrift.result', 'ok'], ['n', 1, 'm', 2 ** 40])
+        one.end()
+        one.share(remote)
+      }
+      root.share(operation, remote)
+      if (fails) root.fail('late')
+      root.end()
+    }
+    // The one that triggers is sent first.
+    const told = (spans: SpanRecord[]) =>
+      spans
+        .toSorted((a, b) => (a.name! < b.name! ? -1 : a.name === b.name ? 0 : 1))
+        .map(({ name, annotations, counters }) => [
+          name,
+          [...annotations!].filter(([key]) => !key.startsWith('milo.')),
+          [...(counters ?? [])],
+        ])
+    start({ sampler: 'always' })
+    trace(true)
+    const sampled = told(await sent())
+    start()
+    trace(false)
+    trace(true)
+    assert.equal(sampled.length, 6)
+    assert.deepEqual(told((await sent()).slice(6)), sampled)
+    assert.deepEqual([operation.length, remote.length], [4, 4])
+  })
+
   it('keeps a server’s request that takes longer than 99 % of its kind, and no local work for that', async () => {
     let now = genuineNow()
     clock.now = () => now

@@ -16,7 +16,7 @@ function dice(seed: number): (n: number) => number {
   }
 }
 
-type Fields = Partial<Pick<LiveSpan, 'annotations' | 'counters' | 'events' | 'typed'>>
+type Fields = Partial<Pick<LiveSpan, 'annotations' | 'counters' | 'events' | 'typed' | 'shared' | 'sharedMore'>>
 
 let made = 0
 
@@ -40,7 +40,17 @@ const STRINGS = [
   ...['ä'.repeat(63), '漢'.repeat(21), '漢'.repeat(1000), `${ascii(64)}é`, '😀'.repeat(40)],
 ]
 
-function drawnSpan(draw: (n: number) => number, n: number): LiveSpan {
+/** Lists that spans share: those of operations, of peers that come and go, and one that only a page of its own would have room for. */
+function drawnList(draw: (n: number) => number, lists: string[][], text: () => string): string[] {
+  const at = draw(40)
+  if (lists[at] === undefined || draw(50) === 0) {
+    lists[at] = Array.from({ length: 2 * draw(6) }, (_, i) => (i % 2 === 0 ? `${text()}/${i}` : text()))
+    if (at === 0) lists[at] = ['large', ascii(5000)]
+  }
+  return lists[at]
+}
+
+function drawnSpan(draw: (n: number) => number, n: number, lists: string[][]): LiveSpan {
   const text = () =>
     draw(3) > 0 ? STRINGS[draw(12)]! : draw(20) > 0 ? `unique ${n} ${draw(1e9)}` : STRINGS[draw(STRINGS.length)]!
   const trace = new Trace(
@@ -58,19 +68,29 @@ function drawnSpan(draw: (n: number) => number, n: number): LiveSpan {
   const fields: Fields = {}
   if (draw(4) > 0) fields.annotations = list(4, i => [`${text()}${i}`, text()])
   if (fields.annotations !== undefined && draw(4) === 0) fields.typed = fields.annotations.filter((_, i) => i % 4 === 0)
-  if (draw(3) === 0) fields.counters = list<string | number>(3, i => [`${text()}${i}`, draw(1e9) * 4_000_000 - 2e15])
+  const number = () =>
+    draw(2) === 0 ? draw(1e9) * 4_000_000 - 2e15 : [0, -1, 2 ** 31 - 1, 2 ** 31, -(2 ** 31)][draw(5)]!
+  if (draw(3) === 0) fields.counters = list<string | number>(3, i => [`${text()}${i}`, number()])
+  if (draw(2) === 0) fields.shared = drawnList(draw, lists, text)
+  if (fields.shared !== undefined && draw(2) === 0) fields.sharedMore = drawnList(draw, lists, text)
   if (draw(3) === 0) fields.events = list<string | number>(3, () => [1.7e15 + draw(1e6) / 4, text()])
   return endedSpan(text(), trace, fields)
 }
 
 /** What is kept of a span. Lone surrogates are none. */
 function plain(span: LiveSpan): unknown {
-  const { name, kind, startUs, endUs, traceId, spanId, parentId, annotations, typed, counters, events, trace } = span
+  const { name, kind, startUs, endUs, traceId, spanId, parentId, typed, counters, events, trace } = span
+  const { shared = [], sharedMore = [], annotations = [] } = span
   const told = (list: unknown[] | undefined) =>
     (list ?? []).map(one => (typeof one === 'string' ? Buffer.from(one).toString() : one))
   return {
     ...{ name: told([name]), kind, startUs, endUs, traceId, spanId, parentId, probability: trace.probability },
-    ...{ annotations: told(annotations), typed: told(typed), counters: told(counters), events: told(events) },
+    ...{
+      annotations: told([...shared, ...sharedMore, ...annotations]),
+      typed: told(typed),
+      counters: told(counters),
+      events: told(events),
+    },
     state: told([trace.state]),
   }
 }
@@ -87,8 +107,9 @@ describe('the history', () => {
       const draw = dice(seed)
       const history = new History(64 * KIB + 8 * seed)
       const all: LiveSpan[] = []
+      const lists: string[][] = []
       for (let n = 0; n < 2000; n++) {
-        const span = drawnSpan(draw, n)
+        const span = drawnSpan(draw, n, lists)
         all.push(span)
         history.add(span)
         if (n % 200 !== 0) continue
