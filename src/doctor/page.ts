@@ -1,3 +1,4 @@
+import type { RetroactiveStats } from '../keep/retroactive'
 import type { Settings } from '../start/options'
 import type { Calls } from './calls'
 import { patchReport, type stats, version } from './core'
@@ -35,6 +36,10 @@ export function problemsOf({ calls, asked, stats, settings }: Facts): string[] {
   }
   if (process.env.MILO_SCRIBE && settings.exports.every(({ kind }) => kind !== 'scribe'))
     problems.push('MILO_SCRIBE is set and has no effect, because MILO_EXPORT doesn’t name scribe')
+  if (stats.retroactive?.feed === 'unavailable')
+    problems.push(
+      'nobody where spans go knows which traces to keep after the fact (MILO_RETROACTIVE), so each has the spans of this process alone: send to a Milo collector or relay',
+    )
   for (const { exporter, found, note } of asked ?? []) {
     if (found === false) problems.push(`what ${exporter} sent was answered OK and isn't found: ${note}`)
   }
@@ -82,6 +87,7 @@ export function page({ calls, asked, isSamplerGiven, stats, settings }: Facts, p
           `${name}${name === 'scribe' ? ` (${settings.scribe.map(({ host, port }) => `${host}:${port}`).join(', ')})` : ''}: ${ended} ended = ${sent} sent + ${buffered + inFlight} waiting + ${spooled} spooled + ${dropped} dropped`,
       ),
     )
+    if (stats.retroactive !== undefined) add('history', [historyOf(stats.retroactive)])
     add(
       'found',
       asked === undefined
@@ -91,6 +97,19 @@ export function page({ calls, asked, isSamplerGiven, stats, settings }: Facts, p
   }
   add(problems.length === 0 ? 'all is well' : 'to do', problems.length === 0 ? [''] : problems)
   return `\nMilo ${version} on Node ${process.version}, process ${process.pid}${of}\n${lines.map(line => line.trimEnd()).join('\n')}\n`
+}
+
+const FEED = {
+  off: 'nobody was asked what to keep, because nothing was recorded: that needs a MILO_SAMPLER',
+  connecting: 'what to keep was asked and is not answered yet',
+  connected: 'a collector tells what to keep',
+  unavailable: 'nobody tells what to keep',
+}
+
+function historyOf({ spans, seconds, kept, asked, refused, partial, feed }: RetroactiveStats): string {
+  const sum = Object.values(kept).reduce((a, b) => a + b, 0)
+  const counts = `${sum} kept, ${asked} sent because others kept them, ${refused} refused, ${partial} sent in part`
+  return `${times(spans, 'span')} of the last ${Math.round(seconds)} s; traces: ${counts}; ${FEED[feed]}`
 }
 
 function times(n: number, what: string): string {

@@ -1,13 +1,12 @@
-import { Writer } from '../codec/binary'
-import { type KeepsReply, readKeepsReply, UNKNOWN_METHOD, writeKeepsFrame } from '../codec/keeps'
-import { type Address, Connection } from '../export/connection'
-import type { Answer, Call } from '../export/protocol'
-import { replyFrame } from '../export/reply-frame'
+import type { KeepsRequest } from '../codec/keeps'
+import { Connection } from '../export/connection'
+import type { Answer } from '../export/protocol'
 import { type RouteOptions, Routes } from '../export/routes'
 import { clearTimeout, clock } from '../process/genuine'
 import { after, apart } from '../process/later'
 import { logRarely } from '../process/log'
 import { random, randomHigh, randomLow } from '../trace/id'
+import type { FeedPeer, Told } from './feed-peers'
 import { listening, watchServers } from './listening'
 
 /**
@@ -21,7 +20,7 @@ import { listening, watchServers } from './listening'
  */
 
 export interface FeedOptions {
-  addresses: Address[]
+  peers: FeedPeer[]
   service: string
   host(): string
   /** When the history began, in microseconds since the epoch. */
@@ -42,8 +41,6 @@ const FIRST_MS = 100
 const CONNECT_MS = 2_000
 const WAIT_MS = 20_000
 const REPLY_MS = WAIT_MS + 10_000
-/** A thousand entries, and what is around them. */
-const MAX_REPLY_BYTES = 16 * 1024
 /** A peer that answers at once, again and again, is asked no more often: with news, and without. */
 const PACE_MS = 50
 const IDLE_PACE_MS = 1_000
@@ -59,7 +56,6 @@ export class FeedClient {
   private readonly processHi = randomHigh()
   private readonly processLo = randomLow()
   private sinceUs = 0
-  private seqid = 0
   private connection: Connection | undefined
   private timer: NodeJS.Timeout | undefined
   private isHeld = false
@@ -72,7 +68,7 @@ export class FeedClient {
   constructor(options: FeedOptions) {
     this.options = options
     watchServers()
-    this.routes = new Routes({ ...ROUTES, addresses: options.addresses }, random)
+    this.routes = new Routes({ ...ROUTES, addresses: options.peers.map(({ address }) => address) }, random)
   }
 
   /** Begins to ask. Further calls do nothing. */
@@ -112,25 +108,20 @@ export class FeedClient {
     const askedMs = clock.now()
     const address = this.routes.choose(askedMs)
     if (this.connection?.isClosed || this.connection?.address !== address) this.disconnect()
-    let read: KeepsReply | undefined
-    const call = this.call(message => {
-      read = readKeepsReply(message)
-      if (read.seqid !== this.seqid) throw new Error('a reply to another call')
-      return { code: read.reply === undefined ? 'refused' : 'ok' }
-    })
+    const peer = this.options.peers.find(peer => peer.address === address)!
+    let told: Told | undefined
+    const call = peer.call(this.request(), what => (told = what))
     apart(() => {
       const connection = (this.connection ??= new Connection(address, CONNECT_MS, REPLY_MS))
       connection.send(call, answer => {
-        if (this.connection === connection) this.answered(connection, answer, read, clock.now() - askedMs)
+        if (this.connection === connection) this.answered(connection, peer, answer, told, clock.now() - askedMs)
       })
     })
   }
 
-  private call(read: (message: Buffer) => Answer): Call {
+  private request(): KeepsRequest {
     const { service, host, beganUs, madeUs } = this.options
-    this.seqid = (this.seqid % 0x7fffffff) + 1
-    const w = new Writer(256)
-    writeKeepsFrame(w, this.seqid, {
+    return {
       sinceUs: this.sinceUs,
       waitMs: WAIT_MS,
       service,
@@ -140,14 +131,18 @@ export class FeedClient {
       historyUs: Math.floor(beganUs()),
       listening: listening(),
       madeUs: Math.floor(madeUs),
-    })
-    return { parts: [w.empty()], read: replyFrame(MAX_REPLY_BYTES, read) }
+    }
   }
 
-  private answered(connection: Connection, answer: Answer, read: KeepsReply | undefined, tookMs: number): void {
-    const { host, port } = connection.address
+  private answered(
+    connection: Connection,
+    peer: FeedPeer,
+    answer: Answer,
+    told: Told | undefined,
+    tookMs: number,
+  ): void {
     if (answer.code === 'ok') {
-      const { nextUs, keeps } = read!.reply!
+      const { nextUs, keeps } = told!.reply!
       this.state = 'connected'
       this.unknown = 0
       this.replacedMs = REPLACED_MS
@@ -157,7 +152,7 @@ export class FeedClient {
       this.options.take(keeps)
       return
     }
-    const isUnknown = answer.code === 'refused' && read?.exception === UNKNOWN_METHOD
+    const isUnknown = answer.code === 'refused' && told!.isUnknown
     if (isUnknown) this.unknown++
     else if (this.state === 'connected') this.state = 'connecting'
     if (answer.code === 'stale') return void this.askAgain(0)
@@ -169,15 +164,17 @@ export class FeedClient {
     if (unknown === 0) return void this.askAgain(pauseMs)
     if (this.state !== 'unavailable') {
       this.state = 'unavailable'
+      const { host, port } = peer.address
       logRarely(
         'feed',
         'warn',
-        `Scribe at ${host}:${port} doesn't know which traces to keep, as a Milo collector does: what is kept after the fact has the spans of this process alone`,
+        `${peer.name} at ${host}:${port} doesn't know which traces to keep, as a Milo collector does: what is kept after the fact has the spans of this process alone`,
       )
     }
     // Where some can't be reached, they may be collectors.
-    if (unknown < this.options.addresses.length) return void this.askAgain(pauseMs)
-    // The connection stays: when the peer ends, another one may take its place.
+    if (unknown < this.options.peers.length) return void this.askAgain(pauseMs)
+    if (!peer.staysOpen) return void this.askAgain(AGAIN_MS)
+    // When the peer ends, another one may take its place.
     connection.done = () => this.askAgain(this.replacedMs)
     this.replacedMs = Math.min(2 * this.replacedMs, AGAIN_MS)
     this.askAfter(AGAIN_MS)

@@ -1,12 +1,15 @@
 import { KEEP_BYTES, KEEP_OPERATION, KEEP_REQUEST, KEEP_TRACE } from '../codec/keeps'
 import { memoryOf, type SpanBuffer } from '../export/buffer'
+import type { Address } from '../export/connection'
+import type { HttpTarget } from '../export/http/target'
 import { clearTimeout, clock } from '../process/genuine'
 import { after } from '../process/later'
 import { History, type TraceId } from '../ring/history'
 import { fraction, toHex } from '../trace/id'
 import { Kind, type LiveSpan } from '../trace/span'
 import { Durations } from './durations'
-import { FeedClient, type FeedOptions, type FeedState } from './feed-client'
+import { FeedClient, type FeedState } from './feed-client'
+import { overHttp, overScribe } from './feed-peers'
 import { Gathering, type Room } from './gathering'
 import { ASKED, type Kept, KeptTraces, TraceIds } from './kept'
 import { Rules } from './rules'
@@ -42,7 +45,7 @@ export interface RetroactiveStats {
   leftOut: number
   /** Spans of which the history has names, times and ids alone, because they would have taken more than a quarter of it. */
   tooLarge: number
-  /** The connection to the collector: `unavailable` where nobody there knows what a feed is, or no spans go to Scribe. */
+  /** The connection to the collector: `unavailable` where nobody there knows what a feed is. */
   feed: FeedState
 }
 
@@ -70,6 +73,13 @@ class Operation {
 /** A trace that was kept, and whose spans the history may have. */
 interface Sought extends TraceId {
   kept: Kept
+}
+
+/** By what whoever may know what to keep is found. */
+interface FeedSettings {
+  readonly host: string
+  scribe: Address[]
+  exports: (HttpTarget | { kind: 'scribe' })[]
 }
 
 /** Where spans go that are kept. */
@@ -110,7 +120,7 @@ export class Retroactive {
   constructor(
     settings: RetroactiveSettings,
     service: string,
-    feed: Pick<FeedOptions, 'addresses' | 'host'> | undefined,
+    feed: FeedSettings | undefined,
     exits: Exits,
     previous?: Retroactive,
   ) {
@@ -124,8 +134,11 @@ export class Retroactive {
     const { history } = this
     // What was announced since the history began concerns it; the one before has asked for that.
     const sinceUs = same === undefined ? undefined : clock.wallMs() * 1000
+    const targets = feed.exports.flatMap(target => (target.kind === 'scribe' ? [] : target))
     this.feed = new FeedClient({
-      ...feed,
+      // Where spans go to Scribe, others needn't be Milo collectors.
+      peers: targets.length < feed.exports.length ? feed.scribe.map(overScribe) : targets.map(overHttp),
+      host: () => feed.host,
       service,
       beganUs: () => history.beganUs,
       madeUs: history.madeUs,

@@ -135,11 +135,7 @@ function recorderOf(settings: Settings, asks: boolean, previous: Retroactive | u
   if (settings.retroactive === undefined) return undefined
   // Loaded late, from a file of its own: most processes have no history.
   const { Retroactive } = require('../keep') as typeof import('../keep')
-  const { scribe, service, exports } = settings
-  // Collectors that others report to are asked nothing.
-  const hasFeed = asks && exports.some(({ kind }) => kind === 'scribe')
-  const feed = hasFeed ? { addresses: scribe, host: () => settings.host } : undefined
-  return new Retroactive(settings.retroactive, service, feed, exits, previous)
+  return new Retroactive(settings.retroactive, settings.service, asks ? settings : undefined, exits, previous)
 }
 
 /** Where spans go that are kept after the fact: to whoever takes them at the moment. */

@@ -85,14 +85,19 @@ describe('the doctors', () => {
     assert.match(stderr, /to do +no span could be sent by scribe: [1-9]\d* connections failed/)
   })
 
-  it('say that spans are answered OK and found nowhere', async () => {
+  it('say that spans are answered OK and found nowhere, and that nobody tells which traces to keep', async () => {
     const peer = await ScribePeer.listen()
     try {
-      const { status, stderr } = await runNode(['-r', DOCTOR, '-e', "require('thrift')"], {
+      const text = `require('thrift'); require(${JSON.stringify(join(ROOT, 'dist/index.js'))}).span('work', () => {})`
+      const { status, stderr } = await runNode(['-r', DOCTOR, '-e', text], {
         ...toCollector(),
         MILO_SCRIBE: `127.0.0.1:${peer.port}`,
+        MILO_RETROACTIVE: '1',
+        MILO_SAMPLER: 'never',
       })
       assert.equal(status, 1)
+      assert.match(stderr, /history +1 span of the last \d+ s; traces: 0 kept, .*; nobody tells what to keep/)
+      assert.match(stderr, /nobody where spans go knows which traces to keep after the fact \(MILO_RETROACTIVE\)/)
       assert.match(stderr, /what scribe sent was answered OK and isn't found: not found within 5 s/)
     } finally {
       await peer.close()

@@ -123,6 +123,26 @@ describe('a chain of processes with histories', () => {
     assert.deepEqual(services(trace.records), WHOLE)
   })
 
+  it('hear over HTTP what to keep where their spans go by OTLP or Zipkin alone', async () => {
+    const others = new Chain()
+    try {
+      await others.start('127.0.0.1:1', { MILO_EXPORT: `otlp:${collector.web},zipkin:${collector.web}` })
+      const before = await json('/api/keeps')
+      assert.equal(await others.front.ping('hello'), '1 2 3 end')
+      await until('all of them ask', async () => {
+        const { services } = await json('/api/keeps')
+        return services.every(({ processes }: any, i: number) => processes > before.services[i].processes)
+      })
+      await assert.rejects(others.front.ping('3=fail,3=over HTTP'))
+      const trace = await nextTrace('error', 5)
+      // Each of them goes to both exporters.
+      assert.deepEqual([...new Set(services(trace.records))], ['service-1', 'service-2', 'service-3'])
+      for (const { probability } of trace.records) assert.equal(probability, 0)
+    } finally {
+      await others.stop()
+    }
+  })
+
   it('say what is missing when one of them was killed in the middle', async () => {
     const middle = chain.programs[1]!
     // Thrift's client in the first process never hears of the end, and so this call isn't answered.

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { annotate, current, flush, ids, init, keep, shutdown, span, stats } from '../../../src'
 import type { SpanRecord } from '../../../src/codec/span'
 import { frameWith, Kind, parseB3, parseTraceparent, runInFrame, startServerSpan, startSpan } from '../../../src/plugin'
@@ -543,6 +546,74 @@ describe('retroactive sampling', () => {
     start({ scribe: `127.0.0.1:${await freePort()},${peer.address}` })
     trace('fine')
     await until('it has asked', () => stats().retroactive!.feed === 'unavailable')
+  })
+
+  describe('with exporters over HTTP alone', () => {
+    // A stand-in for what else takes OTLP; test/e2e/retroactive.test.ts has a Milo collector there.
+    let server: Server
+    const asked: string[] = []
+    let react = (res: ServerResponse): unknown => res.writeHead(404).end('no such page')
+
+    beforeEach(async () => {
+      asked.length = 0
+      server = createServer((req, res) => {
+        asked.push(`${req.method} ${req.url!.replace(/\?.*/, '')} ${req.headers.authorization}`)
+        react(res)
+      })
+      server.listen(0, '127.0.0.1')
+      await once(server, 'listening')
+    })
+
+    afterEach(async () => {
+      server.closeAllConnections()
+      server.close()
+      await once(server, 'close')
+    })
+
+    const begin = (path: string) => {
+      const { port } = server.address() as AddressInfo
+      start({
+        export: [{ to: `${path.replace(' ', `:http://127.0.0.1:${port}`)}`, headers: { authorization: 'Bearer x' } }],
+      })
+      trace('fine')
+    }
+
+    for (const [path, feed] of Object.entries({
+      'otlp ': '/api/keeps/feed',
+      'otlp /base/': '/base/api/keeps/feed',
+      'zipkin /base/api/v2/spans': '/base/api/keeps/feed',
+      'zipkin /ingest': '/api/keeps/feed',
+    })) {
+      it(`asks there (${path}), once where it isn’t a Milo collector`, async () => {
+        begin(path)
+        await until('it has asked', () => stats().retroactive!.feed === 'unavailable')
+        assert.deepEqual(asked, [`GET ${feed} Bearer x`])
+      })
+    }
+
+    for (const [what, answer] of Object.entries<(res: ServerResponse) => unknown>({
+      'a page that says nothing': res => res.end('<html>'),
+      'a number that is none': res => res.setHeader('milo-next', 'x').end(),
+    })) {
+      it(`takes ${what} for another’s`, async () => {
+        react = answer
+        begin('otlp ')
+        await until('it has asked', () => stats().retroactive!.feed === 'unavailable')
+      })
+    }
+
+    it('takes from a collector that lies no more than it can read, and asks it again after a refusal', async () => {
+      const answers: ((res: ServerResponse) => unknown)[] = [
+        res => res.setHeader('milo-next', '5').end(Buffer.alloc(10_000_000)),
+        res => res.writeHead(503).end(),
+        res => res.writeHead(200, { 'milo-next': '5', 'content-length': '999999999999' }).write('x'),
+        res => res.setHeader('milo-next', '7').end(Buffer.alloc(15)),
+      ]
+      react = res => answers.shift()?.(res)
+      begin('otlp ')
+      await until('it has asked for the fifth time', () => asked.length === 5)
+      assert.equal(stats().retroactive!.feed, 'connected')
+    })
   })
 
   it('keeps traces for milo/testing too, and asks nobody there', async () => {
