@@ -1,6 +1,7 @@
 import { KEEP_BYTES, KEEP_OPERATION, KEEP_REQUEST, KEEP_TRACE } from '../codec/keeps'
-import { memoryOf, type SpanBuffer } from '../export/buffer'
+import { memoryOf } from '../export/buffer'
 import type { Address } from '../export/connection'
+import type { Exporters } from '../export/exporters'
 import type { HttpTarget } from '../export/http/target'
 import { clearTimeout, clock } from '../process/genuine'
 import { after } from '../process/later'
@@ -83,16 +84,16 @@ interface FeedSettings {
 }
 
 /** Where spans go that are kept. */
-export interface Exits {
-  send(span: LiveSpan): void
-  /** Whose buffers must have room for them. */
-  emitters(): readonly { buffer: SpanBuffer }[]
+interface Exits {
+  readonly exporters: Exporters
+  /** Takes them in the exporters' place. */
+  readonly collect: ((span: LiveSpan) => void) | undefined
 }
 
 export class Retroactive {
   readonly settings: RetroactiveSettings
   private readonly history: History
-  private readonly exits: Exits
+  private readonly exits: () => Exits
   private readonly feed: FeedClient | undefined
   private readonly kept: KeptTraces
   private readonly rules: Rules
@@ -115,13 +116,14 @@ export class Retroactive {
 
   /**
    * @param feed whom to ask; undefined: nobody
+   * @param exits whoever takes spans at the moment
    * @param previous its history goes on here, if it has the same size
    */
   constructor(
     settings: RetroactiveSettings,
     service: string,
     feed: FeedSettings | undefined,
-    exits: Exits,
+    exits: () => Exits,
     previous?: Retroactive,
   ) {
     const same = previous?.settings.bytes === settings.bytes ? previous : undefined
@@ -255,7 +257,8 @@ export class Retroactive {
   private collectFor(sought: Sought[], bucket: ByteBucket): void {
     if (sought.length === 0) return
     const bytes = bucket.left(clock.now())
-    const emitters = this.exits.emitters()
+    const { exporters, collect } = this.exits()
+    const emitters = collect === undefined ? exporters.emitters : []
     // One that keeps up is enough.
     const fullness = (spans: number, memory: number) => {
       let least = emitters.length === 0 ? 0 : 1
@@ -419,7 +422,9 @@ export class Retroactive {
     if (kept.untold > 0) list.push('milo.left_out', String(kept.untold))
     kept.begun = true
     kept.untold = 0
-    this.exits.send(span)
+    const { exporters, collect } = this.exits()
+    if (collect !== undefined) collect(span)
+    else exporters.add(span)
   }
 
   private countKept(reason: string): void {

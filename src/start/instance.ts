@@ -3,7 +3,7 @@ import { SpanBuffer } from '../export/buffer'
 import { Emitter, HTTP_DEFAULTS, SCRIBE_DEFAULTS } from '../export/emitter'
 import { type ExportCounts, Exporters, sum } from '../export/exporters'
 import { scribe } from '../export/scribe'
-import type { Exits, Retroactive, RetroactiveStats } from '../keep/retroactive'
+import type { Retroactive, RetroactiveStats } from '../keep/retroactive'
 import { unwatchExit, watchExit } from '../process/exit'
 import { clock } from '../process/genuine'
 import { expectTracing } from '../process/later'
@@ -135,17 +135,7 @@ function recorderOf(settings: Settings, asks: boolean, previous: Retroactive | u
   if (settings.retroactive === undefined) return undefined
   // Loaded late, from a file of its own: most processes have no history.
   const { Retroactive } = require('../keep') as typeof import('../keep')
-  return new Retroactive(settings.retroactive, settings.service, asks ? settings : undefined, exits, previous)
-}
-
-/** Where spans go that are kept after the fact: to whoever takes them at the moment. */
-const exits: Exits = {
-  send(span) {
-    const { exporters, collect } = running
-    if (collect !== undefined) collect(span)
-    else exporters.add(span)
-  },
-  emitters: () => (running.collect === undefined ? running.exporters.emitters : []),
+  return new Retroactive(settings.retroactive, settings.service, asks ? settings : undefined, () => running, previous)
 }
 
 function emitterOf(target: ExportTarget, settings: Settings, buffer = new SpanBuffer(0)): Emitter {
