@@ -59,6 +59,8 @@ interface Connection {
   /** Annotations that say whose it is. */
   peer: readonly string[] | undefined
   pending: Pending<Request>
+  /** Of the last request: mostly the next one is for the same method. */
+  last: { processor: Processor; name: string; code: Generated } | undefined
 }
 
 /** The connection whose data is being handed to thrift; undefined within a web server. */
@@ -120,7 +122,7 @@ export function watchServer(server: any, secure: boolean, plugin: PluginHandle):
 function watchSocket(socket: any, plugin: PluginHandle): void {
   const { remoteAddress: address, remotePort: port } = socket
   const peer = address === undefined ? undefined : ['network.peer.address', address, 'network.peer.port', String(port)]
-  const connection: Connection = { address, port, peer, pending: new Pending() }
+  const connection: Connection = { address, port, peer, pending: new Pending(), last: undefined }
   plugin.watchEmit(
     socket,
     (self, event, args, emit) => {
@@ -252,7 +254,7 @@ class Request extends Entry implements IncomingRequest, PendingReply {
       fillFrame(this.frame, startServerSpan('', this.remote), baggage)
       return
     }
-    const generated = methodOf(this.owner, this.name)
+    const generated = methodOf(this.owner, this.name, this.connection)
     const service = this.service ?? generated?.service ?? anyService(this.owner)
     // Go's clients send a oneway call as any other: whether it will be answered, only the generated code says.
     if (generated?.neverReplies) this.type = ONEWAY
@@ -336,18 +338,15 @@ class Generated {
   }
 }
 
-/** By processor and name: to put a property's name together and to look it up takes longer than all else that is asked here. */
-const methods = new WeakMap<Processor, Map<string, Generated>>()
-
-/** @returns undefined for a method that the processor doesn't have, whose name is the caller's */
-function methodOf(processor: Processor, name: string): Generated | undefined {
-  let known = methods.get(processor)
-  const found = known?.get(name)
-  if (found !== undefined) return found
+/**
+ * To put a property's name together and to look it up takes longer than all else that is asked here.
+ * @returns undefined for a method that the processor doesn't have, whose name is the caller's
+ */
+function methodOf(processor: Processor, name: string, connection: Connection | undefined): Generated | undefined {
+  const last = connection?.last
+  if (last?.name === name && last.processor === processor) return last.code
   const code = generatedOf(processor[`process_${name}`], name)
-  if (code === undefined) return undefined
-  if (known === undefined) methods.set(processor, (known = new Map()))
-  known.set(name, code)
+  if (code !== undefined && connection !== undefined) connection.last = { processor, name, code }
   return code
 }
 

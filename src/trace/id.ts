@@ -4,12 +4,14 @@
  */
 const pool = new Int32Array(2048)
 let next = pool.length
+let crypto: typeof import('node:crypto') | undefined
 
 /** A random signed 32-bit number. */
 function randomWord(): number {
   if (next === pool.length) {
     // Loaded late: it takes 2 ms of a start, and a program that starts no trace doesn't pay for it.
-    ;(require('node:crypto') as typeof import('node:crypto')).randomFillSync(pool)
+    crypto ??= require('node:crypto') as typeof import('node:crypto')
+    crypto.randomFillSync(pool)
     next = 0
   }
   return pool[next++]!

@@ -35,7 +35,8 @@ export function putField(b: Buffer, pos: number, span: Span, length: number): vo
   }
   b[pos] = (t.sampled ? SAMPLED : RECORDED) | (t.debug ? DEBUG : 0) | (length === FIELD_BYTES_HIGH ? HAS_HIGH : 0)
   putIds(b, pos + 1, span)
-  b.writeFloatBE(t.probability, pos + 25)
+  if (t.sampled) b.writeFloatBE(t.probability, pos + 25)
+  else b[pos + 25] = b[pos + 26] = b[pos + 27] = b[pos + 28] = 0
   if (length === FIELD_BYTES_HIGH) {
     b.writeInt32BE(t.highHi, pos + 29)
     b.writeInt32BE(t.highLo, pos + 33)
@@ -56,7 +57,7 @@ export function readField(b: Buffer, pos: number, length: number): RemoteContext
     // Too short for ids: the decision not to sample needs none.
     return sampled ? undefined : remoteContext(false, false, Number.NaN)
   }
-  const probability = b.readFloatBE(pos + 25)
+  const probability = sampled ? b.readFloatBE(pos + 25) : 0
   const context = remoteContext(
     sampled,
     (flags & DEBUG) !== 0,
