@@ -84,7 +84,7 @@ describe('what is missing in a trace, and why', () => {
     assert.deepEqual(await whyOf(named, [ring('stock', { host: 'stock-1' })]), [['server', 'stock', 'unsent']])
     // Of several at one port, one that was there.
     const both = [ring('stock', { ended: true, seenUs: START - SECOND }), ring('stocks')]
-    assert.deepEqual(await whyOf(whole, both), [['server', null, 'unsent']])
+    assert.deepEqual(await whyOf(whole, both), [['server', 'stocks', 'unsent']])
   })
 
   it('is what was overwritten, of a process that was there; one that began later, or was gone before, has lost nothing', async () => {

@@ -2,6 +2,7 @@ import type { SpanRecord } from 'milo/codec/span'
 import { IdMap } from '../../record/ids'
 import { CLIENT, type MissingHalf, NO_PARENT, peerOf, SERVER, sideOf, type Trace, type TraceSpan } from '../../trace'
 import { hexId } from '../../trace/ids'
+import { Turns } from '../../turns'
 
 /**
  * The calls of a trace with what may have answered them, and the spans whose callers aren't there.
@@ -34,11 +35,13 @@ const SYSTEMS = ['db.system.name', 'db.system', 'messaging.system']
 const MAX_ORPHANS = 1_000
 
 /** Returns the calls that a span of the server should answer. */
-export function callsOf(trace: Trace, records: SpanRecord[]): Call[] {
+export async function callsOf(trace: Trace, records: SpanRecord[]): Promise<Call[]> {
+  const turns = new Turns()
   const clients = new Map<string, SpanRecord>()
   const clientsBelow = new IdMap<SpanRecord>()
   const servers: SpanRecord[] = []
   for (const record of records) {
+    if (turns.over()) await turns.next()
     const side = sideOf(record.events ?? [])
     if (record.id === undefined) continue
     if (side === SERVER) servers.push(record)
@@ -58,6 +61,7 @@ export function callsOf(trace: Trace, records: SpanRecord[]): Call[] {
   }
   const calls: Call[] = []
   for (const span of trace.spans) {
+    if (turns.over()) await turns.next()
     const record = clients.get(span.spanId)
     if (record === undefined || SYSTEMS.some(key => record.annotations?.has(key))) continue
     const belonging = related.get(span.spanId) ?? []

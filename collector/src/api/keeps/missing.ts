@@ -1,10 +1,11 @@
 import type { SpanRecord } from 'milo/codec/span'
 import type { Rings } from '../../keep/rings'
-import { IdMap } from '../../record/ids'
 import { type KeepReader, placeOf, type SeenRing } from '../../store/keeps'
-import { HISTORY_KEY, hostName, isEveryMachine, type MissingHalf, type Trace } from '../../trace'
+import { HISTORY_KEY, isEveryMachine, type MissingHalf, type Trace } from '../../trace'
+import { Turns } from '../../turns'
 import type { AskStore } from '../ask-store'
 import { type Call, callersMissing, callsOf, type Gap } from './gaps'
+import { ASKS_US, beganLater, machineOf, Processes, wasThere } from './processes'
 
 /**
  * What is missing in a trace that was kept after the fact, and why: what a process had was overwritten, the process ended, or it has no
@@ -15,15 +16,13 @@ import { type Call, callersMissing, callsOf, type Gap } from './gaps'
 const MAX_MISSING = 1_000
 /** A trace with times that are further apart has a wrong clock. */
 const MAX_RANGE_US = 86_400_000_000
-/** A process asks again after so long at the most. */
-const ASKS_US = 35_000_000
 /** What a process has of a trace is on its way long before. */
 const ANSWERS_US = 5_000_000
-/** How many places are looked for by where processes say they listen. */
+/** How many names are looked for, and how many places where processes may listen: a search for these reads all rows of an hour. */
+const MAX_NAMES = 3_000
 const MAX_PLACES = 100
 
 type Why = Pick<MissingHalf, 'why' | 'detail'>
-type IsSameMachine = (ring: SeenRing, host: string) => boolean
 
 /**
  * Returns the halves of calls that aren't in a trace, and why.
@@ -37,7 +36,7 @@ export async function missingHalves(
   keptUs: number | undefined,
   here: Rings | undefined,
 ): Promise<MissingHalf[]> {
-  const calls = callsOf(trace, records)
+  const calls = await callsOf(trace, records)
   const callers = callersMissing(trace)
   if (calls.length + callers.length === 0) return []
   const startUs = trace.start ?? 0
@@ -47,7 +46,7 @@ export async function missingHalves(
   const isOdd = range.toUs - range.fromUs > MAX_RANGE_US
   const of = namesOf([...calls.map(({ gap }) => gap), ...callers])
   const rows = isOdd ? [] : await askStore(store => store.rings({ ...range, of }))
-  return explain(calls, callers, records, processesOf([...(here?.all() ?? []), ...rows]), askedUs)
+  return explain(calls, callers, records, new Processes([...(here?.all() ?? []), ...rows]), askedUs)
 }
 
 /** Returns the names by which the gaps' processes may be found. */
@@ -56,75 +55,50 @@ function namesOf(gaps: Gap[]): { services: string[]; hosts: string[]; places: st
   const hosts = new Set<string>()
   const places = new Set<string>()
   for (const gap of gaps) {
-    if (gap.service !== null) services.add(gap.service)
-    for (const name of machineOf(gap)) hosts.add(name)
+    if (gap.service !== null && services.size < MAX_NAMES) services.add(gap.service)
+    if (hosts.size < MAX_NAMES) for (const name of machineOf(gap)) hosts.add(name)
     if (gap.host !== null && gap.port !== null && places.size < MAX_PLACES) places.add(placeOf(gap.host, gap.port))
   }
   return { services: [...services], hosts: [...hosts], places: [...places] }
 }
 
-/** Makes one row of those of each process, the latest state first. */
-export function processesOf(rows: SeenRing[]): SeenRing[] {
-  const processes = new IdMap<SeenRing>()
-  for (const row of rows) {
-    const known = processes.get(row.process)
-    if (known === undefined) {
-      processes.set(row.process, row)
-      continue
-    }
-    const [first, last] = [row.firstUs < known.firstUs ? row : known, row.seenUs > known.seenUs ? row : known]
-    const { firstUs, firstHistoryUs } = first
-    processes.set(row.process, { ...last, firstUs, firstHistoryUs })
-  }
-  return [...processes.values()]
-}
-
 /** @param keptUs when processes were asked for the trace */
-function explain(
+async function explain(
   calls: Call[],
   callers: Gap[],
   records: SpanRecord[],
-  processes: SeenRing[],
+  processes: Processes,
   keptUs: number,
-): MissingHalf[] {
-  const isSameMachine = sameMachine(processes)
+): Promise<MissingHalf[]> {
+  const turns = new Turns()
   const began = historiesOf(records)
   const present = new Set(records.map(({ service }) => service))
   const missing: MissingHalf[] = []
   const add = (gap: Gap, beyond: SpanRecord[] = []) => {
-    if (missing.length === MAX_MISSING) return
-    const { port, startUs, endUs, from, ...half } = gap
-    const at = processes.filter(ring => listensAt(ring, gap, isSameMachine))
-    const service = half.service ?? (at.some(ring => ring.service !== at[0]!.service) ? null : (at[0]?.service ?? null))
+    const at = processes.at(gap)
+    const services = new Set(at.filter(ring => wasThere(ring, gap)).map(ring => ring.service))
+    const service = gap.service ?? (services.size === 1 ? [...services][0]! : null)
     const { why, detail } = whyMissing({ ...gap, service }, at)
+    const { port, startUs, endUs, from, ...half } = gap
     missing.push({ ...half, service, why, detail: beyond.length === 0 ? detail : `${detail}; ${passedOn(beyond)}` })
   }
   const whyMissing = (gap: Gap, at: SeenRing[]): Why => {
     if (at.length > 0) return whyOf(at, gap, keptUs)
-    const { service, startUs } = gap
+    const { service, host, startUs } = gap
     const told = (service !== null && began.get(service)) || undefined
     if (told !== undefined && startUs < told) return overwritten(`the history of ${service}`, told)
-    if (service !== null) return whyOf(ofService(processes, service, gap.host), gap, keptUs)
-    const around = processes.filter(ring => listensAt(ring, gap, isSameMachine) !== false && isOn(ring, machineOf(gap)))
+    if (service !== null) return whyOf(processes.ofService(service, host), gap, keptUs)
+    const around = processes.around(gap)
     const others = around.filter(ring => !present.has(ring.service))
-    return (
-      suspicionOf(others, gap, keptUs) ??
-      whyOf(gap.host !== null && isEveryMachine(gap.host) ? [] : around, gap, keptUs)
-    )
+    return suspicionOf(others, gap, keptUs) ?? whyOf(host !== null && isEveryMachine(host) ? [] : around, gap, keptUs)
   }
-  const elsewhere = new Map<string, boolean>()
   for (const { gap, answers, beyond } of calls) {
-    // Traces have many calls to one place.
-    const isElsewhere = (half: SpanRecord) => {
-      const key = JSON.stringify([gap.host, gap.port, gap.from, half.service, half.serverHost])
-      const known = elsewhere.get(key) ?? cameFromElsewhere(half, gap, processes, isSameMachine)
-      elsewhere.set(key, known)
-      return known
-    }
+    if (missing.length === MAX_MISSING) break
+    if (turns.over()) await turns.next()
     if (answers.length === 0) add(gap, beyond)
-    else if (answers.every(isElsewhere)) add(gap, answers)
+    else if (answers.every(half => processes.areElsewhere(half, gap))) add(gap, answers)
   }
-  for (const gap of callers) add(gap)
+  for (const gap of callers.slice(0, MAX_MISSING - missing.length)) add(gap)
   return missing
 }
 
@@ -138,74 +112,8 @@ function historiesOf(records: SpanRecord[]): Map<string, number> {
   return began
 }
 
-/** Machines may have several names: all that ask the collector from its own machine are there. */
-function sameMachine(processes: SeenRing[]): IsSameMachine {
-  const local = new Set(processes.filter(({ address }) => isEveryMachine(address)).map(({ host }) => host))
-  return (ring, host) => ring.host === host || (local.has(ring.host) && local.has(host))
-}
-
-/** Whether a process takes calls there; undefined if it doesn't say where it does. */
-function listensAt(ring: SeenRing, { host, port, from }: Gap, isSameMachine: IsSameMachine): boolean | undefined {
-  const { listening } = ring
-  if (listening.length === 0 || host === null || port === null) return undefined
-  if (isEveryMachine(host)) {
-    if (from === null) return undefined
-    return isSameMachine(ring, from) && listening.some(place => hasPort(place, port) && isEveryMachine(place))
-  }
-  if (listening.includes(placeOf(host, port))) return true
-  return isOn(ring, [host, hostName(host)]) && listening.some(place => hasPort(place, port))
-}
-
-function hasPort(place: string, port: string): boolean {
-  return place.endsWith(`:${port}`)
-}
-
-/** Whether a half, which may answer a call by its ids, comes from processes of that machine that all listen elsewhere. */
-function cameFromElsewhere(
-  { service, serverHost }: SpanRecord,
-  gap: Gap,
-  processes: SeenRing[],
-  isSameMachine: IsSameMachine,
-): boolean {
-  const { host, from } = gap
-  // Other addresses may be those of a balancer, or of a machine whose containers have their own.
-  const isSure = host !== null && (isEveryMachine(host) ? from !== null : serverHost === host)
-  if (!isSure) return false
-  const its = processes.filter(ring => ring.service === service && ring.host === serverHost)
-  if (isEveryMachine(host) && !its.every(ring => isSameMachine(ring, from!))) return false
-  return its.length > 0 && its.every(ring => listensAt(ring, gap, isSameMachine) === false)
-}
-
 function passedOn([half]: SpanRecord[]): string {
   return `the call was passed on: ${half!.service || 'another service'} has answered ${half!.name || 'a call'}`
-}
-
-/** The processes of a service; those on the host, if that tells machines apart and some are. */
-function ofService(processes: SeenRing[], service: string, host: string | null): SeenRing[] {
-  const all = processes.filter(ring => ring.service === service)
-  if (host === null || isEveryMachine(host)) return all
-  const onHost = all.filter(ring => isOn(ring, [host, hostName(host)]))
-  return onHost.length > 0 ? onHost : all
-}
-
-/** Returns the names of the machine where the half should be: what every machine calls itself is where the other half is. */
-function machineOf({ host, from }: Pick<Gap, 'host' | 'from'>): string[] {
-  const name = host !== null && isEveryMachine(host) ? (from ?? host) : host
-  return name === null ? [] : [name, hostName(name)]
-}
-
-function isOn(ring: SeenRing, names: string[]): boolean {
-  return names.includes(ring.host) || names.includes(ring.address)
-}
-
-/** Whether the process was there at the time of a call. */
-function wasThere(ring: SeenRing, gap: Gap): boolean {
-  return !beganLater(ring, gap) && (ring.ended ? ring.seenUs : ring.seenUs + ASKS_US) >= gap.startUs
-}
-
-function beganLater({ madeUs, firstUs, firstHistoryUs }: SeenRing, { startUs, endUs }: Gap): boolean {
-  // A process asks once its first trace has ended, which is in its history then.
-  return madeUs > 0 ? madeUs > endUs : firstUs > endUs && firstHistoryUs > startUs
 }
 
 /**
@@ -250,10 +158,14 @@ function whyOf(processes: SeenRing[], gap: Gap, keptUs: number): Why {
 function nobody(processes: SeenRing[], gap: Gap, who: string): string {
   const { host, port } = gap
   const sinceUs = ({ madeUs, firstUs }: SeenRing) => madeUs || firstUs
-  const [later] = processes.filter(ring => beganLater(ring, gap)).sort((a, b) => sinceUs(a) - sinceUs(b))
+  let later: SeenRing | undefined
+  let before: SeenRing | undefined
+  for (const ring of processes) {
+    if (beganLater(ring, gap)) later = later !== undefined && sinceUs(later) <= sinceUs(ring) ? later : ring
+    else before = before !== undefined && before.seenUs >= ring.seenUs ? before : ring
+  }
   if (later !== undefined)
     return `${nameOf(later)} began at ${time(sinceUs(later))}, after this, and no other one is known`
-  const [before] = [...processes].sort((a, b) => b.seenUs - a.seenUs)
   if (before !== undefined)
     return `${nameOf(before)} was last there at ${time(before.seenUs)}, before this, and no other one is known`
   const where = host !== null && port !== null && who === host ? placeOf(host, port) : who

@@ -10,7 +10,7 @@ import { hexId } from '../../trace/ids'
 import type { AskStore } from '../ask-store'
 import { limit, readBody, readParameters, readRange, string, time } from '../parameters'
 import { readTraceId } from '../stored-traces'
-import { processesOf } from './missing'
+import { processesOf } from './processes'
 
 /** What is kept after the fact: what was caught, and what people ask for. */
 
