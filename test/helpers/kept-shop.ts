@@ -65,7 +65,7 @@ export function brokenCheckout(startUs: number): SpanRecord[] {
   return [
     {
       ...{ ...common, id: 1n, name: 'POST /checkout', service: 'web' },
-      annotations: new Map([...asked, ['milo.history', history]]),
+      annotations: new Map([...asked, ['milo.history', history], ['milo.left_out', '7']]),
       events: [at(0, EventType.SERVER_RECV), at(120, EventType.SERVER_SEND)],
     },
     call(2n, 'Cart.total', 'cart1', 2),

@@ -1,6 +1,6 @@
 import type { SpanRecord } from 'milo/codec/span'
 import { hexId } from './ids'
-import type { KeptReason } from './model'
+import type { KeptReason, LeftOut } from './model'
 
 /** What records say of a trace that was kept after the fact. */
 
@@ -33,4 +33,14 @@ export function keptReasons(records: SpanRecord[]): KeptReason[] | undefined {
     found.set(JSON.stringify([reason, service, name]), kept)
   }
   return isKept ? [...found.values()] : undefined
+}
+
+/** Returns how many spans of a trace services have left out. */
+export function leftOutOf(records: SpanRecord[]): LeftOut[] {
+  const counts = new Map<string, number>()
+  for (const { annotations, service = '' } of records) {
+    const spans = Number(annotations?.get(LEFT_OUT_KEY))
+    if (spans > 0 && Number.isSafeInteger(spans)) counts.set(service, (counts.get(service) ?? 0) + spans)
+  }
+  return [...counts].map(([service, spans]) => ({ service: service || null, spans }))
 }

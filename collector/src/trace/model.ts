@@ -31,6 +31,13 @@ export interface KeptTrace {
   reasons: KeptReason[]
   /** The halves of calls that aren't there, and why; 1,000 at most. */
   missing: MissingHalf[]
+  /** How many spans services have left out because of their limits: those that had ended first. */
+  leftOut: LeftOut[]
+}
+
+export interface LeftOut {
+  service: string | null
+  spans: number
 }
 
 export interface KeptReason {

@@ -19,7 +19,7 @@ const MAX_REASONS = 3
 /** Says that the trace was kept after the fact and why, and what is missing in it and why. */
 export function KeptBar(props: Props) {
   const { kept, columns, onSelect } = props
-  const { reasons, missing } = kept
+  const { reasons, missing, leftOut } = kept
   const more = reasons.length - MAX_REASONS
   return (
     <section class="kept-bar" aria-label="Kept after the fact">
@@ -33,6 +33,13 @@ export function KeptBar(props: Props) {
         ))}
         {more > 0 && `, and for ${more} more ${more === 1 ? 'reason' : 'reasons'}`}. Figures of services don't count it.
       </p>
+      {leftOut.length > 0 && (
+        <p>
+          Left out, because there were too many for the limits:{' '}
+          {leftOut.map(({ service, spans }) => `${counted(spans, 'span')} of ${service ?? 'no service'}`).join(', ')}.
+          What ended last is there.
+        </p>
+      )}
       {missing.length > 0 && <Missing {...props} />}
     </section>
   )

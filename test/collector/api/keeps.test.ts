@@ -170,7 +170,7 @@ describe('the API of what is kept after the fact', () => {
         parentId: 1n,
         service: 'answers',
         probability: 0,
-        annotations: new Map([['milo.keep', 'asked']]),
+        annotations: new Map(Object.entries({ 'milo.keep': 'asked', 'milo.left_out': '120' })),
       }),
       // So has this one's, as a span of its own.
       call(8n, 'answers', beganUs),
@@ -182,7 +182,8 @@ describe('the API of what is kept after the fact', () => {
       if (response.status !== 200) return undefined
       return { body: (await response.json()) as any, headers: response.headers }
     })
-    const { reasons, missing } = body.kept
+    const { reasons, missing, leftOut } = body.kept
+    assert.deepEqual(leftOut, [{ service: 'answers', spans: 120 }])
     assert.deepEqual(reasons[0], { reason: 'error', service: 'shop', name: 'Shop.order', spanId: hex(1n) })
     const why = Object.fromEntries(missing.map((half: any) => [half.spanId, [half.side, half.why]]))
     assert.deepEqual(why, {

@@ -2,7 +2,7 @@ import type { SpanRecord } from 'milo/codec/span'
 import { REQUESTED } from '../../keep/keeping'
 import type { Rings } from '../../keep/rings'
 import type { KeepReader, StoredKeep } from '../../store/keeps'
-import type { KeptReason, KeptTrace, Trace } from '../../trace'
+import { type KeptReason, type KeptTrace, leftOutOf, type Trace } from '../../trace'
 import type { AskStore } from '../ask-store'
 import { missingHalves } from './missing'
 
@@ -22,7 +22,7 @@ export async function keptTrace(
   const keptUs = keeps.length === 0 ? undefined : Math.min(...keeps.map(({ atUs }) => atUs))
   const missing = await missingHalves(askStore, trace, records, keptUs, rings)
   // Whose process kept it has sent nothing, or a person asked for it.
-  return { reasons: reasons.length > 0 ? reasons : reasonsOf(keeps), missing }
+  return { reasons: reasons.length > 0 ? reasons : reasonsOf(keeps), missing, leftOut: leftOutOf(records) }
 }
 
 /** The earliest first, each once. */
