@@ -1,4 +1,4 @@
-import { subscribe } from 'node:diagnostics_channel'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { AddressInfo, Server } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { clock } from '../process/genuine'
@@ -8,8 +8,10 @@ import { clock } from '../process/genuine'
  * knows no more of it than such a place: by this a collector knows which process it is.
  */
 
-/** Node's channel for servers of net, which those of tls, http and the others are. */
+/** Node's channel for servers of net, which those of tls, http and the others are: from 20.15 and 22.3 on. */
 const LISTENS = 'tracing:net.server.listen:asyncEnd'
+/** An older Node, and of a server that was there before, only says that a connection has come. */
+const ACCEPTS = 'net.server.socket'
 const MAX_SERVERS = 16
 const MAX_PLACES = 64
 /** To ask for the machine's addresses takes some 100 µs, and a process that is told much asks often. */
@@ -32,18 +34,32 @@ let knownAtMs = 0
 export function watchServers(): void {
   if (isWatching) return
   isWatching = true
+  const seen = new WeakSet<Server>()
+  const see = (server: Server | null | undefined) => {
+    if (!server || seen.has(server)) return
+    seen.add(server)
+    note(server)
+  }
+  const accepts = (message: unknown) => see((message as { socket?: { server?: Server | null } }).socket?.server)
+  subscribe(ACCEPTS, accepts)
   subscribe(LISTENS, message => {
+    // So no connection has to say it.
+    unsubscribe(ACCEPTS, accepts)
     const { server } = message as { server?: Server }
-    const place = server && addressOf(server)
-    if (place === undefined) return
-    if (servers.length === MAX_SERVERS) {
-      const closed = servers.findIndex(({ server }) => addressOf(server.deref()) === undefined)
-      if (closed === -1) return
-      servers.splice(closed, 1)
-    }
-    servers.push({ server: new WeakRef(server!), address: place.address, port: place.port })
-    known = undefined
+    if (server) note(server)
   })
+}
+
+function note(server: Server): void {
+  const place = addressOf(server)
+  if (place === undefined) return
+  if (servers.length === MAX_SERVERS) {
+    const closed = servers.findIndex(({ server }) => addressOf(server.deref()) === undefined)
+    if (closed === -1) return
+    servers.splice(closed, 1)
+  }
+  servers.push({ server: new WeakRef(server), address: place.address, port: place.port })
+  known = undefined
 }
 
 /** Returns places as `address:port`: what servers are bound to and, where that is any address, those of this machine. */

@@ -83,6 +83,7 @@ function Told({ answer, more }: ToldProps) {
     return (
       <p>
         {told} {more}
+        {answer.hint !== undefined && ` But ${answer.hint}.`}
       </p>
     )
   }

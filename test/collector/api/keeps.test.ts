@@ -29,11 +29,14 @@ describe('the API of what is kept after the fact', () => {
     assert.equal(await sender.log(...spans), 0)
     const traceId = hex(randomId())
     assert.deepEqual(await post(c, { traceId }), { status: 202, body: { traceId, processes: 1 } })
+    await until('its name is stored', async () => (await c.get('/api/search?name=Shop.order')).body.traces.length > 0)
     const operation = { service: 'shop', name: 'Shop.order', n: 3 }
     assert.deepEqual(await post(c, operation), { status: 202, body: { ...operation, processes: 1, ofService: 1 } })
     const hint = 'no process of nobody asks now what to keep'
     const nobody = { service: 'nobody', name: 'x', n: 1 }
     assert.deepEqual((await post(c, nobody)).body, { ...nobody, processes: 1, ofService: 0, hint })
+    const misspelled = { ...operation, name: 'Shop.orde' }
+    assert.match((await post(c, misspelled)).body.hint, /^no stored span is called Shop\.orde: it may/)
     assert.equal(await sender.log(kept('requested')), 0)
     const { entries } = told(await peer.call(keepsFrame(since, 0)))
     assert.deepEqual(
@@ -48,6 +51,8 @@ describe('the API of what is kept after the fact', () => {
         [1, 3],
         [2, 1],
         [1, 1],
+        [2, 3],
+        [1, 3],
         [0, 0],
       ],
     )
@@ -70,6 +75,7 @@ describe('the API of what is kept after the fact', () => {
     assert.ok(of.first <= of.last && of.latest[0].time === of.last)
     const requests = all.requests.map(({ time, ...rest }: any) => rest)
     assert.deepEqual(requests, [
+      { ...misspelled, by: null },
       { ...nobody, by: null },
       { ...operation, by: null },
       { traceId, by: null },

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer as createHttpServer } from 'node:http'
 import { type AddressInfo, createServer, type Server } from 'node:net'
 import { networkInterfaces } from 'node:os'
+import { promisify } from 'node:util'
 import { listening, watchServers } from '../../../src/keep/listening'
 
 describe('where this process takes calls', () => {
@@ -30,6 +32,25 @@ describe('where this process takes calls', () => {
     assert.deepEqual(here(), [`127.0.0.1:${one}`, `0.0.0.0:${any}`, ...own])
     closeAll()
     assert.equal(here().length, 2 + own.length, 'those who have called it are asked for later')
+  })
+
+  it('is said by the first connection of a server that listened before, or where Node doesn’t say that one listens', async () => {
+    const { stdout } = await promisify(execFile)(process.execPath, [
+      ...['-r', 'tsx/cjs', '-e'],
+      `const { createServer, connect } = require('node:net')
+       const { listening, watchServers } = require('./src/keep/listening.ts')
+       const server = createServer().listen(0, '127.0.0.1', () => {
+         watchServers()
+         const { port } = server.address()
+         const before = listening().length
+         server.on('connection', () => setImmediate(() => {
+           console.log(before, listening().join() === '127.0.0.1:' + port)
+           process.exit()
+         }))
+         connect(port, '127.0.0.1')
+       })`,
+    ])
+    assert.equal(stdout, '0 true\n')
   })
 
   it('is 16 servers at most: the first ones that are open, and the last that were', async () => {

@@ -5,7 +5,7 @@ import { HttpError } from '../../http/errors'
 import { type Keeping, REQUESTED } from '../../keep/keeping'
 import { isPresent } from '../../keep/rings'
 import { HOUR_US, type Keeps, OPERATION, type SeenRing, type StoredKeep, TRACE } from '../../store/keeps'
-import { storedElsewhere } from '../../store/store'
+import { type SpanSearch, storedElsewhere } from '../../store/store'
 import { hexId } from '../../trace/ids'
 import type { AskStore } from '../ask-store'
 import { limit, readBody, readParameters, readRange, string, time } from '../parameters'
@@ -15,7 +15,7 @@ import { processesOf } from './processes'
 /** What is kept after the fact: what was caught, and what people ask for. */
 
 interface Options {
-  askStore: AskStore<Keeps>
+  askStore: AskStore<Keeps & Pick<SpanSearch, 'complete'>>
   /** Undefined for a relay: what it told its processes would be news to no collector. */
   keeping: Keeping | undefined
 }
@@ -41,6 +41,8 @@ const KEEP = z.strictObject({
 /** Traces that are listed as examples come from so many of the latest keeps. */
 const LATEST = 2_000
 const EXAMPLES = 10
+/** Names that begin like an operation's: it is one of the first. */
+const SIMILAR = 50
 const NOBODY = 'no process asks now what to keep'
 
 export function keepsRoutes(app: FastifyInstance, { askStore, keeping }: Options): void {
@@ -63,7 +65,11 @@ export function keepsRoutes(app: FastifyInstance, { askStore, keeping }: Options
     const ofService = asking.filter(ring => ring.service === service).length
     const hint =
       asking.length === 0 ? NOBODY : `no process of ${service || 'a service without a name'} asks now what to keep`
-    return { service, name: name!, n, processes: here(), ofService, ...(ofService === 0 && { hint }) }
+    const told = { service, name: name!, n, processes: here(), ofService }
+    if (ofService === 0) return { ...told, hint }
+    const query = { field: 'name', prefix: name!, limit: SIMILAR } as const
+    const similar = await askStore(store => store.complete(query)).catch(() => [name!])
+    return similar.includes(name!) ? told : { ...told, hint: `no stored span is called ${name}: it may be misspelled` }
   })
 
   app.get('/api/keeps', async (request): Promise<KeepsAnswer> => {
