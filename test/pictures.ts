@@ -4,6 +4,7 @@ import type { SpanRecord } from '../src/codec/span'
 import { undo } from './collector/support'
 import { ROOT } from './helpers/child'
 import { generateTrace } from './helpers/generated-trace'
+import { keptShop } from './helpers/kept-shop'
 import { drawn, webCollector } from './helpers/page'
 import { sendSpans } from './helpers/send'
 import { until } from './helpers/until'
@@ -71,9 +72,9 @@ async function main(wanted: string[]): Promise<void> {
     const page = await browser.newPage({ viewport: { width: 1280, height: 800 } })
     const newest = async () => (await (await fetch(`${web}/api/search?limit=1`)).json()).traces[0]?.traceId
     await until('all is found', async () => (await newest()) === SHOWN, 60_000)
-    for (const [name, [path, act]] of Object.entries(PICTURES)) {
-      if (wanted.length > 0 && !wanted.includes(name)) continue
-      await page.goto(`${web}/${path}`)
+    const isWanted = (name: string) => wanted.length === 0 || wanted.includes(name)
+    const take = async (name: string, url: string, act?: (page: Page) => Promise<unknown>) => {
+      await page.goto(url)
       await page.locator('h1').first().waitFor()
       await page.waitForLoadState('networkidle')
       await act?.(page)
@@ -81,10 +82,27 @@ async function main(wanted: string[]): Promise<void> {
       await page.screenshot({ path: join(ROOT, `docs/images/${name}.png`) })
       process.stdout.write(`docs/images/${name}.png\n`)
     }
+    for (const [name, [path, act]] of Object.entries(PICTURES)) {
+      if (isWanted(name)) await take(name, `${web}/${path}`, act)
+    }
+    if (isWanted('kept')) await takeKept(url => take('kept', url))
   } finally {
     await browser.close()
     await undo()
   }
+}
+
+/** A shop of its own, with what it has kept after the fact and what somebody has asked for. */
+async function takeKept(take: (url: string) => Promise<void>): Promise<void> {
+  const shop = await webCollector()
+  const rings = await keptShop(shop)
+  await fetch(`${shop.web}/api/keep`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ service: 'web', name: 'POST /checkout', n: 5 }),
+  })
+  await take(`${shop.web}/kept`)
+  for (const ring of rings) ring.end()
 }
 
 void main(process.argv.slice(2))
