@@ -107,7 +107,7 @@ export class SpanBuffer {
  */
 export function memoryOf(span: LiveSpan): number {
   let bytes = SPAN_BYTES + 2 * (span.name?.length ?? 0)
-  const { annotations, counters, events } = span
+  const { own: annotations, counters, events } = span
   if (annotations !== undefined) for (const string of annotations) bytes += STRING_BYTES + 2 * string.length
   if (counters !== undefined) {
     for (let i = 0; i < counters.length; i += 2) bytes += 2 * STRING_BYTES + 2 * (counters[i] as string).length

@@ -1,4 +1,4 @@
-import { putString, STRING_LENGTH_BYTES, T, type Writer } from '../codec/binary'
+import { putString, STRING_LENGTH_BYTES, T, Writer } from '../codec/binary'
 import { LOCAL_END, LOCAL_START } from '../codec/events'
 import { DELIMITER, RECORD_HEADER } from '../codec/span'
 import { END_EVENT, Kind, type LiveSpan, START_EVENT } from '../trace/span'
@@ -15,7 +15,7 @@ const COUNTER_BYTES = 12
  */
 export function writeSpan(w: Writer, span: LiveSpan, service: string, host: string): number {
   w.reserve(roomOf(span, service, host))
-  const { trace, kind, events, annotations, counters } = span
+  const { trace, kind, events, counters, shared, sharedMore, own } = span
   const { buf: b, view, pos: start } = w
   view.setInt32(start, DELIMITER)
   let p = putId(view, start + RECORD_HEADER, 1, trace.hi, trace.lo)
@@ -34,9 +34,12 @@ export function writeSpan(w: Writer, span: LiveSpan, service: string, host: stri
   }
   p = putEvent(b, view, p, span.endUs, END_EVENT[kind], kind === Kind.LOCAL ? LOCAL_END : undefined)
 
-  if (annotations !== undefined) {
-    p = putMap(b, view, p, 8, T.STRING, annotations.length / 2)
-    for (let i = 0; i < annotations.length; i++) p = putString(b, view, p, annotations[i]!)
+  if (shared !== undefined || own !== undefined) {
+    const texts = (shared?.length ?? 0) + (sharedMore?.length ?? 0) + (own?.length ?? 0)
+    p = putMap(b, view, p, 8, T.STRING, texts / 2)
+    if (shared !== undefined) p = putList(b, p, shared)
+    if (sharedMore !== undefined) p = putList(b, p, sharedMore)
+    if (own !== undefined) for (let i = 0; i < own.length; i++) p = putString(b, view, p, own[i]!)
   }
   if (counters !== undefined) {
     p = putMap(b, view, p, 9, T.I64, counters.length / 2)
@@ -60,14 +63,16 @@ export function writeSpan(w: Writer, span: LiveSpan, service: string, host: stri
 }
 
 /** How many bytes the record takes at most: three for a character. */
-function roomOf({ name, annotations, counters, events }: LiveSpan, service: string, host: string): number {
+function roomOf({ name, shared, sharedMore, own, counters, events }: LiveSpan, service: string, host: string): number {
   // It is undefined, or no number, for a name that the application has made something else.
   if (typeof name !== 'string') throw new TypeError('its name must be a string')
   let characters = name.length + service.length + host.length
   let bytes = RECORD_BYTES
-  if (annotations !== undefined) {
-    bytes += STRING_LENGTH_BYTES * annotations.length
-    for (let i = 0; i < annotations.length; i++) characters += annotations[i]!.length
+  if (shared !== undefined) bytes += bytesOf(shared).length
+  if (sharedMore !== undefined) bytes += bytesOf(sharedMore).length
+  if (own !== undefined) {
+    bytes += STRING_LENGTH_BYTES * own.length
+    for (let i = 0; i < own.length; i++) characters += own[i]!.length
   }
   if (counters !== undefined) {
     bytes += COUNTER_BYTES * counters.length
@@ -78,6 +83,27 @@ function roomOf({ name, annotations, counters, events }: LiveSpan, service: stri
     for (let i = 1; i < events.length; i += 2) characters += (events[i] as string).length
   }
   return bytes + 3 * characters
+}
+
+/** The bytes of a list that spans share: a property of the list. */
+const BYTES = Symbol('milo.bytes')
+type List = readonly string[] & { [BYTES]?: Buffer }
+
+function bytesOf(list: List): Buffer {
+  return list[BYTES] ?? encodeList(list)
+}
+
+function encodeList(list: List): Buffer {
+  const w = new Writer(256)
+  for (const text of list) w.string(text)
+  list[BYTES] = w.take()
+  return list[BYTES]
+}
+
+function putList(b: Buffer, p: number, list: readonly string[]): number {
+  const bytes = bytesOf(list)
+  b.set(bytes, p)
+  return p + bytes.length
 }
 
 function putField(view: DataView, p: number, type: number, id: number): number {

@@ -184,8 +184,8 @@ export class Retroactive {
 
   /** Has a span written a little later. It triggers nothing. */
   private wait(span: LiveSpan): void {
-    const { annotations, events } = span
-    if (events !== undefined || (annotations !== undefined && annotations.length > MAX_WAITING_TEXTS)) {
+    const { own, events } = span
+    if (events !== undefined || (own !== undefined && own.length > MAX_WAITING_TEXTS)) {
       this.settle()
       this.write(span)
       return
@@ -389,7 +389,6 @@ export class Retroactive {
   /** Sends a span that has just ended. */
   private sendOne(span: LiveSpan, kept: Kept): void {
     const { bytes } = kept.isForeign ? this.others : this.ours
-    span.unshare()
     if (bytes.take(bytesOf(span), clock.now())) this.pass(span, kept)
     else if (kept.begun) this.leaveOut(kept, 1)
     else {
@@ -413,7 +412,7 @@ export class Retroactive {
   }
 
   private pass(span: LiveSpan, kept: Kept): void {
-    const list = (span.annotations ??= [])
+    const list = (span.own ??= [])
     list.push('milo.keep', kept.reason)
     if (!kept.begun) {
       list.push('milo.history', String(Math.floor(this.history.beganUs)))
@@ -474,7 +473,7 @@ function isEntryOf({ kind, parentHi, parentLo }: LiveSpan): boolean {
   return kind === SERVER || (parentHi === 0 && parentLo === 0)
 }
 
-function hasFailed({ annotations }: LiveSpan): boolean {
+function hasFailed({ own: annotations }: LiveSpan): boolean {
   if (annotations === undefined) return false
   for (let i = 0; i < annotations.length; i += 2) {
     const key = annotations[i]

@@ -134,7 +134,7 @@ export class History {
   /** Leaves a span that is too large its name, times and ids. */
   private strip(span: LiveSpan): LiveSpan {
     this.tooLarge++
-    span.annotations = ['milo.too_large', String(roomOf(span))]
+    span.own = ['milo.too_large', String(roomOf(span))]
     span.events = span.counters = span.typed = undefined
     return span
   }

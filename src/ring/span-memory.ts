@@ -91,7 +91,7 @@ type List = readonly string[] & { [PLACE]?: { filling: object; at: number } }
  * @returns whether there was room for it
  */
 export function writeEntry(page: Page, names: Names, span: LiveSpan): boolean {
-  const { trace, annotations, counters, events, shared, sharedMore } = span
+  const { trace, own: annotations, counters, events, shared, sharedMore } = span
   const at = page.end
   if (!hasRoom(page, page.limit, span)) return false
   const { words, ints, floats } = page
@@ -243,7 +243,7 @@ function hasRoom({ end }: Page, limit: number, span: LiveSpan): boolean {
 }
 
 /** How much room a span takes at most, besides the lists that it shares: three bytes for a character. */
-function mostOf({ name, trace, annotations, counters, events }: LiveSpan): number {
+function mostOf({ name, trace, own: annotations, counters, events }: LiveSpan): number {
   // Not a number for a name that isn't a string: then there is no room, and it is found out exactly.
   let characters = name?.length + (trace.state?.length ?? 0)
   let bytes = ENTRY_BYTES + 2 * TEXT_BYTES
@@ -263,7 +263,7 @@ function mostOf({ name, trace, annotations, counters, events }: LiveSpan): numbe
 }
 
 /** How much room a span takes, without the lists that it shares: exactly, but for names that have numbers. */
-export function roomOf({ name, trace, annotations = [], counters = [], events = [] }: LiveSpan): number {
+export function roomOf({ name, trace, own: annotations = [], counters = [], events = [] }: LiveSpan): number {
   let bytes = ENTRY_BYTES + textRoom(String(name)) + textRoom(trace.state ?? '') + listRoom(annotations)
   for (let i = 0; i < counters.length; i += 2) bytes += textRoom(counters[i] as string) + NUMBER_BYTES
   for (let i = 1; i < events.length; i += 2) bytes += textRoom(events[i] as string) + NUMBER_BYTES
@@ -360,7 +360,7 @@ export function readEntry(page: Page, at: number, names: Names): LiveSpan {
   )
   span.endUs = floats[(at >> 3) + 2]!
   span.events = events
-  span.annotations = annotations
+  span.own = annotations
   span.typed = typed
   span.counters = counters
   return span

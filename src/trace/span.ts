@@ -121,8 +121,8 @@ export interface PluginSpan extends Span {
    */
   adopt(annotations: string[], counters?: (string | number)[]): void
   /**
-   * Adds annotations that many spans have: those of an operation, and those of a peer. Called once, first of all. The lists stay the
-   * plugin's, which never changes them: a history has each of them once a page.
+   * Adds annotations that many spans have: those of an operation, and those of a peer. Best called first of all. The lists stay the
+   * plugin's, which never changes them: records take over the bytes of the last one, and a history has each of them once a page.
    */
   share(annotations: readonly string[], more?: readonly string[]): void
 }
@@ -146,9 +146,9 @@ export class LiveSpan implements PluginSpan {
   startUs: number
   /** Microseconds since the epoch; 0 until it ends. */
   endUs = 0
-  /** key, value, key, value … */
-  annotations: string[] | undefined = undefined
-  /** Lists of annotations that it shares with other spans, while it has no copy of them: then they come before its own. Never of a sampled span. */
+  /** Its own annotations, behind those that it shares: key, value, key, value … */
+  own: string[] | undefined = undefined
+  /** Lists of annotations that it shares with other spans, while it has no copy of them. */
   shared: readonly string[] | undefined = undefined
   sharedMore: readonly string[] | undefined = undefined
   /** The keys of annotations whose values weren't strings, while `keeping.types`. */
@@ -189,6 +189,12 @@ export class LiveSpan implements PluginSpan {
     return this.trace.sampled
   }
 
+  /** All annotations: key, value, key, value … */
+  get annotations(): string[] | undefined {
+    this.unshare()
+    return this.own
+  }
+
   get recording(): boolean {
     return this.trace.recording
   }
@@ -215,8 +221,7 @@ export class LiveSpan implements PluginSpan {
     if (k === undefined || v === undefined || !this.open()) return this
     if (keeping.types) this.keepType(k, typeof value !== 'string')
     const { shared, sharedMore } = this
-    if (shared !== undefined && (shared.includes(k) || sharedMore?.includes(k))) this.unshare()
-    const list = (this.annotations ??= [])
+    const list = (shared?.includes(k) || sharedMore?.includes(k) ? this.annotations : this.own) ?? (this.own = [])
     for (let i = 0; i < list.length; i += 2) {
       if (list[i] === k) {
         list[i + 1] = v
@@ -299,8 +304,8 @@ export class LiveSpan implements PluginSpan {
 
   adopt(annotations: string[], counters?: (string | number)[]): void {
     if (!this.open()) return
-    if (this.annotations === undefined) this.annotations = annotations
-    else this.annotations.push(...annotations)
+    if (this.own === undefined) this.own = annotations
+    else this.own.push(...annotations)
     if (counters === undefined) return
     if (this.counters === undefined) this.counters = counters
     else this.counters.push(...counters)
@@ -308,7 +313,7 @@ export class LiveSpan implements PluginSpan {
 
   share(annotations: readonly string[], more?: readonly string[]): void {
     if (!this.open()) return
-    if (this.trace.sampled || this.annotations !== undefined) {
+    if (this.own !== undefined || this.shared !== undefined) {
       this.adopt(more === undefined ? annotations.slice() : annotations.concat(more))
       return
     }
@@ -318,9 +323,9 @@ export class LiveSpan implements PluginSpan {
 
   /** Gives it a copy of what it shares. */
   unshare(): void {
-    const { shared, sharedMore = [], annotations = [] } = this
+    const { shared, sharedMore = [], own = [] } = this
     if (shared === undefined) return
-    this.annotations = [...shared, ...sharedMore, ...annotations]
+    this.own = [...shared, ...sharedMore, ...own]
     this.shared = this.sharedMore = undefined
   }
 

@@ -202,7 +202,7 @@ describe('the emitter', () => {
     for (let i = 0; i < 20; i++) {
       const large = endedSpan('large')
       // What 256 events of full length in four-byte letters take, without the time to make them.
-      large.annotations = Array.from({ length: 256 }, () => '😀'.repeat(2048))
+      large.own = Array.from({ length: 256 }, () => '😀'.repeat(2048))
       buffer.add(large)
     }
     running.emitter.wake()

@@ -16,7 +16,7 @@ function dice(seed: number): (n: number) => number {
   }
 }
 
-type Fields = Partial<Pick<LiveSpan, 'annotations' | 'counters' | 'events' | 'typed' | 'shared' | 'sharedMore'>>
+type Fields = Partial<Pick<LiveSpan, 'own' | 'counters' | 'events' | 'typed' | 'shared' | 'sharedMore'>>
 
 let made = 0
 
@@ -66,8 +66,8 @@ function drawnSpan(draw: (n: number) => number, n: number, lists: string[][]): L
   const list = <T>(most: number, one: (i: number) => T[]) =>
     Array.from({ length: draw(most + 1) }, (_, i) => one(i)).flat()
   const fields: Fields = {}
-  if (draw(4) > 0) fields.annotations = list(4, i => [`${text()}${i}`, text()])
-  if (fields.annotations !== undefined && draw(4) === 0) fields.typed = fields.annotations.filter((_, i) => i % 4 === 0)
+  if (draw(4) > 0) fields.own = list(4, i => [`${text()}${i}`, text()])
+  if (fields.own !== undefined && draw(4) === 0) fields.typed = fields.own.filter((_, i) => i % 4 === 0)
   const number = () =>
     draw(2) === 0 ? draw(1e9) * 4_000_000 - 2e15 : [0, -1, 2 ** 31 - 1, 2 ** 31, -(2 ** 31)][draw(5)]!
   if (draw(3) === 0) fields.counters = list<string | number>(3, i => [`${text()}${i}`, number()])
@@ -80,13 +80,14 @@ function drawnSpan(draw: (n: number) => number, n: number, lists: string[][]): L
 /** What is kept of a span. Lone surrogates are none. */
 function plain(span: LiveSpan): unknown {
   const { name, kind, startUs, endUs, traceId, spanId, parentId, typed, counters, events, trace } = span
-  const { shared = [], sharedMore = [], annotations = [] } = span
+  // What `annotations` says would change the span.
+  const { shared = [], sharedMore = [], own = [] } = span
   const told = (list: unknown[] | undefined) =>
     (list ?? []).map(one => (typeof one === 'string' ? Buffer.from(one).toString() : one))
   return {
     ...{ name: told([name]), kind, startUs, endUs, traceId, spanId, parentId, probability: trace.probability },
     ...{
-      annotations: told([...shared, ...sharedMore, ...annotations]),
+      annotations: told([...shared, ...sharedMore, ...own]),
       typed: told(typed),
       counters: told(counters),
       events: told(events),
@@ -149,7 +150,7 @@ describe('the history', () => {
     const all: LiveSpan[] = []
     for (let n = 0; n < 15_000; n++) {
       const name = `name ${n % 5000} ${ascii(n % 120)}`
-      const span = endedSpan(name, traceOf(1, 1), { annotations: [name, 'v'], counters: [name, n] })
+      const span = endedSpan(name, traceOf(1, 1), { own: [name, 'v'], counters: [name, n] })
       all.push(span)
       history.add(span)
     }
@@ -160,7 +161,7 @@ describe('the history', () => {
     const history = new History(256 * KIB)
     const large = (lo: number, kib: number) =>
       endedSpan('large', traceOf(0, lo), {
-        annotations: Array.from({ length: 2 * kib }, (_, i) => (i % 2 ? ascii(KIB) : `key ${i}`)),
+        own: Array.from({ length: 2 * kib }, (_, i) => (i % 2 ? ascii(KIB) : `key ${i}`)),
       })
     history.add(large(1, 30))
     history.add(endedSpan('small', traceOf(0, 2)))
@@ -192,7 +193,7 @@ describe('the history', () => {
   it('has long values whole', () => {
     const history = new History(1024 * KIB)
     const values = [21_844, 21_845, 32_768, 60_000].flatMap(n => [ascii(n), `${ascii(n)}é`, '漢'.repeat(n / 4)])
-    for (const value of values) history.add(endedSpan('long', traceOf(1, 2), { annotations: ['json', value] }))
+    for (const value of values) history.add(endedSpan('long', traceOf(1, 2), { own: ['json', value] }))
     assert.deepEqual(
       collected(history, [{ hi: 1, lo: 2 }]).map(span => span.annotations![1]),
       values,
@@ -217,7 +218,7 @@ describe('the history', () => {
       const history = new History(1024 * 1024)
       const add = n => {
         const span = new LiveSpan({ add() {}, truncated() {} }, new Trace(n, n, 0, 0, false, false, 0, 0), n, n, 0, 0, 0, 'name ' + (n % 9), 1.7e15 + n)
-        span.annotations = ['route', '/users/:id', 'user', 'user ' + n, 'user ' + (n % 5000), 'é']
+        span.own = ['route', '/users/:id', 'user', 'user ' + n, 'user ' + (n % 5000), 'é']
         span.endUs = 1.7e15 + n
         history.add(span)
       }
