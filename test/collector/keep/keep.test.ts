@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict'
+import { Keeping } from '../../../collector/src/keep/keeping'
 import { OrderedLimit } from '../../../collector/src/keep/ordered-limit'
 import { Rings } from '../../../collector/src/keep/rings'
+import type { Metrics } from '../../../collector/src/metrics'
+import type { KeepLog, StoredKeep } from '../../../collector/src/store/keeps'
 import { randomNumbers } from '../../helpers/generated-trace'
+import { until } from '../../helpers/until'
+import { entriesOf } from '../keeps'
 
 describe('the limit of traces that are announced', () => {
   it('lets all pass that are fewer, and of more those whose ids have the highest randomness, however long it lasts', () => {
@@ -26,6 +31,51 @@ describe('the limit of traces that are announced', () => {
     // Once fewer come again, all pass.
     offer(10, 60)
     assert.equal(offer(50, 20).length, 1000)
+  })
+})
+
+describe('what people ask for at two collectors on the same databases', () => {
+  it('is told by both with the same number, and each request with its own', async () => {
+    // A stand-in for the store: what is written at one collector is read at the other.
+    const rows: StoredKeep[] = []
+    const store: KeepLog = {
+      async addKeeps(keeps) {
+        for (const keep of keeps) rows.push({ ...keep, seq: BigInt(rows.length + 1) })
+      },
+      async keepsAfter(seq) {
+        return rows.filter(row => row.seq > seq)
+      },
+      async saveRings() {},
+      nowUs: () => Date.now() * 1000,
+    }
+    const counter = { inc() {} }
+    const metrics = { keepsAnnounced: counter, keepsRefused: counter } as unknown as Metrics
+    const [one, other] = ['one', 'other'].map(
+      collector => new Keeping({ store, collector, metrics, warn: (_, { err }: any) => assert.fail(err) }),
+    ) as [Keeping, Keeping]
+    const askAt = (of: Keeping) => {
+      const heard: object[] = []
+      let since = 0n
+      const ask = () =>
+        of.feed.poll(since, since === 0n ? 0 : 30_000, ({ next, keeps }) => {
+          since = BigInt(next)
+          heard.push(...entriesOf(keeps))
+          if (heard.length < 4) setImmediate(ask)
+        })
+      ask()
+      return heard
+    }
+    const heard = [askAt(one), askAt(other)]
+    one.keepOperation('shop', 'Shop.order', 3, 'ada')
+    one.keepOperation('shop', 'Shop.order', 3, 'bob')
+    await until('both have told both', () => heard.every(({ length }) => length === 4))
+    await Promise.all([one.close(), other.close()])
+    assert.deepEqual(heard[0], heard[1])
+    const [first, plain, second, again] = heard[0] as { kind: number; id: bigint; n: number }[]
+    assert.deepEqual([first!.kind, plain!.kind, second!.kind], [2, 1, 2])
+    assert.deepEqual(plain, again)
+    assert.equal(first!.id >> 16n, plain!.id >> 16n)
+    assert.notEqual(first!.id, second!.id)
   })
 })
 
