@@ -122,7 +122,7 @@ export interface PluginSpan extends Span {
   adopt(annotations: string[], counters?: (string | number)[]): void
   /**
    * Adds annotations that many spans have: those of an operation, and those of a peer. Best called first of all. The lists stay the
-   * plugin's, which never changes them: records take over the bytes of the last one, and a history has each of them once a page.
+   * plugin's, which never changes them: their bytes are made once for all records, and a history has each of them once a page.
    */
   share(annotations: readonly string[], more?: readonly string[]): void
 }
