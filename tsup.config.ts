@@ -68,8 +68,8 @@ const CODE = readdirSync('plugins').filter(name => existsSync(`plugins/${name}/c
 const LATE: Record<string, string> = {
   'cls-code': './src/cls/code.ts',
   'export-http': './src/export/http/index.ts',
-  exports: './src/start/exports.ts',
   keep: './src/keep/index.ts',
+  seldom: './src/start/seldom.ts',
   spool: './src/export/spool-pump.ts',
   'testing-code': './src/testing.ts',
 }

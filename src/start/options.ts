@@ -25,7 +25,7 @@ import type { Span } from '../trace/span'
 import type { ExportTarget, ExportTo } from './exports'
 import { serviceOf } from './service'
 import { show } from './show'
-import { type TlsOptions, tlsTerms } from './tls'
+import type { TlsOptions } from './tls'
 
 const STATEMENTS = ['masked', 'all', 'none'] as const
 type Statements = (typeof STATEMENTS)[number]
@@ -237,32 +237,11 @@ const VARIABLES = [
 ]
 
 function unknownVariables(env: NodeJS.ProcessEnv): [string, string][] {
-  const unknown: [string, string][] = []
-  for (const name of Object.keys(env)) {
-    // The collector has variables of its own, and says itself which it doesn't know.
-    if (!/^MILO_/i.test(name) || name.startsWith('MILO_COLLECTOR_') || VARIABLES.includes(name)) continue
-    const near = VARIABLES.map(known => ({ known, steps: distance(name.toUpperCase(), known) })).sort(
-      (a, b) => a.steps - b.steps,
-    )[0]!
-    const isNear = near.steps <= Math.max(2, name.length / 4) || name.startsWith(near.known)
-    unknown.push([name, isNear ? `did you mean ${near.known}?` : `there are ${VARIABLES.join(', ')}`])
-  }
-  return unknown
-}
-
-/** How many letters to insert, remove or change to make one word the other (Levenshtein). */
-function distance(a: string, b: string): number {
-  const row = Array.from({ length: b.length + 1 }, (_, i) => i)
-  for (let i = 1; i <= a.length; i++) {
-    let corner = i - 1
-    row[0] = i
-    for (let j = 1; j <= b.length; j++) {
-      const steps = Math.min(row[j]! + 1, row[j - 1]! + 1, corner + (a[i - 1] === b[j - 1] ? 0 : 1))
-      corner = row[j]!
-      row[j] = steps
-    }
-  }
-  return row[b.length]!
+  // The collector has variables of its own, and says itself which it doesn't know.
+  const unknown = Object.keys(env).filter(
+    name => /^MILO_/i.test(name) && !name.startsWith('MILO_COLLECTOR_') && !VARIABLES.includes(name),
+  )
+  return unknown.map(name => [name, seldom().meantBy(name, VARIABLES)])
 }
 
 function unset(value: string | undefined): string | undefined {
@@ -318,7 +297,7 @@ function addresses(value: unknown, tlsOptions: TlsOptions | undefined): Address[
   if (parts.length === 0)
     throw new MiloError('MILO_BAD_SCRIBE', `scribe must be host:port[,host:port], got ${show(value)}`)
   const needsTls = tlsOptions !== undefined || parts.some(part => part.startsWith('tls://'))
-  const tls = needsTls ? tlsTerms('MILO_BAD_SCRIBE', 'scribeTls', tlsOptions ?? {}) : undefined
+  const tls = needsTls ? seldom().tlsTerms('MILO_BAD_SCRIBE', 'scribeTls', tlsOptions ?? {}) : undefined
   return parts.map(part => {
     const match = /^(tls:\/\/)?(?:\[([^\]]+)\]|([^:\s/]+)):(\d{1,5})$/.exec(part)
     const port = Number(match?.[4])
@@ -457,11 +436,11 @@ function put<C>(to: ByPeer<C>, peer: string | undefined, value: C): void {
   else to.peers.set(peer, value)
 }
 
+const seldom = () => require('./seldom') as typeof import('./seldom')
+
 function exporters(value: unknown, headers: string | undefined): ExportTarget[] {
   if (value === 'scribe') return [{ kind: 'scribe', name: 'scribe' }]
-  // Loaded late, from a file of its own: most processes have Scribe alone.
-  const { exportTargets } = require('./exports') as typeof import('./exports')
-  return exportTargets(value, headers)
+  return seldom().exportTargets(value, headers)
 }
 
 /** Verdicts that are remembered: a look into the list costs a microsecond. */

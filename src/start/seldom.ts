@@ -1,0 +1,5 @@
+/** What settings need that few processes have: a file of its own, which other starts don't read. */
+
+export { exportTargets } from './exports'
+export { tlsTerms } from './tls'
+export { meantBy } from './unknown-variable'
