@@ -15,7 +15,7 @@ const COUNTER_BYTES = 12
  */
 export function writeSpan(w: Writer, span: LiveSpan, service: string, host: string): number {
   w.reserve(roomOf(span, service, host))
-  const { trace, kind, events, counters, shared, sharedMore, own } = span
+  const { trace, kind, events, counters, shared, own } = span
   const { buf: b, view, pos: start } = w
   view.setInt32(start, DELIMITER)
   let p = putId(view, start + RECORD_HEADER, 1, trace.hi, trace.lo)
@@ -35,10 +35,10 @@ export function writeSpan(w: Writer, span: LiveSpan, service: string, host: stri
   p = putEvent(b, view, p, span.endUs, END_EVENT[kind], kind === Kind.LOCAL ? LOCAL_END : undefined)
 
   if (shared !== undefined || own !== undefined) {
-    const texts = (shared?.length ?? 0) + (sharedMore?.length ?? 0) + (own?.length ?? 0)
+    const texts = (shared?.first.length ?? 0) + (shared?.second?.length ?? 0) + (own?.length ?? 0)
     p = putMap(b, view, p, 8, T.STRING, texts / 2)
-    if (shared !== undefined) p = putList(b, p, shared)
-    if (sharedMore !== undefined) p = putList(b, p, sharedMore)
+    if (shared !== undefined) p = putList(b, p, shared.first)
+    if (shared?.second !== undefined) p = putList(b, p, shared.second)
     if (own !== undefined) for (let i = 0; i < own.length; i++) p = putString(b, view, p, own[i]!)
   }
   if (counters !== undefined) {
@@ -63,13 +63,13 @@ export function writeSpan(w: Writer, span: LiveSpan, service: string, host: stri
 }
 
 /** How many bytes the record takes at most: three for a character. */
-function roomOf({ name, shared, sharedMore, own, counters, events }: LiveSpan, service: string, host: string): number {
+function roomOf({ name, shared, own, counters, events }: LiveSpan, service: string, host: string): number {
   // It is undefined, or no number, for a name that the application has made something else.
   if (typeof name !== 'string') throw new TypeError('its name must be a string')
   let characters = name.length + service.length + host.length
   let bytes = RECORD_BYTES
-  if (shared !== undefined) bytes += bytesOf(shared).length
-  if (sharedMore !== undefined) bytes += bytesOf(sharedMore).length
+  if (shared !== undefined) bytes += bytesOf(shared.first).length
+  if (shared?.second !== undefined) bytes += bytesOf(shared.second).length
   if (own !== undefined) {
     bytes += STRING_LENGTH_BYTES * own.length
     for (let i = 0; i < own.length; i++) characters += own[i]!.length

@@ -91,7 +91,7 @@ type List = readonly string[] & { [PLACE]?: { filling: object; at: number } }
  * @returns whether there was room for it
  */
 export function writeEntry(page: Page, names: Names, span: LiveSpan): boolean {
-  const { trace, own: annotations, counters, events, shared, sharedMore } = span
+  const { trace, own: annotations, counters, events, shared } = span
   const at = page.end
   if (!hasRoom(page, page.limit, span)) return false
   const { words, ints, floats } = page
@@ -106,8 +106,8 @@ export function writeEntry(page: Page, names: Names, span: LiveSpan): boolean {
   }
   if (shared !== undefined) {
     flags |= HAS_SHARED
-    const first = placeOf(page, names, shared, span)
-    const second = sharedMore === undefined ? 0 : placeOf(page, names, sharedMore, span)
+    const first = placeOf(page, names, shared.first, span)
+    const second = shared.second === undefined ? 0 : placeOf(page, names, shared.second, span)
     if (first === NO_ROOM || second === NO_ROOM) return false
     words[p >> 1] = first
     words[(p >> 1) + 1] = second
@@ -271,8 +271,8 @@ export function roomOf({ name, trace, own: annotations = [], counters = [], even
 }
 
 /** How much room the lists take that it shares. */
-export function sharedRoomOf({ shared = [], sharedMore = [] }: LiveSpan): number {
-  return listRoom(shared) + listRoom(sharedMore)
+export function sharedRoomOf({ shared }: LiveSpan): number {
+  return shared === undefined ? 0 : listRoom(shared.first) + listRoom(shared.second ?? [])
 }
 
 function listRoom(list: readonly string[]): number {

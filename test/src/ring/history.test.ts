@@ -16,7 +16,7 @@ function dice(seed: number): (n: number) => number {
   }
 }
 
-type Fields = Partial<Pick<LiveSpan, 'own' | 'counters' | 'events' | 'typed' | 'shared' | 'sharedMore'>>
+type Fields = Partial<Pick<LiveSpan, 'own' | 'counters' | 'events' | 'typed' | 'shared'>>
 
 let made = 0
 
@@ -71,8 +71,10 @@ function drawnSpan(draw: (n: number) => number, n: number, lists: string[][]): L
   const number = () =>
     draw(2) === 0 ? draw(1e9) * 4_000_000 - 2e15 : [0, -1, 2 ** 31 - 1, 2 ** 31, -(2 ** 31)][draw(5)]!
   if (draw(3) === 0) fields.counters = list<string | number>(3, i => [`${text()}${i}`, number()])
-  if (draw(2) === 0) fields.shared = drawnList(draw, lists, text)
-  if (fields.shared !== undefined && draw(2) === 0) fields.sharedMore = drawnList(draw, lists, text)
+  if (draw(2) === 0) {
+    const one = () => drawnList(draw, lists, text)
+    fields.shared = { first: one(), second: draw(2) === 0 ? one() : undefined }
+  }
   if (draw(3) === 0) fields.events = list<string | number>(3, () => [1.7e15 + draw(1e6) / 4, text()])
   return endedSpan(text(), trace, fields)
 }
@@ -81,13 +83,13 @@ function drawnSpan(draw: (n: number) => number, n: number, lists: string[][]): L
 function plain(span: LiveSpan): unknown {
   const { name, kind, startUs, endUs, traceId, spanId, parentId, typed, counters, events, trace } = span
   // What `annotations` says would change the span.
-  const { shared = [], sharedMore = [], own = [] } = span
+  const { shared, own = [] } = span
   const told = (list: unknown[] | undefined) =>
     (list ?? []).map(one => (typeof one === 'string' ? Buffer.from(one).toString() : one))
   return {
     ...{ name: told([name]), kind, startUs, endUs, traceId, spanId, parentId, probability: trace.probability },
     ...{
-      annotations: told([...shared, ...sharedMore, ...own]),
+      annotations: told([...(shared?.first ?? []), ...(shared?.second ?? []), ...own]),
       typed: told(typed),
       counters: told(counters),
       events: told(events),
