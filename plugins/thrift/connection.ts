@@ -10,8 +10,8 @@ import type { OutgoingCall } from './protocol'
 
 /** A call between send_X and its end. Unsampled calls are not kept. */
 export interface Call extends OutgoingCall, Entry, Numbered {
-  /** What has been noticed, and may turn out to be why it was never answered. */
-  trouble: string | undefined
+  /** What has been noticed, and may turn out to be why it was never answered: a word or an error. */
+  trouble: unknown
   connection: any
   /** The calls of its client, where they are found by their ids, and those of its connection, among which it is. */
   ofClient: BySeqid<Call> | undefined
@@ -27,8 +27,8 @@ export interface Call extends OutgoingCall, Entry, Numbered {
 /** How many calls may wait on one connection before the oldest is given up: thrift keeps them forever. */
 const MAX_OPEN = 10_000
 const OPEN = Symbol('milo.open')
-/** Connections of thrift's own that are over: they queue calls that they won't send. */
-const over = new WeakSet<object>()
+/** Connections of thrift's own that are over, with the error that ended them: they queue calls that they won't send. */
+const over = new WeakMap<object, unknown>()
 
 /** The connection's open calls; from the first time on, it is watched. */
 export function openCalls(connection: any, plugin: PluginHandle): Pending<Call> {
@@ -40,11 +40,17 @@ export function openCalls(connection: any, plugin: PluginHandle): Pending<Call> 
   if (typeof connection.emit === 'function') {
     watch(connection, plugin, (event, argument) => {
       if (event === 'close') {
-        if ('forceClose' in connection) over.add(connection)
-        closed(open.all(), argument)
-      } else if (event === 'timeout') idle(open.all())
+        const error = argument instanceof Error ? argument : errorOf(connection)
+        if ('forceClose' in connection) over.set(connection, error)
+        closed(open.all(), error)
+      } else if (event === 'timeout') note(open, 'timeout')
       else if (event === 'connect' || event === 'open') written(connection, open)
-      else if (event === 'error') failOfFrame(argument)
+      else if (event === 'error' && !failOfFrame(argument)) {
+        // Nobody listens, so the process ends by it before the connection closes. If it doesn't, what waits may still be sent.
+        const ends = connection.listenerCount?.('error') === 0 && !connection.max_attempts
+        if (ends && argument !== undefined && argument === errorOf(connection)) closed(open.all(), argument)
+        else note(open, argument)
+      }
     })
   }
   if (typeof connection.responseCallback === 'function') watchResponses(connection, plugin)
@@ -121,12 +127,29 @@ function codeOf(error: unknown): string | undefined {
 }
 
 function closed(calls: Call[], error?: unknown): void {
-  for (const call of calls) fail(call, 'transport_error', call.trouble ?? 'connection closed', error)
+  for (const call of calls) failBy(call, error ?? call.trouble ?? 'connection closed')
 }
 
-/** Notes that nothing has come for a while. Thrift does nothing then, and the answers may still come. */
-function idle(calls: Call[]): void {
-  for (const call of calls) call.trouble = 'timeout'
+/** @param trouble a word or an error */
+function failBy(call: Call, trouble: unknown): void {
+  if (typeof trouble === 'string') fail(call, 'transport_error', trouble)
+  else {
+    const { name } = (trouble ?? {}) as { name?: unknown }
+    fail(call, 'transport_error', typeof name === 'string' ? name : 'error', trouble)
+  }
+}
+
+/** Notes what may be why calls are never answered: thrift does nothing about a timeout, and says of an error only that there is one. */
+function note(open: Pending<Call>, trouble: unknown): void {
+  // ws's errors are events, which hold the error.
+  const cause = trouble instanceof Error ? trouble : ((trouble as { error?: unknown } | undefined)?.error ?? trouble)
+  for (const call of open.all()) call.trouble = cause
+}
+
+/** What destroyed a connection's stream, whether or not somebody listens to the connection's errors. */
+function errorOf(connection: any): unknown {
+  const error = connection.connection?.errored
+  return error instanceof Error ? error : undefined
 }
 
 /**
@@ -140,6 +163,7 @@ export function replays(connection: any): boolean {
 /** Notes how long each call has waited for the connection, which has just sent them. */
 function written(connection: any, open: Pending<Call>): void {
   for (const call of open.all()) {
+    call.trouble = undefined
     if (call.queuedAtMs === 0) continue
     call.span.count('thrift.queue_us', Math.round((clock.now() - call.queuedAtMs) * 1000))
     call.queuedAtMs = 0
@@ -153,7 +177,7 @@ export function sent(call: Call): void {
   const { connection } = call
   if (connection?.connected === false || (typeof connection?.isOpen === 'function' && !connection.isOpen())) {
     if (!over.has(connection)) call.queuedAtMs = clock.now()
-    else fail(call, 'transport_error', connection.forceClose ? 'connection ended' : 'connection closed')
+    else failBy(call, over.get(connection) ?? (connection.forceClose ? 'connection ended' : 'connection closed'))
   } else if (call.oneway) settle(call, 'ok')
 }
 
@@ -178,7 +202,10 @@ export function patchConnection(exports: any, plugin: PluginHandle): void {
       function (this: any) {
         // What is in the offline queue is sent when it reconnects; what was written won't be answered.
         const open: Pending<Call> | undefined = this[OPEN]
-        if (open !== undefined) closed(open.all().filter(call => call.queuedAtMs === 0 && !call.replayed))
+        if (open !== undefined) {
+          const lost = open.all().filter(call => call.queuedAtMs === 0 && !call.replayed)
+          closed(lost, errorOf(this))
+        }
         return original.call(this)
       },
   )
@@ -210,11 +237,11 @@ function callOfFrame(): Call | undefined {
   return call && isOpen(call) ? call : undefined
 }
 
-function failOfFrame(error: unknown): void {
+/** @returns whether an error is of one call */
+function failOfFrame(error: unknown): boolean {
   const call = callOfFrame()
-  if (call === undefined) return
-  const { name } = (error ?? {}) as { name?: unknown }
-  fail(call, 'transport_error', typeof name === 'string' ? name : 'error', error)
+  if (call !== undefined) failBy(call, error)
+  return call !== undefined
 }
 
 /** A response that has ended without a reply in it settles nothing. */

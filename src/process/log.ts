@@ -87,8 +87,13 @@ export function logRarely(key: string, level: Exclude<LogLevel, 'silent'>, messa
 /** The name and message of what was thrown, which needn't be an error. Never throws. */
 export function describe(error: unknown): string {
   try {
-    return error instanceof Error ? `${error.name}: ${error.message}` : String(error)
+    return error instanceof Error ? `${error.name}: ${error.message || causesOf(error)}` : String(error)
   } catch {
     return 'something that has no text'
   }
+}
+
+/** Node's error for a name none of whose addresses could be reached has no message, but those of its addresses. */
+function causesOf({ errors }: Error & { errors?: unknown }): string {
+  return Array.isArray(errors) ? errors.map(error => String(error?.message)).join('; ') : ''
 }

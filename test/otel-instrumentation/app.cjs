@@ -90,8 +90,19 @@ async function work([transport, protocol, style = 'promise', how = 'plain']) {
     root.end()
   })
   if (args.unknown) await unknownMethod(client)
+  if (args.refused) await refused(options, service)
   connection.end()
   server.close()
+}
+
+/** Calls where nobody listens. */
+async function refused(options, service) {
+  const connection = thrift.createConnection('127.0.0.1', 1, options).on('error', () => {})
+  thrift
+    .createClient(service, connection)
+    .ping('nobody')
+    .catch(() => {})
+  await new Promise(resolve => connection.on('close', resolve))
 }
 
 function multiplexed(processor, options) {

@@ -133,7 +133,7 @@ describe('milo/otel-instrumentation', function () {
     })
 
     it('says what failed: the status, error.type, and the exception as the caller got it', async () => {
-      const { spans } = await runApp(home, {})
+      const { spans } = await runApp(home, { refused: true })
       const [served, called] = spans.filter(({ name }) => name === 'Calculator/touch')
       assert.deepEqual(called!.status, { code: 2, message: 'undeclared' })
       const [exception] = called!.events
@@ -145,6 +145,13 @@ describe('milo/otel-instrumentation', function () {
       const oops = spans.find(({ name, kind }) => name === 'Calculator/divide' && kind === 'client')!
       assert.equal(oops.events[0]!.attributes['exception.type'], 'Oops')
       assert.deepEqual(spans.find(({ name }) => name === 'Base/ping')!.status, { code: 0 })
+      const lost = spans.findLast(({ name }) => name === 'Base/ping')!
+      assert.deepEqual(lost.status, { code: 2, message: 'Error: connect ECONNREFUSED 127.0.0.1:1' })
+      assert.equal(lost.attributes['error.type'], 'ECONNREFUSED')
+      assert.deepEqual(
+        lost.events.map(({ attributes }) => attributes['exception.message']),
+        ['connect ECONNREFUSED 127.0.0.1:1'],
+      )
     })
 
     for (const [optIn, keys] of [

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { EventEmitter, once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { createServer as createHttpServer } from 'node:http'
+import { Agent, createServer as createHttpServer } from 'node:http'
 import { connect as connectSocket, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +10,7 @@ import { http as httpPlugin } from '../../plugins/http'
 import { EventType, type SpanRecord } from '../../src/codec/span'
 import { flush, init, shutdown, span } from '../../src/index'
 import { install } from '../../src/patch/hook'
+import { runNode } from '../helpers/child'
 import { ScribePeer } from '../helpers/scribe-peer'
 import {
   client,
@@ -372,22 +373,76 @@ describe('a Thrift call that thrift never settles', () => {
       const c = traced.thrift.createClient(traced.Calculator, connection)
       const done = settled(c.add(1, 2))
       await closed(connection)
-      const { result } = await unanswered('Calculator.add')
-      assert.equal(result, 'transport_error')
+      const error = how === 'resetAndDestroy' ? 'ECONNRESET' : 'connection closed'
+      assert.deepEqual(await unanswered('Calculator.add'), { result: 'transport_error', error })
       assert.equal(done(), false)
     }
   })
 
-  it('ends its span when nobody listens at the address', async () => {
+  for (const [over, create] of [
+    ['TCP', 'createConnection'],
+    ['TLS', 'createSSLConnection'],
+    ['WebSocket', 'createWSConnection'],
+  ] as const) {
+    it(`says the system's code and message when nobody listens at the address, ${over}`, async () => {
+      const { port, server } = await rude(() => {})
+      server.close()
+      await once(server, 'close')
+      const connection = traced.thrift[create]('127.0.0.1', port, { ...options(FRAMED), secureProtocol: 'TLS_method' })
+      connection.on('error', () => {})
+      connection.open?.()
+      const c = traced.thrift.createClient(traced.Calculator, connection)
+      const done = settled(c.add(1, 2))
+      await closed(connection)
+      // And those that are called when it is over; a WebSocket waits to be opened again.
+      if (over !== 'WebSocket') c.ping('late').catch(() => {})
+      const refused = { result: 'transport_error', error: 'ECONNREFUSED' }
+      for (const name of over === 'WebSocket' ? ['Calculator.add'] : ['Calculator.add', 'Base.ping'])
+        assert.deepEqual(await unanswered(name), refused, name)
+      for (const { annotations } of peer.spans)
+        assert.equal(annotations!.get('error.message'), `Error: connect ECONNREFUSED 127.0.0.1:${port}`)
+      assert.equal(done(), false)
+    })
+  }
+
+  it('ends its span before an error that nobody listens to ends the process', async () => {
     const { port, server } = await rude(() => {})
     server.close()
     await once(server, 'close')
-    const connection = connect(traced, port, FRAMED)
-    connection.on('error', () => {})
-    const done = settled(traced.thrift.createClient(traced.Calculator, connection).add(1, 2))
+    const app = `require('./src/register').register()
+      const thrift = require('thrift')
+      const options = { transport: thrift.TFramedTransport, protocol: thrift.TBinaryProtocol }
+      const connection = thrift.createConnection('127.0.0.1', ${port}, options)
+      thrift.createClient(require('./test/gen/es6/Calculator'), connection).add(1, 2)
+      process.on('exit', () => console.log(require('./src/index').stats().ended, 'ended'))`
+    const env = { MILO_SCRIBE: peer.address, MILO_SAMPLER: 'always' }
+    const { status, stdout, stderr } = await runNode(['-r', 'tsx/cjs', '-e', app], env)
+    assert.deepEqual([status, stdout], [1, '1 ended\n'])
+    assert.match(stderr, /Unhandled 'error' event/)
+  })
+
+  it('says why each address of a name refused it, also where only the socket’s errors are listened to', async () => {
+    const { port, server } = await rude(() => {})
+    server.close()
+    await once(server, 'close')
+    const connection = traced.thrift.createConnection('milo.test', port, options(FRAMED))
+    connection.connection.on('error', () => {})
+    // As a name with two addresses fails; which ones `localhost` has depends on the machine.
+    connection.connection.destroy(
+      Object.assign(new AggregateError([new Error('connect to ::1'), new Error('connect to 127.0.0.1')]), {
+        code: 'ECONNREFUSED',
+      }),
+    )
+    traced.thrift
+      .createClient(traced.Calculator, connection)
+      .add(1, 2)
+      .catch(() => {})
     await closed(connection)
-    assert.equal((await unanswered('Calculator.add')).result, 'transport_error')
-    assert.equal(done(), false)
+    assert.deepEqual(await unanswered('Calculator.add'), { result: 'transport_error', error: 'ECONNREFUSED' })
+    assert.equal(
+      peer.spans[0]!.annotations!.get('error.message'),
+      'AggregateError: connect to ::1; connect to 127.0.0.1',
+    )
   })
 
   it('ends by the answer or the connection’s end after a timeout, which thrift only reports', async () => {
@@ -613,6 +668,36 @@ describe('a Thrift call that thrift never settles', () => {
     onClose(() => connection.end())
     const half = await joined('Calculator.add')
     assert.ok(half.counters!.get('thrift.queue_us')! > 0n)
+    assert.equal(half.annotations!.get('error.message'), undefined)
+    // What had been in the way of a call that waited isn't what ends it later.
+    const done = settled(c.ping('never'))
+    connection.connection.destroy()
+    await until('the span has ended', async () => (await spans()).some(s => s.name === 'Base.ping' && isClient(s)))
+    assert.deepEqual(await unanswered('Base.ping'), { result: 'transport_error', error: 'connection closed' })
+    assert.equal(done(), false)
+  })
+
+  it('says the code of a reset on an HTTP connection that is used again', async () => {
+    let requests = 0
+    const { port } = await rude((socket, data) => {
+      if (!String(data).startsWith('POST')) return
+      if (++requests === 2) socket.resetAndDestroy()
+      else socket.write('HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n')
+    })
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    onClose(() => agent.destroy())
+    const connection = traced.thrift.createHttpConnection('127.0.0.1', port, {
+      ...options(BINARY),
+      path: '/',
+      nodeOptions: { agent },
+    })
+    connection.on('error', () => {})
+    const c = traced.thrift.createHttpClient(traced.Calculator, connection)
+    c.add(1, 2).catch(() => {})
+    await until('the first has ended', async () => (await spans()).some(s => s.name === 'Calculator.add'))
+    c.ping('x').catch(() => {})
+    await until('the second has ended', async () => (await spans()).some(s => s.name === 'Base.ping'))
+    assert.deepEqual(await unanswered('Base.ping'), { result: 'transport_error', error: 'ECONNRESET' })
   })
 
   describe('a connection that is lost', () => {
@@ -687,7 +772,7 @@ describe('a Thrift call that thrift never settles', () => {
       sockets[0]!.destroy()
       await closed(connection)
       client.fire('y')
-      const lost = (name: string) => [name, 'transport_error', 'connection closed']
+      const lost = (name: string) => [name, 'transport_error', 'ECONNREFUSED']
       assert.deepEqual(await results(connection), [
         [['add', 'ok', undefined], lost('add'), lost('fire'), lost('add'), lost('fire')],
         0,
