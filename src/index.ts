@@ -6,9 +6,9 @@ import { types } from 'node:util'
 import { imitate } from './patch/imitate'
 import { endWith } from './patch/observe'
 import { describe, logRarely } from './process/log'
-import { withLogPlugins } from './register'
+import { refuse, withLogPlugins } from './register'
 import { isActive, keepTrace, sink } from './start/instance'
-import { type Options, readSettings } from './start/options'
+import { BadVariable, type Options, readSettings, type Settings } from './start/options'
 import { start } from './start/start'
 import { changeBaggage, readBaggage } from './trace/baggage'
 import { currentFrame, derive, frameWith, runInFrame } from './trace/context'
@@ -29,10 +29,18 @@ export { ids } from './trace/tracer'
 
 /**
  * Starts Milo, or starts it again with other settings. milo/register has already started it from the environment.
+ * With an environment variable that can't be used it says so and does nothing, as milo/register.
  * @throws MiloError with a code, the value and the remedy, when an option can't be used
  */
 export function init(options: Options = {}): void {
-  const settings = readSettings(options)
+  let settings: Settings
+  try {
+    settings = readSettings(options)
+  } catch (error) {
+    if (!(error instanceof BadVariable)) throw error
+    refuse(error)
+    return
+  }
   start(settings, withLogPlugins(settings))
 }
 

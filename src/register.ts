@@ -61,9 +61,14 @@ export function register(): void {
     const settings = readSettings()
     start(settings, chosen(settings))
   } catch (error) {
-    const outcome = isActive() ? 'Milo goes on as it was started' : 'the application runs untraced'
-    log('error', `${error instanceof MiloError ? error.message : describe(error)} — ${outcome}`)
+    refuse(error)
   }
+}
+
+/** Says why Milo doesn't start. */
+export function refuse(error: unknown): void {
+  const outcome = isActive() ? 'Milo goes on as it was started' : 'the application runs untraced'
+  log('error', `${error instanceof MiloError ? error.message : describe(error)} — ${outcome}`)
 }
 
 /** The plugins of the settings, and those that log correlation needs. */

@@ -4,10 +4,17 @@ import { currentSettings, describe, logRarely, type Span } from 'milo/plugin'
 export function askApplication(span: Span, args: unknown[]): void {
   const hook = currentSettings()?.onRequest
   if (hook === undefined) return
+  // ThriftInstrumentation's option has another name.
+  const { option = 'onRequest' } = hook as { option?: string }
   try {
-    hook(span, args)
+    const result: unknown = hook(span, args)
+    // Nobody waits for an async one, but a rejection that nobody hears of ends the process.
+    if (typeof (result as PromiseLike<unknown> | undefined)?.then !== 'function') return
+    Promise.resolve(result).then(undefined, error =>
+      logRarely(option, 'error', `${option} rejected: ${describe(error)}`),
+    )
   } catch (error) {
-    logRarely('onRequest', 'error', `onRequest threw: ${describe(error)}`)
+    logRarely(option, 'error', `${option} threw: ${describe(error)}`)
   }
 }
 

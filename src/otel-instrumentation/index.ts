@@ -5,7 +5,7 @@ import { MiloError } from '../errors'
 import { install, nameOf, type Tracer as Patcher, suspend } from '../patch/hook'
 import { claimLibrary, releaseLibraries, warnOnce } from '../process/copies'
 import { describe, LOG_LEVELS, type LogLevel, log, setLogLevel } from '../process/log'
-import { propagation } from '../start/options'
+import { BadVariable, naming, propagation } from '../start/options'
 import { Kind } from '../trace/span'
 import { knownOf, OLD } from './conventions'
 import { run, type ThriftSettings } from './plugin'
@@ -60,10 +60,14 @@ export class ThriftInstrumentation {
   readonly instrumentationName: string = NAME
   readonly instrumentationVersion: string = version
   private config: ThriftInstrumentationConfig = {}
-  private settings!: ThriftSettings
+  /** Undefined: there are none that can be used. */
+  private settings: ThriftSettings | undefined
   private tracer: Tracer
 
-  /** @throws MiloError that names the option, the value and the remedy */
+  /**
+   * With an environment variable that can't be used it says so, and Thrift isn't traced.
+   * @throws MiloError that names the option, the value and the remedy
+   */
   constructor(config: ThriftInstrumentationConfig = {}) {
     this.tracer = trace.getTracer(NAME, version)
     this.setConfig(config)
@@ -72,7 +76,7 @@ export class ThriftInstrumentation {
 
   /** Traces from now on what has been loaded since the first time, and what will be loaded. */
   enable(): void {
-    if (owner === this) return
+    if (owner === this || this.settings === undefined) return
     if (owner !== undefined) {
       warnOnce(
         'a second ThriftInstrumentation is off, because the first one traces Thrift in this process; one is enough',
@@ -108,7 +112,13 @@ export class ThriftInstrumentation {
 
   /** @throws MiloError that names the option, the value and the remedy */
   setConfig(config: ThriftInstrumentationConfig = {}): void {
-    this.settings = settingsOf(config)
+    try {
+      this.settings = naming(process.env, env => settingsOf(config, env))
+    } catch (error) {
+      if (!(error instanceof BadVariable)) throw error
+      this.settings = undefined
+      refuse(error)
+    }
     this.config = { enabled: true, ...config }
     this.use()
   }
@@ -118,13 +128,14 @@ export class ThriftInstrumentation {
   }
 
   private use(): void {
-    if (owner === this) run({ tracer: this.tracer, settings: this.settings })
+    const { tracer, settings } = this
+    if (owner === this) run(settings && { tracer, settings })
   }
 }
 
 const OPTIONS = ['enabled', 'propagation', 'requestHook', 'logLevel']
 
-function settingsOf(config: ThriftInstrumentationConfig): ThriftSettings {
+function settingsOf(config: ThriftInstrumentationConfig, env: NodeJS.ProcessEnv): ThriftSettings {
   const unknown = Object.keys(config).find(name => !OPTIONS.includes(name))
   if (unknown !== undefined) {
     throw new MiloError(
@@ -135,10 +146,10 @@ function settingsOf(config: ThriftInstrumentationConfig): ThriftSettings {
   const { requestHook } = config
   if (requestHook !== undefined && typeof requestHook !== 'function')
     throw new MiloError('MILO_BAD_OPTION', `requestHook must be a function, got ${typeof requestHook}`)
-  const logLevel = config.logLevel ?? (process.env.MILO_LOG_LEVEL || 'warn')
+  const logLevel = config.logLevel ?? (env.MILO_LOG_LEVEL || 'warn')
   if (!LOG_LEVELS.includes(logLevel as LogLevel))
     throw new MiloError('MILO_BAD_LOG_LEVEL', `logLevel must be one of ${LOG_LEVELS.join(', ')}, got '${logLevel}'`)
-  const { thrift } = propagation(config.propagation ?? (process.env.MILO_PROPAGATION || 'compat'), 'compat')
+  const { thrift } = propagation(config.propagation ?? (env.MILO_PROPAGATION || 'compat'), 'compat')
   if ([thrift.default, ...thrift.peers.values()].includes('calltrace-legacy16')) {
     throw new MiloError(
       'MILO_BAD_PROPAGATION',
@@ -150,11 +161,12 @@ function settingsOf(config: ThriftInstrumentationConfig): ThriftSettings {
 }
 
 function hookOf(hook: NonNullable<ThriftInstrumentationConfig['requestHook']>): ThriftSettings['onRequest'] {
-  return (span, args) => {
+  const onRequest: ThriftSettings['onRequest'] = (span, args) => {
     const { api, kind, known = [] } = span as unknown as OtelSpan
     const { service, method } = knownOf(known, OLD)
-    hook(api, { side: kind === Kind.CLIENT ? 'client' : 'server', service, method, args })
+    return hook(api, { side: kind === Kind.CLIENT ? 'client' : 'server', service, method, args })
   }
+  return Object.assign(onRequest, { option: 'requestHook' })
 }
 
 /**
@@ -165,6 +177,10 @@ export function register(): void {
   try {
     new ThriftInstrumentation()
   } catch (error) {
-    log('error', `${error instanceof MiloError ? error.message : describe(error)} — Thrift isn't traced`)
+    refuse(error)
   }
+}
+
+function refuse(error: unknown): void {
+  log('error', `${error instanceof MiloError ? error.message : describe(error)} — Thrift isn't traced`)
 }

@@ -3,9 +3,11 @@
  * src/plugin.ts. seam.ts has tsc compare the two.
  */
 import {
+  type Span as ApiSpan,
   type Context,
   context,
   createTraceState,
+  INVALID_SPAN_CONTEXT,
   propagation,
   ROOT_CONTEXT,
   SpanKind,
@@ -15,6 +17,7 @@ import {
   type Tracer,
   trace,
 } from '@opentelemetry/api'
+import { describe, logRarely } from '../process/log'
 import type { Settings } from '../start/options'
 import type * as frames from '../trace/context'
 import { randomHigh, randomLow, toHex } from '../trace/id'
@@ -28,12 +31,12 @@ export { endWith, observe } from '../patch/observe'
 export { sayEarly, sayLeft } from '../patch/patched'
 export type { Patch, Plugin, PluginHandle, Wrapped } from '../patch/plugin'
 export { clock, setImmediate } from '../process/genuine'
-export { describe, logRarely } from '../process/log'
 export type { Frame } from '../trace/context'
 export type { Carrier, Entries, RemoteContext } from '../trace/propagation'
 export { carrierFor, hasZeroId } from '../trace/propagation'
 export { Kind, type PluginSpan as Span } from '../trace/span'
 export { fillFrame, frameToFill } from './frame'
+export { describe, logRarely }
 
 /** What the plugin reads of Milo's settings. */
 export type ThriftSettings = Pick<Settings, 'propagation' | 'onRequest'>
@@ -93,8 +96,19 @@ export function startServerSpan(
 function start(kind: Kind, given: string, parent: Context, list: readonly string[] | undefined): OtelSpan {
   const known = list === undefined ? undefined : knownOf(list, conventions)
   const name = known?.name ?? given
-  // The tracer is there: nothing starts a span while nothing is traced.
-  const span = running!.tracer.startSpan(name, { kind: KINDS[kind], attributes: known?.attributes }, parent)
+  let span: ApiSpan
+  try {
+    // The tracer is there: nothing starts a span while nothing is traced.
+    span = running!.tracer.startSpan(name, { kind: KINDS[kind], attributes: known?.attributes }, parent)
+  } catch (error) {
+    // A sampler or a processor of the application's. There may be no second time.
+    logRarely(
+      'otel-start',
+      'error',
+      `a sampler or span processor threw, and this call isn't traced: ${describe(error)}`,
+    )
+    span = trace.wrapSpanContext(INVALID_SPAN_CONTEXT)
+  }
   return new OtelSpan(span, withoutFrame(parent), kind, name, list)
 }
 
@@ -185,11 +199,23 @@ const MAX_TEXT_BYTES = 8192
 
 const SETTER: TextMapSetter<[string, string][]> = {
   set(entries, key, value) {
-    if (entries.length < MAX_ENTRIES && isSmall(key) && isSmall(value)) entries.push([key, value])
+    // A propagator's mistake: numbers are written as HTTP's instrumentations would write them, and objects are no values.
+    const text: unknown = typeof value === 'number' || typeof value === 'boolean' ? String(value) : value
+    if (entries.length >= MAX_ENTRIES || !isSmall(key) || !isSmall(text)) return
+    entries.push([CASES.get(key) ?? key, text])
   },
 }
 
-function isSmall(text: string): boolean {
+/** OpenTelemetry's Java agent looks for these keys in this case alone; its JavaScript, whose HTTP has lower case, writes the other. */
+const CASES = new Map(
+  ['X-B3-TraceId', 'X-B3-SpanId', 'X-B3-ParentSpanId', 'X-B3-Sampled', 'X-B3-Flags', 'X-Amzn-Trace-Id'].map(key => [
+    key.toLowerCase(),
+    key,
+  ]),
+)
+
+function isSmall(text: unknown): text is string {
+  if (typeof text !== 'string') return false
   // A character has three bytes at most.
   return text.length * 3 <= MAX_TEXT_BYTES || Buffer.byteLength(text) <= MAX_TEXT_BYTES
 }
@@ -197,8 +223,13 @@ function isSmall(text: string): boolean {
 /** What the propagators send along with a call. */
 export function entriesOf(span: PluginSpan): [string, string][] {
   const entries: [string, string][] = []
-  propagation.inject(new Frame((span as OtelSpan).base, span as OtelSpan), entries, SETTER)
-  return entries
+  try {
+    propagation.inject(new Frame((span as OtelSpan).base, span as OtelSpan), entries, SETTER)
+    return entries
+  } catch (error) {
+    logRarely('otel-inject', 'error', `a propagator threw, and this call doesn't tell its trace: ${describe(error)}`)
+    return []
+  }
 }
 
 const GETTER: TextMapGetter<core.Entries> = {
@@ -219,7 +250,13 @@ Object.assign(Extracted.prototype, remoteContext(true, false, Number.NaN))
 export function baggageOf(): undefined {}
 
 export function contextOfEntries(entries: core.Entries): Remote | undefined {
-  const extracted = propagation.extract(ROOT_CONTEXT, entries, GETTER)
+  let extracted: Context
+  try {
+    extracted = propagation.extract(ROOT_CONTEXT, entries, GETTER)
+  } catch (error) {
+    logRarely('otel-extract', 'error', `a propagator threw, and the trace of this call isn't known: ${describe(error)}`)
+    return undefined
+  }
   if (trace.getSpanContext(extracted) === undefined && propagation.getBaggage(extracted) === undefined) return undefined
   return new Extracted(extracted) as Remote
 }

@@ -124,7 +124,8 @@ function credentials({ username, password, origin }: URL): string {
 /** An OTLP address is a base, as OTEL_EXPORTER_OTLP_ENDPOINT; a Zipkin address with a path is whole, as Zipkin's reporters have it. */
 function pathOf(kind: HttpTarget['kind'], { pathname, search }: URL): string {
   if (kind === 'zipkin') return `${pathname === '/' ? '/api/v2/spans' : pathname}${search}`
-  return `${pathname.endsWith('/v1/traces') ? pathname : `${pathname.replace(/\/$/, '')}/v1/traces`}${search}`
+  const base = pathname.replace(/\/$/, '')
+  return `${base.endsWith('/v1/traces') ? base : `${base}/v1/traces`}${search}`
 }
 
 function addHeaders(targets: HttpTarget[], text: string): void {

@@ -153,8 +153,42 @@ const OPTION_NAMES: Record<keyof Options, true> = {
   exitTimeoutMs: true,
 }
 
-/** @throws MiloError that names the value and the remedy */
+/** @throws MiloError that names the value and the remedy; BadVariable where it is a variable's value */
 export function readSettings(options: Options = {}, env: NodeJS.ProcessEnv = process.env): Settings {
+  return naming(env, env => read(options, env))
+}
+
+/** What is wrong comes from the environment: whoever deploys the application has set it, so it must not stop the application. */
+export class BadVariable extends MiloError {}
+
+/**
+ * Returns what `read` makes of the environment. The variable that it can't use is the one without which its error isn't there.
+ * @throws BadVariable in the place of its MiloError, if there is such a variable
+ */
+export function naming<T>(env: NodeJS.ProcessEnv, read: (env: NodeJS.ProcessEnv) => T): T {
+  try {
+    return read(env)
+  } catch (error) {
+    if (!(error instanceof MiloError)) throw error
+    const { code, message } = error
+    // The more special ones come last: MILO_RETROACTIVE, MILO_RETROACTIVE_BYTES.
+    const variable = VARIABLES.findLast(name => unset(env[name]) !== undefined && !throws(message, env, name, read))
+    if (variable === undefined) throw error
+    const text = message.slice(code.length + 2)
+    throw new BadVariable(code, text.includes(variable) ? text : `${text}, in ${variable}`)
+  }
+}
+
+function throws(message: string, env: NodeJS.ProcessEnv, without: string, read: (env: NodeJS.ProcessEnv) => unknown) {
+  try {
+    read({ ...env, [without]: undefined })
+    return false
+  } catch (error) {
+    return error instanceof MiloError && error.message === message
+  }
+}
+
+function read(options: Options, env: NodeJS.ProcessEnv): Settings {
   if (typeof options !== 'object' || options === null)
     throw new MiloError('MILO_BAD_OPTION', `the options must be an object, got ${show(options)}`)
   for (const name of Object.keys(options)) {
@@ -248,8 +282,10 @@ function unset(value: string | undefined): string | undefined {
   return value === undefined || value === '' ? undefined : value
 }
 
+/** What isn't a number stays as it is, to be shown. */
 function number(value: string | undefined): number | undefined {
-  return unset(value) === undefined ? undefined : Number(value)
+  const text = unset(value)
+  return (text === undefined || Number.isNaN(Number(text)) ? text : Number(text)) as number | undefined
 }
 
 function enabled(option: unknown, variable: string | undefined): boolean {

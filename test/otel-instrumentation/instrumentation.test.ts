@@ -242,6 +242,40 @@ describe('milo/otel-instrumentation', function () {
     ])
   })
 
+  for (const [variable, value] of [
+    ['MILO_PROPAGATION', 'compactt'],
+    ['MILO_LOG_LEVEL', 'warning'],
+  ] as const) {
+    it(`runs the application with Thrift untraced when ${variable} can’t be used, and says so`, async () => {
+      const { seen, spans, stderr } = await runApp(home, {}, { env: { [variable]: value } })
+      assert.deepEqual(seen, SEEN)
+      assert.deepEqual(
+        spans.filter(({ kind }) => kind !== 'internal'),
+        [],
+      )
+      assert.match(stderr, new RegExp(`^milo error: .* got '${value}', in ${variable} — Thrift isn't traced\n$`))
+    })
+  }
+
+  for (const [fails, says, lost] of [
+    ['sampler', 'a sampler or span processor threw, and this call isn’t traced: Error: of the sampler', 1],
+    ['processor', 'a sampler or span processor threw, and this call isn’t traced: Error: of the processor', 1],
+    ['inject', 'a propagator threw, and this call doesn’t tell its trace: Error: of the inject', 0],
+    ['extract', 'a propagator threw, and the trace of this call isn’t known: Error: of the extract', 0],
+    ['hook', 'requestHook threw: Error: of the hook', 0],
+    ['asyncHook', 'requestHook rejected: Error: of the asyncHook', 0],
+  ] as const) {
+    it(`goes on tracing when a ${fails} of the application’s throws`, async () => {
+      const { seen, spans, stderr } = await runApp(home, { fails, wires: [PLAIN, WIRES[1]] })
+      assert.deepEqual(seen, [...SEEN, ...SEEN])
+      assert.equal(stderr.replaceAll("'", '’'), `milo error: ${says}\n`)
+      const whole = all(PLAIN) + all(WIRES[1]!)
+      assert.equal(spans.length, whole.trim().split('\n').length - lost)
+      const second = trees(spans).slice(trees(spans).indexOf(WIRES[1]!.join(' ')))
+      assert.equal(sorted(second), sorted(all(WIRES[1]!)))
+    })
+  }
+
   describe('beside others', () => {
     it('leaves Thrift to Milo where that was first, and says so', async () => {
       const { seen, spans, stderr } = await runApp(home, { milo: 'first' }, { env: { MILO_SCRIBE: '127.0.0.1:1' } })

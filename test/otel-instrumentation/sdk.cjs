@@ -24,26 +24,58 @@ for (const backend of args.otlp ?? []) {
   const { OTLPTraceExporter } = require('@opentelemetry/exporter-trace-otlp-proto')
   spanProcessors.push(new base.BatchSpanProcessor(new OTLPTraceExporter({ url: `${backend}/v1/traces` })))
 }
+/** What ARGS names throws at its first call of Thrift. */
+let { fails } = args
+const mayFail = (what, name = '/') => {
+  if (what !== fails || !name.includes('/')) return
+  fails = undefined
+  throw new Error(`of the ${what}`)
+}
+spanProcessors.push({ ...spanProcessors[1], onStart: ({ name }) => mayFail('processor', name) })
 const samplers = { always: base.AlwaysOnSampler, never: base.AlwaysOffSampler }
 const sampler = args.sampler && new base.ParentBasedSampler({ root: new samplers[args.sampler]() })
+const failing = {
+  shouldSample(_context, _traceId, name) {
+    mayFail('sampler', name)
+    return { decision: 2 }
+  },
+}
+const w3c = new CompositePropagator({ propagators: [new W3CTraceContextPropagator(), new W3CBaggagePropagator()] })
+/** Composite ones catch what the others throw. */
+const careless = {
+  inject(given, carrier, setter) {
+    mayFail('inject')
+    setter.set(carrier, 'shard', 7)
+    setter.set(carrier, 'nothing', undefined)
+    w3c.inject(given, carrier, setter)
+  },
+  extract(given, carrier, getter) {
+    mayFail('extract')
+    return w3c.extract(given, carrier, getter)
+  },
+  fields: () => ['shard', ...w3c.fields()],
+}
 
 const { requestHook, ...config } = args.config ?? {}
+if (fails === 'hook') config.requestHook = () => mayFail('hook')
+if (fails === 'asyncHook') config.requestHook = async () => mayFail('asyncHook')
 if (requestHook)
   config.requestHook = (span, { side, service, method, args }) =>
     span.setAttribute('asked', [side, service, method, JSON.stringify(args)].join(' '))
 
 // Before the SDK, as far as a test doesn't want it otherwise.
 const instrumentation = new ThriftInstrumentation(config)
-const provider = new (isVersion3 ? base.TracerProvider : base.BasicTracerProvider)({ spanProcessors, sampler })
+const provider = new (isVersion3 ? base.TracerProvider : base.BasicTracerProvider)({
+  spanProcessors,
+  sampler: fails === 'sampler' ? failing : sampler,
+})
 for (const processor of provider.addSpanProcessor === undefined ? [] : spanProcessors)
   provider.addSpanProcessor(processor)
 
 exports.instrumentation = instrumentation
 exports.start = () => {
   context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable())
-  propagation.setGlobalPropagator(
-    new CompositePropagator({ propagators: [new W3CTraceContextPropagator(), new W3CBaggagePropagator()] }),
-  )
+  propagation.setGlobalPropagator(['inject', 'extract'].includes(args.fails) ? careless : w3c)
   if (args.late) trace.setGlobalTracerProvider(provider)
   else registerInstrumentations({ instrumentations: [instrumentation], tracerProvider: provider })
   if (!args.late) trace.setGlobalTracerProvider(provider)

@@ -392,14 +392,15 @@ describe('the Thrift plugin: bad input', () => {
     assert.equal(move.parentId, 0x00f067aa0ba902b7n)
   })
 
-  it('shows the arguments to onRequest alone, on both sides, and survives one that throws', async () => {
+  it('shows the arguments to onRequest alone, on both sides, and survives one that throws or rejects', async () => {
     const shown: unknown[][] = []
     start({
       logLevel: 'silent',
-      onRequest: (span: any, args: unknown[]) => {
+      onRequest: (span: any, args: unknown[]): any => {
         shown.push(args)
         span.annotate('first', String(args[0]))
-        if (shown.length > 2) throw new Error('of the hook')
+        if (shown.length > 3) throw new Error('of the hook')
+        return shown.length > 2 ? Promise.reject(new Error('of the hook')) : undefined
       },
     })
     const self: unknown[] = []

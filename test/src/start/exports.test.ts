@@ -18,7 +18,7 @@ describe('the setting export', () => {
       ['otlp', '127.0.0.1 4318', '127.0.0.1:4318', '/v1/traces'],
       ['zipkin', '127.0.0.1 9411', '127.0.0.1:9411', '/api/v2/spans'],
     ])
-    assert.deepEqual(told('otlp:https://otlp.example/gateway/,otlp:http://[::1]:4318/v1/traces?tenant=a%20b'), [
+    assert.deepEqual(told('otlp:https://otlp.example/gateway/,otlp:http://[::1]:4318/v1/traces/?tenant=a%20b'), [
       ['otlp', 'otlp.example 443', 'otlp.example', '/gateway/v1/traces'],
       ['otlp-2', '::1 4318', '[::1]:4318', '/v1/traces?tenant=a%20b'],
     ])

@@ -89,7 +89,7 @@ describe('options', () => {
       {},
       /tracesPerSecond must be > 0, got -1; to turn tracing off set MILO_ENABLED=0/,
     ],
-    ['MILO_BAD_TARGET', {}, { MILO_TRACES_PER_SECOND: 'many' }, /got NaN/],
+    ['MILO_BAD_TARGET', {}, { MILO_TRACES_PER_SECOND: 'many' }, /> 0, got 'many'; .*, in MILO_TRACES_PER_SECOND$/],
     ['MILO_BAD_TARGET', { tracesPerSecond: Number.POSITIVE_INFINITY }, {}, /got Infinity/],
     ['MILO_BAD_TARGET', { tracesPerSecond: '10' as any }, {}, /got '10'/],
     ['MILO_BAD_TARGET', { tracesPerSecond: 0, sampler: 'always' }, {}, /got 0/],
@@ -133,7 +133,12 @@ describe('options', () => {
     ['MILO_BAD_SCRIBE', {}, { MILO_SCRIBE_ENCODING: 'gzip' }, /raw or base64, got 'gzip'/],
     ['MILO_BAD_SPOOL', { spool: '/tmp' as any }, {}, /object of directory and maxBytes, got '\/tmp'/],
     ['MILO_BAD_SPOOL', { spool: { directory: '' } }, {}, /must have a path as directory/],
-    ['MILO_BAD_SPOOL', {}, { MILO_SPOOL: '/tmp/x', MILO_SPOOL_MAX_BYTES: '64MB' }, /from 1048576 as maxBytes, got NaN/],
+    [
+      'MILO_BAD_SPOOL',
+      {},
+      { MILO_SPOOL: '/tmp/x', MILO_SPOOL_MAX_BYTES: '64MB' },
+      /from 1048576 as maxBytes, got '64MB', in MILO_SPOOL_MAX_BYTES$/,
+    ],
     ['MILO_BAD_RETROACTIVE', { retroactive: { bytes: 1000 } }, {}, /from 65536 to 67108864 as bytes, got 1000/],
     ['MILO_BAD_RETROACTIVE', { retroactive: { ring: 1 } as any }, {}, /has bytes, triggers and lateral, got ring/],
     [

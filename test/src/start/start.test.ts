@@ -59,6 +59,19 @@ describe('a start', () => {
     assert.equal((await runNode(['-e', program(false)], env, folder)).stdout, '0 0 0 false\n')
   })
 
+  it('runs the application untraced when a variable can’t be used, also by init, which throws for an option', async () => {
+    const program = `const milo = require(${MILO})
+      milo.init({ enabled: true })
+      milo.span('x', span => console.log(span.sampled))
+      try { milo.init({ sampler: 'x', propagation: 'field' }) } catch (error) { console.log(error.code) }`
+    const { stdout, stderr } = await runNode(['-e', program], { MILO_PROPAGATION: 'compactt' }, folder)
+    assert.equal(stdout, 'false\nMILO_BAD_SAMPLER\n')
+    assert.match(
+      stderr,
+      /^milo error: MILO_BAD_PROPAGATION: .* got 'compactt', in MILO_PROPAGATION — the application runs untraced\n$/,
+    )
+  })
+
   it('names a variable that is misspelled, once, with the one that was meant', async () => {
     const { stdout, stderr } = await register(`require(${MILO}).init(); console.log('runs')`, {
       MILO_SAMPLR: 'never',
