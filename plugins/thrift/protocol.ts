@@ -53,7 +53,8 @@ export interface PendingReply {
   name: string
   seqid: number
   span: Span
-  replied(outcome: Outcome, bytes: number): void
+  /** @param message of a TApplicationException, as far as it could be read */
+  replied(outcome: Outcome, bytes: number, message: string | undefined): void
   abandoned(reason: string): void
 }
 
@@ -175,6 +176,8 @@ export interface Dialect {
   cannotSkip?: boolean
   /** Whether the result that has just been written, from outBuffers[at] on, is a return value or void. */
   isSuccess(protocol: Protocol, at: number): boolean
+  /** The message in the TApplicationException that has just been written, from outBuffers[at] on. */
+  messageOf(protocol: Protocol, at: number): string | undefined
   /** The bytes of the message that has just been written. */
   written(protocol: Protocol): number
 }
@@ -373,5 +376,20 @@ function endReply(protocol: Protocol, dialect: Dialect): void {
   protocol[REPLYING] = undefined
   const outcome =
     type === EXCEPTION ? Outcome.APPLICATION : dialect.isSuccess(protocol, at) ? Outcome.OK : Outcome.DECLARED
-  pending.replied(outcome, dialect.written(protocol) - bytesBefore)
+  const message = outcome === Outcome.APPLICATION ? dialect.messageOf(protocol, at) : undefined
+  pending.replied(outcome, dialect.written(protocol) - bytesBefore, message)
+}
+
+/** How many bytes of an exception's message are read: as many as a value may have. */
+const MAX_MESSAGE_BYTES = 4_096
+
+/** For the binary and the compact protocol: the text whose length has just been read from what has been written. */
+export function textWritten(b: Buffer, start: number, length: number): string | undefined {
+  const end = start + Math.min(length, MAX_MESSAGE_BYTES)
+  return length < 0 || end > b.length ? undefined : b.toString('utf8', start, end)
+}
+
+/** What has been written from outBuffers[at] on: a few buffers, enough for a header and a text. */
+export function writtenFrom({ trans: { outBuffers } }: Protocol, at: number): Buffer {
+  return Buffer.concat(outBuffers?.slice(at, at + 8) ?? [])
 }

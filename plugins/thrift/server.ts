@@ -9,6 +9,7 @@ import {
   frameWith,
   isActive,
   Kind,
+  observe,
   type PluginHandle,
   type RemoteContext,
   recordsUnsampled,
@@ -17,6 +18,7 @@ import {
   startServerSpan,
   startSpan,
 } from 'milo/plugin'
+import { nameOf } from './client'
 import { sizes } from './connection'
 import { sayForeign } from './foreign'
 import { type Operation, operation, serviceOf } from './names'
@@ -280,9 +282,9 @@ class Request extends Entry implements IncomingRequest, PendingReply {
     }
   }
 
-  replied(outcome: Outcome, bytes: number): void {
+  replied(outcome: Outcome, bytes: number, message: string | undefined): void {
     this.replyBytes = bytes
-    if (outcome === Outcome.APPLICATION) this.over('application_exception', 'TApplicationException')
+    if (outcome === Outcome.APPLICATION) this.over('application_exception', 'TApplicationException', message)
     else if (outcome === Outcome.DECLARED) this.over('exception', declaredException(this.owner, this.name))
     else this.over('ok', undefined)
   }
@@ -303,18 +305,34 @@ class Request extends Entry implements IncomingRequest, PendingReply {
     this.over('abandoned', reason)
   }
 
+  private failed(type: string, message: string | undefined): void {
+    const { span } = this
+    const error = thrown.get(span)
+    if (error === undefined) {
+      if (message !== undefined) span.annotate('error.message', message)
+      span.annotate('error.type', type)
+    } else {
+      span.fail(error)
+      // thrift-typescript's exceptions are no Errors.
+      if (!(error instanceof Error)) span.annotate('error.type', nameOf(error))
+    }
+  }
+
   /** The first result is what the client gets: a handler may answer, and then throw. */
-  private over(result: string, errorType: string | undefined): void {
+  private over(result: string, errorType: string | undefined, message?: string): void {
     if (this.isOver) return
     this.isOver = true
     this.connection?.pending.delete(this)
     forgetReply(this.output, this)
     if (!this.span.recording) return
     this.span.adopt(['thrift.result', result], sizes(this.requestBytes, this.replyBytes))
-    if (errorType !== undefined) this.span.annotate('error.type', errorType)
+    if (errorType !== undefined) this.failed(errorType, message)
     this.span.end()
   }
 }
+
+/** What handlers have thrown, by the spans of their requests: known only where they are reached through a proxy. */
+const thrown = new WeakMap<Span, unknown>()
 
 /** What a process_X says. */
 class Generated {
@@ -384,6 +402,40 @@ function declaredException(processor: Processor, method: string): string {
   return types.size === 1 ? [...types][0]! : 'declared exception'
 }
 
+/** A handler's callback that tells which error it is given. */
+function noting(span: Span, done: Function): Function {
+  const noted = function (this: unknown, ...given: unknown[]) {
+    note(span, given[0])
+    return done.apply(this, given)
+  }
+  return Object.defineProperty(noted, 'length', { value: done.length, configurable: true })
+}
+
+/** Calls a handler's method, and notes what it throws or its promise is rejected with. */
+function observed(span: Span, method: Function, handler: object, args: unknown[]): unknown {
+  let result: unknown
+  try {
+    result = method.apply(handler, args)
+  } catch (error) {
+    note(span, error)
+    throw error
+  }
+  try {
+    observe(
+      result,
+      () => {},
+      error => note(span, error),
+    )
+  } catch {
+    // A getter of the application's that throws will do so for thrift as well.
+  }
+  return result
+}
+
+function note(span: Span, error: unknown): void {
+  if (error !== undefined && error !== null) thrown.set(span, error)
+}
+
 const proxies = new WeakSet<object>()
 
 /**
@@ -400,10 +452,16 @@ function letArgumentsBeSeen(processor: Processor): void {
     get(_target, key) {
       const original = handler[key]
       if (typeof original !== 'function') return original
+      // Nobody handles what a oneway method's promise is rejected with: it must stay so.
+      const replies = generatedOf(processor[`process_${String(key)}`], String(key))?.neverReplies === false
       const watching = (...args: unknown[]) => {
         const span = currentSpan()
-        if (span?.recording) askApplication(span, typeof args.at(-1) === 'function' ? args.slice(0, -1) : args)
-        return original.apply(handler, args)
+        if (!span?.recording) return original.apply(handler, args)
+        const done = args.at(-1)
+        askApplication(span, typeof done === 'function' ? args.slice(0, -1) : args)
+        if (!replies) return original.apply(handler, args)
+        if (typeof done === 'function') args[args.length - 1] = noting(span, done)
+        return observed(span, original, handler, args)
       }
       Object.defineProperty(watching, 'length', { value: original.length, configurable: true })
       return watching

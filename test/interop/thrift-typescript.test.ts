@@ -46,7 +46,7 @@ describe('code that thrift-typescript has generated', function () {
   })
 
   const touched = `  Calculator.touch (client) error.type=TApplicationException thrift.result=application_exception
-    Calculator.touch (server) error.type=TApplicationException thrift.result=application_exception
+    Calculator.touch (server) thrift.result=application_exception error.type=Error
 `
 
   const fired = `

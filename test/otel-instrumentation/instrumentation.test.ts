@@ -132,6 +132,20 @@ describe('milo/otel-instrumentation', function () {
       )
     })
 
+    it('has the exception that a handler threw, with its stack, on the server’s span where requestHook is set', async () => {
+      const { spans } = await runApp(home, { config: { requestHook: true } })
+      for (const [name, type] of [
+        ['touch', 'Error'],
+        ['divide', 'Oops'],
+      ]) {
+        const served = spans.find(span => span.name === `Calculator/${name}` && span.kind === 'server')!
+        assert.deepEqual([served.status.code, served.attributes['error.type']], [2, type])
+        const { attributes } = served.events[0]!
+        assert.equal(attributes['exception.type'], type)
+        assert.match(String(attributes['exception.stacktrace']), /app\.cjs/)
+      }
+    })
+
     it('says what failed: the status, error.type, and the exception as the caller got it', async () => {
       const { spans } = await runApp(home, { refused: true })
       const [served, called] = spans.filter(({ name }) => name === 'Calculator/touch')
@@ -140,7 +154,8 @@ describe('milo/otel-instrumentation', function () {
       assert.equal(exception!.name, 'exception')
       assert.equal(exception!.attributes['exception.type'], 'TApplicationException')
       assert.equal(exception!.attributes['exception.message'], 'undeclared')
-      assert.deepEqual([served!.status, served!.attributes['error.type']], [{ code: 2 }, 'TApplicationException'])
+      assert.deepEqual(served!.status, { code: 2, message: 'undeclared' })
+      assert.deepEqual([served!.attributes['error.type'], served!.events], ['TApplicationException', []])
       // Its field `code` isn't a type.
       const oops = spans.find(({ name, kind }) => name === 'Calculator/divide' && kind === 'client')!
       assert.equal(oops.events[0]!.attributes['exception.type'], 'Oops')

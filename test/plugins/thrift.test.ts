@@ -447,6 +447,31 @@ describe('the Thrift plugin', () => {
     assert.equal(touch.annotations!.get('error.message'), 'at once')
   })
 
+  for (const asked of [false, true]) {
+    it(`says on the server’s half what a handler threw: its message${asked ? ', and its type where onRequest is set' : ''}`, async () => {
+      start(asked ? { onRequest: () => {} } : {})
+      const text = `the price of “${'x'.repeat(200)}” is undefined`
+      const failing = {
+        callbacks: { touch: (done: (error: Error) => void) => setImmediate(done, new TypeError(text)) },
+        promises: { touch: async () => Promise.reject(new TypeError(text)) },
+      }
+      for (const protocol of ['TBinaryProtocol', 'TCompactProtocol', 'TJSONProtocol'] as const) {
+        for (const [style, handlers] of Object.entries(failing)) {
+          peer.spans.length = 0
+          const wire: Wire = { transport: 'TFramedTransport', protocol }
+          const { port } = await serve(traced, traced.Calculator, handlers, wire)
+          await assert.rejects(client(traced, traced.Calculator, port, wire).touch(), { message: text })
+          const { annotations } = halves(await spans(), 'Calculator.touch').serverHalf
+          assert.deepEqual(
+            ['thrift.result', 'error.type', 'error.message'].map(key => annotations!.get(key)),
+            ['application_exception', asked ? 'TypeError' : 'TApplicationException', text],
+            `${protocol} ${style}`,
+          )
+        }
+      }
+    })
+  }
+
   it('lets a throwing callback be thrift’s matter, and an argument that can’t be written its caller’s', async () => {
     const { port } = await serve(traced, traced.CalculatorJs, handler(traced.typesJs), BINARY)
     const connection = connect(traced, port, BINARY)

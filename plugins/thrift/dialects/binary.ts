@@ -3,7 +3,15 @@ import { COMPAT_ID, MAX_TEXT_BYTES, OPENTRACING_ID, readEntries } from '../carri
 import { FIELD_ID, fieldLength, putField, readField } from '../carriers/field'
 import { type Found, found, type Input, RANK_FIELD } from '../carriers/found'
 import { byteLength, putUtf8, textAt } from '../carriers/text'
-import { addInPlaceOfStop, type Dialect, type Library, patchProtocol, position } from '../protocol'
+import {
+  addInPlaceOfStop,
+  type Dialect,
+  type Library,
+  patchProtocol,
+  position,
+  textWritten,
+  writtenFrom,
+} from '../protocol'
 import { BYTE, LIST, MAP, STOP, STRING } from '../wire'
 
 /** The binary protocol: where its carriers are, and their bytes. docs/wire-format.md draws them. */
@@ -27,6 +35,11 @@ export function patchBinaryProtocol(prototype: any, plugin: PluginHandle, librar
       // The first field's id: 0 is the return value's, any other an exception's.
       const id = out[at + 1]
       return id === undefined || (id[0] === 0 && id[1] === 0)
+    },
+    messageOf(protocol, at) {
+      const b = writtenFrom(protocol, at)
+      // The field 1, a string, with its length.
+      return b.length < 7 || b[0] !== STRING || b.readInt16BE(1) !== 1 ? undefined : textWritten(b, 7, b.readInt32BE(3))
     },
     written: protocol => protocol.trans.outCount,
   }

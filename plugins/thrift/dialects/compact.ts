@@ -3,7 +3,7 @@ import { COMPAT_ID, MAX_TEXT_BYTES, OPENTRACING_ID, readEntries } from '../carri
 import { FIELD_ID, fieldLength, putField, readField } from '../carriers/field'
 import { type Found, found, type Input, RANK_FIELD } from '../carriers/found'
 import { byteLength, putUtf8, textAt } from '../carriers/text'
-import { addInPlaceOfStop, type Dialect, type Library, patchProtocol } from '../protocol'
+import { addInPlaceOfStop, type Dialect, type Library, patchProtocol, textWritten, writtenFrom } from '../protocol'
 import { BYTE, LIST, MAP, STOP } from '../wire'
 
 /** The compact protocol: where its carriers are, and their bytes. docs/wire-format.md draws them. */
@@ -35,6 +35,20 @@ export function patchCompactProtocol(prototype: any, plugin: PluginHandle, libra
       if (out?.[at] === undefined || out[at]![0] === STOP) return true
       // A short header's delta is an id of 1 to 15; the id 0 needs the long form.
       return out[at]![0]! >> 4 === 0
+    },
+    messageOf(protocol, at) {
+      const b = writtenFrom(protocol, at)
+      // The field 1, a string, by its short header.
+      if (b[0] !== 0x18) return undefined
+      let length = 0
+      let start = 1
+      for (let shift = 0; shift < 35; shift += 7) {
+        const byte = b[start++]
+        if (byte === undefined) return undefined
+        length |= (byte & 0x7f) << shift
+        if (byte < 0x80) return textWritten(b, start, length)
+      }
+      return undefined
     },
     written: protocol => protocol.trans.outCount,
   }

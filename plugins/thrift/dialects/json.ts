@@ -26,6 +26,15 @@ export function patchJsonProtocol(prototype: any, plugin: PluginHandle, library?
       const result = tstack[tstack.length - 1]
       return typeof result !== 'string' || result === '{}' || result.startsWith('{"0":')
     },
+    messageOf({ tstack }) {
+      try {
+        const text = JSON.parse(String(tstack[tstack.length - 1]))[1]?.str
+        return typeof text === 'string' ? text : undefined
+      } catch {
+        // Old versions don't escape what is written.
+        return undefined
+      }
+    },
     written: ({ tstack }) => tstack.reduce((sum: number, part) => sum + String(part).length + 2, 0),
   }
   patchProtocol(prototype, plugin, dialect, library)
