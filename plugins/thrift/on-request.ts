@@ -7,12 +7,10 @@ export function askApplication(span: Span, args: unknown[]): void {
   // ThriftInstrumentation's option has another name.
   const { option = 'onRequest' } = hook as { option?: string }
   try {
-    const result: unknown = hook(span, args)
+    const result = hook(span, args) as Partial<PromiseLike<unknown>> | undefined
     // Nobody waits for an async one, but a rejection that nobody hears of ends the process.
-    if (typeof (result as PromiseLike<unknown> | undefined)?.then !== 'function') return
-    Promise.resolve(result).then(undefined, error =>
-      logRarely(option, 'error', `${option} rejected: ${describe(error)}`),
-    )
+    if (typeof result?.then === 'function')
+      result.then(undefined, error => logRarely(option, 'error', `${option} rejected: ${describe(error)}`))
   } catch (error) {
     logRarely(option, 'error', `${option} threw: ${describe(error)}`)
   }

@@ -2,4 +2,5 @@
 
 export { exportTargets } from './exports'
 export { tlsTerms } from './tls'
+export { trustedCallers } from './trusted-callers'
 export { meantBy } from './unknown-variable'
