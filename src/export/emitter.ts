@@ -343,7 +343,7 @@ export class Emitter {
     const { host, port } = connection.address
     const { code, reason } = answer
     const { peer } = this.protocol
-    const why = reason === undefined ? '' : `: ${reason}`
+    const why = reason ? `: ${reason}` : ''
     if (code === 'refused' && ++batch.refusals === MAX_REFUSALS) {
       logRarely(
         `refused ${this.name}`,
@@ -359,7 +359,11 @@ export class Emitter {
     const pauseMs = this.routes.answered(code, clock.now())
     if (code === 'ok') {
       if (answer.rejected)
-        logRarely(`rejected ${this.name}`, 'warn', `${peer} at ${host}:${port} left out ${answer.rejected} spans${why}`)
+        logRarely(
+          `rejected ${this.name}`,
+          'warn',
+          `${peer} at ${host}:${port} left out ${answer.rejected} ${answer.rejected === 1 ? 'span' : 'spans'}${why}`,
+        )
       // A peer may say OK before it has read the batch.
       if (connection.hasSentAll) this.batches.reuse(batch)
       return void this.finish(batch, 'sent', answer.rejected)

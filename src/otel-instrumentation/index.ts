@@ -43,6 +43,8 @@ const PATCHER: Patcher = {
   name: 'ThriftInstrumentation',
   where: typeof __dirname === 'string' ? __dirname : 'a bundle',
   early: 'set OpenTelemetry up before it (node --require ./instrumentation.js, or --import)',
+  earlyInBundle: 'import what sets OpenTelemetry up first in the bundle',
+  earlyInJest: "start jest with the file that sets OpenTelemetry up: NODE_OPTIONS='-r ./instrumentation.js'",
   leave: () => 'leave ThriftInstrumentation out',
 }
 

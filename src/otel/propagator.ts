@@ -18,6 +18,7 @@ import {
   type RemoteContext,
   standIn,
   toHex,
+  writeBaggage,
   writeHeaders,
 } from './core'
 import { isLeftOut, SilentSpan } from './span'
@@ -37,14 +38,18 @@ export class MiloPropagator implements TextMapPropagator {
   inject(context: Context, carrier: unknown, setter: TextMapSetter): void {
     try {
       const span = miloSpanIn(context)
-      if (span === undefined || isSuppressed(context) || isLeftOut(spanIn(context))) return
+      if (isSuppressed(context) || isLeftOut(spanIn(context))) return
       const target = {
         has: () => false,
         add: (to: unknown, name: string, value: string) => setter.set(to, name, value),
         host: () => undefined,
         port: () => undefined,
       }
-      this.contexts.with(context, writeHeaders<unknown>, undefined, carrier, target, span)
+      const http = currentSettings()?.http
+      // Baggage goes along outside of a trace as well.
+      if (span !== undefined) this.contexts.with(context, writeHeaders<unknown>, undefined, carrier, target, span)
+      else if (http !== undefined && http.formats.default !== 0)
+        this.contexts.with(context, writeBaggage<unknown>, undefined, carrier, target, http.baggage)
     } catch (error) {
       logRarely('otel-inject', 'warn', `a carrier of OpenTelemetry's API took no context: ${describe(error)}`)
     }

@@ -32,6 +32,8 @@ const nodeRequire = createRequire(process.execPath)
 
 /** The tracer that plugins are installed for, and what to do where it comes too late. */
 export interface Tracer extends Patcher {
+  /** How to load it before jest. */
+  earlyInJest: string
   /** Which one it is, where there may be several that aren't the same. */
   where?: string
   /** How to load it before what is in the same bundle, where that is another way. */
@@ -47,6 +49,7 @@ export function nameOf({ name, where }: Tracer): string {
 const MILO: Tracer = {
   name: 'Milo',
   early: 'load milo/register first (node -r milo/register)',
+  earlyInJest: "start jest with NODE_OPTIONS='-r milo/register'",
   earlyInBundle: "import 'milo/register' first in the bundle, or start it with node -r milo/register",
   leave: library => `MILO_PLUGINS=-${library}`,
 }
@@ -91,7 +94,7 @@ export function install(plugins: Plugin[], tracer = MILO): void {
   }
   looked.clear()
   if (builtin) syncBuiltinESMExports()
-  if (packages.size > 0) sayWhatCannotBeSeen([...packages])
+  if (packages.size > 0) sayWhatCannotBeSeen([...packages], tracer)
   if (installed.waiting.size > 0 || installed.watchers.length > 0) {
     watchLoads()
     watchBundles(tracer)
@@ -272,21 +275,21 @@ function patchCopy(exports: unknown, file: string, patches: [Patch, Handle][], f
 }
 
 /** Names, at the start, the packages that will pass no `load`, and why. */
-function sayWhatCannotBeSeen(packages: string[]): void {
+function sayWhatCannotBeSeen(packages: string[], { name, earlyInJest }: Tracer): void {
   // What jest gives for node:module inherits from the real one.
   if (typeof Object.getPrototypeOf(Module)?.createRequire === 'function') {
     // What jest loads for a test file passes no `load` that Milo could see from within.
     sayLeft(
       `what jest loads (${packages.join(', ')})`,
-      "is in a registry of its own, which Milo can't see from within,",
-      "start jest with NODE_OPTIONS='-r milo/register'",
+      `is in a registry of its own, which ${name} can't see from within,`,
+      earlyInJest,
     )
     return
   }
   if (process.env.VITEST !== undefined && process.execArgv.includes('--experimental-vm-modules')) {
     sayLeft(
       `what vitest's vm pools load (${packages.join(', ')})`,
-      "is in realms that Milo can't see into,",
+      `is in realms that ${name} can't see into,`,
       'run vitest with --pool=forks or --pool=threads',
     )
     return

@@ -12,8 +12,11 @@ import type { Patch, Plugin } from './plugin'
  * and source maps stay as they are. Without Milo it notes the file in a list, and nothing else happens.
  */
 
-/** Where such a module finds Milo. The name never changes: bundles live long. */
-const HOME = 'globalThis[Symbol.for("milo.bundled")]'
+/**
+ * Where such a module finds Milo. The name never changes: bundles live long. Here it isn't in one piece, because bundles with such modules are
+ * known by it, and Milo may be in a bundle without any.
+ */
+const HOME = `globalThis[Symbol.for("${['milo', 'bundled'].join('.')}")]`
 
 /** @returns the source that shows the module, or undefined where no plugin wants to see it */
 export type Instrument = (source: string, file: string) => string | undefined

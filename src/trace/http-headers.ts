@@ -163,7 +163,16 @@ export function writeHeaders<H>(headers: H, target: HeaderTarget<H>, span: Plugi
   if ((formats & HTTP_FORMATS.b3) !== 0 && !target.has(headers, 'b3')) target.add(headers, 'b3', formatB3(span))
   if ((formats & HTTP_FORMATS.b3multi) !== 0 && !MULTI.some(name => target.has(headers, name)))
     writeMulti(headers, target, span)
-  const baggage = baggageToSend(settings.baggage)
+  writeBaggage(headers, target, settings.baggage)
+}
+
+/** Adds the current baggage, as far as the settings let it go. */
+export function writeBaggage<H>(
+  headers: H,
+  target: Pick<HeaderTarget<H>, 'has' | 'add'>,
+  keys: BaggageKeys | undefined,
+): void {
+  const baggage = baggageToSend(keys)
   if (baggage !== undefined && !target.has(headers, 'baggage')) target.add(headers, 'baggage', baggage)
 }
 

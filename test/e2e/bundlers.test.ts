@@ -34,9 +34,9 @@ const BUILD = `
   import { basename, dirname } from 'node:path'
   import { esbuildPlugin, rollupPlugin, WebpackPlugin } from ${JSON.stringify(join(ROOT, 'dist/bundler.mjs'))}
   const [bundler, entry, outfile] = process.argv.slice(2), load = createRequire(import.meta.url)
-  if (bundler === 'esbuild') {
+  if (bundler === 'esbuild' || bundler === 'bare') {
     const options = { bundle: true, platform: 'node', minify: true, logLevel: 'error' }
-    await load('esbuild').build({ ...options, entryPoints: [entry], outfile, plugins: [esbuildPlugin()] })
+    await load('esbuild').build({ ...options, entryPoints: [entry], outfile, plugins: bundler === 'bare' ? [] : [esbuildPlugin()] })
   } else if (bundler === 'webpack') {
     const output = { path: dirname(outfile), filename: basename(outfile) }
     const externals = { bufferutil: 'commonjs bufferutil', 'utf-8-validate': 'commonjs utf-8-validate' }
@@ -130,6 +130,31 @@ describe('bundlers', () => {
     const { stderr, spans } = await run(join(alone, 'late.js'), [])
     assert.deepEqual(spans, [])
     assert.match(stderr, /^milo warn: thrift was loaded before Milo and isn't traced: import 'milo\/register' first/m)
+  })
+
+  it('ThriftInstrumentation within a bundle: traces what is in it, and says so where it can’t', async () => {
+    const own = (file: string) => JSON.stringify(join(ROOT, file))
+    writeFileSync(
+      join(project, 'setup.js'),
+      `import { trace } from ${own('node_modules/@opentelemetry/api')}
+       import { ThriftInstrumentation } from ${own('dist/otel-instrumentation.js')}
+       const span = trace.wrapSpanContext({ traceId: 'a'.repeat(32), spanId: 'b'.repeat(16), traceFlags: 0 })
+       const startSpan = name => (process.stderr.write(name + '\\n'), span)
+       new ThriftInstrumentation().setTracerProvider({ getTracer: () => ({ startSpan }) })`,
+    )
+    const calls = Array(4).fill('Calculator/add\n').join('')
+    const left =
+      /^milo warn: thrift is within the bundle \S+ and isn't traced: build it with the plugin of milo\/bundler/
+    const early = /^milo warn: thrift was loaded before ThriftInstrumentation and isn't traced: import what sets Open/
+    for (const [bundler, imports, said] of [
+      ['esbuild', ['setup', 'calls'], new RegExp(`^${calls}$`)],
+      ['bare', ['setup', 'calls'], left],
+      ['esbuild', ['calls', 'setup'], early],
+    ] as const) {
+      writeFileSync(join(project, 'otel.js'), imports.map(name => `import './${name}.js'`).join('\n'))
+      await build(bundler, 'otel.js', join(alone, 'otel.js'))
+      assert.match((await run(join(alone, 'otel.js'), [])).stderr, said)
+    }
   })
 
   it('runs without Milo as it would have', async () => {

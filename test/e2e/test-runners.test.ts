@@ -84,6 +84,27 @@ describe('test runners', () => {
     assert.ok(bytesLater - bytes < 2e6, stdout)
   }).timeout(120_000)
 
+  it('jest: ThriftInstrumentation says to load OpenTelemetry’s setup before jest, and traces what it loads then', async () => {
+    const milo = JSON.stringify(join(ROOT, 'dist/otel-instrumentation.js'))
+    const api = JSON.stringify(join(ROOT, 'node_modules/@opentelemetry/api'))
+    const setup = `const { trace } = require(${api}), { ThriftInstrumentation } = require(${milo})
+      const span = trace.wrapSpanContext({ traceId: 'a'.repeat(32), spanId: 'b'.repeat(16), traceFlags: 0 })
+      const startSpan = name => (require('fs').writeSync(2, 'started ' + name + '\\n'), span)
+      new ThriftInstrumentation().setTracerProvider({ getTracer: () => ({ startSpan }) })`
+    const files = { 'setup.cjs': setup, 'a.test.js': JEST }
+    const folder = await project(['jest@30', THRIFT], files)
+    const jest = ['node_modules/jest/bin/jest.js', '-i']
+    const inside = [...jest, '--setupFiles', './setup.cjs']
+    assert.match(
+      (await runNode(inside, {}, folder)).stderr,
+      /^milo warn: what jest loads \(thrift, .* ThriftInstrumentation can't see .*: start jest with the file that sets OpenTelemetry up/m,
+    )
+    const { stderr, status } = await runNode(jest, { NODE_OPTIONS: '-r ./setup.cjs' }, folder)
+    assert.equal(status, 0, stderr)
+    assert.equal(stderr.match(/started Calculator\/add/g)?.length, 4)
+    assert.doesNotMatch(stderr, /milo \w+:/)
+  }).timeout(120_000)
+
   it('vitest’s vm pools: says that packages aren’t traced there', async () => {
     const folder = await project(['vitest@4', THRIFT], { 'a.test.js': VITEST })
     const args = ['node_modules/vitest/vitest.mjs', 'run', '--pool=vmThreads']

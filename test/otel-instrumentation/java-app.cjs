@@ -4,6 +4,7 @@
 const { once } = require('node:events')
 const { join } = require('node:path')
 const sdk = require('./sdk.cjs')
+const { B3InjectEncoding, B3Propagator } = require('@opentelemetry/propagator-b3')
 const thrift = require('thrift')
 const Calculator = require(join(process.env.GEN, 'es6/Calculator'))
 const types = require(join(process.env.GEN, 'es6/calculator_types'))
@@ -35,7 +36,12 @@ async function main() {
       ports[`${transport} ${protocol}`] = server.address().port
     }
   }
+  const { propagation } = sdk.api
   for (const [port, transport, protocol] of servers) {
+    if (transport === 'framed') {
+      propagation.disable()
+      propagation.setGlobalPropagator(new B3Propagator({ injectEncoding: B3InjectEncoding.MULTI_HEADER }))
+    }
     const connection = thrift.createConnection('127.0.0.1', port, options(transport, protocol))
     const client = thrift.createClient(Calculator, connection)
     await tracer.startActiveSpan([transport, protocol].join(' '), async root => {

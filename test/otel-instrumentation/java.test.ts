@@ -34,8 +34,11 @@ describe('milo/otel-instrumentation and OpenTelemetry’s Java agent', function 
   before(async () => {
     await javaWithThrift()
     ;[home, java] = await Promise.all([
-      application(SDK),
-      JavaPeer.start({ OTEL_TRACES_SAMPLER: 'parentbased_always_on' }),
+      application([...SDK, '@opentelemetry/propagator-b3@2.12.0']),
+      JavaPeer.start({
+        OTEL_TRACES_SAMPLER: 'parentbased_always_on',
+        OTEL_PROPAGATORS: 'tracecontext,baggage,b3multi',
+      }),
     ])
     const servers = SERVERS.flatMap(([server, transport]) =>
       PROTOCOLS.map(protocol => [java.port(server, protocol), transport, protocol]),
@@ -66,7 +69,7 @@ describe('milo/otel-instrumentation and OpenTelemetry’s Java agent', function 
     assert.equal(java?.complaints, '')
   })
 
-  it('call each other’s servers in one trace: each call of Node’s has its span in Java', async () => {
+  it('call each other’s servers in one trace, by W3C’s headers or B3’s: each call of Node’s has its span in Java', async () => {
     const calls = spans.filter(({ kind }) => kind === 'client')
     const each = SERVERS.length * PROTOCOLS.length
     assert.deepEqual(

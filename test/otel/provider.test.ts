@@ -414,6 +414,8 @@ describe('milo/otel', () => {
     assert.deepEqual(propagation.fields(), ['traceparent', 'tracestate'])
     spans = start({ propagation: 'b3', baggage: 'tenant,plan' })
     assert.deepEqual(propagation.fields(), ['b3', 'baggage'])
+    // Outside of a trace, too, as what comes in.
+    milo.withBaggage({ plan: 'a', mine: 'x' }, () => assert.deepEqual(injected(), { baggage: 'plan=a' }))
     const baggage = 'tenant=acme,secret=1'
     context.with(propagation.extract(ROOT_CONTEXT, { b3: `${TRACE}-${CALLER}-1`, baggage }), () => {
       assert.deepEqual(milo.baggage(), { tenant: 'acme' })

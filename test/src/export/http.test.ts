@@ -268,6 +268,22 @@ describe('exporters over HTTP', () => {
     })
   })
 
+  it('say how many spans a peer left out, also one that doesn’t say why', async () => {
+    const { write } = process.stderr
+    const said: string[] = []
+    start(`otlp:${other.url},otlp:${peer.url}`, { logLevel: 'warn' })
+    // partial_success { rejected_spans: 1 }
+    peer.react = () => reply('200 OK', Buffer.from('0a020801', 'hex'), 'content-type: application/x-protobuf')
+    process.stderr.write = ((line: string) => said.push(line)) as never
+    try {
+      work(1)
+      await flush(5000)
+    } finally {
+      process.stderr.write = write
+    }
+    assert.deepEqual(said, [`milo warn: OTLP at ${new URL(peer.url).host} left out 1 span\n`])
+  })
+
   describe('Zipkin', () => {
     it('gets a trace in JSON', async () => {
       start(`zipkin:${peer.url}`, { host: '10.0.0.7' })
