@@ -1,3 +1,4 @@
+import type { HttpTarget } from '../export/http/target'
 import type { ExportTarget } from '../start/exports'
 import type { Settings } from '../start/options'
 import { apart, clock, describe, expectTracing, GenuinePromise, setTimeout } from './core'
@@ -12,6 +13,8 @@ export interface Asked {
   found: boolean | undefined
   /** What to say about it. */
   note: string
+  /** What is wrong where it is sent to, if that could be seen. */
+  problem?: string
 }
 
 /** A span is looked for so long; a collector may take a second to make it findable. */
@@ -55,9 +58,11 @@ async function lookAt(
       : 'set MILO_DOCTOR_COLLECTOR to the address of the collector’s web interface, or look for it there yourself'
   const began = clock.now()
   for (;;) {
-    const { status, body, error } = await get(url, headers)
+    const { status, body, error } = await ask(url, headers)
     const ms = Math.round(clock.now() - began)
-    if (status === 200) return { exporter, url, found: true, note: `found after ${ms} ms` }
+    // There are servers that answer 200 to everything.
+    if (status === 200 && /^\s*[[{]/.test(body) && body.includes(traceId))
+      return { exporter, url, found: true, note: `found after ${ms} ms` }
     if (status === 401 || status === 403)
       return {
         exporter,
@@ -68,16 +73,27 @@ async function lookAt(
     if (error !== undefined)
       return { exporter, url: undefined, found: undefined, note: `${url} can't be asked (${error}): ${remedy}` }
     const knows = status === 404 && (target.kind === 'zipkin' || body.includes('MILO_'))
-    if (!knows)
-      return {
-        exporter,
-        url: undefined,
-        found: undefined,
-        note: `${url} answers ${status}, which isn't a collector's answer: ${remedy}`,
-      }
+    if (!knows) {
+      const note = `${url} answers ${status}, which isn't a collector's answer: ${remedy}`
+      const problem = target.kind === 'scribe' ? undefined : await problemOf(target)
+      return { exporter, url: undefined, found: undefined, note, problem }
+    }
     if (ms > LOOK_MS) return { exporter, url, found: false, note: `not found within ${LOOK_MS / 1000} s` }
     await new GenuinePromise(resolve => setTimeout(resolve as () => void, AGAIN_MS))
   }
+}
+
+/** Sends an exporter's peer nothing, as its protocol has it. @returns what is wrong with the answer */
+async function problemOf({ kind, name, address, authority, path, headers }: HttpTarget): Promise<string | undefined> {
+  const url = `${address.tls === undefined ? 'http' : 'https'}://${authority}${path}`
+  const isOtlp = kind === 'otlp'
+  const type = isOtlp ? 'application/x-protobuf' : 'application/json'
+  const reply = await ask(url, { ...Object.fromEntries(headers), 'content-type': type }, isOtlp ? '' : '[]')
+  // Both answer in the type of the request, or with nothing.
+  if (reply.status < 200 || reply.status > 299 || reply.body === '' || /protobuf|json/.test(reply.type))
+    return undefined
+  const expected = isOtlp ? 'an OTLP endpoint' : 'a Zipkin server'
+  return `${url} answers, but not as ${expected} or a Milo collector does (${reply.type || 'no content-type'}): is it the address for ${name}?`
 }
 
 function bracketed(host: string): string {
@@ -86,32 +102,37 @@ function bracketed(host: string): string {
 
 interface Reply {
   status: number
+  /** The content-type. */
+  type: string
   body: string
   error: string | undefined
 }
 
-function get(url: string, headers: Record<string, string>): Promise<Reply> {
+/** @param post what to post; absent: a GET */
+function ask(url: string, headers: Record<string, string>, post?: string): Promise<Reply> {
   return new GenuinePromise<Reply>(resolve => {
-    const fail = (error: unknown) => resolve({ status: 0, body: '', error: describe(error) })
+    const fail = (error: unknown) => resolve({ status: 0, type: '', body: '', error: describe(error) })
+    const method = post === undefined ? 'GET' : 'POST'
     expectTracing()
     apart(() => {
       try {
         const { request } = (
           url.startsWith('https:') ? require('node:https') : require('node:http')
         ) as typeof import('node:http')
-        const asked = request(url, { headers, agent: false, timeout: REPLY_MS }, res => {
+        const asked = request(url, { method, headers, agent: false, timeout: REPLY_MS }, res => {
           let body = ''
           res.setEncoding('latin1')
           res.on('data', (text: string) => {
             if (body.length < MAX_REPLY_BYTES) body += text
             else res.destroy()
           })
-          res.on('close', () => resolve({ status: res.statusCode ?? 0, body, error: undefined }))
+          const type = res.headers['content-type'] ?? ''
+          res.on('close', () => resolve({ status: res.statusCode ?? 0, type, body, error: undefined }))
           res.on('error', () => {})
         })
         asked.on('timeout', () => asked.destroy(new Error(`no answer within ${REPLY_MS / 1000} s`)))
         asked.on('error', fail)
-        asked.end()
+        asked.end(post)
       } catch (error) {
         fail(error)
       }

@@ -2,12 +2,12 @@ import { writeSync } from 'node:fs'
 import { Calls } from './calls'
 import { currentSettings, flush, isLauncher, Kind, register, setTimeout, startSpan, stats } from './core'
 import { type Asked, lookFor } from './found'
-import { page, problemsOf } from './page'
+import { page, problemsOf, unknownTo } from './page'
 
 /**
  * `node -r milo/register/doctor app.js`: runs the application as milo/register does, and says at its end, on standard error, what was
  * traced and whether spans arrive and are found. It is for a look, not for production: every trace is kept unless MILO_SAMPLER says
- * otherwise, and the process exits with 1 if something is wrong.
+ * otherwise. The process exits with 1 if something is wrong, and with 2 if spans were sent and nobody could be asked for them.
  *
  *     at the start     a span of the doctor's own is sent, and looked for where it went
  *     at the end       the page is written: when nothing is left to do, at SIGTERM or SIGINT, or after MILO_DOCTOR_SECONDS
@@ -29,31 +29,40 @@ export function examine(env: NodeJS.ProcessEnv = process.env): void {
     asked = result
   })
   let isWritten = false
-  const write = () => {
-    if (isWritten) return false
+  /** @returns the status that the process should exit with */
+  const write = (own: unknown) => {
+    if (isWritten) return 0
     isWritten = true
-    const facts = { calls, asked, isSamplerGiven, stats: stats(), settings: currentSettings() }
+    const facts = {
+      calls,
+      asked,
+      isSamplerGiven,
+      stats: stats(),
+      settings: currentSettings(),
+      status: Number(own ?? 0),
+    }
     const problems = problemsOf(facts)
     try {
       writeSync(2, page(facts, problems))
     } catch {
       // Standard error is closed or full: the exit status says it too.
     }
-    return problems.length > 0
+    return problems.length > 0 ? 1 : unknownTo(facts).length > 0 ? 2 : 0
   }
   const end = async () => {
     await arrival
     await flush(FLUSH_MS)
-    return write()
+    return write(process.exitCode)
   }
-  const leave = () => void end().then(isWrong => process.exit(isWrong ? 1 : 0))
+  const leave = () => void end().then(status => process.exit(status))
   process.once('beforeExit', () => {
-    void end().then(isWrong => {
-      if (isWrong) process.exitCode ||= 1
+    void end().then(status => {
+      process.exitCode ||= status
     })
   })
   process.once('exit', code => {
-    if (write() && code === 0) process.exitCode = 1
+    const status = write(code)
+    if (code === 0 && status > 0) process.exitCode = status
   })
   for (const signal of SIGNALS) {
     process.on(signal, () => {

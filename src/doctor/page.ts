@@ -14,24 +14,38 @@ export interface Facts {
   stats: ReturnType<typeof stats>
   /** Undefined if they can't be used. */
   settings: Settings | undefined
+  /** The application's own exit status. */
+  status: number
 }
 
 /** What is wrong, a sentence each. */
-export function problemsOf({ calls, asked, stats, settings }: Facts): string[] {
+export function problemsOf({ calls, asked, stats, settings, status }: Facts): string[] {
   if (settings === undefined) return ['the settings can’t be used: see the error above']
   if (!settings.enabled) return ['Milo is switched off (MILO_ENABLED)']
   const problems: string[] = []
+  if (status !== 0) problems.push(`the application ended with status ${status}: see what it says of that itself`)
   const { patched, untraced } = patchReport()
   for (const [what, reason] of untraced) problems.push(`${what} ${reason} and isn't traced`)
   const libraries = [...patched].filter(what => / \S+$/.test(what))
   const isIdle = calls.peers.size === 0 && calls.served.size === 0
-  if (isIdle && libraries.length === 0 && untraced.size === 0)
-    problems.push('nothing that Milo traces was loaded or called: is this the application’s own process?')
+  if (isIdle && libraries.length === 0 && untraced.size === 0) {
+    const left = leftOut(settings)
+    problems.push(
+      left.length === 0
+        ? 'nothing that Milo traces was loaded or called: is this the application’s own process?'
+        : `nothing that Milo traces was loaded or called, and ${left.join('; ')}`,
+    )
+  }
   for (const [name, { sent, dropped, failures, tryLater }] of Object.entries(stats.exports)) {
-    if (sent === 0)
-      problems.push(
-        `no span could be sent by ${name}: ${failures} connections failed, ${tryLater} answers were TRY_LATER`,
-      )
+    if (sent === 0) {
+      if (failures + tryLater > 0)
+        problems.push(
+          `no span could be sent by ${name}: ${failures} connections failed, ${tryLater} answers were TRY_LATER`,
+        )
+      else if (asked === undefined)
+        problems.push(`the process ended before a span could be sent by ${name}: let it run for a second or two`)
+      else problems.push(`no span could be sent by ${name}: nothing answers`)
+    }
     if (dropped > 0) problems.push(`${dropped} spans were dropped by ${name}`)
   }
   if (process.env.MILO_SCRIBE && settings.exports.every(({ kind }) => kind !== 'scribe'))
@@ -40,15 +54,33 @@ export function problemsOf({ calls, asked, stats, settings }: Facts): string[] {
     problems.push(
       'nobody where spans go knows which traces to keep after the fact (MILO_RETROACTIVE), so each has the spans of this process alone: send to a Milo collector or relay',
     )
-  for (const { exporter, found, note } of asked ?? []) {
+  for (const { exporter, found, note, problem } of asked ?? []) {
+    if (problem !== undefined) problems.push(problem)
     if (found === false) problems.push(`what ${exporter} sent was answered OK and isn't found: ${note}`)
   }
   for (const [name, remedy] of settings.unknownVariables) problems.push(`${name} isn't a variable of Milo's: ${remedy}`)
   return problems
 }
 
+/** The exporters that have sent spans which nobody could be asked for. */
+export function unknownTo({ asked, stats }: Facts): string[] {
+  return Object.entries(stats.exports)
+    .filter(([name, { sent }]) => sent > 0 && asked?.find(({ exporter }) => exporter === name)?.found === undefined)
+    .map(([name]) => name)
+}
+
+/** What Milo could trace and leaves to another tracer, or was told to leave. */
+function leftOut(settings: Settings): string[] {
+  const left = [...patchReport().left].map(
+    ([plugin, tracer]) => `${plugin} is left to ${tracer}, whose spans don't come here`,
+  )
+  const off = settings.pluginNames.filter(name => name.startsWith('-'))
+  return [...left, ...off.map(name => `${name.slice(1)} is switched off (MILO_PLUGINS)`)]
+}
+
 /** @param problems what is wrong: see problemsOf */
-export function page({ calls, asked, isSamplerGiven, stats, settings }: Facts, problems: string[]): string {
+export function page(facts: Facts, problems: string[]): string {
+  const { calls, asked, isSamplerGiven, stats, settings } = facts
   const lines: string[] = []
   const add = (title: string, texts: string[]) => {
     for (const [i, text] of texts.entries()) lines.push(`  ${(i === 0 ? title : '').padEnd(12)} ${text}`)
@@ -61,6 +93,7 @@ export function page({ calls, asked, isSamplerGiven, stats, settings }: Facts, p
       'not patched',
       [...untraced].map(([what, reason]) => `${what} ${reason}`),
     )
+    add('left out', leftOut(settings))
     add(
       'calls to',
       [...calls.peers.values()].map(
@@ -95,7 +128,10 @@ export function page({ calls, asked, isSamplerGiven, stats, settings }: Facts, p
         : asked.map(({ exporter, url, note }) => `${exporter}: ${url === undefined ? '' : `${url}: `}${note}`),
     )
   }
-  add(problems.length === 0 ? 'all is well' : 'to do', problems.length === 0 ? [''] : problems)
+  const unknown = unknownTo(facts)
+  if (problems.length > 0) add('to do', problems)
+  else if (unknown.length > 0) add('not known', [`sent by ${unknown.join(', ')}; whether it is found isn’t known`])
+  else add('all is well', [''])
   return `\nMilo ${version} on Node ${process.version}, process ${process.pid}${of}\n${lines.map(line => line.trimEnd()).join('\n')}\n`
 }
 

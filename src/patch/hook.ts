@@ -1,13 +1,13 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import Module, { builtinModules, createRequire, syncBuiltinESMExports } from 'node:module'
 import { dirname, join, sep } from 'node:path'
-import { claimLibrary, releaseLibraries, warnOnce } from '../process/copies'
+import { claimLibrary, releaseLibraries, tracerOf, warnOnce } from '../process/copies'
 import { describe } from '../process/log'
 import { forgetBuiltins, onBuiltin } from './builtins'
 import { Handle } from './handle'
 import { leaveJest, watchJest } from './jest'
 import { type InPackage, isMain, MODULES, packageOf, versionOf } from './package-file'
-import { type Patcher, sayEarly, sayLeft, setPatcher } from './patched'
+import { noteLeft, type Patcher, sayEarly, sayLeft, setPatcher } from './patched'
 import type { Patch, Plugin } from './plugin'
 import { inRange } from './range'
 
@@ -66,7 +66,10 @@ export function install(plugins: Plugin[], tracer = MILO): void {
         warnOnce(`the plugin ${plugin.name} was given after another one of that name and isn't installed`)
       continue
     }
-    if (!claimLibrary(plugin.name, nameOf(tracer), tracer.leave(plugin.name))) continue
+    if (!claimLibrary(plugin.name, nameOf(tracer), tracer.leave(plugin.name))) {
+      noteLeft(plugin.name, tracerOf(plugin.name)!)
+      continue
+    }
     installed.plugins.set(plugin.name, plugin)
     const handle = new Handle(plugin.name)
     installed.handles.push(handle)

@@ -7,12 +7,20 @@ const report = {
   patched: new Set<string>(),
   /** Why a package isn't traced, by its name. */
   untraced: new Map<string, string>(),
+  /** Which other tracer has a library, by its plugin's name. */
+  left: new Map<string, string>(),
   isDue: false,
 }
 
-/** What is patched, with versions, and why something isn't. */
-export function patchReport(): { patched: ReadonlySet<string>; untraced: ReadonlyMap<string, string> } {
+/** What is patched, with versions, why something isn't, and what is left to another tracer, to which. */
+export function patchReport(): Readonly<Record<'untraced' | 'left', ReadonlyMap<string, string>>> & {
+  readonly patched: ReadonlySet<string>
+} {
   return report
+}
+
+export function noteLeft(plugin: string, tracer: string): void {
+  report.left.set(plugin, tracer)
 }
 
 /** @param what a package with its version, or a built-in module */

@@ -143,6 +143,11 @@ export function claimLibrary(library: string, tracer: string, leave: string): bo
   return true
 }
 
+/** The tracer that has a library in this process. */
+export function tracerOf(library: string): string | undefined {
+  return meeting().tracers?.[library]
+}
+
 export function releaseLibraries(): void {
   const { tracers = {} } = meeting()
   for (const library of claimed) delete tracers[library]

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createToken } from '../../collector/src/auth/credentials'
@@ -7,7 +9,7 @@ import { ROOT, runNode } from '../helpers/child'
 import { Program } from '../helpers/programs'
 import { ScribePeer } from '../helpers/scribe-peer'
 import { until } from '../helpers/until'
-import { freePorts } from '../servers/process'
+import { freePort, freePorts } from '../servers/process'
 
 const DOCTOR = join(ROOT, 'dist/register/doctor.js')
 const COLLECTOR = join(ROOT, 'collector/bin/milo-collector.js')
@@ -108,12 +110,67 @@ describe('the doctors', () => {
     const failing = await runNode(['-r', DOCTOR, '-e', "require('thrift'); process.exit(7)"], toCollector())
     assert.equal(failing.status, 7)
     assert.match(failing.stderr, /found +it isn’t known: the process ended before the answer/)
+    assert.match(failing.stderr, /to do +the application ended with status 7/)
+    assert.match(failing.stderr, /the process ended before a span could be sent by scribe: let it run for a second/)
+    const crashed = await runNode(
+      ['-r', DOCTOR, '-e', "require('thrift'); setTimeout(() => { throw new Error('bad') }, 300)"],
+      toCollector(),
+    )
+    assert.equal(crashed.status, 1)
+    assert.match(crashed.stderr, /to do +the application ended with status 1/)
+    assert.doesNotMatch(crashed.stderr, /all is well/)
     const served = await runNode(['-r', DOCTOR, '-e', "require('node:http').createServer().listen(0)"], {
       ...toCollector(),
       MILO_DOCTOR_SECONDS: '1',
     })
     assert.equal(served.status, 1)
     assert.match(served.stderr, /nothing that Milo traces was loaded or called/)
+  })
+
+  it('say with status 2 that spans were sent and nobody could be asked for them', async () => {
+    // As OpenTelemetry's Collector: it takes spans, and has no API to find them.
+    const endpoint = createServer((req, res) => {
+      const isOtlp = req.method === 'POST' && req.url === '/v1/traces'
+      res.writeHead(isOtlp ? 200 : 404, isOtlp ? { 'content-type': 'application/x-protobuf' } : {}).end()
+    })
+    const port = await freePort()
+    await once(endpoint.listen(port, '127.0.0.1'), 'listening')
+    const env = { MILO_EXPORT: `otlp:http://127.0.0.1:${port}` }
+    const { status, stderr } = await runNode(['-r', DOCTOR, '-e', "require('thrift')"], env)
+    endpoint.close()
+    assert.equal(status, 2, stderr)
+    assert.match(stderr, /answers 404, which isn't a collector's answer/)
+    assert.match(stderr, /not known +sent by otlp; whether it is found isn’t known\n/)
+    const unasked = { MILO_SCRIBE: `127.0.0.1:${scribe}`, MILO_DOCTOR_COLLECTOR: `http://127.0.0.1:${closed}` }
+    const refused = await runNode(['-r', DOCTOR, '-e', "require('thrift')"], unasked)
+    assert.equal(refused.status, 2, refused.stderr)
+    assert.match(refused.stderr, /can't be asked .*ECONNREFUSED[\s\S]*not known +sent by scribe/)
+  })
+
+  it('take a server that answers everything for no endpoint', async () => {
+    const anything = createServer((_req, res) =>
+      res.setHeader('content-type', 'text/html').end('<title>Welcome</title>'),
+    )
+    const port = await freePort()
+    await once(anything.listen(port, '127.0.0.1'), 'listening')
+    for (const kind of ['otlp', 'zipkin']) {
+      const env = { MILO_EXPORT: `${kind}:http://127.0.0.1:${port}` }
+      const { status, stderr } = await runNode(['-r', DOCTOR, '-e', "require('thrift')"], env)
+      assert.equal(status, 1, stderr)
+      assert.match(stderr, /to do .*answers, but not as an? (OTLP endpoint|Zipkin server) or a Milo collector does/)
+    }
+    anything.close()
+  })
+
+  it('name what is left to ThriftInstrumentation, or switched off', async () => {
+    const text = "require('thrift')"
+    const off = await runNode(['-r', DOCTOR, '-e', text], { ...toCollector(), MILO_PLUGINS: '-thrift' })
+    assert.match(off.stderr, /left out +thrift is switched off \(MILO_PLUGINS\)/)
+    assert.match(off.stderr, /nothing that Milo traces was loaded or called, and thrift is switched off/)
+    const register = join(ROOT, 'dist/otel-instrumentation/register.js')
+    const left = await runNode(['-r', register, '-r', DOCTOR, '-e', text], toCollector())
+    assert.match(left.stderr, /left out +thrift is left to ThriftInstrumentation in /)
+    assert.match(left.stderr, /called, and thrift is left to ThriftInstrumentation in .* whose spans don't come here/)
   })
 
   it('look at a collector from its own side', async () => {
