@@ -40,7 +40,7 @@ const collector = { spans: [] as TestSpan[], waiting: [] as (() => void)[] }
 /**
  * Starts Milo anew, with every trace kept unless the options say otherwise.
  * @returns the spans that have ended, oldest first: the array grows; set its length to 0 to begin afresh
- * @throws MiloError as init does
+ * @throws MiloError as init does, and for environment variables too
  */
 export function start(options: Options = {}): TestSpan[] {
   const settings = readSettings({ sampler: 'always', ...options }, {})

@@ -1,7 +1,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import { isActive } from 'milo/plugin'
 import { GenuinePromise } from '../process/genuine'
-import { describe, log } from '../process/log'
+import { describe, ifRejected, log } from '../process/log'
 import { imitate } from './imitate'
 import { notePatched, noteUntraced, sayLeft } from './patched'
 import type { Emit, Patch, Plugin, PluginHandle, Wrapped } from './plugin'
@@ -155,12 +155,14 @@ export class Handle implements PluginHandle {
     const wraps: [WeakRef<object>, string][] = []
     const before = this.applying
     this.applying = wraps
+    const left = (error: unknown) =>
+      sayLeft(file, `couldn't be patched by the plugin ${this.name} (${describe(error)})`)
     try {
-      onLoad(exports, this, file)
+      ifRejected(onLoad(exports, this, file), left)
       this.keep(wraps)
     } catch (error) {
       unwrap(wraps)
-      sayLeft(file, `couldn't be patched by the plugin ${this.name} (${describe(error)})`)
+      left(error)
     } finally {
       this.applying = before
     }

@@ -84,6 +84,15 @@ export function logRarely(key: string, level: Exclude<LogLevel, 'silent'>, messa
   log(level, message)
 }
 
+/**
+ * Has `say` called if what should have returned at once was async and rejects: a rejection that nobody hears of ends the process.
+ * @param result what a function of the application's returned
+ */
+export function ifRejected(result: unknown, say: (error: unknown) => void): void {
+  if (typeof (result as PromiseLike<unknown> | undefined)?.then === 'function')
+    Promise.resolve(result).then(undefined, say)
+}
+
 /** The name and message of what was thrown, which needn't be an error. Never throws. */
 export function describe(error: unknown): string {
   try {

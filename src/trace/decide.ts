@@ -1,4 +1,4 @@
-import { describe, logRarely } from '../process/log'
+import { describe, ifRejected, logRarely } from '../process/log'
 import { NOT_KEPT, type Sampler, type SamplingRates } from './sampler'
 
 /** The shortest time between two calls of a sampler's `adjust`. */
@@ -23,6 +23,7 @@ export class Decisions {
       const p: unknown = this.sampler.sample(name, randomness)
       if (typeof p === 'number' && p > 0 && p <= 1) return p
       if (p !== NOT_KEPT && p !== 0) {
+        ifRejected(p, () => {})
         const got = typeof p === 'number' ? p : typeof p
         logRarely(
           'sampler',
@@ -48,7 +49,9 @@ export class Decisions {
     this.pressureToldUs = nowUs
     this.asking = true
     try {
-      this.sampler.adjust?.(source.pressure())
+      ifRejected(this.sampler.adjust?.(source.pressure()), error =>
+        logRarely('sampler', 'error', `the sampler's adjust rejected (${describe(error)})`),
+      )
     } catch (error) {
       logRarely('sampler', 'error', `the sampler's adjust threw (${describe(error)})`)
     } finally {

@@ -72,6 +72,21 @@ describe('a start', () => {
     )
   })
 
+  it('survives samplers and plugins of the application’s that are async, and reject', async () => {
+    const program = `const milo = require(${MILO})
+      const fail = async () => { throw new Error('mine') }
+      const init = sampler => milo.init({ sampler, scribe: '127.0.0.1:1', plugins: [{ name: 'p', patches: [], onLoad: fail }] })
+      init({ sample: fail })
+      milo.span('x', () => {})
+      init({ sample: () => 1, adjust: fail })
+      milo.span('x', () => {})
+      require('./node_modules/pino/lib/symbols')
+      setTimeout(() => { console.log('runs'); process.exit() }, 20)`
+    const { stdout, stderr } = await runNode(['-e', program], {}, folder)
+    assert.equal(stdout, 'runs\n', stderr)
+    assert.match(stderr, /symbols.js couldn't be patched by the plugin p \(Error: mine\) and isn't traced$/m)
+  })
+
   it('names a variable that is misspelled, once, with the one that was meant', async () => {
     const { stdout, stderr } = await register(`require(${MILO}).init(); console.log('runs')`, {
       MILO_SAMPLR: 'never',
