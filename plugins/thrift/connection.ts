@@ -115,7 +115,7 @@ export function fail(call: Call, result: string, reason: string, error?: unknown
 }
 
 /** An HTTP status, or a system's code such as ECONNREFUSED. got's errors have the response; request gives it in an error's place. */
-function codeOf(error: unknown): string | undefined {
+export function codeOf(error: unknown): string | undefined {
   const { code, statusCode, response } = (error ?? {}) as NodeJS.ErrnoException & {
     statusCode?: unknown
     response?: any

@@ -3,6 +3,7 @@ import {
   carrierFor,
   currentSettings,
   currentSpan,
+  describe,
   type Frame,
   fillFrame,
   frameToFill,
@@ -19,7 +20,7 @@ import {
   startSpan,
 } from 'milo/plugin'
 import { nameOf } from './client'
-import { sizes } from './connection'
+import { codeOf, sizes } from './connection'
 import { sayForeign } from './foreign'
 import { type Operation, operation, serviceOf } from './names'
 import { askApplication, wantsArguments } from './on-request'
@@ -129,7 +130,7 @@ function watchSocket(socket: any, plugin: PluginHandle): void {
     socket,
     (self, event, args, emit) => {
       if (event === 'close') {
-        for (const request of connection.pending.all()) request.abandoned('connection closed')
+        for (const request of connection.pending.all()) request.lost(socket.errored)
         return emit(self, event, args)
       }
       const outer = arriving
@@ -299,6 +300,12 @@ class Request extends Entry implements IncomingRequest, PendingReply {
     if (this.frame.span === undefined || this.isOver) return
     this.span.fail(error)
     this.over('exception', undefined)
+  }
+
+  /** @param error what destroyed the connection, if it didn't just end */
+  lost(error: unknown): void {
+    if (!(error instanceof Error)) this.abandoned('connection closed')
+    else this.over('abandoned', codeOf(error) ?? nameOf(error), describe(error))
   }
 
   abandoned(reason: string): void {

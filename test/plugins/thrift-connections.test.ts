@@ -629,20 +629,35 @@ describe('a Thrift call that thrift never settles', () => {
   })
 
   it('ends the server’s half when its client goes, if the handler never answers', async () => {
-    const { port } = await serve(
+    const { port, server } = await serve(
       traced,
       traced.Calculator,
       { ...handler, ping: (_name: string) => new Promise(() => {}) },
       FRAMED,
     )
+    // Thrift hands a socket's errors on to the server.
+    server.on('error', () => {})
     const connection = connect(traced, port, FRAMED)
     const c = traced.thrift.createClient(traced.Calculator, connection)
     c.ping('x').catch(() => {})
     await c.add(1, 2)
     connection.end()
-    await until('both halves have ended', async () => (await spans()).filter(s => s.name === 'Base.ping').length === 2)
-    const served = peer.spans.find(s => s.name === 'Base.ping' && !isClient(s))!
-    assert.equal(served.annotations!.get('thrift.result'), 'abandoned')
+    const reset = connect(traced, port, FRAMED)
+    const other = traced.thrift.createClient(traced.Calculator, reset)
+    other.ping('y').catch(() => {})
+    await other.add(1, 2)
+    reset.connection.resetAndDestroy()
+    await until('all halves have ended', async () => (await spans()).filter(s => s.name === 'Base.ping').length === 4)
+    const served = peer.spans.filter(s => s.name === 'Base.ping' && !isClient(s))
+    assert.deepEqual(
+      served
+        .map(s => ['thrift.result', 'error.type', 'error.message'].map(key => s.annotations!.get(key)))
+        .sort((a, b) => (a[1]! < b[1]! ? -1 : 1)),
+      [
+        ['abandoned', 'ECONNRESET', 'Error: read ECONNRESET'],
+        ['abandoned', 'connection closed', undefined],
+      ],
+    )
   })
 
   it('keeps what waits for a reconnect, and says how long it waited', async () => {
