@@ -89,8 +89,8 @@ export function logRarely(key: string, level: Exclude<LogLevel, 'silent'>, messa
  * @param result what a function of the application's returned
  */
 export function ifRejected(result: unknown, say: (error: unknown) => void): void {
-  if (typeof (result as PromiseLike<unknown> | undefined)?.then === 'function')
-    Promise.resolve(result).then(undefined, say)
+  const promise = result as Partial<PromiseLike<unknown>> | undefined
+  if (typeof promise?.then === 'function') promise.then(undefined, say)
 }
 
 /** The name and message of what was thrown, which needn't be an error. Never throws. */
