@@ -4,7 +4,7 @@ import type { SpanBuffer } from './buffer'
 import type { Protocol } from './protocol'
 import type { Spooled } from './spool'
 
-/** A span that takes more bytes than this isn't sent, because the collector refuses it. */
+/** Of a span that takes more bytes than this a stub is sent, because the collector refuses it. */
 const MAX_SPAN_BYTES = 1024 * 1024
 const WRITER_BYTES = 64 * 1024
 /** A writer that a large record has made larger than this is replaced. */
@@ -120,6 +120,14 @@ export class Batches {
       let length = 0
       try {
         length = this.protocol.writeSpan(w, span)
+        if (length > MAX_SPAN_BYTES) {
+          this.begunBytes += length
+          w.pos = start
+          // Other exporters have the span as well.
+          const whole = length
+          length = this.protocol.writeSpan(w, span.stub(whole))
+          if (length <= MAX_SPAN_BYTES) warn('sent as its name, times and ids alone', whole)
+        }
       } catch (error) {
         // The application has set the name to something that isn't a string.
         w.pos = start
@@ -131,11 +139,7 @@ export class Batches {
       if (length > MAX_SPAN_BYTES) {
         w.pos = start
         buffer.ledger.settle(1, 'too_large')
-        logRarely(
-          'too_large',
-          'warn',
-          `a span of ${length} bytes was dropped: the limit is ${MAX_SPAN_BYTES} bytes; record less on one span`,
-        )
+        warn('dropped', length)
       } else this.begunSpans++
     }
   }
@@ -158,4 +162,12 @@ export class Batches {
   reuse({ lent }: Batch): void {
     if (lent !== undefined && lent.length <= MAX_WRITER_BYTES) this.spare = lent
   }
+}
+
+function warn(fate: string, bytes: number): void {
+  logRarely(
+    'too_large',
+    'warn',
+    `a span of ${bytes} bytes was ${fate}: the limit is ${MAX_SPAN_BYTES} bytes; record less on one span`,
+  )
 }

@@ -1,5 +1,7 @@
-/** How long a trace is remembered: what ends of it meanwhile is sent as well. */
-const REMEMBERED_S = 60
+/** How long a trace is remembered at most: what ends of it meanwhile is sent as well. A request may take minutes. */
+const KEPT_S = 600
+/** How long it is remembered that a trace was refused. */
+const REFUSED_S = 60
 const SETS = 512
 const WAYS = 8
 
@@ -24,7 +26,7 @@ export interface Kept {
 export const ASKED = 'asked'
 
 /**
- * The ids of the last 4,096 traces, each for a minute. Every span that ends is looked for here, so ids are in sets of eight in an array: a
+ * The ids of the last 4,096 traces, each for some time. Every span that ends is looked for here, so ids are in sets of eight in an array: a
  * look takes some nanoseconds, and nothing grows. A full set loses its oldest trace.
  */
 export class TraceIds {
@@ -32,6 +34,11 @@ export class TraceIds {
   private readonly ids = new Int32Array(SETS * WAYS * 3)
   /** When all are forgotten. */
   private emptyAtS = 0
+  private readonly rememberedS: number
+
+  constructor(rememberedS = REFUSED_S) {
+    this.rememberedS = rememberedS
+  }
 
   /** @returns its place; -1 if it isn't there */
   find(hi: number, lo: number, nowS: number): number {
@@ -57,7 +64,7 @@ export class TraceIds {
       }
       if (ids[i * 3 + 2]! < ids[place * 3 + 2]!) place = i
     }
-    const until = Math.ceil(nowS) + REMEMBERED_S
+    const until = Math.ceil(nowS) + this.rememberedS
     ids[place * 3] = hi
     ids[place * 3 + 1] = lo
     ids[place * 3 + 2] = until
@@ -72,9 +79,9 @@ export class TraceIds {
   }
 }
 
-/** The traces that were kept in the last minute. */
+/** The traces that were kept in the last ten minutes, 4,096 at most. */
 export class KeptTraces {
-  private readonly ids = new TraceIds()
+  private readonly ids = new TraceIds(KEPT_S)
   private readonly kept: (Kept | undefined)[] = new Array(SETS * WAYS).fill(undefined)
 
   find(hi: number, lo: number, nowS: number): Kept | undefined {

@@ -15,7 +15,7 @@ import { Gathering, type Room } from './gathering'
 import { ASKED, type Kept, KeptTraces, TraceIds } from './kept'
 import { Rules } from './rules'
 import type { RetroactiveSettings } from './settings'
-import { ByteBucket, OrderedBucket } from './tokens'
+import { ByteBucket, OrderedBucket, SharedBucket } from './tokens'
 
 /**
  * What becomes of the spans of traces that aren't sampled:
@@ -25,7 +25,7 @@ import { ByteBucket, OrderedBucket } from './tokens'
  *                          ▼                         ▼
  *                       exporters ◀── collected ── the trace is kept ◀── milo.keep(), and the feed: what others have kept
  *
- * The history is searched a moment later, for all traces that were kept meanwhile. What ends of them in the next minute is sent at once.
+ * The history is searched a moment later, for all traces that were kept meanwhile. What ends of them in the next ten minutes is sent at once.
  */
 
 /** What `stats()` says of the history. */
@@ -50,7 +50,7 @@ export interface RetroactiveStats {
   feed: FeedState
 }
 
-/** What an operation may trigger, and what all of them together; what the feed may ask for. In traces. */
+/** What an operation may trigger; all of them together, with what the feed asks for. In traces. */
 const OPERATION = { perSecond: 1, burst: 10 }
 const PROCESS = { perSecond: 100, burst: 500 }
 const MIB = 1024 * 1024
@@ -106,8 +106,11 @@ export class Retroactive {
    */
   private readonly waiting: (LiveSpan | undefined)[] = new Array(WAITING).fill(undefined)
   private waits = 0
-  private readonly ours = { traces: new OrderedBucket(PROCESS.perSecond, PROCESS.burst), bytes: byteBucket() }
-  private readonly others = { traces: new OrderedBucket(PROCESS.perSecond, PROCESS.burst), bytes: byteBucket() }
+  /** All processes see the same traces here, those of others included, and so they agree which are too many. */
+  private readonly traces = new SharedBucket(PROCESS.perSecond, PROCESS.burst)
+  /** Of what this process keeps, and of what is wanted from it. */
+  private readonly ownBytes = new ByteBucket(BYTES.perSecond, BYTES.burst)
+  private readonly askedBytes = new ByteBucket(BYTES.perSecond, BYTES.burst)
   private sought: Sought[] = []
   private timer: NodeJS.Timeout | undefined
   private readonly counts = { kept: new Map<string, number>(), asked: 0, refused: 0, partial: 0, leftOut: 0 }
@@ -245,11 +248,11 @@ export class Retroactive {
     this.sought = []
     this.collectFor(
       sought.filter(({ kept }) => !kept.isForeign && !kept.isGivenUp),
-      this.ours.bytes,
+      this.ownBytes,
     )
     this.collectFor(
       sought.filter(({ kept }) => kept.isForeign && !kept.isGivenUp),
-      this.others.bytes,
+      this.askedBytes,
     )
   }
 
@@ -337,14 +340,12 @@ export class Retroactive {
     return found
   }
 
-  /** Asks the buckets: that of the operation, that of the process, and how much others are able to send of what is kept here. */
+  /** Asks the buckets: that of the operation, and that of all traces. */
   private mayKeep(name: string, { hi, lo }: TraceId, reason: string): boolean {
     const nowMs = clock.now()
     const f = fraction(hi, lo)
-    if (f >= this.others.traces.floor(nowMs)) {
-      const { bucket, slowBucket } = this.operation(name)
-      if ((reason === SLOW ? slowBucket : bucket).take(f, nowMs) && this.ours.traces.take(f, nowMs)) return true
-    }
+    const { bucket, slowBucket } = this.operation(name)
+    if ((reason === SLOW ? slowBucket : bucket).take(f, nowMs) && this.traces.take(f, nowMs, false)) return true
     this.refuse(hi, lo)
     return false
   }
@@ -359,8 +360,7 @@ export class Retroactive {
   private mayKeepByRule({ name, trace }: LiveSpan): boolean {
     const nowMs = clock.now()
     const rule = this.rules.find(name, nowMs)
-    // It has come by the feed, and so it takes from what that is allowed.
-    if (rule === undefined || !this.others.traces.take(fraction(trace.hi, trace.lo), nowMs)) return false
+    if (rule === undefined || !this.traces.take(fraction(trace.hi, trace.lo), nowMs, false)) return false
     this.rules.use(rule)
     return true
   }
@@ -381,14 +381,14 @@ export class Retroactive {
     kept.hasLateral = true
     for (const id of this.history.last(name, this.settings.lateral)) {
       if (this.kept.find(id.hi, id.lo, nowS) !== undefined) continue
-      if (this.ours.traces.take(fraction(id.hi, id.lo), clock.now())) this.begin(id, LATERAL)
+      if (this.traces.take(fraction(id.hi, id.lo), clock.now(), false)) this.begin(id, LATERAL)
       else this.refuse(id.hi, id.lo)
     }
   }
 
   /** Sends a span that has just ended. */
   private sendOne(span: LiveSpan, kept: Kept): void {
-    const { bytes } = kept.isForeign ? this.others : this.ours
+    const bytes = kept.isForeign ? this.askedBytes : this.ownBytes
     if (bytes.take(bytesOf(span), clock.now())) this.pass(span, kept)
     else if (kept.begun) this.leaveOut(kept, 1)
     else {
@@ -451,7 +451,7 @@ export class Retroactive {
     }
     for (const id of asked) {
       if (this.kept.find(id.hi, id.lo, nowS) !== undefined) continue
-      if (this.others.traces.take(fraction(id.hi, id.lo), nowMs)) this.begin(id, ASKED)
+      if (this.traces.take(fraction(id.hi, id.lo), nowMs, true)) this.begin(id, ASKED)
       else this.refuse(id.hi, id.lo)
     }
   }
@@ -460,13 +460,10 @@ export class Retroactive {
 const SLOW = 'slow'
 /** Of another file of dist, what is imported is got anew at each use. */
 const { SERVER } = Kind
+const { byteLength } = Buffer
 const LATERAL = 'lateral'
 /** An operation whose next traces are wanted. */
 const RULE = 'requested'
-
-function byteBucket(): ByteBucket {
-  return new ByteBucket(BYTES.perSecond, BYTES.burst)
-}
 
 /** Whether it is a server's half, or a root: only these are slow. */
 function isEntryOf({ kind, parentHi, parentLo }: LiveSpan): boolean {
@@ -484,9 +481,10 @@ function hasFailed({ own: annotations }: LiveSpan): boolean {
 
 /** About how many bytes it has on the wire. */
 function bytesOf({ name, annotations, counters, events }: LiveSpan): number {
-  let bytes = 150 + (typeof name === 'string' ? name.length : 0)
-  if (annotations !== undefined) for (const text of annotations) bytes += 4 + text.length
-  if (counters !== undefined) for (let i = 0; i < counters.length; i += 2) bytes += 12 + (counters[i] as string).length
-  if (events !== undefined) for (let i = 1; i < events.length; i += 2) bytes += 28 + (events[i] as string).length
+  let bytes = 150 + (typeof name === 'string' ? byteLength(name) : 0)
+  if (annotations !== undefined) for (const text of annotations) bytes += 4 + byteLength(text)
+  if (counters !== undefined)
+    for (let i = 0; i < counters.length; i += 2) bytes += 12 + byteLength(counters[i] as string)
+  if (events !== undefined) for (let i = 1; i < events.length; i += 2) bytes += 28 + byteLength(events[i] as string)
   return bytes
 }

@@ -47,6 +47,81 @@ export class OrderedBucket {
   }
 }
 
+/** Of the buckets of `SharedBucket`, so many lie in each halving of a fraction's distance from 1, so many times. */
+const PER_HALVING = 8
+const HALVINGS = 16
+
+/** How much of the rate a process's own traces and those of others may reach before it refuses its own. */
+const OWN_PART = 0.8
+/** With less than this part of the burst left, also what is asked for is refused in order. */
+const SCARCE_PART = 0.1
+
+/**
+ * The limit of all traces that a process keeps, triggered here or asked for. Each process that triggers some refuses the lowest of them
+ * before any other hears of them, so nobody knows the rate of all. But those above the floor are known to everybody: the floor is where
+ * so many of them have come lately as may pass. Whoever has triggered a trace refuses it a little sooner than those that are asked for it:
+ * what one keeps, all keep, although they don't see the same at the same moment.
+ */
+export class SharedBucket {
+  private readonly perSecond: number
+  private readonly burst: number
+  private tokens: number
+  private atMs = Number.NEGATIVE_INFINITY
+  /** How many have come, by the distance of the id's fraction from 1, the highest fractions first: what is a second older counts e times less. */
+  private readonly recent = new Float64Array(PER_HALVING * HALVINGS)
+  private isScarce = false
+
+  constructor(perSecond: number, burst: number) {
+    this.perSecond = perSecond
+    this.burst = burst
+    this.tokens = burst
+  }
+
+  /**
+   * @param fraction the trace id's randomness, from 0 to 1
+   * @param nowMs of any clock
+   * @param isAsked whether another has kept the trace
+   */
+  take(fraction: number, nowMs: number, isAsked: boolean): boolean {
+    const { perSecond, burst, recent } = this
+    const seconds = Math.max(0, nowMs - this.atMs) / 1000
+    this.atMs = Math.max(nowMs, this.atMs)
+    this.tokens = Math.min(burst, this.tokens + seconds * perSecond)
+    const fading = Math.exp(-seconds)
+    for (let i = 0; i < recent.length; i++) recent[i]! *= fading
+    recent[bucketOf(fraction)]!++
+    const floor = this.floor(isAsked ? perSecond : OWN_PART * perSecond)
+    if (this.tokens < SCARCE_PART * burst) this.isScarce = true
+    else if (floor === 0) this.isScarce = false
+    // The burst is for what is asked for: a process doesn't know yet how much that will be when its own traces begin to be many.
+    if (((this.isScarce || !isAsked) && fraction < floor) || this.tokens < 1) return false
+    this.tokens--
+    return true
+  }
+
+  /** The fraction above which so many have come lately; 0 if there are no more. */
+  private floor(most: number): number {
+    const { recent } = this
+    let sum = 0
+    for (let i = 0; i < recent.length; i++) {
+      const here = recent[i]!
+      if (sum + here > most) return 1 - distanceOf(i + (most - sum) / here)
+      sum += here
+    }
+    return 0
+  }
+}
+
+function bucketOf(fraction: number): number {
+  const n = PER_HALVING * (HALVINGS + Math.log2(Math.max(1 - fraction, Number.MIN_VALUE)))
+  return Math.min(Math.max(Math.floor(n), 0), PER_HALVING * HALVINGS - 1)
+}
+
+/** Where a bucket begins. */
+function distanceOf(bucket: number): number {
+  return 2 ** (bucket / PER_HALVING - HALVINGS)
+}
+
 /** Bytes that may be sent: so many a second, and a burst of them after a quiet time. */
 export class ByteBucket {
   private readonly perSecond: number

@@ -65,8 +65,14 @@ export class History {
   /** Takes a span that has ended. */
   add(span: LiveSpan): void {
     if (!writeEntry(this.youngest, this.names, span)) {
-      const page = this.pageFor(span) ?? this.pageFor(this.strip(span))
-      if (page === undefined || !writeEntry(page, this.names, span)) return
+      let written = span
+      let page = this.pageFor(span)
+      if (page === undefined) {
+        this.tooLarge++
+        written = span.stub(roomOf(span))
+        page = this.pageFor(written)
+      }
+      if (page === undefined || !writeEntry(page, this.names, written)) return
     }
     this.spans++
   }
@@ -129,14 +135,6 @@ export class History {
     this.bytes += size
     this.youngest = this.youngest.next = page
     return page
-  }
-
-  /** Leaves a span that is too large its name, times and ids. */
-  private strip(span: LiveSpan): LiveSpan {
-    this.tooLarge++
-    span.own = ['milo.too_large', String(roomOf(span))]
-    span.events = span.counters = span.typed = undefined
-    return span
   }
 
   private forget(): Page {

@@ -334,6 +334,23 @@ export class LiveSpan implements PluginSpan {
     this.shared = undefined
   }
 
+  /**
+   * What is left of a span that is too large: its name, times, ids, what Milo has said of it, and the type of its error.
+   * @param bytes how many it would have taken
+   */
+  stub(bytes: number): LiveSpan {
+    const { sink, trace, idHi, idLo, parentHi, parentLo, kind, name, startUs, annotations = [] } = this
+    const stub = new LiveSpan(sink, trace, idHi, idLo, parentHi, parentLo, kind, name, startUs)
+    stub.endUs = this.endUs
+    stub.own = ['milo.too_large', String(bytes)]
+    for (let i = 0; i < annotations.length; i += 2) {
+      const key = annotations[i]!
+      const isKept = key === 'error.type' || (key.startsWith('milo.') && key !== 'milo.too_large')
+      if (isKept) stub.own.push(key, annotations[i + 1]!)
+    }
+    return stub
+  }
+
   private open(): boolean {
     return this.trace.recording && this.endUs === 0
   }

@@ -196,20 +196,27 @@ describe('the emitter', () => {
     assert.deepEqual([buffer.counts().drops.shutdown, buffer.counts().inFlight], [20, 0])
   })
 
-  it('does a bounded piece of work in a turn when every span is too large to be sent', async () => {
+  it('does a bounded piece of work in a turn when every span is too large: it sends what is small of each', async () => {
     running = bench(peer.address, {}, undefined, new SpanBuffer(1000))
     const { buffer } = running
     for (let i = 0; i < 20; i++) {
       const large = endedSpan('large')
       // What 256 events of full length in four-byte letters take, without the time to make them.
       large.own = Array.from({ length: 256 }, () => '😀'.repeat(2048))
+      large.own.push('milo.keep', 'error')
       buffer.add(large)
+      assert.equal(large.own.length, 258)
     }
+    const nameless = endedSpan('x'.repeat(2 * 1024 * 1024))
+    buffer.add(nameless)
     running.emitter.wake()
     running.work(1)
-    await until('the small one has come', () => peer.spans.length === 1)
-    await until('it is counted', () => buffer.counts().sent === 1)
-    assert.equal(buffer.counts().drops.too_large, 20)
+    await until('all have come', () => peer.spans.length === 21)
+    await until('they are counted', () => buffer.counts().sent === 21)
+    assert.equal(buffer.counts().drops.too_large, 1)
+    const { name, annotations } = peer.spans[0]!
+    assert.deepEqual([name, annotations!.size, annotations!.get('milo.keep')], ['large', 2, 'error'])
+    assert.ok(Number(annotations!.get('milo.too_large')) > 2 * 1024 * 1024)
   })
 
   it('drops a span that can’t be encoded, counts it, and sends its neighbours', async () => {

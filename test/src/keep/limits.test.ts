@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { Durations } from '../../../src/keep/durations'
 import { KeptTraces } from '../../../src/keep/kept'
 import { Rules } from '../../../src/keep/rules'
-import { ByteBucket, OrderedBucket } from '../../../src/keep/tokens'
+import { ByteBucket, OrderedBucket, SharedBucket } from '../../../src/keep/tokens'
 
 /** A number from 0 to 1 for each n, spread evenly. */
 const spread = (n: number) => (n * 0.6180339887498949) % 1
@@ -63,6 +63,85 @@ describe('a bucket of traces', () => {
     assert.ok(bucket.take(900, 0) && !bucket.take(200, 0) && bucket.take(100, 0))
     assert.ok(!bucket.take(200, 1_000) && bucket.take(200, 2_000) && !bucket.take(1, 2_000))
     assert.ok(!bucket.take(1_001, 1e9))
+  })
+})
+
+describe('the bucket of all traces that a process keeps', () => {
+  /** Random as rain, and the same each time. */
+  const chance = () => {
+    let seed = 1
+    return () => (seed = (seed * 48_271) % 2_147_483_647) / 2_147_483_647
+  }
+
+  /**
+   * Each process has symptoms of its own; what it keeps, all others are asked for a moment later.
+   * @param rates of symptoms, a second
+   * @returns the traces that any process has kept in 15 s, and of those from the third second on, which part all have
+   */
+  function simulate(rates: number[]): { kept: number; whole: number } {
+    const next = chance()
+    const processes = rates.map(() => new SharedBucket(100, 500))
+    const traces: { f: number; atMs: number; keepers: Set<number> }[] = []
+    const STEP_MS = 5
+    const steps: { trace: number; process: number; isAsked: boolean }[][] = []
+    const at = (ms: number, trace: number, process: number, isAsked: boolean) =>
+      (steps[Math.ceil(ms / STEP_MS)] ??= []).push({ trace, process, isAsked })
+    for (const [process, rate] of rates.entries()) {
+      for (let ms = 0; ; ) {
+        ms -= (Math.log(next()) * 1_000) / rate
+        if (!(ms < 15_000)) break
+        const trace = traces.push({ f: next(), atMs: ms, keepers: new Set() }) - 1
+        at(ms, trace, process, false)
+        // A failure spreads, sometimes.
+        if (next() < 0.2) at(ms + next() * 50, trace, Math.floor(next() * rates.length), false)
+      }
+    }
+    for (let step = 0; step < steps.length; step++) {
+      for (const { trace, process, isAsked } of steps[step] ?? []) {
+        const { f, keepers } = traces[trace]!
+        const nowMs = step * STEP_MS
+        if (keepers.has(process) || !processes[process]!.take(f, nowMs, isAsked)) continue
+        keepers.add(process)
+        if (isAsked) continue
+        for (let other = 0; other < rates.length; other++)
+          if (other !== process) at(nowMs + STEP_MS + 50 + next() * 300, trace, other, true)
+      }
+    }
+    const kept = traces.filter(({ keepers }) => keepers.size > 0)
+    const later = kept.filter(({ atMs }) => atMs > 2_000)
+    const whole = later.filter(({ keepers }) => keepers.size === rates.length)
+    return { kept: kept.length, whole: whole.length / later.length }
+  }
+
+  const none = [0, 0, 0, 0, 0, 0, 0]
+  for (const [what, rates] of [
+    ['one process', [1_000, 0, 0, ...none]],
+    ['two processes', [150, 0, 150, ...none]],
+    ['all processes', new Array(10).fill(150)],
+    ['some processes, each with another load', [500, 50, 5, 0, 0, 120, 0, 30, 0, 1]],
+    ['nearly too many', [60, 0, 50, ...none]],
+  ] as [string, number[]][]) {
+    it(`refuses the same in ten processes, when symptoms show in ${what}`, () => {
+      const { kept, whole } = simulate(rates)
+      assert.ok(whole >= 0.98, `${whole} of those that any process keeps are kept by all`)
+      assert.ok(kept >= 15 * 75 && kept <= 700 + 15 * 100, `${kept}`)
+    })
+  }
+
+  it('lets no more pass than it says, whatever a collector asks for', () => {
+    const bucket = new SharedBucket(100, 500)
+    let passed = 0
+    for (let i = 0; i < 100_000; i++) if (bucket.take(i % 2 ? 1 : spread(i), i / 10, i % 3 > 0)) passed++
+    for (let i = 0; i < 10_000; i++) if (bucket.take(spread(i), 0, true)) passed++
+    assert.ok(passed >= 10 * 75 && passed <= 500 + 10 * 100, `${passed}`)
+  })
+
+  it('lets a burst pass, and all again when the overload is over', () => {
+    const bucket = new SharedBucket(100, 500)
+    for (let i = 0; i < 80; i++) assert.ok(bucket.take(spread(i), 0, false), `${i}`)
+    for (let i = 0; i < 10_000; i++) bucket.take(spread(i), i, false)
+    assert.ok(!bucket.take(0.1, 10_000, false))
+    assert.ok(bucket.take(0, 20_000, false) && bucket.take(0, 20_000, true))
   })
 })
 
@@ -181,13 +260,13 @@ describe('the rules that people make', () => {
 })
 
 describe('the kept traces', () => {
-  it('are remembered for a minute, with the reason', () => {
+  it('are remembered for ten minutes, with the reason', () => {
     const kept = new KeptTraces()
     kept.add(1, -2, 'error', false, 1_000)
-    assert.equal(kept.find(1, -2, 1_059)?.reason, 'error')
+    assert.equal(kept.find(1, -2, 1_599)?.reason, 'error')
     assert.equal(kept.find(1, 2, 1_000), undefined)
     assert.equal(kept.find(0, -2, 1_000), undefined)
-    assert.equal(kept.find(1, -2, 1_061), undefined)
+    assert.equal(kept.find(1, -2, 1_601), undefined)
     kept.add(1, -2, 'slow', false, 1_000)
     kept.remove(1, -2)
     assert.equal(kept.find(1, -2, 1_000), undefined)
