@@ -23,13 +23,16 @@ const PLACE = /^[^\s,]{1,64}:\d{1,5}$/
 
 /** The processes that ask what to keep. */
 export class Rings {
-  private readonly nowUs: () => number
+  readonly nowUs: () => number
+  /** Since when processes could ask. */
+  readonly sinceUs: number
   /** Called when a process has come or gone. */
   onNews: () => void = () => {}
   private readonly known = new IdMap<SeenRing & { asking: number; changed: boolean }>()
 
   constructor(nowUs: () => number = () => Date.now() * 1000) {
     this.nowUs = nowUs
+    this.sinceUs = nowUs()
   }
 
   /** How many ask. */

@@ -29,7 +29,7 @@ export interface Trace {
 export interface KeptTrace {
   /** Empty if nobody knows who asked for it. */
   reasons: KeptReason[]
-  /** The halves of calls that aren't there, and why; 1,000 at most. */
+  /** The halves of calls that aren't there, and what processes had forgotten of their own, and why; 1,000 at most. */
   missing: MissingHalf[]
   /** How many spans services have left out because of their limits: those that had ended first. */
   leftOut: LeftOut[]
@@ -52,19 +52,20 @@ export interface KeptReason {
 }
 
 export interface MissingHalf {
-  /** The span whose server half is missing, or the caller's span, which another one names as its parent. */
+  /** The span whose server half is missing, the caller's span, which another one names as its parent, or the one below which spans may be missing. */
   spanId: string
-  /** The span of the trace at which it shows: the client's half, or the one that names the missing parent. */
+  /** The span of the trace at which it shows: the client's half, the one that names the missing parent, or the one that has lost spans. */
   shownAt: string
-  /** The half that is missing, and what is known of its process. */
-  side: 'server' | 'client'
+  /** The half that is missing, and what is known of its process. `inner`: spans that ended in that process before its history began, if there were any. */
+  side: 'server' | 'client' | 'inner'
   service: string | null
   host: string | null
   /**
-   * no_history: no process with a history is known there; overwritten: its history began later; ended: it went away before it was
-   * asked; unsent: it was there, so its limits were reached, or its spans are still on their way.
+   * no_history: no process with a history is known there; overwritten: its history began later; ended: it went away before it had
+   * answered, and hasn't come back; unsent: it was there, so its limits were reached, this hadn't ended, or its spans are still on their
+   * way; unknown: it may come back, or several may have been it.
    */
-  why: 'no_history' | 'overwritten' | 'ended' | 'unsent'
+  why: 'no_history' | 'overwritten' | 'ended' | 'unsent' | 'unknown'
   /** The same as a sentence, with times. */
   detail: string
 }

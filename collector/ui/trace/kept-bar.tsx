@@ -97,7 +97,7 @@ function Missing({ kept: { missing }, missingAt, traceId, columns, onSelect }: P
           )}
         </ul>
       </details>
-      {missing.some(({ why }) => why === 'unsent' || why === 'no_history') && (
+      {missing.some(({ why }) => why !== 'overwritten' && why !== 'ended') && (
         <p class="keep-again">
           <button
             type="button"

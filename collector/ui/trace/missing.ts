@@ -25,6 +25,7 @@ export const WHY_MISSING = {
   overwritten: 'overwritten',
   ended: 'ended',
   unsent: 'not sent',
+  unknown: 'not known',
 } as const
 
 /** Behind a number of halves. */
@@ -32,11 +33,17 @@ export const WHY_THEY_ARE_MISSING = {
   no_history: 'because no process with a history is known there',
   overwritten: 'because a history was overwritten before it was asked',
   ended: 'because a process had ended',
-  unsent: 'not sent: a limit was reached, or they are still on their way',
+  unsent: 'not sent: a limit was reached, they hadn’t ended, or they are still on their way',
+  unknown: 'of which it isn’t known, or not yet',
 } as const
 
+const HALVES = { server: 'The server’s half', client: 'The caller’s span', inner: 'The earlier part' } as const
+
+/** In a row. */
+export const SHORT_HALVES = { server: 'server', client: 'parent', inner: 'inside' } as const
+
 export function halfName({ side }: MissingHalf): string {
-  return side === 'server' ? 'The server’s half' : 'The caller’s span'
+  return HALVES[side]
 }
 
 /** Says what is missing and why, with times in the viewer's zone. @param local formats a time */

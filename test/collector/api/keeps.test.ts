@@ -196,8 +196,8 @@ describe('the API of what is kept after the fact', () => {
       [hex(9n)]: ['client', 'no_history'],
       [hex(2n)]: ['server', 'unsent'],
       [hex(3n)]: ['server', 'overwritten'],
-      // The process that has ended is one of shop's.
-      [hex(4n)]: ['server', 'ended'],
+      // A process of shop's has left a moment ago, and may come back.
+      [hex(4n)]: ['server', 'unknown'],
       [hex(5n)]: ['server', 'no_history'],
       [hex(11n)]: ['server', 'no_history'],
     })

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { missingHalves } from '../../../collector/src/api/keeps/missing'
+import { Rings } from '../../../collector/src/keep/rings'
 import type { KeepReader, SeenRing } from '../../../collector/src/store/keeps'
 import { buildTrace } from '../../../collector/src/trace'
 import { EventType, type SpanRecord } from '../../../src/codec/span'
@@ -39,9 +40,20 @@ function ring(service: string, fields: Partial<SeenRing> = {}): SeenRing {
   }
 }
 
-async function missing(records: SpanRecord[], rings: SeenRing[], keptUs = START + SECOND) {
+interface Times {
+  keptUs?: number
+  nowUs?: number
+  /** Since when the collector has been there. */
+  upUs?: number
+}
+
+async function missing(records: SpanRecord[], rings: SeenRing[], times: Times = {}) {
+  const { keptUs = START + SECOND, nowUs = START + 3600 * SECOND, upUs = START - 3600 * SECOND } = times
   const reader: KeepReader = { keepsOf: async () => [], rings: async () => rings }
-  const found = await missingHalves(question => question(reader), buildTrace(records), records, keptUs, undefined)
+  let clockUs = upUs
+  const here = new Rings(() => clockUs)
+  clockUs = nowUs
+  const found = await missingHalves(question => question(reader), buildTrace(records), records, keptUs, here)
   for (const { detail } of found) assert.match(detail, /^.{20,250}$/)
   return found
 }
@@ -113,7 +125,7 @@ describe('what is missing in a trace, and why', () => {
     const back = ring('stock', { ...later, madeUs: 0, firstUs: START + SECOND, firstHistoryUs: START + SECOND })
     assert.deepEqual(await whyOf(whole, [back, ring('stock', { madeUs: 0 })]), [['server', 'stock', 'overwritten']])
     // Only what it said last is known.
-    const [stale] = await missing(whole, [ring('stock', { toldUs: START })], START + 5 * SECOND)
+    const [stale] = await missing(whole, [ring('stock', { toldUs: START })], { keptUs: START + 5 * SECOND })
     assert.match(stale!.detail, /stock was asked \(its history was long enough at 2027-.*, the last that is known\)/)
   })
 
@@ -180,5 +192,89 @@ describe('what is missing in a trace, and why', () => {
     const events = [{ timestamp: BigInt(START), eventType: EventType.CUSTOM }]
     const local = { ...half('client', 3n, 2n, 'stock', {}), events }
     assert.deepEqual(await whyOf([local], [ring('stock')]), [['client', 'stock', 'unsent']])
+  })
+
+  it('is one of several where nothing tells who has called, and once, as the span that knows it says', async () => {
+    const local = { 'network.peer.address': '127.0.0.1' }
+    const server = half('server', 3n, 2n, 'stock', local)
+    const [stock, cart, shop] = [ring('stock'), ring('cart', { listening: [] }), ring('shop', { process: 9n })]
+    const [one, ...none] = await missing([server], [stock, cart])
+    assert.deepEqual([one!.why, one!.service, none], ['unsent', null, []])
+    assert.match(one!.detail, /^if this was cart on web1: it was asked, but its limits/)
+    const [some] = await missing([server], [stock, cart, { ...shop, historyUs: START + 9, toldUs: START + 9 }])
+    assert.equal(some!.why, 'unknown')
+    assert.match(
+      some!.detail,
+      /: of cart on web1, or of shop on web1 \(overwritten\), or of a process without a history$/,
+    )
+    assert.deepEqual(await whyOf([server], []), [['client', null, 'no_history']])
+    const [nowhere] = await missing([half('server', 3n, 2n, 'stock', {})], [stock, cart])
+    assert.equal(nowhere!.why, 'unknown')
+    // A span of the caller's own, which has sent some of its spans, is below the same parent.
+    const events = [{ timestamp: BigInt(START), eventType: EventType.CUSTOM }]
+    const inner = { ...half('client', 4n, 2n, 'cart', {}), events }
+    for (const records of [
+      [server, inner],
+      [inner, server],
+    ]) {
+      const [caller, ...others] = await missing(records, [stock, cart, shop])
+      assert.deepEqual([caller!.service, caller!.shownAt, caller!.why], ['cart', '0000000000000004', 'unsent'])
+      assert.match(caller!.detail, /hadn't ended when the trace was kept/)
+      assert.deepEqual(others, [])
+      inner.annotations!.set('milo.left_out', '3')
+      assert.match((await missing(records, [cart]))[0]!.detail, /but its limits were reached$/)
+      inner.annotations!.clear()
+    }
+  })
+
+  it('has ended once it could have come back: to a collector that was there meanwhile', async () => {
+    const whole = calling(thrift('get'))
+    const lostUs = START + 2 * SECOND
+    const lost = [ring('stock', { ended: true, seenUs: lostUs })]
+    const at = (seconds: number) => ({ nowUs: lostUs + seconds * SECOND })
+    const [soon] = await missing(whole, lost, at(34))
+    assert.equal(soon!.why, 'unknown')
+    assert.match(soon!.detail, /^stock on web1 lost its connection at .*: it has ended, unless it comes back$/)
+    assert.deepEqual(await whyOf(whole, lost, at(36)), [['server', 'stock', 'ended']])
+    // The collector was away for 40 s: nobody knows who was there.
+    const unseen = [ring('stock', { seenUs: lostUs })]
+    const back = { keptUs: lostUs + 41 * SECOND, upUs: lostUs + 40 * SECOND }
+    assert.deepEqual(await whyOf(whole, unseen, { ...back, ...at(60) }), [['server', 'stock', 'unknown']])
+    assert.deepEqual(await whyOf(whole, unseen, { ...back, ...at(76) }), [['server', 'stock', 'ended']])
+    // Of two at one port, nobody knows which one it was.
+    const other = ring('stock', { process: 8n })
+    const [said] = await missing(whole, [...lost, other])
+    assert.deepEqual([said!.why, said!.service], ['unsent', 'stock'])
+    assert.match(said!.detail, /^if this was stock on web1: it was asked/)
+    const [both] = await missing(whole, [...lost, { ...other, ended: true, seenUs: lostUs + 9 }])
+    assert.match(both!.detail, /^if this was stock on web1: it ended/)
+  })
+
+  it('is what a process had overwritten of its own, by its own clock', async () => {
+    const history = (us: number) => ({ 'milo.history': String(START + us) })
+    const server = (us: number, tags: object = {}, id = 2n) =>
+      half('server', id, 1n, 'stock', { ...history(us), ...tags })
+    assert.deepEqual(await missing([root, server(-1)], []), [])
+    assert.deepEqual(await missing([root, server(100)], []), [], 'its part began then')
+    const [said, ...none] = await missing([root, server(900)], [])
+    assert.deepEqual(none, [])
+    assert.deepEqual(
+      [said!.side, said!.spanId, said!.service, said!.why],
+      ['inner', '0000000000000002', 'stock', 'overwritten'],
+    )
+    assert.match(
+      said!.detail,
+      /^what ended in stock before .*900Z was overwritten; its part of this trace began at .*100Z$/,
+    )
+    // The first that was sent is below it.
+    const inner = (id: bigint, parentId: bigint, us: number) => half('client', id, parentId, 'stock', history(us))
+    const below = [root, half('server', 2n, 1n, 'stock', {}), inner(3n, 2n, 900)]
+    const where = async (records: SpanRecord[]) =>
+      (await missing(records, [])).filter(({ side }) => side === 'inner').map(({ spanId }) => Number(spanId))
+    assert.deepEqual(await where(below), [2])
+    // Of two processes on one host, one has forgotten.
+    assert.deepEqual(await where([root, server(-9), server(900, {}, 5n)]), [5])
+    // It has answered again.
+    assert.deepEqual(await where([root, server(-9), inner(3n, 2n, 900)]), [])
   })
 })

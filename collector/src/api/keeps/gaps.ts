@@ -17,8 +17,9 @@ export interface Gap extends Omit<MissingHalf, 'why' | 'detail'> {
   port: string | null
   startUs: number
   endUs: number
-  /** The host of the half that is there. */
+  /** The host of the half that is there, and its service. */
   from: string | null
+  other: string | null
 }
 
 export interface Call {
@@ -77,7 +78,7 @@ export async function callsOf(trace: Trace, records: SpanRecord[]): Promise<Call
 
 function gapOf(
   span: TraceSpan,
-  { annotations = new Map(), clientHost, serverHost }: SpanRecord,
+  { annotations = new Map(), clientHost, serverHost, service }: SpanRecord,
   isMixed: boolean,
 ): Gap {
   const startUs = span.clientStart ?? span.start ?? 0
@@ -91,6 +92,7 @@ function gapOf(
     startUs,
     endUs: startUs + (span.clientDuration ?? span.duration ?? 0),
     from: clientHost || null,
+    other: service || null,
   }
 }
 
@@ -125,16 +127,18 @@ function goesTo(outer: SpanRecord, inner: SpanRecord): boolean {
   })
 }
 
-/** Returns the callers that spans name as their parents, and that aren't there. */
+/** Returns the callers that spans name as their parents, and that aren't there: each once, as the span that knows most of it says. */
 export function callersMissing({ spans }: Trace): Gap[] {
-  const gaps: Gap[] = []
+  const gaps = new Map<string, Gap>()
   for (const span of spans) {
     const { spanId, parentId, kind, orphan, annotations } = span
-    if (!orphan || parentId === NO_PARENT || gaps.length === MAX_ORPHANS) continue
+    if (!orphan || parentId === NO_PARENT) continue
+    const known = gaps.get(parentId)
+    if (known === undefined ? gaps.size === MAX_ORPHANS : known.service !== null) continue
     const startUs = span.start ?? 0
     // The parent of what isn't a server's is in the same process.
     const isServed = kind === 'server'
-    gaps.push({
+    const gap: Gap = {
       spanId: parentId,
       shownAt: spanId,
       side: 'client',
@@ -144,7 +148,9 @@ export function callersMissing({ spans }: Trace): Gap[] {
       startUs,
       endUs: startUs + (span.duration ?? 0),
       from: isServed ? span.serverHost : null,
-    })
+      other: isServed ? span.service : null,
+    }
+    if (known === undefined || gap.service !== null) gaps.set(parentId, gap)
   }
-  return gaps
+  return [...gaps.values()]
 }

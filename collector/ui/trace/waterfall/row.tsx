@@ -4,7 +4,7 @@ import { counted } from '../../parts/count'
 import { ServiceMark } from '../../parts/service-mark'
 import { shortLocalTime } from '../../parts/time'
 import { type Columns, FLAG, hasFlag, nameAt, serviceText, spanIdAt } from '../columns'
-import { detailText, halfName, WHY_MISSING } from '../missing'
+import { detailText, halfName, SHORT_HALVES, WHY_MISSING } from '../missing'
 import { firstOf, type GroupFigures, groupEntry, groupFigures } from '../siblings'
 import { siblingsOf, type Tree } from '../tree'
 
@@ -92,7 +92,7 @@ export function Row(props: Props) {
             class="tag missing"
             title={`${halfName(half)} is missing: ${detailText(half, shortLocalTime)}`}
           >
-            {half.side === 'server' ? 'server' : 'parent'}: {WHY_MISSING[half.why]}
+            {SHORT_HALVES[half.side]}: {WHY_MISSING[half.why]}
           </span>
         ))}
         {hasFlag(columns, span, FLAG.cycle) && <span class="tag">circular</span>}
