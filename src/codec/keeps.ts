@@ -17,6 +17,8 @@ export interface KeepsRequest {
   listening: string[]
   /** When the history was made, in microseconds since the epoch; 0: it doesn't say. */
   madeUs: number
+  /** What time it is for the process, in microseconds since the epoch; 0: it doesn't say. */
+  nowUs: number
 }
 
 /** Of an entry: kind, 64 bits of an id, n. */
@@ -63,6 +65,10 @@ export function writeKeepsFrame(w: Writer, seqid: number, request: KeepsRequest)
   if (request.madeUs > 0) {
     w.field(T.I64, 8)
     w.i64FromNumber(request.madeUs)
+  }
+  if (request.nowUs > 0) {
+    w.field(T.I64, 9)
+    w.i64FromNumber(request.nowUs)
   }
   w.byte(T.STOP)
   w.byte(T.STOP)

@@ -45,7 +45,8 @@ struct KeepsRequest {
   5: i64 process,                   // random: one for each history
   6: i64 history_us,                // when the oldest span of its history began, microseconds since the epoch
   7: optional list<string> listening, // where it takes calls: "10.0.0.5:9090", "[::]:80"; at most 64
-  8: optional i64 made_us           // when its history was made: it began then until something in it was overwritten
+  8: optional i64 made_us,          // when its history was made: it began then until something in it was overwritten
+  9: optional i64 now_us            // what time it is for who asks: the times above are by the same clock
 }
 
 struct KeepsReply {
@@ -66,7 +67,8 @@ struct Ring {
   6: bool ended,                    // it went away while its question was open
   7: optional list<string> listening,
   8: optional i64 made_us,
-  9: optional i64 told_us           // when it told history_us; absent: at seen_us
+  9: optional i64 told_us,          // when it told history_us; absent: at seen_us
+  10: optional i64 ahead_us         // how far its clock is ahead of the relay's; its times are by the relay's
 }
 
 service Keeps {

@@ -131,6 +131,7 @@ export class FeedClient {
       historyUs: Math.floor(beganUs()),
       listening: listening(),
       madeUs: Math.floor(madeUs),
+      nowUs: Math.floor(clock.wallMs() * 1000),
     }
   }
 

@@ -63,11 +63,11 @@ export function overHttp({ kind, address, authority, path, headers }: HttpTarget
     address,
     staysOpen: false,
     call(request, told) {
-      const { sinceUs, waitMs, service, host, processHi, processLo, historyUs, madeUs, listening } = request
+      const { sinceUs, waitMs, service, host, processHi, processLo, historyUs, madeUs, nowUs, listening } = request
       const query = new URLSearchParams({
         ...{ since: String(sinceUs), wait: String(waitMs), service, host },
         ...{ process: String(BigInt(`0x${toHex(processHi, processLo)}`)), history: String(historyUs) },
-        ...{ made: String(madeUs), listening: listening.join(',') },
+        ...{ made: String(madeUs), now: String(nowUs), listening: listening.join(',') },
       })
       const lines = [
         `GET ${base}/api/keeps/feed?${query} HTTP/1.1`,

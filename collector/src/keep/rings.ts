@@ -14,8 +14,23 @@ export function isPresent({ ended, seenUs }: Ring, nowUs: number): boolean {
   return !ended && seenUs >= nowUs - ASKS_US
 }
 
+/** Less than that is the way that a question takes. */
+const APART_US = 2_000_000
+
+/** How far a clock is ahead that shows `theirUs`; undefined or 0: it doesn't say, but what has passed isn't in the future. */
+function aheadOf(theirUs: number | undefined, nowUs: number, ...pastUs: number[]): number {
+  const aheadUs = theirUs ? theirUs - nowUs : Math.max(0, ...pastUs.map(us => us - nowUs))
+  return Number.isSafeInteger(aheadUs) && Math.abs(aheadUs) >= APART_US ? aheadUs : 0
+}
+
 function timeOf(us: number, nowUs: number): number {
   return Math.max(0, Math.min(us || 0, nowUs))
+}
+
+/** Returns what a process says of its history by a clock that is behind its own. */
+function shifted<R extends Pick<Ring, 'historyUs' | 'madeUs'>>(ring: R, aheadUs: number): R {
+  const { historyUs, madeUs } = ring
+  return { ...ring, historyUs: historyUs - aheadUs, madeUs: madeUs > 0 ? madeUs - aheadUs : 0 }
 }
 
 /** `address:port`, in lower case. */
@@ -57,11 +72,13 @@ export class Rings {
 
   /**
    * Notes that a process asks.
+   * @param theirUs what time it is by the process's clock; undefined or 0: it doesn't say
    * @returns called when it has been answered
    */
-  asks(ring: Omit<Ring, 'seenUs' | 'toldUs' | 'ended'>): () => void {
+  asks(ring: Omit<Ring, 'seenUs' | 'toldUs' | 'ended'>, theirUs?: number): () => void {
     const nowUs = this.nowUs()
-    const found = this.put({ ...ring, seenUs: nowUs, toldUs: nowUs, ended: false })
+    const aheadUs = aheadOf(theirUs, nowUs, ring.historyUs, ring.madeUs)
+    const found = this.put({ ...shifted(ring, aheadUs), aheadUs, seenUs: nowUs, toldUs: nowUs, ended: false })
     if (found === undefined) return () => {}
     found.asking++
     return () => {
@@ -89,7 +106,9 @@ export class Rings {
     const seenUs = Math.min(ring.seenUs - ahead, nowUs)
     if (!(seenUs > nowUs - GONE_US)) return
     const toldUs = Math.min((ring.toldUs || ring.seenUs) - ahead, nowUs)
-    this.put({ ...ring, seenUs, toldUs: toldUs > nowUs - GONE_US ? toldUs : seenUs })
+    const apartUs = aheadOf(theirUs, nowUs)
+    const aheadUs = ring.aheadUs === undefined ? undefined : ring.aheadUs + apartUs
+    this.put({ ...shifted(ring, apartUs), aheadUs, seenUs, toldUs: toldUs > nowUs - GONE_US ? toldUs : seenUs })
   }
 
   /** Returns those that have changed since the last call, and forgets those that are gone. */

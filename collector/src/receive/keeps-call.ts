@@ -12,6 +12,7 @@ interface Asked {
   since: bigint
   waitMs: number
   ring: Omit<Ring, 'seenUs' | 'toldUs' | 'ended'>
+  theirUs: number
 }
 
 const NOBODY = { service: '', host: '', process: 0n, historyUs: 0, madeUs: 0, address: '', listening: [] }
@@ -32,9 +33,9 @@ export function answerKeeps(
   mayWait: boolean,
   answer: (result: Result) => void,
 ): { gone(): void; poll: Poll | undefined } {
-  const { since, waitMs, ring } = readRequest(args, address)
+  const { since, waitMs, ring, theirUs } = readRequest(args, address)
   // A process without a number has no history.
-  const answered = ring.process === 0n ? () => {} : rings.asks(ring)
+  const answered = ring.process === 0n ? () => {} : rings.asks(ring, theirUs)
   const poll: Poll | 'too many' | undefined = feed.poll(since, mayWait ? waitMs : 0, reply => {
     answered()
     answer(w => {
@@ -63,12 +64,13 @@ export function takeRings({ rings }: Asking, args: Reader): Result {
 
 function readRequest(args: Reader, address: string): Asked {
   const ring: Asked['ring'] = { ...NOBODY, address }
-  const asked: Asked = { since: 0n, waitMs: 0, ring }
+  const asked: Asked = { since: 0n, waitMs: 0, ring, theirUs: 0 }
   args.eachField((id, type) => {
     if (id !== 1 || type !== T.STRUCT) return false
     args.eachField((id, type) => {
       if (id === 1 && type === T.I64) asked.since = args.i64()
       else if (id === 2 && type === T.I32) asked.waitMs = args.i32()
+      else if (id === 9 && type === T.I64) asked.theirUs = Number(args.i64())
       else return readRingField(args, ring, id < 7 ? id - 2 : id, type)
       return true
     })
@@ -98,6 +100,7 @@ function readRings(args: Reader): { told: Ring[]; nowUs: number | undefined } {
         if (id === 5 && type === T.I64) ring.seenUs = Number(args.i64())
         else if (id === 6 && type === T.BOOL) ring.ended = args.byte() !== 0
         else if (id === 9 && type === T.I64) ring.toldUs = Number(args.i64())
+        else if (id === 10 && type === T.I64) ring.aheadUs = Number(args.i64())
         else return readRingField(args, ring, id, type)
         return true
       })

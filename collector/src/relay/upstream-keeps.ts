@@ -134,7 +134,7 @@ export function askUpstreams({ upstreams, keeping, warn }: UpstreamKeepsOptions)
 
 function question(seqid: number, sinceUs: number): Buffer {
   const w = new Writer(128)
-  const nobody = { service: '', host: '', processHi: 0, processLo: 0, historyUs: 0, listening: [], madeUs: 0 }
+  const nobody = { service: '', host: '', processHi: 0, processLo: 0, historyUs: 0, listening: [], madeUs: 0, nowUs: 0 }
   writeKeepsFrame(w, seqid, { sinceUs, waitMs: WAIT_MS, ...nobody })
   return w.take()
 }
@@ -146,7 +146,7 @@ function ringsFrame(seqid: number, rings: Ring[], nowUs: number): Buffer {
   w.field(T.LIST, 1)
   w.byte(T.STRUCT)
   w.i32(rings.length)
-  for (const { service, host, process, historyUs, seenUs, ended, listening, madeUs, toldUs } of rings) {
+  for (const { service, host, process, historyUs, seenUs, ended, listening, madeUs, toldUs, aheadUs } of rings) {
     w.field(T.STRING, 1)
     w.string(service)
     w.field(T.STRING, 2)
@@ -167,6 +167,10 @@ function ringsFrame(seqid: number, rings: Ring[], nowUs: number): Buffer {
     w.i64FromNumber(madeUs)
     w.field(T.I64, 9)
     w.i64FromNumber(toldUs)
+    if (aheadUs !== undefined) {
+      w.field(T.I64, 10)
+      w.i64FromNumber(aheadUs)
+    }
     w.byte(T.STOP)
   }
   w.field(T.I64, 2)

@@ -60,6 +60,8 @@ export interface Ring {
   address: string
   /** Where it takes calls, as `placeOf` writes it; empty if it doesn't say. */
   listening: string[]
+  /** How far its own clock is ahead, by which its spans have their times; the times here aren't. Not stored. */
+  aheadUs?: number
 }
 
 /** Returns `address:port`. */

@@ -193,7 +193,7 @@ describe('the API of what is kept after the fact', () => {
     assert.deepEqual(reasons[0], { reason: 'error', service: 'shop', name: 'Shop.order', spanId: hex(1n) })
     const why = Object.fromEntries(missing.map((half: any) => [half.spanId, [half.side, half.why]]))
     assert.deepEqual(why, {
-      [hex(9n)]: ['client', 'no_history'],
+      [hex(9n)]: ['client', 'unknown'],
       [hex(2n)]: ['server', 'unsent'],
       [hex(3n)]: ['server', 'overwritten'],
       // A process of shop's has left a moment ago, and may come back.

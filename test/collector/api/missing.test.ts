@@ -45,14 +45,22 @@ interface Times {
   nowUs?: number
   /** Since when the collector has been there. */
   upUs?: number
+  /** The processes that ask it. */
+  here?: SeenRing[]
 }
 
 async function missing(records: SpanRecord[], rings: SeenRing[], times: Times = {}) {
-  const { keptUs = START + SECOND, nowUs = START + 3600 * SECOND, upUs = START - 3600 * SECOND } = times
+  const {
+    keptUs = START + SECOND,
+    nowUs = START + 3600 * SECOND,
+    upUs = START - 3600 * SECOND,
+    here: asking = [],
+  } = times
   const reader: KeepReader = { keepsOf: async () => [], rings: async () => rings }
   let clockUs = upUs
   const here = new Rings(() => clockUs)
   clockUs = nowUs
+  here.all = () => asking
   const found = await missingHalves(question => question(reader), buildTrace(records), records, keptUs, here)
   for (const { detail } of found) assert.match(detail, /^.{20,250}$/)
   return found
@@ -201,7 +209,10 @@ describe('what is missing in a trace, and why', () => {
     const [one, ...none] = await missing([server], [stock, cart])
     assert.deepEqual([one!.why, one!.service, none], ['unsent', null, []])
     assert.match(one!.detail, /^if this was cart on web1: it was asked, but its limits/)
-    const [some] = await missing([server], [stock, cart, { ...shop, historyUs: START + 9, toldUs: START + 9 }])
+    const [some] = await missing(
+      [server],
+      [stock, cart, { ...shop, historyUs: START + SECOND, toldUs: START + SECOND }],
+    )
     assert.equal(some!.why, 'unknown')
     assert.match(
       some!.detail,
@@ -256,7 +267,7 @@ describe('what is missing in a trace, and why', () => {
       half('server', id, 1n, 'stock', { ...history(us), ...tags })
     assert.deepEqual(await missing([root, server(-1)], []), [])
     assert.deepEqual(await missing([root, server(100)], []), [], 'its part began then')
-    const [said, ...none] = await missing([root, server(900)], [])
+    const [said, ...none] = await missing([root, server(9000)], [])
     assert.deepEqual(none, [])
     assert.deepEqual(
       [said!.side, said!.spanId, said!.service, said!.why],
@@ -264,10 +275,14 @@ describe('what is missing in a trace, and why', () => {
     )
     assert.match(
       said!.detail,
-      /^what ended in stock before .*900Z was overwritten; its part of this trace began at .*100Z$/,
+      /^what ended in stock before .*\.009Z was overwritten; its part of this trace began at .*\.000Z$/,
     )
     // The first that was sent is below it.
-    const inner = (id: bigint, parentId: bigint, us: number) => half('client', id, parentId, 'stock', history(us))
+    const later = [{ timestamp: BigInt(START + 300), eventType: EventType.CLIENT_SEND }]
+    const inner = (id: bigint, parentId: bigint, us: number) => ({
+      ...half('client', id, parentId, 'stock', history(us)),
+      events: later,
+    })
     const below = [root, half('server', 2n, 1n, 'stock', {}), inner(3n, 2n, 900)]
     const where = async (records: SpanRecord[]) =>
       (await missing(records, [])).filter(({ side }) => side === 'inner').map(({ spanId }) => Number(spanId))
@@ -276,5 +291,25 @@ describe('what is missing in a trace, and why', () => {
     assert.deepEqual(await where([root, server(-9), server(900, {}, 5n)]), [5])
     // It has answered again.
     assert.deepEqual(await where([root, server(-9), inner(3n, 2n, 900)]), [])
+  })
+
+  it('is known of processes whose clocks are an hour off, by the collector’s', async () => {
+    const hour = 3600 * SECOND
+    const local = { 'server.address': '127.0.0.1', 'server.port': '9090', ...thrift('get') }
+    for (const aheadUs of [hour, -hour]) {
+      // The caller's clock is off, and its host's; the rings' times are by the collector's.
+      const shift = (record: SpanRecord) => ({
+        ...record,
+        events: record.events!.map(event => ({ ...event, timestamp: event.timestamp! + BigInt(aheadUs) })),
+      })
+      const records = [root, half('client', 2n, 1n, 'front', local)].map(shift)
+      const caller = ring('front', { process: 77n, listening: [], aheadUs })
+      const whyNow = (...rings: SeenRing[]) => whyOf(records, rings, { here: [caller] })
+      assert.deepEqual(await whyNow(ring('stock')), [['server', 'stock', 'unsent']])
+      const forgot = ring('stock', { historyUs: START + SECOND, toldUs: START + SECOND })
+      assert.deepEqual(await whyNow(forgot), [['server', 'stock', 'overwritten']])
+      const later = { madeUs: START + SECOND, firstUs: START + SECOND, firstHistoryUs: START + SECOND }
+      assert.deepEqual(await whyNow(ring('stock', { ...forgot, ...later })), [['server', null, 'no_history']])
+    }
   })
 })

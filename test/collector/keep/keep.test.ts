@@ -3,7 +3,7 @@ import { Keeping } from '../../../collector/src/keep/keeping'
 import { OrderedLimit } from '../../../collector/src/keep/ordered-limit'
 import { Rings } from '../../../collector/src/keep/rings'
 import type { Metrics } from '../../../collector/src/metrics'
-import type { KeepLog, StoredKeep } from '../../../collector/src/store/keeps'
+import type { KeepLog, SeenRing, StoredKeep } from '../../../collector/src/store/keeps'
 import { randomNumbers } from '../../helpers/generated-trace'
 import { until } from '../../helpers/until'
 import { entriesOf } from '../keeps'
@@ -97,10 +97,10 @@ describe('the processes that ask', () => {
     rings.onNews = () => news++
     const answered = rings.asks(ring)
     assert.equal(news, 1)
-    assert.deepEqual(rings.take(), [{ ...ring, seenUs: nowUs, toldUs: nowUs, ended: false }])
+    assert.deepEqual(rings.take(), [{ ...ring, seenUs: nowUs, toldUs: nowUs, ended: false, aheadUs: 0 }])
     nowUs += 7
     // It still waits.
-    assert.deepEqual(rings.take(), [{ ...ring, seenUs: nowUs, toldUs: nowUs - 7, ended: false }])
+    assert.deepEqual(rings.take(), [{ ...ring, seenUs: nowUs, toldUs: nowUs - 7, ended: false, aheadUs: 0 }])
     answered()
     rings.asks({ ...ring, historyUs: 6 })()
     const [asked] = rings.take()
@@ -111,7 +111,9 @@ describe('the processes that ask', () => {
     nowUs += 5
     rings.left(1n)
     assert.equal(news, 2)
-    assert.deepEqual(rings.take(), [{ ...ring, historyUs: 6, seenUs: nowUs, toldUs: nowUs - 5, ended: true }])
+    assert.deepEqual(rings.take(), [
+      { ...ring, historyUs: 6, seenUs: nowUs, toldUs: nowUs - 5, ended: true, aheadUs: 0 },
+    ])
     assert.equal(rings.size, 0)
     // Who falls silent is forgotten as well.
     rings.asks(ring)()
@@ -136,6 +138,32 @@ describe('the processes that ask', () => {
       ],
     )
     assert.equal(rings.present().length, 2)
+  })
+
+  it('say what time it is for them, and their times are those of the collector', () => {
+    const nowUs = 1_800_000_000_000_000
+    const MINUTE = 60e6
+    const [madeUs, historyUs] = [nowUs - 2 * MINUTE, nowUs - MINUTE]
+    const seen = (rings: Rings) => rings.all().map(ring => [ring.aheadUs, ring.madeUs - nowUs, ring.historyUs - nowUs])
+    for (const aheadUs of [3_600e6, -3_600e6, 0]) {
+      const rings = new Rings(() => nowUs)
+      rings.asks({ ...ring, madeUs: madeUs + aheadUs, historyUs: historyUs + aheadUs }, nowUs + aheadUs)
+      assert.deepEqual(seen(rings), [[aheadUs, -2 * MINUTE, -MINUTE]])
+      // A relay that is ahead by another hour tells it.
+      const [told] = rings.take()
+      const upstream = new Rings(() => nowUs - 3_600e6)
+      upstream.told(told!, nowUs)
+      const [{ aheadUs: theirs, madeUs: made }] = upstream.all() as [SeenRing]
+      assert.deepEqual([theirs, made - nowUs], [aheadUs + 3_600e6, -2 * MINUTE - 3_600e6])
+    }
+    // What doesn't say it is ahead where its history is of the future, and a question may take a second.
+    const rings = new Rings(() => nowUs)
+    rings.asks({ ...ring, madeUs: nowUs + MINUTE, historyUs: nowUs + 2 * MINUTE })
+    rings.asks({ ...ring, process: 2n, madeUs, historyUs }, nowUs - 1e6)
+    assert.deepEqual(seen(rings), [
+      [2 * MINUTE, -MINUTE, 0],
+      [0, -2 * MINUTE, -MINUTE],
+    ])
   })
 
   it('stay until their end is stored', () => {

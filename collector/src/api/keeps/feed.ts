@@ -26,15 +26,16 @@ const FEED = z.strictObject({
   process: integer('give a random number of 64 bits').default(0n),
   history: integer('give microseconds since the epoch').default(0n),
   made: integer('give microseconds since the epoch').default(0n),
+  now: integer('give microseconds since the epoch').default(0n),
   listening: string.default(''),
 })
 
 export function feedRoute(app: FastifyInstance, { feed, rings }: Keeping): void {
   app.get('/api/keeps/feed', FOR_SENDERS, async (request, reply) => {
-    const { since, wait, service, host, process, history, made, listening } = readParameters(FEED, request.query)
+    const { since, wait, service, host, process, history, made, now, listening } = readParameters(FEED, request.query)
     const of = { service, host, process, address: request.ip }
     const ring = { ...of, historyUs: Number(history), madeUs: Number(made), listening: unlisted(listening) }
-    const answered = process === 0n ? () => {} : rings.asks(ring)
+    const answered = process === 0n ? () => {} : rings.asks(ring, Number(now))
     let hasLeft = false
     const { next, keeps } = await new Promise<FeedReply>((resolve, reject) => {
       const poll = feed.poll(since, Number(wait), resolve)

@@ -15,6 +15,7 @@ import { Turns } from '../../turns'
 /** A half that isn't there, and what is known of the place where it should be. */
 export interface Gap extends Omit<MissingHalf, 'why' | 'detail'> {
   port: string | null
+  /** By the trace's clock; what is asked of processes, by the collectors'. */
   startUs: number
   endUs: number
   /** The host of the half that is there, and its service. */

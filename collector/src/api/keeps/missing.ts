@@ -4,8 +4,9 @@ import { type KeepReader, placeOf } from '../../store/keeps'
 import { HISTORY_KEY, isEveryMachine, leftOutOf, type MissingHalf, type Trace } from '../../trace'
 import { Turns } from '../../turns'
 import type { AskStore } from '../ask-store'
+import { Clocks } from './clocks'
 import { type Call, callersMissing, callsOf, type Gap } from './gaps'
-import { overwrittenInside } from './own-spans'
+import { hostOf, overwrittenInside } from './own-spans'
 import { ASKS_US, machineOf, Processes, wasThere } from './processes'
 import { type Asked, hasLost, overwritten, unknown, type Why, whoOf, whyOf } from './why'
 
@@ -38,8 +39,19 @@ export async function missingHalves(
   const callers = callersMissing(trace)
   const inside = await overwrittenInside(records)
   if (calls.length + callers.length === 0) return inside
-  const startUs = trace.start ?? 0
-  const askedUs = keptUs ?? startUs + (trace.duration ?? 0)
+  const rings = here?.all() ?? []
+  const clocks = new Clocks(trace, rings, keptUs)
+  let startUs = Number.POSITIVE_INFINITY
+  let endUs = 0
+  for (const gap of [...calls.map(({ gap }) => gap), ...callers]) {
+    // By the clock of the half that is there.
+    const aheadUs = clocks.aheadOf(gap.other ?? gap.service, gap.other === null ? gap.host : gap.from)
+    gap.startUs -= aheadUs
+    gap.endUs -= aheadUs
+    startUs = Math.min(startUs, gap.startUs)
+    endUs = Math.max(endUs, gap.endUs)
+  }
+  const askedUs = keptUs ?? endUs
   const range = { fromUs: startUs - ASKS_US, toUs: Math.max(startUs, askedUs) + ASKS_US }
   // Rows are of whole hours.
   const isOdd = range.toUs - range.fromUs > MAX_RANGE_US
@@ -47,7 +59,7 @@ export async function missingHalves(
   const rows = isOdd ? [] : await askStore(store => store.rings({ ...range, of }))
   const nowUs = here?.nowUs() ?? Date.now() * 1000
   const asked = { keptUs: askedUs, nowUs, upUs: here?.sinceUs ?? 0 }
-  const halves = await explain(calls, callers, records, new Processes([...(here?.all() ?? []), ...rows]), asked)
+  const halves = await explain(calls, callers, records, new Processes([...rings, ...rows]), asked, clocks)
   return [...halves, ...inside].slice(0, MAX_MISSING)
 }
 
@@ -70,9 +82,10 @@ async function explain(
   records: SpanRecord[],
   processes: Processes,
   asked: Asked,
+  clocks: Clocks,
 ): Promise<MissingHalf[]> {
   const turns = new Turns()
-  const began = historiesOf(records)
+  const began = historiesOf(records, clocks)
   const present = new Set(records.map(({ service = '' }) => service))
   const senders = { sent: present, leftOut: new Set(leftOutOf(records).map(({ service }) => service)) }
   const missing: MissingHalf[] = []
@@ -118,11 +131,14 @@ async function explain(
 }
 
 /** Of each service that has sent spans, when its history began: the earliest, if several processes have. */
-function historiesOf(records: SpanRecord[]): Map<string, number> {
+function historiesOf(records: SpanRecord[], clocks: Clocks): Map<string, number> {
   const began = new Map<string, number>()
-  for (const { annotations, service = '' } of records) {
-    const us = Number(annotations?.get(HISTORY_KEY))
-    if (us > 0) began.set(service, Math.min(us, began.get(service) ?? us))
+  for (const record of records) {
+    const { annotations, service = '' } = record
+    const told = Number(annotations?.get(HISTORY_KEY))
+    if (!(told > 0)) continue
+    const us = clocks.of(told, service, hostOf(record))
+    began.set(service, Math.min(us, began.get(service) ?? us))
   }
   return began
 }

@@ -94,6 +94,7 @@ function startOf({ events = [] }: SpanRecord): number {
   return us
 }
 
-function hostOf({ events = [], clientHost, serverHost }: SpanRecord): string {
+/** The host of the process that has sent it. */
+export function hostOf({ events = [], clientHost, serverHost }: SpanRecord): string {
   return (sideOf(events) === SERVER ? serverHost : clientHost || serverHost) ?? ''
 }

@@ -108,7 +108,8 @@ export function processesOf(rows: SeenRing[]): SeenRing[] {
     }
     const [first, last] = [row.firstUs < known.firstUs ? row : known, row.seenUs > known.seenUs ? row : known]
     const { firstUs, firstHistoryUs } = first
-    processes.set(row.process, { ...last, firstUs, firstHistoryUs })
+    const aheadUs = row.aheadUs ?? known.aheadUs
+    processes.set(row.process, { ...last, firstUs, firstHistoryUs, aheadUs })
   }
   return [...processes.values()]
 }
