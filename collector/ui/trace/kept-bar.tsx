@@ -112,7 +112,7 @@ function Missing({ kept: { missing }, missingAt, traceId, columns, onSelect }: P
       )}
       <Outcome asked={asked}>
         What they still have comes within seconds, but nothing from those that have sent some of it within the last
-        minute.{' '}
+        minutes.{' '}
         <button type="button" class="link" onClick={() => location.reload()}>
           Load it again
         </button>

@@ -18,8 +18,8 @@ interface Part {
 
 /** A part of a trace in one process has no more spans above each other, or isn't looked at further. */
 const MAX_DEPTH = 1_000
-/** A process that was asked remembers it so long, and doesn't begin anew. */
-const ANSWERS_AGAIN_US = 60_000_000
+/** A process that was asked remembers it at least so long, and doesn't begin anew. */
+const ANSWERS_AGAIN_US = 30_000_000
 
 export async function overwrittenInside(records: SpanRecord[]): Promise<MissingHalf[]> {
   const turns = new Turns()
