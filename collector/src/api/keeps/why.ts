@@ -115,9 +115,8 @@ function lostOf(ring: SeenRing, isOne: boolean): Why {
 
 function silence({ service }: SeenRing, { sent, leftOut }: Senders): string {
   if (leftOut.has(service || null)) return 'its limits were reached'
-  if (sent.has(service || null))
-    return "this hadn't ended when the trace was kept, or is still on its way"
-  return "its limits were reached, this hadn't ended when the trace was kept, or its spans are still on their way"
+  if (sent.has(service || null)) return "this hadn't ended when the trace was kept, or is still on its way"
+  return "its limits were reached, this hadn't ended then, or its spans are still on their way"
 }
 
 function nobody(processes: SeenRing[], gap: Gap, who: string): string {
