@@ -8,7 +8,7 @@ import { Clocks } from './clocks'
 import { type Call, callersMissing, callsOf, type Gap } from './gaps'
 import { hostOf, overwrittenInside } from './own-spans'
 import { ASKS_US, machineOf, Processes, wasThere } from './processes'
-import { type Asked, hasLost, overwritten, unknown, type Why, whoOf, whyOf } from './why'
+import { type Asked, hasLost, overwritten, unknown, unseen, type Why, whoOf, whyOf } from './why'
 
 /**
  * What is missing in a trace that was kept after the fact, and why: what a process had was overwritten, the process ended, or it has no
@@ -91,7 +91,7 @@ async function explain(
   const missing: MissingHalf[] = []
   const add = (gap: Gap, beyond: SpanRecord[] = []) => {
     const at = processes.at(gap)
-    const services = new Set(at.filter(ring => wasThere(ring, gap)).map(ring => ring.service))
+    const services = new Set(at.filter(ring => wasThere(ring, gap, unseen(asked))).map(ring => ring.service))
     const service = gap.service ?? (services.size === 1 ? [...services][0]! : null)
     const why = at.length > 0 ? whyOf(at, { ...gap, service }, asked, senders) : whyNowhere({ ...gap, service })
     const detail = beyond.length === 0 ? why.detail : `${why.detail}; ${passedOn(beyond)}`
@@ -109,7 +109,7 @@ async function explain(
     const others = processes
       .around(gap)
       .filter(ring => side === 'server' || ring.service !== gap.other || ring.host !== gap.from)
-    const absent = others.filter(ring => !present.has(ring.service) && wasThere(ring, gap))
+    const absent = others.filter(ring => !present.has(ring.service) && wasThere(ring, gap, unseen(asked)))
     // Of processes on the same machine, those that are there say where they take calls.
     if (side === 'server' && isEveryMachine(host))
       return whoOf(

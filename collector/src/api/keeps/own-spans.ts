@@ -44,7 +44,7 @@ export async function overwrittenInside(records: SpanRecord[]): Promise<MissingH
 
 /** Pairs the earliest span of a process with when its history began. */
 function ofOne(records: SpanRecord[], [first]: SpanRecord[]): [SpanRecord, number][] {
-  if (first === undefined) return []
+  if (first === undefined || !isKnown(first)) return []
   return [[records.reduce((a, b) => (startOf(b) < startOf(a) ? b : a)), beganOf(first)]]
 }
 
@@ -56,11 +56,16 @@ function ofSeveral(records: SpanRecord[], firsts: SpanRecord[]): Map<SpanRecord,
   const answeredUs = Math.min(...firsts.map(startOf))
   const found = new Map<SpanRecord, number>()
   for (const first of firsts) {
-    if (startOf(first) > answeredUs + ANSWERS_AGAIN_US) continue
+    if (startOf(first) > answeredUs + ANSWERS_AGAIN_US || !isKnown(first)) continue
     const top = topOf(first, byId)
     found.set(top, Math.min(beganOf(first), found.get(top) ?? Number.POSITIVE_INFINITY))
   }
   return found
+}
+
+/** What was sent had ended after its history began, unless a clock was set in between. */
+function isKnown(record: SpanRecord): boolean {
+  return (record.events ?? []).some(({ timestamp }) => Number(timestamp) >= beganOf(record))
 }
 
 function beganOf({ annotations }: SpanRecord): number {

@@ -114,9 +114,10 @@ export function processesOf(rows: SeenRing[]): SeenRing[] {
   return [...processes.values()]
 }
 
-/** Whether the process was there at the time of a call. */
-export function wasThere(ring: SeenRing, gap: Gap): boolean {
-  return !beganLater(ring, gap) && (ring.ended ? ring.seenUs : ring.seenUs + ASKS_US) >= gap.startUs
+/** Whether the process was there at the time of a call. @param unseenUs until when nobody may have seen who was there */
+export function wasThere(ring: SeenRing, gap: Gap, unseenUs = 0): boolean {
+  const { ended, seenUs } = ring
+  return !beganLater(ring, gap) && (ended ? seenUs : Math.max(seenUs, unseenUs) + ASKS_US) >= gap.startUs
 }
 
 export function beganLater({ madeUs, firstUs, firstHistoryUs }: SeenRing, { startUs, endUs }: Gap): boolean {

@@ -35,6 +35,11 @@ const ANSWERS_US = 5_000_000
 /** So many processes are named. */
 const MAX_NAMED = 4
 
+/** What was kept soon after this collector's start began while it may have been away: until then, nobody knows who was there. */
+export function unseen({ keptUs, upUs }: Asked): number {
+  return keptUs >= upUs ? upUs : 0
+}
+
 /** Whether a process could answer, had gone, or may come back: it needs ASKS_US to find a collector. */
 function fateOf({ ended, seenUs }: SeenRing, { keptUs, nowUs, upUs }: Asked): 'there' | 'gone' | 'lost' {
   if (ended ? seenUs >= keptUs + ANSWERS_US : seenUs + ASKS_US >= keptUs) return 'there'
@@ -46,7 +51,7 @@ function fateOf({ ended, seenUs }: SeenRing, { keptUs, nowUs, upUs }: Asked): 't
 export function whyOf(processes: SeenRing[], gap: Gap, asked: Asked, senders: Senders, isSure = true): Why {
   const { startUs } = gap
   const who = gap.service ?? gap.host ?? 'the other side'
-  const there = processes.filter(ring => wasThere(ring, gap))
+  const there = processes.filter(ring => wasThere(ring, gap, unseen(asked)))
   if (there.length === 0) return { why: 'no_history', detail: nobody(processes, gap, who) }
   const present = there.filter(ring => fateOf(ring, asked) === 'there')
   if (present.length === 0) {
@@ -69,7 +74,7 @@ export function whyOf(processes: SeenRing[], gap: Gap, asked: Asked, senders: Se
 
 /** Says of a half of which only the machine is known whose it may be. @param processes those that may have it */
 export function whoOf(processes: SeenRing[], gap: Gap, asked: Asked, senders: Senders): Why {
-  const there = processes.filter(ring => wasThere(ring, gap))
+  const there = processes.filter(ring => wasThere(ring, gap, unseen(asked)))
   if (there.length < 2) return whyOf(processes, gap, asked, senders, false)
   const names = [...new Set(there.map(ring => `${nameOf(ring)}${lossOf(ring, gap, asked)}`))]
   const others = names.length > MAX_NAMED ? `, or of ${names.length - MAX_NAMED} others` : ''
@@ -84,7 +89,7 @@ export function unknown(detail: string): Why {
 
 /** Whether the process could have sent it no more. */
 export function hasLost(ring: SeenRing, gap: Gap, asked: Asked): boolean {
-  return wasThere(ring, gap) && lossOf(ring, gap, asked) !== ''
+  return wasThere(ring, gap, unseen(asked)) && lossOf(ring, gap, asked) !== ''
 }
 
 export function overwritten(whose: string, beganUs: number): Why {
