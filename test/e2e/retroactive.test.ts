@@ -235,7 +235,8 @@ describe('a chain of processes beside a collector that lies', () => {
     }
     const chain = await new Chain().start(peer.address)
     try {
-      for (let i = 0; i < 200; i++) assert.equal(await chain.front.ping(`${i}`), '1 2 3 end')
+      // Nothing is slow among so few.
+      for (let i = 0; i < 90; i++) assert.equal(await chain.front.ping(`${i}`), '1 2 3 end')
       await until('all have asked', () => polls.count > 10)
       assert.deepEqual(peer.spans, [])
     } finally {

@@ -1,4 +1,5 @@
 import type { SpanRecord } from 'milo/codec/span'
+import { IdMap } from '../../record/ids'
 import { CLIENT, HISTORY_KEY, type MissingHalf, SERVER, sideOf } from '../../trace'
 import { hexId } from '../../trace/ids'
 import { Turns } from '../../turns'
@@ -50,7 +51,7 @@ function ofOne(records: SpanRecord[], [first]: SpanRecord[]): [SpanRecord, numbe
 
 /** The same for several processes, or one that has answered again: it has sent what ended in between, but what it had forgotten before its first answer. */
 function ofSeveral(records: SpanRecord[], firsts: SpanRecord[]): Map<SpanRecord, number> {
-  const byId = new Map<bigint, SpanRecord>()
+  const byId = new IdMap<SpanRecord>()
   for (const record of records)
     if (sideOf(record.events ?? []) !== CLIENT || !byId.has(record.id!)) byId.set(record.id!, record)
   const answeredUs = Math.min(...firsts.map(startOf))
