@@ -1,4 +1,4 @@
-import { useEffect, useRef } from 'preact/hooks'
+import { useLayoutEffect, useRef } from 'preact/hooks'
 
 export interface Shortcut {
   /** Values of KeyboardEvent.key; each of them triggers the shortcut. */
@@ -20,7 +20,8 @@ const groups = new Set<{ current: Group }>()
 export function useShortcuts(title: string, shortcuts: Shortcut[]): void {
   const group = useRef<Group>({ title, shortcuts })
   group.current = { title, shortcuts }
-  useEffect(() => {
+  // With what is drawn, and not a moment later: whoever sees a page may use its keys.
+  useLayoutEffect(() => {
     groups.add(group)
     return () => {
       groups.delete(group)
