@@ -386,6 +386,7 @@ const KeepsRequest = module.exports.KeepsRequest = class {
     this.history_us = null;
     this.listening = null;
     this.made_us = null;
+    this.now_us = null;
     if (args) {
       if (args.since !== undefined && args.since !== null) {
         this.since = args.since;
@@ -410,6 +411,9 @@ const KeepsRequest = module.exports.KeepsRequest = class {
       }
       if (args.made_us !== undefined && args.made_us !== null) {
         this.made_us = args.made_us;
+      }
+      if (args.now_us !== undefined && args.now_us !== null) {
+        this.now_us = args.now_us;
       }
     }
   }
@@ -488,6 +492,13 @@ const KeepsRequest = module.exports.KeepsRequest = class {
           input.skip(ftype);
         }
         break;
+        case 9:
+        if (ftype == Thrift.Type.I64) {
+          this.now_us = input.readI64();
+        } else {
+          input.skip(ftype);
+        }
+        break;
         default:
           input.skip(ftype);
       }
@@ -544,6 +555,11 @@ const KeepsRequest = module.exports.KeepsRequest = class {
     if (this.made_us !== null && this.made_us !== undefined) {
       output.writeFieldBegin('made_us', Thrift.Type.I64, 8);
       output.writeI64(this.made_us);
+      output.writeFieldEnd();
+    }
+    if (this.now_us !== null && this.now_us !== undefined) {
+      output.writeFieldBegin('now_us', Thrift.Type.I64, 9);
+      output.writeI64(this.now_us);
       output.writeFieldEnd();
     }
     output.writeFieldStop();
@@ -628,6 +644,7 @@ const Ring = module.exports.Ring = class {
     this.listening = null;
     this.made_us = null;
     this.told_us = null;
+    this.ahead_us = null;
     if (args) {
       if (args.service_name !== undefined && args.service_name !== null) {
         this.service_name = args.service_name;
@@ -655,6 +672,9 @@ const Ring = module.exports.Ring = class {
       }
       if (args.told_us !== undefined && args.told_us !== null) {
         this.told_us = args.told_us;
+      }
+      if (args.ahead_us !== undefined && args.ahead_us !== null) {
+        this.ahead_us = args.ahead_us;
       }
     }
   }
@@ -740,6 +760,13 @@ const Ring = module.exports.Ring = class {
           input.skip(ftype);
         }
         break;
+        case 10:
+        if (ftype == Thrift.Type.I64) {
+          this.ahead_us = input.readI64();
+        } else {
+          input.skip(ftype);
+        }
+        break;
         default:
           input.skip(ftype);
       }
@@ -801,6 +828,11 @@ const Ring = module.exports.Ring = class {
     if (this.told_us !== null && this.told_us !== undefined) {
       output.writeFieldBegin('told_us', Thrift.Type.I64, 9);
       output.writeI64(this.told_us);
+      output.writeFieldEnd();
+    }
+    if (this.ahead_us !== null && this.ahead_us !== undefined) {
+      output.writeFieldBegin('ahead_us', Thrift.Type.I64, 10);
+      output.writeI64(this.ahead_us);
       output.writeFieldEnd();
     }
     output.writeFieldStop();
