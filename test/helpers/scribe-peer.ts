@@ -2,8 +2,9 @@ import type { Socket } from 'node:net'
 import type { TlsOptions } from 'node:tls'
 import { type MessageHeader, MessageType, Reader, T, Writer, writeMessageBegin } from '../../src/codec/binary'
 import { ResultCode, readLogArgs } from '../../src/codec/scribe'
-import { DELIMITER, readRecord, type SpanRecord } from '../../src/codec/span'
+import { DELIMITER, type SpanRecord } from '../../src/codec/span'
 import { Peer } from './peer'
+import { recordsIn } from './records'
 
 /** What the peer does with a Log call. */
 export type Reaction =
@@ -64,11 +65,7 @@ export class ScribePeer extends Peer {
         message = Buffer.from(message.toString('latin1'), 'base64')
         this.sawBase64 = true
       }
-      for (let pos = 0; pos < message.length; ) {
-        const { record, end } = readRecord(message, pos)
-        spans.push(record)
-        pos = end
-      }
+      spans.push(...recordsIn(message))
     }
     this.calls.push(spans.length)
     this.seen.push(spans.map(({ id }) => id!))
@@ -78,10 +75,12 @@ export class ScribePeer extends Peer {
     if (reaction === 'reset') return void socket.resetAndDestroy()
     if (reaction === 'garbage') return void socket.write('HTTP/1.1 400 Bad Request\r\n\r\n')
     if (reaction === 'huge length') return void socket.write(Buffer.from('7fffffff', 'hex'))
-    const w = new Writer()
-    w.i32(0)
+    let reply: Buffer
     if (reaction === 'exception') {
+      const w = new Writer()
       writeMessageBegin(w, { ...header, type: MessageType.EXCEPTION })
+      w.byte(T.STOP)
+      reply = framed(w)
     } else {
       const plain = typeof reaction === 'string'
       const ok = plain || reaction.reply === ResultCode.OK
@@ -89,13 +88,8 @@ export class ScribePeer extends Peer {
       // Of what the sender can't take for an answer to its call, it will send all of it again.
       if (reaction === 'byte by byte' || (!plain && ok)) this.spans.push(...spans)
       const strict = plain || reaction.strict !== false
-      writeMessageBegin(w, { ...header, seqid, strict, type: MessageType.REPLY })
-      w.field(T.I32, 0)
-      w.i32(ok ? ResultCode.OK : ResultCode.TRY_LATER)
+      reply = replyTo({ ...header, seqid, strict }, ok ? ResultCode.OK : ResultCode.TRY_LATER)
     }
-    w.byte(T.STOP)
-    const reply = w.take()
-    reply.writeInt32BE(reply.length - 4, 0)
     if (reaction === 'half a reply') return void socket.write(reply.subarray(0, 9))
     if (reaction === 'two replies') return void socket.write(Buffer.concat([reply, reply]))
     if (reaction !== 'byte by byte') return void socket.write(reply)
@@ -108,11 +102,8 @@ export class ScribePeer extends Peer {
 
   private other(socket: Socket, header: MessageHeader, reader: Reader): void {
     const w = new Writer()
-    w.i32(0)
     const send = () => {
-      const frame = w.take()
-      frame.writeInt32BE(frame.length - 4, 0)
-      if (!socket.destroyed) socket.write(frame)
+      if (!socket.destroyed) socket.write(framed(w))
     }
     if (header.name === 'keeps' && this.keeps !== undefined) {
       const answer = (next: bigint, keeps: Uint8Array, seqid = header.seqid) => {
@@ -181,4 +172,21 @@ function requestOf(reader: Reader): Omit<Poll, 'socket' | 'answer'> {
   }
   const [, since, waitMs, service, host, process, historyUs, listening = [], madeUs] = values as any[]
   return { since, waitMs, service, host, process, historyUs, listening, madeUs }
+}
+
+/** The reply to a `Log` call, with its frame's length. */
+export function replyTo(header: Omit<MessageHeader, 'type'>, code: ResultCode): Buffer {
+  const w = new Writer()
+  writeMessageBegin(w, { ...header, type: MessageType.REPLY })
+  w.field(T.I32, 0)
+  w.i32(code)
+  w.byte(T.STOP)
+  return framed(w)
+}
+
+function framed(w: Writer): Buffer {
+  const message = w.take()
+  const length = Buffer.alloc(4)
+  length.writeInt32BE(message.length)
+  return Buffer.concat([length, message])
 }

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { importFiles } from '../../../collector/src/commands/import'
 import type { Message } from '../../../collector/src/store/store'
-import { readRecord, type SpanRecord } from '../../../src/codec/span'
+import type { SpanRecord } from '../../../src/codec/span'
+import { recordsIn } from '../../helpers/records'
 import { cleanUp, temporaryDirectory, undo } from '../support'
 import { SpanServer } from './span-server'
 
@@ -122,13 +123,7 @@ describe('a file of spans', () => {
     writeFileSync(file, body)
     const records: SpanRecord[] = []
     const append = async (messages: Message[]) => {
-      for (const { body } of messages) {
-        for (let pos = 0; pos < body.length; ) {
-          const { record, end } = readRecord(body, pos)
-          records.push(record)
-          pos = end
-        }
-      }
+      for (const { body } of messages) records.push(...recordsIn(body))
     }
     const { rejected } = await importFiles(
       [file],

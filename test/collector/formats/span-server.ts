@@ -3,7 +3,8 @@ import type { AddressInfo } from 'node:net'
 import { type FastifyInstance, fastify } from 'fastify'
 import pino from 'pino'
 import { type HttpSpansOptions, takeSpans } from '../../../collector/src/receive/http'
-import { readRecord, type SpanRecord } from '../../../src/codec/span'
+import type { SpanRecord } from '../../../src/codec/span'
+import { recordsIn } from '../../helpers/records'
 
 export const JSON_TYPE = 'application/json'
 export const PROTOBUF_TYPE = 'application/x-protobuf'
@@ -51,13 +52,9 @@ export class SpanServer {
   private async store(records: Buffer, spans: number): Promise<'ok' | 'try later'> {
     await this.wait
     if (this.answer !== 'ok') return this.answer
-    const before = this.records.length
-    for (let pos = 0; pos < records.length; ) {
-      const { record, end } = readRecord(records, pos)
-      this.records.push(record)
-      pos = end
-    }
-    assert.equal(this.records.length - before, spans)
+    const come = recordsIn(records)
+    this.records.push(...come)
+    assert.equal(come.length, spans)
     this.pieces.push(records.length)
     return 'ok'
   }

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { buildTrace } from '../../../collector/src/trace'
 import { Reader } from '../../../src/codec/binary'
 import { readLogArgs } from '../../../src/codec/scribe'
-import { readRecord, readSpanStruct, type SpanRecord } from '../../../src/codec/span'
+import { readSpanStruct, type SpanRecord } from '../../../src/codec/span'
+import { recordsIn } from '../../helpers/records'
 
 interface Vector {
   name: string
@@ -25,15 +26,7 @@ function recordsOf(name: string): SpanRecord[] {
   const vector = scribeLog.find(v => v.name === name)!
   const reader = new Reader(Buffer.from(vector.hex, 'hex'), vector.framed ? 4 : 0)
   reader.messageBegin()
-  return readLogArgs(reader).flatMap(({ message }) => {
-    const records: SpanRecord[] = []
-    for (let pos = 0; pos < message.length; ) {
-      const { record, end } = readRecord(message, pos)
-      records.push(record)
-      pos = end
-    }
-    return records
-  })
+  return readLogArgs(reader).flatMap(({ message }) => recordsIn(message))
 }
 
 describe('traces of what the original sent', () => {

@@ -13,6 +13,7 @@ import {
   type SpanRecord,
   writeSpanStruct,
 } from '../../../src/codec/span'
+import { recordsIn } from '../../helpers/records'
 
 const thrift = require('thrift')
 const { Span: GeneratedSpan } = require('../../gen/idl/milo_types')
@@ -62,12 +63,7 @@ describe('codec: the original’s Scribe messages', () => {
         expected.map((m: any) => m.category),
       )
       entries.forEach(({ message }, i) => {
-        const records: SpanRecord[] = []
-        for (let pos = 0; pos < message.length; ) {
-          const { record, end } = readRecord(message, pos)
-          records.push(record)
-          pos = end
-        }
+        const records = recordsIn(message)
         const wanted: SpanRecord[] = expected[i].message.map((m: any) => fromWords(m.span))
         assert.deepEqual(records, wanted)
         assert.deepEqual(Buffer.concat(records.map(encodeRecord)), message)

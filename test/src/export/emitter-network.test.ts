@@ -3,27 +3,14 @@ import { readFileSync } from 'node:fs'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { init, shutdown, span, stats } from '../../../src'
-import { MessageType, Reader, T, Writer, writeMessageBegin } from '../../../src/codec/binary'
+import { Reader } from '../../../src/codec/binary'
 import { ResultCode, readLogArgs } from '../../../src/codec/scribe'
-import { readRecord } from '../../../src/codec/span'
 import { SpanBuffer } from '../../../src/export/buffer'
 import { ROOT } from '../../helpers/child'
 import { type Bench, bench, endedSpan } from '../../helpers/emitter'
-import { type Reaction, ScribePeer } from '../../helpers/scribe-peer'
+import { recordsIn } from '../../helpers/records'
+import { type Reaction, replyTo, ScribePeer } from '../../helpers/scribe-peer'
 import { until } from '../../helpers/until'
-
-/** The reply OK to a `Log` call. */
-function okTo(seqid: number): Buffer {
-  const w = new Writer()
-  w.i32(0)
-  writeMessageBegin(w, { strict: true, type: MessageType.REPLY, name: 'Log', seqid })
-  w.field(T.I32, 0)
-  w.i32(ResultCode.OK)
-  w.byte(T.STOP)
-  const reply = w.take()
-  reply.writeInt32BE(reply.length - 4)
-  return reply
-}
 
 const pem = (name: string) => readFileSync(join(ROOT, 'test/fixtures/tls', name))
 
@@ -126,7 +113,7 @@ describe('the emitter', () => {
       running.work(100, 'x'.repeat(4000))
       void running.emitter.flush(10_000)
       await until('the batch is on its way', () => running!.buffer.counts().inFlight === 100 && socket !== undefined)
-      socket!.write(okTo(i + 1))
+      socket!.write(replyTo({ strict: true, name: 'Log', seqid: i + 1 }, ResultCode.OK))
       await until('it is taken for sent', () => running!.buffer.counts().sent === 100 * (i + 1))
     }
     const names: (string | undefined)[] = []
@@ -136,12 +123,7 @@ describe('the emitter', () => {
       while (bytes.length >= 4 && bytes.length >= 4 + bytes.readInt32BE(0)) {
         const reader = new Reader(bytes.subarray(4, 4 + bytes.readInt32BE(0)))
         reader.messageBegin()
-        const { message } = readLogArgs(reader)[0]!
-        for (let pos = 0; pos < message.length; ) {
-          const { record, end } = readRecord(message, pos)
-          names.push(record.name)
-          pos = end
-        }
+        for (const { message } of readLogArgs(reader)) names.push(...recordsIn(message).map(({ name }) => name))
         bytes = bytes.subarray(4 + bytes.readInt32BE(0))
       }
     })
