@@ -61,10 +61,8 @@ export class Writer {
   reserve(n: number): void {
     if (this.pos + n <= this.buf.length) return
     const grown = Buffer.allocUnsafeSlow(Math.max(this.buf.length * 2, this.pos + n))
-    const { pos } = this
-    this.buf.copy(grown, 0, 0, pos)
+    this.buf.copy(grown, 0, 0, this.pos)
     this.use(grown)
-    this.pos = pos
   }
 
   byte(v: number): void {
@@ -124,6 +122,13 @@ export class Writer {
     this.pos += b.length
   }
 
+  /** A list of strings. */
+  strings(list: readonly string[]): void {
+    this.byte(T.STRING)
+    this.i32(list.length)
+    for (const s of list) this.string(s)
+  }
+
   raw(b: Uint8Array): void {
     this.reserve(b.length)
     this.buf.set(b, this.pos)
@@ -142,11 +147,10 @@ export class Writer {
     return out
   }
 
-  /** Goes on in another buffer, which has memory of its own. */
+  /** Goes on in another buffer, which has memory of its own, and what has been written. */
   use(buf: Buffer): void {
     this.buf = buf
     this.view = new DataView(buf.buffer)
-    this.pos = 0
   }
 }
 

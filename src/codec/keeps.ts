@@ -13,7 +13,7 @@ export interface KeepsRequest {
   processLo: number
   /** When the history began, in microseconds since the epoch. */
   historyUs: number
-  /** Where the process takes calls, as `address:port`; empty: it doesn't say. */
+  /** Where the process takes calls, as `placeOf` writes it; empty: it doesn't say. */
   listening: string[]
   /** When the history was made, in microseconds since the epoch; 0: it doesn't say. */
   madeUs: number
@@ -21,8 +21,15 @@ export interface KeepsRequest {
   nowUs: number
 }
 
+/** Returns `address:port`. */
+export function placeOf(address: string, port: string | number): string {
+  const name = address.replace(/^::ffff:/, '').toLowerCase()
+  return name.includes(':') ? `[${name}]:${port}` : `${name}:${port}`
+}
+
 /** Of an entry: kind, 64 bits of an id, n. */
 export const KEEP_BYTES = 10
+/** A trace is to be kept, or the next n of an operation. */
 export const KEEP_TRACE = 0
 export const KEEP_OPERATION = 1
 /** KEEP_OPERATION with the number of the request in the id's last two bytes. It comes before the one without, which is for older processes. */
@@ -58,9 +65,7 @@ export function writeKeepsFrame(w: Writer, seqid: number, request: KeepsRequest)
   w.i64FromNumber(request.historyUs)
   if (request.listening.length > 0) {
     w.field(T.LIST, 7)
-    w.byte(T.STRING)
-    w.i32(request.listening.length)
-    for (const place of request.listening) w.string(place)
+    w.strings(request.listening)
   }
   if (request.madeUs > 0) {
     w.field(T.I64, 8)

@@ -1,6 +1,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { AddressInfo, Server } from 'node:net'
 import { networkInterfaces } from 'node:os'
+import { placeOf } from '../codec/keeps'
 import { clock } from '../process/genuine'
 
 /**
@@ -105,9 +106,4 @@ function interfaces(): ReturnType<typeof networkInterfaces> {
     // Not where the system forbids it.
     return {}
   }
-}
-
-function placeOf(address: string, port: number): string {
-  const name = address.replace(/^::ffff:/, '').toLowerCase()
-  return name.includes(':') ? `[${name}]:${port}` : `${name}:${port}`
 }

@@ -1,3 +1,4 @@
+import { KEEP_BYTES } from 'milo/codec/keeps'
 import { Turns } from '../turns'
 
 /**
@@ -10,12 +11,9 @@ import { Turns } from '../turns'
  * which a process turns when the first one is gone.
  */
 
-/** An entry on the wire: kind, 64 bits of an id, n. */
-export const ENTRY_BYTES = 10
-
 export interface FeedReply {
   next: number
-  /** Entries of ENTRY_BYTES, oldest first. */
+  /** Entries of KEEP_BYTES, oldest first. */
   keeps: Buffer
 }
 
@@ -51,7 +49,7 @@ export class Feed {
   private readonly own: number
   /** A ring: entry i is at i % MAX_ENTRIES. */
   private readonly numbers = new Float64Array(MAX_ENTRIES)
-  private readonly entries = Buffer.alloc(MAX_ENTRIES * ENTRY_BYTES)
+  private readonly entries = Buffer.alloc(MAX_ENTRIES * KEEP_BYTES)
   private count = 0
   private last: number
   /** What waiting polls have been told. */
@@ -86,9 +84,9 @@ export class Feed {
     this.last = Math.max(this.numberAt(this.nowUs()), this.last + STEP)
     const at = this.count++ % MAX_ENTRIES
     this.numbers[at] = this.last
-    this.entries[at * ENTRY_BYTES] = kind
-    this.entries.writeBigInt64BE(BigInt.asIntN(64, id), at * ENTRY_BYTES + 1)
-    this.entries[at * ENTRY_BYTES + 9] = n
+    this.entries[at * KEEP_BYTES] = kind
+    this.entries.writeBigInt64BE(BigInt.asIntN(64, id), at * KEEP_BYTES + 1)
+    this.entries[at * KEEP_BYTES + 9] = n
     this.schedule()
   }
 
@@ -174,10 +172,10 @@ export class Feed {
       else low = middle + 1
     }
     const n = Math.min(this.count - low, MAX_REPLY_ENTRIES)
-    const keeps = Buffer.allocUnsafe(n * ENTRY_BYTES)
+    const keeps = Buffer.allocUnsafe(n * KEEP_BYTES)
     for (let i = 0; i < n; i++) {
-      const at = ((low + i) % MAX_ENTRIES) * ENTRY_BYTES
-      this.entries.copy(keeps, i * ENTRY_BYTES, at, at + ENTRY_BYTES)
+      const at = ((low + i) % MAX_ENTRIES) * KEEP_BYTES
+      this.entries.copy(keeps, i * KEEP_BYTES, at, at + KEEP_BYTES)
     }
     return { next: low + n < this.count ? this.numbers[(low + n - 1) % MAX_ENTRIES]! : this.last, keeps }
   }

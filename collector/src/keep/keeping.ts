@@ -1,11 +1,12 @@
 import { hash, randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { KEEP_BYTES, KEEP_REQUEST } from 'milo/codec/keeps'
 import type { LogRarely } from '../log'
 import type { Metrics } from '../metrics'
 import { IdMap } from '../record/ids'
-import { type Keep, type KeepLog, OPERATION, REQUEST, TRACE } from '../store/keeps'
+import { type Keep, type KeepLog, OPERATION, TRACE } from '../store/keeps'
 import { Recent } from '../store/recent'
-import { ENTRY_BYTES, Feed } from './feed'
+import { Feed } from './feed'
 import type { KeptRecord } from './kept-records'
 import { OrderedLimit } from './ordered-limit'
 import { Rings } from './rings'
@@ -116,9 +117,9 @@ export class Keeping {
     this.write(keep)
   }
 
-  /** Tells what a relay's upstream has told. @param keeps entries of ENTRY_BYTES */
+  /** Tells what a relay's upstream has told. @param keeps entries of KEEP_BYTES */
   passOn(keeps: Buffer): void {
-    for (let at = 0; at + ENTRY_BYTES <= keeps.length; at += ENTRY_BYTES) {
+    for (let at = 0; at + KEEP_BYTES <= keeps.length; at += KEEP_BYTES) {
       this.tell(keeps[at]!, keeps.readBigInt64BE(at + 1), keeps[at + 9]!, false)
     }
   }
@@ -157,7 +158,7 @@ export class Keeping {
   /** Tells what a person has asked for: to processes that tell requests apart by their numbers, and to older ones. */
   private tellRequest({ id, n, atUs, origin }: Keep): void {
     const request = BigInt(`0x${hash('sha256', `${origin} ${atUs}`).slice(0, 4)}`)
-    this.feed.add(REQUEST, ((id >> 16n) << 16n) | request, n)
+    this.feed.add(KEEP_REQUEST, ((id >> 16n) << 16n) | request, n)
     this.feed.add(OPERATION, id, n)
   }
 

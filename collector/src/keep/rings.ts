@@ -5,7 +5,7 @@ const MAX_RINGS = 20_000
 const MAX_LENGTH = 200
 const MAX_LISTENING = 64
 /** A process that has been answered asks again within a second, or after a pause of half a minute if it was cut off. */
-const ASKS_US = 35_000_000
+export const ASKS_US = 35_000_000
 /** Who hasn't asked for so long is gone; a question takes 30 s at most. */
 const GONE_US = 120_000_000
 

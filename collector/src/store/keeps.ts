@@ -1,9 +1,7 @@
 /** What is kept after the fact, and which processes have a history to keep it from. Times are microseconds since the epoch. */
 
-export const TRACE = 0
-export const OPERATION = 1
-/** In the feed alone: an operation, with the number of the request in its number's last two bytes. */
-export const REQUEST = 2
+/** They are stored as the feed has them. */
+export { KEEP_OPERATION as OPERATION, KEEP_TRACE as TRACE } from 'milo/codec/keeps'
 
 /** A trace that all processes were asked for, or an operation whose next traces they were. */
 export interface Keep {
@@ -62,12 +60,6 @@ export interface Ring {
   listening: string[]
   /** How far its own clock is ahead, by which its spans have their times; the times here aren't. Not stored. */
   aheadUs?: number
-}
-
-/** Returns `address:port`. */
-export function placeOf(address: string, port: string | number): string {
-  const name = address.replace(/^::ffff:/, '').toLowerCase()
-  return name.includes(':') ? `[${name}]:${port}` : `${name}:${port}`
 }
 
 /** How `listening` is stored: each place is found with its commas. */

@@ -1,13 +1,14 @@
+import { placeOf } from 'milo/codec/keeps'
 import type { SpanRecord } from 'milo/codec/span'
-import type { Rings } from '../../keep/rings'
-import { type KeepReader, placeOf } from '../../store/keeps'
+import { ASKS_US, type Rings } from '../../keep/rings'
+import type { KeepReader } from '../../store/keeps'
 import { HISTORY_KEY, isEveryMachine, leftOutOf, type MissingHalf, type Trace } from '../../trace'
 import { Turns } from '../../turns'
 import type { AskStore } from '../ask-store'
 import { Clocks } from './clocks'
 import { type Call, callersMissing, callsOf, type Gap } from './gaps'
 import { hostOf, overwrittenInside } from './own-spans'
-import { ASKS_US, machineOf, Processes, wasThere } from './processes'
+import { machineOf, Processes, wasThere } from './processes'
 import { type Asked, hasLost, overwritten, unknown, unseen, type Why, whoOf, whyOf } from './why'
 
 /**

@@ -1,6 +1,8 @@
+import { placeOf } from 'milo/codec/keeps'
 import type { SpanRecord } from 'milo/codec/span'
+import { ASKS_US } from '../../keep/rings'
 import { IdMap } from '../../record/ids'
-import { placeOf, type SeenRing } from '../../store/keeps'
+import type { SeenRing } from '../../store/keeps'
 import { hostName, isEveryMachine } from '../../trace'
 import type { Gap } from './gaps'
 
@@ -12,9 +14,6 @@ interface Process extends SeenRing {
 }
 
 type Place = Pick<Gap, 'host' | 'port' | 'from'>
-
-/** A process asks again after so long at the most. */
-export const ASKS_US = 35_000_000
 
 export class Processes {
   private readonly byPort = new Map<string, Process[]>()

@@ -1,7 +1,9 @@
-import { placeOf, type SeenRing } from '../../store/keeps'
+import { placeOf } from 'milo/codec/keeps'
+import { ASKS_US } from '../../keep/rings'
+import type { SeenRing } from '../../store/keeps'
 import type { MissingHalf } from '../../trace'
 import type { Gap } from './gaps'
-import { ASKS_US, beganLater, wasThere } from './processes'
+import { beganLater, wasThere } from './processes'
 
 /**
  * Why a half isn't there, by what is known of the processes whose it may be:
