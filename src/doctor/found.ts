@@ -45,10 +45,9 @@ async function lookAt(
   else if (target.kind === 'scribe')
     url = `http://${bracketed(settings.scribe[0]!.host)}:${COLLECTOR_PORT}/api/traces/${traceId}`
   else {
-    const origin = `${target.address.tls === undefined ? 'http' : 'https'}://${target.authority}`
     const path =
       target.kind === 'zipkin' ? target.path.replace(/\/spans(\?.*)?$/, `/trace/${traceId}`) : `/api/traces/${traceId}`
-    url = origin + path
+    url = originOf(target) + path
   }
   const headers: Record<string, string> = target.kind === 'scribe' ? {} : Object.fromEntries(target.headers)
   if (env.MILO_DOCTOR_TOKEN) headers.authorization = `Bearer ${env.MILO_DOCTOR_TOKEN}`
@@ -84,8 +83,9 @@ async function lookAt(
 }
 
 /** Sends an exporter's peer nothing, as its protocol has it. @returns what is wrong with the answer */
-async function problemOf({ kind, name, address, authority, path, headers }: HttpTarget): Promise<string | undefined> {
-  const url = `${address.tls === undefined ? 'http' : 'https'}://${authority}${path}`
+async function problemOf(target: HttpTarget): Promise<string | undefined> {
+  const { kind, name, path, headers } = target
+  const url = originOf(target) + path
   const isOtlp = kind === 'otlp'
   const type = isOtlp ? 'application/x-protobuf' : 'application/json'
   const reply = await ask(url, { ...Object.fromEntries(headers), 'content-type': type }, isOtlp ? '' : '[]')
@@ -94,6 +94,10 @@ async function problemOf({ kind, name, address, authority, path, headers }: Http
     return undefined
   const expected = isOtlp ? 'an OTLP endpoint' : 'a Zipkin server'
   return `${url} answers, but not as ${expected} or a Milo collector does (${reply.type || 'no content-type'}): is it the address for ${name}?`
+}
+
+function originOf({ address, authority }: HttpTarget): string {
+  return `${address.tls === undefined ? 'http' : 'https'}://${authority}`
 }
 
 function bracketed(host: string): string {

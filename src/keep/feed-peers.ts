@@ -1,8 +1,7 @@
-import { version } from '../../package.json'
 import { Writer } from '../codec/binary'
 import { type KeepsRequest, readKeepsReply, UNKNOWN_METHOD, writeKeepsFrame } from '../codec/keeps'
 import type { Address } from '../export/connection'
-import { ReplyReader } from '../export/http/call'
+import { ReplyReader, requestHead } from '../export/http/call'
 import type { HttpTarget } from '../export/http/target'
 import type { Call } from '../export/protocol'
 import { replyFrame } from '../export/reply-frame'
@@ -56,7 +55,8 @@ export function overScribe(address: Address): FeedPeer {
 const SPANS_PATH = /\/(v1\/traces|api\/v[12]\/spans)\/?(\?.*)?$/
 
 /** Asks where an exporter sends spans to, with its headers: a Milo collector has both there. */
-export function overHttp({ kind, address, authority, path, headers }: HttpTarget): FeedPeer {
+export function overHttp(target: HttpTarget): FeedPeer {
+  const { kind, address, path } = target
   const base = SPANS_PATH.test(path) ? path.replace(SPANS_PATH, '') : ''
   return {
     name: kind === 'otlp' ? 'OTLP' : 'Zipkin',
@@ -69,12 +69,6 @@ export function overHttp({ kind, address, authority, path, headers }: HttpTarget
         ...{ process: String(BigInt(`0x${toHex(processHi, processLo)}`)), history: String(historyUs) },
         ...{ made: String(madeUs), now: String(nowUs), listening: listening.join(',') },
       })
-      const lines = [
-        `GET ${base}/api/keeps/feed?${query} HTTP/1.1`,
-        `host: ${authority}`,
-        `user-agent: milo/${version}`,
-        ...headers.map(([name, value]) => `${name}: ${value}`),
-      ]
       const reader = new ReplyReader(({ status, headers, body }) => {
         const next = headers.get('milo-next')
         const isReply = status === 200 && next !== undefined && /^\d{1,19}$/.test(next)
@@ -89,7 +83,7 @@ export function overHttp({ kind, address, authority, path, headers }: HttpTarget
         return { code: isReply ? 'ok' : 'refused' }
       })
       return {
-        parts: [Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1')],
+        parts: [requestHead(`GET ${base}/api/keeps/feed?${query}`, target)],
         read: data => reader.read(data),
         end: () => reader.end(),
       }

@@ -35,16 +35,8 @@ export function poster(
   contentType: string,
   accepted: (reply: Reply) => Answer,
 ): (body: Buffer) => Call {
-  const { path, authority, headers, address } = target
-  const head = [
-    `POST ${path} HTTP/1.1`,
-    `host: ${authority}`,
-    `user-agent: milo/${version}`,
-    `content-type: ${contentType}`,
-    ...headers.map(([name, value]) => `${name}: ${value}`),
-  ]
   // Within a machine bytes cost less than their compression.
-  let zips = !LOOPBACK.test(address.host)
+  let zips = !LOOPBACK.test(target.address.host)
   return body => {
     const zipped = zips && body.length >= MIN_ZIPPED_BYTES ? gzip(body) : undefined
     const sent = zipped ?? body
@@ -53,17 +45,24 @@ export function poster(
       if (reply.status === 415) zips = false
       return judge(reply, accepted)
     })
-    const lines = [
-      ...head,
+    const own = [
+      `content-type: ${contentType}`,
       ...(zipped === undefined ? [] : ['content-encoding: gzip']),
       `content-length: ${sent.length}`,
     ]
     return {
-      parts: [Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), sent],
+      parts: [requestHead(`POST ${target.path}`, target, own), sent],
       read: data => reader.read(data),
       end: () => reader.end(),
     }
   }
+}
+
+/** @param own headers of this request */
+export function requestHead(request: string, { authority, headers }: HttpTarget, own: string[] = []): Buffer {
+  const given = headers.map(([name, value]) => `${name}: ${value}`)
+  const lines = [`${request} HTTP/1.1`, `host: ${authority}`, `user-agent: milo/${version}`, ...given, ...own]
+  return Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1')
 }
 
 /** The quickest level: 0.5 µs a span, and a sixth of the bytes. The next ones take four times as long for a little less. */
