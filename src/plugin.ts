@@ -7,7 +7,7 @@ export { endWith, isNodePromise, observe } from './patch/observe'
 export { sayEarly, sayLeft } from './patch/patched'
 export type { Emit, Patch, Plugin, PluginHandle, Wrapped } from './patch/plugin'
 export { clearTimeout, clock, setImmediate, setTimeout } from './process/genuine'
-export { describe, logRarely } from './process/log'
+export { describe, ifRejected, logRarely } from './process/log'
 export { currentSettings, isActive } from './start/instance'
 export { currentFrame, Frame, fillFrame, frameToFill, frameWith, runInFrame } from './trace/context'
 export {

@@ -1,4 +1,4 @@
-import { currentSettings, describe, logRarely, type Span } from 'milo/plugin'
+import { currentSettings, describe, ifRejected, logRarely, type Span } from 'milo/plugin'
 
 /** Lets the application look at a call's arguments, if it has asked for that. Otherwise, no arguments are recorded. */
 export function askApplication(span: Span, args: unknown[]): void {
@@ -7,10 +7,7 @@ export function askApplication(span: Span, args: unknown[]): void {
   // ThriftInstrumentation's option has another name.
   const { option = 'onRequest' } = hook as { option?: string }
   try {
-    const result = hook(span, args) as Partial<PromiseLike<unknown>> | undefined
-    // Nobody waits for an async one, but a rejection that nobody hears of ends the process.
-    if (typeof result?.then === 'function')
-      result.then(undefined, error => logRarely(option, 'error', `${option} rejected: ${describe(error)}`))
+    ifRejected(hook(span, args), error => logRarely(option, 'error', `${option} rejected: ${describe(error)}`))
   } catch (error) {
     logRarely(option, 'error', `${option} threw: ${describe(error)}`)
   }
