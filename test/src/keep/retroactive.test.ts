@@ -631,10 +631,11 @@ describe('retroactive sampling', () => {
         res => res.writeHead(200, { 'milo-next': '5', 'content-length': '999999999999' }).write('x'),
         res => res.setHeader('milo-next', '7').end(Buffer.alloc(15)),
       ]
-      react = res => answers.shift()?.(res)
+      // On a busy machine a connection may be given up just as it is answered: the last answer stays.
+      react = res => (answers.length > 1 ? answers.shift() : answers[0])!(res)
       begin('otlp ')
-      await until('it has asked for the fifth time', () => asked.length === 5)
-      assert.equal(stats().retroactive!.feed, 'connected')
+      await until('it has asked for the fifth time', () => asked.length >= 5)
+      await until('it has taken an answer', () => stats().retroactive!.feed === 'connected')
     })
   })
 
