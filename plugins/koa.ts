@@ -33,11 +33,13 @@ export const koa: Plugin = {
 }
 
 /**
- * Of the layers that match the path, the last one that has the method is the route; those of middleware have none. Its path has the
- * prefixes of all routers that it is nested in.
+ * Of the layers that match the path and have the method, the route is the one that was called last; those of middleware have no methods.
+ * Routers before @koa/router 9 don't say which were called: there it is the last one. Its path has the prefixes of all routers that it is
+ * nested in.
  */
-function routeOf({ _matchedRoute, matched, method }: any): string | undefined {
+function routeOf({ _matchedRoute, routerPath, matched, method }: any): string | undefined {
   if (_matchedRoute === undefined || !Array.isArray(matched)) return undefined
-  const route = matched.findLast(layer => layer?.methods?.includes?.(method))
+  const routes = matched.filter(layer => layer?.methods?.includes?.(method))
+  const route = routes.findLast(({ path }) => path === routerPath) ?? routes.at(-1)
   return route && String(route.path)
 }

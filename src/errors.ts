@@ -11,6 +11,9 @@ export class MiloError extends Error {
   }
 }
 
+/** What is wrong comes from the environment: whoever deploys the application has set it, so it must not stop the application. */
+export class BadVariable extends MiloError {}
+
 export type MiloErrorCode =
   | 'MILO_BAD_OPTION'
   | 'MILO_BAD_ENABLED'

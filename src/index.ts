@@ -3,16 +3,18 @@
  * in a trace that isn't sampled. Only init throws.
  */
 import { types } from 'node:util'
+import { BadVariable } from './errors'
 import { imitate } from './patch/imitate'
 import { endWith } from './patch/observe'
+import { isError } from './process/error-name'
 import { describe, logRarely } from './process/log'
 import { refuse, withLogPlugins } from './register'
 import { isActive, keepTrace, sink } from './start/instance'
-import { BadVariable, type Options, readSettings, type Settings } from './start/options'
+import { type Options, readSettings, type Settings } from './start/options'
 import { start } from './start/start'
 import { changeBaggage, readBaggage } from './trace/baggage'
 import { currentFrame, derive, frameWith, runInFrame } from './trace/context'
-import { cut, isError, Kind, LIMITS, type LiveSpan, type PluginSpan, type Span, UNSAMPLED } from './trace/span'
+import { cut, Kind, LIMITS, type LiveSpan, type PluginSpan, type Span, UNSAMPLED } from './trace/span'
 import { currentSpan, startSpan } from './trace/tracer'
 
 export { MiloError, type MiloErrorCode } from './errors'
@@ -199,9 +201,10 @@ export function count(key: string, n = 1): void {
 
 /**
  * Keeps the current trace, after the fact: what this process and others have in their histories of it is sent, and what is yet to end. A trace
- * that is kept anyway gets the annotation alone. It needs the option `retroactive`.
+ * that is kept anyway gets the annotation alone; a span's last word stays. It needs the option `retroactive`.
  * @param reason a word that says why, 64 characters at most: the traces are found by it, as `milo.keep=…`
- * @returns whether the trace is sent: not if there is no history, or too many traces are kept already
+ * @returns true if the word was accepted. False without a history, without a current span, above the limits, or once the span was sent (in a
+ * sampled trace: has ended). An accepted trace may still be refused 20 ms later for its size; `stats().retroactive.refused` counts it
  */
 export function keep(reason = 'application'): boolean {
   const span = currentSpan()

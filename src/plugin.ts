@@ -3,9 +3,10 @@
  * it patches; Milo calls it when the application loads them. docs/writing-a-plugin.md has an example.
  */
 
-export { endWith, isNodePromise, observe } from './patch/observe'
+export { endWith, isNodePromise, observe, observeThen } from './patch/observe'
 export { sayEarly, sayLeft } from './patch/patched'
 export type { Emit, Patch, Plugin, PluginHandle, Wrapped } from './patch/plugin'
+export { errorName, noteError, noteErrors } from './process/error-name'
 export { clearTimeout, clock, setImmediate, setTimeout } from './process/genuine'
 export { describe, ifRejected, logRarely } from './process/log'
 export { currentSettings, isActive } from './start/instance'

@@ -1,6 +1,7 @@
 import { clearTimeout, GenuinePromise, setTimeout } from './process/genuine'
 import { withLogPlugins } from './register'
-import { type Options, readSettings } from './start/options'
+import { currentSettings, isActive, MAX_TIMER_MS } from './start/instance'
+import { type Options, readSettings, type Settings } from './start/options'
 import { start as startMilo } from './start/start'
 import { Kind, type LiveSpan } from './trace/span'
 
@@ -37,6 +38,9 @@ const KINDS: Record<Kind, TestSpan['kind']> = {
 /** The spans since the last start, and the calls of `ended` that wait for more. */
 const collector = { spans: [] as TestSpan[], waiting: [] as (() => void)[] }
 
+/** Set from a start to the stop: the settings that Milo ran with before, undefined where it was off. */
+let before: { settings: Settings | undefined } | undefined
+
 /**
  * Starts Milo anew, with every trace kept unless the options say otherwise.
  * @returns the spans that have ended, oldest first: the array grows; set its length to 0 to begin afresh
@@ -46,6 +50,7 @@ export function start(options: Options = {}): TestSpan[] {
   const settings = readSettings({ sampler: 'always', ...options }, {})
   const collected: TestSpan[] = []
   collector.spans = collected
+  before ??= { settings: isActive() ? currentSettings() : undefined }
   startMilo(settings, withLogPlugins(settings), span => {
     collected.push(plain(span))
     for (const look of collector.waiting) look()
@@ -53,9 +58,15 @@ export function start(options: Options = {}): TestSpan[] {
   return collected
 }
 
-/** Switches Milo off. What has been collected stays. */
+/**
+ * Starts Milo again with the settings it ran with before `start`, as under milo/register, or switches it off. Its history goes on; plugins
+ * that the test has added stay. Without a start it does nothing. What has been collected stays.
+ */
 export function stop(): void {
-  startMilo(readSettings({ enabled: false }, {}), [])
+  if (before === undefined) return
+  const settings = before.settings ?? readSettings({ enabled: false }, {})
+  before = undefined
+  startMilo(settings, [])
 }
 
 /**
@@ -74,10 +85,13 @@ export function ended(count: number, limitMs = 1000): Promise<TestSpan[]> {
       clearTimeout(timer)
       collector.waiting = collector.waiting.filter(one => one !== look)
     }
-    const timer = setTimeout(() => {
-      settled()
-      reject(new Error(`${wanted.length} of ${count} spans have ended within ${limitMs} ms:\n${tree()}`))
-    }, limitMs)
+    const timer = setTimeout(
+      () => {
+        settled()
+        reject(new Error(`${wanted.length} of ${count} spans have ended within ${limitMs} ms:\n${tree()}`))
+      },
+      Math.min(limitMs, MAX_TIMER_MS),
+    )
     collector.waiting.push(look)
     look()
   })
@@ -169,7 +183,7 @@ function plain(span: LiveSpan): TestSpan {
   }
 }
 
-function pairs(list: unknown[] | undefined): [any, any][] {
+function pairs(list: readonly unknown[] | undefined): [any, any][] {
   const result: [any, any][] = []
   for (let i = 0; list !== undefined && i < list.length; i += 2) result.push([list[i], list[i + 1]])
   return result

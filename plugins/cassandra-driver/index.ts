@@ -1,4 +1,4 @@
-import type { Plugin } from 'milo/plugin'
+import { noteErrors, type Plugin } from 'milo/plugin'
 
 /**
  * cassandra-driver: a span for each call, over all pages and retries, and contexts. Callbacks that it calls from a connection's reader
@@ -7,6 +7,7 @@ import type { Plugin } from 'milo/plugin'
 export const cassandraDriver: Plugin = {
   name: 'cassandra-driver',
   patches: [
+    { module: 'cassandra-driver', versions: '>=4 <5', file: 'lib/errors.js', patch: noteErrors },
     {
       module: 'cassandra-driver',
       versions: '>=4 <5',

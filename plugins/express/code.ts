@@ -14,6 +14,12 @@ const paths = new WeakMap<object, unknown>()
 const mounts = new WeakMap<object, string>()
 
 /**
+ * Whether a response has begun. Then the route that it came from is the request's: middleware and routes that are called after it, for a log
+ * or because they match as well, answer nothing.
+ */
+const isAnswered = (res: object): boolean => (res as { headersSent?: boolean }).headersSent === true
+
+/**
  * A layer is what a router has for each route, middleware and router below it. When one lets go of a request by `next`, the request is
  * again where it was before, except that an error leaves the route that it arose in.
  */
@@ -46,10 +52,11 @@ function enter(layer: any, res: object, next: Next, { takeRoute }: Requests): Ne
   const path = paths.get(layer)
   const mount = mounts.get(res) ?? ''
   if (layer.route !== undefined) {
+    if (isAnswered(res)) return next
     takeRoute(res, join(mount, path) || '/')
     return (...args) => {
       const isError = args[0] && args[0] !== 'route' && args[0] !== 'router'
-      if (!isError) takeRoute(res, undefined)
+      if (!isError && !isAnswered(res)) takeRoute(res, undefined)
       return next(...args)
     }
   }

@@ -83,8 +83,8 @@ const LATER = new Set<unknown>([
 /** Whether an event's listeners belong to another request than the code that emits it: `emitInFrame` is for those. */
 export function isHeardElsewhere(emitter: EventEmitter, event: string | symbol): boolean {
   // In this order: hardly any event has listeners, and to look for a private field costs the most.
-  if (!LATER.has(event) || emitter.listenerCount(event) === 0) return false
-  if (event === 'end' && isHeardByNodeAlone(emitter)) return false
+  const listener = (emitter as Listened)._events?.[event]
+  if (listener === undefined || !LATER.has(event) || (event === 'end' && isNodesAlone(listener))) return false
   const exchange = Exchange.of(emitter)
   if (exchange === undefined) return false
   const { frame } = exchange
@@ -92,15 +92,16 @@ export function isHeardElsewhere(emitter: EventEmitter, event: string | symbol):
   return here?.span !== frame?.span || here?.baggage !== frame?.baggage
 }
 
+/** Where Node keeps an emitter's listeners: one, a wrapper for `once`, or a list. */
+type Listened = EventEmitter & { _events?: Record<string | symbol, unknown> }
+
 /** Once it is known: the one function by which Node listens to the end of every request that was answered before it was over. */
 let clearIncoming: unknown
 
 /** Whether an end has no listener of the application's. Node's own, which lets go of the request, needs no frame, and is all that most have. */
-function isHeardByNodeAlone(emitter: EventEmitter): boolean {
-  // A list if there are several, and a wrapper for `once`.
-  const listener = (emitter as { _events?: { end?: unknown } })._events?.end
+function isNodesAlone(listener: unknown): boolean {
   if (clearIncoming === undefined && isNodesOwn(listener)) clearIncoming = listener
-  return listener !== undefined && listener === clearIncoming
+  return listener === clearIncoming
 }
 
 /** By its name and its text: it is added when the response is over, and nothing else tells whose a listener is. */

@@ -1,19 +1,22 @@
 import {
   currentFrame,
   currentSpan,
+  errorName,
   frameWith,
   isActive,
   Kind,
+  noteError,
   type PluginHandle,
   runInFrame,
   type Span,
   startSpan,
 } from 'milo/plugin'
-import { annotateDatabase, annotateServer, plainMessage } from '../databases/call'
+import { annotateDatabase, annotateServer, SYSTEM_CALLS, TLS_ERROR, textOf } from '../databases/call'
 import { FieldsOn } from '../http/fields'
 
 export function patchRedis(Redis: any, plugin: PluginHandle): void {
-  const { Cluster, Pipeline } = Redis
+  const { Cluster, Pipeline, ReplyError } = Redis
+  noteError(ReplyError, 'ReplyError')
   for (const [Class, hasAddress] of [
     [Redis, true],
     [Cluster, false],
@@ -70,13 +73,35 @@ export function patchRedis(Redis: any, plugin: PluginHandle): void {
         return original.call(this, command, ...rest)
       },
   )
+  if (typeof Redis.prototype.silentEmit === 'function') {
+    plugin.wrap(
+      Redis.prototype,
+      'silentEmit',
+      original =>
+        function (this: any, ...args) {
+          const [event, error] = args
+          if (
+            event === 'error' &&
+            plugin.enabled &&
+            isActive() &&
+            (SYSTEM_CALLS.has(error?.syscall) || TLS_ERROR.test(error?.code))
+          )
+            troubles.set(this, String(error.message))
+          return original.apply(this, args)
+        },
+    )
+  }
   // The connection's reader emits them, in the context of whatever opened the connection.
-  plugin.watchEmit(Redis.prototype, (redis, event, args, emit) =>
-    MESSAGES.has(event) && currentFrame()?.span !== undefined
+  plugin.watchEmit(Redis.prototype, (redis, event, args, emit) => {
+    if (event === 'connect') troubles.delete(redis)
+    return MESSAGES.has(event) && currentFrame()?.span !== undefined
       ? runInFrame(frameWith(undefined), emit, redis, event, args)
-      : emit(redis, event, args),
-  )
+      : emit(redis, event, args)
+  })
 }
+
+/** What a client's connection has failed with last, since there was one: its commands are told only that it was tried often. */
+const troubles = new WeakMap<object, string>()
 
 const MESSAGES = new Set<unknown>(['message', 'pmessage', 'smessage'].flatMap(name => [name, `${name}Buffer`]))
 
@@ -116,7 +141,7 @@ function seeCommand(redis: any, command: any, hasAddress: boolean): void {
     const mayBegin = currentSpan() !== undefined || !HOUSEKEEPING.has(name)
     const span = mayBegin ? start(name.toUpperCase(), redis) : undefined
     new Sent(command, span)
-    if (span !== undefined) endWhenSettled(command, span)
+    if (span !== undefined) endWhenSettled(command, span, redis)
   }
   // A cluster gives it to a node, or to one after another.
   const span = Sent.spanOf(command)
@@ -148,38 +173,70 @@ function startBatch(pipeline: any): void {
   if (span === undefined) return
   span.annotate('db.operation.batch.size', isTransaction ? Math.max(length - 2, 0) : length)
   annotateNode(span, redis)
-  endWhenSettled(pipeline, span)
+  endWhenSettled(pipeline, span, redis)
 }
 
 /** The promise is the application's alone: to listen to it would make its rejection one that somebody handles. */
-function endWhenSettled(settled: any, span: Span): void {
-  const { resolve, reject } = settled
+function endWhenSettled(settled: any, span: Span, redis: object): void {
+  const { resolve, reject, _queue: queue } = settled
   settled.resolve = function (this: unknown, value: unknown) {
-    // A pipeline's results are pairs of an error and a value.
-    const failed = settled._queue !== undefined && Array.isArray(value) ? value.find(one => one?.[0])?.[0] : undefined
-    end(span, failed)
+    end(span, queue !== undefined && Array.isArray(value) ? failedOf(value) : undefined, redis, queue)
     return resolve.call(this, value)
   }
   settled.reject = function (this: unknown, error: unknown) {
-    end(span, error)
+    end(span, error, redis, queue)
     return reject.call(this, error)
   }
 }
 
-function end(span: Span, error: any): void {
+/** @param results a pipeline's: pairs of an error and a value, which is a list of results where it is EXEC's */
+function failedOf(results: any[]): unknown {
+  const failed = results.find(one => one?.[0])?.[0]
+  const executed = results.at(-1)?.[1]
+  return failed ?? (Array.isArray(executed) ? executed.find(one => one instanceof Error) : undefined)
+}
+
+function end(span: Span, error: any, redis: object, queue: any): void {
   try {
-    if (error) {
-      const message = String(error.message)
-      // Redis's errors begin with their kind, and may repeat arguments.
-      const kind = error.name === 'ReplyError' ? /^[A-Z]+/.exec(message)?.[0] : undefined
-      span.annotate('error.type', kind ?? String(error.name))
-      // What a script answers is the application's own text, values and all.
-      if (error.name !== 'ReplyError' || !/^(?:eval|fcall)/i.test(error.command?.name))
-        span.annotate('error.message', plainMessage(message, '', 'cql'))
-      if (kind !== undefined) span.annotate('db.response.status_code', kind)
-    }
+    if (error) annotateError(span, error, redis, queue)
   } catch {
     // A getter of the application's that throws.
   }
   span.end()
 }
+
+function annotateError(span: Span, error: any, redis: object, queue: any): void {
+  const message = String(error.message)
+  const name = error instanceof Error ? errorName(error) : String(error.name)
+  if (name !== 'ReplyError') {
+    span.annotate('error.type', name)
+    const trouble = name === 'MaxRetriesPerRequestError' ? troubles.get(redis) : undefined
+    const text = textOf(error, '', 'cql')
+    // In place of the advice to read of the option.
+    span.annotate('error.message', trouble === undefined ? text : `${text.replace(/\. .*/s, '')}: ${trouble}`)
+    return
+  }
+  // Redis's errors begin with their kind, and may repeat arguments. What a script answers is the application's own text, values and all.
+  const command = String(error.command?.name ?? '')
+  const kind = /^[A-Z]+/.exec(message)?.[0]
+  // A transaction's errors don't say whose they are.
+  const isScripts = command === '' ? queue?.some(isScript) : isScript(error.command)
+  const mayBeScripts = isScripts || command === ''
+  if (kind === undefined || (mayBeScripts && !KINDS.has(kind))) {
+    span.annotate('error.type', name)
+  } else {
+    span.annotate('error.type', kind).annotate('db.response.status_code', kind)
+  }
+  if (!isScripts) span.annotate('error.message', textOf(error, command, 'cql'))
+}
+
+function isScript(command: any): boolean {
+  return /^(?:eval|fcall)/i.test(String(command?.name))
+}
+
+/** Those that Redis itself gives to scripts. */
+const KINDS = new Set(
+  'ERR WRONGTYPE NOSCRIPT BUSY OOM READONLY NOAUTH NOPERM LOADING MISCONF MASTERDOWN NOREPLICAS CLUSTERDOWN CROSSSLOT MOVED TRYAGAIN'.split(
+    ' ',
+  ),
+)

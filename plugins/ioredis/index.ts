@@ -1,4 +1,4 @@
-import type { Plugin } from 'milo/plugin'
+import { noteError, type Plugin } from 'milo/plugin'
 
 /**
  * ioredis: a span for each command, pipeline and transaction, from the call to its answer, over reconnections and a cluster's redirections.
@@ -7,6 +7,12 @@ import type { Plugin } from 'milo/plugin'
 export const ioredis: Plugin = {
   name: 'ioredis',
   patches: [
+    ...['MaxRetriesPerRequestError', 'ClusterAllFailedError'].map(name => ({
+      module: 'ioredis',
+      versions: '>=4 <7',
+      file: `built/errors/${name}.js`,
+      patch: (exports: any) => noteError(exports.default ?? exports, name),
+    })),
     {
       module: 'ioredis',
       versions: '>=4 <7',

@@ -1,11 +1,38 @@
 import type { PluginHandle, Wrapped } from 'milo/plugin'
-import { Call, type Database, startStatement } from '../databases/call'
+import { Call, type Database, notedBy, startStatement, watchWait } from '../databases/call'
 
 export function patchPool({ prototype }: any, plugin: PluginHandle): void {
+  watchPool(prototype, plugin, pool => databaseOf(pool.config.connectionConfig))
+}
+
+/** A cluster's pools by a pattern have no class that the file offers. */
+export function patchCluster({ prototype }: any, plugin: PluginHandle): void {
+  const patched = new WeakSet<object>()
+  plugin.intercept(prototype, 'of', (original, self, args) => {
+    const namespace = original.apply(self, args)
+    const own = Object.getPrototypeOf(namespace)
+    if (!patched.has(own)) {
+      patched.add(own)
+      // Which of its pools was asked, the error knows.
+      watchPool(own, plugin, (_, { address, port }) => databaseOf({ host: address, port }))
+    }
+    return namespace
+  })
+}
+
+function watchPool(prototype: any, plugin: PluginHandle, of: (pool: any, error: any) => Database): void {
   if (!Object.hasOwn(prototype, 'getConnection')) return
-  plugin.intercept(prototype, 'getConnection', (original, self, [callback, ...rest]) =>
-    original.call(self, plugin.bind(callback), ...rest),
-  )
+  const asking = notedBy(plugin, prototype, ['query', 'execute'], textOf)
+  plugin.intercept(prototype, 'getConnection', (original, self, [callback, ...rest]) => {
+    const statement = asking()
+    const watched =
+      statement === undefined ? callback : watchWait(callback, statement, 'mysql', error => of(self, error))
+    return original.call(self, plugin.bind(watched), ...rest)
+  })
+}
+
+function textOf(query: any): unknown {
+  return typeof query === 'string' ? query : query?.sql
 }
 
 export function patchConnection({ prototype }: any, plugin: PluginHandle): void {
@@ -14,7 +41,7 @@ export function patchConnection({ prototype }: any, plugin: PluginHandle): void 
   let given: { statement: unknown; call?: Call } | undefined
   const duringCall = (original: Wrapped, self: any, args: any[]) => {
     const before = given
-    given = { statement: typeof args[0] === 'string' ? args[0] : args[0]?.sql }
+    given = { statement: textOf(args[0]) }
     try {
       return original.apply(self, args)
     } finally {

@@ -1,7 +1,40 @@
 import { endWith, isNodePromise, type PluginHandle } from 'milo/plugin'
-import { Call, type Database, endBefore, startStatement } from '../databases/call'
+import { Call, type Database, endBefore, notedBy, startStatement, watchWait } from '../databases/call'
+
+/** The prototypes of clients that have spans: a pool may have others. */
+const clients = new WeakSet<object>()
+
+export function patchPool({ prototype }: any, plugin: PluginHandle): void {
+  const asking = notedBy(plugin, prototype, ['query'], (query, pool) =>
+    hasSpans(pool.Client) ? textOf(query) : undefined,
+  )
+  plugin.intercept(prototype, 'connect', (original, self, args) => {
+    const statement = asking()
+    if (statement === undefined) return original.apply(self, args.map(plugin.bind, plugin))
+    const of = (error: unknown) => poolsDatabase(self.options, error)
+    const watched = args.map(one => watchWait(one, statement, 'postgresql', of))
+    return original.apply(self, watched.map(plugin.bind, plugin))
+  })
+}
+
+function hasSpans(Client: any): boolean {
+  for (let level = Client?.prototype; level; level = Object.getPrototypeOf(level)) if (clients.has(level)) return true
+  return false
+}
+
+/** What a client would have made of it. */
+function poolsDatabase({ connectionString, host, port, database }: any, error: any): Database {
+  const { PGHOST, PGPORT, PGDATABASE } = process.env
+  const url = URL.canParse(connectionString) ? new URL(connectionString) : undefined
+  return databaseOf({
+    database: (url && decodeURIComponent(url.pathname.slice(1))) || database || PGDATABASE,
+    host: (url && decodeURIComponent(url.hostname)) || host || PGHOST || error.address,
+    port: url?.port || port || PGPORT || error.port,
+  })
+}
 
 export function patchClient({ prototype }: any, plugin: PluginHandle): void {
+  clients.add(prototype)
   plugin.intercept(prototype, 'query', (original, self, args) => {
     const [query] = args
     if (query === null || query === undefined) return original.apply(self, args)
@@ -34,9 +67,13 @@ export function patchClient({ prototype }: any, plugin: PluginHandle): void {
 }
 
 function startCall(client: any, query: any): Call | undefined {
-  const statement = typeof query === 'string' ? query : (query.text ?? query.cursor?.text ?? query.name)
+  const statement = textOf(query)
   const span = startStatement(statement, 'postgresql', () => databaseOf(client))
   return span && new Call(span, statement, 'postgresql')
+}
+
+function textOf(query: any): unknown {
+  return typeof query === 'string' ? query : (query?.text ?? query?.cursor?.text ?? query?.name)
 }
 
 function databaseOf({ database, host, port }: any): Database {

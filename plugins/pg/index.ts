@@ -1,9 +1,9 @@
 import type { Plugin, PluginHandle } from 'milo/plugin'
 
 /**
- * pg, its pool and its cursors: a span for each statement, from when a client has it to its last row, and contexts. Callbacks come from the
- * connection's reader, and from whoever gives a client back to the pool: they are bound to where they were given. pg's native client
- * is left as it is.
+ * pg, its pool and its cursors: a span for each statement, from when a client has it to its last row, and for one that gets no client from
+ * a pool; and contexts. Callbacks come from the connection's reader, and from whoever gives a client back to the pool: they are bound
+ * to where they were given. pg's native client is left as it is.
  */
 export const pg: Plugin = {
   name: 'pg',
@@ -15,7 +15,7 @@ export const pg: Plugin = {
       sign: /Client was passed a null or undefined [q]uery/,
       patch: (exports, plugin) => code().patchClient(exports, plugin),
     },
-    { module: 'pg-pool', versions: '>=3 <4', patch: bind('connect') },
+    { module: 'pg-pool', versions: '>=3 <4', patch: (exports, plugin) => code().patchPool(exports, plugin) },
     { module: 'pg-cursor', versions: '>=2 <3', patch: bind('read', 'close') },
   ],
 }

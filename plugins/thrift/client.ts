@@ -2,9 +2,11 @@ import {
   type Carrier,
   carrierFor,
   currentSettings,
+  errorName,
   isActive,
   isTold,
   Kind,
+  noteError,
   type PluginHandle,
   runInFrame,
   startSpan,
@@ -28,7 +30,7 @@ import { askApplication } from './on-request'
 import { BySeqid, Pending } from './pending'
 import { inProgress, isPatched, type OutgoingCall } from './protocol'
 import { apply, replace } from './replace'
-import { EXCEPTION } from './wire'
+import { APPLICATION_EXCEPTION, EXCEPTION } from './wire'
 
 /*
  * A generated client's method takes a sequence id, keeps its callback (or the settling of its promise) in _reqs, and calls
@@ -197,7 +199,16 @@ function begin(client: Client, peer: Peer, kind: Method, args: ArrayLike<unknown
   // AsyncLocalStorage has the right value.
   const callback = promises ? client._reqs[seqid] : plugin.bind(client._reqs[seqid])
   if (!span.recording) {
-    const call: OutgoingCall = { span, carrier, client, method, requestBytes: 0, replyBytes: 0, answered: false }
+    const call: OutgoingCall = {
+      span,
+      carrier,
+      client,
+      method,
+      requestBytes: 0,
+      replyBytes: 0,
+      answered: false,
+      refused: false,
+    }
     if (typeof callback === 'function') client._reqs[seqid] = callback
     return call
   }
@@ -210,6 +221,7 @@ function begin(client: Client, peer: Peer, kind: Method, args: ArrayLike<unknown
     requestBytes: 0,
     replyBytes: 0,
     answered: false,
+    refused: false,
     seqid,
     behind: undefined,
     trouble: undefined,
@@ -265,22 +277,29 @@ export function settleWith(call: Call, error: unknown): void {
     span.annotate('error.type', 'missing_result').annotate('error.message', error)
     settle(call, 'application_exception')
   } else {
-    const name = nameOf(error)
+    const name = call.refused ? APPLICATION_EXCEPTION : nameOf(error)
     span.fail(error)
     // thrift-typescript's exceptions are no Errors.
-    if (!(error instanceof Error)) span.annotate('error.type', name)
-    settle(call, name === 'TApplicationException' ? 'application_exception' : 'exception')
+    if (call.refused || !(error instanceof Error)) span.annotate('error.type', name)
+    settle(call, name === APPLICATION_EXCEPTION ? 'application_exception' : 'exception')
   }
 }
 
 export function nameOf(error: unknown): string {
   try {
-    if (error instanceof Error) return error.name || error.constructor.name
-    if (typeof error === 'object' && error !== null) return error.constructor?.name || 'object'
+    noteException(error)
+    return errorName(error)
   } catch {
     // Its name throws when it is read.
+    return typeof error
   }
-  return typeof error
+}
+
+/** Notes the name of thrift-typescript's exceptions, which have it in what they write, where a minifier leaves it. */
+function noteException(error: any): void {
+  if (error instanceof Error || typeof error?.write !== 'function' || Object.hasOwn(error, 'write')) return
+  const name = /writeStructBegin\(["'](\w+)["']\)/.exec(Function.prototype.toString.call(error.write))?.[1]
+  if (name !== undefined) noteError(error.constructor, name)
 }
 
 function wrapRecv(prototype: any, name: string, plugin: PluginHandle): void {

@@ -1,4 +1,13 @@
-import { clock, currentFrame, describe, type Frame, frameWith, type PluginHandle, setImmediate } from 'milo/plugin'
+import {
+  clock,
+  currentFrame,
+  describe,
+  errorName,
+  type Frame,
+  frameWith,
+  type PluginHandle,
+  setImmediate,
+} from 'milo/plugin'
 import { type BySeqid, type Entry, type Numbered, Pending } from './pending'
 import type { OutgoingCall } from './protocol'
 
@@ -135,7 +144,8 @@ function failBy(call: Call, trouble: unknown): void {
   if (typeof trouble === 'string') fail(call, 'transport_error', trouble)
   else {
     const { name } = (trouble ?? {}) as { name?: unknown }
-    fail(call, 'transport_error', typeof name === 'string' ? name : 'error', trouble)
+    const reason = trouble instanceof Error ? errorName(trouble) : typeof name === 'string' ? name : 'error'
+    fail(call, 'transport_error', reason, trouble)
   }
 }
 

@@ -235,7 +235,16 @@ function beginCall(method: string): OutgoingCall | undefined {
   const { name, annotations } = peer.operations.get(method) ?? describeOperation(own, peer, method)
   const span = startSpan(Kind.CLIENT, name, peer.carrier === 'calltrace-legacy16', false, annotations)
   const carrier = isTold(span) ? peer.carrier : 'off'
-  const outgoing: OutgoingCall = { span, carrier, client, method, requestBytes: 0, replyBytes: 0, answered: false }
+  const outgoing: OutgoingCall = {
+    span,
+    carrier,
+    client,
+    method,
+    requestBytes: 0,
+    replyBytes: 0,
+    answered: false,
+    refused: false,
+  }
   own.call = outgoing
   if (!span.recording) return outgoing
   span.share(annotations)

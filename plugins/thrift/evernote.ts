@@ -83,6 +83,7 @@ function begin(method: Method, output: any, struct: unknown): OutgoingCall {
     requestBytes: 0,
     replyBytes: 0,
     answered: false,
+    refused: false,
   }
   if (!span.recording) return call
   span.adopt(annotations)

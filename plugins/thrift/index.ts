@@ -1,4 +1,4 @@
-import type { Patch, Plugin, PluginHandle } from 'milo/plugin'
+import { noteError, noteErrors, type Patch, type Plugin, type PluginHandle } from 'milo/plugin'
 
 /**
  * Apache Thrift (npm thrift), its clients and servers.
@@ -126,6 +126,8 @@ export const thrift: Plugin = {
     patch('compact_protocol.js', (exports, plugin) => code().patchCompactProtocol(exports.prototype, plugin)),
     patch('header_protocol.js', exports => code().markPatched(exports.prototype)),
     patch('json_protocol.js', (exports, plugin) => code().patchJsonProtocol(exports.prototype, plugin)),
+    patch('thrift.js', exports => noteErrors(exports)),
+    patch('input_buffer_underrun_error.js', exports => noteError(exports, 'InputBufferUnderrunError')),
     creditKarma('types.js', (exports, plugin) => code().patchCreditKarmaTypes(exports, plugin)),
     creditKarma('transports/BufferedTransport.js', exports => code().patchCreditKarmaTransport(exports)),
     ...['Binary', 'Compact', 'JSON'].map(name =>

@@ -23,6 +23,8 @@ export interface OutgoingCall {
   replyBytes: number
   /** Whether a reply has been read: an error without one is the transport's. */
   answered: boolean
+  /** Whether that reply is a TApplicationException. */
+  refused: boolean
 }
 
 /** A request on its way in, as the server side (server.ts) is told of it. */
@@ -53,8 +55,13 @@ export interface PendingReply {
   name: string
   seqid: number
   span: Span
-  /** @param message of a TApplicationException, as far as it could be read */
-  replied(outcome: Outcome, bytes: number, message: string | undefined): void
+  /** Whether the name of a declared exception is wanted that its code doesn't tell otherwise. */
+  readonly wantsException: boolean
+  /**
+   * @param message of a TApplicationException, as far as it could be read
+   * @param exception the declared exception's name, where it is wanted
+   */
+  replied(outcome: Outcome, bytes: number, message: string | undefined, exception: string | undefined): void
   abandoned(reason: string): void
 }
 
@@ -72,7 +79,9 @@ export const inProgress: {
   incoming: IncomingRequest | undefined
   /** Where the reply that is being read begins in its transport's input. */
   replyStartsAt: number
-} = { outgoing: undefined, replying: undefined, incoming: undefined, replyStartsAt: 0 }
+  /** Whether that reply is a TApplicationException. */
+  replyRefuses: boolean
+} = { outgoing: undefined, replying: undefined, incoming: undefined, replyStartsAt: 0, replyRefuses: false }
 
 /** Marks prototypes of protocols that Milo has patched, and one function of each, because some protocols copy functions. */
 const PATCHED = Symbol('milo.patched')
@@ -123,7 +132,19 @@ interface Protocol {
   tstack: unknown[]
   rstack: unknown[]
   [CALLING]?: OutgoingCall
-  [REPLYING]?: { pending: PendingReply; type: number; at: number; bytesBefore: number }
+  writeStructBegin(name: string): unknown
+  [REPLYING]?: Replying
+}
+
+interface Replying {
+  pending: PendingReply
+  type: number
+  at: number
+  bytesBefore: number
+  /** Whether the name of the next struct is waited for. */
+  isNaming: boolean
+  /** The struct in the result: the exception, if it is one. */
+  inner: string | undefined
 }
 
 export function awaitReply(output: unknown, pending: PendingReply): void {
@@ -267,7 +288,10 @@ function readingBegins(original: Wrapped, plugin: PluginHandle, { callTrace, fin
     const startsAt = position(this.trans)
     const header = original.call(this)
     const type = header[names.type]
-    if (type === REPLY || type === EXCEPTION) inProgress.replyStartsAt = startsAt
+    if (type === REPLY || type === EXCEPTION) {
+      inProgress.replyStartsAt = startsAt
+      inProgress.replyRefuses = type === EXCEPTION
+    }
     if (request === undefined || request.begun || !plugin.enabled) return header
     request.startsAt = startsAt
     if (type === CALLTRACE && callTrace) {
@@ -319,6 +343,7 @@ function readingEnds(original: Wrapped, plugin: PluginHandle, { findUnread }: Di
       inProgress.replying = undefined
       call.replyBytes = position(this.trans) - inProgress.replyStartsAt
       call.answered = true
+      call.refused = inProgress.replyRefuses
     }
     const request = requestOf(this)
     if (request?.begun) {
@@ -367,17 +392,43 @@ function beginReply(protocol: Protocol, name: string, type: number, seqid: numbe
     }
   }
   if (pending === undefined) return
-  protocol[REPLYING] = { pending, type, at: protocol.trans.outBuffers?.length ?? 0, bytesBefore }
+  const at = protocol.trans.outBuffers?.length ?? 0
+  const replying: Replying = { pending, type, at, bytesBefore, isNaming: false, inner: undefined }
+  protocol[REPLYING] = replying
+  if (pending.wantsException && type === REPLY) nameInner(protocol, replying)
+}
+
+/** Notes the name that generated code writes for the second struct, which is in the first one, the result. */
+function nameInner(protocol: Protocol, replying: Replying): void {
+  if (Object.hasOwn(protocol, 'writeStructBegin') || !Object.isExtensible(protocol)) return
+  let structs = 0
+  const value = function (this: Protocol, name: string) {
+    if (++structs === 2) {
+      replying.inner = String(name)
+      stopNaming(protocol, replying)
+    }
+    return Object.getPrototypeOf(protocol).writeStructBegin.call(this, name)
+  }
+  Object.defineProperty(protocol, 'writeStructBegin', { value, configurable: true, writable: true })
+  replying.isNaming = true
+}
+
+function stopNaming(protocol: Protocol, replying: Replying): void {
+  if (!replying.isNaming) return
+  replying.isNaming = false
+  Reflect.deleteProperty(protocol, 'writeStructBegin')
 }
 
 /** A reply whose encoding threw never comes here; the exception that follows it does. */
 function endReply(protocol: Protocol, dialect: Dialect): void {
-  const { pending, type, at, bytesBefore } = protocol[REPLYING]!
+  const replying = protocol[REPLYING]!
+  const { pending, type, at, bytesBefore, inner } = replying
   protocol[REPLYING] = undefined
+  stopNaming(protocol, replying)
   const outcome =
     type === EXCEPTION ? Outcome.APPLICATION : dialect.isSuccess(protocol, at) ? Outcome.OK : Outcome.DECLARED
   const message = outcome === Outcome.APPLICATION ? dialect.messageOf(protocol, at) : undefined
-  pending.replied(outcome, dialect.written(protocol) - bytesBefore, message)
+  pending.replied(outcome, dialect.written(protocol) - bytesBefore, message, inner)
 }
 
 /** How many bytes of an exception's message are read: as many as a value may have. */

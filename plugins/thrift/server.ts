@@ -10,7 +10,7 @@ import {
   frameWith,
   isActive,
   Kind,
-  observe,
+  observeThen,
   type PluginHandle,
   type RemoteContext,
   recordsUnsampled,
@@ -36,7 +36,7 @@ import {
   type PendingReply,
 } from './protocol'
 import { apply, replace } from './replace'
-import { ONEWAY } from './wire'
+import { APPLICATION_EXCEPTION, ONEWAY } from './wire'
 
 /*
  * A server calls process() for what has arrived, again and again until a request is complete. Each time it runs in a
@@ -153,7 +153,8 @@ function processTraced(processor: Processor, process: Function, args: ArrayLike<
   try {
     const result = runInFrame(request.frame, apply, process, processor, args)
     request.returned()
-    if (result !== undefined && request.isWaiting) whenRejected(result, error => request.threw(error))
+    // A processor of thrift-server-core gives a promise, whose `then` its server calls; it is rejected where no reply could be made.
+    if (result !== undefined && request.isWaiting) observeThen(result, nothing, error => request.threw(error))
     return result
   } catch (error) {
     request.threw(error)
@@ -164,23 +165,6 @@ function processTraced(processor: Processor, process: Function, args: ArrayLike<
     // The request wasn't complete.
     if (request.frame.unfilled !== undefined) fillFrame(request.frame, undefined)
   }
-}
-
-/**
- * A processor of thrift-server-core gives a promise, whose `then` its server calls; it is rejected where no reply could be made.
- * The promise itself gets no handler, so that it stays unhandled where nobody handles it.
- */
-function whenRejected(promise: any, see: (error: unknown) => void): void {
-  if (typeof promise?.then !== 'function' || !Object.isExtensible(promise) || Object.hasOwn(promise, 'then')) return
-  const then = (onDone: unknown, onRejected: unknown) => {
-    delete promise.then
-    if (typeof onRejected !== 'function') return promise.then(onDone, onRejected)
-    return promise.then(onDone, (error: unknown) => {
-      see(error)
-      return onRejected(error)
-    })
-  }
-  Object.defineProperty(promise, 'then', { value: then, configurable: true, writable: true })
 }
 
 class Request extends Entry implements IncomingRequest, PendingReply {
@@ -194,6 +178,7 @@ class Request extends Entry implements IncomingRequest, PendingReply {
   seqid = 0
   private type = 0
   private service: string | undefined = undefined
+  private code: Generated | undefined = undefined
   private isOver = false
   private requestBytes = 0
   private replyBytes = 0
@@ -258,6 +243,7 @@ class Request extends Entry implements IncomingRequest, PendingReply {
       return
     }
     const generated = methodOf(this.owner, this.name, this.connection)
+    this.code = generated
     const service = this.service ?? generated?.service ?? anyService(this.owner)
     // Go's clients send a oneway call as any other: whether it will be answered, only the generated code says.
     if (generated?.neverReplies) this.type = ONEWAY
@@ -283,10 +269,15 @@ class Request extends Entry implements IncomingRequest, PendingReply {
     }
   }
 
-  replied(outcome: Outcome, bytes: number, message: string | undefined): void {
+  get wantsException(): boolean {
+    return this.code?.exception === null
+  }
+
+  replied(outcome: Outcome, bytes: number, message: string | undefined, exception: string | undefined): void {
     this.replyBytes = bytes
-    if (outcome === Outcome.APPLICATION) this.over('application_exception', 'TApplicationException', message)
-    else if (outcome === Outcome.DECLARED) this.over('exception', declaredException(this.owner, this.name))
+    if (outcome === Outcome.APPLICATION) this.over('application_exception', APPLICATION_EXCEPTION, message)
+    else if (outcome === Outcome.DECLARED)
+      this.over('exception', this.code?.exception ?? exception ?? 'declared exception')
     else this.over('ok', undefined)
   }
 
@@ -319,9 +310,10 @@ class Request extends Entry implements IncomingRequest, PendingReply {
       if (message !== undefined) span.annotate('error.message', message)
       span.annotate('error.type', type)
     } else {
+      const name = nameOf(error)
       span.fail(error)
       // thrift-typescript's exceptions are no Errors.
-      if (!(error instanceof Error)) span.annotate('error.type', nameOf(error))
+      if (!(error instanceof Error)) span.annotate('error.type', name)
     }
   }
 
@@ -346,6 +338,8 @@ class Generated {
   readonly service: string | undefined
   /** Whether it is that of a oneway method: it reads arguments and writes nothing. */
   readonly neverReplies: boolean
+  /** The type of its declared exceptions; null: there are several, or a minifier may have renamed it. Undefined: it has none. */
+  readonly exception: string | null | undefined
   /** The last one: several services may share a process_X. */
   private last: { service: string | undefined; method: string; oneway: boolean; operation: Operation } | undefined
 
@@ -353,6 +347,10 @@ class Generated {
     this.service = serviceOf(code, method)
     const source = Function.prototype.toString.call(code)
     this.neverReplies = /\.read\(/.test(source) && !source.includes('writeMessageBegin')
+    // It looks for them in the order of their fields.
+    const types = new Set([...source.matchAll(/\binstanceof (?:[\w$]+\.)?([\w$]+)/g)].map(match => match[1]!))
+    const [type] = types
+    this.exception = types.size === 1 && source.includes(`_${method}_args`) ? type : types.size > 0 ? null : undefined
   }
 
   operation(service: string | undefined, method: string, oneway: boolean): Operation {
@@ -399,16 +397,6 @@ function anyService(processor: Processor): string | undefined {
   return undefined
 }
 
-/**
- * The exception's type, by what generated code says: the same method names the types that it looks for, in the order of
- * their fields. With several, which of them it was isn't known here; the client's half knows.
- */
-function declaredException(processor: Processor, method: string): string {
-  const source = String(processor[`process_${method}`] ?? '')
-  const types = new Set([...source.matchAll(/\b(?:err|error|e) instanceof (?:\w+\.)?(\w+)/g)].map(match => match[1]!))
-  return types.size === 1 ? [...types][0]! : 'declared exception'
-}
-
 /** A handler's callback that tells which error it is given. */
 function noting(span: Span, done: Function): Function {
   const noted = function (this: unknown, ...given: unknown[]) {
@@ -420,24 +408,18 @@ function noting(span: Span, done: Function): Function {
 
 /** Calls a handler's method, and notes what it throws or its promise is rejected with. */
 function observed(span: Span, method: Function, handler: object, args: unknown[]): unknown {
-  let result: unknown
   try {
-    result = method.apply(handler, args)
+    const result = method.apply(handler, args)
+    // Thrift ignores what a oneway method returns, and one that has a callback: nobody may handle that promise.
+    observeThen(result, nothing, error => note(span, error))
+    return result
   } catch (error) {
     note(span, error)
     throw error
   }
-  try {
-    observe(
-      result,
-      () => {},
-      error => note(span, error),
-    )
-  } catch {
-    // A getter of the application's that throws will do so for thrift as well.
-  }
-  return result
 }
+
+function nothing(): void {}
 
 function note(span: Span, error: unknown): void {
   if (error !== undefined && error !== null) thrown.set(span, error)
@@ -459,14 +441,11 @@ function letArgumentsBeSeen(processor: Processor): void {
     get(_target, key) {
       const original = handler[key]
       if (typeof original !== 'function') return original
-      // Nobody handles what a oneway method's promise is rejected with: it must stay so.
-      const replies = generatedOf(processor[`process_${String(key)}`], String(key))?.neverReplies === false
       const watching = (...args: unknown[]) => {
         const span = currentSpan()
         if (!span?.recording) return original.apply(handler, args)
         const done = args.at(-1)
         askApplication(span, typeof done === 'function' ? args.slice(0, -1) : args)
-        if (!replies) return original.apply(handler, args)
         if (typeof done === 'function') args[args.length - 1] = noting(span, done)
         return observed(span, original, handler, args)
       }

@@ -12,5 +12,7 @@ export const CALL = 1
 export const REPLY = 2
 export const EXCEPTION = 3
 export const ONEWAY = 4
+/** The name of what a message of type EXCEPTION holds. */
+export const APPLICATION_EXCEPTION = 'TApplicationException'
 /** The original Milo's: a call with ids between its header and its arguments. */
 export const CALLTRACE = 5

@@ -2,6 +2,7 @@ import type { HttpTarget } from '../export/http/target'
 import type { ExportTarget } from '../start/exports'
 import type { Settings } from '../start/options'
 import { apart, clock, describe, expectTracing, GenuinePromise, setTimeout } from './core'
+import type { DoctorSettings } from './settings'
 
 /** Asks where spans go to whether one is found there. */
 
@@ -26,35 +27,18 @@ const MAX_REPLY_BYTES = 64 * 1024
 const COLLECTOR_PORT = 2180
 
 /** @param traceId 16 or 32 hex digits */
-export async function lookFor(traceId: string, settings: Settings, env: NodeJS.ProcessEnv): Promise<Asked[]> {
+export async function lookFor(traceId: string, settings: Settings, own: DoctorSettings): Promise<Asked[]> {
   const asked: Asked[] = []
-  for (const target of settings.exports) asked.push(await lookAt(target, traceId, settings, env))
+  for (const target of settings.exports) asked.push(await lookAt(target, traceId, settings, own))
   return asked
 }
 
-async function lookAt(
-  target: ExportTarget,
-  traceId: string,
-  settings: Settings,
-  env: NodeJS.ProcessEnv,
-): Promise<Asked> {
+async function lookAt(target: ExportTarget, traceId: string, settings: Settings, own: DoctorSettings): Promise<Asked> {
   const exporter = target.name
-  const given = env.MILO_DOCTOR_COLLECTOR
-  let url: string
-  if (given && target.kind !== 'zipkin') url = `${given.replace(/\/$/, '')}/api/traces/${traceId}`
-  else if (target.kind === 'scribe')
-    url = `http://${bracketed(settings.scribe[0]!.host)}:${COLLECTOR_PORT}/api/traces/${traceId}`
-  else {
-    const path =
-      target.kind === 'zipkin' ? target.path.replace(/\/spans(\?.*)?$/, `/trace/${traceId}`) : `/api/traces/${traceId}`
-    url = originOf(target) + path
-  }
-  const headers: Record<string, string> = target.kind === 'scribe' ? {} : Object.fromEntries(target.headers)
-  if (env.MILO_DOCTOR_TOKEN) headers.authorization = `Bearer ${env.MILO_DOCTOR_TOKEN}`
+  const isZipkins = target.kind === 'zipkin' && !own.collectors.has(exporter)
+  const { url, headers } = placeOf(target, traceId, settings, own)
   const remedy =
-    target.kind === 'zipkin'
-      ? 'look for it there yourself'
-      : 'set MILO_DOCTOR_COLLECTOR to the address of the collector’s web interface, or look for it there yourself'
+    'set MILO_DOCTOR_COLLECTOR to the address of the collector’s web interface, or look for it there yourself'
   const began = clock.now()
   for (;;) {
     const { status, body, error } = await ask(url, headers)
@@ -71,7 +55,8 @@ async function lookAt(
       }
     if (error !== undefined)
       return { exporter, url: undefined, found: undefined, note: `${url} can't be asked (${error}): ${remedy}` }
-    const knows = status === 404 && (target.kind === 'zipkin' || body.includes('MILO_'))
+    // The latter are Jaeger's words.
+    const knows = status === 404 && (isZipkins || /MILO_|trace not found/.test(body))
     if (!knows) {
       const note = `${url} answers ${status}, which isn't a collector's answer: ${remedy}`
       const problem = target.kind === 'scribe' ? undefined : await problemOf(target)
@@ -79,6 +64,42 @@ async function lookAt(
     }
     if (ms > LOOK_MS) return { exporter, url, found: false, note: `not found within ${LOOK_MS / 1000} s` }
     await new GenuinePromise(resolve => setTimeout(resolve as () => void, AGAIN_MS))
+  }
+}
+
+/** What is asked for an exporter's spans, and what is shown of that: an exporter's headers, a token and credentials go to one origin each. */
+function placeOf(
+  target: ExportTarget,
+  traceId: string,
+  { scribe }: Settings,
+  { collectors, tokens }: DoctorSettings,
+): { url: string; headers: Record<string, string> } {
+  const headers: Record<string, string> = {}
+  const url = new URL(collectors.get(target.name) ?? ownAddress(target, scribe[0]!.host))
+  if (target.kind === 'zipkin' && !collectors.has(target.name))
+    url.pathname = target.path.replace(/(\/spans)?(\?.*)?$/, `/trace/${traceId}`)
+  else url.pathname = `${url.pathname.replace(/\/$/, '')}/api/traces/${traceId}`
+  if (target.kind !== 'scribe' && url.origin === originOf(target))
+    Object.assign(headers, Object.fromEntries(target.headers))
+  if (url.username !== '' || url.password !== '') {
+    headers.authorization = `Basic ${Buffer.from(credentialsOf(url)).toString('base64')}`
+    url.username = url.password = ''
+  }
+  const token = tokens.get(target.name)
+  if (token !== undefined) headers.authorization = `Bearer ${token}`
+  return { url: url.href, headers }
+}
+
+function ownAddress(target: ExportTarget, scribeHost: string): string {
+  return target.kind === 'scribe' ? `http://${bracketed(scribeHost)}:${COLLECTOR_PORT}` : originOf(target)
+}
+
+function credentialsOf({ username, password }: URL): string {
+  const text = `${username}:${password}`
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
   }
 }
 

@@ -1,8 +1,9 @@
 import { writeSync } from 'node:fs'
 import { Calls } from './calls'
-import { currentSettings, flush, isLauncher, Kind, register, setTimeout, startSpan, stats } from './core'
+import { currentSettings, flush, isLauncher, Kind, log, register, setTimeout, startSpan, stats } from './core'
 import { type Asked, lookFor } from './found'
 import { page, problemsOf, unknownTo } from './page'
+import { type DoctorSettings, doctorSettings } from './settings'
 
 /**
  * `node -r milo/register/doctor app.js`: runs the application as milo/register does, and says at its end, on standard error, what was
@@ -22,15 +23,18 @@ export function examine(env: NodeJS.ProcessEnv = process.env): void {
   register()
   // The processes that this one starts have a doctor of their own.
   if (isLauncher(process)) return
+  const own = doctorSettings(env, currentSettings()?.exports ?? [])
+  // The page comes at the end, which may be far away.
+  for (const problem of own.problems) log('error', problem)
   const calls = new Calls()
   calls.watch()
   let asked: Asked[] | undefined
-  const arrival = arrive(env).then(result => {
+  const arrival = arrive(own).then(result => {
     asked = result
   })
   let isWritten = false
   /** @returns the status that the process should exit with */
-  const write = (own: unknown) => {
+  const write = (ended: unknown) => {
     if (isWritten) return 0
     isWritten = true
     const facts = {
@@ -39,7 +43,8 @@ export function examine(env: NodeJS.ProcessEnv = process.env): void {
       isSamplerGiven,
       stats: stats(),
       settings: currentSettings(),
-      status: Number(own ?? 0),
+      status: Number(ended ?? 0),
+      ownProblems: own.problems,
     }
     const problems = problemsOf(facts)
     try {
@@ -70,12 +75,11 @@ export function examine(env: NodeJS.ProcessEnv = process.env): void {
       if (process.listenerCount(signal) === 1) leave()
     })
   }
-  const seconds = Number(env.MILO_DOCTOR_SECONDS)
-  if (seconds > 0) setTimeout(leave, seconds * 1000).unref()
+  if (own.seconds !== undefined) setTimeout(leave, own.seconds * 1000).unref()
 }
 
 /** Sends a span and looks for it. */
-async function arrive(env: NodeJS.ProcessEnv): Promise<Asked[]> {
+async function arrive(own: DoctorSettings): Promise<Asked[]> {
   const settings = currentSettings()
   if (settings?.enabled !== true) return []
   const span = startSpan(Kind.LOCAL, 'milo.doctor', false, true)
@@ -83,5 +87,5 @@ async function arrive(env: NodeJS.ProcessEnv): Promise<Asked[]> {
   await flush(FLUSH_MS)
   const { exports } = stats()
   const sent = settings.exports.filter(({ name }) => exports[name]!.sent > 0)
-  return lookFor(span.traceId, { ...settings, exports: sent }, env)
+  return lookFor(span.traceId, { ...settings, exports: sent }, own)
 }

@@ -1,7 +1,7 @@
 import type { RetroactiveStats } from '../keep/retroactive'
 import type { Settings } from '../start/options'
 import type { Calls } from './calls'
-import { patchReport, type stats, version } from './core'
+import { never, patchReport, type stats, version } from './core'
 import type { Asked } from './found'
 
 /** The doctor's page. */
@@ -16,13 +16,16 @@ export interface Facts {
   settings: Settings | undefined
   /** The application's own exit status. */
   status: number
+  /** What is wrong with the doctor's own settings. */
+  ownProblems: string[]
 }
 
 /** What is wrong, a sentence each. */
-export function problemsOf({ calls, asked, stats, settings, status }: Facts): string[] {
+export function problemsOf(facts: Facts): string[] {
+  const { calls, asked, stats, settings, status, ownProblems } = facts
   if (settings === undefined) return ['the settings can’t be used: see the error above']
   if (!settings.enabled) return ['Milo is switched off (MILO_ENABLED)']
-  const problems: string[] = []
+  const problems = [...ownProblems]
   if (status !== 0) problems.push(`the application ended with status ${status}: see what it says of that itself`)
   const { patched, untraced } = patchReport()
   for (const [what, reason] of untraced) problems.push(`${what} ${reason} and isn't traced`)
@@ -36,11 +39,13 @@ export function problemsOf({ calls, asked, stats, settings, status }: Facts): st
         : `nothing that Milo traces was loaded or called, and ${left.join('; ')}`,
     )
   }
+  const unkept = noneKept(facts, settings)
+  if (unkept !== undefined) problems.push(unkept)
   for (const [name, { sent, dropped, failures, tryLater }] of Object.entries(stats.exports)) {
     if (sent === 0) {
       if (failures + tryLater > 0)
         problems.push(
-          `no span could be sent by ${name}: ${failures} connections failed, ${tryLater} answers were TRY_LATER`,
+          `no span could be sent by ${name}: ${failures} connections failed, ${tryLater} answers were ${name === 'scribe' ? `TRY_LATER. MILO_SCRIBE says where Scribe is, now ${places(settings)}: a Milo collector takes spans on port 2100` : '429 or 503'}`,
         )
       else if (asked === undefined)
         problems.push(`the process ended before a span could be sent by ${name}: let it run for a second or two`)
@@ -58,8 +63,23 @@ export function problemsOf({ calls, asked, stats, settings, status }: Facts): st
     if (problem !== undefined) problems.push(problem)
     if (found === false) problems.push(`what ${exporter} sent was answered OK and isn't found: ${note}`)
   }
-  for (const [name, remedy] of settings.unknownVariables) problems.push(`${name} isn't a variable of Milo's: ${remedy}`)
-  return problems
+  return problems.concat(settings.oddVariables)
+}
+
+function places({ scribe }: Settings): string {
+  return scribe.map(({ host, port }) => `${host}:${port}`).join(', ')
+}
+
+/** Says that no trace can have appeared, if that is so: the doctor's own span is forced, and arrives all the same. */
+function noneKept({ calls, stats, isSamplerGiven }: Facts, { sampler, retroactive }: Settings): string | undefined {
+  const { tracesKept, tracesForced, tracesNotKept } = stats
+  const isContinued = [...calls.served.values()].some(({ continued }) => continued > 0)
+  if (!isSamplerGiven || retroactive !== undefined || isContinued || tracesKept > 0 || tracesForced > 1)
+    return undefined
+  if (tracesNotKept === 0 && sampler !== never) return undefined
+  const text = `MILO_SAMPLER=${process.env.MILO_SAMPLER}`
+  const what = sampler === never ? 'keeps no trace that begins here' : `kept none of ${times(tracesNotKept, 'trace')}`
+  return `${text} ${what}: leave it out to see every trace`
 }
 
 /** The exporters that have sent spans which nobody could be asked for. */
@@ -110,7 +130,7 @@ export function page(facts: Facts, problems: string[]): string {
     )
     add('sampling', [
       isSamplerGiven
-        ? 'as MILO_SAMPLER says; only calls of traces that were kept are listed here'
+        ? `as MILO_SAMPLER says: of the traces that began here ${stats.tracesKept} were kept and ${stats.tracesNotKept} weren't; only calls of kept ones are listed here`
         : 'always, for this look',
     ])
     add(

@@ -72,6 +72,11 @@ export class Batches {
     return this.fullness > 0.5
   }
 
+  /** Whether the batch that has been begun takes no more. */
+  get isFilled(): boolean {
+    return this.begunSpans >= this.options.batchSpans || this.begunBytes >= this.options.batchBytes
+  }
+
   /** Whether the next batch is worth sending at once. */
   get isDue(): boolean {
     const { batchSpans, batchBytes } = this.options
@@ -111,9 +116,8 @@ export class Batches {
 
   /** Encodes spans of the buffer until the batch is full. */
   fill(): void {
-    const { batchSpans, batchBytes } = this.options
     const { buffer, writer: w } = this
-    while (this.begunSpans < batchSpans && this.begunBytes < batchBytes) {
+    while (!this.isFilled) {
       const span = buffer.take()
       if (span === undefined) break
       const start = w.pos

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net'
-import type { SecureContext } from 'node:tls'
+import { builtin } from '../process/builtin'
 import { clearTimeout } from '../process/genuine'
 import { after, guarded, soon } from '../process/later'
 import { describe } from '../process/log'
@@ -20,9 +20,8 @@ export interface Address {
 }
 
 export interface Tls {
-  /** The authorities to trust and the certificate to show. Made at init, so that an unusable one is an error there. */
-  context: SecureContext
-  rejectUnauthorized: boolean
+  /** Begins a connection. What it takes is made at init, so that an unusable certificate is an error there. */
+  connect(host: string, port: number): Socket
 }
 
 export class Connection {
@@ -55,24 +54,9 @@ export class Connection {
   }
 
   private connect({ host, port, tls }: Address, connectTimeoutMs: number): void {
-    // Loaded late: a program that ends no span doesn't pay for them.
-    const net = require('node:net') as typeof import('node:net')
-    let socket: Socket
-    if (tls === undefined) {
-      socket = net.connect({ host, port, noDelay: true, keepAlive: true })
-    } else {
-      const { connect } = require('node:tls') as typeof import('node:tls')
-      socket = connect({
-        host,
-        port,
-        secureContext: tls.context,
-        rejectUnauthorized: tls.rejectUnauthorized,
-        // SNI takes names alone. The certificate is checked against an address all the same.
-        ...(net.isIP(host) === 0 && { servername: host }),
-      })
-      socket.setNoDelay(true)
-      socket.setKeepAlive(true)
-    }
+    // Loaded late: a program that ends no span doesn't pay for it.
+    const net = builtin('node:net', () => require('node:net'))
+    const socket = tls?.connect(host, port) ?? net.connect({ host, port, noDelay: true, keepAlive: true })
     this.socket = socket
     socket.unref()
     this.timer = after(connectTimeoutMs, () => this.fail('no connection in time'))

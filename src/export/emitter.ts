@@ -26,8 +26,8 @@ import type { SpoolPump } from './spool-pump'
  *      all addresses have failed, or the buffer is half full ──▶ encode ──▶ a file ──▶ the peer is back: oldest first,
  *                                                                                      in turn with what is new
  *
- * The next batch is begun early, in a turn of its own, when some spans wait and no batch is under way: young spans are
- * encoded from the processor's cache, and die before the garbage collector copies them.
+ * The next batch is begun early, in a turn of its own, when some spans wait, also while one is under way: young spans are encoded from
+ * the processor's cache, and die before the garbage collector copies them.
  *
  * A batch is kept until the peer answers OK, so a span may arrive twice but isn't lost while the buffer has room. Nothing
  * here keeps the process alive: sockets and timers are unref'd. Only flush() and drain() hold it, until their deadline.
@@ -36,6 +36,8 @@ import type { SpoolPump } from './spool-pump'
 export interface EmitterOptions extends BatchOptions, RouteOptions {
   /** How long a span waits for others to share its batch. */
   delayMs: number
+  /** How long after a call was begun the next one is, unless a batch is full. */
+  spacingMs: number
   /** How many spans must wait before the next batch is begun. */
   aheadSpans: number
   connectTimeoutMs: number
@@ -45,6 +47,7 @@ export interface EmitterOptions extends BatchOptions, RouteOptions {
 export const SCRIBE_DEFAULTS: Omit<EmitterOptions, 'addresses'> = {
   // A thread may be terminated at any time, and nothing of it runs after that.
   delayMs: isThread ? 10 : 100,
+  spacingMs: 0,
   aheadSpans: 32,
   batchSpans: 500,
   batchBytes: 512 * 1024,
@@ -58,7 +61,7 @@ export const SCRIBE_DEFAULTS: Omit<EmitterOptions, 'addresses'> = {
 /** A call over HTTP costs the peer more, and may go through a proxy to the other end of the world. */
 export const HTTP_DEFAULTS: typeof SCRIBE_DEFAULTS = {
   ...SCRIBE_DEFAULTS,
-  delayMs: isThread ? 10 : 1_000,
+  spacingMs: isThread ? 10 : 1_000,
   // Zipkin's JSON takes 5 µs a span: this many are encoded in a turn of the loop.
   batchSpans: 250,
   connectTimeoutMs: 5_000,
@@ -95,6 +98,8 @@ export class Emitter {
   /** The end of the process is being looked for: nothing may keep the loop alive. */
   private isHeld = false
   private connection: Connection | undefined
+  /** When the next call may be begun. */
+  private nextMs = 0
   /** Ends the delay or the pause. */
   private timer: NodeJS.Timeout | undefined
   private flushers: Flusher[] = []
@@ -149,10 +154,11 @@ export class Emitter {
       if (this.state !== 'closed' && this.batches.isHalfFull) pump.divertSoon()
       if (pump.isReading) return
     }
-    if (this.state !== 'idle') return
-    if (this.batches.isDue) return void this.advanceSoon()
-    if (this.timer === undefined) this.advanceAfter(this.options.delayMs)
-    if (this.buffer.length >= this.options.aheadSpans) this.fillSoon()
+    if (this.state === 'idle') {
+      if (this.batches.isDue) return void this.advanceSoon()
+      if (this.timer === undefined) this.advanceAfter(Math.max(this.options.delayMs, this.nextMs - clock.now()))
+    }
+    if (this.mayFill && this.buffer.length >= this.options.aheadSpans) this.fillSoon()
   }
 
   /**
@@ -300,9 +306,13 @@ export class Emitter {
 
   /** A turn of its own: not within the application's call that ended a span. */
   private readonly fillSoon = oncePerTurn(() => {
-    // While a batch is under way the spans stay in the buffer, which is bounded.
-    if (this.state === 'idle') this.batches.fill()
+    if (this.mayFill) this.batches.fill()
   })
+
+  /** While a batch is under way, the next one is begun. What there is besides stays in the buffer, which is bounded. */
+  private get mayFill(): boolean {
+    return (this.state === 'idle' || this.state === 'sending') && !this.batches.isFilled
+  }
 
   private get mayBegin(): boolean {
     return this.state === 'idle' && !this.isHeld && !this.pump?.isReading && !this.pump?.isDraining
@@ -325,8 +335,10 @@ export class Emitter {
   }
 
   private send(batch: Batch): void {
-    const { connectTimeoutMs, replyTimeoutMs } = this.options
-    const address = this.routes.choose(clock.now())
+    const { connectTimeoutMs, replyTimeoutMs, spacingMs } = this.options
+    const now = clock.now()
+    this.nextMs = now + spacingMs
+    const address = this.routes.choose(now)
     if (this.connection?.isClosed || this.connection?.address !== address) this.disconnect()
     const call = this.protocol.call(batch.body)
     this.state = 'sending'
@@ -358,15 +370,16 @@ export class Emitter {
     }
     const pauseMs = this.routes.answered(code, clock.now())
     if (code === 'ok') {
-      if (answer.rejected)
+      const rejected = Math.min(answer.rejected ?? 0, batch.spans)
+      if (rejected > 0)
         logRarely(
           `rejected ${this.name}`,
           'warn',
-          `${peer} at ${host}:${port} left out ${answer.rejected} ${answer.rejected === 1 ? 'span' : 'spans'}${why}`,
+          `${peer} at ${host}:${port} left out ${rejected} ${rejected === 1 ? 'span' : 'spans'}${why}`,
         )
       // A peer may say OK before it has read the batch.
       if (connection.hasSentAll) this.batches.reuse(batch)
-      return void this.finish(batch, 'sent', answer.rejected)
+      return void this.finish(batch, 'sent', rejected)
     }
     if (code === 'try_later') this.tryLater++
     if (code === 'failed') {
@@ -384,9 +397,8 @@ export class Emitter {
   private finish(batch: Batch, outcome: 'sent' | 'refused', rejected = 0): void {
     const { batches, pump } = this
     this.idle()
-    const refused = Math.min(rejected, batch.spans)
-    this.ledger.settle(batch.spans - refused, outcome)
-    if (refused > 0) this.ledger.settle(refused, 'refused')
+    this.ledger.settle(batch.spans - rejected, outcome)
+    if (rejected > 0) this.ledger.settle(rejected, 'refused')
     pump?.finish(batch, outcome === 'sent')
     this.settleFlushers()
     if (this.flushers.length > 0 || batches.isDue || batches.hasReturned || pump?.waiting) this.advanceSoon()

@@ -15,6 +15,7 @@ export function replyFrame<R>(maxBytes: number, read: (message: Buffer) => R): (
     if (length === 0) {
       if (bytes < 4) return undefined
       const n = Buffer.concat(parts).readInt32BE(0)
+      if (n === HTTP) throw new Error("a reply in HTTP: this isn't a Scribe's port (a Milo collector's is 2100)")
       if (n <= 0 || n > maxBytes) throw new Error(`a reply of ${n} bytes: this isn't a Scribe`)
       length = 4 + n
     }
@@ -23,3 +24,6 @@ export function replyFrame<R>(maxBytes: number, read: (message: Buffer) => R): (
     return read(Buffer.concat(parts).subarray(4))
   }
 }
+
+/** How a web server's answers begin, as a length. */
+const HTTP = 0x48545450

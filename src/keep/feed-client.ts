@@ -41,6 +41,8 @@ const FIRST_MS = 100
 const CONNECT_MS = 2_000
 const WAIT_MS = 20_000
 const REPLY_MS = WAIT_MS + 10_000
+/** A connection that lasted this long had reached its peer: a proxy cut it off. */
+const REACHED_MS = CONNECT_MS + 1_000
 /** A peer that answers at once, again and again, is asked no more often: with news, and without. */
 const PACE_MS = 50
 const IDLE_PACE_MS = 1_000
@@ -55,7 +57,8 @@ export class FeedClient {
   /** Which history asks. */
   private readonly processHi = randomHigh()
   private readonly processLo = randomLow()
-  private sinceUs = 0
+  /** What was announced until then has been told, in microseconds since the epoch; 0 before it asks. */
+  sinceUs = 0
   private connection: Connection | undefined
   private timer: NodeJS.Timeout | undefined
   private isHeld = false
@@ -157,6 +160,8 @@ export class FeedClient {
     if (isUnknown) this.unknown++
     else if (this.state === 'connected') this.state = 'connecting'
     if (answer.code === 'stale') return void this.askAgain(0)
+    // The next pause is the shortest: a collector takes those that don't come back soon for ended.
+    if (tookMs > REACHED_MS) this.routes.answered('ok', clock.now())
     const pauseMs = this.routes.answered(answer.code, clock.now())
     // Another address is next.
     if (pauseMs === 0) return void this.askAgain(0)

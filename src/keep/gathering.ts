@@ -2,16 +2,50 @@ import type { TraceId } from '../ring/history'
 import { fraction } from '../trace/id'
 import type { LiveSpan } from '../trace/span'
 
-/** What one trace has in the history. */
-export interface Part<O extends TraceId> {
+/** What there is of one trace. */
+export class Part<O extends TraceId> {
   readonly of: O
-  /** Those before `first` have been left out. */
-  readonly spans: (LiveSpan | undefined)[]
-  first: number
-  bytes: number
-  memory: number
-  /** All of its spans are left out. */
-  isRefused: boolean
+  /** Those before `leftOut` have been let go. */
+  private spans: (LiveSpan | undefined)[] = []
+  /** How many spans were left out, the oldest of them. */
+  leftOut = 0
+  bytes = 0
+  memory = 0
+  /** How many bytes all of its spans have. */
+  wanted = 0
+  /** There is no room for any of its spans. */
+  isRefused = false
+
+  constructor(of: O) {
+    this.of = of
+  }
+
+  /** How many spans are to be sent. */
+  get length(): number {
+    return this.spans.length - this.leftOut
+  }
+
+  /** The spans that are to be sent. */
+  get rest(): LiveSpan[] {
+    return this.spans.slice(this.leftOut) as LiveSpan[]
+  }
+
+  add(span: LiveSpan): void {
+    this.spans.push(span)
+  }
+
+  /** @returns the oldest one, which is left out */
+  shift(): LiveSpan {
+    const span = this.spans[this.leftOut]!
+    this.spans[this.leftOut++] = undefined
+    return span
+  }
+
+  refuse(): void {
+    this.isRefused = true
+    this.spans = []
+    this.leftOut = this.bytes = this.memory = 0
+  }
 }
 
 export interface Room {
@@ -26,9 +60,9 @@ export interface Room {
 }
 
 /** What a trace may take of all there may ever be, before it is cut for others or for its own size. */
-const GIANT_PART = 1 / 4
+export const GIANT_PART = 1 / 4
 /** A trace that is cut leaves so much of the bytes to those of its spans that are yet to end. */
-const LATER_PART = 1 / 16
+export const LATER_PART = 1 / 16
 /** What is sampled, and what is yet to end, needs room in the buffer as well. */
 const MOST_FULLNESS = 7 / 8
 
@@ -49,7 +83,7 @@ export class Gathering<O extends TraceId> {
 
   constructor(traces: readonly O[], room: Room) {
     this.room = room
-    this.parts = traces.map(of => ({ of, spans: [], first: 0, bytes: 0, memory: 0, isRefused: false }))
+    this.parts = traces.map(of => new Part(of))
     this.parts.sort((a, b) => fraction(b.of.hi, b.of.lo) - fraction(a.of.hi, a.of.lo))
     this.end = this.parts.length
     for (const part of this.parts) this.byId.set(keyOf(part.of), part)
@@ -60,19 +94,27 @@ export class Gathering<O extends TraceId> {
     return this.bytes
   }
 
-  /** Takes a span. They come in the order in which they ended. */
+  /** Takes a span. Those of a trace come in the order in which they ended. */
   add(span: LiveSpan): void {
     const part = this.byId.get(keyOf(span.trace))
     if (part === undefined) return
-    part.spans.push(part.isRefused ? undefined : span)
+    const bytes = this.room.bytesOf(span)
+    part.wanted += bytes
     if (part.isRefused) return
-    this.grow(part, span, 1)
+    part.add(span)
+    this.grow(part, span, bytes)
     // What goes beyond the limit isn't held until the end: it might be all of the history, as objects.
     while (this.isOver(1)) this.makeRoom()
   }
 
-  private grow(part: Part<O>, span: LiveSpan, sign: 1 | -1): void {
-    const bytes = sign * this.room.bytesOf(span)
+  /** Leaves out the traces with lower ids. */
+  refuseBelow(floor: number): void {
+    for (const part of this.parts) if (!part.isRefused && fraction(part.of.hi, part.of.lo) < floor) this.refuse(part)
+  }
+
+  /** @param bytes those of the span; negative: it is left out */
+  private grow(part: Part<O>, span: LiveSpan, bytes: number): void {
+    const sign = Math.sign(bytes)
     const memory = sign * this.room.memoryOf(span)
     part.bytes += bytes
     part.memory += memory
@@ -90,8 +132,8 @@ export class Gathering<O extends TraceId> {
     const giant = this.largest()
     if (giant === undefined) return void this.refuse(this.parts[--this.end]!)
     while (this.isOver(1 - LATER_PART) && this.isGiant(giant)) {
-      this.grow(giant, giant.spans[giant.first]!, -1)
-      giant.spans[giant.first++] = undefined
+      const span = giant.shift()
+      this.grow(giant, span, -this.room.bytesOf(span))
     }
   }
 
@@ -101,19 +143,16 @@ export class Gathering<O extends TraceId> {
     return largest
   }
 
-  private isGiant({ spans, first, bytes, memory }: Part<O>): boolean {
+  private isGiant({ length, bytes, memory }: Part<O>): boolean {
     const { mostBytes, fullness } = this.room
-    return bytes > GIANT_PART * mostBytes || fullness(spans.length - first, memory) - fullness(0, 0) > GIANT_PART
+    return bytes > GIANT_PART * mostBytes || fullness(length, memory) - fullness(0, 0) > GIANT_PART
   }
 
   private refuse(part: Part<O>): void {
-    part.isRefused = true
-    this.spans -= part.spans.length - part.first
+    this.spans -= part.length
     this.bytes -= part.bytes
     this.memory -= part.memory
-    part.bytes = part.memory = 0
-    part.spans.fill(undefined)
-    part.first = part.spans.length
+    part.refuse()
   }
 }
 

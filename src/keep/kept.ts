@@ -1,14 +1,47 @@
+import { randomLow } from '../trace/id'
+import type { LiveSpan } from '../trace/span'
+import type { ByteBucket } from './tokens'
+
 /** How long a trace is remembered at most: what ends of it meanwhile is sent as well. A request may take minutes. */
 const KEPT_S = 600
 /** How long it is remembered that a trace was refused. */
 const REFUSED_S = 60
 const SETS = 512
 const WAYS = 8
+/** What leaves so many bits that they count the sets. */
+const SHIFT = 32 - Math.log2(SETS)
+const ODD = randomLow() | 1
+
+/** A span for which a trace is kept. */
+export interface Cause {
+  readonly idHi: number
+  readonly idLo: number
+  readonly name: string
+  /** Whether the trace came into this process with it, or began there. */
+  readonly isEntry: boolean
+}
+
+/** A span with which a trace came into this process, or began here, and which has ended. */
+export interface Entry extends Pick<Cause, 'idHi' | 'idLo' | 'name'> {
+  readonly trace: { readonly hi: number; readonly lo: number }
+  readonly endUs: number
+}
 
 /** A trace that is kept. */
 export interface Kept {
-  /** Why, in a word; ASKED when the feed said so. */
+  /** Why, in a word; ASKED when the feed said so. Spans that don't say otherwise say this. */
   reason: string
+  /** The span that kept it, by its id and name; undefined where the collector asked for it. */
+  cause: Cause | undefined
+  /** Whether a span has said which one that is. */
+  isCauseTold: boolean
+  /** The span that failed, was slow, or has a word of the application's: not one for the sake of which others want the trace. */
+  symptom: Cause | undefined
+  /** What was found wrong in it, and what of it all spans that were sent have said; some at most. */
+  reasons: string[]
+  said: string[]
+  /** With what it came into this process, or began here, if that was sent before there was a symptom. */
+  entry: Entry | undefined
   /** Whether the collector wants it, and not this process: what is sent of it is limited apart. */
   isForeign: boolean
   /** Whether the first of its spans has been sent, which says when the history began. */
@@ -17,9 +50,15 @@ export interface Kept {
   hasLateral: boolean
   /** There were no bytes for any of its spans, so it isn't kept any more. */
   isGivenUp: boolean
+  /** What has ended of it since it was kept, while the history has yet to be searched; undefined from then on. */
+  held: LiveSpan[] | undefined
+  /** How many bytes may end of it from then on before it is a giant; undefined while nothing has. */
+  later: ByteBucket | undefined
   /** Whether spans of it were left out, and how many of those the next span that is sent has to tell. */
   isPartial: boolean
   untold: number
+  /** One of those in short, which tells it if no other comes. */
+  outline: LiveSpan | undefined
 }
 
 /** The reason of what is kept because the feed asks for it. */
@@ -44,7 +83,7 @@ export class TraceIds {
   find(hi: number, lo: number, nowS: number): number {
     if (nowS >= this.emptyAtS) return -1
     const { ids } = this
-    const first = setOf(lo)
+    const first = setOf(hi, lo)
     for (let i = first; i < first + WAYS; i++) {
       const at = i * 3
       if (ids[at + 1] === lo && ids[at] === hi && ids[at + 2]! > nowS) return i
@@ -55,7 +94,7 @@ export class TraceIds {
   /** @returns its place, which another trace may have had */
   add(hi: number, lo: number, nowS: number): number {
     const { ids } = this
-    const first = setOf(lo)
+    const first = setOf(hi, lo)
     let place = first
     for (let i = first; i < first + WAYS; i++) {
       if (ids[i * 3] === hi && ids[i * 3 + 1] === lo) {
@@ -73,7 +112,7 @@ export class TraceIds {
   }
 
   remove(hi: number, lo: number): void {
-    const first = setOf(lo)
+    const first = setOf(hi, lo)
     for (let i = first; i < first + WAYS; i++)
       if (this.ids[i * 3] === hi && this.ids[i * 3 + 1] === lo) this.ids[i * 3 + 2] = 0
   }
@@ -89,15 +128,24 @@ export class KeptTraces {
     return place === -1 ? undefined : this.kept[place]
   }
 
-  add(hi: number, lo: number, reason: string, isForeign: boolean, nowS: number): Kept {
+  add(hi: number, lo: number, reason: string, isForeign: boolean, nowS: number, cause?: Cause): Kept {
     const kept: Kept = {
       reason,
+      cause,
+      isCauseTold: false,
+      symptom: undefined,
+      reasons: [reason],
+      said: [],
+      entry: undefined,
       isForeign,
       begun: false,
       hasLateral: false,
       isGivenUp: false,
+      held: [],
+      later: undefined,
       isPartial: false,
       untold: 0,
+      outline: undefined,
     }
     return (this.kept[this.ids.add(hi, lo, nowS)] = kept)
   }
@@ -107,6 +155,7 @@ export class KeptTraces {
   }
 }
 
-function setOf(lo: number): number {
-  return (lo & (SETS - 1)) * WAYS
+/** Nobody can choose which ids share a set; ids that count up, or have the same bits somewhere, are in different ones. */
+function setOf(hi: number, lo: number): number {
+  return (Math.imul(lo ^ Math.imul(hi, ODD), ODD) >>> SHIFT) * WAYS
 }

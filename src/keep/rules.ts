@@ -1,3 +1,5 @@
+import { builtin } from '../process/builtin'
+
 const MAX_RULES = 256
 const MAX_NAMES = 1_000
 const MAX_LEFT = 1_000
@@ -24,7 +26,7 @@ export interface Rule {
 export class Rules {
   /** Whether there is any rule to look for. */
   any = false
-  private readonly service: string
+  readonly service: string
   private readonly byOperation = new Map<string, Rule>()
   /** What has been looked for since the last rule came. */
   private readonly byName = new Map<string, Rule | undefined>()
@@ -80,7 +82,7 @@ export class Rules {
   }
 
   private operationOf(name: string): string {
-    const { createHash } = require('node:crypto') as typeof import('node:crypto')
+    const { createHash } = builtin('node:crypto', () => require('node:crypto'))
     return createHash('sha256').update(`${this.service}\0${name}`).digest('hex').slice(0, OPERATION_DIGITS)
   }
 }

@@ -90,7 +90,7 @@ export class SharedBucket {
     const fading = Math.exp(-seconds)
     for (let i = 0; i < recent.length; i++) recent[i]! *= fading
     recent[bucketOf(fraction)]!++
-    const floor = this.floor(isAsked ? perSecond : OWN_PART * perSecond)
+    const floor = fractionAbove(recent, isAsked ? perSecond : OWN_PART * perSecond)
     if (this.tokens < SCARCE_PART * burst) this.isScarce = true
     else if (floor === 0) this.isScarce = false
     // The burst is for what is asked for: a process doesn't know yet how much that will be when its own traces begin to be many.
@@ -98,18 +98,64 @@ export class SharedBucket {
     this.tokens--
     return true
   }
+}
 
-  /** The fraction above which so many have come lately; 0 if there are no more. */
-  private floor(most: number): number {
-    const { recent } = this
-    let sum = 0
-    for (let i = 0; i < recent.length; i++) {
-      const here = recent[i]!
-      if (sum + here > most) return 1 - distanceOf(i + (most - sum) / here)
-      sum += here
-    }
-    return 0
+/** For how long it counts how many bytes were wanted: what is so much older counts e times less. As long as it takes to fill a burst. */
+const BYTES_SECONDS = 4
+/** Between these parts of the bytes that may be sent, ids are taken to be spread as they are up to the floor. */
+const FIRST_PART = 0.25
+const SURE_PART = 0.75
+
+/**
+ * Which traces are refused when more bytes are wanted than may be sent: a `ByteBucket` alone refuses whatever comes when it is empty, which
+ * is another trace in each process. As with `SharedBucket`, the floor is where the bytes of those above it are as many as may be sent,
+ * and whoever has triggered a trace refuses it a little sooner. So processes with about as much to send for a trace agree. What is
+ * triggered here is counted with what is asked for: to others all of it is asked for.
+ */
+export class ByteOrder {
+  private readonly most: number
+  private readonly recent = new Float64Array(PER_HALVING * HALVINGS)
+  private atMs = Number.NEGATIVE_INFINITY
+
+  constructor(perSecond: number) {
+    this.most = perSecond * BYTES_SECONDS
   }
+
+  /** Notes that so many bytes of a trace are wanted. */
+  note(fraction: number, bytes: number, nowMs: number): void {
+    const { recent } = this
+    const fading = Math.exp(-Math.max(0, nowMs - this.atMs) / 1000 / BYTES_SECONDS)
+    this.atMs = Math.max(nowMs, this.atMs)
+    if (fading < 1) for (let i = 0; i < recent.length; i++) recent[i]! *= fading
+    recent[bucketOf(fraction)]! += bytes
+  }
+
+  /**
+   * @param isAsked whether it is for what others have kept
+   * @param left how much of a burst may still be sent of what others have kept: from 0 to 1
+   * @returns what has a lower fraction is refused: from 0 to 1
+   */
+  floor(isAsked: boolean, left: number): number {
+    // What others have let pass is let pass while it can be.
+    if (isAsked && left >= SCARCE_PART) return 0
+    const most = (isAsked ? 1 : OWN_PART) * this.most
+    if (fractionAbove(this.recent, most) === 0) return 0
+    // Near their floors, others refuse more or less than this process: so its own is drawn from where all have let all pass.
+    const first = fractionAbove(this.recent, FIRST_PART * most)
+    const sure = fractionAbove(this.recent, SURE_PART * most)
+    return Math.max(0, sure - ((first - sure) * (1 - SURE_PART)) / (SURE_PART - FIRST_PART))
+  }
+}
+
+/** The fraction above which there is so much; 0 if there is no more. */
+function fractionAbove(recent: Float64Array, most: number): number {
+  let sum = 0
+  for (let i = 0; i < recent.length; i++) {
+    const here = recent[i]!
+    if (sum + here > most) return 1 - distanceOf(i + (most - sum) / here)
+    sum += here
+  }
+  return 0
 }
 
 function bucketOf(fraction: number): number {
@@ -143,9 +189,15 @@ export class ByteBucket {
     return this.bytes
   }
 
-  take(n: number, nowMs: number): boolean {
-    if (n > this.left(nowMs)) return false
+  /** @param spare how many have to be there for others */
+  take(n: number, nowMs: number, spare = 0): boolean {
+    if (n + spare > this.left(nowMs)) return false
     this.bytes -= n
     return true
+  }
+
+  /** Takes what has to be sent in any case: what comes later waits for it. */
+  owe(n: number, nowMs: number): void {
+    this.bytes = this.left(nowMs) - n
   }
 }

@@ -25,11 +25,13 @@ import * as core from '../trace/propagation'
 import { Kind, type PluginSpan } from '../trace/span'
 import { conventionsOf, knownOf } from './conventions'
 import { asCore, Frame, frameOfContext, withoutFrame } from './frame'
+import { sayUnheard } from './heard'
 import { OtelSpan } from './span'
 
-export { endWith, observe } from '../patch/observe'
+export { endWith, observe, observeThen } from '../patch/observe'
 export { sayEarly, sayLeft } from '../patch/patched'
 export type { Patch, Plugin, PluginHandle, Wrapped } from '../patch/plugin'
+export { errorName, noteError, noteErrors } from '../process/error-name'
 export { clock, setImmediate } from '../process/genuine'
 export { ifRejected } from '../process/log'
 export type { Frame } from '../trace/context'
@@ -99,6 +101,7 @@ function start(kind: Kind, given: string, parent: Context, list: readonly string
   const name = known?.name ?? given
   let span: ApiSpan
   try {
+    sayUnheard()
     // The tracer is there: nothing starts a span while nothing is traced.
     span = running!.tracer.startSpan(name, { kind: KINDS[kind], attributes: known?.attributes }, parent)
   } catch (error) {

@@ -7,8 +7,9 @@ import {
   type SpanContext,
   SpanStatusCode,
 } from '@opentelemetry/api'
+import { errorName, isError } from '../process/error-name'
 import { logRarely, describe as textOf } from '../process/log'
-import { isError, type Kind, type PluginSpan, type Trace } from '../trace/span'
+import type { Kind, PluginSpan, Trace } from '../trace/span'
 import { typed } from './conventions'
 
 /** A span of OpenTelemetry's as the plugin sees it. */
@@ -125,10 +126,11 @@ export class OtelSpan implements PluginSpan {
       if (isError(error)) {
         this.api.recordException(exceptionOf(error))
         if (error.message) this.annotate('error.message', error.message)
-        return this.annotate('error.type', error.name || 'Error')
+        return this.annotate('error.type', errorName(error))
       }
       this.api.recordException(exceptionOf(error))
-      return this.annotate('error.type', typeof error === 'string' && error !== '' ? error : typeof error)
+      if (typeof error === 'string' && error !== '') this.annotate('error.message', error)
+      return this.annotate('error.type', typeof error)
     } catch {
       // An error whose name or message throws when it is read.
       return this.annotate('error.type', 'unreadable')
@@ -168,10 +170,10 @@ export class OtelSpan implements PluginSpan {
  */
 function exceptionOf(error: unknown): Exception {
   if (error === null || typeof error !== 'object') return textOf(error)
-  const { constructor: type, name, code, message, stack } = error as Error & { code?: unknown }
+  const { code, message, stack } = error as Error & { code?: unknown }
   if (isError(error) && typeof code === 'string') return error
   return {
-    name: isError(error) ? name : type?.name || 'object',
+    name: errorName(error),
     message: typeof message === 'string' ? message : textOf(error),
     ...(typeof stack === 'string' && { stack }),
   }

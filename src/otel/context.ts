@@ -10,8 +10,8 @@ import {
   readBaggage,
   readTracestate,
   runInFrame,
+  SUPPRESSED,
   standIn,
-  UNSAMPLED,
 } from './core'
 import { isView, viewOf } from './span'
 
@@ -48,7 +48,7 @@ export function isSuppressed(context: Context): boolean {
 
 /** The span of Milo's that is current where this context is. Undefined: what begins there begins a trace. */
 export function miloSpanIn(context: Context): PluginSpan | undefined {
-  if (isSuppressed(context)) return UNSAMPLED
+  if (isSuppressed(context)) return SUPPRESSED
   const span = spanIn(context)
   if (span === undefined || span === null) return undefined
   return isView(span) ? span.milo : standInOf(span)
@@ -90,7 +90,11 @@ export class FrameContextManager implements ContextManager {
     const held = frame.held as Held | undefined
     if (held !== undefined && held.span === span && held.baggage === baggage) return held.context
     let context = held?.context ?? this.root
-    if (held?.span !== span) context = span === undefined ? context.deleteValue(SPAN) : withSpan(context, viewOf(span))
+    if (held?.span !== span) {
+      context = span === undefined ? context.deleteValue(SPAN) : withSpan(context, viewOf(span))
+      // A request has come to a server that was started where tracing is suppressed.
+      if (held?.span === SUPPRESSED) context = context.deleteValue(SUPPRESS)
+    }
     if (held?.baggage !== baggage) context = this.withBaggage(context, baggage)
     frame.held = { context, span, baggage } satisfies Held
     return context

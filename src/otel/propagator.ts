@@ -6,7 +6,7 @@ import type {
   TextMapSetter,
   TraceState,
 } from '@opentelemetry/api'
-import { type FrameContextManager, isSuppressed, miloSpanIn, spanIn, withSpan } from './context'
+import { type FrameContextManager, miloSpanIn, spanIn, withSpan } from './context'
 import {
   baggageOfHeaders,
   contextOfHeaders,
@@ -14,6 +14,7 @@ import {
   describe,
   HTTP_FORMATS,
   HTTP_HEADERS,
+  isActive,
   logRarely,
   type RemoteContext,
   standIn,
@@ -38,7 +39,7 @@ export class MiloPropagator implements TextMapPropagator {
   inject(context: Context, carrier: unknown, setter: TextMapSetter): void {
     try {
       const span = miloSpanIn(context)
-      if (isSuppressed(context) || isLeftOut(spanIn(context))) return
+      if (!isActive() || isLeftOut(spanIn(context))) return
       const target = {
         has: () => false,
         add: (to: unknown, name: string, value: string) => setter.set(to, name, value),

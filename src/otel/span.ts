@@ -18,6 +18,7 @@ import {
   randomHigh,
   randomLow,
   type SpanView,
+  SUPPRESSED,
   sink,
   toHex,
   UNSAMPLED,
@@ -28,7 +29,7 @@ import { isTime, microseconds, textOf } from './values'
  * What OpenTelemetry's API sees of Milo's spans. Each span that is recorded has one view, whichever API started it and however often it is
  * looked at:
  *
- *     SilentSpan ─ milo ─▶ undefined, UNSAMPLED, a span that stands for another process's, or the one above a span that is left out
+ *     SilentSpan ─ milo ─▶ undefined, UNSAMPLED, SUPPRESSED, a span that stands for another process's, or the one above a span that is left out
  *         ▲
  *     OtelSpan ─── milo ─▶ LiveSpan ─ view ─▶ OtelSpan
  */
@@ -110,7 +111,7 @@ export function useTraceState(create: (raw: string) => TraceState): void {
 }
 
 function contextOf(span: PluginSpan | undefined): SpanContext {
-  if (span === undefined) return INVALID
+  if (span === undefined || span === SUPPRESSED) return INVALID
   const { trace } = span
   const isNameless = span === UNSAMPLED
   const context: SpanContext = {

@@ -94,10 +94,9 @@ class MiloTracer implements Tracer {
   }
 
   private start(name: string, options: SpanOptions, context: Context): Span {
-    const suppressed = isSuppressed(context)
-    const parent = options.root === true && !suppressed ? undefined : miloSpanIn(context)
-    if (suppressed || !this.provider.enabled || (this.plugin !== undefined && this.isTracedByMilo()))
-      return leftOut(parent)
+    if (isSuppressed(context)) return leftOut(undefined)
+    const parent = options.root === true ? undefined : miloSpanIn(context)
+    if (!this.provider.enabled || (this.plugin !== undefined && this.isTracedByMilo())) return leftOut(parent)
     const number = options.kind ?? 0
     const kind = KINDS[number] ?? Kind.LOCAL
     const text = typeof name === 'string' ? name : describe(name)

@@ -1,13 +1,25 @@
-import { AsyncResource } from 'node:async_hooks'
+import { EventEmitter } from 'node:events'
 import { isActive } from 'milo/plugin'
 import { GenuinePromise } from '../process/genuine'
 import { describe, ifRejected, log } from '../process/log'
+import { Resource } from '../process/resource'
 import { imitate } from './imitate'
 import { notePatched, noteUntraced, sayLeft } from './patched'
 import type { Emit, Patch, Plugin, PluginHandle, Wrapped } from './plugin'
 
 /** Loaded for the first patch. */
 const shimmer = () => require('shimmer') as typeof import('shimmer')
+
+/** Node's own `emit`, which does nothing for an event without listeners. Undefined where somebody had replaced it before Milo came. */
+const { emit: found } = EventEmitter.prototype
+const source = Function.prototype.toString.call(found)
+const nodesEmit =
+  source.startsWith('function emit(type, ...args)') && source.includes('kErrorMonitor') ? found : undefined
+
+/** Whether Node's own `emit` would find no listener. An error without one is thrown. */
+function isSilent(emitter: any, event: unknown): boolean {
+  return typeof event === 'string' && event !== 'error' && emitter._events?.[event] === undefined
+}
 
 /** One plugin's hold on the process: the barrier between its code and the application's. */
 export class Handle implements PluginHandle {
@@ -86,13 +98,17 @@ export class Handle implements PluginHandle {
       // What is inherited is looked up each time: node:domain replaces it.
       const parent = Object.getPrototypeOf(target)
       const emit: Emit = (emitter, event, args) => (isInherited ? parent.emit : own).call(emitter, event, ...args)
+      const surround: Wrapped = function (event, ...args) {
+        return around(this, event, args, emit)
+      }
       // No list is made of the arguments of the many events that nobody wants: V8 hands them on as they are.
       return function (this: any, event) {
-        if (!plugin.enabled || (wants !== undefined && !wants(this, event)))
-          // biome-ignore lint/complexity/noArguments: see above
-          return (isInherited ? parent.emit : own).apply(this, arguments)
         // biome-ignore lint/complexity/noArguments: see above
-        return around(this, event, Array.prototype.slice.call(arguments, 1), emit)
+        const args = arguments as unknown as any[]
+        if (plugin.enabled && (wants === undefined || wants(this, event))) return surround.apply(this, args)
+        const original = isInherited ? parent.emit : own
+        if (original === nodesEmit && isSilent(this, event)) return false
+        return original.apply(this, args)
       }
     }
     if (this.applying !== undefined) this.wrap(target, 'emit', make)
@@ -104,7 +120,7 @@ export class Handle implements PluginHandle {
 
   bind<C>(callback: C): C {
     if (typeof callback !== 'function' || !this.enabled || !isActive()) return callback
-    const resource = new AsyncResource('Milo')
+    const resource = new Resource('Milo')
     return function (this: unknown, ...args: unknown[]) {
       return resource.runInAsyncScope(callback as unknown as Wrapped, this, ...args)
     } as C

@@ -19,9 +19,14 @@ type Fail = (error: unknown) => void
 
 const nativeThen = GenuinePromise.prototype.then
 
-/** Whether a value is a promise of Node's own class: one that a library has just made, nobody else can have touched. */
+/**
+ * Whether a value is a promise of Node's own class, or of a subclass that has its `then`, which makes others of that class: one that a
+ * library has just made, nobody else can have touched.
+ */
 export function isNodePromise(value: unknown): value is Promise<unknown> {
-  return value instanceof GenuinePromise && value.constructor === GenuinePromise
+  if (!(value instanceof GenuinePromise)) return false
+  const { constructor: Class, then } = value as { constructor: any; then: unknown }
+  return Class === GenuinePromise || (then === nativeThen && Class?.[Symbol.species] === Class)
 }
 
 /** What ends with a promise: a span, or something that is more than one. */
@@ -152,25 +157,58 @@ function observeBluebird(promise: Bluebird, end: End, fail: Fail): void {
   now._addCallbacks(end, rejected, undefined, { cancel: end }, null)
 }
 
+/**
+ * Has one of these called when `value` settles, if other code calls its `then`: a rejection that nobody handles stays one. Never throws.
+ * It doesn't see a promise of Node's that is awaited, because `await` doesn't call `then`.
+ */
+export function observeThen(value: unknown, end: End, fail: Fail): void {
+  try {
+    if (value === null || typeof value !== 'object') return
+    const { then } = value as PromiseLike<unknown>
+    if (typeof then === 'function') watchThen(value as PromiseLike<unknown>, then, end, fail)
+  } catch {
+    // A getter that throws will do so for other code as well. And a frozen promise stays as it is.
+  }
+}
+
+/** What a promise's `then`, while it is Milo's, tells of the outcome: a promise that many calls return tells so many. */
+const watched = new WeakMap<object, { by: unknown; ends: [End, Fail][] }>()
+const MAX_ENDS = 100
+
 /** Lets the application's own first `then` tell of the outcome. */
 function watchThen(thenable: PromiseLike<unknown>, then: PromiseLike<unknown>['then'], end: End, fail: Fail): void {
+  const before = watched.get(thenable)
+  if (before?.by === then) {
+    if (before.ends.length < MAX_ENDS) before.ends.push([end, fail])
+    return
+  }
   const own = Object.getOwnPropertyDescriptor(thenable, 'then')
+  const ends: [End, Fail][] = [[end, fail]]
   const watching = function (this: unknown, onFulfilled: unknown, onRejected: unknown) {
-    // It may have been frozen in the meantime.
-    if (own) Reflect.defineProperty(thenable, 'then', own)
-    else Reflect.deleteProperty(thenable, 'then')
+    // It may have been frozen in the meantime, or somebody may have put another in the place of this one.
+    if (thenable.then === by) {
+      if (own) Reflect.defineProperty(thenable, 'then', own)
+      else Reflect.deleteProperty(thenable, 'then')
+    }
+    const told = ends.splice(0)
     return Reflect.apply(then, this, [
       (value: unknown) => {
-        end(value)
+        for (const [end] of told) end(value)
         return typeof onFulfilled === 'function' ? onFulfilled(value) : value
       },
       (error: unknown) => {
-        fail(error)
+        for (const [, fail] of told) fail(error)
         if (typeof onRejected === 'function') return onRejected(error)
         throw error
       },
     ])
   }
-  const value = imitate(then as Function, watching)
-  Object.defineProperty(thenable, 'then', { value, configurable: true, writable: true, enumerable: own?.enumerable })
+  const by = imitate(then as Function, watching)
+  Object.defineProperty(thenable, 'then', {
+    value: by,
+    configurable: true,
+    writable: true,
+    enumerable: own?.enumerable,
+  })
+  watched.set(thenable, { by, ends })
 }

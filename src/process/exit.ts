@@ -1,5 +1,6 @@
 import { AsyncResource, createHook, executionAsyncId, executionAsyncResource } from 'node:async_hooks'
 import { EventEmitter } from 'node:events'
+import Module from 'node:module'
 import { isPromise } from 'node:util/types'
 import { setImmediate } from './genuine'
 
@@ -28,6 +29,9 @@ import { setImmediate } from './genuine'
  *     emitted, and not passed on ──▶ Milo flushes ──▶ emitted, and not passed on ──▶ exit
  *
  * So spans that listeners end are sent as well, and each listener is called exactly as often as without Milo.
+ *
+ * **jest** gives a test file a copy of `process`, which hears of no end. There Milo listens to the process itself, which is jest's: no
+ * test sees it. Nothing else would hear of each end: signal-exit, which jest uses, puts an `emit` before Milo's whenever it writes a file.
  */
 
 const SIGNALS: NodeJS.Signals[] = ['SIGTERM', 'SIGINT']
@@ -41,8 +45,8 @@ interface Departing {
   isIdle(): boolean
   /** Sends or spools what waits, within a deadline. Never rejects. */
   flush(): Promise<void>
-  /** The last moment: nothing asynchronous gets a turn after it. */
-  last(): void
+  /** The last moment: nothing asynchronous gets a turn after it. @param isOver whether no listener gets one either */
+  last(isOver: boolean): void
 }
 
 /** The state of this file. */
@@ -65,6 +69,8 @@ const exit = {
 }
 
 const prototype = Object.getPrototypeOf(process) as NodeJS.Process
+/** The process itself, where `process` is a copy of jest's; what jest gives for node:module inherits from Node's. */
+const jests: NodeJS.Process | undefined = Object.getPrototypeOf(Module)?.createRequire?.('/')('process')
 const isDeno = process.versions.deno !== undefined
 
 /** Calls `next`, in place of the one before, when the process ends. */
@@ -74,7 +80,12 @@ export function watchExit(next: Departing): void {
   exit.watching = true
   // Bun calls no `emit` of anybody's.
   if (process.versions.bun !== undefined) {
-    process.on('beforeExit', flushInBun)
+    process.on('beforeExit', flushAtEnd)
+    return
+  }
+  if (jests !== undefined) {
+    jests.on('beforeExit', flushAtEnd)
+    jests.on('exit', last)
     return
   }
   Object.defineProperty(prototype, 'emit', { value: emit, configurable: true, enumerable: true, writable: true })
@@ -89,7 +100,12 @@ export function unwatchExit(): void {
   if (!exit.watching) return
   exit.watching = false
   if (process.versions.bun !== undefined) {
-    process.removeListener('beforeExit', flushInBun)
+    process.removeListener('beforeExit', flushAtEnd)
+    return
+  }
+  if (jests !== undefined) {
+    jests.removeListener('beforeExit', flushAtEnd)
+    jests.removeListener('exit', last)
     return
   }
   exit.unwatchOwnEmit()
@@ -107,8 +123,12 @@ function canWatchSignals(): boolean {
   return process.platform !== 'win32' && !isDeno
 }
 
-function flushInBun(): void {
+function flushAtEnd(): void {
   void exit.departing?.flush()
+}
+
+function last(): void {
+  exit.departing?.last(true)
 }
 
 type Emit = (this: any, type: string | symbol, ...args: any[]) => boolean
@@ -262,11 +282,11 @@ const callbackHook = createHook({
 
 function atExit(pass: () => boolean): boolean {
   // A listener may end the process at once, by process.exit.
-  exit.departing?.last()
+  exit.departing?.last(false)
   try {
     return pass()
   } finally {
-    exit.departing?.last()
+    exit.departing?.last(true)
   }
 }
 
@@ -307,7 +327,7 @@ function arrived(signal: NodeJS.Signals, ...rest: unknown[]): boolean {
 }
 
 function die(signal: NodeJS.Signals): void {
-  exit.departing?.last()
+  exit.departing?.last(true)
   exit.dying = true
   // A listener was added while Milo flushed: without Milo the process would have been dead by then.
   process.removeAllListeners(signal)

@@ -1,17 +1,17 @@
-import { AsyncResource } from 'node:async_hooks'
 import { Frame, runInFrame } from '../trace/context'
-import { UNSAMPLED } from '../trace/span'
+import { SUPPRESSED } from '../trace/span'
 import * as genuine from './genuine'
 import { describe, logRarely } from './log'
+import { Resource } from './resource'
 
 /**
  * Runs Milo's own work in turns of the event loop. An error there doesn't become the application's uncaughtException, the
  * work doesn't keep the process alive, and it doesn't keep the context of the request in which it was begun.
  */
 
-const own = new AsyncResource('Milo')
-/** What is current in Milo's own work, so that no instrumentation of sockets or files traces it. */
-const untraced = new Frame(UNSAMPLED, undefined)
+const own = new Resource('Milo')
+/** What is current in Milo's own work, so that no instrumentation of sockets or files traces it, and no header of its requests tells of a trace. */
+const untraced = new Frame(SUPPRESSED, undefined)
 
 let mayBeTraced = false
 
@@ -33,12 +33,16 @@ export function apart<R>(make: () => R): R {
 
 /** @returns a function that calls `fn` and logs its errors instead of throwing them */
 export function guarded<A extends unknown[]>(fn: (...args: A) => void): (...args: A) => void {
-  return (...args) => {
-    try {
-      fn(...args)
-    } catch (error) {
-      logRarely('guarded', 'error', `an error of Milo's own: ${describe(error)}`)
-    }
+  return (...args) => attempt(() => fn(...args))
+}
+
+/** @returns what `fn` returns; undefined if it fails: its error is logged instead of thrown */
+export function attempt<R>(fn: () => R): R | undefined {
+  try {
+    return fn()
+  } catch (error) {
+    logRarely('guarded', 'error', `an error of Milo's own: ${describe(error)}`)
+    return undefined
   }
 }
 

@@ -1,6 +1,7 @@
 /** Milo's log, on standard error alone: standard output belongs to the application. */
 
 import { fstatSync, writeSync } from 'node:fs'
+import { errorName } from './error-name'
 import { clock, setImmediate } from './genuine'
 
 export const LOG_LEVELS = ['silent', 'error', 'warn', 'info', 'debug'] as const
@@ -96,7 +97,7 @@ export function ifRejected(result: unknown, say: (error: unknown) => void): void
 /** The name and message of what was thrown, which needn't be an error. Never throws. */
 export function describe(error: unknown): string {
   try {
-    return error instanceof Error ? `${error.name}: ${error.message || causesOf(error)}` : String(error)
+    return error instanceof Error ? `${errorName(error)}: ${error.message || causesOf(error)}` : String(error)
   } catch {
     return 'something that has no text'
   }

@@ -4,6 +4,9 @@ import { Names } from './names'
 import {
   endUsOf,
   hasName,
+  idHiOf,
+  idLoOf,
+  isEntrySpan,
   nextEntry,
   Page,
   readEntry,
@@ -20,6 +23,12 @@ const MAX_PAGE_BYTES = 64 * 1024
 /** Of a span that would take more than this part of a history, only that it was there is kept in it. */
 const MAX_SPAN_PART = 1 / 4
 const LOW_BITS = 0xffff
+
+/** A span with which a trace came into this process, or began there. */
+export interface Entry extends TraceId {
+  idHi: number
+  idLo: number
+}
 
 /** The low 64 bits of a trace's id, as signed halves. */
 export interface TraceId {
@@ -100,20 +109,25 @@ export class History {
     }
   }
 
-  /** The ids of the last `n` traces that have a span of this name, the youngest first. */
-  last(name: string, n: number): TraceId[] {
+  /**
+   * Entry spans of this name: those of the last `n` traces that have one, the youngest first.
+   * @param untilUs what ended later doesn't count
+   */
+  last(name: string, n: number, untilUs = Number.POSITIVE_INFINITY): Entry[] {
     const number = this.names.find(name)
     const utf8 = Buffer.from(name)
     const pages: Page[] = []
     for (let page: Page | undefined = this.oldest; page !== undefined; page = page.next) pages.push(page)
-    const found = new Map<string, TraceId>()
+    const found = new Map<string, Entry>()
     for (let page = pages.pop(); page !== undefined && found.size < n; page = pages.pop()) {
       const here: number[] = []
-      for (let at = 0; at < page.end; at = nextEntry(page, at)) if (hasName(page, at, number, utf8)) here.push(at)
+      for (let at = 0; at < page.end; at = nextEntry(page, at))
+        if (hasName(page, at, number, utf8) && isEntrySpan(page, at) && endUsOf(page, at) <= untilUs) here.push(at)
       for (let at = here.pop(); at !== undefined && found.size < n; at = here.pop()) {
-        const id = { hi: traceHiOf(page, at), lo: traceLoOf(page, at) }
-        const key = `${id.hi} ${id.lo}`
-        if (!found.has(key)) found.set(key, id)
+        const hi = traceHiOf(page, at)
+        const lo = traceLoOf(page, at)
+        const key = `${hi} ${lo}`
+        if (!found.has(key)) found.set(key, { hi, lo, idHi: idHiOf(page, at), idLo: idLoOf(page, at) })
       }
     }
     return [...found.values()]

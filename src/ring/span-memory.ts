@@ -1,4 +1,4 @@
-import { LiveSpan, Trace } from '../trace/span'
+import { Kind, LiveSpan, Trace } from '../trace/span'
 import { type Names, NO_NUMBER } from './names'
 
 /**
@@ -297,6 +297,20 @@ export function traceHiOf(page: Page, at: number): number {
 
 export function traceLoOf(page: Page, at: number): number {
   return page.ints[(at >> 2) + 7]!
+}
+
+export function idHiOf(page: Page, at: number): number {
+  return page.ints[(at >> 2) + 8]!
+}
+
+export function idLoOf(page: Page, at: number): number {
+  return page.ints[(at >> 2) + 9]!
+}
+
+/** Whether it is a server's half, or a root. */
+export function isEntrySpan({ ints }: Page, at: number): boolean {
+  const i = at >> 2
+  return ((ints[i + 1]! >> 16) & 3) === Kind.SERVER || (ints[i + 10] === 0 && ints[i + 11] === 0)
 }
 
 export function endUsOf(page: Page, at: number): number {

@@ -6,7 +6,7 @@ import { scribe } from '../export/scribe'
 import type { Retroactive, RetroactiveStats } from '../keep/retroactive'
 import { unwatchExit, watchExit } from '../process/exit'
 import { clock } from '../process/genuine'
-import { expectTracing } from '../process/later'
+import { attempt, expectTracing, guarded } from '../process/later'
 import { describe, log, logRarely, setLogLevel } from '../process/log'
 import { beforeVitestEnds, isThread } from '../process/thread'
 import { Decisions } from '../trace/decide'
@@ -33,6 +33,8 @@ interface Instance {
   readonly collect: ((span: LiveSpan) => void) | undefined
   /** Takes the ended spans of traces that aren't sampled. Undefined where there is no history: then such traces have no spans. */
   readonly recorder: Retroactive | undefined
+  /** The one whose history goes on when a test has collected what it wants. */
+  readonly paused: Retroactive | undefined
 }
 
 export let running: Instance = {
@@ -43,6 +45,7 @@ export let running: Instance = {
   exporters: new Exporters([]),
   collect: undefined,
   recorder: undefined,
+  paused: undefined,
 }
 
 /** Counted since the process began: a new start doesn't reset them. */
@@ -74,28 +77,38 @@ export const sink: SpanSink = {
 export function configure(settings: Settings, collect?: (span: LiveSpan) => void): void {
   const previous = running
   const { enabled, exitTimeoutMs } = settings
+  // While its exporters take them: the new ones go on with what is on its way.
+  sendKept(previous.recorder)
   setLogLevel(settings.logLevel)
   const sampling = new Decisions(settings.sampler)
+  const isReal = collect === undefined
+  const real = previous.collect === undefined ? previous.recorder : previous.paused
+  const paused = isReal ? undefined : real
   if (!enabled) {
     if (previous.active) void previous.exporters.close()
-    previous.recorder?.stop()
-    running = { ...previous, settings, sampling, active: false, collect, recorder: undefined }
+    stopRecorder(previous.recorder)
+    running = { ...previous, settings, sampling, active: false, collect, recorder: undefined, paused }
     unwatchExit()
     return
   }
   if (settings.plugins.length > 0 || settings.exports.some(({ kind }) => kind !== 'scribe')) expectTracing()
-  const isReal = collect === undefined && previous.collect === undefined
-  const before = new Map((previous.active ? previous.exporters.emitters : []).map(emitter => [emitter.name, emitter]))
+  // What waits while a test collects is sent all the same.
+  const isKept = collect !== undefined && previous.active
+  const replaced = previous.active && !isKept ? previous.exporters.emitters : []
+  const before = new Map(replaced.map(emitter => [emitter.name, emitter]))
   const bufferOf = (name: string) => {
     const emitter = before.get(name)
     // Spans that are on their way go on to the new instance. Where there are none, the counts begin afresh.
-    return isReal && emitter !== undefined && emitter.inMemory() > 0 ? emitter.buffer : undefined
+    return emitter !== undefined && emitter.inMemory() > 0 ? emitter.buffer : undefined
   }
-  const exporters = new Exporters(settings.exports.map(target => emitterOf(target, settings, bufferOf(target.name))))
+  const exporters = isKept
+    ? previous.exporters
+    : new Exporters(settings.exports.map(target => emitterOf(target, settings, bufferOf(target.name))))
   const joins = settings.exports.every(({ kind }) => kind === 'scribe')
-  previous.recorder?.stop()
-  const recorder = recorderOf(settings, collect === undefined, isReal ? previous.recorder : undefined)
-  running = { settings, sampling, active: true, joins, exporters, collect, recorder }
+  stopRecorder(previous.recorder)
+  // A test's history is its own.
+  const recorder = recorderOf(settings, isReal, isReal ? real : undefined)
+  running = { settings, sampling, active: true, joins, exporters, collect, recorder, paused }
   keeping.types = settings.exports.some(({ kind }) => kind === 'otlp')
   const added: Emitter[] = []
   for (const emitter of exporters.emitters) {
@@ -106,29 +119,38 @@ export function configure(settings: Settings, collect?: (span: LiveSpan) => void
     before.delete(emitter.name)
   }
   // What waits for an exporter that isn't there any more goes to those that are new: milo/register had the default one.
-  const [left] = isReal ? before.values() : []
+  const [left] = before.values()
   for (let span = left?.buffer.take(); span !== undefined; span = left!.buffer.take())
     for (const emitter of added) emitter.add(span)
-  for (const emitter of before.values()) void emitter.close()
+  // What is on its way is sent: its batches are in its own protocol.
+  for (const emitter of before.values()) void emitter.flush(exitTimeoutMs, true).then(() => emitter.close())
   watchExit({
-    hurry() {
-      recorder?.collect()
+    hurry: guarded(() => {
+      sendKept(recorder)
       exporters.hurry()
-    },
-    hold(isHeld) {
-      recorder?.hold(isHeld)
+    }),
+    hold: guarded((isHeld: boolean) => {
+      attempt(() => recorder?.hold(isHeld))
       exporters.hold(isHeld)
-    },
+    }),
     isIdle: () => exporters.inMemory() === 0 && !recorder?.isWaiting,
-    flush() {
-      recorder?.collect()
-      return flushAtExit(exporters, exitTimeoutMs)
-    },
-    last() {
-      recorder?.collect()
+    flush: () => flushAtExit(exporters, recorder, exitTimeoutMs),
+    last: guarded((isOver: boolean) => {
+      sendKept(recorder)
       exporters.last()
-    },
+      // An application that calls process.exit() has decided that nothing is waited for.
+      if (isOver) sayLost('info', exporters)
+    }),
   })
+}
+
+/** Passes on what is kept and no exporter has yet. A fault in there is the recorder's alone: spans are still sent, and the process ends as ever. */
+function sendKept(recorder: Retroactive | undefined): void {
+  attempt(() => recorder?.send())
+}
+
+function stopRecorder(recorder: Retroactive | undefined): void {
+  attempt(() => recorder?.stop())
 }
 
 function recorderOf(settings: Settings, asks: boolean, previous: Retroactive | undefined): Retroactive | undefined {
@@ -155,14 +177,15 @@ function emitterOf(target: ExportTarget, settings: Settings, buffer = new SpanBu
 }
 
 /**
- * Keeps the trace of an open span after the fact.
- * @returns whether it is sent
+ * Keeps the trace of a span after the fact.
+ * @returns whether the word is accepted
  */
 export function keepTrace(span: LiveSpan, reason: string): boolean {
   const { active, recorder } = running
   if (!active) return false
-  if (span.sampled) span.annotate('milo.keep', reason)
-  return span.sampled || (recorder?.keep(span, reason) ?? false)
+  if (!span.sampled) return attempt(() => recorder?.keep(span, reason)) ?? false
+  span.annotate('milo.keep', reason)
+  return span.endUs === 0
 }
 
 /** Whether spans are recorded at all. */
@@ -197,13 +220,13 @@ export interface Stats extends ExportCounts {
 export function stats(): Stats {
   const { exporters, sampling, recorder } = running
   const exports = exporters.counts()
-  const retroactive = recorder?.stats()
+  const retroactive = attempt(() => recorder?.stats())
   return { ...sum(Object.values(exports)), ...totals, sampling: sampling.rates(), exports, retroactive }
 }
 
 const FLUSH_MS = 1000
-/** The longest time that a timer of Node's takes. */
-const MAX_TIMER_MS = 0x7fffffff
+/** The longest time that a timer of Node's takes: a longer one ends at once. */
+export const MAX_TIMER_MS = 0x7fffffff
 
 /**
  * Sends every ended span now.
@@ -212,8 +235,22 @@ const MAX_TIMER_MS = 0x7fffffff
  */
 export async function flush(timeoutMs = FLUSH_MS): Promise<boolean> {
   const { active, exporters, recorder } = running
-  recorder?.collect()
-  return !active || exporters.flush(limit(timeoutMs))
+  return !active || flushAll(exporters, recorder, limit(timeoutMs))
+}
+
+/** Sends what is kept as well, also what the exporters have no room for until they have sent something. */
+async function flushAll(
+  exporters: Exporters,
+  recorder: Retroactive | undefined,
+  timeoutMs: number,
+  impatient = false,
+): Promise<boolean> {
+  const endMs = clock.now() + timeoutMs
+  sendKept(recorder)
+  const sent = await exporters.flush(timeoutMs, impatient)
+  if (!sent || !recorder?.isWaiting) return sent
+  sendKept(recorder)
+  return exporters.flush(Math.max(0, endMs - clock.now()), impatient)
 }
 
 function limit(timeoutMs: unknown): number {
@@ -221,19 +258,27 @@ function limit(timeoutMs: unknown): number {
 }
 
 /** Flushes, then stops tracing for good (until another init). Spans that end later aren't counted. */
-export async function shutdown(timeoutMs = FLUSH_MS): Promise<boolean> {
+export function shutdown(timeoutMs = FLUSH_MS): Promise<boolean> {
+  return end(limit(timeoutMs), false)
+}
+
+/** Shuts down without waiting: one failed attempt ends it, so it holds no process. */
+export function retire(): Promise<boolean> {
+  return end(FLUSH_MS, true)
+}
+
+async function end(limitMs: number, impatient: boolean): Promise<boolean> {
   const { active, exporters, recorder } = running
   if (!active) return true
-  recorder?.collect()
-  const limitMs = limit(timeoutMs)
-  const sent = await exporters.flush(limitMs)
+  const sent = await flushAll(exporters, recorder, limitMs, impatient)
   // The disk is given a moment even when the peers were given none.
   const endMs = clock.now() + Math.max(limitMs, FLUSH_MS)
   if (!sent) await exporters.drain(endMs - clock.now())
+  sendKept(recorder)
   const closed = exporters.close(endMs - clock.now())
   if (running.exporters === exporters) {
     running = { ...running, active: false }
-    recorder?.stop()
+    stopRecorder(recorder)
     unwatchExit()
   }
   await closed
@@ -243,20 +288,23 @@ export async function shutdown(timeoutMs = FLUSH_MS): Promise<boolean> {
 async function flushThread(): Promise<void> {
   const { active, exporters, recorder, settings } = running
   if (!active) return
-  recorder?.collect()
-  await flushAtExit(exporters, settings!.exitTimeoutMs)
+  await flushAtExit(exporters, recorder, settings!.exitTimeoutMs)
 }
 
 /** At the end of the process: spans in memory are sent or spooled by the deadline, or dropped and counted. */
-async function flushAtExit(exporters: Exporters, timeoutMs: number): Promise<void> {
-  if (exporters.inMemory() === 0 || (await exporters.flush(timeoutMs, true))) return
+async function flushAtExit(exporters: Exporters, recorder: Retroactive | undefined, timeoutMs: number): Promise<void> {
+  sendKept(recorder)
+  if (exporters.inMemory() === 0 || (await flushAll(exporters, recorder, timeoutMs, true))) return
   await exporters.drain(timeoutMs)
-  const { emitters } = exporters
+  sayLost('warn', exporters)
+  exporters.abandon('exit')
+}
+
+function sayLost(level: 'warn' | 'info', { emitters }: Exporters): void {
   for (const emitter of emitters) {
     const lost = emitter.inMemory()
     const whom = emitters.length === 1 ? '' : ` to ${emitter.name}`
     if (lost > 0)
-      log('warn', `${lost} ${lost === 1 ? 'span' : 'spans'} could not be sent${whom} before the process ended`)
+      log(level, `${lost} ${lost === 1 ? 'span' : 'spans'} could not be sent${whom} before the process ended`)
   }
-  exporters.abandon('exit')
 }

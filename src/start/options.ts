@@ -1,20 +1,17 @@
-import { resolve } from 'node:path'
 import { MiloError, type MiloErrorCode } from '../errors'
 import type { Address } from '../export/connection'
 import type { ScribeEncoding } from '../export/scribe'
 import type { SpoolOptions } from '../export/spool'
 import type { RetroactiveOptions, RetroactiveSettings } from '../keep/settings'
 import type { Plugin } from '../patch/plugin'
+import { builtin } from '../process/builtin'
 import { LOG_LEVELS, type LogLevel } from '../process/log'
 import { AdaptiveSampler, type OperationSampling } from '../trace/adaptive'
-import { TOKEN } from '../trace/baggage'
 import {
   type BaggageKeys,
-  type ByPeer,
-  CARRIERS,
+  type BothPropagations,
   type Carrier,
   HTTP_FORMATS,
-  type HttpFormats,
   type HttpPropagation,
   type Propagation,
 } from '../trace/propagation'
@@ -24,6 +21,7 @@ import type { ExportTarget, ExportTo } from './exports'
 import { serviceOf } from './service'
 import { isShortString } from './short-string'
 import { show } from './show'
+import { isTarget } from './target'
 import type { TlsOptions } from './tls'
 
 const STATEMENTS = ['masked', 'all', 'none'] as const
@@ -121,8 +119,8 @@ export interface Settings {
   spool: SpoolOptions | undefined
   retroactive: RetroactiveSettings | undefined
   exitTimeoutMs: number
-  /** Variables that begin like Milo's and aren't, each with what to do about it. */
-  unknownVariables: [string, string][]
+  /** What to say of variables that begin like Milo's and aren't, or that have no effect without another one. */
+  oddVariables: string[]
 }
 
 const OPTION_NAMES: Record<keyof Options, true> = {
@@ -157,33 +155,15 @@ export function readSettings(options: Options = {}, env: NodeJS.ProcessEnv = pro
   return naming(env, env => read(options, env))
 }
 
-/** What is wrong comes from the environment: whoever deploys the application has set it, so it must not stop the application. */
-export class BadVariable extends MiloError {}
-
 /**
- * Returns what `read` makes of the environment. The variable that it can't use is the one without which its error isn't there.
- * @throws BadVariable in the place of its MiloError, if there is such a variable
+ * Returns what `read` makes of the environment.
+ * @throws BadVariable in the place of its MiloError, if it comes from a variable
  */
 export function naming<T>(env: NodeJS.ProcessEnv, read: (env: NodeJS.ProcessEnv) => T): T {
   try {
     return read(env)
   } catch (error) {
-    if (!(error instanceof MiloError)) throw error
-    const { code, message } = error
-    // The more special ones come last: MILO_RETROACTIVE, MILO_RETROACTIVE_BYTES.
-    const variable = VARIABLES.findLast(name => unset(env[name]) !== undefined && !throws(message, env, name, read))
-    if (variable === undefined) throw error
-    const text = message.slice(code.length + 2)
-    throw new BadVariable(code, text.includes(variable) ? text : `${text}, in ${variable}`)
-  }
-}
-
-function throws(message: string, env: NodeJS.ProcessEnv, without: string, read: (env: NodeJS.ProcessEnv) => unknown) {
-  try {
-    read({ ...env, [without]: undefined })
-    return false
-  } catch (error) {
-    return error instanceof MiloError && error.message === message
+    throw error instanceof MiloError ? seldom().named(error, VARIABLES, env, read) : error
   }
 }
 
@@ -199,17 +179,17 @@ function read(options: Options, env: NodeJS.ProcessEnv): Settings {
     }
   }
   const tracesPerSecond = target(options.tracesPerSecond ?? number(env.MILO_TRACES_PER_SECOND) ?? 10)
-  const exceptions = operations(options.operations ?? {})
+  const exceptions = options.operations == null ? {} : seldom().operations(options.operations)
   // Asked for late: node:os is loaded with the first span that is sent.
   const host = optionalString('MILO_BAD_OPTION', 'host', options.host)
   const { thrift, http } = propagation(options.propagation ?? unset(env.MILO_PROPAGATION) ?? 'field')
-  return {
+  const settings: Settings = {
     enabled: enabled(options.enabled, env.MILO_ENABLED),
     service:
       optionalString('MILO_BAD_SERVICE', 'service', options.service ?? unset(env.MILO_SERVICE)) ??
       serviceOf({ argv: process.argv, execArgv: process.execArgv, env }),
     get host() {
-      return host ?? (require('node:os') as typeof import('node:os')).hostname()
+      return host ?? builtin('node:os', () => require('node:os')).hostname()
     },
     scribe: addresses(options.scribe ?? unset(env.MILO_SCRIBE) ?? '127.0.0.1:1463', options.scribeTls),
     scribeEncoding: encoding(options.scribeEncoding ?? unset(env.MILO_SCRIBE_ENCODING) ?? 'raw'),
@@ -220,7 +200,7 @@ function read(options: Options, env: NodeJS.ProcessEnv): Settings {
     http: {
       formats: http,
       trusts: trustedCallers(options.trustedCallers ?? unset(env.MILO_TRUSTED_CALLERS) ?? 'all'),
-      baggage: baggageKeys(options.baggage ?? unset(env.MILO_BAGGAGE)),
+      baggage: baggage(options.baggage ?? unset(env.MILO_BAGGAGE)),
     },
     plugins: plugins(options.plugins ?? []),
     pluginNames: (unset(env.MILO_PLUGINS) ?? '').split(',').flatMap(name => name.trim() || []),
@@ -234,14 +214,22 @@ function read(options: Options, env: NodeJS.ProcessEnv): Settings {
     spool: spool(options.spool, unset(env.MILO_SPOOL), number(env.MILO_SPOOL_MAX_BYTES)),
     retroactive: retroactive(options.retroactive, env),
     exitTimeoutMs: whole('exitTimeoutMs', options.exitTimeoutMs ?? 1_000, 0, 60_000),
-    unknownVariables: unknownVariables(env),
+    oddVariables: [],
   }
+  // The collector has variables of its own, and says itself which it doesn't know.
+  const odd = Object.keys(env).filter(
+    name =>
+      /^MILO_(?!COLLECTOR_)/i.test(name) &&
+      (!VARIABLES.includes(name) || /^MILO_(?:EXPORT|RETROACTIVE|SPOOL)_/.test(name)),
+  )
+  if (odd.length > 0) settings.oddVariables = seldom().oddVariables(odd, VARIABLES, env, settings)
+  return settings
 }
 
 const MIB = 1024 * 1024
 
 /** The variables that are read above. */
-const VARIABLES = [
+export const VARIABLES = [
   'MILO_ENABLED',
   'MILO_SERVICE',
   'MILO_SCRIBE',
@@ -269,15 +257,7 @@ const VARIABLES = [
   'MILO_DOCTOR_TOKEN',
 ]
 
-function unknownVariables(env: NodeJS.ProcessEnv): [string, string][] {
-  // The collector has variables of its own, and says itself which it doesn't know.
-  const unknown = Object.keys(env).filter(
-    name => /^MILO_/i.test(name) && !name.startsWith('MILO_COLLECTOR_') && !VARIABLES.includes(name),
-  )
-  return unknown.map(name => [name, seldom().meantBy(name, VARIABLES)])
-}
-
-function unset(value: string | undefined): string | undefined {
+export function unset(value: string | undefined): string | undefined {
   return value === undefined || value === '' ? undefined : value
 }
 
@@ -358,23 +338,7 @@ function spool(
   variableBytes: number | undefined,
 ): SpoolOptions | undefined {
   const value = option ?? (variable === undefined ? undefined : { directory: variable })
-  if (value === undefined) return undefined
-  const bad = (message: string) => new MiloError('MILO_BAD_SPOOL', `spool ${message}`)
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw bad(`must be an object of directory and maxBytes, got ${show(value)}`)
-  const { directory, maxBytes = variableBytes ?? 64 * MIB, ...more } = value as Partial<SpoolOptions>
-  for (const name of Object.keys(more)) throw bad(`has directory and maxBytes, got ${name}`)
-  if (typeof directory !== 'string' || directory === '' || directory.includes('\0'))
-    throw bad(`must have a path as directory, got ${show(directory)}`)
-  if (!Number.isSafeInteger(maxBytes) || maxBytes < MIB)
-    throw bad(`must have a whole number from ${MIB} as maxBytes, got ${show(maxBytes)}`)
-  try {
-    return { directory: resolve(directory), maxBytes }
-  } catch {
-    throw bad(
-      `must have an absolute path as directory where the current folder has been removed, got ${show(directory)}`,
-    )
-  }
+  return value === undefined ? undefined : seldom().spool(value, variableBytes)
 }
 
 function retroactive(option: unknown, env: NodeJS.ProcessEnv): RetroactiveSettings | undefined {
@@ -397,28 +361,6 @@ function sampler(value: unknown, tracesPerSecond: number, operations: Record<str
   throw new MiloError('MILO_BAD_SAMPLER', `sampler must be a string or an object with sample(), got ${show(value)}`)
 }
 
-function operations(value: unknown): Record<string, OperationSampling> {
-  const bad = (message: string) => new MiloError('MILO_BAD_OPERATIONS', `operations ${message}`)
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw bad(`must be an object that has { probability } or { tracesPerSecond } by operation, got ${show(value)}`)
-  for (const [name, own] of Object.entries(value)) {
-    const { probability, tracesPerSecond, ...more } = own ?? {}
-    if ((probability === undefined) === (tracesPerSecond === undefined) || Object.keys(more).length > 0)
-      throw bad(`must have either { probability } or { tracesPerSecond } for '${name}', got ${show(own)}`)
-    if (probability !== undefined && !(typeof probability === 'number' && probability >= 0 && probability <= 1))
-      throw bad(`must have a probability from 0 to 1 for '${name}', got ${show(probability)}`)
-    if (tracesPerSecond !== undefined && !isTarget(tracesPerSecond))
-      throw bad(
-        `must have tracesPerSecond > 0 for '${name}', got ${show(tracesPerSecond)}; never is { probability: 0 }`,
-      )
-  }
-  return value as Record<string, OperationSampling>
-}
-
-function isTarget(value: unknown): value is number {
-  return typeof value === 'number' && value > 0 && value < Number.POSITIVE_INFINITY
-}
-
 function target(value: unknown): number {
   if (isTarget(value)) return value
   throw new MiloError(
@@ -427,48 +369,13 @@ function target(value: unknown): number {
   )
 }
 
-/** One setting for both: an entry says by its word what it is for, and `off` is for what no other entry of the peer is for. */
-export function propagation(
-  value: unknown,
-  carrier: Carrier = 'field',
-): { thrift: Propagation; http: ByPeer<HttpFormats> } {
-  const thrift: Propagation = { default: carrier, peers: new Map() }
-  const http: ByPeer<HttpFormats> = { default: HTTP_FORMATS.w3c, peers: new Map() }
-  const entries = (typeof value === 'string' ? value.split(',') : ['']).map(text => {
-    const part = text.trim()
-    const [, peer, word] = /^(?:([^\s=]+)=)?([\w+-]+)$/.exec(part) ?? []
-    const carrier = CARRIERS.find(known => known === word)
-    const formats = word === undefined || carrier !== undefined ? 0 : formatsOf(word)
-    if (carrier === undefined && formats === 0) {
-      throw new MiloError(
-        'MILO_BAD_PROPAGATION',
-        `propagation must be one of ${CARRIERS.join(', ')}, or for HTTP ${Object.keys(HTTP_FORMATS).join(', ')} (b3+w3c for two), or host:port=one of them (host= for every port, *.domain= for every host in it), separated by commas; got '${part || show(value)}'`,
-      )
-    }
-    return { peer: peer?.toLowerCase().replace(/^\[([^\]]*)\]/, '$1'), carrier, formats }
-  })
-  // What is more than off comes later, and so it counts.
-  entries.sort((a, b) => Number(b.carrier === 'off') - Number(a.carrier === 'off'))
-  for (const { peer, carrier, formats } of entries) {
-    if (carrier !== undefined) put(thrift, peer, carrier)
-    if (carrier === undefined || carrier === 'off') put(http, peer, formats)
+/** @throws MiloError for what isn't one */
+export function propagation(value: unknown, carrier: Carrier = 'field'): BothPropagations {
+  if (value !== 'field') return seldom().propagation(value, carrier)
+  return {
+    thrift: { default: 'field', peers: new Map() },
+    http: { default: HTTP_FORMATS.w3c, peers: new Map() },
   }
-  return { thrift, http }
-}
-
-/** @returns 0 if it isn't one or several of HTTP_FORMATS */
-function formatsOf(word: string): HttpFormats {
-  let formats = 0
-  for (const name of word.split('+')) {
-    if (!Object.hasOwn(HTTP_FORMATS, name)) return 0
-    formats |= HTTP_FORMATS[name as keyof typeof HTTP_FORMATS]
-  }
-  return formats
-}
-
-function put<C>(to: ByPeer<C>, peer: string | undefined, value: C): void {
-  if (peer === undefined) to.default = value
-  else to.peers.set(peer, value)
 }
 
 function plugins(given: unknown): Plugin[] {
@@ -486,18 +393,8 @@ function trustedCallers(value: unknown): HttpPropagation['trusts'] {
   return value === 'all' ? undefined : seldom().trustedCallers(value)
 }
 
-function baggageKeys(value: unknown): BaggageKeys | undefined {
-  if (value === undefined) return undefined
-  const keys = typeof value === 'string' ? value.split(',').map(key => key.trim()) : ['']
-  for (const key of keys) {
-    if (!TOKEN.test(key)) {
-      throw new MiloError(
-        'MILO_BAD_PROPAGATION',
-        `baggage must be keys separated by commas, or * for all, got '${key || show(value)}'`,
-      )
-    }
-  }
-  return new Set(keys)
+function baggage(value: unknown): BaggageKeys | undefined {
+  return value === undefined ? undefined : seldom().baggageKeys(value)
 }
 
 function callable<F extends Function>(name: string, value: F | undefined): F | undefined {

@@ -4,7 +4,7 @@ import type { Plugin } from '../patch/plugin'
 import { claim, warnOnce } from '../process/copies'
 import { leaveFrames } from '../trace/context'
 import type { LiveSpan } from '../trace/span'
-import { configure, currentSettings, isActive } from './instance'
+import { configure, isActive, retire } from './instance'
 import type { Settings } from './options'
 
 /**
@@ -16,8 +16,7 @@ export function start(settings: Settings, plugins: Plugin[], collect?: (span: Li
   if (settings.enabled && !claim(giveUp)) return
   try {
     configure(settings, collect)
-    for (const [name, remedy] of settings.unknownVariables)
-      warnOnce(`${name} isn't a variable of Milo's and is ignored: ${remedy}`)
+    for (const text of settings.oddVariables) warnOnce(text)
     if (!settings.enabled) return
     if (settings.clsHooked) cls().replaceClsHooked()
     install(plugins)
@@ -36,8 +35,8 @@ export function add(plugins: Plugin[]): void {
 }
 
 function giveUp(): void {
-  const settings = currentSettings()
-  if (settings !== undefined) configure({ ...settings, enabled: false })
+  // What has ended is sent all the same: a test runner begins with the next file at once.
+  retire().catch(() => {})
   uninstall()
   ifLoaded(({ restoreClsHooked }) => restoreClsHooked())
   leaveFrames()

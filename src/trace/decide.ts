@@ -8,7 +8,7 @@ const PRESSURE_EVERY_US = 100_000
 export class Decisions {
   private readonly sampler: Sampler
   /** A sampler may start spans: it isn't asked about those, or it would never return. */
-  private asking = false
+  asking = false
   private pressureToldUs = Number.NEGATIVE_INFINITY
 
   constructor(sampler: Sampler) {

@@ -16,7 +16,7 @@ import {
   parseTraceparent,
   type RemoteContext,
 } from './propagation'
-import type { PluginSpan } from './span'
+import { type PluginSpan, SUPPRESSED } from './span'
 
 /**
  * How a trace travels over HTTP: what is written into the headers of a request, and what is taken from them. Everything that
@@ -146,11 +146,11 @@ export interface HeaderTarget<H> {
 
 /**
  * Adds the headers of a call that is made in `span`. What the application has set itself stays, and nothing is written
- * beside it that would contradict it.
+ * beside it that would contradict it. Where tracing is suppressed nothing is written, baggage neither, as in OpenTelemetry.
  */
 export function writeHeaders<H>(headers: H, target: HeaderTarget<H>, span: PluginSpan): void {
   const settings = running.settings?.http
-  if (settings === undefined) return
+  if (settings === undefined || span === SUPPRESSED) return
   const byPeer = settings.formats
   const formats =
     byPeer.peers.size === 0 ? byPeer.default : carrierFor(byPeer, target.host(headers), target.port(headers))
@@ -182,8 +182,9 @@ function baggageToSend(keys: BaggageKeys | undefined): string | undefined {
   return baggage === undefined ? undefined : limitBaggage(baggage, keys!)
 }
 
-/** What a call that is made in `span` takes along as entries of a map. */
+/** What a call that is made in `span` takes along as entries of a map: none where tracing is suppressed. */
 export function entriesOf(span: PluginSpan): [string, string][] {
+  if (span === SUPPRESSED) return []
   const entries: [string, string][] = [['traceparent', formatTraceparent(span)]]
   if (span.trace.state !== undefined) entries.push(['tracestate', span.trace.state])
   const baggage = baggageToSend(running.settings?.http.baggage)

@@ -1,17 +1,17 @@
+import { builtin } from '../process/builtin'
+
 /**
  * Ids: random, non-zero, positive 63-bit numbers, as the original's Python clients made them, held as two signed 32-bit
  * halves. A call of randomBytes for each costs about 2 µs; words from a pool that is filled 8 KiB at a time cost 5 ns.
  */
 const pool = new Int32Array(2048)
 let next = pool.length
-let crypto: typeof import('node:crypto') | undefined
 
 /** A random signed 32-bit number. */
 function randomWord(): number {
   if (next === pool.length) {
     // Loaded late: it takes 2 ms of a start, and a program that starts no trace doesn't pay for it.
-    crypto ??= require('node:crypto') as typeof import('node:crypto')
-    crypto.randomFillSync(pool)
+    builtin('node:crypto', () => require('node:crypto')).randomFillSync(pool)
     next = 0
   }
   return pool[next++]!

@@ -30,6 +30,12 @@ export const HTTP_FORMATS = { w3c: 1, b3: 2, b3multi: 4 } as const
 /** A sum of HTTP_FORMATS; 0 for none. */
 export type HttpFormats = number
 
+/** What one setting says for both. */
+export interface BothPropagations {
+  thrift: Propagation
+  http: ByPeer<HttpFormats>
+}
+
 export interface HttpPropagation {
   /** What is written, by the host that is called. */
   formats: ByPeer<HttpFormats>

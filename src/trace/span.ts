@@ -1,5 +1,5 @@
-import { types } from 'node:util'
 import { EventType } from '../codec/span'
+import { errorName, isError } from '../process/error-name'
 import { clock } from '../process/genuine'
 import { spanEnd, tell } from './channels'
 import { toHex } from './id'
@@ -70,9 +70,22 @@ export const LIMITS = {
   valueLength: 4096,
   /** How many of each a span may have. */
   annotations: 128,
+  /** How many annotations it may have besides, of those that say how it ended. */
+  outcome: 16,
   events: 256,
   counters: 128,
 }
+
+/** What Milo and its plugins say once a span ends: an application that has filled it, often with what failed, doesn't cut that away. */
+const OUTCOME = /^(error|milo|http|thrift)\b|\.status_code$/
+
+/** Of these, what always finds room: a span has each of them once at most. */
+const RESULTS = new Set(
+  `error error.type error.message http.response.status_code http.status_code db.response.status_code rpc.response.status_code
+  rpc.grpc.status_code thrift.result thrift.unknown_method milo.keep milo.keep_span milo.left_out milo.history`.split(
+    /\s+/,
+  ),
+)
 
 /** Whether spans keep which values weren't strings: only for an exporter that tells them apart. */
 export const keeping = { types: false }
@@ -101,7 +114,7 @@ export interface Span {
   record(event: string): this
   /** Adds `n` (a whole number, 1 by default) to a counter of the span. */
   count(key: string, n?: number): this
-  /** Marks the span as failed: `error.type` is the error's name (or the string itself), `error.message` its message. */
+  /** Marks the span as failed: `error.type` is the error's name, `error.message` its message. For a value that isn't an `Error`, `error.type` is its `typeof`; a string is also the message. */
   fail(error: unknown): this
   /** Ends the span, once: later calls do nothing. */
   end(): void
@@ -195,9 +208,9 @@ export class LiveSpan implements PluginSpan {
   }
 
   /** All annotations: key, value, key, value … */
-  get annotations(): string[] | undefined {
-    this.unshare()
-    return this.own
+  get annotations(): readonly string[] | undefined {
+    const { shared, own = [] } = this
+    return shared === undefined ? this.own : [...shared.first, ...(shared.second ?? []), ...own]
   }
 
   get recording(): boolean {
@@ -226,8 +239,8 @@ export class LiveSpan implements PluginSpan {
     if (k === undefined || v === undefined || !this.open()) return this
     if (keeping.types) this.keepType(k, typeof value !== 'string')
     const { shared } = this
-    const list =
-      (shared?.first.includes(k) || shared?.second?.includes(k) ? this.annotations : this.own) ?? (this.own = [])
+    if (shared?.first.includes(k) || shared?.second?.includes(k)) this.unshare()
+    const list = (this.own ??= [])
     for (let i = 0; i < list.length; i += 2) {
       if (list[i] === k) {
         list[i + 1] = v
@@ -235,7 +248,9 @@ export class LiveSpan implements PluginSpan {
       }
     }
     const others = this.shared === undefined ? 0 : this.shared.first.length + (this.shared.second?.length ?? 0)
-    if (list.length + others < LIMITS.annotations * 2) list.push(k, v)
+    const n = (list.length + others) / 2
+    const { annotations: most, outcome } = LIMITS
+    if (n < most || (n < most + outcome && OUTCOME.test(k)) || RESULTS.has(k)) list.push(k, v)
     else this.sink.truncated()
     return this
   }
@@ -283,10 +298,12 @@ export class LiveSpan implements PluginSpan {
     if (!this.open()) return this
     try {
       if (isError(error)) {
-        this.annotate('error.type', typeof error.name === 'string' && error.name !== '' ? error.name : 'Error')
+        this.annotate('error.type', errorName(error))
         if (error.message) this.annotate('error.message', error.message)
       } else {
-        this.annotate('error.type', typeof error === 'string' && error !== '' ? error : typeof error)
+        // Its text may be another one each time.
+        this.annotate('error.type', typeof error)
+        if (typeof error === 'string' && error !== '') this.annotate('error.message', error)
       }
     } catch {
       // An error whose name or message throws when read.
@@ -328,9 +345,7 @@ export class LiveSpan implements PluginSpan {
 
   /** Gives it a copy of what it shares. */
   unshare(): void {
-    const { shared, own = [] } = this
-    if (shared === undefined) return
-    this.own = [...shared.first, ...(shared.second ?? []), ...own]
+    this.own = this.annotations as string[] | undefined
     this.shared = undefined
   }
 
@@ -343,10 +358,11 @@ export class LiveSpan implements PluginSpan {
     const stub = new LiveSpan(sink, trace, idHi, idLo, parentHi, parentLo, kind, name, startUs)
     stub.endUs = this.endUs
     stub.own = ['milo.too_large', String(bytes)]
+    let room = 1024
     for (let i = 0; i < annotations.length; i += 2) {
       const key = annotations[i]!
-      const isKept = key === 'error.type' || (key.startsWith('milo.') && key !== 'milo.too_large')
-      if (isKept) stub.own.push(key, annotations[i + 1]!)
+      const isMilos = key.startsWith('milo.') && key !== 'milo.too_large'
+      if (key === 'error.type' || (isMilos && (room -= 64) > 0)) stub.own.push(key, cut(annotations[i + 1]!, 512))
     }
     return stub
   }
@@ -374,22 +390,18 @@ export class LiveSpan implements PluginSpan {
   }
 }
 
-/** The span that is current where nothing is traced or a trace that began here isn't sampled. Its methods do nothing. */
-export const UNSAMPLED = new LiveSpan(
-  { add() {}, truncated() {} },
-  new Trace(0, 0, 0, 0, false, false, Number.NaN, 0),
-  0,
-  0,
-  0,
-  0,
-  Kind.LOCAL,
-  '',
-  0,
-)
+/** The span that is current where a trace isn't sampled and has no ids here. Callees are told of the decision. Its methods do nothing. */
+export const UNSAMPLED = nameless()
 
-/** Another realm, such as a test runner makes, has its own Error. */
-export function isError(value: unknown): value is Error {
-  return value instanceof Error || types.isNativeError(value)
+/**
+ * The span that is current where nothing is traced and nobody has decided so of a trace: OpenTelemetry's API suppresses it, or it is
+ * Milo's own work. Callees are told nothing, and decide for themselves. Its methods do nothing.
+ */
+export const SUPPRESSED = nameless()
+
+function nameless(): LiveSpan {
+  const trace = new Trace(0, 0, 0, 0, false, false, Number.NaN, 0)
+  return new LiveSpan({ add() {}, truncated() {} }, trace, 0, 0, 0, 0, Kind.LOCAL, '', 0)
 }
 
 /** The first characters of a string, as a copy: a slice would keep the whole string in memory. */

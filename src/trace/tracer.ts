@@ -5,7 +5,7 @@ import { currentFrame } from './context'
 import { fraction, randomHigh, randomLow, randomNarrow } from './id'
 import type { RemoteContext } from './propagation'
 import { NOT_KEPT } from './sampler'
-import { Kind, LiveSpan, type PluginSpan, Trace, UNSAMPLED } from './span'
+import { Kind, LiveSpan, type PluginSpan, SUPPRESSED, Trace, UNSAMPLED } from './span'
 import { WallClock } from './wall-clock'
 
 /** Starts spans: roots, children of the current span, and servers' halves of what other processes began. */
@@ -22,7 +22,7 @@ export function currentSpan(): PluginSpan | undefined {
  */
 export function ids(): { traceId: string; spanId: string; sampled: boolean } | undefined {
   const span = currentSpan()
-  if (span === undefined || span === UNSAMPLED) return undefined
+  if (span === undefined || span === UNSAMPLED || span === SUPPRESSED) return undefined
   return { traceId: span.traceId, spanId: span.spanId, sampled: span.sampled }
 }
 
@@ -63,9 +63,12 @@ export function recordsUnsampled(): boolean {
   return running.recorder !== undefined
 }
 
-/** Whether a call in this span tells its callee anything. Here it does: a decision not to sample is told as well. */
-export function isTold(_span: PluginSpan): boolean {
-  return true
+/**
+ * Whether a call in this span tells its callee anything: a decision not to sample is told as well. Where tracing is suppressed nothing
+ * is, so that the callee decides for itself.
+ */
+export function isTold(span: PluginSpan): boolean {
+  return span !== SUPPRESSED
 }
 
 /**
@@ -81,7 +84,7 @@ export function startServerSpan(
 ): PluginSpan {
   if (remote === undefined || (remote.sampled && !remote.hasIds))
     return startRoot(Kind.SERVER, name, false, remote !== undefined)
-  if (!running.active) return UNSAMPLED
+  if (!running.active) return SUPPRESSED
   if (!remote.sampled && !remote.hasIds) {
     if (running.recorder === undefined) return UNSAMPLED
     return rootOf(Kind.SERVER, name, false, randomHigh(), randomLow(), 0, false, false)
@@ -108,7 +111,8 @@ export function startServerSpan(
  * it.
  */
 export function standIn(remote: RemoteContext): PluginSpan {
-  if (!running.active || !remote.hasIds) return UNSAMPLED
+  if (!running.active) return SUPPRESSED
+  if (!remote.hasIds) return UNSAMPLED
   if (remote.undecided) decideFor(remote, '(remote)')
   const monotonicMs = clock.now()
   const trace = traceOf(remote, wallClock.offsetUs(monotonicMs))
@@ -138,7 +142,8 @@ function begun(span: LiveSpan): LiveSpan {
 }
 
 function startRoot(kind: Kind, name: string, narrow: boolean, force: boolean): PluginSpan {
-  if (!running.active) return UNSAMPLED
+  // The sampler's own spans aren't decided about.
+  if (!running.active || (!force && running.sampling.asking)) return SUPPRESSED
   const hi = randomHigh()
   const lo = randomLow()
   // A forced trace stands for itself alone: of probability 0, so that no count takes it for others.

@@ -10,8 +10,7 @@ import { temporaryDirectory, undo } from './support'
 const USER = `anna:scrypt$32768$8$1$${'s'.repeat(22)}$${'h'.repeat(43)}`
 const TOKEN = `grafana:read:sha256$${'h'.repeat(43)}`
 
-describe('the configuration', function () {
-  this.timeout(20_000)
+describe('the configuration', () => {
   afterEach(undo)
 
   function yaml(text: string): string {

@@ -5,7 +5,14 @@ import { type CallOptions, callFrame, span } from './support'
 /** A record that says why its trace is kept, and the calls by which processes ask what to keep. */
 
 export const kept = (reason: string, fields = {}) =>
-  span({ annotations: new Map([['milo.keep', reason]]), probability: 0, ...fields })
+  span({
+    annotations: new Map([
+      ['milo.keep', reason],
+      ['milo.history', '1700000000000000'],
+    ]),
+    probability: 0,
+    ...fields,
+  })
 
 function putRequest(w: Writer, since: bigint, waitMs: number, process = 0n): void {
   w.field(T.STRUCT, 1)

@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { createToken } from '../../collector/src/auth/credentials'
-import { type LoadOptions, loadAll } from '../../collector/src/commands/load'
+import { type LoadOptions, loadAll, retryAfterMs } from '../../collector/src/commands/load'
 import { type Config, loadConfig } from '../../collector/src/config'
 import { openStore } from '../../collector/src/store/open'
 import { analysedShop, edgeLine, lines, whole, windowLine } from '../helpers/results'
@@ -113,6 +113,15 @@ describe('milo-collector load', () => {
     await assert.rejects(
       load(anywhere, [file('bad.jsonl', `${lines([windowLine(DAY)])}nonsense`)], withToken),
       /bad\.jsonl: .* answers 400: the body: line 2: it isn't JSON/,
+    )
+  })
+
+  it('comes again when a collector says, within a minute, and by itself where that says nothing', () => {
+    assert.deepEqual(
+      ['0', '1', '99999999999', '9'.repeat(400), '-1', '', 'Sun, 06 Nov 1994 08:00:00 GMT', undefined].map(
+        retryAfterMs,
+      ),
+      [0, 1000, 60_000, 60_000, undefined, undefined, undefined, undefined],
     )
   })
 

@@ -182,8 +182,7 @@ const RELOADED: Record<string, { value: unknown; given?: [string, unknown]; show
     },
   }
 
-describe('a reload', function () {
-  this.timeout(30_000)
+describe('a reload', () => {
   afterEach(undo)
 
   it('is a matter that every setting decides', () => {

@@ -12,7 +12,8 @@ import { sumActivity } from '../../collector/src/store/activity/read'
 import { edgeKey, operationKey } from '../../collector/src/store/activity/rows'
 import type { Backlog, Message } from '../../collector/src/store/store'
 import { EventType } from '../../src/codec/span'
-import { HostileClock, seeded } from './hostile-clock'
+import { seeded } from '../helpers/seeded'
+import { HostileClock } from './hostile-clock'
 import { messageOf, span, unique } from './store-contract'
 
 /** What every store makes of what services did, whatever it is made of. */
@@ -95,7 +96,9 @@ export function activityContract(name: string, newPlace: () => Promise<ActivityP
       while (await of.folder.roll());
     }
 
-    function callOf(random: () => number, service: string, startUs: bigint): Call {
+    function callOf(random: () => number, service: string, aboutUs: bigint): Call {
+      // The halves begin within 200 µs: from a whole millisecond on they are of one minute.
+      const startUs = aboutUs - (aboutUs % 1000n)
       const pick = (n: number) => Math.floor(random() * n)
       const [caller, callee] = [`${service}-web`, `${service}-stock${pick(2)}`]
       const [operation, name] = [`page ${pick(3)}`, `Stock.get${pick(3)}`]

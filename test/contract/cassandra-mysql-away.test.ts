@@ -45,8 +45,7 @@ function hastenTimers(): () => void {
   }
 }
 
-describe('cassandra-mysql store, over TLS', function () {
-  this.timeout(60_000)
+describe('cassandra-mysql store, over TLS', () => {
   const servers: Server[] = []
   let databases: Databases<SharedCassandra, MariaDbServer>
 
@@ -104,8 +103,7 @@ describe('cassandra-mysql store, over TLS', function () {
   })
 })
 
-describe('cassandra-mysql store, behind passwords', function () {
-  this.timeout(60_000)
+describe('cassandra-mysql store, behind passwords', () => {
   let databases: Databases<CassandraServer, SharedMariaDb>
 
   before(async function () {

@@ -6,8 +6,9 @@ import { migrate, openQuarantine } from '../../collector/src/store/open'
 import { retryQuarantine } from '../../collector/src/store/quarantine'
 import { type Store, StoreError } from '../../collector/src/store/store'
 import type { StoreConfig } from '../../collector/src/store/store-config'
+import { seeded } from '../helpers/seeded'
 import { type Databases, newDatabases, settled } from './databases'
-import { HostileClock, randomJump, seeded } from './hostile-clock'
+import { HostileClock, randomJump } from './hostile-clock'
 import { append, found, messageOf, randomId, span, structs, tag, unique } from './store-contract'
 
 const SEED = Number(process.env.MILO_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31))

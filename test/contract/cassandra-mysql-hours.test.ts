@@ -26,8 +26,7 @@ function entry(us: number, records: SpanRecord[], receivedUs = us): Entry {
   return { id: BigInt(us), receivedUs: BigInt(receivedUs), body, start: 0, end: body.length, spans: records.length }
 }
 
-describe('hours in Cassandra', function () {
-  this.timeout(60_000)
+describe('hours in Cassandra', () => {
   let databases: Databases
   let cassandra: Cassandra
   let spans: CassandraSpans

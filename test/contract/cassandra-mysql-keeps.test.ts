@@ -31,8 +31,8 @@ describe('several collectors on the same databases', function () {
     assert.equal(await ofA.log(first), 0)
     const { entries, next } = told(await asked)
     assert.deepEqual(entries, [{ kind: 0, id: first.traceId, n: 0 }])
-    // What it has heard, it doesn't say again, nor does the other one; and once is enough.
-    assert.equal(await new Peer(b.scribePorts[0]!).log(kept('slow', { traceId: first.traceId })), 0)
+    // What it has heard, it doesn't say again, nor does the other one; and once is enough. It came there as well, and was kept for more.
+    assert.equal(await new Peer(b.scribePorts[0]!).log(first, kept('slow', { traceId: first.traceId })), 0)
     const again = ofB.call(keepsFrame(next, 30_000, {}, 2n))
     assert.equal(await new Peer(a.scribePorts[0]!).log(second), 0)
     const answer = told(await again)
@@ -64,7 +64,7 @@ describe('several collectors on the same databases', function () {
       caught.map(({ reason, traces }: any) => [reason, traces]),
       [
         ['error', 2],
-        ['slow', 1],
+        ['slow', 2],
       ],
     )
     assert.deepEqual(
@@ -96,6 +96,7 @@ describe('several collectors on the same databases', function () {
         const call = kept('error', {
           annotations: new Map([
             ['milo.keep', 'error'],
+            ['milo.history', '1'],
             ['server.address', '10.0.0.7'],
             ['server.port', place.split(':')[1]],
           ]),

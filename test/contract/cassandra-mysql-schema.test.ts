@@ -1,19 +1,24 @@
 import assert from 'node:assert/strict'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { migrate, openStore, pendingMigrations } from '../../collector/src/store/open'
 import { startCassandra, startMariaDb } from '../servers'
 import { type Databases, newDatabases, settled } from './databases'
 import { append, found, randomId, soon, span, structs, unique } from './store-contract'
 
-const TODAY = Math.floor(Date.now() / 86_400_000)
+const DAY_MS = 86_400_000
 const DAILY = ['post', 'trace_terms', 'dict', 'value_block']
 
-describe('cassandra-mysql store, schema', function () {
-  this.timeout(60_000)
+describe('cassandra-mysql store, schema', () => {
   let databases: Databases
+  let today: number
 
   before(async function () {
-    this.timeout(300_000)
+    this.timeout(500_000)
     await Promise.all([startCassandra(), startMariaDb()])
+    // Days are those of MySQL's clock: none may end while this runs.
+    const leftMs = DAY_MS - (Date.now() % DAY_MS)
+    if (leftMs < 120_000) await sleep(leftMs)
+    today = Math.floor(Date.now() / DAY_MS)
   })
   beforeEach(async () => {
     databases = await newDatabases()
@@ -165,17 +170,17 @@ describe('cassandra-mysql store, schema', function () {
       const mysql = { ...databases.config.mysql, username: database, password: 'only-data' }
       const lines: string[] = []
       const store = await openStore({ ...databases.config, mysql }, line => lines.push(line))
-      await soon(async () => assert.match(lines.join(), /may not alter tables: run milo-collector migrate/), 5_000)
+      await soon(async () => assert.match(lines.join(), /may not alter tables: run milo-collector migrate/))
       await append(store, span({}))
       await settled(store)
       await store.close()
       await works({ ...databases.config, mysql })
       // What has no day of its own isn't lost when there is one.
       await migrate(databases.config)
-      assert.ok((await daysOf('post')).includes(TODAY))
+      assert.ok((await daysOf('post')).includes(today))
       await works()
       const [{ spans }] = await databases.own(
-        `SELECT COUNT(*) AS spans FROM post PARTITION (d${TODAY}) WHERE term = x'05000000000000'`,
+        `SELECT COUNT(*) AS spans FROM post PARTITION (d${today}) WHERE term = x'05000000000000'`,
       )
       assert.equal(spans, 3)
     } finally {
@@ -242,22 +247,22 @@ describe('cassandra-mysql store, schema', function () {
 
   it('drops days that have expired, and makes those to come', async () => {
     await migrate(databases.config)
-    const old = [TODAY - 9, TODAY - 8, TODAY - 7, TODAY - 1]
+    const old = [today - 9, today - 8, today - 7, today - 1]
     for (const table of DAILY) {
       const days = await daysOf(table)
       assert.deepEqual(
         days,
-        [0, 1, 2, 3, 4].map(n => TODAY + n),
+        [0, 1, 2, 3, 4].map(n => today + n),
       )
       const first = old.map(day => `PARTITION d${day} VALUES LESS THAN (${day + 1})`)
-      const rest = `PARTITION d${TODAY} VALUES LESS THAN (${TODAY + 1})`
-      await databases.own(`ALTER TABLE ${table} REORGANIZE PARTITION d${TODAY} INTO (${first}, ${rest})`)
-      await databases.own(`ALTER TABLE ${table} DROP PARTITION d${TODAY + 3}, d${TODAY + 4}`)
+      const rest = `PARTITION d${today} VALUES LESS THAN (${today + 1})`
+      await databases.own(`ALTER TABLE ${table} REORGANIZE PARTITION d${today} INTO (${first}, ${rest})`)
+      await databases.own(`ALTER TABLE ${table} DROP PARTITION d${today + 3}, d${today + 4}`)
     }
     const lines: string[] = []
     const store = await openStore({ ...databases.config, retention_days: 7 }, line => lines.push(line))
     try {
-      const expected = [TODAY - 7, TODAY - 1, TODAY, TODAY + 1, TODAY + 2, TODAY + 3, TODAY + 4]
+      const expected = [today - 7, today - 1, today, today + 1, today + 2, today + 3, today + 4]
       await soon(async () => {
         for (const table of DAILY) assert.deepEqual(await daysOf(table), expected)
         assert.equal(lines.filter(line => /2 expired days/.test(line)).length, DAILY.length, lines.join('\n'))

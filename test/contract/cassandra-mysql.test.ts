@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { createConnection } from 'mysql2/promise'
 import { scanRecords } from '../../collector/src/record/records'
 import { newLoad } from '../../collector/src/store/analysis/model'
-import { MySql } from '../../collector/src/store/cassandra-mysql/mysql'
+import { CollectorLock } from '../../collector/src/store/cassandra-mysql/collector-lock'
+import { lockName, MySql } from '../../collector/src/store/cassandra-mysql/mysql'
 import { collectorNumber } from '../../collector/src/store/cassandra-mysql/span-rows'
 import { verifyCassandraMySql } from '../../collector/src/store/cassandra-mysql/store'
 import { openStore, replayCollector } from '../../collector/src/store/open'
@@ -218,7 +219,7 @@ describe('cassandra-mysql store, in the databases', function () {
     try {
       const record = span({ name: unique('others') })
       await append(other, record)
-      await soon(async () => assert.deepEqual(await found(store, { name: record.name }), [record.traceId]), 5_000)
+      await soon(async () => assert.deepEqual(await found(store, { name: record.name }), [record.traceId]))
     } finally {
       await other.close()
     }
@@ -349,6 +350,36 @@ describe('cassandra-mysql store, in the databases', function () {
     )
     // Which has done no harm to the first one.
     await append(store, span({}))
+  })
+
+  it('has let go of its id once it is closed, however busy MySQL is, so that it can be opened again', async () => {
+    const { mysql } = databases.config
+    const ids = Array.from({ length: 50 }, (_, i) => `brief ${i}`)
+    const locks = await Promise.all(ids.map(id => CollectorLock.take(mysql, id)))
+    const free = ids.map(() => 'IS_FREE_LOCK(?)').join(' + ')
+    const names = ids.map(id => lockName(mysql, `collector ${id}`))
+    const { host, port, username, password } = databases.mariaDb
+    const asking = await createConnection({ host, port, user: username, password, rowsAsArray: true })
+    const count = async () => ((await asking.query(`SELECT ${free}`, names))[0] as number[][])[0]![0]
+    try {
+      assert.equal(await count(), 0)
+      await Promise.all(locks.map(lock => lock.close()))
+      assert.equal(await count(), 50)
+    } finally {
+      await asking.end()
+    }
+  })
+
+  it('waits until MySQL has noticed that a process of the same id was killed', async () => {
+    const { host, port, username, password } = databases.mariaDb
+    const killed = await createConnection({ host, port, user: username, password })
+    const name = lockName(databases.config.mysql, 'collector killed')
+    await killed.query('SELECT GET_LOCK(?, 0)', [name])
+    const [lock] = await Promise.all([
+      CollectorLock.take(databases.config.mysql, 'killed'),
+      killed.query('DO SLEEP(0.5), RELEASE_LOCK(?)', [name]),
+    ])
+    await Promise.all([lock.close(), killed.end()])
   })
 
   it('is verified: what MySQL lacks is indexed anew, and what Cassandra has lost or has damaged is named', async () => {

@@ -7,7 +7,8 @@ import { EmbeddedFile } from '../../collector/src/store/embedded/file'
 import { ROW_BYTES } from '../../collector/src/store/embedded/index/columns'
 import { Pipeline } from '../../collector/src/store/pipeline/pipeline'
 import { indexPolicy } from '../../collector/src/store/search/index-policy'
-import { HostileClock, randomJump, seeded } from './hostile-clock'
+import { seeded } from '../helpers/seeded'
+import { HostileClock, randomJump } from './hostile-clock'
 import { messageOf, randomId, soon, span } from './store-contract'
 
 const SEED = Number(process.env.MILO_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31))

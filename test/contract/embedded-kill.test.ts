@@ -11,6 +11,7 @@ import { scanRecords } from '../../collector/src/record/records'
 import { sumActivity } from '../../collector/src/store/activity/read'
 import { openEmbedded } from '../../collector/src/store/embedded/store'
 import { bundledProgram } from '../helpers/bundle'
+import { seeded } from '../helpers/seeded'
 import { append, idOf, randomId, searchAll, soon, span, tag } from './store-contract'
 
 /** How often a process is killed; a longer run: MILO_TEST_KILLS=200. The same points again: MILO_TEST_SEED. */
@@ -27,21 +28,13 @@ describe(`embedded store, killed at random moments (MILO_TEST_SEED=${SEED})`, fu
   this.timeout(60_000 + KILLS * 60_000)
   let folder: string
   let path: string
-  let state = SEED
+  const random = seeded(SEED)
 
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), 'milo-killed-'))
     path = join(folder, 'milo.db')
   })
   afterEach(() => rmSync(folder, { recursive: true }))
-
-  /** Mulberry32. */
-  function random(): number {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
 
   /** Lets a process work on the file, and kills it some time after its first answer, or before that. */
   async function killed(retentionMs: number, acknowledged: Map<string, Acknowledged>): Promise<void> {
@@ -122,14 +115,17 @@ describe(`embedded store, killed at random moments (MILO_TEST_SEED=${SEED})`, fu
     const store = await openEmbedded({ path, retentionDays: retentionMs / DAY_MS, settleMs: 10 }, () => {})
     const traceId = randomId()
     await append(store, span({ traceId }), span({ traceId }))
-    const others: bigint[] = []
+    let other = span({})
+    let sentMs = 0
     await soon(async () => {
-      const other = span({})
-      others.push(other.traceId)
+      other = span({})
+      sentMs = Date.now()
       await append(store, other)
       assert.equal((await store.readTrace(traceId)).records.length, 0)
     }, 20_000)
-    assert.equal((await store.readTrace(others.at(-1)!)).records.length, 1)
+    const { records } = await store.readTrace(other.traceId)
+    // A machine that is busy may let it grow too old as well.
+    assert.ok(records.length === 1 || Date.now() - sentMs >= retentionMs)
     await store.close()
   })
 })

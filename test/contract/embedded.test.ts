@@ -47,8 +47,7 @@ storeContract('embedded', async () => {
   }
 })
 
-describe('embedded store, its file', function () {
-  this.timeout(60_000)
+describe('embedded store, its file', () => {
   let folder: string
   let path: string
 
@@ -100,7 +99,7 @@ describe('embedded store, its file', function () {
           (await store.readTrace(traceId)).records.map(({ name }) => name),
           [name],
         )
-        await soon(async () => assert.deepEqual(await found(store, { name }), [traceId]), 10_000)
+        await soon(async () => assert.deepEqual(await found(store, { name }), [traceId]))
       }
       await store.check()
     } finally {
@@ -671,7 +670,9 @@ db.backup(sqlite3.connect(sys.argv[2]))
     reader.close()
     await append(store, ...records.slice(150))
     await soon(async () => assert.equal(store.backlog().spans, 0))
-    assert.deepEqual(await found(store, { annotations: [tag(undefined, '500-', 'prefix')] }), [records[5]!.traceId])
+    // A machine that has other work may take longer than a search may.
+    const values = { annotations: [tag(undefined, '500-', 'prefix')] }
+    await soon(async () => assert.deepEqual(await found(store, values), [records[5]!.traceId]))
     await store.close()
   })
 })

@@ -41,17 +41,6 @@ export class HostileClock implements Clock {
   }
 }
 
-/** Numbers below 1 in a row that the seed decides (Mulberry32). */
-export function seeded(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
 export function randomJump(random: () => number): bigint {
   const us = JUMPS_US[Math.floor(random() * JUMPS_US.length)]!
   return random() < 0.5 ? us : -us

@@ -16,8 +16,7 @@ interface Written extends Place {
 
 const DAY = 20_000
 
-describe("lists of places in MySQL's index", function () {
-  this.timeout(60_000)
+describe("lists of places in MySQL's index", () => {
   let databases: Databases
   let mysql: MySql
 

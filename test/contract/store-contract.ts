@@ -6,7 +6,7 @@ import { parse, withTimes } from '../../collector/src/query'
 import { decodeRecords, type IdentifiedRecord, type RawTrace, scanRecords } from '../../collector/src/record/records'
 import { sumActivity } from '../../collector/src/store/activity/read'
 import { type Load, newLoad } from '../../collector/src/store/analysis/model'
-import { type Keep, OPERATION, type Ring, type StoredKeep, TRACE } from '../../collector/src/store/keeps'
+import { type Keep, MAX_NAME, OPERATION, type Ring, type StoredKeep, TRACE } from '../../collector/src/store/keeps'
 import type { IndexSettings } from '../../collector/src/store/search/index-policy'
 import type {
   CompletionQuery,
@@ -153,8 +153,7 @@ export async function soon(check: () => Promise<void>, deadlineMs = HANGING_MS):
 }
 
 export function storeContract(name: string, newPlace: NewPlace): void {
-  describe(`${name} store, contract`, function () {
-    this.timeout(60_000)
+  describe(`${name} store, contract`, () => {
     let place: Place
     let store: Store
 
@@ -1402,15 +1401,21 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         assert.deepEqual(bare(await store.keepsOf(stored[2]!.id)), [stored[2]])
         // An operation's number is no trace's.
         assert.deepEqual(await store.keepsOf(-1n), [])
+        const [long, name] = ['s', 'é'].map(letter => letter.repeat(MAX_NAME))
+        await store.addKeeps([keep({ service: long!, name: name!, by: name! })])
+        const [{ by } = { by: '' }] = await store.keeps({ ...range, service: long!, name: name! })
+        assert.equal(by, name)
       })
 
-      it('is counted by reason, service and name', async () => {
+      it('is counted by reason, service and name, each trace once', async () => {
+        // Another collector has been told it as well.
+        await store.addKeeps([{ ...all[2]!, atUs: US + 6, origin: 5n }])
         const found = await store.caught({ ...range, kind: TRACE })
         const row = (one: Keep, traces: number, firstUs: number, lastUs: number) => {
           return { reason: one.reason, service, name: one.name, traces, firstUs, lastUs }
         }
         assert.deepEqual(found, [
-          row(all[2]!, 2, US + 2, US + 4),
+          row(all[2]!, 2, US + 2, US + 6),
           row(all[3]!, 1, US + 3, US + 3),
           row(all[1]!, 1, US + 1, US + 1),
           row(all[0]!, 1, US, US),
@@ -1456,6 +1461,10 @@ export function storeContract(name: string, newPlace: NewPlace): void {
         assert.deepEqual(await at('[::1]:8', '::1]:81', '10.0.0.1:80'), [])
         const hosts = (await store.rings({ fromUs: hour, toUs: hour })).filter(found => found.host === host)
         assert.equal(hosts.length, 2)
+        const long = host + 'x'.repeat(MAX_NAME - host.length)
+        await store.saveRings([ring({ process: 8n, service: long, host: long, address: long })])
+        const [named] = await store.rings({ fromUs: hour, toUs: hour, of: { ...of, services: [long] } })
+        assert.deepEqual([named!.host, named!.address], [long, long])
       })
 
       it('shows in lists why a trace was kept', async () => {

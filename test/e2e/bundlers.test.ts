@@ -94,6 +94,7 @@ describe('bundlers', () => {
       assert.deepEqual([status, stdout], [0, '3 7\n'], stderr)
       return {
         stderr,
+        all: scribe.spans,
         spans: scribe.spans.map(({ name }) => name),
         traces: new Set(scribe.spans.map(s => s.traceId)).size,
       }
@@ -101,6 +102,7 @@ describe('bundlers', () => {
       await scribe.close()
     }
   }
+  const RESULT = ['thrift.result', 'error.type']
   const OUTSIDE = ['-r', join(ROOT, 'dist/register.js')]
 
   const CASES: [string, string, string[]][] = [
@@ -156,6 +158,67 @@ describe('bundlers', () => {
       assert.match((await run(join(alone, 'otel.js'), [])).stderr, said)
     }
   })
+
+  it('minified: exceptions keep their names on both sides, and a reply that comes in parts is one', async () => {
+    writeFileSync(
+      join(project, 'errors.js'),
+      `import ${JSON.stringify(join(ROOT, 'dist/register.js'))}
+       import net from 'node:net'
+       import thrift from 'thrift'
+       import Calculator from './gen-nodejs/Calculator.js'
+       import { Oops } from './gen-nodejs/calculator_types.js'
+       const handler = { divide: (_a, _b) => Promise.reject(new Oops({ why: 'x' })), touch: () => Promise.reject(new TypeError('x')), add: async (_a, _b) => 3 }
+       const server = thrift.createServer(Calculator, handler)
+       // Passes each reply on in two parts.
+       const proxy = net.createServer(async near => {
+         const far = net.connect(server.address().port, '127.0.0.1').setNoDelay()
+         near.pipe(far)
+         for await (const reply of far) for (const part of [reply.subarray(0, 9), reply.subarray(9)]) {
+           near.write(part)
+           await new Promise(resolve => waiting = resolve)
+         }
+         near.end()
+       })
+       let waiting
+       server.listen(0, '127.0.0.1', () => proxy.listen(0, '127.0.0.1', async () => {
+         const connection = thrift.createConnection('127.0.0.1', proxy.address().port, {})
+         const client = thrift.createClient(Calculator, connection)
+         connection.connection.on('data', () => setImmediate(() => waiting()))
+         await client.divide(1, 0).catch(error => process.stdout.write(error instanceof Oops ? '3' : ''))
+         await client.touch().catch(() => process.stdout.write(' '))
+         console.log((await client.add(3, 4)) + 4)
+         connection.end()
+         for (const one of [server, proxy]) one.close()
+       }))`,
+    )
+    await build('esbuild', 'errors.js', join(alone, 'errors.js'))
+    const { all } = await run(join(alone, 'errors.js'), [])
+    assert.deepEqual(
+      all.map(({ name, annotations }) => [name, ...RESULT.map(key => annotations!.get(key))].join(' ')).sort(),
+      [
+        ...Array(2).fill('Calculator.add ok '),
+        ...Array(2).fill('Calculator.divide exception Oops'),
+        ...Array(2).fill('Calculator.touch application_exception TApplicationException'),
+      ],
+    )
+  }).timeout(60_000)
+
+  it('minified: reflect of a promise of bluebird’s that is cancelled settles', async () => {
+    const own = (path: string) => JSON.stringify(path)
+    const bluebird = join(await npmPackages('bluebird@3.7.2'), 'node_modules/bluebird')
+    writeFileSync(
+      join(project, 'cancels.js'),
+      `import milo from ${own(join(ROOT, 'dist/index.js'))}
+       import ${own(join(ROOT, 'dist/register.js'))}
+       import Bluebird from ${own(bluebird)}
+       Bluebird.config({ cancellation: true })
+       const job = new Bluebird(() => {})
+       milo.span('own', () => job.reflect().then(one => console.log(one.isCancelled() ? 3 : 0, milo.current().recording ? 7 : 0)))
+       job.cancel()`,
+    )
+    await build('esbuild', 'cancels.js', join(alone, 'cancels.js'))
+    await run(join(alone, 'cancels.js'), [])
+  }).timeout(60_000)
 
   it('runs without Milo as it would have', async () => {
     assert.deepEqual((await run(join(alone, 'esbuild-app.js'), [])).spans, [])

@@ -8,9 +8,8 @@ import { isListening } from '../servers/process'
 
 const DEMO = join(ROOT, 'examples/demo.mjs')
 
-describe('the demo', function () {
+describe('the demo', () => {
   // Its own deadline is 30 s.
-  this.timeout(40_000)
   let demo: Program | undefined
 
   afterEach(async () => {

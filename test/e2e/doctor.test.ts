@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:http'
+import { createServer, type IncomingHttpHeaders } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createToken } from '../../collector/src/auth/credentials'
@@ -145,6 +145,125 @@ describe('the doctors', () => {
     const refused = await runNode(['-r', DOCTOR, '-e', "require('thrift')"], unasked)
     assert.equal(refused.status, 2, refused.stderr)
     assert.match(refused.stderr, /can't be asked .*ECONNREFUSED[\s\S]*not known +sent by scribe/)
+  })
+
+  /** Answers all requests with 200 and `{}`, and keeps their headers by their paths. */
+  async function blackHole(type = 'application/x-protobuf') {
+    const requests = new Map<string, IncomingHttpHeaders>()
+    const server = createServer((req, res) => {
+      requests.set(req.url!.replace(/traces\/[0-9a-f]+$/, 'traces/ID'), req.headers)
+      res.setHeader('content-type', type).end('{}')
+    })
+    const port = await freePort()
+    await once(server.listen(port, '127.0.0.1'), 'listening')
+    return { requests, server, url: `http://127.0.0.1:${port}` }
+  }
+
+  it('ask each exporter’s own collector, and don’t take one’s copy for the other’s', async () => {
+    const hole = await blackHole()
+    try {
+      const env = { ...toCollector(), MILO_EXPORT: `scribe,otlp:${hole.url}`, MILO_LOG_LEVEL: 'silent' }
+      const given = env.MILO_DOCTOR_COLLECTOR
+      const run = (more: object) => runNode(['-r', DOCTOR, '-e', "require('thrift')"], { ...env, ...more })
+      const named = await run({ MILO_DOCTOR_COLLECTOR: `scribe:${given}` })
+      assert.equal(named.status, 2, named.stderr)
+      assert.match(named.stderr, /found +scribe: http.* found after \d+ ms\n +otlp: http.*isn't a collector's answer/)
+      assert.match(named.stderr, /not known +sent by otlp;/)
+      assert.equal(hole.requests.get('/api/traces/ID')?.authorization, undefined, 'the token is scribe’s')
+      const unnamed = await run({ MILO_DOCTOR_TOKEN: `scribe:${token}` })
+      assert.equal(unnamed.status, 1, unnamed.stderr)
+      assert.match(
+        unnamed.stderr,
+        /to do +MILO_DOCTOR_COLLECTOR must say which exporter it is for, as in scribe:…: there are scribe, otlp\n/,
+      )
+      assert.doesNotMatch(unnamed.stderr, /found after/)
+      const misspelled = await Promise.all([
+        run({ MILO_DOCTOR_COLLECTOR: `scirbe:${given}` }),
+        run({ MILO_DOCTOR_COLLECTOR: `scribe:${given},oltp:${hole.url}` }),
+        run({ MILO_DOCTOR_COLLECTOR: `scribe:${given}`, MILO_DOCTOR_TOKEN: `scribe:${token},oltp:SECRET` }),
+      ])
+      const there = 'there are scribe, otlp\n'
+      for (const [i, problem] of [
+        `COLLECTOR names the exporter 'scirbe'; ${there}`,
+        `COLLECTOR names the exporter 'oltp'; ${there}`,
+        `TOKEN has a comma that no exporter's name follows; ${there}`,
+      ].entries())
+        assert.ok(misspelled[i]!.stderr.includes(`MILO_DOCTOR_${problem}`), misspelled[i]!.stderr)
+      assert.doesNotMatch(misspelled[2]!.stderr, /SECRET/)
+      await run({ MILO_DOCTOR_COLLECTOR: 'localhost:1', MILO_DOCTOR_TOKEN: `otlp:${token}` })
+      assert.equal(hole.requests.get('/api/traces/ID')?.authorization, undefined, 'its place is not known')
+    } finally {
+      hole.server.close()
+    }
+  })
+
+  it('ask Jaeger again while it doesn’t have the trace yet', async () => {
+    // Jaeger can't be made to be late: these are its words.
+    const words = '{"data":null,"errors":[{"code":404,"msg":"trace not found"}]}'
+    let asked = 0
+    const jaeger = createServer((req, res) => {
+      const id = /[0-9a-f]+$/.exec(req.url!)![0]
+      if (asked++ === 0) res.writeHead(404).end(words)
+      else res.end(JSON.stringify({ data: [{ traceID: id }] }))
+    })
+    const [port, hole] = [await freePort(), await blackHole('application/json')]
+    await once(jaeger.listen(port, '127.0.0.1'), 'listening')
+    const env = { MILO_EXPORT: `zipkin:${hole.url}`, MILO_DOCTOR_COLLECTOR: `http://127.0.0.1:${port}` }
+    const { status, stderr } = await runNode(['-r', DOCTOR, '-e', "require('thrift')"], env)
+    jaeger.close()
+    hole.server.close()
+    assert.equal(status, 0, stderr)
+    assert.match(stderr, /found +zipkin: http.*\/api\/traces\/[0-9a-f]+: found after/)
+  })
+
+  it('send an exporter’s headers and credentials to no other origin, and show none', async () => {
+    const [hole, other] = [await blackHole(), await blackHole()]
+    try {
+      const address = hole.url.replace('//', '//ada:SECRET@')
+      const run = (collector: string) =>
+        runNode(['-r', DOCTOR, '-e', "require('thrift')"], {
+          MILO_EXPORT: `otlp:${address}`,
+          MILO_EXPORT_HEADERS: 'api-key=SECRET',
+          MILO_DOCTOR_COLLECTOR: collector,
+        })
+      const { stderr } = await run(`${other.url}/ui/`)
+      const { authorization, ...headers } = other.requests.get('/ui/api/traces/ID')!
+      assert.deepEqual([authorization, headers['api-key']], [undefined, undefined])
+      const own = await run(hole.url.replace('//', '//eve:SECRET@'))
+      const asked = hole.requests.get('/api/traces/ID')!
+      assert.equal(asked['api-key'], 'SECRET')
+      assert.equal(Buffer.from(asked.authorization!.slice(6), 'base64').toString(), 'eve:SECRET')
+      assert.doesNotMatch(stderr + own.stderr, /SECRET/)
+    } finally {
+      hole.server.close()
+      other.server.close()
+    }
+  })
+
+  it('say that no trace can appear under a MILO_SAMPLER that keeps none', async () => {
+    const run = (sampler: string, text = "require('thrift')") =>
+      runNode(['-r', DOCTOR, '-e', text], { ...toCollector(), MILO_SAMPLER: sampler })
+    const spans = `const { span } = require(${JSON.stringify(join(ROOT, 'dist/index.js'))}); span('a', () => {})`
+    const runs = await Promise.all([run('never'), run('probability:0'), run('probability:1e-18', spans), run('always')])
+    assert.deepEqual(
+      runs.map(({ status }) => status),
+      [1, 1, 1, 0],
+    )
+    assert.match(runs[0]!.stderr, /to do +MILO_SAMPLER=never keeps no trace that begins here: leave it out/)
+    assert.match(runs[1]!.stderr, /to do +MILO_SAMPLER=probability:0 keeps no trace/)
+    assert.match(
+      runs[2]!.stderr,
+      /sampling +as MILO_SAMPLER says: of the traces that began here 0 were kept and 1 weren't/,
+    )
+    assert.match(runs[2]!.stderr, /MILO_SAMPLER=probability:1e-18 kept none of 1 trace: leave it out/)
+  })
+
+  it('name settings of their own that make no sense', async () => {
+    const env = { MILO_SCRIBE: `127.0.0.1:${scribe}`, MILO_DOCTOR_SECONDS: 'abc', MILO_DOCTOR_COLLECTOR: 'localhost:1' }
+    const { status, stderr } = await runNode(['-r', DOCTOR, '-e', "require('thrift')"], env)
+    assert.equal(status, 1)
+    assert.match(stderr, /^milo error: MILO_DOCTOR_SECONDS must be a number of seconds from 0 to \d+, got 'abc'/m)
+    assert.match(stderr, / {4}MILO_DOCTOR_COLLECTOR must be the address of a web interface/)
   })
 
   it('take a server that answers everything for no endpoint', async () => {

@@ -3,7 +3,18 @@ import { readFileSync } from 'node:fs'
 import { createToken } from '../../collector/src/auth/credentials'
 import { nothingSerious } from '../helpers/axe'
 import { generateTrace } from '../helpers/generated-trace'
-import { arrived, detailOf, pageTests, rowsOf, SHOP_ID, START_US, shop, webCollector } from '../helpers/page'
+import {
+  arrived,
+  becomes,
+  detailOf,
+  drawn,
+  pageTests,
+  rowsOf,
+  SHOP_ID,
+  START_US,
+  shop,
+  webCollector,
+} from '../helpers/page'
 import { sendSpans } from '../helpers/send'
 import { until } from '../helpers/until'
 
@@ -200,6 +211,7 @@ describe('the web page: accessibility, in Chromium', function () {
     ] as const) {
       await page.goto(path)
       await page.locator(mark).first().waitFor()
+      await drawn(page)
       // What is good by the Web Vitals' measure is below 0.1.
       const shift = await page.evaluate(() => (window as unknown as { shift: number }).shift)
       assert.ok(shift < 0.05, `${path}: ${shift}`)
@@ -213,7 +225,7 @@ describe('the web page: accessibility, in Chromium', function () {
     await page.keyboard.press('Tab')
     await page.keyboard.press('Enter')
     assert.equal(await page.evaluate(() => document.activeElement?.id), 'main')
-    assert.equal(await page.title(), 'POST /checkout – Milo')
+    await becomes(() => page.title(), 'POST /checkout – Milo')
     await page.goto(`/trace/${SHOP_ID}?span=0000000000000002`)
     await detailOf(page).getByRole('button', { name: 'Close' }).click()
     await arrived(page, url => !url.searchParams.has('span'))

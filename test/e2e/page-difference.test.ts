@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { Page } from 'playwright-core'
 import type { SpanRecord } from '../../src/codec/span'
 import { nothingSerious } from '../helpers/axe'
-import { arrived, client, pageTests, server, shown } from '../helpers/page'
+import { arrived, client, counts, drag, fits, pageTests, says, server, shown } from '../helpers/page'
 import { sendSpans } from '../helpers/send'
 import { until } from '../helpers/until'
 
@@ -64,22 +64,15 @@ describe('the web page: what is different, in Chromium', function () {
   it('shows the cause of what a box in the plot selects, and leads to a search for it', async () => {
     const { page } = tests
     await page.goto('/search?service=web&limit=100')
-    const plot = page.locator('.scatter .u-over')
-    await plot.waitFor()
-    await page.locator('.scatter canvas').waitFor()
-    const box = (await plot.boundingBox())!
     // The slow ones are above: the axis is logarithmic.
-    await page.mouse.move(box.x + 1, box.y + 1)
-    await page.mouse.down()
-    await page.mouse.move(box.x + box.width - 1, box.y + box.height / 2, { steps: 4 })
-    await page.mouse.up()
+    await drag(page.locator('.scatter .u-over'), [0.01, 0.01], [0.99, 0.5])
     await page.getByText('12 traces in the box').waitFor()
     await page.getByRole('link', { name: 'What is different?' }).last().click()
     await arrived(page, /\/difference\?/)
     const first = findings(page, MORE).first()
     await first.waitFor()
-    assert.match(await shown(first), /^Annotation cache=miss in cart 100% 12 of 12 selected 0% 0 of 48 others/)
-    assert.match(await shown(page.locator('.summary')), /12 selected traces \(all\) and 48 other traces \(all\)/)
+    await says(first, /^Annotation cache=miss in cart 100% 12 of 12 selected 0% 0 of 48 others/)
+    await says(page.locator('.summary'), /12 selected traces \(all\) and 48 other traces \(all\)/)
     // What both groups have isn't there.
     assert.doesNotMatch(await shown(page.locator('.findings')), /region|POST/)
     assert.match(await page.getByLabel('Search (the last hour').inputValue(), /^service:web from:\S+ to:\S+$/)
@@ -95,18 +88,13 @@ describe('the web page: what is different, in Chromium', function () {
       /^service:cart cache=miss from:\S+ to:\S+$/,
     )
     await page.locator('.result').first().waitFor()
-    assert.equal(await page.locator('.result').count(), 12)
+    await counts(page.locator('.result'), 12)
   })
 
   it('searches within a box, and forgets it when asked to', async () => {
     const { page } = tests
     await page.goto('/search?service=web&limit=100')
-    await page.locator('.scatter canvas').waitFor()
-    const box = (await page.locator('.scatter .u-over').boundingBox())!
-    await page.mouse.move(box.x + 20, box.y + 10)
-    await page.mouse.down()
-    await page.mouse.move(box.x + box.width / 2, box.y + box.height - 10, { steps: 4 })
-    await page.mouse.up()
+    await drag(page.locator('.scatter .u-over'), [0.02, 0.1], [0.5, 0.9])
     await page.getByText(/traces in the box/).waitFor()
     await page.getByRole('button', { name: 'Clear' }).click()
     await page.getByText(/traces in the box/).waitFor({ state: 'detached' })
@@ -164,8 +152,7 @@ describe('the web page: what is different, in Chromium', function () {
       await page.setViewportSize({ width, height: 800 })
       await page.goto('/difference?q=service:web+from:0&trace.min_duration=500ms')
       await findings(page, MORE).first().waitFor()
-      const wide = await page.evaluate(() => document.documentElement.scrollWidth)
-      assert.ok(wide <= width, `${wide} px on a page of ${width}`)
+      await fits(page, 'a difference', [width])
       await nothingSerious(page)
     }
   })

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { generateTrace } from '../helpers/generated-trace'
-import { arrived, detailOf, pageTests, rowsOf, START_US, shown } from '../helpers/page'
+import { arrived, becomes, detailOf, loaded, pageTests, rowsOf, START_US, says } from '../helpers/page'
 import { sendSpans } from '../helpers/send'
 import { until } from '../helpers/until'
 
@@ -20,9 +20,8 @@ describe('the web page: large traces, in Chromium', function () {
       page.setDefaultTimeout(120_000)
       await sendSpans(tests.collector.scribe, generateTrace({ traceId: BigInt(`0x${id}`), spans, startUs: START_US }))
       await page.goto(`/trace/${id}`)
-      await rowsOf(page).first().waitFor()
-      await page.locator('.loading-bar:not(:has(progress))').waitFor()
-      assert.match(await shown(page.locator('.facts')), new RegExp(`Spans ${spans.toLocaleString('en-US')}`))
+      await loaded(page)
+      await says(page.locator('.facts'), new RegExp(`Spans ${spans.toLocaleString('en-US')}`))
       assert.ok((await rowsOf(page).count()) <= 120)
 
       await page.getByRole('tree').focus()
@@ -59,11 +58,10 @@ describe('the web page: large traces, in Chromium', function () {
       await page.getByRole('link', { name: 'Flame graph' }).click()
       await page.locator('.flame-box canvas').waitFor()
       await page.getByRole('link', { name: 'Statistics' }).click()
-      const counts = await page.locator('.table tbody tr td:nth-child(3)').allTextContents()
-      assert.equal(
-        counts.reduce((sum, text) => sum + Number(text.replace(/\D/g, '')), 0),
-        spans,
-      )
+      await becomes(async () => {
+        const counts = await page.locator('.table tbody tr td:nth-child(3)').allTextContents()
+        return counts.reduce((sum, text) => sum + Number(text.replace(/\D/g, '')), 0)
+      }, spans)
       await page.getByRole('link', { name: 'JSON' }).click()
       await page.locator('.json').getByText(`"traceId": "${id}"`).waitFor()
     })
@@ -82,7 +80,7 @@ describe('the web page: large traces, in Chromium', function () {
       const bar = page.getByRole('progressbar', { name: 'Loading the trace' })
       const part = Number(await bar.getAttribute('value')) / Number(await bar.getAttribute('max'))
       assert.ok(part > 0 && part < 0.5, String(part))
-      assert.match(await shown(page.locator('.loading-bar')), /^[\d,]+ of 20,000 spans$/)
+      await says(page.locator('.loading-bar'), /^[\d,]+ of 20,000 spans$/)
       await page.getByRole('link', { name: 'Statistics' }).click()
       await page.getByText('Loading the rest of the trace').waitFor()
       slow.goOn()

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { EventType, type SpanRecord } from '../../src/codec/span'
 import { nothingSerious } from '../helpers/axe'
 import { generateTrace } from '../helpers/generated-trace'
-import { arrived, pageTests, shown } from '../helpers/page'
+import { arrived, becomes, counts, drag, drawn, fits, pageTests, says, shown } from '../helpers/page'
 import { sendSpans } from '../helpers/send'
 import { until } from '../helpers/until'
 
@@ -88,7 +88,7 @@ describe('the web page: services, in Chromium', function () {
     await page.getByRole('link', { name: 'Services' }).click()
     const lines = page.locator('.table tbody tr')
     await lines.first().waitFor()
-    assert.equal(await lines.count(), 3)
+    await counts(lines, 3)
     const line = lines.filter({ has: page.getByRole('link', { name: 'cart', exact: true }) })
     // 400 traces in an hour, each of which stands for two.
     const { from, to, services } = await ask('/api/services')
@@ -98,7 +98,7 @@ describe('the web page: services, in Chromium', function () {
     const minutes = (to - from) / MINUTE_US
     assert.ok(Math.abs(Number(rate) - calls.value / minutes) < 0.2)
     assert.ok(Math.abs(Number(margin) - (calls.high - calls.value) / minutes) < 0.2)
-    assert.match(await shown(line), /1[23](\.\d)?% [±+]/)
+    await says(line, /1[23](\.\d)?% [±+]/)
     await line.getByRole('link', { name: 'failed' }).click()
     await arrived(page, /\/trace\//)
     await page.locator('.facts').getByRole('button', { name: '1 error' }).waitFor()
@@ -123,9 +123,9 @@ describe('the web page: services, in Chromium', function () {
     assert.ok(median(slower.at(-2)!) > 3 * median(slower[1]!), `${slower}`)
 
     const callers = page.getByRole('table', { name: 'Who calls it' }).locator('tbody tr')
-    assert.match(await shown(callers), /^web POST \/checkout Cart\.total /)
+    await says(callers, /^web POST \/checkout Cart\.total /)
     const callees = page.getByRole('table', { name: 'Whom it calls' }).locator('tbody tr')
-    assert.match(await shown(callees), /^Cart\.total mysql SELECT /)
+    await says(callees, /^Cart\.total mysql SELECT /)
     await page
       .getByRole('table', { name: 'Operations of cart' })
       .getByRole('link', { name: 'Cart.total', exact: true })
@@ -151,10 +151,10 @@ describe('the web page: services, in Chromium', function () {
     await page.getByText('the 10 min before').first().waitFor()
     const versions = page.getByText(/^Versions first seen:/)
     await versions.waitFor()
-    assert.match(await shown(versions), /^Versions first seen: v2 at .*, what changed\?/)
+    await says(versions, /^Versions first seen: v2 at .*, what changed\?/)
     await page.goto('/services/cart')
     await versions.waitFor()
-    assert.match(await shown(versions), /v1 at .*, what changed\? v2 at .*, what changed\?/)
+    await says(versions, /v1 at .*, what changed\? v2 at .*, what changed\?/)
     await versions.getByRole('link').nth(1).click()
     await arrived(page, /changes\?from=-1h&moment=2.*Z&service=cart/)
     const moment = Date.parse(new URL(page.url()).searchParams.get('moment')!)
@@ -173,9 +173,9 @@ describe('the web page: services, in Chromium', function () {
     await page.waitForFunction(() => document.activeElement?.textContent?.trim() === 'Mail.send (client)')
     const callees = page.getByRole('table', { name: 'Whom it calls' }).locator('tbody tr')
     await callees.first().waitFor()
-    assert.equal(await callees.count(), 1)
-    assert.match(await shown(callees), /mail Mail\.send/)
-    assert.ok(await page.evaluate(() => scrollY < 100))
+    await counts(callees, 1)
+    await says(callees, /mail Mail\.send/)
+    await becomes(() => page.evaluate(() => scrollY < 100), true)
   })
 
   it('draws databases as cylinders, and scrolls to what is known of the one that is chosen', async () => {
@@ -184,15 +184,15 @@ describe('the web page: services, in Chromium', function () {
     await page.goto('/graph')
     const mysql = page.locator('.graph-box .node', { hasText: 'mysql' })
     await mysql.locator('path.shape').waitFor()
-    assert.match(await mysql.innerHTML(), /database/)
+    await becomes(() => mysql.innerHTML(), /database/)
     await page.getByRole('list', { name: 'Legend' }).getByText('database').waitFor()
-    assert.equal(await page.locator('.graph-box .node path.shape').count(), 1)
+    await counts(page.locator('.graph-box .node path.shape'), 1)
     await mysql.click()
     const panel = page.getByRole('region', { name: 'mysql', exact: true })
     await page.waitForFunction(() => document.activeElement?.getAttribute('aria-label') === 'mysql')
     const { y } = (await panel.boundingBox())!
     assert.ok(y < 500, `${y}`)
-    assert.match(await shown(panel.locator('tbody tr')), /^cart .*\/min/)
+    await says(panel.locator('tbody tr'), /^cart .*\/min/)
   })
 
   it('has pages at /upload, /dependencies and wrong addresses, which lead on', async () => {
@@ -232,8 +232,7 @@ describe('the web page: services, in Chromium', function () {
         .first()
         .waitFor()
       await page.waitForLoadState('networkidle')
-      const wide = await page.evaluate(() => document.documentElement.scrollWidth)
-      assert.ok(wide <= 360, `${path} is ${wide} wide`)
+      await fits(page, path, [360])
       await nothingSerious(page)
     }
     // The last column can be reached.
@@ -248,22 +247,25 @@ describe('the web page: services, in Chromium', function () {
     const { page } = tests
     await page.goto('/services/cart')
     const chart = page.getByRole('img', { name: 'Latency over time' }).locator('.u-over')
-    // The charts are drawn anew when the versions are known.
-    await page.getByText(/^Versions first seen:/).waitFor()
-    const { x, y, width, height } = (await chart.boundingBox())!
-    await page.mouse.click(x + 0.75 * width, y + height / 2)
+    const versions = page.getByText(/^Versions first seen:/)
+    /** The charts are drawn anew with each answer: of the versions, and of the time before. */
+    const pick = async () => {
+      await versions.waitFor()
+      await page.waitForLoadState('networkidle')
+      await drawn(page)
+      const { width, height } = (await chart.boundingBox())!
+      await chart.click({ position: { x: 0.75 * width, y: height / 2 } })
+    }
+    await pick()
     const link = page.getByRole('link', { name: /^What changed at / })
     await link.waitFor()
-    await page.mouse.move(x + 0.5 * width, y + height / 2)
-    await page.mouse.down()
-    await page.mouse.move(x + 0.9 * width, y + height / 2, { steps: 3 })
-    await page.mouse.up()
+    await drag(chart, [0.5, 0.5], [0.9, 0.5])
     await arrived(page, /services\/cart\?from=2.*Z&to=2.*Z/)
     const { searchParams } = new URL(page.url())
     const [from, to] = ['from', 'to'].map(name => Date.parse(searchParams.get(name)!))
     assert.ok(Math.abs((to! - from!) / 60_000 - 24) < 2, `${from} ${to}`)
     await page.goto('/services/cart?from=-1h')
-    await chart.click({ position: { x: 0.75 * width, y: height / 2 } })
+    await pick()
     await link.click()
     await arrived(page, /changes\?from=-1h&moment=2.*Z&service=cart/)
     await page.getByRole('textbox', { name: 'Moment' }).waitFor()
@@ -280,7 +282,7 @@ describe('the web page: services, in Chromium', function () {
     assert.ok(origins.length > 0 && origins.every(text => text.includes('Cart.total')), texts.join('\n'))
     assert.ok(!texts.some(text => text.includes('Mail.send')), 'what is as it was')
     const origin = rows.filter({ hasText: 'likely origin' }).first()
-    assert.match(await shown(origin), /1\d(\.\d+)? ms → 4\d(\.\d+)? ms ↑/)
+    await says(origin, /1\d(\.\d+)? ms → 4\d(\.\d+)? ms ↑/)
     await origin.getByRole('button').click()
     await page.locator('.change-detail canvas').nth(2).waitFor()
     await page.locator('.change-detail').getByRole('link', { name: 'Its page' }).click()
@@ -342,7 +344,7 @@ describe('the web page: services, in Chromium', function () {
       await page.getByRole('button', { name: 'Apply' }).click()
       await arrived(page, /from=2025-06-15T09%3A30%3A00Z&to=2025-06-15T10%3A45%3A30Z/)
       const chosen = page.getByRole('combobox', { name: 'Time range' }).locator('option:checked')
-      assert.match(await shown(chosen), /15.*2025, 18:30:00 – 19:45:30/)
+      await says(chosen, /15.*2025, 18:30:00 – 19:45:30/)
     } finally {
       await context.close()
     }
@@ -352,7 +354,7 @@ describe('the web page: services, in Chromium', function () {
     const { page } = tests
     await page.goto('/graph?from=-4h&to=-2h')
     await page.locator('.graph-box .node').first().waitFor()
-    assert.equal(await page.locator('.graph-box .node').count(), 7)
+    await counts(page.locator('.graph-box .node'), 7)
     const boxes = await page.evaluate(() =>
       [...document.querySelectorAll('.graph-box .edge text, .graph-box .node rect')].map(one => {
         const { left, top, right, bottom } = one.getBoundingClientRect()
@@ -388,6 +390,6 @@ describe('the web page: services, in Chromium', function () {
     const pairs = (await ask('/api/dependencies?from=-4h&to=-2h')).edges.filter(
       (edge: { from: string; to: string }) => edge.from === name || edge.to === name,
     )
-    assert.equal(await page.locator('.graph-box .edge .hit').count(), pairs.length)
+    await counts(page.locator('.graph-box .edge .hit'), pairs.length)
   })
 })

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { Page } from 'playwright-core'
 import { EventType, type SpanRecord } from '../../src/codec/span'
 import { nothingSerious } from '../helpers/axe'
-import { arrived, drawn, pageTests, shown } from '../helpers/page'
+import { arrived, counts, drag, drawn, fits, pageTests, says, shown } from '../helpers/page'
 import { sendSpans } from '../helpers/send'
 import { until } from '../helpers/until'
 
@@ -117,28 +117,25 @@ describe('the web page: from the first page to the cause, in Chromium', function
     await page.getByRole('link', { name: 'Fast and slow' }).click()
     await page.getByRole('heading', { name: 'Where the slow ones take their time' }).waitFor()
     const parts = page.locator('section, div', { has: page.getByRole('heading', { name: /Where the slow/ }) })
-    assert.match(await shown(parts.last()), /\+[678]\d\.\d ms Pricing\.quote pricing/)
+    await says(parts.last(), /\+[678]\d\.\d ms Pricing\.quote pricing/)
     await page.getByRole('link', { name: 'Compare these two' }).click()
     await arrived(page, /\/compare\?a=\w+&b=\w+$/)
     await page.getByRole('heading', { name: /^Where the time/ }).waitFor()
-    assert.match(await shown(page.locator('main')), /\+[678]\d\.\d ms Pricing\.quote pricing/)
+    await says(page.locator('main'), /\+[678]\d\.\d ms Pricing\.quote pricing/)
     await atMost(3)
   })
 
   it('2: which error it is, and where it arose, is in the list of traces, and in two clicks with all others of its kind', async () => {
     const page = await firstPage()
     const row = page.locator('.results > li', { hasText: 'declined' }).first()
-    assert.match(
-      await shown(row),
-      /CardDeclined card \d+ was declined: insufficient funds in payment · Payment\.charge/,
-    )
+    await says(row, /CardDeclined card \d+ was declined: insufficient funds in payment · Payment\.charge/)
     await pages(page).getByRole('link', { name: 'Errors' }).click()
     const kinds = page.getByRole('table', { name: 'Kinds of errors' }).locator('tbody tr')
     await kinds.first().waitFor()
     // In the last hour; the checkouts that failed because of it aren't another kind.
-    assert.equal(await kinds.count(), 1)
-    assert.match(
-      await shown(kinds),
+    await counts(kinds, 1)
+    await says(
+      kinds,
       /CardDeclined card … was declined: insufficient funds payment · Payment\.charge .*made web fail 1\d /,
     )
     await kinds.getByRole('link', { name: /card/ }).click()
@@ -151,7 +148,7 @@ describe('the web page: from the first page to the cause, in Chromium', function
     await pages(page).getByRole('link', { name: 'Changes' }).click()
     const origin = page.locator('tr', { hasText: 'likely origin' })
     await origin.first().waitFor()
-    assert.match(await shown(origin), /pricing Pricing\.quote|Pricing\.quote.*pricing/)
+    await says(origin, /pricing Pricing\.quote|Pricing\.quote.*pricing/)
     await atMost(2)
   })
 
@@ -175,20 +172,9 @@ describe('the web page: from the first page to the cause, in Chromium', function
     await arrived(page, /q=user%3Dada/)
     await page.getByRole('heading', { name: 'Matching traces' }).waitFor()
     await page.getByText('12 traces match').waitFor()
-    await until('all are listed', async () => (await page.locator('.result').count()) === 12)
+    await counts(page.locator('.result'), 12)
     await atMost(1)
   })
-
-  const drag = async (page: Page, [from, to]: [number, number]) => {
-    const bars = page.locator('.histogram .u-over')
-    await page.locator('.histogram canvas').waitFor()
-    await drawn(page)
-    const box = (await bars.boundingBox())!
-    await page.mouse.move(box.x + from * box.width, box.y + box.height / 2)
-    await page.mouse.down()
-    await page.mouse.move(box.x + to * box.width, box.y + box.height / 2, { steps: 4 })
-    await page.mouse.up()
-  }
 
   it('narrows the time by a drag over the histogram; box, fields and address have the same time in the viewer’s zone', async () => {
     const { collector } = tests
@@ -201,7 +187,7 @@ describe('the web page: from the first page to the cause, in Chromium', function
       const page = await context.newPage()
       await page.goto('/search?q=name%3APricing.quote+last+2h')
       await page.getByText(/traces match/).waitFor()
-      await drag(page, [0.25, 0.5])
+      await drag(page.locator('.histogram .u-over'), [0.25, 0.5], [0.5, 0.5])
       await arrived(page, /from%3A/)
       const q = new URL(page.url()).searchParams.get('q')!
       const [, from, to] = /^name:Pricing\.quote from:(\S+Z) to:(\S+Z)$/.exec(q)!
@@ -216,6 +202,7 @@ describe('the web page: from the first page to the cause, in Chromium', function
       await page.getByRole('link', { name: 'Fields' }).click()
       assert.ok((await page.getByLabel('From').inputValue()).startsWith(local(from!)))
       await page.getByRole('button', { name: 'Search', exact: true }).click()
+      await drawn(page)
       assert.equal(Date.parse(new URL(page.url()).searchParams.get('from')!), Date.parse(from!))
       await picked.selectOption('From … to …')
       await page.getByText('In your zone: Asia/Kat').waitFor()
@@ -257,7 +244,7 @@ describe('the web page: from the first page to the cause, in Chromium', function
     assert.equal(await link.getAttribute('href'), `compare?a=${ids[4]}&b=${ids[1]}`)
     assert.equal(await ticks.nth(2).isDisabled(), true)
     await page.getByRole('button', { name: 'Clear' }).click()
-    assert.equal(await link.count(), 0)
+    await counts(link, 0)
     await ticks.nth(0).check()
     await page.getByRole('link', { name: 'Compare with a typical one' }).click()
     await page.getByRole('link', { name: 'The typical trace' }).waitFor()
@@ -277,7 +264,7 @@ describe('the web page: from the first page to the cause, in Chromium', function
         .locator('.result')
         .evaluateAll(rows => rows.map(row => Number.parseInt(row.getAttribute('href')!.slice(6), 16)))
     await until('the first is found', async () => {
-      await page.keyboard.press('r')
+      await page.reload()
       await page.locator('.result, .notice').first().waitFor()
       return (await ids()).length === 1
     })
@@ -323,16 +310,14 @@ describe('the web page: from the first page to the cause, in Chromium', function
   it('fits every width without a scroll sideways, and has no serious axe violation', async () => {
     const { page } = tests
     for (const width of [360, 768, 1440]) {
-      await page.setViewportSize({ width, height: 900 })
+      await page.setViewportSize({ width, height: 800 })
       for (const [path, ready] of [
         ['/search?q=service%3Aweb+last+2h', '.scatter canvas'],
         ['/errors?from=-2h', '.error-table tbody tr'],
       ] as const) {
         await page.goto(path)
         await page.locator(ready).first().waitFor()
-        await drawn(page)
-        const wide = await page.evaluate(() => document.documentElement.scrollWidth)
-        assert.ok(wide <= width, `${path}: ${wide} px on a page of ${width}`)
+        await fits(page, path, [width])
         if (width === 360) await nothingSerious(page)
       }
     }

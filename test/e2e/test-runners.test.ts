@@ -75,13 +75,50 @@ describe('test runners', () => {
   it('jest: the same in band, and nothing of a test file’s is kept', async () => {
     const one = JEST.split('\n').slice(0, 2).join('\n').replace('./', '../')
     const tests = Array.from({ length: 20 }, (_, i) => [`tests/${i}.test.js`, one])
-    const folder = await project(['jest@30', THRIFT], { ...Object.fromEntries(tests), 'heap.js': REPORTER })
+    // jest begins with the longest: this one collects its own spans, and leaves Milo as it was.
+    const collects =
+      `const testing = require(${JSON.stringify(join(ROOT, 'dist/testing'))}), { add } = require('../calc')
+      test('collects', async () => {
+        testing.start()
+        await add(1, 2)
+        expect((await testing.ended(2)).map(({ kind }) => kind).sort()).toEqual(['client', 'server'])
+        testing.stop()
+      })`.padEnd(1000)
+    const files = { ...Object.fromEntries(tests.slice(1)), 'tests/collects.test.js': collects, 'heap.js': REPORTER }
+    const folder = await project(['jest@30', THRIFT], files)
     const jest = ['--expose-gc', 'node_modules/jest/bin/jest.js', '-i', '--reporters=./heap.js']
     const { stdout, spans, traces } = await traced(folder, jest)
-    assert.deepEqual([spans.length, traces], [40, 20])
+    assert.deepEqual([spans.length, traces], [38, 19])
     const [bytes, bytesLater] = stdout.trim().split('\n').map(Number) as [number, number]
     // What Thrift alone takes for each file is half a megabyte.
     assert.ok(bytesLater - bytes < 2e6, stdout)
+  }).timeout(120_000)
+
+  it('jest: what is sent once a test file has ended needs no further module, with a history and without, and the last file’s is sent', async () => {
+    const scribe = await ScribePeer.listen()
+    scribe.keeps = () => {}
+    try {
+      // It ends before anything has been connected, and before this machine’s name has been asked for.
+      const file = (sampler: string) => `const milo = require(${JSON.stringify(join(ROOT, 'dist'))})
+        milo.init({ scribe: '${scribe.address}', sampler: '${sampler}', retroactive: true })
+        test('works', () => milo.span('fails', span => void span.fail('bad')))`
+      const wait = `${' '.repeat(300)}test('waits', () => new Promise(done => setTimeout(done, 700)))`
+      // jest begins with the longest.
+      const longest = (text: string) => text.padEnd(500)
+      const files = { 'a.test.js': longest(file('always')), 'b.test.js': longest(file('never')), 'c.test.js': wait }
+      const folder = await project(['jest@30', THRIFT], { ...files, 'd.test.js': file('never') })
+      async function sent(...args: string[]) {
+        const { status, stdout, stderr } = await runNode(['node_modules/jest/bin/jest.js', ...args], {}, folder)
+        assert.equal(status, 0, stderr)
+        assert.doesNotMatch(stdout + stderr, /milo \w+:|torn down|open handle|did not exit/)
+        return scribe.spans.splice(0).map(({ name }) => name)
+      }
+      assert.deepEqual(await sent('--detectOpenHandles'), Array(3).fill('fails'))
+      for (const name of ['a', 'c']) rmSync(join(folder, `${name}.test.js`))
+      assert.deepEqual(await sent('--maxWorkers=2'), ['fails', 'fails'])
+    } finally {
+      await scribe.close()
+    }
   }).timeout(120_000)
 
   it('jest: ThriftInstrumentation says to load OpenTelemetry’s setup before jest, and traces what it loads then', async () => {

@@ -31,7 +31,7 @@ export function startNode(
   return spawn(node, args, { cwd, env: { ...inherited, ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
 }
 
-export async function finished(child: ChildProcess, limitMs = 20_000): Promise<Finished> {
+export async function finished(child: ChildProcess, limitMs = 50_000): Promise<Finished> {
   let stdout = ''
   let stderr = ''
   child.stdout!.on('data', data => {

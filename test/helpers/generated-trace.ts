@@ -1,4 +1,5 @@
 import { EventType, type SpanRecord } from '../../src/codec/span'
+import { seeded } from './seeded'
 
 /**
  * A trace as large as one likes, always the same for the same arguments: a checkout of a shop whose services call each other,
@@ -31,7 +32,7 @@ const SERVICES = ['web', 'cart', 'inventory', 'pricing', 'orders', 'mail', 'user
 const METHODS = ['get', 'list', 'reserve', 'quote', 'place', 'send', 'check', 'load']
 
 export function generateTrace({ traceId, spans, startUs, skewUs = 0, lengthUs }: GeneratedTrace): SpanRecord[] {
-  const random = randomNumbers(Number(BigInt.asUintN(31, traceId)) + spans)
+  const random = seeded(Number(BigInt.asUintN(31, traceId)) + spans)
   const records: SpanRecord[] = []
   let made = 0
   const queue: Call[] = []
@@ -111,14 +112,4 @@ export function generateTrace({ traceId, spans, startUs, skewUs = 0, lengthUs }:
 
 function capital(text: string): string {
   return text[0]!.toUpperCase() + text.slice(1)
-}
-
-/** Mulberry32: from 0 to 1. */
-export function randomNumbers(seed: number): () => number {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0
-    let t = Math.imul(seed ^ (seed >>> 15), seed | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
-  }
 }

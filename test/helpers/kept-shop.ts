@@ -12,14 +12,14 @@ export const hexOf = (id: bigint) => id.toString(16).padStart(16, '0')
 /** A process with a history, which asks what to keep until `end`. */
 export function pollRing(
   { web }: WebCollector,
-  ring: { service: string; host: string; process: number; historyUs: number },
+  ring: { service: string; host: string; process: number; historyUs: number; madeUs?: number },
 ): { end(): void } {
   const aborter = new AbortController()
   const poll = async () => {
-    const { service, host, process, historyUs } = ring
+    const { service, host, process, historyUs, madeUs = historyUs - 3600 * SECOND_US } = ring
     const query = new URLSearchParams({ since: '0', wait: '20000', service, host, process: String(process) })
     query.set('history', String(historyUs))
-    query.set('made', String(historyUs - 3600 * SECOND_US))
+    query.set('made', String(madeUs))
     while (!aborter.signal.aborted) {
       const response = await fetch(`${web}/api/keeps/feed?${query}`, { signal: aborter.signal })
       query.set('since', response.headers.get('milo-next')!)
@@ -37,15 +37,19 @@ interface Kept {
   reason: string
   name?: string
   service?: string
+  /** The name of that span, if it is another one. */
+  cause?: string
 }
 
 /** A trace of one span. */
-export function keptTrace({ i, startUs, reason, name = 'POST /checkout', service = 'web' }: Kept): SpanRecord[] {
+export function keptTrace({ i, startUs, reason, name = 'POST /checkout', service = 'web', cause }: Kept): SpanRecord[] {
   const event = (us: number, eventType: EventType) => ({ timestamp: BigInt(Math.round(us)), eventType })
   const annotations = new Map([
     ['milo.keep', reason],
     ['milo.history', String(startUs - 60 * SECOND_US)],
   ])
+  // Where its caller has kept it, the first span of it says so.
+  if (cause !== undefined) annotations.set('milo.keep_span', `${'5'.padStart(16, '0')} ${cause}`)
   if (reason === 'error') annotations.set('error.type', 'CardDeclined')
   const events = [event(startUs, EventType.SERVER_RECV), event(startUs + 80_000, EventType.SERVER_SEND)]
   return [{ traceId: idOf(i), id: 1n, name, service, probability: 0, annotations, events }]
@@ -105,7 +109,8 @@ export async function keptShop(collector: WebCollector): Promise<{ end(): void }
     { service: 'web', host: 'web2', process: 2, historyUs: nowUs - 31 * SECOND_US },
     { service: 'cart', host: 'cart1', process: 3, historyUs: nowUs - 90 * SECOND_US },
     { service: 'pricing', host: 'pricing1', process: 5, historyUs: nowUs - 2 * SECOND_US },
-    { service: 'mail', host: 'mail1', process: 6, historyUs: hourAgo },
+    // Nothing was overwritten in it.
+    { service: 'mail', host: 'mail1', process: 6, historyUs: hourAgo, madeUs: hourAgo },
   ].map(ring => pollRing(collector, ring))
   await until('stock is known', async () => (await get('/api/keeps')).services.length === 5)
   ended.end()

@@ -35,6 +35,34 @@ export async function shown(locator: Locator): Promise<string> {
   return (await locator.allInnerTexts()).join(' ').replace(/\s+/g, ' ')
 }
 
+/**
+ * Reads the page until it is as expected: it draws what an action causes later than the action ends. What never comes fails as the plain
+ * assertion would, with what was read last.
+ * @param expected compared deeply, or a pattern that the text has to match
+ */
+export async function becomes<T>(read: () => Promise<T>, expected: T | RegExp, message?: string): Promise<void> {
+  for (const giveUp = Date.now() + 30_000; ; await new Promise(resolve => setTimeout(resolve, 5))) {
+    try {
+      const value = await read()
+      if (expected instanceof RegExp) assert.match(String(value), expected, message)
+      else assert.deepEqual(value, expected, message)
+      return
+    } catch (error) {
+      if (Date.now() > giveUp) throw error
+    }
+  }
+}
+
+/** Waits until the text that people see of all elements, in one line, matches. */
+export function says(locator: Locator, pattern: RegExp): Promise<void> {
+  return becomes(() => shown(locator), pattern)
+}
+
+/** Waits until so many elements are in the page. */
+export function counts(locator: Locator, expected: number): Promise<void> {
+  return becomes(() => locator.count(), expected)
+}
+
 /** Waits for an address, and until what belongs to it is drawn: the address changes first, then come effects, and what they draw. */
 export async function arrived(page: Page, url: Parameters<Page['waitForURL']>[0]): Promise<void> {
   await page.waitForURL(url)
@@ -45,6 +73,30 @@ export async function arrived(page: Page, url: Parameters<Page['waitForURL']>[0]
 export async function drawn(page: Page): Promise<void> {
   const frame = () => new Promise(resolve => requestAnimationFrame(() => setTimeout(resolve)))
   for (let i = 0; i < 2; i++) await page.evaluate(frame)
+}
+
+type Place = readonly [x: number, y: number]
+
+/** Drags over what is drawn in an element, from one place to another: parts of its width and height, from the upper left corner. */
+export async function drag(over: Locator, from: Place, to: Place): Promise<void> {
+  const page = over.page()
+  await over.waitFor()
+  await drawn(page)
+  const { x, y, width, height } = (await over.boundingBox())!
+  await page.mouse.move(x + from[0] * width, y + from[1] * height)
+  await page.mouse.down()
+  await page.mouse.move(x + to[0] * width, y + to[1] * height, { steps: 4 })
+  await page.mouse.up()
+}
+
+/** Checks that the page, as it is drawn at each of these widths, isn't scrolled sideways. */
+export async function fits(page: Page, place: string, widths = [1280, 360]): Promise<void> {
+  for (const width of widths) {
+    await page.setViewportSize({ width, height: 800 })
+    await drawn(page)
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
+    assert.ok(wide <= 0, `${place} at ${width} px is ${wide} px too wide`)
+  }
 }
 
 export interface WebCollector {
@@ -168,6 +220,12 @@ export const shop: SpanRecord[] = [
 /** The rows of the waterfall that are in the page. */
 export function rowsOf(page: Page): Locator {
   return page.getByRole('treeitem')
+}
+
+/** Waits until all spans of a trace are in its waterfall. */
+export async function loaded(page: Page): Promise<void> {
+  await rowsOf(page).first().waitFor()
+  await page.locator('.loading-bar:not(:has(progress))').waitFor()
 }
 
 export function detailOf(page: Page): Locator {

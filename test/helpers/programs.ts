@@ -11,7 +11,7 @@ import { until } from './until'
 /** Programs that tests run as their users do: built, in processes of their own. */
 
 /** A loaded machine may take this long to start a process. */
-const START_MS = 20_000
+const START_MS = 50_000
 
 export class Program {
   readonly child: ChildProcess

@@ -237,7 +237,7 @@ export async function checkClient(
   const c = client(traced, traced.Calculator, relay.port, wire)
   assert.deepEqual(await span('root', () => callEverything(c, traced.types)), REPLIES)
   assertCarrier(unaware.sent(), relay.sent(), wire, propagation)
-  assert.equal(await flush(5000), true)
+  assert.equal(await flush(20_000), true)
   if (propagation.title === 'unsampled') return assert.deepEqual(scribe.spans, [])
   const root = scribe.spans.find(s => s.name === 'root')!
   assertClientHalves(
@@ -257,7 +257,7 @@ export async function checkServer(
   start(scribe)
   const { port } = await serve(traced, traced.Calculator, HANDLERS[style](traced), wire)
   assert.deepEqual(JSON.parse(await call(String(port))), REPLIES)
-  assert.equal(await flush(5000), true)
+  assert.equal(await flush(20_000), true)
   assertServerHalves(scribe.spans)
 }
 

@@ -6,9 +6,12 @@ import { join } from 'node:path'
 import { cassandraDriver } from '../../plugins/cassandra-driver'
 import { current, span } from '../../src/index'
 import { install } from '../../src/patch/hook'
-import { assertTree, ended, start, stop } from '../../src/testing'
+import { assertTree, start, stop, type TestSpan } from '../../src/testing'
+import { ended } from '../helpers/ended'
+import { until } from '../helpers/until'
 import { startCassandra } from '../servers'
 import { npmPackages } from '../servers/npm'
+import { freePort } from '../servers/process'
 
 /** Spans of cassandra-driver, at the oldest and the newest version of 4. Contexts are in pools.test.ts. */
 
@@ -69,6 +72,65 @@ for (const version of ['4.0.0', '4.10.0']) {
           "BATCH nowhere" (client) db.operation.batch.size=1 error.type=8704`,
         { annotations: ['error.type', 'db.operation.batch.size'] },
       )
+    })
+
+    it('lets no literal and no parameter out, whatever fails', async () => {
+      const values = ['Xsecret77', "it's Xsecret77", '"Xsecret77" key', 'key.Xsecret77', '77777777777777777777']
+      const wheres = [
+        'rpc_port',
+        'host_id',
+        'listen_address',
+        'tokens',
+        'gossip_generation',
+        'key',
+        'nothing',
+        'token(key)',
+      ]
+      const spans = start()
+      let asked = 0
+      const ask = (text: string, params: unknown[] = [], options = {}) => {
+        asked++
+        return span('request', () => client.execute(text, params, options).catch(() => {}))
+      }
+      for (const value of values) {
+        const literal = `'${value.replaceAll("'", "''")}'`
+        for (const where of wheres) {
+          const text = `SELECT key FROM system.local WHERE ${where} = `
+          await ask(`${text}?`, [value])
+          await ask(`${text}?`, [value], { prepare: true })
+          await ask(`${text}?`, [{ [value]: value }], { prepare: true })
+          await ask(`${text}${literal}`)
+          await ask(`${text}$$${value}$$`)
+        }
+        await ask(`SELECT ${literal} ${literal}`)
+        await ask(`SELECT key FROM system.local WHERE key = ${literal} LIMIT -77777`)
+        await ask('SELECT key FROM system.local LIMIT ?', [-77777], { prepare: true })
+        await ask(`SELECT now(${literal}) FROM system.local`)
+        await ask(`INSERT INTO system.local JSON ${literal}`)
+        await ask(`INSERT INTO system.local (key) VALUES (${literal}) USING TTL 7777777777`)
+        await ask(`SELECT key FROM system.local WHERE key = ${literal.slice(0, -1)}`)
+      }
+      const ended = () => spans.filter(one => one.name === 'request').length === asked
+      await until('all have ended', ended)
+      assert.ok(spans.filter(one => one.annotations['error.type'] !== undefined).length > asked / 2)
+      assert.doesNotMatch(
+        JSON.stringify(spans.map(({ name, annotations, events }) => [name, annotations, events])),
+        /secret77|77777/i,
+      )
+      assert.ok(spans.some(one => /^Undefined (column )?name nothing/.test(one.annotations['error.message'] ?? '')))
+    })
+
+    it('tells why each host failed', async () => {
+      const port = await freePort()
+      const hosts = ['127.0.0.1', '127.0.0.2'].map(host => `${host}:${port}`)
+      const down = new Client({ contactPoints: hosts, localDataCenter: 'any' })
+      start()
+      await span('request', () => assert.rejects(down.execute("SELECT a FROM t WHERE k = 'secret'"), /All host/))
+      const [{ annotations }] = (await ended(2)) as [TestSpan]
+      assert.equal(annotations['error.type'], 'NoHostAvailableError')
+      const reasons = hosts.map(host => `(?=.*connect ECONNREFUSED ${host}(;|$))`)
+      assert.match(annotations['error.message']!, new RegExp(`^All hosts failed: ${reasons.join('')}`))
+      await down.shutdown()
     })
 
     it('ends the spans of a connection that drops within a query, in the context of whoever asked', async () => {

@@ -28,9 +28,7 @@ const TREE = [
   ...called('unwritable', 'error.type=ERR_INVALID_ARG_TYPE thrift.result=not_sent', []),
 ].join('\n')
 
-describe('Evernote’s SDK', function () {
-  this.timeout(60_000)
-
+describe('Evernote’s SDK', () => {
   for (const version of ['2.0.2', '2.0.5']) {
     it(`${version}: its calls are traced, and nothing else is changed`, async () => {
       const folder = await npmPackages(`evernote@${version}`)

@@ -30,7 +30,7 @@ const SERVER = `
     },
   })
   server.listen(0, '127.0.0.1', () => console.log('port ' + server.address().port))
-  process.on('SIGTERM', () => milo.flush(5000).then(() => process.exit()))`
+  process.on('SIGTERM', () => milo.flush(20_000).then(() => process.exit()))`
 
 const CLIENT = `
   const thrift = require('thrift')
@@ -92,19 +92,21 @@ describe('exporters to real backends', function () {
   })
 
   it('gives the OpenTelemetry Collector a tree in which each span has an id of its own', async () => {
-    const requests = otlp.stdout
-      .split('\n')
-      .filter(line => line.startsWith('{'))
-      .map(line => JSON.parse(line))
-    const spans = requests
-      .flatMap(({ resourceSpans }) => resourceSpans)
-      .flatMap((one: any) => {
-        const resource = plainAttributes(one.resource.attributes)
-        assert.deepEqual([resource['telemetry.sdk.name'], resource['process.runtime.name']], ['milo', 'nodejs'])
-        return one.scopeSpans.flatMap(({ spans }: any) =>
-          spans.map((span: any) => ({ ...span, service: resource['service.name'] })),
-        )
-      })
+    const spans = await until('what it has taken is printed', () => {
+      // The last line may be half there.
+      const lines = otlp.stdout.split('\n').slice(0, -1)
+      const requests = lines.filter(line => line.startsWith('{')).map(line => JSON.parse(line))
+      const found = requests
+        .flatMap(({ resourceSpans }) => resourceSpans)
+        .flatMap((one: any) => {
+          const resource = plainAttributes(one.resource.attributes)
+          assert.deepEqual([resource['telemetry.sdk.name'], resource['process.runtime.name']], ['milo', 'nodejs'])
+          return one.scopeSpans.flatMap(({ spans }: any) =>
+            spans.map((span: any) => ({ ...span, service: resource['service.name'] })),
+          )
+        })
+      return found.length >= 5 ? found : undefined
+    })
     assert.equal(new Set(spans.map(span => span.spanId)).size, spans.length)
     assert.deepEqual([...new Set(spans.map(span => span.traceId))], [`0000000000000000${traceId}`])
     assert.deepEqual(

@@ -4,12 +4,11 @@ import { join } from 'node:path'
 import { genericPool } from '../../plugins/generic-pool'
 import { current, span } from '../../src/index'
 import { install } from '../../src/patch/hook'
-import { ended, start, stop } from '../../src/testing'
+import { start, stop } from '../../src/testing'
+import { ended } from '../helpers/ended'
 import { npmPackages } from '../servers/npm'
 
-describe('generic-pool', function () {
-  this.timeout(60_000)
-
+describe('generic-pool', () => {
   before(() => {
     start({ logLevel: 'error' })
     install([genericPool])

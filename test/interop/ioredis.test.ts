@@ -5,18 +5,19 @@ import { join } from 'node:path'
 import { ioredis } from '../../plugins/ioredis'
 import { current, span } from '../../src/index'
 import { install } from '../../src/patch/hook'
-import { assertTree, ended, start, stop, type TestSpan } from '../../src/testing'
+import { assertTree, start, stop, type TestSpan } from '../../src/testing'
+import { ended } from '../helpers/ended'
 import { until } from '../helpers/until'
 import { startOwnRedis, startOwnRedisCluster, startRedis } from '../servers'
 import { npmPackages } from '../servers/npm'
+import { freePort } from '../servers/process'
 
 /** ioredis at the oldest and the newest version, against Redis. */
 
 const SHOWN = { annotations: ['db.operation.batch.size', 'error.type', 'error.message'] }
 
 for (const version of ['4.0.0', '6.0.0']) {
-  describe(`ioredis ${version}`, function () {
-    this.timeout(60_000)
+  describe(`ioredis ${version}`, () => {
     let Redis: any
     let redis: any
     let server: { host: string; port: number }
@@ -81,7 +82,7 @@ for (const version of ['4.0.0', '6.0.0']) {
       })
       assert.deepEqual(wrong, [])
       const nonsense = redis.call
-        ? 'NONSENSE (client) error.type=ERR error.message="ERR unknown command …"'
+        ? 'NONSENSE (client) error.type=ERR error.message="ERR unknown command \'NONSENSE\', with …"'
         : 'EVAL (client) error.type=ERR'
       assertTree(
         `
@@ -92,10 +93,94 @@ for (const version of ['4.0.0', '6.0.0']) {
           PIPELINE (client) db.operation.batch.size=2 error.type=ERR error.message="ERR value is not an integer or out of range"
           INCR (client) error.type=ERR error.message="ERR value is not an integer or out of range"
           ${nonsense}
-          EVAL (client) error.type=DENIED
+          EVAL (client) error.type=ReplyError
           RPUSH (client)
           BLPOP (client)`,
         SHOWN,
+      )
+    })
+
+    it('tells why a command can’t be sent', async () => {
+      const port = await freePort()
+      const down = new Redis(port, '127.0.0.1', { enableOfflineQueue: false, retryStrategy: () => null })
+      down.on('error', () => {})
+      await request(1, () => assert.rejects(down.get(`${prefix}secret`)))
+      const text = "Stream isn't writeable and enableOfflineQueue options is false"
+      assertTree(`request\n  GET (client) error.type=Error error.message="${text}"`, SHOWN)
+      down.disconnect()
+    })
+
+    it('tells what the connection failed with, of a command that was tried often', async () => {
+      const port = await freePort()
+      const down = new Redis(port, '127.0.0.1', { maxRetriesPerRequest: 1, retryStrategy: () => 1 })
+      const told: unknown[][] = []
+      down.on('error', (...args: unknown[]) => told.push(args))
+      await request(1, () => assert.rejects(down.get(`${prefix}secret`), /^MaxRetriesPerRequestError: .* details\.$/))
+      const text = `Reached the max retries per request limit (which is …): connect ECONNREFUSED 127.0.0.1:${port}`
+      assertTree(`request\n  GET (client) error.type=MaxRetriesPerRequestError error.message="${text}"`, SHOWN)
+      down.disconnect()
+      assert.ok(told.length > 0 && told.every(args => args.length === 1))
+    })
+
+    it('lets no value out, whatever fails', async () => {
+      const secret = 'Xsecret77'
+      const spans = start()
+      let asked = 0
+      const failing = [
+        ['incr', secret],
+        ['lpush', `${prefix}text`, secret],
+        ['setex', `${prefix}a`, secret, secret],
+        ['set', `${prefix}a`, secret, secret],
+        ['set', `${prefix}a`, secret, 'EX', secret],
+        ['geoadd', `${prefix}geo`, '200', '77.77', secret],
+        ['zadd', `${prefix}z`, secret, secret],
+        ['hincrby', `${prefix}text`, secret, '1'],
+        ['config', 'set', secret, secret],
+        ['client', secret, secret],
+        ['select', secret],
+        ['evalsha', secret, '0', secret],
+        ['eval', `return ${secret}(`, '0', secret],
+        ['eval', `return redis.call('${secret}')`, '0'],
+        ['eval', `error('${secret} ' .. ARGV[1])`, '0', secret],
+        ['eval', `return redis.error_reply('${secret.toUpperCase()} ' .. ARGV[1])`, '0', secret],
+        ['auth', secret],
+        ['object', secret, secret],
+        ['xadd', `${prefix}x`, secret, 'a', secret],
+        ['restore', `${prefix}r`, '0', secret],
+      ]
+      await redis.set(`${prefix}text`, 'text')
+      await redis.set(secret, secret)
+      for (const [name, ...args] of failing) {
+        asked++
+        await span('request', () => redis[name!](...args).catch(() => {}))
+      }
+      asked++
+      const own = `return redis.error_reply('${secret.toUpperCase()} ' .. ARGV[1])`
+      await span('request', () => redis.multi().eval(own, 0, secret).exec())
+      await until('all have ended', () => spans.filter(one => one.name === 'request').length === asked)
+      const failed = spans.filter(one => one.annotations['error.type'] !== undefined)
+      assert.ok(failed.length >= failing.length - 3, `${failed.length} failed`)
+      assert.doesNotMatch(
+        JSON.stringify(spans.map(({ name, annotations, events }) => [name, annotations, events])),
+        /secret77|77\.77|XSECRET/,
+      )
+    })
+
+    it('has the error of a command that fails within a transaction, and no text of a script', async () => {
+      await redis.set(`${prefix}words`, 'text')
+      const spans = start()
+      await span('request', () => redis.multi().set(`${prefix}d`, '1').lpush(`${prefix}words`, '1').exec())
+      const script = "return redis.error_reply('ERR user password is disabled')"
+      await span('request', () => redis.multi().eval(script, 0).exec())
+      await until('both have ended', () => spans.filter(one => one.name === 'request').length === 2)
+      assert.deepEqual(
+        spans
+          .filter(one => one.name === 'MULTI')
+          .map(({ annotations }) => [annotations['error.type'], annotations['error.message']]),
+        [
+          ['WRONGTYPE', 'WRONGTYPE Operation against a key holding the wrong kind of value'],
+          ['ERR', undefined],
+        ],
       )
     })
 

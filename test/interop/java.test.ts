@@ -55,7 +55,7 @@ const stop = async () => {
 }
 
 async function spans(): Promise<SpanRecord[]> {
-  assert.equal(await flush(5000), true)
+  assert.equal(await flush(20_000), true)
   return scribe.spans
 }
 
@@ -361,7 +361,7 @@ describe('Java peers', () => {
           start({ propagation: 'compat', sampler: 'never' })
           const { calculator, hasReportedNothing } = observed(server, transport, protocol)
           // The round before has left a span, which goes on to this start.
-          assert.equal(await flush(5000), true)
+          assert.equal(await flush(20_000), true)
           scribe.spans.length = 0
           await callAll(calculator, 'unsampled', newFire())
           await span('root', () => callAll(calculator, 'unsampled', newFire()))

@@ -1,13 +1,18 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createRequire } from 'node:module'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { mysql2 } from '../../plugins/mysql2'
 import { span } from '../../src/index'
 import { install } from '../../src/patch/hook'
-import { assertTree, ended, start, stop, type TestSpan } from '../../src/testing'
+import { assertTree, start, stop, type TestSpan } from '../../src/testing'
+import { ended } from '../helpers/ended'
+import { lookup } from '../helpers/lookup'
+import { until } from '../helpers/until'
 import { startMariaDb } from '../servers'
 import { npmPackages } from '../servers/npm'
+import { freePort } from '../servers/process'
 
 /** Spans of mysql2, at the oldest and the newest version, against MariaDB. Contexts are in pools.test.ts. */
 
@@ -87,6 +92,72 @@ for (const version of ['2.0.0', '3.24.6']) {
           SELECT (client) db.query.text="SELECT ? UNION SELECT ?"`,
         SHOWN,
       )
+    })
+
+    it('lets no literal and no parameter out, whatever fails', async () => {
+      await connection.promise().query('CREATE DATABASE IF NOT EXISTS milo_messages')
+      const table = "(a VARCHAR(20) PRIMARY KEY, b INT, c DATETIME, d ENUM('x'), e DECIMAL(3,1))"
+      await connection.promise().query(`CREATE OR REPLACE TABLE milo_messages.held ${table}`)
+      const bound = [
+        'INSERT INTO milo_messages.held (a) VALUES (?), (?)',
+        ...['b', 'c', 'd', 'e'].map(column => `INSERT INTO milo_messages.held (${column}) VALUES (?)`),
+        'INSERT INTO milo_messages.held (a) VALUES (CONCAT(?, REPEAT("x", 30)))',
+        "SELECT EXTRACTVALUE('<a/>', ?)",
+        "SELECT 'a' REGEXP CONCAT('(', ?)",
+        'SELECT ST_GeomFromText(?)',
+        'SET sql_mode = ?',
+        'SET time_zone = ?',
+        'SET character_set_client = ?',
+        'SELECT nothing FROM milo_messages.held WHERE a = ?',
+        'KILL QUERY 77777777',
+      ]
+      const values = [
+        'Xsecret77',
+        "it's Xsecret77",
+        '"Xsecret77" held',
+        'held.Xsecret77',
+        '`held` Xsecret77',
+        '77777777777777777777',
+      ]
+      const spans = start()
+      let asked = 0
+      const ask = (text: string, params: string[], how: 'query' | 'execute' = 'query') => {
+        asked++
+        return span('request', () =>
+          connection
+            .promise()
+            [how](text, params)
+            .catch(() => {}),
+        )
+      }
+      for (const value of values) {
+        const literal = mysql.escape(value)
+        for (const text of bound) {
+          const params = text
+            .split('?')
+            .slice(1)
+            .map(() => value)
+          await ask(text, params)
+          await ask(text, params, 'execute')
+          await ask(text.replaceAll('?', literal), [])
+        }
+        const others = [
+          `SELECT ${literal} nonsense '`,
+          `SELECT ${literal}(`,
+          `PREPARE s FROM ${literal}`,
+          `SET NAMES ${literal}`,
+        ]
+        const files = [`LOAD DATA INFILE ${literal} INTO TABLE milo_messages.held`, `SELECT LOAD_FILE(${literal}`]
+        const signal = `SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = ${literal}`
+        for (const text of [...others, ...files, signal]) await ask(text, [])
+      }
+      await until('all have ended', () => spans.filter(one => one.name === 'request').length === asked)
+      assert.ok(spans.filter(one => one.annotations['error.type'] !== undefined).length > asked / 2)
+      assert.doesNotMatch(
+        JSON.stringify(spans.map(({ name, annotations, events }) => [name, annotations, events])),
+        /secret77|77777/i,
+      )
+      assert.ok(spans.some(one => one.annotations['error.message']?.startsWith("Unknown column 'nothing' in '")))
     })
 
     it('tells of failures by their codes, without the values that the server repeats', async () => {
@@ -202,6 +273,80 @@ for (const version of ['2.0.0', '3.24.6']) {
         ['a', 'b', 'c'].map(name => `${name}\n  SELECT (client) db.query.text="SELECT ? ${name}"`).join('\n'),
         SHOWN,
       )
+    })
+
+    it('has one span, with the error, of a statement that gets no connection from a pool', async () => {
+      const port = await freePort()
+      const pool = mysql.createPool({ ...options, host: '127.0.0.1', port })
+      const spans = await request(6, async done => {
+        const asked = new Promise(resolve => pool.query("SELECT 1 FROM tables WHERE 'secret'", resolve))
+        span('asked later', () => {})
+        await asked
+        await new Promise(resolve => pool.execute('SELECT ?', ['secret'], resolve))
+        await assert.rejects(pool.promise().query({ sql: 'SELECT 3' }), /ECONNREFUSED/)
+        await assert.rejects(pool.promise().execute('SELECT 4 + ?', [1]), /ECONNREFUSED/)
+        await once(pool.query('SELECT 5'), 'error').catch(() => {})
+        pool.getConnection(() => done())
+      })
+      const failed = `error.type=ECONNREFUSED error.message="connect ECONNREFUSED 127.0.0.1:${port}"`
+      assertTree(
+        `
+        request
+          "SELECT tables" (client) server.port=${port} db.query.text="SELECT ? FROM tables WHERE ?" ${failed}
+          "asked later"
+          SELECT (client) server.port=${port} db.query.text="SELECT ?" ${failed}
+          SELECT (client) server.port=${port} db.query.text="SELECT ?" ${failed}
+          SELECT (client) server.port=${port} db.query.text="SELECT ? + ?" ${failed}
+          SELECT (client) server.port=${port} db.query.text="SELECT ?" ${failed}`,
+        { annotations: ['db.query.text', 'error.type', 'error.message', 'server.port'] },
+      )
+      const [first, later] = ['SELECT tables', 'asked later'].map(name => spans.find(one => one.name === name)!)
+      assert.ok(first!.startUs <= later!.startUs, 'it began when it was asked for')
+      pool.end()
+    })
+
+    it('has one span of a statement that waits for a pool’s connection and gets it', async () => {
+      const pool = mysql.createPool({ ...options, connectionLimit: 1 })
+      await request(3, async done => {
+        await Promise.all(['1', '2'].map(n => pool.promise().query(`SELECT ${n}`)))
+        await pool.promise().execute('SELECT ?', [3])
+        done()
+      })
+      assertTree(`request${'\n  SELECT (client)'.repeat(3)}`, { annotations: ['error.type'] })
+      pool.end()
+    })
+
+    it('has one of a cluster’s statement that gets no connection', async function () {
+      const cluster = mysql.createPoolCluster({ canRetry: false })
+      const port = await freePort()
+      cluster.add('ONE', { ...options, host: '127.0.0.1', port })
+      const of = cluster.of('*')
+      // The oldest version's cluster gives connections alone.
+      if (of.query === undefined) this.skip()
+      await request(2, async done => {
+        await new Promise(resolve => of.query('SELECT 1', resolve))
+        await new Promise(resolve => of.execute('SELECT ?', [1], resolve))
+        done()
+      })
+      cluster.end()
+      const failed = `  SELECT (client) server.port=${port} error.type=ECONNREFUSED`
+      assertTree(`request\n${failed}\n${failed}`, { annotations: ['error.type', 'server.port'] })
+    })
+
+    it('tells why each address of a name refused, and what a closed connection says', async () => {
+      const port = await freePort()
+      const stream = () => connect({ port, host: 'many.test', lookup, autoSelectFamily: true })
+      const other = mysql.createConnection({ ...options, stream })
+      other.on('error', () => {})
+      const [refused] = await request(1, done => other.query('SELECT 1', done))
+      assert.equal(refused!.annotations['error.type'], 'ECONNREFUSED')
+      assert.equal(
+        refused!.annotations['error.message'],
+        `connect ECONNREFUSED 127.0.0.1:${port}; connect ECONNREFUSED 127.0.0.2:${port}`,
+      )
+      start()
+      const [closed] = await request(1, done => other.execute('SELECT ?', [1], done))
+      assert.equal(closed!.annotations['error.message'], "Can't add new command when connection is in closed state")
     })
 
     it('leaves what mysql2 returns, its lengths and its listeners', async () => {

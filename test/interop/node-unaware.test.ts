@@ -65,7 +65,7 @@ describe('Node peers that know nothing of Milo, of every version of thrift', () 
             start(scribe, { propagation: `127.0.0.1:${portOf()}=off` })
             const c = client(traced, traced.Calculator, portOf(), wire)
             assert.equal(await c.add(20, 22), 42)
-            assert.equal(await flush(5000), true)
+            assert.equal(await flush(20_000), true)
             assert.deepEqual(
               scribe.spans.map(s => [s.name, isClient(s)]),
               [['Calculator.add', true]],

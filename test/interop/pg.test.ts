@@ -1,14 +1,18 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createRequire } from 'node:module'
+import { Socket } from 'node:net'
 import { join } from 'node:path'
 import { pg as plugin } from '../../plugins/pg'
 import { current, span } from '../../src/index'
 import { install } from '../../src/patch/hook'
-import { assertTree, ended, start, stop, type TestSpan } from '../../src/testing'
+import { assertTree, start, stop, type TestSpan } from '../../src/testing'
+import { ended } from '../helpers/ended'
+import { lookup } from '../helpers/lookup'
 import { until } from '../helpers/until'
 import { startPostgres } from '../servers'
 import { npmPackages } from '../servers/npm'
+import { freePort } from '../servers/process'
 
 /** pg, its pool, cursors and streams, at the oldest and the newest version, against PostgreSQL. */
 
@@ -110,6 +114,78 @@ for (const [version, packages] of Object.entries(VERSIONS)) {
       )
     })
 
+    it('lets no literal and no parameter out, whatever fails', async () => {
+      const table =
+        'CREATE TEMP TABLE IF NOT EXISTS held (a text PRIMARY KEY, b int CHECK (b < 5), c varchar(3), d date)'
+      await client.query(table)
+      const values = [
+        'Xsecret77',
+        "it's Xsecret77",
+        '"Xsecret77" held',
+        'held.Xsecret77',
+        'a: Xsecret77, 2',
+        '77777777777777777777',
+      ]
+      const bound = [
+        ...[
+          'int',
+          'date',
+          'uuid',
+          'inet',
+          'json',
+          'bool',
+          'interval',
+          'point',
+          'regclass',
+          'tsquery',
+          'bytea',
+          'bit(3)',
+        ].map(type => `SELECT $1::text::${type}`),
+        ...[
+          'now() AT TIME ZONE $1',
+          "to_date('a', $1)",
+          'current_setting($1)',
+          'set_config($1, $1, false)',
+          'nextval($1)',
+        ].map(text => `SELECT ${text}`),
+        ...["decode($1, 'hex')", "regexp_replace('a', '(' || $1, '')", "has_table_privilege($1, 'select')"].map(
+          text => `SELECT ${text}`,
+        ),
+        "SELECT jsonb_path_query('{}', $1::text::jsonpath), to_tsquery($1)",
+        'INSERT INTO held (a) VALUES ($1), ($1)',
+        'INSERT INTO held (c) VALUES ($1)',
+        'INSERT INTO held (b) VALUES (77777)',
+        'SELECT nothing FROM held WHERE a = $1',
+      ]
+      const spans = start()
+      let asked = 0
+      const ask = (text: string, params?: string[]) => {
+        asked++
+        return span('request', () => client.query(text, params).catch(() => {}))
+      }
+      for (const value of values) {
+        const literal = `'${value.replaceAll("'", "''")}'`
+        for (const text of bound) {
+          await ask(text, text.includes('$1') ? [value] : [])
+          await ask(text.replaceAll('$1', literal))
+        }
+        const others = [
+          `SELECT ${literal} ${literal}`,
+          `SET TIME ZONE ${literal}`,
+          `SET datestyle = ${literal}`,
+          `SELECT (${literal}`,
+        ]
+        for (const text of [...others, `DO $$ BEGIN RAISE EXCEPTION ${literal}; END $$`]) await ask(text)
+      }
+      await until('all have ended', () => spans.filter(one => one.name === 'request').length === asked)
+      assert.ok(spans.filter(one => one.annotations['error.type'] !== undefined).length > asked / 2)
+      assert.doesNotMatch(
+        JSON.stringify(spans.map(({ name, annotations, events }) => [name, annotations, events])),
+        /secret77|77777/i,
+      )
+      assert.ok(spans.some(one => one.annotations['error.message'] === 'column "nothing" does not exist'))
+    })
+
     it('tells of failures by SQLSTATE, without the values that the server repeats', async () => {
       const failing = new pg.Query('SELECT 4 FROM nowhere')
       failing.on('error', () => {})
@@ -149,6 +225,14 @@ for (const [version, packages] of Object.entries(VERSIONS)) {
           void client.query('SELECT nothing')
         })
         assert.match((await told)[0].message, /nothing/)
+        class Own extends Promise<unknown> {}
+        const other = new pg.Client({ ...options, Promise: Own } as object)
+        await other.connect()
+        const toldOfOwn = once(process, 'unhandledRejection')
+        const query = span('request', () => [other.query('SELECT nowhere')])
+        assert.ok(query[0] instanceof Own)
+        assert.match((await toldOfOwn)[0].message, /nowhere/)
+        await other.end()
       } finally {
         for (const listener of before) process.on('unhandledRejection', listener)
       }
@@ -191,6 +275,55 @@ for (const [version, packages] of Object.entries(VERSIONS)) {
       assert.ok(
         ['57P01', 'ECONNRESET', 'Error'].includes(one!.annotations['error.type']!),
         one?.annotations['error.type'],
+      )
+      await pool.end()
+    })
+
+    it('has one span, with the error, of a statement that gets no client from a pool', async () => {
+      const port = await freePort()
+      const pool = new pg.Pool({ connectionString: `postgres://ada:secret@127.0.0.1:${port}/shop` })
+      const spans = await request(4, async () => {
+        const asked = new Promise(done => pool.query("SELECT 1 FROM pg_class WHERE 'secret' <> ''", done))
+        span('asked later', () => {})
+        await asked
+        await new Promise(done => pool.query('SELECT $1', ['secret'], done))
+        await assert.rejects(pool.query({ text: 'SELECT 3' }), /ECONNREFUSED/)
+        await assert.rejects(pool.connect(), /ECONNREFUSED/)
+      })
+      const [where, failed] = [
+        `db.namespace=shop server.port=${port}`,
+        `error.type=ECONNREFUSED error.message="connect ECONNREFUSED 127.0.0.1:${port}"`,
+      ]
+      assertTree(
+        `
+        request
+          "SELECT pg_class" (client) ${where} db.query.text="SELECT ? FROM pg_class WHERE ? <> ?" ${failed}
+          "asked later"
+          SELECT (client) ${where} db.query.text="SELECT $1" ${failed}
+          SELECT (client) ${where} db.query.text="SELECT ?" ${failed}`,
+        { annotations: ['db.namespace', 'db.query.text', 'error.type', 'error.message', 'server.port'] },
+      )
+      const [first, later] = ['SELECT pg_class', 'asked later'].map(name => spans.find(one => one.name === name)!)
+      assert.ok(first!.startUs <= later!.startUs, 'it began when it was asked for')
+      await pool.end()
+    })
+
+    it('tells why each address of a name refused', async function () {
+      // The oldest version takes no function that makes streams.
+      if (version === '8.0.3') this.skip()
+      const port = await freePort()
+      const stream = () => {
+        const socket = new Socket()
+        const { connect } = socket as any
+        return Object.assign(socket, {
+          connect: (port: number, host: string) => connect.call(socket, { port, host, lookup, autoSelectFamily: true }),
+        })
+      }
+      const pool = new pg.Pool({ ...options, host: 'many.test', port, stream })
+      const [refused] = await request(1, () => assert.rejects(pool.query('SELECT 1')))
+      assert.equal(
+        refused!.annotations['error.message'],
+        `connect ECONNREFUSED 127.0.0.1:${port}; connect ECONNREFUSED 127.0.0.2:${port}`,
       )
       await pool.end()
     })

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { bluebird as plugin } from '../../plugins/bluebird'
 import { current, span } from '../../src/index'
 import { install } from '../../src/patch/hook'
-import { ended, start, stop, type TestSpan } from '../../src/testing'
+import { start, stop, type TestSpan } from '../../src/testing'
+import { ended } from '../helpers/ended'
 import { until } from '../helpers/until'
 import { npmPackages } from '../servers/npm'
 
@@ -16,8 +17,7 @@ import { npmPackages } from '../servers/npm'
 const VERSIONS = ['3.5.5', '3.7.2']
 
 for (const version of VERSIONS) {
-  describe(`bluebird ${version}`, function () {
-    this.timeout(60_000)
+  describe(`bluebird ${version}`, () => {
     let Bluebird: any
     let spans: TestSpan[]
 

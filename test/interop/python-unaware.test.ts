@@ -125,7 +125,7 @@ describe('Python peers that know nothing of Milo', () => {
           await once(socket, 'data')
         }
         socket.destroy()
-        assert.equal(await flush(5000), true)
+        assert.equal(await flush(20_000), true)
         const served = scribe.spans.filter(s => s.name === 'Base.ping')
         assert.deepEqual(
           served.map(s => [s.annotations!.get('who'), s.annotations!.get('thrift.result')]),

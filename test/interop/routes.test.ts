@@ -10,7 +10,8 @@ import { fastify } from '../../plugins/fastify'
 import { http } from '../../plugins/http'
 import { koa } from '../../plugins/koa'
 import { install } from '../../src/patch/hook'
-import { ended, start, stop } from '../../src/testing'
+import { start, stop } from '../../src/testing'
+import { ended } from '../helpers/ended'
 import { npmPackages } from '../servers/npm'
 
 /** The names that servers' spans have by the routes of frameworks, at their oldest and newest versions. */
@@ -103,6 +104,34 @@ describe('the routes of', function () {
       app.get('/later/:id', (_req: unknown, _res: unknown, next: (error: Error) => void) =>
         setImmediate(next, new Error('later')),
       )
+      // Each answers and lets go of the request afterwards, for middleware that keeps a log, and for routes that match as well.
+      app.get('/answered/:id', (_req: unknown, res: any, next: () => void) => {
+        res.end('x')
+        next()
+      })
+      app.get('/finished/:id', (_req: unknown, res: any, next: () => void) => {
+        res.on('finish', next)
+        res.end('x')
+      })
+      app.get('/piped/:id', (_req: unknown, res: any, next: () => void) => {
+        res.write('x')
+        next()
+        setImmediate(() => res.end())
+      })
+      const own = make.Router()
+      own.get('/answered/:id', (_req: unknown, res: any, next: () => void) => {
+        res.end('x')
+        next()
+      })
+      app.use('/own', own)
+      app.get('/second/:a', (_req: unknown, _res: unknown, next: () => void) => next())
+      app.get('/second/:b', (_req: unknown, res: any, next: () => void) => {
+        res.end('x')
+        setImmediate(next)
+      })
+      app.get(/./, (req: any, _res: unknown, next: () => void) => {
+        if (!/^\/(answered|finished|piped|own|second)\//.test(req.url)) next()
+      })
       app.use((_error: unknown, _req: unknown, res: any, _next: unknown) => {
         res.statusCode = 500
         res.end()
@@ -128,6 +157,11 @@ describe('the routes of', function () {
         'GET /posts/9': ['GET /posts/*', undefined, 404],
         'GET /files/12': ['GET /^\\/files\\/\\d+/', '/^\\/files\\/\\d+/', 200],
         'GET /later/5': ['GET /later/:id', '/later/:id', 500],
+        'GET /answered/joe': ['GET /answered/:id', '/answered/:id', 200],
+        'GET /finished/joe': ['GET /finished/:id', '/finished/:id', 200],
+        'GET /piped/joe': ['GET /piped/:id', '/piped/:id', 200],
+        'GET /own/answered/joe': ['GET /own/answered/:id', '/own/answered/:id', 200],
+        'GET /second/joe': ['GET /second/:b', '/second/:b', 200],
         'GET /nowhere/1': ['GET /nowhere/*', undefined, 404],
       })
     })
@@ -191,6 +225,9 @@ describe('the routes of', function () {
       })
       const users = new Router({ prefix: '/users' })
       users.use(async (_context: unknown, next: () => Promise<void>) => next())
+      // Two routes match this one. Routers before @koa/router 9 don't say which one has been called.
+      const tellsCalled = /router@(9|1\d)/.test(packages[1])
+      if (tellsCalled) users.get('/me', answer)
       users.get('/:user', answer)
       users.get('/:user/none', () => {})
       users.use('/:user', orders.routes(), orders.allowedMethods())
@@ -204,6 +241,7 @@ describe('the routes of', function () {
         'GET /': ['GET /', '/', 200],
         'GET /users/42': ['GET /users/:user', '/users/:user', 200],
         'HEAD /users/42': ['HEAD /users/:user', '/users/:user', 200],
+        ...(tellsCalled && { 'GET /users/me': ['GET /users/me', '/users/me', 200] }),
         'GET /users/42/none': ['GET /users/:user/none', '/users/:user/none', 404],
         'GET /users/42/orders/7': ['GET /users/:user/orders/:order', '/users/:user/orders/:order', 200],
         'GET /users/42/orders/7/broken': [

@@ -5,15 +5,15 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { ModuleKind, ScriptTarget, transpileModule } from 'typescript'
 import { current, span } from '../../src/index'
-import { ended, start, stop, type TestSpan, tree } from '../../src/testing'
+import { start, stop, type TestSpan, tree } from '../../src/testing'
 import { ROOT } from '../helpers/child'
+import { ended } from '../helpers/ended'
 import { client, closeAll, serve, traced, WIRES, wireName } from '../helpers/thrift'
 import { run } from '../servers/install'
 import { npmPackages } from '../servers/npm'
 
 /** Code of @creditkarma/thrift-typescript for npm thrift: classes without names, exceptions that are no Errors. */
-describe('code that thrift-typescript has generated', function () {
-  this.timeout(60_000)
+describe('code that thrift-typescript has generated', () => {
   let folder: string
   let Calculator: any
   let Oops: any

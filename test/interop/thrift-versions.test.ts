@@ -131,7 +131,7 @@ describe('versions of npm thrift', () => {
       })
 
       const reported = async () => {
-        assert.equal(await flush(5000), true)
+        assert.equal(await flush(20_000), true)
         const pings = scribe.spans.filter(s => s.name === 'Base.ping')
         const results = (halves: SpanRecord[]) => halves.map(s => s.annotations!.get('thrift.result'))
         return { clients: pings.filter(isClient), servers: pings.filter(isServer), results }

@@ -7,7 +7,8 @@ import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import * as cls from '../../src/cls/namespaces'
 import { current, span } from '../../src/index'
-import { assertTree, ended, start, stop } from '../../src/testing'
+import { assertTree, start, stop } from '../../src/testing'
+import { ended } from '../helpers/ended'
 import { npmPackages } from '../servers/npm'
 
 /*

@@ -116,7 +116,10 @@ describe('export to a real HDFS', function () {
     )
     atPage = async () => {}
     const restarting = hdfs.start()
-    await exportHours(watched, folder('/milo/again'), TWO_HOURS, { ...options(PARTS), retryMs: 1_000 })
+    await exportHours(watched, folder('/milo/again', { retryMs: 500 }), TWO_HOURS, {
+      ...options(PARTS),
+      retryMs: 1_000,
+    })
     await restarting
     assert.deepEqual(await filesAt('/milo/again'), expected)
   })

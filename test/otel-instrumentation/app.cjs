@@ -36,7 +36,7 @@ const methods = types => ({
     return a / b
   },
   touch: async () => {
-    throw new Error('undeclared')
+    throw args.thrown ?? new Error('undeclared')
   },
   fire: async what => inner(what),
   move: async (origin, by) => new types.Point({ x: origin.x + by[0] }),

@@ -9,6 +9,7 @@ const spans = () => sdk.spans()
 const quote = text => (/["=[\]\s]/.test(text) ? JSON.stringify(text) : text)
 
 globalThis.insteadOfMilo = {
+  context: sdk.api.context,
   milo: {
     span(name, work) {
       return tracer.startActiveSpan(name, span => {

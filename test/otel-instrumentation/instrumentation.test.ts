@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { runNode } from '../helpers/child'
+import { ROOT, runNode } from '../helpers/child'
 import { Program, startCollector } from '../helpers/programs'
 import { until } from '../helpers/until'
 import { goOtlp } from '../servers/go'
@@ -144,6 +144,15 @@ describe('milo/otel-instrumentation', function () {
         assert.equal(attributes['exception.type'], type)
         assert.match(String(attributes['exception.stacktrace']), /app\.cjs/)
       }
+    })
+
+    it('has what a handler threw that is no error as the message, and its kind as the type', async () => {
+      const { spans } = await runApp(home, { config: { requestHook: true }, thrown: 'order 77 failed' })
+      const served = spans.find(({ name, kind }) => name === 'Calculator/touch' && kind === 'server')!
+      assert.deepEqual(
+        [served.status, served.attributes['error.type'], served.events[0]!.attributes['exception.message']],
+        [{ code: 2, message: 'order 77 failed' }, 'string', 'order 77 failed'],
+      )
     })
 
     it('says what failed: the status, error.type, and the exception as the caller got it', async () => {
@@ -324,6 +333,24 @@ describe('milo/otel-instrumentation', function () {
         /^milo warn: thrift was loaded before ThriftInstrumentation and isn't traced: set OpenTelemetry up.*\n$/,
       )
     })
+  })
+
+  it('says, once, that it doesn’t hear a provider that an older @opentelemetry/api was given than its own', async () => {
+    const other = await application(SDK)
+    try {
+      const scope = join(other, 'node_modules/milo/node_modules/@opentelemetry')
+      mkdirSync(scope, { recursive: true })
+      symlinkSync(join(ROOT, 'node_modules/@opentelemetry/api'), join(scope, 'api'))
+      for (const late of [false, true]) {
+        const { seen, stderr } = await runApp(other, { late, wires: [PLAIN] })
+        assert.deepEqual(seen, SEEN)
+        const said =
+          /^milo warn: ThriftInstrumentation doesn't hear what .* @opentelemetry\/api 1\.9\.1, .*: install one.*\n$/
+        assert.match(stderr, said)
+      }
+    } finally {
+      rmSync(other, { recursive: true, force: true })
+    }
   })
 
   it('is loaded by --import, and traces what an ES module imports', async () => {

@@ -23,8 +23,7 @@ import { ThriftInstrumentation } from 'milo/otel-instrumentation'
 new NodeSDK({ instrumentations: [getNodeAutoInstrumentations(), new ThriftInstrumentation()] }).start()
 `
 
-describe('the types of milo/otel-instrumentation', function () {
-  this.timeout(60_000)
+describe('the types of milo/otel-instrumentation', () => {
   const homes: string[] = []
   after(() => {
     for (const home of homes) rmSync(home, { recursive: true, force: true })

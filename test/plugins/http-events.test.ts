@@ -8,7 +8,8 @@ import { http as httpPlugin } from '../../plugins/http'
 import * as cls from '../../src/cls/namespaces'
 import { current, span } from '../../src/index'
 import { install } from '../../src/patch/hook'
-import { assertTree, ended, start, stop, tree } from '../../src/testing'
+import { assertTree, start, stop, tree } from '../../src/testing'
+import { ended } from '../helpers/ended'
 import { until } from '../helpers/until'
 
 install([httpPlugin])
@@ -273,7 +274,7 @@ describe('what a request does later', () => {
       serve((req, res) => req.resume().on('end', () => res.end()))
       socket.write(`${HEAD}123456`)
       await until('it has answered', () => received !== '' && through.has('finish'))
-      for (const event of ['request', 'end', 'finish']) assert.ok(through.has(event), event)
+      for (const event of ['request', 'end', 'prefinish', 'finish']) assert.ok(through.has(event), event)
     } finally {
       EventEmitter.prototype.emit = emit
     }

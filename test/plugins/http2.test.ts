@@ -261,8 +261,7 @@ describe('the http plugin: HTTP/2', () => {
     session.destroy()
   })
 
-  it('traces both versions at one TLS port, curl’s requests, and undici’s once', async function () {
-    this.timeout(60_000)
+  it('traces both versions at one TLS port, curl’s requests, and undici’s once', async () => {
     server.close()
     server = http2.createSecureServer({ ...TLS, allowHTTP1: true }, (_req, res: any) => res.end(current().spanId))
     await listen()

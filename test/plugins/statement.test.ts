@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
+import { plainMessage } from '../../plugins/databases/message'
 import { type Dialect, readStatement } from '../../plugins/databases/statement'
 
 /** Statements, what comes out, and the name: operation and table. */
@@ -214,5 +215,174 @@ describe('a statement', () => {
         },
       ),
     )
+  })
+})
+
+/** Messages as databases and their libraries write them, the statement, and what is kept. */
+const MESSAGES: [Dialect, string, string, string?][] = [
+  ['mysql', "Can't add new command when connection is in closed state", ''],
+  ['cql', "Stream isn't writeable and enableOfflineQueue options is false", ''],
+  ['cql', 'All host(s) tried for query failed.', ''],
+  ['cql', 'The host 127.0.0.1:19042 did not reply before timeout 12000 ms', ''],
+  ['postgresql', 'relation "nowhere" does not exist', 'SELECT 1 FROM nowhere'],
+  ['mysql', "Can't find record in 'secret'", '', "Can't find record in …"],
+  [
+    'mysql',
+    "Duplicate entry 'secret' for key 'PRIMARY'",
+    'INSERT INTO t VALUES (?)',
+    "Duplicate entry '…' for key '…'",
+  ],
+  ['mysql', "error near 'a'secret' at line 1", "SELECT a'secret'", 'error near …'],
+  ['mysql', "error near 'a' secret' at line 1", "SELECT a' secret'", 'error near …'],
+  ['mysql', "the server's value: 'secret'", '', "the server's value: …"],
+  ['mysql', "'a'secret' is wrong", "SELECT a'secret'", '…'],
+  ['cql', 'Invalid STRING constant (secret) for "a" of type int', 'SELECT a', 'Invalid STRING constant …'],
+  [
+    'cql',
+    "line 1:9 no viable alternative at input 'a' secret' (SELECT…)",
+    'SELECT a',
+    'line 1:9 no viable alternative at input …',
+  ],
+  ['cql', "line 1:9 mismatched input 'a' expecting K_FROM", 'SELECT a', 'line 1:9 mismatched input …'],
+  ['postgresql', 'time zone "a.Secret.id" not recognized', 'SELECT id, a AT TIME ZONE $1', 'time zone …'],
+  ['postgresql', 'relation "people" does not exist', "SELECT a FROM people WHERE b = 'people'", 'relation …'],
+  ['postgresql', 'relation "people" does not exist', 'SELECT a /* people */ FROM people', 'relation …'],
+  ['postgresql', 'column "nmae" does not exist', 'SELECT Nmae FROM people'],
+  ['postgresql', 'syntax error at or near "FORM"', 'SELECT a FORM b'],
+  ['mysql', "Table 'shop.nowhere' doesn't exist", 'SELECT a FROM nowhere', "Table '….nowhere' doesn't exist"],
+  ['mysql', "Unknown column 'nmae' in 'where clause'", 'SELECT a FROM t WHERE nmae = 1'],
+  ['mysql', 'Deadlock found when trying to get lock; try restarting transaction', ''],
+  ['cql', 'Undefined column name nothing in table system.local', 'SELECT nothing FROM system.local'],
+  ['cql', 'Undefined column name nothing', 'SELECT a AS nothing', undefined],
+  ['cql', 'WRONGTYPE Operation against a key holding the wrong kind of value', ''],
+  [
+    'cql',
+    "ERR unknown command 'nonsense', with args beginning with: 'secret' ",
+    'NONSENSE',
+    "ERR unknown command 'nonsense', with …",
+  ],
+  ['postgresql', 'syntax error at or near "secret"', "SELECT 'x' 'secret'", 'syntax error at or near …'],
+  ['postgresql', 'value 31337 is out of range', '', 'value …'],
+  ['postgresql', 'time zone "id" is Bob Smith" not recognized', 'SELECT AT TIME ZONE $1 AS id', 'time zone …'],
+  [
+    'mysql',
+    "Variable can't be set to the value of 'mode' and Bob'",
+    'SET mode=?',
+    "Variable can't be set to the value of …",
+  ],
+  ['postgresql', 'date field value out of range: 1987-13-45', '', 'date field value out of range: …'],
+  ['postgresql', 'setseed parameter 77 is out of allowed range [-1,1]', '', '…'],
+  ['mysql', 'Unknown thread id: 42', '', 'Unknown thread id: …'],
+  ['mysql', "Out of range value for column 'c' at row 1", 'INSERT INTO t (c) VALUES (?)'],
+  ['cql', 'A TTL must be greater or equal to 0, but was -7', '', 'A TTL must be greater or equal to …'],
+  ['cql', 'ERR invalid longitude,latitude pair 200.500000,1.000000', '', 'ERR invalid longitude,latitude pair …'],
+  ['cql', 'Invalid date: Alice Smith, High Street', '', 'Invalid date: …'],
+  ['cql', 'Value could not be parsed as InetAddress: Bob', '', 'Value could not be parsed as …'],
+  ['cql', 'Not a valid text value, expected String obtained true', '', 'Not a valid text value, expected String …'],
+  ['mysql', 'Too many connections', ''],
+  ['mysql', 'Subquery returns more than 1 row', 'SELECT (SELECT a FROM t)'],
+  [
+    'mysql',
+    "Field 'name' doesn't have a default value",
+    'INSERT INTO t VALUES ()',
+    "Field '…' doesn't have a default value",
+  ],
+  ['mysql', "Column 'name' cannot be null", 'INSERT INTO t (name) VALUES (?)'],
+  [
+    'mysql',
+    "Incorrect integer value: 'Bob' for column `d`.`t`.`b` at row 1",
+    "INSERT INTO t (b) VALUES ('Bob')",
+    "Incorrect integer value: '…' for column … at row …",
+  ],
+  ['postgresql', 'sorry, too many clients already', ''],
+  ['postgresql', 'column reference "id" is ambiguous', 'SELECT id FROM t, u'],
+  ['postgresql', 'password authentication failed for user "bob"', '', 'password authentication failed for user "…"'],
+  ['postgresql', 'current transaction is aborted, commands ignored until end of transaction block', 'SELECT 1'],
+  ['postgresql', 'malformed array literal: "Bob"', "SELECT 'Bob'::int[]", 'malformed array literal: "…"'],
+  ['cql', 'CLUSTERDOWN The cluster is down', 'GET'],
+  ['cql', 'Some clustering keys are missing: c', 'INSERT INTO t (a) VALUES (1)', 'Some clustering keys are missing: …'],
+  [
+    'cql',
+    "localDataCenter was configured as 'dc9', but only found hosts in data centers: [dc1]",
+    '',
+    "localDataCenter was configured as '…', but only found hosts in data centers: […]",
+  ],
+]
+
+describe('a database’s message', () => {
+  for (const [dialect, message, statement, expected = message] of MESSAGES) {
+    it(`is kept up to the first value: ${message}`, () => {
+      assert.equal(plainMessage(message, statement, dialect), expected)
+    })
+  }
+
+  it('lets no value out, whatever is in it', () => {
+    const templates: [Dialect, (value: string) => string][] = [
+      ['mysql', value => `Duplicate entry '${value}' for key 'x'`],
+      ['mysql', value => `Incorrect integer value: '${value}' for column \`x\`.\`t\`.\`b\` at row 1`],
+      ['mysql', value => `check the manual for the right syntax to use near '${value}' at line 1`],
+      ['postgresql', value => `invalid input syntax for type integer: "${value}"`],
+      ['postgresql', value => `value "${value}" is out of range for type integer`],
+      ['cql', value => `Invalid STRING constant (${value}) for "x" of type int`],
+    ]
+    const quoted = fc.array(fc.constantFrom("'", '"', '`', 'x', 'it', ' ', "'s ", "n't ", '(s)', 'é'), { maxLength: 6 })
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...templates),
+        quoted,
+        fc.constantFrom(...SECRETS),
+        ([dialect, say], parts, secret) => {
+          const text = plainMessage(
+            say(`${parts.join('')} ${secret} ${[...parts].reverse().join('')}`),
+            'SELECT x, it, é',
+            dialect,
+          )
+          assert.ok(!text.includes(secret), text)
+        },
+      ),
+      { numRuns: 3000 },
+    )
+  })
+
+  it('has no word of a literal or a parameter, whatever the statement, and the names it speaks of', () => {
+    const quote: Record<Dialect, string> = { mysql: '`', postgresql: '"', cql: '' }
+    const dialects = fc.constantFrom<Dialect>('mysql', 'postgresql', 'cql')
+    const word = fc.stringMatching(/^[a-z_$é]{0,3}zq[a-z0-9_$é]{0,5}$/)
+    const around = fc.array(fc.constantFrom("'", '"', '`', ' ', ', ', ': ', '.', '(', ')', 'table ', '$', '\\', '\n'), {
+      maxLength: 4,
+    })
+    const value = fc.tuple(around, word, around).map(([a, b, c]) => `${a.join('')}${b}${c.join('')}`)
+    const say: ((name: string, value: string) => string)[] = [
+      (name, value) => `column ${name} does not exist near '${value}'`,
+      (name, value) => `relation "${value}" does not exist in table ${name}`,
+      (name, value) => `syntax error at or near ${value} of table ${name}`,
+      (name, value) => `Table '${value}.${name}' doesn't exist`,
+      (name, value) => `Unknown column '${name}.${value}' in 'where clause'`,
+      (name, value) => `no viable alternative at input ${value} (${name})`,
+      (name, value) => `function ${value}(${name}) does not exist`,
+      (_, value) => value,
+      (_, value) => `type ${value}`,
+      (_, value) => `key ${value}`,
+    ]
+    fc.assert(
+      fc.property(dialects, word, value, value, fc.constantFrom(...say), (dialect, word, literal, bound, say) => {
+        const name = `n${word}`
+        const quoted = `${quote[dialect]}${name}${quote[dialect]}`
+        const text = literal.replaceAll('\\', '\\\\').replaceAll("'", "''")
+        const statement = `SELECT ${quoted} FROM t WHERE a = '${text}' AND b = ?`
+        for (const one of [literal, bound]) {
+          const told = plainMessage(say(name, one), statement, dialect).replaceAll(name, '')
+          assert.ok(!told.includes('zq'), `${statement}\n${say(name, one)}\n→ ${told}`)
+        }
+      }),
+      { numRuns: 3000, seed: 17 },
+    )
+  })
+
+  it('is read in time that grows with its length', () => {
+    const long = "server's table ".repeat(100_000)
+    // It is cut within a word that is none of the known ones.
+    assert.equal(plainMessage(long, '', 'mysql'), `${long.slice(0, 4095)}…`)
+    assert.equal(plainMessage(`${'.'.repeat(4095)}x`, '', 'mysql'), '…')
   })
 })

@@ -152,8 +152,7 @@ describe('baggage over Thrift', () => {
     assert.deepEqual(await answerTo(port, entries({ traceparent: PARENT, baggage: 'theirs=2' })), { theirs: '2' })
   })
 
-  it('goes through a service under OpenTelemetry’s SDK and ThriftInstrumentation, and comes back', async function () {
-    this.timeout(60_000)
+  it('goes through a service under OpenTelemetry’s SDK and ThriftInstrumentation, and comes back', async () => {
     const home = await application(SDK)
     const child = startNode(['peer.cjs'], { GEN: join(ROOT, 'test/gen') }, home)
     try {

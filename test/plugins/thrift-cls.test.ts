@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { createNamespace, destroyNamespace } from '../../src/cls/namespaces'
+import { createNamespace, destroyNamespace, type Namespace } from '../../src/cls/namespaces'
 import { current, init, shutdown } from '../../src/index'
 import { client, closeAll, serve, traced, WIRES, wireName } from '../helpers/thrift'
 
@@ -13,10 +13,15 @@ function inContext(Processor: any, method: string, within: (process: () => unkno
 }
 
 describe('a Thrift server whose requests run in a context of milo/cls', () => {
-  const outer = createNamespace<{ caller?: string }>('outer')
-  const inner = createNamespace('inner')
+  let outer: Namespace<{ caller?: string }>
+  let inner: Namespace
 
-  before(() => init({ scribe: '127.0.0.1:1', sampler: 'always', logLevel: 'silent', exitTimeoutMs: 0 }))
+  before(() => {
+    // Not while files are loaded: tests of namespaces destroy all that there are.
+    outer = createNamespace('outer')
+    inner = createNamespace('inner')
+    init({ scribe: '127.0.0.1:1', sampler: 'always', logLevel: 'silent', exitTimeoutMs: 0 })
+  })
   after(async () => {
     await shutdown(0)
     for (const name of ['outer', 'inner']) destroyNamespace(name)

@@ -37,7 +37,7 @@ const start = (more: object = {}) =>
   init({ scribe: peer.address, service: 'test', host: 'here', sampler: 'always', ...more })
 
 async function spans(): Promise<SpanRecord[]> {
-  assert.equal(await flush(5000), true)
+  assert.equal(await flush(20_000), true)
   return peer.spans
 }
 
@@ -446,7 +446,7 @@ describe('a Thrift call that thrift never settles', () => {
   })
 
   it('ends by the answer or the connection’s end after a timeout, which thrift only reports', async () => {
-    let answer = () => {}
+    let answer: (() => void) | undefined
     const { port } = await serve(
       traced,
       traced.Calculator,
@@ -458,10 +458,10 @@ describe('a Thrift call that thrift never settles', () => {
     const c = traced.thrift.createClient(traced.Calculator, connection)
     const call = c.ping('late')
     await happens(connection, 'timeout')
-    answer()
+    const late = await until('the call has come', () => answer)
+    late()
     assert.equal(await call, 'late')
-    const late = await joined('Base.ping')
-    assert.equal(late.annotations!.get('error.type'), undefined)
+    assert.equal((await joined('Base.ping')).annotations!.get('error.type'), undefined)
     peer.spans.length = 0
     const done = settled(c.ping('never'))
     await happens(connection, 'timeout')

@@ -29,7 +29,7 @@ const start = (more: object = {}) =>
   init({ scribe: peer.address, service: 'test', host: 'here', sampler: 'always', ...more })
 
 async function spans(): Promise<SpanRecord[]> {
-  assert.equal(await flush(5000), true)
+  assert.equal(await flush(20_000), true)
   return peer.spans
 }
 

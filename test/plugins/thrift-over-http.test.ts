@@ -4,7 +4,8 @@ import { type AddressInfo, connect } from 'node:net'
 import { http as httpPlugin } from '../../plugins/http'
 import { span } from '../../src/index'
 import { install } from '../../src/patch/hook'
-import { assertTree, ended, start, stop } from '../../src/testing'
+import { assertTree, start, stop } from '../../src/testing'
+import { ended } from '../helpers/ended'
 import { traced } from '../helpers/thrift'
 
 install([httpPlugin])

@@ -21,7 +21,7 @@ const start = (more: object = {}) =>
   init({ scribe: peer.address, service: 'test', host: 'here', sampler: 'always', logLevel: 'warn', ...more })
 
 async function spans(): Promise<SpanRecord[]> {
-  assert.equal(await flush(5000), true)
+  assert.equal(await flush(20_000), true)
   return peer.spans
 }
 
@@ -363,7 +363,7 @@ describe('the Thrift plugin', () => {
         socket.destroy()
       }
       assert.equal(handled, request.length - 1)
-      await flush(5000)
+      await flush(20_000)
       const served = peer.spans.slice(before).filter(isServer)
       assert.equal(served.length, request.length - 1)
       assert.equal(new Set(served.map(s => s.id)).size, 1)
@@ -471,6 +471,62 @@ describe('the Thrift plugin', () => {
       }
     })
   }
+
+  it('has what a handler threw that is no error as the message, and its kind as the type, on the server’s half', async () => {
+    start({ onRequest: () => {} })
+    const { port } = await serve(traced, traced.Calculator, { touch: () => Promise.reject('order 77 failed') }, FRAMED)
+    await assert.rejects(client(traced, traced.Calculator, port, FRAMED).touch())
+    const { serverHalf, clientHalf } = halves(await spans(), 'Calculator.touch')
+    assert.deepEqual(
+      [serverHalf, clientHalf].map(s => ['error.type', 'error.message'].map(key => s.annotations!.get(key))),
+      [
+        ['string', 'order 77 failed'],
+        ['TApplicationException', undefined],
+      ],
+    )
+  })
+
+  it('leaves a rejection that nobody handles to the process where onRequest is set', async () => {
+    start({ onRequest: () => {} })
+    const before = process.listeners('unhandledRejection')
+    process.removeAllListeners('unhandledRejection')
+    const told: unknown[] = []
+    process.on('unhandledRejection', (_reason, promise) => told.push(promise))
+    try {
+      const rejected: Promise<never>[] = []
+      const reject = async () => {
+        await null
+        throw new Error('a bug in the handler')
+      }
+      const bug = () => {
+        rejected.push(reject())
+        return rejected.at(-1)
+      }
+      const handlers = {
+        // Thrift ignores what these return: the first has a callback, the second is never answered.
+        touch: (done: Function) => done && bug(),
+        fire: (what: string) => what && bug(),
+        // The promise is thrift's to handle, also twice the same.
+        ping: (name: string) => name && rejected[0],
+      }
+      const { port } = await serve(traced, traced.Calculator, handlers, FRAMED)
+      const c = client(traced, traced.Calculator, port, FRAMED)
+      c.touch(() => {})
+      c.fire('x')
+      await until('they have been told', () => told.length >= 2)
+      assert.deepEqual(told, rejected)
+      await Promise.all([1, 2].map(() => assert.rejects(c.ping('x'), { message: 'a bug in the handler' })))
+      assert.equal(told.length, 2)
+    } finally {
+      process.removeAllListeners('unhandledRejection')
+      for (const listener of before) process.on('unhandledRejection', listener)
+    }
+    const pinged = (await spans()).filter(s => s.name === 'Base.ping' && isServer(s))
+    assert.deepEqual(
+      pinged.map(s => s.annotations!.get('error.type')),
+      ['Error', 'Error'],
+    )
+  })
 
   it('lets a throwing callback be thrift’s matter, and an argument that can’t be written its caller’s', async () => {
     const { port } = await serve(traced, traced.CalculatorJs, handler(traced.typesJs), BINARY)

@@ -1,7 +1,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
+import { connect, createServer, type Server as NetServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -60,19 +60,31 @@ export function serverFolder(name: string): string {
 
 /**
  * Ports for test servers: below those that Linux gives to connections and to whatever listens on port 0 (from 32768), so
- * that none is taken between the time when it was found free and the time when its server starts. Test processes that
- * run side by side have process ids that are close together, and so ports of their own.
+ * that none is taken between the time when it was found free and the time when its server starts. Each test process has
+ * a block of its own, whose first port it keeps in use as long as it runs.
  */
-const PORTS = 100
-const firstPort = 12_000 + (process.pid % 200) * PORTS
+const PORTS = 200
+const BLOCKS = 100
+let block: Promise<number> | undefined
 let portsGiven = 0
+
+async function ownBlock(): Promise<number> {
+  for (let i = 0; i < BLOCKS; i++) {
+    const first = 12_000 + ((process.pid + i) % BLOCKS) * PORTS
+    const mark = createServer(socket => socket.destroy()).unref()
+    if (await listens(mark, first)) return first
+  }
+  throw new Error('no block of ports is free')
+}
 
 /** Ports on 127.0.0.1 that are free. */
 export async function freePorts(count: number): Promise<number[]> {
+  block ??= ownBlock()
+  const first = await block
   const ports: number[] = []
-  for (let tries = 0; ports.length < count; tries++) {
-    if (tries === PORTS) throw new Error(`no ${count} ports from ${firstPort} on are free`)
-    const port = firstPort + (portsGiven++ % PORTS)
+  for (let tries = 1; ports.length < count; tries++) {
+    if (tries === PORTS) throw new Error(`no ${count} ports from ${first} on are free`)
+    const port = first + 1 + (portsGiven++ % (PORTS - 1))
     if (await canListen(port)) ports.push(port)
   }
   return ports
@@ -82,15 +94,17 @@ export async function freePort(): Promise<number> {
   return (await freePorts(1))[0]!
 }
 
+const listens = (server: NetServer, port: number): Promise<boolean> =>
+  once(server.listen(port, '127.0.0.1'), 'listening').then(
+    () => true,
+    () => false,
+  )
+
 async function canListen(port: number): Promise<boolean> {
   const server = createServer()
-  try {
-    await once(server.listen(port, '127.0.0.1'), 'listening')
-    await once(server.close(), 'close')
-    return true
-  } catch {
-    return false
-  }
+  if (!(await listens(server, port))) return false
+  await once(server.close(), 'close')
+  return true
 }
 
 /** Whether something on 127.0.0.1 accepts connections there. */

@@ -20,9 +20,7 @@ function program(port: number) {
   }
 }
 
-describe('servers of tests', function () {
-  this.timeout(60_000)
-
+describe('servers of tests', () => {
   it('start again on the same port after they were stopped or killed, and are gone with their folder at the end', async () => {
     const port = await freePort()
     const definition = program(port!)
@@ -77,7 +75,7 @@ describe('servers of tests', function () {
       if (end === 'stop') tests.stdin.write('stop')
       else tests.kill(end)
       await once(tests, 'exit')
-      const endMs = Date.now() + 10_000
+      const endMs = Date.now() + 30_000
       while (((await isListening(port!)) || existsSync(definition.folder)) && Date.now() < endMs) await sleep(20)
       assert.equal(await isListening(port!), false)
       assert.equal(existsSync(definition.folder), false)

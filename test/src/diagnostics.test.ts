@@ -42,7 +42,7 @@ describe('the start-up line', () => {
   it('says at level info what was patched', async () => {
     const { version } = require('thrift/package.json')
     assert.deepEqual(await lines(own, { MILO_LOG_LEVEL: 'info' }), [
-      `milo info: patched: undici, http, thrift ${version}`,
+      `milo info: patched: undici, thrift ${version}, http`,
     ])
   })
 

@@ -24,8 +24,7 @@ describe('the package', () => {
   let tarball: string
   let files: string[]
 
-  before(function () {
-    this.timeout(30_000)
+  before(() => {
     folder = mkdtempSync(join(tmpdir(), 'milo-pack-'))
     ;({ tarball, files } = pack('', folder))
     const options = ['--prefer-offline', '--no-audit', '--no-fund', '--no-package-lock']

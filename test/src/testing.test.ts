@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
-import { count, record, span, stats } from '../../src/index'
+import { count, flush, init, record, shutdown, span, stats } from '../../src/index'
 import { frameWith, Kind, runInFrame, startServerSpan, startSpan } from '../../src/plugin'
 import { assertTree, ended, start, stop, tree } from '../../src/testing'
+import { ScribePeer } from '../helpers/scribe-peer'
 
 describe('milo/testing', () => {
   afterEach(() => stop())
@@ -123,6 +124,9 @@ another`,
     setTimeout(() => span('late', () => {}), 2)
     assert.equal(await ended(1), spans)
     assert.equal(spans.length, 1)
+    setTimeout(() => span('later', () => {}), 2)
+    assert.equal(await ended(2, Number.POSITIVE_INFINITY), spans)
+    spans.length = 1
     await assert.rejects(ended(2, 5), /1 of 2 spans have ended within 5 ms:\nlate/)
   })
 
@@ -137,6 +141,41 @@ another`,
     stop()
     span('z', () => {})
     assert.deepEqual([before.length, after.map(s => s.name), tree()], [0, ['y'], 'y'])
+  })
+
+  it('leaves Milo as it was before: what waits is sent, and what ends later, whatever a test has started', async () => {
+    const peer = await ScribePeer.listen()
+    try {
+      const settings = { scribe: peer.address, sampler: 'always', logLevel: 'error' } as const
+      init(settings)
+      span('before', () => {})
+      start({ logLevel: 'silent' })
+      span('within', () => {})
+      const spans = start()
+      span('again', () => {})
+      assert.equal(stats().buffered, 1)
+      stop()
+      span('after', () => {})
+      stop()
+      span('still', () => {})
+      start()
+      await shutdown()
+      stop()
+      span('restarted', () => {})
+      start()
+      init({ ...settings, sampler: 'never' })
+      span('never', () => {})
+      stop()
+      span('last', () => {})
+      assert.equal(await flush(), true)
+      assert.deepEqual(
+        [spans.map(s => s.name), peer.spans.map(({ name }) => name)],
+        [['again'], ['before', 'after', 'still', 'restarted', 'last']],
+      )
+    } finally {
+      await shutdown(0)
+      await peer.close()
+    }
   })
 
   it('needs neither Scribe nor the environment', () => {

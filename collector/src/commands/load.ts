@@ -32,6 +32,7 @@ type Load = (name: string, open: () => Readable) => Promise<{ window: string; re
 const STANDARD_INPUT = '-'
 /** The collector takes one load at a time. */
 const RETRY_MS = 1_000
+const MAX_RETRY_MS = 60_000
 const MAX_RETRIES = 120
 
 export async function loadAll(config: Config, log: Logger, options: LoadOptions, files: string[]): Promise<void> {
@@ -111,6 +112,14 @@ interface Answer {
   retryAfterMs: number | undefined
 }
 
+/**
+ * A timer takes no more than 24 days, and a longer one ends at once.
+ * @param seconds the header; undefined if there is none
+ */
+export function retryAfterMs(seconds: string | undefined): number | undefined {
+  return seconds !== undefined && /^\d+$/.test(seconds) ? Math.min(Number(seconds) * 1000, MAX_RETRY_MS) : undefined
+}
+
 /** @throws CommandError if there is no answer; what the stream fails with */
 async function post(collector: Collector, body: Readable): Promise<Answer> {
   const headers = { 'content-type': 'application/x-ndjson' }
@@ -126,11 +135,10 @@ async function post(collector: Collector, body: Readable): Promise<Answer> {
     // It needn't hear the rest.
     body.destroy()
     const text = await bodyOf(answer, MAX_ANSWER_BYTES)
-    const seconds = Number(answer.headers['retry-after'])
     return {
       status: answer.statusCode ?? 0,
       body: parsedOrNull(text.toString()),
-      retryAfterMs: Number.isFinite(seconds) ? seconds * 1000 : undefined,
+      retryAfterMs: retryAfterMs(answer.headers['retry-after']),
     }
   } catch (error) {
     const remedy = 'start the collector, or give --to'

@@ -4,8 +4,10 @@ import { KEEP_BYTES, KEEP_REQUEST } from 'milo/codec/keeps'
 import type { LogRarely } from '../log'
 import type { Metrics } from '../metrics'
 import { IdMap } from '../record/ids'
+import { hash64 } from '../store/hash64'
 import { type Keep, type KeepLog, OPERATION, TRACE } from '../store/keeps'
 import { Recent } from '../store/recent'
+import { AwaitedCauses } from './awaited-causes'
 import { Feed } from './feed'
 import type { KeptRecord } from './kept-records'
 import { OrderedLimit } from './ordered-limit'
@@ -34,6 +36,10 @@ const MAX_REMEMBERED = 200_000
 /** Announced traces a second, and at once. A process takes a tenth of it. */
 const TRACES_A_SECOND = 1_000
 const BURST = 5_000
+/** What else announced traces were kept for: so many a second in all, and of one trace. */
+const REASONS_A_SECOND = 5_000
+const REASONS_BURST = 25_000
+const REASONS_A_TRACE = 100
 const MAX_UNWRITTEN = 20_000
 const WRITE_AT_ONCE = 1_000
 const RETRY_MS = 1_000
@@ -46,11 +52,15 @@ const FIRST_READ_US = 30_000_000
 /** More than that: what was told before it is not told again. */
 const PAUSE_MS = 40_000
 const RINGS_MS = 10_000
+const AWAITED_MS = 1_000
 const NEWS_MS = 200
 /** How long `close` may take to write what is left. */
 const CLOSE_MS = 3_000
 /** Reasons that are told apart in metrics: others are the applications' own words. */
 const REASONS = ['error', 'slow', 'lateral', 'requested']
+
+/** What is written of a trace while it isn't known for which span it was kept: other collectors announce it. */
+const UNTOLD = { reason: '', service: '', name: '' }
 
 /** The reason of what a person has asked for. */
 export const REQUESTED = 'requested'
@@ -63,9 +73,13 @@ export class Keeping {
   readonly nowUs: () => number
   /** Tells this process's rows from others'. */
   private readonly origin = randomBytes(8).readBigInt64BE()
-  /** When a trace was announced. */
-  private readonly announced = new Recent<bigint, number>(MAX_REMEMBERED, () => new IdMap())
+  /** When a trace was announced, and how many reasons were written for it. */
+  private readonly announced = new Recent<bigint, { atMs: number; reasons: number }>(MAX_REMEMBERED, () => new IdMap())
   private readonly limit = new OrderedLimit(TRACES_A_SECOND, BURST)
+  /** For what traces were kept, as it was written: each may come several times. */
+  private readonly noted = new Recent<bigint, true>(MAX_REMEMBERED, () => new IdMap())
+  private readonly awaited = new AwaitedCauses()
+  private readonly reasonsLimit = new OrderedLimit(REASONS_A_SECOND, REASONS_BURST)
   private kepts = 0
   private unwritten: Keep[] = []
   private writing: Promise<void> | undefined
@@ -89,6 +103,7 @@ export class Keeping {
     const { store } = options
     this.timers.push(setInterval(() => void this.readOthers(store), READ_MS).unref())
     this.timers.push(setInterval(() => void this.saveRings(store), RINGS_MS).unref())
+    this.timers.push(setInterval(() => this.noteAwaited(), AWAITED_MS).unref())
     // Who looks at a trace wants to know that a process has just ended.
     this.rings.onNews = () => {
       if (this.closed) return
@@ -96,16 +111,34 @@ export class Keeping {
     }
   }
 
-  /** Announces the traces of stored records. */
+  /** How many causes still wait for the span that can name them. */
+  get awaits(): number {
+    return this.awaited.size
+  }
+
+  /** Announces the traces of stored records, and writes down what each was kept for: several processes may have kept one. */
   kept(records: KeptRecord[]): void {
-    for (const { traceId, ...of } of records) this.announce(traceId, { ...of, by: '' })
+    const { store } = this.options
+    for (const record of records.toSorted((a, b) => Number(b.isItself) - Number(a.isItself))) {
+      const { traceId, reason, service, name, spanId, isItself } = record
+      const isNew = this.isNew(traceId)
+      const row = { ...(isItself ? { reason, service, name } : UNTOLD), by: '' }
+      if (isNew && !this.announce(traceId, row, reason)) continue
+      const cause = keyOf(record, '', spanId)
+      if (isItself) {
+        this.noted.set(cause, true)
+        this.awaited.remove(traceId, reason, service, spanId)
+        if (isNew) this.noted.set(keyOf(record, name), true)
+        else this.note(record)
+      } else if (store !== undefined && !this.noted.get(cause)) this.awaited.add(record)
+    }
   }
 
   /** Asks all processes for what they have of a trace. @param by who asks */
   keepTrace(traceId: bigint, by: string): void {
     // A person may ask again.
     this.announced.delete(traceId)
-    this.announce(traceId, { reason: REQUESTED, service: '', name: '', by })
+    this.announce(traceId, { ...UNTOLD, reason: REQUESTED, by }, REQUESTED)
   }
 
   /** Asks all processes for the next `n` traces of an operation, each for so many. @param n at most 255 */
@@ -131,26 +164,45 @@ export class Keeping {
     this.feed.close()
     const { store } = this.options
     if (store === undefined) return
+    this.noteAwaited(Number.POSITIVE_INFINITY)
     await Promise.race([Promise.all([this.saveRings(store), this.writing]), sleep(CLOSE_MS, undefined, { ref: false })])
   }
 
-  private announce(traceId: bigint, keep: Pick<Keep, 'reason' | 'service' | 'name' | 'by'>): void {
-    if (!this.isNew(traceId)) return
+  /** @returns whether it is announced */
+  private announce(traceId: bigint, row: Pick<Keep, 'reason' | 'service' | 'name' | 'by'>, reason: string): boolean {
     if (!this.limit.take(traceId)) {
       this.options.metrics.keepsRefused.inc()
-      return
+      return false
     }
-    this.announced.set(traceId, performance.now())
+    this.announced.set(traceId, { atMs: performance.now(), reasons: 1 })
     this.feed.add(TRACE, traceId)
-    this.count(keep.reason)
-    this.write(this.made({ ...keep, kind: TRACE, id: traceId, n: 0 }))
+    this.count(reason)
+    this.write(this.made({ ...row, kind: TRACE, id: traceId, n: 0 }))
+    return true
+  }
+
+  /** Writes down what else an announced trace was kept for, if there is room: what others have yet to announce goes first. */
+  private note(record: KeptRecord): void {
+    const { traceId, reason, service, name } = record
+    const trace = this.announced.get(traceId)
+    const key = keyOf(record, name)
+    if (trace === undefined || trace.reasons >= REASONS_A_TRACE || this.unwritten.length > MAX_UNWRITTEN / 2) return
+    if (this.noted.get(key) || !this.reasonsLimit.take(traceId)) return
+    this.noted.set(key, true)
+    trace.reasons++
+    this.write(this.made({ reason, service, name, by: '', kind: TRACE, id: traceId, n: 0 }))
+  }
+
+  /** Writes down by the names that other spans have told what hasn't come itself. */
+  private noteAwaited(nowMs?: number): void {
+    for (const record of this.awaited.take(nowMs)) this.note(record)
   }
 
   /** Tells what another collector has told. @param again whether a trace that was told may be told again */
   private tell(kind: number, id: bigint, n: number, again: boolean): void {
     if (kind === TRACE) {
       if (!again && !this.isNew(id)) return
-      this.announced.set(id, performance.now())
+      this.announced.set(id, { atMs: performance.now(), reasons: 0 })
     }
     this.feed.add(kind, id, n)
   }
@@ -163,8 +215,8 @@ export class Keeping {
   }
 
   private isNew(traceId: bigint): boolean {
-    const atMs = this.announced.get(traceId)
-    return atMs === undefined || performance.now() - atMs > AGAIN_MS
+    const trace = this.announced.get(traceId)
+    return trace === undefined || performance.now() - trace.atMs > AGAIN_MS
   }
 
   private count(reason: string): void {
@@ -216,7 +268,10 @@ export class Keeping {
         this.read.set(row.seq, nowMs)
         if (row.origin === this.origin) continue
         if (row.kind === OPERATION) this.tellRequest(row)
-        else this.tell(row.kind, row.id, row.n, row.reason === REQUESTED)
+        else {
+          this.awaited.remove(row.id, row.reason, row.service)
+          this.tell(row.kind, row.id, row.n, row.reason === REQUESTED && row.service + row.name === '')
+        }
       }
       for (const [seq, atMs] of this.read) {
         if (nowMs - atMs < SETTLED_MS) break
@@ -242,6 +297,10 @@ export class Keeping {
       this.options.warn('rings', { err: error }, 'which processes have a history is not stored')
     }
   }
+}
+
+function keyOf({ traceId, reason, service }: KeptRecord, name: string, spanId = ''): bigint {
+  return hash64(JSON.stringify([`${traceId}`, reason, service, name, spanId]))
 }
 
 /** Returns the number of an operation in the feed. */

@@ -1,9 +1,10 @@
 import { IdMap } from '../record/ids'
-import type { Ring, SeenRing } from '../store/keeps'
+import { MAX_NAME, type Ring, type SeenRing, type Telling } from '../store/keeps'
 
 const MAX_RINGS = 20_000
-const MAX_LENGTH = 200
 const MAX_LISTENING = 64
+/** So much of what a process has told is remembered, less of what is older. */
+const MAX_TELLINGS = 32
 /** A process that has been answered asks again within a second, or after a pause of half a minute if it was cut off. */
 export const ASKS_US = 35_000_000
 /** Who hasn't asked for so long is gone; a question takes 30 s at most. */
@@ -31,6 +32,15 @@ function timeOf(us: number, nowUs: number): number {
 function shifted<R extends Pick<Ring, 'historyUs' | 'madeUs'>>(ring: R, aheadUs: number): R {
   const { historyUs, madeUs } = ring
   return { ...ring, historyUs: historyUs - aheadUs, madeUs: madeUs > 0 ? madeUs - aheadUs : 0 }
+}
+
+/** Adds what a process tells. What says the same at three times or more is there at the first and the last of them. */
+function withTelling(known: Telling[] = [], telling: Telling): Telling[] {
+  const [last, before] = [known.at(-1), known.at(-2)]
+  if (last !== undefined && telling.us <= last.us) return known
+  const isSame = last?.historyUs === telling.historyUs && before?.historyUs === telling.historyUs
+  const all = [...(isSame ? known.slice(0, -1) : known), telling]
+  return all.length <= MAX_TELLINGS ? all : all.filter((_, i) => i % 2 === 0 || i >= MAX_TELLINGS / 2)
 }
 
 /** `address:port`, in lower case. */
@@ -118,7 +128,7 @@ export class Rings {
     for (const [process, ring] of [...this.known]) {
       if (ring.asking > 0) ring.seenUs = nowUs
       if (ring.asking > 0 || ring.changed) {
-        const { asking, changed: _, firstUs, firstHistoryUs, ...rest } = ring
+        const { asking, changed: _, firstUs, firstHistoryUs, tellings, ...rest } = ring
         changed.push(rest)
       }
       ring.changed = false
@@ -150,15 +160,16 @@ export class Rings {
     if (found.ended !== ring.ended) this.onNews()
     const { service, host, address, historyUs, madeUs, listening } = ring
     Object.assign(found, ring, {
-      service: service.slice(0, MAX_LENGTH),
-      host: host.slice(0, MAX_LENGTH),
-      address: address.slice(0, MAX_LENGTH),
+      service: service.slice(0, MAX_NAME),
+      host: host.slice(0, MAX_NAME),
+      address: address.slice(0, MAX_NAME),
       historyUs: timeOf(historyUs, nowUs),
       madeUs: timeOf(madeUs, nowUs),
       listening: listening.filter(place => PLACE.test(place)).slice(0, MAX_LISTENING),
       changed: true,
     })
     if (isNew) found.firstHistoryUs = found.historyUs
+    found.tellings = withTelling(found.tellings, { us: found.toldUs, historyUs: found.historyUs })
     return found
   }
 }

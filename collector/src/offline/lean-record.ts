@@ -2,7 +2,7 @@ import { Reader, T } from 'milo/codec/binary'
 import { type SpanEvent, sideOf } from 'milo/codec/events'
 import { RECORD_HEADER, type SpanRecord } from 'milo/codec/span'
 import { ERROR_KEYS, VERSION_KEYS } from '../record/half'
-import { keyWord } from '../store/activity/rows'
+import { keyWord, MAX_WORD_LENGTH } from '../store/activity/rows'
 import { PEER_KEYS } from '../trace/peer'
 
 /** The annotations that analyses get: what trees are built by, and the version. Others would be most of a giant trace's memory. */
@@ -94,7 +94,7 @@ function shared(id: bigint): bigint {
 }
 
 function word(text: string): string {
-  return text.length > 200 || text.includes('\0') ? keyWord(text) : text
+  return text.length > MAX_WORD_LENGTH || text.includes('\0') ? keyWord(text) : text
 }
 
 function readEvents(reader: Reader, r: SpanRecord): void {

@@ -3,7 +3,10 @@
 /** They are stored as the feed has them. */
 export { KEEP_OPERATION as OPERATION, KEEP_TRACE as TRACE } from 'milo/codec/keeps'
 
-/** A trace that all processes were asked for, or an operation whose next traces they were. */
+/**
+ * A trace that all processes were asked for, or an operation whose next traces they were. What a trace was kept for in several processes has
+ * a row each, and may have several where it came several times.
+ */
 export interface Keep {
   /** TRACE or OPERATION. */
   kind: number
@@ -11,7 +14,7 @@ export interface Keep {
   id: bigint
   /** Of an operation: how many traces each process should keep. */
   n: number
-  /** error, slow, lateral, requested, or a word of the application's. */
+  /** error, slow, lateral, requested, or a word of the application's; empty while it isn't known for which span the trace was kept. */
   reason: string
   /** The span that made its process keep the trace, or the operation. */
   service: string
@@ -29,7 +32,7 @@ export interface StoredKeep extends Keep {
   seq: bigint
 }
 
-/** How many traces were kept for a reason at an operation, in a range of time. */
+/** How many traces were kept for a reason at an operation, in a range of time: each once, however many rows it has. */
 export interface Caught {
   reason: string
   service: string
@@ -75,6 +78,14 @@ export function unlisted(text: string): string[] {
 export interface SeenRing extends Ring {
   firstUs: number
   firstHistoryUs: number
+  /** What it has told in between, the earliest first, as far as it is remembered. Not stored. */
+  tellings?: Telling[]
+}
+
+/** A process told at a time since when its history had all of its spans. */
+export interface Telling {
+  us: number
+  historyUs: number
 }
 
 /** Which keeps are wanted, of a range of time that includes both its ends. */
@@ -121,6 +132,8 @@ export interface Keeps extends KeepLog, KeepReader {
   keeps(query: KeepQuery): Promise<StoredKeep[]>
 }
 
+/** Characters of a service, a name, a host: as many as the name of a span has. */
+export const MAX_NAME = 256
 export const MAX_KEEPS_READ = 20_000
 export const MAX_RINGS_READ = 10_000
 /** Above that, the oldest keeps are removed. */

@@ -32,8 +32,18 @@ export function openSqlite(
     prepare(db)
     return db
   } catch (error) {
-    db?.close()
+    if (db) refuse(db)
     throw openError(path, setting, error)
+  }
+}
+
+/** Closes a file that isn't taken, at once: another may be put in its place, and opened by this process. */
+function refuse(db: Database.Database): void {
+  try {
+    db.exec('PRAGMA busy_timeout = 0')
+    letGo(db)
+  } catch {
+    // What is damaged too much to be let go of has no statements, and others that have it open keep its log.
   }
 }
 

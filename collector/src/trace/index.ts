@@ -19,7 +19,7 @@ export { arose, errorsOf, type Failure, failureOf, foldMessage, roseThrough } fr
 export { findTraceId, paddedId } from './find-id'
 export { hostName, isEveryMachine } from './host'
 export { traceJson } from './json'
-export { ASKED, HISTORY_KEY, KEEP_KEY, keptReasons, leftOutOf } from './kept'
+export { ASKED, HISTORY_KEY, KEEP_KEY, KEEP_SPAN_KEY, keepSpanOf, keptReasons, leftOutOf } from './kept'
 export * from './model'
 export { peerOf } from './peer'
 export { jointProbability, weightOf } from './probability'

@@ -2,7 +2,7 @@ import type { SpanRecord } from 'milo/codec/span'
 import { SpanColumns } from './columns'
 import { EVENTS_KEY, eventAttributes } from './event-attributes'
 import { hexId } from './ids'
-import { ASKED, HISTORY_KEY, KEEP_KEY, LEFT_OUT_KEY } from './kept'
+import { ASKED, HISTORY_KEY, KEEP_KEY, KEEP_SPAN_KEY, LEFT_OUT_KEY } from './kept'
 import { waited } from './measure'
 import { type Conflict, NO_PARENT, type Report, type TraceEvent, type TraceSpan } from './model'
 import { calledHostOf, peerOf } from './peer'
@@ -24,7 +24,7 @@ const NO_CONFLICTS: Conflict[] = []
 const NO_REPEATS: Report[] = []
 
 /** What processes say when a trace is kept after the fact. */
-const OF_KEEPING = [KEEP_KEY, HISTORY_KEY, LEFT_OUT_KEY]
+const OF_KEEPING = [KEEP_KEY, KEEP_SPAN_KEY, HISTORY_KEY, LEFT_OUT_KEY]
 
 /** Whether two processes have only said what each had to say then: whose reason counts, replaces the other. */
 function isOfKeeping(merged: Record<string, string>, key: string, value: string): boolean {

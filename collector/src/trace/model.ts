@@ -29,8 +29,10 @@ export interface Trace {
 export interface KeptTrace {
   /** Empty if nobody knows who asked for it. */
   reasons: KeptReason[]
-  /** The halves of calls that aren't there, and what processes had forgotten of their own, and why; 1,000 at most. */
+  /** What processes had forgotten of their own, the halves of calls that aren't there, and why; 1,000 at most. */
   missing: MissingHalf[]
+  /** How many there are. */
+  missingCount: number
   /** How many spans services have left out because of their limits: those that had ended first. */
   leftOut: LeftOut[]
 }
@@ -62,8 +64,8 @@ export interface MissingHalf {
   host: string | null
   /**
    * no_history: no process with a history is known there; overwritten: its history began later; ended: it went away before it had
-   * answered, and hasn't come back; unsent: it was there, so its limits were reached, this hadn't ended, or its spans are still on their
-   * way; unknown: it may come back, or several may have been it.
+   * sent it, and hasn't come back; unsent: it was there, so its limits were reached, this hadn't ended, or its spans are still on their
+   * way; unknown: it may come back, several may have been it, or its history isn't known to have gone back to it or not.
    */
   why: 'no_history' | 'overwritten' | 'ended' | 'unsent' | 'unknown'
   /** The same as a sentence, with times. */

@@ -122,7 +122,7 @@ export function FindPage({ path, query }: { path: string; query: URLSearchParams
     <>
       <h1 class="hidden">Find traces</h1>
       {asked.form === 'box' ? (
-        <SearchBox text={inViewersZone(asked.text)} />
+        <SearchBox text={inViewersZone(asked.text)} waiting={waiting} />
       ) : (
         <SearchFields key={String(params)} query={asked.query} />
       )}

@@ -1,4 +1,4 @@
-import { useEffect, useId, useRef, useState } from 'preact/hooks'
+import { useEffect, useId, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import type { CompletionAnswer } from '../../src/http/answers'
 import {
   type Completion,
@@ -43,8 +43,11 @@ interface Proposal {
   word: boolean
 }
 
-/** One field for every search, with completion. A trace id in any form opens that trace. */
-export function SearchBox({ text: initial }: { text: string }) {
+/**
+ * One field for every search, with completion. A trace id in any form opens that trace.
+ * @param props.waiting whether the text that belongs here is still to come: it replaces none that somebody has typed meanwhile
+ */
+export function SearchBox({ text: initial, waiting }: { text: string; waiting: boolean }) {
   const [text, setText] = useState(initial)
   const [cursor, setCursor] = useState(initial.length)
   const [open, setOpen] = useState(false)
@@ -55,7 +58,12 @@ export function SearchBox({ text: initial }: { text: string }) {
   const completion = completionAt(text, cursor)
   const id = traceIdIn(text)
   const proposals = useProposals(open ? completion : undefined, mayJoin(text, cursor))
-  useEffect(() => setText(initial), [initial])
+  // With what is drawn: a moment later it would undo what a fast user has typed.
+  const waited = useRef(false)
+  useLayoutEffect(() => {
+    if (!waited.current || text === '') setText(initial)
+    waited.current = waiting
+  }, [initial, waiting])
   useShortcuts('Find', [{ keys: ['/', 'f'], does: 'go to the search box', run: () => field.current?.focus() }])
 
   const take = (proposal: Proposal) => {

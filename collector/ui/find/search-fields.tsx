@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'preact/hooks'
+import { useLayoutEffect, useState } from 'preact/hooks'
 import {
   DURATION_REMEDY,
   parseDurationUs,
@@ -17,7 +17,7 @@ import { fieldsAddress, localIsoTime, zonedTime } from './query-address'
 export function SearchFields({ query }: { query: Query }) {
   const [wrong, setWrong] = useState<string | null>(null)
   const [first, ...others] = query.annotations
-  useEffect(() => setWrong(null), [query])
+  useLayoutEffect(() => setWrong(null), [query])
   const search = (event: SubmitEvent) => {
     event.preventDefault()
     const data = new FormData(event.currentTarget as HTMLFormElement)

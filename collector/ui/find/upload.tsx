@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from 'preact/hooks'
+import { useLayoutEffect, useRef, useState } from 'preact/hooks'
 import type { UploadAnswer } from '../../src/http/answers'
 import { counted } from '../parts/count'
 import { navigate } from '../shell/address'
@@ -30,7 +30,7 @@ export function Upload() {
       setState({ at: 'failed', problem: problem as Problem })
     }
   }
-  useEffect(() => {
+  useLayoutEffect(() => {
     const hasFile = (event: DragEvent) => event.dataTransfer?.types.includes('Files') ?? false
     const dragOver = (event: DragEvent) => {
       if (!hasFile(event)) return

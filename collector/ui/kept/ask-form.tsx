@@ -1,4 +1,4 @@
-import { useEffect, useId, useState } from 'preact/hooks'
+import { useId, useLayoutEffect, useState } from 'preact/hooks'
 import type { OperationsAnswer, ServiceHistories } from '../../src/http/answers'
 import { findTraceId } from '../../src/trace'
 import { CompletedField, useCompletions } from '../parts/completed-field'
@@ -36,7 +36,7 @@ function NextTraces({ service: givenService, name: givenName, services, onTold }
   const [n, setN] = useState('10')
   const [asked, ask] = useAsk(onTold)
   const id = useId()
-  useEffect(() => {
+  useLayoutEffect(() => {
     setService(givenService)
     setName(givenName)
   }, [givenService, givenName])

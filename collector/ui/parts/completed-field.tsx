@@ -29,7 +29,6 @@ export function CompletedField({ label, placeholder, value, onInput, known }: Pr
         autocomplete="off"
         autocapitalize="none"
         spellcheck={false}
-        maxLength={200}
         required
       />
       <datalist id={`${id}-known`}>

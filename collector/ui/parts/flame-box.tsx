@@ -1,5 +1,5 @@
 import type { ComponentChildren } from 'preact'
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
+import { useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { useShownTheme } from '../shell/theme'
 import { type Palette, readPalette } from './colors'
 import { type Box, boxAt, type FlameNode, layOut } from './flame-layout'
@@ -42,7 +42,7 @@ export function FlameBox<N extends FlameNode>({ nodes, root, colors, onZoom, tip
     context.setTransform(scale, 0, 0, scale, 0, 0)
     draw(context, { nodes, boxes, width, pointed, colors }, readPalette())
   }, [nodes, boxes, width, depth, pointed, colors, theme])
-  useEffect(() => setPointed(-1), [boxes])
+  useLayoutEffect(() => setPointed(-1), [boxes])
 
   const nodeUnder = (event: MouseEvent) => {
     const { left, top } = canvas.current!.getBoundingClientRect()

@@ -1,6 +1,6 @@
 import '../styles/tabs.css'
 import '../styles/services.css'
-import { useEffect, useMemo, useRef } from 'preact/hooks'
+import { useEffect, useLayoutEffect, useMemo, useRef } from 'preact/hooks'
 import type { DependenciesAnswer, EdgeFigures, PeersAnswer, ServicesAnswer } from '../../src/http/answers'
 import { counted } from '../parts/count'
 import { Failure, Notice, Waiting } from '../parts/notice'
@@ -161,7 +161,7 @@ interface AroundProps {
 /** Who calls the chosen service, and whom it calls. */
 function Around({ service, opens, edges, us, range, query }: AroundProps) {
   const section = useRef<HTMLElement>(null)
-  useEffect(() => {
+  useLayoutEffect(() => {
     // Below the picture it may be out of sight.
     if (!opens) return
     section.current?.scrollIntoView({ block: 'nearest' })

@@ -1,4 +1,4 @@
-import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
 import type { EdgeFigures, ServiceFigures } from '../../src/http/answers'
 import { formatDuration } from '../../src/trace'
 import { EdgeLabel, EdgeLine } from '../graph/edge-line'
@@ -75,7 +75,7 @@ function Picture({ shown, figures, kinds, us, chosen, range, onChoose, layout, i
   const fitted = (least: number) =>
     Math.min(1, Math.max(least, ((box.current?.clientWidth ?? 0) - 30) / (layout.width + 2)))
   const chosenAt = services.indexOf(chosen)
-  useEffect(() => setScale(fitted(0.8)), [layout])
+  useLayoutEffect(() => setScale(fitted(0.8)), [layout])
   useEffect(() => {
     // A picture larger than its box is scrolled to what is chosen, or to where calls begin: at its left.
     const first = layout.nodes.reduce((a, b) => (b.x < a.x ? b : a))

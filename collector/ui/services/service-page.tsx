@@ -1,6 +1,6 @@
 import '../styles/tabs.css'
 import '../styles/services.css'
-import { useEffect, useMemo, useRef } from 'preact/hooks'
+import { useEffect, useLayoutEffect, useMemo, useRef } from 'preact/hooks'
 import type {
   DependenciesAnswer,
   DeploymentsAnswer,
@@ -43,7 +43,7 @@ export function ServicePage({ service, query }: { service: string; query: URLSea
     document.title = `${title} – Milo`
   }, [title])
   const wasFirst = useRef(true)
-  useEffect(() => {
+  useLayoutEffect(() => {
     // What was chosen in a table far below shows at the top, where the keyboard goes on too.
     if (!wasFirst.current) {
       top.current?.scrollIntoView({ block: 'nearest' })

@@ -2,7 +2,7 @@ import '../styles/tokens.css'
 import '../styles/base.css'
 import '../styles/find.css'
 import { type ComponentChild, render } from 'preact'
-import { useEffect, useRef } from 'preact/hooks'
+import { useLayoutEffect, useRef } from 'preact/hooks'
 import { FindPage } from '../find/find-page'
 import { Boundary } from '../parts/boundary'
 import { Later } from '../parts/later'
@@ -18,7 +18,7 @@ function App() {
   const route = routeOf(address)
   const main = useRef<HTMLElement>(null)
   const first = useRef(true)
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!first.current) {
       scrollTo(0, 0)
       main.current?.focus({ preventScroll: true })

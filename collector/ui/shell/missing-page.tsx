@@ -34,7 +34,6 @@ export function MissingPage({ path }: { path: string }) {
 
 const PAGES = [
   ['./', 'Find', 'searches for traces'],
-  ['errors', 'Errors', 'lists what fails, and where'],
   ['services', 'Services', 'lists rates, errors and latencies'],
   ['errors', 'Errors', 'groups what failed by where and why'],
   ['graph', 'Graph', 'draws which service calls which'],

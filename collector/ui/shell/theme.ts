@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'preact/hooks'
+import { useLayoutEffect, useState } from 'preact/hooks'
 
 /** What the viewer chose; `system` follows the operating system. */
 export type Theme = 'system' | 'light' | 'dark'
@@ -31,7 +31,7 @@ export function useShownTheme(): 'light' | 'dark' {
     return theme === 'system' ? (dark?.matches ? 'dark' : 'light') : theme
   }
   const [theme, setTheme] = useState(shown)
-  useEffect(() => {
+  useLayoutEffect(() => {
     const update = () => setTheme(shown())
     listeners.add(update)
     dark?.addEventListener('change', update)

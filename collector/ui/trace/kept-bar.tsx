@@ -37,7 +37,6 @@ export function KeptBar(props: Props) {
         <p>
           Left out, because there were too many for the limits:{' '}
           {leftOut.map(({ service, spans }) => `${counted(spans, 'span')} of ${service ?? 'no service'}`).join(', ')}.
-          What ended last is there.
         </p>
       )}
       {missing.length > 0 && <Missing {...props} />}
@@ -69,17 +68,19 @@ function Reason({ reason: { reason, service, name, spanId, by }, columns, onSele
   )
 }
 
-function Missing({ kept: { missing }, missingAt, traceId, columns, onSelect }: Props) {
+function Missing({ kept: { missing, missingCount }, missingAt, traceId, columns, onSelect }: Props) {
   const [asked, ask] = useAsk()
   const counts = Object.entries(WHY_THEY_ARE_MISSING).flatMap(([why, text]) => {
     const count = missing.filter(half => half.why === why).length
     return count === 0 ? [] : [`${count.toLocaleString()} ${text}`]
   })
+  const unlisted = missingCount - missing.length
   return (
     <>
       <details>
         <summary>
-          {counted(missing.length, 'part')} missing: {counts.join('; ')}
+          {counted(missingCount, 'part')} missing: {unlisted > 0 && `of ${missing.length.toLocaleString()} of them, `}
+          {counts.join('; ')}
         </summary>
         <ul class="missing-list">
           {[...missingAt].flatMap(([span, halves]) =>
@@ -95,6 +96,7 @@ function Missing({ kept: { missing }, missingAt, traceId, columns, onSelect }: P
               </li>
             )),
           )}
+          {unlisted > 0 && <li class="hint">and {unlisted.toLocaleString()} more</li>}
         </ul>
       </details>
       {missing.some(({ why }) => why !== 'overwritten' && why !== 'ended') && (

@@ -121,7 +121,7 @@ function Panel({ trace, span, logs, onClose, children }: PanelProps) {
           <Pair name="Parent">
             <Parent span={span} />
           </Pair>
-          <Sampled span={span} />
+          <Sampled span={span} isKept={trace.kept !== undefined} />
           <Logs template={logs} trace={trace} span={span} />
         </dl>
       </Section>
@@ -398,14 +398,13 @@ function Parent({ span }: { span: TraceSpan }) {
 }
 
 /** With what probability the span was sampled, or why it was kept after the fact. */
-function Sampled({ span: { probability, annotations } }: { span: TraceSpan }) {
-  const reason = annotations[KEEP_KEY]
+function Sampled({ span: { probability, annotations }, isKept }: { span: TraceSpan; isKept: boolean }) {
+  const reason = isKept && !(Number(probability) > 0) ? annotations[KEEP_KEY] : undefined
   const history = historyOf(annotations[HISTORY_KEY])
-  const isKept = reason !== undefined && !(Number(probability) > 0)
   return (
     <>
-      <Pair name="Sampled">{isKept ? 'no' : sampled(probability)}</Pair>
-      {isKept && <Pair name="Kept">after the fact, because {whyKept(reason)}</Pair>}
+      <Pair name="Sampled">{reason === undefined ? sampled(probability) : 'no'}</Pair>
+      {reason !== undefined && <Pair name="Kept">after the fact, because {whyKept(reason)}</Pair>}
       {history !== null && (
         <Pair name="History since">
           <TimeStamp us={history} />

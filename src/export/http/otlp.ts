@@ -227,7 +227,7 @@ const OURS = new Set(
 const ERROR = 2
 
 /** @returns NO_NOTES where all annotations are plain attributes */
-function notesOf(annotations: string[]): Notes {
+function notesOf(annotations: readonly string[]): Notes {
   let notes = NO_NOTES
   for (let i = 0; i < annotations.length; i += 2) {
     const key = annotations[i]!
@@ -354,7 +354,8 @@ function accepted({ headers, body }: Reply): Answer {
   try {
     if (headers.get('content-type')?.includes('json')) {
       const { rejectedSpans, errorMessage } = JSON.parse(body.toString()).partialSuccess
-      rejected = Number(rejectedSpans ?? 0)
+      // An int64 is a string in protobuf's JSON.
+      rejected = typeof rejectedSpans === 'string' ? Number(rejectedSpans) : rejectedSpans
       text = String(errorMessage ?? '')
     } else {
       for (const { field, value } of fields(body)) {
@@ -368,5 +369,8 @@ function accepted({ headers, body }: Reply): Answer {
   } catch {
     // Nothing that says otherwise: the status counts.
   }
-  return rejected > 0 ? { code: 'ok', rejected, reason: readable(text) } : { code: 'ok' }
+  // Negative ones are far from safe in a varint.
+  return Number.isSafeInteger(rejected) && rejected > 0
+    ? { code: 'ok', rejected, reason: readable(text) }
+    : { code: 'ok' }
 }

@@ -4,6 +4,7 @@
 const WAYS = {
   untraced: './untraced.cjs',
   asynclocalstorage: './asynclocalstorage.cjs',
+  least: './least.cjs',
   milo: '../milo.cjs',
   opentelemetry: './opentelemetry.cjs',
   ddtrace: './ddtrace.cjs',

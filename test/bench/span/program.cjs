@@ -2,15 +2,21 @@
 
 // One tracer in a process of its own. Makes what its parent asks for, again and again, and says what one of it costs.
 const KINDS = {
-  /** What a look at the context costs, whoever does it. */
-  context() {
+  /** What a look at the context costs, and the clock, whoever does it. */
+  least() {
     const storage = new (require('node:async_hooks').AsyncLocalStorage)()
     return {
       prepare() {},
-      child(n) {
+      context(n) {
         storage.run({}, () => {
           for (let i = 0; i < n; i++) if (storage.getStore() === undefined) throw new Error('the context was lost')
         })
+      },
+      clock(n) {
+        for (let i = 0; i < n; i++) {
+          const start = performance.now()
+          if (performance.now() < start) throw new Error('the clock went back')
+        }
       },
       flush: async () => {},
     }

@@ -9,8 +9,7 @@ import { collector, type TestCollector, undo } from '../support'
 const BEFORE = '2026-11-29T10..2026-11-29T11'
 const AFTER = '2026-11-30T10..2026-11-30T11'
 
-describe('results of analyses, over HTTP', function () {
-  this.timeout(20_000)
+describe('results of analyses, over HTTP', () => {
   let c: TestCollector
 
   before(async () => {

@@ -40,8 +40,7 @@ function checkout(n: number, ms: number, quotes: number, error?: string): SpanRe
   ]
 }
 
-describe('the HTTP API of comparisons', function () {
-  this.timeout(30_000)
+describe('the HTTP API of comparisons', () => {
   let c: TestCollector
 
   before(async () => {

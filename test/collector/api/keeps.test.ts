@@ -3,7 +3,7 @@ import { decodeRecords } from '../../../collector/src/record/records'
 import { EventType, encodeRecord, type SpanRecord } from '../../../src/codec/span'
 import { until } from '../../helpers/until'
 import { keepsFrame, kept, told } from '../keeps'
-import { forgetDirectory, lineOf, resultsOf } from '../offline/programs'
+import { lineOf, resultsOf } from '../offline/programs'
 import { collector, hex, Peer, randomId, span, type TestCollector, undo } from '../support'
 
 const MINUTE_US = 60_000_000
@@ -80,6 +80,10 @@ describe('the API of what is kept after the fact', () => {
       { ...operation, by: null },
       { traceId, by: null },
     ])
+    // A trace that was kept for one of them has come since.
+    assert.deepEqual((await list('?limit=1')).requests, all.requests.slice(0, 1))
+    assert.deepEqual((await list('?limit=3')).requests, all.requests.slice(0, 3))
+    assert.deepEqual((await list('?service=nobody')).requests, all.requests.slice(1, 2))
     assert.deepEqual(groups(await list('?reason=slow')), [['slow', 'Shop.order', 1]])
     assert.deepEqual(groups(await list('?service=list')), [['error', 'Shop.list', 1]])
     assert.deepEqual(groups(await list('?from=-2h&to=-1h')), [])
@@ -104,6 +108,95 @@ describe('the API of what is kept after the fact', () => {
     ]) {
       assert.equal((await post(c, bad)).status, 400, JSON.stringify(bad))
     }
+  })
+
+  it('takes names as long as those of spans', async () => {
+    const c = await collector()
+    const name = `Shop.${'x'.repeat(251)}`
+    const cause = {
+      ...{ id: 5n, name },
+      annotations: new Map([
+        ['milo.keep', 'error'],
+        ['milo.keep_span', `${'5'.padStart(16, '0')} ${name}`],
+      ]),
+    }
+    assert.equal(await new Peer(c.scribePorts[0]!).log(kept('error', { name }), kept('error', cause)), 0)
+    const asked = { service: 's'.repeat(256), name, n: 2 }
+    assert.equal((await post(c, asked)).status, 202)
+    assert.equal((await post(c, { ...asked, name: `${name}x` })).status, 400)
+    const { caught } = await until('both are listed', async () => {
+      const { body } = await c.get(`/api/keeps?name=${name}&service=shop`)
+      return body.caught[0]?.traces === 2 && body
+    })
+    assert.equal(caught[0].name, name)
+    const { requests } = (await c.get(`/api/keeps?name=${name}`)).body
+    assert.deepEqual([requests[0].service, requests[0].name], [asked.service, name])
+    await until('the search finds both', async () => {
+      return (await c.get(`/api/search?name=${name}&annotation=milo.keep%3Derror`)).body.traces?.length === 2
+    })
+  })
+
+  it('names the operation that kept a trace as it is called at its end, whichever of its spans comes first', async () => {
+    const c = await collector()
+    const [traceId, id] = [randomId(), randomId()]
+    const peer = new Peer(c.scribePorts[0]!)
+    const named = (name: string) => {
+      const annotations = new Map([
+        ['milo.keep', 'big order'],
+        ['milo.keep_span', `${hex(id)} ${name}`],
+      ])
+      return { traceId, annotations, service: 'web' }
+    }
+    const asks = told(await peer.call(keepsFrame(0n, 0))).next
+    assert.equal(await peer.log(kept('', { ...named('checkout, at first'), name: 'SELECT cart' })), 0)
+    assert.equal(told(await peer.call(keepsFrame(asks, 0))).entries.length, 1, 'others are asked for it at once')
+    assert.equal(await peer.log(kept('', { ...named('checkout'), id, name: 'checkout' })), 0)
+    const caught = async (query: string) => (await c.get(`/api/keeps?service=web&${query}`)).body.caught
+    const [of] = await until('it is listed', async () => (await caught('')).length > 0 && caught('name=checkout'))
+    assert.deepEqual([of.reason, of.name, of.latest[0].traceId], ['big order', 'checkout', hex(traceId)])
+    assert.equal((await caught('')).length, 1)
+    const reasons = async () => (await c.get(`/api/traces/${hex(traceId)}`)).body.kept.reasons
+    assert.deepEqual(await reasons(), [{ reason: 'big order', service: 'web', name: 'checkout', spanId: hex(id) }])
+  })
+
+  it('counts a trace once for each service, operation and reason that its processes kept it for, in whatever order they come', async () => {
+    const c = await collector()
+    const peer = new Peer(c.scribePorts[0]!)
+    const of = (traceId: bigint, service: string, reason = 'error', name = 'GET /') =>
+      kept(reason, { traceId, service, name })
+    const one = randomId()
+    // In calls of their own, some of them twice: their sender got no answer.
+    for (const service of ['c', 'b', 'a', 'b', 'c']) assert.equal(await peer.log(of(one, service)), 0)
+    // What else its process sends of it says the reason alone.
+    const other = new Map([['milo.keep', 'error']])
+    assert.equal(await peer.log(kept('', { traceId: one, service: 'c', name: 'other', annotations: other })), 0)
+    const two = randomId()
+    assert.equal(
+      await peer.log(of(two, 'a'), of(two, 'c'), of(two, 'b'), of(two, 'b', 'error', 'SELECT'), of(two, 'a', 'slow')),
+      0,
+    )
+    assert.equal(await c.metric('keeps_announced_total'), 2)
+    const groups = async (query: string) =>
+      (await c.get(`/api/keeps?${query}`)).body.caught
+        .map(({ reason, service, name, traces, latest }: any) => [reason, service, name, traces, latest.length])
+        .sort()
+    const all = await until('all are listed', async () => {
+      const found = await groups('')
+      return found.length === 5 && found
+    })
+    assert.deepEqual(all, [
+      ['error', 'a', 'GET /', 2, 2],
+      ['error', 'b', 'GET /', 2, 2],
+      ['error', 'b', 'SELECT', 1, 1],
+      ['error', 'c', 'GET /', 2, 2],
+      ['slow', 'a', 'GET /', 1, 1],
+    ])
+    assert.deepEqual(await groups('service=a&reason=error'), [['error', 'a', 'GET /', 2, 2]])
+    // Somebody asked for it before its process kept it.
+    const asked = randomId()
+    await post(c, { traceId: hex(asked) })
+    assert.equal(await peer.log(of(asked, 'late')), 0)
+    await until('it is listed', async () => (await groups('service=late')).length === 1)
   })
 
   it('asks nobody for another site’s page, or without a token of scope full', async () => {
@@ -205,12 +298,16 @@ describe('the API of what is kept after the fact', () => {
     assert.match(began, /^begins on h-begins began at .*, after this/)
     assert.ok(missing.every(({ detail }: any) => /^.{20,200}$/.test(detail)))
     assert.equal(headers.get('etag'), null, 'what is missing may come, and why it is may become known')
-    // Of a trace that was sampled, nothing is said.
-    const sampled = kept('my word', { probability: 1 })
-    assert.equal(await new Peer(c.scribePorts[0]!).log(sampled), 0)
-    const plain = await fetch(`${c.url}/api/traces/${hex(sampled.traceId)}`)
-    assert.equal(((await plain.json()) as any).kept, undefined)
-    assert.ok(plain.headers.get('etag'))
+    // Of a trace that was sampled, or forced, nothing is said.
+    const annotations = new Map([['milo.keep', 'my word']])
+    for (const sampled of [kept('my word', { probability: 1 }), span({ annotations, probability: 0 })]) {
+      assert.equal(await new Peer(c.scribePorts[0]!).log(sampled), 0)
+      const plain = await fetch(`${c.url}/api/traces/${hex(sampled.traceId)}`)
+      assert.equal(((await plain.json()) as any).kept, undefined)
+      assert.ok(plain.headers.get('etag'))
+    }
+    assert.ok((await c.get('/api/keeps')).body.caught.every(({ reason }: any) => reason === 'error'))
+    assert.equal(await c.metric('keeps_announced_total'), 1)
   })
 })
 
@@ -302,6 +399,5 @@ describe('what was kept after the fact', () => {
     const means = ({ root }: Record<string, any[]>) =>
       root!.map(({ root, weight, meanUs, p50Us, p95Us, p99Us }: any) => [root, weight, meanUs, p50Us, p95Us, p99Us])
     assert.deepEqual(means(offlineMixed as any), means(offline as any))
-    forgetDirectory()
   })
 })

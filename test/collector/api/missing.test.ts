@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { missingHalves } from '../../../collector/src/api/keeps/missing'
 import { Rings } from '../../../collector/src/keep/rings'
-import type { KeepReader, SeenRing } from '../../../collector/src/store/keeps'
+import { type KeepReader, MAX_RINGS_READ, type SeenRing } from '../../../collector/src/store/keeps'
 import { buildTrace } from '../../../collector/src/trace'
 import { EventType, type SpanRecord } from '../../../src/codec/span'
 
@@ -49,7 +49,13 @@ interface Times {
   here?: SeenRing[]
 }
 
-async function missing(records: SpanRecord[], rings: SeenRing[], times: Times = {}) {
+async function missing(...args: Parameters<typeof found>) {
+  const { missing, missingCount } = await found(...args)
+  assert.equal(missingCount, missing.length)
+  return missing
+}
+
+async function found(records: SpanRecord[], rings: SeenRing[], times: Times = {}) {
   const {
     keptUs = START + SECOND,
     nowUs = START + 3600 * SECOND,
@@ -62,7 +68,7 @@ async function missing(records: SpanRecord[], rings: SeenRing[], times: Times = 
   clockUs = nowUs
   here.all = () => asking
   const found = await missingHalves(question => question(reader), buildTrace(records), records, keptUs, here)
-  for (const { detail } of found) assert.match(detail, /^.{20,250}$/)
+  for (const { detail } of found.missing) assert.match(detail, /^.{20,250}$/)
   return found
 }
 
@@ -122,8 +128,12 @@ describe('what is missing in a trace, and why', () => {
     }
     // It says so for the first time once its first trace has ended, which may be this one.
     const first = { firstUs: START + 5 * SECOND, madeUs: START - 10, firstHistoryUs: START - 10, historyUs: START - 10 }
-    for (const madeUs of [START - 10, 0])
-      assert.deepEqual(await whyOf(whole, [ring('stock', { ...first, madeUs })]), [['server', 'stock', 'unsent']])
+    for (const [madeUs, why] of [
+      [START - 10, 'unsent'],
+      // It may have lost something before.
+      [0, 'unknown'],
+    ] as const)
+      assert.deepEqual(await whyOf(whole, [ring('stock', { ...first, madeUs })]), [['server', 'stock', why]])
     const [gone] = await missing(whole, [ring('stock', { ended: true, seenUs: START - 10 * SECOND })])
     assert.deepEqual(gone!.why, 'no_history')
     assert.match(gone!.detail, /^stock on web1 was last there at .*, before this/)
@@ -190,6 +200,57 @@ describe('what is missing in a trace, and why', () => {
     assert.deepEqual(await whyOf(contained, [{ ...elsewhere, host: 'c0ffee' }]), [])
   })
 
+  it('is the half of who listens exactly where the caller called, by the machine’s address or name, and has died', async () => {
+    const called = (address: string) => [
+      ...calling({ ...thrift('get'), ...to(address) }),
+      half('server', 3n, 2n, 'stock', thrift('get')),
+    ]
+    const died = { ended: true, seenUs: START + 500 }
+    const lost = ring('cart', { ...died, host: 'web2', listening: ['[::]:9090', '10.0.0.7:9090'] })
+    // The one that has answered is on that machine, or on another one.
+    for (const listening of [['[::]:9091', '10.0.0.7:9091'], ['[::]:9090', '10.0.0.8:9090'], ['10.0.0.8:9091']]) {
+      const answers = ring('stock', { listening })
+      for (const address of ['10.0.0.7', 'web2', '::ffff:10.0.0.7'])
+        assert.deepEqual(await whyOf(called(address), [lost, answers]), [['server', 'cart', 'ended']], address)
+      assert.deepEqual(await whyOf(called('10.0.0.9'), [lost, answers]), [], 'a balancer')
+      // A container’s port may be that of another one, on the outside.
+      assert.deepEqual(await whyOf(called('10.0.0.1'), [lost, answers]), [])
+      // It had gone before: another one has its place.
+      const before = { ...lost, seenUs: START - SECOND }
+      const isThere = listening[0] === '[::]:9091'
+      assert.deepEqual(
+        await whyOf(called('10.0.0.7'), [before, answers]),
+        isThere ? [['server', null, 'no_history']] : [],
+      )
+    }
+    assert.deepEqual(
+      await whyOf(called('10.0.0.7'), [lost, ring('stock', { listening: [] })]),
+      [],
+      'it may listen there',
+    )
+    // Without a history: the one that has answered says itself that the address is its machine’s.
+    const own = ring('stock', { listening: ['[::]:9091', '10.0.0.7:9091'] })
+    assert.deepEqual(await whyOf(called('10.0.0.7'), [own]), [['server', null, 'no_history']])
+  })
+
+  it('is the half of a process that has called another one of its service, where ids are joined', async () => {
+    const answer = half('server', 5n, 2n, 'stock', thrift('get'))
+    const lost = [...calling(thrift('get')), answer]
+    assert.deepEqual(await whyOf(lost, [ring('stock')]), [], 'it may have answered with an id of its own')
+    const joined = (caller: string, callee: string, tags: object) => [
+      half('client', 7n, 1n, caller, { ...LOCAL, ...tags }),
+      half('server', 7n, 1n, callee, tags),
+    ]
+    const [front, stock] = [joined('front', 'stock', thrift('list')), joined('front', 'other', thrift('list'))]
+    assert.deepEqual(await whyOf([...lost, ...front], [ring('stock')]), [['server', 'stock', 'unsent']])
+    // Which of both doesn’t, nobody knows; and of other protocols, nothing says it.
+    assert.deepEqual(await whyOf([...lost, ...stock], [ring('stock')]), [])
+    assert.deepEqual(await whyOf([...lost, ...joined('front', 'stock', http('/'))], [ring('stock')]), [])
+    const others = joined('cart', 'stock', thrift('list')).map(record => ({ ...record, id: 8n }))
+    assert.deepEqual(await whyOf([...lost, ...others], [ring('stock')]), [])
+    assert.deepEqual(await whyOf([...lost, ...others, ...stock], [ring('stock')]), [['server', 'stock', 'unsent']])
+  })
+
   it('is the caller of a span whose parent isn’t there: in its own process, if the span is no server’s', async () => {
     const server = half('server', 3n, 2n, 'stock', { 'network.peer.address': '::ffff:10.0.0.7' })
     const [caller, ...none] = await missing([server], [])
@@ -243,10 +304,10 @@ describe('what is missing in a trace, and why', () => {
     const lostUs = START + 2 * SECOND
     const lost = [ring('stock', { ended: true, seenUs: lostUs })]
     const at = (seconds: number) => ({ nowUs: lostUs + seconds * SECOND })
-    const [soon] = await missing(whole, lost, at(34))
+    const [soon] = await missing(whole, lost, at(9))
     assert.equal(soon!.why, 'unknown')
     assert.match(soon!.detail, /^stock on web1 lost its connection at .*: it has ended, unless it comes back$/)
-    assert.deepEqual(await whyOf(whole, lost, at(36)), [['server', 'stock', 'ended']])
+    assert.deepEqual(await whyOf(whole, lost, at(11)), [['server', 'stock', 'ended']])
     // The collector was away for 40 s: nobody knows who was there.
     const unseen = [ring('stock', { seenUs: lostUs })]
     const back = { keptUs: lostUs + 41 * SECOND, upUs: lostUs + 40 * SECOND }
@@ -272,9 +333,11 @@ describe('what is missing in a trace, and why', () => {
       half('server', id, 1n, 'stock', { ...history(us), ...tags })
     assert.deepEqual(await missing([root, server(-1)], []), [])
     assert.deepEqual(await missing([root, server(100)], []), [], 'its part began then')
-    assert.deepEqual(await missing([root, server(SECOND)], []), [], 'a clock was set')
+    assert.deepEqual(await missing([root, server(60 * SECOND)], []), [], 'a clock was set')
     const [said, ...none] = await missing([root, server(700)], [])
     assert.deepEqual(none, [])
+    const [held] = await missing([root, server(SECOND)], [])
+    assert.equal(held!.why, 'overwritten', 'all that is left had been held until the history was searched')
     assert.deepEqual(
       [said!.side, said!.spanId, said!.service, said!.why],
       ['inner', '0000000000000002', 'stock', 'overwritten'],
@@ -294,6 +357,141 @@ describe('what is missing in a trace, and why', () => {
     assert.deepEqual(await where([root, server(-9), server(700, {}, 5n)]), [5])
     // It has answered again.
     assert.deepEqual(await where([root, server(-9), inner(3n, 2n, 250)]), [])
+  })
+
+  it('is by what a process has said with its spans, however unevenly its history has moved on', async () => {
+    const answered = (historyUs: number, fields = {}) => [
+      ...calling(thrift('get')),
+      half('client', 4n, 1n, 'front', { ...LOCAL, ...thrift('get') }),
+      {
+        ...half('server', 4n, 1n, 'stock', { ...thrift('get'), 'milo.history': String(START + historyUs) }),
+        ...fields,
+      },
+    ]
+    const ofHalf = async (...args: Parameters<typeof missing>) =>
+      (await missing(...args)).filter(({ side }) => side === 'server')
+    // At once at the time of the trace, and then little; little, and then at once.
+    const [soon, late] = [50, -10 * SECOND]
+    const quiet = ring('stock', { toldUs: START + 600 * SECOND, historyUs: START - 30 * SECOND })
+    const busy = ring('stock', { toldUs: START + 60 * SECOND, historyUs: START + 59 * SECOND })
+    for (const told of [quiet, busy]) {
+      const [lost, ...none] = await ofHalf(answered(soon), [told])
+      assert.deepEqual([lost!.spanId, lost!.why, none], ['0000000000000002', 'overwritten', []])
+      assert.match(lost!.detail, /^the history of stock began at 2027-01-15T08:00:00\.000Z, after this$/)
+      const [had] = await ofHalf(answered(late), [told])
+      assert.equal(had!.why, 'unsent')
+      assert.match(had!.detail, /^stock was asked, but this hadn't ended/)
+      // It has asked no collector on these databases.
+      assert.equal((await ofHalf(answered(soon).map(asked), []))[0]!.why, 'overwritten')
+      assert.equal((await ofHalf(answered(late).map(asked), []))[0]!.why, 'unsent')
+    }
+    function asked(record: SpanRecord): SpanRecord {
+      if (record.id !== 2n) return record
+      return { ...record, annotations: new Map([...record.annotations!, ['peer.service', 'stock']]) }
+    }
+    // It has said so, and ended then.
+    const gone = ring('stock', { ended: true, seenUs: START + 2 * SECOND })
+    assert.equal((await ofHalf(answered(soon), [gone]))[0]!.why, 'overwritten')
+    assert.equal((await ofHalf(answered(late), [gone]))[0]!.why, 'ended')
+    // Who hasn't waited for the answer doesn't know whether it goes on.
+    const left = answered(soon)
+    left[1]!.annotations!.set('error.type', 'timeout')
+    const [open] = await ofHalf(left, [quiet])
+    assert.equal(open!.why, 'unknown')
+    assert.match(
+      open!.detail,
+      /^stock was asked when its history began at .*: this was overwritten, or it hasn't ended/,
+    )
+    left[1]!.annotations!.set('thrift.result', 'exception')
+    assert.equal((await ofHalf(left, [quiet]))[0]!.why, 'overwritten')
+    // Which one of two on the host has said it, nobody knows.
+    assert.equal((await ofHalf(answered(soon), [busy, { ...quiet, process: 99n }]))[0]!.why, 'unsent')
+    assert.equal((await ofHalf(answered(late), [busy, { ...busy, process: 99n }]))[0]!.why, 'unknown')
+  })
+
+  it('is unknown where a process that has sent nothing may have had it or not, by what it told before and after', async () => {
+    const whole = calling(thrift('get'))
+    const later = { toldUs: START + 60 * SECOND, historyUs: START + 59 * SECOND }
+    const [said, ...none] = await missing(whole, [ring('stock', later)])
+    assert.deepEqual([said!.why, said!.service, none], ['unknown', 'stock', []])
+    assert.match(
+      said!.detail,
+      /^stock was asked when its history began between 2027-01-15T07:59:00\.000Z and 2027-01-15T08:00:59\.000Z: this was overwritten, or /,
+    )
+    const [one] = await missing(whole, [ring('stock', { ...later, process: 9n }), ring('stocks', later)])
+    assert.match(one!.detail, /^127\.0\.0\.1 was asked when its history began between/)
+    const [either] = await missing(whole, [ring('stock', later), ring('stocks')])
+    assert.match(either!.detail, /^if this was stocks on web1: it was asked, but/)
+    // What it told when it was asked says it, also from another hour's row.
+    const at = (us: number, historyUs: number) => ({ firstUs: START + us, firstHistoryUs: START + historyUs })
+    const [lost] = await missing(whole, [ring('stock', { ...later, ...at(SECOND, 2000) }), ring('stock')])
+    assert.match(lost!.detail, /^the history of stock began at 2027-01-15T08:00:00\.002Z, after this$/)
+    const before = [{ us: START + 900, historyUs: START + 2000 }]
+    assert.deepEqual(await whyOf(whole, [ring('stock', { ...later, tellings: before })]), [
+      ['server', 'stock', 'overwritten'],
+    ])
+  })
+
+  it('is unknown until a process has told how far its history goes back after it was searched', async () => {
+    const whole = calling(thrift('get'))
+    const stock = (...told: [us: number, historyUs: number][]) => {
+      const tellings = told.map(([us, historyUs]) => ({ us: START + us, historyUs: START + historyUs }))
+      const { us, historyUs } = tellings.at(-1)!
+      return [ring('stock', { tellings, toldUs: us, seenUs: us, historyUs })]
+    }
+    const waits: [number, number] = [-5 * SECOND, -30 * SECOND]
+    const asked: [number, number] = [SECOND + 1000, -1]
+    // The question that tells of it, the one that comes before the search, and the one after it.
+    const [soon, ...none] = await missing(whole, stock(waits, asked))
+    assert.deepEqual([soon!.why, none], ['unknown', []])
+    assert.match(
+      soon!.detail,
+      /^stock was asked when its history began at 2027-01-15T07:59:59\.999Z or later: this was/,
+    )
+    assert.equal((await missing(whole, stock(waits, asked, [SECOND + 60_000, -1])))[0]!.why, 'unknown')
+    const third = (historyUs: number) => stock(waits, asked, [SECOND + 60_000, -1], [SECOND + 110_000, historyUs])
+    assert.equal((await missing(whole, third(-1)))[0]!.why, 'unsent')
+    assert.match((await missing(whole, third(5000)))[0]!.detail, /between .*07:59:59\.999Z and .*08:00:00\.005Z/)
+    // Or so late that it has asked again meanwhile.
+    assert.equal((await missing(whole, stock(waits, asked, [40 * SECOND, -1])))[0]!.why, 'unsent')
+    // Before it was searched it had lost this, unless the question that told of it came a moment before.
+    assert.equal((await missing(whole, stock(waits, [SECOND + 1000, 2000])))[0]!.why, 'overwritten')
+    const busy = stock([SECOND - 10_000, -1], [SECOND + 40_000, 2000])
+    assert.equal((await missing(whole, busy))[0]!.why, 'unknown')
+  })
+
+  it('isn’t said to be of nobody where not all processes were looked for', async () => {
+    const early = half('client', 9n, 1n, 'front', LOCAL)
+    early.events = early.events!.map(event => ({ ...event, timestamp: event.timestamp! - BigInt(48 * 3600 * SECOND) }))
+    const [said] = await missing([...calling(thrift('get')), early], [])
+    assert.equal(said!.why, 'unknown')
+    assert.match(
+      said!.detail,
+      /^no process of 127\.0\.0\.1:9090 that has a history is known, but not all were looked for/,
+    )
+    const many = Array.from({ length: MAX_RINGS_READ }, (_, i) => ring('other', { process: BigInt(i), host: 'web2' }))
+    assert.deepEqual(await whyOf(calling(thrift('get')), many), [['server', null, 'unknown']])
+  })
+
+  it('is counted where there is more than is listed, and what concerns all of a process isn’t left out', async () => {
+    const inner = half('server', 2n, 1n, 'stock', { 'milo.history': String(START + 700) })
+    const calls = (n: number) =>
+      Array.from({ length: n }, (_, i) => half('client', 10_000n + BigInt(i), 1n, 'front', LOCAL))
+    const orphans = (n: number) =>
+      Array.from({ length: n }, (_, i) => half('server', 30_000n + BigInt(i), 20_000n + BigInt(i), 'cart', {}))
+    for (const [servers, clients, listed] of [
+      [1500, 0, { inner: 1, server: 999 }],
+      [0, 1500, { inner: 1, client: 999 }],
+      [1500, 1200, { inner: 1, server: 500, client: 499 }],
+      [1500, 3, { inner: 1, server: 996, client: 3 }],
+      [3, 1500, { inner: 1, server: 3, client: 996 }],
+    ] as const) {
+      const { missing, missingCount } = await found([root, inner, ...calls(servers), ...orphans(clients)], [])
+      assert.equal(missingCount, 1 + servers + clients)
+      const sides: Record<string, number> = {}
+      for (const { side } of missing) sides[side] = (sides[side] ?? 0) + 1
+      assert.deepEqual(sides, listed)
+    }
   })
 
   it('is known of processes whose clocks are an hour off, by the collector’s', async () => {

@@ -358,8 +358,7 @@ describe('the HTTP API of searches', () => {
       })
     }
 
-    it('answers soon, with what was asked for or a JSON error, and never with a 500 or a page', async function () {
-      this.timeout(60_000)
+    it('answers soon, with what was asked for or a JSON error, and never with a 500 or a page', async () => {
       await fc.assert(
         fc.asyncProperty(path, fc.array(parameter, { maxLength: 4 }), async (path, parameters) => {
           const query = parameters.map(([name, value]) => `${encode(name)}=${encode(value)}`).join('&')
@@ -378,8 +377,7 @@ describe('the HTTP API of searches', () => {
       assert.equal((await c.get('/healthz')).status, 200)
     })
 
-    it('answers so to any body that should make or change a saved search', async function () {
-      this.timeout(60_000)
+    it('answers so to any body that should make or change a saved search', async () => {
       const body = fc.oneof(
         fc.json({ maxDepth: 3 }),
         fc.string({ unit: 'binary' }),
@@ -458,8 +456,7 @@ describe('the HTTP API of searches', () => {
       }
     })
 
-    it('sends a large one in pieces, compressed if the client accepts it, and answers other requests meanwhile', async function () {
-      this.timeout(60_000)
+    it('sends a large one in pieces, compressed if the client accepts it, and answers other requests meanwhile', async () => {
       const traceId = randomId()
       const peer = new Peer(c.scribePorts[0]!)
       const spans = 20_000

@@ -31,8 +31,7 @@ function post(body: string, more = ''): string {
   return `POST /api/v2/spans HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n${more}\r\n${body}`
 }
 
-describe('a stop', function () {
-  this.timeout(30_000)
+describe('a stop', () => {
   afterEach(undo)
 
   const pair = (name: string) => join(ROOT, 'test/fixtures/tls', name)

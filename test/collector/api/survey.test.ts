@@ -164,6 +164,21 @@ describe('a survey of a search', () => {
     })
   }
 
+  it('reads on where traces stand for nothing, and so is as certain of the others', async () => {
+    const roll = dice(9)
+    const sampled = poisson(roll, 10_000, 0.1)
+    const without = await survey(sampled)
+    for (const more of [1, 3]) {
+      const found = await survey([...sampled, ...poisson(roll, more * 10_000, 0)])
+      assert.ok(found.read <= 660, `${found.read} read`)
+      const counting = (of: Survey) =>
+        of.buckets.flatMap(({ found }) => found).filter(({ trace }) => trace.probability !== 0).length
+      // Of four traces of which three are kept, twice as many aren't enough.
+      const least = more === 1 ? 0.9 : 0.4
+      assert.ok(counting(found) >= least * counting(without), `${counting(found)} of ${counting(without)}`)
+    }
+  })
+
   it('counts long traces once, and no more often than they are', async () => {
     const [roll, runs] = [dice(3), 8]
     let [sum, truth, long, sampled] = [0, 0, 0, 0]

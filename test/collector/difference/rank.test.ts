@@ -4,7 +4,7 @@ import { type RankOptions, rank } from '../../../collector/src/difference/rank'
 import { jointProbability, weightOf } from '../../../collector/src/trace'
 import { Turns } from '../../../collector/src/turns'
 import type { SpanRecord } from '../../../src/codec/span'
-import { randomNumbers } from '../../helpers/generated-trace'
+import { seeded } from '../../helpers/seeded'
 
 type Span = Omit<SpanRecord, 'annotations'> & { annotations?: Record<string, string> }
 
@@ -64,7 +64,7 @@ describe('what tells selected traces from others', () => {
   })
 
   it('is not what chance makes of thousands of values', async () => {
-    const random = randomNumbers(6)
+    const random = seeded(6)
     let listed = 0
     for (let run = 0; run < 20; run++) {
       const traces = new Traces()

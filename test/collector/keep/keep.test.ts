@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { Keeping } from '../../../collector/src/keep/keeping'
+import type { KeptRecord } from '../../../collector/src/keep/kept-records'
 import { OrderedLimit } from '../../../collector/src/keep/ordered-limit'
 import { Rings } from '../../../collector/src/keep/rings'
 import type { Metrics } from '../../../collector/src/metrics'
 import type { KeepLog, SeenRing, StoredKeep } from '../../../collector/src/store/keeps'
-import { randomNumbers } from '../../helpers/generated-trace'
+import { seeded } from '../../helpers/seeded'
 import { until } from '../../helpers/until'
 import { entriesOf } from '../keeps'
 
@@ -12,7 +13,7 @@ describe('the limit of traces that are announced', () => {
   it('lets all pass that are fewer, and of more those whose ids have the highest randomness, however long it lasts', () => {
     let nowMs = 0
     const limit = new OrderedLimit(100, 500, () => nowMs)
-    const random = randomNumbers(1)
+    const random = seeded(1)
     /** Random ids, so many a second, for so many seconds. @returns the randomness of those that passed */
     const offer = (aSecond: number, seconds: number): number[] => {
       const passed: number[] = []
@@ -34,25 +35,74 @@ describe('the limit of traces that are announced', () => {
   })
 })
 
+/** Two collectors, and what they have written. */
+function pair() {
+  // A stand-in for the store: what is written at one collector is read at the other.
+  const rows: StoredKeep[] = []
+  const store: KeepLog = {
+    async addKeeps(keeps) {
+      for (const keep of keeps) rows.push({ ...keep, seq: BigInt(rows.length + 1) })
+    },
+    async keepsAfter(seq) {
+      return rows.filter(row => row.seq > seq)
+    },
+    async saveRings() {},
+    nowUs: () => Date.now() * 1000,
+  }
+  const counter = { inc() {} }
+  const metrics = { keepsAnnounced: counter, keepsRefused: counter } as unknown as Metrics
+  const keepings = ['one', 'other'].map(
+    collector => new Keeping({ store, collector, metrics, warn: (_, { err }: any) => assert.fail(err) }),
+  ) as [Keeping, Keeping]
+  return { rows, keepings }
+}
+
+describe('what traces were kept for, at two collectors on the same databases', () => {
+  const record = (traceId: bigint, name: string, isItself: boolean, more: Partial<KeptRecord> = {}) => {
+    return { traceId, reason: 'word', service: 'web', name, spanId: '5'.padStart(16, '0'), isItself, ...more }
+  }
+  const caught = (rows: StoredKeep[]) => rows.filter(({ reason }) => reason !== '').map(({ id, name }) => [id, name])
+
+  it('is what the spans themselves say, and what others say of them only where they don’t come', async () => {
+    const { rows, keepings } = pair()
+    const [one, other] = keepings
+    // The first span that is sent knows the name that the request had at first.
+    one.kept([record(1n, 'GET /*', false)])
+    one.kept([record(1n, 'GET /:id', true), record(1n, 'GET /*', false)])
+    one.kept([record(2n, 'GET /*', false), record(2n, 'GET /:id', true)])
+    one.kept([record(3n, 'GET /*', false)])
+    one.kept([record(4n, 'GET /*', false)])
+    // Somebody asks it, so it reads what the other one writes.
+    one.feed.poll(0n, 0, () => {})
+    other.kept([record(4n, 'GET /:id', true)])
+    await until('all are written', () => rows.length === 6)
+    await until('it has read that', () => one.awaits === 1)
+    await Promise.all([one.close(), other.close()])
+    assert.deepEqual(caught(rows).sort(), [
+      [1n, 'GET /:id'],
+      [2n, 'GET /:id'],
+      [3n, 'GET /*'],
+      [4n, 'GET /:id'],
+    ])
+    assert.deepEqual(new Set(rows.map(({ id }) => id)), new Set([1n, 2n, 3n, 4n]))
+  })
+
+  it('is no more than 100 things of a trace', async () => {
+    const { rows, keepings } = pair()
+    const [one, other] = keepings
+    for (let i = 0; i < 300; i++) {
+      one.kept([record(1n, `itself ${i}`, true, { spanId: `${i}` })])
+      one.kept([record(2n, `awaited ${i}`, false, { spanId: `${i}` })])
+    }
+    await Promise.all([one.close(), other.close()])
+    const of = (id: bigint) => rows.filter(row => row.id === id).length
+    assert.deepEqual([of(1n), of(2n)], [100, 100])
+  })
+})
+
 describe('what people ask for at two collectors on the same databases', () => {
   it('is told by both with the same number, and each request with its own', async () => {
-    // A stand-in for the store: what is written at one collector is read at the other.
-    const rows: StoredKeep[] = []
-    const store: KeepLog = {
-      async addKeeps(keeps) {
-        for (const keep of keeps) rows.push({ ...keep, seq: BigInt(rows.length + 1) })
-      },
-      async keepsAfter(seq) {
-        return rows.filter(row => row.seq > seq)
-      },
-      async saveRings() {},
-      nowUs: () => Date.now() * 1000,
-    }
-    const counter = { inc() {} }
-    const metrics = { keepsAnnounced: counter, keepsRefused: counter } as unknown as Metrics
-    const [one, other] = ['one', 'other'].map(
-      collector => new Keeping({ store, collector, metrics, warn: (_, { err }: any) => assert.fail(err) }),
-    ) as [Keeping, Keeping]
+    const [one, other] = pair().keepings
     const askAt = (of: Keeping) => {
       const heard: object[] = []
       let since = 0n
@@ -193,7 +243,7 @@ describe('the processes that ask', () => {
     })
     rings.told({ ...ring, process: 3n, toldUs: 0, seenUs: -1, ended: false })
     const [asks, told, ...none] = rings.take()
-    assert.deepEqual([asks!.service.length, asks!.host.length, asks!.historyUs], [200, 200, nowUs])
+    assert.deepEqual([asks!.service.length, asks!.host.length, asks!.historyUs], [256, 256, nowUs])
     assert.deepEqual([told!.service, told!.seenUs, told!.historyUs], ['told', nowUs, 0])
     assert.deepEqual(none, [])
     for (let i = 0; i < 25_000; i++) rings.asks({ ...ring, process: BigInt(i + 10) })

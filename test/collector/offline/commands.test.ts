@@ -8,16 +8,13 @@ import { EventType, encodeRecord, type SpanRecord } from '../../../src/codec/spa
 import { ROOT } from '../../helpers/child'
 import { generateTrace } from '../../helpers/generated-trace'
 import { temporaryDirectory, undo } from '../support'
-import { forgetDirectory, lineOf, map, merge, reduce, text } from './programs'
+import { lineOf, map, merge, reduce, text } from './programs'
 
 /** The commands as they are installed, on pipes. */
 
 const BIN = join(ROOT, 'collector/bin/milo-collector.js')
 
-after(async () => {
-  await undo()
-  forgetDirectory()
-})
+after(undo)
 
 const lines = Array.from({ length: 200 }, (_, i) => {
   return lineOf(generateTrace({ traceId: BigInt(i * 7919 + 1), spans: 3 + (i % 20), startUs: 1_700_000_000_000_000 }))

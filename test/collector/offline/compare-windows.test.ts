@@ -5,14 +5,11 @@ import { gzipSync } from 'node:zlib'
 import { compareWindows } from '../../../collector/src/commands/compare-windows'
 import { edgeLine, whole, windowLine } from '../../helpers/results'
 import { temporaryDirectory, undo } from '../support'
-import { forgetDirectory, lineOf, merge, reduce } from './programs'
+import { lineOf, merge, reduce } from './programs'
 import { recordsOf } from './traces'
 
 describe('compare-windows', () => {
-  after(async () => {
-    await undo()
-    forgetDirectory()
-  })
+  after(undo)
 
   /** Results of both line programs, of traces in which one call takes so much time. */
   function fileOf(name: string, stockUs: number, counts = 1): string {

@@ -4,20 +4,15 @@ import { figuresOf } from '../../../collector/src/store/activity/figures'
 import { Meter } from '../../../collector/src/store/activity/meter'
 import { edgeOf, readDelta } from '../../../collector/src/store/activity/rows'
 import { EventType, encodeRecord, type SpanRecord } from '../../../src/codec/span'
-import { generateTrace, randomNumbers } from '../../helpers/generated-trace'
-import { undo } from '../support'
-import { forgetDirectory, lineOf, resultsOf } from './programs'
-
-after(async () => {
-  await undo()
-  forgetDirectory()
-})
+import { generateTrace } from '../../helpers/generated-trace'
+import { seeded } from '../../helpers/seeded'
+import { lineOf, resultsOf } from './programs'
 
 const START_US = 1_700_000_000_000_000
 
 /** Traces as a shop's services report them: a twentieth of their records is lost, and some callees report nothing, but have names. */
 function shopTraces(count: number, probabilities: (number | undefined)[]): SpanRecord[][] {
-  const random = randomNumbers(count)
+  const random = seeded(count)
   return Array.from({ length: count }, (_, i) => {
     const traceId = BigInt.asIntN(64, BigInt(i + 1) * 0x9e3779b97f4a7c15n)
     const probability = probabilities[i % probabilities.length]

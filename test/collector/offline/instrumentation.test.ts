@@ -1,13 +1,8 @@
 import assert from 'node:assert/strict'
 import { EventType, type SpanRecord } from '../../../src/codec/span'
-import { generateTrace, randomNumbers } from '../../helpers/generated-trace'
-import { undo } from '../support'
-import { forgetDirectory, lineOf, resultsOf } from './programs'
-
-after(async () => {
-  await undo()
-  forgetDirectory()
-})
+import { generateTrace } from '../../helpers/generated-trace'
+import { seeded } from '../../helpers/seeded'
+import { lineOf, resultsOf } from './programs'
 
 const START_US = 1_700_000_000_000_000
 const idOf = ({ traceId }: SpanRecord) => BigInt.asUintN(64, traceId!).toString(16).padStart(16, '0')
@@ -17,7 +12,7 @@ const isClient = (record: SpanRecord) => typesOf(record).includes(EventType.CLIE
 
 /** A shop in which much is wrong: records are lost, clocks are off, versions differ, and some spans have neither an end nor a probability. */
 function brokenTraces(count: number): SpanRecord[][] {
-  const random = randomNumbers(count)
+  const random = seeded(count)
   return Array.from({ length: count }, (_, i) => {
     const traceId = BigInt.asIntN(64, BigInt(i + 1) * 0x9e3779b97f4a7c15n)
     const whole = generateTrace({ traceId, spans: 5 + (i % 25), startUs: START_US, skewUs: i % 4 === 0 ? 30e6 : 0 })

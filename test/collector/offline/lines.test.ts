@@ -4,13 +4,7 @@ import { Reporter } from '../../../collector/src/offline/counts'
 import { parseHours } from '../../../collector/src/offline/hours'
 import { BadInput } from '../../../collector/src/offline/lines'
 import { EventType, encodeRecord, type SpanRecord } from '../../../src/codec/span'
-import { undo } from '../support'
-import { forgetDirectory, lineOf, map, merge, reduce, resultsOf, text } from './programs'
-
-after(async () => {
-  await undo()
-  forgetDirectory()
-})
+import { lineOf, map, merge, reduce, resultsOf, text } from './programs'
 
 const HOUR_US = 3_600_000_000n
 /** 2026-11-30T17:00Z */

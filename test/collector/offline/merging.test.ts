@@ -3,15 +3,10 @@ import fc from 'fast-check'
 import { ExactSums } from '../../../collector/src/offline/exact-sums'
 import { FairMap } from '../../../collector/src/offline/fair-map'
 import { encodeRecord, type SpanRecord } from '../../../src/codec/span'
-import { generateTrace, randomNumbers } from '../../helpers/generated-trace'
-import { undo } from '../support'
+import { generateTrace } from '../../helpers/generated-trace'
+import { seeded } from '../../helpers/seeded'
 import { record } from '../trace/arbitrary-records'
-import { forgetDirectory, lineOf, merge, reduce } from './programs'
-
-after(async () => {
-  await undo()
-  forgetDirectory()
-})
+import { lineOf, merge, reduce } from './programs'
 
 /** Puts a list into another order. */
 function shuffled<V>(list: readonly V[], random: () => number): V[] {
@@ -59,7 +54,7 @@ describe('the results', () => {
   it('are the same to the last byte, however traces are divided among reducers, and in whichever order all comes', () => {
     fc.assert(
       fc.property(traces, fc.integer({ min: 1, max: 10 }), fc.integer(), (make, reducers, seed) => {
-        const random = randomNumbers(seed)
+        const random = seeded(seed)
         const all: SpanRecord[][] = make.map((of, i) => of(BigInt(i + 1) * 0x123456789abcdefn))
         const maxSpans = 25
         const whole = merge(
@@ -107,7 +102,7 @@ describe('exact sums', () => {
           return sums
         }
         const whole = sum(addends)
-        const other = shuffled(addends, randomNumbers(seed))
+        const other = shuffled(addends, seeded(seed))
         const parts = sum(other.slice(0, cut))
         parts.merge(ExactSums.read(JSON.parse(JSON.stringify(sum(other.slice(cut))))))
         assert.equal(parts.get(7), whole.get(7))
@@ -157,7 +152,7 @@ describe('a fair map', () => {
     fc.array(fc.tuple(fc.nat(groups - 1), fc.nat(perGroup - 1)), { maxLength: 60 })
 
   const isTheSame = (pairs: [number, number][], seed: number, parts: number) => {
-    const random = randomNumbers(seed)
+    const random = seeded(seed)
     const whole = fairMap()
     for (const [group, key] of pairs) whole.get(`g${group}`, `k${key}`).sum++
     const maps = Array.from({ length: parts }, () => fairMap())

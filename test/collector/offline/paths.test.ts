@@ -5,7 +5,7 @@ import { Operations } from '../../../collector/src/offline/operations'
 import { Paths } from '../../../collector/src/offline/paths'
 import { RootSums } from '../../../collector/src/offline/root-sums'
 import { BANDS } from '../../../collector/src/store/analysis/model'
-import { randomNumbers } from '../../helpers/generated-trace'
+import { seeded } from '../../helpers/seeded'
 import { records } from '../trace/arbitrary-records'
 import { analysed, type Call, divided, linesOf, mergeAll, plain, recordsOf } from './traces'
 
@@ -60,7 +60,7 @@ function parse(paths: Paths): Line[] {
 const PROBABILITIES = [1, 1, 0.5, 0.01, 0.3]
 
 function draw(count: number, seed: number): { traces: AnalysedTrace[]; known: Known[] } {
-  const random = randomNumbers(seed)
+  const random = seeded(seed)
   const known: Known[] = []
   const traces: AnalysedTrace[] = []
   for (let i = 0; i < count; i++) {
@@ -180,7 +180,7 @@ describe('critical paths of root operations', () => {
   })
 
   it('are the same, to the last byte, in whichever parts and order traces are added up', () => {
-    const random = randomNumbers(2)
+    const random = seeded(2)
     for (const parts of [1, 2, 10])
       assert.deepEqual(linesOf(divided(() => new Paths(), traces, parts, random)), linesOf(all))
   })
@@ -192,7 +192,7 @@ describe('critical paths of root operations', () => {
     { roots: 2, paths: 5, operations: 4 },
   ]) {
     it(`keep all time, and are the same however they are divided, where ${JSON.stringify(bounds)} are named`, () => {
-      const random = randomNumbers(3)
+      const random = seeded(3)
       const make = () => new Paths(bounds)
       const one = divided(make, traces, 1, random)
       const found = parse(one)
@@ -263,7 +263,7 @@ describe('critical paths of root operations', () => {
         const us = sum(counted.map(({ weight, root }) => weight * root.durationUs))
         const found = parse(paths)
         near(sum(found.filter(({ kind }) => kind === 'path').flatMap(({ us }) => us)), us, found.length + us * 1e-9)
-        assert.deepEqual(linesOf(divided(() => new Paths(), some, 3, randomNumbers(1))), linesOf(paths))
+        assert.deepEqual(linesOf(divided(() => new Paths(), some, 3, seeded(1))), linesOf(paths))
       }),
       { numRuns: 100 },
     )

@@ -1,4 +1,5 @@
-import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { makeAnalyses } from '../../../collector/src/offline/analyses'
 import { type Hours, parseHours } from '../../../collector/src/offline/hours'
@@ -7,11 +8,9 @@ import { Mapper } from '../../../collector/src/offline/map'
 import { COUNTS_KEY, MAX_LINE_BYTES } from '../../../collector/src/offline/record-line'
 import { PartialMerger, Reducer } from '../../../collector/src/offline/reduce'
 import { encodeRecord, type SpanRecord } from '../../../src/codec/span'
-import { hex, temporaryDirectory } from '../support'
+import { hex } from '../support'
 
 /** The line programs, run in this process on files. */
-
-let directory: string | undefined
 
 /** Runs a program with these lines as its input. @returns the lines that it wrote */
 function run(
@@ -19,21 +18,18 @@ function run(
   program: (input: LineReader, output: LineWriter) => void,
   maxLine = MAX_LINE_BYTES,
 ) {
-  directory ??= temporaryDirectory()
+  const directory = mkdtempSync(join(tmpdir(), 'milo-program-'))
   const [inputFile, outputFile] = [join(directory, 'input'), join(directory, 'output')]
   writeFileSync(inputFile, input)
   const [inputFd, outputFd] = [openSync(inputFile, 'r'), openSync(outputFile, 'w')]
   try {
     program(new LineReader(inputFd, maxLine), new LineWriter(outputFd))
+    return readFileSync(outputFile, 'utf8').split('\n').slice(0, -1)
   } finally {
     closeSync(inputFd)
     closeSync(outputFd)
+    rmSync(directory, { recursive: true })
   }
-  return readFileSync(outputFile, 'utf8').split('\n').slice(0, -1)
-}
-
-export function forgetDirectory(): void {
-  directory = undefined
 }
 
 /** A line of records, as export and map write it. */

@@ -7,7 +7,7 @@ import {
   regression,
 } from '../../../collector/src/offline/regression'
 import { BANDS } from '../../../collector/src/store/analysis/model'
-import { randomNumbers } from '../../helpers/generated-trace'
+import { seeded } from '../../helpers/seeded'
 import { plain } from './traces'
 
 type Part = [depth: number, service: string | null, name: string, us: number]
@@ -58,7 +58,7 @@ const bandOf = ([found]: Regression[], band: BandRegression['band']) => found!.b
 
 describe('regression between two windows', () => {
   it('finds the operation behind which an edge became slower, before all others', () => {
-    const random = randomNumbers(1)
+    const random = seeded(1)
     const found = regression(windowOf(random, 1500), windowOf(random, 1500, { slowerUs: 25_000 }))
     for (const band of ['all', 'p50', 'p50-p95'] as const) {
       const { contributions, change, beyondChance } = bandOf(found, band)
@@ -73,7 +73,7 @@ describe('regression between two windows', () => {
   })
 
   it('divides the change of the latency among operations without a rest, in each band', () => {
-    const random = randomNumbers(2)
+    const random = seeded(2)
     const found = regression(windowOf(random, 300, {}, 0.1), windowOf(random, 400, { queries: 2, extra: true }, 0.2))
     for (const { change, before, after, contributions } of found[0]!.bands) {
       const sum = (of: (contribution: BandRegression['contributions'][0]) => number) =>
@@ -88,7 +88,7 @@ describe('regression between two windows', () => {
   })
 
   it('tells more calls from longer ones, and names what is new and what is gone', () => {
-    const random = randomNumbers(3)
+    const random = seeded(3)
     const [few, many] = [windowOf(random, 500), windowOf(random, 500, { queries: 3, extra: true })]
     const of = (found: Regression[], service: string) =>
       bandOf(found, 'all').contributions.find(contribution => contribution.service === service)!
@@ -103,7 +103,7 @@ describe('regression between two windows', () => {
   })
 
   it('finds nothing between windows in which nothing has changed', () => {
-    const random = randomNumbers(4)
+    const random = seeded(4)
     const same = windowOf(random, 200)
     const all = (found: Regression[]) => found[0]!.bands.flatMap(band => [band, ...band.contributions])
     assert.ok(all(regression(same, same)).every(({ beyondChance, change }) => !beyondChance && change!.value === 0))
@@ -117,7 +117,7 @@ describe('regression between two windows', () => {
   })
 
   it('has intervals that hold the truth in 95% of cases', () => {
-    const random = randomNumbers(5)
+    const random = seeded(5)
     const truth = regression(windowOf(random, 20_000), windowOf(random, 20_000, { slowerUs: 3000 }))
     const held = new Map<string, number>()
     const runs = 100

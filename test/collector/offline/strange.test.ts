@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { Strange } from '../../../collector/src/offline/strange'
-import { randomNumbers } from '../../helpers/generated-trace'
+import { seeded } from '../../helpers/seeded'
 import { divided, linesOf, plain } from './traces'
 
 type Part = [depth: number, service: string | null, name: string, us: number]
@@ -35,7 +35,7 @@ function drawTree(random: () => number, depth = 0): Tree {
 
 describe('strange traces', () => {
   it('are those whose shape is rarest, however often calls are repeated and in whichever order', () => {
-    const random = randomNumbers(1)
+    const random = seeded(1)
     const strange = new Strange()
     const weights = new Map<string, { weight: number; ids: string[] }>()
     let total = 0
@@ -83,7 +83,7 @@ describe('strange traces', () => {
   })
 
   it('are the slowest of each root operation too, forced ones among them', () => {
-    const random = randomNumbers(2)
+    const random = seeded(2)
     const strange = new Strange()
     const all: { id: string; us: number; root: string }[] = []
     for (let i = 0; i < 500; i++) {
@@ -106,7 +106,7 @@ describe('strange traces', () => {
   })
 
   it('are the same, to the last byte, however they are divided, with too many shapes or root operations as well', () => {
-    const random = randomNumbers(3)
+    const random = seeded(3)
     const traces = Array.from({ length: 600 }, (_, i) => {
       const parts = partsOf(drawTree(random))
       parts[0]![2] = `root ${Math.floor(random() * 8)}`

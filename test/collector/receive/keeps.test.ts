@@ -186,7 +186,7 @@ describe('what processes should keep after the fact', () => {
         duration: 5,
         kind: 'SERVER',
         localEndpoint: { serviceName: 'shop' },
-        tags: { 'milo.keep': 'error' },
+        tags: { 'milo.keep': 'error', 'milo.history': '1' },
       },
     ]
     const headers = { 'content-type': 'application/json' }

@@ -14,6 +14,7 @@ import { createScribeServer } from '../../../collector/src/receive/scribe-server
 import { type Message, NO_BACKLOG } from '../../../collector/src/store/store'
 import { MessageType, Reader, T, type Writer } from '../../../src/codec/binary'
 import { encodeRecord } from '../../../src/codec/span'
+import { seeded } from '../../helpers/seeded'
 import { until } from '../../helpers/until'
 import { thriftSpan } from '../formats/zipkin-v1-thrift'
 import {
@@ -468,14 +469,8 @@ describe('the Scribe server', () => {
 
     it('stays up and answers under random bytes on many connections', async () => {
       const c = await collector()
-      // A fixed seed: the same bytes in every run (mulberry32).
-      let state = 1
-      const random = () => {
-        state = (state + 0x6d2b79f5) | 0
-        let t = Math.imul(state ^ (state >>> 15), 1 | state)
-        t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-        return (t ^ (t >>> 14)) >>> 0
-      }
+      const next = seeded(1)
+      const random = () => next() * 2 ** 32
       const good = logFrame([span(), span({ annotations: new Map([['k', 'v']]), counters: new Map([['n', 1n]]) })])
       await Promise.all(
         Array.from({ length: 300 }, async () => {

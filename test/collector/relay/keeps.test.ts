@@ -64,7 +64,7 @@ describe('a relay’s processes', () => {
     const events = [{ timestamp: BigInt(Date.now()) * 1000n, eventType: EventType.CLIENT_SEND }]
     const call = span({ probability: 0, events })
     call.annotations = new Map(
-      Object.entries({ 'milo.keep': 'error', 'server.address': '10.0.0.7', 'server.port': '80' }),
+      Object.entries({ 'milo.keep': 'error', 'milo.history': '1', 'server.address': '10.0.0.7', 'server.port': '80' }),
     )
     assert.equal(await new Peer(r.scribePorts[0]!).log(call), 0)
     await until('the trace says that it was called', async () => {

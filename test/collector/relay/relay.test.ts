@@ -16,8 +16,7 @@ import { log, relayedSpan } from './relayed-span'
 
 const KILLS = Number(process.env.MILO_TEST_KILLS ?? 5)
 
-describe('relay', function () {
-  this.timeout(60_000)
+describe('relay', () => {
   afterEach(undo)
 
   const newPath = () => join(temporaryDirectory(), 'relay.db')

@@ -29,8 +29,7 @@ const GREETING = Buffer.concat([
   Buffer.from('abcdefghijkl\0mysql_native_password\0', 'latin1'),
 ])
 
-describe('a MySQL connection', function () {
-  this.timeout(20_000)
+describe('a MySQL connection', () => {
   let server: Server
   const raised: unknown[] = []
   const note = (error: unknown) => raised.push(error)

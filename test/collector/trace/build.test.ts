@@ -224,18 +224,51 @@ describe('merging the halves of a span', () => {
   })
 
   it('knows why a trace was kept after the fact, and that one wasn’t which was sampled', () => {
-    const annotations = new Map([['milo.keep', 'big order']])
-    const reasons = (probability: number | undefined) =>
-      keptReasons([half(server, 1n, { service: 'cart', annotations, probability })])
+    const reasons = (probability: number | undefined, more: object = { 'milo.history': '1' }) => {
+      const annotations = new Map(Object.entries({ 'milo.keep': 'big order', ...more }))
+      return keptReasons([half(server, 1n, { service: 'cart', annotations, probability })])
+    }
     for (const probability of [0, undefined]) {
       assert.deepEqual(reasons(probability), [
         { reason: 'big order', service: 'cart', name: 'span 1', spanId: hex(1n) },
       ])
     }
     assert.equal(reasons(0.5), undefined)
+    // The application's word in a forced one, or in one of another format, which doesn't say how it was sampled.
+    for (const probability of [0, undefined]) assert.equal(reasons(probability, {}), undefined)
     // Who was asked doesn't know why.
     const asked = new Map([['milo.keep', 'asked']])
     assert.deepEqual(keptReasons([half(server, 1n, { annotations: asked, probability: 0 })]), [])
+  })
+
+  it('knows for which span a trace was kept, also if it hasn’t come or was called otherwise at first', () => {
+    const kept = (id: bigint, reason: string, cause?: string, service = 'cart') => {
+      const annotations = new Map([['milo.keep', reason]])
+      if (cause !== undefined) annotations.set('milo.keep_span', cause)
+      return half(server, id, { service, annotations, probability: 0 })
+    }
+    const at = (id: bigint, reason: string, name: string, service = 'cart') => ({
+      reason,
+      service,
+      name,
+      spanId: hex(id),
+    })
+    const first = kept(1n, 'big order', `${hex(3n)} checkout, at first`)
+    const cause = kept(3n, 'big order', `${hex(3n)} checkout, at first`)
+    assert.deepEqual(keptReasons([first, kept(2n, 'big order')]), [at(3n, 'big order', 'checkout, at first')])
+    for (const records of [
+      [first, kept(2n, 'big order'), cause],
+      [cause, first],
+    ])
+      assert.deepEqual(keptReasons(records), [at(3n, 'big order', 'span 3')])
+    // Another process, with an older SDK, and a hostile one.
+    assert.deepEqual(keptReasons([cause, kept(4n, 'big order', undefined, 'old'), kept(5n, 'slow', 'nonsense')]), [
+      at(3n, 'big order', 'span 3'),
+      at(4n, 'big order', 'span 4', 'old'),
+      at(5n, 'slow', 'span 5'),
+    ])
+    const { conflicts } = only([half(client, 3n, { annotations: new Map([['milo.keep_span', 'x']]) }), cause])
+    assert.deepEqual(conflicts, [])
   })
 
   it('keeps two different halves of the same side', () => {

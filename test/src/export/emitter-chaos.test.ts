@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { finished, ROOT } from '../../helpers/child'
 import { type Reaction, ScribePeer } from '../../helpers/scribe-peer'
+import { seeded } from '../../helpers/seeded'
 import { until } from '../../helpers/until'
 
 /** A loaded HTTP server: it calls itself, and reports what it sees of itself when it is told to end. */
@@ -65,14 +66,7 @@ const MIN_PAUSE_MS = 50
 
 describe('beside a Scribe that misbehaves by chance', () => {
   const seed = Number(process.env.MILO_TEST_SEED ?? Date.now() % 1_000_000)
-  let state = seed
-  /** mulberry32 */
-  function random(): number {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
-  }
+  const random = seeded(seed)
   const choice = <C>(choices: readonly C[]): C => choices[Math.floor(random() * choices.length)]!
 
   const reactions: Reaction[] = [
@@ -97,8 +91,7 @@ describe('beside a Scribe that misbehaves by chance', () => {
   let spool: string
   const children: ChildProcess[] = []
 
-  beforeEach(async function () {
-    this.timeout(60_000)
+  beforeEach(async () => {
     console.log(`      MILO_TEST_SEED=${seed}`)
     peers = await Promise.all([ScribePeer.listen(), ScribePeer.listen()])
     for (const peer of peers) peer.react = () => choice(reactions)

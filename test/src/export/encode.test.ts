@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { Writer } from '../../../src/codec/binary'
+import { readRecord } from '../../../src/codec/span'
 import { writeSpan } from '../../../src/export/encode'
 import { Kind, LiveSpan, Trace } from '../../../src/trace/span'
 
@@ -15,6 +16,31 @@ function recordOf(span: LiveSpan): Buffer {
   writeSpan(w, span, 'test', 'here')
   return w.take()
 }
+
+describe('a record', () => {
+  it('has room for text that takes three bytes a character, wherever it is', () => {
+    const text = (n: number) => `${'€'.repeat(n)}.`
+    const span = begun()
+    span.name = text(200)
+    span.share([text(1), text(1000)])
+    for (let i = 0; i < 50; i++)
+      span
+        .annotate(text(i + 2), text(100 * i))
+        .record(text(100 + i))
+        .count(text(i), i)
+    const { record } = readRecord(recordOf(span), 0)
+    assert.equal(record.name, text(200))
+    assert.deepEqual([...record.annotations!].flat(), span.annotations)
+    assert.deepEqual(
+      [...record.counters!.keys()],
+      span.counters!.filter(one => typeof one === 'string'),
+    )
+    assert.deepEqual(
+      record.events!.slice(1, -1).map(({ value }) => value),
+      span.events!.filter(one => typeof one === 'string'),
+    )
+  })
+})
 
 describe('a record of a span that shares lists of annotations', () => {
   const OPERATION = ['rpc.system', 'thrift', 'rpc.method', 'größe', 'empty', '']

@@ -23,20 +23,11 @@ import { Spool } from '../../../src/export/spool'
 import { finished, ROOT, runNode, startNode } from '../../helpers/child'
 import { type Bench, bench } from '../../helpers/emitter'
 import { ScribePeer } from '../../helpers/scribe-peer'
+import { seeded } from '../../helpers/seeded'
 import { until } from '../../helpers/until'
 import { freePort } from '../../servers/process'
 
 const MIB = 1024 * 1024
-
-function mulberry32(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
-  }
-}
 
 describe('the spool', () => {
   let directory: string
@@ -147,7 +138,7 @@ describe('the spool', () => {
       addsUp()
       await until('there is room', () => buffer.fullness < 0.9)
     }
-    assert.ok(buffer.counts().spooled > 3000)
+    await until('more than half is in the spool', () => buffer.counts().spooled > 3000)
     assert.equal(buffer.counts().dropped, 0)
     peer.react = () => ({ reply: 0 })
     peer.disconnect()
@@ -356,11 +347,10 @@ describe('the spool', () => {
     assert.equal(emitter.spoolErrors, 0)
   })
 
-  it('adds up at every moment, whatever happens in which order', async function () {
-    this.timeout(60_000)
+  it('adds up at every moment, whatever happens in which order', async () => {
     const seed = Number(process.env.MILO_TEST_SEED ?? Date.now() % 1_000_000)
     console.log(`      MILO_TEST_SEED=${seed}`)
-    const random = mulberry32(seed)
+    const random = seeded(seed)
     const choice = <C>(choices: readonly C[]): C => choices[Math.floor(random() * choices.length)]!
     peer.react = () => choice([{ reply: 0 }, { reply: 0 }, { reply: 1 }, 'close', 'silence'] as const)
     const { emitter, work, addsUp } = start(peer.address, 64 * MIB, new SpanBuffer(300, 16 * MIB))
@@ -395,17 +385,18 @@ describe('the spool', () => {
       const milo = require('milo')
       milo.init({ sampler: 'always', scribe: process.env.SCRIBE, spool: { directory: process.env.SPOOL } })
       milo.span('mine', () => {})
-      setTimeout(async () => {
-        await milo.flush(3000)
+      const look = setInterval(() => {
         const { sent, spooled, spoolErrors, dropped } = milo.stats()
-        console.log(JSON.stringify({ sent, spooled, dropped, errors: spoolErrors > 0 }))
-      }, 100)`
+        if (sent === 0 || spoolErrors === 0) return
+        clearInterval(look)
+        console.log(JSON.stringify({ sent, spooled, dropped }))
+      }, 10)`
     chmodSync(directory, 0o555)
     chmodSync(join(directory, '..'), 0o755)
     const run = await runNode(['-e', program], { SCRIBE: peer.address, SPOOL: directory })
     chmodSync(directory, 0o700)
     assert.equal(run.status, 0, run.stderr)
-    assert.deepEqual(JSON.parse(run.stdout), { sent: 1, spooled: 0, dropped: 0, errors: true })
+    assert.deepEqual(JSON.parse(run.stdout), { sent: 1, spooled: 0, dropped: 0 })
     assert.equal(run.stderr.match(/the spool can't be/g)?.length, 1, run.stderr)
     assert.equal(files('spans').length >= 1, true)
   })
@@ -417,17 +408,19 @@ describe('the spool', () => {
       const milo = require('milo')
       milo.init({ sampler: 'always', scribe: '${dead}', spool: { directory: ${JSON.stringify(directory)} } })
       for (let i = 0; i < 500; i++) milo.span('big', s => s.annotate('text', 'x'.repeat(1000)))
-      setTimeout(() => {
+      const look = setInterval(() => {
         const { ended, sent, buffered, inFlight, spooled, dropped, spoolErrors } = milo.stats()
-        console.log(JSON.stringify([ended, sent, buffered + inFlight, spooled, dropped, spoolErrors > 0]))
-      }, 500)`
+        if (spoolErrors === 0) return
+        clearInterval(look)
+        console.log(JSON.stringify([ended, sent, buffered + inFlight, spooled, dropped]))
+      }, 10)`
     const child = spawn('bash', ['-c', 'ulimit -f 32; exec "$0" -e "$1"', process.execPath, program], {
       cwd: ROOT,
       stdio: ['pipe', 'pipe', 'pipe'],
     })
     const run = await finished(child)
     assert.equal(run.status, 0, run.stderr)
-    assert.deepEqual(JSON.parse(run.stdout), [500, 0, 500, 0, 0, true])
+    assert.deepEqual(JSON.parse(run.stdout), [500, 0, 500, 0, 0])
     assert.match(run.stderr, /the spool can't be written: Error: EFBIG/)
     assert.deepEqual([...files('spans'), ...files('tmp')], [])
   })
@@ -463,8 +456,7 @@ describe('the spool', () => {
     await until('no file is left', () => files('spans').length === 0)
   })
 
-  it('survives kill -9 at any moment: what was in the spool arrives after a restart, whole', async function () {
-    this.timeout(60_000)
+  it('survives kill -9 at any moment: what was in the spool arrives after a restart, whole', async () => {
     const program = `
       const milo = require('milo')
       milo.init({ sampler: 'always', scribe: '${dead}', spool: { directory: ${JSON.stringify(directory)} }, logLevel: 'silent' })

@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto'
 import { Durations } from '../../../src/keep/durations'
 import { KeptTraces } from '../../../src/keep/kept'
 import { Rules } from '../../../src/keep/rules'
-import { ByteBucket, OrderedBucket, SharedBucket } from '../../../src/keep/tokens'
+import { ByteBucket, ByteOrder, OrderedBucket, SharedBucket } from '../../../src/keep/tokens'
+import { seeded } from '../../helpers/seeded'
 
 /** A number from 0 to 1 for each n, spread evenly. */
 const spread = (n: number) => (n * 0.6180339887498949) % 1
@@ -145,6 +146,77 @@ describe('the bucket of all traces that a process keeps', () => {
   })
 })
 
+describe('the order in which traces with too many bytes are refused', () => {
+  const PER_SECOND = 1_000_000
+  const SECONDS = 40
+
+  /** Traces of this size begin in each process at this rate, and all others have as much of them. @returns shares of all, and of those that any sends */
+  function simulate(rates: number[], bytes: number) {
+    const next = seeded(9)
+    const processes = rates.map(() => ({
+      order: new ByteOrder(PER_SECOND),
+      own: new ByteBucket(PER_SECOND, 4 * PER_SECOND),
+      asked: new ByteBucket(PER_SECOND, 4 * PER_SECOND),
+    }))
+    const asks = (process: number, f: number, size: number, isAsked: boolean, nowMs: number) => {
+      const { order, own, asked } = processes[process]!
+      order.note(f, size, nowMs)
+      const floor = order.floor(isAsked, asked.left(nowMs) / (4 * PER_SECOND))
+      return f >= floor && (isAsked ? asked : own).take(size, nowMs)
+    }
+    const steps: (() => void)[][] = []
+    const at = (ms: number, act: () => void) => (steps[Math.ceil(ms)] ??= []).push(act)
+    const senders: number[] = []
+    for (const [process, rate] of rates.entries()) {
+      for (let ms = 0; ; ) {
+        ms -= (Math.log(next()) * 1_000) / rate
+        if (!(ms < SECONDS * 1_000)) break
+        const [f, size, startMs] = [next(), bytes * (0.5 + next()), ms]
+        at(ms, () => {
+          if (!asks(process, f, size, false, Math.ceil(startMs))) return
+          // What began at first is for the burst.
+          const trace = startMs > 10_000 ? senders.push(1) - 1 : -1
+          for (let other = 0; other < rates.length; other++) {
+            const laterMs = Math.ceil(startMs + 50 + next() * 300)
+            if (other !== process)
+              at(laterMs, () => void (asks(other, f, size, true, laterMs) && trace >= 0 && senders[trace]!++))
+          }
+        })
+      }
+    }
+    for (let ms = 0; ms < steps.length; ms++) for (const act of steps[ms] ?? []) act()
+    const whole = senders.filter(n => n === rates.length).length
+    const seconds = SECONDS - 10
+    return { bytes: (whole * bytes) / seconds, part: (whole * rates.length) / senders.reduce((sum, n) => sum + n, 0) }
+  }
+
+  for (const [what, rates, bytes] of [
+    ['four processes, each with its symptoms', [20, 20, 20, 20], 40_000],
+    ['ten processes, each with its symptoms', new Array(10).fill(10), 20_000],
+    ['one of four processes', [80, 0, 0, 0], 40_000],
+    ['some of ten processes, ten times too many', [500, 5, 50, 0, 0, 0, 200, 0, 0, 1], 15_000],
+  ] as [string, number[], number][]) {
+    it(`is the same everywhere, when symptoms show in ${what}: what is sent is of whole traces`, () => {
+      const { part, bytes: sent } = simulate(rates, bytes)
+      assert.ok(part >= 0.95, `${part} of the bytes that are sent`)
+      assert.ok(sent >= 0.6 * PER_SECOND, `${sent} bytes a second`)
+    })
+  }
+
+  it('is none while there are enough', () => {
+    const order = new ByteOrder(PER_SECOND)
+    for (let i = 0; i < 1_000; i++) {
+      order.note(spread(i), 5_000, i * 10)
+      assert.equal(order.floor(i % 2 > 0, 0), 0)
+    }
+    for (let i = 0; i < 1_000; i++) order.note(spread(i), 50_000, 10_000)
+    assert.equal(order.floor(true, 0.5), 0)
+    assert.ok(order.floor(false, 1) > 0.9 && order.floor(true, 0) > 0.9)
+    order.note(1, 1, 60_000)
+    assert.equal(order.floor(false, 1), 0)
+  })
+})
+
 describe('the durations of an operation', () => {
   it('are none that would say what is slow before there are a hundred', () => {
     const durations = new Durations()
@@ -277,6 +349,13 @@ describe('the kept traces', () => {
     for (let i = 0; i < 100_000; i++) kept.add(i, 512 * i, 'error', false, 1_000 + i / 10_000)
     assert.equal(kept.find(0, 0, 1_010), undefined)
     assert.equal(kept.find(99_999, 512 * 99_999, 1_010)?.reason, 'error')
+    // Ids that count up, by whatever step, leave no sets empty.
+    for (const step of [1, 3, 512, 2 ** 12, 2 ** 16, 2 ** 22]) {
+      const counting = new KeptTraces()
+      for (let i = 0; i < 500; i++) counting.add(7, (step * i) | 0, 'error', false, 1_000)
+      const found = Array.from({ length: 500 }, (_, i) => counting.find(7, (step * i) | 0, 1_000)).filter(Boolean)
+      assert.ok(found.length > 250, `${found.length} of 500 in steps of ${step}`)
+    }
     const random = new KeptTraces()
     const lows = Array.from({ length: 2_000 }, (_, i) => Math.floor(spread(i) * 2 ** 32) | 0)
     for (const lo of lows) random.add(1, lo, 'error', false, 1_000)

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { annotate, current, flush, ids, init, keep, shutdown, span, stats } from '../../../src'
+import { type AddressInfo, createServer as createTcpServer } from 'node:net'
+import { annotate, current, flush, ids, init, keep, type Span, shutdown, span, stats } from '../../../src'
 import type { SpanRecord } from '../../../src/codec/span'
 import { frameWith, Kind, parseB3, parseTraceparent, runInFrame, startServerSpan, startSpan } from '../../../src/plugin'
 import { clock } from '../../../src/process/genuine'
@@ -39,7 +39,7 @@ describe('retroactive sampling', () => {
   })
 
   async function sent(): Promise<SpanRecord[]> {
-    assert.equal(await flush(5000), true)
+    assert.equal(await flush(20_000), true)
     return peer.spans
   }
 
@@ -140,7 +140,6 @@ describe('retroactive sampling', () => {
       if (fails) root.fail('late')
       root.end()
     }
-    // The one that triggers is sent first.
     const told = (spans: SpanRecord[]) =>
       spans
         .toSorted((a, b) => (a.name! < b.name! ? -1 : a.name === b.name ? 0 : 1))
@@ -179,6 +178,36 @@ describe('retroactive sampling', () => {
     assert.deepEqual(stats().retroactive!.kept, { slow: 1 })
   })
 
+  it('knows what is slow in a busy operation, however many other names there are', async () => {
+    let now = genuineNow()
+    clock.now = () => now
+    start({ retroactive: { triggers: 'slow' } })
+    const request = (name: string, ms: number) => {
+      const server = startServerSpan(name, undefined)
+      now += ms
+      server.end()
+    }
+    for (let i = 0; i < 3_000; i++) {
+      request(`job ${i}`, 1)
+      if (i % 15 === 0) request('busy', 1)
+    }
+    request('busy', 50)
+    assert.deepEqual(names(await sent()), ['busy'])
+  })
+
+  it('keeps the trace of a span that an application has filled before it failed', async () => {
+    start()
+    span('full', full => {
+      for (let i = 0; i < 200; i++) full.annotate(`key ${i}`, i)
+      full.fail(new TypeError('bad'))
+    })
+    const [full] = await sent()
+    assert.deepEqual(
+      [full!.annotations!.get('error.type'), full!.annotations!.get('milo.keep')],
+      ['TypeError', 'error'],
+    )
+  })
+
   it('has triggers that can be left out', async () => {
     start({ retroactive: { triggers: 'none' } })
     trace('failing', true)
@@ -195,17 +224,100 @@ describe('retroactive sampling', () => {
     assert.equal(keep('nothing is current'), false)
     const spans = await sent()
     assert.deepEqual(names(spans), ['checkout', 'pay'])
-    assert.deepEqual(reasons(spans), ['big order', 'big order'])
+    // Of two words in one span, the last one stays, as in a trace that is sampled.
+    assert.deepEqual(reasons(spans), ['again', 'again'])
+  })
+
+  /** What each span says it was kept for, and whether it is itself the one for which the trace is kept, by its name at the end. */
+  const told = (spans: SpanRecord[]) =>
+    spans
+      .map(({ name, id, annotations }) => {
+        const cause = annotations!.get('milo.keep_span')
+        const isCause = cause === `${id!.toString(16).padStart(16, '0')} ${name}`
+        return `${name} ${annotations!.get('milo.keep')}${isCause ? ' itself' : ''}`
+      })
+      .sort()
+  const failing = () => span('inner', inner => void inner.fail('bad'))
+
+  it('keeps each word in a trace that is kept already: of an error, of another word, or asked for', async () => {
+    const polls: Poll[] = []
+    peer.keeps = poll => polls.push(poll)
+    start()
+    span('after an error', () => {
+      failing()
+      assert.equal(keep('refund'), true)
+    })
+    span('before an error', () => {
+      assert.equal(keep('early'), true)
+      failing()
+    })
+    span('twice', root => {
+      span('child', () => keep('first'))
+      keep('second')
+      assert.equal(keep('third'), true)
+      root.name = 'thrice'
+    })
+    let end = () => {}
+    const asked = span('asked', (root, done) => {
+      end = () => {
+        assert.equal(keep('late'), true)
+        done()
+      }
+      end = runInFrame.bind(undefined, frameWith(root as never), end) as () => void
+      span('early', () => {})
+      return root.traceId
+    })
+    const poll = await until('it asks', () => polls.shift())
+    poll.answer(1n, entry(0, BigInt(`0x${asked}`)))
+    await until('the trace is kept', async () => (await sent()).some(({ name }) => name === 'early'))
+    end()
+    assert.deepEqual(told(await sent()), [
+      'after an error refund itself',
+      'asked late itself',
+      'before an error early itself',
+      'child first itself',
+      'early asked',
+      'inner error itself',
+      'inner error itself',
+      'thrice third itself',
+    ])
+    const { kept, asked: n } = stats().retroactive!
+    assert.deepEqual([kept, n], [{ error: 2, refund: 1, early: 1, first: 1, third: 1, late: 1 }, 1])
+  })
+
+  it('says of a trace that is kept for the sake of another what is wrong with itself, and keeps the traces before it', async () => {
+    start({ retroactive: { lateral: 1, triggers: 'error' } })
+    const late: Span[] = []
+    const open = (name: string) =>
+      span(name, root => {
+        late.push(startSpan(Kind.LOCAL, 'inner'))
+        return root.traceId
+      })
+    trace('this')
+    open('this')
+    span('this', root => void root.fail('bad'))
+    await sent()
+    late[0]!.fail('bad').end()
+    const spans = await sent()
+    assert.deepEqual(told(spans), [
+      'inner error itself',
+      'inner lateral',
+      'middle lateral',
+      'this error itself',
+      'this lateral itself',
+      'this lateral itself',
+    ])
+    assert.deepEqual(stats().retroactive!.kept, { error: 2, lateral: 2 })
   })
 
   it('takes any word: cut to 64 characters, and not the collector’s own', async () => {
     start()
     for (const word of ['x'.repeat(100), 'asked', '', undefined, { toString: () => assert.fail() }] as string[])
       span('work', () => keep(word))
-    const words = reasons(await sent())
-    assert.equal(words[0], 'x'.repeat(64))
-    assert.deepEqual(words.slice(1, 4), ['application', 'application', 'application'])
+    const words = reasons(await sent()).sort()
     assert.equal(words.length, 5)
+    assert.deepEqual(words.slice(0, 3), ['application', 'application', 'application'])
+    assert.equal(words[4], 'x'.repeat(64))
   })
 
   it('marks a trace that is sampled anyway, and leaves its probability', async () => {
@@ -214,6 +326,13 @@ describe('retroactive sampling', () => {
     const [work] = await sent()
     assert.deepEqual([work!.probability, work!.annotations!.get('milo.keep')], [1, 'why'])
     assert.deepEqual(stats().retroactive!.kept, {})
+  })
+
+  it('accepts no word that nothing can say any more: the span has ended, and its trace is sampled', async () => {
+    start({ sampler: 'always' })
+    const ended = span('work', root => root)
+    assert.equal(runInFrame(frameWith(ended as never), keep, 'late'), false)
+    assert.deepEqual(reasons(await sent()), [undefined])
   })
 
   it('keeps the traces before of the same operation as well, if that is wanted', async () => {
@@ -228,22 +347,94 @@ describe('retroactive sampling', () => {
     assert.deepEqual(stats().retroactive!.kept, { error: 1, lateral: 2 })
   })
 
+  it('says for which span it keeps a trace: at that one, and at the first that is sent', async () => {
+    start({ retroactive: { lateral: 1 } })
+    const causes = (spans: SpanRecord[]) => {
+      const told = spans.flatMap(({ annotations }) => annotations!.get('milo.keep_span') ?? [])
+      const [cause, ...others] = new Set(told)
+      assert.deepEqual(others, [])
+      const span = spans.find(({ id }) => cause === `${id!.toString(16).padStart(16, '0')} ${cause!.slice(17)}`)
+      assert.deepEqual(span!.annotations!.get('milo.keep_span'), cause)
+      const first = spans.find(({ annotations }) => annotations!.has('milo.history'))
+      assert.deepEqual(first!.annotations!.get('milo.keep_span'), cause)
+      assert.ok(told.length <= 2)
+      return cause!.slice(17)
+    }
+    span('checkout', root => {
+      span('select', () => {})
+      span('pay', () => keep('big order'))
+      root.name = 'checkout, paid'
+    })
+    trace('failing')
+    trace('failing', true)
+    const spans = await sent()
+    const caused = (reason: string) => causes(spans.filter(one => reasons([one])[0] === reason))
+    assert.deepEqual(['big order', 'error', 'lateral'].map(caused), ['pay', 'inner', 'failing'])
+  })
+
+  for (const [what, symptom] of Object.entries<(root: Span, late: (() => void)[]) => unknown>({
+    'it fails': root => root.fail('bad'),
+    'something in it fails': () => span('inner', inner => void inner.fail('bad')),
+    'the application says so': () => keep('why'),
+    'the application says so further inside': () => span('inner', () => keep('why')),
+    'the application says so, and then calls itself': ({ traceId, spanId }) => {
+      keep('why')
+      startServerSpan('other', parseTraceparent(`00-${traceId.padStart(32, '0')}-${spanId}-00`)).end()
+    },
+    'something fails once it has ended': (_, late) => {
+      const inner = startSpan(Kind.LOCAL, 'inner')
+      late.push(() => inner.fail('bad').end())
+    },
+  })) {
+    it(`keeps the last traces of an operation when ${what}`, async () => {
+      start({ retroactive: { lateral: 2, triggers: 'error' } })
+      for (const name of ['other', 'this', 'this', 'this', 'other']) trace(name)
+      // No trace of an operation of that name.
+      span('root', () => span('this', () => {}))
+      const late: (() => void)[] = []
+      span('this', root => void symptom(root, late))
+      for (const one of late) one()
+      const lateral = (await sent()).filter(({ annotations }) => annotations!.get('milo.keep') === 'lateral')
+      assert.deepEqual(names(lateral), ['inner', 'inner', 'middle', 'middle', 'this', 'this'])
+    })
+  }
+
+  it('keeps the traces that ended before one that is kept later, and none of those that came after', async () => {
+    start({ retroactive: { lateral: 2, triggers: 'error' } })
+    const made = () => span('this', ({ traceId }) => traceId)
+    const before = [made(), made(), made()]
+    let late: Span | undefined
+    span('this', () => {
+      late = startSpan(Kind.LOCAL, 'inner')
+    })
+    made()
+    made()
+    late!.fail('bad').end()
+    made()
+    const lateral = (await sent()).filter(({ annotations }) => annotations!.get('milo.keep') === 'lateral')
+    assert.deepEqual(
+      new Set(lateral.map(({ traceId }) => traceId!.toString(16).padStart(16, '0'))),
+      new Set(before.slice(1)),
+    )
+  })
+
   it('keeps ten traces of an operation at once at most, and then one a second: the rest is counted', async () => {
     let now = genuineNow()
     clock.now = () => now
     start()
-    const fail = (name: string, n: number) => {
+    const fail = async (name: string, n: number) => {
       const before = stats().retroactive!.kept.error ?? 0
       for (let i = 0; i < n; i++) span(name, s => s.fail('bad').sampled)
+      await flush()
       return stats().retroactive!.kept.error! - before
     }
-    assert.equal(fail('few', 5), 5)
+    assert.equal(await fail('few', 5), 5)
     // The first five for certain, and then those with the highest ids.
-    const many = fail('many', 100)
+    const many = await fail('many', 100)
     assert.ok(many >= 5 && many <= 10, `${many}`)
     assert.equal(stats().retroactive!.refused, 100 - many)
     now += 60_000
-    const more = fail('many', 100)
+    const more = await fail('many', 100)
     assert.ok(more >= 5 && more <= 10, `${more}`)
   })
 
@@ -264,6 +455,21 @@ describe('retroactive sampling', () => {
     assert.ok(stats().retroactive!.refused > 500)
   })
 
+  it('accepts by `keep` what is refused once it is known how many bytes it has: all is either sent or counted', async () => {
+    start({ retroactive: { triggers: 'none' } })
+    const accepted: string[] = []
+    for (let i = 0; i < 12; i++)
+      span(`op ${i}`, ({ traceId }) => {
+        for (let j = 0; j < 120; j++) span('part', part => void part.annotate('value', 'x'.repeat(4000)))
+        if (keep('why')) accepted.push(traceId)
+      })
+    const whole = new Set((await sent()).map(({ traceId }) => traceId!.toString(16).padStart(16, '0')))
+    const { kept, refused } = stats().retroactive!
+    assert.equal(accepted.length, 12)
+    assert.ok(refused > 0 && whole.size === kept.why, `${refused} ${whole.size}`)
+    assert.equal(kept.why! + refused, 12)
+  })
+
   it('counts a trace as refused once, however many of its spans fail', async () => {
     const now = genuineNow()
     clock.now = () => now
@@ -273,6 +479,7 @@ describe('retroactive sampling', () => {
         for (let j = 0; j < 5; j++) span('child', child => void child.fail('bad'))
         root.fail('bad')
       })
+    await flush()
     const { kept, refused, partial } = stats().retroactive!
     // A root may be kept though none of its children was: they have tokens of their own.
     assert.ok(refused >= 300 - 20 && refused <= 300 - 5 && kept.error! + refused >= 300, `${kept.error} ${refused}`)
@@ -332,7 +539,8 @@ describe('retroactive sampling', () => {
     })
     const large = (await sent()).find(({ name }) => name === 'large')
     assert.ok(Number(large!.annotations!.get('milo.too_large')) > 40_000)
-    assert.deepEqual([large!.annotations!.size, stats().retroactive!.tooLarge], [2, 1])
+    assert.deepEqual([...large!.annotations!.keys()], ['milo.too_large', 'milo.keep', 'milo.keep_span', 'milo.history'])
+    assert.equal(stats().retroactive!.tooLarge, 1)
   })
 
   it('sends of a span that is too large for the collector that it was there', async () => {
@@ -348,7 +556,7 @@ describe('retroactive sampling', () => {
     const { annotations } = spans.find(({ name }) => name === 'large')!
     assert.deepEqual(
       [...annotations!.keys()].sort(),
-      ['milo.history', 'milo.keep', 'milo.too_large'].slice(-annotations!.size),
+      ['milo.history', 'milo.keep', 'milo.keep_span', 'milo.too_large'].slice(-annotations!.size),
     )
     assert.ok(Number(annotations!.get('milo.too_large')) > 120 * 3 * 4096)
     assert.equal(stats().dropped, 0)
@@ -411,6 +619,8 @@ describe('retroactive sampling', () => {
     })
 
     it('asks once something is recorded, and sends what it has of the traces that it is told, and what still ends of them', async () => {
+      // What was recorded before may be asked for at once.
+      start({ retroactive: false })
       start()
       assert.equal(stats().retroactive!.feed, 'off')
       trace('other')
@@ -465,6 +675,41 @@ describe('retroactive sampling', () => {
       for (let i = 0; i < 6; i++) trace('wanted')
       assert.equal((await sent()).length, 3 * 4)
       assert.deepEqual(stats().retroactive!.kept, { requested: 4 })
+    })
+
+    it('counts those of an operation’s next traces that are refused', async () => {
+      start({ retroactive: { bytes: 2 ** 26, triggers: 'none' }, maxBufferedSpans: 100_000 })
+      trace('before')
+      const id = createHash('sha256').update('test\0wanted').digest().readBigInt64BE(0)
+      const request = (number: bigint) => entry(2, ((id >> 16n) << 16n) | number, 255)
+      ;(await next()).answer(1n, Buffer.concat([1n, 2n, 3n].map(request)))
+      await next()
+      for (let i = 0; i < 700; i++) trace('wanted')
+      await sent()
+      const { kept, refused } = stats().retroactive!
+      assert.ok(refused > 0 && kept.requested! > 0, `${refused}`)
+      assert.equal(kept.requested! + refused, 700)
+    })
+
+    it('goes on across a new init with what it was told: no request is forgotten, or counts twice', async () => {
+      start()
+      trace('before')
+      const hash = createHash('sha256').update('test\0ordered').digest().readBigInt64BE(0)
+      const request = entry(2, ((hash >> 16n) << 16n) | 9n, 3)
+      ;(await next()).answer(77n, request)
+      await next()
+      trace('ordered')
+      start({ host: 'there' })
+      const poll = await until('the new one asks', () => polls.splice(0).find(({ host }) => host === 'there'))
+      assert.equal(poll.since, 77n)
+      poll.answer(78n, request)
+      await next()
+      for (let i = 0; i < 5; i++) trace('ordered')
+      assert.equal((await sent()).length, 3 * 3)
+      // Another service's operations are others.
+      start({ service: 'other' })
+      trace('ordered')
+      assert.equal((await sent()).length, 3 * 3)
     })
 
     it('is asked for everything at once, and sends no more than its bucket', async () => {
@@ -564,6 +809,27 @@ describe('retroactive sampling', () => {
     await until('it asks the new one', () => stats().retroactive!.feed === 'connected')
   })
 
+  it('asks again at once where a question that waited was cut off, as proxies do, however often', async () => {
+    let [asked, passedMs] = [0, 0]
+    clock.now = () => genuineNow() + passedMs
+    const proxy = createTcpServer(socket => {
+      socket.on('error', () => {})
+      socket.once('data', () => {
+        asked++
+        passedMs += 5_000
+        socket.destroy()
+      })
+    }).listen(0, '127.0.0.1')
+    try {
+      await once(proxy, 'listening')
+      start({ scribe: `127.0.0.1:${(proxy.address() as AddressInfo).port}` })
+      trace('fine')
+      await until('it has asked ten times, whose pauses would take a minute if they grew', () => asked >= 10, 15_000)
+    } finally {
+      proxy.close()
+    }
+  })
+
   it('knows a genuine Scribe beside an address where nobody is', async () => {
     start({ scribe: `127.0.0.1:${await freePort()},${peer.address}` })
     trace('fine')
@@ -644,7 +910,27 @@ describe('retroactive sampling', () => {
     trace('fine')
     span('failing', () => current().fail('bad'))
     await flush()
-    assert.match(testing.tree({ annotations: ['error.type'] }), /^failing error.type=bad$/)
+    assert.match(testing.tree({ annotations: ['error.type'] }), /^failing error.type=string$/)
     testing.stop()
+  })
+
+  it('goes on after milo/testing where it was before, and knows nothing of what a test has recorded', async () => {
+    const done: (() => void)[] = []
+    start()
+    span('root', (root, end) => {
+      done.push(() => {
+        root.fail('bad')
+        end()
+      })
+      span('before', () => {})
+    })
+    testing.start({ sampler: 'never', retroactive: true })
+    trace('fine')
+    testing.start()
+    testing.stop()
+    assert.equal(stats().retroactive!.spans, 1)
+    assert.notEqual(stats().retroactive!.feed, 'off')
+    done.pop()!()
+    assert.deepEqual(names(await sent()), ['before', 'root'])
   })
 })

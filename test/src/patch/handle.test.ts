@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { EventEmitter } from 'node:events'
+import { EventEmitter, errorMonitor } from 'node:events'
 import { Handle } from '../../../src/patch/handle'
 import { start, stop } from '../../../src/testing'
 
@@ -179,6 +179,45 @@ describe("a plugin's handle", () => {
         })
       for (const event of ['wanted', 'other', 'unheard']) seen.push(emitter.emit(event, 1, 2))
       assert.deepEqual(seen, ['wanted', [true, 1, 2], true, [true, 1, 2], true, false])
+    })
+
+    it('throws an error that nobody hears, as Node does', () => {
+      const emitter = new EventEmitter()
+      plugin.watchEmit(
+        emitter,
+        () => true,
+        () => false,
+      )
+      assert.throws(() => emitter.emit('error', new Error('unheard')), /unheard/)
+      emitter.on(errorMonitor, () => {})
+      assert.throws(() => emitter.emit('error', new Error('monitored')), /monitored/)
+    })
+
+    it('calls an emit that somebody had put in the place of Node’s before Milo came, for every event', () => {
+      const { emit: own } = EventEmitter.prototype
+      const through: unknown[] = []
+      const file = require.resolve('../../../src/patch/handle')
+      const module = require.cache[file]
+      try {
+        // Of the same shape as Node's own.
+        EventEmitter.prototype.emit = function emit(type: string | symbol, ...args: any) {
+          through.push(type)
+          return own.call(this, type, ...args)
+        }
+        delete require.cache[file]
+        const late: typeof import('../../../src/patch/handle') = require('../../../src/patch/handle')
+        const emitter = new EventEmitter()
+        new late.Handle('late').watchEmit(
+          emitter,
+          () => true,
+          () => false,
+        )
+        assert.equal(emitter.emit('unheard'), false)
+      } finally {
+        EventEmitter.prototype.emit = own
+        require.cache[file] = module
+      }
+      assert.deepEqual(through, ['unheard'])
     })
 
     it('leaves a frozen emitter as it is', () => {

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { createContext, runInContext } from 'node:vm'
 import { span, wrap } from '../../../src'
-import { ended, start, stop, type TestSpan } from '../../../src/testing'
+import { observeThen } from '../../../src/patch/observe'
+import { start, stop, type TestSpan } from '../../../src/testing'
+import { ended } from '../../helpers/ended'
 import { until } from '../../helpers/until'
 
 describe('what a traced function returns', () => {
@@ -168,5 +170,48 @@ describe('what a traced function returns', () => {
       process.removeAllListeners('unhandledRejection')
       for (const listener of before) process.on('unhandledRejection', listener)
     }
+  })
+})
+
+describe('a promise that is watched until the application asks for its outcome', () => {
+  it('is asked as ever, and tells a hundred at most, when many calls have returned it', async () => {
+    for (const shared of [Promise.resolve(1), Promise.reject(new Error('no'))]) {
+      let heard = 0
+      const hear = () => heard++
+      for (let i = 0; i < 20_000; i++) observeThen(shared, hear, hear)
+      assert.equal(shared.then.length, 2)
+      const outcome = await shared.then(
+        value => value,
+        error => error.message,
+      )
+      assert.ok(outcome === 1 || outcome === 'no')
+      assert.equal(heard, 100)
+      assert.equal(Object.hasOwn(shared, 'then'), false)
+    }
+  })
+
+  it('tells whoever watches it anew, and through what others have put there', async () => {
+    const promise = Promise.resolve(1)
+    const heard: string[] = []
+    const watch = (name: string) =>
+      observeThen(
+        promise,
+        () => heard.push(name),
+        () => {},
+      )
+    watch('a')
+    const { then } = promise
+    // biome-ignore lint/suspicious/noThenProperty: it is what the test is about
+    promise.then = function (this: any, ...given: any[]) {
+      heard.push('theirs')
+      return then.apply(this, given as any)
+    } as any
+    watch('b')
+    watch('c')
+    await promise.then(value => value)
+    assert.deepEqual(heard, ['theirs', 'a', 'b', 'c'])
+    watch('d')
+    await promise.then(value => value)
+    assert.deepEqual(heard.slice(4), ['theirs', 'd'])
   })
 })

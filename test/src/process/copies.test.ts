@@ -113,7 +113,7 @@ describe('several copies of Milo in one process', () => {
         await new Promise(done => server.once('listening', done))
         await milo.index.span('outer', () => new Promise(done => http.get({ ...server.address(), agent: false }, res => res.resume().on('end', done))))
         await new Promise(done => server.close(done))
-        await milo.testing.ended(3, 5000)
+        await milo.testing.ended(3, 20_000)
         return spans.map(span => span.name).sort().join()
       }
       const realms = []

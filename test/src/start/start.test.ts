@@ -108,12 +108,28 @@ describe('a start', () => {
     assert.equal(lines.length, 4)
   })
 
+  it('names a variable that has no effect without another one, and none that has', () => {
+    const said = (env: NodeJS.ProcessEnv, options = {}) => readSettings(options, env).oddVariables
+    const alone = { MILO_RETROACTIVE_LATERAL: '3', MILO_SPOOL_MAX_BYTES: '5', MILO_EXPORT_HEADERS: 'a=b' }
+    assert.deepEqual(said(alone), [
+      'MILO_RETROACTIVE_LATERAL has no effect without MILO_RETROACTIVE=1',
+      'MILO_SPOOL_MAX_BYTES has no effect without MILO_SPOOL',
+      'MILO_EXPORT_HEADERS has no effect without an exporter over HTTP in MILO_EXPORT',
+    ])
+    const all = { ...alone, MILO_SPOOL_MAX_BYTES: '5000000' }
+    assert.deepEqual(
+      said(all, { retroactive: true, spool: { directory: tmpdir() }, export: 'scribe,otlp:http://127.0.0.1:4318' }),
+      [],
+    )
+    assert.deepEqual(said({ MILO_RETROACTIVE: '1', MILO_RETROACTIVE_BYTES: '10000000', MILO_SPOOL_MAX_BYTES: '' }), [])
+  })
+
   it('knows each variable that it reads', () => {
     const read = [...readFileSync(join(ROOT, 'src/start/options.ts'), 'utf8').matchAll(/env\.(MILO_\w+)/g)].map(
       ([, name]) => name!,
     )
     assert.ok(read.length >= 10)
-    assert.deepEqual(readSettings({}, Object.fromEntries(read.map(name => [name, '']))).unknownVariables, [])
+    assert.deepEqual(readSettings({}, Object.fromEntries(read.map(name => [name, '']))).oddVariables, [])
   })
 
   it('is the same for milo/testing: ids in logs, milo/cls, and no plugin twice', async () => {
@@ -154,6 +170,25 @@ describe('a start', () => {
       stdout: 'false\n',
       stderr: '',
     })
+  })
+
+  it('sends what is on its way when another exporter takes the place of one', async () => {
+    const scribe = await ScribePeer.listen()
+    try {
+      const { stdout, stderr } = await runNode([
+        '-e',
+        `const milo = require(${MILO})
+        milo.init({ scribe: '${scribe.address}', sampler: 'always', logLevel: 'silent' })
+        for (let i = 0; i < 600; i++) milo.span('before', () => {})
+        // A batch is on its way, and its connection has yet to be made.
+        void milo.flush(10_000)
+        milo.init({ export: 'otlp:http://127.0.0.1:1', sampler: 'always', logLevel: 'silent', exitTimeoutMs: 5000 })`,
+      ])
+      assert.deepEqual([stdout, stderr], ['', ''])
+      assert.equal(scribe.spans.filter(({ name }) => name === 'before').length, 500)
+    } finally {
+      await scribe.close()
+    }
   })
 
   it('forgets no span of the start before it: what waits, flies or is open goes on, and the counts add up', async () => {

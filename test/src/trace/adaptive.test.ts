@@ -9,17 +9,8 @@ import { withProbability } from '../../../src/trace/sampler'
 import type { LiveSpan, PluginSpan } from '../../../src/trace/span'
 import { startServerSpan } from '../../../src/trace/tracer'
 import { ScribePeer } from '../../helpers/scribe-peer'
+import { seeded } from '../../helpers/seeded'
 import { until } from '../../helpers/until'
-
-/** Random numbers that are the same in every run: mulberry32. */
-function randomness(seed: number): () => number {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
-  }
-}
 
 /** An operation that is called at random times, so often per second; the rate may change with each second. */
 interface Load {
@@ -54,8 +45,8 @@ interface Simulation {
 
 /** Runs a process on a clock and randomness of its own: what was kept in each second, and of each load. */
 function simulate({ loads, seconds, seed, target = 10, operations, clock = ms => ms, every100Ms }: Simulation) {
-  const times = randomness(seed)
-  const coins = randomness(seed ^ 0x5bd1e995)
+  const times = seeded(seed)
+  const coins = seeded(seed ^ 0x5bd1e995)
   let now = 0
   const sampler = new AdaptiveSampler({ tracesPerSecond: target, operations, now: () => clock(now * 1000) })
   const tallies = loads.map(() => new Tally())
@@ -257,7 +248,7 @@ describe('the adaptive sampler', () => {
     }
 
     it('bounds what is kept while the clock stands still, and isn’t harmed by one that tells no number', () => {
-      const coins = randomness(1)
+      const coins = seeded(1)
       const sampler = new AdaptiveSampler({ tracesPerSecond: 10, now: () => 0 })
       let kept = 0
       for (let i = 0; i < 100_000; i++) if (sampler.sample('busy', coins()) > 0) kept++
@@ -269,7 +260,7 @@ describe('the adaptive sampler', () => {
 
   it('decides as every process does that knows p', () => {
     let now = 0
-    const coins = randomness(7)
+    const coins = seeded(7)
     const sampler = new AdaptiveSampler({ tracesPerSecond: 10, now: () => now })
     const seen = new Set<number>()
     for (let i = 0; i < 50_000; i++) {
@@ -395,7 +386,7 @@ describe('sampling in a process', () => {
   it('is adaptive by default, puts p into every span, and tells its rates in stats()', async () => {
     start({ tracesPerSecond: 5 })
     for (let i = 0; i < 2000; i++) span('busy', () => span('within', () => {}))
-    assert.equal(await flush(5000), true)
+    assert.equal(await flush(20_000), true)
     const kept = peer.spans.filter(s => s.name === 'busy')
     assert.ok(kept.length >= 5 && kept.length < 100, `${kept.length}`)
     assert.ok(kept.some(s => s.probability! < 1))
@@ -481,7 +472,7 @@ describe('sampling in a process', () => {
       span('forced alone', { force: true }).end()
       span('not forced', { force: false }, () => {})
       span('not forced', {}).end()
-      assert.equal(await flush(5000), true)
+      assert.equal(await flush(20_000), true)
       assert.deepEqual(
         peer.spans.map(s => [s.name, s.probability]),
         [

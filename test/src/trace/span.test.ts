@@ -36,7 +36,7 @@ describe('span', () => {
   })
 
   async function sent() {
-    assert.equal(await flush(5000), true)
+    assert.equal(await flush(20_000), true)
     return peer.spans
   }
 
@@ -129,6 +129,29 @@ describe('span', () => {
     assert.deepEqual(errors.sort(), ['Error', 'Error', undefined, undefined])
   })
 
+  it('has the kind of what was thrown, and not its text, as the type of an error', async () => {
+    const text = 'user 123 not found'
+    for (const thrown of [text, '', 42, { code: 'E1' }]) {
+      assert.throws(() =>
+        span('throws', () => {
+          throw thrown
+        }),
+      )
+      await assert.rejects(span('rejects', () => Promise.reject(thrown)))
+      span('fails').fail(thrown).end()
+    }
+    const spans = await sent()
+    assert.deepEqual(
+      spans.map(s => ['error.type', 'error.message'].map(key => s.annotations!.get(key))),
+      [
+        ...Array(3).fill(['string', text]),
+        ...Array(3).fill(['string', undefined]),
+        ...Array(3).fill(['number', undefined]),
+        ...Array(3).fill(['object', undefined]),
+      ],
+    )
+  })
+
   it('carries annotations, events and counters, from the API and from the span itself', async () => {
     span('x', s => {
       annotate('user', 'Zoë')
@@ -192,6 +215,35 @@ describe('span', () => {
     assert.equal(s!.events!.length, 2 + 256)
     assert.equal(s!.counters!.size, 128)
     assert.equal(stats().truncated - before, 1 + (1000 - 127) + (1000 - 256) + (1000 - 128))
+  })
+
+  it('says how it ended, however full an application has made it', async () => {
+    span('full', s => {
+      for (let i = 0; i < 128; i++) s.annotate(`k${i}`, i)
+      s.fail(new TypeError('bad'))
+        .annotate('http.response.status_code', 503)
+        .annotate('http.route', '/a')
+        .annotate('other', 1)
+      // That has a limit too.
+      for (let i = 0; i < 100; i++) s.annotate(`error.${i}`, i)
+    })
+    span('overfull', s => {
+      for (let i = 0; i < 128; i++) s.annotate(`k${i}`, i)
+      for (let i = 0; i < 100; i++) s.annotate(`http.request.header.${i}`, i).annotate(`milo.${i}`, i)
+      s.annotate('http.response.status_code', 502).annotate('http.response.status_code', 503).fail(new TypeError('bad'))
+    })
+    const [{ annotations } = assert.fail(), overfull = assert.fail()] = await sent()
+    const said = ['error.type', 'error.message', 'http.response.status_code', 'http.route', 'other']
+    assert.deepEqual(
+      said.map(key => annotations!.get(key)),
+      ['TypeError', 'bad', '503', '/a', undefined],
+    )
+    assert.equal(annotations!.size, 128 + 16)
+    assert.deepEqual(
+      said.map(key => overfull.annotations!.get(key)),
+      ['TypeError', 'bad', '503', undefined, undefined],
+    )
+    assert.equal(overfull.annotations!.size, 128 + 16 + 3)
   })
 
   it('keeps its durations when the wall clock is set back, which the traces that begin a second later tell', async () => {

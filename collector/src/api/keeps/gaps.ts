@@ -7,7 +7,8 @@ import { Turns } from '../../turns'
 /**
  * The calls of a trace with what may have answered them, and the spans whose callers aren't there.
  *
- * A server's half has its client's id where a carrier of Milo's brought it, and is a child of it elsewhere (docs/wire-format.md). A
+ * A server's half has its client's id where a carrier of Milo's brought it, and is a child of it elsewhere (docs/wire-format.md). So where
+ * both sides share ids with others, a child of a call isn't its answer, but of a process further on whose caller's half is missing. A
  * process without a history passes ids on as they came. So what it calls looks as if it had been called by its own caller, but is of
  * another protocol, method or path, or elsewhere than where the caller called.
  */
@@ -18,6 +19,8 @@ export interface Gap extends Omit<MissingHalf, 'why' | 'detail'> {
   /** By the trace's clock; what is asked of processes, by the collectors'. */
   startUs: number
   endUs: number
+  /** When the missing half had ended at the latest; Infinity: it may go on. */
+  endedUs: number
   /** The host of the half that is there, and its service. */
   from: string | null
   other: string | null
@@ -34,12 +37,16 @@ export interface Call {
 
 /** Systems that are called, and have no spans of their own. */
 const SYSTEMS = ['db.system.name', 'db.system', 'messaging.system']
+/** What `thrift.result` says of a call that has failed by its answer. */
+const THRIFT_ANSWERS = ['exception', 'application_exception']
 const MAX_ORPHANS = 1_000
 
 /** Returns the calls that a span of the server should answer. */
 export async function callsOf(trace: Trace, records: SpanRecord[]): Promise<Call[]> {
   const turns = new Turns()
   const clients = new Map<string, SpanRecord>()
+  /** Those that are known to share the ids of calls with the other side. */
+  const joining = new Set<string>()
   const clientsBelow = new IdMap<SpanRecord>()
   const servers: SpanRecord[] = []
   for (const record of records) {
@@ -56,7 +63,12 @@ export async function callsOf(trace: Trace, records: SpanRecord[]): Promise<Call
   for (const half of servers) {
     // Where its own client's half is there, that is whom it answers.
     const own = hexId(half.id!)
-    const id = clients.has(own) || !half.parentId ? own : hexId(half.parentId)
+    const client = clients.get(own)
+    if (client !== undefined && protocolOf(client.annotations) && protocolOf(half.annotations)) {
+      joining.add(sideKeyOf(client, client.clientHost))
+      joining.add(sideKeyOf(half, half.serverHost))
+    }
+    const id = client !== undefined || !half.parentId ? own : hexId(half.parentId)
     const known = related.get(id)
     if (known === undefined) related.set(id, [half])
     else known.push(half)
@@ -67,7 +79,11 @@ export async function callsOf(trace: Trace, records: SpanRecord[]): Promise<Call
     const record = clients.get(span.spanId)
     if (record === undefined || SYSTEMS.some(key => record.annotations?.has(key))) continue
     const belonging = related.get(span.spanId) ?? []
-    const answers = belonging.filter(half => mayAnswer(record, half))
+    const isJoining = joining.has(sideKeyOf(record, record.clientHost))
+    // Where both share ids with others, they do so with each other: a half with an id of its own has another caller.
+    const isOthers = (half: SpanRecord) =>
+      isJoining && half.id !== record.id && joining.has(sideKeyOf(half, half.serverHost))
+    const answers = belonging.filter(half => mayAnswer(record, half) && !isOthers(half))
     // A call by way of another one, as Thrift's over HTTP: that one says what is missing.
     const inner = clientsBelow.get(record.id!)
     if (answers.length === 0 && inner !== undefined && goesTo(record, inner)) continue
@@ -83,6 +99,7 @@ function gapOf(
   isMixed: boolean,
 ): Gap {
   const startUs = span.clientStart ?? span.start ?? 0
+  const endUs = startUs + (span.clientDuration ?? span.duration ?? 0)
   return {
     spanId: span.spanId,
     shownAt: span.spanId,
@@ -91,10 +108,22 @@ function gapOf(
     host: annotations.get('server.address') || serverHost || (isMixed ? null : span.serverHost),
     port: annotations.get('server.port') ?? null,
     startUs,
-    endUs: startUs + (span.clientDuration ?? span.duration ?? 0),
+    endUs,
+    endedUs: wasAnswered(annotations) ? endUs : Number.POSITIVE_INFINITY,
     from: clientHost || null,
     other: service || null,
   }
+}
+
+/** Whether a caller has got an answer: one that hasn't waited for it, or lost its connection, doesn't know what goes on there. */
+function wasAnswered(annotations: ReadonlyMap<string, string>): boolean {
+  if (!annotations.has('error.type') && !annotations.has('error')) return true
+  return annotations.has('http.response.status_code') || THRIFT_ANSWERS.includes(annotations.get('thrift.result') ?? '')
+}
+
+/** A process as a caller, or as a server, in a protocol: either it shares the ids of all calls with those that do, or of none. */
+function sideKeyOf({ service, events = [], annotations }: SpanRecord, host: string | undefined): string {
+  return JSON.stringify([service, host, sideOf(events), protocolOf(annotations)])
 }
 
 /** Whether both halves are of one protocol and one operation, as far as they say. */
@@ -128,17 +157,23 @@ function goesTo(outer: SpanRecord, inner: SpanRecord): boolean {
   })
 }
 
-/** Returns the callers that spans name as their parents, and that aren't there: each once, as the span that knows most of it says. */
-export function callersMissing({ spans }: Trace): Gap[] {
+/**
+ * Returns the callers that spans name as their parents, and that aren't there: each once, as the span that knows most of it says; 1,000 at
+ * most, and how many there are.
+ */
+export function callersMissing({ spans }: Trace): { callers: Gap[]; count: number } {
   const gaps = new Map<string, Gap>()
+  const more = new Set<string>()
   for (const span of spans) {
     const { spanId, parentId, kind, orphan, annotations } = span
     if (!orphan || parentId === NO_PARENT) continue
     const known = gaps.get(parentId)
+    if (known === undefined && gaps.size === MAX_ORPHANS) more.add(parentId)
     if (known === undefined ? gaps.size === MAX_ORPHANS : known.service !== null) continue
     const startUs = span.start ?? 0
     // The parent of what isn't a server's is in the same process.
     const isServed = kind === 'server'
+    const endUs = startUs + (span.duration ?? 0)
     const gap: Gap = {
       spanId: parentId,
       shownAt: spanId,
@@ -147,11 +182,13 @@ export function callersMissing({ spans }: Trace): Gap[] {
       host: span.clientHost ?? annotations['network.peer.address']?.replace(/^::ffff:/, '') ?? null,
       port: null,
       startUs,
-      endUs: startUs + (span.duration ?? 0),
+      endUs,
+      // A caller learns of the answer at once; a parent within the same process may run on.
+      endedUs: isServed ? endUs : Number.POSITIVE_INFINITY,
       from: isServed ? span.serverHost : null,
       other: isServed ? span.service : null,
     }
     if (known === undefined || gap.service !== null) gaps.set(parentId, gap)
   }
-  return [...gaps.values()]
+  return { callers: [...gaps.values()], count: gaps.size + more.size }
 }

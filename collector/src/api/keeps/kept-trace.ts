@@ -20,14 +20,15 @@ export async function keptTrace(
   const id = BigInt.asIntN(64, BigInt(`0x${trace.traceId}`))
   const keeps = await askStore(store => store.keepsOf(id))
   const keptUs = keeps.length === 0 ? undefined : Math.min(...keeps.map(({ atUs }) => atUs))
-  const missing = await missingHalves(askStore, trace, records, keptUs, rings)
+  const found = await missingHalves(askStore, trace, records, keptUs, rings)
   // Whose process kept it has sent nothing, or a person asked for it.
-  return { reasons: reasons.length > 0 ? reasons : reasonsOf(keeps), missing, leftOut: leftOutOf(records) }
+  return { reasons: reasons.length > 0 ? reasons : reasonsOf(keeps), ...found, leftOut: leftOutOf(records) }
 }
 
 /** The earliest first, each once. */
 function reasonsOf(keeps: StoredKeep[]): KeptReason[] {
-  const found = new Map(keeps.map(keep => [JSON.stringify(reasonOf(keep)), reasonOf(keep)]))
+  const known = keeps.filter(({ reason }) => reason !== '')
+  const found = new Map(known.map(keep => [JSON.stringify(reasonOf(keep)), reasonOf(keep)]))
   return [...found.values()].reverse()
 }
 

@@ -1,20 +1,21 @@
 import { placeOf } from 'milo/codec/keeps'
 import type { SpanRecord } from 'milo/codec/span'
 import { ASKS_US, type Rings } from '../../keep/rings'
-import type { KeepReader } from '../../store/keeps'
-import { HISTORY_KEY, isEveryMachine, leftOutOf, type MissingHalf, type Trace } from '../../trace'
+import { type KeepReader, MAX_RINGS_READ } from '../../store/keeps'
+import { isEveryMachine, type KeptTrace, leftOutOf, type MissingHalf, type Trace } from '../../trace'
 import { Turns } from '../../turns'
 import type { AskStore } from '../ask-store'
 import { Clocks } from './clocks'
 import { type Call, callersMissing, callsOf, type Gap } from './gaps'
-import { hostOf, overwrittenInside } from './own-spans'
+import { Histories } from './histories'
+import { overwrittenInside } from './own-spans'
 import { machineOf, Processes, wasThere } from './processes'
-import { type Asked, hasLost, overwritten, unknown, unseen, type Why, whoOf, whyOf } from './why'
+import { type Asked, hasLost, unknown, unseen, type Why, whoOf, whyOf } from './why'
 
 /**
  * What is missing in a trace that was kept after the fact, and why: what a process had was overwritten, the process ended, or it has no
  * history. What is known of processes is when they were first and last seen in an hour or two, and how far their histories went back
- * then; in between, a history moves on evenly.
+ * then, and what they have told with the spans that they have sent.
  */
 
 const MAX_MISSING = 1_000
@@ -24,8 +25,11 @@ const MAX_RANGE_US = 86_400_000_000
 const MAX_NAMES = 3_000
 const MAX_PLACES = 100
 
+export type Missing = Pick<KeptTrace, 'missing' | 'missingCount'>
+
 /**
- * Returns the halves of calls that aren't in a trace, and why, and the processes that had forgotten some of their own spans.
+ * Returns the processes that had forgotten some of their own spans, and the halves of calls that aren't in a trace, and why: so many, and
+ * how many there are.
  * @param keptUs when processes were asked for it; undefined: nobody knows
  * @param here the processes that ask this collector
  */
@@ -35,11 +39,11 @@ export async function missingHalves(
   records: SpanRecord[],
   keptUs: number | undefined,
   here: Rings | undefined,
-): Promise<MissingHalf[]> {
+): Promise<Missing> {
   const calls = await callsOf(trace, records)
-  const callers = callersMissing(trace)
+  const { callers, count } = callersMissing(trace)
   const inside = await overwrittenInside(records)
-  if (calls.length + callers.length === 0) return inside
+  if (calls.length + callers.length === 0) return cut(inside, inside.length)
   const rings = here?.all() ?? []
   const clocks = new Clocks(trace, rings, keptUs)
   let startUs = Number.POSITIVE_INFINITY
@@ -49,6 +53,7 @@ export async function missingHalves(
     const aheadUs = clocks.aheadOf(gap.other ?? gap.service, gap.other === null ? gap.host : gap.from)
     gap.startUs -= aheadUs
     gap.endUs -= aheadUs
+    gap.endedUs -= aheadUs
     startUs = Math.min(startUs, gap.startUs)
     endUs = Math.max(endUs, gap.endUs)
   }
@@ -59,9 +64,34 @@ export async function missingHalves(
   const of = namesOf([...calls.map(({ gap }) => gap), ...callers])
   const rows = isOdd ? [] : await askStore(store => store.rings({ ...range, of }))
   const nowUs = here?.nowUs() ?? Date.now() * 1000
-  const asked = { keptUs: askedUs, nowUs, upUs: here?.sinceUs ?? 0 }
-  const halves = await explain(calls, callers, records, new Processes([...rings, ...rows]), asked, clocks)
-  return [...halves, ...inside].slice(0, MAX_MISSING)
+  const knowsAll = !isOdd && rows.length < MAX_RINGS_READ
+  const asked = { keptUs: askedUs, nowUs, upUs: here?.sinceUs ?? 0, knowsAll }
+  const processes = new Processes([...rings, ...rows])
+  const unanswered = await unansweredOf(calls, processes)
+  // What concerns all of a process comes first, and neither side leaves no room for the other.
+  const room = Math.max(0, MAX_MISSING - inside.length)
+  const ofCallers = Math.min(callers.length, Math.max(Math.floor(room / 2), room - unanswered.length))
+  const listed = [unanswered.slice(0, room - ofCallers), callers.slice(0, ofCallers)] as const
+  const halves = await explain(...listed, records, processes, asked, clocks)
+  return cut([...inside, ...halves], inside.length + unanswered.length + count)
+}
+
+function cut(missing: MissingHalf[], missingCount: number): Missing {
+  return { missing: missing.slice(0, MAX_MISSING), missingCount }
+}
+
+/** A call whose answer isn't there, and what is there in its place. */
+type Unanswered = Pick<Call, 'gap' | 'beyond'>
+
+async function unansweredOf(calls: Call[], processes: Processes): Promise<Unanswered[]> {
+  const turns = new Turns()
+  const found: Unanswered[] = []
+  for (const { gap, answers, beyond } of calls) {
+    if (turns.over()) await turns.next()
+    if (answers.length === 0) found.push({ gap, beyond })
+    else if (answers.every(half => processes.areElsewhere(half, gap))) found.push({ gap, beyond: answers })
+  }
+  return found
 }
 
 /** Returns the names by which the gaps' processes may be found. */
@@ -78,7 +108,7 @@ function namesOf(gaps: Gap[]): { services: string[]; hosts: string[]; places: st
 }
 
 async function explain(
-  calls: Call[],
+  calls: Unanswered[],
   callers: Gap[],
   records: SpanRecord[],
   processes: Processes,
@@ -86,9 +116,9 @@ async function explain(
   clocks: Clocks,
 ): Promise<MissingHalf[]> {
   const turns = new Turns()
-  const began = historiesOf(records, clocks)
+  const histories = new Histories(records, clocks, asked.keptUs, processes)
   const present = new Set(records.map(({ service = '' }) => service))
-  const senders = { sent: present, leftOut: new Set(leftOutOf(records).map(({ service }) => service)) }
+  const senders = { histories, sent: present, leftOut: new Set(leftOutOf(records).map(({ service }) => service)) }
   const missing: MissingHalf[] = []
   const add = (gap: Gap, beyond: SpanRecord[] = []) => {
     const at = processes.at(gap)
@@ -101,12 +131,10 @@ async function explain(
   }
   /** No process is known that takes calls there. */
   const whyNowhere = (gap: Gap): Why => {
-    const { service, side, host, startUs } = gap
-    const told = (service !== null && began.get(service)) || undefined
-    if (told !== undefined && startUs < told) return overwritten(`the history of ${service}`, told)
+    const { service, side, host } = gap
     if (service !== null) return whyOf(processes.ofService(service, host), gap, asked, senders)
     if (host === null) return unknown("nothing says where this was, so it isn't known whose it is")
-    // Who has called is another process than the one that was called.
+    // The caller is another process than the one that was called.
     const others = processes
       .around(gap)
       .filter(ring => side === 'server' || ring.service !== gap.other || ring.host !== gap.from)
@@ -114,34 +142,19 @@ async function explain(
     // Of processes on the same machine, those that are there say where they take calls.
     if (side === 'server' && isEveryMachine(host))
       return whoOf(
-        absent.filter(ring => hasLost(ring, gap, asked)),
+        absent.filter(ring => hasLost(ring, gap, asked, senders)),
         gap,
         asked,
         senders,
       )
     return whoOf(absent.length > 0 ? absent : others, gap, asked, senders)
   }
-  for (const { gap, answers, beyond } of calls) {
-    if (missing.length === MAX_MISSING) break
+  for (const { gap, beyond } of calls) {
     if (turns.over()) await turns.next()
-    if (answers.length === 0) add(gap, beyond)
-    else if (answers.every(half => processes.areElsewhere(half, gap))) add(gap, answers)
+    add(gap, beyond)
   }
-  for (const gap of callers.slice(0, MAX_MISSING - missing.length)) add(gap)
+  for (const gap of callers) add(gap)
   return missing
-}
-
-/** Of each service that has sent spans, when its history began: the earliest, if several processes have. */
-function historiesOf(records: SpanRecord[], clocks: Clocks): Map<string, number> {
-  const began = new Map<string, number>()
-  for (const record of records) {
-    const { annotations, service = '' } = record
-    const told = Number(annotations?.get(HISTORY_KEY))
-    if (!(told > 0)) continue
-    const us = clocks.of(told, service, hostOf(record))
-    began.set(service, Math.min(us, began.get(service) ?? us))
-  }
-  return began
 }
 
 function passedOn([half]: SpanRecord[]): string {

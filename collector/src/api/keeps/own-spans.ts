@@ -3,6 +3,7 @@ import { IdMap } from '../../record/ids'
 import { CLIENT, HISTORY_KEY, type MissingHalf, SERVER, sideOf } from '../../trace'
 import { hexId } from '../../trace/ids'
 import { Turns } from '../../turns'
+import { HELD_US, hostOf } from './histories'
 import { time } from './why'
 
 /**
@@ -64,9 +65,9 @@ function ofSeveral(records: SpanRecord[], firsts: SpanRecord[]): Map<SpanRecord,
   return found
 }
 
-/** What was sent had ended after its history began, unless a clock was set in between. */
+/** What was sent had ended after its history began, or just before, unless a clock was set in between. */
 function isKnown(record: SpanRecord): boolean {
-  return (record.events ?? []).some(({ timestamp }) => Number(timestamp) >= beganOf(record))
+  return (record.events ?? []).some(({ timestamp }) => Number(timestamp) >= beganOf(record) - HELD_US)
 }
 
 function beganOf({ annotations }: SpanRecord): number {
@@ -98,9 +99,4 @@ function startOf({ events = [] }: SpanRecord): number {
   let us = Number.POSITIVE_INFINITY
   for (const { timestamp } of events) us = Math.min(us, Number(timestamp ?? us))
   return us
-}
-
-/** The host of the process that has sent it. */
-export function hostOf({ events = [], clientHost, serverHost }: SpanRecord): string {
-  return (sideOf(events) === SERVER ? serverHost : clientHost || serverHost) ?? ''
 }

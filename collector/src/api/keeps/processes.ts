@@ -2,7 +2,7 @@ import { placeOf } from 'milo/codec/keeps'
 import type { SpanRecord } from 'milo/codec/span'
 import { ASKS_US } from '../../keep/rings'
 import { IdMap } from '../../record/ids'
-import type { SeenRing } from '../../store/keeps'
+import type { SeenRing, Telling } from '../../store/keeps'
 import { hostName, isEveryMachine } from '../../trace'
 import type { Gap } from './gaps'
 
@@ -18,6 +18,8 @@ type Place = Pick<Gap, 'host' | 'port' | 'from'>
 export class Processes {
   private readonly byPort = new Map<string, Process[]>()
   private readonly byService = new Map<string, Process[]>()
+  /** By service and host. */
+  private readonly beside = new Map<string, Process[]>()
   private readonly byHost = new Map<string, Process[]>()
   private readonly arounds = new Map<string, SeenRing[]>()
   /** The hosts of those that ask the collector from its own machine: it may have several names. */
@@ -34,6 +36,7 @@ export class Processes {
       const process = { ...ring, ports }
       for (const port of ports.keys()) put(this.byPort, port, process)
       put(this.byService, ring.service, process)
+      put(this.beside, besideOf(ring), process)
       for (const name of new Set([ring.host, ring.address])) put(this.byHost, name, process)
       if (isEveryMachine(ring.address)) this.local.add(ring.host)
     }
@@ -52,6 +55,12 @@ export class Processes {
     return there.length > 0 ? there : all
   }
 
+  /** Whether no other process of its service was there on its host. */
+  isAlone(ring: SeenRing, gap: Gap): boolean {
+    const others = this.beside.get(besideOf(ring)) ?? []
+    return !others.some(other => other.process !== ring.process && wasThere(other, gap))
+  }
+
   /** Returns those on the machine that may take calls there, as they don't say where they do. */
   around(gap: Gap): SeenRing[] {
     const key = JSON.stringify([gap.host, gap.from, gap.port === null])
@@ -63,15 +72,14 @@ export class Processes {
     return found
   }
 
-  /** Whether a half, which may answer a call by its ids, comes from processes of the machine that was called that all listen elsewhere. */
+  /** Whether a half, which may answer a call by its ids, comes from processes that all listen elsewhere than where the caller called. */
   areElsewhere({ service = '', serverHost }: SpanRecord, gap: Gap): boolean {
-    const { host, from } = gap
-    // Other addresses may be those of a balancer, or of a machine whose containers have their own.
-    if (host === null || (isEveryMachine(host) ? from === null : serverHost !== host)) return false
+    const isTaken = (this.byPort.get(gap.port ?? '') ?? []).some(other => owns(other, gap) && wasThere(other, gap))
     let isSure = false
     for (const process of this.byService.get(service) ?? []) {
       if (process.host !== serverHost || !wasThere(process, gap)) continue
-      if (isEveryMachine(host) && !this.isSameMachine(process, from!)) return false
+      // Nobody may be known there: other addresses may be those of a balancer, or of a machine whose containers have their own.
+      if (!isTaken && !this.isCalled(process, gap)) return false
       if (this.listensAt(process, gap) !== false) return false
       isSure = true
     }
@@ -91,6 +99,13 @@ export class Processes {
     return listening.includes(placeOf(host, port)) || isOn(process, namesOf(host))
   }
 
+  /** Whether its machine was called: by its name, by an address at which it takes calls itself, or by the caller's own loopback. */
+  private isCalled(process: Process, { host, from }: Place): boolean {
+    if (host === null) return false
+    if (isEveryMachine(host)) return from !== null && this.isSameMachine(process, from)
+    return process.host === host || process.listening.some(place => place.startsWith(placeOf(host, '')))
+  }
+
   private isSameMachine({ host }: SeenRing, other: string): boolean {
     return host === other || (this.local.has(host) && this.local.has(other))
   }
@@ -108,9 +123,15 @@ export function processesOf(rows: SeenRing[]): SeenRing[] {
     const [first, last] = [row.firstUs < known.firstUs ? row : known, row.seenUs > known.seenUs ? row : known]
     const { firstUs, firstHistoryUs } = first
     const aheadUs = row.aheadUs ?? known.aheadUs
-    processes.set(row.process, { ...last, firstUs, firstHistoryUs, aheadUs })
+    const tellings = [...tellingsOf(known), ...tellingsOf(row)]
+    processes.set(row.process, { ...last, firstUs, firstHistoryUs, aheadUs, tellings })
   }
   return [...processes.values()]
+}
+
+/** Returns all that is known of how far its history went back, in any order. */
+export function tellingsOf({ firstUs, firstHistoryUs, tellings = [], toldUs, historyUs }: SeenRing): Telling[] {
+  return [{ us: firstUs, historyUs: firstHistoryUs }, ...tellings, { us: toldUs, historyUs }]
 }
 
 /** Whether the process was there at the time of a call. @param unseenUs until when nobody may have seen who was there */
@@ -135,8 +156,18 @@ function namesOf(host: string): string[] {
   return [host, hostName(host)].filter(name => name !== '')
 }
 
+function besideOf({ service, host }: SeenRing): string {
+  return JSON.stringify([service, host])
+}
+
 function isOn({ host, address }: SeenRing, names: string[]): boolean {
   return names.includes(host) || names.includes(address)
+}
+
+/** Whether a call can't have come to another process: it has this address itself, or the host's name. */
+function owns({ host: own, listening, ports }: Process, { host, port }: Place): boolean {
+  if (host === null || port === null || isEveryMachine(host)) return false
+  return listening.includes(placeOf(host, port)) || (ports.has(port) && namesOf(host).includes(own))
 }
 
 function put(map: Map<string, Process[]>, key: string, process: Process): void {

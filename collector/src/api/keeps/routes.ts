@@ -4,7 +4,7 @@ import type { CaughtGroup, KeepAnswer, KeepRequest, KeepsAnswer, ServiceHistorie
 import { HttpError } from '../../http/errors'
 import { type Keeping, REQUESTED } from '../../keep/keeping'
 import { isPresent } from '../../keep/rings'
-import { HOUR_US, type Keeps, OPERATION, type SeenRing, type StoredKeep, TRACE } from '../../store/keeps'
+import { HOUR_US, type Keeps, MAX_NAME, OPERATION, type SeenRing, type StoredKeep, TRACE } from '../../store/keeps'
 import { type SpanSearch, storedElsewhere } from '../../store/store'
 import { hexId } from '../../trace/ids'
 import type { AskStore } from '../ask-store'
@@ -31,7 +31,6 @@ const KEEPS = z.strictObject({
 /** What may be empty. */
 const NAMES = ['service', 'name']
 const MAX_TRACES = 255
-const MAX_NAME = 200
 const KEEP = z.strictObject({
   traceId: z.string().optional(),
   service: z.string().max(MAX_NAME).optional(),
@@ -77,17 +76,25 @@ export function keepsRoutes(app: FastifyInstance, { askStore, keeping }: Options
     const { limit, ...given } = readParameters(KEEPS, request.query, NAMES)
     const { fromUs, toUs, ...of } = readRange(given, nowUs)
     const range = { fromUs, toUs }
+    // A trace that somebody has asked for by its id was asked for at no operation.
+    const byId = (of.service ?? '') + (of.name ?? '') === '' ? [{ kind: TRACE, service: '', name: '' }] : []
+    const requested = [{ ...of, kind: OPERATION }, ...byId]
     const [caught, latest, requests, rings] = await Promise.all([
       askStore(store => store.caught({ ...range, ...of, kind: TRACE, limit })),
       askStore(store => store.keeps({ ...range, ...of, kind: TRACE, limit: LATEST })),
-      askStore(store => store.keeps({ ...range, ...of, reason: REQUESTED, limit })),
+      Promise.all(
+        requested.map(some => askStore(store => store.keeps({ ...range, ...some, reason: REQUESTED, limit }))),
+      ),
       asksNow(askStore, keeping),
     ])
     const examples = new Map<string, CaughtGroup['latest']>()
     for (const { reason, service, name, id, atUs } of latest) {
       const key = JSON.stringify([reason, service, name])
       const some = examples.get(key) ?? []
-      if (some.length < EXAMPLES) examples.set(key, [...some, { traceId: hexId(id), time: atUs }])
+      const traceId = hexId(id)
+      // It may have come several times.
+      if (some.length < EXAMPLES && !some.some(one => one.traceId === traceId))
+        examples.set(key, [...some, { traceId, time: atUs }])
     }
     return {
       ...{ from: fromUs, to: toUs },
@@ -98,7 +105,11 @@ export function keepsRoutes(app: FastifyInstance, { askStore, keeping }: Options
           ...{ reason, service, name, traces, first: firstUs, last: lastUs },
           latest: examples.get(JSON.stringify([reason, service, name])) ?? [],
         })),
-      requests: requests.filter(({ kind, name }) => kind === OPERATION || name === '').map(requestAnswer),
+      requests: requests
+        .flat()
+        .sort((a, b) => b.atUs - a.atUs || Number(b.seq - a.seq))
+        .slice(0, limit)
+        .map(requestAnswer),
       services: histories(rings),
     }
   })

@@ -3,6 +3,7 @@ import { ASKS_US } from '../../keep/rings'
 import type { SeenRing } from '../../store/keeps'
 import type { MissingHalf } from '../../trace'
 import type { Gap } from './gaps'
+import { type Began, type Histories, isOverwritten } from './histories'
 import { beganLater, wasThere } from './processes'
 
 /**
@@ -10,7 +11,7 @@ import { beganLater, wasThere } from './processes'
  *
  *     was any there?  no ─→ no_history
  *     is any still there?  no, and it hasn't come back ─→ ended; it may come back ─→ unknown
- *     does a history of theirs go back to it?  no ─→ overwritten; yes ─→ unsent
+ *     does a history of theirs go back to it?  no ─→ overwritten; yes ─→ unsent; nobody knows ─→ unknown
  *
  * What isn't certain begins with "if this was", and where several may have been it whose fates differ, none is named as the one.
  */
@@ -22,10 +23,13 @@ export interface Asked {
   nowUs: number
   /** Since when this collector has been there. */
   upUs: number
+  /** Whether all processes of the time were looked for. */
+  knowsAll: boolean
 }
 
 /** The services that have sent spans of the trace after the fact, and those that left some out. */
 export interface Senders {
+  histories: Histories
   sent: ReadonlySet<string | null>
   leftOut: ReadonlySet<string | null>
 }
@@ -34,6 +38,9 @@ export type Why = Pick<MissingHalf, 'why' | 'detail'>
 
 /** What a process has of a trace is on its way long before. */
 const ANSWERS_US = 5_000_000
+/** A process whose connection has ended asks again in a moment, of another collector too. It waits longer only where none can be reached. */
+const BACK_US = 10_000_000
+const TOO_MANY = "they are too many, or the trace's times are more than a day apart"
 /** So many processes are named. */
 const MAX_NAMED = 4
 
@@ -42,43 +49,74 @@ export function unseen({ keptUs, upUs }: Asked): number {
   return keptUs >= upUs ? upUs : 0
 }
 
-/** Whether a process could answer, had gone, or may come back: it needs ASKS_US to find a collector. */
+/** Whether a process could answer, had gone, or may come back. */
 function fateOf({ ended, seenUs }: SeenRing, { keptUs, nowUs, upUs }: Asked): 'there' | 'gone' | 'lost' {
   if (ended ? seenUs >= keptUs + ANSWERS_US : seenUs + ASKS_US >= keptUs) return 'there'
-  // Who didn't leave may have lost this collector's last life.
-  return nowUs < Math.max(seenUs, ended ? 0 : upUs) + ASKS_US ? 'lost' : 'gone'
+  // A process that didn't leave may have lost this collector's last life, and needs ASKS_US to find a collector.
+  return nowUs < (ended ? seenUs + BACK_US : Math.max(seenUs, upUs) + ASKS_US) ? 'lost' : 'gone'
 }
 
 /** @param isSure whether it is one of these processes */
 export function whyOf(processes: SeenRing[], gap: Gap, asked: Asked, senders: Senders, isSure = true): Why {
-  const { startUs } = gap
   const who = gap.service ?? gap.host ?? 'the other side'
   const there = processes.filter(ring => wasThere(ring, gap, unseen(asked)))
-  if (there.length === 0) return { why: 'no_history', detail: nobody(processes, gap, who) }
-  const present = there.filter(ring => fateOf(ring, asked) === 'there')
+  if (there.length === 0) {
+    // It was there, as it has sent spans, but hasn't asked a collector on these databases.
+    const told = processes.length === 0 && gap.service !== null ? senders.histories.ofService(gap.service) : undefined
+    if (told !== undefined)
+      return whyIn(told, gap, { whose: `the history of ${who}`, it: who }, silence(gap.service, senders))
+    const detail = nobody(processes, gap, who)
+    return asked.knowsAll
+      ? { why: 'no_history', detail }
+      : unknown(`${detail}, but not all were looked for: ${TOO_MANY}`)
+  }
+  const present = there.filter(ring => fateOf(ring, asked) === 'there' || hasSaidSo(ring, gap, senders))
   if (present.length === 0) {
     const isOne = isSure && there.length === 1
     const lost = there.filter(ring => fateOf(ring, asked) === 'lost')
     return lost.length > 0 ? lostOf(latest(lost), isOne) : endedOf(latest(there), isOne)
   }
-  const histories = present.map(ring => historyAt(ring, asked.keptUs))
-  const earliest = Math.min(...histories)
-  const one = present[histories.indexOf(earliest)]!
-  const isOneOfThese = isSure && present.length === there.length
-  if (startUs < earliest)
-    return overwritten(isOneOfThese ? `the history of ${who}` : `if this was ${nameOf(one)}: its history`, earliest)
-  const toldUs = Math.min(...present.map(ring => ring.toldUs))
+  const fates = present.map(ring => {
+    const began = senders.histories.of(ring, gap)
+    return { ring, began, isLost: isOverwritten(began, gap) }
+  })
+  // One that has it tells more than one that has lost it.
+  const { ring: one, began } = [false, undefined, true]
+    .map(isLost => earliest(fates.filter(fate => fate.isLost === isLost)))
+    .find(fate => fate !== undefined)!
+  const isOneOfThese =
+    isSure && present.length === there.length && fates.every(({ isLost }) => isLost === fates[0]!.isLost)
+  const names = isOneOfThese
+    ? { whose: `the history of ${who}`, it: who }
+    : { whose: `if this was ${nameOf(one)}: its history`, it: `if this was ${nameOf(one)}: it` }
+  return whyIn(began, gap, names, silence(one.service, senders), asked.keptUs)
+}
+
+/** Why a span isn't there of a process that was asked, by when its history began. */
+function whyIn(began: Began, gap: Gap, { whose, it }: { whose: string; it: string }, silence: string, keptUs = 0): Why {
+  const { fromUs, toUs, toldUs, answeredUs } = began
+  const isLost = isOverwritten(began, gap)
+  if (isLost) return overwritten(whose, fromUs)
+  if (isLost === undefined) {
+    const at = toUs === undefined ? `at ${time(fromUs)} or later` : `at ${time(fromUs)}`
+    const when = toUs === undefined || toUs === fromUs ? at : `between ${time(fromUs)} and ${time(toUs)}`
+    const else_ = answeredUs === undefined ? silence : "it hasn't ended, or is still on its way"
+    return unknown(`${it} was asked when its history began ${when}: this was overwritten, or ${else_}`)
+  }
   // What was overwritten meanwhile, nobody knows.
-  const asOf = toldUs < asked.keptUs ? ` (its history was long enough at ${time(toldUs)}, the last that is known)` : ''
-  const detail = `${isOneOfThese ? who : `if this was ${nameOf(one)}: it`} was asked${asOf}, but ${silence(one, senders)}`
-  return { why: 'unsent', detail }
+  const asOf = toldUs < keptUs ? ` (its history was long enough at ${time(toldUs)}, the last that is known)` : ''
+  return { why: 'unsent', detail: `${it} was asked${asOf}, but ${silence}` }
+}
+
+function earliest<F extends { began: Began }>(fates: F[]): F | undefined {
+  return fates.length === 0 ? undefined : fates.reduce((a, b) => (b.began.fromUs < a.began.fromUs ? b : a))
 }
 
 /** Says of a half of which only the machine is known whose it may be. @param processes those that may have it */
 export function whoOf(processes: SeenRing[], gap: Gap, asked: Asked, senders: Senders): Why {
   const there = processes.filter(ring => wasThere(ring, gap, unseen(asked)))
   if (there.length < 2) return whyOf(processes, gap, asked, senders, false)
-  const names = [...new Set(there.map(ring => `${nameOf(ring)}${lossOf(ring, gap, asked)}`))]
+  const names = [...new Set(there.map(ring => `${nameOf(ring)}${lossOf(ring, gap, asked, senders)}`))]
   const others = names.length > MAX_NAMED ? `, or of ${names.length - MAX_NAMED} others` : ''
   return unknown(
     `it isn't known whose this is: of ${names.slice(0, MAX_NAMED).join(', or of ')}${others}, or of a process without a history`,
@@ -89,9 +127,9 @@ export function unknown(detail: string): Why {
   return { why: 'unknown', detail }
 }
 
-/** Whether the process could have sent it no more. */
-export function hasLost(ring: SeenRing, gap: Gap, asked: Asked): boolean {
-  return wasThere(ring, gap, unseen(asked)) && lossOf(ring, gap, asked) !== ''
+/** Whether the process could have sent it no more, or perhaps not. */
+export function hasLost(ring: SeenRing, gap: Gap, asked: Asked, senders: Senders): boolean {
+  return wasThere(ring, gap, unseen(asked)) && lossOf(ring, gap, asked, senders) !== ''
 }
 
 export function overwritten(whose: string, beganUs: number): Why {
@@ -102,25 +140,33 @@ export function time(us: number): string {
   return new Date(us / 1000).toISOString()
 }
 
-function lossOf(ring: SeenRing, { startUs }: Gap, asked: Asked): string {
-  const fate = fateOf(ring, asked)
+/** Whether a process, which may have ended since, has said that it had forgotten a span. */
+function hasSaidSo(ring: SeenRing, gap: Gap, { histories }: Pick<Senders, 'histories'>): boolean {
+  const began = histories.of(ring, gap)
+  return began.answeredUs !== undefined && isOverwritten(began, gap) === true
+}
+
+function lossOf(ring: SeenRing, gap: Gap, asked: Asked, { histories }: Pick<Senders, 'histories'>): string {
+  const fate = hasSaidSo(ring, gap, { histories }) ? 'there' : fateOf(ring, asked)
   if (fate === 'gone') return ' (ended)'
   if (fate === 'lost') return ' (perhaps ended)'
-  return startUs < historyAt(ring, asked.keptUs) ? ' (overwritten)' : ''
+  const isLost = isOverwritten(histories.of(ring, gap), gap)
+  return isLost === false ? '' : isLost ? ' (overwritten)' : ' (perhaps overwritten)'
 }
 
 function endedOf(ring: SeenRing, isOne: boolean): Why {
-  const detail = `${subject(ring, isOne)} ended, or lost its connection, at ${time(ring.seenUs)}, before it had answered`
+  const what = ring.ended ? 'ended, or lost its connection,' : 'was last there'
+  const detail = `${subject(ring, isOne)} ${what} at ${time(ring.seenUs)}, before it had sent this`
   return { why: 'ended', detail }
 }
 
 function lostOf(ring: SeenRing, isOne: boolean): Why {
   const { ended, seenUs } = ring
   const was = ended ? `lost its connection at ${time(seenUs)}` : `was last there at ${time(seenUs)}`
-  return unknown(`${subject(ring, isOne)} ${was}, before it had answered: it has ended, unless it comes back`)
+  return unknown(`${subject(ring, isOne)} ${was}, before it had sent this: it has ended, unless it comes back`)
 }
 
-function silence({ service }: SeenRing, { sent, leftOut }: Senders): string {
+function silence(service: string | null, { sent, leftOut }: Senders): string {
   if (leftOut.has(service || null)) return 'its limits were reached'
   if (sent.has(service || null)) return "this hadn't ended when the trace was kept, or is still on its way"
   return "its limits were reached, this hadn't ended then, or its spans are still on their way"
@@ -145,11 +191,6 @@ function nobody(processes: SeenRing[], gap: Gap, who: string): string {
 
 function latest(rings: SeenRing[]): SeenRing {
   return rings.reduce((a, b) => (b.seenUs > a.seenUs ? b : a))
-}
-
-function historyAt({ firstUs, firstHistoryUs, toldUs, historyUs }: SeenRing, us: number): number {
-  const passed = toldUs > firstUs ? Math.min(1, Math.max(0, (us - firstUs) / (toldUs - firstUs))) : 1
-  return firstHistoryUs + passed * (historyUs - firstHistoryUs)
 }
 
 function subject(ring: SeenRing, isOne: boolean): string {

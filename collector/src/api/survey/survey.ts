@@ -45,7 +45,7 @@ export interface Found {
 export interface SurveyOptions {
   /** The length of a bucket, in microseconds. */
   step: number
-  /** About how many traces are read. */
+  /** About how many traces are read; at most as many more that were forced or kept after the fact, and so stand for nothing. */
   sample: number
   deadlineMs: number
   turns: Turns
@@ -79,10 +79,11 @@ export async function surveyOf(
     }
     for (const bucket of buckets) bucket.complete = true
   } else {
-    let read = 0
+    let [read, idle] = [0, 0]
     const limitOf = (left: number) => {
       if (read === 0) return Math.min(MAX_PAGE, Math.max(LEAST, Math.floor(sample / left)))
-      return Math.min(MAX_PAGE, Math.max(0, Math.floor((sample - read) / left)))
+      const room = sample - read + Math.min(idle, sample)
+      return Math.min(MAX_PAGE, Math.max(0, Math.floor(room / left)))
     }
     const { reachedUs = query.fromUs } = first
     const clocksAgree = (first.read * BEYOND_US) / Math.max(1, query.toUs - reachedUs) > MANY_BEYOND
@@ -93,6 +94,7 @@ export async function surveyOf(
       else if (clocksAgree) part.reachedUs = part.fromUs - 1
       else part.complete = true
       read += page.traces.length
+      idle += page.traces.filter(({ probability }) => probability === 0).length
       if (performance.now() > giveUpAt) break
     }
     for (let i = 0; i < MAX_DIVISIONS && performance.now() <= giveUpAt; i++) {

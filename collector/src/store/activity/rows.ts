@@ -17,9 +17,10 @@ import { type EdgeKey, type OperationKey, OTHER, type RowKind } from './model'
 const VERSION = 1
 
 const SIDES: readonly string[] = ['client', 'server', 'local'] satisfies Side[]
-const MAX_WORD_LENGTH = 200
+/** As many characters as the name of a span has. */
+export const MAX_WORD_LENGTH = 256
 
-/** Returns a service or name as keys have it: at most 200 characters, and none that divides keys or isn't Unicode. */
+/** Returns a service or name as keys have it: at most 256 characters, and none that divides keys or isn't Unicode. */
 export function keyWord(text: string): string {
   const clipped = text.length > MAX_WORD_LENGTH ? text.slice(0, MAX_WORD_LENGTH) : text
   return /[\0\p{Surrogate}]/u.test(clipped) ? clipped.replace(/[\0\p{Surrogate}]/gu, '\ufffd') : clipped

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { MULTIPLIER } from '../../record/seed'
-import { keyWord } from './rows'
+import { keyWord, MAX_WORD_LENGTH } from './rows'
 
-/** keyWord() keeps 200 UTF-16 units, and none is made of more than three bytes: what is behind these bytes isn't seen. */
-const MAX_WORD_BYTES = 3 * 201
+/** keyWord() keeps MAX_WORD_LENGTH UTF-16 units, and none is made of more than three bytes: what is behind these bytes isn't seen. */
+const MAX_WORD_BYTES = 3 * (MAX_WORD_LENGTH + 1)
 /** What a word takes beside its bytes: a string, an array, places in tables. */
 const WORD_BYTES = 150
 /** Words that nothing refers to stay until there are this many of them, or bytes: most come again. */

@@ -15,12 +15,15 @@ const PING_MS = 5_000
 const SILENCE_SECONDS = 20
 const RETRY_MS = 500
 const QUERY_MS = 5_000
+/** So long MySQL may take to notice that a process was killed, whose successor is there at once. */
+const LOCK_SECONDS = 2
 /** Microseconds since the epoch, whatever the session's time zone. */
 export const NOW_US = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
 
 export class CollectorLock {
   private readonly config: MySqlConfig
   private readonly collector: string
+  private readonly name: string
   private connection: Connection | undefined
   private timer: NodeJS.Timeout | undefined
   private closed = false
@@ -44,6 +47,7 @@ export class CollectorLock {
   private constructor(config: MySqlConfig, collector: string) {
     this.config = config
     this.collector = collector
+    this.name = lockName(config, `collector ${collector}`)
   }
 
   /** @throws StoreError unless the lock is held */
@@ -51,11 +55,15 @@ export class CollectorLock {
     if (this.connection === undefined) throw this.reason
   }
 
-  close(): void {
+  /** When this resolves, another may take the lock: MySQL would notice a while later that the connection has ended. */
+  async close(): Promise<void> {
+    const { connection } = this
     this.closed = true
     clearTimeout(this.timer)
-    this.connection?.destroy()
     this.connection = undefined
+    if (connection === undefined) return
+    await within(QUERY_MS, connection.query('DO RELEASE_LOCK(?)', [this.name])).catch(() => {})
+    connection.destroy()
   }
 
   private async connect(): Promise<void> {
@@ -63,11 +71,8 @@ export class CollectorLock {
     try {
       await within(QUERY_MS, connection.query(`SET SESSION wait_timeout = ${SILENCE_SECONDS}`))
       await this.askTime(connection)
-      const sql = 'SELECT GET_LOCK(?, 0)'
-      const [row] = await within(
-        QUERY_MS,
-        rowsOf(connection, sql, [lockName(this.config, `collector ${this.collector}`)]),
-      )
+      const sql = `SELECT GET_LOCK(?, ${LOCK_SECONDS})`
+      const [row] = await within(QUERY_MS, rowsOf(connection, sql, [this.name]))
       if (row![0] !== 1) {
         throw new StoreError(
           'MILO_STORE_LOCKED',

@@ -67,7 +67,7 @@ export class MySqlKeeps {
   async caught(query: KeepQuery): Promise<Caught[]> {
     const { where, parameters } = wanted(query)
     const rows = await this.db.read(
-      `SELECT reason, service, name, COUNT(*) AS traces, MIN(at_us), MAX(at_us) AS last_us FROM keeps WHERE ${where}
+      `SELECT reason, service, name, COUNT(DISTINCT id) AS traces, MIN(at_us), MAX(at_us) AS last_us FROM keeps WHERE ${where} AND reason <> ''
        GROUP BY reason, service, name ORDER BY traces DESC, last_us DESC LIMIT ?`,
       [...parameters, query.limit],
     )

@@ -315,8 +315,7 @@ class CassandraMySqlBackend implements Backend {
       if (warning !== undefined) log(warning)
       return new CassandraMySqlBackend(config, cassandra, lock, collector, log, clock ?? lock.clock, progress)
     } catch (error) {
-      lock?.close()
-      await cassandra.close()
+      await Promise.all([lock?.close(), cassandra.close()])
       throw error
     }
   }
@@ -452,9 +451,10 @@ class CassandraMySqlBackend implements Backend {
   }
 
   async close(): Promise<void> {
-    this.lock.close()
     // Everything is written, so a database that doesn't answer anymore must not delay the end.
-    await within(GOODBYE_MS, Promise.all([this.cassandra.close(), this.mysql.close()])).catch(() => {})
+    await within(GOODBYE_MS, Promise.all([this.lock.close(), this.cassandra.close(), this.mysql.close()])).catch(
+      () => {},
+    )
   }
 }
 

@@ -390,8 +390,8 @@ function prepare(db: Database.Database) {
     selectKeeps: one(`${SELECT_KEEPS} WHERE ${WANTED_KEEPS} ORDER BY at_us DESC, seq DESC LIMIT ?7`),
     selectKeepsOf: one(`${SELECT_KEEPS} WHERE kind = 0 AND id = ? ORDER BY seq DESC LIMIT 100`),
     selectCaught: one(
-      `SELECT CAST(reason AS BLOB), CAST(service AS BLOB), CAST(name AS BLOB), count(*), min(at_us), max(at_us)
-       FROM keeps WHERE ${WANTED_KEEPS} GROUP BY reason, service, name ORDER BY count(*) DESC, max(at_us) DESC LIMIT ?7`,
+      `SELECT CAST(reason AS BLOB), CAST(service AS BLOB), CAST(name AS BLOB), count(DISTINCT id) AS traces, min(at_us), max(at_us)
+       FROM keeps WHERE ${WANTED_KEEPS} AND reason <> '' GROUP BY reason, service, name ORDER BY traces DESC, max(at_us) DESC LIMIT ?7`,
     ),
     deleteKeeps: db.prepare(
       `DELETE FROM keeps WHERE seq IN (

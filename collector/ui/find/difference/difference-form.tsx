@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'preact/hooks'
+import { useLayoutEffect, useState } from 'preact/hooks'
 import {
   DURATION_REMEDY,
   parse,
@@ -16,7 +16,7 @@ import { type AskedDifference, differenceAddress, type TraceSelection } from './
 /** What is compared, as a form: everything that a box in the plot selects can be typed, too. */
 export function DifferenceForm({ asked: { base, select, trace } }: { asked: AskedDifference }) {
   const [wrong, setWrong] = useState<string | null>(null)
-  useEffect(() => setWrong(null), [base, select, trace])
+  useLayoutEffect(() => setWrong(null), [base, select, trace])
   const compare = (event: SubmitEvent) => {
     event.preventDefault()
     const data = new FormData(event.currentTarget as HTMLFormElement)

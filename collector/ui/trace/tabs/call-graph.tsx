@@ -1,4 +1,4 @@
-import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
+import { useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { type DurationClass, durationClass, partClass } from '../../../src/trace'
 import { EdgeLabel, EdgeLine } from '../../graph/edge-line'
 import type { GraphLayout } from '../../graph/graph-layout'
@@ -51,7 +51,7 @@ function Drawing({ trace: { columns, head }, graph, layout, selected, onSelect }
   const box = useRef<HTMLDivElement>(null)
   const [scale, setScale] = useState(1)
   const fitted = () => Math.min(1, Math.max(0.3, ((box.current?.clientWidth ?? 0) - 4) / layout.width))
-  useEffect(() => setScale(fitted()), [layout])
+  useLayoutEffect(() => setScale(fitted()), [layout])
   const width = layout.width + 2
   const height = layout.height + 2
   return (

@@ -1,5 +1,5 @@
 import type { RefObject } from 'preact'
-import { useEffect, useRef, useState } from 'preact/hooks'
+import { useLayoutEffect, useRef, useState } from 'preact/hooks'
 import type { View } from './view'
 
 /** A drag over fewer pixels is a click. */
@@ -17,7 +17,7 @@ export function useDrag(
   const [chosen, setChosen] = useState<View | null>(null)
   const latest = useRef({ across, onChoose })
   latest.current = { across, onChoose }
-  useEffect(() => {
+  useLayoutEffect(() => {
     const target = element.current!
     let startX: number | undefined
     const between = (a: number, b: number): View => {

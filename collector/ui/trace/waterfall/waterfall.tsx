@@ -1,4 +1,4 @@
-import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks'
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { setQuery } from '../../shell/address'
 import { useShortcuts } from '../../shell/shortcuts'
 import { type Columns, FLAG } from '../columns'
@@ -71,7 +71,8 @@ export function Waterfall({ trace, errors, missing, query, selected, colorOf, on
   const inGroup = selected === -1 || groups.of.length === 0 ? -1 : groups.of[selected]!
   /** The span that is to be scrolled to once it has a row. Folding a span doesn't scroll. */
   const sought = useRef(-1)
-  useEffect(() => {
+  // With the rows, and not a moment later: a key that was pressed between would be undone.
+  useLayoutEffect(() => {
     sought.current = selected
     if (selected === -1) return
     setAtGroup(-1)

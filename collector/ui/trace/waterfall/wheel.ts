@@ -1,5 +1,5 @@
 import type { RefObject } from 'preact'
-import { useEffect, useRef } from 'preact/hooks'
+import { useLayoutEffect, useRef } from 'preact/hooks'
 import { fit, pan, type View, zoom } from './view'
 
 /**
@@ -14,7 +14,7 @@ export function useWheelAndDrag(
 ): void {
   const latest = useRef({ view, extent, show })
   latest.current = { view, extent, show }
-  useEffect(() => {
+  useLayoutEffect(() => {
     const target = list.current!
     const lane = () => (target.querySelector('canvas') ?? target).getBoundingClientRect()
     // There may be many wheel events in a frame; each adds to the one before.

@@ -457,8 +457,8 @@ describe('the meter', () => {
         half('server', { name: 'ü'.repeat(500_000) }),
         half('server', { name: 'ü'.repeat(499_000), service: 'a\0b' }),
       )
-      await c.take(half('server', { name: 'ü'.repeat(200), service: 'a\ufffdb' }))
-      const name = 'ü'.repeat(200)
+      await c.take(half('server', { name: 'ü'.repeat(256), service: 'a\ufffdb' }))
+      const name = 'ü'.repeat(256)
       assert.deepEqual(c.operations().sort(), [`0: a\ufffdb ${name} server ×2 0/2`, `0: shop ${name} server ×1 0/1`])
       assert.ok(c.last.recent.length < 2_000)
     })
@@ -492,8 +492,7 @@ describe('the meter', () => {
       assert.deepEqual(c.edges(), ['shop ? → db Shop.buy ×4000'])
     })
 
-    it('finds the halves of 10,000 records that share an id, or a parent, without comparing each with each', async function () {
-      this.timeout(20_000)
+    it('finds the halves of 10,000 records that share an id, or a parent, without comparing each with each', async () => {
       const records = (count: number, side: 'client' | 'server', fields: (i: number) => Partial<SpanRecord>) =>
         entryOf(Array.from({ length: count }, (_, i) => half(side, fields(i), BigInt(i + 2))))
       const annotations = new Map([['peer.service', 'db']])
