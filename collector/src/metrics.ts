@@ -89,6 +89,10 @@ export function createMetrics() {
       ['reason'],
     ),
     keepsRefused: counter('keeps_refused_total', 'Traces that were not announced because there were too many.'),
+    keepRowsDropped: counter(
+      'keep_rows_dropped_total',
+      'Announcements and reasons that were not written to the store, because there were too many or it took none.',
+    ),
     authFailures: counter('auth_failures_total', 'HTTP requests with wrong credentials.'),
   }
 }

@@ -15,19 +15,17 @@ export class AwaitedCauses {
   private readonly traces = new IdMap<{ untilMs: number; records: KeptRecord[] }>()
   private count = 0
 
-  get size(): number {
-    return this.count
-  }
-
-  add(record: KeptRecord): void {
-    if (this.count >= MAX_RECORDS) return
+  /** @returns whether there is room for it */
+  add(record: KeptRecord): boolean {
     const { traceId, reason, service, spanId } = record
     const trace = this.traces.get(traceId) ?? { untilMs: performance.now() + WAIT_MS, records: [] }
     const isSame = (of: KeptRecord) => of.spanId === spanId && of.reason === reason && of.service === service
-    if (trace.records.length >= MAX_OF_A_TRACE || trace.records.some(isSame)) return
+    if (trace.records.some(isSame)) return true
+    if (this.count >= MAX_RECORDS || trace.records.length >= MAX_OF_A_TRACE) return false
     this.count++
     trace.records.push(record)
     this.traces.set(traceId, trace)
+    return true
   }
 
   /**

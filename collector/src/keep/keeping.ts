@@ -111,11 +111,6 @@ export class Keeping {
     }
   }
 
-  /** How many causes still wait for the span that can name them. */
-  get awaits(): number {
-    return this.awaited.size
-  }
-
   /** Announces the traces of stored records, and writes down what each was kept for: several processes may have kept one. */
   kept(records: KeptRecord[]): void {
     const { store } = this.options
@@ -130,7 +125,7 @@ export class Keeping {
         this.awaited.remove(traceId, reason, service, spanId)
         if (isNew) this.noted.set(keyOf(record, name), true)
         else this.note(record)
-      } else if (store !== undefined && !this.noted.get(cause)) this.awaited.add(record)
+      } else if (store !== undefined && !this.noted.get(cause) && !this.awaited.add(record)) this.drop()
     }
   }
 
@@ -186,8 +181,9 @@ export class Keeping {
     const { traceId, reason, service, name } = record
     const trace = this.announced.get(traceId)
     const key = keyOf(record, name)
-    if (trace === undefined || trace.reasons >= REASONS_A_TRACE || this.unwritten.length > MAX_UNWRITTEN / 2) return
-    if (this.noted.get(key) || !this.reasonsLimit.take(traceId)) return
+    if (trace === undefined || this.noted.get(key)) return
+    const isRoom = trace.reasons < REASONS_A_TRACE && this.unwritten.length <= MAX_UNWRITTEN / 2
+    if (!isRoom || !this.reasonsLimit.take(traceId)) return this.drop()
     this.noted.set(key, true)
     trace.reasons++
     this.write(this.made({ reason, service, name, by: '', kind: TRACE, id: traceId, n: 0 }))
@@ -219,6 +215,11 @@ export class Keeping {
     return trace === undefined || performance.now() - trace.atMs > AGAIN_MS
   }
 
+  /** Counts what isn't written down. */
+  private drop(): void {
+    this.options.metrics.keepRowsDropped.inc()
+  }
+
   private count(reason: string): void {
     this.options.metrics.keepsAnnounced.inc({ reason: REASONS.includes(reason) ? reason : 'application' })
   }
@@ -232,7 +233,10 @@ export class Keeping {
   private write(keep: Keep): void {
     const { store } = this.options
     if (store === undefined) return
-    if (this.unwritten.length >= MAX_UNWRITTEN) this.unwritten.shift()
+    if (this.unwritten.length >= MAX_UNWRITTEN) {
+      this.unwritten.shift()
+      this.drop()
+    }
     this.unwritten.push(keep)
     this.writing ??= this.writeAll(store).finally(() => {
       this.writing = undefined

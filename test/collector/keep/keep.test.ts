@@ -3,7 +3,7 @@ import { Keeping } from '../../../collector/src/keep/keeping'
 import type { KeptRecord } from '../../../collector/src/keep/kept-records'
 import { OrderedLimit } from '../../../collector/src/keep/ordered-limit'
 import { Rings } from '../../../collector/src/keep/rings'
-import type { Metrics } from '../../../collector/src/metrics'
+import { createMetrics } from '../../../collector/src/metrics'
 import type { KeepLog, SeenRing, StoredKeep } from '../../../collector/src/store/keeps'
 import { seeded } from '../../helpers/seeded'
 import { until } from '../../helpers/until'
@@ -49,12 +49,26 @@ function pair() {
     async saveRings() {},
     nowUs: () => Date.now() * 1000,
   }
-  const counter = { inc() {} }
-  const metrics = { keepsAnnounced: counter, keepsRefused: counter } as unknown as Metrics
+  const metrics = createMetrics()
   const keepings = ['one', 'other'].map(
     collector => new Keeping({ store, collector, metrics, warn: (_, { err }: any) => assert.fail(err) }),
   ) as [Keeping, Keeping]
-  return { rows, keepings }
+  const dropped = async () => (await metrics.keepRowsDropped.get()).values[0]?.value
+  return { rows, keepings, dropped }
+}
+
+/** What somebody hears who asks a collector until so many have come. */
+function askAt({ feed }: Keeping, entries: number) {
+  const heard: { kind: number; id: bigint; n: number }[] = []
+  let since = 0n
+  const ask = () =>
+    feed.poll(since, since === 0n ? 0 : 30_000, ({ next, keeps }) => {
+      since = BigInt(next)
+      heard.push(...entriesOf(keeps))
+      if (heard.length < entries) setImmediate(ask)
+    })
+  ask()
+  return heard
 }
 
 describe('what traces were kept for, at two collectors on the same databases', () => {
@@ -72,23 +86,23 @@ describe('what traces were kept for, at two collectors on the same databases', (
     one.kept([record(2n, 'GET /*', false), record(2n, 'GET /:id', true)])
     one.kept([record(3n, 'GET /*', false)])
     one.kept([record(4n, 'GET /*', false)])
-    // Somebody asks it, so it reads what the other one writes.
-    one.feed.poll(0n, 0, () => {})
-    other.kept([record(4n, 'GET /:id', true)])
-    await until('all are written', () => rows.length === 6)
-    await until('it has read that', () => one.awaits === 1)
+    // Somebody asks it, so it reads what the other one writes, in order.
+    const heard = askAt(one, 5)
+    other.kept([record(4n, 'GET /:id', true), record(5n, 'GET /:id', true)])
+    await until('it has read and told that', () => heard.some(({ id }) => id === 5n))
     await Promise.all([one.close(), other.close()])
     assert.deepEqual(caught(rows).sort(), [
       [1n, 'GET /:id'],
       [2n, 'GET /:id'],
       [3n, 'GET /*'],
       [4n, 'GET /:id'],
+      [5n, 'GET /:id'],
     ])
-    assert.deepEqual(new Set(rows.map(({ id }) => id)), new Set([1n, 2n, 3n, 4n]))
+    assert.deepEqual(new Set(rows.map(({ id }) => id)), new Set([1n, 2n, 3n, 4n, 5n]))
   })
 
-  it('is no more than 100 things of a trace', async () => {
-    const { rows, keepings } = pair()
+  it('is no more than 100 things of a trace, and what is left out is counted', async () => {
+    const { rows, keepings, dropped } = pair()
     const [one, other] = keepings
     for (let i = 0; i < 300; i++) {
       one.kept([record(1n, `itself ${i}`, true, { spanId: `${i}` })])
@@ -97,31 +111,21 @@ describe('what traces were kept for, at two collectors on the same databases', (
     await Promise.all([one.close(), other.close()])
     const of = (id: bigint) => rows.filter(row => row.id === id).length
     assert.deepEqual([of(1n), of(2n)], [100, 100])
+    // The second trace's first row has no reason yet.
+    assert.equal(await dropped(), 200 + 201)
   })
 })
 
 describe('what people ask for at two collectors on the same databases', () => {
   it('is told by both with the same number, and each request with its own', async () => {
     const [one, other] = pair().keepings
-    const askAt = (of: Keeping) => {
-      const heard: object[] = []
-      let since = 0n
-      const ask = () =>
-        of.feed.poll(since, since === 0n ? 0 : 30_000, ({ next, keeps }) => {
-          since = BigInt(next)
-          heard.push(...entriesOf(keeps))
-          if (heard.length < 4) setImmediate(ask)
-        })
-      ask()
-      return heard
-    }
-    const heard = [askAt(one), askAt(other)]
+    const heard = [askAt(one, 4), askAt(other, 4)]
     one.keepOperation('shop', 'Shop.order', 3, 'ada')
     one.keepOperation('shop', 'Shop.order', 3, 'bob')
     await until('both have told both', () => heard.every(({ length }) => length === 4))
     await Promise.all([one.close(), other.close()])
     assert.deepEqual(heard[0], heard[1])
-    const [first, plain, second, again] = heard[0] as { kind: number; id: bigint; n: number }[]
+    const [first, plain, second, again] = heard[0]!
     assert.deepEqual([first!.kind, plain!.kind, second!.kind], [2, 1, 2])
     assert.deepEqual(plain, again)
     assert.equal(first!.id >> 16n, plain!.id >> 16n)
