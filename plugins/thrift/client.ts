@@ -28,7 +28,7 @@ import { sayForeign } from './foreign'
 import { type Operation, operation, remember, serviceOf } from './names'
 import { askApplication } from './on-request'
 import { BySeqid, Pending } from './pending'
-import { inProgress, isPatched, type OutgoingCall } from './protocol'
+import { inProgress, isPatched, newCall, type OutgoingCall } from './protocol'
 import { apply, replace } from './replace'
 import { APPLICATION_EXCEPTION, EXCEPTION } from './wire'
 
@@ -199,18 +199,8 @@ function begin(client: Client, peer: Peer, kind: Method, args: ArrayLike<unknown
   // AsyncLocalStorage has the right value.
   const callback = promises ? client._reqs[seqid] : plugin.bind(client._reqs[seqid])
   if (!span.recording) {
-    const call: OutgoingCall = {
-      span,
-      carrier,
-      client,
-      method,
-      requestBytes: 0,
-      replyBytes: 0,
-      answered: false,
-      refused: false,
-    }
     if (typeof callback === 'function') client._reqs[seqid] = callback
-    return call
+    return newCall(span, carrier, client, method)
   }
   span.share(annotations)
   const call: Call = {

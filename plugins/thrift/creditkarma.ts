@@ -18,7 +18,7 @@ import { patchJsonProtocol } from './dialects/json'
 import { type Operation, operation, remember } from './names'
 import { askApplication } from './on-request'
 import { Pending } from './pending'
-import { inProgress, type OutgoingCall } from './protocol'
+import { inProgress, newCall, type OutgoingCall } from './protocol'
 import { apply, replace } from './replace'
 import { traceProcessing } from './server'
 import { EXCEPTION, STOP } from './wire'
@@ -235,16 +235,7 @@ function beginCall(method: string): OutgoingCall | undefined {
   const { name, annotations } = peer.operations.get(method) ?? describeOperation(own, peer, method)
   const span = startSpan(Kind.CLIENT, name, peer.carrier === 'calltrace-legacy16', false, annotations)
   const carrier = isTold(span) ? peer.carrier : 'off'
-  const outgoing: OutgoingCall = {
-    span,
-    carrier,
-    client,
-    method,
-    requestBytes: 0,
-    replyBytes: 0,
-    answered: false,
-    refused: false,
-  }
+  const outgoing = newCall(span, carrier, client, method)
   own.call = outgoing
   if (!span.recording) return outgoing
   span.share(annotations)

@@ -4,7 +4,7 @@ import { type Call, fail, frameOf, isOpen, keepOpen, settle } from './connection
 import { operation } from './names'
 import { askApplication } from './on-request'
 import { Pending } from './pending'
-import type { OutgoingCall } from './protocol'
+import { newCall, type OutgoingCall } from './protocol'
 import { apply } from './replace'
 
 /*
@@ -75,16 +75,7 @@ function begin(method: Method, output: any, struct: unknown): OutgoingCall {
   if (typeof hostname === 'string') annotations.push('server.address', hostname)
   if (port) annotations.push('server.port', String(port))
   const span = startSpan(Kind.CLIENT, name, false, false, annotations)
-  const call: OutgoingCall = {
-    span,
-    carrier: 'off',
-    client: output,
-    method: method.alias,
-    requestBytes: 0,
-    replyBytes: 0,
-    answered: false,
-    refused: false,
-  }
+  const call = newCall(span, 'off', output, method.alias)
   if (!span.recording) return call
   span.adopt(annotations)
   if (currentSettings()!.onRequest !== undefined) askApplication(span, Object.values(struct ?? {}))

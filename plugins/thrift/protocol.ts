@@ -27,6 +27,10 @@ export interface OutgoingCall {
   refused: boolean
 }
 
+export function newCall(span: Span, carrier: Carrier, client: object, method: string): OutgoingCall {
+  return { span, carrier, client, method, requestBytes: 0, replyBytes: 0, answered: false, refused: false }
+}
+
 /** A request on its way in, as the server side (server.ts) is told of it. */
 export interface IncomingRequest {
   /** The transport that it is read from. What is read from another one meanwhile is no part of it. */

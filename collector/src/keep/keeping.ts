@@ -183,7 +183,10 @@ export class Keeping {
     const key = keyOf(record, name)
     if (trace === undefined || this.noted.get(key)) return
     const isRoom = trace.reasons < REASONS_A_TRACE && this.unwritten.length <= MAX_UNWRITTEN / 2
-    if (!isRoom || !this.reasonsLimit.take(traceId)) return this.drop()
+    if (!isRoom || !this.reasonsLimit.take(traceId)) {
+      this.drop()
+      return
+    }
     this.noted.set(key, true)
     trace.reasons++
     this.write(this.made({ reason, service, name, by: '', kind: TRACE, id: traceId, n: 0 }))

@@ -27,6 +27,10 @@ export interface Began {
   answeredUs: number | undefined
 }
 
+interface Answer extends Began {
+  service: string
+}
+
 /** A process tells it as soon as it has been asked for something. */
 const AT_ONCE_US = 2_000_000
 /** A process that has just asked waits so long until it asks again, and may search its history meanwhile. */
@@ -41,7 +45,7 @@ export class Histories {
   private readonly askedUs: number
   private readonly processes: Processes
   /** What services have said on their hosts, the earliest. */
-  private readonly answers = new Map<string, Began>()
+  private readonly answers = new Map<string, Answer>()
   private readonly told = new Map<SeenRing, Began>()
 
   /** @param askedUs when processes were asked */
@@ -62,7 +66,7 @@ export class Histories {
       const known = this.answers.get(key)
       // Later ones say no more of what had ended before the first.
       if (known === undefined || beganUs < known.fromUs)
-        this.answers.set(key, { fromUs: beganUs, toUs: beganUs, toldUs: answeredUs, answeredUs })
+        this.answers.set(key, { service, fromUs: beganUs, toUs: beganUs, toldUs: answeredUs, answeredUs })
     }
   }
 
@@ -78,10 +82,8 @@ export class Histories {
 
   /** Of a service of which no process is known; the earliest, if several have answered. */
   ofService(service: string): Began | undefined {
-    let earliest: Began | undefined
-    for (const [key, answer] of this.answers)
-      if (JSON.parse(key)[0] === service && !(earliest && earliest.fromUs <= answer.fromUs)) earliest = answer
-    return earliest
+    const answers = [...this.answers.values()].filter(answer => answer.service === service)
+    return answers.sort((a, b) => a.fromUs - b.fromUs)[0]
   }
 }
 

@@ -100,8 +100,8 @@ function whyIn(began: Began, gap: Gap, { whose, it }: { whose: string; it: strin
   if (isLost === undefined) {
     const at = toUs === undefined ? `at ${time(fromUs)} or later` : `at ${time(fromUs)}`
     const when = toUs === undefined || toUs === fromUs ? at : `between ${time(fromUs)} and ${time(toUs)}`
-    const else_ = answeredUs === undefined ? silence : "it hasn't ended, or is still on its way"
-    return unknown(`${it} was asked when its history began ${when}: this was overwritten, or ${else_}`)
+    const otherwise = answeredUs === undefined ? silence : "it hasn't ended, or is still on its way"
+    return unknown(`${it} was asked when its history began ${when}: this was overwritten, or ${otherwise}`)
   }
   // What was overwritten meanwhile, nobody knows.
   const asOf = toldUs < keptUs ? ` (its history was long enough at ${time(toldUs)}, the last that is known)` : ''
