@@ -77,26 +77,27 @@ describe('a chain of processes with histories', () => {
 
   const known = new Set<string>()
   /** The next trace in the store that has as many records as it should. */
-  const nextTrace = (reason: string, records: number) =>
+  const services = (records: any[]): string[] => records.map(({ service }) => service).sort()
+  const WHOLE = ['service-1', 'service-1', 'service-2', 'service-2', 'service-3']
+  /** @param of whose records, each as often, are all of it */
+  const nextTrace = (reason: string, of: string[]) =>
     until(`a trace that was kept for ${reason} is whole`, async () => {
       const { caught } = await json(`/api/keeps?reason=${reason}`)
       for (const { traceId } of caught.flatMap((one: any) => one.latest)) {
         if (known.has(traceId)) continue
         const found = await json(`/api/traces/${traceId}?form=records`)
-        if (found.records.length < records) return undefined
+        const left = services(found.records)
+        if (!of.every(service => left.includes(service) && left.splice(left.indexOf(service), 1))) return undefined
         known.add(traceId)
         return { traceId, records: found.records as any[], ...(await json(`/api/traces/${traceId}`)) }
       }
       return undefined
     })
 
-  const services = (records: any[]) => records.map(({ service }) => service).sort()
-  const WHOLE = ['service-1', 'service-1', 'service-2', 'service-2', 'service-3']
-
   it('keep the whole trace of an error deep in the chain, and nothing of the others', async () => {
     for (let i = 0; i < 50; i++) await chain.front.ping(`fine ${i}`)
     await assert.rejects(chain.front.ping('3=fail'))
-    const trace = await nextTrace('error', 5)
+    const trace = await nextTrace('error', WHOLE)
     assert.deepEqual(services(trace.records), WHOLE)
     for (const { probability } of trace.records) assert.equal(probability, 0)
     assert.deepEqual(trace.kept.missing, [])
@@ -106,7 +107,7 @@ describe('a chain of processes with histories', () => {
 
   it('keep a trace that one of them wants to keep, whose callees had forgotten it already', async () => {
     await chain.front.ping('1=keep')
-    const trace = await nextTrace('because', 5)
+    const trace = await nextTrace('because', WHOLE)
     assert.deepEqual(services(trace.records), WHOLE)
     const asked = trace.records.filter(({ annotations }: any) => annotations['milo.keep'] === 'asked')
     assert.ok(asked.length >= 3)
@@ -118,7 +119,7 @@ describe('a chain of processes with histories', () => {
     const trace = await until('a trace is kept for it', async () => {
       await chain.front.ping('fine')
       const { caught } = await json('/api/keeps?reason=requested')
-      return caught.length > 0 ? nextTrace('requested', 5) : undefined
+      return caught.length > 0 ? nextTrace('requested', WHOLE) : undefined
     })
     assert.deepEqual(services(trace.records), WHOLE)
   })
@@ -134,7 +135,7 @@ describe('a chain of processes with histories', () => {
         return services.every(({ processes }: any, i: number) => processes > before.services[i].processes)
       })
       await assert.rejects(others.front.ping('3=fail,3=over HTTP'))
-      const trace = await nextTrace('error', 5)
+      const trace = await nextTrace('error', WHOLE)
       // Each of them goes to both exporters.
       assert.deepEqual([...new Set(services(trace.records))], ['service-1', 'service-2', 'service-3'])
       for (const { probability } of trace.records) assert.equal(probability, 0)
@@ -150,7 +151,7 @@ describe('a chain of processes with histories', () => {
     await middle.printed(/hanging/)
     await middle.stop('SIGKILL')
     // What the one that is gone had called is there: its callee has been asked as well.
-    const trace = await nextTrace('error', 2)
+    const trace = await nextTrace('error', ['service-1', 'service-3'])
     assert.deepEqual(services(trace.records), ['service-1', 'service-3'])
     assert.ok(trace.kept.missing.length > 0, JSON.stringify(trace.kept))
   })

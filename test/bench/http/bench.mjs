@@ -28,7 +28,7 @@ export const options = {
 const SETTINGS = [
   { name: 'pipelined, 10 at a time', connections: 10, depth: 10 },
   { name: 'one at a time', connections: 10, depth: 1 },
-  { name: 'client: undici.request', isClient: true, of: ['asynclocalstorage', 'milo', 'opentelemetry'] },
+  { name: 'client: undici.request', isClient: true, of: ['asynclocalstorage', 'least', 'milo', 'opentelemetry'] },
 ]
 
 const NAMES = {
@@ -83,7 +83,7 @@ function about() {
     'node:http with a handler that says ok, 10 connections kept alive, their clients in another process. CPU time of the server per',
     'request, user and system, garbage collection, encoding and sending included; the receivers run in a process of their own, and no',
     'span is dropped. Medians of interleaved rounds; *added* is the median of the differences to untraced within a round, its quartiles in',
-    'brackets. AsyncLocalStorage: a `run` of an empty one around each request, and nothing else; *over* it is what a tracer adds to that. Before Node 24 it alone takes more than the budget at 0 and 1 %. The least: thirty lines that send a span of each request, with a context, two looks at the clock, ids and as many bytes as Milo’s span has, and do nothing else (http/least.cjs). OpenTelemetry: instrumentation-http, batch processor, OTLP protobuf. dd-trace as it comes, with its agent played by the',
+    'brackets. AsyncLocalStorage: a `run` of an empty one around each request, and nothing else; *over* it is what a tracer adds to that. Before Node 24 it alone takes more than the budget at 0 and 1 %. The least: thirty lines that send a span of each request, with a context, two looks at the clock, ids and as many bytes as Milo’s span has, and do nothing else (http/least.cjs, http/least-undici.cjs). OpenTelemetry: instrumentation-http, batch processor, OTLP protobuf. dd-trace as it comes, with its agent played by the',
     'receiver; it sends every trace there, whatever its rate. The client: requests of a pool of 10 connections whose answers are read, each the root of a',
     'trace; AsyncLocalStorage: the requests in a `run` of one; OpenTelemetry: instrumentation-undici.',
   ].join('\n')

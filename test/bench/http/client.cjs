@@ -4,6 +4,7 @@
 const WAYS = {
   untraced: './untraced.cjs',
   asynclocalstorage: './untraced.cjs',
+  least: './least-undici.cjs',
   milo: '../milo.cjs',
   opentelemetry: './opentelemetry-undici.cjs',
 }

@@ -78,14 +78,14 @@ export function problemWithEnd(results: number, said: number | undefined): strin
 
 export const MAX_WINDOWS = 1_000
 
-/** Returns a number that no other load has; later ones are larger. */
+/** Returns a number that no other load has; those of a later second are larger. */
 export function newLoad(nowUs: number): bigint {
-  return BigInt(nowUs) * LOADS_A_MICROSECOND + BigInt(Math.floor(Math.random() * Number(LOADS_A_MICROSECOND)))
+  return firstLoad(nowUs) + BigInt(Math.floor(Math.random() * LOADS_A_SECOND))
 }
 
-/** Returns the least number of a load of this microsecond. */
+/** Returns the least number of a load of this second. */
 export function firstLoad(us: number): bigint {
-  return BigInt(Math.floor(us)) * LOADS_A_MICROSECOND
+  return BigInt(Math.floor(us / 1e6)) * BigInt(LOADS_A_SECOND)
 }
 
-const LOADS_A_MICROSECOND = 1024n
+const LOADS_A_SECOND = 1_024_000_000
