@@ -26,8 +26,10 @@ service.Client.prototype.send_echo = function (text) {
   output.writeFieldBegin('text', STRING, 1)
   output.writeString(text)
   if (isOn) {
-    ids.writeBigInt64BE(span.traceId, 0)
-    ids.writeBigInt64BE(span.id, 8)
+    ids.writeInt32BE(span.traceHi, 0)
+    ids.writeInt32BE(span.traceLo, 4)
+    ids.writeInt32BE(span.hi, 8)
+    ids.writeInt32BE(span.lo, 12)
     output.writeFieldBegin('', STRING, FIELD)
     output.writeString(ids)
   }
@@ -44,7 +46,7 @@ service.Processor.prototype.process_echo = (seqid, input, output) => {
     if (ftype === STOP) break
     if (fid === FIELD) {
       const told = input.readBinary()
-      parent = { traceId: told.readBigInt64BE(0), id: told.readBigInt64BE(8) }
+      parent = { traceHi: told.readInt32BE(0), traceLo: told.readInt32BE(4) }
     } else text = input.readString()
   }
   input.readMessageEnd()
