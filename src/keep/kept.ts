@@ -10,7 +10,7 @@ const SETS = 512
 const WAYS = 8
 /** What leaves so many bits that they count the sets. */
 const SHIFT = 32 - Math.log2(SETS)
-const ODD = randomLow() | 1
+const SECRET = randomLow()
 
 /** A span for which a trace is kept. */
 export interface Cause {
@@ -74,16 +74,19 @@ export class TraceIds {
   /** When all are forgotten. */
   private emptyAtS = 0
   private readonly rememberedS: number
+  private readonly secret: number
 
-  constructor(rememberedS = REFUSED_S) {
+  /** @param secret by which ids are spread over the sets */
+  constructor(rememberedS = REFUSED_S, secret = SECRET) {
     this.rememberedS = rememberedS
+    this.secret = secret
   }
 
   /** @returns its place; -1 if it isn't there */
   find(hi: number, lo: number, nowS: number): number {
     if (nowS >= this.emptyAtS) return -1
     const { ids } = this
-    const first = setOf(hi, lo)
+    const first = this.setOf(hi, lo)
     for (let i = first; i < first + WAYS; i++) {
       const at = i * 3
       if (ids[at + 1] === lo && ids[at] === hi && ids[at + 2]! > nowS) return i
@@ -94,7 +97,7 @@ export class TraceIds {
   /** @returns its place, which another trace may have had */
   add(hi: number, lo: number, nowS: number): number {
     const { ids } = this
-    const first = setOf(hi, lo)
+    const first = this.setOf(hi, lo)
     let place = first
     for (let i = first; i < first + WAYS; i++) {
       if (ids[i * 3] === hi && ids[i * 3 + 1] === lo) {
@@ -111,8 +114,19 @@ export class TraceIds {
     return place
   }
 
+  /**
+   * The first place of an id's set. Nobody can choose which ids share one, and ids that count up, or have the same bits somewhere, are
+   * spread like random ones: hence three steps, since of what is multiplied once, those that count up meet for some secrets.
+   */
+  private setOf(hi: number, lo: number): number {
+    const { secret } = this
+    let hash = Math.imul(hi ^ secret, 0x9e3779b1)
+    hash = Math.imul(hash ^ (hash >>> 15) ^ lo, 0x85ebca6b)
+    return (Math.imul(hash ^ (hash >>> 13), secret | 1) >>> SHIFT) * WAYS
+  }
+
   remove(hi: number, lo: number): void {
-    const first = setOf(hi, lo)
+    const first = this.setOf(hi, lo)
     for (let i = first; i < first + WAYS; i++)
       if (this.ids[i * 3] === hi && this.ids[i * 3 + 1] === lo) this.ids[i * 3 + 2] = 0
   }
@@ -153,9 +167,4 @@ export class KeptTraces {
   remove(hi: number, lo: number): void {
     this.ids.remove(hi, lo)
   }
-}
-
-/** Nobody can choose which ids share a set; ids that count up, or have the same bits somewhere, are in different ones. */
-function setOf(hi: number, lo: number): number {
-  return (Math.imul(lo ^ Math.imul(hi, ODD), ODD) >>> SHIFT) * WAYS
 }
