@@ -276,6 +276,8 @@ describe('the API of what is kept after the fact', () => {
       span({ traceId, id: 10n, parentId: 8n, service: 'answers', probability: 0 }),
     ]
     assert.equal(await new Peer(c.scribePorts[0]!).log(...records), 0)
+    // It has been asked, and asks for more.
+    await ask('stays', 1n, nowUs - MINUTE_US)
     const { body, headers } = await until('it is there', async () => {
       const response = await fetch(`${c.url}/api/traces/${hex(traceId)}`)
       if (response.status !== 200) return undefined

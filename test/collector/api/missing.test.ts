@@ -143,7 +143,8 @@ describe('what is missing in a trace, and why', () => {
     const back = ring('stock', { ...later, madeUs: 0, firstUs: START + SECOND, firstHistoryUs: START + SECOND })
     assert.deepEqual(await whyOf(whole, [back, ring('stock', { madeUs: 0 })]), [['server', 'stock', 'overwritten']])
     // Only what it said last is known.
-    const [stale] = await missing(whole, [ring('stock', { toldUs: START })], { keptUs: START + 5 * SECOND })
+    const stalled = ring('stock', { toldUs: START, seenUs: START + 6 * SECOND })
+    const [stale] = await missing(whole, [stalled], { keptUs: START + 5 * SECOND })
     assert.match(stale!.detail, /stock was asked \(its history was long enough at 2027-.*, the last that is known\)/)
   })
 
@@ -321,10 +322,33 @@ describe('what is missing in a trace, and why', () => {
     // Of two at one port, nobody knows which one it was.
     const other = ring('stock', { process: 8n })
     const [said] = await missing(whole, [...lost, other])
-    assert.deepEqual([said!.why, said!.service], ['unsent', 'stock'])
-    assert.match(said!.detail, /^if this was stock on web1: it was asked/)
+    assert.deepEqual([said!.why, said!.service], ['unknown', 'stock'])
+    assert.match(said!.detail, /^it isn't known whose this is: of stock on web1 \(ended\), or of stock on web1, or of /)
     const [both] = await missing(whole, [...lost, { ...other, ended: true, seenUs: lostUs + 9 }])
     assert.match(both!.detail, /^if this was stock on web1: it ended/)
+  })
+
+  it('isn’t with a process that nobody has seen since it was asked, however lately it was there before', async () => {
+    const whole = calling(thrift('get'))
+    const seenUs = START + 2 * SECOND
+    const silent = [ring('stock', { seenUs })]
+    const at = (seconds: number, upUs?: number) => {
+      return { keptUs: START + 5 * SECOND, nowUs: seenUs + seconds * SECOND, ...(upUs !== undefined && { upUs }) }
+    }
+    assert.deepEqual(await whyOf(whole, silent, at(34)), [['server', 'stock', 'unknown']])
+    assert.deepEqual(await whyOf(whole, silent, at(36)), [['server', 'stock', 'ended']])
+    // The collector was away in between.
+    assert.deepEqual(await whyOf(whole, silent, at(36, START + 4 * SECOND)), [['server', 'stock', 'unknown']])
+    assert.deepEqual(await whyOf(whole, silent, at(38, START + 4 * SECOND)), [['server', 'stock', 'ended']])
+  })
+
+  it('may be of a process that was there only while the collector was away', async () => {
+    const whole = calling(to('10.9.9.9'))
+    const up = (upUs: number) => ({ keptUs: START + 5 * SECOND, upUs })
+    const [said] = await missing(whole, [], up(START + SECOND))
+    assert.equal(said!.why, 'unknown')
+    assert.match(said!.detail, /^no process of 10\.9\.9\.9:9090 that has a history is known, but this was before /)
+    assert.deepEqual(await whyOf(whole, [], up(START - SECOND)), [['server', null, 'no_history']])
   })
 
   it('is what a process had overwritten of its own, by its own clock', async () => {
@@ -404,8 +428,13 @@ describe('what is missing in a trace, and why', () => {
     )
     left[1]!.annotations!.set('thrift.result', 'exception')
     assert.equal((await ofHalf(left, [quiet]))[0]!.why, 'overwritten')
+    // What was there before it at its place has lost nothing: it had ended before anybody asked.
+    const before = ring('stock', { ended: true, seenUs: START + SECOND / 2 })
+    const began = { madeUs: START + 600_000, firstUs: START + 600_000, firstHistoryUs: START + 600_000 }
+    const next = { ...quiet, ...began, process: 99n }
+    assert.equal((await ofHalf(answered(600_000), [before, next]))[0]!.why, 'ended')
     // Which one of two on the host has said it, nobody knows.
-    assert.equal((await ofHalf(answered(soon), [busy, { ...quiet, process: 99n }]))[0]!.why, 'unsent')
+    assert.equal((await ofHalf(answered(soon), [busy, { ...quiet, process: 99n }]))[0]!.why, 'unknown')
     assert.equal((await ofHalf(answered(late), [busy, { ...busy, process: 99n }]))[0]!.why, 'unknown')
   })
 
@@ -421,7 +450,10 @@ describe('what is missing in a trace, and why', () => {
     const [one] = await missing(whole, [ring('stock', { ...later, process: 9n }), ring('stocks', later)])
     assert.match(one!.detail, /^127\.0\.0\.1 was asked when its history began between/)
     const [either] = await missing(whole, [ring('stock', later), ring('stocks')])
-    assert.match(either!.detail, /^if this was stocks on web1: it was asked, but/)
+    assert.match(
+      either!.detail,
+      /whose this is: of stock on web1 \(perhaps overwritten\), or of stocks on web1, or of /,
+    )
     // What it told when it was asked says it, also from another hour's row.
     const at = (us: number, historyUs: number) => ({ firstUs: START + us, firstHistoryUs: START + historyUs })
     const [lost] = await missing(whole, [ring('stock', { ...later, ...at(SECOND, 2000) }), ring('stock')])

@@ -73,8 +73,8 @@ export class Histories {
   /** Of one of the processes that were there at the time of a call. */
   of(ring: SeenRing, gap: Gap): Began {
     const answer = this.answers.get(keyOf(ring.service, ring.host))
-    // Spans don't say which of several processes on a host they are of.
-    if (answer !== undefined && this.processes.isAlone(ring, gap)) return answer
+    // Spans don't say which of several processes on a host they are of; one that had gone has left it to its successor to answer.
+    if (answer !== undefined && ring.seenUs >= this.askedUs && this.processes.isAlone(ring, gap)) return answer
     let told = this.told.get(ring)
     if (told === undefined) this.told.set(ring, (told = toldBy(ring, this.askedUs)))
     return told

@@ -36,6 +36,8 @@ export interface Senders {
 
 export type Why = Pick<MissingHalf, 'why' | 'detail'>
 
+/** Whose question waits when a trace is kept hears of it, by clocks that are so far apart at most. */
+const HEARS_US = 100_000
 /** What a process has of a trace is on its way long before. */
 const ANSWERS_US = 5_000_000
 /** A process whose connection has ended asks again in a moment, of another collector too. It waits longer only where none can be reached. */
@@ -51,7 +53,7 @@ export function unseen({ keptUs, upUs }: Asked): number {
 
 /** Whether a process could answer, had gone, or may come back. */
 function fateOf({ ended, seenUs }: SeenRing, { keptUs, nowUs, upUs }: Asked): 'there' | 'gone' | 'lost' {
-  if (ended ? seenUs >= keptUs + ANSWERS_US : seenUs + ASKS_US >= keptUs) return 'there'
+  if (seenUs >= keptUs + (ended ? ANSWERS_US : -HEARS_US)) return 'there'
   // A process that didn't leave may have lost this collector's last life, and needs ASKS_US to find a collector.
   return nowUs < (ended ? seenUs + BACK_US : Math.max(seenUs, upUs) + ASKS_US) ? 'lost' : 'gone'
 }
@@ -66,9 +68,10 @@ export function whyOf(processes: SeenRing[], gap: Gap, asked: Asked, senders: Se
     if (told !== undefined)
       return whyIn(told, gap, { whose: `the history of ${who}`, it: who }, silence(gap.service, senders))
     const detail = nobody(processes, gap, who)
-    return asked.knowsAll
-      ? { why: 'no_history', detail }
-      : unknown(`${detail}, but not all were looked for: ${TOO_MANY}`)
+    if (!asked.knowsAll) return unknown(`${detail}, but not all were looked for: ${TOO_MANY}`)
+    if (gap.startUs < unseen(asked))
+      return unknown(`${detail}, but this was before ${time(asked.upUs)}, when the collector began`)
+    return { why: 'no_history', detail }
   }
   const present = there.filter(ring => fateOf(ring, asked) === 'there' || hasSaidSo(ring, gap, senders))
   if (present.length === 0) {
@@ -80,13 +83,10 @@ export function whyOf(processes: SeenRing[], gap: Gap, asked: Asked, senders: Se
     const began = senders.histories.of(ring, gap)
     return { ring, began, isLost: isOverwritten(began, gap) }
   })
-  // One that has it tells more than one that has lost it.
-  const { ring: one, began } = [false, undefined, true]
-    .map(isLost => earliest(fates.filter(fate => fate.isLost === isLost)))
-    .find(fate => fate !== undefined)!
-  const isOneOfThese =
-    isSure && present.length === there.length && fates.every(({ isLost }) => isLost === fates[0]!.isLost)
-  const names = isOneOfThese
+  if (present.length < there.length || fates.some(({ isLost }) => isLost !== fates[0]!.isLost))
+    return oneOf(there, gap, asked, senders)
+  const { ring: one, began } = fates.reduce((a, b) => (b.began.fromUs < a.began.fromUs ? b : a))
+  const names = isSure
     ? { whose: `the history of ${who}`, it: who }
     : { whose: `if this was ${nameOf(one)}: its history`, it: `if this was ${nameOf(one)}: it` }
   return whyIn(began, gap, names, silence(one.service, senders), asked.keptUs)
@@ -108,14 +108,14 @@ function whyIn(began: Began, gap: Gap, { whose, it }: { whose: string; it: strin
   return { why: 'unsent', detail: `${it} was asked${asOf}, but ${silence}` }
 }
 
-function earliest<F extends { began: Began }>(fates: F[]): F | undefined {
-  return fates.length === 0 ? undefined : fates.reduce((a, b) => (b.began.fromUs < a.began.fromUs ? b : a))
-}
-
 /** Says of a half of which only the machine is known whose it may be. @param processes those that may have it */
 export function whoOf(processes: SeenRing[], gap: Gap, asked: Asked, senders: Senders): Why {
   const there = processes.filter(ring => wasThere(ring, gap, unseen(asked)))
-  if (there.length < 2) return whyOf(processes, gap, asked, senders, false)
+  return there.length < 2 ? whyOf(processes, gap, asked, senders, false) : oneOf(there, gap, asked, senders)
+}
+
+/** Says that it may have been any of several. */
+function oneOf(there: SeenRing[], gap: Gap, asked: Asked, senders: Senders): Why {
   const names = [...new Set(there.map(ring => `${nameOf(ring)}${lossOf(ring, gap, asked, senders)}`))]
   const others = names.length > MAX_NAMED ? `, or of ${names.length - MAX_NAMED} others` : ''
   return unknown(
@@ -142,8 +142,7 @@ export function time(us: number): string {
 
 /** Whether a process, which may have ended since, has said that it had forgotten a span. */
 function hasSaidSo(ring: SeenRing, gap: Gap, { histories }: Pick<Senders, 'histories'>): boolean {
-  const began = histories.of(ring, gap)
-  return began.answeredUs !== undefined && isOverwritten(began, gap) === true
+  return isOverwritten(histories.of(ring, gap), gap) === true
 }
 
 function lossOf(ring: SeenRing, gap: Gap, asked: Asked, { histories }: Pick<Senders, 'histories'>): string {
