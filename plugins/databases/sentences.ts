@@ -1,6 +1,6 @@
 /**
  * Sentences of PostgreSQL, MySQL, MariaDB, Cassandra, Redis and their libraries that are told as they stand here. A `*` is what differs
- * from one to the next: it may be a value, and is told only where it is known to be a name.
+ * from one to the next: it may be a value, and is told only where it is known to be a name. A `~` is always a value, and never told.
  */
 const SENTENCES = `
 SASL: SCRAM-SERVER-FIRST-MESSAGE: client password must be a string
@@ -40,10 +40,10 @@ invalid reference to FROM-clause entry for table "*"
 bind message supplies * parameters, but prepared statement "*" requires *
 there is no parameter *
 could not determine data type of parameter *
-invalid byte sequence for encoding "*": *
+invalid byte sequence for encoding "*": ~
 unsupported Unicode escape sequence
-invalid input value for enum *: "*"
-malformed array literal: "*"
+invalid input value for enum *: "~"
+malformed array literal: "~"
 new row violates row-level security policy for table "*"
 out of shared memory
 could not extend file "*": No space left on device
@@ -70,14 +70,14 @@ Column '*' cannot be null
 Data too long for column '*' at row *
 Data truncated for column '*' at row *
 Out of range value for column '*' at row *
-Incorrect integer value: '*' for column * at row *
-Incorrect decimal value: '*' for column * at row *
-Incorrect double value: '*' for column * at row *
-Incorrect datetime value: '*' for column * at row *
-Incorrect date value: '*' for column * at row *
-Incorrect time value: '*' for column * at row *
-Incorrect string value: '*' for column * at row *
-Duplicate entry '*' for key '*'
+Incorrect integer value: '~' for column * at row *
+Incorrect decimal value: '~' for column * at row *
+Incorrect double value: '~' for column * at row *
+Incorrect datetime value: '~' for column * at row *
+Incorrect date value: '~' for column * at row *
+Incorrect time value: '~' for column * at row *
+Incorrect string value: '~' for column * at row *
+Duplicate entry '~' for key '*'
 Cannot add or update a child row: a foreign key constraint fails (*)
 Cannot delete or update a parent row: a foreign key constraint fails (*)
 Cannot truncate a table referenced in a foreign key constraint (*)
@@ -171,14 +171,15 @@ const SPECIAL = /[.*+?^${}()|[\]\\]/g
 const known = SENTENCES.split('\n')
   .filter(line => line !== '')
   .map(line => {
-    const parts = line.split('*')
+    const parts = line.split(/[*~]/)
+    const slots = line.match(/[*~]/g) ?? []
     const escaped = parts.map(part => part.replace(SPECIAL, '\\$&'))
     const pattern = escaped.reduce((all, part) => {
       const quote = /^['"]/.exec(part)?.[0]
       const slot = quote === undefined ? '.{0,256}?' : `[^${quote}]{0,256}`
       return `${all}(${part === '' ? '.*' : slot})${part}`
     })
-    return { parts, pattern: new RegExp(`^${pattern}$`, 's') }
+    return { parts, slots, pattern: new RegExp(`^${pattern}$`, 's') }
   })
 
 /**
@@ -186,11 +187,13 @@ const known = SENTENCES.split('\n')
  * @returns the sentence, or undefined if the message is none
  */
 export function knownSentence(message: string, name: (text: string) => string): string | undefined {
-  for (const { parts, pattern } of known) {
+  for (const { parts, slots, pattern } of known) {
     // Most don't even begin so.
     if (!message.startsWith(parts[0]!)) continue
-    const slots = pattern.exec(message)
-    if (slots !== null) return parts.reduce((told, part, i) => told + (slots[i] && name(slots[i])) + part)
+    const found = pattern.exec(message)
+    if (found === null) continue
+    const tell = (text: string, i: number) => (slots[i - 1] === '~' ? '…' : name(text))
+    return parts.reduce((told, part, i) => told + (found[i] && tell(found[i], i)) + part)
   }
   return undefined
 }

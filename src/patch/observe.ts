@@ -179,7 +179,9 @@ const MAX_ENDS = 100
 function watchThen(thenable: PromiseLike<unknown>, then: PromiseLike<unknown>['then'], end: End, fail: Fail): void {
   const before = watched.get(thenable)
   if (before?.by === then) {
+    // What is too much for one promise doesn't wait for it.
     if (before.ends.length < MAX_ENDS) before.ends.push([end, fail])
+    else end()
     return
   }
   const own = Object.getOwnPropertyDescriptor(thenable, 'then')

@@ -216,10 +216,10 @@ function read(options: Options, env: NodeJS.ProcessEnv): Settings {
     exitTimeoutMs: whole('exitTimeoutMs', options.exitTimeoutMs ?? 1_000, 0, 60_000),
     oddVariables: [],
   }
-  // The collector has variables of its own, and says itself which it doesn't know.
+  // The collector has variables of its own, and says itself which it doesn't know; so have its commands.
   const odd = Object.keys(env).filter(
     name =>
-      /^MILO_(?!COLLECTOR_)/i.test(name) &&
+      /^MILO_(?!COLLECTOR|(?:LOAD|HDFS|EXPORT)_TOKEN$)/i.test(name) &&
       (!VARIABLES.includes(name) || /^MILO_(?:EXPORT|RETROACTIVE|SPOOL)_/.test(name)),
   )
   if (odd.length > 0) settings.oddVariables = seldom().oddVariables(odd, VARIABLES, env, settings)

@@ -299,6 +299,20 @@ const MESSAGES: [Dialect, string, string, string?][] = [
   ['postgresql', 'password authentication failed for user "bob"', '', 'password authentication failed for user "…"'],
   ['postgresql', 'current transaction is aborted, commands ignored until end of transaction block', 'SELECT 1'],
   ['postgresql', 'malformed array literal: "Bob"', "SELECT 'Bob'::int[]", 'malformed array literal: "…"'],
+  // A parameter may be like a name.
+  ['postgresql', 'malformed array literal: "name"', 'SELECT name FROM t WHERE a = $1', 'malformed array literal: "…"'],
+  [
+    'postgresql',
+    'invalid input value for enum mood: "name"',
+    'SELECT name::mood FROM t WHERE id = $1',
+    'invalid input value for enum mood: "…"',
+  ],
+  [
+    'mysql',
+    "Incorrect integer value: 'name' for column 'id' at row 1",
+    'UPDATE t SET name = ?, id = ?',
+    "Incorrect integer value: '…' for column 'id' at row …",
+  ],
   ['cql', 'CLUSTERDOWN The cluster is down', 'GET'],
   ['cql', 'Some clustering keys are missing: c', 'INSERT INTO t (a) VALUES (1)', 'Some clustering keys are missing: …'],
   [

@@ -101,6 +101,14 @@ describe('what a traced function returns', () => {
     assert.deepEqual(names(), ['await ok', 'then ok'])
   })
 
+  it('ends the spans of those that are too many for one promise at once, and the others with it', async () => {
+    const query = new Query(() => 1)
+    for (let i = 0; i < 150; i++) span('query', () => query)
+    assert.equal(names().length, 50)
+    assert.equal(await (query as any), 1)
+    await ended(150)
+  })
+
   it('ends the span with it, whatever code waits, when its `then` is Promise’s: a subclass’s, another realm’s', async () => {
     class Plain extends Promise<unknown> {}
     span('subclass', () => new Plain(resolve => setImmediate(resolve)))
@@ -174,18 +182,19 @@ describe('what a traced function returns', () => {
 })
 
 describe('a promise that is watched until the application asks for its outcome', () => {
-  it('is asked as ever, and tells a hundred at most, when many calls have returned it', async () => {
+  it('is asked as ever, and tells a hundred, when many calls have returned it: the others are told at once that it is over', async () => {
     for (const shared of [Promise.resolve(1), Promise.reject(new Error('no'))]) {
       let heard = 0
       const hear = () => heard++
       for (let i = 0; i < 20_000; i++) observeThen(shared, hear, hear)
+      assert.equal(heard, 19_900)
       assert.equal(shared.then.length, 2)
       const outcome = await shared.then(
         value => value,
         error => error.message,
       )
       assert.ok(outcome === 1 || outcome === 'no')
-      assert.equal(heard, 100)
+      assert.equal(heard, 20_000)
       assert.equal(Object.hasOwn(shared, 'then'), false)
     }
   })

@@ -94,6 +94,7 @@ describe('a start', () => {
       milo_log_level: 'debug',
       MILO_XYZZY: '1',
       MILO_COLLECTOR_PORT: '1',
+      ...{ MILO_COLLECTOR: 'x', MILO_LOAD_TOKEN: 'x', MILO_HDFS_TOKEN: 'x', MILO_EXPORT_TOKEN: 'x' },
       MILO_LOG_LEVEL: '',
     })
     assert.equal(stdout, 'runs\n')
