@@ -342,15 +342,6 @@ describe('what is missing in a trace, and why', () => {
     assert.deepEqual(await whyOf(whole, silent, at(38, START + 4 * SECOND)), [['server', 'stock', 'ended']])
   })
 
-  it('may be of a process that was there only while the collector was away', async () => {
-    const whole = calling(to('10.9.9.9'))
-    const up = (upUs: number) => ({ keptUs: START + 5 * SECOND, upUs })
-    const [said] = await missing(whole, [], up(START + SECOND))
-    assert.equal(said!.why, 'unknown')
-    assert.match(said!.detail, /^no process of 10\.9\.9\.9:9090 that has a history is known, but this was before /)
-    assert.deepEqual(await whyOf(whole, [], up(START - SECOND)), [['server', null, 'no_history']])
-  })
-
   it('is what a process had overwritten of its own, by its own clock', async () => {
     const history = (us: number) => ({ 'milo.history': String(START + us) })
     const server = (us: number, tags: object = {}, id = 2n) =>

@@ -68,10 +68,9 @@ export function whyOf(processes: SeenRing[], gap: Gap, asked: Asked, senders: Se
     if (told !== undefined)
       return whyIn(told, gap, { whose: `the history of ${who}`, it: who }, silence(gap.service, senders))
     const detail = nobody(processes, gap, who)
-    if (!asked.knowsAll) return unknown(`${detail}, but not all were looked for: ${TOO_MANY}`)
-    if (gap.startUs < unseen(asked))
-      return unknown(`${detail}, but this was before ${time(asked.upUs)}, when the collector began`)
-    return { why: 'no_history', detail }
+    return asked.knowsAll
+      ? { why: 'no_history', detail }
+      : unknown(`${detail}, but not all were looked for: ${TOO_MANY}`)
   }
   const present = there.filter(ring => fateOf(ring, asked) === 'there' || hasSaidSo(ring, gap, senders))
   if (present.length === 0) {
