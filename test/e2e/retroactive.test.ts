@@ -76,10 +76,9 @@ describe('a chain of processes with histories', () => {
   }
 
   const known = new Set<string>()
-  /** The next trace in the store that has as many records as it should. */
   const services = (records: any[]): string[] => records.map(({ service }) => service).sort()
   const WHOLE = ['service-1', 'service-1', 'service-2', 'service-2', 'service-3']
-  /** @param of whose records, each as often, are all of it */
+  /** The next trace in the store that has all records that it should. @param of whose they are, each as often */
   const nextTrace = (reason: string, of: string[]) =>
     until(`a trace that was kept for ${reason} is whole`, async () => {
       const { caught } = await json(`/api/keeps?reason=${reason}`)

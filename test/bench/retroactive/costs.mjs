@@ -84,7 +84,7 @@ export async function thrift(node, { rounds, calls }) {
     text: [
       'A Thrift echo at 0 % (framed; client and server in one process, which both record): µs of CPU time per call; *added* is the median of',
       'the differences within a round, its quartiles in brackets. The least: what recording two spans adds to generated code that does',
-      'nothing but that: two looks at the clock, ids in a field of 28 bytes and 84 bytes copied for each (thrift/least.cjs).',
+      'nothing but that: two looks at the clock, ids in a field of 28 bytes and 84 bytes of memory for each (thrift/least.cjs).',
       '',
       table(['', 'not recorded', 'recorded', 'added µs', 'budget', 'the least', 'bytes a call', 'must', 'holds'], rows),
     ].join('\n'),

@@ -72,19 +72,20 @@ export function whyOf(processes: SeenRing[], gap: Gap, asked: Asked, senders: Se
       ? { why: 'no_history', detail }
       : unknown(`${detail}, but not all were looked for: ${TOO_MANY}`)
   }
-  const present = there.filter(ring => fateOf(ring, asked) === 'there' || hasSaidSo(ring, gap, senders))
+  const fates = there.map(ring => {
+    const began = senders.histories.of(ring, gap)
+    return { ring, began, isLost: isOverwritten(began, gap) }
+  })
+  // What a process had forgotten when it was last heard of, it hadn't afterwards either.
+  const present = fates.filter(({ ring, isLost }) => isLost === true || fateOf(ring, asked) === 'there')
   if (present.length === 0) {
     const isOne = isSure && there.length === 1
     const lost = there.filter(ring => fateOf(ring, asked) === 'lost')
     return lost.length > 0 ? lostOf(latest(lost), isOne) : endedOf(latest(there), isOne)
   }
-  const fates = present.map(ring => {
-    const began = senders.histories.of(ring, gap)
-    return { ring, began, isLost: isOverwritten(began, gap) }
-  })
-  if (present.length < there.length || fates.some(({ isLost }) => isLost !== fates[0]!.isLost))
+  if (present.length < there.length || present.some(({ isLost }) => isLost !== present[0]!.isLost))
     return oneOf(there, gap, asked, senders)
-  const { ring: one, began } = fates.reduce((a, b) => (b.began.fromUs < a.began.fromUs ? b : a))
+  const { ring: one, began } = present.reduce((a, b) => (b.began.fromUs < a.began.fromUs ? b : a))
   const names = isSure
     ? { whose: `the history of ${who}`, it: who }
     : { whose: `if this was ${nameOf(one)}: its history`, it: `if this was ${nameOf(one)}: it` }
@@ -139,17 +140,13 @@ export function time(us: number): string {
   return new Date(us / 1000).toISOString()
 }
 
-/** Whether a process, which may have ended since, has said that it had forgotten a span. */
-function hasSaidSo(ring: SeenRing, gap: Gap, { histories }: Pick<Senders, 'histories'>): boolean {
-  return isOverwritten(histories.of(ring, gap), gap) === true
-}
-
 function lossOf(ring: SeenRing, gap: Gap, asked: Asked, { histories }: Pick<Senders, 'histories'>): string {
-  const fate = hasSaidSo(ring, gap, { histories }) ? 'there' : fateOf(ring, asked)
+  const isLost = isOverwritten(histories.of(ring, gap), gap)
+  if (isLost) return ' (overwritten)'
+  const fate = fateOf(ring, asked)
   if (fate === 'gone') return ' (ended)'
   if (fate === 'lost') return ' (perhaps ended)'
-  const isLost = isOverwritten(histories.of(ring, gap), gap)
-  return isLost === false ? '' : isLost ? ' (overwritten)' : ' (perhaps overwritten)'
+  return isLost === false ? '' : ' (perhaps overwritten)'
 }
 
 function endedOf(ring: SeenRing, isOne: boolean): Why {
